@@ -1,0 +1,175 @@
+"""``Attachment``: what one connection has been sent of its session's log, and what comes next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from . import frames
+from .conf import settings
+from .delivery import SendWindow
+from .live import LiveSession
+from .store import Entry
+
+#: Entries read at a time for a replay: bounds what one returning client takes of memory.
+REPLAY_CHUNK = 200
+
+
+class Line(Protocol):
+    """The way out to one client."""
+
+    def send_frame(self, text: str) -> None: ...
+
+    def close_line(self, code: int) -> None: ...
+
+
+class Attachment:
+    """Delivers a session's log over one connection, from a position on and without a hole."""
+
+    def __init__(self, live: LiveSession, line: Line, *, position: int) -> None:
+        self.live = live
+        self._line = line
+        self._position = position
+        self._window = SendWindow(
+            max_events=settings.MAX_UNACKED_EVENTS, max_bytes=settings.MAX_UNACKED_BYTES
+        )
+        self._welcomed = False
+        self._caught_up = False
+        self._withheld = False
+        self._acked = asyncio.Event()
+        self._replay: asyncio.Task[None] | None = None
+
+    # Listener
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        if self._caught_up:
+            for entry in entries:
+                self._send_entry(entry, live=True)
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        if not self._welcomed:
+            return
+        text = frames.encode(frame)
+        if isinstance(frame, frames.Token | frames.Stream):
+            if not self._caught_up:
+                return  # the replay ends with the whole of every open stream
+            if self._window.volatile_full:
+                self._withheld = True
+                return
+            self._window.volatile_bytes += len(text)
+        self._line.send_frame(text)
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        self.stop()
+        if ended is not None and self._welcomed:
+            self._line.send_frame(frames.encode(frames.Ended(ended)))
+        self._line.close_line(code)
+
+    # The connection's side
+
+    def welcome(self, token: str, *, resumed: bool, reason: str | None) -> None:
+        """Everything about the connection is stored: greet the client, then bring it up to date."""
+        live = self.live
+        if live.listener is not self:
+            return  # it is gone already
+        self._welcomed = True
+        self._position = min(max(self._position, live.first - 1), live.stored)
+        welcome = frames.Welcome(
+            session=str(live.id),
+            token=token,
+            resumed=resumed,
+            reason=reason,
+            received=live.accepted_and_stored,
+            first=live.first,
+            head=live.stored,
+            turn=live.turns.number,
+            heartbeat=settings.HEARTBEAT,
+            max_frame=settings.MAX_FRAME_BYTES,
+        )
+        self._line.send_frame(frames.encode(welcome))
+        if self._position == live.stored:
+            self._go_live()
+        else:
+            self._replay = live.loop.create_task(self._catch_up(), name="chatsessions-replay")
+            live.own(self._replay)
+
+    def heard(self) -> None:
+        """The client is alive: tokens may flow again."""
+        self._window.volatile_bytes = 0
+        if self._withheld:
+            self._withheld = False
+            self._send_streams()
+
+    def ack(self, seq: int) -> None:
+        """The client has applied everything up to ``seq``."""
+        self._window.ack(seq)
+        self._acked.set()
+
+    def stop(self) -> None:
+        """Nothing more is sent."""
+        self._caught_up = False
+        if self._replay is not None:
+            self._replay.cancel()
+
+    # Sending
+
+    async def _catch_up(self) -> None:
+        """Send the stored log from the client's position to its end, as fast as it is applied."""
+        while self._position < self.live.stored:
+            entries = await self.live.read_log(self._position, REPLAY_CHUNK)
+            if not entries or entries[0].seq != self._position + 1:
+                # Trimmed meanwhile: only a new welcome can tell the client of the gap.
+                self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
+                return
+            for entry in entries:
+                if not await self._has_room():
+                    self._line.close_line(frames.CloseCode.TOO_SLOW)
+                    return
+                self._send_entry(entry, live=False)
+        self._go_live()
+
+    async def _has_room(self) -> bool:
+        """Wait for the client's acknowledgements; false if they do not come."""
+        while self._window.half_full:
+            self._acked.clear()
+            try:
+                async with asyncio.timeout(2.5 * settings.HEARTBEAT):
+                    await self._acked.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def _go_live(self) -> None:
+        self._caught_up = True
+        self._send_streams()
+
+    def _send_streams(self) -> None:
+        for stream in self.live.open_streams:
+            self._line.send_frame(frames.encode(stream))
+
+    def _send_entry(self, entry: Entry, *, live: bool) -> None:
+        if entry.seq <= self._position:
+            return  # the replay was ahead of the news
+        if live and entry.n is not None:
+            text = frames.encode(frames.Accepted(entry.n, entry.seq))
+        else:
+            text = frames.encode(_event(entry))
+        self._position = entry.seq
+        self._window.sent(entry.seq, len(text))
+        self._line.send_frame(text)
+        if live and self._window.full:
+            self.stop()
+            self._line.close_line(frames.CloseCode.TOO_SLOW)
+
+
+def _event(entry: Entry) -> frames.ServerEvent:
+    return frames.ServerEvent(
+        seq=entry.seq,
+        name=entry.name,
+        data=msgspec.Raw(entry.data),
+        turn=msgspec.UNSET if entry.turn is None else entry.turn,
+        n=msgspec.UNSET if entry.n is None else entry.n,
+    )

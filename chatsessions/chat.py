@@ -1,0 +1,250 @@
+"""``Chat``: the registry of handlers, and which handler an event goes to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, TypeVar
+
+from asgiref.sync import iscoroutinefunction
+
+from .exceptions import ChatError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: The longest name of a chat; it is a column of the session's row.
+MAX_NAME = 200
+
+#: Events that have hooks of their own.
+NAMED_HOOKS = {"message": "on_message", "settings": "on_settings_update"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A function of the application's, and how it is to be called."""
+
+    function: Callable[..., Any]
+    takes_argument: bool
+    is_async: bool
+
+    def __call__(self, argument: object) -> Any:
+        """Call the function with what it names: ``argument``, or nothing."""
+        return self.function(argument) if self.takes_argument else self.function()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptedTurn:
+    """What ``on_interrupted`` gets: the turn that a crash cut short."""
+
+    #: The number of the event; 0 for the start of the chat.
+    turn: int
+    #: The name of the event (``message``, …), ``start`` for the start of the chat.
+    name: str
+    #: The data of the event; None for the start, or if the entry is no longer kept.
+    data: Any
+
+
+class Chat:
+    """
+    The handlers of one kind of conversation.
+
+    A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is what the
+    sessions' rows say; a session is resumed only by a chat of its own name.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.hooks: dict[str, Handler] = {}
+        self.events: dict[str, Handler] = {}
+
+    def __repr__(self) -> str:
+        return f"<Chat {self.name}>"
+
+    def on_chat_start(self, function: F) -> F:
+        """Runs once per session, before anything else: ``()``."""
+        return self._add(self.hooks, "chat_start", function)
+
+    def on_message(self, function: F) -> F:
+        """Runs for every message of the user: ``(message)``, a ``Message``."""
+        return self._add(self.hooks, "message", function)
+
+    def on_event(self, name: str) -> Callable[[F], F]:
+        """Runs for the application's own event ``name``: ``(data)``."""
+        if name in NAMED_HOOKS:
+            raise ChatError(f"Events named {name!r} go to {NAMED_HOOKS[name]}, not to on_event.")
+        return lambda function: self._add(self.events, name, function)
+
+    def on_settings_update(self, function: F) -> F:
+        """Runs when the user changed the chat settings: ``(settings)``, all of them, a dict."""
+        return self._add(self.hooks, "settings", function)
+
+    def on_stop(self, function: F) -> F:
+        """Runs after the user stopped a turn: ``()``."""
+        return self._add(self.hooks, "stop", function)
+
+    def on_connect(self, function: F) -> F:
+        """Runs for every connection, after ``on_chat_start``: ``()``."""
+        return self._add(self.hooks, "connect", function)
+
+    def on_disconnect(self, function: F) -> F:
+        """Runs when a connection is gone; the session stays: ``()``."""
+        return self._add(self.hooks, "disconnect", function)
+
+    def on_chat_end(self, function: F) -> F:
+        """Runs once when the session is over, not on a lost connection: ``(reason)``, a str."""
+        return self._add(self.hooks, "chat_end", function)
+
+    def on_session_load(self, function: F) -> F:
+        """
+        Runs whenever a worker takes the session, new or stored, before its other handlers: ``()``.
+
+        The place to rebuild ``user_session.local``.
+        """
+        return self._add(self.hooks, "session_load", function)
+
+    def on_interrupted(self, function: F) -> F:
+        """
+        Runs when a worker takes a session whose turn a crash cut short: ``(turn)``, an
+        ``InterruptedTurn``. The turn itself is not run again.
+        """
+        return self._add(self.hooks, "interrupted", function)
+
+    def _add(self, handlers: dict[str, Handler], name: str, function: F) -> F:
+        known = handlers.get(name)
+        if known is not None and not _is_same(known.function, function):
+            raise ChatError(
+                f"{self!r} has a handler for {name!r} already: {_describe(known.function)}. "
+                f"{_describe(function)} would replace it; remove one of the two."
+            )
+        handlers[name] = _handler(function)
+        return function
+
+
+# The chats of this process by name. Decorators at the top of a module have nowhere else to put
+# what they collect, and a worker that ends a stored session finds its handlers here.
+_chats: dict[str, Chat] = {}
+
+
+def module_chat(module: str) -> Chat:
+    """The ``Chat`` that a module's own decorators fill."""
+    return _chats.setdefault(module, Chat(module))
+
+
+def find_chat(name: str) -> Chat:
+    """The chat that sessions named ``name`` belong to; without handlers if none is routed."""
+    return _chats.get(name) or Chat(name)
+
+
+def resolve_chat(chat: Chat | str) -> Chat:
+    """
+    The chat that a consumer is to serve: a ``Chat``, a dotted path to one, or a module's name.
+
+    Raises ``ChatError`` if there is none.
+    """
+    found = _import_chat(chat) if isinstance(chat, str) else chat
+    if not isinstance(found, Chat):
+        raise ChatError(f"{chat!r} is a {type(found).__name__}, not a chatsessions.Chat.")
+    if not found.name or len(found.name) > MAX_NAME:
+        raise ChatError(f"A chat's name has 1 to {MAX_NAME} characters, not {found.name!r}.")
+    _chats[found.name] = found
+    return found
+
+
+def _import_chat(path: str) -> Any:
+    module = _import_module(path)
+    if module is not None:
+        if path in _chats:
+            return _chats[path]
+        if hasattr(module, "chat"):
+            return module.chat
+        raise ChatError(
+            f"The module {path!r} has no handlers: decorate functions with "
+            "@chatsessions.on_message and the like, or make a Chat named 'chat' in it."
+        )
+    parent, _, attribute = path.rpartition(".")
+    module = _import_module(parent) if parent else None
+    if module is None:
+        raise ChatError(f"chat={path!r}: there is no module {path!r}, nor a module {parent!r}.")
+    if not hasattr(module, attribute):
+        raise ChatError(f"chat={path!r}: the module {parent!r} has no {attribute!r}.")
+    return getattr(module, attribute)
+
+
+def _import_module(name: str) -> ModuleType | None:
+    """The module, or None if there is none; an import that fails inside it is raised."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            return None
+        raise
+
+
+def _handler(function: Callable[..., Any]) -> Handler:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ChatError(f"{function!r} cannot be a handler: {error}") from error
+    by_position = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [parameter for parameter in by_position if parameter.default is parameter.empty]
+    keyword_only = [
+        parameter
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+    ]
+    if len(required) > 1 or keyword_only:
+        raise ChatError(
+            f"{_describe(function)} needs {len(required) + len(keyword_only)} arguments; "
+            "a handler takes one or none."
+        )
+    takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    return Handler(
+        function=function,
+        takes_argument=bool(by_position) or takes_any,
+        is_async=iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__),
+    )
+
+
+def _is_same(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Whether a function is defined again, as by a reload of its module."""
+    return known is function or _describe(known) == _describe(function)
+
+
+def _describe(function: Callable[..., Any]) -> str:
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    return f"{module}.{name}" if name else repr(function)
+
+
+def _in_module_chat(hook: str) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        decorated: F = getattr(module_chat(function.__module__), hook)(function)
+        return decorated
+
+    decorate.__name__ = decorate.__qualname__ = hook
+    decorate.__doc__ = f"{getattr(Chat, hook).__doc__}\n\n    For the Chat of the module."
+    return decorate
+
+
+# Chainlit's way: the decorators of a module make the Chat of that module.
+on_chat_start = _in_module_chat("on_chat_start")
+on_message = _in_module_chat("on_message")
+on_settings_update = _in_module_chat("on_settings_update")
+on_stop = _in_module_chat("on_stop")
+on_connect = _in_module_chat("on_connect")
+on_disconnect = _in_module_chat("on_disconnect")
+on_chat_end = _in_module_chat("on_chat_end")
+on_session_load = _in_module_chat("on_session_load")
+on_interrupted = _in_module_chat("on_interrupted")
+
+
+def on_event(name: str) -> Callable[[F], F]:
+    """Runs for the application's own event ``name``: ``(data)``. For the Chat of the module."""
+    return lambda function: module_chat(function.__module__).on_event(name)(function)

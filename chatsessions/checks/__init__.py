@@ -1,0 +1,38 @@
+"""
+System checks: what is wrong with a project's settings, found before the first connection.
+
+Each message names the setting, its value and what to write. Ids are stable; silence one with
+``SILENCED_SYSTEM_CHECKS``. All carry the tag ``chatsessions``.
+
+=================== ===============================================================================
+``E001``            ``CHATSESSIONS`` is not a dict
+``E002``            ``CHATSESSIONS`` has a key that is no setting
+``E003``            a setting in ``CHATSESSIONS`` is ill-typed
+``E004``            ``WORKER_STALE`` is not above twice ``WORKER_HEARTBEAT``
+``E005``            ``CACHE`` names no alias in ``CACHES``
+``E006``            ``DATABASE`` names no alias in ``DATABASES``
+``E007``, ``W001``  ``CACHE_TIMEOUT`` is below ``SESSION_AGE`` (E: the cache is the only store)
+``E008``, ``W002``  the cache is Django's dummy cache (E: it is the only store)
+``E009``            ``django.contrib.auth`` is not installed
+``W003``            the cache throws entries away beyond a small ``MAX_ENTRIES``
+``W004``            the cache is a table in the database
+``W005``            ``MAX_FRAME_BYTES`` is above what daphne lets through
+``W006``            ``CHANNEL_LAYERS`` has no ``"default"``
+``W007``            SQLite without write-ahead logging
+``W008``            SQLite with deferred transactions
+``W009``            the database cannot hold a partial unique constraint (MySQL, MariaDB, Oracle)
+``W010``            daphne is older than 4.2.2
+``W011``            ``USE_TZ`` is off in a time zone with summer time
+``W012`` (deploy)   ``JOURNAL_INLINE`` is on
+``W013`` (deploy)   ``ASGI_APPLICATION`` cannot be imported
+``W014`` (deploy)   a consumer is reached from any origin
+``W015`` (deploy)   a consumer is reached without ``AuthMiddleware``
+=================== ===============================================================================
+
+Those marked *deploy* run under ``manage.py check --deploy`` only. ``JOURNAL_INLINE`` belongs in
+test settings, and a test run checks without ``--deploy``. ``ASGI_APPLICATION`` is a server's entry
+point: importing it loads every consumer and middleware and configures logging anew, which no
+``makemigrations`` should do on the side.
+"""
+
+from . import asgi, cache, database, project, values  # noqa: F401  # each registers its checks

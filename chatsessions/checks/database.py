@@ -1,0 +1,101 @@
+"""The database that the journal writes to, as its settings tell; nothing is connected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import Error, Warning  # noqa: A004
+from django.core.exceptions import ImproperlyConfigured
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
+
+from chatsessions.conf import settings
+
+from .registry import Found, check, message_id
+
+
+def _database() -> tuple[str, Mapping[str, Any], type[BaseDatabaseWrapper]] | None:
+    """Alias, configuration and backend class of the database in use; nothing is connected."""
+    alias = settings.DATABASE
+    config: Mapping[str, Any] = django_settings.DATABASES.get(alias, {})
+    try:
+        return (
+            alias,
+            config,
+            load_backend(config.get("ENGINE", "django.db.backends.dummy")).DatabaseWrapper,
+        )
+    except (ImproperlyConfigured, ImportError):
+        return None  # Django names it wherever the database is used first
+
+
+def _sqlite_file() -> tuple[str, Mapping[str, Any]] | None:
+    """Alias and OPTIONS where the database is SQLite's and on disk."""
+    database = _database()
+    if database is None or database[2].vendor != "sqlite":
+        return None
+    name = str(database[1].get("NAME"))
+    if name == ":memory:" or "mode=memory" in name:
+        return None
+    return database[0], database[1].get("OPTIONS", {})
+
+
+@check()
+def check_database_alias() -> Found:
+    if settings.DATABASE not in django_settings.DATABASES:
+        yield Error(
+            f"CHATSESSIONS['DATABASE'] is {settings.DATABASE!r}, which is no alias in DATABASES.",
+            hint=f"Write one of {', '.join(map(repr, django_settings.DATABASES))}, or add "
+            f"{settings.DATABASE!r} to DATABASES.",
+            id=message_id("E006"),
+        )
+
+
+@check()
+def check_sqlite_journal_mode() -> Found:
+    sqlite = _sqlite_file()
+    if sqlite is None:
+        return
+    alias, options = sqlite
+    command = options.get("init_command", "")
+    if not re.search(r"journal_mode\s*[=(]\s*['\"]?wal\b", command, re.IGNORECASE):
+        yield Warning(
+            f"DATABASES[{alias!r}]['OPTIONS']['init_command'] is {command!r}, which does not "
+            "switch on write-ahead logging: readers and the journal's writer wait for each other.",
+            hint="Write 'OPTIONS': {'init_command': 'PRAGMA journal_mode=WAL; "
+            "PRAGMA synchronous=NORMAL;'}.",
+            id=message_id("W007"),
+        )
+
+
+@check()
+def check_sqlite_transaction_mode() -> Found:
+    sqlite = _sqlite_file()
+    if sqlite is None:
+        return
+    alias, options = sqlite
+    mode = options.get("transaction_mode")
+    if str(mode).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        yield Warning(
+            f"DATABASES[{alias!r}]['OPTIONS']['transaction_mode'] is {mode!r}: a transaction that "
+            "reads before it writes fails with 'database is locked' beside another writer.",
+            hint="Write 'OPTIONS': {'transaction_mode': 'IMMEDIATE'}.",
+            id=message_id("W008"),
+        )
+
+
+@check()
+def check_partial_unique() -> Found:
+    database = _database()
+    if database is not None and database[2].features_class.supports_partial_indexes is False:
+        alias, config, backend = database
+        yield Warning(
+            f"DATABASES[{alias!r}]['ENGINE'] is {config['ENGINE']!r}: {backend.display_name} has "
+            "no partial unique constraint, so the database does not refuse a client's event that "
+            "is stored twice; the session's one owner alone does.",
+            hint="Write the engine of PostgreSQL or SQLite; CHATSESSIONS['DATABASE'] may name an "
+            "alias of its own. Otherwise silence this and Django's models.W036.",
+            id=message_id("W009"),
+        )

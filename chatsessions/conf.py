@@ -1,0 +1,253 @@
+"""
+The settings, one typed object of properties over ``settings.CHATSESSIONS``.
+
+Every property is read at use, so that ``override_settings`` works; an ill-typed value raises
+``ImproperlyConfigured`` there, and the system checks find it before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Generic, Literal, TypeVar, overload
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+MINUTE = 60
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+CENTURY = 36_525 * DAY  # far enough, and datetime can still count it
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A setting that is unknown or ill-typed: what is wrong with it, and what to write instead."""
+
+    name: str
+    message: str
+    hint: str
+
+
+class Setting(Generic[T]):
+    """One key of ``CHATSESSIONS``: its default, what is allowed, and a sentence for the docs."""
+
+    name: str
+
+    def __init__(
+        self, default: T, *, allowed: str, accepts: Callable[[Any], bool], doc: str
+    ) -> None:
+        self.default = default
+        self.allowed = allowed
+        self.accepts = accepts
+        self.doc = doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Setting[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> Setting[T] | T:
+        if instance is None:
+            return self
+        value = _given().get(self.name, self.default)
+        if not self.accepts(value):
+            problem = self.problem(value)
+            raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
+        return value  # type: ignore[no-any-return]  # accepts() is the type check
+
+    def problem(self, value: object) -> Problem:
+        return Problem(
+            name=self.name,
+            message=f"CHATSESSIONS['{self.name}'] is {value!r}, which is not {self.allowed}.",
+            hint=f"Write {self.allowed}; the default is {self.default!r}.",
+        )
+
+
+def _given() -> Mapping[str, Any]:
+    given = getattr(django_settings, "CHATSESSIONS", {})
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(
+            f"CHATSESSIONS is {given!r}, which is not a dict. Write CHATSESSIONS = {{...}}."
+        )
+    return given
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def seconds(default: float, *, doc: str) -> Setting[float]:
+    return Setting(
+        default,
+        allowed="a number of seconds above 0 and below a century",
+        accepts=lambda value: _is_number(value) and 0 < value < CENTURY,
+        doc=doc,
+    )
+
+
+def count(default: int, *, minimum: int = 1, doc: str) -> Setting[int]:
+    return Setting(
+        default,
+        allowed=f"a whole number of at least {minimum:,}",
+        accepts=lambda value: type(value) is int and value >= minimum,
+        doc=doc,
+    )
+
+
+def text(default: str, *, doc: str) -> Setting[str]:
+    return Setting(
+        default,
+        allowed="a non-empty string",
+        accepts=lambda value: isinstance(value, str) and bool(value),
+        doc=doc,
+    )
+
+
+def flag(default: bool, *, doc: str) -> Setting[bool]:
+    return Setting(
+        default,
+        allowed="True or False",
+        accepts=lambda value: isinstance(value, bool),
+        doc=doc,
+    )
+
+
+class Settings:
+    """Reads ``settings.CHATSESSIONS`` at use; ``conf.settings`` is the one instance."""
+
+    # Storage
+    CACHE = text("default", doc="Alias in CACHES of the cache that holds user_session.")
+    DATABASE = text("default", doc="Alias in DATABASES that the journal writes to.")
+    USER_SESSION_STORE: Setting[Literal["cached_db", "cache"]] = Setting(
+        "cached_db",
+        allowed="'cached_db' or 'cache'",
+        accepts=lambda value: value in ("cached_db", "cache"),
+        doc="cached_db: the cache, written through to the row in the same commit. cache: the "
+        "cache alone.",
+    )
+    USER_SESSION_MAX_BYTES = count(
+        MIB, doc="The most bytes that one user_session may take when encoded."
+    )
+    CACHE_TIMEOUT = seconds(
+        2 * HOUR,
+        doc="How long a user_session stays in the cache after it was last written; at least "
+        "SESSION_AGE. A connected session's is written again before it runs out.",
+    )
+    EVENT_LOG: Setting[Literal["database", "memory"]] = Setting(
+        "database",
+        allowed="'database' or 'memory'",
+        accepts=lambda value: value in ("database", "memory"),
+        doc="Where the log's entries are kept. memory: in a bounded ring in the server process; "
+        "fastest, gone with the process.",
+    )
+    MAX_LOG_ENTRIES = count(
+        10_000, minimum=10, doc="The most entries that a session's log keeps; older ones go."
+    )
+    STORE_TIMEOUT = seconds(
+        10, doc="How long a failing commit is retried before StoreUnavailable is raised."
+    )
+    MAX_UNCOMMITTED = count(
+        64, doc="A session with more entries than this in the journal makes emit() wait."
+    )
+    MAX_JOURNAL_ENTRIES = count(
+        10_000, doc="With more entries than this in the whole journal every emit() waits."
+    )
+    JOURNAL_INLINE = flag(
+        False,
+        doc="Write in the caller's database connection, so that Django's TestCase sees it. For "
+        "tests only.",
+    )
+
+    # Lifetimes
+    SESSION_AGE = seconds(
+        HOUR, doc="A session whose client has been away for this long ends as expired."
+    )
+    KEEP = seconds(14 * DAY, doc="How long a session's rows are kept after its end.")
+    REAP_INTERVAL = seconds(60, doc="How often a running server looks for expired sessions.")
+    WORKER_HEARTBEAT = seconds(5, doc="How often a worker says in its row that it lives.")
+    WORKER_STALE = seconds(15, doc="A worker silent for this long counts as dead.")
+
+    # Turns
+    STOP_TIMEOUT = seconds(
+        5, doc="How long a stopped handler may take to clean up before it is abandoned."
+    )
+    SHUTDOWN_TIMEOUT = seconds(
+        8, doc="On SIGTERM, how long running turns may take to finish before they are interrupted."
+    )
+    HANDLE_SIGTERM = flag(
+        True, doc="Close connections with 4000 and commit on SIGTERM before the server stops."
+    )
+    SYNC_HANDLER_THREADS = count(
+        8, doc="The most threads that run handlers written as plain def at one time."
+    )
+
+    # The wire
+    HELLO_TIMEOUT = seconds(10, doc="A connection that has not said hello by then is closed.")
+    HEARTBEAT = seconds(
+        25, doc="A client pings after this long a silence; 2.5 of it without a frame close."
+    )
+    MAX_FRAME_BYTES = count(
+        256 * KIB, minimum=1024, doc="The most bytes in one frame from a client (1009)."
+    )
+    MAX_BAD_FRAMES = count(10, doc="After this many bad frames a connection is closed (4500).")
+    EVENTS_PER_SECOND: Setting[float] = Setting(
+        20,
+        allowed="a number above 0",
+        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
+        doc="The rate at which one session's events are accepted over time.",
+    )
+    EVENT_BURST = count(100, doc="How many events one session may send at once.")
+    MAX_RATE_LIMITED = count(
+        10, doc="Retries made too early, one after another, before a connection is closed (4013)."
+    )
+    MAX_PENDING_EVENTS = count(
+        100, doc="Accepted events that wait for their turn; beyond it a client gets busy."
+    )
+    MAX_UNACKED_EVENTS = count(
+        1000,
+        minimum=64,
+        doc="Entries sent to a client and not acknowledged, before it is closed as too slow.",
+    )
+    MAX_UNACKED_BYTES = count(
+        4 * MIB,
+        minimum=64 * KIB,
+        doc="Bytes sent to a client and not acknowledged, before it is closed as too slow.",
+    )
+    MAX_SESSIONS_PER_USER = count(
+        50, doc="Connected sessions one logged-in user may have; a further one is closed (4504)."
+    )
+
+    @classmethod
+    def all(cls) -> Iterator[Setting[Any]]:
+        """Every setting, in the order above."""
+        return (value for value in vars(cls).values() if isinstance(value, Setting))
+
+    def problems(self) -> Iterator[Problem]:
+        """What is unknown or ill-typed in ``settings.CHATSESSIONS``."""
+        known = {setting.name: setting for setting in self.all()}
+        for name, value in _given().items():
+            setting = known.get(name)
+            if setting is None:
+                yield _unknown(name, list(known))
+            elif not setting.accepts(value):
+                yield setting.problem(value)
+
+
+def _unknown(name: object, known: list[str]) -> Problem:
+    near = get_close_matches(str(name).upper(), known, n=1)
+    return Problem(
+        name=str(name),
+        message=f"CHATSESSIONS has no setting {name!r}.",
+        hint=f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}.",
+    )
+
+
+settings = Settings()

@@ -1,0 +1,198 @@
+"""
+The context: which session the running code belongs to.
+
+One ``ContextVar``. It reaches tasks and ``sync_to_async`` by itself; :func:`bind_context` carries
+it into executors, threads and callbacks, and :func:`spawn` gives a task an owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from asgiref.sync import iscoroutinefunction
+
+from .emitter import Emitter, Turn
+from .exceptions import ContextNotFound
+from .session import Session
+from .user_session import SessionAccessor, UserSession
+
+if TYPE_CHECKING:
+    from .chat import Chat
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class Context:
+    """What running code knows of its session."""
+
+    session: Session
+    user_session: UserSession
+    emitter: Emitter
+    chat: Chat
+    turn: Turn | None
+    spawn: Callable[[Coroutine[Any, Any, Any], str | None], asyncio.Task[Any]]
+
+
+_current: ContextVar[Context | None] = ContextVar("chatsessions", default=None)
+
+
+def current(what: str = "context") -> Context:
+    """The current context. Raises ``ContextNotFound``, which names ``what`` and the remedy."""
+    found = _current.get()
+    if found is None:
+        raise ContextNotFound(what)
+    return found
+
+
+def current_turn() -> Turn | None:
+    """The turn that the running code belongs to, if any."""
+    found = _current.get()
+    return None if found is None else found.turn
+
+
+@contextmanager
+def use_context(value: Context) -> Iterator[Context]:
+    """Make ``value`` current for the block, and what was current before it afterwards."""
+    token = _current.set(value)
+    try:
+        yield value
+    finally:
+        _current.reset(token)
+
+
+def bind_context(function: Callable[P, R]) -> Callable[P, R]:
+    """
+    ``function`` with the context of here and now, wherever it is called.
+
+    For ``loop.run_in_executor``, threads and libraries' callbacks, which do not carry a context:
+    ``executor.submit(bind_context(work), 1)``. Raises ``ContextNotFound`` if there is none.
+    """
+    bound = current("bind_context")
+    if iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def call_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with use_context(bound):
+                return await function(*args, **kwargs)
+
+        return call_async  # type: ignore[return-value]  # R is a coroutine here
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with use_context(bound):
+            return function(*args, **kwargs)
+
+    return call
+
+
+def spawn(coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+    """
+    Run ``coroutine`` beside the handler, as a task that the session owns.
+
+    The session stays with this worker while the task runs, also after the turn and without a
+    client; an exception is logged; the task is cancelled when its turn is stopped, when the
+    session ends and when the server shuts down. Raises ``ContextNotFound``.
+    """
+    try:
+        return current("spawn").spawn(coroutine, name)
+    except BaseException:
+        coroutine.close()
+        raise
+
+
+class ContextProxy:
+    """The current context, by attribute."""
+
+    __slots__ = ()
+
+    @property
+    def session(self) -> Session:
+        """The session: ``id``, ``user``, ``chat_settings``, …"""
+        return current("context.session").session
+
+    @property
+    def emitter(self) -> Emitter:
+        """Sends events to the session's client."""
+        return current("context.emitter").emitter
+
+    @property
+    def user_session(self) -> UserSession:
+        """The values kept for the session."""
+        return current("context.user_session").user_session
+
+    @property
+    def chat(self) -> Chat:
+        """The ``Chat`` whose handlers serve the session."""
+        return current("context.chat").chat
+
+    @property
+    def turn(self) -> Turn | None:
+        """The turn, None outside of one."""
+        return current("context.turn").turn
+
+    def __repr__(self) -> str:
+        found = _current.get()
+        return f"<context of {found.session.id}>" if found else "<context: none here>"
+
+
+class UserSessionProxy(MutableMapping[str, Any]):
+    """The ``user_session`` of the current context."""
+
+    __slots__ = ()
+
+    def _target(self) -> UserSession:
+        return current("user_session").user_session
+
+    def __getitem__(self, key: str) -> Any:
+        return self._target()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._target()[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._target()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._target())
+
+    def __len__(self) -> int:
+        return len(self._target())
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._target()
+
+    def __repr__(self) -> str:
+        found = _current.get()
+        return repr(found.user_session) if found else "<user_session: no session here>"
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, or ``default``."""
+        return self._target().get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep ``value`` under ``key``; see :meth:`UserSession.set`."""
+        self._target().set(key, value)
+
+    def create_accessor(
+        self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
+    ) -> SessionAccessor[T]:
+        """``get``, ``set``, ``reset`` and ``apply`` for one key of whatever session is current."""
+        return SessionAccessor(self, key, default, apply_fn)
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """Live objects of this worker, never stored; ``on_session_load`` rebuilds them."""
+        return self._target().local
+
+
+context = ContextProxy()
+user_session = UserSessionProxy()

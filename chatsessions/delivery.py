@@ -1,0 +1,291 @@
+"""
+Positions, duplicates, gaps and windows: what makes delivery exact, without a socket or a clock.
+
+The server's side of one session is a :class:`Gate` (the client's numbers and their pace), an
+:class:`Outbox` (what may leave for the client, and when) and, per connection, a
+:class:`SendWindow`. The client's side is a :class:`ClientDelivery`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+from .exceptions import FrameError
+
+T = TypeVar("T")
+
+
+class Verdict(Enum):
+    """What to do with a client's event number."""
+
+    NEW = auto()
+    REPEAT = auto()
+    GAP = auto()
+
+
+class Intake:
+    """Takes each of a client's events once: numbers 1, 2, 3, … without holes."""
+
+    __slots__ = ("_seqs", "_seqs_kept", "accepted")
+
+    def __init__(self, accepted: int = 0, *, seqs_kept: int = 256) -> None:
+        self.accepted = accepted
+        self._seqs: dict[int, int] = {}
+        self._seqs_kept = seqs_kept
+
+    @property
+    def expected(self) -> int:
+        return self.accepted + 1
+
+    def judge(self, n: int) -> Verdict:
+        if n == self.expected:
+            return Verdict.NEW
+        return Verdict.REPEAT if n < self.expected else Verdict.GAP
+
+    def take(self, n: int, seq: int) -> None:
+        """Event ``n`` becomes entry ``seq``."""
+        self.accepted = n
+        self._seqs[n] = seq
+        if len(self._seqs) > self._seqs_kept:
+            del self._seqs[n - self._seqs_kept]
+
+    def seq_of(self, n: int) -> int | None:
+        """The entry that event ``n`` became, as long as it is remembered."""
+        return self._seqs.get(n)
+
+
+class Outbox(Generic[T]):
+    """
+    Keeps frames in the order in which they came about.
+
+    A frame that belongs to the log leaves when its entry is stored; one that does not (a token)
+    leaves at once, unless an entry before it is still waiting.
+    """
+
+    __slots__ = ("_waiting", "stored")
+
+    def __init__(self, stored: int = 0) -> None:
+        self.stored = stored
+        self._waiting: deque[tuple[int, T]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def hold(self, after: int, frame: T) -> bool:
+        """Keep ``frame`` until entry ``after`` is stored; false if it may leave now."""
+        if after <= self.stored and not self._waiting:
+            return False
+        self._waiting.append((after, frame))
+        return True
+
+    def release(self, stored: int) -> list[T]:
+        """Everything up to entry ``stored`` is stored: what may leave now."""
+        self.stored = stored
+        free = []
+        while self._waiting and self._waiting[0][0] <= stored:
+            free.append(self._waiting.popleft()[1])
+        return free
+
+
+class SendWindow:
+    """What a connection was sent and has not acknowledged: the one sign of a slow reader."""
+
+    __slots__ = ("_bytes", "_max_bytes", "_max_events", "_sent", "acked", "volatile_bytes")
+
+    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._sent: deque[tuple[int, int]] = deque()
+        self._bytes = 0
+        self.acked = 0
+        self.volatile_bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the client is too far behind. One entry alone never is, whatever its size."""
+        return len(self._sent) > self._max_events or (
+            self._bytes > self._max_bytes and len(self._sent) > 1
+        )
+
+    @property
+    def half_full(self) -> bool:
+        """Whether a replay should wait for the client to catch up."""
+        return len(self._sent) * 2 > self._max_events or self._bytes * 2 > self._max_bytes
+
+    @property
+    def volatile_full(self) -> bool:
+        """Whether tokens should be left out until the client is heard again."""
+        return self.volatile_bytes > self._max_bytes
+
+    def sent(self, seq: int, size: int) -> None:
+        self._sent.append((seq, size))
+        self._bytes += size
+
+    def ack(self, seq: int) -> None:
+        """The client has applied everything up to ``seq``."""
+        self.acked = max(self.acked, seq)
+        while self._sent and self._sent[0][0] <= seq:
+            self._bytes -= self._sent.popleft()[1]
+
+
+class RateLimit:
+    """A token bucket: ``burst`` at once, ``rate`` per second over time."""
+
+    __slots__ = ("_burst", "_rate", "_tokens", "_updated")
+
+    def __init__(self, *, rate: float, burst: int, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = float(burst)
+        self._updated = now
+
+    def take(self, now: float) -> float:
+        """0 if one more is allowed at ``now`` (seconds), else the seconds to wait for it."""
+        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        self._updated = now
+        if self._tokens >= 1:
+            self._tokens -= 1
+            return 0.0
+        return (1 - self._tokens) / self._rate
+
+
+class Gate:
+    """
+    Decides on each event of one session's client: new, met before, or refused for now.
+
+    ``max_pending`` is how many accepted events may wait for their turn, ``max_strikes`` how many
+    events in a row may come before their ``retry_after``.
+    """
+
+    __slots__ = (
+        "_max_pending",
+        "_max_strikes",
+        "_rate",
+        "_refusal",
+        "_strikes",
+        "_until",
+        "intake",
+    )
+
+    def __init__(
+        self, intake: Intake, rate: RateLimit, *, max_pending: int, max_strikes: int
+    ) -> None:
+        self.intake = intake
+        self._rate = rate
+        self._max_pending = max_pending
+        self._max_strikes = max_strikes
+        self._refusal: tuple[str, str] | None = None
+        self._until = 0.0
+        self._strikes = 0
+
+    @property
+    def is_hammered(self) -> bool:
+        """Whether the rate limit was exceeded again and again."""
+        return self._strikes > self._max_strikes
+
+    def admit(self, n: int, *, now: float, pending: int, storing: bool) -> bool:
+        """
+        True for a new event, which the caller then takes; false for a repeat.
+
+        ``pending`` events wait already; ``storing`` is false while the store takes nothing.
+        Raises ``FrameError`` ``n_gap``, ``rate_limited``, ``busy`` or ``storage_unavailable``.
+        """
+        verdict = self.intake.judge(n)
+        if verdict is Verdict.REPEAT:
+            return False
+        if verdict is Verdict.GAP:
+            self._refuse_gap(n, now)
+        if not storing:
+            self._refuse(n, "storage_unavailable", "the event could not be stored", now, 1.0)
+        if pending >= self._max_pending:
+            self._refuse(n, "busy", f"{pending} events are waiting already", now, 1.0)
+        wait = self._rate.take(now)
+        if wait:
+            self._strikes += 1
+            self._refuse(n, "rate_limited", "too many events", now, wait)
+        self._strikes = 0
+        self._refusal = None
+        return True
+
+    def _refuse_gap(self, n: int, now: float) -> None:
+        """What was sent behind a refused event shares its fate; anything else left a hole."""
+        if self._refusal is not None and now < self._until:
+            raise FrameError(*self._refusal, n=n, retry_after=round(self._until - now, 3))
+        expected = self.intake.expected
+        raise FrameError("n_gap", f"the next event is {expected}, not {n}", n=expected)
+
+    def _refuse(self, n: int, code: str, detail: str, now: float, wait: float) -> None:
+        self._refusal = (code, detail)
+        self._until = now + wait
+        raise FrameError(code, detail, n=n, retry_after=round(wait, 3))
+
+
+class ClientDelivery(Generic[T]):
+    """
+    A client's side: numbers what it sends, keeps it until accepted, and applies the log once.
+
+    ``T`` is what an event is to the client, for instance a ``(name, data)`` pair.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._next = 1
+        self._unaccepted: dict[int, T] = {}
+
+    @property
+    def unaccepted(self) -> list[tuple[int, T]]:
+        """What must be sent again after a welcome, in order."""
+        return list(self._unaccepted.items())
+
+    def number(self, event: T) -> int:
+        """The number of a new event."""
+        n = self._next
+        self._next += 1
+        self._unaccepted[n] = event
+        return n
+
+    def welcomed(self, *, resumed: bool, accepted: int, first: int) -> bool:
+        """
+        A welcome came. True if what was applied so far must be cleared (a gap, or a new session).
+
+        ``accepted`` is the welcome's ``received``, ``first`` the first entry that is kept.
+        """
+        if not resumed:
+            waiting = list(self._unaccepted.values())
+            self._unaccepted = dict(enumerate(waiting, start=1))
+            self._next = len(waiting) + 1
+            self.received = 0
+            return True
+        self._accept_up_to(accepted)
+        if first > self.received + 1:
+            self.received = first - 1
+            return True
+        return False
+
+    def accepted(self, n: int, seq: int) -> None:
+        """Event ``n`` is stored as entry ``seq``."""
+        self._accept_up_to(n)
+        if seq == self.received + 1:
+            self.received = seq
+
+    def apply(self, seq: int, *, n: int | None = None) -> bool:
+        """
+        Whether entry ``seq`` is new and to be applied; false for a repeat.
+
+        Raises ``ValueError`` for a hole: the connection is of no more use, come back and resume.
+        """
+        if n is not None:
+            self._accept_up_to(n)
+        if seq <= self.received:
+            return False
+        if seq > self.received + 1:
+            raise ValueError(f"entry {seq} came after {self.received}: a hole in the log")
+        self.received = seq
+        return True
+
+    def _accept_up_to(self, n: int) -> None:
+        for number in [number for number in self._unaccepted if number <= n]:
+            del self._unaccepted[number]
+        self._next = max(self._next, n + 1)

@@ -1,0 +1,173 @@
+"""
+The emitter: what handlers say becomes log entries and volatile frames.
+
+It knows no session and no socket, only a :class:`Sink` that takes what it makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from . import frames
+from .exceptions import NotStorable
+
+T = TypeVar("T")
+
+#: Frames that are not in the log.
+Volatile = frames.Token | frames.Stream
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One run of a handler. ``n`` is the event's number, 0 for the start, None for other hooks."""
+
+    n: int | None
+    name: str
+    #: Whether it was stopped: nothing more may come of it.
+    stopped: bool = False
+    #: Tasks that its handler spawned and that still run.
+    spawned: set[asyncio.Task[Any]] = field(default_factory=set)
+
+
+class Streaming(Protocol):
+    """A message that is being streamed."""
+
+    id: str
+    index: int
+
+    @property
+    def content(self) -> str: ...
+
+    def as_event(self) -> dict[str, Any]:
+        """The message as the wire knows it."""
+
+    def add_content(self, text: str) -> None:
+        """One more token is part of the message."""
+
+    def replace_content(self, text: str) -> None:
+        """One more token replaces all of the message."""
+
+    def end_stream(self) -> None:
+        """No more tokens belong to this stream."""
+
+
+class Sink(Protocol):
+    """Where an emitter puts things: the session's owner."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def append(self, name: str, data: bytes, turn: Turn | None) -> int:
+        """One more entry of the log. Raises when the session or the turn takes no more."""
+
+    def send_volatile(self, frame: Volatile, turn: Turn | None) -> None:
+        """A frame that is not in the log, behind what was appended before."""
+
+    def open_stream(self, stream: Streaming, turn: Turn | None) -> None: ...
+
+    def close_stream(self, stream_id: str) -> None: ...
+
+    async def room(self) -> None:
+        """Wait while too much is waiting to be stored. Raises ``StoreUnavailable``."""
+
+    async def flush(self) -> None:
+        """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
+
+
+class Emitter:
+    """
+    Sends to the client of a session, through its log (``context.emitter``).
+
+    May be awaited in any event loop; what it does happens in the owner's.
+    """
+
+    __slots__ = ("_sink", "_turn")
+
+    def __init__(self, sink: Sink, turn: Turn | None) -> None:
+        self._sink = sink
+        self._turn = turn
+
+    async def emit(self, name: str, data: Any = None) -> int:
+        """
+        Append an event of the application's own to the log and return its ``seq``.
+
+        It returns before the entry is stored (see :meth:`flush`), and waits only while the
+        session has more than ``MAX_UNCOMMITTED`` entries to store. The client gets it once it is
+        stored. Raises ``NotStorable`` for data that is not JSON, ``StoreUnavailable``,
+        ``TurnStopped``, ``SessionOver``, ``OwnershipLost``.
+        """
+        raw = encode_data(name, data)
+
+        async def emit() -> int:
+            seq = self._sink.append(name, raw, self._turn)
+            await self._sink.room()
+            return seq
+
+        return await self._in_owner_loop(emit)
+
+    async def flush(self) -> None:
+        """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
+        await self._in_owner_loop(self._sink.flush)
+
+    async def stream(
+        self, message: Streaming, text: str, *, opening: str | None, replaces: bool = False
+    ) -> None:
+        """
+        One more token of ``message``, or with ``replaces`` a new text for all of it.
+
+        ``opening`` is the name of the event that opens the stream, None for one that is open.
+        """
+
+        async def stream() -> None:
+            if opening is not None:
+                self._sink.append(opening, encode_data(opening, message.as_event()), self._turn)
+                self._sink.open_stream(message, self._turn)
+            if replaces:
+                message.replace_content(text)
+                frame: Volatile = frames.Stream(message.id, message.index, text)
+            else:
+                frame = frames.Token(message.id, message.index, text)
+                message.add_content(text)
+            self._sink.send_volatile(frame, self._turn)
+            await self._sink.room()
+
+        await self._in_owner_loop(stream)
+
+    async def close_stream(self, message: Streaming) -> None:
+        """``message`` is whole; its last event is still to be emitted."""
+
+        async def close() -> None:
+            self._sink.close_stream(message.id)
+
+        await self._in_owner_loop(close)
+
+    async def _in_owner_loop(self, step: Callable[[], Awaitable[T]]) -> T:
+        if asyncio.get_running_loop() is self._sink.loop:
+            return await step()
+        future = asyncio.run_coroutine_threadsafe(_coroutine(step), self._sink.loop)
+        return await asyncio.wrap_future(future)
+
+
+async def _coroutine(step: Callable[[], Awaitable[T]]) -> T:
+    return await step()
+
+
+def encode_data(name: str, data: Any) -> bytes:
+    """
+    The data of an event as JSON.
+
+    Raises ``NotStorable`` for data that JSON has no way to write, ``ValueError`` for a name that
+    is empty, longer than 100 characters or has control characters.
+    """
+    try:
+        msgspec.convert(name, frames.EventName)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{name!r} cannot be an event's name: {error}") from error
+    try:
+        return msgspec.json.encode(data)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise NotStorable(f"the data of event {name!r}", type(data), str(error)) from error

@@ -1,0 +1,187 @@
+"""
+Everything that ``chatsessions`` raises.
+
+::
+
+    ChatSessionsError
+    ├── ContextNotFound          no session is current here
+    ├── SessionNotFound          no such session
+    ├── SessionOver              the session has ended
+    ├── OwnershipLost            another worker holds the session now
+    ├── OwnerUnreachable         the session is live in another process
+    ├── TurnStopped              the turn was stopped; nothing more may come of it
+    ├── StoreUnavailable         the database (or cache) did not take a commit in time
+    ├── ChatError                a Chat is declared wrongly
+    ├── FrameError               a frame that breaks the protocol, or comes too soon
+    └── StorageError
+        ├── NotStorable          a value that cannot be stored
+        ├── NotLoadable          stored data that cannot be read back
+        ├── ReservedKey          a user_session key that belongs to the session
+        └── TooLarge             more bytes than a limit allows
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+
+class ChatSessionsError(Exception):
+    """The root of every error of this package."""
+
+
+class ContextNotFound(ChatSessionsError, LookupError):
+    """Something that needs a current session was used where there is none."""
+
+    def __init__(self, what: str = "context") -> None:
+        self.what = what
+        super().__init__(
+            f"{what!r} was used outside of a session's context. In a task started by a handler "
+            "use chatsessions.spawn(); in an executor, a thread or a library's callback wrap the "
+            "function with chatsessions.bind_context(); in a view, a task queue or the shell use "
+            "'with chatsessions.session_context(session_id):'."
+        )
+
+
+class SessionNotFound(ChatSessionsError, LookupError):
+    """There is no session with this id."""
+
+    def __init__(self, session_id: UUID | str) -> None:
+        self.session_id = session_id
+        super().__init__(f"Session not found: {session_id}")
+
+
+class SessionOver(ChatSessionsError):
+    """The session has ended; nothing can be added to it."""
+
+    def __init__(self, session_id: UUID | str, reason: str) -> None:
+        self.session_id = session_id
+        self.reason = reason
+        super().__init__(f"Session {session_id} has ended ({reason}).")
+
+
+class OwnershipLost(ChatSessionsError):
+    """This worker no longer holds the session: it was released, deleted or taken by another."""
+
+    def __init__(self, session_id: UUID | str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"Session {session_id} is no longer held by this worker. A task that outlives its "
+            "turn keeps its session when it is started with chatsessions.spawn(); anything else "
+            "opens the session again with chatsessions.session_context()."
+        )
+
+
+class OwnerUnreachable(ChatSessionsError):
+    """The session is live in another process, and there is no way to reach it from this one."""
+
+    def __init__(self, session_id: UUID | str, owner: str) -> None:
+        self.session_id = session_id
+        self.owner = owner
+        super().__init__(
+            f"Session {session_id} is live in another process ({owner}), which this process "
+            "cannot reach. Do this inside the server process, or when the session's client is "
+            "away; nothing was changed."
+        )
+
+
+class TurnStopped(ChatSessionsError):
+    """The turn this code belongs to was stopped; what it still sends or sets is refused."""
+
+    def __init__(self) -> None:
+        super().__init__("The turn was stopped; it can no longer send messages or set values.")
+
+
+class StoreUnavailable(ChatSessionsError):
+    """The store did not take a commit within ``STORE_TIMEOUT``. Nothing is lost: it is retried."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(
+            f"The store has not taken a commit for {seconds:.1f} seconds. What is pending is kept "
+            "in memory and written as soon as the store answers."
+        )
+
+
+class ChatError(ChatSessionsError):
+    """A ``Chat`` or one of its handlers is declared wrongly, or cannot be found."""
+
+
+class FrameError(ChatSessionsError):
+    """
+    A frame that breaks the protocol, or an event that cannot be accepted now.
+
+    ``code`` is one of the protocol's error codes, ``detail`` a sentence for a developer, ``n``
+    the number of the event concerned, if any, ``retry_after`` the seconds after which the same
+    event may be sent again.
+    """
+
+    def __init__(
+        self, code: str, detail: str, *, n: int | None = None, retry_after: float | None = None
+    ) -> None:
+        self.code = code
+        self.detail = detail
+        self.n = n
+        self.retry_after = retry_after
+        super().__init__(f"{code}: {detail}")
+
+
+class StorageError(ChatSessionsError):
+    """What ``user_session`` and the log refuse."""
+
+
+class NotStorable(StorageError, TypeError):
+    """
+    A value that cannot be stored.
+
+    ``path`` says where: the ``user_session`` key, then the way inside its value.
+    """
+
+    def __init__(self, path: str, value_type: type, reason: str = "") -> None:
+        self.path = path
+        self.value_type = value_type
+        self.reason = reason
+        super().__init__(
+            f"{path or 'the value'} is a {value_type.__module__}.{value_type.__qualname__}, which "
+            f"cannot be stored{f' ({reason})' if reason else ''}. Register its class with "
+            "@chatsessions.serializable, store plain data instead, or keep a live object in "
+            "user_session.local, which is never stored."
+        )
+
+
+class NotLoadable(StorageError, ValueError):
+    """Stored data that cannot be read back: damaged, or of a class that is not registered."""
+
+    def __init__(self, detail: str) -> None:
+        self.detail = detail
+        super().__init__(detail)
+
+
+class ReservedKey(StorageError, KeyError):
+    """A key of ``user_session`` that is read live from the session and cannot be set."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(key)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.key!r} is reserved: user_session reads it live from the session. "
+            "Use another key."
+        )
+
+
+class TooLarge(StorageError, ValueError):
+    """More bytes than a limit allows; what was stored before stays as it was."""
+
+    def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
+        self.what = what
+        self.size = size
+        self.limit = limit
+        self.setting = setting
+        super().__init__(
+            f"{what} takes {size:,} bytes; the limit is {limit:,}. Store less, or raise "
+            f"CHATSESSIONS['{setting}']."
+        )

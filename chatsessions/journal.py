@@ -1,0 +1,229 @@
+"""
+The journal: group commit, the only place that writes sessions.
+
+Sessions hand it nothing; they tell it that they have something to store (:meth:`Journal.note`).
+A single writer takes what all of them have at that moment, stores it in one transaction and one
+cache call, and tells each of them. While it writes, the next batch gathers by itself: no timer,
+nothing waits when the journal is idle, and batches grow with the load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from django.db import connections
+
+from .conf import settings
+from .exceptions import StoreUnavailable
+from .store import TRANSIENT, CacheFailed, Change, Store
+
+logger = logging.getLogger("chatsessions.journal")
+
+T = TypeVar("T")
+
+#: Seconds between the tries of a failing commit: doubled from the first to the last.
+FIRST_RETRY = 0.05
+LAST_RETRY = 1.0
+
+
+class Writes(Protocol):
+    """What the journal asks of a session."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    def take_change(self) -> Change | None:
+        """What there is to store now. It is not asked again before this is stored or refused."""
+
+    def committed(self, change: Change) -> None:
+        """``change`` is stored: what it covers may be told."""
+
+    def refused(self, change: Change, error: Exception) -> None:
+        """``change`` cannot be stored, now or later."""
+
+    def delayed(self, error: StoreUnavailable) -> None:
+        """The store takes nothing for ``STORE_TIMEOUT``; it is tried further."""
+
+
+class Threads:
+    """
+    Where the store runs: one thread that writes and one that reads, with connections of their own.
+
+    Under ``JOURNAL_INLINE`` both are the caller's thread, so that a ``TestCase`` sees all of it.
+    """
+
+    def __init__(self) -> None:
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="chatsessions-journal")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="chatsessions-reader")
+
+    async def write(self, function: Callable[..., T], *args: Any) -> T:
+        return await self._run(self._writer, function, *args)
+
+    async def read(self, function: Callable[..., T], *args: Any) -> T:
+        return await self._run(self._reader, _with_fresh_connection, function, *args)
+
+    async def close(self) -> None:
+        """Wait for what runs, and close the threads' connections."""
+        for executor in (self._writer, self._reader):
+            if not settings.JOURNAL_INLINE:
+                await self._run(executor, connections.close_all)
+            executor.shutdown(wait=False)
+
+    async def _run(self, executor: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
+        if settings.JOURNAL_INLINE:
+            inline: Awaitable[T] = database_sync_to_async(function)(*args)
+            return await inline
+        return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
+
+
+def _with_fresh_connection(function: Callable[..., T], *args: Any) -> T:
+    """One more try on a new connection, for one that the database had closed meanwhile."""
+    try:
+        return function(*args)
+    except TRANSIENT:
+        connections[settings.DATABASE].close_if_unusable_or_obsolete()
+        return function(*args)
+
+
+class Journal:
+    """Commits the changes of one worker's sessions, many at a time, each session's in order."""
+
+    def __init__(self, store: Store, threads: Threads) -> None:
+        self._store = store
+        self._threads = threads
+        self._noted: dict[UUID, Writes] = {}
+        self._writing: list[tuple[Writes, Change]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None
+        self._entries = 0
+        #: None, or why the store is not taking commits.
+        self.failure: StoreUnavailable | None = None
+        #: Batches committed so far.
+        self.batches = 0
+
+    # For the sessions
+
+    def note(self, session: Writes) -> None:
+        """``session`` has something to store. To be called in the worker's event loop."""
+        self._noted[session.id] = session
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(
+                self._drain(), name="chatsessions-journal"
+            )
+
+    def count(self, entries: int) -> None:
+        """``entries`` more wait to be stored."""
+        self._entries += entries
+
+    @property
+    def is_full(self) -> bool:
+        """Whether emitting should wait."""
+        return self._entries >= settings.MAX_JOURNAL_ENTRIES
+
+    async def room(self) -> None:
+        """Wait until the journal is less than full. Raises ``StoreUnavailable``."""
+        while self.is_full:
+            if self.failure is not None:
+                raise self.failure
+            self._room = self._room or asyncio.Event()
+            await self._room.wait()
+
+    async def settled(self) -> None:
+        """Wait until there is nothing to store."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def abandon(self) -> None:
+        """Stop trying; what is not stored is lost with the process."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    # The writer
+
+    async def _drain(self) -> None:
+        try:
+            while self._noted:
+                # One turn of the loop, so that what happens at the same time shares a batch.
+                await asyncio.sleep(0)
+                await self._commit(self._gather())
+        finally:
+            self._task = None
+            self._wake()
+
+    def _gather(self) -> list[tuple[Writes, Change]]:
+        noted, self._noted = self._noted, {}
+        batch = []
+        for session in noted.values():
+            change = session.take_change()
+            if change is not None:
+                batch.append((session, change))
+        return batch
+
+    async def _commit(self, batch: list[tuple[Writes, Change]]) -> None:
+        if not batch:
+            return
+        self._writing = batch
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(settings.STORE_TIMEOUT, self._fail)
+        try:
+            refused = await self._write([change for _, change in batch])
+        finally:
+            deadline.cancel()
+            self._writing = []
+            self._entries -= sum(len(change.entries) for _, change in batch)
+        if self.failure is not None:
+            logger.warning("The store takes commits again.")
+            self.failure = None
+        self.batches += 1
+        self._wake()
+        for session, change in batch:
+            _tell(session, change, refused.get(change.session_id))
+
+    async def _write(self, changes: Sequence[Change]) -> dict[UUID, Exception]:
+        refused = await self._persist(self._store.write, changes)
+        stored = [change for change in changes if change.session_id not in refused]
+        # Stored rows are not written again when it is the cache that fails.
+        await self._persist(self._store.cache_states, stored)
+        return refused
+
+    async def _persist(self, function: Callable[[Sequence[Change]], T], arg: Sequence[Change]) -> T:
+        """Run ``function`` until it does not fail for a transient reason."""
+        delay = FIRST_RETRY
+        while True:
+            try:
+                return await self._threads.write(function, arg)
+            except (*TRANSIENT, CacheFailed) as error:
+                logger.warning("A commit of %d sessions failed, trying again: %s", len(arg), error)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LAST_RETRY)
+
+    def _fail(self) -> None:
+        """The batch has been tried for ``STORE_TIMEOUT``: say so to whoever waits for it."""
+        self.failure = StoreUnavailable(settings.STORE_TIMEOUT)
+        logger.error("%s", self.failure)
+        self._wake()
+        for session in [session for session, _ in self._writing] + list(self._noted.values()):
+            session.delayed(self.failure)
+
+    def _wake(self) -> None:
+        if self._room is not None:
+            self._room.set()
+            self._room = None
+
+
+def _tell(session: Writes, change: Change, error: Exception | None) -> None:
+    """One session's trouble with the news is not its neighbours'."""
+    try:
+        if error is None:
+            session.committed(change)
+        else:
+            session.refused(change, error)
+    except Exception:
+        logger.exception("Session %s failed to go on after a commit", session.id)

@@ -1,0 +1,774 @@
+"""
+``LiveSession``: a session in its owner's memory, which is the truth while the owner lives.
+
+It takes the client's events, gathers what handlers change for the journal, and lets nothing
+leave for the client before the journal says that it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+from django.conf import settings as django_settings
+from django.dispatch import Signal
+from django.utils import timezone
+
+from . import frames, signals
+from .chat import Chat, Handler, InterruptedTurn
+from .conf import settings
+from .context import Context, current_turn
+from .delivery import Gate, Intake, Outbox, RateLimit
+from .draft import Draft
+from .emitter import Emitter, Streaming, Turn, Volatile, encode_data
+from .exceptions import (
+    FrameError,
+    OwnershipLost,
+    SessionOver,
+    StorageError,
+    StoreUnavailable,
+    TurnStopped,
+)
+from .journal import Journal
+from .messages import USER_AUTHOR, Message
+from .models import ChatSession
+from .session import Session, hash_token, new_token
+from .store import Change, Entry, Loaded, Position
+from .turns import Job, NoHandler, Turns
+from .user_session import UserSession, split_state
+
+logger = logging.getLogger("chatsessions.live")
+
+#: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
+STREAM_CHECKPOINT = 1.0
+#: Tokens that may wait for the journal before the handler does.
+MAX_WAITING_FRAMES = 1000
+
+START = "start"
+
+
+class Listener(Protocol):
+    """A connection, as its session sees it."""
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        """These are stored now."""
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        """Something to tell that is not in the log."""
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        """The session has no more to tell this connection."""
+
+
+class Host(Protocol):
+    """What a session needs of its worker."""
+
+    id: UUID
+    loop: asyncio.AbstractEventLoop
+    journal: Journal
+
+    async def run_in_thread(self, function: Callable[[], Any]) -> Any: ...
+
+    async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]: ...
+
+    async def find_seq(self, session_id: UUID, n: int) -> int | None: ...
+
+    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None: ...
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """See ``task`` to its end, and log what it raises."""
+
+    def refresh_connections(self) -> None:
+        """A handler is about to run that may use the database."""
+
+    def drop(self, live: LiveSession) -> None:
+        """Nobody holds ``live`` in memory any more."""
+
+    def lost(self, live: LiveSession, error: Exception) -> None:
+        """``live`` could not be stored, and is not this worker's any more."""
+
+
+class LiveSession:
+    """One session, held by this worker. Only its event loop's thread may touch it."""
+
+    def __init__(
+        self, host: Host, chat: Chat, session: Session, row: ChatSession, loaded: Loaded | None
+    ) -> None:
+        self.host = host
+        self.loop = host.loop
+        self.row = row
+        self._loaded = loaded
+        self._begun = False
+        self.chat = chat
+        self.session = session
+        self.first = 1 if loaded is None else loaded.first
+        self.head = self.stored = row.head
+        self.handled = row.handled
+        self.running: int | None = None
+        self.listener: Listener | None = None
+        self.ending: str | None = row.end_reason or None
+        self.closed = False
+        self.turns = Turns(self)
+        self.draft = Draft(
+            row.pk,
+            generation=row.generation + (loaded is not None),
+            claims=None if loaded is None else row.generation,
+        )
+        self.user_session = UserSession(
+            session,
+            {} if loaded is None else split_state(loaded.state),
+            max_bytes=settings.USER_SESSION_MAX_BYTES,
+            before_change=self._before_change,
+        )
+        if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
+            # Its key carries the generation, and this owner's is a new one.
+            self.draft.set_state(loaded.state)
+        self.gate = Gate(
+            Intake(row.accepted),
+            RateLimit(
+                rate=settings.EVENTS_PER_SECOND, burst=settings.EVENT_BURST, now=self.loop.time()
+            ),
+            max_pending=settings.MAX_PENDING_EVENTS,
+            max_strikes=settings.MAX_RATE_LIMITED,
+        )
+        self._events_in = row.events_in
+        self._events_out = row.events_out
+        self._turns_failed = row.turns_failed
+        self._connections = row.connections
+        #: Blocks of session_context() that work with this session.
+        self.holders = 0
+        # Some slack, so that a full log is not trimmed at every entry.
+        self._log_limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
+        self._error: StorageError | None = None
+        self._outbox: Outbox[Volatile] = Outbox(row.head)
+        self._streams: dict[str, tuple[Streaming, Turn | None, int]] = {}
+        self._checkpointed = 0.0
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = asyncio.Event()
+        self._ring: deque[Entry] | None = None
+        if settings.EVENT_LOG == "memory":
+            self._ring = deque(maxlen=settings.MAX_LOG_ENTRIES)
+        self._thread = threading.get_ident()
+
+    @property
+    def id(self) -> UUID:
+        return self.session.id
+
+    # Client events
+
+    def submit(self, event: frames.ClientEvent, data: Any) -> None:
+        """
+        Take a client's event: store it, then run its handler.
+
+        Raises ``FrameError`` for one that cannot be accepted now. A repeat is answered with the
+        same ``accepted`` again, once it is stored.
+        """
+        if self.closed or self.ending is not None:
+            return  # the connection is about to hear of it
+        if not self._admit(event.n):
+            return
+        self._take(event.n, event.name, bytes(event.data))
+        self.turns.add(self._event_job(event.n, event.name, data))
+
+    def submit_answer(self, answer: frames.Answer) -> None:
+        """
+        Take the answer to a question. Raises ``FrameError``, also when nobody asks it.
+
+        It is in the log all the same: it had its number.
+        """
+        if self.closed or self.ending is not None or not self._admit(answer.n):
+            return
+        data = msgspec.json.encode({"call": answer.call, "data": answer.data})
+        self._take(answer.n, "answer", data)
+        raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
+
+    def stop(self) -> None:
+        """The client stops the running turn."""
+        if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
+            self.turns.add(self._hook_job("stop"), first=True)
+
+    def _admit(self, n: int) -> bool:
+        storing = self.host.journal.failure is None
+        pending = self.turns.pending
+        if self.gate.admit(n, now=self.loop.time(), pending=pending, storing=storing):
+            return True
+        seq = self.gate.intake.seq_of(n)
+        if seq is None:
+            self.own(self.loop.create_task(self._find_accepted(n)))
+        elif seq <= self.stored:
+            self._tell(frames.Accepted(n, seq))
+        return False
+
+    async def _find_accepted(self, n: int) -> None:
+        """A repeat of an event from long ago; 0 stands for an entry that is no longer kept."""
+        seq = await self.host.find_seq(self.id, n)
+        self._tell(frames.Accepted(n, seq or 0))
+
+    def _take(self, n: int, name: str, data: bytes) -> None:
+        self.gate.intake.take(n, self._append(name, data, n=n))
+        self._events_in += 1
+
+    @property
+    def accepted_and_stored(self) -> int:
+        """The highest number of a client's event that a crash cannot lose."""
+        intake = self.gate.intake
+        n = intake.accepted
+        while (intake.seq_of(n) or 0) > self.stored:
+            n -= 1
+        return n
+
+    # Jobs
+
+    def _event_job(self, n: int, name: str, data: Any) -> Job:
+        """The turn of event ``n``."""
+        if name == "message":
+            message = Message(data["content"], id=data.get("id"), author=USER_AUTHOR)
+            return self._turn_job(n, name, self.chat.hooks.get(name), message)
+        if name == "settings":
+            job = self._turn_job(n, name, self.chat.hooks.get(name), self.session.chat_settings)
+            job.prepare = partial(self._update_settings, data)
+            job.needs_handler = False
+            return job
+        return self._turn_job(n, name, self.chat.events.get(name), data)
+
+    def _turn_job(self, n: int, name: str, handler: Handler | None, argument: Any = None) -> Job:
+        job = Job(turn=Turn(n, name), handler=handler, argument=argument, needs_handler=True)
+        job.waits_for_store = True
+        return job
+
+    def _hook_job(self, name: str, argument: Any = None) -> Job:
+        return Job(turn=Turn(None, name), handler=self.chat.hooks.get(name), argument=argument)
+
+    def add_hook(self, name: str, argument: Any = None) -> None:
+        """Queue a lifecycle hook, if the application has it."""
+        if name in self.chat.hooks:
+            self.turns.add(self._hook_job(name, argument))
+
+    def go(self) -> None:
+        """Run what comes before anything else; once, after the first connection is known."""
+        if self._begun:
+            return
+        self._begun = True
+        self.add_hook("session_load")
+        if self._loaded is not None:
+            self._recover(self._loaded)
+            self._loaded = None
+            return
+        start = self.chat.hooks.get("chat_start")
+        if start is not None:
+            self.turns.add(self._turn_job(0, START, start))
+        self.host.send_signal(signals.session_started, self.chat, session=self.session)
+
+    def _recover(self, loaded: Loaded) -> None:
+        """A session from the store: close what a crash left open, go on with what waits."""
+        running = loaded.row.running
+        if running is not None:
+            self._interrupt(running, loaded)
+        for entry in loaded.pending:
+            if entry.n is not None and entry.n > self.handled:
+                data = msgspec.json.decode(entry.data)
+                self.turns.add(self._event_job(entry.n, entry.name, data))
+
+    def _interrupt(self, n: int, loaded: Loaded) -> None:
+        """Turn ``n`` was cut short: say so, and let the application decide."""
+        event = next((entry for entry in loaded.pending if entry.n == n), None)
+        name = START if n == 0 else "event" if event is None else event.name
+        data = None if event is None else msgspec.json.decode(event.data)
+        for message in loaded.row.streams:
+            self._emit("message_update", message | {"streaming": False})
+        detail = "The server was interrupted while it worked on this."
+        self._emit("error", {"code": "interrupted", "detail": detail}, turn=n)
+        self._end_turn(n, name, "interrupted", seconds=0.0)
+        self.add_hook("interrupted", InterruptedTurn(turn=n, name=name, data=data))
+
+    def _update_settings(self, data: dict[str, Any]) -> None:
+        self.session.chat_settings.update(data)
+        self.draft.set(chat_settings=dict(self.session.chat_settings))
+        self._emit("settings", self.session.chat_settings)
+
+    # TurnHost
+
+    def context(self, turn: Turn | None) -> Context:
+        """What code that belongs to ``turn`` sees."""
+        return Context(
+            session=self.session,
+            user_session=self.user_session,
+            emitter=Emitter(self, turn),
+            chat=self.chat,
+            turn=turn,
+            spawn=self.spawn,
+        )
+
+    async def run_in_thread(self, function: Callable[[], Any]) -> Any:
+        return await self.host.run_in_thread(function)
+
+    def when_stored(self, callback: Callable[[], None]) -> None:
+        self.draft.then(callback)
+        self.note()
+
+    def turn_waits(self, job: Job) -> None:
+        self.running = job.turn.n
+
+    def turn_starts(self, job: Job) -> None:
+        if job.handler is not None and job.handler.is_async:
+            self.host.refresh_connections()
+        if job.turn.n is not None:
+            self._tell(frames.TurnStatus(job.turn.n, job.turn.name, "running"))
+
+    def turn_ends(self, job: Job, status: str, error: BaseException | None) -> None:
+        turn = job.turn
+        if not turn.spawned:
+            self._close_streams(turn)
+        refused = self._collect()
+        if refused is not None and status == "done":
+            status, error = "failed", refused
+        if status == "failed" and error is not None:
+            self._report(turn, error)
+        self.user_session.settle()
+        if turn.n is None:
+            self.note()
+        elif status == "interrupted":
+            self.running = turn.n  # whoever takes the session next tells what became of it
+        else:
+            self._end_turn(turn.n, turn.name, status, seconds=self.loop.time() - job.started)
+
+    def idle(self) -> None:
+        """Nothing is left to run: a session that nobody is connected to may be let go."""
+        self.note()
+
+    def _end_turn(self, n: int, name: str, status: str, *, seconds: float) -> None:
+        self.running = None
+        self.handled = max(self.handled, n)
+        if status != "done":
+            self.draft.set_outcome(n, status)
+        self._turns_failed += status == "failed"
+        self.when_stored(partial(self._turn_stored, n, name, status, seconds))
+
+    def _turn_stored(self, n: int, name: str, status: str, seconds: float) -> None:
+        self._tell(frames.TurnStatus(n, name, status))
+        self.host.send_signal(
+            signals.turn_finished,
+            self.chat,
+            session=self.session,
+            turn=n,
+            name=name,
+            status=status,
+            seconds=seconds,
+        )
+
+    def _report(self, turn: Turn, error: BaseException) -> None:
+        """A handler failed: the log of the server gets everything, the client that it failed."""
+        if isinstance(error, NoHandler):
+            logger.warning("Session %s, %s: %s", self.id, self.chat.name, error)
+            code = "no_handler"
+        else:
+            logger.error(
+                "Session %s, %s: the handler of %s failed",
+                self.id,
+                self.chat.name,
+                turn.name,
+                exc_info=error,
+            )
+            code = "handler_error"
+        if turn.n is not None:
+            generic = "Something went wrong. Please try again."
+            shown = code == "no_handler" or django_settings.DEBUG
+            detail = (str(error) or repr(error)) if shown else generic
+            self._emit("error", {"code": code, "detail": detail}, turn=turn.n)
+
+    # Sink
+
+    def append(self, name: str, data: bytes, turn: Turn | None) -> int:
+        self._check(turn)
+        self._raise_error()
+        self._events_out += 1
+        return self._append(name, data, turn=None if turn is None else turn.n)
+
+    def send_volatile(self, frame: Volatile, turn: Turn | None) -> None:
+        self._check(turn)
+        if self.listener is not None and not self._outbox.hold(self.head, frame):
+            self.listener.frame(frame)
+        now = self.loop.time()
+        if now - self._checkpointed > STREAM_CHECKPOINT:
+            self._checkpoint(now)
+
+    def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
+        self._streams[stream.id] = (stream, turn, self.head)
+        self._checkpoint(self.loop.time())
+
+    def close_stream(self, stream_id: str) -> None:
+        self._streams.pop(stream_id, None)
+        self._checkpoint(self.loop.time())
+
+    async def room(self) -> None:
+        journal = self.host.journal
+        while (
+            self.head - self.stored > settings.MAX_UNCOMMITTED
+            or len(self._outbox) > MAX_WAITING_FRAMES
+        ):
+            await self.flush()
+        if journal.is_full:
+            await journal.room()
+
+    async def flush(self) -> None:
+        self._raise_error()
+        self._check(None)
+        if self.host.journal.failure is not None:
+            raise self.host.journal.failure
+        waiter = self.draft.waiter()
+        self.note()
+        await waiter
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        """What a commit could not store surfaces at the next emit or flush."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    @property
+    def open_streams(self) -> list[frames.Stream]:
+        """What a connection that has the log needs beside it."""
+        return [
+            frames.Stream(stream.id, stream.index, stream.content)
+            for stream, _, seq in self._streams.values()
+            if seq <= self.stored
+        ]
+
+    def _checkpoint(self, now: float) -> None:
+        """The text of open streams is stored with the next commit, for whoever takes over."""
+        self._checkpointed = now
+        self.draft.set(streams=[stream.as_event() for stream, _, _ in self._streams.values()])
+        self.note()
+
+    def _close_streams(self, turn: Turn) -> None:
+        for stream, opened_by, _ in list(self._streams.values()):
+            if opened_by is turn:
+                stream.end_stream()
+                self.close_stream(stream.id)
+                self._emit("message_update", stream.as_event(), turn=turn.n)
+
+    # Tasks
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
+    ) -> asyncio.Task[Any]:
+        turn = current_turn()
+        self._check(turn)
+        if threading.get_ident() != self._thread:
+            raise RuntimeError("spawn() starts a task of the event loop; call it from async code.")
+        task = self.loop.create_task(coroutine, name=name)
+        self.own(task)
+        if turn is not None:
+            turn.spawned.add(task)
+            task.add_done_callback(partial(self._spawned_done, turn))
+        return task
+
+    def user_session_used(self) -> None:
+        """Code outside of turns is through with the values it got out."""
+        self._error = self._collect() or self._error
+        self.user_session.settle()
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """The session stays in memory while ``task`` runs; what it raises is logged."""
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, TurnStopped):
+            logger.error(
+                "Session %s, %s: the task %s failed",
+                self.id,
+                self.chat.name,
+                task.get_name(),
+                exc_info=error,
+            )
+        if not self.closed:
+            self.note()
+
+    def _spawned_done(self, turn: Turn, task: asyncio.Task[Any]) -> None:
+        turn.spawned.discard(task)
+        job = self.turns.job
+        if not turn.spawned and not self.closed and (job is None or job.turn is not turn):
+            self._close_streams(turn)
+
+    # The log and the journal
+
+    def note(self) -> None:
+        """There is something to store, or to look at after what is being stored."""
+        if not self.closed:
+            self.host.journal.note(self)
+
+    def _append(
+        self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
+    ) -> int:
+        self.head += 1
+        self.draft.append(Entry(self.head, n, turn, name, data, timezone.now()))
+        if not self.closed:
+            self.host.journal.count(1)
+            self.note()
+        return self.head
+
+    def _emit(self, name: str, data: Any, *, turn: int | None = None) -> None:
+        """An entry of our own, whatever state the session is in."""
+        self._append(name, encode_data(name, data), turn=turn)
+        self._events_out += 1
+
+    def _collect(self) -> StorageError | None:
+        """Look for changes inside values; what cannot be stored any more is refused."""
+        try:
+            state = self.user_session.collect()
+        except StorageError as error:
+            return error
+        if state is not None:
+            self.draft.set_state(state)
+        return None
+
+    def take_change(self) -> Change | None:
+        if self.closed:
+            return None
+        self._error = self._collect() or self._error
+        if self._can_release:
+            self.draft.set(worker_id=None)
+        if self.head - self.first >= self._log_limit:
+            self.draft.trim(self.head - settings.MAX_LOG_ENTRIES)
+        return self.draft.take(
+            Position(
+                accepted=self.gate.intake.accepted,
+                handled=self.handled,
+                running=self.running,
+                head=self.head,
+                events_in=self._events_in,
+                events_out=self._events_out,
+                turns_failed=self._turns_failed,
+                last_seen_at=timezone.now(),
+            )
+        )
+
+    def committed(self, change: Change) -> None:
+        self.stored = change.position.head
+        if change.trim is not None:
+            self.first = change.trim + 1
+        if self._ring is not None:
+            self._ring.extend(change.entries)
+        self._release(change.entries)
+        self.draft.stored()
+        if change.fields.get("worker_id", self.host.id) is None and not self.closed:
+            if self._can_release:
+                self._close()
+            else:
+                self.draft.set(worker_id=self.host.id)
+                self.note()
+
+    def _release(self, entries: Sequence[Entry]) -> None:
+        """``entries`` are stored: they may leave, and so may the tokens between them."""
+        if self.listener is None or not self._outbox:
+            self._outbox.release(self.stored)
+            if self.listener is not None and entries:
+                self.listener.entries(entries)
+            return
+        for entry in entries:
+            self.listener.entries([entry])
+            for frame in self._outbox.release(entry.seq):
+                self.listener.frame(frame)
+
+    def refused(self, change: Change, error: Exception) -> None:
+        if isinstance(error, OwnershipLost):
+            logger.warning("Session %s is no longer held by this worker", self.id)
+        else:
+            logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
+        self._close(error)
+        self.host.lost(self, error)
+
+    def delayed(self, error: StoreUnavailable) -> None:
+        self.draft.fail(error)
+        for n in range(self.handled + 1, self.gate.intake.accepted + 1):
+            seq = self.gate.intake.seq_of(n)
+            if seq is not None and seq > self.stored:
+                self._tell(frames.Error("storage_unavailable", str(error), n, 1.0))
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        """Stored entries behind ``after``, oldest first."""
+        if self._ring is None:
+            return await self.host.read_log(self.id, after, limit)
+        return [entry for entry in self._ring if entry.seq > after][:limit]
+
+    # Connections
+
+    def connect(self, listener: Listener, *, welcome: Callable[[], None], **fields: Any) -> None:
+        """
+        ``listener`` is the session's connection from now on, instead of any other.
+
+        ``welcome`` is called when that is stored; it makes the listener hear.
+        """
+        if self.listener is not None:
+            self.listener.close(frames.CloseCode.TAKEN_OVER)
+            self.disconnect(self.listener, frames.CloseCode.TAKEN_OVER)
+        self.listener = listener
+        self.session.connected = True
+        self._connections += 1
+        self.draft.set(
+            status=ChatSession.Status.CONNECTED,
+            worker_id=self.host.id,
+            connected_at=timezone.now(),
+            connections=self._connections,
+            **fields,
+        )
+        self.when_stored(welcome)
+
+    def issue_token(self, used: str | None) -> str:
+        """
+        A new token for a connection that came with ``used``.
+
+        What the client holds stays valid until it is heard again: a welcome that is lost locks
+        nobody out.
+        """
+        row = self.row
+        token = new_token()
+        given = "" if used is None else hash_token(used)
+        row.previous_token_hash = given if given == row.previous_token_hash else row.token_hash
+        row.token_hash = hash_token(token)
+        self.draft.set(token_hash=row.token_hash, previous_token_hash=row.previous_token_hash)
+        return token
+
+    def confirm_token(self) -> None:
+        """The client was heard after its welcome: only its new token is valid from now on."""
+        if self.row.previous_token_hash:
+            self.row.previous_token_hash = ""
+            self.draft.set(previous_token_hash="")
+            self.note()
+
+    def disconnect(self, listener: Listener, code: int) -> None:
+        """``listener`` is gone. The session goes on without it."""
+        if listener is not self.listener or self.closed:
+            return
+        self.listener = None
+        self.session.connected = False
+        self.draft.set(status=ChatSession.Status.AWAY, disconnected_at=timezone.now())
+        self.add_hook("disconnect")
+        session, chat = self.session, self.chat
+        self.when_stored(
+            partial(
+                self.host.send_signal,
+                signals.session_disconnected,
+                chat,
+                session=session,
+                code=int(code),
+            )
+        )
+
+    def _tell(self, frame: frames.ServerFrame) -> None:
+        if self.listener is not None:
+            self.listener.frame(frame)
+
+    # The end
+
+    def end(self, reason: str) -> None:
+        """The session is over: stop what runs, run ``on_chat_end``, and store the end."""
+        if self.closed or self.ending is not None:
+            return
+        self.ending = reason
+        for job in self.turns.clear():
+            if job.turn.n is not None:
+                self._end_turn(job.turn.n, job.turn.name, "stopped", seconds=0.0)
+        self.turns.cancel("stopped")
+        for task in self._tasks:
+            task.cancel()
+        # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
+        self.draft.set(end_reason=reason)
+        job = self._hook_job("chat_end", reason)
+        job.waits_for_store = True
+        job.after = self.finish
+        self.turns.add(job)
+
+    def finish(self) -> None:
+        """Store that the session has ended, and tell the client."""
+        now = timezone.now()
+        self.running = None
+        self.handled = self.gate.intake.accepted
+        self.draft.set(status=ChatSession.Status.ENDED, ended_at=now, worker_id=None, streams=[])
+        self.draft.set(previous_token_hash="")
+        self.when_stored(self._over)
+
+    def _over(self) -> None:
+        reason = self.ending or ""
+        if self.listener is not None:
+            self.listener.close(frames.CloseCode.SESSION_ENDED, ended=reason)
+            self.listener = None
+        self.session.connected = False
+        self._close(SessionOver(self.id, reason))
+        self.host.send_signal(signals.session_ended, self.chat, session=self.session, reason=reason)
+
+    def refresh_cache(self) -> None:
+        """Write the values again before the cache forgets them."""
+        if len(self.user_session):
+            self.draft.set_state(self.user_session.encoded())
+            self.note()
+
+    # Letting go
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything runs or waits to be run."""
+        return not self.turns.is_idle or bool(self._tasks)
+
+    @property
+    def _can_release(self) -> bool:
+        """Whether nobody needs the session in memory."""
+        return (
+            self.listener is None
+            and not self.is_busy
+            and self.holders == 0
+            and self.ending is None
+            and (self._ring is None or self.turns.draining)
+        )
+
+    async def until_closed(self) -> None:
+        """Wait until nobody holds the session here any more."""
+        while not self.closed:
+            await self._closing.wait()
+
+    def interrupt(self) -> None:
+        """The server stops now: whoever takes the session next tells what became of the turn."""
+        self.turns.cancel("interrupted")
+        for task in self._tasks:
+            task.cancel()
+
+    def _close(self, error: Exception | None = None) -> None:
+        self._closing.set()
+        self.closed = True
+        self.host.journal.count(-self.draft.discard())
+        self.draft.fail(error or OwnershipLost(self.id))
+        for task in self._tasks:
+            task.cancel()
+        self.turns.clear()
+        self.turns.cancel("stopped")
+        self.host.drop(self)
+
+    # Guards
+
+    def _check(self, turn: Turn | None) -> None:
+        """Whether ``turn`` may still change the session."""
+        if turn is not None and turn.stopped:
+            raise TurnStopped
+        if self.closed:
+            if self.ending is not None:
+                raise SessionOver(self.id, self.ending)
+            raise OwnershipLost(self.id)
+
+    def _before_change(self) -> None:
+        self._check(current_turn())
+        if threading.get_ident() != self._thread:
+            self.loop.call_soon_threadsafe(self.note)
+        elif self.turns.job is None or self.turns.job.turn is not current_turn():
+            # A turn's changes go with its next event or its end; anything else has no end.
+            self.loop.call_soon(self.note)

@@ -1,0 +1,171 @@
+"""What handlers send."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Self
+from uuid import uuid4
+
+import msgspec
+from django.utils import timezone
+
+from .context import current
+from .serializer import serializable
+
+DEFAULT_AUTHOR = "Assistant"
+USER_AUTHOR = "User"
+
+
+@serializable(name="chatsessions.Message")
+class Message:
+    """
+    A message of the conversation.
+
+    ``content`` is plain text; a dict or list is shown as JSON, anything else by ``str``.
+    ``metadata`` is JSON that travels with it. In ``on_message`` it is what the user sent; the
+    ones a handler makes go to the client by :meth:`send` or :meth:`stream_token`.
+    """
+
+    def __init__(
+        self,
+        content: object = "",
+        *,
+        author: str = DEFAULT_AUTHOR,
+        metadata: dict[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002  # the wire's name
+        created_at: datetime | None = None,
+    ) -> None:
+        self.id = id or str(uuid4())
+        self.author = author
+        self.metadata = metadata
+        self.created_at = created_at or timezone.now()
+        self.index = 0
+        self._parts = [_as_text(content)]
+        self._sent = False
+        self._streaming = False
+
+    @property
+    def content(self) -> str:
+        """The text, with all tokens so far."""
+        if len(self._parts) > 1:
+            self._parts = ["".join(self._parts)]
+        return self._parts[0]
+
+    @content.setter
+    def content(self, value: object) -> None:
+        self._parts = [_as_text(value)]
+
+    async def send(self) -> Self:
+        """
+        Send the message, or the whole of one that was streamed.
+
+        It is in the log when this returns and reaches the client once it is stored. Raises what
+        ``context.emitter.emit`` raises.
+        """
+        if self._sent:
+            return await self.update()
+        await current("Message.send").emitter.emit("message", self.as_event())
+        self._sent = True
+        return self
+
+    async def update(self) -> Self:
+        """Send the message again as it is now, in the place where it was."""
+        if not self._sent:
+            return await self.send()
+        emitter = current("Message.update").emitter
+        if self._streaming:
+            self.end_stream()
+            await emitter.close_stream(self)
+        await emitter.emit("message_update", self.as_event())
+        return self
+
+    async def remove(self) -> Self:
+        """Take the message out of the conversation. Its entries stay in the log."""
+        emitter = current("Message.remove").emitter
+        if self._streaming:
+            self.end_stream()
+            await emitter.close_stream(self)
+        if self._sent:
+            self._sent = False
+            await emitter.emit("message_remove", {"id": self.id})
+        return self
+
+    async def stream_token(self, token: str, is_sequence: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+        """
+        Add ``token`` to the message and show it at once.
+
+        The first token opens the stream; :meth:`send` or :meth:`update` closes it, and so does
+        the end of the turn. With ``is_sequence`` the token replaces the text so far.
+        """
+        emitter = current("Message.stream_token").emitter
+        opening = None
+        if not self._streaming:
+            opening = "message_update" if self._sent else "message"
+            self._sent = self._streaming = True
+            self.index = 0
+        await emitter.stream(self, token, opening=opening, replaces=is_sequence)
+
+    def as_event(self) -> dict[str, Any]:
+        """The message as it goes over the wire."""
+        event: dict[str, Any] = {
+            "id": self.id,
+            "author": self.author,
+            "content": self.content,
+            "created_at": self.created_at,
+            "streaming": self._streaming,
+        }
+        if self.metadata is not None:
+            event["metadata"] = self.metadata
+        return event
+
+    def add_content(self, text: str) -> None:
+        """One more token is part of the message."""
+        self._parts.append(text)
+        self.index += 1
+
+    def replace_content(self, text: str) -> None:
+        """One more token replaces all of the message."""
+        self._parts = [text]
+        self.index += 1
+
+    def end_stream(self) -> None:
+        """No more tokens belong to this stream."""
+        self._streaming = False
+
+    def to_storable(self) -> dict[str, Any]:
+        """What ``user_session`` stores of a message."""
+        return self.as_event() | {"streaming": False, "sent": self._sent}
+
+    @classmethod
+    def from_storable(cls, data: dict[str, Any]) -> Self:
+        """The message that was stored as ``data``."""
+        message = cls(
+            data["content"],
+            author=data["author"],
+            metadata=data.get("metadata"),
+            id=data["id"],
+            created_at=data["created_at"],
+        )
+        message._sent = data["sent"]
+        return message
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} by {self.author}: {self.content[:40]!r}>"
+
+
+@serializable(name="chatsessions.ErrorMessage")
+class ErrorMessage(Message):
+    """A message that tells the user what went wrong; the page shows it as a failure."""
+
+    def as_event(self) -> dict[str, Any]:
+        """The message as it goes over the wire, with ``error`` in its metadata."""
+        event = super().as_event()
+        return event | {"metadata": {**event.get("metadata", {}), "error": True}}
+
+
+def _as_text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict | list):
+        return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
+    return str(content)

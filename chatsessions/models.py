@@ -1,0 +1,232 @@
+"""The rows: a session, its log, and the workers that own sessions."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+from django.conf import settings as django_settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from .conf import settings
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    _TextField = models.TextField[Any, Any]
+else:
+    _TextField = models.TextField
+
+
+class JSONTextField(_TextField):
+    """
+    JSON kept as text: the very bytes that were sent.
+
+    Not a ``JSONField``: PostgreSQL's ``jsonb`` refuses ``\\u0000``, which any client may send,
+    and loses the order of keys; SQLite's parses every value once more on insert.
+    """
+
+    def from_db_value(self, value: str | None, expression: object, connection: object) -> Any:
+        return None if value is None else msgspec.json.decode(value)
+
+    def get_prep_value(self, value: Any) -> str | None:
+        return None if value is None else msgspec.json.encode(value).decode()
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def alive(self, now: datetime | None = None) -> WorkerQuerySet:
+        """Workers heard of within ``WORKER_STALE`` seconds."""
+        return self.filter(heartbeat_at__gte=_before(now, settings.WORKER_STALE))
+
+    def stale(self, now: datetime | None = None) -> WorkerQuerySet:
+        """Workers that have been silent for longer."""
+        return self.filter(heartbeat_at__lt=_before(now, settings.WORKER_STALE))
+
+
+class Worker(models.Model):
+    """One server process, and the sign of life that says whether its sessions are owned."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    hostname = models.CharField(_("host name"), max_length=255)
+    pid = models.PositiveIntegerField(_("process id"))
+    channel = models.CharField(_("channel"), max_length=200, blank=True)
+    started_at = models.DateTimeField(_("started"))
+    heartbeat_at = models.DateTimeField(_("last heartbeat"), db_index=True)
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
+
+    def __str__(self) -> str:
+        return f"{self.hostname}:{self.pid}"
+
+
+class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
+    def connected(self) -> ChatSessionQuerySet:
+        """Sessions with a live connection."""
+        return self.filter(status=ChatSession.Status.CONNECTED)
+
+    def away(self) -> ChatSessionQuerySet:
+        """Sessions whose client is gone and may come back."""
+        return self.filter(status=ChatSession.Status.AWAY)
+
+    def ended(self) -> ChatSessionQuerySet:
+        """Sessions that are over."""
+        return self.filter(status=ChatSession.Status.ENDED)
+
+    def for_user(self, user: AbstractBaseUser | AnonymousUser) -> ChatSessionQuerySet:
+        """The sessions of a logged-in user; none for an anonymous one."""
+        return self.filter(user=user.pk) if user.is_authenticated else self.none()
+
+    def expired(self, now: datetime | None = None) -> ChatSessionQuerySet:
+        """Sessions away for longer than ``SESSION_AGE`` that have not been ended yet."""
+        return self.away().filter(disconnected_at__lt=_before(now, settings.SESSION_AGE))
+
+    def stale(self, now: datetime | None = None) -> ChatSessionQuerySet:
+        """Sessions that say connected while no living worker holds them."""
+        silent = Q(worker__heartbeat_at__lt=_before(now, settings.WORKER_STALE))
+        return self.connected().filter(silent | Q(worker=None))
+
+    def past_keep(self, now: datetime | None = None) -> ChatSessionQuerySet:
+        """Ended sessions whose rows have been kept for ``KEEP`` seconds."""
+        return self.ended().filter(ended_at__lt=_before(now, settings.KEEP))
+
+
+class ChatSession(models.Model):
+    """One conversation. It outlives its connections and the workers that serve it."""
+
+    class Status(models.TextChoices):
+        CONNECTED = "connected", _("connected")
+        AWAY = "away", _("away")
+        ENDED = "ended", _("ended")
+
+    class EndReason(models.TextChoices):
+        USER = "user", _("by the user")
+        ADMIN = "admin", _("by an administrator")
+        APP = "app", _("by the application")
+        EXPIRED = "expired", _("expired")
+        LOGOUT = "logout", _("by logging out")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        django_settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="chat_sessions",
+        verbose_name=_("user"),
+    )
+    chat = models.CharField(_("chat"), max_length=200)
+    token_hash = models.CharField(max_length=64)
+    previous_token_hash = models.CharField(max_length=64, blank=True)
+    thread_id = models.UUIDField(_("thread"), default=uuid.uuid4, db_index=True)
+    client_type = models.CharField(_("client"), max_length=50)
+    profile = models.CharField(_("profile"), max_length=200, blank=True)
+    language = models.CharField(_("language"), max_length=35, blank=True)
+    ip = models.GenericIPAddressField(_("IP address"), null=True, blank=True)
+    user_agent = models.CharField(_("user agent"), max_length=400, blank=True)
+
+    status = models.CharField(_("status"), max_length=10, choices=Status)
+    end_reason = models.CharField(_("end reason"), max_length=10, choices=EndReason, blank=True)
+    worker = models.ForeignKey(
+        Worker,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="sessions",
+        verbose_name=_("worker"),
+        help_text=_("The worker that owns the session; none while nobody does."),
+    )
+    generation = models.PositiveIntegerField(_("generation"), default=1)
+
+    #: What user_session holds, as the serializer wrote it ("" under USER_SESSION_STORE="cache").
+    state = models.TextField(_("user session"), blank=True)
+    state_bytes = models.PositiveIntegerField(_("user session bytes"), default=0)
+    chat_settings = JSONTextField(_("chat settings"), default=dict, blank=True)
+    #: Messages still streaming, for the worker that takes over after a crash.
+    streams = JSONTextField(default=list, blank=True)
+    accepted = models.PositiveBigIntegerField(_("accepted events"), default=0)
+    #: The highest event whose turn has come to its end; those up to ``accepted`` are pending.
+    handled = models.PositiveBigIntegerField(_("handled events"), default=0)
+    running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)
+    head = models.PositiveBigIntegerField(_("log entries"), default=0)
+    events_in = models.PositiveBigIntegerField(_("events in"), default=0)
+    events_out = models.PositiveBigIntegerField(_("events out"), default=0)
+    connections = models.PositiveIntegerField(_("connections"), default=0)
+    turns_failed = models.PositiveIntegerField(_("failed turns"), default=0)
+
+    created_at = models.DateTimeField(_("started"), db_index=True)
+    last_seen_at = models.DateTimeField(_("last seen"), db_index=True)
+    connected_at = models.DateTimeField(_("connected"), null=True, blank=True)
+    disconnected_at = models.DateTimeField(_("disconnected"), null=True, blank=True)
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+
+    objects = ChatSessionQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        permissions: ClassVar = [
+            ("view_secrets", "Can see every value of a user session, masked ones too"),
+            ("end_chatsession", "Can end sessions"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["status", "disconnected_at"], name="chatsessions_away"),
+            models.Index(fields=["status", "ended_at"], name="chatsessions_ended"),
+            models.Index(fields=["user", "status"], name="chatsessions_user"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def is_expired(self, now: datetime | None = None) -> bool:
+        """Whether the client has been away for longer than ``SESSION_AGE``."""
+        return (
+            self.status == self.Status.AWAY
+            and self.disconnected_at is not None
+            and self.disconnected_at < _before(now, settings.SESSION_AGE)
+        )
+
+
+class SessionEvent(models.Model):
+    """One entry of a session's log: what the client sent, or what the server emitted."""
+
+    class Status(models.TextChoices):
+        FAILED = "failed", _("failed")
+        STOPPED = "stopped", _("stopped")
+        INTERRUPTED = "interrupted", _("interrupted")
+
+    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="events")
+    seq = models.PositiveBigIntegerField()
+    n = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text=_("The client's number; none for what the server emits.")
+    )
+    turn = models.PositiveBigIntegerField(null=True, blank=True)
+    name = models.CharField(max_length=100)
+    data = JSONTextField()
+    status = models.CharField(max_length=12, choices=Status, null=True, blank=True)  # noqa: DJ001  # null is "no outcome to tell"
+    created_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name = _("log entry")
+        verbose_name_plural = _("log entries")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["session", "seq"], name="chatsessions_event_seq"),
+            models.UniqueConstraint(
+                fields=["session", "n"], condition=Q(n__isnull=False), name="chatsessions_event_n"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq}: {self.name}"
+
+
+def _before(now: datetime | None, seconds: float) -> datetime:
+    return (now or timezone.now()) - timedelta(seconds=seconds)

@@ -1,0 +1,21 @@
+"""
+Django signals, sent in the server's event loop (``asend_robust``) after what they tell is stored.
+
+``sender`` is the :class:`~chatsessions.chat.Chat` (or the consumer class, for a
+``SessionConsumer``); every one carries ``session``, a :class:`~chatsessions.session.Session`.
+A receiver's error is logged and changes nothing.
+"""
+
+from django.dispatch import Signal
+
+#: A session was made. Arguments: ``session``.
+session_started = Signal()
+#: A connection was welcomed. Arguments: ``session``, ``resumed`` (bool).
+session_connected = Signal()
+#: A connection is gone; the session stays. Arguments: ``session``, ``code`` (close code, int).
+session_disconnected = Signal()
+#: A session is over. Arguments: ``session``, ``reason`` (``user``, ``admin``, ``app``, …).
+session_ended = Signal()
+#: A turn came to its end. Arguments: ``session``, ``turn`` (int), ``name`` (of the event),
+#: ``status`` (``done``, ``failed``, ``stopped``, ``interrupted``), ``seconds`` (float).
+turn_finished = Signal()

@@ -1,0 +1,575 @@
+/**
+ * A chat session over a websocket that may break at any time.
+ *
+ *     const client = new ChatClient("/ws/counter/");
+ *     client.addEventListener("event", ({ detail }) => console.log(detail.seq, detail.name, detail.data));
+ *     client.connect();
+ *     client.sendMessage("Hello!");
+ *
+ * Whatever happens to the line, `event` reports the session's log completely and in order, and
+ * what was sent is accepted exactly once. A reload of the page continues the session: the tab's
+ * `sessionStorage` remembers it, together with what was not accepted yet.
+ *
+ * Events (all carry their data in `detail`):
+ *
+ * | event | detail | when |
+ * |---|---|---|
+ * | `state` | `StateDetail` | the connection's state changed |
+ * | `reset` | `{reason}`: `new`, `unknown`, `ended`, `expired`, `gap` | forget what was shown: another log, or a later part of it, follows |
+ * | `ready` | `{}` | the replay is complete; what follows is live |
+ * | `event` | `{seq, name, data, turn?, n?, live}` | one entry of the log. `n`: it is our own |
+ * | `stream` | `{message, content}` | a streaming message's whole content so far |
+ * | `token` | `{message, index, text}` | a piece to append to it |
+ * | `turn` | `{turn, name, status}` or `null` | what the server is working on |
+ * | `pending` | array of frames | what was sent and is not accepted yet, oldest first |
+ * | `notice` | `{code, detail, frame?, retryAfter?}` | something was refused. `frame`: our frame that will never be sent |
+ *
+ * @module
+ */
+import { Backoff } from "./backoff.js";
+import { Connection, Monitor } from "./connection.js";
+import { Inbox, Outbox, Streams, byteLength } from "./delivery.js";
+import { Page } from "./page.js";
+import { Acknowledger, Sender } from "./sender.js";
+import { Memory, websocketUrl } from "./storage.js";
+import { Timeouts, systemTimers } from "./timers.js";
+
+/** @typedef {import("./connection.js").Frame} Frame */
+/** @typedef {import("./timers.js").Timers} Timers */
+/** @typedef {import("./delivery.js").Entry} Entry */
+/** @typedef {import("./delivery.js").Outgoing} Outgoing */
+
+/**
+ * `connecting`; `online`; `offline`: will try again; `replaced`: the conversation went on in another
+ * tab or device; `ended`: it is over; `refused`: the server will not have us; `closed`: by `close()`.
+ * @typedef {"connecting" | "online" | "offline" | "replaced" | "ended" | "refused" | "closed"} State
+ */
+
+/**
+ * @typedef {object} StateDetail
+ * @property {State} state
+ * @property {number} attempt how many attempts have failed in a row
+ * @property {number} [retryIn] seconds until the next attempt (`offline`)
+ * @property {string} [reason] why it ended, or the server's error code (`ended`, `refused`)
+ * @property {string} [detail] the server's words for it (`refused`)
+ * @property {number} [code] the close code
+ */
+
+/**
+ * @typedef {object} ChatClientOptions
+ * @property {string} [profile] the chat profile to ask for
+ * @property {string} [thread] an old thread to go on with
+ * @property {string} [language] default: the browser's
+ * @property {Record<string, string>} [env] values for the handlers; never stored
+ * @property {Storage | null} [storage] default: `sessionStorage`; `null`: none
+ * @property {typeof WebSocket} [WebSocket]
+ * @property {typeof BroadcastChannel | null} [BroadcastChannel] how tabs of one session share its token
+ * @property {EventTarget | null} [page] where `online`, `pageshow` and `visibilitychange` happen
+ * @property {Timers} [timers]
+ * @property {() => number} [random]
+ */
+
+/** Milliseconds for the way from the first byte to `welcome`. */
+const WELCOME_TIMEOUT = 10_000;
+/** Milliseconds that a connection must hold to count as a success. */
+const SETTLED_AFTER = 5_000;
+/** Seconds between pings on a silent line, if the server names none. */
+const HEARTBEAT = 20;
+
+/** Refusals that go away by waiting. */
+const RETRY_CODES = new Set(["rate_limited", "busy", "storage_unavailable"]);
+/** Refusals of one frame for good: sending it again would only bring the same answer. */
+const FINAL_CODES = new Set(["bad_frame", "too_large", "unauthorized", "forbidden", "call_closed"]);
+/** States in which nothing can be sent. @type {Set<State>} */
+const FINAL_STATES = new Set(["replaced", "ended", "refused"]);
+
+/** The names of events that the server takes. */
+const NAME = /^[^\x00-\x1f\x7f]{1,100}$/;
+
+/** Something that cannot be sent; nothing was queued. `code`: `too_large`, `bad_name` or `closed`. */
+export class ChatClientError extends Error {
+  /** @param {string} code @param {string} message */
+  constructor(code, message) {
+    super(message);
+    this.name = "ChatClientError";
+    this.code = code;
+  }
+}
+
+/** An event of a `ChatClient`. @template T */
+export class ChatClientEvent extends Event {
+  /** @param {string} type @param {T} detail */
+  constructor(type, detail) {
+    super(type);
+    this.detail = detail;
+  }
+}
+
+export class ChatClient extends EventTarget {
+  #url;
+  #options;
+  #timers;
+  #timeouts;
+  #backoff;
+  #memory;
+  #page;
+  #sender;
+  #acknowledger;
+  #inbox = new Inbox();
+  #streams = new Streams();
+
+  /** @type {string | null} */
+  #session;
+  /** @type {string | null} */
+  #token;
+  /** @type {StateDetail} */
+  #state = { state: "closed", attempt: 0 };
+  /** @type {Frame | null} */
+  #turn = null;
+  /** @type {Connection | null} */
+  #connection = null;
+  /** @type {Monitor | null} */
+  #monitor = null;
+  #welcomed = false;
+  /** The last error frame of this connection: the reason for a close that may follow. @type {Frame | null} */
+  #lastError = null;
+  /** The end of the log at the `welcome`, until the replay has reached it. @type {number | null} */
+  #replayEnd = null;
+  /** The end of the log at the last pong. */
+  #promisedHead = 0;
+  #maxFrame = Infinity;
+  #ending = false;
+
+  /**
+   * @param {string} url of the websocket; a relative one belongs to the page's origin
+   * @param {ChatClientOptions} [options]
+   */
+  constructor(url, options = {}) {
+    super();
+    this.#url = websocketUrl(url);
+    this.#options = options;
+    this.#timers = options.timers ?? systemTimers;
+    this.#timeouts = new Timeouts(this.#timers);
+    this.#backoff = new Backoff({ random: options.random });
+    this.#memory = new Memory(this.#url, options.storage);
+    const { session, token, pending, next } = this.#memory.load();
+    this.#session = session;
+    this.#token = token;
+    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
+    this.#page = new Page(page, BroadcastChannel, {
+      woke: () => this.#woke(),
+      sibling: (session, token) => this.#sibling(session, token),
+    });
+    this.#sender = new Sender(new Outbox(pending, next), this.#timers, {
+      write: (frame) => this.#write(frame),
+      changed: () => this.#pendingChanged(),
+    });
+    this.#acknowledger = new Acknowledger(this.#timers, () => this.#write({ type: "ack", seq: this.#inbox.received }));
+  }
+
+  /** The state and what belongs to it. */
+  get state() {
+    return this.#state;
+  }
+
+  /** The session's id, once there is one. */
+  get session() {
+    return this.#session;
+  }
+
+  /** The highest `seq` up to which everything has been reported. */
+  get received() {
+    return this.#inbox.received;
+  }
+
+  /** The running turn, or null. */
+  get turn() {
+    return this.#turn;
+  }
+
+  /** What was sent and is not accepted yet, oldest first. */
+  get pending() {
+    return [...this.#sender.items];
+  }
+
+  /** Text that was written and not sent; it survives a reload. */
+  get draft() {
+    return this.#memory.draft;
+  }
+
+  set draft(text) {
+    this.#memory.draft = text;
+  }
+
+  /** Connect, or try again at once. */
+  connect() {
+    const { state } = this.#state;
+    if (state === "connecting" || state === "online") return;
+    if (state === "closed") this.#page.listen();
+    this.#open();
+  }
+
+  /** Hang up. The session goes on, and so can this client: `connect()`. */
+  close() {
+    this.#hangUp();
+    this.#page.unlisten();
+    this.#setState("closed");
+  }
+
+  /** Take the conversation back from another tab or device. */
+  takeOver() {
+    this.connect();
+  }
+
+  /** Begin a new conversation. What the old one has not accepted goes to the new one. */
+  newSession() {
+    this.#hangUp();
+    this.#session = this.#token = null;
+    this.#ending = false;
+    this.#sender.restart();
+    this.#restartLog(0, "new");
+    this.#backoff.reset();
+    if (this.#state.state === "closed") this.#page.listen();
+    this.#open();
+  }
+
+  /**
+   * Send an event to the session's handlers. It is kept until the server has stored it.
+   * @param {string} name
+   * @param {any} [data] anything JSON can say
+   * @returns {Outgoing} the frame as queued
+   * @throws {ChatClientError} if it can never be sent
+   */
+  send(name, data = {}) {
+    return this.#queue({ type: "event", name, data });
+  }
+
+  /** Send what a person wrote. @param {string} text */
+  sendMessage(text) {
+    return this.send("message", { id: uuid(), content: text });
+  }
+
+  /** Answer an `ask` event. @param {string} call @param {any} data */
+  answer(call, data) {
+    return this.#queue({ type: "answer", call, data });
+  }
+
+  /** Cancel the running turn. */
+  stop() {
+    this.#write({ type: "stop" });
+  }
+
+  /** End the session for good; if the line is down, as soon as it is back. */
+  end() {
+    this.#ending = true;
+    if (this.#welcomed) this.#write({ type: "end" });
+  }
+
+  // --- the line ---------------------------------------------------------------------------------
+
+  #open() {
+    this.#hangUp();
+    this.#lastError = null;
+    this.#setState("connecting");
+    this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
+    try {
+      this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
+        opened: () => this.#hello(),
+        received: (frame) => this.#receive(frame),
+        closed: (code) => this.#closed(code),
+      });
+    } catch (error) {
+      this.#hangUp();
+      this.#setState("refused", { detail: String(error) });
+    }
+  }
+
+  #hello() {
+    const { profile, thread, env, language = globalThis.navigator?.language } = this.#options;
+    const credentials = this.#session ? { session: this.#session, token: this.#token } : {};
+    const received = this.#inbox.received;
+    const hello = { type: "hello", ...credentials, received, client_type: "webapp", language, profile, thread, env };
+    this.#write(hello);
+  }
+
+  /** Leave the line, whatever its state, with all that runs on its behalf. */
+  #hangUp() {
+    this.#connection?.close();
+    this.#connection = null;
+    this.#monitor?.stop();
+    this.#monitor = null;
+    this.#welcomed = false;
+    this.#replayEnd = null;
+    this.#sender.halt();
+    this.#acknowledger.halt();
+    this.#timeouts.cancelAll();
+  }
+
+  /** The line is of no use any more: come back on another. */
+  #drop() {
+    this.#hangUp();
+    this.#retryLater();
+  }
+
+  /** @param {number} code */
+  #closed(code) {
+    this.#hangUp();
+    if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
+    if (code < 4500 || code > 4999) this.#retryLater(code);
+    else if (code === 4509) this.#setState("replaced", { code });
+    else if (code === 4503) this.#ended(undefined, code);
+    else this.#setState("refused", { code, reason: this.#lastError?.code, detail: this.#lastError?.detail });
+  }
+
+  /** @param {string} [reason] @param {number} [code] */
+  #ended(reason, code) {
+    this.#hangUp();
+    this.#ending = false;
+    this.#setTurn(null);
+    this.#setState("ended", { reason, code });
+  }
+
+  /** @param {number} [code] */
+  #retryLater(code) {
+    const delay = this.#backoff.next();
+    this.#timeouts.start("retry", delay, () => this.#open());
+    this.#setState("offline", { retryIn: delay / 1000, code });
+  }
+
+  /** @param {Frame} frame */
+  #write(frame) {
+    if (this.#connection?.send(frame)) this.#monitor?.sent();
+  }
+
+  // --- frames in --------------------------------------------------------------------------------
+
+  /** @param {Frame} frame */
+  #receive(frame) {
+    this.#monitor?.heard();
+    if (frame.type === "error") this.#error(frame);
+    else if (frame.type === "welcome") this.#welcome(frame);
+    else if (frame.type === "ended") this.#ended(frame.reason);
+    else if (this.#welcomed) this.#receiveLive(frame);
+  }
+
+  /** @param {Frame} frame */
+  #receiveLive(frame) {
+    if (frame.type === "event") this.#entry(frame);
+    else if (frame.type === "accepted") this.#accepted(frame);
+    else if (frame.type === "token") this.#tokenPiece(frame);
+    else if (frame.type === "stream") this.#stream(frame);
+    else if (frame.type === "turn") this.#setTurn(frame.status === "running" ? frame : null, frame);
+    else if (frame.type === "pong") this.#pong(frame);
+  }
+
+  /** @param {Frame} frame */
+  #welcome({ session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame }) {
+    this.#timeouts.cancel("welcome");
+    this.#session = session;
+    this.#token = token;
+    this.#maxFrame = max_frame ?? Infinity;
+    this.#inbox.resume();
+    // This also stores the token, before anything is sent: our first frame makes the old one invalid.
+    this.#sender.welcome(received ?? 0, resumed);
+    this.#page.share(session, token);
+    if (!resumed) this.#restartLog(first - 1, reason);
+    else if (first > this.#inbox.received + 1) this.#restartLog(first - 1, "gap");
+    else if (head < this.#inbox.received) {
+      // The server's log is shorter than ours, restored from a backup perhaps: read it anew.
+      this.#restartLog(0, "gap");
+      return this.#drop();
+    }
+    this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed));
+  }
+
+  /** @param {number} heartbeat @param {number} head @param {any} turn @param {boolean} resumed */
+  #begin(heartbeat, head, turn, resumed) {
+    this.#welcomed = true;
+    this.#promisedHead = 0;
+    this.#replayEnd = head;
+    this.#monitor = new Monitor(this.#timers, heartbeat * 1000, {
+      ping: () => this.#write({ type: "ping" }),
+      dead: () => this.#drop(),
+    });
+    this.#timeouts.start("settled", SETTLED_AFTER, () => this.#backoff.reset());
+    this.#setTurn(asTurn(turn));
+    this.#setState("online");
+    if (!this.#welcomed) return; // a listener hung up
+    for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
+    this.#ending &&= resumed;
+    if (this.#ending) this.#write({ type: "end" });
+    this.#sender.start();
+    this.#checkReplay();
+  }
+
+  /** @param {Frame} frame */
+  #entry(frame) {
+    const place = this.#inbox.place(frame.seq);
+    if (place === "hole") return this.#drop();
+    if (place === "old") return;
+    this.#apply({ seq: frame.seq, name: frame.name, data: frame.data, turn: frame.turn, n: frame.n });
+    this.#applyParked();
+  }
+
+  /** @param {Frame} frame `accepted`, which stands for the entry `seq` */
+  #accepted({ n, seq }) {
+    const item = this.#sender.accepted(n);
+    const known = this.#inbox.has(seq);
+    if (item && !known) this.#inbox.park(asEntry(item, seq));
+    if (!item && !known) return this.#drop(); // what it says is only in the log
+    this.#applyParked();
+  }
+
+  #applyParked() {
+    for (let entry = this.#inbox.unpark(); entry; entry = this.#inbox.unpark()) this.#apply(entry);
+  }
+
+  /** The next entry of the log. @param {Entry} entry */
+  #apply(entry) {
+    const live = this.#replayEnd === null;
+    this.#inbox.received = entry.seq;
+    if (entry.n != null) this.#sender.confirmed(entry.n, entry.data);
+    this.#streams.follow(entry);
+    this.#acknowledger.arrived(1);
+    this.#emit("event", { ...entry, live });
+    this.#checkReplay();
+  }
+
+  #checkReplay() {
+    if (this.#replayEnd === null || this.#inbox.received < this.#replayEnd) return;
+    this.#replayEnd = null;
+    this.#sender.settle();
+    this.#emit("ready", {});
+  }
+
+  /** @param {Frame} frame */
+  #tokenPiece({ message, index, text }) {
+    this.#acknowledger.arrived(0);
+    if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
+  }
+
+  /** @param {Frame} frame */
+  #stream({ message, index, content }) {
+    this.#acknowledger.arrived(0);
+    this.#streams.resync(message, index);
+    this.#emit("stream", { message, content });
+  }
+
+  /** @param {Frame} frame */
+  #pong({ head }) {
+    // The line was silent since the last pong. What it promised should have come long ago.
+    if (this.#inbox.received < this.#promisedHead) return this.#drop();
+    this.#promisedHead = head ?? 0;
+  }
+
+  /** @param {Frame} frame */
+  #error({ code, detail, n, retry_after }) {
+    this.#lastError = { type: "error", code, detail };
+    if (code === "n_gap") return this.#sender.expected(n);
+    if (RETRY_CODES.has(code)) this.#sender.pause(retry_after ?? 1);
+    const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
+    this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
+  }
+
+  // --- frames out -------------------------------------------------------------------------------
+
+  /** @param {Omit<Outgoing, "n">} frame */
+  #queue(frame) {
+    if (FINAL_STATES.has(this.#state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
+    if (frame.name !== undefined && !NAME.test(frame.name)) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
+    const copy = JSON.parse(JSON.stringify(frame, wellFormed));
+    if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
+    return { ...this.#sender.queue(copy) };
+  }
+
+  /** @param {Outgoing | undefined} frame that will never be sent */
+  #tooLarge(frame) {
+    this.#emit("notice", { code: "too_large", detail: this.#limit(), frame });
+  }
+
+  #limit() {
+    const limit = Number.isFinite(this.#maxFrame) ? `: at most ${this.#maxFrame} bytes can be sent at once` : "";
+    return `The message is too large${limit}.`;
+  }
+
+  #pendingChanged() {
+    this.#save();
+    this.#emit("pending", this.pending);
+  }
+
+  // --- what the page says -----------------------------------------------------------------------
+
+  /** The network or the person is back. */
+  #woke() {
+    if (this.#state.state === "offline") this.#open();
+    else this.#monitor?.probe();
+  }
+
+  /** @param {string} session @param {string} token */
+  #sibling(session, token) {
+    if (session !== this.#session) return;
+    this.#token = token;
+    this.#save();
+  }
+
+  // --- small things -----------------------------------------------------------------------------
+
+  /** @param {number} seq @param {string} reason */
+  #restartLog(seq, reason) {
+    this.#inbox.restart(seq);
+    this.#streams.clear();
+    this.#setTurn(null);
+    this.#emit("reset", { reason });
+  }
+
+  /** @param {State} state @param {Partial<StateDetail>} [rest] */
+  #setState(state, rest = {}) {
+    this.#state = { state, attempt: this.#backoff.attempt, ...rest };
+    this.#emit("state", this.#state);
+  }
+
+  /** @param {Frame | null} turn @param {Frame | null} [report] */
+  #setTurn(turn, report = turn) {
+    this.#turn = turn;
+    this.#emit("turn", report && { turn: report.turn, name: report.name, status: report.status });
+  }
+
+  #save() {
+    const { next, items } = this.#sender;
+    this.#memory.save({ session: this.#session, token: this.#token, next, pending: [...items] });
+  }
+
+  /** @param {string} type @param {any} detail */
+  #emit(type, detail) {
+    this.dispatchEvent(new ChatClientEvent(type, detail));
+  }
+}
+
+/** @param {any} turn as `welcome` says it @returns {Frame | null} */
+function asTurn(turn) {
+  if (turn === null || turn === undefined) return null;
+  return typeof turn === "object" ? { type: "turn", status: "running", ...turn } : { type: "turn", turn, name: "", status: "running" };
+}
+
+/** Our own frame, as the log tells it. @param {Outgoing} item @param {number} seq @returns {Entry} */
+function asEntry(item, seq) {
+  if (item.type === "answer") return { seq, n: item.n, name: "answer", data: { call: item.call, data: item.data } };
+  return { seq, n: item.n, name: item.name ?? "", data: item.data };
+}
+
+/** JSON's escape for half a surrogate pair is one that servers refuse. @param {string} _key @param {any} value */
+function wellFormed(_key, value) {
+  return typeof value === "string" ? decoder.decode(encoder.encode(value)) : value;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+/** A random UUID, on pages without TLS too. */
+function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6] & 0x0f) | 0x40;
+  bytes[8] = (bytes[8] & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}

@@ -1,0 +1,244 @@
+/**
+ * Numbers and positions: what was sent and not yet accepted, what has been received, how far
+ * each stream is. Pure bookkeeping: no socket, no timer, no DOM.
+ */
+
+/**
+ * An `event` or `answer` frame as it goes over the line.
+ * @typedef {{type: "event" | "answer", n: number, name?: string, call?: string, data: any}} Outgoing
+ */
+
+/**
+ * One entry of the session's log.
+ * @typedef {{seq: number, name: string, data: any, turn?: number, n?: number}} Entry
+ */
+
+/**
+ * What this client sent, until the server has stored it.
+ *
+ * Frames are sent in order, at most `window` ahead of the last accepted one, and always from some
+ * point to the end ("go back n"): the server takes them in order anyway.
+ */
+export class Outbox {
+  /** @type {Outgoing[]} in the order of `n`; without holes beyond `#accepted` */
+  #items;
+  /** The highest `n` that the server is known to have stored. */
+  #accepted;
+  /** The highest `n` written to the current line. */
+  #cursor;
+
+  /** @param {Outgoing[]} [items] @param {number} [next] the number of the next frame */
+  constructor(items = [], next = 1) {
+    this.#items = items;
+    const last = items.at(-1)?.n ?? 0;
+    // A guess, good enough to go on counting from `next`, until the server says what it has stored.
+    this.#accepted = last < next - 1 ? next - 1 : (items[0]?.n ?? next) - 1;
+    this.#cursor = this.#accepted;
+    const ascending = items.every(({ n }, index) => index === 0 || n > items[index - 1].n);
+    if (!ascending) this.#renumber(items, this.#accepted + 1);
+  }
+
+  /** Everything that is not confirmed yet, oldest first. @returns {readonly Outgoing[]} */
+  get items() {
+    return this.#items;
+  }
+
+  /** The number that the next frame will get. */
+  get next() {
+    return Math.max(this.#accepted, this.#items.at(-1)?.n ?? 0) + 1;
+  }
+
+  /** Whether something was written to the line and is not accepted. */
+  get waiting() {
+    return this.#items.some((item) => item.n > this.#accepted && item.n <= this.#cursor);
+  }
+
+  /** @param {Omit<Outgoing, "n">} frame @returns {Outgoing} */
+  push(frame) {
+    const item = { ...frame, n: this.next };
+    this.#items.push(item);
+    return item;
+  }
+
+  /** The frames to write now; they count as written. @param {number} window */
+  take(window) {
+    const limit = this.#accepted + window;
+    const frames = this.#items.filter((item) => item.n > this.#cursor && item.n <= limit);
+    this.#cursor = frames.at(-1)?.n ?? this.#cursor;
+    return frames;
+  }
+
+  /** Write again from the first that is not accepted. */
+  rewind() {
+    this.#cursor = this.#accepted;
+  }
+
+  /** `n` is stored. @param {number} n @returns {Outgoing | undefined} the frame, if it was waiting */
+  accept(n) {
+    const item = this.#remove(n);
+    this.#accepted = Math.max(this.#accepted, n);
+    this.#cursor = Math.max(this.#cursor, this.#accepted);
+    return item;
+  }
+
+  /**
+   * The log holds `data` as our frame `n`.
+   *
+   * It may be somebody else's: a duplicated tab goes on counting from the same number. What is
+   * still ours to send is then numbered anew.
+   * @param {number} n @param {any} data
+   */
+  confirm(n, data) {
+    const item = this.accept(n);
+    if (item && isForeign(item, data)) this.push(item);
+  }
+
+  /**
+   * The server has stored everything up to `received`. What lies beyond is numbered on from there;
+   * what does not is kept until the replay has shown it.
+   * @param {number} received
+   */
+  resume(received) {
+    this.#accepted = received;
+    this.#cursor = received;
+    this.#renumber(this.#items.filter((item) => item.n > received), received + 1);
+  }
+
+  /** A new session: what is left is numbered from 1. */
+  restart() {
+    this.settle();
+    this.#accepted = 0;
+    this.#cursor = 0;
+    this.#renumber(this.#items, 1);
+  }
+
+  /** The replay is complete: what the server said it had stored need not be kept. */
+  settle() {
+    this.#items = this.#items.filter((item) => item.n > this.#accepted);
+  }
+
+  /** The server expects `n` next. @param {number} n */
+  expect(n) {
+    if (n <= this.#accepted) this.resume(n - 1);
+    this.#cursor = n - 1;
+  }
+
+  /** `n` will never be accepted; those behind it move up. @param {number} n */
+  refuse(n) {
+    if (n <= this.#accepted) return undefined;
+    const item = this.#remove(n);
+    if (!item) return undefined;
+    this.#renumber(this.#items.filter((other) => other.n > n), n);
+    this.#cursor = Math.min(this.#cursor, n - 1);
+    return item;
+  }
+
+  /** Among the frames on the line, the largest: the one to blame for "too large". */
+  largestWritten() {
+    return this.#items
+      .filter((item) => item.n > this.#accepted && item.n <= this.#cursor)
+      .reduce((/** @type {Outgoing | undefined} */ largest, item) =>
+        largest && byteLength(largest) >= byteLength(item) ? largest : item, undefined);
+  }
+
+  /** The frames that no line of `limit` bytes a frame can carry. @param {number} limit */
+  oversized(limit) {
+    return this.#items.filter((item) => item.n > this.#accepted && byteLength(item) > limit);
+  }
+
+  /** @param {number} n */
+  #remove(n) {
+    const index = this.#items.findIndex((item) => item.n === n);
+    return index < 0 ? undefined : this.#items.splice(index, 1)[0];
+  }
+
+  /** @param {Outgoing[]} items @param {number} from */
+  #renumber(items, from) {
+    items.forEach((item, offset) => (item.n = from + offset));
+  }
+}
+
+/** @param {Outgoing} item @param {any} data */
+function isForeign(item, data) {
+  const [mine, theirs] = [item.data?.id, data?.id];
+  return Boolean(mine && theirs && mine !== theirs);
+}
+
+const encoder = new TextEncoder();
+
+/** The size of a frame on the line, in bytes of UTF-8. @param {object} frame */
+export function byteLength(frame) {
+  return encoder.encode(JSON.stringify(frame)).length;
+}
+
+/** How much of the session's log has been applied. */
+export class Inbox {
+  /** The highest `seq` up to which everything is here. */
+  received = 0;
+  /** @type {Map<number, Entry>} own entries whose `accepted` came before their predecessors */
+  #parked = new Map();
+
+  /** Where an entry belongs: to be applied now, known already, or behind a hole. @param {number} seq */
+  place(seq) {
+    if (seq <= this.received) return "old";
+    return seq === this.received + 1 ? "next" : "hole";
+  }
+
+  /** @param {number} seq */
+  has(seq) {
+    return seq <= this.received || this.#parked.has(seq);
+  }
+
+  /** Keep an entry until those before it are here. @param {Entry} entry */
+  park(entry) {
+    this.#parked.set(entry.seq, entry);
+  }
+
+  /** The parked entry whose turn has come. */
+  unpark() {
+    const entry = this.#parked.get(this.received + 1);
+    this.#parked.delete(this.received + 1);
+    return entry;
+  }
+
+  /** A new line: what was parked comes again in the replay. */
+  resume() {
+    this.#parked.clear();
+  }
+
+  /** Start again behind `seq`. @param {number} seq */
+  restart(seq) {
+    this.received = seq;
+    this.#parked.clear();
+  }
+}
+
+/** The messages that are being streamed, and the piece that each waits for. */
+export class Streams {
+  /** @type {Map<string, number>} */
+  #expected = new Map();
+
+  /** Follow what an entry says about a stream. @param {Entry} entry */
+  follow({ name, data }) {
+    if (name === "message_remove") this.#expected.delete(data?.id);
+    if (name !== "message" && name !== "message_update") return;
+    if (!data?.streaming) this.#expected.delete(data?.id);
+    else if (!this.#expected.has(data.id)) this.#expected.set(data.id, 0);
+  }
+
+  /** Whether a piece is the next one. Others are old, or wait for a `stream`. @param {string} id @param {number} index */
+  take(id, index) {
+    if (this.#expected.get(id) !== index) return false;
+    this.#expected.set(id, index + 1);
+    return true;
+  }
+
+  /** @param {string} id @param {number} index of the next piece */
+  resync(id, index) {
+    this.#expected.set(id, index);
+  }
+
+  clear() {
+    this.#expected.clear();
+  }
+}

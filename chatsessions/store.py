@@ -1,0 +1,430 @@
+"""
+What the journal writes to and sessions are loaded from: the rows, and Django's cache.
+
+Everything here is synchronous and knows no event loop; the journal and the worker call it from
+threads of their own. The hot statements are written out and run by ``executemany`` on Django's
+own connection: for one message the ORM would cost more than the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.core.cache import BaseCache, caches
+from django.db import connections, transaction
+from django.db.models import F, Min, TextField
+from django.db.models.functions import Cast
+from django.db.utils import InterfaceError, OperationalError
+from django.utils import timezone
+
+from .conf import settings
+from .exceptions import OwnershipLost
+from .models import ChatSession, SessionEvent, Worker
+
+logger = logging.getLogger("chatsessions.store")
+
+#: What may pass by itself: a locked table, a lost connection. Anything else is the row's fault.
+TRANSIENT = (OperationalError, InterfaceError)
+
+
+@dataclass(slots=True)
+class Entry:
+    """One entry of a session's log. ``data`` is JSON as it goes over the wire."""
+
+    seq: int
+    n: int | None
+    turn: int | None
+    name: str
+    data: bytes
+    created_at: datetime
+
+
+@dataclass(slots=True)
+class Position:
+    """The columns of a session that move with every event."""
+
+    accepted: int
+    handled: int
+    running: int | None
+    head: int
+    events_in: int
+    events_out: int
+    turns_failed: int
+    last_seen_at: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Change:
+    """What one session has to store in one commit."""
+
+    session_id: UUID
+    generation: int
+    position: Position
+    entries: list[Entry]
+    #: The whole encoded user_session, None if it did not change.
+    state: bytes | None = None
+    #: Other columns, by field name.
+    fields: dict[str, Any] = field(default_factory=dict)
+    #: The generation that the row has, where this change claims the session.
+    claims: int | None = None
+    #: Whether the row is new; ``fields`` then hold all that it needs.
+    insert: bool = False
+    #: Outcomes of client events other than done: ``n`` and status.
+    outcomes: list[tuple[int, str]] = field(default_factory=list)
+    #: Entries up to this one are no longer kept.
+    trim: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Loaded:
+    """A session as it was stored."""
+
+    row: ChatSession
+    state: bytes
+    state_lost: bool
+    first: int
+    #: Events that were accepted and whose turn has not come to its end.
+    pending: list[Entry]
+
+
+class CacheFailed(Exception):
+    """The cache did not take what it was given."""
+
+
+class Store:
+    """The database and the cache of the settings."""
+
+    def __init__(self) -> None:
+        self._cache: BaseCache | None = None
+        self._uncached: dict[str, bytes] = {}
+
+    # Writing
+
+    def write(self, changes: Sequence[Change]) -> dict[UUID, Exception]:
+        """
+        Store ``changes`` in one transaction, and say which sessions' were refused.
+
+        If the transaction fails for a reason that is not transient, each change is tried by
+        itself. Raises ``OperationalError`` or ``InterfaceError`` if nothing was stored and trying
+        again may help.
+        """
+        connection = connections[settings.DATABASE]
+        try:
+            with transaction.atomic(using=settings.DATABASE):
+                self._write_rows(changes)
+        except TRANSIENT:
+            connection.close_if_unusable_or_obsolete()
+            raise
+        except Exception as error:
+            return {changes[0].session_id: error} if len(changes) == 1 else self._isolate(changes)
+        return {}
+
+    def _isolate(self, changes: Sequence[Change]) -> dict[UUID, Exception]:
+        refused: dict[UUID, Exception] = {}
+        for change in changes:
+            refused.update(self.write([change]))
+        return refused
+
+    def cache_states(self, changes: Iterable[Change]) -> None:
+        """
+        Put the states of committed ``changes`` into the cache, with one call.
+
+        Raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``; under ``cached_db`` a failure
+        is logged, and what could not be written goes with the next call.
+        """
+        states = self._uncached | {
+            cache_key(change.session_id, change.generation): change.state
+            for change in changes
+            if change.state is not None
+        }
+        if not states:
+            return
+        try:
+            failed = self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
+            if failed:
+                raise CacheFailed(f"{len(failed)} of {len(states)} keys were not taken")
+        except Exception as error:
+            if settings.USER_SESSION_STORE == "cache":
+                raise CacheFailed(str(error)) from error
+            logger.warning("The cache failed; user_session is safe in the database: %s", error)
+            self._uncached = dict(list(states.items())[-1000:])
+        else:
+            self._uncached = {}
+
+    def _write_rows(self, changes: Sequence[Change]) -> None:
+        _insert([change for change in changes if change.insert])
+        moved = [change for change in changes if not change.insert]
+        _update_fields([change for change in moved if change.fields or change.claims is not None])
+        hot = [change for change in moved if not change.fields and change.claims is None]
+        _update_positions([change for change in hot if change.state is None], ())
+        _update_positions([change for change in hot if change.state is not None], STATE_COLUMNS)
+        if settings.EVENT_LOG == "database":
+            _insert_entries(changes)
+        for change in changes:
+            _update_outcomes(change)
+
+    # Reading
+
+    def load(self, session_id: UUID) -> Loaded | None:
+        """A session with what its owner needs, or None if there is no such session."""
+        rows = ChatSession.objects.using(settings.DATABASE)
+        row = rows.select_related("user", "worker").filter(pk=session_id).first()
+        if row is None:
+            return None
+        state, lost = self.read_state(row)
+        return Loaded(
+            row=row,
+            state=state,
+            state_lost=lost,
+            first=self._first(row),
+            pending=self._pending(row),
+        )
+
+    def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
+        """The committed user_session of ``row``, and whether the cache has thrown it away."""
+        if settings.USER_SESSION_STORE == "cached_db":
+            return row.state.encode(), False
+        state = self.cache.get(cache_key(row.pk, row.generation))
+        return state or b"", state is None and row.state_bytes > 0
+
+    def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
+        """The next entries of the stored log, oldest first."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
+        return _entries(rows.filter(seq__gt=after).order_by("seq")[:limit])
+
+    def seq_of(self, session_id: UUID, n: int) -> int | None:
+        """The entry that event ``n`` became, if it is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
+        return rows.values_list("seq", flat=True).first()
+
+    def _first(self, row: ChatSession) -> int:
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
+        first: int | None = rows.aggregate(first=Min("seq"))["first"]
+        return row.head + 1 if first is None else first
+
+    def _pending(self, row: ChatSession) -> list[Entry]:
+        if row.accepted <= row.handled:
+            return []
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
+        return _entries(rows.filter(n__gt=row.handled).order_by("n"))
+
+    @property
+    def cache(self) -> BaseCache:
+        """One connection for the process: ``caches[...]`` makes one per thread and context."""
+        if self._cache is None:
+            self._cache = caches.create_connection(settings.CACHE)
+        return self._cache
+
+
+def cache_key(session_id: UUID, generation: int) -> str:
+    """Where a session's values lie. Another owner writes under another generation."""
+    return f"chatsessions:{session_id.hex}:{generation}"
+
+
+HOT_COLUMNS = (
+    "accepted",
+    "handled",
+    "running",
+    "head",
+    "events_in",
+    "events_out",
+    "turns_failed",
+    "last_seen_at",
+)
+STATE_COLUMNS = ("state", "state_bytes")
+
+
+def _state_fields(change: Change) -> dict[str, Any]:
+    if change.state is None:
+        return {}
+    in_row = settings.USER_SESSION_STORE == "cached_db"
+    return {
+        "state": change.state.decode() if in_row else "",
+        "state_bytes": len(change.state),
+    }
+
+
+def _hot_fields(change: Change) -> dict[str, Any]:
+    position = change.position
+    return {name: getattr(position, name) for name in HOT_COLUMNS} | _state_fields(change)
+
+
+def _insert(changes: Sequence[Change]) -> None:
+    if not changes:
+        return
+    rows = (
+        ChatSession(
+            id=change.session_id,
+            generation=change.generation,
+            **change.fields,
+            **_hot_fields(change),
+        )
+        for change in changes
+    )
+    ChatSession.objects.using(settings.DATABASE).bulk_create(rows, batch_size=500)
+
+
+def _update_fields(changes: Sequence[Change]) -> None:
+    for change in changes:
+        generation = change.generation if change.claims is None else change.claims
+        row = ChatSession.objects.using(settings.DATABASE).filter(pk=change.session_id)
+        updated = row.filter(generation=generation).update(
+            generation=change.generation, **change.fields, **_hot_fields(change)
+        )
+        if updated != 1:
+            raise OwnershipLost(change.session_id)
+
+
+def _update_positions(changes: Sequence[Change], extra: tuple[str, ...]) -> None:
+    """The update that every message costs; only its owner's generation may make it."""
+    if not changes:
+        return
+    connection = connections[settings.DATABASE]
+    quote = connection.ops.quote_name
+    columns = ", ".join(f"{quote(name)} = %s" for name in HOT_COLUMNS + extra)
+    sql = (
+        f"UPDATE {quote(ChatSession._meta.db_table)} SET {columns} "  # noqa: S608  # only names
+        f"WHERE {quote('id')} = %s AND {quote('generation')} = %s"
+    )
+    adapt_id, adapt_moment = _adapters()
+    rows = []
+    for change in changes:
+        values = list(_hot_fields(change).values())
+        values[len(HOT_COLUMNS) - 1] = adapt_moment(change.position.last_seen_at)
+        rows.append((*values, adapt_id(change.session_id), change.generation))
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, rows)
+        if cursor.rowcount != len(rows):
+            raise OwnershipLost(changes[0].session_id)
+
+
+def _insert_entries(changes: Sequence[Change]) -> None:
+    connection = connections[settings.DATABASE]
+    adapt_id, adapt_moment = _adapters()
+    rows = [
+        (
+            adapt_id(change.session_id),
+            entry.seq,
+            entry.n,
+            entry.turn,
+            entry.name,
+            entry.data.decode(),
+            adapt_moment(entry.created_at),
+        )
+        for change in changes
+        for entry in change.entries
+    ]
+    if not rows:
+        return
+    quote = connection.ops.quote_name
+    names = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
+    sql = (
+        f"INSERT INTO {quote(SessionEvent._meta.db_table)} "  # noqa: S608  # only names
+        f"({', '.join(map(quote, names))}) VALUES ({', '.join(['%s'] * len(names))})"
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, rows)
+
+
+def _update_outcomes(change: Change) -> None:
+    if not change.outcomes and change.trim is None:
+        return
+    log = SessionEvent.objects.using(settings.DATABASE).filter(session=change.session_id)
+    for n, status in change.outcomes:
+        log.filter(n=n).update(status=status)
+    if change.trim is not None:
+        log.filter(seq__lte=change.trim).delete()
+
+
+def _adapters() -> tuple[Any, Any]:
+    """How this database wants a UUID and a datetime in a statement of our own."""
+    connection = connections[settings.DATABASE]
+    native = connection.features.has_native_uuid_field
+    return (
+        (lambda value: value) if native else (lambda value: value.hex),
+        connection.ops.adapt_datetimefield_value,
+    )
+
+
+def _entries(rows: Any) -> list[Entry]:
+    # Through values_list a JSONTextField would be decoded, only to be encoded again.
+    return [
+        Entry(seq, n, turn, name, data.encode(), created_at)
+        for seq, n, turn, name, data, created_at in rows.values_list(
+            "seq", "n", "turn", "name", Cast("data", TextField()), "created_at"
+        )
+    ]
+
+
+class WorkerRows:
+    """The rows that say which workers live, and what follows from one that does not."""
+
+    def __init__(self, worker_id: UUID) -> None:
+        self._id = worker_id
+        self._hostname = socket.gethostname()
+
+    def beat(self) -> None:
+        """This worker lives. Also makes its row, again if somebody swept it away."""
+        now = timezone.now()
+        rows = Worker.objects.using(settings.DATABASE)
+        if not rows.filter(pk=self._id).update(heartbeat_at=now):
+            rows.create(
+                id=self._id,
+                hostname=self._hostname,
+                pid=os.getpid(),
+                started_at=now,
+                heartbeat_at=now,
+            )
+
+    def leave(self) -> None:
+        """This worker is going; nobody is to wait for it."""
+        Worker.objects.using(settings.DATABASE).filter(pk=self._id).delete()
+
+    def is_alive(self, worker: Worker) -> bool:
+        """Whether another worker still holds its sessions."""
+        if worker.heartbeat_at < timezone.now() - timedelta(seconds=settings.WORKER_STALE):
+            return False
+        return worker.hostname != self._hostname or _process_lives(worker.pid)
+
+    def sweep(self) -> int:
+        """Forget dead workers; sessions that still say connected become away. How many."""
+        workers = Worker.objects.using(settings.DATABASE).exclude(pk=self._id)
+        dead = [worker.pk for worker in workers if not self.is_alive(worker)]
+        workers.filter(pk__in=dead).delete()
+        sessions = ChatSession.objects.using(settings.DATABASE).connected().filter(worker=None)
+        return sessions.update(status=ChatSession.Status.AWAY, disconnected_at=F("last_seen_at"))
+
+    def expired(self, limit: int) -> list[UUID]:
+        """Sessions whose client has been away for too long."""
+        rows = ChatSession.objects.using(settings.DATABASE).expired()
+        return list(rows.order_by("disconnected_at").values_list("pk", flat=True)[:limit])
+
+    def count_connected(self, user_id: Any, other_than: UUID | None) -> int:
+        """How many sessions of a user are connected."""
+        rows = ChatSession.objects.using(settings.DATABASE).connected().filter(user=user_id)
+        return rows.count() if other_than is None else rows.exclude(pk=other_than).count()
+
+    def exists(self, session_id: UUID) -> bool:
+        """Whether the session is still there and not over."""
+        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+        return rows.exclude(status=ChatSession.Status.ENDED).exists()
+
+
+def _process_lives(pid: int) -> bool:
+    """Whether a process of this host lives; another one of our own number cannot be us."""
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

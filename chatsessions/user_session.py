@@ -1,0 +1,248 @@
+"""
+``UserSession``: a dict per session, synchronous, found changed by comparing encodings.
+
+While a worker owns a session its values are in memory. Each value is kept with the bytes it was
+last stored as, so a commit encodes only what was touched since, and a value that cannot be
+encoded falls back to what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from copy import deepcopy
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from . import serializer
+from .exceptions import NotLoadable, NotStorable, ReservedKey, StorageError, TooLarge
+from .session import Session
+
+T = TypeVar("T")
+
+#: Read live from the session; cannot be set and are not part of iteration.
+RESERVED: Mapping[str, Callable[[Session], Any]] = {
+    "id": lambda session: str(session.id),
+    "env": lambda session: session.env,
+    "user": lambda session: session.user,
+    "chat_settings": lambda session: session.chat_settings,
+    "chat_profile": lambda session: session.profile or None,
+    "client_type": lambda session: session.client_type,
+    "thread_id": lambda session: str(session.thread_id),
+    "language": lambda session: session.language,
+}
+
+#: Values of these types cannot change inside; getting one is no reason to look at it again.
+_IMMUTABLE = (str, int, float, bool, type(None), bytes)
+
+_stored_state = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def split_state(state: bytes | str) -> dict[str, bytes]:
+    """Each key's own bytes in a stored state. Raises ``NotLoadable`` if it is damaged."""
+    try:
+        return {key: bytes(raw) for key, raw in _stored_state.decode(state or b"{}").items()}
+    except msgspec.MsgspecError as error:
+        raise NotLoadable(f"the stored user_session is damaged: {error}") from error
+
+
+class UserSession(MutableMapping[str, Any]):
+    """
+    What an application keeps in a session.
+
+    ``before_change`` is called ahead of every change and may refuse it by raising. ``local`` is a
+    plain dict for live objects (clients, chains) in this worker; it is never stored.
+    """
+
+    __slots__ = (
+        "_before_change",
+        "_changed",
+        "_encoded",
+        "_max_bytes",
+        "_session",
+        "_size",
+        "_touched",
+        "_values",
+        "local",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        encoded: dict[str, bytes],
+        *,
+        max_bytes: int,
+        before_change: Callable[[], None],
+    ) -> None:
+        self._session = session
+        self._encoded = encoded
+        self._max_bytes = max_bytes
+        self._before_change = before_change
+        self._values: dict[str, Any] = {}
+        self._touched: set[str] = set()
+        self._changed = False
+        self._size = sum(map(_item_size, encoded.items()))
+        self.local: dict[str, Any] = {}
+
+    # The mapping
+
+    def __getitem__(self, key: str) -> Any:
+        if key in RESERVED:
+            return RESERVED[key](self._session)
+        if key not in self._values:
+            self._values[key] = serializer.loads(self._encoded[key])
+        value = self._values[key]
+        if not isinstance(value, _IMMUTABLE) and key not in self._touched:
+            self._before_change()
+            self._touched.add(key)
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._before_change()
+        self._check_key(key)
+        self._put(key, serializer.dumps(value, path=key))
+        self._values[key] = value
+        if not isinstance(value, _IMMUTABLE):
+            self._touched.add(key)
+
+    def __delitem__(self, key: str) -> None:
+        self._before_change()
+        self._check_key(key)
+        self._size -= _item_size((key, self._encoded.pop(key)))
+        self._values.pop(key, None)
+        self._touched.discard(key)
+        self._changed = True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._encoded)
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._encoded
+
+    def __repr__(self) -> str:
+        return f"<UserSession of {self._session.id}: {', '.join(self._encoded) or 'empty'}>"
+
+    # Chainlit's names
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, or ``default``."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def set(self, key: str, value: Any) -> None:
+        """
+        Keep ``value`` under ``key``.
+
+        Raises ``NotStorable`` for a value that cannot be stored, ``TooLarge`` beyond
+        ``USER_SESSION_MAX_BYTES`` and ``ReservedKey``; the old value then stays.
+        """
+        self[key] = value
+
+    def create_accessor(
+        self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
+    ) -> SessionAccessor[T]:
+        """``get``, ``set``, ``reset`` and ``apply`` for one key."""
+        return SessionAccessor(self, key, default, apply_fn)
+
+    # For the owner
+
+    def collect(self) -> bytes | None:
+        """
+        The whole state as it is to be stored, or None if nothing changed since the last call.
+
+        A touched value that cannot be stored any more falls back to what is stored; the first
+        such error is raised after all keys have been looked at, and the next call goes on.
+        """
+        error: StorageError | None = None
+        for key in self._touched:
+            try:
+                self._put(key, serializer.dumps(self._values[key], path=key))
+            except StorageError as refused:
+                del self._values[key]
+                error = error or refused
+        if error is not None:
+            self._touched &= self._values.keys()
+            raise error
+        if not self._changed:
+            return None
+        self._changed = False
+        return self.encoded()
+
+    def settle(self) -> None:
+        """The turn is over: what it got out is no longer looked at for changes."""
+        self._touched.clear()
+
+    def encoded(self) -> bytes:
+        """The whole state as JSON."""
+        items = (msgspec.json.encode(key) + b":" + raw for key, raw in self._encoded.items())
+        return b"{" + b",".join(items) + b"}"
+
+    def _check_key(self, key: object) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"user_session keys are strings, not {type(key).__name__}: {key!r}")
+        if key in RESERVED:
+            raise ReservedKey(key)
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise NotStorable(f"the key {key!r}", str, "a lone surrogate") from error
+
+    def _put(self, key: str, raw: bytes) -> None:
+        old = self._encoded.get(key)
+        if raw == old:
+            return
+        size = self._size + _item_size((key, raw)) - (_item_size((key, old)) if old else 0)
+        if size > self._max_bytes:
+            raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
+        self._size = size
+        self._encoded[key] = raw
+        self._changed = True
+
+
+class SessionAccessor(Generic[T]):
+    """One key of a ``user_session`` with its default and, optionally, a way to move it on."""
+
+    __slots__ = ("_apply_fn", "_default", "_key", "_target")
+
+    def __init__(
+        self,
+        target: MutableMapping[str, Any],
+        key: str,
+        default: T,
+        apply_fn: Callable[[T], T] | None = None,
+    ) -> None:
+        self._target = target
+        self._key = key
+        self._default = default
+        self._apply_fn = apply_fn
+
+    def get(self) -> T:
+        """The value, or the default."""
+        value: T = self._target.get(self._key, self._default)
+        return value
+
+    def set(self, value: T) -> None:
+        """Keep ``value``."""
+        self._target[self._key] = value
+
+    def reset(self) -> None:
+        """Keep the default again."""
+        self.set(deepcopy(self._default))
+
+    def apply(self) -> T:
+        """Move the value on by ``apply_fn``, keep the result and return it."""
+        value = self.get()
+        if self._apply_fn is not None:
+            value = self._apply_fn(value)
+        self.set(value)
+        return value
+
+
+def _item_size(item: tuple[str, bytes]) -> int:
+    """Key and value as they stand in JSON: two quotes, a colon and a comma beside them."""
+    return len(item[0].encode()) + len(item[1]) + 4

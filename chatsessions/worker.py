@@ -1,0 +1,463 @@
+"""
+``Worker``: one per process and event loop, and all that such a process holds.
+
+The live sessions, the journal and its threads, the heartbeat, the reaper, and the way down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import close_old_connections
+from django.dispatch import Signal
+from django.utils import timezone
+
+from .chat import Chat, find_chat
+from .conf import settings
+from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
+from .frames import CloseCode
+from .journal import Journal, Threads
+from .live import LiveSession
+from .models import ChatSession
+from .session import Session, hash_token, is_owner
+from .store import Entry, Loaded, Store, WorkerRows
+
+logger = logging.getLogger("chatsessions.worker")
+
+User = AbstractBaseUser | AnonymousUser
+
+#: How long an old database connection may be used before it is looked at, in seconds. Channels
+#: does so before every event, with a thread hop each; once a second keeps the same promise.
+CONNECTION_CHECK = 1.0
+#: Sessions that the reaper ends at a time.
+REAP_BATCH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """Who comes, and which session they say is theirs."""
+
+    user: User
+    session_id: str | None = None
+    token: str | None = None
+    client_type: str = "webapp"
+    language: str = ""
+    profile: str = ""
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    ip: str | None = None
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The session that somebody who arrived has now."""
+
+    live: LiveSession
+    resumed: bool
+    #: None if resumed; else ``new``, ``unknown``, ``ended`` or ``expired``.
+    reason: str | None
+
+
+class ShuttingDown(Exception):
+    """The server is on its way down and takes nobody in."""
+
+
+class TooManySessions(Exception):
+    """The user has as many connected sessions as allowed."""
+
+
+class Worker:
+    """What one event loop holds; found by :func:`get_worker`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.id = uuid4()
+        self.loop = loop
+        self.store = Store()
+        self.rows = WorkerRows(self.id)
+        self.threads = Threads()
+        self.journal = Journal(self.store, self.threads)
+        self.live: dict[UUID, LiveSession] = {}
+        self.closing = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._started: asyncio.Task[None] | None = None
+        self._handlers: ThreadPoolExecutor | None = None
+        self._connections_checked = 0.0
+        self._thread_state = threading.local()
+
+    # Opening sessions
+
+    async def open(self, chat: Chat, arrival: Arrival) -> Opened:
+        """
+        The session of somebody who arrived: the one they ask for if it is theirs, else a new one.
+
+        Raises ``ShuttingDown``, ``TooManySessions``, and what the database raises.
+        """
+        await self.start()
+        if self.closing:
+            raise ShuttingDown
+        reason: str = "new"
+        if arrival.session_id is not None:
+            found, reason = await self._resume(chat, arrival)
+            if found is not None:
+                await self._check_count(arrival, other_than=found.id)
+                found.session.user = arrival.user
+                found.session.env = arrival.env
+                return Opened(live=found, resumed=True, reason=None)
+        await self._check_count(arrival, other_than=None)
+        return Opened(live=self._create(chat, arrival), resumed=False, reason=reason)
+
+    async def _check_count(self, arrival: Arrival, other_than: UUID | None) -> None:
+        if arrival.user.is_authenticated:
+            count = self.rows.count_connected
+            if await self.threads.read(count, arrival.user.pk, other_than) >= (
+                settings.MAX_SESSIONS_PER_USER
+            ):
+                raise TooManySessions
+
+    async def _resume(self, chat: Chat, arrival: Arrival) -> tuple[LiveSession | None, str]:
+        """The session asked for, or why it is not given. Foreign and unknown look alike."""
+        try:
+            session_id = UUID(arrival.session_id)
+        except ValueError:
+            return None, "unknown"
+        live = self.live.get(session_id)
+        if live is None:
+            loaded = await self.threads.read(self.store.load, session_id)
+            if loaded is None or not _may_resume(chat, loaded.row, arrival):
+                return None, "unknown"
+            live = self.live.get(session_id)  # somebody may have been faster
+            if live is None:
+                return self._take_over(chat, loaded)
+        if not _may_resume(chat, live.row, arrival):
+            return None, "unknown"
+        return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
+
+    def _take_over(self, chat: Chat, loaded: Loaded) -> tuple[LiveSession | None, str]:
+        row = loaded.row
+        if row.status == ChatSession.Status.ENDED:
+            return None, _why_over(row.end_reason)
+        live = self._hold(chat, loaded)
+        if row.end_reason:
+            # The server died while on_chat_end ran; it runs once.
+            live.finish()
+            return None, _why_over(row.end_reason)
+        if row.is_expired():
+            live.end(ChatSession.EndReason.EXPIRED)
+            return None, "expired"
+        return live, ""
+
+    def _create(self, chat: Chat, arrival: Arrival) -> LiveSession:
+        row = ChatSession(
+            id=uuid4(),
+            user_id=arrival.user.pk,
+            chat=chat.name,
+            thread_id=uuid4(),
+            client_type=arrival.client_type,
+            profile=arrival.profile,
+            language=arrival.language,
+            ip=arrival.ip,
+            user_agent=arrival.user_agent[:400],
+            created_at=timezone.now(),
+        )
+        session = _session_of(row, arrival.user)
+        session.env = arrival.env
+        live = LiveSession(self, chat, session, row, None)
+        self.live[live.id] = live
+        live.draft.set(
+            **{name: getattr(row, name) for name in _ROW_FIELDS}, status=ChatSession.Status.AWAY
+        )
+        return live
+
+    def _hold(self, chat: Chat, loaded: Loaded) -> LiveSession:
+        """Own a stored session: the first commit claims it."""
+        row = loaded.row
+        session = _session_of(row, row.user or AnonymousUser())
+        session.restored = True
+        session.state_lost = loaded.state_lost
+        if loaded.state_lost:
+            logger.error("Session %s: the cache has thrown its user_session away", row.pk)
+        live = LiveSession(self, chat, session, row, loaded)
+        live.draft.set(worker_id=self.id)
+        self.live[live.id] = live
+        live.note()
+        return live
+
+    async def acquire(self, session_id: UUID) -> LiveSession:
+        """
+        A session for code outside of its connection, held until ``holders`` is 0 again.
+
+        Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
+        """
+        await self.start()
+        live = self.live.get(session_id)
+        if live is None:
+            loaded = await self.threads.read(self.store.load, session_id)
+            if loaded is None:
+                raise SessionNotFound(session_id)
+            live = self.live.get(session_id) or self._adopt(loaded)
+        if live.ending is not None:
+            raise SessionOver(session_id, live.ending)
+        live.holders += 1
+        return live
+
+    def _adopt(self, loaded: Loaded) -> LiveSession:
+        row = loaded.row
+        if row.status == ChatSession.Status.ENDED:
+            raise SessionOver(row.pk, row.end_reason)
+        if row.worker is not None and row.worker_id != self.id and self.rows.is_alive(row.worker):
+            raise OwnerUnreachable(row.pk, str(row.worker))
+        live = self._hold(find_chat(row.chat), loaded)
+        live.go()
+        return live
+
+    async def end(self, session_id: UUID, reason: str) -> None:
+        """End a session and wait until that is stored. Raises what :meth:`acquire` raises."""
+        live = await self.acquire(session_id)
+        live.end(reason)
+        await live.until_closed()
+
+    # Host
+
+    async def run_in_thread(self, function: Callable[[], Any]) -> Any:
+        """Run a handler written as ``def``, with the caller's context."""
+        if settings.JOURNAL_INLINE:
+            return await sync_to_async(function)()
+        if self._handlers is None:
+            self._handlers = ThreadPoolExecutor(
+                settings.SYNC_HANDLER_THREADS, thread_name_prefix="chatsessions-handler"
+            )
+        run = sync_to_async(self._in_thread, thread_sensitive=False, executor=self._handlers)
+        return await run(function)
+
+    def _in_thread(self, function: Callable[[], Any]) -> Any:
+        now = time.monotonic()
+        if now - getattr(self._thread_state, "checked", 0.0) > CONNECTION_CHECK:
+            self._thread_state.checked = now
+            close_old_connections()
+        return function()
+
+    def refresh_connections(self) -> None:
+        """
+        See that async handlers' queries find no connection that the database has closed.
+
+        They run in one thread, one after another, so what is queued here comes before them.
+        """
+        now = self.loop.time()
+        if now - self._connections_checked > CONNECTION_CHECK and not settings.JOURNAL_INLINE:
+            self._connections_checked = now
+            self.own(self.loop.create_task(sync_to_async(close_old_connections)()))
+
+    async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]:
+        read = partial(self.store.read_log, session_id, after=after, limit=limit)
+        return await self.threads.read(read)
+
+    async def find_seq(self, session_id: UUID, n: int) -> int | None:
+        return await self.threads.read(self.store.seq_of, session_id, n)
+
+    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
+        if signal.has_listeners(chat):
+            self.own(self.loop.create_task(_send(signal, chat, arguments)))
+
+    def drop(self, live: LiveSession) -> None:
+        if self.live.get(live.id) is live:
+            del self.live[live.id]
+
+    def lost(self, live: LiveSession, error: Exception) -> None:
+        if live.listener is not None:
+            self.own(self.loop.create_task(self._part_with(live, error)))
+
+    async def _part_with(self, live: LiveSession, error: Exception) -> None:
+        """Tell the connection of a session that is not this worker's any more."""
+        listener, live.listener = live.listener, None
+        if listener is None:
+            return
+        if not isinstance(error, OwnershipLost):
+            listener.close(CloseCode.SHUTTING_DOWN)
+        elif await self.threads.read(self.rows.exists, live.id):
+            listener.close(CloseCode.TAKEN_OVER)
+        else:
+            listener.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """See ``task`` to its end, and log what it raises."""
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("%s failed", task.get_name(), exc_info=task.exception())
+
+    # Life
+
+    async def start(self) -> None:
+        """Make the worker known, once. Raises what the database raises."""
+        if self._started is None or (
+            self._started.done() and not self._started.cancelled() and self._started.exception()
+        ):
+            self._started = self.loop.create_task(self._start(), name="chatsessions-start")
+        await asyncio.shield(self._started)
+
+    async def _start(self) -> None:
+        await self.threads.write(self.rows.beat)
+        await self.threads.write(self.rows.sweep)
+        self.own(self.loop.create_task(self._beat(), name="chatsessions-heartbeat"))
+        self.own(self.loop.create_task(self._reap(), name="chatsessions-reaper"))
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(settings.WORKER_HEARTBEAT)
+            await self._try(self.threads.write(self.rows.beat))
+
+    async def _reap(self) -> None:
+        last_refresh = self.loop.time()
+        while True:
+            await asyncio.sleep(settings.REAP_INTERVAL)
+            await self._try(self.threads.write(self.rows.sweep))
+            await self._try(self._end_expired())
+            if self.loop.time() - last_refresh > settings.CACHE_TIMEOUT / 2:
+                last_refresh = self.loop.time()
+                for live in list(self.live.values()):
+                    live.refresh_cache()
+
+    async def _end_expired(self) -> None:
+        for session_id in await self.threads.read(self.rows.expired, REAP_BATCH):
+            try:
+                await self.end(session_id, ChatSession.EndReason.EXPIRED)
+            except (SessionNotFound, SessionOver, OwnerUnreachable):
+                continue  # somebody else was faster
+
+    async def _try(self, step: Awaitable[Any]) -> None:
+        try:
+            await step
+        except Exception:
+            logger.exception("The worker's housekeeping failed; it is tried again")
+
+    async def shut_down(self) -> None:
+        """
+        Come to an orderly end: close connections (4000), let turns finish, commit.
+
+        What runs longer than ``SHUTDOWN_TIMEOUT`` seconds is interrupted, and known to be so by
+        whoever takes the session next.
+        """
+        if self.closing:
+            return
+        self.closing = True
+        deadline = self.loop.time() + settings.SHUTDOWN_TIMEOUT
+        lives = list(self.live.values())
+        logger.info("Shutting down; %d sessions are live", len(lives))
+        for live in lives:
+            live.turns.draining = True
+            if live.listener is not None:
+                live.listener.close(CloseCode.SHUTTING_DOWN)
+                live.disconnect(live.listener, CloseCode.SHUTTING_DOWN)
+        while any(live.is_busy for live in lives) and self.loop.time() < deadline:
+            await asyncio.sleep(0.05)
+        for live in lives:
+            live.interrupt()
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(settings.STORE_TIMEOUT):
+                while any(not live.closed for live in lives):
+                    for live in lives:
+                        live.note()
+                    await self.journal.settled()
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            logger.error("Not everything could be stored before the server stopped")
+        await self.close()
+
+    async def close(self) -> None:
+        """Leave nothing behind: tasks, threads, the worker's row."""
+        self.closing = True
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+        await self.journal.abandon()
+        await self._try(self.threads.write(self.rows.leave))
+        await self.threads.close()
+        if self._handlers is not None:
+            self._handlers.shutdown(wait=False)
+        if _workers.get(self.loop) is self:
+            del _workers[self.loop]
+
+
+_workers: WeakKeyDictionary[asyncio.AbstractEventLoop, Worker] = WeakKeyDictionary()
+
+
+def get_worker() -> Worker:
+    """The worker of the running event loop."""
+    loop = asyncio.get_running_loop()
+    worker = _workers.get(loop)
+    if worker is None:
+        worker = _workers[loop] = Worker(loop)
+    return worker
+
+
+def running_workers() -> list[Worker]:
+    """The workers of this process whose event loops run."""
+    return [worker for loop, worker in list(_workers.items()) if loop.is_running()]
+
+
+_ROW_FIELDS = (
+    "user_id",
+    "chat",
+    "thread_id",
+    "client_type",
+    "profile",
+    "language",
+    "ip",
+    "user_agent",
+    "created_at",
+)
+
+
+def _session_of(row: ChatSession, user: User) -> Session:
+    return Session(
+        id=row.pk,
+        chat=row.chat,
+        thread_id=row.thread_id,
+        created_at=row.created_at,
+        user=user,
+        client_type=row.client_type,
+        profile=row.profile,
+        language=row.language,
+        ip=row.ip,
+        user_agent=row.user_agent,
+        chat_settings=row.chat_settings,
+    )
+
+
+def _may_resume(chat: Chat, row: ChatSession, arrival: Arrival) -> bool:
+    """Whether it is this chat's session, and who asks has its token or is its logged-in owner."""
+    if row.chat != chat.name or not is_owner(row.user_id, arrival.user):
+        return False
+    if arrival.user.is_authenticated:
+        return True
+    if arrival.token is None:
+        return False
+    given = hash_token(arrival.token)
+    # Both hashes are of 256 random bits: comparing them in constant time would hide nothing.
+    return given == row.token_hash or given == row.previous_token_hash
+
+
+def _why_over(reason: str) -> str:
+    """What the rightful owner of a dead session is told."""
+    return "expired" if reason == ChatSession.EndReason.EXPIRED else "ended"
+
+
+async def _send(signal: Signal, chat: Chat, arguments: dict[str, Any]) -> None:
+    await signal.asend_robust(chat, **arguments)

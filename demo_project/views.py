@@ -1,0 +1,60 @@
+"""The pages: a start page with the bots, and one page per bot."""
+
+from dataclasses import dataclass
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bot:
+    """What a page says of a bot, and the websocket it talks to."""
+
+    slug: str
+    title: str
+    description: str
+    source: str
+
+    @property
+    def url(self) -> str:
+        return reverse("chat", args=[self.slug])
+
+    @property
+    def ws_path(self) -> str:
+        return f"/ws/{self.slug}/"
+
+
+BOTS = {
+    bot.slug: bot
+    for bot in (
+        Bot(
+            slug="counter",
+            title="Counter",
+            description="Counts your messages. Open it in two tabs: each counts on its own.",
+            source="demo_project/bots/counter.py",
+        ),
+        Bot(
+            slug="tutorial",
+            title="Counter, Chainlit's way",
+            description="The same bot from Chainlit's tutorial, with its import line changed.",
+            source="demo_project/bots/tutorial.py",
+        ),
+        Bot(
+            slug="storyteller",
+            title="Storyteller",
+            description="Streams its answer. Stop it half way, or reload in the middle.",
+            source="demo_project/bots/storyteller.py",
+        ),
+    )
+}
+
+
+def index(request: HttpRequest) -> HttpResponse:
+    return render(request, "index.html", {"bots": BOTS.values()})
+
+
+def chat(request: HttpRequest, slug: str) -> HttpResponse:
+    if slug not in BOTS:
+        raise Http404(f"There is no bot named {slug}.")
+    return render(request, "chat.html", {"bot": BOTS[slug]})

@@ -1,0 +1,214 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Backoff } from "../../chatsessions/static/chatsessions/backoff.js";
+import { Inbox, Outbox, Streams, byteLength } from "../../chatsessions/static/chatsessions/delivery.js";
+import { Memory, websocketUrl } from "../../chatsessions/static/chatsessions/storage.js";
+import { FakeStorage } from "./fakes.js";
+
+const event = (content) => ({ type: "event", name: "message", data: { content } });
+const numbers = (frames) => frames.map(({ n }) => n);
+const contents = (frames) => frames.map(({ data }) => data.content);
+
+function outbox(...texts) {
+  const box = new Outbox();
+  for (const text of texts) box.push(event(text));
+  return box;
+}
+
+test("frames are numbered 1, 2, 3", () => {
+  assert.deepEqual(numbers(outbox("a", "b", "c").items), [1, 2, 3]);
+});
+
+test("each frame is written once, and no further than the window", () => {
+  const box = outbox("a", "b", "c");
+  assert.deepEqual(numbers(box.take(2)), [1, 2]);
+  assert.deepEqual(numbers(box.take(2)), []);
+  box.accept(1);
+  assert.deepEqual(numbers(box.take(2)), [3]);
+});
+
+test("numbering goes on behind accepted frames", () => {
+  const box = outbox("a");
+  box.accept(1);
+  assert.equal(box.push(event("b")).n, 2);
+});
+
+test("a rewind writes everything unaccepted again", () => {
+  const box = outbox("a", "b", "c");
+  box.take(9);
+  box.accept(1);
+  box.rewind();
+  assert.deepEqual(numbers(box.take(9)), [2, 3]);
+});
+
+test("after a resume, only what lies beyond the server's count is written", () => {
+  const box = outbox("a", "b", "c");
+  box.resume(2);
+  assert.deepEqual(contents(box.take(9)), ["c"]);
+  assert.deepEqual(contents(box.items), ["a", "b", "c"], "the others wait for the replay to show them");
+  box.settle();
+  assert.deepEqual(contents(box.items), ["c"]);
+});
+
+test("a server that counts less than we do gets what it lacks, numbered on from there", () => {
+  const box = outbox("a", "b");
+  box.accept(1);
+  box.resume(0);
+  assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.content]), [[1, "b"]]);
+});
+
+test("a new session numbers what is left from 1", () => {
+  const box = outbox("a", "b", "c");
+  box.accept(1);
+  box.restart();
+  assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.content]), [[1, "b"], [2, "c"]]);
+});
+
+test("a reload keeps the numbers of what waits for the replay to show it", () => {
+  const box = new Outbox([{ ...event("a"), n: 1 }, { ...event("d"), n: 4 }, { ...event("e"), n: 5 }]);
+  box.resume(4);
+  assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.content]), [[5, "e"]]);
+});
+
+test("a reload goes on counting behind frames that were accepted after one that waits", () => {
+  const box = new Outbox([{ ...event("b"), n: 2 }], 5);
+  assert.equal(box.push(event("e")).n, 5);
+});
+
+test("a refused frame leaves no hole in the numbers", () => {
+  const box = outbox("a", "b", "c");
+  box.take(9);
+  assert.equal(box.refuse(2).data.content, "b");
+  assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.content]), [[2, "c"]]);
+  assert.equal(box.push(event("d")).n, 3);
+});
+
+test("an accepted frame can't be refused any more", () => {
+  const box = outbox("a");
+  box.resume(1);
+  assert.equal(box.refuse(1), undefined);
+});
+
+test("the number the server expects is where writing goes on", () => {
+  const box = outbox("a", "b", "c");
+  box.take(9);
+  box.expect(2);
+  assert.deepEqual(numbers(box.take(9)), [2, 3]);
+});
+
+test("another tab's frame with our number does not swallow ours", () => {
+  const box = new Outbox();
+  box.push({ type: "event", name: "message", data: { id: "mine", content: "a" } });
+  box.resume(1);
+  box.confirm(1, { id: "theirs", content: "x" });
+  assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.id]), [[2, "mine"]]);
+});
+
+test("the largest frame on the line is found by its bytes", () => {
+  const box = outbox("aaaa", "ééé", "b");
+  box.take(2);
+  assert.equal(box.largestWritten().data.content, "ééé");
+  assert.equal(byteLength({ a: "é" }), 10);
+});
+
+test("entries are next, old, or behind a hole", () => {
+  const inbox = new Inbox();
+  inbox.received = 3;
+  assert.deepEqual([3, 4, 5].map((seq) => inbox.place(seq)), ["old", "next", "hole"]);
+});
+
+test("a parked entry comes out when its turn has come", () => {
+  const inbox = new Inbox();
+  inbox.park({ seq: 2, name: "message", data: {} });
+  assert.equal(inbox.unpark(), undefined);
+  inbox.received = 1;
+  assert.equal(inbox.unpark().seq, 2);
+  assert.equal(inbox.unpark(), undefined);
+});
+
+const opening = { seq: 1, name: "message", data: { id: "m", streaming: true } };
+
+test("a stream takes its pieces in order and once", () => {
+  const streams = new Streams();
+  streams.follow(opening);
+  assert.deepEqual([0, 0, 1, 3].map((index) => streams.take("m", index)), [true, false, true, false]);
+});
+
+test("a stream goes on where it is put", () => {
+  const streams = new Streams();
+  streams.follow(opening);
+  streams.resync("m", 7);
+  assert.deepEqual([6, 7, 8].map((index) => streams.take("m", index)), [false, true, true]);
+});
+
+test("a stream ends with an update or a removal, and starts again at 0", () => {
+  const streams = new Streams();
+  for (const closing of [{ name: "message_update", data: { id: "m", streaming: false } }, { name: "message_remove", data: { id: "m" } }]) {
+    streams.follow(opening);
+    streams.take("m", 0);
+    streams.follow({ seq: 2, ...closing });
+    assert.equal(streams.take("m", 1), false);
+    streams.follow({ ...opening, name: "message_update" });
+    assert.equal(streams.take("m", 0), true);
+    streams.follow({ seq: 2, ...closing });
+  }
+});
+
+test("pieces of an unknown stream wait for it to be told", () => {
+  assert.equal(new Streams().take("m", 0), false);
+});
+
+test("the back-off doubles its ceiling up to the cap, and jitters over all of it", () => {
+  const high = new Backoff({ random: () => 1 });
+  assert.deepEqual(Array.from({ length: 8 }, () => high.next()), [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
+  high.reset();
+  assert.equal(high.next(), 500);
+  assert.equal(new Backoff({ random: () => 0 }).next(), 0);
+});
+
+const remembered = { session: "s", token: "t", next: 3, pending: [{ type: "event", n: 2, name: "message", data: {} }] };
+
+test("memory keeps what it is given, per address", () => {
+  const storage = new FakeStorage();
+  new Memory("ws://a/", storage).save(remembered);
+  assert.deepEqual(new Memory("ws://a/", storage).load(), remembered);
+  assert.equal(new Memory("ws://b/", storage).load().session, null);
+});
+
+for (const garbage of ["", "{", "null", "7", "[]", '{"session": 1, "token": {}, "next": -1, "pending": "x"}', '{"pending": [null, {"n": "1"}, {"n": 1}]}']) {
+  test(`memory survives ${garbage || "nothing"}`, () => {
+    const storage = new FakeStorage();
+    storage.setItem("chatsessions:ws://a/", garbage);
+    assert.deepEqual(new Memory("ws://a/", storage).load(), { session: null, token: null, next: 1, pending: [] });
+  });
+}
+
+test("memory survives a storage that throws", () => {
+  const refuse = () => {
+    throw new Error("forbidden");
+  };
+  const memory = new Memory("ws://a/", { getItem: refuse, setItem: refuse, removeItem: refuse });
+  memory.save(remembered);
+  memory.draft = "x";
+  assert.equal(memory.load().session, null);
+  assert.equal(memory.draft, "");
+});
+
+test("memory without room keeps the way back into the session", () => {
+  const storage = new FakeStorage();
+  const keep = storage.setItem;
+  storage.setItem = (key, value) => {
+    if (value.length > 100) throw new Error("QuotaExceededError");
+    keep(key, value);
+  };
+  const memory = new Memory("ws://a/", storage);
+  memory.save({ ...remembered, pending: [{ type: "event", n: 2, name: "message", data: { content: "x".repeat(200) } }] });
+  assert.deepEqual(memory.load(), { ...remembered, pending: [] });
+});
+
+test("relative addresses belong to the page's origin", () => {
+  assert.equal(websocketUrl("/ws/counter/", "https://example.com/chat/?a#b"), "wss://example.com/ws/counter/");
+  assert.equal(websocketUrl("/ws/counter/", "http://localhost:8000/"), "ws://localhost:8000/ws/counter/");
+  assert.equal(websocketUrl("wss://other.example/ws/", "http://localhost/"), "wss://other.example/ws/");
+});

@@ -1,0 +1,470 @@
+"""Each check fires on what it is for, names setting, value and remedy, and is silent otherwise."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from channels.auth import AuthMiddlewareStack
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa: A004
+from django.db.backends.base.features import BaseDatabaseFeatures
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
+from django.test import override_settings
+from django.urls import path
+
+from chatsessions import checks
+from chatsessions.consumers import ChatConsumer, SessionConsumer
+
+ROOT = Path(__file__).resolve().parent.parent
+BACKENDS = "django.core.cache.backends"
+IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+
+# Django warns that a live connection would not notice; the checks read settings and open none.
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+
+
+def found(*, deploy: bool = False, **overrides: Any) -> list[CheckMessage]:
+    with override_settings(**overrides):
+        return run_checks(tags=["chatsessions"], include_deployment_checks=deploy)
+
+
+def ids(messages: list[CheckMessage]) -> list[str]:
+    return sorted(str(message.id).removeprefix("chatsessions.") for message in messages)
+
+
+def chatsessions(**values: object) -> dict[str, Any]:
+    return {"CHATSESSIONS": values}
+
+
+def cache(backend: str, *, store: str = "cached_db", **options: object) -> dict[str, Any]:
+    return {
+        "CACHES": {"default": {"BACKEND": f"{BACKENDS}.{backend}", "OPTIONS": options}},
+        **chatsessions(USER_SESSION_STORE=store),
+    }
+
+
+def sqlite(*, name: object = "db.sqlite3", **options: object) -> dict[str, Any]:
+    good = settings.DATABASES["default"]["OPTIONS"]
+    options = {key: value for key, value in {**good, **options}.items() if value is not None}
+    config = {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": options}
+    return {"DATABASES": {"default": config}}
+
+
+CASES = [
+    ("E001", {"CHATSESSIONS": ["CACHE"]}, "CHATSESSIONS is ['CACHE']", "CHATSESSIONS = {...}"),
+    ("E001", {"CHATSESSIONS": None}, "CHATSESSIONS is None", "CHATSESSIONS = {...}"),
+    ("E002", chatsessions(SESION_AGE=5), "'SESION_AGE'", "'SESSION_AGE'"),
+    ("E003", chatsessions(KEEP="1 day"), "CHATSESSIONS['KEEP'] is '1 day'", "number of seconds"),
+    (
+        "E004",
+        chatsessions(WORKER_STALE=10, WORKER_HEARTBEAT=5),
+        "CHATSESSIONS['WORKER_STALE'] is 10 and WORKER_HEARTBEAT 5",
+        "WORKER_STALE above 10",
+    ),
+    ("E005", chatsessions(CACHE="redis"), "CHATSESSIONS['CACHE'] is 'redis'", "'default'"),
+    ("E006", chatsessions(DATABASE="chats"), "CHATSESSIONS['DATABASE'] is 'chats'", "'default'"),
+    (
+        "E007",
+        chatsessions(CACHE_TIMEOUT=60, USER_SESSION_STORE="cache"),
+        "CHATSESSIONS['CACHE_TIMEOUT'] is 60, below SESSION_AGE (3600)",
+        "at least 3600",
+    ),
+    (
+        "W001",
+        chatsessions(SESSION_AGE=9000),
+        "CHATSESSIONS['CACHE_TIMEOUT'] is 7200, below SESSION_AGE (9000)",
+        "at least 9000",
+    ),
+    (
+        "E008",
+        cache("dummy.DummyCache", store="cache"),
+        "CACHES['default'] is DummyCache",
+        "RedisCache",
+    ),
+    ("W002", cache("dummy.DummyCache"), "CACHES['default'] is DummyCache", "RedisCache"),
+    ("W003", cache("locmem.LocMemCache"), "['MAX_ENTRIES'] is 300", "'MAX_ENTRIES': 100_000"),
+    (
+        "W003",
+        cache("filebased.FileBasedCache", MAX_ENTRIES=9_999),
+        "['MAX_ENTRIES'] is 9999",
+        "'MAX_ENTRIES': 100_000",
+    ),
+    (
+        "W004",
+        cache("db.DatabaseCache", MAX_ENTRIES=10_000),
+        "CACHES['default'] is DatabaseCache",
+        "RedisCache",
+    ),
+    (
+        "W005",
+        chatsessions(MAX_FRAME_BYTES=1024 * 1024 + 1),
+        "CHATSESSIONS['MAX_FRAME_BYTES'] is 1048577, but daphne lets 1048576",
+        "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE",
+    ),
+    (
+        "W005",
+        {"DAPHNE_WEBSOCKET_MAX_FRAME_SIZE": 1000},
+        "CHATSESSIONS['MAX_FRAME_BYTES'] is 262144, but daphne lets 1000",
+        "at most 1000",
+    ),
+    ("W006", {"CHANNEL_LAYERS": {}}, "CHANNEL_LAYERS has [] and no 'default'", "channels_redis"),
+    (
+        "W006",
+        {"CHANNEL_LAYERS": {"other": IN_MEMORY_LAYER}},
+        "CHANNEL_LAYERS has ['other']",
+        "CHANNEL_LAYERS = {'default'",
+    ),
+    (
+        "W007",
+        sqlite(init_command=None),
+        "DATABASES['default']['OPTIONS']['init_command'] is ''",
+        "PRAGMA journal_mode=WAL",
+    ),
+    (
+        "W007",
+        sqlite(init_command="PRAGMA journal_mode=DELETE; -- not WAL"),
+        "is 'PRAGMA journal_mode=DELETE; -- not WAL'",
+        "PRAGMA journal_mode=WAL",
+    ),
+    (
+        "W008",
+        sqlite(transaction_mode=None),
+        "DATABASES['default']['OPTIONS']['transaction_mode'] is None",
+        "'transaction_mode': 'IMMEDIATE'",
+    ),
+    (
+        "W008",
+        sqlite(transaction_mode="deferred"),
+        "['transaction_mode'] is 'deferred'",
+        "'transaction_mode': 'IMMEDIATE'",
+    ),
+    (
+        "W011",
+        {"USE_TZ": False, "TIME_ZONE": "Europe/Berlin"},
+        "USE_TZ is False and TIME_ZONE 'Europe/Berlin'",
+        "USE_TZ = True",
+    ),
+]
+
+SILENT = [
+    pytest.param({"CHATSESSIONS": {}}, id="the defaults"),
+    pytest.param(chatsessions(WORKER_STALE=10.1), id="stale after just over two heartbeats"),
+    pytest.param(chatsessions(CACHE_TIMEOUT=3600), id="cache timeout as long as a session"),
+    pytest.param(chatsessions(MAX_FRAME_BYTES=1024 * 1024), id="a frame of daphne's limit"),
+    pytest.param(
+        {
+            "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE": 0,
+            "DAPHNE_WEBSOCKET_MAX_FRAME_SIZE": 0,
+            **chatsessions(MAX_FRAME_BYTES=2**24),
+        },
+        id="daphne without limits",
+    ),
+    pytest.param(cache("locmem.LocMemCache", MAX_ENTRIES=10_000), id="a cache with room"),
+    pytest.param(cache("redis.RedisCache"), id="a cache that does not cull"),
+    pytest.param(
+        {"CACHES": {"default": {"BACKEND": "no.such.Cache"}}}, id="a cache that Django refuses"
+    ),
+    pytest.param(
+        {"DATABASES": {"default": {"ENGINE": "no.such.engine"}}}, id="an engine Django refuses"
+    ),
+    pytest.param(
+        sqlite(name=":memory:", init_command=None, transaction_mode=None), id="SQLite in memory"
+    ),
+    pytest.param(
+        sqlite(name="file:a?mode=memory&cache=shared", init_command=None, transaction_mode=None),
+        id="SQLite in shared memory",
+    ),
+    pytest.param(
+        sqlite(init_command="pragma journal_mode('wal')", transaction_mode="exclusive"),
+        id="other spellings of WAL and IMMEDIATE",
+    ),
+    pytest.param({"USE_TZ": False, "TIME_ZONE": "UTC"}, id="naive times without summer time"),
+    pytest.param({"USE_TZ": False, "TIME_ZONE": None}, id="naive times of the host"),
+    pytest.param(chatsessions(JOURNAL_INLINE=True), id="an inline journal in a test run"),
+    pytest.param({"ASGI_APPLICATION": "no.such.application"}, id="no import outside --deploy"),
+]
+
+
+@pytest.mark.parametrize(("number", "overrides", "says", "hints"), CASES)
+def test_a_check_names_setting_value_and_remedy(
+    number: str, overrides: dict[str, Any], says: str, hints: str
+) -> None:
+    messages = found(**overrides)
+    assert ids(messages) == [number]
+    assert says in messages[0].msg
+    assert hints in str(messages[0].hint)
+    assert type(messages[0]) is (Error if number.startswith("E") else Warning)
+
+
+@pytest.mark.parametrize("overrides", SILENT)
+def test_silent(overrides: dict[str, Any]) -> None:
+    assert found(**overrides) == []
+
+
+@pytest.mark.parametrize("deploy", [False, True])
+def test_the_demo_is_silent(tmp_path: Path, deploy: bool) -> None:
+    command = [sys.executable, "manage.py", "check", "--tag", "chatsessions"]
+    command += ["--fail-level", "DEBUG", *(["--deploy"] if deploy else [])]
+    environment = {
+        **os.environ,
+        "DEMO_DATA": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "demo_project.settings",
+    }
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "no issues" in result.stdout
+
+
+def test_every_id_is_in_the_documented_table() -> None:
+    sources = [file.read_text() for file in Path(str(checks.__file__)).parent.glob("*.py")]
+    used = {number for source in sources for number in re.findall(r'"([EW]\d{3})"', source)}
+    assert used == set(re.findall(r"``([EW]\d{3})``", str(checks.__doc__)))
+
+
+# The settings' own dict
+
+
+def test_every_problem_is_told_at_once() -> None:
+    assert ids(found(CHATSESSIONS={"KEEP": None, "CACHE": 1, "NO": 1})) == ["E002", "E003", "E003"]
+
+
+def test_an_ill_typed_setting_leaves_the_other_checks_running() -> None:
+    overrides = {**sqlite(init_command=None), **chatsessions(CACHE=1, WORKER_STALE="15")}
+    assert ids(found(**overrides)) == ["E003", "E003", "W007"]
+
+
+def test_without_a_dict_what_does_not_rest_on_it_is_still_checked() -> None:
+    assert ids(found(CHATSESSIONS=3, CHANNEL_LAYERS={})) == ["E001", "W006"]
+
+
+def test_no_setting_at_all_is_fine() -> None:
+    with override_settings():
+        del settings.CHATSESSIONS
+        assert found() == []
+
+
+# Caches and databases by other aliases
+
+
+def test_the_cache_that_is_named_is_the_one_looked_at() -> None:
+    caches = {**settings.CACHES, "chats": {"BACKEND": f"{BACKENDS}.dummy.DummyCache"}}
+    assert found(CACHES=caches) == []
+    (message,) = found(CACHES=caches, **chatsessions(CACHE="chats"))
+    assert "CACHES['chats'] is DummyCache" in message.msg
+
+
+def test_the_database_that_is_named_is_the_one_looked_at() -> None:
+    bare = sqlite(init_command=None)["DATABASES"]["default"]
+    databases = {**settings.DATABASES, "chats": bare}
+    assert found(DATABASES=databases) == []
+    (message,) = found(DATABASES=databases, **chatsessions(DATABASE="chats"))
+    assert "DATABASES['chats']" in message.msg
+
+
+def test_a_cache_of_ones_own_is_known_by_its_base() -> None:
+    from_here = {"default": {"BACKEND": f"{__name__}.SmallCache"}}
+    (message,) = found(CACHES=from_here)
+    assert "SmallCache throws user sessions away" in message.msg
+
+
+class SmallCache(checks.cache.LocMemCache):
+    pass
+
+
+class NoPartialIndexes(BaseDatabaseFeatures):
+    supports_partial_indexes = False
+
+
+class StandInWrapper(SQLiteWrapper):
+    vendor = "mysql"
+    display_name = "MySQL"
+    features_class = NoPartialIndexes
+
+
+def test_a_database_without_partial_unique_constraints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in: Django's own MySQL backend cannot be imported without its driver."""
+    base = ModuleType("mysql_stand_in.base")
+    base.DatabaseWrapper = StandInWrapper  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mysql_stand_in", ModuleType("mysql_stand_in"))
+    monkeypatch.setitem(sys.modules, "mysql_stand_in.base", base)
+    (message,) = found(DATABASES={"default": {"ENGINE": "mysql_stand_in"}})
+    assert ids([message]) == ["W009"]
+    assert "DATABASES['default']['ENGINE'] is 'mysql_stand_in': MySQL has" in message.msg
+    assert "PostgreSQL" in str(message.hint)
+
+
+# The project around it
+
+
+def test_auth_is_not_installed() -> None:
+    (message,) = found(INSTALLED_APPS=["chatsessions"])
+    assert ids([message]) == ["E009"]
+    assert "INSTALLED_APPS is without 'django.contrib.auth'" in message.msg
+    assert "django.contrib.contenttypes" in str(message.hint)
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("4.1.0", ["W010"]), ("4.2", ["W010"]), ("4.2.2", []), ("4.10.0", []), ("5", [])],
+)
+def test_daphne_that_bounds_no_message(
+    version: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / f"daphne-{version}.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: daphne\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    messages = found()
+    assert ids(messages) == expected
+    for message in messages:
+        assert f"daphne {version} is installed" in message.msg
+        assert "daphne>=4.2.2" in str(message.hint)
+
+
+def test_without_daphne_nobody_speaks_of_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = [entry for entry in sys.path if "site-packages" not in entry]
+    monkeypatch.setattr(sys, "path", elsewhere)
+    assert found(**chatsessions(MAX_FRAME_BYTES=2**24)) == []
+
+
+def test_a_layers_password_is_not_printed() -> None:
+    secret = {"BACKEND": "x", "CONFIG": {"hosts": ["redis://:hunter2@redis"]}}
+    (message,) = found(CHANNEL_LAYERS={"other": secret})
+    assert "hunter2" not in str(message)
+
+
+# Deployment
+
+
+def deployed(application: object, monkeypatch: pytest.MonkeyPatch) -> list[CheckMessage]:
+    monkeypatch.setattr(sys.modules[__name__], "application", application, raising=False)
+    return found(deploy=True, ASGI_APPLICATION=f"{__name__}.application")
+
+
+def routed(consumer: Any, route: str = "ws/chat/") -> Any:
+    return URLRouter([path(route, consumer)])
+
+
+class MyConsumer(SessionConsumer):
+    pass
+
+
+class Wrapper:
+    """Middleware as others write it."""
+
+    def __init__(self, app: object) -> None:
+        self.app = app
+
+
+def test_an_inline_journal_is_not_deployed() -> None:
+    messages = found(deploy=True, ASGI_APPLICATION=None, **chatsessions(JOURNAL_INLINE=True))
+    assert ids(messages) == ["W012"]
+    assert "CHATSESSIONS['JOURNAL_INLINE'] is True" in messages[0].msg
+    assert "tests' settings" in str(messages[0].hint)
+
+
+@pytest.mark.parametrize("application", [None, ""])
+def test_no_asgi_application_is_nothing_to_look_at(application: str | None) -> None:
+    assert found(deploy=True, ASGI_APPLICATION=application) == []
+
+
+@pytest.mark.parametrize(
+    ("application", "error"),
+    [
+        ("broken_asgi.application", "RuntimeError: no such secret"),
+        ("no_such_module.application", "ModuleNotFoundError"),
+        (f"{__name__}.no_such_name", "ImportError"),
+        (7, "AttributeError"),
+    ],
+)
+def test_an_asgi_application_that_cannot_be_imported_is_named(
+    application: object, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_asgi.py").write_text("raise RuntimeError('no such secret')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (message,) = found(deploy=True, ASGI_APPLICATION=application)
+    assert ids([message]) == ["W013"]
+    assert f"ASGI_APPLICATION is {application!r}" in message.msg
+    assert error in message.msg
+    assert "importable" in str(message.hint)
+
+
+def test_a_guarded_consumer_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    consumers = AuthMiddlewareStack(routed(MyConsumer.as_asgi()))
+    guarded = AllowedHostsOriginValidator(consumers)
+    application = ProtocolTypeRouter({"http": object(), "websocket": guarded})
+    assert deployed(application, monkeypatch) == []
+
+
+def test_guards_may_stand_in_either_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    validated = OriginValidator(routed(MyConsumer.as_asgi()), ["https://example.com"])
+    application = ProtocolTypeRouter({"websocket": AuthMiddlewareStack(validated)})
+    assert deployed(application, monkeypatch) == []
+
+
+def test_no_origin_validator(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = ProtocolTypeRouter(
+        {"websocket": AuthMiddlewareStack(routed(MyConsumer.as_asgi()))}
+    )
+    (message,) = deployed(application, monkeypatch)
+    assert ids([message]) == ["W014"]
+    assert f"ASGI_APPLICATION '{__name__}.application' leads to MyConsumer" in message.msg
+    assert "'ws/chat/' through no OriginValidator" in message.msg
+    assert "AllowedHostsOriginValidator" in str(message.hint)
+
+
+def test_an_origin_validator_that_allows_every_origin(monkeypatch: pytest.MonkeyPatch) -> None:
+    with override_settings(ALLOWED_HOSTS=["*"]):
+        guarded = AllowedHostsOriginValidator(AuthMiddlewareStack(routed(MyConsumer.as_asgi())))
+    (message,) = deployed(ProtocolTypeRouter({"websocket": guarded}), monkeypatch)
+    assert ids([message]) == ["W014"]
+    assert "an OriginValidator that allows '*'" in message.msg
+    assert "ALLOWED_HOSTS without '*'" in str(message.hint)
+
+
+def test_no_auth_middleware(monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = AllowedHostsOriginValidator(routed(MyConsumer.as_asgi()))
+    (message,) = deployed(ProtocolTypeRouter({"websocket": guarded}), monkeypatch)
+    assert ids([message]) == ["W015"]
+    assert "MyConsumer at 'ws/chat/' through no AuthMiddleware" in message.msg
+    assert "AuthMiddlewareStack" in str(message.hint)
+
+
+def test_each_consumer_is_looked_at_by_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = routed(ChatConsumer.as_asgi(chat="demo_project.bots.counter.chat"), "counter/")
+    routes = [
+        path("ws/", inner),
+        path("open/", MyConsumer.as_asgi()),
+        path("in/", AuthMiddlewareStack(MyConsumer.as_asgi())),
+    ]
+    guarded = AllowedHostsOriginValidator(URLRouter(routes))
+    messages = deployed(Wrapper(ProtocolTypeRouter({"websocket": guarded})), monkeypatch)
+    assert ids(messages) == ["W015", "W015"]
+    assert "ChatConsumer at 'ws/counter/'" in messages[0].msg
+    assert "MyConsumer at 'open/'" in messages[1].msg
+
+
+def test_other_consumers_are_the_projects_own_affair(monkeypatch: pytest.MonkeyPatch) -> None:
+    application = ProtocolTypeRouter({"websocket": routed(AsyncWebsocketConsumer.as_asgi())})
+    assert deployed(application, monkeypatch) == []
+
+
+def test_middleware_in_a_circle_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    circle = Wrapper(None)
+    circle.app = Wrapper(circle)
+    assert deployed(circle, monkeypatch) == []
+
+
+def test_a_project_without_our_consumers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "chatsessions.consumers")
+    assert deployed(routed(AsyncWebsocketConsumer.as_asgi()), monkeypatch) == []
