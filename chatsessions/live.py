@@ -152,6 +152,7 @@ class LiveSession:
         self._checkpointed = 0.0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = asyncio.Event()
+        self._quiet = asyncio.Event()
         self._ring: deque[Entry] | None = None
         if settings.EVENT_LOG == "memory":
             self._ring = deque(maxlen=settings.MAX_LOG_ENTRIES)
@@ -313,8 +314,8 @@ class LiveSession:
         self.draft.then(callback)
         self.note()
 
-    def turn_waits(self, job: Job) -> None:
-        self.running = job.turn.n
+    def turn_waits(self, job: Job | None) -> None:
+        self.running = None if job is None else job.turn.n
 
     def turn_starts(self, job: Job) -> None:
         if job.handler is not None and job.handler.is_async:
@@ -504,9 +505,11 @@ class LiveSession:
     # The log and the journal
 
     def note(self) -> None:
-        """There is something to store, or to look at after what is being stored."""
+        """There is something to store, or something that ran has ended."""
         if not self.closed:
             self.host.journal.note(self)
+        if not self.is_busy:
+            self._quiet.set()
 
     def _append(
         self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
@@ -734,8 +737,21 @@ class LiveSession:
 
     async def until_closed(self) -> None:
         """Wait until nobody holds the session here any more."""
-        while not self.closed:
-            await self._closing.wait()
+        await self._closing.wait()
+
+    async def until_idle(self) -> None:
+        """Wait until nothing runs."""
+        while self.is_busy:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def drain(self) -> None:
+        """The server is on its way down: part with the client, and start nothing new."""
+        self.turns.draining = self.ending is None
+        if self.listener is not None:
+            self.listener.close(frames.CloseCode.SHUTTING_DOWN)
+            self.disconnect(self.listener, frames.CloseCode.SHUTTING_DOWN)
+        self.note()
 
     def interrupt(self) -> None:
         """The server stops now: whoever takes the session next tells what became of the turn."""

@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
+
 from .context import Context, use_context
 from .exceptions import SessionNotFound
 from .live import LiveSession
@@ -96,12 +98,21 @@ def end_session(session_id: UUID | str, reason: str = "app") -> None:
     """:func:`aend_session` for synchronous code."""
     _refuse_in_loop("end_session", "aend_session")
     found = _as_uuid(session_id)
-    _checked(reason)
-    runner = _Runner(found)
+    worker = _holder(found) or next(iter(running_workers()), None)
+    if worker is None:
+        async_to_sync(_end_here)(found, _checked(reason))
+    else:
+        step = worker.end(found, _checked(reason))
+        asyncio.run_coroutine_threadsafe(step, worker.loop).result()
+
+
+async def _end_here(session_id: UUID, reason: str) -> None:
+    """In a process without a worker: with one that is gone afterwards."""
+    worker = get_worker()
     try:
-        runner.run(lambda worker: worker.end(found, reason))
+        await worker.end(session_id, reason)
     finally:
-        runner.close()
+        await worker.shut_down()
 
 
 class _Runner:

@@ -59,8 +59,8 @@ class TurnHost(Protocol):
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
 
-    def turn_waits(self, job: Job) -> None:
-        """``job`` is next, and starts when that is stored."""
+    def turn_waits(self, job: Job | None) -> None:
+        """``job`` is next, and starts when that is stored; with None, it is not after all."""
 
     def turn_starts(self, job: Job) -> None: ...
 
@@ -130,9 +130,9 @@ class Turns:
         return job
 
     def _next(self) -> None:
-        if self.job is not None or self.draining:
+        if self.job is not None:
             return
-        if not self._queue:
+        if self.draining or not self._queue:
             self._host.idle()
             return
         job = self.job = self._queue.popleft()
@@ -145,8 +145,13 @@ class Turns:
             self._start(job)
 
     def _start(self, job: Job) -> None:
+        if job is not self.job:
+            return  # it had been given up
         if job.cancelled_as is not None:
             self._finish(job, job.cancelled_as)
+            return
+        if self.draining and job.turn.n:
+            self._put_back(job)
             return
         job.started = self._host.loop.time()
         self._host.turn_starts(job)
@@ -157,6 +162,13 @@ class Turns:
         job.task = self._host.loop.create_task(
             self._run(job, job.handler), name=f"chatsessions-turn-{job.turn.name}"
         )
+
+    def _put_back(self, job: Job) -> None:
+        """The event is stored, its turn has not begun: whoever takes the session next runs it."""
+        self.job = None
+        self._queue.appendleft(job)
+        self._host.turn_waits(None)
+        self._host.idle()
 
     async def _run(self, job: Job, handler: Handler) -> None:
         status = "done"

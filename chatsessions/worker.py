@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,7 @@ from .journal import Journal, Threads
 from .live import LiveSession
 from .models import ChatSession
 from .session import Session, hash_token, is_owner
+from .sigterm import SigtermHandler
 from .store import Entry, Loaded, Store, WorkerRows
 
 logger = logging.getLogger("chatsessions.worker")
@@ -95,6 +96,7 @@ class Worker:
         self._handlers: ThreadPoolExecutor | None = None
         self._connections_checked = 0.0
         self._thread_state = threading.local()
+        self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
 
     # Opening sessions
 
@@ -313,6 +315,8 @@ class Worker:
     async def _start(self) -> None:
         await self.threads.write(self.rows.beat)
         await self.threads.write(self.rows.sweep)
+        if settings.HANDLE_SIGTERM:
+            self._sigterm.install()
         self.own(self.loop.create_task(self._beat(), name="chatsessions-heartbeat"))
         self.own(self.loop.create_task(self._reap(), name="chatsessions-reaper"))
 
@@ -345,54 +349,55 @@ class Worker:
         except Exception:
             logger.exception("The worker's housekeeping failed; it is tried again")
 
-    async def shut_down(self) -> None:
+    async def shut_down(self, *, for_good: bool = False) -> None:
         """
         Come to an orderly end: close connections (4000), let turns finish, commit.
 
         What runs longer than ``SHUTDOWN_TIMEOUT`` seconds is interrupted, and known to be so by
-        whoever takes the session next.
+        whoever takes the session next. ``for_good``: whoever comes later is told to come back.
         """
         if self.closing:
             return
         self.closing = True
-        deadline = self.loop.time() + settings.SHUTDOWN_TIMEOUT
         lives = list(self.live.values())
-        logger.info("Shutting down; %d sessions are live", len(lives))
+        logger.info("Shutting down with %d live sessions", len(lives))
         for live in lives:
-            live.turns.draining = True
-            if live.listener is not None:
-                live.listener.close(CloseCode.SHUTTING_DOWN)
-                live.disconnect(live.listener, CloseCode.SHUTTING_DOWN)
-        while any(live.is_busy for live in lives) and self.loop.time() < deadline:
-            await asyncio.sleep(0.05)
+            live.drain()
+        await _within(settings.SHUTDOWN_TIMEOUT, [live.until_idle() for live in lives])
         for live in lives:
             live.interrupt()
-        await asyncio.sleep(0)
-        try:
-            async with asyncio.timeout(settings.STORE_TIMEOUT):
-                while any(not live.closed for live in lives):
-                    for live in lives:
-                        live.note()
-                    await self.journal.settled()
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
+        stored = await _within(settings.STORE_TIMEOUT, [live.until_closed() for live in lives])
+        if not stored:
             logger.error("Not everything could be stored before the server stopped")
-        await self.close()
+        await self.close(for_good=for_good)
 
-    async def close(self) -> None:
+    async def close(self, *, for_good: bool = False) -> None:
         """Leave nothing behind: tasks, threads, the worker's row."""
         self.closing = True
-        for task in list(self._tasks):
+        self._sigterm.remove()
+        tasks = [task for task in self._tasks if task is not asyncio.current_task()]
+        for task in tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1)
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
         await self.journal.abandon()
         await self._try(self.threads.write(self.rows.leave))
         await self.threads.close()
         if self._handlers is not None:
             self._handlers.shutdown(wait=False)
-        if _workers.get(self.loop) is self:
+        if not for_good and _workers.get(self.loop) is self:
             del _workers[self.loop]
+
+
+async def _within(seconds: float, steps: list[Coroutine[Any, Any, None]]) -> bool:
+    """Await ``steps`` together for at most ``seconds``; whether all came to their end."""
+    if not steps:
+        return True
+    tasks = [asyncio.create_task(step) for step in steps]
+    _, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        task.cancel()
+    return not late
 
 
 _workers: WeakKeyDictionary[asyncio.AbstractEventLoop, Worker] = WeakKeyDictionary()

@@ -113,5 +113,5 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "loggers": {"chatsessions": {"handlers": ["console"], "level": "INFO"}},
+    "loggers": {"chatsessions": {"handlers": ["console"], "level": "INFO", "propagate": False}},
 }

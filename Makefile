@@ -1,0 +1,80 @@
+# make demo   run the demo: needs Python >= 3.11 and make, nothing else
+# make test   install what the tests need, and run all of them
+# The other targets are parts of these, or for development.
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+BIN := $(VENV)/bin
+NODE_TEST := node --experimental-default-type=module --test
+JS := chatsessions/static/chatsessions
+TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
+	--target es2022 --module es2022 --moduleResolution bundler --lib es2022,dom,dom.iterable
+
+.PHONY: help demo test lint types js python matrix coverage bench build lock clean
+
+help:
+	@sed -n 's/^# \(make\)/\1/p' Makefile
+
+demo: $(VENV)/.demo
+	@$(BIN)/python -m demo_project --host $(HOST) --port $(PORT)
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m tests.services
+	@$(MAKE) --no-print-directory lint types js python matrix
+
+# One environment for both; each part is installed once, and again when its sources change.
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or later is needed; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { rm -rf $(VENV); echo "The venv module is needed. On Debian: apt install python3-venv"; exit 1; }
+
+$(VENV)/.demo: pyproject.toml requirements.lock | $(VENV)/bin/python
+	@echo "Installing what the demo needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[daphne]' whitenoise
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
+	@echo "Installing what the tests need into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[daphne,redis,testing,dev]'
+	@touch $@ $(VENV)/.demo
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+js:
+	$(NODE_TEST) tests/js/*.test.js
+	$(TSC) $(JS)/*.js
+
+python: $(VENV)/.dev
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+# The same tests on other Pythons, with the Django that goes with them, where they are installed.
+matrix: $(VENV)/.dev
+	@$(BIN)/python -m tests.matrix
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+build: $(VENV)/.dev
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+lock: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
+		--extra daphne --extra redis --extra testing --extra dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) var dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,168 @@
+"""What the page of one session says about it, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.admin.utils import display_for_value
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from chatsessions.models import ChatSession, Worker
+
+from .labels import (
+    NOTHING,
+    ago,
+    alive_label,
+    chat_label,
+    duration,
+    moment,
+    status_label,
+    user_label,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Facts under one heading: pairs of a name and what to show."""
+
+    title: str
+    facts: list[tuple[str, SafeString | str]]
+
+
+def fact_groups(session: ChatSession, request: HttpRequest, site: str) -> Iterator[Group]:
+    """
+    What is known of a session.
+
+    ``site`` is the admin site's name; links are made to what ``request.user`` may see there.
+    """
+    links = _Links(request, site)
+    yield Group(title=_("Session"), facts=_session_facts(session, links))
+    yield Group(title=_("Client"), facts=_client_facts(session, links))
+    yield Group(title=_("Times"), facts=_times(session))
+    yield Group(title=_("Activity"), facts=_activity(session))
+    yield Group(title=_("Server"), facts=_server_facts(session, links))
+
+
+@dataclass(frozen=True, slots=True)
+class _Links:
+    request: HttpRequest
+    site: str
+
+    def to(self, model: type[Any], pk: object, text: str) -> SafeString | str:
+        """A link to the admin's page of an object, where there is one that the user may see."""
+        meta = model._meta
+        permissions = (f"{meta.app_label}.{verb}_{meta.model_name}" for verb in ("view", "change"))
+        if not any(map(self.request.user.has_perm, permissions)):
+            return text
+        try:
+            url = self._url(f"{meta.app_label}_{meta.model_name}_change", [pk])
+        except NoReverseMatch:  # not registered
+            return text
+        return format_html('<a href="{}">{}</a>', url, text)
+
+    def sessions(self, text: object, **lookups: str) -> SafeString:
+        """A link to the list of sessions, filtered."""
+        url = self._url("chatsessions_chatsession_changelist", [])
+        return format_html('<a href="{}?{}">{}</a>', url, urlencode(lookups), text)
+
+    def _url(self, name: str, args: list[object]) -> str:
+        return reverse(f"admin:{name}", args=args, current_app=self.site)
+
+
+def _session_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeString | str]]:
+    facts: list[tuple[str, SafeString | str]] = [(_("Status"), status_label(session))]
+    if session.end_reason:
+        facts.append((_("Ended"), session.get_end_reason_display()))
+    return [
+        *facts,
+        (_("Id"), _code(session.pk)),
+        (_("Chat"), chat_label(session)),
+        (_("Profile"), session.profile or NOTHING),
+        (
+            _("Thread"),
+            links.sessions(_code(session.thread_id), thread_id__exact=str(session.thread_id)),
+        ),
+    ]
+
+
+def _client_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeString | str]]:
+    return [
+        (_("User"), _user(session, links)),
+        (_("IP address"), session.ip or NOTHING),
+        (_("Client type"), session.client_type),
+        (_("Language"), session.language or NOTHING),
+        (_("User agent"), session.user_agent or NOTHING),
+    ]
+
+
+def _times(session: ChatSession) -> list[tuple[str, SafeString | str]]:
+    until = session.ended_at or session.last_seen_at
+    facts = [
+        (_("Started"), session.created_at),
+        (_("Connected"), session.connected_at),
+        (_("Last seen"), session.last_seen_at),
+        (_("Disconnected"), session.disconnected_at),
+        (_("Ended at"), session.ended_at),
+    ]
+    return [
+        *((name, _with_age(at)) for name, at in facts if at is not None),
+        (_("Duration"), duration(until - session.created_at)),
+    ]
+
+
+def _activity(session: ChatSession) -> list[tuple[str, SafeString | str]]:
+    running = NOTHING if session.running is None else f"#{session.running}"
+    return [
+        (_("Events in / out"), f"{_number(session.events_in)} / {_number(session.events_out)}"),
+        (_("Accepted events"), _number(session.accepted)),
+        (_("Log entries"), _number(session.head)),
+        (_("Connections"), _number(session.connections)),
+        (_("Running turn"), running),
+        (_("Waiting events"), _number(max(0, session.accepted - session.handled))),
+        (_("Failed turns"), _number(session.turns_failed)),
+        (_("User session"), filesizeformat(session.state_bytes)),
+    ]
+
+
+def _server_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeString | str]]:
+    generation = (_("Generation"), _number(session.generation))
+    worker = session.worker
+    if worker is None:
+        return [(_("Worker"), _("none")), generation]
+    return [
+        (_("Worker"), links.to(Worker, worker.pk, str(worker))),
+        (_("Heartbeat"), format_html("{} {}", alive_label(worker), _with_age(worker.heartbeat_at))),
+        generation,
+    ]
+
+
+def _user(session: ChatSession, links: _Links) -> SafeString | str:
+    if session.user is None:
+        return user_label(session)
+    return format_html(
+        "{} ({})",
+        links.to(get_user_model(), session.user.pk, user_label(session)),
+        links.sessions(_("all sessions"), user__pk__exact=str(session.user.pk)),
+    )
+
+
+def _with_age(at: datetime) -> SafeString:
+    return format_html('{} <span class="chatsessions-quiet">({})</span>', moment(at), ago(at))
+
+
+def _code(value: object) -> SafeString:
+    return format_html("<code>{}</code>", value)
+
+
+def _number(value: int) -> str:
+    return display_for_value(value, NOTHING)

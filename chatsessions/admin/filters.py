@@ -1,0 +1,96 @@
+"""The filters beside the list of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.options import ModelAdmin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from chatsessions.models import ChatSession, ChatSessionQuerySet
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+    Choices = Iterable[tuple[str, str | _StrPromise]]
+
+#: A client names its own type, so the values are not ours to bound: the most frequent are shown.
+MAX_CHOICES = 20
+
+
+class _Filter(admin.SimpleListFilter):
+    """One query parameter, and the QuerySet method or lookup it stands for."""
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ChatSession]
+    ) -> QuerySet[ChatSession] | None:
+        value = self.value()
+        if value is None or not isinstance(queryset, ChatSessionQuerySet):
+            return None
+        return self.apply(queryset, value)
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        raise NotImplementedError
+
+
+class StatusFilter(_Filter):
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        return [*ChatSession.Status.choices, ("silent", _("connected, but worker silent"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return sessions.stale() if value == "silent" else sessions.filter(status=value)
+
+
+class LoggedInFilter(_Filter):
+    title = _("logged in")
+    parameter_name = "logged_in"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        return [("yes", _("Yes")), ("no", _("No"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return sessions.filter(user__isnull=value == "no")
+
+
+class FailuresFilter(_Filter):
+    title = _("failed turns")
+    parameter_name = "failures"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        return [("yes", _("With failures")), ("no", _("Without"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        failed = {"turns_failed__gt": 0}
+        return sessions.filter(**failed) if value == "yes" else sessions.exclude(**failed)
+
+
+class _ValuesFilter(_Filter):
+    """The most frequent values that a field has."""
+
+    field: ClassVar[str]
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        counted = ChatSession.objects.values(self.field).annotate(count=Count("pk"))
+        frequent = counted.order_by("-count", self.field)[:MAX_CHOICES]
+        values = sorted(row[self.field] for row in frequent)
+        return [(value, value or _("(none)")) for value in values]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return sessions.filter(**{self.field: value})
+
+
+class ChatFilter(_ValuesFilter):
+    title = _("chat")
+    parameter_name = field = "chat"
+
+
+class ClientTypeFilter(_ValuesFilter):
+    title = _("client type")
+    parameter_name = field = "client_type"

@@ -1,0 +1,101 @@
+"""Small pieces of text that the list and the detail page share."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.contrib.admin.utils import display_for_value
+from django.utils import timezone
+from django.utils.formats import date_format, time_format
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+
+from chatsessions.conf import settings
+from chatsessions.models import ChatSession, Worker
+
+NOTHING = "—"
+
+
+def is_alive(worker: Worker | None) -> bool:
+    """Whether a worker has been heard of within ``WORKER_STALE`` seconds."""
+    oldest = timezone.now() - timedelta(seconds=settings.WORKER_STALE)
+    return worker is not None and worker.heartbeat_at >= oldest
+
+
+def status_label(session: ChatSession) -> SafeString:
+    """The status as a coloured label. It says so when the worker of a connection is silent."""
+    if session.status == ChatSession.Status.CONNECTED and not is_alive(session.worker):
+        return _label("silent", _("worker silent"))
+    return _label(session.status, session.get_status_display())
+
+
+def alive_label(worker: Worker) -> SafeString:
+    """Whether a worker lives, as a coloured label."""
+    return _label("connected", _("alive")) if is_alive(worker) else _label("silent", _("silent"))
+
+
+def user_label(session: ChatSession) -> str:
+    """What the user is called; no query when the user was fetched with the session."""
+    return _("anonymous") if session.user is None else session.user.get_username()
+
+
+def chat_label(session: ChatSession) -> SafeString:
+    """The chat's name, which may break after its dots."""
+    parts = session.chat.replace(".", ".\0").split("\0")
+    return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in parts))
+
+
+def moment(value: datetime | None) -> SafeString | str:
+    """A date and time as the admin writes them, exact to the second on hover."""
+    if value is None:
+        return NOTHING
+    return _time(value, display_for_value(value, NOTHING))
+
+
+def date_over_time(at: datetime) -> SafeString:
+    """A date, and below it the time: for narrow columns."""
+    local = _local(at)
+    return _time(at, format_html("{}<br>{}", date_format(local), time_format(local)))
+
+
+def ago(at: datetime) -> SafeString:
+    """How long ago a time was, exact on hover."""
+    seconds = max(0, int((timezone.now() - at).total_seconds()))
+    if seconds < 60:
+        text = _("%(count)d s ago") % {"count": seconds}
+    elif seconds < 3600:
+        text = _("%(count)d min ago") % {"count": seconds // 60}
+    elif seconds < 2 * 86400:
+        text = _("%(count)d h ago") % {"count": seconds // 3600}
+    else:
+        text = _("%(count)d d ago") % {"count": seconds // 86400}
+    return _time(at, text)
+
+
+def duration(value: timedelta) -> str:
+    """Two units are enough: ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 3 h``."""
+    seconds = max(0, int(value.total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if minutes < 1:
+        return _("%(seconds)d s") % {"seconds": seconds}
+    if hours < 1:
+        return _("%(minutes)d min %(seconds)d s") % {"minutes": minutes, "seconds": seconds % 60}
+    if days < 1:
+        return _("%(hours)d h %(minutes)d min") % {"hours": hours, "minutes": minutes % 60}
+    return _("%(days)d d %(hours)d h") % {"days": days, "hours": hours % 24}
+
+
+def _time(at: datetime, text: str) -> SafeString:
+    exact = _local(at).isoformat(sep=" ", timespec="seconds")
+    return format_html('<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, text)
+
+
+def _local(at: datetime) -> datetime:
+    return at if timezone.is_naive(at) else timezone.localtime(at)
+
+
+def _label(kind: str, text: str) -> SafeString:
+    return format_html(
+        '<span class="chatsessions-label chatsessions-label-{}">{}</span>', kind, text
+    )

@@ -1,0 +1,251 @@
+"""The sessions: a list, and a page with the conversation and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
+
+from chatsessions.models import ChatSession, ChatSessionQuerySet
+
+from . import deletion, filters
+from .ending import end_all, not_deleted, tell
+from .labels import ago, chat_label, date_over_time, status_label, user_label
+from .page import page_context
+from .search import find_sessions
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[ChatSession]
+else:
+    _ModelAdmin = admin.ModelAdmin
+
+#: Sessions that one action takes: each is ended on its own, and a form has at most
+#: DATA_UPLOAD_MAX_NUMBER_FIELDS (1,000) fields.
+MAX_SELECTED = 500
+
+#: Not needed for lists, and up to a megabyte each. Token hashes are needed nowhere here.
+_DEFERRED = ("state", "chat_settings", "streams", "token_hash", "previous_token_hash")
+
+
+class ChatSessionAdmin(_ModelAdmin):
+    """Sessions to look at, to end and to delete; nothing in them can be edited."""
+
+    list_display = ("label", "who", "chat_name", "started", "seen", "events")
+    list_filter = (
+        filters.StatusFilter,
+        filters.ChatFilter,
+        "end_reason",
+        filters.LoggedInFilter,
+        filters.FailuresFilter,
+        filters.ClientTypeFilter,
+    )
+    list_select_related = ("user", "worker")
+    list_per_page = 50
+    show_full_result_count = False
+    date_hierarchy = "created_at"
+    ordering = ("-created_at",)
+    # What is searched, and how, is up to get_search_results(); this brings the search box.
+    search_fields = ("id",)
+    search_help_text = gettext_lazy("Search by session id, or a part of it, and by user.")
+    actions = ("end_selected", "delete_selected")
+
+    class Media:
+        css: ClassVar = {"all": ["chatsessions/admin.css"]}
+
+    # Who may do what
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ChatSession | None = None) -> bool:
+        return False
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may end sessions; ``permissions=["end"]`` of an action."""
+        return request.user.has_perm("chatsessions.end_chatsession")
+
+    # The list
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ChatSession]:
+        return super().get_queryset(request).defer(*_DEFERRED)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[ChatSession], search_term: str
+    ) -> tuple[QuerySet[ChatSession], bool]:
+        if isinstance(queryset, ChatSessionQuerySet):
+            queryset = find_sessions(queryset, search_term)
+        return queryset, False
+
+    @admin.display(description=gettext_lazy("status"), ordering="status")
+    def label(self, session: ChatSession) -> SafeString:
+        short = '{}<br><code title="{}">{}</code>'
+        return format_html(short, status_label(session), session.pk, str(session.pk)[:8])
+
+    @admin.display(description=gettext_lazy("user"), ordering="user")
+    def who(self, session: ChatSession) -> str:
+        quiet = '<span class="chatsessions-quiet">{}</span>'
+        return user_label(session) if session.user else format_html(quiet, user_label(session))
+
+    @admin.display(description=gettext_lazy("chat"), ordering="chat")
+    def chat_name(self, session: ChatSession) -> SafeString:
+        return chat_label(session)
+
+    @admin.display(description=gettext_lazy("started"), ordering="created_at")
+    def started(self, session: ChatSession) -> SafeString:
+        return date_over_time(session.created_at)
+
+    @admin.display(description=gettext_lazy("last seen"), ordering="last_seen_at")
+    def seen(self, session: ChatSession) -> SafeString:
+        return ago(session.last_seen_at)
+
+    @admin.display(description=gettext_lazy("events in / out"), ordering="events_in")
+    def events(self, session: ChatSession) -> str:
+        return f"{session.events_in:,} / {session.events_out:,}"
+
+    # The page of one session
+
+    def get_fieldsets(self, request: HttpRequest, obj: ChatSession | None = None) -> Any:
+        """No form fields: the page is made by the template from ``page_context``."""
+        return []
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: ChatSession | None = None,
+    ) -> HttpResponse:
+        if obj is not None:
+            over = obj.status == ChatSession.Status.ENDED
+            context |= page_context(obj, request, self.admin_site.name)
+            context |= {
+                "title": _("Session"),
+                "may_end": not over and self.has_end_permission(request),
+            }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def get_urls(self) -> list[URLResolver | URLPattern]:  # type: ignore[override]
+        end = self.admin_site.admin_view(require_POST(self.end_view))
+        name = "chatsessions_chatsession_end"
+        return [path("<path:object_id>/end/", end, name=name), *super().get_urls()]
+
+    def end_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """End one session from its page."""
+        session = self.get_object(request, unquote(object_id))
+        if not (self.has_end_permission(request) and self.has_view_permission(request, session)):
+            raise PermissionDenied
+        if session is None:
+            return self._missing(request, object_id)
+        self._end(request, [session])
+        return self._to_page(session)
+
+    # Ending and deleting
+
+    @admin.action(
+        permissions=["end"], description=gettext_lazy("End selected %(verbose_name_plural)s")
+    )
+    def end_selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
+        sessions = self._selected(request, queryset)
+        if sessions:
+            self._end(request, sessions)
+
+    @admin.action(
+        permissions=["delete"],
+        description=gettext_lazy("Delete selected %(verbose_name_plural)s"),
+    )
+    def delete_selected(
+        self, request: HttpRequest, queryset: QuerySet[ChatSession]
+    ) -> HttpResponse | None:
+        """Django's action; live sessions are ended first, and kept if that cannot be done."""
+        sessions = self._selected(request, queryset)
+        if not sessions:
+            return None
+        ids = [session.pk for session in sessions]
+        if request.POST.get("post"):
+            refused = self._end_before_deletion(request, sessions)
+            ids = [pk for pk in ids if pk not in refused]
+        # By id: ended sessions may no longer pass the list's filters.
+        chosen = self.get_queryset(request).filter(pk__in=ids).select_related("user")
+        return delete_selected(self, request, chosen) if ids else None
+
+    def delete_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        # Here, because Django's view opens a transaction, which the end of a live session, written
+        # by another thread, would wait for.
+        if request.method == "POST":
+            session = self.get_object(request, unquote(object_id))
+            if (
+                session is not None
+                and self.has_delete_permission(request, session)
+                and self._end_before_deletion(request, [session])
+            ):
+                return self._to_page(session)
+        return super().delete_view(request, object_id, extra_context)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
+        deletion.delete_all(queryset)
+
+    def get_deleted_objects(
+        self, objs: Collection[ChatSession], request: HttpRequest
+    ) -> deletion.Deleted:
+        return deletion.deleted_objects(objs, request, self.admin_site)
+
+    def _selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> list[ChatSession]:
+        """The chosen sessions; none, and a message, if they are too many for one request."""
+        sessions = list(queryset[: MAX_SELECTED + 1])
+        if len(sessions) <= MAX_SELECTED:
+            return sessions
+        text = _("Select at most %(count)d sessions at a time. Nothing was changed.")
+        messages.error(request, text % {"count": MAX_SELECTED})
+        return []
+
+    def _end(self, request: HttpRequest, sessions: list[ChatSession]) -> None:
+        endings = end_all(sessions)
+        if endings.ended:
+            LogEntry.objects.log_actions(
+                str(request.user.pk),
+                endings.ended,
+                CHANGE,
+                change_message=_("Ended."),
+            )
+        tell(request, endings)
+
+    def _end_before_deletion(
+        self, request: HttpRequest, sessions: list[ChatSession]
+    ) -> Collection[UUID]:
+        """End what is to be deleted; return, and tell, what may still be live."""
+        endings = end_all(sessions)
+        held = endings.held
+        if held:
+            messages.error(request, not_deleted(endings))
+        return held.keys()
+
+    def _to_page(self, session: ChatSession) -> HttpResponse:
+        name = "admin:chatsessions_chatsession_change"
+        url = reverse(name, args=[quote(session.pk)], current_app=self.admin_site.name)
+        return HttpResponseRedirect(url)
+
+    def _missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        messages.warning(request, _("There is no session %(id)s any more.") % {"id": object_id})
+        url = reverse("admin:chatsessions_chatsession_changelist", current_app=self.admin_site.name)
+        return HttpResponseRedirect(url)

@@ -1,0 +1,290 @@
+"""A session's log as a conversation. Pure: entries in, lines for the page out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from .secrets import mask
+from .values import Shown, cut, decode, dump, one_line
+
+#: Characters of one message or of one event's JSON that a page shows.
+MAX_TEXT = 10_000
+#: Up to this length JSON stays on one line.
+MAX_LINE = 90
+
+_OUTCOMES: dict[str, str | Promise] = {
+    "failed": gettext_lazy("failed"),
+    "stopped": gettext_lazy("stopped"),
+    "interrupted": gettext_lazy("interrupted"),
+}
+_ANSWERED: dict[str, str | Promise] = {
+    "answered": gettext_lazy("answered"),
+    "timeout": gettext_lazy("not answered in time"),
+    "cancelled": gettext_lazy("cancelled"),
+}
+#: The content of a message whose JSON was cut off.
+_CUT_CONTENT = re.compile(
+    r'\s*\{(?:\s*"(?:id|author|created_at)"\s*:\s*"[^"\\]*"\s*,)*'
+    r'\s*"content"\s*:\s*"((?:[^"\\]|\\u[0-9a-fA-F]{4}|\\[^u])*)'
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One log entry; ``data`` is its JSON text, which may have been cut."""
+
+    seq: int
+    name: str
+    data: str
+    created_at: datetime
+    n: int | None = None
+    turn: int | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """What happened to a line: ``kind`` is one of ``bad`` and ``note``."""
+
+    kind: str
+    text: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Line:
+    """
+    One line of the page.
+
+    ``kind`` is ``client`` or ``server`` (somebody says ``text``), ``event`` (``title``, with
+    ``detail`` as JSON) or ``error``.
+    """
+
+    seq: int
+    at: datetime
+    kind: str
+    title: str
+    text: Shown | None = None
+    detail: Shown | None = None
+    extras: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    removed: bool = False
+    streaming: bool = False
+    failure: bool = False
+
+    def replace_with(self, new: Line) -> None:
+        """Take the content of a newer version of the message. The end of a stream is no edit."""
+        if not self.streaming:
+            self.note(_("edited"))
+        for name in ("title", "text", "detail", "extras", "streaming", "failure"):
+            setattr(self, name, getattr(new, name))
+
+    def note(self, text: str) -> None:
+        """Mark the line, once."""
+        mark = Mark(kind="note", text=text)
+        if mark not in self.marks:
+            self.marks.append(mark)
+
+
+def transcript(entries: Iterable[Entry], *, client: str, reveal: bool) -> list[Line]:
+    """
+    Return the lines that ``entries`` (in the order of ``seq``) come to.
+
+    ``client`` is what the client's messages are signed with. Values under secret-looking keys
+    are masked unless ``reveal``; what people wrote is shown as it is.
+    """
+    builder = _Builder(client=client, reveal=reveal)
+    for entry in entries:
+        builder.add(entry)
+    return builder.lines
+
+
+class _Builder:
+    """Adds line after line, and finds the ones that later entries are about."""
+
+    def __init__(self, *, client: str, reveal: bool) -> None:
+        self.client = client
+        self.reveal = reveal
+        self.lines: list[Line] = []
+        self._messages: dict[str, Line] = {}
+        self._asks: dict[str, Line] = {}
+
+    def add(self, entry: Entry) -> None:
+        try:
+            data = decode(entry.data)
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            line: Line | None = self._unreadable(entry)
+        else:
+            line = self._line(entry, data)
+        if line is None:
+            return
+        if entry.status:
+            outcome = str(_OUTCOMES.get(entry.status, entry.status))
+            line.marks.append(Mark(kind="bad", text=outcome))
+        self.lines.append(line)
+
+    def _line(self, entry: Entry, data: Any) -> Line | None:
+        readers = _FROM_SERVER if entry.n is None else _FROM_CLIENT
+        reader = readers.get(entry.name)
+        if reader is None or not isinstance(data, dict):
+            return self._event(entry, data)
+        return reader(self, entry, data)
+
+    # From the client
+
+    def _client_message(self, entry: Entry, data: dict[str, Any]) -> Line:
+        return self._said(entry, "client", self.client, data)
+
+    def _answer(self, entry: Entry, data: dict[str, Any]) -> Line:
+        answer = data.get("data", data)
+        content = answer.get("content") if isinstance(answer, dict) else answer
+        line = self._line_of(entry, "client", self.client)
+        line.text = self._text(content if isinstance(content, str) else answer)
+        line.note(_("answer"))
+        return line
+
+    def _action(self, entry: Entry, data: dict[str, Any]) -> Line:
+        line = self._event(entry, data)
+        line.title = _("Action: %(name)s") % {"name": _text_of(data.get("name"))}
+        return line
+
+    # From the server
+
+    def _message(self, entry: Entry, data: dict[str, Any]) -> Line:
+        line = self._said(entry, "server", _text_of(data.get("author")), data)
+        self._messages[_text_of(data.get("id"))] = line
+        line.streaming = data.get("streaming") is True
+        if metadata := data.get("metadata"):
+            line.failure = isinstance(metadata, dict) and metadata.get("error") is True
+            line.detail = None if metadata == {"error": True} else self._json(metadata)
+        return line
+
+    def _message_update(self, entry: Entry, data: dict[str, Any]) -> Line | None:
+        id_ = _text_of(data.get("id"))
+        old = self._messages.get(id_)
+        new = self._message(entry, data)
+        if old is None:
+            new.note(_("changes an earlier message"))
+            return new
+        old.replace_with(new)
+        self._messages[id_] = old
+        return None
+
+    def _message_remove(self, entry: Entry, data: dict[str, Any]) -> Line | None:
+        line = self._messages.get(_text_of(data.get("id")))
+        if line is None:
+            line = self._event(entry, data)
+            line.title = _("An earlier message was removed")
+            return line
+        line.removed = True
+        line.note(_("removed"))
+        return None
+
+    def _ask(self, entry: Entry, data: dict[str, Any]) -> Line:
+        line = self._said(entry, "server", _text_of(data.get("author")), data)
+        line.note(_("question"))
+        self._asks[_text_of(data.get("call"))] = line
+        return line
+
+    def _ask_closed(self, entry: Entry, data: dict[str, Any]) -> Line | None:
+        line = self._asks.get(_text_of(data.get("call")))
+        if line is None:
+            return self._event(entry, data)
+        outcome = _text_of(data.get("outcome"))
+        line.note(str(_ANSWERED.get(outcome, outcome)))
+        return None
+
+    def _error(self, entry: Entry, data: dict[str, Any]) -> Line:
+        line = self._line_of(entry, "error", _text_of(data.get("code")))
+        line.text = self._text(data.get("detail", ""))
+        return line
+
+    # Either side
+
+    def _said(self, entry: Entry, kind: str, author: str, data: dict[str, Any]) -> Line:
+        line = self._line_of(entry, kind, author)
+        line.text = self._text(data.get("content", ""))
+        line.extras = [*_names(_("Actions"), data, "actions"), *_names(_("Files"), data, "files")]
+        return line
+
+    def _event(self, entry: Entry, data: Any) -> Line:
+        line = self._line_of(entry, "event", entry.name)
+        if entry.n is not None:
+            line.extras = [self.client]
+        if data not in (None, {}, []):
+            line.detail = self._json(data)
+        return line
+
+    def _unreadable(self, entry: Entry) -> Line:
+        line = self._event(entry, None)
+        line.note(_("too long or damaged; not shown in full"))
+        if content := _CUT_CONTENT.match(entry.data):
+            line.kind = "server" if entry.n is None else "client"
+            line.text = self._text(_salvage(content[1]))
+        elif self.reveal:
+            line.detail = cut(entry.data, limit=MAX_TEXT)
+        return line
+
+    def _line_of(self, entry: Entry, kind: str, title: str) -> Line:
+        return Line(seq=entry.seq, at=entry.created_at, kind=kind, title=title)
+
+    def _text(self, content: Any) -> Shown:
+        return cut(content, limit=MAX_TEXT) if isinstance(content, str) else self._json(content)
+
+    def _json(self, data: Any) -> Shown:
+        value = data if self.reveal else mask(data)
+        short = dump(value, indent=None)
+        return cut(short if len(short) <= MAX_LINE else dump(value), limit=MAX_TEXT)
+
+
+_Reader = Callable[[_Builder, Entry, dict[str, Any]], Line | None]
+
+_FROM_CLIENT: dict[str, _Reader] = {
+    "message": _Builder._client_message,
+    "answer": _Builder._answer,
+    "action": _Builder._action,
+}
+_FROM_SERVER: dict[str, _Reader] = {
+    "message": _Builder._message,
+    "message_update": _Builder._message_update,
+    "message_remove": _Builder._message_remove,
+    "ask": _Builder._ask,
+    "ask_closed": _Builder._ask_closed,
+    "error": _Builder._error,
+}
+
+
+def _salvage(escaped: str) -> str:
+    """Return what can be read of a JSON string that lost its end."""
+    try:
+        return str(decode(f'"{escaped}"'))
+    except ValueError:  # half a surrogate pair at the end, or worse: shown as it is
+        return escaped
+
+
+def _text_of(value: Any) -> str:
+    if value is None:
+        return ""
+    return value[:200] if isinstance(value, str) else one_line(mask(value))
+
+
+def _names(title: str, data: dict[str, Any], key: str) -> list[str]:
+    """``["Actions: yes, no"]`` for what a message has attached, or nothing."""
+    things = data.get(key)
+    if not isinstance(things, list) or not things:
+        return []
+    return [f"{title}: {', '.join(map(_name, things[:20]))}"]
+
+
+def _name(thing: Any) -> str:
+    if isinstance(thing, dict):
+        thing = next((thing[key] for key in ("label", "name", "id") if thing.get(key)), thing)
+    return _text_of(thing)

@@ -1,0 +1,120 @@
+"""``manage.py clearchatsessions``: ends what has expired, deletes what is past its keep."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from django.conf import settings as django_settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
+from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.worker import get_worker
+
+
+class Command(BaseCommand):
+    help = (
+        "End sessions whose client has been away for longer than SESSION_AGE, and delete ended "
+        "ones whose rows have been kept for KEEP seconds. To be run regularly, for instance by "
+        "cron; it may run while servers do."
+    )
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--dry-run", action="store_true", help="say what would be done, and do nothing"
+        )
+        parser.add_argument(
+            "--batch-size",
+            type=_positive,
+            default=500,
+            metavar="N",
+            help="sessions to take at a time (default: 500)",
+        )
+
+    def handle(self, *args: Any, dry_run: bool, batch_size: int, **options: Any) -> None:
+        now = timezone.now()
+        expired = ChatSession.objects.using(settings.DATABASE).expired(now)
+        past_keep = ChatSession.objects.using(settings.DATABASE).past_keep(now)
+        if dry_run:
+            self.stdout.write(
+                f"Would end {_sessions(expired.count())} and delete {_sessions(past_keep.count())}."
+            )
+            return
+        _load_chats(self.stderr.write)
+        ended, skipped = async_to_sync(self._end)(
+            list(expired.values_list("pk", flat=True)), batch_size
+        )
+        deleted = self._delete(list(past_keep.values_list("pk", flat=True)), batch_size)
+        self.stdout.write(
+            self.style.SUCCESS(f"Ended {_sessions(ended)}, deleted {_sessions(deleted)}.")
+        )
+        if skipped:
+            self.stdout.write(
+                f"Left {_sessions(skipped)} to the server that holds them; it ends them itself."
+            )
+
+    async def _end(self, ids: Sequence[UUID], batch_size: int) -> tuple[int, int]:
+        """Through their owners: ``on_chat_end`` runs. How many were ended, and left alone."""
+        ended = skipped = 0
+        worker = get_worker()
+        try:
+            for batch in self._batches("Ending", ids, batch_size):
+                for session_id in batch:
+                    try:
+                        await worker.end(session_id, ChatSession.EndReason.EXPIRED)
+                        ended += 1
+                    except OwnerUnreachable:
+                        skipped += 1
+                    except ChatSessionsError as error:
+                        self.stderr.write(f"{session_id}: {error}")
+        finally:
+            await worker.shut_down()
+        return ended, skipped
+
+    def _delete(self, ids: Sequence[UUID], batch_size: int) -> int:
+        deleted = 0
+        for batch in self._batches("Deleting", ids, batch_size):
+            # The log first and by itself: the cascade would load every entry.
+            log = SessionEvent.objects.using(settings.DATABASE).filter(session__in=batch)
+            log._raw_delete(log.db)
+            sessions = ChatSession.objects.using(settings.DATABASE).filter(pk__in=batch)
+            _, by_model = sessions.delete()
+            deleted += by_model.get(ChatSession._meta.label, 0)
+        return deleted
+
+    def _batches(self, what: str, ids: Sequence[UUID], size: int) -> Iterable[Sequence[UUID]]:
+        for start in range(0, len(ids), size):
+            yield ids[start : start + size]
+            done = min(start + size, len(ids))
+            if len(ids) > size:
+                self.stdout.write(f"{what}: {done:,} of {len(ids):,}")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _sessions(count: int) -> str:
+    return f"{count:,} session" if count == 1 else f"{count:,} sessions"
+
+
+def _load_chats(warn: Callable[[str], None]) -> None:
+    """Import the ASGI application: its routing says which chats there are, and their hooks."""
+    path = getattr(django_settings, "ASGI_APPLICATION", None)
+    if path is None:
+        warn("ASGI_APPLICATION is not set: no on_chat_end handler will run.")
+        return
+    try:
+        import_string(path)
+    except ImportError as error:
+        raise CommandError(f"ASGI_APPLICATION {path!r} cannot be imported: {error}") from error

@@ -1,0 +1,59 @@
+"""
+``python -m tests.matrix``: the fast tests on every other supported Python of this machine.
+
+Python 3.12 and later come with the newest Django. Each has an environment of its own beside the
+first one; tests that start servers and browsers ran there already.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONS = ("3.11", "3.12", "3.13")
+
+
+def interpreters() -> dict[str, str]:
+    """A working interpreter for each supported version other than the running one."""
+    found = {}
+    for version in VERSIONS:
+        if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+            continue
+        pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python3"))
+        for candidate in (*pyenv, shutil.which(f"python{version}")):
+            if candidate is not None and _works(str(candidate)):
+                found[version] = str(candidate)
+                break
+    return found
+
+
+def _works(python: str) -> bool:
+    check = [python, "-c", "import ensurepip, venv"]
+    return subprocess.run(check, capture_output=True, check=False).returncode == 0
+
+
+def run(version: str, python: str) -> None:
+    folder = ROOT / f".venv-{version}"
+    stamp = folder / ".installed"
+    sources = (ROOT / "pyproject.toml", ROOT / "requirements.lock")
+    if not stamp.exists() or any(s.stat().st_mtime > stamp.stat().st_mtime for s in sources):
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        pip += ["--disable-pip-version-check", "-c", "requirements.lock"]
+        subprocess.run([*pip, "-e", ".[daphne,redis,testing,dev]"], check=True, cwd=ROOT)
+        stamp.touch()
+    own = folder / "bin" / "python"
+    tell = (
+        "import django, sys; print('Python', sys.version.split()[0], 'Django', django.__version__)"
+    )
+    subprocess.run([own, "-c", tell], check=True)
+    tests = [own, "-m", "pytest", "-q", "-m", "not browser and not faults and not slow"]
+    subprocess.run(tests, check=True, cwd=ROOT)
+
+
+if __name__ == "__main__":
+    for known, path in interpreters().items():
+        run(known, path)

@@ -1,0 +1,927 @@
+"""The admin: what it shows, to whom, at which cost, and what it does to sessions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from chatsessions import outside, serializer
+from chatsessions.admin import log, sessions
+from chatsessions.admin.labels import duration
+from chatsessions.admin.secrets import MASK, is_secret, mask
+from chatsessions.admin.transcript import MAX_TEXT, Entry, Line, transcript
+from chatsessions.admin.values import show_json, stored_values
+from chatsessions.models import ChatSession, SessionEvent, Worker
+
+LIST = "admin:chatsessions_chatsession_changelist"
+PAGE = "admin:chatsessions_chatsession_change"
+DELETE = "admin:chatsessions_chatsession_delete"
+END = "admin:chatsessions_chatsession_end"
+
+EVIL = "<script>alert(1)</script>"
+SAFE = "&lt;script&gt;alert(1)&lt;/script&gt;"
+
+MakeSession = Callable[..., ChatSession]
+
+#: What ends a session writes in a thread of its own, which sees only what is committed.
+ends = pytest.mark.django_db(transaction=True)
+
+
+# Pure parts: secrets
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "password",
+        "DB_PASSWORD",
+        "apiKey",
+        "API-KEY",
+        "x-api_key",
+        "accessToken",
+        "Authorization",
+        "set-cookie",
+        "credentials",
+        "private",
+        "SESSION KEY",
+        "client_secret",
+        "stripe_key",
+        "openaiKey",
+        "pin",
+        "ｐassword",  # noqa: RUF001  # full-width: looks like one, and would be typed by nobody else
+    ],
+)
+def test_keys_that_look_secret(key: str) -> None:
+    assert is_secret(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["author", "name", "spin", "key", "monkey", "public_key", "cache_key", "content", ""]
+)
+def test_keys_that_do_not_look_secret(key: str) -> None:
+    assert not is_secret(key)
+
+
+def test_masking_reaches_nested_values_and_leaves_the_rest() -> None:
+    value = {"a": [{"apiKey": {"deep": "x"}, "model": "m"}], "Password": ["x", "y"], "n": 1}
+    assert mask(value) == {"a": [{"apiKey": MASK, "model": "m"}], "Password": MASK, "n": 1}
+
+
+def test_masking_knows_headers_and_named_values() -> None:
+    assert mask([["Authorization", "Bearer x"], ["Accept", "*"]]) == [
+        ["Authorization", MASK],
+        ["Accept", "*"],
+    ]
+    assert mask({"name": "password", "value": "x"}) == {"name": "password", "value": MASK}
+    assert mask({"name": "colour", "value": "x"}) == {"name": "colour", "value": "x"}
+
+
+def test_masking_sees_through_the_tags_of_the_serializer() -> None:
+    value = {
+        "keys": {("api", "token"): "s3cret", "two words": 1, 2: 3},
+        "pair": ("token", "s3cret"),
+    }
+    assert "s3cret" not in show_json(serializer.dumps(value).decode(), reveal=False).text
+
+
+# Pure parts: stored values
+
+
+def test_values_are_shown_as_json_with_tags_in_words() -> None:
+    value = {"price": Decimal("1.50"), "id": UUID(int=1), "pair": (1, 2), "grid": {(0, 1): "x"}}
+    shown = show_json(serializer.dumps(value).decode(), reveal=True)
+    assert json.loads(shown.text) == {
+        "price": "<decimal> 1.50",
+        "id": "<uuid> 00000000-0000-0000-0000-000000000001",
+        "pair": {"<tuple>": [1, 2]},
+        "grid": {'{"<tuple>": [0, 1]}': "x"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (timedelta(days=1, seconds=2), "<timedelta> 1 d 2 s 0 µs"),
+        (datetime(2026, 5, 1, 12), "<datetime> 2026-05-01T12:00:00"),  # noqa: DTZ001  # a naive one
+        ("\ud800", "\ufffd\ufffd\ufffd"),
+        (2**80, 2**80),
+        (float("inf"), "<float> inf"),
+        ({"~#date": 1}, {"~#date": 1}),
+    ],
+)
+def test_odd_values_are_shown_too(value: object, text: object) -> None:
+    assert json.loads(show_json(serializer.dumps(value).decode(), reveal=True).text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["{", '{"~#str": "%"}', '{"~#dict": 5}', '{"~#dict": [[1]]}', "[" * 5000]
+)
+def test_damaged_values_break_nothing(text: str) -> None:
+    show_json(text, reveal=False)
+    show_json(text, reveal=True)
+
+
+def test_damaged_values_are_shown_only_to_those_who_may_see_secrets() -> None:
+    assert show_json('{"password": "hunter2"', reveal=False).text == ""
+    assert "hunter2" in show_json('{"password": "hunter2"', reveal=True).text
+
+
+def test_a_long_text_is_cut() -> None:
+    shown = show_json(json.dumps("x" * 50), reveal=True, limit=20)
+    assert (len(shown.text), shown.left_out) == (20, 32)
+
+
+# Pure parts: the transcript
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=timezone.get_fixed_timezone(0))
+
+
+def lines(*entries: tuple[str, object] | Entry, reveal: bool = False) -> list[Line]:
+    made = [
+        entry if isinstance(entry, Entry) else server(*entry, seq=seq)
+        for seq, entry in enumerate(entries, 1)
+    ]
+    return transcript(made, client="alice", reveal=reveal)
+
+
+def server(name: str, data: object, *, seq: int = 1) -> Entry:
+    return Entry(seq=seq, name=name, data=json.dumps(data), created_at=NOON)
+
+
+def client_says(name: str, data: object, *, seq: int = 1, status: str | None = None) -> Entry:
+    text = json.dumps(data)
+    return Entry(seq=seq, n=seq, name=name, data=text, created_at=NOON, status=status)
+
+
+def said(id_: str, content: object, **more: object) -> dict[str, object]:
+    return {"id": id_, "author": "Bot", "content": content, "streaming": False, **more}
+
+
+def texts(made: list[Line]) -> list[str | None]:
+    return [line.text and line.text.text for line in made]
+
+
+def marks(line: Line) -> list[str]:
+    return [mark.text for mark in line.marks]
+
+
+def test_messages_of_both_sides() -> None:
+    made = lines(("message", said("1", "Hi")), client_says("message", {"content": "Hello"}, seq=2))
+    assert [(line.kind, line.title) for line in made] == [("server", "Bot"), ("client", "alice")]
+    assert texts(made) == ["Hi", "Hello"]
+
+
+def test_an_update_replaces_the_message_in_its_place() -> None:
+    made = lines(
+        ("message", said("1", "Hi")),
+        ("message", said("2", "there")),
+        ("message_update", said("1", "Hello")),
+    )
+    assert texts(made) == ["Hello", "there"]
+    assert marks(made[0]) == ["edited"]
+
+
+def test_the_end_of_a_stream_is_no_edit() -> None:
+    start = ("message", said("1", "", streaming=True))
+    assert lines(start)[0].streaming
+    (line,) = lines(start, ("message_update", said("1", "all of it")))
+    assert (texts([line]), marks(line), line.streaming) == (["all of it"], [], False)
+
+
+def test_a_removed_message_stays_readable_and_is_marked() -> None:
+    (line,) = lines(("message", said("1", "Oops")), ("message_remove", {"id": "1"}))
+    assert line.removed
+    assert (texts([line]), marks(line)) == (["Oops"], ["removed"])
+
+
+def test_changes_of_messages_on_an_earlier_page_are_lines_of_their_own() -> None:
+    changed, removed = lines(("message_update", said("1", "new")), ("message_remove", {"id": "2"}))
+    assert (texts([changed]), marks(changed)) == (["new"], ["changes an earlier message"])
+    assert removed.kind == "event"
+
+
+@pytest.mark.parametrize("status", ["failed", "stopped", "interrupted"])
+def test_the_outcome_of_a_client_event_is_marked(status: str) -> None:
+    (line,) = lines(client_says("message", {"content": "x"}, status=status))
+    assert [(mark.kind, mark.text) for mark in line.marks] == [("bad", status)]
+
+
+def test_errors_are_failures() -> None:
+    entry, message = lines(
+        ("error", {"code": "handler_error", "detail": "Broken"}),
+        ("message", said("1", "No", metadata={"error": True})),
+    )
+    assert (entry.kind, entry.title, texts([entry])) == ("error", "handler_error", ["Broken"])
+    assert message.failure
+
+
+def test_application_events_are_name_and_json_with_secrets_masked() -> None:
+    event = ("order_paid", {"order": 7, "card_token": "s3cret"})
+    (line,) = lines(event)
+    assert (line.kind, line.title) == ("event", "order_paid")
+    assert line.detail is not None
+    assert json.loads(line.detail.text) == {"order": 7, "card_token": MASK}
+    (line,) = lines(event, reveal=True)
+    assert line.detail is not None
+    assert "s3cret" in line.detail.text
+
+
+def test_questions_and_their_answers() -> None:
+    question, answer = lines(
+        ("ask", {"call": "c", "kind": "text", "content": "Name?"}),
+        client_says("answer", {"call": "c", "data": {"content": "Ann"}}, seq=2),
+        ("ask_closed", {"call": "c", "outcome": "answered"}),
+    )
+    assert marks(question) == ["question", "answered"]
+    assert (answer.kind, texts([answer]), marks(answer)) == ("client", ["Ann"], ["answer"])
+
+
+def test_attachments_and_pressed_actions_are_named() -> None:
+    message, pressed = lines(
+        ("message", said("1", "?", actions=[{"name": "y", "label": "Yes"}, {"name": "no"}])),
+        client_says("action", {"id": "1", "name": "y", "payload": {}}, seq=2),
+    )
+    assert message.extras == ["Actions: Yes, no"]
+    assert pressed.title == "Action: y"
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 5, {"content": {"a": [1]}}, {"id": [1]}, {}])
+@pytest.mark.parametrize(
+    "name", ["message", "message_update", "message_remove", "ask", "ask_closed", "error", "action"]
+)
+def test_data_of_any_shape_makes_a_line(name: str, data: object) -> None:
+    assert len(lines((name, data))) == 1
+    assert len(lines(client_says(name, data))) == 1
+
+
+def test_a_message_whose_json_was_cut_off_is_shown_as_far_as_it_goes() -> None:
+    text = json.dumps(said("1", 'He said: "all' + " the words" * 9999))[:50_000]
+    (line,) = lines(Entry(seq=1, name="message", data=text, created_at=NOON))
+    assert line.text is not None
+    assert line.text.text.startswith('He said: "all the words')
+    assert len(line.text.text) == MAX_TEXT
+    assert marks(line) == ["too long or damaged; not shown in full"]
+
+
+def test_other_data_that_was_cut_off_is_shown_only_to_those_who_may_see_secrets() -> None:
+    entry = Entry(seq=1, name="custom", data='{"password": "hunter2', created_at=NOON)
+    assert lines(entry)[0].detail is None
+    assert lines(entry, reveal=True)[0].detail is not None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0 s"), (12, "12 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (360_000, "4 d 4 h")],
+)
+def test_durations(seconds: int, text: str) -> None:
+    assert duration(timedelta(seconds=seconds)) == text
+
+
+# With rows
+
+
+@pytest.fixture
+def make_session(db: None) -> MakeSession:
+    def make(entries: int = 0, **values: Any) -> ChatSession:
+        now = timezone.now()
+        values = {
+            "chat": "bots.counter",
+            "token_hash": "TOKENHASH",
+            "previous_token_hash": "OLDTOKENHASH",
+            "client_type": "webapp",
+            "status": "away",
+            "created_at": now,
+            "last_seen_at": now,
+            "disconnected_at": now,
+            "head": entries,
+            **values,
+        }
+        session = ChatSession.objects.create(**values)
+        SessionEvent.objects.bulk_create(
+            SessionEvent(
+                session=session,
+                seq=seq,
+                name="message",
+                data=said(str(seq), f"entry no. {seq};"),
+                created_at=now,
+            )
+            for seq in range(1, entries + 1)
+        )
+        return session
+
+    return make
+
+
+@pytest.fixture
+def worker(db: None) -> Worker:
+    now = timezone.now()
+    return Worker.objects.create(hostname="web-1", pid=42, started_at=now, heartbeat_at=now)
+
+
+@pytest.fixture
+def staff(db: None) -> Callable[..., Client]:
+    """Log in as someone of the staff who has the permissions given, and no others."""
+
+    def log_in(*codenames: str) -> Client:
+        user = User.objects.create_user(f"staff{uuid4().hex}", is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return log_in
+
+
+def listed(client: Client, **query: str) -> set[ChatSession]:
+    response = client.get(reverse(LIST), query)
+    assert response.status_code == 200, response
+    return set(response.context["cl"].result_list)
+
+
+def page(client: Client, session: ChatSession, **query: str) -> str:
+    response = client.get(reverse(PAGE, args=[session.pk]), query)
+    assert response.status_code == 200, response
+    return response.content.decode()
+
+
+def act(client: Client, action: str, *chosen: ChatSession, **more: str) -> list[str]:
+    """Run an action of the list, and return the messages that it leaves."""
+    data = {"action": action, "_selected_action": [str(one.pk) for one in chosen], **more}
+    response = client.post(reverse(LIST), data, follow=True)
+    assert response.status_code == 200
+    return messages_of(response)
+
+
+def messages_of(response: Any) -> list[str]:
+    return [str(message) for message in response.context["messages"]]
+
+
+def status_of(session: ChatSession) -> str:
+    session.refresh_from_db()
+    return session.status
+
+
+def test_the_models_are_registered() -> None:
+    assert admin.site.is_registered(ChatSession)
+    assert admin.site.is_registered(Worker)
+    assert not admin.site.is_registered(SessionEvent)
+
+
+# The list
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_the_list_takes_the_same_queries_for_any_number_of_rows(
+    count: int,
+    make_session: MakeSession,
+    worker: Worker,
+    admin_client: Client,
+    django_assert_num_queries: Any,
+) -> None:
+    for number in range(count):
+        user = User.objects.create_user(f"user{number}")
+        make_session(user=user, status="connected", worker=worker)
+    listed(admin_client)  # content types are looked up once per process
+    # Login session and user; the count; the rows; the years of the hierarchy, and the days;
+    # the chats and client types to filter by.
+    with django_assert_num_queries(8):
+        assert len(listed(admin_client)) == count
+
+
+def test_the_list_does_not_load_what_can_be_large(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    make_session(state='{"a": 1}')
+    (session,) = listed(admin_client)
+    assert {"state", "chat_settings", "streams", "token_hash"} <= session.get_deferred_fields()
+
+
+def test_the_list_says_status_user_and_events(
+    make_session: MakeSession, worker: Worker, admin_client: Client
+) -> None:
+    make_session(status="connected", worker=worker, events_in=3, events_out=1234)
+    text = admin_client.get(reverse(LIST)).content.decode()
+    assert "chatsessions-label-connected" in text
+    assert "anonymous" in text
+    assert "3 / 1,234" in text
+
+
+def test_a_connection_whose_worker_is_silent_is_not_called_connected(
+    make_session: MakeSession, worker: Worker, admin_client: Client
+) -> None:
+    Worker.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
+    session = make_session(status="connected", worker=worker)
+    assert "worker silent" in page(admin_client, session)
+    assert listed(admin_client, status="silent") == {session}
+
+
+def test_filters(make_session: MakeSession, admin_client: Client, admin_user: User) -> None:
+    mine = make_session(user=admin_user, chat="quiz", turns_failed=1)
+    over = make_session(status="ended", end_reason="admin", client_type="copilot")
+    assert listed(admin_client) == {mine, over}
+    assert listed(admin_client, status="away") == {mine}
+    assert listed(admin_client, end_reason__exact="admin") == {over}
+    assert listed(admin_client, chat="quiz") == {mine}
+    assert listed(admin_client, client_type="copilot") == {over}
+    assert listed(admin_client, logged_in="yes") == {mine}
+    assert listed(admin_client, logged_in="no") == {over}
+    assert listed(admin_client, failures="yes") == {mine}
+    assert listed(admin_client, failures="no") == {over}
+    assert listed(admin_client, status="nonsense") == set()
+
+
+def test_search_by_id_whole_or_partial_with_or_without_dashes(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    make_session(id=UUID("11111111-1111-4111-8111-111111111111"))
+    wanted = make_session(id=UUID("4f1c9a2b-7d3e-4a5b-8c6d-0e1f2a3b4c5d"))
+    for text in (
+        "4f1c9a2b-7d3e-4a5b-8c6d-0e1f2a3b4c5d",
+        "4F1C9A2B7D3E4A5B8C6D0E1F2A3B4C5D",
+        "{4f1c9a2b-7d3e-4a5b-8c6d-0e1f2a3b4c5d}",
+        "urn:uuid:4f1c9a2b-7d3e-4a5b-8c6d-0e1f2a3b4c5d",
+        "4f1c9a2b",
+        "9a2b-7d3e",
+        "9a2b7d3e",
+        " 2a3b4c5d ",
+    ):
+        assert listed(admin_client, q=text) == {wanted}, text
+
+
+def test_search_by_user_name_and_email(make_session: MakeSession, admin_client: Client) -> None:
+    anna = make_session(user=User.objects.create_user("anna", "am@example.org"))
+    make_session(user=User.objects.create_user("bob"))
+    assert listed(admin_client, q="ANN") == {anna}
+    assert listed(admin_client, q="am@example") == {anna}
+    assert listed(admin_client, q=f"anna {str(anna.pk)[:8]}") == {anna}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\0",
+        "%",
+        "_",
+        "'\"\\",
+        "-",
+        "deadbeef" * 5,
+        "x" * 60_000,
+        "a b " * 2000,
+        "💥",
+        "\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace"),
+    ],
+)
+def test_garbage_in_the_search_box_finds_nothing(
+    text: str, make_session: MakeSession, admin_client: Client
+) -> None:
+    make_session(user=User.objects.create_user("anna"))
+    listed(admin_client, q=text)
+
+
+def test_a_user_model_without_an_email_field(
+    make_session: MakeSession, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands in for a project's own user model, which can be chosen once per process only."""
+    monkeypatch.setattr(User, "EMAIL_FIELD", "no_such_field")
+    monkeypatch.setattr(User, "USERNAME_FIELD", "first_name")
+    anna = make_session(user=User.objects.create_user("x", first_name="Anna"))
+    assert listed(admin_client, q="anna") == {anna}
+
+
+# The page of one session
+
+
+def test_nothing_can_be_added_or_edited(make_session: MakeSession, admin_client: Client) -> None:
+    session = make_session()
+    url = reverse(PAGE, args=[session.pk])
+    assert admin_client.get(reverse("admin:chatsessions_chatsession_add")).status_code == 403
+    assert admin_client.post(url, {"chat": "changed"}).status_code == 403
+    form = admin_client.get(url).context["adminform"].form
+    assert not form.fields
+
+
+def test_an_unknown_session_is_told(admin_client: Client, db: None) -> None:
+    for unknown in (str(uuid4()), "nonsense"):
+        response = admin_client.get(reverse(PAGE, args=[unknown]), follow=True)
+        assert "Perhaps it was deleted?" in messages_of(response)[0]
+        response = admin_client.post(reverse(END, args=[unknown]), follow=True)
+        assert messages_of(response) == [f"There is no session {unknown} any more."]
+
+
+def test_everything_that_others_wrote_is_escaped(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    session = make_session(
+        user=User.objects.create_user(EVIL),
+        user_agent=EVIL,
+        chat=EVIL,
+        client_type=EVIL,
+        profile=EVIL,
+        language=EVIL[:30],
+        state=json.dumps({EVIL: EVIL}),
+        chat_settings={EVIL: EVIL},
+    )
+    for seq, (n, name, data) in enumerate(
+        [
+            (1, "message", {"content": EVIL}),
+            (None, "message", {**said("1", EVIL), "author": EVIL, "files": [EVIL]}),
+            (None, EVIL, {EVIL: EVIL}),
+            (None, "error", {"code": EVIL, "detail": EVIL}),
+            (2, "action", {"name": EVIL}),
+        ],
+        1,
+    ):
+        SessionEvent.objects.create(
+            session=session, seq=seq, n=n, name=name, data=data, created_at=timezone.now()
+        )
+    for url in (
+        reverse(PAGE, args=[session.pk]),
+        reverse(LIST),
+        reverse(DELETE, args=[session.pk]),
+    ):
+        text = admin_client.get(url).content.decode()
+        assert EVIL not in text
+        # A chat's name may break, at dots; this one has none.
+        assert SAFE in text
+
+
+def test_there_is_nothing_inline_that_a_strict_csp_forbids(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    session = make_session(3, status="away", state='{"a": 1}')
+    for url in (
+        reverse(PAGE, args=[session.pk]),
+        reverse(LIST),
+        reverse(DELETE, args=[session.pk]),
+    ):
+        text = admin_client.get(url).content.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=", text)
+
+
+def test_token_hashes_are_never_shown(make_session: MakeSession, admin_client: Client) -> None:
+    session = make_session()
+    assert "TOKENHASH" not in page(admin_client, session)
+
+
+def test_secrets_are_masked_without_the_permission(
+    make_session: MakeSession, staff: Callable[..., Client]
+) -> None:
+    session = make_session(
+        state=json.dumps({"open": "visible", "apiKey": "s3cret"}),
+        chat_settings={"temperature": 1, "password": "s3cret"},
+    )
+    masked = page(staff("view_chatsession"), session)
+    assert "visible" in masked
+    assert MASK in masked
+    assert "s3cret" not in masked
+    whole = page(staff("view_chatsession", "view_secrets"), session)
+    assert MASK not in whole
+    assert "s3cret" in whole
+
+
+def test_empty_values_say_where_the_values_are(
+    make_session: MakeSession, admin_client: Client, settings: Any
+) -> None:
+    session = make_session()
+    assert stored_values(session) is None
+    assert "has stored nothing" in page(admin_client, session)
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": "cache"}
+    assert "live in the cache" in page(admin_client, session)
+
+
+@pytest.mark.parametrize("entries", [3, 700])
+def test_the_page_takes_the_same_queries_for_any_length_of_the_log(
+    entries: int,
+    make_session: MakeSession,
+    worker: Worker,
+    admin_client: Client,
+    django_assert_num_queries: Any,
+) -> None:
+    session = make_session(entries, user=User.objects.create_user("anna"), worker=worker)
+    url = reverse(PAGE, args=[session.pk])
+    admin_client.get(url)  # content types are looked up once per process
+    # Login session and user; the session, its user, worker, state and chat settings; the log.
+    with django_assert_num_queries(8):
+        admin_client.get(url)
+
+
+def test_a_long_log_is_shown_in_pages(make_session: MakeSession, admin_client: Client) -> None:
+    session = make_session(1100)
+
+    def shown(**query: str) -> tuple[int, int, dict[str, str]]:
+        response = admin_client.get(reverse(PAGE, args=[session.pk]), query)
+        found = [line.seq for line in response.context["lines"]]
+        assert found == list(range(found[0], found[-1] + 1))
+        return found[0], found[-1], response.context["log_links"]
+
+    assert shown() == (601, 1100, {"earlier": "?before=601#transcript"})
+    middle = {
+        "earlier": "?before=101#transcript",
+        "later": "?#transcript",
+        "latest": "?#transcript",
+    }
+    assert shown(before="601") == (101, 600, middle)
+    assert shown(before="101") == (
+        1,
+        100,
+        {"later": "?before=601#transcript", "latest": "?#transcript"},
+    )
+    for garbage in ("", "x", "-1", "0", "9" * 30, "²"):
+        assert shown(before=garbage)[1] == 1100
+
+
+def test_the_links_between_pages_keep_the_rest_of_the_query(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    session = make_session(501)
+    text = page(admin_client, session, _changelist_filters="status=away")
+    assert "?_changelist_filters=status%3Daway&amp;before=2#transcript" in text
+
+
+def test_a_log_that_lost_its_start_says_so(make_session: MakeSession, admin_client: Client) -> None:
+    session = make_session(20)
+    session.events.filter(seq__lte=7).delete()
+    assert "Entries 1 to 7 are no longer kept." in page(admin_client, session)
+
+
+def test_an_empty_log_says_why(
+    make_session: MakeSession, admin_client: Client, settings: Any
+) -> None:
+    assert "Nothing has been said yet." in page(admin_client, make_session())
+    settings.CHATSESSIONS = {"EVENT_LOG": "memory"}
+    assert "in the memory of the server" in page(admin_client, make_session(head=5))
+
+
+def test_of_a_huge_entry_only_a_part_is_fetched(make_session: MakeSession) -> None:
+    session = make_session(1)
+    SessionEvent.objects.update(data=said("1", "x" * 300_000))
+    (entry,) = log.read_page(session).entries
+    assert len(entry.data) == log.MAX_FETCHED
+
+
+def test_links_lead_only_where_the_user_may_go(
+    make_session: MakeSession, worker: Worker, staff: Callable[..., Client]
+) -> None:
+    user = User.objects.create_user("anna")
+    session = make_session(user=user, worker=worker)
+    to_user = reverse("admin:auth_user_change", args=[user.pk])
+    to_worker = reverse("admin:chatsessions_worker_change", args=[worker.pk])
+    text = page(staff("view_chatsession"), session)
+    assert to_user not in text
+    assert to_worker not in text
+    text = page(staff("view_chatsession", "view_user", "view_worker"), session)
+    assert to_user in text
+    assert to_worker in text
+
+
+# Ending
+
+
+@ends
+def test_the_action_ends_what_is_not_over_and_tells_the_rest(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    away = [make_session() for _ in range(2)]
+    over = make_session(status="ended", end_reason="user", ended_at=timezone.now())
+    told = act(admin_client, "end_selected", *away, over)
+    assert told == ["2 sessions were ended.", "1 session was over already."]
+    for session in away:
+        assert status_of(session) == "ended"
+        assert session.end_reason == "admin"
+    assert status_of(over) == "ended"
+    assert over.end_reason == "user"
+
+
+@ends
+def test_endings_are_in_the_admin_log(make_session: MakeSession, admin_client: Client) -> None:
+    session = make_session()
+    act(admin_client, "end_selected", session)
+    entry = LogEntry.objects.get()
+    assert (entry.object_id, entry.action_flag) == (str(session.pk), CHANGE)
+
+
+@ends
+def test_a_session_that_lives_in_another_process_is_refused_with_the_reason(
+    make_session: MakeSession, worker: Worker, admin_client: Client
+) -> None:
+    away, live = make_session(), make_session(status="connected", worker=worker)
+    told = act(admin_client, "end_selected", away, live)
+    assert told[0] == "1 session was ended."
+    assert "1 session could not be ended" in told[1]
+    assert status_of(away) == "ended"
+    assert status_of(live) == "connected"
+
+
+def test_a_session_that_breaks_stops_none_of_the_others_and_tells_no_details(
+    make_session: MakeSession, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patched: an error that nobody has thought of cannot be brought about otherwise."""
+
+    def break_down(session_id: UUID, reason: str) -> None:
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(outside, "end_session", break_down)
+    made = [make_session(), make_session()]
+    assert act(admin_client, "end_selected", *made) == [
+        "2 sessions could not be ended: RuntimeError, see the server's log."
+    ]
+
+
+@ends
+def test_ending_takes_a_permission_of_its_own(
+    make_session: MakeSession, staff: Callable[..., Client]
+) -> None:
+    session = make_session()
+    looks_on = staff("view_chatsession", "change_chatsession", "delete_chatsession")
+    act(looks_on, "end_selected", session)
+    assert looks_on.post(reverse(END, args=[session.pk])).status_code == 403
+    assert reverse(END, args=[session.pk]) not in page(looks_on, session)
+    assert status_of(session) == "away"
+    clerk = staff("view_chatsession", "end_chatsession")
+    assert reverse(END, args=[session.pk]) in page(clerk, session)
+    response = clerk.post(reverse(END, args=[session.pk]))
+    assert response["Location"] == reverse(PAGE, args=[session.pk])
+    assert status_of(session) == "ended"
+    assert reverse(END, args=[session.pk]) not in page(clerk, session)
+
+
+@ends
+def test_ending_takes_a_post_with_a_csrf_token(
+    make_session: MakeSession, admin_user: User, admin_client: Client
+) -> None:
+    session = make_session()
+    url = reverse(END, args=[session.pk])
+    assert admin_client.get(url).status_code == 405
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(admin_user)
+    assert strict.post(url).status_code == 403
+    assert strict.post(reverse(DELETE, args=[session.pk]), {"post": "yes"}).status_code == 403
+    assert status_of(session) == "away"
+
+
+@pytest.mark.parametrize("action", ["end_selected", "delete_selected"])
+def test_too_many_sessions_at_once_are_refused(
+    action: str,
+    make_session: MakeSession,
+    admin_client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "MAX_SELECTED", 2)
+    made = [make_session() for _ in range(3)]
+    (told,) = act(admin_client, action, *made, post="yes")
+    assert told.startswith("Select at most 2 sessions")
+    assert {status_of(session) for session in made} == {"away"}
+
+
+# Deleting
+
+
+@ends
+def test_sessions_are_ended_and_deleted_after_confirmation(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    made = [make_session(5), make_session(status="ended")]
+    other = make_session(2)
+    url = reverse(LIST)
+    data = {"action": "delete_selected", "_selected_action": [str(one.pk) for one in made]}
+    text = admin_client.post(url, data).content.decode()
+    assert "Sessions: 2" in text
+    assert "Log entries: 5" in text
+    assert "entry no." not in text
+    assert ChatSession.objects.count() == 3
+    told = act(admin_client, "delete_selected", *made, post="yes")
+    assert told == ["Successfully deleted 2 sessions."]
+    assert ChatSession.objects.get() == other
+    assert SessionEvent.objects.count() == 2
+
+
+@ends
+def test_a_filtered_list_deletes_sessions_that_were_ended_for_it(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    session = make_session()
+    data = {"action": "delete_selected", "_selected_action": [str(session.pk)], "post": "yes"}
+    admin_client.post(f"{reverse(LIST)}?status=away", data)
+    assert not ChatSession.objects.exists()
+
+
+@ends
+def test_unreachable_sessions_are_not_deleted(
+    make_session: MakeSession, worker: Worker, admin_client: Client
+) -> None:
+    away, live = make_session(1), make_session(1, status="connected", worker=worker)
+    told = act(admin_client, "delete_selected", away, live, post="yes")
+    assert "1 session was not deleted, because it could not be ended" in told[0]
+    assert told[1:] == ["Successfully deleted 1 session."]
+    assert ChatSession.objects.get() == live
+    response = admin_client.post(reverse(DELETE, args=[live.pk]), {"post": "yes"}, follow=True)
+    assert "was not deleted" in messages_of(response)[0]
+    assert SessionEvent.objects.get().session == live
+
+
+@ends
+def test_a_damaged_session_cannot_be_ended_but_deleted(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    damaged = [make_session(state="{") for _ in range(2)]
+    (told,) = act(admin_client, "end_selected", *damaged)
+    assert told.startswith("2 sessions could not be ended: ")
+    assert told.count("damaged") == 1
+    act(admin_client, "delete_selected", *damaged, post="yes")
+    assert not ChatSession.objects.exists()
+
+
+@ends
+def test_one_session_is_deleted_from_its_page(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    session = make_session(5)
+    url = reverse(DELETE, args=[session.pk])
+    text = admin_client.get(url).content.decode()
+    assert "Log entries: 5" in text
+    assert "entry no." not in text
+    admin_client.post(url, {"post": "yes"})
+    assert not ChatSession.objects.exists()
+    assert not SessionEvent.objects.exists()
+
+
+@ends
+def test_deleting_takes_its_permission(
+    make_session: MakeSession, staff: Callable[..., Client]
+) -> None:
+    session = make_session()
+    clerk = staff("view_chatsession", "end_chatsession")
+    assert clerk.post(reverse(DELETE, args=[session.pk]), {"post": "yes"}).status_code == 403
+    act(clerk, "delete_selected", session, post="yes")
+    assert status_of(session) == "away"
+
+
+def test_deleting_a_long_log_fetches_none_of_it(
+    make_session: MakeSession, admin_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    session = make_session(1500, status="ended")
+    url = reverse(DELETE, args=[session.pk])
+    admin_client.get(url)
+    with django_assert_max_num_queries(8) as queries:
+        admin_client.get(url)
+    assert not fetched_entries(queries)
+    with django_assert_max_num_queries(25) as queries:
+        admin_client.post(url, {"post": "yes"})
+    assert not fetched_entries(queries)
+    assert not SessionEvent.objects.exists()
+
+
+def fetched_entries(queries: Any) -> list[str]:
+    statements = [query["sql"] for query in queries.captured_queries]
+    return [sql for sql in statements if re.search(r'SELECT.*sessionevent"\."data"', sql)]
+
+
+def test_the_confirmation_names_a_bounded_number_of_sessions(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    made = [make_session() for _ in range(103)]
+    data = {"action": "delete_selected", "_selected_action": [str(one.pk) for one in made]}
+    text = admin_client.post(reverse(LIST), data).content.decode()
+    assert "Sessions: 103" in text
+    assert "… and 3 more" in text
+    assert text.count("Session: <a ") == 100
+
+
+# Workers
+
+
+def test_workers_are_a_read_only_list_with_their_sessions(
+    make_session: MakeSession, worker: Worker, admin_client: Client, django_assert_num_queries: Any
+) -> None:
+    long_ago = timezone.now() - timedelta(days=1)
+    Worker.objects.create(hostname="web-2", pid=7, started_at=long_ago, heartbeat_at=long_ago)
+    session = make_session(status="connected", worker=worker)
+    make_session(status="ended")
+    url = reverse("admin:chatsessions_worker_changelist")
+    admin_client.get(url)  # content types are looked up once per process
+    with django_assert_num_queries(4):
+        text = admin_client.get(url).content.decode()
+    assert "alive" in text
+    assert "silent" in text
+    assert f"?worker__id__exact={worker.pk}" in text
+    assert listed(admin_client, worker__id__exact=str(worker.pk)) == {session}
+    assert admin_client.get(reverse("admin:chatsessions_worker_add")).status_code == 403
+    change = reverse("admin:chatsessions_worker_change", args=[worker.pk])
+    assert admin_client.get(change).status_code == 200
+    assert admin_client.post(change, {"pid": 1}).status_code == 403
+    delete = reverse("admin:chatsessions_worker_delete", args=[worker.pk])
+    assert admin_client.post(delete, {"post": "yes"}).status_code == 403
