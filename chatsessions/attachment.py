@@ -94,7 +94,7 @@ class Attachment:
             self._go_live()
         else:
             self._replay = live.loop.create_task(self._catch_up(), name="chatsessions-replay")
-            live.own(self._replay)
+            live.tasks.own(self._replay)
 
     def heard(self) -> None:
         """The client is alive: tokens may flow again."""
@@ -147,7 +147,7 @@ class Attachment:
         self._send_streams()
 
     def _send_streams(self) -> None:
-        for stream in self.live.open_streams:
+        for stream in self.live.sink.open_streams:
             self._line.send_frame(frames.encode(stream))
 
     def _send_entry(self, entry: Entry, *, live: bool) -> None:

@@ -172,7 +172,7 @@ class _ConsumerListener:
         self._queue.extend(entry for entry in entries if entry.n is None)
         if self._task is None and self._queue:
             self._task = self._live.loop.create_task(self._deliver())
-            self._live.own(self._task)
+            self._live.tasks.own(self._task)
 
     async def _deliver(self) -> None:
         try:

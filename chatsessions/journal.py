@@ -44,7 +44,7 @@ class Writes(Protocol):
     def committed(self, change: Change) -> None:
         """``change`` is stored: what it covers may be told."""
 
-    def refused(self, change: Change, error: Exception) -> None:
+    def refused(self, change: Change | None, error: Exception) -> None:
         """``change`` cannot be stored, now or later."""
 
     def delayed(self, error: StoreUnavailable) -> None:
@@ -161,9 +161,14 @@ class Journal:
         noted, self._noted = self._noted, {}
         batch = []
         for session in noted.values():
-            change = session.take_change()
-            if change is not None:
-                batch.append((session, change))
+            try:
+                change = session.take_change()
+            except Exception as error:
+                logger.exception("Session %s cannot say what to store", session.id)
+                session.refused(None, error)
+            else:
+                if change is not None:
+                    batch.append((session, change))
         return batch
 
     async def _commit(self, batch: list[tuple[Writes, Change]]) -> None:

@@ -13,21 +13,20 @@ import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.conf import settings as django_settings
-from django.dispatch import Signal
 from django.utils import timezone
 
 from . import frames, signals
-from .chat import Chat, Handler, InterruptedTurn
+from .chat import Chat, InterruptedTurn
 from .conf import settings
 from .context import Context, current_turn
-from .delivery import Gate, Intake, Outbox, RateLimit
+from .delivery import Gate, Intake, RateLimit
 from .draft import Draft
-from .emitter import Emitter, Streaming, Turn, Volatile, encode_data
+from .emitter import Emitter, Turn, encode_data
 from .exceptions import (
     FrameError,
     OwnershipLost,
@@ -37,62 +36,21 @@ from .exceptions import (
     TurnStopped,
 )
 from .journal import Journal
-from .messages import USER_AUTHOR, Message
 from .models import ChatSession
-from .session import Session, hash_token, new_token
+from .ports import Host, Listener
+from .session import Session, Tokens
+from .sink import SessionSink
 from .store import Change, Entry, Loaded, Position
-from .turns import Job, NoHandler, Turns
+from .tasks import SessionTasks
+from .turns import Job, NoHandler, Turns, event_job, hook_job, turn_job
 from .user_session import UserSession, split_state
 
 logger = logging.getLogger("chatsessions.live")
 
-#: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
-STREAM_CHECKPOINT = 1.0
-#: Tokens that may wait for the journal before the handler does.
-MAX_WAITING_FRAMES = 1000
-
+#: The name of the turn that greets a new session.
 START = "start"
-
-
-class Listener(Protocol):
-    """A connection, as its session sees it."""
-
-    def entries(self, entries: Sequence[Entry]) -> None:
-        """These are stored now."""
-
-    def frame(self, frame: frames.ServerFrame) -> None:
-        """Something to tell that is not in the log."""
-
-    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        """The session has no more to tell this connection."""
-
-
-class Host(Protocol):
-    """What a session needs of its worker."""
-
-    id: UUID
-    loop: asyncio.AbstractEventLoop
-    journal: Journal
-
-    async def run_in_thread(self, function: Callable[[], Any]) -> Any: ...
-
-    async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]: ...
-
-    async def find_seq(self, session_id: UUID, n: int) -> int | None: ...
-
-    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None: ...
-
-    def own(self, task: asyncio.Task[Any]) -> None:
-        """See ``task`` to its end, and log what it raises."""
-
-    def refresh_connections(self) -> None:
-        """A handler is about to run that may use the database."""
-
-    def drop(self, live: LiveSession) -> None:
-        """Nobody holds ``live`` in memory any more."""
-
-    def lost(self, live: LiveSession, error: Exception) -> None:
-        """``live`` could not be stored, and is not this worker's any more."""
+#: The name of the entry that an answer to a question becomes. It has a number, and no turn.
+ANSWER = "answer"
 
 
 class LiveSession:
@@ -103,7 +61,8 @@ class LiveSession:
     ) -> None:
         self.host = host
         self.loop = host.loop
-        self.row = row
+        self.owner_id = row.user_id
+        self.tokens = Tokens(row.token_hash, row.previous_token_hash)
         self._loaded = loaded
         self._begun = False
         self.chat = chat
@@ -146,11 +105,10 @@ class LiveSession:
         self.holders = 0
         # Some slack, so that a full log is not trimmed at every entry.
         self._log_limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
-        self._error: StorageError | None = None
-        self._outbox: Outbox[Volatile] = Outbox(row.head)
-        self._streams: dict[str, tuple[Streaming, Turn | None, int]] = {}
-        self._checkpointed = 0.0
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.sink = SessionSink(self)
+        self.tasks = SessionTasks(
+            f"Session {row.pk}, {chat.name}", done=self.note, turn_done=self._close_streams
+        )
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
         self._ring: deque[Entry] | None = None
@@ -187,13 +145,13 @@ class LiveSession:
         if self.closed or self.ending is not None or not self._admit(answer.n):
             return
         data = msgspec.json.encode({"call": answer.call, "data": answer.data})
-        self._take(answer.n, "answer", data)
+        self._take(answer.n, ANSWER, data)
         raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
 
     def stop(self) -> None:
         """The client stops the running turn."""
         if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
-            self.turns.add(self._hook_job("stop"), first=True)
+            self.turns.add(hook_job(self.chat, "stop"), first=True)
 
     def _admit(self, n: int) -> bool:
         storing = self.host.journal.failure is None
@@ -202,15 +160,15 @@ class LiveSession:
             return True
         seq = self.gate.intake.seq_of(n)
         if seq is None:
-            self.own(self.loop.create_task(self._find_accepted(n)))
+            self.tasks.own(self.loop.create_task(self._find_accepted(n)))
         elif seq <= self.stored:
-            self._tell(frames.Accepted(n, seq))
+            self.tell(frames.Accepted(n, seq))
         return False
 
     async def _find_accepted(self, n: int) -> None:
         """A repeat of an event from long ago; 0 stands for an entry that is no longer kept."""
         seq = await self.host.find_seq(self.id, n)
-        self._tell(frames.Accepted(n, seq or 0))
+        self.tell(frames.Accepted(n, seq or 0))
 
     def _take(self, n: int, name: str, data: bytes) -> None:
         self.gate.intake.take(n, self._append(name, data, n=n))
@@ -228,29 +186,17 @@ class LiveSession:
     # Jobs
 
     def _event_job(self, n: int, name: str, data: Any) -> Job:
-        """The turn of event ``n``."""
-        if name == "message":
-            message = Message(data["content"], id=data.get("id"), author=USER_AUTHOR)
-            return self._turn_job(n, name, self.chat.hooks.get(name), message)
-        if name == "settings":
-            job = self._turn_job(n, name, self.chat.hooks.get(name), self.session.chat_settings)
-            job.prepare = partial(self._update_settings, data)
-            job.needs_handler = False
-            return job
-        return self._turn_job(n, name, self.chat.events.get(name), data)
-
-    def _turn_job(self, n: int, name: str, handler: Handler | None, argument: Any = None) -> Job:
-        job = Job(turn=Turn(n, name), handler=handler, argument=argument, needs_handler=True)
-        job.waits_for_store = True
+        if name != "settings":
+            return event_job(self.chat, n, name, data)
+        job = turn_job(n, name, self.chat.hooks.get(name), self.session.chat_settings)
+        job.prepare = partial(self._update_settings, data)
+        job.needs_handler = False
         return job
-
-    def _hook_job(self, name: str, argument: Any = None) -> Job:
-        return Job(turn=Turn(None, name), handler=self.chat.hooks.get(name), argument=argument)
 
     def add_hook(self, name: str, argument: Any = None) -> None:
         """Queue a lifecycle hook, if the application has it."""
         if name in self.chat.hooks:
-            self.turns.add(self._hook_job(name, argument))
+            self.turns.add(hook_job(self.chat, name, argument))
 
     def go(self) -> None:
         """Run what comes before anything else; once, after the first connection is known."""
@@ -264,7 +210,7 @@ class LiveSession:
             return
         start = self.chat.hooks.get("chat_start")
         if start is not None:
-            self.turns.add(self._turn_job(0, START, start))
+            self.turns.add(turn_job(0, START, start))
         self.host.send_signal(signals.session_started, self.chat, session=self.session)
 
     def _recover(self, loaded: Loaded) -> None:
@@ -273,9 +219,22 @@ class LiveSession:
         if running is not None:
             self._interrupt(running, loaded)
         for entry in loaded.pending:
-            if entry.n is not None and entry.n > self.handled:
+            if entry.n is not None and entry.n > self.handled and entry.name != ANSWER:
                 data = msgspec.json.decode(entry.data)
                 self.turns.add(self._event_job(entry.n, entry.name, data))
+
+    def _give_up(self) -> None:
+        """A session that ends before it went on: what waits in it will never run."""
+        self._begun = True
+        loaded, self._loaded = self._loaded, None
+        self.add_hook("session_load")
+        if loaded is None:
+            return
+        if loaded.row.running is not None:
+            self._interrupt(loaded.row.running, loaded)
+        for entry in loaded.pending:
+            if entry.n is not None and entry.n > self.handled and entry.name != ANSWER:
+                self._end_turn(entry.n, entry.name, "interrupted", seconds=0.0)
 
     def _interrupt(self, n: int, loaded: Loaded) -> None:
         """Turn ``n`` was cut short: say so, and let the application decide."""
@@ -283,16 +242,16 @@ class LiveSession:
         name = START if n == 0 else "event" if event is None else event.name
         data = None if event is None else msgspec.json.decode(event.data)
         for message in loaded.row.streams:
-            self._emit("message_update", message | {"streaming": False})
+            self._say("message_update", message | {"streaming": False})
         detail = "The server was interrupted while it worked on this."
-        self._emit("error", {"code": "interrupted", "detail": detail}, turn=n)
+        self._say("error", {"code": "interrupted", "detail": detail}, turn=n)
         self._end_turn(n, name, "interrupted", seconds=0.0)
         self.add_hook("interrupted", InterruptedTurn(turn=n, name=name, data=data))
 
     def _update_settings(self, data: dict[str, Any]) -> None:
         self.session.chat_settings.update(data)
         self.draft.set(chat_settings=dict(self.session.chat_settings))
-        self._emit("settings", self.session.chat_settings)
+        self._say("settings", self.session.chat_settings)
 
     # TurnHost
 
@@ -301,7 +260,7 @@ class LiveSession:
         return Context(
             session=self.session,
             user_session=self.user_session,
-            emitter=Emitter(self, turn),
+            emitter=Emitter(self.sink, turn),
             chat=self.chat,
             turn=turn,
             spawn=self.spawn,
@@ -321,13 +280,13 @@ class LiveSession:
         if job.handler is not None and job.handler.is_async:
             self.host.refresh_connections()
         if job.turn.n is not None:
-            self._tell(frames.TurnStatus(job.turn.n, job.turn.name, "running"))
+            self.tell(frames.TurnStatus(job.turn.n, job.turn.name, "running"))
 
     def turn_ends(self, job: Job, status: str, error: BaseException | None) -> None:
         turn = job.turn
-        if not turn.spawned:
-            self._close_streams(turn)
-        refused = self._collect()
+        self._close_streams(turn)
+        refused = self._collect() or self.sink.error
+        self.sink.error = None
         if refused is not None and status == "done":
             status, error = "failed", refused
         if status == "failed" and error is not None:
@@ -353,7 +312,7 @@ class LiveSession:
         self.when_stored(partial(self._turn_stored, n, name, status, seconds))
 
     def _turn_stored(self, n: int, name: str, status: str, seconds: float) -> None:
-        self._tell(frames.TurnStatus(n, name, status))
+        self.tell(frames.TurnStatus(n, name, status))
         self.host.send_signal(
             signals.turn_finished,
             self.chat,
@@ -382,125 +341,35 @@ class LiveSession:
             generic = "Something went wrong. Please try again."
             shown = code == "no_handler" or django_settings.DEBUG
             detail = (str(error) or repr(error)) if shown else generic
-            self._emit("error", {"code": code, "detail": detail}, turn=turn.n)
+            self._say("error", {"code": code, "detail": detail}, turn=turn.n)
 
-    # Sink
-
-    def append(self, name: str, data: bytes, turn: Turn | None) -> int:
-        self._check(turn)
-        self._raise_error()
-        self._events_out += 1
-        return self._append(name, data, turn=None if turn is None else turn.n)
-
-    def send_volatile(self, frame: Volatile, turn: Turn | None) -> None:
-        self._check(turn)
-        if self.listener is not None and not self._outbox.hold(self.head, frame):
-            self.listener.frame(frame)
-        now = self.loop.time()
-        if now - self._checkpointed > STREAM_CHECKPOINT:
-            self._checkpoint(now)
-
-    def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
-        self._streams[stream.id] = (stream, turn, self.head)
-        self._checkpoint(self.loop.time())
-
-    def close_stream(self, stream_id: str) -> None:
-        self._streams.pop(stream_id, None)
-        self._checkpoint(self.loop.time())
-
-    async def room(self) -> None:
-        journal = self.host.journal
-        while (
-            self.head - self.stored > settings.MAX_UNCOMMITTED
-            or len(self._outbox) > MAX_WAITING_FRAMES
-        ):
-            await self.flush()
-        if journal.is_full:
-            await journal.room()
-
-    async def flush(self) -> None:
-        self._raise_error()
-        self._check(None)
-        if self.host.journal.failure is not None:
-            raise self.host.journal.failure
-        waiter = self.draft.waiter()
-        self.note()
-        await waiter
-        self._raise_error()
-
-    def _raise_error(self) -> None:
-        """What a commit could not store surfaces at the next emit or flush."""
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+    # SinkHost
 
     @property
-    def open_streams(self) -> list[frames.Stream]:
-        """What a connection that has the log needs beside it."""
-        return [
-            frames.Stream(stream.id, stream.index, stream.content)
-            for stream, _, seq in self._streams.values()
-            if seq <= self.stored
-        ]
+    def journal(self) -> Journal:
+        return self.host.journal
 
-    def _checkpoint(self, now: float) -> None:
-        """The text of open streams is stored with the next commit, for whoever takes over."""
-        self._checkpointed = now
-        self.draft.set(streams=[stream.as_event() for stream, _, _ in self._streams.values()])
-        self.note()
-
-    def _close_streams(self, turn: Turn) -> None:
-        for stream, opened_by, _ in list(self._streams.values()):
-            if opened_by is turn:
-                stream.end_stream()
-                self.close_stream(stream.id)
-                self._emit("message_update", stream.as_event(), turn=turn.n)
-
-    # Tasks
+    def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
+        self._events_out += 1
+        return self._append(name, data, turn=turn)
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
     ) -> asyncio.Task[Any]:
-        turn = current_turn()
-        self._check(turn)
-        if threading.get_ident() != self._thread:
-            raise RuntimeError("spawn() starts a task of the event loop; call it from async code.")
-        task = self.loop.create_task(coroutine, name=name)
-        self.own(task)
-        if turn is not None:
-            turn.spawned.add(task)
-            task.add_done_callback(partial(self._spawned_done, turn))
-        return task
+        self.check(current_turn())
+        return self.tasks.spawn(coroutine, name)
 
     def user_session_used(self) -> None:
         """Code outside of turns is through with the values it got out."""
-        self._error = self._collect() or self._error
+        self.sink.error = self._collect() or self.sink.error
         self.user_session.settle()
 
-    def own(self, task: asyncio.Task[Any]) -> None:
-        """The session stays in memory while ``task`` runs; what it raises is logged."""
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
-
-    def _task_done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, TurnStopped):
-            logger.error(
-                "Session %s, %s: the task %s failed",
-                self.id,
-                self.chat.name,
-                task.get_name(),
-                exc_info=error,
-            )
-        if not self.closed:
-            self.note()
-
-    def _spawned_done(self, turn: Turn, task: asyncio.Task[Any]) -> None:
-        turn.spawned.discard(task)
+    def _close_streams(self, turn: Turn) -> None:
+        """``turn`` is over, and nothing that it spawned runs any more."""
         job = self.turns.job
-        if not turn.spawned and not self.closed and (job is None or job.turn is not turn):
-            self._close_streams(turn)
+        if not self.closed and not turn.spawned and (job is None or job.turn is not turn):
+            for stream in self.sink.take_streams(turn):
+                self._say("message_update", stream.as_event(), turn=turn.n)
 
     # The log and the journal
 
@@ -521,10 +390,9 @@ class LiveSession:
             self.note()
         return self.head
 
-    def _emit(self, name: str, data: Any, *, turn: int | None = None) -> None:
+    def _say(self, name: str, data: Any, *, turn: int | None = None) -> None:
         """An entry of our own, whatever state the session is in."""
-        self._append(name, encode_data(name, data), turn=turn)
-        self._events_out += 1
+        self.emit(name, encode_data(name, data), turn=turn)
 
     def _collect(self) -> StorageError | None:
         """Look for changes inside values; what cannot be stored any more is refused."""
@@ -539,7 +407,7 @@ class LiveSession:
     def take_change(self) -> Change | None:
         if self.closed:
             return None
-        self._error = self._collect() or self._error
+        self.sink.error = self._collect() or self.sink.error
         if self._can_release:
             self.draft.set(worker_id=None)
         if self.head - self.first >= self._log_limit:
@@ -574,17 +442,13 @@ class LiveSession:
 
     def _release(self, entries: Sequence[Entry]) -> None:
         """``entries`` are stored: they may leave, and so may the tokens between them."""
-        if self.listener is None or not self._outbox:
-            self._outbox.release(self.stored)
-            if self.listener is not None and entries:
-                self.listener.entries(entries)
-            return
-        for entry in entries:
-            self.listener.entries([entry])
-            for frame in self._outbox.release(entry.seq):
-                self.listener.frame(frame)
+        runs = [[entry] for entry in entries] if self.sink.is_ordered else [entries]
+        for run in runs:
+            if run and self.listener is not None:
+                self.listener.entries(run)
+            self.sink.release(run[-1].seq if run else self.stored, self.tell)
 
-    def refused(self, change: Change, error: Exception) -> None:
+    def refused(self, change: Change | None, error: Exception) -> None:
         if isinstance(error, OwnershipLost):
             logger.warning("Session %s is no longer held by this worker", self.id)
         else:
@@ -597,7 +461,7 @@ class LiveSession:
         for n in range(self.handled + 1, self.gate.intake.accepted + 1):
             seq = self.gate.intake.seq_of(n)
             if seq is not None and seq > self.stored:
-                self._tell(frames.Error("storage_unavailable", str(error), n, 1.0))
+                self.tell(frames.Error("storage_unavailable", str(error), n, 1.0))
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Stored entries behind ``after``, oldest first."""
@@ -629,24 +493,14 @@ class LiveSession:
         self.when_stored(welcome)
 
     def issue_token(self, used: str | None) -> str:
-        """
-        A new token for a connection that came with ``used``.
-
-        What the client holds stays valid until it is heard again: a welcome that is lost locks
-        nobody out.
-        """
-        row = self.row
-        token = new_token()
-        given = "" if used is None else hash_token(used)
-        row.previous_token_hash = given if given == row.previous_token_hash else row.token_hash
-        row.token_hash = hash_token(token)
-        self.draft.set(token_hash=row.token_hash, previous_token_hash=row.previous_token_hash)
+        """A new token for a connection that came with ``used``."""
+        token = self.tokens.rotate(used)
+        self.draft.set(token_hash=self.tokens.current, previous_token_hash=self.tokens.previous)
         return token
 
     def confirm_token(self) -> None:
-        """The client was heard after its welcome: only its new token is valid from now on."""
-        if self.row.previous_token_hash:
-            self.row.previous_token_hash = ""
+        """The client was heard after its welcome."""
+        if self.tokens.confirm():
             self.draft.set(previous_token_hash="")
             self.note()
 
@@ -669,7 +523,7 @@ class LiveSession:
             )
         )
 
-    def _tell(self, frame: frames.ServerFrame) -> None:
+    def tell(self, frame: frames.ServerFrame) -> None:
         if self.listener is not None:
             self.listener.frame(frame)
 
@@ -680,15 +534,16 @@ class LiveSession:
         if self.closed or self.ending is not None:
             return
         self.ending = reason
+        if not self._begun:
+            self._give_up()
         for job in self.turns.clear():
             if job.turn.n is not None:
                 self._end_turn(job.turn.n, job.turn.name, "stopped", seconds=0.0)
         self.turns.cancel("stopped")
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
         self.draft.set(end_reason=reason)
-        job = self._hook_job("chat_end", reason)
+        job = hook_job(self.chat, "chat_end", reason)
         job.waits_for_store = True
         job.after = self.finish
         self.turns.add(job)
@@ -722,7 +577,7 @@ class LiveSession:
     @property
     def is_busy(self) -> bool:
         """Whether anything runs or waits to be run."""
-        return not self.turns.is_idle or bool(self._tasks)
+        return not self.turns.is_idle or len(self.tasks) > 0
 
     @property
     def _can_release(self) -> bool:
@@ -756,23 +611,21 @@ class LiveSession:
     def interrupt(self) -> None:
         """The server stops now: whoever takes the session next tells what became of the turn."""
         self.turns.cancel("interrupted")
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
 
     def _close(self, error: Exception | None = None) -> None:
         self._closing.set()
         self.closed = True
         self.host.journal.count(-self.draft.discard())
         self.draft.fail(error or OwnershipLost(self.id))
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         self.turns.clear()
         self.turns.cancel("stopped")
         self.host.drop(self)
 
     # Guards
 
-    def _check(self, turn: Turn | None) -> None:
+    def check(self, turn: Turn | None) -> None:
         """Whether ``turn`` may still change the session."""
         if turn is not None and turn.stopped:
             raise TurnStopped
@@ -782,7 +635,7 @@ class LiveSession:
             raise OwnershipLost(self.id)
 
     def _before_change(self) -> None:
-        self._check(current_turn())
+        self.check(current_turn())
         if threading.get_ident() != self._thread:
             self.loop.call_soon_threadsafe(self.note)
         elif self.turns.job is None or self.turns.job.turn is not current_turn():

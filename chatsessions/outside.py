@@ -159,7 +159,7 @@ async def _release(live: LiveSession) -> None:
     try:
         live.user_session_used()
         if not live.closed:
-            await live.flush()
+            await live.sink.flush()
     finally:
         live.holders -= 1
         live.note()

@@ -63,3 +63,36 @@ def new_token() -> str:
 def hash_token(token: str) -> str:
     """What is stored of a token. A fast hash will do: there is nothing to guess in 256 bits."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+@dataclass(slots=True)
+class Tokens:
+    """
+    The hashes of the tokens that are valid for a session.
+
+    What a client holds stays valid until it is heard again after the welcome that gave it a new
+    one: a welcome that is lost, or several, lock nobody out.
+    """
+
+    current: str
+    previous: str
+
+    def accept(self, token: str | None) -> bool:
+        """Whether ``token`` is one of them."""
+        # Hashes of 256 random bits: comparing them in constant time would hide nothing.
+        return token is not None and hash_token(token) in (self.current, self.previous)
+
+    def rotate(self, used: str | None) -> str:
+        """A new token for a client that came with ``used``."""
+        given = hash_token(used) if used is not None else ""
+        if not (given and given == self.previous):
+            self.previous = self.current
+        token = new_token()
+        self.current = hash_token(token)
+        return token
+
+    def confirm(self) -> bool:
+        """The client was heard: only the new one is valid from now on. Whether that is news."""
+        news = bool(self.previous)
+        self.previous = ""
+        return news

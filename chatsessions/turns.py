@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from .chat import Handler
+from .chat import Chat, Handler
 from .conf import settings
 from .context import Context, use_context
 from .emitter import Turn
 from .exceptions import ChatSessionsError, TurnStopped
+from .messages import USER_AUTHOR, Message
 
 
 class NoHandler(ChatSessionsError):
@@ -45,6 +46,30 @@ class Job:
     started: float = 0.0
     #: Why it is being cancelled: ``stopped`` or ``interrupted``.
     cancelled_as: str | None = None
+
+
+def turn_job(n: int, name: str, handler: Handler | None, argument: Any = None) -> Job:
+    """A numbered turn."""
+    return Job(
+        turn=Turn(n, name),
+        handler=handler,
+        argument=argument,
+        waits_for_store=True,
+        needs_handler=True,
+    )
+
+
+def event_job(chat: Chat, n: int, name: str, data: Any) -> Job:
+    """The turn of an event that is the application's business alone."""
+    if name == "message":
+        message = Message(data["content"], id=data.get("id"), author=USER_AUTHOR)
+        return turn_job(n, name, chat.hooks.get(name), message)
+    return turn_job(n, name, chat.events.get(name), data)
+
+
+def hook_job(chat: Chat, name: str, argument: Any = None) -> Job:
+    """A lifecycle hook."""
+    return Job(turn=Turn(None, name), handler=chat.hooks.get(name), argument=argument)
 
 
 class TurnHost(Protocol):

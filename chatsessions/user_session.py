@@ -159,9 +159,12 @@ class UserSession(MutableMapping[str, Any]):
         such error is raised after all keys have been looked at, and the next call goes on.
         """
         error: StorageError | None = None
-        for key in self._touched:
+        # A copy: a handler in a thread may go on while a commit looks.
+        for key in list(self._touched):
             try:
                 self._put(key, serializer.dumps(self._values[key], path=key))
+            except RuntimeError:
+                continue  # changing right now, in a thread: the end of the turn looks again
             except StorageError as refused:
                 del self._values[key]
                 error = error or refused
@@ -179,7 +182,7 @@ class UserSession(MutableMapping[str, Any]):
 
     def encoded(self) -> bytes:
         """The whole state as JSON."""
-        items = (msgspec.json.encode(key) + b":" + raw for key, raw in self._encoded.items())
+        items = (msgspec.json.encode(key) + b":" + raw for key, raw in list(self._encoded.items()))
         return b"{" + b",".join(items) + b"}"
 
     def _check_key(self, key: object) -> None:

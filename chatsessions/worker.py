@@ -31,7 +31,7 @@ from .frames import CloseCode
 from .journal import Journal, Threads
 from .live import LiveSession
 from .models import ChatSession
-from .session import Session, hash_token, is_owner
+from .session import Session, Tokens, is_owner
 from .sigterm import SigtermHandler
 from .store import Entry, Loaded, Store, WorkerRows
 
@@ -137,17 +137,22 @@ class Worker:
         live = self.live.get(session_id)
         if live is None:
             loaded = await self.threads.read(self.store.load, session_id)
-            if loaded is None or not _may_resume(chat, loaded.row, arrival):
-                return None, "unknown"
             live = self.live.get(session_id)  # somebody may have been faster
             if live is None:
-                return self._take_over(chat, loaded)
-        if not _may_resume(chat, live.row, arrival):
+                return self._take_over(chat, loaded, arrival)
+        if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
             return None, "unknown"
         return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
 
-    def _take_over(self, chat: Chat, loaded: Loaded) -> tuple[LiveSession | None, str]:
+    def _take_over(
+        self, chat: Chat, loaded: Loaded | None, arrival: Arrival
+    ) -> tuple[LiveSession | None, str]:
+        if loaded is None:
+            return None, "unknown"
         row = loaded.row
+        tokens = Tokens(row.token_hash, row.previous_token_hash)
+        if not _may_resume(chat, row.chat, row.user_id, tokens, arrival):
+            return None, "unknown"
         if row.status == ChatSession.Status.ENDED:
             return None, _why_over(row.end_reason)
         live = self._hold(chat, loaded)
@@ -446,17 +451,13 @@ def _session_of(row: ChatSession, user: User) -> Session:
     )
 
 
-def _may_resume(chat: Chat, row: ChatSession, arrival: Arrival) -> bool:
+def _may_resume(
+    chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, arrival: Arrival
+) -> bool:
     """Whether it is this chat's session, and who asks has its token or is its logged-in owner."""
-    if row.chat != chat.name or not is_owner(row.user_id, arrival.user):
+    if chat_name != chat.name or not is_owner(owner_id, arrival.user):
         return False
-    if arrival.user.is_authenticated:
-        return True
-    if arrival.token is None:
-        return False
-    given = hash_token(arrival.token)
-    # Both hashes are of 256 random bits: comparing them in constant time would hide nothing.
-    return given == row.token_hash or given == row.previous_token_hash
+    return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token)
 
 
 def _why_over(reason: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from demo_project.settings import *  # noqa: F403
 from demo_project.settings import DATABASES as DEMO_DATABASES
 
-SECRET_KEY = "tests"  # noqa: S105
+SECRET_KEY = "tests"
 _folder = Path(tempfile.mkdtemp(prefix="chatsessions-tests-"))
 DATABASES = {
     "default": {

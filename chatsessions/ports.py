@@ -1,0 +1,60 @@
+"""What a live session needs of the world: a connection that listens, and a worker that hosts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from django.dispatch import Signal
+
+from . import frames
+from .chat import Chat
+from .journal import Journal
+from .store import Entry
+
+if TYPE_CHECKING:
+    from .live import LiveSession
+
+
+class Listener(Protocol):
+    """A connection, as its session sees it."""
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        """These are stored now."""
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        """Something to tell that is not in the log."""
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        """The session has no more to tell this connection."""
+
+
+class Host(Protocol):
+    """The worker, as its sessions see it."""
+
+    id: UUID
+    loop: asyncio.AbstractEventLoop
+    journal: Journal
+
+    async def run_in_thread(self, function: Callable[[], Any]) -> Any:
+        """Run a handler written as ``def``."""
+
+    async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]: ...
+
+    async def find_seq(self, session_id: UUID, n: int) -> int | None: ...
+
+    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None: ...
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """See ``task`` to its end, and log what it raises."""
+
+    def refresh_connections(self) -> None:
+        """A handler is about to run that may use the database."""
+
+    def drop(self, live: LiveSession) -> None:
+        """Nobody holds ``live`` in memory any more."""
+
+    def lost(self, live: LiveSession, error: Exception) -> None:
+        """``live`` could not be stored, and is not this worker's any more."""
