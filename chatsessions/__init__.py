@@ -40,7 +40,7 @@ from .exceptions import (
     TurnStopped,
 )
 from .messages import ErrorMessage, Message
-from .serializer import serializable
+from .storable import serializable
 
 if TYPE_CHECKING:
     from .outside import aend_session, end_session, session_context

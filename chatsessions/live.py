@@ -97,6 +97,8 @@ class LiveSession:
             max_pending=settings.MAX_PENDING_EVENTS,
             max_strikes=settings.MAX_RATE_LIMITED,
         )
+        #: When there was a client last.
+        self._seen_at = row.last_seen_at or timezone.now()
         self._events_in = row.events_in
         self._events_out = row.events_out
         self._turns_failed = row.turns_failed
@@ -412,6 +414,8 @@ class LiveSession:
             self.draft.set(worker_id=None)
         if self.head - self.first >= self._log_limit:
             self.draft.trim(self.head - settings.MAX_LOG_ENTRIES)
+        if self.listener is not None:
+            self._seen_at = timezone.now()
         return self.draft.take(
             Position(
                 accepted=self.gate.intake.accepted,
@@ -421,7 +425,7 @@ class LiveSession:
                 events_in=self._events_in,
                 events_out=self._events_out,
                 turns_failed=self._turns_failed,
-                last_seen_at=timezone.now(),
+                last_seen_at=self._seen_at,
             )
         )
 
@@ -510,7 +514,8 @@ class LiveSession:
             return
         self.listener = None
         self.session.connected = False
-        self.draft.set(status=ChatSession.Status.AWAY, disconnected_at=timezone.now())
+        self._seen_at = timezone.now()
+        self.draft.set(status=ChatSession.Status.AWAY, disconnected_at=self._seen_at)
         self.add_hook("disconnect")
         session, chat = self.session, self.chat
         self.when_stored(

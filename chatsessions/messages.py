@@ -10,7 +10,7 @@ import msgspec
 from django.utils import timezone
 
 from .context import current
-from .serializer import serializable
+from .storable import serializable
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"

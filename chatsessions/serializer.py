@@ -9,8 +9,7 @@ for a tag.
 
 What is stored comes back as the type it was, so a type is matched exactly and a subclass is not its
 base: an ``OrderedDict``, a ``defaultdict``, a named tuple, a subclass of ``str`` or an ``Enum``
-member is refused unless its class is registered with :func:`serializable`. Nothing is imported or
-called while loading but what the running program has registered.
+member is refused unless its class is registered with ``@serializable``.
 
 Some edges of "the same":
 
@@ -28,9 +27,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum, Flag
 from math import isfinite
-from typing import Any, TypeVar, overload
+from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -38,7 +36,8 @@ import msgspec
 from django.utils.functional import LazyObject, Promise
 from django.utils.safestring import SafeString
 
-from chatsessions.exceptions import NotLoadable, NotStorable
+from .exceptions import NotLoadable, NotStorable
+from .storable import Codec, by_class, by_name, default_name
 
 #: Containers and objects inside each other; JSON parsers are recursive, the stack is not endless.
 MAX_DEPTH = 100
@@ -58,8 +57,6 @@ _QUICK_LEVELS = 16
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-
-_Class = TypeVar("_Class", bound=type)
 
 
 def dumps(value: object, *, path: str = "") -> bytes:
@@ -99,35 +96,6 @@ def loads(data: bytes | str) -> Any:
         raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise NotLoadable(f"Stored data is not readable as JSON: {error}") from error
-
-
-@overload
-def serializable(cls: _Class, /) -> _Class: ...
-@overload
-def serializable(*, name: str = ...) -> Callable[[_Class], _Class]: ...
-def serializable(cls: Any = None, /, *, name: str = "") -> Any:
-    """
-    Let instances of a class be stored: ``@serializable``, or ``@serializable(name="shop.Cart")``.
-
-    For dataclasses, msgspec Structs, named tuples and Enums, and for any class that has
-    ``to_storable(self)``, returning something storable, and a class method
-    ``from_storable(cls, data)``, which gets that back. The methods come first where there are
-    both. Subclasses are registered on their own.
-
-    ``name`` is what stored data says for the class, ``module.Class`` unless given. It has to
-    outlive the code: give the old name when a class moves. A class may have several names; it is
-    written under the last one and read under each.
-
-    A dataclass comes back without a call of ``__init__`` and ``__post_init__``, a Struct is made
-    by calling its class. Fields that stored data lacks take their defaults; data that has no
-    field any more is left out.
-
-    Raises ``TypeError`` for a class that cannot be stored, ``ValueError`` for a name that is
-    another class's. The same class defined again, by a reload of its module, replaces the former.
-    """
-    if cls is None:
-        return lambda given: _register(given, name)
-    return _register(cls, name)
 
 
 def _is_marked(data: bytes | str) -> bool:
@@ -224,7 +192,7 @@ class _Packer:
             return raw
         if writer := _WRITERS.get(kind):
             return writer(self, value)
-        if codec := _by_class.get(kind):
+        if codec := by_class.get(kind):
             return self._pack_object(codec, value)
         raise self.error(kind, _hint(kind))
 
@@ -279,7 +247,7 @@ class _Packer:
             seen.add(id(step.parent))
         return self.error(type(parent), f"it lies {MAX_DEPTH} levels deep, and that is the limit")
 
-    def _pack_object(self, codec: _Codec, value: object) -> object:
+    def _pack_object(self, codec: Codec, value: object) -> object:
         try:
             content = codec.take(value)
         except Exception as error:  # whatever to_storable() or a missing field raises
@@ -351,7 +319,7 @@ def _hint(kind: type) -> str:
         return "a lazy stand-in, such as request.user: store what it stands for, by its pk"
     if hasattr(kind, "_meta") and hasattr(kind, "_default_manager"):
         return "a model instance: store its pk and fetch it when it is needed"
-    if _default_name(kind) in _by_name:
+    if default_name(kind) in by_name:
         return "a different class is registered under its name now; was the module reloaded?"
     for base in (*_LEAVES, list, dict, *(entry[0] for entry in _TAGGED)):
         if issubclass(kind, base):
@@ -395,7 +363,7 @@ def _untag(tag: str, content: Any) -> Any:
 
 def _read_object(content: Any) -> Any:
     name, packed = content
-    if (codec := _by_name.get(name)) is None:
+    if (codec := by_name.get(name)) is None:
         raise NotLoadable(
             f"Stored data has an instance of {name!r}, and no class is registered under that "
             "name here. Import the module that registers it; if the class was moved or renamed, "
@@ -411,7 +379,7 @@ def _read_object(content: Any) -> Any:
             f"A stored {name!r} could not be made again ({type(error).__name__}: {error})."
         ) from error
     if type(value) is not codec.cls:
-        raise NotLoadable(f"A stored {name!r} came back as a {_default_name(type(value))}.")
+        raise NotLoadable(f"A stored {name!r} came back as a {default_name(type(value))}.")
     return value
 
 
@@ -492,121 +460,3 @@ _READERS: dict[str, _Reader] = {
     "~#obj": _read_object,
     **{_MARK + tag: read for _, tag, _, read in _TAGGED},
 }
-
-
-# Registered classes. What is registered is part of the program, as the classes themselves are.
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Codec:
-    """How one class is taken apart (by field, or as a whole) and built again."""
-
-    name: str
-    cls: type
-    take: Callable[[Any], Any]
-    build: Callable[[Any], Any]
-    by_field: bool = True
-
-
-_by_class: dict[type, _Codec] = {}
-_by_name: dict[str, _Codec] = {}
-
-
-def _default_name(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _register(cls: _Class, name: str) -> _Class:
-    if not isinstance(cls, type):
-        raise TypeError(f"@serializable is for classes, not for {cls!r}.")
-    name = name or _default_name(cls)
-    codec = _codec(cls, name)
-    previous = _by_name.get(name)
-    if previous and previous.cls is not cls:
-        if _default_name(previous.cls) != _default_name(cls):
-            raise ValueError(
-                f"{_default_name(cls)} cannot be registered as {name!r}: that is the name of "
-                f"{_default_name(previous.cls)}. Give one of them another name with "
-                "@serializable(name=...)."
-            )
-        _by_class.pop(previous.cls, None)  # from before its module was reloaded
-    _by_name[name] = _by_class[cls] = codec
-    return cls
-
-
-def _codec(cls: Any, name: str) -> _Codec:
-    if hasattr(cls, "to_storable") or hasattr(cls, "from_storable"):
-        return _method_codec(cls, name)
-    if issubclass(cls, Enum):
-        return _enum_codec(cls, name)
-    if issubclass(cls, msgspec.Struct):
-        return _struct_codec(cls, name)
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return _namedtuple_codec(cls, name)
-    if dataclasses.is_dataclass(cls):
-        return _dataclass_codec(cls, name)
-    raise TypeError(
-        f"{_default_name(cls)} is no dataclass, msgspec Struct, Enum or named tuple, so it needs "
-        "the methods to_storable(self) and from_storable(cls, data). (Put @serializable above "
-        "@dataclass.)"
-    )
-
-
-def _method_codec(cls: Any, name: str) -> _Codec:
-    for method in ("to_storable", "from_storable"):
-        if not callable(getattr(cls, method, None)):
-            raise TypeError(f"{_default_name(cls)} needs a method {method}() as well.")
-    return _Codec(name, cls, lambda v: v.to_storable(), cls.from_storable, by_field=False)
-
-
-def _enum_codec(cls: Any, name: str) -> _Codec:
-    if issubclass(cls, Flag):  # combined flags have no name of their own
-        return _Codec(name, cls, lambda v: v._value_, cls, by_field=False)
-    return _Codec(name, cls, lambda v: v._name_, lambda c: cls[c], by_field=False)
-
-
-def _struct_codec(cls: Any, name: str) -> _Codec:
-    names = cls.__struct_fields__
-    return _Codec(name, cls, _taker(names), lambda c: cls(**{n: c[n] for n in names if n in c}))
-
-
-def _namedtuple_codec(cls: Any, name: str) -> _Codec:
-    names, defaults = cls._fields, cls._field_defaults
-
-    def build(content: dict[str, Any]) -> Any:
-        return tuple.__new__(cls, [content[n] if n in content else defaults[n] for n in names])
-
-    return _Codec(name, cls, _taker(names), build)
-
-
-def _dataclass_codec(cls: Any, name: str) -> _Codec:
-    fields = dataclasses.fields(cls)
-    try:
-        object.__new__(cls)
-    except TypeError as error:
-        raise TypeError(
-            f"{_default_name(cls)} is more than its fields ({error}), so it needs the methods "
-            "to_storable(self) and from_storable(cls, data)."
-        ) from error
-
-    def build(content: dict[str, Any]) -> Any:
-        # As copy and pickle do it: no __init__, so neither frozen, init=False nor InitVar matter.
-        value = object.__new__(cls)
-        for field in fields:
-            given = content[field.name] if field.name in content else _default(field)
-            object.__setattr__(value, field.name, given)
-        return value
-
-    return _Codec(name, cls, _taker([field.name for field in fields]), build)
-
-
-def _taker(names: Iterable[str]) -> Callable[[Any], dict[str, Any]]:
-    return lambda value: {name: getattr(value, name) for name in names}
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    raise LookupError(f"no value for {field.name!r}, which has no default")

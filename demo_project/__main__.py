@@ -7,6 +7,7 @@ What ``make demo`` runs. A second start finds everything in place.
 import argparse
 import os
 import secrets
+import socket
 import sys
 
 import django
@@ -21,6 +22,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
 
+    _check_port(options.host, options.port)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
     django.setup()
     call_command("migrate", verbosity=0)
@@ -35,6 +37,14 @@ def main() -> None:
     sys.argv = ["daphne", "-b", options.host, "-p", str(options.port), "-v", "0"]
     sys.argv.append("demo_project.asgi:application")
     _serve()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Say at once, and in words, that somebody else listens there."""
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        sys.exit(f"Cannot listen on {host}:{port} ({error}). Try: make demo PORT={port + 1}")
 
 
 def _admin_password() -> str:

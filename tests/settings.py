@@ -1,5 +1,7 @@
 """The demo's settings, with what tests need: one file database per run, fast hashing."""
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from demo_project.settings import DATABASES as DEMO_DATABASES
 
 SECRET_KEY = "tests"
 _folder = Path(tempfile.mkdtemp(prefix="chatsessions-tests-"))
+atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 DATABASES = {
     "default": {
         **DEMO_DATABASES["default"],

@@ -25,9 +25,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chatsessions import serializer
+from chatsessions import serializer, storable
 from chatsessions.exceptions import ChatSessionsError, NotLoadable, NotStorable
-from chatsessions.serializer import MAX_DEPTH, dumps, loads, serializable
+from chatsessions.serializer import MAX_DEPTH, dumps, loads
+from chatsessions.storable import serializable
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -35,9 +36,9 @@ BERLIN = ZoneInfo("Europe/Berlin")
 @pytest.fixture
 def registry() -> Iterator[None]:
     """What a test registers is gone after it."""
-    by_class, by_name = dict(serializer._by_class), dict(serializer._by_name)
+    by_class, by_name = dict(storable.by_class), dict(storable.by_name)
     yield
-    for live, before in ((serializer._by_class, by_class), (serializer._by_name, by_name)):
+    for live, before in ((storable.by_class, by_class), (storable.by_name, by_name)):
         live.clear()
         live.update(before)
 
@@ -512,7 +513,7 @@ class Half:
 def test_a_class_that_cannot_be_stored_is_not_registered(cls: Any, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         serializable(cls)
-    assert cls not in serializer._by_class
+    assert cls not in storable.by_class
 
 
 @pytest.mark.usefixtures("registry")
@@ -845,11 +846,11 @@ class Store(RuleBasedStateMachine):
         self.stored: dict[str, bytes] = {}
         self.expected: dict[str, Any] = {}
         self.classes: dict[str, Any] = {}
-        self.registries = dict(serializer._by_class), dict(serializer._by_name)
+        self.registries = dict(storable.by_class), dict(storable.by_name)
 
     def teardown(self) -> None:
         for live, before in zip(
-            (serializer._by_class, serializer._by_name), self.registries, strict=True
+            (storable.by_class, storable.by_name), self.registries, strict=True
         ):
             live.clear()
             live.update(before)

@@ -11,6 +11,7 @@ import msgspec
 from django.utils.text import Truncator
 
 from chatsessions.models import ChatSession
+from chatsessions.store import Store
 
 from .secrets import mask
 
@@ -32,8 +33,9 @@ class Shown:
 
 
 def stored_values(session: ChatSession) -> str | None:
-    """The JSON text of what ``user_session`` holds; None when the row does not have it."""
-    return session.state or None
+    """The JSON text of what ``user_session`` holds, from the cache or the row; None for nothing."""
+    state, _lost = Store().read_state(session)
+    return state.decode() or None
 
 
 def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:

@@ -50,7 +50,7 @@ export class ChatSessionElement extends HTMLElement {
       answer: (call, data) => this.#attempt(() => this.#client?.answer(call, data)),
     });
     const stylesheet = create("link", { rel: "stylesheet", href: STYLESHEET });
-    for (const type of ["load", "error"]) stylesheet.addEventListener(type, () => (this.#parts.chat.hidden = false));
+    for (const type of ["load", "error"]) stylesheet.addEventListener(type, () => this.#dressed());
     this.attachShadow({ mode: "open", delegatesFocus: false }).append(stylesheet, this.#parts.chat);
     this.#wire();
   }
@@ -82,6 +82,12 @@ export class ChatSessionElement extends HTMLElement {
     if (before === now) return;
     if (name === "src" && this.isConnected && this.#parts) this.#begin();
     else this.#label();
+  }
+
+  /** The stylesheet is here: only now has anything a size. */
+  #dressed() {
+    this.#parts.chat.hidden = false;
+    this.#fitInput();
   }
 
   /** Put the cursor where one writes. @param {FocusOptions} [options] */

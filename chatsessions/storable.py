@@ -1,0 +1,161 @@
+"""
+``serializable``: the classes whose instances can be stored.
+
+What is registered is part of the program, as the classes themselves are. Nothing is imported or
+called while stored data is loaded but what is registered here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from enum import Enum, Flag
+from typing import Any, TypeVar, overload
+
+import msgspec
+
+_Class = TypeVar("_Class", bound=type)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Codec:
+    """How one class is taken apart (by field, or as a whole) and built again."""
+
+    name: str
+    cls: type
+    take: Callable[[Any], Any]
+    build: Callable[[Any], Any]
+    by_field: bool = True
+
+
+by_class: dict[type, Codec] = {}
+by_name: dict[str, Codec] = {}
+
+
+@overload
+def serializable(cls: _Class, /) -> _Class: ...
+@overload
+def serializable(*, name: str = ...) -> Callable[[_Class], _Class]: ...
+def serializable(cls: Any = None, /, *, name: str = "") -> Any:
+    """
+    Let instances of a class be stored: ``@serializable``, or ``@serializable(name="shop.Cart")``.
+
+    For dataclasses, msgspec Structs, named tuples and Enums, and for any class that has
+    ``to_storable(self)``, returning something storable, and a class method
+    ``from_storable(cls, data)``, which gets that back. The methods come first where there are
+    both. Subclasses are registered on their own.
+
+    ``name`` is what stored data says for the class, ``module.Class`` unless given. It has to
+    outlive the code: give the old name when a class moves. A class may have several names; it is
+    written under the last one and read under each.
+
+    A dataclass comes back without a call of ``__init__`` and ``__post_init__``, a Struct is made
+    by calling its class. Fields that stored data lacks take their defaults; data that has no
+    field any more is left out.
+
+    Raises ``TypeError`` for a class that cannot be stored, ``ValueError`` for a name that is
+    another class's. The same class defined again, by a reload of its module, replaces the former.
+    """
+    if cls is None:
+        return lambda given: _register(given, name)
+    return _register(cls, name)
+
+
+def default_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _register(cls: _Class, name: str) -> _Class:
+    if not isinstance(cls, type):
+        raise TypeError(f"@serializable is for classes, not for {cls!r}.")
+    name = name or default_name(cls)
+    codec = _codec(cls, name)
+    previous = by_name.get(name)
+    if previous and previous.cls is not cls:
+        if default_name(previous.cls) != default_name(cls):
+            raise ValueError(
+                f"{default_name(cls)} cannot be registered as {name!r}: that is the name of "
+                f"{default_name(previous.cls)}. Give one of them another name with "
+                "@serializable(name=...)."
+            )
+        by_class.pop(previous.cls, None)  # from before its module was reloaded
+    by_name[name] = by_class[cls] = codec
+    return cls
+
+
+def _codec(cls: Any, name: str) -> Codec:
+    if hasattr(cls, "to_storable") or hasattr(cls, "from_storable"):
+        return _method_codec(cls, name)
+    if issubclass(cls, Enum):
+        return _enum_codec(cls, name)
+    if issubclass(cls, msgspec.Struct):
+        return _struct_codec(cls, name)
+    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+        return _namedtuple_codec(cls, name)
+    if dataclasses.is_dataclass(cls):
+        return _dataclass_codec(cls, name)
+    raise TypeError(
+        f"{default_name(cls)} is no dataclass, msgspec Struct, Enum or named tuple, so it needs "
+        "the methods to_storable(self) and from_storable(cls, data). (Put @serializable above "
+        "@dataclass.)"
+    )
+
+
+def _method_codec(cls: Any, name: str) -> Codec:
+    for method in ("to_storable", "from_storable"):
+        if not callable(getattr(cls, method, None)):
+            raise TypeError(f"{default_name(cls)} needs a method {method}() as well.")
+    return Codec(name, cls, lambda v: v.to_storable(), cls.from_storable, by_field=False)
+
+
+def _enum_codec(cls: Any, name: str) -> Codec:
+    if issubclass(cls, Flag):  # combined flags have no name of their own
+        return Codec(name, cls, lambda v: v._value_, cls, by_field=False)
+    return Codec(name, cls, lambda v: v._name_, lambda c: cls[c], by_field=False)
+
+
+def _struct_codec(cls: Any, name: str) -> Codec:
+    names = cls.__struct_fields__
+    return Codec(name, cls, _taker(names), lambda c: cls(**{n: c[n] for n in names if n in c}))
+
+
+def _namedtuple_codec(cls: Any, name: str) -> Codec:
+    names, defaults = cls._fields, cls._field_defaults
+
+    def build(content: dict[str, Any]) -> Any:
+        return tuple.__new__(cls, [content[n] if n in content else defaults[n] for n in names])
+
+    return Codec(name, cls, _taker(names), build)
+
+
+def _dataclass_codec(cls: Any, name: str) -> Codec:
+    fields = dataclasses.fields(cls)
+    try:
+        object.__new__(cls)
+    except TypeError as error:
+        raise TypeError(
+            f"{default_name(cls)} is more than its fields ({error}), so it needs the methods "
+            "to_storable(self) and from_storable(cls, data)."
+        ) from error
+
+    def build(content: dict[str, Any]) -> Any:
+        # As copy and pickle do it: no __init__, so neither frozen, init=False nor InitVar matter.
+        value = object.__new__(cls)
+        for field in fields:
+            given = content[field.name] if field.name in content else _default(field)
+            object.__setattr__(value, field.name, given)
+        return value
+
+    return Codec(name, cls, _taker([field.name for field in fields]), build)
+
+
+def _taker(names: Iterable[str]) -> Callable[[Any], dict[str, Any]]:
+    return lambda value: {name: getattr(value, name) for name in names}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    raise LookupError(f"no value for {field.name!r}, which has no default")
