@@ -52,8 +52,11 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 js:
-	$(NODE_TEST) tests/js/*.test.js
-	$(TSC) $(JS)/*.js
+	@if command -v node >/dev/null; then \
+		$(NODE_TEST) tests/js/*.test.js && $(TSC) $(JS)/*.js; \
+	else \
+		echo "SKIPPED: node is not installed, the JavaScript modules are not tested."; \
+	fi
 
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*

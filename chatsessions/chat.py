@@ -18,6 +18,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 #: The longest name of a chat; it is a column of the session's row.
 MAX_NAME = 200
 
+#: The name of the entry that an answer to a question becomes; no event has it.
+ANSWER = "answer"
+
 #: Events that have hooks of their own.
 NAMED_HOOKS = {"message": "on_message", "settings": "on_settings_update"}
 
@@ -75,6 +78,8 @@ class Chat:
         """Runs for the application's own event ``name``: ``(data)``."""
         if name in NAMED_HOOKS:
             raise ChatError(f"Events named {name!r} go to {NAMED_HOOKS[name]}, not to on_event.")
+        if name == ANSWER:
+            raise ChatError(f"{name!r} is no event's name: answers have a frame of their own.")
         return lambda function: self._add(self.events, name, function)
 
     def on_settings_update(self, function: F) -> F:

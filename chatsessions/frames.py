@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -165,7 +166,7 @@ ServerFrame = Welcome | ServerEvent | Accepted | TurnStatus | Token | Stream | E
 
 class MessageData(Struct):
     content: str
-    id: Annotated[str, Meta(max_length=36)] | None = None
+    id: UUID | None = None
     files: list[str] | None = None
 
 
@@ -208,6 +209,8 @@ def decode_data(event: ClientEvent | Answer) -> Any:
     nested deeper than ``MAX_DEPTH``, or not of the shape that the event's name asks for.
     """
     raw = bytes(event.data)
+    if isinstance(event, ClientEvent) and event.name == "answer":
+        raise FrameError("bad_frame", "an answer has a frame of its own", n=event.n)
     try:
         data = _data_decoder.decode(raw)
         if isinstance(event, ClientEvent) and event.name in _KNOWN_DATA:

@@ -21,7 +21,7 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 from . import frames, signals
-from .chat import Chat, InterruptedTurn
+from .chat import ANSWER, Chat, InterruptedTurn
 from .conf import settings
 from .context import Context, current_turn
 from .delivery import Gate, Intake, RateLimit
@@ -49,8 +49,6 @@ logger = logging.getLogger("chatsessions.live")
 
 #: The name of the turn that greets a new session.
 START = "start"
-#: The name of the entry that an answer to a question becomes. It has a number, and no turn.
-ANSWER = "answer"
 
 
 class LiveSession:
@@ -148,12 +146,16 @@ class LiveSession:
             return
         data = msgspec.json.encode({"call": answer.call, "data": answer.data})
         self._take(answer.n, ANSWER, data)
+        if self.handled == answer.n - 1:
+            self.handled = answer.n  # it has no turn that would say so
         raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
 
     def stop(self) -> None:
         """The client stops the running turn."""
         if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
-            self.turns.add(hook_job(self.chat, "stop"), first=True)
+            job = hook_job(self.chat, "stop")
+            job.waits_for_store = True  # the client hears first that the turn is stopped
+            self.turns.add(job, first=True)
 
     def _admit(self, n: int) -> bool:
         storing = self.host.journal.failure is None

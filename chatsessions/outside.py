@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
+from django.db import connections
 
+from .conf import settings
 from .context import Context, use_context
 from .exceptions import SessionNotFound
 from .live import LiveSession
@@ -59,6 +61,7 @@ class session_context:  # noqa: N801  # used like a function
 
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
+        _refuse_in_transaction("session_context")
         self._runner = _Runner(self.session_id)
         try:
             self._live = self._runner.run(lambda worker: worker.acquire(self.session_id))
@@ -97,6 +100,7 @@ async def aend_session(session_id: UUID | str, reason: str = "app") -> None:
 def end_session(session_id: UUID | str, reason: str = "app") -> None:
     """:func:`aend_session` for synchronous code."""
     _refuse_in_loop("end_session", "aend_session")
+    _refuse_in_transaction("end_session")
     found = _as_uuid(session_id)
     worker = _holder(found) or next(iter(running_workers()), None)
     if worker is None:
@@ -195,6 +199,17 @@ def _checked(reason: str) -> str:
             f"{', '.join(ChatSession.EndReason.values)}."
         )
     return reason
+
+
+def _refuse_in_transaction(name: str) -> None:
+    """SQLite has one writer: the session's owner would wait for the transaction of this one."""
+    connection = connections[settings.DATABASE]
+    waits = connection.vendor == "sqlite" and not settings.JOURNAL_INLINE
+    if waits and connection.in_atomic_block:
+        raise RuntimeError(
+            f"{name} was called inside of a transaction, for whose end the session's store has "
+            "to wait. Call it after the block, for instance with transaction.on_commit()."
+        )
 
 
 def _refuse_in_loop(name: str, instead: str = "") -> None:

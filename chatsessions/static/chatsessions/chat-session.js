@@ -172,8 +172,10 @@ export class ChatSessionElement extends HTMLElement {
     const { working, stop, activity, hint } = this.#parts;
     const busy = this.#working;
     const asked = this.#transcript.openQuestion !== undefined; // the server works at waiting for us
-    working.hidden = !busy || asked;
-    stop.hidden = !busy;
+    this.#keepFocus(() => {
+      working.hidden = !busy || asked;
+      stop.hidden = !busy;
+    });
     hint.hidden = busy && !asked;
     hint.textContent = asked ? texts.answerHint : texts.hint;
     activity.toggleAttribute("data-question", asked);
@@ -219,21 +221,30 @@ export class ChatSessionElement extends HTMLElement {
 
   /** @param {StateDetail} state */
   #showState(state) {
-    const { chat, status, composer, activity, end } = this.#parts;
+    const { chat, status, composer, activity, end, dialog } = this.#parts;
     const silent = SILENT.includes(state.state);
     this.setAttribute("data-state", state.state);
     chat.setAttribute("data-state", state.state);
     status.textContent = state.state === "connecting" && state.attempt ? texts.reconnecting : texts.states[state.state];
-    const hadFocus = this.shadowRoot?.activeElement ?? null;
-    const wasSilent = composer.hidden;
-    composer.hidden = activity.hidden = end.hidden = silent;
-    if (silent) this.#dismiss();
-    this.#showBanner(state);
+    if (silent) {
+      this.#dismiss();
+      dialog.close();
+    }
+    this.#keepFocus(() => {
+      composer.hidden = activity.hidden = end.hidden = silent;
+      this.#showBanner(state);
+    });
     this.#showWaiting();
     this.#showWork();
-    if (silent && hadFocus && composer.contains(hadFocus)) this.#parts.bannerButton.focus();
-    else if (!silent && wasSilent && hadFocus) this.focus();
     this.#dispatch("chat-state", state);
+  }
+
+  /** Hide and show; if that takes away what has the focus, it goes where one goes on. @param {() => void} change */
+  #keepFocus(change) {
+    const { composer, input, bannerButton } = this.#parts;
+    const focused = this.shadowRoot?.activeElement;
+    change();
+    if (focused && !focused.checkVisibility()) (composer.hidden ? bannerButton : input).focus();
   }
 
   /** @param {StateDetail} state */

@@ -1,0 +1,920 @@
+"""
+The documentation is true: its code runs, its commands work, its tables are complete.
+
+Each Python block of the README and of ``docs/`` is executed. Those of the README and the tutorial
+become files of a new project in an empty folder, next to the commands of the page, and a server
+that is started there is talked to. Those of the other pages are one module per page; what the
+page says of them is then tried in a conversation. A block under ``<!-- no-run: why -->`` is left
+out.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import dataclasses
+import functools
+import html
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.cookiejar import CookieJar
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+import msgspec
+import pytest
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth import get_user_model
+from django.contrib.auth.signals import user_logged_out
+from django.core.cache import cache
+from django.dispatch import Signal
+from django.test import RequestFactory, override_settings
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin, Subprotocol
+
+import chatsessions
+from chatsessions import (
+    Chat,
+    ContextNotFound,
+    InterruptedTurn,
+    Message,
+    checks,
+    frames,
+    session_context,
+    signals,
+    user_session,
+)
+from chatsessions.conf import Settings, settings
+from chatsessions.consumers import ChatConsumer
+from chatsessions.models import ChatSession, ChatSessionQuerySet
+from chatsessions.serializer import dumps, loads
+from chatsessions.session import Session
+from chatsessions.testing import ChatCommunicator, shut_down_worker
+from chatsessions.user_session import RESERVED
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = {"README": README, **{path.stem: path for path in sorted(DOCS.glob("*.md"))}}
+
+#: Pages whose Python blocks are files of a project rather than parts of one module.
+PROJECT_PAGES = ("README", "tutorial")
+#: Commands that a test does not repeat: they make the environment that it runs in.
+ENVIRONMENT = (
+    "python -m venv .venv",
+    "source .venv/bin/activate",
+    'pip install "chatsessions[daphne]"',
+)
+#: What a process may take to start, or a frame to come, in seconds.
+PATIENCE = 30.0
+PASSWORD = "only-for-the-tests"
+
+
+# Reading pages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One fenced block of a page."""
+
+    language: str
+    code: str
+    #: The line of the page that its first line is.
+    line: int
+    #: Why it is not to be run.
+    no_run: str = ""
+
+    @property
+    def file(self) -> tuple[str, bool] | None:
+        """The file that it says it is, and whether it belongs at the end of it."""
+        first = self.code.split("\n", 1)[0]
+        found = re.fullmatch(r"(?:#|<!--) (\w+/[\w/]+\.\w+)(, at the end)?(?: -->)?", first)
+        return None if found is None else (found[1], found[2] is not None)
+
+
+_FENCE = re.compile(
+    r"^(?:<!-- no-run: (?P<why>.+?) -->\n)?```(?P<language>[\w-]*)\n(?P<code>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@functools.cache
+def blocks(page: str) -> tuple[Block, ...]:
+    text = PAGES[page].read_text()
+    return tuple(
+        Block(
+            language=found["language"],
+            code=found["code"],
+            line=text.count("\n", 0, found.start("code")) + 1,
+            no_run=found["why"] or "",
+        )
+        for found in _FENCE.finditer(text)
+    )
+
+
+def python_blocks(page: str) -> list[Block]:
+    return [block for block in blocks(page) if block.language == "python" and not block.no_run]
+
+
+def table(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table under ``heading``, without its head."""
+    text = "\n" + PAGES[page].read_text()
+    section = text[text.index(f"\n{heading}\n") :]
+    lines = section.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("|"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+def code_spans(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+# The blocks of a page as one module
+
+
+@functools.cache
+def page_module(page: str) -> types.ModuleType:
+    """The module that the blocks of ``page`` make, one after another."""
+    module = types.ModuleType(f"documentation_{page.replace('-', '_')}")
+    module.__file__ = str(PAGES[page])
+    sys.modules[module.__name__] = module
+    with _receivers_kept():
+        for block in python_blocks(page):
+            # As many lines ahead as on the page, so that a traceback names the line there.
+            source = "\n" * (block.line - 1) + block.code
+            exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102
+    return module
+
+
+@contextmanager
+def _receivers_kept() -> Iterator[None]:
+    """Receivers that a page connects are not to hear what other tests do."""
+    known = [user_logged_out, *(one for one in vars(signals).values() if isinstance(one, Signal))]
+    before = [list(one.receivers) for one in known]
+    try:
+        yield
+    finally:
+        for one, receivers in zip(known, before, strict=True):
+            one.receivers = receivers
+            one.sender_receivers_cache.clear()
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in PROJECT_PAGES])
+def test_the_code_of_a_page_runs(page: str) -> None:
+    page_module(page)
+
+
+@pytest.mark.parametrize("page", PROJECT_PAGES)
+def test_the_code_of_a_project_page_says_which_file_it_is(page: str) -> None:
+    for block in python_blocks(page):
+        assert block.file is not None, f"{PAGES[page]}:{block.line}"
+
+
+def test_hardly_any_code_is_left_out() -> None:
+    left_out = [block for page in PAGES for block in blocks(page) if block.no_run]
+    assert len(left_out) <= 5
+    known = {"python", "pycon", "console", "text", "html", "js", "nginx", "ini", "toml"}
+    assert {block.language for page in PAGES for block in blocks(page)} <= known
+
+
+# A project, as the README and the tutorial make it
+
+
+@dataclass(slots=True)
+class Project:
+    """A project in a folder, made by following a page."""
+
+    folder: Path
+    files: list[str] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {key: os.environ[key] for key in ("PATH", "SYSTEMROOT") if key in os.environ}
+        return inherited | {
+            "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",
+            "DJANGO_SUPERUSER_USERNAME": "ada",
+            "DJANGO_SUPERUSER_EMAIL": "ada@example.com",
+            "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+        }
+
+    def follow(self, page: str, *, before: str = "") -> None:
+        """Write the files and run the commands of ``page``, in order, until the server starts."""
+        for block in blocks(page):
+            if block.language == "console":
+                self._type(block.code, skip=before)
+            elif block.language in ("python", "html") and block.file is not None:
+                name, at_the_end = block.file
+                self.write(name, block.code, at_the_end=at_the_end)
+
+    def write(self, name: str, code: str, *, at_the_end: bool) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.files.append(name)
+        path.write_text((path.read_text() + "\n" if at_the_end else "") + code)
+
+    def _type(self, block: str, *, skip: str) -> None:
+        for entered in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, expected = entered.partition("\n")
+            if command in ENVIRONMENT or (skip and command.startswith(skip)):
+                continue
+            if command == "python manage.py runserver":
+                continue
+            if command.startswith("mkdir "):
+                (self.folder / command.removeprefix("mkdir ")).mkdir()
+            elif command.startswith("cd "):
+                self.folder = self.folder / command.removeprefix("cd ")
+            else:
+                assert expected.strip() in self.run(command)
+
+    def run(self, command: str) -> str:
+        """What a command prints. One that asks questions gets its answers from the environment."""
+        words = command.split()
+        if words[0] == "django-admin":
+            words[:1] = ["python", "-m", "django"]
+        if words[-1] == "createsuperuser":
+            words.append("--noinput")
+        assert words[0] == "python", command
+        return self.python(*words[1:])
+
+    def python(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    @contextmanager
+    def served(self, *, stop: signal.Signals = signal.SIGINT) -> Iterator[str]:
+        """The address of ``manage.py runserver``, which is sent ``stop`` afterwards."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        arguments = ("manage.py", "runserver", "--noreload", f"127.0.0.1:{port}")
+        log = self.folder / "server.log"
+        with log.open("ab") as output:
+            server = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            _wait_for_port(port, server, log)
+            yield f"127.0.0.1:{port}"
+        finally:
+            server.send_signal(stop)
+            try:
+                server.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+                raise
+
+
+def _wait_for_port(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"The server did not start:\n{log.read_text()}")
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tutorial's project, as far as its page goes."""
+    project = Project(tmp_path_factory.mktemp("tutorial"))
+    project.follow("tutorial")
+    return project
+
+
+@pytest.fixture(scope="module")
+def readme(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Somebody's project, to which the README's steps were added."""
+    project = Project(tmp_path_factory.mktemp("readme"))
+    project.python("-m", "django", "startproject", "mysite", ".")
+    project.follow("README", before="make ")
+    return project
+
+
+# Talking to a server
+
+
+class Tab:
+    """A connection to a server, which says hello and listens."""
+
+    def __init__(self, line: ClientConnection) -> None:
+        self.line = line
+        self.n = 0
+        self.said: list[str] = []
+        self.welcome: dict[str, Any] = {}
+
+    async def hello(self, **keys: Any) -> Tab:
+        await self.send(type="hello", **keys)
+        self.welcome = await self.until("welcome")
+        self.n = self.welcome["received"]
+        return self
+
+    async def send(self, **frame: Any) -> None:
+        await self.line.send(json.dumps(frame))
+
+    async def say(self, text: str) -> str:
+        """Send a message, and return what the bot has said by the end of its turn."""
+        self.n += 1
+        await self.send(type="event", n=self.n, name="message", data={"content": text})
+        await self.until("turn", turn=self.n, status="done")
+        return self.said[-1]
+
+    async def until(self, kind: str, **keys: Any) -> dict[str, Any]:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                frame: dict[str, Any] = json.loads(await self.line.recv())
+                if frame["type"] == "event" and frame["name"] == "message" and "n" not in frame:
+                    self.said.append(frame["data"]["content"])
+                if frame["type"] == kind and keys.items() <= frame.items():
+                    return frame
+
+
+def open_line(address: str, *, origin: str | None = None) -> connect:
+    return connect(
+        f"ws://{address}/ws/counter/",
+        origin=Origin(origin or f"http://{address}"),
+        subprotocols=[Subprotocol(frames.SUBPROTOCOL)],
+        proxy=None,
+    )
+
+
+class Browser:
+    """Fetches pages, and keeps its cookies."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.jar = CookieJar()
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(self.jar)
+        )
+
+    async def get(self, path: str, **form: str) -> str:
+        return await asyncio.to_thread(self._get, path, form)
+
+    def _get(self, path: str, form: dict[str, str]) -> str:
+        data = urlencode(form).encode() if form else None
+        with self._opener.open(f"http://{self.address}{path}", data, PATIENCE) as response:
+            text: str = response.read().decode()
+        return text
+
+    async def log_in(self) -> None:
+        await self.get("/admin/login/")
+        csrf = next(str(cookie.value) for cookie in self.jar if cookie.name == "csrftoken")
+        form = {"username": "ada", "password": PASSWORD, "csrfmiddlewaretoken": csrf}
+        await self.get("/admin/login/?next=/admin/", **form)
+
+
+@pytest.mark.server
+async def test_the_tutorial(tutorial: Project) -> None:
+    """The counter of the tutorial does what the page says that one will see."""
+    greeting, third = (
+        block.code.strip() for block in blocks("tutorial") if block.language == "text"
+    )
+    with tutorial.served() as address:
+        browser = Browser(address)
+        page = await browser.get("/")
+        assert '<chat-session heading="Counter" src="/ws/counter/">' in page
+        script = re.search(r'src="(/static/[^"]+)"', page)
+        assert script is not None
+        assert "chat-session" in await browser.get(script[1])
+
+        async with open_line(address) as line:
+            tab = await Tab(line).hello()
+            assert tab.welcome["reason"] == "new"
+            await tab.until("turn", turn=0, status="done")
+            assert tab.said == [greeting]
+            assert [await tab.say(text) for text in ("one", "two", "three")][-1] == third
+        mine = {key: tab.welcome[key] for key in ("session", "token")}
+
+        # Reload the page.
+        async with open_line(address) as line, open_line(address) as other_line:
+            tab = await Tab(line).hello(**mine)
+            assert tab.welcome["resumed"]
+            assert await tab.say("four") == "You have sent 4 message(s)!"
+            assert tab.said.count(greeting) == 1
+            # Open a second tab.
+            other = await Tab(other_line).hello()
+            assert await other.say("hello") == "You have sent 1 message(s)!"
+            await _shell_shows(tutorial)
+        mine["token"] = tab.welcome["token"]
+
+        # Look at it.
+        await browser.log_in()
+        assert mine["session"] in await browser.get("/admin/chatsessions/chatsession/")
+        shown = await browser.get(f"/admin/chatsessions/chatsession/{mine['session']}/change/")
+        assert "message_count" in html.unescape(shown)
+        assert third in html.unescape(shown)
+
+    # Stop the server, and start it again; then pull its plug.
+    for count, stop in ((5, signal.SIGKILL), (6, signal.SIGINT)):
+        with tutorial.served(stop=stop) as address:
+            async with open_line(address) as line:
+                tab = await Tab(line).hello(**mine, received=tab.welcome["head"])
+                assert await tab.say("more") == f"You have sent {count} message(s)!"
+                mine["token"] = tab.welcome["token"]
+
+
+async def _shell_shows(project: Project) -> None:
+    """Enter what the page enters into a shell, and see what it sees."""
+    [session] = [block.code for block in blocks("tutorial") if block.language == "pycon"]
+    statements = [line.removeprefix(">>> ") for line in session.splitlines() if line[:4] == ">>> "]
+    code = "\n".join([*statements[:-1], f"print({statements[-1]})"])
+    printed = await asyncio.to_thread(project.python, "manage.py", "shell", "-c", code)
+    assert printed.splitlines()[-1] == session.splitlines()[-1]
+
+
+@pytest.mark.server
+async def test_the_steps_of_the_readme(readme: Project) -> None:
+    """With the steps of the README a project has the counter, and nothing to complain of."""
+    template = next(block.code for block in blocks("README") if block.language == "html")
+    readme.write("bots/templates/page.html", template, at_the_end=False)
+    rendered = readme.python(
+        "manage.py",
+        "shell",
+        "-c",
+        "from django.template import engines; from pathlib import Path; "
+        "text = Path('bots/templates/page.html').read_text(); "
+        "print(engines['django'].from_string(text).render())",
+    )
+    assert '<chat-session heading="Counter" src="/ws/counter/">' in rendered
+    assert "chatsessions." not in readme.python("manage.py", "check", "--deploy")
+    assert "No changes" in readme.python("manage.py", "makemigrations", "--check", "--dry-run")
+    with readme.served() as address:
+        async with open_line(address) as line:
+            tab = await Tab(line).hello()
+            assert await tab.say("hello") == "You have sent 1 message(s)!"
+
+
+@pytest.mark.server
+async def test_the_small_client_of_the_protocol(tutorial: Project) -> None:
+    talk = page_module("protocol").talk
+    with tutorial.served() as address:
+        url, origin = f"ws://{address}/ws/counter/", f"http://{address}"
+        async with asyncio.timeout(PATIENCE):
+            said, (session, token) = await talk(url, origin, "one", "two")
+        with pytest.raises(InvalidStatus, match="403"):
+            await talk(url, "https://elsewhere.example", "one")
+    assert said[-1] == "You have sent 2 message(s)!"
+    assert UUID(session)
+    assert token
+
+
+@pytest.mark.server
+def test_the_command_of_the_admin_page(tutorial: Project) -> None:
+    [commands] = [
+        re.findall(r"^\$ (.+)$", block.code, re.MULTILINE)
+        for block in blocks("admin")
+        if "clearchatsessions" in block.code
+    ]
+    printed = [tutorial.run(command) for command in commands]
+    assert [text.split()[0] for text in printed] == ["Would", "Ended"]
+    usage = tutorial.run("python manage.py clearchatsessions --help")
+    for option, _meaning in table("admin", "## clearchatsessions"):
+        assert code_spans(option)[0] in usage
+
+
+def test_the_readme_and_the_tutorial_have_one_bot() -> None:
+    bots = {
+        block.code
+        for page in PROJECT_PAGES
+        for block in blocks(page)
+        if block.file == ("bots/counter.py", False)
+    }
+    assert len(bots) == 1
+
+
+def test_the_readme_names_targets_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.findall(r"^\$ make (\w+)$", README.read_text(), re.MULTILINE)
+    assert named == ["demo", "test"]
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+
+
+# What the other pages say, tried
+
+conversation = pytest.mark.django_db(transaction=True)
+
+
+def visit(chat: Any, **options: Any) -> ChatCommunicator:
+    """A tab that is connected to ``chat``."""
+    return ChatCommunicator(ChatConsumer.as_asgi(chat=chat), "/", timeout=PATIENCE, **options)
+
+
+async def ask(tab: ChatCommunicator, name: str, data: Any = None, *, status: str = "done") -> Any:
+    """Send an event, and return the data of the last one that its turn has emitted."""
+    await tab.send_event(name, data)
+    assert await tab.wait_for_turn() == status
+    return tab.events[-1].data
+
+
+async def say(tab: ChatCommunicator, text: str) -> str:
+    """Send a message, and return what the bot has said last."""
+    await ask(tab, "message", {"content": text})
+    return tab.messages[-1].content
+
+
+@conversation
+async def test_what_concepts_says_of_user_session() -> None:
+    page = page_module("concepts")
+    async with visit(page.chat) as tab:
+        assert await say(tab, "a pen") == "1 thing(s) in your cart."
+        assert await say(tab, "ink") == "2 thing(s) in your cart."
+        assert [(await ask(tab, "visit"))["content"] for _ in range(2)] == ["Visit 1", "Visit 2"]
+        async with session_context(tab.session_id) as found:
+            assert user_session["cart"] == ["a pen", "ink"]
+            assert page.keep(object()).startswith("client is a builtins.object, which cannot be")
+            assert user_session.local["shop"].language == found.session.language
+            user_session["order"] = page.Order(1, items=["ink"])
+        row = await ChatSession.objects.aget(pk=tab.session_id)
+        assert loads(row.state)["order"] == page.Order(1, items=["ink"])
+    order = page.Order(7, items=["pen"])
+    assert loads(dumps(order)) == order
+    assert b'"shop.Order"' in dumps(order)
+
+
+@conversation
+async def test_what_concepts_says_of_the_context() -> None:
+    page = page_module("concepts")
+    with pytest.raises(ContextNotFound, match=r"bind_context.*session_context"):
+        user_session["cart"]
+    async with visit(page.chat) as tab:
+        assert (await ask(tab, "remind", {"seconds": 0.01}))["content"] == "I will."
+        await tab.receive_message()
+        assert (await tab.receive_message()).content == "You wanted to be reminded."
+        assert (await ask(tab, "digest", {"text": "loud"}))["content"] == "LOUD"
+        await tab.receive_message()
+        await page.order_delayed(tab.session_id)
+        assert (await tab.receive_event("delayed")).data == {"days": 2}
+        request = RequestFactory().get("/")
+        response = await asyncio.to_thread(page.order_shipped, request, tab.session_id)
+        assert response.status_code == 204
+        assert (await tab.receive_message()).content == "Your order is on its way."
+    page.pool.shutdown()
+
+
+@conversation
+async def test_what_concepts_says_of_logging_out() -> None:
+    page = page_module("concepts")
+    ada = await get_user_model().objects.acreate_user("ada")
+    async with visit(page.chat, user=ada) as tab, visit(page.chat) as other:
+        await asyncio.to_thread(page.end_chats, ada)
+        await asyncio.to_thread(page.end_chats, None)
+        await tab.wait_until(lambda: tab.ended)
+        assert tab.ended == "logout"
+        assert await say(other, "a pen") == "1 thing(s) in your cart."
+
+
+@conversation
+async def test_what_handlers_says() -> None:
+    page = page_module("handlers")
+    async with visit(page.chat) as tab:
+        await tab.receive_event("presence")
+        assert [message.content for message in tab.messages] == ["Hello stranger!"]
+        assert await say(tab, "why?") == "You asked: why?"
+        assert await ask(tab, "rate", {"stars": 9}) == {"allowed": "1 to 5"}
+        assert await ask(tab, "rate", {"stars": 4}) == {"stars": 4}
+        assert (await ask(tab, "reverse", "abc"))["content"] == "cba"
+        assert (await ask(tab, "nobody", status="failed"))["code"] == "no_handler"
+        changed = await ask(tab, "settings", {"tone": "kind"})
+        assert changed["content"] == "From now on I am kind."
+        assert (await tab.receive_event("settings")).data == {"tone": "kind"}
+        assert (await ask(tab, "count_users"))["content"] == "0 user(s)."
+        async with session_context(tab.session_id):
+            assert user_session["chat_settings"] == {"tone": "kind"}
+            await page.interrupted(InterruptedTurn(turn=1, name="message", data=None))
+        await tab.settle()
+        assert tab.messages[-1].content.startswith("I was interrupted.")
+    async with visit(page.chat, session=tab.session_id, token=tab.token) as tab:
+        await tab.receive_event("presence")
+        greetings = [one for one in tab.messages if one.content == "Hello stranger!"]
+        assert len(greetings) == 1
+        assert (await ask(tab, "reverse", "abc"))["content"] == "cba"
+        async with session_context(tab.session_id):
+            assert user_session["left_early"] is False
+        assert await tab.end() == "user"
+        assert tab.messages[-1].content == "Thank you, good-bye."
+    assert await cache.aget("last_rating") == {"stars": 4, "reason": "user"}
+
+
+@conversation
+async def test_what_handlers_says_of_stopping(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = page_module("handlers")
+
+    async def forever() -> None:
+        await Message("begun").send()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await Message("tidied up").send()
+
+    monkeypatch.setattr(page.chat, "events", dict(page.chat.events))
+    page.chat.on_event("forever")(forever)
+    async with visit(page.chat) as tab:
+        assert (await tab.receive_message()).content == "Hello stranger!"
+        await tab.stop()
+        await tab.send_event("forever")
+        assert (await tab.receive_message()).content == "begun"
+        await tab.stop()
+        assert await tab.wait_for_turn() == "stopped"
+        said = [(await tab.receive_message()).content for _ in range(2)]
+        assert said == ["tidied up", "As you like."]
+
+
+@conversation
+async def test_the_module_of_handlers_is_a_chat() -> None:
+    async with visit(page_module("handlers").__name__) as tab:
+        assert await say(tab, "hello") == "hello"
+
+
+@conversation
+async def test_the_consumer_of_handlers() -> None:
+    guestbook = page_module("handlers").guestbook
+    line = WebsocketCommunicator(guestbook, "/")
+    try:
+        await line.connect()
+        first = await line.receive_json_from()
+        assert not first.pop("resumed")
+        await line.send_to("I was here")
+        assert await line.receive_json_from() == {"lines": 1}
+        await line.disconnect()
+        line = WebsocketCommunicator(guestbook, f"/?{urlencode(first)}")
+        await line.connect()
+        assert (await line.receive_json_from())["resumed"]
+        await line.send_to("Me too")
+        assert await line.receive_json_from() == {"lines": 2}
+        async with session_context(first["session"]) as found:
+            await found.emitter.emit("closing", 5)
+        assert await line.receive_json_from() == {"name": "closing", "data": 5}
+        await line.disconnect()
+    finally:
+        await shut_down_worker()
+
+
+@conversation
+async def test_what_messages_says() -> None:
+    page = page_module("messages")
+    async with visit(page.chat) as tab:
+        second = await ask(tab, "greet")
+        assert json.loads(second["content"]) == {"open": True, "until": 18}
+        assert (second["author"], second["metadata"]) == ("Desk", {"lang": "en"})
+        assert (await ask(tab, "fail"))["metadata"] == {"error": True}
+        assert (await ask(tab, "work"))["content"] == "Found it."
+        await ask(tab, "secret")
+        assert tab.events[-1].name == "message_remove"
+        opened = await ask(tab, "ticket")
+        closed = await ask(tab, "close_ticket")
+        assert tab.events[-1].name == "message_update"
+        assert (closed["id"], closed["content"]) == (opened["id"], "Ticket: closed")
+        assert await say(tab, "tell me") == "Once upon a time."
+        [opening, closing] = tab.events[-2:]
+        assert (opening.name, opening.data["content"], opening.data["streaming"]) == (
+            "message",
+            "",
+            True,
+        )
+        assert (closing.name, closing.data["streaming"]) == ("message_update", False)
+        assert await ask(tab, "order", {"number": 42}) == {"step": 1, "of": 3}
+
+
+@conversation
+async def test_what_from_chainlit_says() -> None:
+    page = page_module("from-chainlit")
+    async with visit(page.__name__) as tab:
+        assert await say(tab, "one") == "You have sent 1 message(s)!"
+        assert (await ask(tab, "title", {"text": "the end"}))["content"] == "The End"
+
+
+@conversation
+async def test_what_admin_says_of_code(caplog: pytest.LogCaptureFixture) -> None:
+    page = page_module("admin")
+    ada = await get_user_model().objects.acreate_user("ada")
+    echo = page_module("handlers").__name__
+    signals.turn_finished.connect(page.measure)
+    try:
+        with caplog.at_level("INFO", page.logger.name):
+            async with visit(echo, user=ada) as tab, visit(echo):
+                await say(tab, "first")
+                await say(tab, "last")
+                assert await sync_to_async(page.online_users)() == 1
+                assert await sync_to_async(page.last_words)(ada) == "last"
+    finally:
+        signals.turn_finished.disconnect(page.measure)
+    assert f"message of {tab.session_id}: done in 0." in caplog.text
+
+
+def test_the_settings_of_the_settings_page_are_allowed() -> None:
+    with override_settings(CHATSESSIONS=page_module("settings").CHATSESSIONS):
+        assert list(settings.problems()) == []
+        assert settings.SESSION_AGE == 86_400
+
+
+# Tables that have to be complete
+
+
+def test_the_settings_page_has_every_setting_and_default() -> None:
+    rows = [
+        row
+        for heading in ("## Storage", "## Lifetimes", "## Turns", "## The wire")
+        for row in table("settings", heading)
+    ]
+    documented = {code_spans(name)[0]: default for name, _type, default, _meaning in rows}
+    assert len(documented) == len(rows)
+    expected = {setting.name: setting.default for setting in Settings.all()}
+    assert {
+        name: ast.literal_eval(code_spans(default)[0]) for name, default in documented.items()
+    } == expected
+
+
+def test_the_settings_page_has_every_system_check() -> None:
+    documented = [
+        (check, "deploy" in cell)
+        for cell, _meaning in table("settings", "## System checks")
+        for check in re.findall(r"[EW]\d{3}", cell)
+    ]
+    known = [
+        (check, "(deploy)" in line)
+        for line in (checks.__doc__ or "").splitlines()
+        if line.startswith("``")
+        for check in re.findall(r"``([EW]\d{3})``", line)
+    ]
+    assert sorted(documented) == sorted(known)
+
+
+@pytest.mark.parametrize(
+    ("heading", "kinds"),
+    [
+        ("## Client to server", frames.ClientFrame),
+        ("## Server to client", frames.ServerFrame),
+    ],
+)
+def test_the_protocol_page_has_every_frame_and_key(heading: str, kinds: Any) -> None:
+    documented = {}
+    for kind, keys, _meaning in table("protocol", heading):
+        found = re.findall(r"`(\w+)`(\??)", keys)
+        documented[code_spans(kind)[0]] = {(name, bool(optional)) for name, optional in found}
+    expected = {}
+    for struct in kinds.__args__:
+        info = msgspec.structs.fields(struct)
+        expected[struct.__struct_config__.tag] = {(one.name, not one.required) for one in info}
+    assert documented == expected
+
+
+def test_the_protocol_page_has_every_close_code() -> None:
+    documented = [int(code) for code, _why in table("protocol", "## Close codes")]
+    assert sorted(documented) == sorted(int(code) for code in frames.CloseCode)
+
+
+def test_the_protocol_page_has_the_error_codes_that_are_sent() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "chatsessions").glob("*.py"))
+    in_frames = {
+        code: meaning
+        for cell, meaning, _after in table("protocol", "## Error codes")
+        for code in code_spans(cell)
+    }
+    in_log = {
+        code
+        for cell, _meaning in table("protocol", "In `error` events of the log, about a turn:")
+        for code in code_spans(cell)
+    }
+    sent = {code for code, meaning in in_frames.items() if meaning != "reserved"}
+    assert {code for code in sent | in_log if f'"{code}"' not in source} == set()
+    assert {code for code in in_frames if code not in sent and f'"{code}"' in source} == set()
+    raised = re.findall(r'(?:FrameError|frames\.Error|_fail)\(\s*"(\w+)"', source)
+    assert set(raised) <= sent
+
+
+def test_the_handlers_page_has_every_hook() -> None:
+    hooks = {name for name in vars(Chat) if name.startswith("on_")}
+    text = PAGES["handlers"].read_text()
+    assert set(re.findall(r"^## (on_\w+)$", text, re.MULTILINE)) == hooks
+    listed = {code_spans(row[0])[0].split("(")[0] for row in table("handlers", "# Handlers")}
+    assert listed == hooks
+    exported = {name for name in chatsessions.__all__ if name.startswith("on_")}
+    assert exported == hooks
+
+
+def test_every_public_name_is_documented() -> None:
+    text = "".join(PAGES[page].read_text() for page in PAGES)
+    names = [*chatsessions.__all__, "ChatConsumer", "SessionConsumer"]
+    assert [name for name in names if not re.search(rf"`[^`]*\b{name}\b", text)] == []
+
+
+def test_the_concepts_page_has_what_a_session_and_user_session_have() -> None:
+    text = PAGES["concepts"].read_text()
+    attributes = dict(table("concepts", "## The context"))["`context.session`"]
+    assert set(code_spans(attributes)) == {one.name for one in dataclasses.fields(Session)}
+    reserved = text[text.index("**Keys that are read live") :].split("They are not part")[0]
+    assert set(code_spans(reserved)) == set(RESERVED)
+
+
+def test_the_admin_page_has_every_signal_permission_and_queryset_method() -> None:
+    documented = {
+        code_spans(name)[0]: set(code_spans(arguments))
+        for name, arguments, _when in table("admin", "## Signals")
+    }
+    known = {name for name, value in vars(signals).items() if isinstance(value, Signal)}
+    assert set(documented) == known
+    for name, arguments in documented.items():
+        source = Path(signals.__file__).read_text()
+        comment = source[: source.index(f"{name} = ")].rpartition("Arguments:")[2]
+        assert set(re.findall(r"``(\w+)``", comment)) >= arguments
+    permissions = {code_spans(row[0])[0] for row in table("admin", "## In the admin")}
+    own = {f"chatsessions.{codename}" for codename, _name in ChatSession._meta.permissions}
+    assert own <= permissions
+    text = PAGES["admin"].read_text()
+    methods = [name for name in vars(ChatSessionQuerySet) if not name.startswith("_")]
+    assert [name for name in methods if f"`{name}(" not in text] == []
+
+
+def test_what_chainlit_has_is_here_or_is_not() -> None:
+    here = table("from-chainlit", "## Name by name")
+    for _there, cell, _differences in here:
+        for name in code_spans(cell):
+            head = re.match(r"\w+", name)
+            assert head is not None
+            known = hasattr(chatsessions, head[0]) or head[0] in (
+                "asgiref",
+                "asyncio",
+                "CHATSESSIONS",
+                "def",
+                "manage",
+            )
+            assert known, name
+    for there, _until_then in table("from-chainlit", "## Not there yet"):
+        for name in re.findall(r"`@?cl\.(\w+)", there):
+            assert not hasattr(chatsessions, name), name
+
+
+# Links
+
+
+def _anchors(path: Path) -> set[str]:
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    path = PAGES[page]
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, anchor = target.partition("#")
+        other = (path.parent / name).resolve() if name else path
+        assert other.is_file(), f"{path.name} links to {target}"
+        assert not anchor or anchor in _anchors(other), f"{path.name} links to {target}"
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = PAGES["index"].read_text()
+    assert [
+        page for page in PAGES if page not in ("README", "index") and f"({page}.md" not in index
+    ] == []
+
+
+def test_the_changelog_has_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert (chatsessions.__version__, "2026-11-22") in versions
+    assert versions[0][0] in ("Unreleased", chatsessions.__version__)
