@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -21,7 +21,7 @@ from django.db import connections
 
 from .conf import settings
 from .exceptions import StoreUnavailable
-from .store import TRANSIENT, CacheFailed, Change, Store
+from .store import TRANSIENT, Batch, CacheFailed, Change, Store
 
 logger = logging.getLogger("chatsessions.journal")
 
@@ -177,8 +177,9 @@ class Journal:
         self._writing = batch
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(settings.STORE_TIMEOUT, self._fail)
+        stored = Batch([change for _, change in batch])
         try:
-            refused = await self._write([change for _, change in batch])
+            await self._persist(stored)
         finally:
             deadline.cancel()
             self._writing = []
@@ -189,23 +190,17 @@ class Journal:
         self.batches += 1
         self._wake()
         for session, change in batch:
-            _tell(session, change, refused.get(change.session_id))
+            _tell(session, change, stored.refused.get(change.session_id))
 
-    async def _write(self, changes: Sequence[Change]) -> dict[UUID, Exception]:
-        refused = await self._persist(self._store.write, changes)
-        stored = [change for change in changes if change.session_id not in refused]
-        # Stored rows are not written again when it is the cache that fails.
-        await self._persist(self._store.cache_states, stored)
-        return refused
-
-    async def _persist(self, function: Callable[[Sequence[Change]], T], arg: Sequence[Change]) -> T:
-        """Run ``function`` until it does not fail for a transient reason."""
+    async def _persist(self, batch: Batch) -> None:
+        """Try until it does not fail for a reason that may pass."""
         delay = FIRST_RETRY
         while True:
             try:
-                return await self._threads.write(function, arg)
+                return await self._threads.write(self._store.commit, batch)
             except (*TRANSIENT, CacheFailed) as error:
-                logger.warning("A commit of %d sessions failed, trying again: %s", len(arg), error)
+                count = len(batch.changes)
+                logger.warning("A commit of %d sessions failed, trying again: %s", count, error)
             await asyncio.sleep(delay)
             delay = min(2 * delay, LAST_RETRY)
 

@@ -163,7 +163,8 @@ class ChatSession(models.Model):
     turns_failed = models.PositiveIntegerField(_("failed turns"), default=0)
 
     created_at = models.DateTimeField(_("started"), db_index=True)
-    last_seen_at = models.DateTimeField(_("last seen"), db_index=True)
+    # No index: it moves with every event, and on PostgreSQL would make each update touch them all.
+    last_seen_at = models.DateTimeField(_("last seen"))
     connected_at = models.DateTimeField(_("connected"), null=True, blank=True)
     disconnected_at = models.DateTimeField(_("disconnected"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
@@ -203,7 +204,10 @@ class SessionEvent(models.Model):
         STOPPED = "stopped", _("stopped")
         INTERRUPTED = "interrupted", _("interrupted")
 
-    session = models.ForeignKey(ChatSession, on_delete=models.CASCADE, related_name="events")
+    # The unique constraint on (session, seq) is the index.
+    session = models.ForeignKey(
+        ChatSession, on_delete=models.CASCADE, related_name="events", db_index=False
+    )
     seq = models.PositiveBigIntegerField()
     n = models.PositiveBigIntegerField(
         null=True, blank=True, help_text=_("The client's number; none for what the server emits.")

@@ -82,6 +82,16 @@ class Change:
     trim: int | None = None
 
 
+@dataclass(slots=True)
+class Batch:
+    """The changes of many sessions, on their way into the store together."""
+
+    changes: list[Change]
+    rows_stored: bool = False
+    #: Sessions whose change cannot be stored, now or later.
+    refused: dict[UUID, Exception] = field(default_factory=dict)
+
+
 @dataclass(slots=True, kw_only=True)
 class Loaded:
     """A session as it was stored."""
@@ -107,13 +117,26 @@ class Store:
 
     # Writing
 
+    def commit(self, batch: Batch) -> None:
+        """
+        Store a batch: its rows in one transaction, then its states in the cache with one call.
+
+        Raises ``OperationalError``, ``InterfaceError`` or ``CacheFailed`` if trying the same
+        batch again may help; what of it is stored already is not stored again.
+        """
+        if not batch.rows_stored:
+            batch.refused = self.write(batch.changes)
+            batch.rows_stored = True
+        self.cache_states(
+            change for change in batch.changes if change.session_id not in batch.refused
+        )
+
     def write(self, changes: Sequence[Change]) -> dict[UUID, Exception]:
         """
         Store ``changes`` in one transaction, and say which sessions' were refused.
 
         If the transaction fails for a reason that is not transient, each change is tried by
-        itself. Raises ``OperationalError`` or ``InterfaceError`` if nothing was stored and trying
-        again may help.
+        itself.
         """
         connection = connections[settings.DATABASE]
         try:

@@ -406,8 +406,7 @@ export class ChatSessionElement extends HTMLElement {
 /** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @returns {[string, string]} */
 function bannerWords({ state, attempt, reason, code, detail }) {
   // The first attempt follows at once: no need to alarm anybody.
-  if (state === "connecting" && attempt > 1) return [texts.offline, ""];
-  if (state === "offline" && attempt > 1) return [texts.offline, texts.tryNow];
+  if ((state === "offline" || state === "connecting") && attempt > 1) return [texts.offline, texts.tryNow];
   if (state === "replaced") return [texts.replaced, texts.takeOver];
   if (state === "ended") return [texts.endedBy[reason ?? ""] ?? texts.ended, texts.startNew];
   if (state === "refused") return [texts.refusedWith[code ?? 0] ?? (detail || texts.refused), texts.tryAgain];

@@ -1,0 +1,29 @@
+"""Both counters in one application, behind the middleware that a project would have."""
+
+import os
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
+# Before anything that imports models.
+django_application = get_asgi_application()
+
+from benchmarks.bare import BareCounter  # noqa: E402
+from chatsessions.consumers import ChatConsumer  # noqa: E402
+
+routes = URLRouter(
+    [
+        path("ws/bare/", BareCounter.as_asgi()),
+        path("ws/counter/", ChatConsumer.as_asgi(chat="demo_project.bots.counter.chat")),
+    ]
+)
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(routes)),
+    }
+)
