@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from channels.db import database_sync_to_async
+from asgiref.sync import sync_to_async
 from django.db import connections
 
 from .conf import settings
@@ -77,8 +77,8 @@ class Threads:
 
     async def _run(self, executor: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
         if settings.JOURNAL_INLINE:
-            inline: Awaitable[T] = database_sync_to_async(function)(*args)
-            return await inline
+            # Not database_sync_to_async: it closes a connection that is in a transaction.
+            return await sync_to_async(function)(*args)
         return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
 
 

@@ -437,6 +437,7 @@ class LiveSession:
             self.first = change.trim + 1
         if self._ring is not None:
             self._ring.extend(change.entries)
+            self.first = self._ring[0].seq if self._ring else self.stored + 1
         self._release(change.entries)
         self.draft.stored()
         if change.fields.get("worker_id", self.host.id) is None and not self.closed:

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from django.core.cache import BaseCache, caches
 from django.db import connections, transaction
-from django.db.models import F, Min, TextField
+from django.db.models import Min, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
@@ -87,9 +87,13 @@ class Batch:
     """The changes of many sessions, on their way into the store together."""
 
     changes: list[Change]
-    rows_stored: bool = False
+    #: Those whose rows are not stored yet.
+    pending: list[Change] = field(init=False)
     #: Sessions whose change cannot be stored, now or later.
     refused: dict[UUID, Exception] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pending = list(self.changes)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,39 +125,46 @@ class Store:
         """
         Store a batch: its rows in one transaction, then its states in the cache with one call.
 
-        Raises ``OperationalError``, ``InterfaceError`` or ``CacheFailed`` if trying the same
-        batch again may help; what of it is stored already is not stored again.
+        If the transaction fails for a reason that is not transient, each change is tried by
+        itself, and those that cannot be stored are ``refused``. Raises ``OperationalError``,
+        ``InterfaceError`` or ``CacheFailed`` if trying the same batch again may help; what of it
+        is stored already is not stored again.
         """
-        if not batch.rows_stored:
-            batch.refused = self.write(batch.changes)
-            batch.rows_stored = True
+        if batch.pending:
+            try:
+                self.write(batch)
+            except TRANSIENT:
+                connections[settings.DATABASE].close_if_unusable_or_obsolete()
+                raise
         self.cache_states(
             change for change in batch.changes if change.session_id not in batch.refused
         )
 
-    def write(self, changes: Sequence[Change]) -> dict[UUID, Exception]:
-        """
-        Store ``changes`` in one transaction, and say which sessions' were refused.
-
-        If the transaction fails for a reason that is not transient, each change is tried by
-        itself.
-        """
-        connection = connections[settings.DATABASE]
+    def write(self, batch: Batch) -> None:
+        """Store the rows of a batch."""
         try:
-            with transaction.atomic(using=settings.DATABASE):
-                self._write_rows(changes)
+            self._write(batch.pending)
+            batch.pending = []
         except TRANSIENT:
-            connection.close_if_unusable_or_obsolete()
             raise
         except Exception as error:
-            return {changes[0].session_id: error} if len(changes) == 1 else self._isolate(changes)
-        return {}
+            logger.warning("A commit failed as a whole; each session is tried by itself: %s", error)
+            self._store_one_by_one(batch)
 
-    def _isolate(self, changes: Sequence[Change]) -> dict[UUID, Exception]:
-        refused: dict[UUID, Exception] = {}
-        for change in changes:
-            refused.update(self.write([change]))
-        return refused
+    def _store_one_by_one(self, batch: Batch) -> None:
+        while batch.pending:
+            change = batch.pending[0]
+            try:
+                self._write([change])
+            except TRANSIENT:
+                raise
+            except Exception as error:
+                batch.refused[change.session_id] = error
+            del batch.pending[0]
+
+    def _write(self, changes: Sequence[Change]) -> None:
+        with transaction.atomic(using=settings.DATABASE):
+            self._write_rows(changes)
 
     def cache_states(self, changes: Iterable[Change]) -> None:
         """
@@ -417,12 +428,19 @@ class WorkerRows:
         return worker.hostname != self._hostname or _process_lives(worker.pid)
 
     def sweep(self) -> int:
-        """Forget dead workers; sessions that still say connected become away. How many."""
+        """
+        Forget dead workers; their sessions that still say connected become away. How many.
+
+        A client is away since its worker's last sign of life, however long it had been silent.
+        """
         workers = Worker.objects.using(settings.DATABASE).exclude(pk=self._id)
-        dead = [worker.pk for worker in workers if not self.is_alive(worker)]
-        workers.filter(pk__in=dead).delete()
-        sessions = ChatSession.objects.using(settings.DATABASE).connected().filter(worker=None)
-        return sessions.update(status=ChatSession.Status.AWAY, disconnected_at=F("last_seen_at"))
+        sessions = ChatSession.objects.using(settings.DATABASE).connected()
+        swept = 0
+        for worker in workers:
+            if not self.is_alive(worker):
+                swept += _leave_behind(sessions.filter(worker=worker), worker.heartbeat_at)
+                worker.delete()
+        return swept + _leave_behind(sessions.filter(worker=None), timezone.now())
 
     def expired(self, limit: int) -> list[UUID]:
         """Sessions whose client has been away for too long."""
@@ -438,6 +456,10 @@ class WorkerRows:
         """Whether the session is still there and not over."""
         rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
         return rows.exclude(status=ChatSession.Status.ENDED).exists()
+
+
+def _leave_behind(sessions: QuerySet[ChatSession], since: datetime) -> int:
+    return sessions.update(status=ChatSession.Status.AWAY, disconnected_at=since, worker=None)
 
 
 def _process_lives(pid: int) -> bool:
