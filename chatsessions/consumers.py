@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -23,8 +23,8 @@ from . import frames, signals
 from .attachment import Attachment
 from .chat import Chat, resolve_chat
 from .conf import settings
-from .context import Context, use_context
-from .exceptions import FrameError, StoreUnavailable
+from .context import use_context
+from .exceptions import FrameError, OwnershipLost, SessionOver, StoreUnavailable
 from .frames import CloseCode
 from .live import LiveSession
 from .session import Session
@@ -61,6 +61,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     session_token: str
     #: Whether the session was there before this connection.
     resumed: bool = False
+
+    _live: LiveSession | None = None
+    _own_listener: _ConsumerListener | None = None
 
     def __init__(self, *, chat: Chat | str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -99,7 +102,22 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         handler = getattr(self, message["type"].replace(".", "_"), None)
         if handler is None or message["type"].startswith("_"):
             raise ValueError(f"No handler for message type {message['type']}")
-        await handler(message)
+        if message["type"].startswith("websocket.") or self._live is None:
+            await handler(message)
+        else:
+            await self._inside(handler(message))  # something from the channel layer
+
+    async def __call__(
+        self,
+        scope: Scope,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # An error in one of the subclass's methods ends the application without a disconnect.
+            self._part(1011)
 
     async def websocket_connect(self, message: Message) -> None:
         credentials = await self.get_resume_credentials()
@@ -126,32 +144,43 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         )
         opened.live.go()
         await welcomed
-        opened.live.confirm_token()
         announce(opened)
         await self._inside(super().websocket_connect(message))
 
     async def websocket_receive(self, message: Message) -> None:
-        if hasattr(self, "_live"):
+        if self._live is not None:
+            self._live.confirm_token()
             await self._inside(super().websocket_receive(message))
 
     async def websocket_disconnect(self, message: Message) -> None:
-        if not hasattr(self, "_live"):
+        if self._live is None:
             raise StopConsumer
         try:
             await self._inside(super().websocket_disconnect(message))
+        except (SessionOver, OwnershipLost) as error:
+            logger.info("disconnect() came after the end of its session: %s", error)
+            raise StopConsumer from error
         finally:
-            self._own_listener.stop()
-            self._live.disconnect(self._own_listener, message.get("code", 1005))
+            self._part(message.get("code") or 1005)
 
-    async def _inside(self, step: Awaitable[None]) -> None:
+    def _part(self, code: int) -> None:
+        """The connection is gone; once."""
+        if self._live is not None and self._own_listener is not None:
+            self._own_listener.stop()
+            self._live.disconnect(self._own_listener, code)
+
+    async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
         """Run one of the subclass's methods in the context, and store what it changed."""
-        context: Context = self._live.context(None)
+        live = self._live
+        if live is None:
+            return
+        context = live.context(None)
         with use_context(context):
             try:
                 await step
             finally:
-                if not self._live.closed:
-                    self._live.user_session_used()
+                if not live.closed:
+                    live.user_session_used()
                     await context.emitter.flush()
 
     async def _refuse(self, code: CloseCode) -> None:
@@ -165,33 +194,43 @@ class _ConsumerListener:
     def __init__(self, consumer: SessionConsumer, live: LiveSession) -> None:
         self._consumer = consumer
         self._live = live
-        self._queue: deque[Entry] = deque()
+        self._queue: deque[Entry | CloseCode] = deque()
         self._task: asyncio.Task[None] | None = None
 
     def entries(self, entries: Sequence[Entry]) -> None:
-        self._queue.extend(entry for entry in entries if entry.n is None)
-        if self._task is None and self._queue:
-            self._task = self._live.loop.create_task(self._deliver())
-            self._live.tasks.own(self._task)
-
-    async def _deliver(self) -> None:
-        try:
-            with use_context(self._live.context(None)):
-                while self._queue:
-                    entry = self._queue.popleft()
-                    data = msgspec.json.decode(entry.data)
-                    await self._consumer.session_event(entry.name, data)
-        finally:
-            self._task = None
+        self._put(*(entry for entry in entries if entry.n is None))
 
     def frame(self, frame: frames.ServerFrame) -> None:
         """Tokens and turns belong to the protocol, which this consumer does not speak."""
 
     def close(self, code: CloseCode, *, ended: str | None = None) -> None:
-        self._live.host.own(self._live.loop.create_task(self._consumer.close(code=int(code))))
+        self._put(code)
 
     def stop(self) -> None:
         self._queue.clear()
+
+    def _put(self, *items: Entry | CloseCode) -> None:
+        self._queue.extend(items)
+        if self._task is None and self._queue:
+            self._task = self._live.loop.create_task(self._deliver())
+            self._live.host.own(self._task)
+
+    async def _deliver(self) -> None:
+        try:
+            with use_context(self._live.context(None)):
+                while self._queue:
+                    await self._pass_on(self._queue.popleft())
+        finally:
+            self._task = None
+
+    async def _pass_on(self, item: Entry | CloseCode) -> None:
+        try:
+            if isinstance(item, CloseCode):
+                await self._consumer.close(code=int(item))
+            else:
+                await self._consumer.session_event(item.name, msgspec.json.decode(item.data))
+        except Exception:
+            logger.exception("Session %s: an event could not be passed on", self._live.id)
 
 
 class ChatConsumer(SessionConsumer):

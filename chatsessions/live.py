@@ -68,10 +68,12 @@ class LiveSession:
         self.first = 1 if loaded is None else loaded.first
         self.head = self.stored = row.head
         self.handled = row.handled
-        self.running: int | None = None
+        self.running: int | None = row.running
         self.listener: Listener | None = None
         self.ending: str | None = row.end_reason or None
         self.closed = False
+        #: Why the session was dropped before all of it was stored, if it was.
+        self.lost: Exception | None = None
         self.turns = Turns(self)
         self.draft = Draft(
             row.pk,
@@ -82,7 +84,8 @@ class LiveSession:
             session,
             {} if loaded is None else split_state(loaded.state),
             max_bytes=settings.USER_SESSION_MAX_BYTES,
-            before_change=self._before_change,
+            before_change=lambda: self.check(current_turn()),
+            after_change=self._after_change,
         )
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
@@ -214,8 +217,8 @@ class LiveSession:
             return
         start = self.chat.hooks.get("chat_start")
         if start is not None:
+            self.running = 0  # from now on a crash leaves a turn that was cut short
             self.turns.add(turn_job(0, START, start))
-        self.host.send_signal(signals.session_started, self.chat, session=self.session)
 
     def _recover(self, loaded: Loaded) -> None:
         """A session from the store: close what a crash left open, go on with what waits."""
@@ -412,7 +415,7 @@ class LiveSession:
         if self.closed:
             return None
         self.sink.error = self._collect() or self.sink.error
-        if self._can_release:
+        if self.can_release:
             self.draft.set(worker_id=None)
         if self.head - self.first >= self._log_limit:
             self.draft.trim(self.head - settings.MAX_LOG_ENTRIES)
@@ -441,8 +444,8 @@ class LiveSession:
         self._release(change.entries)
         self.draft.stored()
         if change.fields.get("worker_id", self.host.id) is None and not self.closed:
-            if self._can_release:
-                self._close()
+            if self.can_release:
+                self.discard()
             else:
                 self.draft.set(worker_id=self.host.id)
                 self.note()
@@ -460,7 +463,8 @@ class LiveSession:
             logger.warning("Session %s is no longer held by this worker", self.id)
         else:
             logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
-        self._close(error)
+        self.lost = error
+        self.discard(error)
         self.host.lost(self, error)
 
     def delayed(self, error: StoreUnavailable) -> None:
@@ -497,6 +501,11 @@ class LiveSession:
             connections=self._connections,
             **fields,
         )
+        if not self._begun and self._loaded is None:
+            send = self.host.send_signal
+            self.when_stored(
+                partial(send, signals.session_started, self.chat, session=self.session)
+            )
         self.when_stored(welcome)
 
     def issue_token(self, used: str | None) -> str:
@@ -541,7 +550,7 @@ class LiveSession:
         """The session is over: stop what runs, run ``on_chat_end``, and store the end."""
         if self.closed or self.ending is not None:
             return
-        self.ending = reason
+        self.ending = str(reason)  # a plain one, for handlers to keep
         if not self._begun:
             self._give_up()
         for job in self.turns.clear():
@@ -550,8 +559,8 @@ class LiveSession:
         self.turns.cancel("stopped")
         self.tasks.cancel()
         # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
-        self.draft.set(end_reason=reason)
-        job = hook_job(self.chat, "chat_end", reason)
+        self.draft.set(end_reason=self.ending)
+        job = hook_job(self.chat, "chat_end", self.ending)
         job.waits_for_store = True
         job.after = self.finish
         self.turns.add(job)
@@ -571,7 +580,7 @@ class LiveSession:
             self.listener.close(frames.CloseCode.SESSION_ENDED, ended=reason)
             self.listener = None
         self.session.connected = False
-        self._close(SessionOver(self.id, reason))
+        self.discard(SessionOver(self.id, reason))
         self.host.send_signal(signals.session_ended, self.chat, session=self.session, reason=reason)
 
     def refresh_cache(self) -> None:
@@ -588,7 +597,7 @@ class LiveSession:
         return not self.turns.is_idle or len(self.tasks) > 0
 
     @property
-    def _can_release(self) -> bool:
+    def can_release(self) -> bool:
         """Whether nobody needs the session in memory."""
         return (
             self.listener is None
@@ -621,7 +630,8 @@ class LiveSession:
         self.turns.cancel("interrupted")
         self.tasks.cancel()
 
-    def _close(self, error: Exception | None = None) -> None:
+    def discard(self, error: Exception | None = None) -> None:
+        """Nothing holds the session in memory any more; whoever waits gets ``error``."""
         self._closing.set()
         self.closed = True
         self.host.journal.count(-self.draft.discard())
@@ -642,8 +652,7 @@ class LiveSession:
                 raise SessionOver(self.id, self.ending)
             raise OwnershipLost(self.id)
 
-    def _before_change(self) -> None:
-        self.check(current_turn())
+    def _after_change(self) -> None:
         if threading.get_ident() != self._thread:
             self.loop.call_soon_threadsafe(self.note)
         elif self.turns.job is None or self.turns.job.turn is not current_turn():

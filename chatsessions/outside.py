@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
@@ -40,13 +40,37 @@ class session_context:  # noqa: N801  # used like a function
     def __init__(self, session_id: UUID | str) -> None:
         self.session_id = _as_uuid(session_id)
         self._stack = ExitStack()
+        self._visit: AbstractAsyncContextManager[Worker] | None = None
         self._live: LiveSession | None = None
         self._runner: _Runner | None = None
 
     async def __aenter__(self) -> Context:
         worker = _holder(self.session_id) or get_worker()
-        self._live = await _in_loop(worker, lambda: worker.acquire(self.session_id))
+        self._live = await _in_loop(worker.loop, lambda: self._open(worker))
         return self._stack.enter_context(use_context(self._live.context(None)))
+
+    async def _open(self, worker: Worker) -> LiveSession:
+        """In the worker's loop: hold the session, and the worker while it is held."""
+        visit = worker.visit()
+        await visit.__aenter__()
+        try:
+            live = await worker.acquire(self.session_id)
+        except BaseException:
+            await visit.__aexit__(None, None, None)
+            raise
+        self._visit = visit
+        return live
+
+    async def _close(self) -> None:
+        """In the worker's loop: store what the block changed, and let everything go."""
+        live, visit = self._live, self._visit
+        self._live = self._visit = None
+        if live is None or visit is None:
+            return
+        try:
+            await _release(live)
+        finally:
+            await visit.__aexit__(None, None, None)
 
     async def __aexit__(
         self,
@@ -55,16 +79,15 @@ class session_context:  # noqa: N801  # used like a function
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
-        live = self._live
-        if live is not None:
-            await _in_loop(live.host, lambda: _release(live))
+        if self._live is not None:
+            await _in_loop(self._live.loop, self._close)
 
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
         _refuse_in_transaction("session_context")
         self._runner = _Runner(self.session_id)
         try:
-            self._live = self._runner.run(lambda worker: worker.acquire(self.session_id))
+            self._live = self._runner.run(self._open)
         except BaseException:
             self._runner.close()
             raise
@@ -77,10 +100,10 @@ class session_context:  # noqa: N801  # used like a function
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
-        live, runner = self._live, self._runner
-        if live is not None and runner is not None:
+        runner, self._runner = self._runner, None
+        if runner is not None:
             try:
-                runner.run(lambda _worker: _release(live))
+                runner.run(lambda _worker: self._close())
             finally:
                 runner.close()
 
@@ -93,8 +116,14 @@ async def aend_session(session_id: UUID | str, reason: str = "app") -> None:
     ``session_context`` raises.
     """
     found = _as_uuid(session_id)
+    _checked(reason)
     worker = _holder(found) or get_worker()
-    await _in_loop(worker, lambda: worker.end(found, _checked(reason)))
+
+    async def end() -> None:
+        async with worker.visit():
+            await worker.end(found, reason)
+
+    await _in_loop(worker.loop, end)
 
 
 def end_session(session_id: UUID | str, reason: str = "app") -> None:
@@ -104,19 +133,10 @@ def end_session(session_id: UUID | str, reason: str = "app") -> None:
     found = _as_uuid(session_id)
     worker = _holder(found) or next(iter(running_workers()), None)
     if worker is None:
-        async_to_sync(_end_here)(found, _checked(reason))
+        async_to_sync(aend_session)(found, reason)
     else:
         step = worker.end(found, _checked(reason))
         asyncio.run_coroutine_threadsafe(step, worker.loop).result()
-
-
-async def _end_here(session_id: UUID, reason: str) -> None:
-    """In a process without a worker: with one that is gone afterwards."""
-    worker = get_worker()
-    try:
-        await worker.end(session_id, reason)
-    finally:
-        await worker.shut_down()
 
 
 class _Runner:
@@ -130,6 +150,11 @@ class _Runner:
         self._thread: threading.Thread | None = None
         worker = _holder(session_id) or next(iter(running_workers()), None)
         if worker is None:
+            if settings.JOURNAL_INLINE:
+                raise RuntimeError(
+                    "With JOURNAL_INLINE everything happens in the caller's database connection, "
+                    "which a thread does not share: write 'async with session_context(…):'."
+                )
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(
                 target=self._loop.run_forever, name="chatsessions-outside", daemon=True
@@ -145,7 +170,6 @@ class _Runner:
 
     def close(self) -> None:
         if self._thread is not None:
-            self._run(self._worker.shut_down())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -162,22 +186,27 @@ async def _release(live: LiveSession) -> None:
     """Store what a block changed, and let the session go."""
     try:
         live.user_session_used()
-        if not live.closed:
+        if not (live.closed and live.ending):
             await live.sink.flush()
     finally:
         live.holders -= 1
         live.note()
+    if live.can_release and not live.closed:
+        # Whoever is next, maybe in another process, finds it given back.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.STORE_TIMEOUT):
+                await live.until_closed()
 
 
-async def _in_loop(owner: Any, step: Callable[[], Awaitable[T]]) -> T:
-    """Await ``step`` in the event loop of ``owner``."""
-    if owner.loop is asyncio.get_running_loop():
+async def _in_loop(loop: asyncio.AbstractEventLoop, step: Callable[[], Awaitable[T]]) -> T:
+    """Await ``step`` in the event loop of the session's owner."""
+    if loop is asyncio.get_running_loop():
         return await step()
 
     async def there() -> T:
         return await step()
 
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), owner.loop))
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))
 
 
 def _holder(session_id: UUID) -> Worker | None:

@@ -175,7 +175,7 @@ class Turns:
         if job.cancelled_as is not None:
             self._finish(job, job.cancelled_as)
             return
-        if self.draining and job.turn.n:
+        if self.draining and job.turn.n is not None:
             self._put_back(job)
             return
         job.started = self._host.loop.time()
@@ -191,8 +191,10 @@ class Turns:
     def _put_back(self, job: Job) -> None:
         """The event is stored, its turn has not begun: whoever takes the session next runs it."""
         self.job = None
-        self._queue.appendleft(job)
-        self._host.turn_waits(None)
+        if job.turn.n:
+            self._queue.appendleft(job)
+            self._host.turn_waits(None)
+        # Of a start that has not begun, the row cannot say more than that it was cut short.
         self._host.idle()
 
     async def _run(self, job: Job, handler: Handler) -> None:

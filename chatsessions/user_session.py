@@ -50,11 +50,13 @@ class UserSession(MutableMapping[str, Any]):
     """
     What an application keeps in a session.
 
-    ``before_change`` is called ahead of every change and may refuse it by raising. ``local`` is a
-    plain dict for live objects (clients, chains) in this worker; it is never stored.
+    ``before_change`` is called ahead of every change and may refuse it by raising,
+    ``after_change`` when it is made. ``local`` is a plain dict for live objects (clients, chains)
+    in this worker; it is never stored.
     """
 
     __slots__ = (
+        "_after_change",
         "_before_change",
         "_changed",
         "_encoded",
@@ -73,11 +75,13 @@ class UserSession(MutableMapping[str, Any]):
         *,
         max_bytes: int,
         before_change: Callable[[], None],
+        after_change: Callable[[], None],
     ) -> None:
         self._session = session
         self._encoded = encoded
         self._max_bytes = max_bytes
         self._before_change = before_change
+        self._after_change = after_change
         self._values: dict[str, Any] = {}
         self._touched: set[str] = set()
         self._changed = False
@@ -95,6 +99,7 @@ class UserSession(MutableMapping[str, Any]):
         if not isinstance(value, _IMMUTABLE) and key not in self._touched:
             self._before_change()
             self._touched.add(key)
+            self._after_change()
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -104,6 +109,7 @@ class UserSession(MutableMapping[str, Any]):
         self._values[key] = value
         if not isinstance(value, _IMMUTABLE):
             self._touched.add(key)
+        self._after_change()
 
     def __delitem__(self, key: str) -> None:
         self._before_change()
@@ -112,6 +118,7 @@ class UserSession(MutableMapping[str, Any]):
         self._values.pop(key, None)
         self._touched.discard(key)
         self._changed = True
+        self._after_change()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._encoded)

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid4
-from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -91,6 +91,10 @@ class Worker:
         self.journal = Journal(self.store, self.threads)
         self.live: dict[UUID, LiveSession] = {}
         self.closing = False
+        self._closed = False
+        #: Whether it has connections of its own, and blocks of outside code that use it.
+        self._serves = False
+        self._visitors = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
         self._handlers: ThreadPoolExecutor | None = None
@@ -109,11 +113,17 @@ class Worker:
         await self.start()
         if self.closing:
             raise ShuttingDown
+        self._serves = True
         reason: str = "new"
         if arrival.session_id is not None:
             found, reason = await self._resume(chat, arrival)
             if found is not None:
-                await self._check_count(arrival, other_than=found.id)
+                found.holders += 1  # not to be let go while we look
+                try:
+                    await self._check_count(arrival, other_than=found.id)
+                finally:
+                    found.holders -= 1
+                    found.note()
                 found.session.user = arrival.user
                 found.session.env = arrival.env
                 return Opened(live=found, resumed=True, reason=None)
@@ -226,14 +236,32 @@ class Worker:
         if row.worker is not None and row.worker_id != self.id and self.rows.is_alive(row.worker):
             raise OwnerUnreachable(row.pk, str(row.worker))
         live = self._hold(find_chat(row.chat), loaded)
+        if row.end_reason:
+            live.finish()
+            raise SessionOver(row.pk, row.end_reason)
         live.go()
         return live
+
+    @asynccontextmanager
+    async def visit(self) -> AsyncIterator[Self]:
+        """
+        For code outside of connections: a worker that serves none is gone with its last visitor.
+        """
+        self._visitors += 1
+        try:
+            yield self
+        finally:
+            self._visitors -= 1
+            if not self._visitors and not self._serves:
+                await self.shut_down()
 
     async def end(self, session_id: UUID, reason: str) -> None:
         """End a session and wait until that is stored. Raises what :meth:`acquire` raises."""
         live = await self.acquire(session_id)
         live.end(reason)
         await live.until_closed()
+        if live.lost is not None:
+            raise live.lost
 
     # Host
 
@@ -344,7 +372,9 @@ class Worker:
     async def _end_expired(self) -> None:
         for session_id in await self.threads.read(self.rows.expired, REAP_BATCH):
             try:
-                await self.end(session_id, ChatSession.EndReason.EXPIRED)
+                live = await self.acquire(session_id)
+                live.end(ChatSession.EndReason.EXPIRED)  # one that hangs keeps no other waiting
+                live.holders -= 1
             except (SessionNotFound, SessionOver, OwnerUnreachable):
                 continue  # somebody else was faster
 
@@ -377,8 +407,12 @@ class Worker:
         await self.close(for_good=for_good)
 
     async def close(self, *, for_good: bool = False) -> None:
-        """Leave nothing behind: tasks, threads, the worker's row."""
-        self.closing = True
+        """Leave nothing behind: sessions, tasks, threads, the worker's row."""
+        if self._closed:
+            return
+        self.closing = self._closed = True
+        for live in list(self.live.values()):
+            live.discard()
         self._sigterm.remove()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
@@ -405,7 +439,7 @@ async def _within(seconds: float, steps: list[Coroutine[Any, Any, None]]) -> boo
     return not late
 
 
-_workers: WeakKeyDictionary[asyncio.AbstractEventLoop, Worker] = WeakKeyDictionary()
+_workers: dict[asyncio.AbstractEventLoop, Worker] = {}
 
 
 def get_worker() -> Worker:
@@ -413,6 +447,8 @@ def get_worker() -> Worker:
     loop = asyncio.get_running_loop()
     worker = _workers.get(loop)
     if worker is None:
+        for other in [known for known in _workers if known.is_closed()]:
+            del _workers[other]
         worker = _workers[loop] = Worker(loop)
     return worker
 

@@ -1,0 +1,844 @@
+"""The context: where it reaches by itself, how it is carried further, and tasks with an owner."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.models import AnonymousUser
+from django.db import connections
+
+from chatsessions import (
+    Chat,
+    ContextNotFound,
+    Message,
+    OwnershipLost,
+    TurnStopped,
+    bind_context,
+    context,
+    frames,
+    serializable,
+    spawn,
+    user_session,
+)
+from chatsessions.chat import _chats, resolve_chat
+from chatsessions.live import LiveSession
+from chatsessions.models import ChatSession
+from chatsessions.store import Entry
+from chatsessions.worker import Arrival, Worker, get_worker, running_workers
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# What the other modules of this kind use as well: a worker, and a client of a session of its.
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Wait for ``condition``, which nobody announces."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110, RUF100  # the condition has no event
+            await asyncio.sleep(0.002)
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
+    """:func:`until` for a condition that has to be awaited, such as a row."""
+    async with asyncio.timeout(seconds):
+        while not await check():  # noqa: ASYNC110, RUF100  # the condition has no event
+            await asyncio.sleep(0.005)
+
+
+def threads_of_ours() -> set[str]:
+    names = {thread.name for thread in threading.enumerate()}
+    return {name for name in names if name.startswith("chatsessions")}
+
+
+@asynccontextmanager
+async def running_worker() -> AsyncIterator[Worker]:
+    """The worker of this event loop; afterwards nothing of it may be left."""
+    worker = get_worker()
+    try:
+        yield worker
+    finally:
+        if worker in running_workers():
+            await worker.close()
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+        await until(lambda: not threads_of_ours())
+
+
+class Client:
+    """A client and its connection: sends events, and keeps what the session tells it."""
+
+    def __init__(self, live: LiveSession) -> None:
+        self.live = live
+        self.token = ""
+        self.resumed = False
+        self.reason: str | None = None
+        self.log: list[Entry] = []
+        self.frames: list[frames.ServerFrame] = []
+        self.closed: list[tuple[int, str | None]] = []
+        self._n = live.gate.intake.accepted
+
+    @classmethod
+    async def open(
+        cls,
+        worker: Worker,
+        chat: Chat,
+        session_id: UUID | None = None,
+        token: str | None = None,
+        **arrival: Any,
+    ) -> Self:
+        arrival.setdefault("user", AnonymousUser())
+        asked = None if session_id is None else str(session_id)
+        opened = await worker.open(chat, Arrival(session_id=asked, token=token, **arrival))
+        client = cls(opened.live)
+        client.resumed, client.reason = opened.resumed, opened.reason
+        client.token = opened.live.issue_token(token if opened.resumed else None)
+        welcomed = asyncio.Event()
+        opened.live.connect(client, welcome=welcomed.set)
+        opened.live.go()
+        async with asyncio.timeout(10):
+            await welcomed.wait()
+        return client
+
+    # Listener
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        self.log.extend(entries)
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        self.frames.append(frame)
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        self.closed.append((int(code), ended))
+
+    # What a client does
+
+    def send(self, name: str, data: Any = None) -> int:
+        self._n += 1
+        raw = msgspec.Raw(msgspec.json.encode(data))
+        self.live.submit(frames.ClientEvent(self._n, name, raw), data)
+        return self._n
+
+    async def outcome(self, n: int) -> str:
+        """How turn ``n`` ended."""
+        await until(lambda: n in self.outcomes)
+        return self.outcomes[n]
+
+    async def run(self, name: str, data: Any = None) -> str:
+        """Send an event and wait for the end of its turn."""
+        return await self.outcome(self.send(name, data))
+
+    def leave(self, code: int = 1001) -> None:
+        self.live.disconnect(self, code)
+
+    @property
+    def outcomes(self) -> dict[int, str]:
+        ends = (frame for frame in self.frames if isinstance(frame, frames.TurnStatus))
+        return {frame.turn: frame.status for frame in ends if frame.status != "running"}
+
+    @property
+    def events(self) -> list[tuple[str, Any]]:
+        """What the server emitted."""
+        emitted = (entry for entry in self.log if entry.n is None)
+        return [(entry.name, msgspec.json.decode(entry.data)) for entry in emitted]
+
+    @property
+    def texts(self) -> list[str]:
+        return [data["content"] for name, data in self.events if name == "message"]
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    async with running_worker() as running:
+        yield running
+    # Where the queries of tests and async handlers ran.
+    await sync_to_async(connections.close_all)()
+
+
+def new_chat() -> Iterator[Chat]:
+    """A routed chat of its own name."""
+    chat = resolve_chat(Chat(f"tests.{uuid4().hex}"))
+    yield chat
+    del _chats[chat.name]
+
+
+chat = pytest.fixture(name="chat")(new_chat)
+
+
+async def state_of(live: LiveSession) -> dict[str, Any]:
+    """The ``user_session`` in the row."""
+    row = await ChatSession.objects.aget(pk=live.id)
+    state: dict[str, Any] = msgspec.json.decode(row.state or "{}")
+    return state
+
+
+def id_of_context() -> UUID:
+    return context.session.id
+
+
+# Where it reaches by itself
+
+
+async def test_an_async_handler_sees_its_session(worker: Worker, chat: Chat) -> None:
+    seen: list[Any] = []
+
+    @chat.on_event("look")
+    async def look(data: Any) -> None:
+        seen.extend([context.session.id, context.chat, context.turn.n if context.turn else None])
+        user_session["data"] = data
+        seen.append(context.user_session["data"])
+        await context.emitter.emit("seen", data)
+
+    client = await Client.open(worker, chat)
+    assert await client.run("look", [1]) == "done"
+    assert seen == [client.live.id, chat, 1, [1]]
+    assert client.events == [("seen", [1])]
+    assert await state_of(client.live) == {"data": [1]}
+
+
+async def test_a_sync_handler_sees_its_session_in_a_thread(worker: Worker, chat: Chat) -> None:
+    seen: list[Any] = []
+
+    @chat.on_event("look")
+    def look(data: Any) -> None:
+        seen.extend([context.session.id, threading.current_thread() is threading.main_thread()])
+        user_session["data"] = data
+
+    client = await Client.open(worker, chat)
+    assert await client.run("look", {"a": 1}) == "done"
+    assert seen == [client.live.id, False]
+    assert await state_of(client.live) == {"data": {"a": 1}}
+
+
+async def test_sessions_side_by_side_see_each_their_own(worker: Worker, chat: Chat) -> None:
+    together = asyncio.Barrier(3)
+
+    @chat.on_event("mine")
+    async def mine(data: str) -> None:
+        user_session["who"] = data
+        await together.wait()
+        await Message(f"{user_session['who']} {id_of_context()}").send()
+
+    clients = [await Client.open(worker, chat) for _ in range(3)]
+    async with asyncio.TaskGroup() as group:
+        for number, client in enumerate(clients):
+            group.create_task(client.run("mine", f"client {number}"))
+    for number, client in enumerate(clients):
+        assert client.texts == [f"client {number} {client.live.id}"]
+
+
+async def test_it_reaches_the_tasks_of_a_handler(worker: Worker, chat: Chat) -> None:
+    async def part(number: int) -> UUID:
+        user_session[f"part {number}"] = number
+        await Message(f"part {number}").send()
+        return id_of_context()
+
+    seen: list[UUID] = []
+
+    @chat.on_event("split")
+    async def split() -> None:
+        seen.append(await asyncio.create_task(part(1)))
+        seen.append(await spawn(part(2)))
+        seen.extend(await asyncio.gather(part(3), part(4)))
+
+    client = await Client.open(worker, chat)
+    assert await client.run("split") == "done"
+    assert set(seen) == {client.live.id}
+    assert sorted(client.texts) == ["part 1", "part 2", "part 3", "part 4"]
+    assert await state_of(client.live) == {f"part {number}": number for number in range(1, 5)}
+
+
+async def test_it_reaches_sync_to_async_and_to_thread(worker: Worker, chat: Chat) -> None:
+    def work(name: str) -> UUID:
+        user_session[name] = True
+        async_to_sync(Message(name).send)()
+        return id_of_context()
+
+    seen: list[UUID] = []
+
+    @chat.on_event("sync")
+    async def sync() -> None:
+        seen.append(await sync_to_async(work)("sync_to_async"))
+        seen.append(await sync_to_async(work, thread_sensitive=False)("in a thread of its own"))
+        seen.append(await asyncio.to_thread(work, "to_thread"))
+
+    client = await Client.open(worker, chat)
+    assert await client.run("sync") == "done"
+    assert seen == [client.live.id] * 3
+    assert client.texts == ["sync_to_async", "in a thread of its own", "to_thread"]
+    assert await state_of(client.live) == dict.fromkeys(client.texts, True)
+
+
+async def test_it_is_gone_after_the_handler(worker: Worker, chat: Chat) -> None:
+    """A handler that fails, one that is stopped: no context is left for whoever comes next."""
+
+    @chat.on_event("fail")
+    async def fail() -> None:
+        raise ValueError("on purpose")
+
+    client = await Client.open(worker, chat)
+    assert await client.run("fail") == "failed"
+    with pytest.raises(ContextNotFound):
+        _ = context.session
+    assert repr(context) == "<context: none here>"
+    assert repr(user_session) == "<user_session: no session here>"
+
+
+# Carried further by bind_context
+
+
+async def test_bind_context_in_executors_and_threads(worker: Worker, chat: Chat) -> None:
+    def work(name: str, *, answer: int) -> tuple[UUID, int]:
+        user_session[name] = answer
+        async_to_sync(Message(name).send)()
+        return id_of_context(), answer
+
+    results: list[Any] = []
+
+    @chat.on_event("bind")
+    async def bind() -> None:
+        loop = asyncio.get_running_loop()
+        bound = bind_context(work)
+        with ThreadPoolExecutor(1) as pool:
+            results.append(await loop.run_in_executor(pool, lambda: bound("a", answer=1)))
+            results.append(await asyncio.wrap_future(pool.submit(bound, "b", answer=2)))
+        thread = threading.Thread(target=lambda: results.append(bound("c", answer=3)))
+        thread.start()
+        await asyncio.to_thread(thread.join)
+
+    client = await Client.open(worker, chat)
+    assert await client.run("bind") == "done"
+    assert results == [(client.live.id, 1), (client.live.id, 2), (client.live.id, 3)]
+    assert client.texts == ["a", "b", "c"]
+    assert await state_of(client.live) == {"a": 1, "b": 2, "c": 3}
+
+
+async def test_an_executor_sees_nothing_by_itself(worker: Worker, chat: Chat) -> None:
+    errors: list[BaseException | None] = []
+
+    @chat.on_event("bare")
+    async def bare() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(id_of_context)
+            errors.append(await asyncio.to_thread(future.exception))
+
+    client = await Client.open(worker, chat)
+    assert await client.run("bare") == "done"
+    assert isinstance(errors[0], ContextNotFound)
+
+
+async def test_bind_context_around_a_coroutine_function(worker: Worker, chat: Chat) -> None:
+    """Such as a callback that a library awaits in a task that it had before."""
+    bound: list[Callable[[str], Awaitable[UUID]]] = []
+
+    async def callback(name: str) -> UUID:
+        """Somebody's callback."""
+        user_session["called"] = name
+        await context.emitter.flush()
+        return id_of_context()
+
+    @chat.on_event("register")
+    async def register() -> None:
+        bound.append(bind_context(callback))
+
+    client = await Client.open(worker, chat)
+    assert await client.run("register") == "done"
+    assert bound[0].__name__ == "callback"
+    assert bound[0].__doc__ == "Somebody's callback."
+    assert await bound[0]("later") == client.live.id
+    assert await state_of(client.live) == {"called": "later"}
+    with pytest.raises(ContextNotFound):
+        id_of_context()
+
+
+async def test_what_a_thread_sets_after_the_turn_is_stored(worker: Worker, chat: Chat) -> None:
+    """Nothing else happens to the session: the value itself is reason enough for a commit."""
+    go = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def work() -> None:
+        go.wait(10)
+        user_session["late"] = "value"
+
+    @chat.on_event("start")
+    async def start() -> None:
+        threads.append(threading.Thread(target=bind_context(work)))
+        threads[0].start()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    go.set()
+    await asyncio.to_thread(threads[0].join)
+
+    async def stored() -> bool:
+        return await state_of(client.live) == {"late": "value"}
+
+    await eventually(stored)
+
+
+@serializable(name="tests.Slow")
+class Slow:
+    """Something that takes its time to be encoded."""
+
+    def __init__(self, encoding: Callable[[], None] = lambda: None) -> None:
+        self.encoding = encoding
+
+    def to_storable(self) -> str:
+        self.encoding()
+        return "slow"
+
+    @classmethod
+    def from_storable(cls, _data: str) -> Slow:
+        return cls()
+
+
+async def test_a_commit_during_a_threads_set_does_not_lose_it(worker: Worker, chat: Chat) -> None:
+    """The journal runs in another thread: it may come by before the value is encoded."""
+    go = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def until_committed() -> None:
+        before = worker.journal.batches
+        deadline = threading.Event()
+        for _ in range(200):
+            if worker.journal.batches > before:
+                return
+            deadline.wait(0.005)
+
+    def work() -> None:
+        go.wait(10)
+        user_session["late"] = Slow(until_committed)
+
+    @chat.on_event("start")
+    async def start() -> None:
+        threads.append(threading.Thread(target=bind_context(work)))
+        threads[0].start()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    await worker.journal.settled()
+    go.set()
+    await asyncio.to_thread(threads[0].join)
+
+    async def stored() -> bool:
+        return "late" in await state_of(client.live)
+
+    await eventually(stored, seconds=2)
+
+
+async def test_a_thread_may_get_values_out_during_a_commit(worker: Worker, chat: Chat) -> None:
+    """Sync handlers use their values while the journal looks what of them has changed."""
+    armed, collecting, touched = threading.Event(), threading.Event(), threading.Event()
+
+    def encoding() -> None:
+        if armed.is_set():
+            collecting.set()
+            touched.wait(2)
+
+    def commit() -> None:
+        """Both sessions have something to store at the same time."""
+        other.send("echo")
+        client.live.note()
+
+    @chat.on_event("echo")
+    async def echo() -> None:
+        await context.emitter.emit("echo")
+
+    @chat.on_event("work")
+    def work() -> None:
+        for number in range(20):
+            user_session[f"list {number}"] = [number]
+        user_session["slow"] = Slow(encoding)
+        armed.set()
+        worker.loop.call_soon_threadsafe(commit)
+        collecting.wait(2)
+        for number in range(20, 40):
+            user_session[f"list {number}"] = [number]
+        touched.set()
+
+    client, other = await Client.open(worker, chat), await Client.open(worker, chat)
+    n = client.send("work")
+    async with asyncio.timeout(5):
+        assert await client.outcome(n) == "done"
+        assert await other.outcome(1) == "done"
+    assert other.events == [("echo", None)]
+    assert len(await state_of(client.live)) == 41
+
+
+# Sync code sends
+
+
+async def test_a_sync_handler_sends_through_async_to_sync(worker: Worker, chat: Chat) -> None:
+    @chat.on_message
+    def answer(message: Message) -> None:
+        sent = Message(f"You said {message.content}")
+        async_to_sync(sent.send)()
+        sent.content += "!"
+        async_to_sync(sent.update)()
+        async_to_sync(context.emitter.flush)()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "hello"}) == "done"
+    assert [(name, data["content"]) for name, data in client.events] == [
+        ("message", "You said hello"),
+        ("message_update", "You said hello!"),
+    ]
+
+
+# Outside of any session
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: context.session,
+        lambda: context.emitter,
+        lambda: context.user_session,
+        lambda: context.chat,
+        lambda: context.turn,
+        lambda: user_session["key"],
+        lambda: user_session.get("key"),
+        lambda: user_session.set("key", 1),
+        lambda: "key" in user_session,
+        lambda: list(user_session),
+        lambda: user_session.local,
+        lambda: bind_context(print),
+        lambda: user_session.create_accessor("key", 0).get(),
+    ],
+)
+def test_outside_of_a_session_the_error_names_the_remedies(use: Callable[[], object]) -> None:
+    with pytest.raises(ContextNotFound) as raised:
+        use()
+    for remedy in ("spawn()", "bind_context()", "session_context("):
+        assert remedy in str(raised.value)
+    assert raised.value.what in str(raised.value)
+
+
+async def test_outside_of_a_session_nothing_is_sent_or_spawned() -> None:
+    with pytest.raises(ContextNotFound, match="session_context"):
+        await Message("hello").send()
+
+    async def work() -> None:
+        """Never runs, and is closed all the same: no warning."""
+
+    with pytest.raises(ContextNotFound, match="spawn"):
+        spawn(work())
+
+
+# spawn
+
+
+async def test_a_spawned_task_outlives_its_turn_and_its_client(worker: Worker, chat: Chat) -> None:
+    go = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
+
+    async def work() -> None:
+        await go.wait()
+        user_session["worked"] = True
+        await Message("finished").send()
+
+    @chat.on_event("start")
+    async def start() -> None:
+        tasks.append(spawn(work(), name="the work"))
+
+    client = await Client.open(worker, chat)
+    live = client.live
+    assert await client.run("start") == "done"
+    assert tasks[0].get_name() == "the work"
+    client.leave()
+    await worker.journal.settled()
+    assert worker.live == {live.id: live}
+    go.set()
+    await tasks[0]
+    await until(lambda: not worker.live)
+    row = await ChatSession.objects.aget(pk=live.id)
+    assert (row.worker_id, row.head) == (None, 2)
+    assert await state_of(live) == {"worked": True}
+
+
+async def start_hanging(
+    worker: Worker, chat: Chat, *, in_turn: bool
+) -> tuple[Client, asyncio.Task[None]]:
+    """A session with a spawned task that runs for ever, within its turn or after it."""
+    tasks: list[asyncio.Task[None]] = []
+
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    @chat.on_event("start")
+    async def start() -> None:
+        tasks.append(spawn(work()))
+        if in_turn:
+            await asyncio.Event().wait()
+
+    client = await Client.open(worker, chat)
+    n = client.send("start")
+    await until(lambda: tasks)
+    if not in_turn:
+        assert await client.outcome(n) == "done"
+    return client, tasks[0]
+
+
+async def test_a_spawned_task_is_cancelled_with_its_turn(worker: Worker, chat: Chat) -> None:
+    client, task = await start_hanging(worker, chat, in_turn=True)
+    client.live.stop()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await client.outcome(1) == "stopped"
+
+
+async def test_stopping_a_later_turn_leaves_a_spawned_task_alone(
+    worker: Worker, chat: Chat
+) -> None:
+    client, task = await start_hanging(worker, chat, in_turn=False)
+
+    @chat.on_event("hang")
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    n = client.send("hang")
+    await until(lambda: client.live.turns.number == n and client.live.turns.job.task)  # type: ignore[union-attr]
+    client.live.stop()
+    assert await client.outcome(n) == "stopped"
+    assert not task.done()
+    client.live.end("user")
+    await client.live.until_closed()
+    await asyncio.wait([task])
+
+
+async def test_a_spawned_task_is_cancelled_with_its_session(worker: Worker, chat: Chat) -> None:
+    client, task = await start_hanging(worker, chat, in_turn=False)
+    client.live.end("user")
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await client.live.until_closed()
+
+
+async def test_a_spawned_task_is_cancelled_when_the_server_shuts_down(
+    worker: Worker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"SHUTDOWN_TIMEOUT": 0.05}
+    client, task = await start_hanging(worker, chat, in_turn=False)
+    await worker.shut_down()
+    assert task.cancelled()
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.status, row.worker_id) == ("away", None)
+
+
+async def test_the_exception_of_a_spawned_task_is_logged(
+    worker: Worker, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> None:
+        raise ValueError("on purpose")
+
+    @chat.on_event("start")
+    async def start() -> None:
+        spawn(work(), name="the failing work")
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    await until(lambda: caplog.records)
+    (record,) = caplog.records
+    assert str(client.live.id) in record.getMessage()
+    assert "the failing work" in record.getMessage()
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], ValueError)
+    assert await client.run("start") == "done"
+
+
+async def test_spawn_is_for_async_code(worker: Worker, chat: Chat) -> None:
+    errors: list[str] = []
+
+    async def work() -> None:
+        """Never runs."""
+
+    @chat.on_event("start")
+    def start() -> None:
+        with pytest.raises(RuntimeError) as raised:
+            spawn(work())
+        errors.append(str(raised.value))
+
+    client = await Client.open(worker, chat)
+    assert await client.run("start") == "done"
+    assert "call it from async code" in errors[0]
+
+
+# Code that comes too late
+
+
+async def refusals_of(operations: dict[str, Callable[[], Awaitable[object]]]) -> dict[str, type]:
+    refused: dict[str, type] = {}
+    for name, operation in operations.items():
+        try:
+            await operation()
+        except Exception as error:  # noqa: BLE001, RUF100  # which one is what is asked
+            refused[name] = type(error)
+    return refused
+
+
+async def set_a_value() -> None:
+    user_session["late"] = 1
+
+
+async def delete_a_value() -> None:
+    del user_session["early"]
+
+
+async def send_a_message() -> None:
+    await Message("late").send()
+
+
+async def stream_a_token() -> None:
+    await Message().stream_token("late")
+
+
+async def spawn_a_task() -> None:
+    async def work() -> None:
+        """Never runs."""
+
+    await spawn(work())
+
+
+CHANGES: dict[str, Callable[[], Awaitable[object]]] = {
+    "set": set_a_value,
+    "del": delete_a_value,
+    "send": send_a_message,
+    "stream": stream_a_token,
+    "spawn": spawn_a_task,
+}
+
+
+async def test_a_stopped_sync_handler_gets_turn_stopped(
+    worker: Worker, chat: Chat, settings: Settings
+) -> None:
+    """Its thread cannot be killed: the turn ends at once, and what the thread does is refused."""
+    begun, go = threading.Event(), threading.Event()
+    refused: dict[str, type] = {}
+
+    @chat.on_event("work")
+    def work() -> None:
+        user_session["early"] = 1
+        begun.set()
+        go.wait(10)
+        for name in ("set", "del", "send", "stream"):
+            try:
+                async_to_sync(CHANGES[name])()  # type: ignore[arg-type]
+            except Exception as error:  # noqa: BLE001, PERF203, RUF100  # which is what is asked
+                refused[name] = type(error)
+        begun.clear()
+
+    client = await Client.open(worker, chat)
+    n = client.send("work")
+    await asyncio.to_thread(begun.wait, 10)
+    client.live.stop()
+    assert await client.outcome(n) == "stopped"
+    go.set()
+    await until(lambda: not begun.is_set())
+    assert refused == dict.fromkeys(("set", "del", "send", "stream"), TurnStopped)
+    assert client.events == []
+    assert await state_of(client.live) == {"early": 1}
+
+
+async def test_a_handler_that_ignores_its_stop_is_abandoned(
+    worker: Worker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STOP_TIMEOUT": 0.05}
+    go, done = asyncio.Event(), asyncio.Event()
+    refused: dict[str, type] = {}
+
+    @chat.on_event("work")
+    async def work() -> None:
+        user_session["early"] = 1
+        await Message("early").send()
+        while not go.is_set():
+            with suppress(asyncio.CancelledError):
+                await go.wait()
+        refused.update(await refusals_of(CHANGES))
+        done.set()
+
+    client = await Client.open(worker, chat)
+    n = client.send("work")
+    await until(lambda: client.texts)
+    client.live.stop()
+    assert await client.outcome(n) == "stopped"
+    go.set()
+    await done.wait()
+    assert refused == dict.fromkeys(CHANGES, TurnStopped)
+    assert client.texts == ["early"]
+    assert await state_of(client.live) == {"early": 1}
+
+
+async def test_a_plain_task_of_a_stopped_turn_is_refused(worker: Worker, chat: Chat) -> None:
+    go = asyncio.Event()
+    tasks: list[asyncio.Task[dict[str, type]]] = []
+
+    async def later() -> dict[str, type]:
+        await go.wait()
+        return await refusals_of(CHANGES)
+
+    @chat.on_event("work")
+    async def work() -> None:
+        tasks.append(asyncio.create_task(later()))
+        await asyncio.Event().wait()
+
+    client = await Client.open(worker, chat)
+    n = client.send("work")
+    await until(lambda: tasks)
+    client.live.stop()
+    assert await client.outcome(n) == "stopped"
+    go.set()
+    assert await tasks[0] == dict.fromkeys(CHANGES, TurnStopped)
+
+
+async def test_a_plain_task_after_release_has_lost_its_session(worker: Worker, chat: Chat) -> None:
+    go = asyncio.Event()
+    tasks: list[asyncio.Task[dict[str, type]]] = []
+
+    async def later() -> dict[str, type]:
+        await go.wait()
+        return await refusals_of(CHANGES)
+
+    @chat.on_event("work")
+    async def work() -> None:
+        user_session["early"] = 1
+        tasks.append(asyncio.create_task(later()))
+
+    client = await Client.open(worker, chat)
+    assert await client.run("work") == "done"
+    client.leave()
+    await until(lambda: not worker.live)
+    go.set()
+    assert await tasks[0] == dict.fromkeys(CHANGES, OwnershipLost)
+    assert await state_of(client.live) == {"early": 1}
+
+
+async def test_a_plain_task_goes_on_as_long_as_the_session_is_here(
+    worker: Worker, chat: Chat
+) -> None:
+    go = asyncio.Event()
+    tasks: list[asyncio.Task[dict[str, type]]] = []
+
+    async def later() -> dict[str, type]:
+        await go.wait()
+        return await refusals_of({"set": set_a_value, "send": send_a_message})
+
+    @chat.on_event("work")
+    async def work() -> None:
+        tasks.append(asyncio.create_task(later()))
+
+    client = await Client.open(worker, chat)
+    assert await client.run("work") == "done"
+    go.set()
+    assert await tasks[0] == {}
+    await until(lambda: client.texts == ["late"])
+    assert await state_of(client.live) == {"late": 1}

@@ -1,0 +1,693 @@
+"""Group commit: what shares a transaction, what leaves when, and what a failing store does."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+import msgspec
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.core.cache.backends.locmem import LocMemCache
+from django.db import connections
+from django.db.models import F
+from django.test import TestCase, override_settings
+
+from chatsessions import Chat, OwnershipLost, StoreUnavailable, context, frames, user_session
+from chatsessions.context import use_context
+from chatsessions.exceptions import FrameError
+from chatsessions.live import LiveSession
+from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.worker import Worker as RunningWorker
+
+from .test_context import Client, chat, running_worker, state_of, threads_of_ours, until
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+__all__ = ["chat"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SESSIONS = ChatSession._meta.db_table
+EVENTS = SessionEvent._meta.db_table
+
+
+class CountingCache(LocMemCache):
+    """Keeps what each call brought, and fails when told to."""
+
+    calls: ClassVar[list[Mapping[str, Any]]] = []
+    failing: ClassVar[bool] = False
+
+    def set_many(self, data: Mapping[str, Any], *args: Any, **kwargs: Any) -> list[Any]:
+        if self.failing:
+            raise ConnectionError("no cache here")
+        self.calls.append(dict(data))
+        return super().set_many(data, *args, **kwargs)
+
+
+@pytest.fixture
+def cache(settings: Settings) -> Iterator[type[CountingCache]]:
+    """A cache that counts; of its own, as local memory is shared by name."""
+    CountingCache.calls.clear()
+    backend = f"{CountingCache.__module__}.{CountingCache.__qualname__}"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "tests.journal"}}
+    yield CountingCache
+    CountingCache.failing = False
+    CountingCache("tests.journal", {}).clear()
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[RunningWorker]:
+    """A worker whose journal, at the end of the test, has nothing left to store."""
+    async with running_worker() as running:
+        yield running
+        await running.journal.settled()
+        assert running.journal._entries == 0
+    await sync_to_async(connections.close_all)()
+
+
+# Faults of the store, made by another connection to the same file
+
+
+@contextmanager
+def another_connection() -> Iterator[sqlite3.Connection]:
+    other = sqlite3.connect(connections["default"].settings_dict["NAME"], isolation_level=None)
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Somebody else holds the database's write lock."""
+    with another_connection() as other:
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
+
+
+@contextmanager
+def trigger(event: str, action: str) -> Iterator[None]:
+    """The database does ``action`` on ``event``."""
+    name = f"tests_{abs(hash((event, action)))}"
+    with another_connection() as other:
+        other.execute(f"CREATE TRIGGER {name} {event} BEGIN {action}; END")
+        try:
+            yield
+        finally:
+            other.execute("PRAGMA busy_timeout = 10000")
+            other.execute(f"DROP TRIGGER IF EXISTS {name}")
+
+
+def failing(session_id: UUID | None = None) -> Any:
+    """Updates of sessions fail in a way that may pass: integer overflow, an OperationalError."""
+    only = "" if session_id is None else f" WHEN NEW.id = '{session_id.hex}'"
+    return trigger(f"BEFORE UPDATE ON {SESSIONS}{only}", "SELECT abs(-9223372036854775807 - 1)")
+
+
+def poisoned(session_id: UUID) -> Any:
+    """The row of one session cannot be written: an IntegrityError."""
+    event = f"BEFORE UPDATE ON {SESSIONS} WHEN NEW.id = '{session_id.hex}'"
+    return trigger(event, "SELECT RAISE(ABORT, 'poisoned')")
+
+
+async def record_statements(worker: RunningWorker) -> list[str]:
+    """What the writer thread executes from now on."""
+    statements: list[str] = []
+
+    def record(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *args)
+
+    await worker.threads.write(
+        lambda: connections["default"].execute_wrappers.append(record)  # it is that thread's own
+    )
+    return statements
+
+
+# What a session does
+
+
+async def change(live: LiveSession, value: Any, *, flush: bool = True) -> None:
+    """Set and emit ``value``, as code outside of turns."""
+    with use_context(live.context(None)):
+        user_session["value"] = value
+        await context.emitter.emit("changed", value)
+        if flush:
+            await context.emitter.flush()
+
+
+async def flush(live: LiveSession) -> None:
+    await live.context(None).emitter.flush()
+
+
+async def open_many(worker: RunningWorker, chat: Chat, count: int) -> list[Client]:
+    clients = await asyncio.gather(*(Client.open(worker, chat) for _ in range(count)))
+    await worker.journal.settled()
+    return clients
+
+
+async def log_of(live: LiveSession) -> list[tuple[int, Any]]:
+    rows = SessionEvent.objects.filter(session=live.id).order_by("seq")
+    return [(row.seq, row.data) async for row in rows]
+
+
+# Group commit
+
+
+async def test_many_sessions_share_one_transaction_and_one_cache_call(
+    cache: type[CountingCache], worker: RunningWorker, chat: Chat
+) -> None:
+    clients = await open_many(worker, chat, 30)
+    statements = await record_statements(worker)
+    cache.calls.clear()
+    batches = worker.journal.batches
+    await asyncio.gather(*(change(client.live, n) for n, client in enumerate(clients)))
+    assert worker.journal.batches == batches + 1
+    assert sum(sql.startswith("BEGIN") for sql in statements) == 1
+    assert len(statements) <= 4  # the bulk update, the bulk insert
+    (call,) = cache.calls
+    assert len(call) == 30
+    for n, client in enumerate(clients):
+        assert await state_of(client.live) == {"value": n}
+        assert await log_of(client.live) == [(1, n)]
+
+
+async def test_new_sessions_share_batches(worker: RunningWorker, chat: Chat) -> None:
+    """A storm of connections is a few transactions."""
+    await worker.start()
+    batches = worker.journal.batches
+    clients = await open_many(worker, chat, 100)
+    assert worker.journal.batches - batches <= 5
+    assert await ChatSession.objects.connected().acount() == len(clients) == 100
+
+
+async def test_what_comes_while_it_writes_is_the_next_batch(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    clients = await open_many(worker, chat, 20)
+    batches = worker.journal.batches
+    with locked():
+        tasks = [asyncio.create_task(change(clients[0].live, 0))]
+        await asyncio.sleep(0.02)  # until it is the writer that waits
+        for round_ in range(5):
+            for n, client in enumerate(clients[1:]):
+                tasks.append(asyncio.create_task(change(client.live, n, flush=round_ == 4)))
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert worker.journal.batches == batches + 2
+    assert await SessionEvent.objects.acount() == 1 + 5 * 19
+
+
+async def test_an_idle_journal_costs_nothing(worker: RunningWorker, chat: Chat) -> None:
+    (client,) = await open_many(worker, chat, 1)
+    statements = await record_statements(worker)
+    client.live.note()
+    await worker.journal.settled()
+    before = worker.journal.batches
+    statements.clear()
+    await asyncio.sleep(0.05)
+    assert statements == []
+    assert worker.journal.batches == before
+
+
+async def test_each_sessions_order_is_kept(worker: RunningWorker, chat: Chat) -> None:
+    @chat.on_event("count")
+    async def count(data: int) -> None:
+        for number in range(3):
+            user_session["last"] = [data, number]
+            await context.emitter.emit("counted", [data, number])
+            await asyncio.sleep(0)
+
+    clients = await open_many(worker, chat, 5)
+    for data in range(1, 21):
+        for client in clients:
+            client.send("count", data)
+        await asyncio.sleep(0)
+    for client in clients:
+        assert await client.outcome(20) == "done"
+        counted = [data for name, data in client.events if name == "counted"]
+        assert counted == [[data, number] for data in range(1, 21) for number in range(3)]
+        assert [entry.seq for entry in client.log] == list(range(1, 81))
+        stored = await log_of(client.live)
+        assert stored == [(entry.seq, msgspec.json.decode(entry.data)) for entry in client.log]
+        assert await state_of(client.live) == {"last": [20, 2]}
+
+
+async def test_nothing_is_told_before_it_is_stored(worker: RunningWorker, chat: Chat) -> None:
+    seen: list[str] = []
+
+    @chat.on_event("say")
+    async def say(data: str) -> None:
+        seen.append(data)
+        await context.emitter.emit("said", data)
+
+    (client,) = await open_many(worker, chat, 1)
+    client.frames.clear()
+    with locked():
+        client.send("say", "hello")
+        await asyncio.sleep(0.05)
+        assert (client.log, client.frames, seen) == ([], [], [])  # nor is the turn begun
+    assert await client.outcome(1) == "done"
+    assert client.events == [("said", "hello")]
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.accepted, row.handled, row.running, row.head) == (1, 1, None, 2)
+
+
+async def test_done_is_told_after_the_last_commit(worker: RunningWorker, chat: Chat) -> None:
+    go, handled = asyncio.Event(), asyncio.Event()
+
+    @chat.on_event("say")
+    async def say() -> None:
+        await go.wait()
+        user_session["said"] = True
+        await context.emitter.emit("said")
+        handled.set()
+
+    (client,) = await open_many(worker, chat, 1)
+    n = client.send("say")
+    await until(lambda: client.live.turns.job and client.live.turns.job.task)
+    with locked():
+        go.set()
+        await handled.wait()
+        await asyncio.sleep(0.05)
+        assert (client.outcomes, client.events) == ({}, [])
+        assert await state_of(client.live) == {}
+    assert await client.outcome(n) == "done"
+    assert await state_of(client.live) == {"said": True}
+
+
+# A store that fails
+
+
+async def test_a_failing_commit_is_tried_again_with_back_off(
+    worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    (client,) = await open_many(worker, chat, 1)
+
+    def tries() -> list[float]:
+        found = {r.created for r in caplog.records if "trying again" in r.getMessage()}
+        return sorted(found)
+
+    with failing():
+        waiter = asyncio.create_task(change(client.live, 1))
+        await until(lambda: len(tries()) >= 4)
+        assert not waiter.done()
+    await waiter
+    pauses = [later - sooner for sooner, later in zip(tries(), tries()[1:], strict=False)]
+    assert pauses[0] >= 0.045
+    assert pauses[1] >= 0.09
+    assert pauses[2] >= 0.18
+    assert worker.journal.failure is None
+    assert await log_of(client.live) == [(1, 1)]
+
+
+async def test_a_store_that_stays_away_is_told_and_nothing_is_lost(
+    worker: RunningWorker, chat: Chat, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.2}
+    ran: list[int] = []
+
+    @chat.on_event("work")
+    async def work(data: int) -> None:
+        ran.append(data)
+
+    client, other = await open_many(worker, chat, 2)
+    with failing():
+        with pytest.raises(StoreUnavailable) as raised:
+            await change(client.live, 1)
+        assert raised.value.seconds == 0.2
+        assert isinstance(worker.journal.failure, StoreUnavailable)
+        # Who comes later hears of it at once.
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(change(other.live, 2), 0.1)
+        # An event is not accepted, and may be sent again.
+        with pytest.raises(FrameError) as refused:
+            client.send("work", 1)
+        assert (refused.value.code, refused.value.n) == ("storage_unavailable", 1)
+        assert refused.value.retry_after is not None
+        await asyncio.wait_for(change(client.live, 3, flush=False), 0.1)
+    await until(lambda: worker.journal.failure is None)
+    await flush(client.live)
+    await flush(other.live)
+    assert await log_of(client.live) == [(1, 1), (2, 3)]
+    assert await state_of(client.live) == {"value": 3}
+    assert await log_of(other.live) == [(1, 2)]
+    assert await state_of(other.live) == {"value": 2}
+    assert ran == []
+    assert "The store takes commits again." in caplog.text
+
+
+async def test_an_event_that_waits_for_the_store_is_told_so(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
+
+    @chat.on_event("work")
+    async def work() -> None:
+        await context.emitter.emit("worked")
+
+    (client,) = await open_many(worker, chat, 1)
+
+    def told() -> list[frames.Error]:
+        return [frame for frame in client.frames if isinstance(frame, frames.Error)]
+
+    with failing():
+        n = client.send("work")
+        await until(told)
+        assert {(error.code, error.n) for error in told()} == {("storage_unavailable", n)}
+        assert (client.outcomes, client.log) == ({}, [])
+    assert await client.outcome(n) == "done"
+    assert [entry.seq for entry in client.log] == [1, 2]
+
+
+async def test_a_turn_whose_flush_fails_has_failed(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
+    go = asyncio.Event()
+
+    @chat.on_event("work")
+    async def work() -> None:
+        await go.wait()
+        user_session["kept"] = True
+        await context.emitter.flush()
+
+    (client,) = await open_many(worker, chat, 1)
+    n = client.send("work")
+    await until(lambda: client.live.turns.job and client.live.turns.job.task)
+    with failing():
+        go.set()
+        await until(lambda: client.live.turns.job is None)
+        assert client.outcomes == {}
+    assert await client.outcome(n) == "failed"
+    assert await state_of(client.live) == {"kept": True}
+
+
+async def test_a_cache_that_fails_is_tried_again_under_cache(
+    cache: type[CountingCache], worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """Rows that are stored are not written again."""
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": "cache", "STORE_TIMEOUT": 0.1}
+    (client,) = await open_many(worker, chat, 1)
+    statements = await record_statements(worker)
+    cache.failing = True
+    with pytest.raises(StoreUnavailable):
+        await change(client.live, 1)
+    assert client.events == []
+    cache.failing = False
+    await until(lambda: client.events)
+    await worker.journal.settled()
+    assert sum(EVENTS in sql for sql in statements) == 1
+    assert [list(call.values()) for call in cache.calls] == [[b'{"value":1}']]
+
+
+async def test_a_cache_that_fails_is_survived_under_cached_db(
+    cache: type[CountingCache], worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    (client, other) = await open_many(worker, chat, 2)
+    cache.failing = True
+    await change(client.live, 1)
+    assert await state_of(client.live) == {"value": 1}
+    assert "The cache failed" in caplog.text
+    cache.failing = False
+    await change(other.live, 2)
+    assert sorted(cache.calls[-1].values()) == [b'{"value":1}', b'{"value":2}']
+
+
+# Bounds
+
+
+async def test_a_session_with_too_much_uncommitted_waits(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_UNCOMMITTED": 5}
+    emitted: list[int] = []
+
+    async def emit() -> None:
+        for number in range(1, 21):
+            emitted.append(await client.live.context(None).emitter.emit("number", number))
+
+    (client,) = await open_many(worker, chat, 1)
+    with locked():
+        task = asyncio.create_task(emit())
+        await until(lambda: len(emitted) == 5)
+        await asyncio.sleep(0.05)
+        assert emitted == [1, 2, 3, 4, 5]
+    await task
+    assert emitted == list(range(1, 21))
+    await flush(client.live)
+    assert await log_of(client.live) == [(number, number) for number in range(1, 21)]
+
+
+async def test_a_waiting_emit_hears_of_a_store_that_stays_away(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_UNCOMMITTED": 2, "STORE_TIMEOUT": 0.1}
+    (client,) = await open_many(worker, chat, 1)
+    emitter = client.live.context(None).emitter
+    with failing():
+        for number in range(2):
+            await emitter.emit("number", number)
+        with pytest.raises(StoreUnavailable):
+            await emitter.emit("number", 2)
+    await until(lambda: worker.journal.failure is None)
+    await flush(client.live)
+    # What was emitted is kept, also where the emit had to say that it is not stored.
+    assert await log_of(client.live) == [(1, 0), (2, 1), (3, 2)]
+
+
+async def test_a_full_journal_makes_everybody_wait(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_JOURNAL_ENTRIES": 6}
+    busy, other = await open_many(worker, chat, 2)
+    with locked():
+        for number in range(5):
+            await asyncio.wait_for(busy.live.context(None).emitter.emit("number", number), 1)
+        task = asyncio.create_task(other.live.context(None).emitter.emit("number", 0))
+        done, _ = await asyncio.wait([task], timeout=0.05)
+        assert not done
+        assert worker.journal.is_full
+    assert await task == 1
+    assert not worker.journal.is_full
+
+
+async def test_a_full_journal_and_a_store_that_stays_away(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_JOURNAL_ENTRIES": 3, "STORE_TIMEOUT": 0.1}
+    (client,) = await open_many(worker, chat, 1)
+    emitter = client.live.context(None).emitter
+    with failing():
+        for number in range(2):
+            await emitter.emit("number", number)
+        with pytest.raises(StoreUnavailable):
+            await emitter.emit("number", 2)
+    await until(lambda: worker.journal.failure is None)
+    await flush(client.live)
+    assert [data for _, data in await log_of(client.live)] == [0, 1, 2]
+
+
+# One session's trouble
+
+
+async def test_a_row_that_cannot_be_written_is_isolated(worker: RunningWorker, chat: Chat) -> None:
+    sick, *healthy = clients = await open_many(worker, chat, 4)
+    with poisoned(sick.live.id):
+        results = await asyncio.gather(
+            *(change(client.live, n) for n, client in enumerate(clients)), return_exceptions=True
+        )
+    assert results[1:] == [None] * 3
+    assert isinstance(results[0], Exception)
+    assert sick.live.closed
+    assert sick.live.id not in worker.live
+    await until(lambda: sick.closed)
+    assert sick.closed == [(frames.CloseCode.SHUTTING_DOWN, None)]
+    assert sick.log == []
+    assert await log_of(sick.live) == []
+    for n, client in enumerate(healthy, start=1):
+        assert client.events == [("changed", n)]
+        assert await state_of(client.live) == {"value": n}
+
+
+async def test_a_poisoned_row_and_a_store_that_fails_in_between(
+    worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While changes are tried one by one the database may go: nothing is written twice."""
+    sick, healthy, unlucky = clients = await open_many(worker, chat, 3)
+    with poisoned(sick.live.id):
+        with failing(unlucky.live.id):
+            tasks = [asyncio.create_task(change(client.live, 1)) for client in clients]
+            await until(lambda: caplog.text.count("trying again") >= 2)
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert results[1:] == [None, None]
+    assert (sick.live.closed, healthy.live.closed, unlucky.live.closed) == (True, False, False)
+    for client in (healthy, unlucky):
+        await change(client.live, 2)
+        assert await log_of(client.live) == [(1, 1), (2, 2)]
+        assert client.events == [("changed", 1), ("changed", 2)]
+
+
+async def test_a_session_that_another_worker_took_writes_nothing(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    taken, kept = await open_many(worker, chat, 2)
+    await change(taken.live, "before")
+    rows = ChatSession.objects.filter(pk=taken.live.id)
+    await rows.aupdate(generation=F("generation") + 1)
+    lost, stored = await asyncio.gather(
+        change(taken.live, "after"), change(kept.live, "after"), return_exceptions=True
+    )
+    assert isinstance(lost, OwnershipLost)
+    assert stored is None
+    assert taken.live.id not in worker.live
+    with pytest.raises(OwnershipLost):
+        await change(taken.live, "later")
+    await until(lambda: taken.closed)
+    assert taken.closed == [(frames.CloseCode.TAKEN_OVER, None)]
+    assert await log_of(taken.live) == [(1, "before")]
+    assert await state_of(taken.live) == {"value": "before"}
+    assert await state_of(kept.live) == {"value": "after"}
+    row = await rows.aget()
+    assert (row.head, row.generation) == (1, 2)
+
+
+async def test_a_session_whose_row_is_deleted_is_over(worker: RunningWorker, chat: Chat) -> None:
+    (client,) = await open_many(worker, chat, 1)
+    await ChatSession.objects.filter(pk=client.live.id).adelete()
+    with pytest.raises(OwnershipLost):
+        await change(client.live, 1)
+    await until(lambda: client.closed)
+    assert client.closed == [(frames.CloseCode.SESSION_ENDED, "admin")]
+    assert not await ChatSession.objects.aexists()
+
+
+async def test_a_running_turn_of_a_lost_session_is_cancelled(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    cancelled = asyncio.Event()
+
+    @chat.on_event("work")
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    (client,) = await open_many(worker, chat, 1)
+    client.send("work")
+    await until(lambda: client.live.turns.job and client.live.turns.job.task)
+    await ChatSession.objects.aupdate(generation=F("generation") + 1)
+    client.live.note()
+    await asyncio.wait_for(cancelled.wait(), 5)
+    await until(lambda: client.closed)
+
+
+# Where the log is kept
+
+
+async def test_the_log_keeps_its_newest_entries(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_LOG_ENTRIES": 20}
+    (client,) = await open_many(worker, chat, 1)
+    live = client.live
+    for number in range(1, 61):
+        await live.context(None).emitter.emit("number", number)
+        if number % 7 == 0:
+            await flush(live)
+    await flush(live)
+    log = await log_of(live)
+    # Some slack, so that not every entry costs a delete, and never less than promised.
+    assert 20 <= len(log) <= 20 + 1 + 7
+    assert log == [(number, number) for number in range(live.first, 61)]
+
+
+@pytest.mark.parametrize("count", [9, 10, 11, 12, 25])
+async def test_a_log_in_memory(
+    worker: RunningWorker, chat: Chat, settings: Settings, count: int
+) -> None:
+    """Resuming works as long as the owner lives: all from ``first`` on is there."""
+    settings.CHATSESSIONS = {"EVENT_LOG": "memory", "MAX_LOG_ENTRIES": 10}
+    (client,) = await open_many(worker, chat, 1)
+    live = client.live
+    for number in range(1, count + 1):
+        await live.context(None).emitter.emit("number", number)
+        await flush(live)
+    assert not await SessionEvent.objects.aexists()
+    kept = await live.read_log(live.first - 1, 100)
+    assert [entry.seq for entry in kept] == list(range(live.first, count + 1))
+    assert len(kept) >= min(count, 10)
+    client.leave()
+    await worker.journal.settled()
+    assert worker.live == {live.id: live}  # it is nowhere else
+    row = await ChatSession.objects.aget(pk=live.id)
+    assert row.head == count
+
+
+async def test_a_log_in_memory_is_gone_with_its_owner(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"EVENT_LOG": "memory"}
+    (client,) = await open_many(worker, chat, 1)
+    await change(client.live, 1)
+    loaded = worker.store.load
+    found = await worker.threads.read(loaded, client.live.id)
+    assert found is not None
+    assert (found.row.head, found.first) == (1, 2)
+
+
+# In the transaction of a test
+
+
+async def inline_story(chat: Chat) -> UUID:
+    """A session's life, all of it in the caller's transaction."""
+
+    @chat.on_message
+    async def answer() -> None:
+        user_session["answered"] = True
+        await context.emitter.emit("answer")
+
+    async with running_worker() as worker:
+        client = await Client.open(worker, chat)
+        assert await client.run("message", {"content": "hello"}) == "done"
+        assert client.events == [("answer", None)]
+        assert await state_of(client.live) == {"answered": True}
+        assert await Worker.objects.acount() == 1
+        assert threads_of_ours() == set()
+        client.leave()
+        await until(lambda: not worker.live)
+        return client.live.id
+
+
+@pytest.mark.django_db
+def test_inline_a_test_in_a_transaction_sees_everything(chat: Chat, settings: Settings) -> None:
+    settings.CHATSESSIONS = {"JOURNAL_INLINE": True}
+    session_id = async_to_sync(inline_story)(chat)
+    row = ChatSession.objects.get(pk=session_id)
+    assert (row.status, row.head, row.worker) == ("away", 2, None)
+    assert list(row.events.order_by("seq").values_list("name", flat=True)) == ["message", "answer"]
+    with another_connection() as other:
+        assert other.execute(f"SELECT count(*) FROM {SESSIONS}").fetchone() == (0,)  # noqa: S608
+
+
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class TestInline(TestCase):
+    """As an application would write it."""
+
+    async def test_in_djangos_test_case(self) -> None:
+        session_id = await inline_story(Chat("tests.inline"))
+        row = await ChatSession.objects.aget(pk=session_id)
+        assert (row.status, row.head) == ("away", 2)
+
+    def tearDown(self) -> None:
+        assert ChatSession.objects.count() == 1  # rolled back with the test

@@ -1,0 +1,726 @@
+"""From outside of a session's connection: views, tasks, commands and the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.db.models import F
+from django.test import TestCase, override_settings
+
+from chatsessions import (
+    Chat,
+    ContextNotFound,
+    Message,
+    OwnershipLost,
+    OwnerUnreachable,
+    SessionNotFound,
+    SessionOver,
+    StoreUnavailable,
+    aend_session,
+    context,
+    end_session,
+    session_context,
+    user_session,
+)
+from chatsessions.chat import resolve_chat
+from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.worker import Worker as RunningWorker
+from chatsessions.worker import _workers, get_worker, running_workers
+
+from .test_context import (
+    Client,
+    chat,
+    eventually,
+    state_of,
+    threads_of_ours,
+    until,
+    worker,
+)
+from .test_journal import failing, locked
+from .test_store import session_row, worker_row
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+__all__ = ["chat", "worker"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Way = Literal["async", "sync"]
+ways = pytest.mark.parametrize("way", ["async", "sync"])
+
+
+async def visit(way: Way, session_id: UUID | str, work: Callable[[], None] = lambda: None) -> UUID:
+    """Do ``work`` and send a message from outside; sync, from a thread as a view would."""
+    if way == "async":
+        async with session_context(session_id) as found:
+            work()
+            await Message("from outside").send()
+            assert context.session is found.session
+            return found.session.id
+
+    def view() -> UUID:
+        with session_context(session_id) as found:
+            work()
+            async_to_sync(Message("from outside").send)()
+            assert context.session is found.session
+            return found.session.id
+
+    return await asyncio.to_thread(view)
+
+
+async def end(way: Way, session_id: UUID | str, *reason: str) -> None:
+    if way == "async":
+        await aend_session(session_id, *reason)
+    else:
+        await asyncio.to_thread(end_session, session_id, *reason)
+
+
+def visited() -> None:
+    user_session["visits"] = user_session.get("visits", 0) + 1
+
+
+def events_of(session_id: UUID) -> list[tuple[int, str]]:
+    return list(SessionEvent.objects.filter(session=session_id).values_list("seq", "name"))
+
+
+# In the server's process
+
+
+@ways
+async def test_a_live_session(worker: RunningWorker, chat: Chat, way: Way) -> None:
+    client = await Client.open(worker, chat)
+    for count in (1, 2):
+        assert await visit(way, client.live.id, visited) == client.live.id
+        # Stored when the block has ended, and so the client has it.
+        assert await state_of(client.live) == {"visits": count}
+        assert client.texts == ["from outside"] * count
+    assert client.live.holders == 0
+    assert worker.live == {client.live.id: client.live}
+    assert client.closed == []
+
+
+@ways
+async def test_a_live_session_by_the_text_of_its_id(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    client = await Client.open(worker, chat)
+    assert await visit(way, str(client.live.id)) == client.live.id
+
+
+@ways
+async def test_a_live_session_with_a_running_turn(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    """The block does not wait for the turn, nor the turn for the block."""
+    go = asyncio.Event()
+
+    @chat.on_event("work")
+    async def work() -> None:
+        user_session["begun"] = True
+        await go.wait()
+        user_session["visits"] += 1
+        await Message("from the turn").send()
+
+    client = await Client.open(worker, chat)
+    n = client.send("work")
+    await until(lambda: "begun" in client.live.user_session)
+    await visit(way, client.live.id, visited)
+    assert client.texts == ["from outside"]
+    go.set()
+    assert await client.outcome(n) == "done"
+    assert await state_of(client.live) == {"begun": True, "visits": 2}
+
+
+@ways
+async def test_a_session_that_is_away_is_taken_and_given_back(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    loads: list[UUID] = []
+
+    @chat.on_session_load
+    async def load() -> None:
+        loads.append(context.session.id)
+
+    @chat.on_chat_start
+    async def start() -> None:
+        loads.clear()
+
+    client = await Client.open(worker, chat)
+    await client.outcome(0)
+    client.leave()
+    await until(lambda: not worker.live)
+    await visit(way, client.live.id, visited)
+    await until(lambda: not worker.live)
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.status, row.worker_id, row.head, row.state) == ("away", None, 1, '{"visits":1}')
+    assert row.generation == 2
+    assert loads == [client.live.id]
+    # The client finds it on its return.
+    back = await Client.open(worker, chat, client.live.id, client.token)
+    assert back.resumed
+    assert [entry.name for entry in await back.live.read_log(0, 10)] == ["message"]
+    assert back.live.user_session["visits"] == 1
+
+
+@ways
+async def test_a_client_that_comes_while_the_block_runs(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    client = await Client.open(worker, chat)
+    client.leave()
+    await until(lambda: not worker.live)
+    entered, go = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        visited()
+        entered.set()
+        go.wait(10)
+
+    task = asyncio.create_task(visit("sync", client.live.id, stay))
+    await asyncio.to_thread(entered.wait, 10)
+    back = await Client.open(worker, chat, client.live.id, client.token)
+    go.set()
+    await task
+    assert back.resumed
+    assert back.texts == ["from outside"]
+    assert worker.live == {client.live.id: back.live}
+
+
+@ways
+async def test_an_ended_session(worker: RunningWorker, chat: Chat, way: Way) -> None:
+    client = await Client.open(worker, chat)
+    await end(way, client.live.id)
+    for _ in range(2):
+        with pytest.raises(SessionOver) as raised:
+            await visit(way, client.live.id)
+        assert raised.value.reason == "app"
+        with pytest.raises(SessionOver):
+            await end(way, client.live.id)
+    assert worker.live == {}
+
+
+@ways
+async def test_a_session_that_is_ending(worker: RunningWorker, chat: Chat, way: Way) -> None:
+    go = asyncio.Event()
+
+    @chat.on_chat_end
+    async def over() -> None:
+        await go.wait()
+
+    client = await Client.open(worker, chat)
+    client.live.end("user")
+    with pytest.raises(SessionOver):
+        await visit(way, client.live.id)
+    go.set()
+    await client.live.until_closed()
+
+
+@ways
+@pytest.mark.parametrize("session_id", [uuid4(), str(uuid4()), "", "no-id", "0" * 31, None, 7])
+async def test_no_such_session(worker: RunningWorker, way: Way, session_id: Any) -> None:
+    with pytest.raises(SessionNotFound) as raised:
+        await visit(way, session_id)
+    assert raised.value.session_id == session_id or str(raised.value.session_id) == session_id
+    with pytest.raises(SessionNotFound):
+        await end(way, session_id)
+    with pytest.raises(ContextNotFound):
+        _ = context.session
+
+
+@ways
+async def test_a_session_of_another_process(worker: RunningWorker, way: Way) -> None:
+    """Its worker says that it lives, on another host: nothing is changed."""
+    other = await sync_to_async(worker_row)()
+    row = await sync_to_async(session_row)(
+        status=ChatSession.Status.CONNECTED, worker=other, state='{"a":1}'
+    )
+    with pytest.raises(OwnerUnreachable) as raised:
+        await visit(way, row.pk, visited)
+    assert raised.value.owner == "elsewhere.invalid:1"
+    with pytest.raises(OwnerUnreachable):
+        await end(way, row.pk)
+    await worker.journal.settled()
+    after = await ChatSession.objects.aget(pk=row.pk)
+    for name in ("status", "worker_id", "generation", "state", "head", "end_reason"):
+        assert getattr(after, name) == getattr(row, name)
+    assert worker.live == {}
+
+
+@ways
+async def test_a_session_of_a_dead_process_is_taken(
+    worker: RunningWorker, chat: Chat, way: Way, settings: Settings
+) -> None:
+    other = await sync_to_async(worker_row)(heartbeat_at="2020-01-01T00:00:00Z")
+    row = await sync_to_async(session_row)(
+        chat=chat.name, status=ChatSession.Status.CONNECTED, worker=other
+    )
+    await visit(way, row.pk, visited)
+    after = await ChatSession.objects.aget(pk=row.pk)
+    assert (after.generation, after.state) == (2, '{"visits":1}')
+
+
+@ways
+async def test_what_was_set_before_an_exception_is_stored(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    client = await Client.open(worker, chat)
+
+    def fail() -> None:
+        visited()
+        raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        await visit(way, client.live.id, fail)
+    assert await state_of(client.live) == {"visits": 1}
+    assert client.live.holders == 0
+    with pytest.raises(ContextNotFound):
+        _ = context.session
+    await visit(way, client.live.id, visited)
+    assert await state_of(client.live) == {"visits": 2}
+
+
+@ways
+async def test_changes_inside_of_values_are_found(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    client = await Client.open(worker, chat)
+    client.live.user_session["list"] = [1]
+    await visit(way, client.live.id, lambda: user_session["list"].append(2))
+    assert await state_of(client.live) == {"list": [1, 2]}
+
+
+async def test_contexts_of_two_sessions_inside_each_other(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    first, second = await Client.open(worker, chat), await Client.open(worker, chat)
+    async with session_context(first.live.id):
+        user_session["name"] = "first"
+        async with session_context(second.live.id):
+            user_session["name"] = "second"
+            await Message("to the second").send()
+            async with session_context(first.live.id):
+                assert user_session["name"] == "first"
+        assert context.session.id == first.live.id
+        assert user_session["name"] == "first"
+        await Message("to the first").send()
+    assert (first.texts, second.texts) == (["to the first"], ["to the second"])
+    assert await state_of(first.live) == {"name": "first"}
+    assert await state_of(second.live) == {"name": "second"}
+
+
+async def test_sync_contexts_of_two_sessions_inside_each_other(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    first, second = await Client.open(worker, chat), await Client.open(worker, chat)
+
+    def view() -> None:
+        with session_context(first.live.id), session_context(second.live.id):
+            user_session["name"] = "second"
+        with session_context(first.live.id):
+            with session_context(second.live.id):
+                assert user_session["name"] == "second"
+            user_session["name"] = "first"
+
+    await asyncio.to_thread(view)
+    assert await state_of(first.live) == {"name": "first"}
+    assert await state_of(second.live) == {"name": "second"}
+
+
+async def test_from_the_handler_of_another_session(worker: RunningWorker, chat: Chat) -> None:
+    @chat.on_event("tell")
+    async def tell(session_id: str) -> None:
+        async with session_context(session_id):
+            await Message("a greeting").send()
+        await Message("greeted").send()
+
+    sender, receiver = await Client.open(worker, chat), await Client.open(worker, chat)
+    assert await sender.run("tell", str(receiver.live.id)) == "done"
+    assert (sender.texts, receiver.texts) == (["greeted"], ["a greeting"])
+
+
+@ways
+async def test_a_store_that_stays_away(
+    worker: RunningWorker, chat: Chat, way: Way, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
+    client = await Client.open(worker, chat)
+    await worker.journal.settled()
+    with failing():
+        with pytest.raises(StoreUnavailable):
+            await visit(way, client.live.id, visited)
+        assert client.live.holders == 0
+    await until(lambda: worker.journal.failure is None)
+    await worker.journal.settled()
+    assert await state_of(client.live) == {"visits": 1}
+
+
+@ways
+async def test_a_session_that_is_taken_away_during_the_block(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    """What the block has changed is not stored, and it says so."""
+    client = await Client.open(worker, chat)
+    live = client.live
+    await worker.journal.settled()
+    await ChatSession.objects.filter(pk=live.id).aupdate(generation=F("generation") + 1)
+    if way == "async":
+
+        async def block() -> None:
+            async with session_context(live.id):
+                user_session["value"] = 1
+                await until(lambda: live.closed)
+
+        with pytest.raises(OwnershipLost):
+            await block()
+    else:
+
+        def view() -> None:
+            with session_context(live.id):
+                user_session["value"] = 1
+                closed.wait(10)
+
+        closed = threading.Event()
+        task = asyncio.create_task(asyncio.to_thread(view))
+        await until(lambda: live.closed)
+        closed.set()
+        with pytest.raises(OwnershipLost):
+            await task
+    assert await state_of(live) == {}
+
+
+# Ending
+
+
+@ways
+@pytest.mark.parametrize("reason", ChatSession.EndReason.values)
+async def test_ending_a_live_session(
+    worker: RunningWorker, chat: Chat, way: Way, reason: str
+) -> None:
+    begun = asyncio.Event()
+    ends: list[str] = []
+
+    @chat.on_event("work")
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    @chat.on_chat_end
+    async def over(why: str) -> None:
+        ends.append(why)
+        user_session["over"] = why
+        await Message("goodbye").send()
+
+    client = await Client.open(worker, chat)
+    n = client.send("work")
+    await begun.wait()
+    await end(way, client.live.id, reason)
+    assert ends == [reason]
+    assert client.outcomes == {n: "stopped"}
+    assert client.texts == ["goodbye"]
+    assert client.closed == [(4503, reason)]
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.status, row.end_reason, row.worker_id) == ("ended", reason, None)
+    assert row.ended_at is not None
+    assert row.state == f'{{"over":"{reason}"}}'
+    assert worker.live == {}
+
+
+@ways
+async def test_ending_a_session_that_is_away(worker: RunningWorker, chat: Chat, way: Way) -> None:
+    ends: list[str] = []
+
+    @chat.on_chat_end
+    async def over(why: str) -> None:
+        ends.append(why)
+
+    row = await sync_to_async(session_row)(chat=chat.name)
+    await end(way, row.pk)
+    assert ends == ["app"]
+    after = await ChatSession.objects.aget(pk=row.pk)
+    assert (after.status, after.end_reason, after.worker_id) == ("ended", "app", None)
+
+
+@ways
+async def test_ending_for_a_reason_that_there_is_not(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    client = await Client.open(worker, chat)
+    with pytest.raises(ValueError, match="'boredom' is no reason") as raised:
+        await end(way, client.live.id, "boredom")
+    for reason in ChatSession.EndReason.values:
+        assert reason in str(raised.value)
+    assert client.live.ending is None
+
+
+async def test_ending_twice_at_once_runs_the_hook_once(worker: RunningWorker, chat: Chat) -> None:
+    ends: list[str] = []
+
+    @chat.on_chat_end
+    async def over(why: str) -> None:
+        ends.append(why)
+
+    client = await Client.open(worker, chat)
+    results = await asyncio.gather(
+        aend_session(client.live.id, "admin"),
+        aend_session(client.live.id, "app"),
+        return_exceptions=True,
+    )
+    assert ends == ["admin"]
+    assert results[0] is None
+    assert isinstance(results[1], SessionOver)
+
+
+async def test_a_handler_ends_its_own_session(worker: RunningWorker, chat: Chat) -> None:
+    @chat.on_event("enough")
+    async def enough() -> None:
+        await aend_session(context.session.id)
+
+    client = await Client.open(worker, chat)
+    client.send("enough")
+    await until(lambda: client.closed)
+    assert client.closed == [(4503, "app")]
+    assert worker.live == {}
+
+
+async def test_a_sync_handler_ends_its_own_session(worker: RunningWorker, chat: Chat) -> None:
+    left = threading.Event()
+
+    @chat.on_event("enough")
+    def enough() -> None:
+        end_session(context.session.id)
+        left.set()
+
+    client = await Client.open(worker, chat)
+    client.send("enough")
+    await until(lambda: client.closed)
+    assert client.closed == [(4503, "app")]
+    await until(left.is_set)
+
+
+@ways
+async def test_an_end_that_cannot_be_stored_is_an_error(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    """It returns when the end is stored; another worker has the session now, and goes on."""
+    client = await Client.open(worker, chat)
+    await worker.journal.settled()
+    await ChatSession.objects.filter(pk=client.live.id).aupdate(generation=F("generation") + 1)
+    with pytest.raises(OwnershipLost):
+        await end(way, client.live.id)
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.status, row.end_reason) == ("connected", "")
+
+
+@ways
+async def test_an_end_that_a_crash_cut_short_is_finished(
+    worker: RunningWorker, chat: Chat, way: Way
+) -> None:
+    """on_chat_end has run, or was begun: it runs once. The session is over all the same."""
+    ends: list[str] = []
+
+    @chat.on_chat_end
+    async def over(why: str) -> None:
+        ends.append(why)
+
+    row = await sync_to_async(session_row)(chat=chat.name, end_reason="user")
+    with pytest.raises(SessionOver) as raised:
+        await visit(way, row.pk)
+    assert raised.value.reason == "user"
+
+    async def ended() -> bool:
+        after = await ChatSession.objects.aget(pk=row.pk)
+        return after.status == "ended" and after.worker_id is None
+
+    await eventually(ended, seconds=2)
+    assert (ends, worker.live) == ([], {})
+
+
+# Sync code in an event loop
+
+
+async def test_the_sync_ways_in_an_event_loop_say_what_to_write() -> None:
+    with pytest.raises(RuntimeError, match=r"async with session_context"), session_context(uuid4()):
+        pass
+    with pytest.raises(RuntimeError, match=r"await aend_session\(\)"):
+        end_session(uuid4())
+
+
+# In a process without a server: a command, a task queue, the shell
+
+
+def assert_nothing_is_left() -> None:
+    for thread in threading.enumerate():
+        if thread.name.startswith("chatsessions"):
+            thread.join(5)  # it has been told to end
+    assert threads_of_ours() == set()
+    assert running_workers() == []
+    assert not Worker.objects.exists()
+    assert not ChatSession.objects.filter(worker__isnull=False).exists()
+
+
+def test_a_command_works_with_a_session(chat: Chat) -> None:
+    row = session_row(chat=chat.name)
+    with session_context(row.pk) as found:
+        assert found.session.id == row.pk
+        visited()
+        async_to_sync(Message("from a command").send)()
+        async_to_sync(context.emitter.flush)()
+        assert events_of(row.pk) == [(1, "message")]  # stored while the block runs
+    row.refresh_from_db()
+    assert (row.state, row.status, row.generation) == ('{"visits":1}', "away", 2)
+    assert_nothing_is_left()
+
+
+def test_a_command_ends_a_session(chat: Chat) -> None:
+    ends: list[str] = []
+    chat.on_chat_end(ends.append)
+    row = session_row(chat=chat.name)
+    end_session(row.pk, "admin")
+    row.refresh_from_db()
+    assert (row.status, row.end_reason, ends) == ("ended", "admin", ["admin"])
+    with pytest.raises(SessionOver):
+        end_session(row.pk)
+    assert_nothing_is_left()
+
+
+def test_a_command_meets_sessions_that_it_cannot_have(chat: Chat) -> None:
+    live = session_row(chat=chat.name, status=ChatSession.Status.CONNECTED, worker=worker_row())
+    over = session_row(status=ChatSession.Status.ENDED, end_reason="logout")
+    errors: dict[UUID, type[Exception]] = {
+        live.pk: OwnerUnreachable,
+        over.pk: SessionOver,
+        uuid4(): SessionNotFound,
+    }
+    for session_id, error in errors.items():
+        with pytest.raises(error), session_context(session_id):
+            pass
+        with pytest.raises(error):
+            end_session(session_id)
+    Worker.objects.get(hostname="elsewhere.invalid").delete()
+    assert_nothing_is_left()
+
+
+def test_an_exception_in_a_commands_block(chat: Chat) -> None:
+    row = session_row(chat=chat.name)
+
+    def work() -> None:
+        with session_context(row.pk):
+            visited()
+            raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        work()
+    row.refresh_from_db()
+    assert row.state == '{"visits":1}'
+    assert_nothing_is_left()
+
+
+def test_blocks_inside_each_other_in_a_command(chat: Chat) -> None:
+    first, second = session_row(chat=chat.name), session_row(chat=chat.name)
+    with session_context(first.pk):
+        with session_context(second.pk):
+            user_session["name"] = "second"
+        user_session["name"] = "first"
+    for row, name in ((first, "first"), (second, "second")):
+        row.refresh_from_db()
+        assert msgspec.json.decode(row.state) == {"name": name}
+    assert_nothing_is_left()
+
+
+@pytest.fixture
+def tidied() -> Iterator[None]:
+    """Other tests are not to find what this one may have left of its event loops."""
+    yield
+    for loop, left in list(_workers.items()):
+        left.threads._writer.shutdown()
+        left.threads._reader.shutdown()
+        del _workers[loop]
+
+
+@pytest.mark.usefixtures("tidied")
+def test_an_asynchronous_command(chat: Chat) -> None:
+    """A session that was taken is given back by the end of the process, not by its timeout."""
+    row = session_row(chat=chat.name)
+
+    async def command() -> None:
+        async with session_context(row.pk):
+            visited()
+            await Message("from a command").send()
+
+    asyncio.run(command())
+    row.refresh_from_db()
+    assert (row.state, row.worker_id) == ('{"visits":1}', None)
+
+
+@pytest.mark.usefixtures("tidied")
+def test_asynchronous_tasks_one_after_another(chat: Chat) -> None:
+    """As a task queue runs them: one process, and an event loop for each."""
+    row = session_row(chat=chat.name)
+
+    async def task() -> None:
+        async with session_context(row.pk):
+            visited()
+
+    for _ in range(3):
+        async_to_sync(task)()
+    row.refresh_from_db()
+    assert row.state == '{"visits":3}'
+    assert_nothing_is_left()
+
+
+@pytest.mark.usefixtures("tidied")
+def test_an_asynchronous_command_ends_a_session(chat: Chat) -> None:
+    row = session_row(chat=chat.name)
+    asyncio.run(aend_session(row.pk))
+    row.refresh_from_db()
+    assert (row.status, row.worker_id) == ("ended", None)
+
+
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class TestInline(TestCase):
+    """In the transaction of a test: what it makes is found, what is written is seen."""
+
+    def setUp(self) -> None:
+        self.row = session_row(chat=resolve_chat(Chat("tests.inline")).name)
+
+    def test_a_synchronous_block_says_what_to_write_instead(self) -> None:
+        with (
+            pytest.raises(RuntimeError, match="async with session_context"),
+            session_context(self.row.pk),
+        ):
+            visited()
+
+    def test_ending(self) -> None:
+        end_session(self.row.pk)
+        self.row.refresh_from_db()
+        assert self.row.status == "ended"
+
+    async def test_an_asynchronous_view(self) -> None:
+        async with session_context(self.row.pk):
+            visited()
+        await self.row.arefresh_from_db()
+        assert self.row.state == '{"visits":1}'
+        await get_worker().shut_down()
+
+
+async def test_nothing_waits_for_the_store_outside_of_its_loop(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """A view's block ends when what it did is stored, and not before."""
+    client = await Client.open(worker, chat)
+    await worker.journal.settled()
+    with locked():
+        task = asyncio.create_task(visit("sync", client.live.id, visited))
+        done, _ = await asyncio.wait([task], timeout=0.1)
+        assert not done
+        assert client.texts == []
+    await task
+    assert client.texts == ["from outside"]

@@ -1,0 +1,195 @@
+"""The housekeeping of a running worker: what has expired ends, who died is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from chatsessions import Chat, user_session
+from chatsessions.context import use_context
+from chatsessions.models import ChatSession, Worker
+from chatsessions.store import cache_key
+from chatsessions.worker import Worker as RunningWorker
+
+from .test_context import Client, chat, eventually, until, worker
+from .test_journal import failing, poisoned
+from .test_store import session_row, worker_row
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+__all__ = ["chat", "worker"]
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FAST = {"REAP_INTERVAL": 0.02, "SESSION_AGE": 60, "WORKER_HEARTBEAT": 0.05}
+
+
+@pytest.fixture(autouse=True)
+def fast(settings: Settings) -> None:
+    settings.CHATSESSIONS = dict(FAST)
+
+
+async def expired_row(chat: Chat, **fields: Any) -> ChatSession:
+    long_ago = timezone.now() - timedelta(minutes=5)
+    given = {"chat": chat.name, "disconnected_at": long_ago}
+    return await sync_to_async(session_row)(**given | fields)
+
+
+def has(row: ChatSession, **fields: Any) -> Any:
+    async def check() -> bool:
+        return await ChatSession.objects.filter(pk=row.pk, **fields).aexists()
+
+    return check
+
+
+async def test_what_has_expired_ends_with_its_hook(worker: RunningWorker, chat: Chat) -> None:
+    ends: list[str] = []
+
+    @chat.on_chat_end
+    async def over(reason: str) -> None:
+        ends.append(reason)
+        user_session["over"] = reason
+
+    rows = [await expired_row(chat) for _ in range(3)]
+    kept = await expired_row(chat, disconnected_at=timezone.now())
+    await worker.start()
+    for row in rows:
+        await eventually(has(row, status="ended", end_reason="expired", worker=None))
+    assert ends == ["expired"] * 3
+    assert await has(rows[0], state='{"over":"expired"}')()
+    assert await has(kept, status="away")()
+    assert worker.live == {}
+
+
+async def test_a_live_session_whose_client_stays_away_ends(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """Also one that is held in memory, such as any with its log there."""
+    settings.CHATSESSIONS = FAST | {"EVENT_LOG": "memory", "SESSION_AGE": 0.05}
+    client = await Client.open(worker, chat)
+    client.leave()
+    await eventually(has(ChatSession(pk=client.live.id), status="ended", end_reason="expired"))
+    assert worker.live == {}
+
+
+async def test_a_connected_session_never_expires(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = FAST | {"SESSION_AGE": 0.01}
+    client = await Client.open(worker, chat)
+    marker = await expired_row(chat)
+    await eventually(has(marker, status="ended"))
+    assert client.closed == []
+    assert await has(ChatSession(pk=client.live.id), status="connected")()
+
+
+async def test_sessions_of_dead_workers_become_away(worker: RunningWorker, chat: Chat) -> None:
+    await worker.start()
+    dead = await sync_to_async(worker_row)(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    row = await sync_to_async(session_row)(
+        status=ChatSession.Status.CONNECTED, worker=dead, disconnected_at=None
+    )
+    await eventually(has(row, status="away", worker=None, disconnected_at__isnull=False))
+    assert not await Worker.objects.filter(pk=dead.pk).aexists()
+    assert await Worker.objects.filter(pk=worker.id).aexists()
+
+
+async def test_a_session_of_a_living_worker_is_left_alone(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    other = await sync_to_async(worker_row)(heartbeat_at=timezone.now() + timedelta(minutes=1))
+    row = await expired_row(chat, worker=other)
+    marker = await expired_row(chat, disconnected_at=timezone.now() - timedelta(minutes=2))
+    await worker.start()
+    await eventually(has(marker, status="ended"))
+    assert await has(row, status="away", worker=other, generation=1)()
+
+
+async def test_the_heartbeat_beats(worker: RunningWorker) -> None:
+    await worker.start()
+    row = await Worker.objects.aget()
+
+    async def later() -> bool:
+        return (await Worker.objects.aget()).heartbeat_at > row.heartbeat_at
+
+    await eventually(later)
+
+
+async def test_an_end_that_a_crash_cut_short_is_finished(worker: RunningWorker, chat: Chat) -> None:
+    """The server died while on_chat_end ran. It runs once; the session is over all the same."""
+    ends: list[str] = []
+
+    @chat.on_chat_end
+    async def over(reason: str) -> None:
+        ends.append(reason)
+
+    row = await expired_row(chat, end_reason="user")
+    await worker.start()
+    await eventually(has(row, status="ended", end_reason="user", worker=None), seconds=2)
+    await until(lambda: worker.live == {})
+    assert ends == []
+
+
+async def test_a_hook_that_hangs_does_not_keep_others_from_ending(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    go = asyncio.Event()
+    hanging: list[str] = []
+
+    @chat.on_chat_end
+    async def over() -> None:
+        if not hanging:
+            hanging.append("here")
+            await go.wait()
+
+    older = await expired_row(chat, disconnected_at=timezone.now() - timedelta(days=1))
+    newer = await expired_row(chat)
+    await worker.start()
+    try:
+        await eventually(has(newer, status="ended"), seconds=2)
+    finally:
+        go.set()
+    await eventually(has(older, status="ended"))
+
+
+async def test_a_row_that_cannot_be_written_does_not_keep_others_from_ending(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    older = await expired_row(chat, disconnected_at=timezone.now() - timedelta(days=1))
+    newer = await expired_row(chat)
+    with poisoned(older.pk):
+        await worker.start()
+        await eventually(has(newer, status="ended"))
+        assert await has(older, status="away")()
+    await eventually(has(older, status="ended"))
+
+
+async def test_a_database_that_fails_is_tried_again(worker: RunningWorker, chat: Chat) -> None:
+    row = await expired_row(chat)
+    await worker.start()
+    with failing():
+        await asyncio.sleep(0.1)
+        assert await has(row, status="away")()
+    await eventually(has(row, status="ended"))
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+async def test_values_are_put_into_the_cache_again_before_it_forgets_them(
+    worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
+) -> None:
+    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 0.4}
+    client = await Client.open(worker, chat)
+    with use_context(client.live.context(None)):
+        user_session["value"] = [1]
+    await client.live.context(None).emitter.flush()
+    key = cache_key(client.live.id, 1)
+    deadline = worker.loop.time() + 1
+    while worker.loop.time() < deadline:
+        assert worker.store.cache.get(key) == b'{"value":[1]}'
+        await asyncio.sleep(0.02)

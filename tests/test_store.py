@@ -1,0 +1,472 @@
+"""The rows and the cache: what is loaded, under which key it lies, and which workers live."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.cache.backends.locmem import LocMemCache
+from django.utils import timezone
+
+from chatsessions.exceptions import OwnershipLost
+from chatsessions.models import ChatSession, Worker
+from chatsessions.store import (
+    Batch,
+    CacheFailed,
+    Change,
+    Entry,
+    Position,
+    Store,
+    WorkerRows,
+    cache_key,
+)
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db
+
+NOW = timezone.now()
+
+
+class SpyCache(LocMemCache):
+    """Keeps the timeouts it is given; refuses keys, or everything, when told to."""
+
+    timeouts: ClassVar[list[Any]] = []
+    refuses: ClassVar[bool] = False
+    raises: ClassVar[bool] = False
+
+    def set_many(self, data: Mapping[str, Any], timeout: Any = "none", **kwargs: Any) -> list[Any]:
+        if self.raises:
+            raise ConnectionError("no cache here")
+        self.timeouts.append(timeout)
+        if self.refuses:
+            return list(data)
+        return super().set_many(data, timeout, **kwargs)
+
+
+@pytest.fixture(autouse=True)
+def cache(settings: Settings) -> Iterator[type[SpyCache]]:
+    SpyCache.timeouts.clear()
+    backend = f"{SpyCache.__module__}.{SpyCache.__qualname__}"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "tests.store"}}
+    yield SpyCache
+    SpyCache.refuses = SpyCache.raises = False
+    SpyCache("tests.store", {}).clear()
+
+
+@pytest.fixture
+def cache_only(settings: Settings) -> None:
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": "cache"}
+
+
+def session_row(**fields: Any) -> ChatSession:
+    """A stored session; away by default, and nobody's."""
+    given: dict[str, Any] = {
+        "chat": "tests.store",
+        "status": ChatSession.Status.AWAY,
+        "client_type": "webapp",
+        "created_at": timezone.now(),
+        "last_seen_at": timezone.now(),
+        "disconnected_at": timezone.now(),
+    }
+    return ChatSession.objects.create(**given | fields)
+
+
+def worker_row(**fields: Any) -> Worker:
+    """Another host's worker, alive by default."""
+    given: dict[str, Any] = {
+        "hostname": "elsewhere.invalid",
+        "pid": 1,
+        "started_at": timezone.now(),
+        "heartbeat_at": timezone.now(),
+    }
+    return Worker.objects.create(**given | fields)
+
+
+def change_of(row: ChatSession, **fields: Any) -> Change:
+    position = Position(
+        accepted=0,
+        handled=0,
+        running=None,
+        head=0,
+        events_in=0,
+        events_out=0,
+        turns_failed=0,
+        last_seen_at=timezone.now(),
+    )
+    given: dict[str, Any] = {
+        "session_id": row.pk,
+        "generation": row.generation,
+        "position": position,
+        "entries": [],
+    }
+    return Change(**given | fields)
+
+
+def entry(seq: int, n: int | None = None, data: bytes = b"{}") -> Entry:
+    return Entry(seq, n, None if n is None else n, f"event {seq}", data, timezone.now())
+
+
+def write(store: Store, changes: list[Change]) -> dict[UUID, Exception]:
+    """Store the rows of ``changes``; what was refused."""
+    batch = Batch(changes)
+    store.write(batch)
+    return batch.refused
+
+
+def commit(store: Store, *changes: Change) -> None:
+    assert write(store, changes) == {}
+    store.cache_states(changes)
+
+
+# Loading
+
+
+def test_an_unknown_session_is_none() -> None:
+    assert Store().load(uuid4()) is None
+
+
+def test_a_session_is_loaded_with_what_its_owner_needs() -> None:
+    user = User.objects.create_user("ada")
+    worker = worker_row()
+    row = session_row(user=user, worker=worker, state='{"a":[1]}', accepted=3, handled=1, head=9)
+    store = Store()
+    entries = [entry(4), entry(5, n=1), entry(6), entry(7, n=2, data=b'"\\u0000"'), entry(9, n=3)]
+    commit(store, change_of(row, entries=entries))
+    ChatSession.objects.update(accepted=3, handled=1, head=9)
+    loaded = store.load(row.pk)
+    assert loaded is not None
+    assert (loaded.row.user, loaded.row.worker) == (user, worker)
+    assert (loaded.state, loaded.state_lost) == (b'{"a":[1]}', False)
+    assert loaded.first == 4
+    assert [(pending.n, pending.data) for pending in loaded.pending] == [
+        (2, b'"\\u0000"'),
+        (3, b"{}"),
+    ]
+
+
+def test_the_first_entry_of_an_empty_log_is_the_next_one() -> None:
+    loaded = Store().load(session_row(head=7).pk)
+    assert loaded is not None
+    assert (loaded.first, loaded.pending) == (8, [])
+
+
+def test_the_log_is_read_in_pieces() -> None:
+    row, other = session_row(), session_row()
+    store = Store()
+    commit(store, change_of(row, entries=[entry(seq, n=seq) for seq in range(1, 8)]))
+    commit(store, change_of(other, entries=[entry(1)]))
+    assert [found.seq for found in store.read_log(row.pk, after=2, limit=3)] == [3, 4, 5]
+    assert [found.seq for found in store.read_log(row.pk, after=5, limit=30)] == [6, 7]
+    assert store.seq_of(row.pk, 5) == 5
+    assert store.seq_of(other.pk, 5) is None
+
+
+# Writing
+
+
+def test_a_whole_change_is_written() -> None:
+    row = session_row(state='{"old":1}')
+    store = Store()
+    commit(store, change_of(row, entries=[entry(1, n=1), entry(2, n=2), entry(3, n=3)]))
+    change = change_of(
+        row,
+        state=b'{"new":2}',
+        fields={"chat_settings": {"theme": "dark"}},
+        outcomes=[(2, "failed")],
+        trim=1,
+    )
+    change.position.accepted = 3
+    commit(store, change)
+    row.refresh_from_db()
+    assert (row.state, row.state_bytes, row.accepted) == ('{"new":2}', 9, 3)
+    assert row.chat_settings == {"theme": "dark"}
+    assert list(row.events.order_by("seq").values_list("n", "status")) == [(2, "failed"), (3, None)]
+
+
+def test_another_generation_writes_nothing() -> None:
+    row = session_row(generation=4, state="{}")
+    store = Store()
+    kept = session_row()
+    stale = change_of(row, generation=3, state=b'{"stale":1}', entries=[entry(1)])
+    refused = write(store, [change_of(kept, state=b'{"kept":1}'), stale])
+    assert list(refused) == [row.pk]
+    assert isinstance(refused[row.pk], OwnershipLost)
+    row.refresh_from_db()
+    kept.refresh_from_db()
+    assert (row.state, row.events.count(), kept.state) == ("{}", 0, '{"kept":1}')
+
+
+def test_a_session_is_claimed_by_compare_and_set() -> None:
+    row = session_row(generation=4)
+    store = Store()
+    claim = {"claims": 4, "generation": 5, "fields": {"worker_id": worker_row().pk}}
+    assert write(store, [change_of(row, **claim)]) == {}
+    refused = write(store, [change_of(row, **claim)])
+    assert isinstance(refused[row.pk], OwnershipLost)
+    row.refresh_from_db()
+    assert row.generation == 5
+
+
+# The values
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+def test_values_are_read_back(settings: Settings, kept_in: str) -> None:
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
+    row = session_row()
+    store = Store()
+    commit(store, change_of(row, state=b'{"a":1}'))
+    row.refresh_from_db()
+    assert row.state == ('{"a":1}' if kept_in == "cached_db" else "")
+    assert row.state_bytes == 7
+    assert store.read_state(row) == (b'{"a":1}', False)
+    # Another process has the same cache and the same rows, and nothing else.
+    assert Store().read_state(row) == (b'{"a":1}', False)
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+def test_a_session_without_values_has_lost_none(settings: Settings, kept_in: str) -> None:
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
+    assert Store().read_state(session_row()) == (b"", False)
+
+
+def test_the_row_is_right_where_the_cache_is_behind() -> None:
+    """A crash may have come between the two: the cache is one commit behind."""
+    row = session_row()
+    store = Store()
+    commit(store, change_of(row, state=b'{"a":1}'))
+    assert write(store, [change_of(row, state=b'{"a":2}')]) == {}
+    row.refresh_from_db()
+    assert Store().read_state(row) == (b'{"a":2}', False)
+
+
+@pytest.mark.usefixtures("cache_only")
+def test_values_that_the_cache_has_thrown_away_are_missed() -> None:
+    row = session_row()
+    store = Store()
+    commit(store, change_of(row, state=b'{"a":1}'))
+    store.cache.clear()
+    row.refresh_from_db()
+    assert store.read_state(row) == (b"", True)
+    loaded = store.load(row.pk)
+    assert loaded is not None
+    assert (loaded.state, loaded.state_lost) == (b"", True)
+
+
+@pytest.mark.usefixtures("cache_only")
+def test_the_key_carries_the_generation() -> None:
+    """A worker that lost the session writes where nobody reads."""
+    row = session_row(generation=2)
+    store = Store()
+    assert cache_key(row.pk, 1) != cache_key(row.pk, 2) != cache_key(uuid4(), 2)
+    assert row.pk.hex in cache_key(row.pk, 2)
+    commit(store, change_of(row, state=b'{"owner":"new"}'))
+    store.cache_states([change_of(row, generation=1, state=b'{"owner":"old"}')])
+    row.refresh_from_db()
+    assert store.read_state(row) == (b'{"owner":"new"}', False)
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+def test_every_key_has_a_timeout(settings: Settings, cache: type[SpyCache], kept_in: str) -> None:
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 1234}
+    store = Store()
+    commit(store, *(change_of(session_row(), state=b"{}") for _ in range(3)))
+    assert cache.timeouts == [1234]
+
+
+def test_nothing_to_cache_is_no_call(cache: type[SpyCache]) -> None:
+    commit(Store(), change_of(session_row(), entries=[entry(1)]))
+    assert cache.timeouts == []
+
+
+@pytest.mark.parametrize("fault", ["raises", "refuses"])
+def test_a_cache_that_fails_is_survived(
+    cache: type[SpyCache], caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    row, other = session_row(), session_row()
+    store = Store()
+    setattr(cache, fault, True)
+    commit(store, change_of(row, state=b'{"a":1}'))
+    assert "safe in the database" in caplog.text
+    row.refresh_from_db()
+    assert store.read_state(row) == (b'{"a":1}', False)
+    setattr(cache, fault, False)
+    # What is missing goes with the next call.
+    commit(store, change_of(other, state=b'{"b":1}'))
+    assert store.cache.get(cache_key(row.pk, 1)) == b'{"a":1}'
+    assert store.cache.get(cache_key(other.pk, 1)) == b'{"b":1}'
+
+
+def test_what_the_cache_missed_does_not_overwrite_what_came_later(cache: type[SpyCache]) -> None:
+    row = session_row()
+    store = Store()
+    cache.raises = True
+    commit(store, change_of(row, state=b'{"a":1}'))
+    cache.raises = False
+    commit(store, change_of(row, state=b'{"a":2}'))
+    assert store.cache.get(cache_key(row.pk, 1)) == b'{"a":2}'
+    commit(store, change_of(session_row(), state=b"{}"))
+    assert store.cache.get(cache_key(row.pk, 1)) == b'{"a":2}'
+
+
+@pytest.mark.usefixtures("cache_only")
+@pytest.mark.parametrize("fault", ["raises", "refuses"])
+def test_a_cache_that_fails_is_an_error_under_cache(cache: type[SpyCache], fault: str) -> None:
+    row = session_row()
+    store = Store()
+    setattr(cache, fault, True)
+    with pytest.raises(CacheFailed):
+        store.cache_states([change_of(row, state=b"{}")])
+
+
+# Workers
+
+
+def test_a_beat_makes_the_row_and_moves_it() -> None:
+    rows = WorkerRows(uuid4())
+    rows.beat()
+    row = Worker.objects.get()
+    assert (row.hostname, row.pid) == (socket.gethostname(), os.getpid())
+    assert row.heartbeat_at >= NOW
+    rows.beat()
+    later = Worker.objects.get()
+    assert later.heartbeat_at > row.heartbeat_at
+    assert later.started_at == row.started_at
+    assert rows.is_alive(later)
+
+
+def test_a_beat_makes_the_row_again_that_somebody_swept_away() -> None:
+    worker_id = uuid4()
+    rows = WorkerRows(worker_id)
+    rows.beat()
+    Worker.objects.all().delete()
+    rows.beat()
+    assert Worker.objects.get().pk == worker_id
+
+
+def test_a_worker_leaves() -> None:
+    rows = WorkerRows(uuid4())
+    rows.beat()
+    other = worker_row()
+    rows.leave()
+    rows.leave()
+    assert list(Worker.objects.all()) == [other]
+
+
+@pytest.fixture(scope="module")
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_who_is_alive(settings: Settings, dead_pid: int) -> None:
+    settings.CHATSESSIONS = {"WORKER_STALE": 15}
+    rows = WorkerRows(uuid4())
+    here = socket.gethostname()
+    old = timezone.now() - timedelta(seconds=16)
+    assert rows.is_alive(worker_row())
+    assert rows.is_alive(worker_row(pid=dead_pid))  # of another host: the number says nothing
+    assert rows.is_alive(worker_row(hostname=here, pid=os.getppid()))
+    assert rows.is_alive(worker_row(hostname=here, pid=os.getpid()))  # another event loop
+    assert not rows.is_alive(worker_row(hostname=here, pid=dead_pid))
+    assert not rows.is_alive(worker_row(heartbeat_at=old))
+    assert not rows.is_alive(worker_row(hostname=here, pid=os.getppid(), heartbeat_at=old))
+
+
+def test_a_sweep_forgets_the_dead_and_their_connections(dead_pid: int) -> None:
+    rows = WorkerRows(uuid4())
+    rows.beat()
+    stale = worker_row(heartbeat_at=timezone.now() - timedelta(minutes=5))
+    crashed = worker_row(hostname=socket.gethostname(), pid=dead_pid)
+    alive = worker_row()
+    connected = ChatSession.Status.CONNECTED
+    lost = [session_row(status=connected, worker=worker) for worker in (stale, crashed)]
+    kept = session_row(status=connected, worker=alive)
+    ended = session_row(status=ChatSession.Status.ENDED, end_reason="user")
+    assert rows.sweep() == 2
+    assert set(Worker.objects.values_list("pk", flat=True)) == {rows._id, alive.pk}
+    for row in lost:
+        row.refresh_from_db()
+        assert (row.status, row.worker) == ("away", None)
+        assert row.disconnected_at is not None
+    kept.refresh_from_db()
+    ended.refresh_from_db()
+    assert (kept.status, kept.worker) == ("connected", alive)
+    assert ended.status == "ended"
+    assert rows.sweep() == 0
+
+
+def test_a_client_of_a_crashed_server_is_away_since_the_crash(settings: Settings) -> None:
+    """However long it had been silent: it was there, and gets all of SESSION_AGE to come back."""
+    settings.CHATSESSIONS = {"SESSION_AGE": 3600}
+    last_beat = timezone.now() - timedelta(minutes=1)
+    row = session_row(
+        status=ChatSession.Status.CONNECTED,
+        worker=worker_row(heartbeat_at=last_beat),
+        last_seen_at=timezone.now() - timedelta(hours=2),
+        disconnected_at=None,
+    )
+    rows = WorkerRows(uuid4())
+    rows.sweep()
+    row.refresh_from_db()
+    assert row.status == "away"
+    assert not row.is_expired()
+    assert rows.expired(10) == []
+
+
+def test_who_has_been_away_for_too_long(settings: Settings) -> None:
+    settings.CHATSESSIONS = {"SESSION_AGE": 60}
+    now = timezone.now()
+    ages = [100, 300, 200, 59]
+    rows = [session_row(disconnected_at=now - timedelta(seconds=age)) for age in ages]
+    long_ago = now - timedelta(days=1)
+    session_row(status=ChatSession.Status.CONNECTED, disconnected_at=long_ago)
+    session_row(status=ChatSession.Status.ENDED, disconnected_at=long_ago)
+    worker = WorkerRows(uuid4())
+    assert worker.expired(10) == [rows[1].pk, rows[2].pk, rows[0].pk]
+    assert worker.expired(2) == [rows[1].pk, rows[2].pk]
+
+
+def test_how_many_sessions_of_a_user_are_connected() -> None:
+    ada, bob = User.objects.create_user("ada"), User.objects.create_user("bob")
+    connected = ChatSession.Status.CONNECTED
+    first = session_row(user=ada, status=connected)
+    session_row(user=ada, status=connected)
+    session_row(user=ada)
+    session_row(user=bob, status=connected)
+    session_row(status=connected)
+    rows = WorkerRows(uuid4())
+    assert rows.count_connected(ada.pk, None) == 2
+    assert rows.count_connected(ada.pk, first.pk) == 1
+
+
+def test_what_still_exists() -> None:
+    rows = WorkerRows(uuid4())
+    assert rows.exists(session_row().pk)
+    assert not rows.exists(session_row(status=ChatSession.Status.ENDED).pk)
+    assert not rows.exists(uuid4())
+
+
+def test_the_values_outlast_a_cache_timeout_in_the_row(settings: Settings) -> None:
+    settings.CHATSESSIONS = {"CACHE_TIMEOUT": 0.01}
+    row = session_row()
+    store = Store()
+    commit(store, change_of(row, state=b'{"a":1}'))
+    deadline = time.monotonic() + 5
+    while store.cache.get(cache_key(row.pk, 1)) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    row.refresh_from_db()
+    assert store.read_state(row) == (b'{"a":1}', False)

@@ -1,0 +1,129 @@
+"""``{% chat_session %}``: what it writes into a page."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+from django.template import Context, Template, TemplateSyntaxError
+from django.test import override_settings
+from django.utils.functional import SimpleLazyObject
+
+Element = tuple[str, dict[str, str | None]]
+
+
+class Elements(HTMLParser):
+    """The elements of some HTML, as a browser would read them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[Element] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def render(arguments: str, **values: object) -> list[Element]:
+    template = Template(f"{{% load chatsessions %}}{{% chat_session {arguments} %}}")
+    return Elements(template.render(Context(values))).found
+
+
+def element(arguments: str, **values: object) -> dict[str, str | None]:
+    """The attributes of the element, the only one of its kind."""
+    (found,) = [attrs for tag, attrs in render(arguments, **values) if tag == "chat-session"]
+    return found
+
+
+def script(arguments: str, **values: object) -> dict[str, str | None]:
+    (found,) = [attrs for tag, attrs in render(arguments, **values) if tag == "script"]
+    return found
+
+
+def test_the_least() -> None:
+    """A path is enough: the script as a module, the element, and a word for who has no script."""
+    assert render('"/ws/counter/"') == [
+        ("script", {"type": "module", "src": "/static/chatsessions/chat-session.js"}),
+        ("chat-session", {"src": "/ws/counter/"}),
+        ("noscript", {}),
+    ]
+
+
+def test_heading_and_placeholder() -> None:
+    """The heading may be named or come second; what is empty is left out."""
+    assert element('"/ws/" "Counter"') == element('"/ws/" heading="Counter"')
+    assert element('"/ws/" heading="Counter" placeholder="Count me"') == {
+        "src": "/ws/",
+        "heading": "Counter",
+        "placeholder": "Count me",
+    }
+    assert element('"/ws/" heading="" placeholder=missing profile=missing') == {"src": "/ws/"}
+
+
+def test_other_attributes() -> None:
+    """Any keyword becomes an attribute, with dashes for underscores; None is none."""
+    found = element(
+        '"/ws/" id="chat" class="a b" data_theme_name="x" thread=7 profile=none', none=None
+    )
+    assert found == {
+        "src": "/ws/",
+        "id": "chat",
+        "class": "a b",
+        "data-theme-name": "x",
+        "thread": "7",
+    }
+
+
+@pytest.mark.parametrize("name", ["src", "heading", "placeholder", "class", "nonce"])
+def test_values_are_escaped(name: str) -> None:
+    """No value gets out of its attribute."""
+    value = """"><script>alert('1')</script><a b='&amp;"""
+    arguments = "value" if name == "src" else f'"/ws/" {name}=value'
+    found = render(arguments, value=value)
+    assert [tag for tag, _ in found] == ["script", "chat-session", "noscript"]
+    assert dict(found)["script" if name == "nonce" else "chat-session"][name] == value
+
+
+def test_a_nonce_is_the_script_s() -> None:
+    """It goes on the script alone, and is not on the page where there is none."""
+    assert script('"/ws/" nonce="abc"')["nonce"] == "abc"
+    assert "nonce" not in element('"/ws/" nonce="abc"')
+    for nothing in (None, ""):
+        assert "nonce" not in script('"/ws/" nonce=nonce', nonce=nothing)
+    assert "nonce" not in script('"/ws/" nonce=missing')
+
+
+def test_a_lazy_nonce() -> None:
+    """One that is made when it is first written, and false until then, is written."""
+
+    class Nonce:
+        value = ""
+
+        def __str__(self) -> str:
+            self.value = self.value or "made"
+            return self.value
+
+        def __bool__(self) -> bool:
+            return bool(self.value)
+
+    assert script('"/ws/" nonce=nonce', nonce=Nonce())["nonce"] == "made"
+    lazy = SimpleLazyObject(lambda: "lazy")
+    assert script('"/ws/" nonce=nonce', nonce=lazy)["nonce"] == "lazy"
+
+
+@override_settings(
+    STATIC_URL="https://cdn.example.com/",
+    STORAGES={
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    },
+)
+def test_the_script_is_a_static_file() -> None:
+    """It is looked for where the project keeps its static files."""
+    found = script('"/ws/"')
+    assert found["src"] == "https://cdn.example.com/chatsessions/chat-session.js"
+
+
+def test_a_path_is_needed() -> None:
+    """Without one the template does not compile."""
+    with pytest.raises(TemplateSyntaxError, match="src"):
+        render("")
