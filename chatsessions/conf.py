@@ -197,6 +197,11 @@ class Settings:
     MAX_FRAME_BYTES = count(
         256 * KIB, minimum=1024, doc="The most bytes in one frame from a client (1009)."
     )
+    MAX_EVENT_BYTES = count(
+        1_000_000,
+        minimum=1024,
+        doc="The most bytes in the data of one emitted event: daphne sends no frame over 1 MiB.",
+    )
     MAX_BAD_FRAMES = count(10, doc="After this many bad frames a connection is closed (4500).")
     EVENTS_PER_SECOND: Setting[float] = Setting(
         20,
@@ -210,6 +215,9 @@ class Settings:
     )
     MAX_PENDING_EVENTS = count(
         100, doc="Accepted events that wait for their turn; beyond it a client gets busy."
+    )
+    MAX_PENDING_BYTES = count(
+        4 * MIB, minimum=MIB, doc="Bytes of the events that wait; beyond it a client gets busy."
     )
     MAX_UNACKED_EVENTS = count(
         1000,

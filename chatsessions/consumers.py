@@ -336,13 +336,24 @@ class ChatConnection:
     async def _flush(self) -> None:
         try:
             while self._out:
-                await self._send(self._out.popleft())
-        except Exception as error:  # noqa: BLE001, RUF100  # servers raise what they like
-            # The client left meanwhile; the disconnect is on its way.
-            logger.debug("A frame could not be sent: %r", error)
-            self._out.clear()
+                message = self._out.popleft()
+                try:
+                    await self._send(message)
+                except Exception as error:
+                    self._not_sent(message, error)
         finally:
             self._flusher = None
+
+    def _not_sent(self, message: Message, error: Exception) -> None:
+        """The client left meanwhile, or the server does not take this."""
+        logger.debug("A %s could not be sent: %r", message["type"], error)
+        self._out.clear()
+        if message["type"] != "websocket.close":
+            # The client comes back, and resumes behind the last that it got.
+            self.close_line(CloseCode.SHUTTING_DOWN)
+        elif message["code"] == CloseCode.FRAME_TOO_LARGE:
+            # Daphne closes with 1009 by itself, but refuses the code from an application.
+            self._out.append(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
 
     def _abandon(self) -> None:
         """The other side does not answer our close."""
@@ -368,6 +379,8 @@ class ChatConnection:
 
     async def _hello(self, hello: frames.Hello) -> None:
         self._hello_said = True
+        if self._timer is not None:
+            self._timer.cancel()
         arrival = arrival_of(
             self._scope,
             session_id=hello.session,

@@ -185,11 +185,14 @@ class Gate:
         """Whether the rate limit was exceeded again and again."""
         return self._strikes > self._max_strikes
 
-    def admit(self, n: int, *, now: float, pending: int, storing: bool) -> bool:
+    def admit(
+        self, n: int, *, now: float, pending: int, storing: bool, crowded: bool = False
+    ) -> bool:
         """
         True for a new event, which the caller then takes; false for a repeat.
 
-        ``pending`` events wait already; ``storing`` is false while the store takes nothing.
+        ``pending`` events wait already, ``crowded`` if they take too many bytes; ``storing`` is
+        false while the store takes nothing.
         Raises ``FrameError`` ``n_gap``, ``rate_limited``, ``busy`` or ``storage_unavailable``.
         """
         verdict = self.intake.judge(n)
@@ -199,7 +202,7 @@ class Gate:
             self._refuse_gap(n, now)
         if not storing:
             self._refuse(n, "storage_unavailable", "the event could not be stored", now, 1.0)
-        if pending >= self._max_pending:
+        if crowded or pending >= self._max_pending:
             self._refuse(n, "busy", f"{pending} events are waiting already", now, 1.0)
         wait = self._rate.take(now)
         if wait:

@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from . import frames
-from .exceptions import NotStorable
+from .conf import settings
+from .exceptions import NotStorable, TooLarge
 
 T = TypeVar("T")
 
@@ -122,6 +123,11 @@ class Emitter:
         ``opening`` is the name of the event that opens the stream, None for one that is open.
         """
 
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise NotStorable("the token", str, "a lone surrogate") from error
+
         async def stream() -> None:
             if opening is not None:
                 self._sink.append(opening, encode_data(opening, message.as_event()), self._turn)
@@ -160,14 +166,19 @@ def encode_data(name: str, data: Any) -> bytes:
     """
     The data of an event as JSON.
 
-    Raises ``NotStorable`` for data that JSON has no way to write, ``ValueError`` for a name that
-    is empty, longer than 100 characters or has control characters.
+    Raises ``NotStorable`` for data that JSON has no way to write, ``TooLarge`` beyond
+    ``MAX_EVENT_BYTES``, ``ValueError`` for a name that is empty, longer than 100 characters or
+    has control characters.
     """
     try:
         msgspec.convert(name, frames.EventName)
     except msgspec.ValidationError as error:
         raise ValueError(f"{name!r} cannot be an event's name: {error}") from error
     try:
-        return msgspec.json.encode(data)
+        raw = msgspec.json.encode(data)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise NotStorable(f"the data of event {name!r}", type(data), str(error)) from error
+    if len(raw) > settings.MAX_EVENT_BYTES:
+        limit = settings.MAX_EVENT_BYTES
+        raise TooLarge(f"The data of event {name!r}", len(raw), limit, "MAX_EVENT_BYTES")
+    return raw

@@ -110,7 +110,7 @@ class LiveSession:
         self._log_limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
         self.sink = SessionSink(self)
         self.tasks = SessionTasks(
-            f"Session {row.pk}, {chat.name}", done=self.note, turn_done=self._close_streams
+            f"Session {row.pk}, {chat.name}", done=self.note, turn_done=self._spawned_done
         )
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -136,8 +136,11 @@ class LiveSession:
             return  # the connection is about to hear of it
         if not self._admit(event.n):
             return
-        self._take(event.n, event.name, bytes(event.data))
-        self.turns.add(self._event_job(event.n, event.name, data))
+        raw = bytes(event.data)
+        self._take(event.n, event.name, raw)
+        job = self._event_job(event.n, event.name, data)
+        job.size = len(raw)
+        self.turns.add(job)
 
     def submit_answer(self, answer: frames.Answer) -> None:
         """
@@ -162,8 +165,13 @@ class LiveSession:
 
     def _admit(self, n: int) -> bool:
         storing = self.host.journal.failure is None
-        pending = self.turns.pending
-        if self.gate.admit(n, now=self.loop.time(), pending=pending, storing=storing):
+        if self.gate.admit(
+            n,
+            now=self.loop.time(),
+            pending=self.turns.pending,
+            storing=storing,
+            crowded=self.turns.pending_bytes > settings.MAX_PENDING_BYTES,
+        ):
             return True
         seq = self.gate.intake.seq_of(n)
         if seq is None:
@@ -291,8 +299,8 @@ class LiveSession:
 
     def turn_ends(self, job: Job, status: str, error: BaseException | None) -> None:
         turn = job.turn
-        self._close_streams(turn)
-        refused = self._collect() or self.sink.error
+        unclosed = None if turn.spawned else self._close_streams(turn)
+        refused = self._collect() or self.sink.error or unclosed
         self.sink.error = None
         if refused is not None and status == "done":
             status, error = "failed", refused
@@ -347,7 +355,7 @@ class LiveSession:
         if turn.n is not None:
             generic = "Something went wrong. Please try again."
             shown = code == "no_handler" or django_settings.DEBUG
-            detail = (str(error) or repr(error)) if shown else generic
+            detail = _printable(str(error) or repr(error)) if shown else generic
             self._say("error", {"code": code, "detail": detail}, turn=turn.n)
 
     # SinkHost
@@ -371,12 +379,21 @@ class LiveSession:
         self.sink.error = self._collect() or self.sink.error
         self.user_session.settle()
 
-    def _close_streams(self, turn: Turn) -> None:
+    def _close_streams(self, turn: Turn) -> StorageError | None:
         """``turn`` is over, and nothing that it spawned runs any more."""
-        job = self.turns.job
-        if not self.closed and not turn.spawned and (job is None or job.turn is not turn):
-            for stream in self.sink.take_streams(turn):
+        error = None
+        for stream in self.sink.take_streams(turn):
+            try:
                 self._say("message_update", stream.as_event(), turn=turn.n)
+            except StorageError as refused:
+                error = refused
+                self._say("message_update", _salvaged(stream.as_event()), turn=turn.n)
+        return error
+
+    def _spawned_done(self, turn: Turn) -> None:
+        job = self.turns.job
+        if not self.closed and (job is None or job.turn is not turn):
+            self._close_streams(turn)
 
     # The log and the journal
 
@@ -658,3 +675,16 @@ class LiveSession:
         elif self.turns.job is None or self.turns.job.turn is not current_turn():
             # A turn's changes go with its next event or its end; anything else has no end.
             self.loop.call_soon(self.note)
+
+
+def _printable(text: str) -> str:
+    """``text`` without what UTF-8 cannot write: halves of surrogate pairs."""
+    return text.encode(errors="replace").decode()
+
+
+def _salvaged(message: dict[str, Any]) -> dict[str, Any]:
+    """What can be sent of a streamed message that cannot be sent as it is."""
+    # A character takes at most six bytes in JSON.
+    content = _printable(message["content"])[: settings.MAX_EVENT_BYTES // 8]
+    kept = {key: message[key] for key in ("id", "created_at", "streaming")}
+    return kept | {"author": _printable(message["author"]), "content": content}

@@ -40,6 +40,8 @@ class Job:
     after: Callable[[], None] | None = None
     #: Whether it is not to start before all that the session has changed is stored.
     waits_for_store: bool = False
+    #: Bytes that it keeps while it waits.
+    size: int = 0
     #: Whether it is an error to have no handler.
     needs_handler: bool = False
     task: asyncio.Task[None] | None = None
@@ -112,6 +114,11 @@ class Turns:
     def pending(self) -> int:
         """How many jobs wait for the one that runs."""
         return len(self._queue)
+
+    @property
+    def pending_bytes(self) -> int:
+        """What the waiting jobs keep in memory."""
+        return sum(job.size for job in self._queue)
 
     @property
     def is_idle(self) -> bool:
@@ -206,7 +213,9 @@ class Turns:
         except (asyncio.CancelledError, TurnStopped) as cancelled:
             # Without our asking it is the handler's own doing, and a failure like any other.
             status, error = "failed", cancelled
-        except Exception as failure:  # noqa: BLE001, RUF100  # a handler may raise anything
+        except (
+            BaseException
+        ) as failure:  # SystemExit too: it is not for a handler to end the server
             status, error = "failed", failure
         if job.cancelled_as is not None:
             status = job.cancelled_as
