@@ -36,9 +36,12 @@ class Attachment:
         self._window = SendWindow(
             max_events=settings.MAX_UNACKED_EVENTS, max_bytes=settings.MAX_UNACKED_BYTES
         )
-        self._welcomed = False
+        self.welcomed = False
         self._caught_up = False
         self._withheld = False
+        #: Up to which token the ``stream`` frames have told each message.
+        self._told: dict[str, int] = {}
+        self._held: list[str] = []
         self._acked = asyncio.Event()
         self._replay: asyncio.Task[None] | None = None
 
@@ -50,21 +53,26 @@ class Attachment:
                 self._send_entry(entry, live=True)
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        if not self._welcomed:
+        if not self.welcomed:
             return
         text = frames.encode(frame)
         if isinstance(frame, frames.Token | frames.Stream):
             if not self._caught_up:
                 return  # the replay ends with the whole of every open stream
+            if isinstance(frame, frames.Token) and frame.index < self._told.get(frame.message, 0):
+                return  # it waited for the journal while the whole was told
             if self._window.volatile_full:
                 self._withheld = True
                 return
             self._window.volatile_bytes += len(text)
-        self._line.send_frame(text)
+        if isinstance(frame, frames.TurnStatus) and not self._caught_up:
+            self._held.append(text)  # live traffic comes behind the replay
+        else:
+            self._line.send_frame(text)
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         self.stop()
-        if ended is not None and self._welcomed:
+        if ended is not None and self.welcomed:
             self._line.send_frame(frames.encode(frames.Ended(ended)))
         self._line.close_line(code)
 
@@ -75,7 +83,7 @@ class Attachment:
         live = self.live
         if live.listener is not self:
             return  # it is gone already
-        self._welcomed = True
+        self.welcomed = True
         self._position = min(max(self._position, live.first - 1), live.stored)
         welcome = frames.Welcome(
             session=str(live.id),
@@ -145,9 +153,14 @@ class Attachment:
     def _go_live(self) -> None:
         self._caught_up = True
         self._send_streams()
+        held, self._held = self._held, []
+        for text in held:
+            self._line.send_frame(text)
 
     def _send_streams(self) -> None:
-        for stream in self.live.sink.open_streams:
+        streams = self.live.sink.open_streams
+        self._told = {stream.message: stream.index for stream in streams}
+        for stream in streams:
             self._line.send_frame(frames.encode(stream))
 
     def _send_entry(self, entry: Entry, *, live: bool) -> None:

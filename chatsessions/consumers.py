@@ -449,7 +449,8 @@ class ChatConnection:
         if attachment is None:
             raise FrameError("hello_expected", "the first frame is hello")
         live = attachment.live
-        live.confirm_token()
+        if attachment.welcomed:
+            live.confirm_token()
         attachment.heard()
         if isinstance(frame, frames.ClientEvent):
             live.submit(frame, frames.decode_data(frame))

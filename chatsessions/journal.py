@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -113,8 +114,9 @@ class Journal:
         """``session`` has something to store. To be called in the worker's event loop."""
         self._noted[session.id] = session
         if self._task is None:
+            # Of nobody's context: it writes for all, and outlives whoever was first.
             self._task = asyncio.get_running_loop().create_task(
-                self._drain(), name="chatsessions-journal"
+                self._drain(), name="chatsessions-journal", context=Context()
             )
 
     def count(self, entries: int) -> None:
@@ -180,6 +182,9 @@ class Journal:
         stored = Batch([change for _, change in batch])
         try:
             await self._persist(stored)
+        except Exception as error:
+            logger.exception("A commit failed for a reason of the program's own")
+            stored.refused = {change.session_id: error for change in stored.changes}
         finally:
             deadline.cancel()
             self._writing = []

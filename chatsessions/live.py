@@ -158,6 +158,8 @@ class LiveSession:
 
     def stop(self) -> None:
         """The client stops the running turn."""
+        if self.turns.number is None:
+            return  # a hook is no turn of the client's
         if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
             job = hook_job(self.chat, "stop")
             job.waits_for_store = True  # the client hears first that the turn is stopped
@@ -264,9 +266,10 @@ class LiveSession:
         self.add_hook("interrupted", InterruptedTurn(turn=n, name=name, data=data))
 
     def _update_settings(self, data: dict[str, Any]) -> None:
+        changed = self.session.chat_settings | data
+        self._say("settings", changed)
         self.session.chat_settings.update(data)
-        self.draft.set(chat_settings=dict(self.session.chat_settings))
-        self._say("settings", self.session.chat_settings)
+        self.draft.set(chat_settings=changed)
 
     # TurnHost
 
@@ -545,7 +548,8 @@ class LiveSession:
         self.session.connected = False
         self._seen_at = timezone.now()
         self.draft.set(status=ChatSession.Status.AWAY, disconnected_at=self._seen_at)
-        self.add_hook("disconnect")
+        if self.ending is None:
+            self.add_hook("disconnect")
         session, chat = self.session, self.chat
         self.when_stored(
             partial(
@@ -568,13 +572,13 @@ class LiveSession:
         if self.closed or self.ending is not None:
             return
         self.ending = str(reason)  # a plain one, for handlers to keep
-        if not self._begun:
-            self._give_up()
         for job in self.turns.clear():
             if job.turn.n is not None:
                 self._end_turn(job.turn.n, job.turn.name, "stopped", seconds=0.0)
         self.turns.cancel("stopped")
         self.tasks.cancel()
+        if not self._begun:
+            self._give_up()
         # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
         self.draft.set(end_reason=self.ending)
         job = hook_job(self.chat, "chat_end", self.ending)

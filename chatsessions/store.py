@@ -448,8 +448,9 @@ class WorkerRows:
         return list(rows.order_by("disconnected_at").values_list("pk", flat=True)[:limit])
 
     def count_connected(self, user_id: Any, other_than: UUID | None) -> int:
-        """How many sessions of a user are connected."""
+        """How many sessions of a user are connected to other workers."""
         rows = ChatSession.objects.using(settings.DATABASE).connected().filter(user=user_id)
+        rows = rows.exclude(worker=self._id)
         return rows.count() if other_than is None else rows.exclude(pk=other_than).count()
 
     def exists(self, session_id: UUID) -> bool:

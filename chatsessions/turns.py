@@ -19,7 +19,7 @@ from .chat import Chat, Handler
 from .conf import settings
 from .context import Context, use_context
 from .emitter import Turn
-from .exceptions import ChatSessionsError, TurnStopped
+from .exceptions import ChatSessionsError, StorageError, TurnStopped
 from .messages import USER_AUTHOR, Message
 
 
@@ -158,6 +158,8 @@ class Turns:
             task.cancel()
         if job.task is not None:
             job.task.cancel()
+            # One that had not begun to run never gets as far as its own end.
+            job.task.add_done_callback(lambda _: self._finish(job, status))
             self._host.loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
         return job
 
@@ -168,8 +170,6 @@ class Turns:
             self._host.idle()
             return
         job = self.job = self._queue.popleft()
-        if job.prepare is not None:
-            job.prepare()
         if job.waits_for_store:
             self._host.turn_waits(job)
             self._host.when_stored(partial(self._start, job))
@@ -187,6 +187,12 @@ class Turns:
             return
         job.started = self._host.loop.time()
         self._host.turn_starts(job)
+        try:
+            if job.prepare is not None:
+                job.prepare()
+        except StorageError as refused:
+            self._finish(job, "failed", refused)
+            return
         if job.handler is None:
             error = NoHandler(f"No handler for {job.turn.name!r}.") if job.needs_handler else None
             self._finish(job, "failed" if error else "done", error)

@@ -131,12 +131,17 @@ class Worker:
         return Opened(live=self._create(chat, arrival), resumed=False, reason=reason)
 
     async def _check_count(self, arrival: Arrival, other_than: UUID | None) -> None:
-        if arrival.user.is_authenticated:
-            count = self.rows.count_connected
-            if await self.threads.read(count, arrival.user.pk, other_than) >= (
-                settings.MAX_SESSIONS_PER_USER
-            ):
-                raise TooManySessions
+        if not arrival.user.is_authenticated:
+            return
+        user = arrival.user.pk
+        elsewhere = await self.threads.read(self.rows.count_connected, user, other_than)
+        # Here they are counted in memory, where no two of a crowd can slip through together.
+        here = sum(
+            live.owner_id == user and live.listener is not None and live.id != other_than
+            for live in self.live.values()
+        )
+        if elsewhere + here >= settings.MAX_SESSIONS_PER_USER:
+            raise TooManySessions
 
     async def _resume(self, chat: Chat, arrival: Arrival) -> tuple[LiveSession | None, str]:
         """The session asked for, or why it is not given. Foreign and unknown look alike."""
@@ -211,9 +216,11 @@ class Worker:
         live.note()
         return live
 
-    async def acquire(self, session_id: UUID) -> LiveSession:
+    async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
         """
         A session for code outside of its connection, held until ``holders`` is 0 again.
+
+        One that is taken ``to_end`` it does not go on with what waits in it.
 
         Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
         """
@@ -224,6 +231,8 @@ class Worker:
             if loaded is None:
                 raise SessionNotFound(session_id)
             live = self.live.get(session_id) or self._adopt(loaded)
+        if not to_end:
+            live.go()
         if live.ending is not None:
             raise SessionOver(session_id, live.ending)
         live.holders += 1
@@ -239,7 +248,6 @@ class Worker:
         if row.end_reason:
             live.finish()
             raise SessionOver(row.pk, row.end_reason)
-        live.go()
         return live
 
     @asynccontextmanager
@@ -257,7 +265,7 @@ class Worker:
 
     async def end(self, session_id: UUID, reason: str) -> None:
         """End a session and wait until that is stored. Raises what :meth:`acquire` raises."""
-        live = await self.acquire(session_id)
+        live = await self.acquire(session_id, to_end=True)
         live.end(reason)
         await live.until_closed()
         if live.lost is not None:
@@ -372,7 +380,7 @@ class Worker:
     async def _end_expired(self) -> None:
         for session_id in await self.threads.read(self.rows.expired, REAP_BATCH):
             try:
-                live = await self.acquire(session_id)
+                live = await self.acquire(session_id, to_end=True)
                 live.end(ChatSession.EndReason.EXPIRED)  # one that hangs keeps no other waiting
                 live.holders -= 1
             except (SessionNotFound, SessionOver, OwnerUnreachable):

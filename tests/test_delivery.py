@@ -334,6 +334,13 @@ def test_too_many_waiting_events_are_refused_as_busy() -> None:
     assert error.retry_after > 0
 
 
+def test_waiting_events_that_take_too_many_bytes_are_refused_as_busy() -> None:
+    with pytest.raises(FrameError) as caught:
+        gate().admit(1, now=0.0, pending=1, storing=True, crowded=True)
+    assert caught.value.code == "busy"
+    assert caught.value.retry_after is not None
+
+
 def test_nothing_is_accepted_while_the_store_takes_nothing() -> None:
     error = refusal(gate(), 1, storing=False)
     assert (error.code, error.n) == ("storage_unavailable", 1)
@@ -520,7 +527,10 @@ def test_its_own_event_met_in_a_replay_is_accepted() -> None:
 
 
 def test_a_welcome_says_what_need_not_be_sent_again() -> None:
-    delivery = client("a", "b", "c")
+    delivery = client()
+    delivery.welcomed(resumed=False, accepted=0, first=1)
+    for event in "abc":
+        delivery.number(event)
     assert not delivery.welcomed(resumed=True, accepted=2, first=1)
     assert delivery.unaccepted == [(3, "c")]
     assert delivery.number("d") == 4
@@ -918,7 +928,7 @@ class Client:
                     self.show(Entry(seq=seq, n=n, text=self.numbered[n]))
             case frames.TurnStatus(turn=turn, status=status):
                 self.statuses[turn] = status
-            case frames.Error(code="n_gap", n=n) if n is not UNSET:
+            case frames.Error(code="n_gap", n=int(n)):
                 self.resend(start=n)
             case _:
                 pass

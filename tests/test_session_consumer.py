@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
+from uuid import UUID
 
+import msgspec
 import pytest
+from channels.exceptions import DenyConnection
+from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import User
 
 from chatsessions import (
     Chat,
+    ChatError,
+    ContextNotFound,
     aend_session,
     context,
     session_context,
     user_session,
 )
-from chatsessions.consumers import SessionConsumer
+from chatsessions.consumers import ChatConsumer, SessionConsumer
 from chatsessions.models import ChatSession
 from chatsessions.signals import (
     session_connected,
@@ -23,7 +32,11 @@ from chatsessions.signals import (
 )
 from chatsessions.worker import Worker as RunningWorker
 
-from .test_context import chat, until, worker
+from .test_context import chat, eventually, until, worker
+from .test_journal import another_connection
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 __all__ = ["chat", "worker"]
 
@@ -167,4 +180,443 @@ async def test_an_event_that_cannot_be_sent_does_not_hold_up_the_next(
         for data in (1, 2):
             await context.emitter.emit("number", data)
     assert await client.receive_json_from() == {"name": "number", "data": 2}
+    await client.disconnect()
+
+
+# The context
+
+
+class Looking(Counter):
+    """Writes down what it sees wherever it is called; news come by the channel layer."""
+
+    async def connect(self) -> None:
+        self.seen: list[tuple[str, UUID]] = self.scope["seen"]
+        self.look("connect")
+        await super().connect()
+        await self.channel_layer.group_add("tests.news", self.channel_name)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        self.look("receive")
+        await super().receive(text_data, bytes_data)
+
+    async def disconnect(self, code: int) -> None:
+        self.look("disconnect")
+        await self.channel_layer.group_discard("tests.news", self.channel_name)
+        await super().disconnect(code)
+
+    async def news_item(self, event: dict[str, Any]) -> None:
+        self.look("news")
+        if event["text"] == "fail":
+            raise ValueError("on purpose")
+        user_session["news"] = [*user_session.get("news", []), event["text"]]
+        await self.send(f"news {event['text']}")
+
+    def look(self, where: str) -> None:
+        assert context.turn is None
+        assert self.session is context.session
+        assert user_session["id"] == str(self.session.id)
+        self.user_session["last"] = where
+        assert user_session["last"] == where
+        self.seen.append((where, context.session.id))
+
+
+def looking(chat: Chat, query: str = "") -> tuple[Socket, list[tuple[str, UUID]]]:
+    client = Socket(Looking.as_asgi(chat=chat), f"/ws/{query}")
+    client.scope["seen"] = []
+    return client, client.scope["seen"]
+
+
+async def tell_news(text: str) -> None:
+    layer = get_channel_layer()
+    assert layer is not None
+    await layer.group_send("tests.news", {"type": "news.item", "text": text})
+
+
+def state_seen_elsewhere(session_id: str) -> dict[str, Any]:
+    """The values as another connection to the database sees them."""
+    with another_connection() as other:
+        query = "SELECT state FROM chatsessions_chatsession WHERE id = ?"
+        ((state,),) = other.execute(query, [UUID(session_id).hex])
+    found: dict[str, Any] = msgspec.json.decode(state or "{}")
+    return found
+
+
+def stored(client: Socket, **values: Any) -> Any:
+    async def check() -> bool:
+        return state_seen_elsewhere(client.session).items() >= values.items()
+
+    return check
+
+
+async def test_the_context_is_there_everywhere(worker: RunningWorker, chat: Chat) -> None:
+    client, seen = looking(chat)
+    await client.open()
+    await client.ask("a")
+    await tell_news("first")
+    assert await client.receive_from() == "news first"
+    await client.disconnect()
+    await until(lambda: not worker.live)
+    calls = ["connect", "receive", "news", "disconnect"]
+    assert seen == [(name, UUID(client.session)) for name in calls]
+    with pytest.raises(ContextNotFound):
+        _ = context.session
+    row = await row_of(client)
+    assert (row.status, row.worker_id, row.connections) == ("away", None, 1)
+    assert state_seen_elsewhere(client.session) == {
+        "last": "disconnect",
+        "connects": 1,
+        "count": 1,
+        "news": ["first"],
+        "code": 1000,
+    }
+
+
+async def test_news_reach_each_in_their_own_context(worker: RunningWorker, chat: Chat) -> None:
+    (first, first_seen), (second, second_seen) = looking(chat), looking(chat)
+    await first.open()
+    await second.open()
+    await tell_news("for all")
+    for client, seen in ((first, first_seen), (second, second_seen)):
+        assert await client.receive_from() == "news for all"
+        assert seen[-1] == ("news", UUID(client.session))
+        await eventually(stored(client, news=["for all"]), seconds=2)
+    assert first.session != second.session
+    await first.disconnect()
+    await tell_news("for the second")
+    assert await second.receive_from() == "news for the second"
+    await second.disconnect()
+    assert "for the second" not in state_seen_elsewhere(first.session)["news"]
+
+
+async def test_values_are_stored_after_each_event(worker: RunningWorker, chat: Chat) -> None:
+    client = Socket(Counter.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    await eventually(stored(client, connects=1), seconds=2)
+    for count in range(1, 6):
+        assert await client.ask("a") == f"a {count}"
+        # One event after the other: what the one before has changed is stored by now.
+        assert state_seen_elsewhere(client.session).get("count", 0) >= count - 1
+    await eventually(stored(client, count=5), seconds=2)
+    await client.disconnect()
+    await eventually(stored(client, code=1000), seconds=2)
+
+
+async def test_changes_inside_of_values_are_stored(worker: RunningWorker, chat: Chat) -> None:
+    class Appending(Counter):
+        async def connect(self) -> None:
+            user_session["texts"] = []
+            await super().connect()
+
+        async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+            user_session["texts"].append(text_data)
+
+    client = Socket(Appending.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    for text in ("a", "b"):
+        await client.send_to(text)
+    await eventually(stored(client, texts=["a", "b"]), seconds=2)
+    await client.disconnect()
+
+
+async def test_methods_run_one_at_a_time(worker: RunningWorker, chat: Chat) -> None:
+    class Slow(Counter):
+        async def receive(self, text_data: Any = None, bytes_data: Any = None) -> None:
+            count = user_session.get("count", 0)
+            await asyncio.sleep(0.005)
+            user_session["count"] = count + 1
+            await self.send(str(count + 1))
+
+    client = Socket(Slow.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    for _ in range(5):
+        await client.send_to("more")
+    assert [await client.receive_from() for _ in range(5)] == ["1", "2", "3", "4", "5"]
+    await client.disconnect()
+
+
+# Coming back
+
+
+async def test_the_right_token_finds_the_session(worker: RunningWorker, chat: Chat) -> None:
+    resumed: list[bool] = []
+
+    def receiver(**arguments: Any) -> None:
+        resumed.append(arguments["resumed"])
+
+    application = Counter.as_asgi(chat=chat)
+    session_connected.connect(receiver, sender=chat)
+    try:
+        first = Socket(application, "/ws/")
+        await first.open()
+        await first.ask("a")
+        await first.disconnect()
+        await until(lambda: not worker.live)
+        back = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+        assert await back.open() == first.session
+        assert back.token != first.token
+        assert await back.ask("b") == "b 2"
+        await until(lambda: len(resumed) == 2)
+    finally:
+        session_connected.disconnect(receiver, sender=chat)
+    assert resumed == [False, True]
+    await eventually(stored(back, connects=2), seconds=2)
+    # It was heard with the new token: the old one is no good any more.
+    late = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    assert await late.open() != first.session
+    await late.disconnect()
+    await back.disconnect()
+
+
+@pytest.mark.parametrize("query", ["session={session}&token=wrong", "session=nonsense&token=t"])
+async def test_a_wrong_token_gets_a_new_session(
+    worker: RunningWorker, chat: Chat, query: str
+) -> None:
+    application = Counter.as_asgi(chat=chat)
+    first = Socket(application, "/ws/")
+    await first.open()
+    await first.ask("a")
+    other = Socket(application, f"/ws/?{query.format(session=first.session)}")
+    assert await other.open() != first.session
+    assert await other.ask("b") == "b 1"
+    assert await first.ask("c") == "c 2"  # nobody has taken it over
+    await other.disconnect()
+    await first.disconnect()
+
+
+async def test_the_token_of_another_chat_is_no_good(worker: RunningWorker, chat: Chat) -> None:
+    first = Socket(Counter.as_asgi(chat=chat), "/ws/")
+    await first.open()
+    await first.disconnect()
+    application = Counter.as_asgi(chat="another")
+    other = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    assert await other.open() != first.session
+    await other.disconnect()
+
+
+async def test_a_second_connection_takes_over(worker: RunningWorker, chat: Chat) -> None:
+    application = Counter.as_asgi(chat=chat)
+    first = Socket(application, "/ws/")
+    await first.open()
+    second = Socket(application, f"/ws/?session={first.session}&token={first.token}")
+    assert await second.open() == first.session
+    assert await first.receive_output() == {"type": "websocket.close", "code": 4509}
+    await first.disconnect()
+    assert await second.ask("a") == "a 1"
+    assert (await row_of(second)).status == "connected"
+    await second.disconnect()
+
+
+# What as_asgi takes
+
+
+@pytest.mark.parametrize(
+    "wrong", ["no.such.module", "tests.test_session_consumer.nobody", "tests.settings", 7, Counter]
+)
+@pytest.mark.parametrize("consumer", [Counter, ChatConsumer])
+def test_a_chat_that_is_not_there(consumer: type[SessionConsumer], wrong: Any) -> None:
+    with pytest.raises(ChatError):
+        consumer.as_asgi(chat=wrong)
+
+
+def test_a_chat_consumer_needs_a_chat() -> None:
+    with pytest.raises(ValueError, match=r"needs chat=: a Chat, its path, or a module"):
+        ChatConsumer.as_asgi()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201])
+def test_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(ChatError, match="1 to 200 characters"):
+        Counter.as_asgi(chat=Chat(name))
+
+
+@pytest.mark.parametrize("consumer", [Counter, ChatConsumer])
+def test_the_application_says_its_class(consumer: type[SessionConsumer], chat: Chat) -> None:
+    application = consumer.as_asgi(chat=chat)
+    assert application.consumer_class is consumer
+    assert application.consumer_initkwargs == {"chat": chat}
+
+
+async def test_the_chat_of_the_class(worker: RunningWorker, chat: Chat) -> None:
+    class Chosen(Counter):
+        pass
+
+    Chosen.chat = chat
+    client = Socket(Chosen.as_asgi(), "/ws/")
+    await client.open()
+    await client.disconnect()
+    assert (await row_of(client)).chat == chat.name
+
+
+# Errors
+
+
+async def test_an_exception_in_connect(worker: RunningWorker, chat: Chat) -> None:
+    class Failing(Counter):
+        async def connect(self) -> None:
+            await super().connect()
+            raise ValueError("on purpose")
+
+    client = Socket(Failing.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    with pytest.raises(ValueError, match="on purpose"):
+        await client.receive_output()
+    await until(lambda: not worker.live, seconds=2)
+    row = await row_of(client)
+    assert (row.status, row.worker_id, row.state) == ("away", None, '{"connects":1}')
+
+
+async def test_an_exception_in_disconnect(worker: RunningWorker, chat: Chat) -> None:
+    class Failing(Counter):
+        async def disconnect(self, code: int) -> None:
+            await super().disconnect(code)
+            raise ValueError("on purpose")
+
+    client = Socket(Failing.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    with pytest.raises(ValueError, match="on purpose"):
+        await client.disconnect()
+    await until(lambda: not worker.live, seconds=2)
+    row = await row_of(client)
+    assert (row.status, row.worker_id) == ("away", None)
+    assert row.state == '{"connects":1,"code":1000}'
+
+
+async def test_an_exception_in_a_handler_of_the_channel_layer(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    client, _ = looking(chat)
+    await client.open()
+    await client.ask("a")
+    await tell_news("fail")
+    with pytest.raises(ValueError, match="on purpose"):
+        await client.receive_output()
+    await until(lambda: not worker.live, seconds=2)
+    row = await row_of(client)
+    assert (row.status, row.worker_id) == ("away", None)
+
+
+async def test_a_session_goes_on_after_an_exception(worker: RunningWorker, chat: Chat) -> None:
+    application = Counter.as_asgi(chat=chat)
+    client = Socket(application, "/ws/")
+    await client.open()
+    await client.ask("a")
+    await client.send_to("fail")
+    with pytest.raises(ValueError, match="on purpose"):
+        await client.receive_output()
+    back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    assert await back.open() == client.session
+    assert await back.ask("b") == "b 2"
+    await back.disconnect()
+
+
+async def test_a_connection_that_is_denied(worker: RunningWorker, chat: Chat) -> None:
+    class Denying(Counter):
+        async def connect(self) -> None:
+            raise DenyConnection
+
+    client = Socket(Denying.as_asgi(chat=chat), "/ws/")
+    accepted, _ = await client.connect()
+    assert not accepted
+    await client.disconnect()
+    await until(lambda: not worker.live, seconds=2)
+    assert (await ChatSession.objects.aget()).status == "away"
+
+
+# Refusals and ends
+
+
+async def refusal(client: Socket) -> Any:
+    """The close of a connection whose ``connect`` never ran."""
+    accepted, _ = await client.connect()
+    assert accepted  # a browser would not see the code of a refused handshake
+    return await client.receive_output()
+
+
+async def test_a_server_that_shuts_down(worker: RunningWorker, chat: Chat) -> None:
+    application = Counter.as_asgi(chat=chat)
+    client = Socket(application, "/ws/")
+    await client.open()
+    await client.ask("a")
+    await worker.shut_down(for_good=True)
+    assert await client.receive_output() == {"type": "websocket.close", "code": 4000}
+    row = await row_of(client)
+    assert (row.status, row.worker_id) == ("away", None)
+    late = Socket(application, "/ws/")
+    assert await refusal(late) == {"type": "websocket.close", "code": 4000}
+    await late.send_to("is anybody there")
+    assert await late.receive_nothing()
+    await late.disconnect()
+    await client.disconnect()
+    assert await ChatSession.objects.acount() == 1
+
+
+async def test_too_many_sessions(worker: RunningWorker, chat: Chat, settings: Settings) -> None:
+    settings.CHATSESSIONS = {"MAX_SESSIONS_PER_USER": 1}
+    user = await User.objects.acreate(username="barbara")
+    application = Counter.as_asgi(chat=chat)
+
+    def socket(query: str = "") -> Socket:
+        client = Socket(application, f"/ws/{query}")
+        client.scope["user"] = user
+        return client
+
+    first = socket()
+    await first.open()
+    second = socket()
+    assert await refusal(second) == {"type": "websocket.close", "code": 4504}
+    await second.disconnect()
+    # One's own session counts no second time, and who has left does not count.
+    again = socket(f"?session={first.session}&token={first.token}")
+    assert await again.open() == first.session
+    await first.disconnect()
+    await again.disconnect()
+    await until(lambda: not worker.live)
+    third = socket()
+    await third.open()
+    await third.disconnect()
+    assert await ChatSession.objects.acount() == 2
+
+
+async def test_an_ended_session_closes(
+    worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    application = Counter.as_asgi(chat=chat)
+    client = Socket(application, "/ws/")
+    await client.open()
+    await client.ask("a")
+    await aend_session(client.session, "admin")
+    assert await client.receive_output() == {"type": "websocket.close", "code": 4503}
+    await client.disconnect()  # its disconnect() comes too late to change anything
+    row = await row_of(client)
+    assert (row.status, row.end_reason) == ("ended", "admin")
+    assert row.state == '{"connects":1,"count":1}'
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    assert await back.open() != client.session
+    await back.disconnect()
+
+
+# Database connections
+
+
+async def test_connections_are_refreshed_at_most_once_a_second(
+    worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+    now = worker.loop.time()
+    monkeypatch.setattr("chatsessions.worker.close_old_connections", lambda: calls.append(None))
+    monkeypatch.setattr("channels.db.close_old_connections", lambda: calls.append(None))
+    client = Socket(Counter.as_asgi(chat=chat), "/ws/")
+    await client.open()
+    for _ in range(20):
+        await client.ask("a")
+    await until(lambda: calls)
+    assert len(calls) <= 1 + (worker.loop.time() - now)
+    before = len(calls)
+    for more in (1, 2):
+        worker._connections_checked -= 1.5  # so much later
+        await client.ask("b")
+        await client.ask("c")
+        await until(lambda more=more: len(calls) >= before + more)  # type: ignore[misc]
+    assert len(calls) <= before + 2 + (worker.loop.time() - now)
     await client.disconnect()

@@ -1,0 +1,121 @@
+"""The demo's own tests: ``python manage.py test demo_project``. A project's look like these."""
+
+# ruff: noqa: PT009  # unittest's own assertions: manage.py test knows no others
+
+from unittest.mock import patch
+
+from django.test import TestCase, override_settings
+
+from chatsessions.models import ChatSession
+from chatsessions.testing import ChatCommunicator
+
+from .asgi import application
+from .bots import storyteller
+
+
+# Handlers work inside the transaction of each test, and are rolled back with it.
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class CounterTests(TestCase):
+    """The counter bot, and the same bot in Chainlit's words."""
+
+    async def test_counts(self) -> None:
+        async with ChatCommunicator(application, "/ws/counter/") as chat:
+            greeting = await chat.receive_message()
+            self.assertEqual(greeting.content, "Hi! I'll count how many messages you send.")
+            for count in (1, 2, 3):
+                await chat.send("hello")
+                reply = await chat.receive_message()
+                self.assertEqual(reply.content, f"You have sent {count} message(s)!")
+
+    async def test_each_tab_counts_on_its_own(self) -> None:
+        async with (
+            ChatCommunicator(application, "/ws/counter/") as one,
+            ChatCommunicator(application, "/ws/counter/") as other,
+        ):
+            for chat in (one, one, other):
+                await chat.send("hello")
+                self.assertEqual(await chat.wait_for_turn(), "done")
+            self.assertEqual(one.messages[-1].content, "You have sent 2 message(s)!")
+            self.assertEqual(other.messages[-1].content, "You have sent 1 message(s)!")
+
+    async def test_a_reload_keeps_the_count(self) -> None:
+        async with ChatCommunicator(application, "/ws/counter/") as chat:
+            await chat.send("hello")
+            await chat.wait_for_turn()
+            shown = chat.messages
+            self.assertTrue(await chat.reload())
+            self.assertEqual(chat.messages, shown)
+            await chat.send("hello again")
+            await chat.wait_for_turn()
+            self.assertEqual(chat.messages[-1].content, "You have sent 2 message(s)!")
+        session = await ChatSession.objects.aget(pk=chat.session_id)
+        self.assertEqual(session.state, '{"message_count":2}')
+
+    async def test_the_tutorials_bot(self) -> None:
+        async with ChatCommunicator(application, "/ws/tutorial/") as chat:
+            greeting = await chat.receive_message()
+            self.assertEqual(greeting.content, "Hello! I count your messages.")
+            for count in (1, 2):
+                await chat.send("hello")
+                reply = await chat.receive_message()
+                self.assertEqual(reply.content, f"You have sent {count} message(s)!")
+
+
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class StorytellerTests(TestCase):
+    """A long answer, streamed: whole, stopped, and with the line cut in the middle."""
+
+    async def test_tells_a_story(self) -> None:
+        with patch.object(storyteller, "PACE", 10_000):  # as fast as it can
+            async with ChatCommunicator(application, "/ws/storyteller/") as chat:
+                await chat.receive_message()
+                await chat.send("a hat")
+                story = await chat.receive_message()
+                self.assertTrue(story.content.startswith("A story about a hat. Once, in a town"))
+                self.assertEqual(await chat.wait_for_turn(), "done")
+                await chat.receive_nothing()
+
+    async def test_stops_half_way(self) -> None:
+        async with ChatCommunicator(application, "/ws/storyteller/") as chat:
+            await chat.receive_message()
+            await chat.send("a hat")
+            await chat.wait_until(lambda: "story about" in chat.messages[-1].content)
+            await chat.stop()
+            self.assertEqual(await chat.wait_for_turn(), "stopped")
+            begun = await chat.receive_message()
+            self.assertLess(len(begun.content), 200)
+            farewell = await chat.receive_message()
+            self.assertEqual(farewell.content, "All right, I'll stop there.")
+            self.assertEqual(farewell.author, "Storyteller")
+
+    async def test_goes_on_while_the_line_is_down(self) -> None:
+        with patch.object(storyteller, "PACE", 500):
+            async with ChatCommunicator(application, "/ws/storyteller/") as chat:
+                await chat.receive_message()
+                await chat.send("a hat")
+                await chat.wait_until(lambda: "story about" in chat.messages[-1].content)
+                await chat.drop()
+                begun = chat.messages[-1].content
+                self.assertTrue(await chat.resume())
+                story = await chat.receive_message()
+                self.assertEqual(await chat.wait_for_turn(), "done")
+        self.assertGreater(len(story.content), len(begun))
+        self.assertEqual(story.content, "".join(storyteller._tokens("a hat", 0)))
+
+
+class PageTests(TestCase):
+    """What a browser gets."""
+
+    def test_the_start_page_leads_to_every_bot(self) -> None:
+        response = self.client.get("/")
+        for slug in ("counter", "tutorial", "storyteller"):
+            self.assertContains(response, f'href="/chat/{slug}/"')
+
+    def test_a_bots_page_has_its_chat(self) -> None:
+        for slug in ("counter", "tutorial", "storyteller"):
+            response = self.client.get(f"/chat/{slug}/")
+            self.assertContains(response, "<chat-session")
+            self.assertContains(response, f'src="/ws/{slug}/"')
+
+    def test_there_is_no_other_bot(self) -> None:
+        self.assertEqual(self.client.get("/chat/nobody/").status_code, 404)

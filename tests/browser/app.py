@@ -1,0 +1,24 @@
+"""The demo as it is, with one bot more."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.server.settings")
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from django.urls import path, re_path
+
+# Before anything that imports models.
+from demo_project.asgi import application as demo  # isort: skip
+from demo_project.asgi import django_application  # isort: skip
+
+from chatsessions.consumers import ChatConsumer
+from tests.browser.bots import chat
+
+parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": URLRouter([path("ws/parrot/", parrot), re_path("", demo)]),
+    }
+)

@@ -1,0 +1,16 @@
+"""A bot for what the demo's bots never do: say nothing at first, echo markup, and fail."""
+
+from chatsessions import Chat, Message
+
+chat = Chat("parrot")
+
+
+@chat.on_message
+async def repeat(message: Message) -> None:
+    if message.content == "fail":
+        raise RuntimeError("a secret of the server")
+    await Message(message.content, author=message.content).send()
+    streamed = Message()
+    for piece in message.content:
+        await streamed.stream_token(piece)
+    await streamed.send()

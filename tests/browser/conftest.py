@@ -1,0 +1,136 @@
+"""One server, a browser per module, a fresh context per test, and no complaints in any."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+
+from tests import services
+from tests.server.harness import Server, add_server_logs, running
+
+from .chat import Chat
+
+APPLICATION = "tests.browser.app:application"
+SETTINGS = {"ROOT_URLCONF": "tests.browser.urls"}
+#: One conversation at a time for who is logged in, and no patience with running turns at the end.
+CHATSESSIONS = {"MAX_SESSIONS_PER_USER": 1, "SHUTDOWN_TIMEOUT": 0.5}
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+#: How long a page waits before it tries again is left to chance, except here: a tenth of the
+#: longest, or what a test says.
+CHANCE = "Math.random = () => window.chance ?? 0.1;"
+#: What the browser itself says when a server is gone. Nothing else may be said.
+LINE_IS_DOWN = re.compile(
+    r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
+    r"|Connection closed before receiving a handshake response"
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    add_server_logs(report)
+    return report
+
+
+# The synchronous Playwright occupies this thread's event loop while it lives, which async tests
+# and Django's ORM would notice: so it lives no longer than a module.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = shutil.which("chromium")
+    if found is None:
+        say_so = pytest.fail if services.required() else pytest.skip
+        say_so(f"chromium is not installed: {services.SERVICES['chromium']} cannot run")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def shared_server() -> Iterator[Server]:
+    with demo_server() as found:
+        yield found
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """The demo, running. A test may do to it what it likes."""
+    yield shared_server
+    if not shared_server.is_running:
+        shared_server.start()
+
+
+@pytest.fixture
+def start_server() -> Iterator[Callable[..., Server]]:
+    """Starts the demo with settings of a test's own: ``start_server(HEARTBEAT=1)``."""
+    with ExitStack() as stack:
+        yield lambda **chatsessions: stack.enter_context(demo_server(**chatsessions))
+
+
+def demo_server(**chatsessions: Any) -> Any:
+    return running(
+        application=APPLICATION, settings=SETTINGS, chatsessions=CHATSESSIONS | chatsessions
+    )
+
+
+@pytest.fixture
+def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
+    """Makes browsers without a past. A page that throws or complains fails the test."""
+    complaints: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        if message.type not in ("error", "warning") or LINE_IS_DOWN.search(message.text):
+            return
+        if not message.location["url"].endswith("/favicon.ico"):
+            complaints.append(message.text)
+
+    def new_context(**options: Any) -> BrowserContext:
+        context = browser.new_context(**options)
+        context.add_init_script(CHANCE)
+        context.on("console", listen)
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        contexts.append(context)
+        return context
+
+    yield new_context
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
+    return new_context()
+
+
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture
+def open_chat(server: Server, context: BrowserContext) -> Callable[..., Chat]:
+    """Opens a bot's page in a new tab: ``open_chat("counter")``, or any ``path``."""
+
+    def open_chat(bot: str = "", *, path: str = "") -> Chat:
+        tab = context.new_page()
+        tab.goto(f"{server.origin}{path or f'/chat/{bot}/'}")
+        return Chat(tab)
+
+    return open_chat

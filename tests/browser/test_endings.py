@@ -1,0 +1,197 @@
+"""Conversations that are over, taken over, or not given at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.server.harness import Server
+
+from .chat import PATIENCE, Chat, Line, duplicate
+
+pytestmark = pytest.mark.browser
+
+GREETING = "Hi! I'll count how many messages you send."
+TAKEN = "This conversation is open in another tab or on another device."
+
+
+def counted(n: int) -> str:
+    return f"You have sent {n} message(s)!"
+
+
+def leave(chat: Chat, server: Server) -> None:
+    """Go to another page, and wait until no worker holds the session."""
+    session = chat.session
+    chat.page.goto("about:blank")
+    deadline = time.monotonic() + PATIENCE
+    while server.database.session(session)["worker_id"] is not None:
+        assert time.monotonic() < deadline, "the session is still held"
+        chat.page.wait_for_timeout(20)
+
+
+def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """
+    Two tabs with one session do not fight: the newer has it, the older says so and offers to take
+    it back, as often as one likes.
+    """
+    old = open_chat("counter")
+    old.say("one")
+    old.shows(GREETING, "one", counted(1))
+    new = Chat(duplicate(old.page))
+    expect(old.banner).to_contain_text(TAKEN)
+    expect(old.input).to_be_hidden()
+    new.shows(GREETING, "one", counted(1))
+    assert new.session == old.session
+    new.say("two")
+    new.shows(GREETING, "one", counted(1), "two", counted(2))
+
+    connections = server.database.session(old.session)["connections"]
+    old.page.wait_for_timeout(500)  # the first retries would come within it
+    expect(old.banner).to_contain_text(TAKEN)
+    assert server.database.session(old.session)["connections"] == connections
+
+    old.press("Use it here")
+    expect(new.banner).to_contain_text(TAKEN)
+    expect(old.input).to_be_focused()
+    old.shows(GREETING, "one", counted(1), "two", counted(2))
+    old.say("three")
+    old.shows(GREETING, "one", counted(1), "two", counted(2), "three", counted(3))
+    new.press("Use it here")
+    new.say("four")
+    expect(new.contents.last).to_have_text(counted(4))
+    new.shows_what_is_stored(server.database)
+
+
+def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
+    open_chat: Callable[..., Chat],
+) -> None:
+    """The older tab keeps the way into the session, through every change of the token."""
+    old = open_chat("counter")
+    old.shows(GREETING)
+    new = Chat(duplicate(old.page))
+    new.say("one")
+    new.shows(GREETING, "one", counted(1))
+    session = old.session
+    old.reload()
+    old.shows(GREETING, "one", counted(1))
+    assert old.session == session
+    expect(new.banner).to_contain_text(TAKEN)
+
+
+def test_ending_a_conversation(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """It is asked for once more; then it is over, can be read, and makes room for a new one."""
+    chat = open_chat("counter")
+    chat.say("one")
+    chat.shows(GREETING, "one", counted(1))
+    session = chat.session
+
+    chat.press("End chat")
+    dialog = chat.element.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    expect(dialog.get_by_role("button", name="Keep talking")).to_be_focused()
+    chat.press("Keep talking")
+    expect(dialog).to_be_hidden()
+    chat.is_("Online")
+
+    chat.press("End chat")
+    chat.press("End it now")
+    expect(chat.banner).to_contain_text("You have ended this conversation.")
+    chat.is_("Ended")
+    expect(chat.input).to_be_hidden()
+    expect(chat.element.get_by_role("button", name="End chat")).to_be_hidden()
+    chat.shows(GREETING, "one", counted(1))
+    assert server.database.session(session)["end_reason"] == "user"
+
+    chat.press("Start a new conversation")
+    chat.shows(GREETING)
+    expect(chat.input).to_be_focused()
+    expect(chat.notes).to_have_count(0)
+    assert chat.session != session
+    chat.say("anew")
+    chat.shows(GREETING, "anew", counted(1))
+
+
+def test_escape_does_not_end_a_conversation(open_chat: Callable[..., Chat]) -> None:
+    """Escape closes the question, and the conversation goes on."""
+    chat = open_chat("counter")
+    chat.is_("Online")
+    chat.press("End chat")
+    chat.page.keyboard.press("Escape")
+    expect(chat.element.get_by_role("dialog")).to_be_hidden()
+    chat.say("one")
+    chat.shows(GREETING, "one", counted(1))
+
+
+def test_ending_while_the_line_is_down(server: Server, page: Page) -> None:
+    """The end is not forgotten until it can be told."""
+    line = Line(page)
+    page.goto(f"{server.origin}/chat/counter/")
+    chat = Chat(page)
+    chat.shows(GREETING)
+    line.cut()
+    chat.press("End chat")
+    chat.press("End it now")
+    line.mend()
+    expect(chat.banner).to_contain_text("You have ended this conversation.")
+    assert server.database.session(chat.session)["end_reason"] == "user"
+
+
+def test_coming_back_to_a_conversation_that_has_ended(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """A page that comes back too late gets a new conversation, and says what became of the old."""
+    chat = open_chat("counter")
+    chat.say("one")
+    chat.shows(GREETING, "one", counted(1))
+    session, url = chat.session, chat.page.url
+    leave(chat, server)
+    server.database.update_session(
+        session, status="ended", end_reason="admin", ended_at="2026-01-01"
+    )
+    chat.page.goto(url)
+    expect(chat.notes).to_have_text("Your earlier conversation has ended. This is a new one.")
+    chat.shows(GREETING)
+    assert chat.session != session
+    chat.reload()
+    chat.shows(GREETING)
+    expect(chat.notes).to_have_count(0)
+
+
+def test_coming_back_to_a_conversation_that_is_unknown(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """The same for one of which the server knows nothing any more."""
+    chat = open_chat("counter")
+    chat.shows(GREETING)
+    url, pk = chat.page.url, UUID(chat.session).hex
+    leave(chat, server)
+    server.database.execute("DELETE FROM chatsessions_sessionevent WHERE session_id = ?", pk)
+    server.database.execute("DELETE FROM chatsessions_chatsession WHERE id = ?", pk)
+    chat.page.goto(url)
+    expect(chat.notes).to_contain_text("could not be continued")
+    chat.shows(GREETING)
+
+
+def test_more_conversations_than_allowed(
+    server: Server, context: BrowserContext, open_chat: Callable[..., Chat]
+) -> None:
+    """Who has too many open is told so; when one has ended, trying again works."""
+    name, value = server.login().split("=")
+    context.add_cookies([{"name": name, "value": value, "url": server.origin}])
+    first = open_chat("counter")
+    first.shows(GREETING)
+    second = open_chat("counter")
+    expect(second.banner).to_contain_text("You have too many open conversations.")
+    second.is_("Not available")
+    expect(second.input).to_be_hidden()
+    expect(second.log.get_by_text("Connecting…")).to_be_hidden()
+    first.press("End chat")
+    first.press("End it now")
+    first.is_("Ended")
+    second.press("Try again")
+    second.shows(GREETING)
+    expect(second.input).to_be_focused()

@@ -1,0 +1,51 @@
+"""The demo's pages, and some that only put the template tag where it may be put."""
+
+from django.http import HttpRequest, HttpResponse
+from django.template import Context, Template
+from django.urls import include, path
+
+BARE = """{% load chatsessions %}{% chat_session "/ws/parrot/" %}"""
+
+POLITE = """<!doctype html><html lang="en"><title>Parrot</title>{% load chatsessions %}
+{% chat_session "/ws/parrot/" heading="Parrot" nonce=nonce %}</html>"""
+
+TWO = """<!doctype html><html lang="en"><title>Two</title>{% load chatsessions %}
+{% chat_session "/ws/counter/" heading="One" %}
+{% chat_session "/ws/tutorial/" heading="Two" placeholder="Count me" class="second" %}</html>"""
+
+#: Everything from here, nothing inline.
+BY_SOURCE = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+#: The page's own script is known by its nonce alone.
+BY_NONCE = "default-src 'none'; script-src 'nonce-c2Vzc2lvbg'; style-src 'self'; connect-src 'self'"
+
+
+def bare(request: HttpRequest) -> HttpResponse:
+    return _page(BARE)
+
+
+def two(request: HttpRequest) -> HttpResponse:
+    return _page(TWO)
+
+
+def by_source(request: HttpRequest) -> HttpResponse:
+    return _page(POLITE, policy=BY_SOURCE)
+
+
+def by_nonce(request: HttpRequest) -> HttpResponse:
+    return _page(POLITE, policy=BY_NONCE, nonce="c2Vzc2lvbg")
+
+
+def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
+    response = HttpResponse(Template(template).render(Context(values)))
+    if policy:
+        response["Content-Security-Policy"] = policy
+    return response
+
+
+urlpatterns = [
+    path("bare/", bare),
+    path("two/", two),
+    path("csp/source/", by_source),
+    path("csp/nonce/", by_nonce),
+    path("", include("demo_project.urls")),
+]

@@ -1,0 +1,411 @@
+"""SIGKILL at chosen points: what the client has seen stays, and no event is handled twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.server.client import Client, Seen, assert_whole
+from tests.server.harness import Server
+
+from .points import arm
+from .support import (
+    FaultServer,
+    assert_books,
+    assert_calm,
+    at_peace,
+    at_rest,
+    come_back,
+    counted,
+    died,
+    effect,
+    effects,
+    exchange,
+    nobody_connected,
+    outcomes,
+    until,
+)
+
+Serve = Callable[..., Server]
+ClientOf = Callable[..., Client]
+
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+
+#: Where the server dies while it deals with a message, and what becomes of the message.
+MESSAGE = {
+    "before-accept": "done",
+    "between-accept": "interrupted",
+    "stored-accept": "interrupted",
+    "handler": "interrupted",
+    "before-emit": "interrupted",
+    "between-emit": "interrupted",
+    "stored-emit": "interrupted",
+    "flushed": "interrupted",
+    "before-outcome": "interrupted",
+    "between-outcome": "done",
+    "stored-outcome": "done",
+}
+
+
+@pytest.mark.parametrize("point", MESSAGE)
+async def test_a_message_is_handled_once_wherever_the_server_dies(
+    point: str, server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    await exchange(client)
+    arm(server.folder, point)
+    await client.message("struck")
+    await died(client, server)
+    await come_back(client, server)
+    assert await exchange(client) == "done"
+    await assert_books(client, server, {1: "done", 2: MESSAGE[point], 3: "done"}, count=3)
+    assert counted(client) == [1, 2, 3]
+    hooks = 1 if MESSAGE[point] == "interrupted" else 0
+    assert effects(client, server)["interrupted 2"] == hooks
+    await at_rest(server, client)
+
+
+async def test_what_is_sent_while_the_server_is_down_is_handled_in_order(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    await exchange(client)
+    server.kill()
+    await client.closed()
+    for n in (2, 3, 4):
+        client.next_n = n + 1
+        client.unaccepted[n] = client.sent[n] = Seen(n, "message", {"content": ""})
+    await come_back(client, server)
+    await assert_books(client, server, dict.fromkeys(range(1, 5), "done"), count=4)
+    assert counted(client) == [1, 2, 3, 4]
+    await at_rest(server, client)
+
+
+async def test_accepted_events_that_wait_run_after_a_crash_once_and_in_order(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    await client.event("wait", 60)
+    await client.said("1 begins")
+    for _ in range(3):
+        await client.message("waits")
+    await client.event("settings", {"tone": "kind"})
+    await client.event("row")
+    await client.until({"type": "accepted", "n": 6})
+    server.kill()
+    await client.closed()
+    await come_back(client, server)
+    rest = dict.fromkeys(range(2, 7), "done")
+    await assert_books(client, server, {1: "interrupted"} | rest, count=4)
+    assert counted(client) == [2, 3, 4, 6]
+    seen = effects(client, server)
+    assert seen["interrupted 1"] == 1
+    assert [client.entries[seq].name for seq in sorted(client.entries)].count("settings") == 2
+    # They are not run again by whoever comes next.
+    server.restart()
+    await client.closed()
+    await come_back(client, server)
+    await assert_books(client, server, {1: "interrupted"} | rest, count=4)
+    assert effects(client, server) == seen
+    await at_rest(server, client)
+
+
+async def test_an_interrupted_turn_is_told_and_its_hook_knows_the_event(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    await client.event("wait", 60)
+    await client.said("1 begins")
+    server.kill()
+    await client.closed()
+    await come_back(client, server)
+    error = await client.until({"type": "event", "name": "error"})
+    assert (error["data"]["code"], error["turn"]) == ("interrupted", 1)
+    hook = await client.until({"type": "event", "name": "hook"})
+    assert hook["data"] == {"turn": 1, "name": "wait", "data": 60}
+    assert client.outcomes == {0: "done", 1: "interrupted"}
+    await at_peace(client, server)
+    await assert_books(client, server, {1: "interrupted"})
+    await at_rest(server, client)
+
+
+async def test_of_a_stream_all_but_the_last_second_survives(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    await client.event("stream", {"count": 1000, "pause": 0.02})
+    await client.until(lambda frame: frame["type"] == "token" and frame["index"] == 80)
+    server.kill()
+    await client.closed()
+    seen = max(frame["index"] for frame in client.of_type("token"))
+    await come_back(client, server)
+    closed = await client.until({"type": "event", "name": "message_update"})
+    assert closed["data"]["streaming"] is False
+    numbers = closed["data"]["content"].split()
+    assert numbers == [str(number) for number in range(len(numbers))]
+    assert seen - 60 < len(numbers) <= seen + 1, f"{len(numbers)} of {seen}"
+    assert client.streams == {}
+    await assert_books(client, server, {1: "interrupted"})
+    assert effects(client, server) == {"start": 1, "1": 1, "interrupted 1": 1}
+    # The next crash has nothing to do with it.
+    await client.event("wait", 60)
+    await client.said("2 begins")
+    server.kill()
+    await client.closed()
+    await come_back(client, server)
+    assert len(client.events("message_update")) == 1
+    await assert_books(client, server, {1: "interrupted", 2: "interrupted"})
+    await at_rest(server, client)
+
+
+async def test_a_stream_beside_the_turns_is_closed_after_a_crash(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    assert await exchange(client, "background", {"count": 1000, "pause": 0.02}) == "done"
+    await client.until(lambda frame: frame["type"] == "token" and frame["index"] == 5)
+    server.kill()
+    await client.closed()
+    await come_back(client, server)
+    closed = await client.until({"type": "event", "name": "message_update"})
+    assert closed["data"]["streaming"] is False
+    assert client.streams == {}
+    await assert_books(client, server, {1: "done"})
+    await at_rest(server, client)
+
+
+async def test_a_start_cut_short_is_interrupted_and_not_run_again(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = client_of(server, "ledger")
+    arm(server.folder, "chat-start")
+    await client.start()
+    await died(client, server)
+    await come_back(client, server)
+    assert await client.outcome(0) == "interrupted"
+    assert await exchange(client) == "done"
+    await assert_books(client, server, {1: "done"}, count=1)
+    assert effects(client, server) == {"start": 1, "interrupted 0": 1, "1": 1}
+    await at_rest(server, client)
+
+
+async def test_a_start_that_a_crash_kept_from_beginning_is_not_forgotten(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    """``on_session_load`` runs before it; the client was welcomed already."""
+    client = await client_of(server, "loading").start()
+    server.kill()
+    await client.closed()
+    await come_back(client, server)
+    await client.until(lambda frame: frame["type"] == "turn" and frame["turn"] == 0)
+    await effect(client, server, "interrupted 0")
+    assert effects(client, server) == {"interrupted 0": 1}
+    await assert_whole(client, server.database)
+    await at_rest(server, client)
+
+
+@pytest.mark.parametrize("place", ["before", "between", "stored"])
+async def test_a_session_that_the_client_never_heard_of_is_left_away(
+    place: str, server: FaultServer, client_of: ClientOf
+) -> None:
+    before = len(server.database.sessions())
+    client = await client_of(server, "ledger").connect()
+    arm(server.folder, f"{place}-new")
+    await client.send({"type": "hello"})
+    await died(client, server)
+    assert client.record == []
+    server.start()
+    await client.start()
+    await exchange(client)
+    await assert_books(client, server, {1: "done"}, count=1)
+    rows = server.database.sessions()
+    assert len(rows) == before + (1 if place == "before" else 2)
+    connected = [row["id"] for row in rows if row["status"] == "connected"]
+    assert connected == [str(client.session).replace("-", "")]
+    await at_rest(server, client)
+
+
+@pytest.mark.parametrize("place", ["before", "between", "stored"])
+async def test_a_welcome_that_is_lost_locks_nobody_out(
+    place: str, server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    await exchange(client)
+    await client.left(server.database)
+    arm(server.folder, f"{place}-claim")
+    await client.connect()
+    await client.send(
+        {"type": "hello", "session": client.session, "token": client.token, "received": 0}
+    )
+    await died(client, server)
+    assert client.connections == 2
+    await come_back(client, server)
+    await exchange(client)
+    await assert_books(client, server, {1: "done", 2: "done"}, count=2)
+    await at_rest(server, client)
+
+
+#: Where the server dies while a session ends: whether the end was stored, and the hook was run.
+END = {
+    "before-ending": (False, 0),
+    "stored-ending": (True, 0),
+    "chat-end": (True, 1),
+    "before-ended": (True, 1),
+    "stored-ended": (True, 1),
+}
+
+
+@pytest.mark.parametrize("point", END)
+async def test_a_session_ends_once_wherever_the_server_dies(
+    point: str, server: FaultServer, client_of: ClientOf
+) -> None:
+    stored, hooks = END[point]
+    client = await client_of(server, "ledger").start()
+    await client.event("wait", 60)
+    await client.said("1 begins")
+    await client.message("waits")
+    await client.until({"type": "accepted", "n": 2})
+    arm(server.folder, point)
+    await client.end()
+    await died(client, server)
+    assert effects(client, server)["end user"] == hooks
+    server.start()
+    if stored:
+        session = client.session
+        old = client_of(server, "ledger")
+        old.session, old.token = client.session, client.token
+        welcome = await old.resume()
+        assert (welcome["resumed"], welcome["reason"]) == (False, "ended")
+        await at_rest(server, old)
+    else:
+        session = client.session
+        await come_back(client, server)
+        await client.end()
+        assert await client.closed() == 4503
+        hooks = 1
+    assert session is not None
+    row = await ended(server, session)
+    assert (row["end_reason"], row["worker_id"], row["running"]) == ("user", None, None)
+    assert effects(client, server)["end user"] == hooks
+    assert effects(client, server)["2"] == (0 if stored else 1)
+    log = {entry.n: entry.status for entry in server.database.log(session) if entry.n}
+    assert log[1] in ("stopped", "interrupted")
+    assert log[2] == ("stopped" if stored else None)
+    await at_rest(server, client)
+
+
+async def ended(server: Server, session: str) -> dict[str, Any]:
+    """Wait until a session's row says that it is over; sooner than a stop times out."""
+    await until(lambda: server.database.session(session)["status"] == "ended", 4)
+    return server.database.session(session)
+
+
+async def test_an_end_that_a_crash_cut_short_needs_no_client_to_be_finished(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    server = serve(chatsessions={"SESSION_AGE": 0.5, "REAP_INTERVAL": 0.2})
+    client = await client_of(server, "ledger").start()
+    arm(server.folder, "chat-end")
+    await client.end()
+    await died(client, server)
+    server.start()
+    other = await client_of(server, "ledger").start()
+    assert client.session is not None
+    row = await ended(server, client.session)
+    assert row["end_reason"] == "user"
+    assert effects(client, server)["end user"] == 1
+    await at_rest(server, other)
+
+
+async def test_what_waits_in_a_session_that_expired_meanwhile_has_an_outcome(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    server = serve(chatsessions={"SESSION_AGE": 1})
+    client = await client_of(server, "ledger").start()
+    await client.event("wait", 60)
+    await client.said("1 begins")
+    await client.message("waits")
+    await client.until({"type": "accepted", "n": 2})
+    server.kill()
+    await client.closed()
+    session = client.session
+    assert session is not None
+    server.database.execute("UPDATE chatsessions_worker SET heartbeat_at = '2020-01-01 00:00:00'")
+    server.start()
+    welcome = await client.resume(resend=False)
+    assert welcome["reason"] == "expired"
+    await ended(server, session)
+    log = {entry.n: entry.status for entry in server.database.log(session) if entry.n}
+    assert log[1] == "interrupted"
+    assert log[2] in ("stopped", "interrupted")
+    await at_rest(server, client)
+
+
+async def test_the_answer_to_nothing_is_no_event_of_the_next_owner(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    client.next_n = 2
+    client.sent[1] = Seen(1, "answer", {"call": "nobody", "data": 1})
+    await client.send({"type": "answer", "n": 1, "call": "nobody", "data": 1})
+    await client.until({"type": "error", "code": "call_closed", "n": 1})
+    server.restart()
+    await client.closed()
+    await client.resume()
+    await client.ping()
+    assert [frame for frame in client.of_type("turn") if frame["turn"] == 1] == []
+    assert client.events("error") == []
+    await at_rest(server, client)
+
+
+async def test_a_resume_that_is_refused_does_not_forget_the_interrupted_turn(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    server = serve(chatsessions={"MAX_SESSIONS_PER_USER": 1})
+    cookie = server.login()
+    client = await client_of(server, "ledger", cookie=cookie).start()
+    await client.event("wait", 60)
+    await client.said("1 begins")
+    server.kill()
+    await client.closed()
+    server.start()
+    other = await client_of(server, "ledger", cookie=cookie).start()
+    # The count takes longer than the commit that claims the session.
+    arm(server.folder, "delay-count", "0.3")
+    await client.connect()
+    await client.send({"type": "hello", "session": client.session, "token": client.token})
+    assert await client.closed() == 4504
+    await other.close()
+    await nobody_connected(server)
+    await come_back(client, server)
+    assert effects(client, server) == {"start": 1, "1": 1, "interrupted 1": 1}
+    assert outcomes(client, server) == {1: "interrupted"}
+    await at_rest(server, client)
+
+
+async def test_a_user_who_is_back_at_once_is_welcomed(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    """The session is being let go of while its owner's sessions are counted."""
+    client = await client_of(server, "ledger", cookie=server.login()).start()
+    await exchange(client)
+    arm(server.folder, "delay-before-any", "0.3")
+    await client.close()
+    arm(server.folder, "delay-count", "0.8")
+    await client.resume()
+    await exchange(client)
+    await assert_books(client, server, {1: "done", 2: "done"}, count=2)
+    await at_rest(server, client)
+
+
+async def test_a_crash_leaves_no_file_of_the_database_broken(
+    server: FaultServer, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "ledger").start()
+    arm(server.folder, "between-accept")
+    await client.message("struck")
+    await died(client, server)
+    assert server.database.query("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    assert_calm(server)

@@ -1,0 +1,1 @@
+"""Real server processes, driven by a real websocket client."""

@@ -1,0 +1,34 @@
+"""The demo's routes, and those of the bots that misbehave."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.server.settings")
+
+from channels.auth import AuthMiddlewareStack
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+# Before anything that imports models.
+django_application = get_asgi_application()
+
+from chatsessions.consumers import ChatConsumer  # noqa: E402
+from demo_project.bots.counter import chat as counter  # noqa: E402
+from tests.server.bots import CHATS  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": django_application,
+        "websocket": AllowedHostsOriginValidator(
+            AuthMiddlewareStack(
+                URLRouter(
+                    [
+                        path(f"ws/{chat.name}/", ChatConsumer.as_asgi(chat=chat))
+                        for chat in (counter, *CHATS)
+                    ]
+                )
+            )
+        ),
+    }
+)

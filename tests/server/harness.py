@@ -1,0 +1,354 @@
+"""Starts, kills and restarts a real server, and reads its database from beside it."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, Self
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+START_TIMEOUT = 20.0
+
+Kind = Literal["daphne", "uvicorn"]
+
+#: Servers that a test may have talked to; their logs go into the report of one that fails.
+started: list[Server] = []
+
+
+@functools.cache
+def migrated_database() -> Path:
+    """A database with all migrations applied, made once per test run."""
+    folder = Path(tempfile.mkdtemp(prefix="chatsessions-template-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    subprocess.run(
+        [sys.executable, "-m", "django", "migrate", "--verbosity=0"],
+        cwd=ROOT,
+        env=_environment(folder, {}, {}),
+        check=True,
+    )
+    with closing(sqlite3.connect(folder / "demo.sqlite3")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return folder / "demo.sqlite3"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+class Server:
+    """
+    One server process on a data folder and a port of its own.
+
+    ``chatsessions`` overrides keys of ``CHATSESSIONS``, ``settings`` whole Django settings (both
+    as JSON), ``env`` adds environment variables. ``restart()`` keeps data and port.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kind: Kind = "daphne",
+        chatsessions: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        application: str = "tests.server.app:application",
+        port: int | None = None,
+    ) -> None:
+        self.folder = folder
+        self.kind = kind
+        self.chatsessions = dict(chatsessions or {})
+        self.settings = dict(settings or {})
+        self.env = dict(env or {})
+        self.application = application
+        self.port = port or free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.database = Database(folder / "demo.sqlite3")
+
+    def __repr__(self) -> str:
+        return f"<Server {self.kind} on {self.port}, pid {self.process and self.process.pid}>"
+
+    # Where it is
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def url(self, bot: str = "counter") -> str:
+        return f"ws://127.0.0.1:{self.port}/ws/{bot}/"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None, "the server was not started"
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    # Life
+
+    def start(self, *, wait: bool = True) -> Self:
+        """Start, and wait until connections are accepted."""
+        assert not self.is_running, "the server runs already"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.database.path.exists():
+            shutil.copyfile(migrated_database(), self.database.path)
+        if self not in started:
+            started.append(self)
+        with self._log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                self._command(),
+                cwd=ROOT,
+                env=_environment(
+                    self.folder, self.settings | {"CHATSESSIONS": self.chatsessions}, self.env
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        if wait:
+            self.wait_until_ready()
+        return self
+
+    def wait_until_ready(self, timeout: float = START_TIMEOUT) -> None:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if not self.is_running:
+                raise AssertionError(f"the server ended while it started:\n{self.log()}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError(f"the server did not start within {timeout} s:\n{self.log()}")
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until the process is gone."""
+        self._signal(signal.SIGKILL)
+        self.wait()
+
+    def terminate(self, *, wait: bool = True, timeout: float = 20.0) -> int | None:
+        """SIGTERM; with ``wait`` the exit code. One that outlives ``timeout`` fails the test."""
+        self._signal(signal.SIGTERM)
+        return self.wait(timeout) if wait else None
+
+    def wait(self, timeout: float = 20.0) -> int:
+        assert self.process is not None
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"the server did not end within {timeout} s") from None
+
+    def restart(self, *, how: Literal["kill", "terminate"] = "kill") -> Self:
+        """End it, if it runs, and start it again on the same data and port."""
+        if self.is_running:
+            self.kill() if how == "kill" else self.terminate()
+        return self.start()
+
+    def discard(self) -> None:
+        """End it however that goes, SIGTERM first so that coverage is written."""
+        if self.is_running:
+            self._signal(signal.SIGTERM)
+            try:
+                assert self.process is not None
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        if self in started:
+            started.remove(self)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    def _command(self) -> list[str]:
+        if self.kind == "uvicorn":
+            return [
+                *(sys.executable, "-m", "uvicorn", self.application),
+                *("--host", "127.0.0.1", "--port", str(self.port)),
+                *("--log-level", "info"),
+            ]
+        return [
+            *(sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port)),
+            self.application,
+        ]
+
+    # What it said
+
+    @property
+    def _log_path(self) -> Path:
+        return self.folder / "server.log"
+
+    def log(self) -> str:
+        """All that this server and those before its restarts have written."""
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+    # Logged-in users
+
+    def login(self, name: str = "alice") -> str:
+        """The Cookie header of a logged-in user, who is made if there is none."""
+        user = User(username=name, password=f"!{name}")
+        user.pk = self.database.user_id(name) or self.database.add_user(user)
+        session = {
+            "_auth_user_id": str(user.pk),
+            "_auth_user_backend": "django.contrib.auth.backends.ModelBackend",
+            "_auth_user_hash": user.get_session_auth_hash(),
+        }
+        key = uuid4().hex
+        self.database.execute(
+            "INSERT INTO django_session (session_key, session_data, expire_date) VALUES (?, ?, ?)",
+            key,
+            SessionStore().encode(session),
+            (datetime.now(UTC) + timedelta(days=1)).strftime("%Y-%m-%d %H:%M:%S"),
+        )
+        return f"sessionid={key}"
+
+
+def _environment(
+    folder: Path, settings: Mapping[str, Any], env: Mapping[str, str]
+) -> dict[str, str]:
+    return (
+        dict(os.environ)
+        | {
+            "DJANGO_SETTINGS_MODULE": "tests.server.settings",
+            "DEMO_DATA": str(folder),
+            "TESTS_SETTINGS": json.dumps(dict(settings)),
+            "PYTHONUNBUFFERED": "1",
+        }
+        | dict(env)
+    )
+
+
+@contextmanager
+def running(**options: Any) -> Iterator[Server]:
+    """A started server in a temporary folder, killed and removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="chatsessions-server-"))
+    server = Server(folder, **options)
+    try:
+        yield server.start()
+    finally:
+        server.discard()
+
+
+def add_server_logs(report: pytest.TestReport) -> None:
+    """To be called by ``pytest_runtest_makereport``: a failed test shows its servers' logs."""
+    if report.failed:
+        for server in started:
+            report.sections.append((f"log of {server!r}", server.log()[-20_000:]))
+
+
+# The database, as somebody beside the server sees it
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry of a stored log."""
+
+    seq: int
+    n: int | None
+    turn: int | None
+    name: str
+    data: Any
+    status: str | None
+
+
+class Database:
+    """Reads a server's SQLite file without Django."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def query(self, sql: str, *parameters: Any) -> list[dict[str, Any]]:
+        with closing(sqlite3.connect(self.path, timeout=10)) as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute(sql, parameters)]
+
+    def execute(self, sql: str, *parameters: Any) -> int | None:
+        """Change something behind the server's back; the id of an inserted row."""
+        with closing(sqlite3.connect(self.path, timeout=10)) as connection, connection:
+            return connection.execute(sql, parameters).lastrowid
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else can write during the block."""
+        with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return self.query("SELECT * FROM chatsessions_chatsession ORDER BY created_at")
+
+    def session(self, session_id: str) -> dict[str, Any]:
+        """The row of a session."""
+        found = self.query("SELECT * FROM chatsessions_chatsession WHERE id = ?", _hex(session_id))
+        assert found, f"no session {session_id} in the database"
+        return found[0]
+
+    def update_session(self, session_id: str, **columns: Any) -> None:
+        names = ", ".join(f"{name} = ?" for name in columns)
+        self.execute(
+            f"UPDATE chatsessions_chatsession SET {names} WHERE id = ?",  # noqa: S608
+            *columns.values(),
+            _hex(session_id),
+        )
+
+    def state(self, session_id: str) -> dict[str, Any]:
+        """The stored user_session, as its JSON reads."""
+        found: dict[str, Any] = json.loads(self.session(session_id)["state"] or "{}")
+        return found
+
+    def log(self, session_id: str) -> list[Row]:
+        """The stored log, in order."""
+        rows = self.query(
+            "SELECT seq, n, turn, name, data, status FROM chatsessions_sessionevent "
+            "WHERE session_id = ? ORDER BY seq",
+            _hex(session_id),
+        )
+        return [Row(**row | {"data": json.loads(row["data"])}) for row in rows]
+
+    def user_id(self, name: str) -> int | None:
+        found = self.query("SELECT id FROM auth_user WHERE username = ?", name)
+        return found[0]["id"] if found else None
+
+    def add_user(self, user: User) -> int | None:
+        return self.execute(
+            "INSERT INTO auth_user (username, password, email, first_name, last_name, "
+            "is_active, is_staff, is_superuser, date_joined) "
+            "VALUES (?, ?, '', '', '', 1, 0, 0, '2020-01-01 00:00:00')",
+            user.username,
+            user.password,
+        )
+
+
+def _hex(session_id: str) -> str:
+    return UUID(session_id).hex

@@ -1,0 +1,12 @@
+"""The demo's settings with a data folder per server; TESTS_SETTINGS changes any of them."""
+
+import json
+import os
+
+from demo_project.settings import *  # noqa: F403
+
+SECRET_KEY = "tests"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+ASGI_APPLICATION = "tests.server.app.application"
+
+globals().update(json.loads(os.environ.get("TESTS_SETTINGS", "{}")))

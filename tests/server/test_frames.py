@@ -1,0 +1,458 @@
+"""What the server makes of frames: good, bad and malicious ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .client import SUBPROTOCOL, Client, Seen, assert_whole
+from .harness import Server, running
+
+ClientOf = Callable[..., Client]
+
+TOO_LARGE = (1009, 4500)
+
+BAD_FRAMES = {
+    "not JSON": "hello",
+    "empty": "",
+    "half of JSON": '{"type": "ping"',
+    "two objects": '{"type": "ping"} {"type": "ping"}',
+    "a list": '[{"type": "ping"}]',
+    "a string": '"ping"',
+    "null": "null",
+    "a number": "1",
+    "no type": '{"n": 1}',
+    "type null": '{"type": null}',
+    "type of a wrong type": '{"type": 7}',
+    "unknown type": '{"type": "please"}',
+    "a server's type": '{"type": "welcome"}',
+    "two types": '{"type": "ping", "type": "stop"}',
+    "event without n": '{"type": "event", "name": "echo", "data": 1}',
+    "event without name": '{"type": "event", "n": 1, "data": 1}',
+    "event without data": '{"type": "event", "n": 1, "name": "echo"}',
+    "n a string": '{"type": "event", "n": "1", "name": "echo", "data": 1}',
+    "n a float": '{"type": "event", "n": 1.0, "name": "echo", "data": 1}',
+    "n true": '{"type": "event", "n": true, "name": "echo", "data": 1}',
+    "n zero": '{"type": "event", "n": 0, "name": "echo", "data": 1}',
+    "n negative": '{"type": "event", "n": -1, "name": "echo", "data": 1}',
+    "n beyond what JavaScript counts": '{"type": "event", "n": 9007199254740992, '
+    '"name": "echo", "data": 1}',
+    "n of 400 digits": '{"type": "event", "n": ' + "9" * 400 + ', "name": "echo", "data": 1}',
+    "name empty": '{"type": "event", "n": 1, "name": "", "data": 1}',
+    "name too long": json.dumps({"type": "event", "n": 1, "name": "x" * 101, "data": 1}),
+    "name with a control character": '{"type": "event", "n": 1, "name": "a\\u0000", "data": 1}',
+    "name a number": '{"type": "event", "n": 1, "name": 1, "data": 1}',
+    "NaN": '{"type": "event", "n": 1, "name": "echo", "data": NaN}',
+    "Infinity": '{"type": "event", "n": 1, "name": "echo", "data": -Infinity}',
+    "a number out of range": '{"type": "event", "n": 1, "name": "echo", "data": 1e400}',
+    "a number of 100,000 digits": '{"type": "event", "n": 1, "name": "echo", "data": '
+    + "9" * 100_000
+    + "}",
+    "lone surrogate": '{"type": "event", "n": 1, "name": "echo", "data": "\\ud83d"}',
+    "lone surrogate in a key": '{"type": "event", "n": 1, "name": "echo", "data": {"\\ud83d": 1}}',
+    "lone surrogate in the name": '{"type": "event", "n": 1, "name": "\\ud83d", "data": 1}',
+    "raw control character": '{"type": "event", "n": 1, "name": "echo", "data": "\x01"}',
+    "nested too deeply": '{"type": "event", "n": 1, "name": "echo", "data": '
+    + "[" * 65
+    + "]" * 65
+    + "}",
+    "nested 100,000 deep": '{"type": "event", "n": 1, "name": "echo", "data": '
+    + "[" * 100_000
+    + "]" * 100_000
+    + "}",
+    "an unknown key nested 100,000 deep": '{"type": "ping", "x": '
+    + '{"a":' * 30_000
+    + "1"
+    + "}" * 30_000
+    + "}",
+    "message that is no object": '{"type": "event", "n": 1, "name": "message", "data": "hi"}',
+    "message without content": '{"type": "event", "n": 1, "name": "message", "data": {}}',
+    "message with content null": '{"type": "event", "n": 1, "name": "message", '
+    '"data": {"content": null}}',
+    "message with a long id": json.dumps(
+        {"type": "event", "n": 1, "name": "message", "data": {"content": "a", "id": "x" * 37}}
+    ),
+    "message with wrong files": '{"type": "event", "n": 1, "name": "message", '
+    '"data": {"content": "a", "files": [1]}}',
+    "settings that are no object": '{"type": "event", "n": 1, "name": "settings", "data": []}',
+    "answer without call": '{"type": "answer", "n": 1, "data": 1}',
+    "ack without seq": '{"type": "ack"}',
+    "ack negative": '{"type": "ack", "seq": -1}',
+    "ack a string": '{"type": "ack", "seq": "1"}',
+    "binary": b'{"type": "ping"}',
+    "binary nonsense": b"\xff\x00\xfe",
+}
+
+
+@pytest.fixture
+async def client(server: Server, client_of: ClientOf) -> Client:
+    """A client of the faulty bot that has been welcomed."""
+    return await client_of(server, "faulty").start()
+
+
+@pytest.mark.parametrize("text", BAD_FRAMES.values(), ids=BAD_FRAMES)
+async def test_a_bad_frame_is_refused_and_nothing_else_happens(
+    client: Client, server: Server, text: str | bytes
+) -> None:
+    await client.said("started")
+    await client.send_text(text)
+    error = await client.until({"type": "error"})
+    assert error["code"] == "bad_frame"
+    assert error["detail"]
+    await client.message("goes on")
+    await client.said("goes on")
+    await assert_whole(client, server.database)
+    assert client.next_n == 2
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [
+        '{"type": "hello", "session": 7}',
+        '{"type": "hello", "token": ["a"]}',
+        '{"type": "hello", "received": -1}',
+        '{"type": "hello", "received": 1.5}',
+        '{"type": "hello", "received": null}',
+        '{"type": "hello", "env": {"KEY": 1}}',
+        '{"type": "hello", "env": ["KEY"]}',
+        '{"type": "hello", "client_type": ""}',
+        json.dumps({"type": "hello", "session": "x" * 101}),
+        json.dumps({"type": "hello", "profile": "x" * 201}),
+        json.dumps({"type": "hello", "language": "x" * 36}),
+        '{"type": "hello", "profile": "\\ud83d"}',
+    ],
+)
+async def test_after_a_bad_hello_a_good_one_is_welcome(
+    server: Server, client_of: ClientOf, hello: str
+) -> None:
+    client = await client_of(server).connect()
+    await client.send_text(hello)
+    assert (await client.until({"type": "error"}))["code"] == "bad_frame"
+    welcome = await client.hello()
+    assert welcome["reason"] == "new"
+
+
+async def test_unknown_keys_are_ignored(client: Client, server: Server) -> None:
+    await client.send({"type": "ping", "seq": "x", "more": {"deep": [1, 2, {}]}})
+    await client.until({"type": "pong"})
+    n = await client.event("echo", {"unknown": True})
+    assert await client.outcome(n) == "done"
+    await assert_whole(client, server.database)
+
+
+async def test_data_comes_back_byte_for_byte_the_same(client: Client, server: Server) -> None:
+    """Also what Python, JavaScript and databases are known to mistreat."""
+    data = {
+        "nul": "a\u0000b",
+        "astral": "😀",
+        "separators": "\u2028\u2029",
+        "html": "</script><!--",
+        "empty": {"": []},
+        "numbers": [0, -0.0, 1e-300, 2**53, -(2**63), 2**64 - 1],
+        "deep": json.loads("[" * 60 + "]" * 60),
+    }
+    await client.event("echo", data)
+    echo = await client.until({"type": "event", "name": "echo"})
+    assert json.dumps(echo["data"]) == json.dumps(data)
+    await assert_whole(client, server.database)
+    await client.resume(received=0)
+    await client.ping()
+    await assert_whole(client, server.database)
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1, 10**30])
+@pytest.mark.parametrize("name", ["echo", "settings"])
+async def test_a_whole_number_of_more_than_64_bits_breaks_no_session(
+    client: Client, server: Server, name: str, number: int
+) -> None:
+    """Refused as a bad frame or taken and handled, but the session goes on."""
+    await client.send(
+        {"type": "event", "n": 1, "name": name, "data": {"number": number}},
+    )
+    await client.ping()
+    n = 1 if client.of_type("error") else 2
+    await client.send({"type": "event", "n": n, "name": "message", "data": {"content": "on"}})
+    await client.said("on")
+
+
+async def test_the_first_frame_is_hello(server: Server, client_of: ClientOf) -> None:
+    client = await client_of(server).connect()
+    for frame in ({"type": "ping"}, {"type": "event", "n": 1, "name": "echo", "data": 1}):
+        since = client.here
+        await client.send(frame)
+        assert (await client.until({"type": "error"}, since=since))["code"] == "hello_expected"
+    assert (await client.hello())["received"] == 0
+
+
+async def test_hello_is_said_once(client: Client) -> None:
+    since = client.here
+    await client.send({"type": "hello"})
+    assert (await client.until({"type": "error"}, since=since))["code"] == "bad_frame"
+    await client.ping()
+    assert len(client.of_type("welcome")) == 1
+
+
+async def test_frames_behind_the_hello_need_not_wait_for_the_welcome(
+    server: Server, client_of: ClientOf
+) -> None:
+    client = await client_of(server, "faulty").connect()
+    await client.send({"type": "hello"})
+    await client.message("early")
+    await client.event("echo", "early too")
+    await client.until({"type": "event", "name": "echo"})
+    await client.settled()
+    await assert_whole(client, server.database)
+
+
+async def test_nine_bad_frames_are_forgiven_and_the_tenth_closes(client: Client) -> None:
+    for _ in range(9):
+        await client.send_text("nonsense")
+    await client.ping()
+    assert client.is_open
+    await client.send_text("nonsense")
+    assert await client.closed() == 4500
+    assert [error["code"] for error in client.of_type("error")] == 10 * ["bad_frame"]
+
+
+async def test_a_bad_frame_costs_its_connection_and_not_its_session(
+    client: Client, server: Server
+) -> None:
+    await client.message("one")
+    await client.said("one")
+    for _ in range(10):
+        await client.send_text(b"nonsense")
+    assert await client.closed() == 4500
+    assert (await client.resume())["resumed"]
+    await client.message("two")
+    await client.said("two")
+    await assert_whole(client, server.database)
+
+
+@pytest.mark.parametrize("character", ["x", "é", "😀"])
+async def test_a_frame_longer_than_max_frame_is_told_and_closes(
+    client: Client, character: str
+) -> None:
+    """With 1009, or with 4500 on a server that cannot send 1009, as daphne."""
+    assert client.welcome is not None
+    size = client.welcome["max_frame"]
+    await client.send_text('{"type": "ping", "pad": "' + "x" * (size - 27) + '"}')
+    await client.until({"type": "pong"})
+    count = size // len(character.encode())
+    await client.send_text('{"type": "ping", "pad": "' + character * count + '"}')
+    assert (await client.until({"type": "error"}))["code"] == "too_large"
+    assert await client.closed() in TOO_LARGE
+
+
+async def test_a_frame_that_the_server_software_refuses_costs_the_line(client: Client) -> None:
+    """Daphne drops it without a word."""
+    await client.send_text("x" * (2 * 1024 * 1024))
+    assert await client.closed() in (1009, 1006)
+    assert (await client.resume())["resumed"]
+
+
+async def test_an_over_long_first_frame_is_refused_as_well(
+    server: Server, client_of: ClientOf
+) -> None:
+    client = await client_of(server).connect()
+    await client.send({"type": "hello", "env": {"KEY": "x" * 300_000}})
+    assert (await client.until({"type": "error"}))["code"] == "too_large"
+    assert await client.closed() in TOO_LARGE
+
+
+# Subprotocols
+
+
+@pytest.mark.parametrize(
+    ("offered", "selected"),
+    [
+        (None, None),
+        ([SUBPROTOCOL], SUBPROTOCOL),
+        (["graphql-ws", SUBPROTOCOL], SUBPROTOCOL),
+        ([SUBPROTOCOL, "chatsessions.v2"], SUBPROTOCOL),
+    ],
+)
+async def test_the_subprotocol_is_selected_when_offered(
+    server: Server, client_of: ClientOf, offered: list[str] | None, selected: str | None
+) -> None:
+    client = await client_of(server).connect(subprotocols=offered)
+    assert client.ws is not None
+    assert client.ws.subprotocol == selected
+    assert (await client.hello())["reason"] == "new"
+
+
+async def test_other_subprotocols_only_are_refused(server: Server, client_of: ClientOf) -> None:
+    client = await client_of(server).connect(subprotocols=["chatsessions.v2", "graphql-ws"])
+    assert (await client.until({"type": "error"}))["code"] == "unsupported_protocol"
+    assert await client.closed() == 4500
+
+
+async def test_a_foreign_origin_is_refused_at_the_handshake(
+    server: Server, client_of: ClientOf
+) -> None:
+    client = client_of(server)
+    client.origin = "https://evil.example"
+    with pytest.raises(Exception, match="403"):
+        await client.connect()
+
+
+# Numbers
+
+
+async def test_a_repeated_event_is_accepted_alike_and_runs_once(
+    client: Client, server: Server
+) -> None:
+    n = await client.event("add", 5)
+    await client.said("total 5")
+    first = await client.until({"type": "accepted", "n": n})
+    since = client.here
+    for data in (5, 7):
+        await client.send({"type": "event", "n": n, "name": "add", "data": data})
+    await client.ping()
+    assert client.of_type("accepted", since=since) == [first, first]
+    await assert_whole(client, server.database, state={"starts": 1, "total": 5})
+
+
+async def test_an_event_sent_many_times_at_once_runs_once(client: Client, server: Server) -> None:
+    client.sent[1] = client.unaccepted[1] = Seen(1, "add", 1)
+    client.next_n = 2
+    for _ in range(20):
+        await client.resend()
+    await client.said("total 1")
+    await assert_whole(client, server.database, state={"starts": 1, "total": 1})
+
+
+async def test_a_repeat_of_an_event_of_long_ago_is_accepted_as_the_same_entry(
+    server: Server, client_of: ClientOf
+) -> None:
+    """Also when the session was out of memory meanwhile."""
+    client = await client_of(server, "faulty").start()
+    for number in range(5):
+        await client.event("add", number)
+    await client.settled()
+    told = client.of_type("accepted")
+    await client.left(server.database)
+    await client.resume()
+    since = client.here
+    for number in range(5):
+        await client.send({"type": "event", "n": number + 1, "name": "add", "data": number})
+    await client.until({"type": "accepted", "n": 5}, since=since)
+    assert sorted(client.of_type("accepted", since=since), key=lambda frame: frame["n"]) == told
+    await assert_whole(client, server.database, state={"starts": 1, "total": 10})
+
+
+async def test_a_skipped_number_is_a_gap_and_names_the_expected_one(
+    client: Client, server: Server
+) -> None:
+    await client.send({"type": "event", "n": 3, "name": "add", "data": 1})
+    error = await client.until({"type": "error"})
+    assert (error["code"], error["n"]) == ("n_gap", 1)
+    for number in (1, 2, 3):
+        await client.event("add", number)
+    await client.said("total 6")
+    await assert_whole(client, server.database, state={"starts": 1, "total": 6})
+
+
+async def test_numbers_go_on_after_a_resume(client: Client, server: Server) -> None:
+    await client.event("add", 1)
+    await client.said("total 1")
+    await client.drop()
+    assert (await client.resume())["received"] == 1
+    await client.send({"type": "event", "n": 5, "name": "add", "data": 1})
+    error = await client.until({"type": "error"})
+    assert (error["code"], error["n"]) == ("n_gap", 2)
+    await client.event("add", 2)
+    await client.said("total 3")
+    await assert_whole(client, server.database, state={"starts": 1, "total": 3})
+
+
+async def test_what_was_sent_and_never_accepted_is_taken_once_after_a_drop(
+    client: Client, server: Server
+) -> None:
+    """Whatever of it had arrived before the line broke."""
+    for round_ in range(10):
+        for _ in range(3):
+            await client.event("add", 1)
+        if round_ % 2:
+            await asyncio.sleep(0.001 * round_)
+        await client.drop()
+        await client.resume()
+    await client.said("total 30")
+    await assert_whole(client, server.database, state={"starts": 1, "total": 30})
+
+
+async def test_an_answer_that_nobody_asked_for_has_its_number_and_is_told(
+    client: Client, server: Server
+) -> None:
+    await client.send({"type": "answer", "n": 1, "call": "none", "data": 1})
+    error = await client.until({"type": "error"})
+    assert (error["code"], error["n"]) == ("call_closed", 1)
+    client.sent[1] = Seen(1, "answer", {"call": "none", "data": 1})
+    client.next_n = 2
+    await client.event("add", 1)
+    await client.said("total 1")
+
+
+# Silence
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Server]:
+    """A server with short waits."""
+    with running(chatsessions={"HELLO_TIMEOUT": 0.5, "HEARTBEAT": 0.3}) as server:
+        yield server
+
+
+async def test_no_hello_in_time_closes(impatient: Server, client_of: ClientOf) -> None:
+    client = await client_of(impatient).connect()
+    assert await client.closed() == 4500
+    assert [frame["code"] for frame in client.record] == ["hello_expected"]
+
+
+async def test_other_frames_do_not_put_the_hello_off(
+    impatient: Server, client_of: ClientOf
+) -> None:
+    client = await client_of(impatient).connect()
+    for _ in range(5):
+        await client.send({"type": "ping"})
+        await asyncio.sleep(0.1)
+    assert await client.closed(0.5) == 4500
+
+
+async def test_a_silent_client_is_closed(impatient: Server, client_of: ClientOf) -> None:
+    client = await client_of(impatient, acks=False).start()
+    assert await client.closed() == 4012
+    assert (await client.resume())["resumed"]
+
+
+async def test_a_client_that_pings_is_not(impatient: Server, client_of: ClientOf) -> None:
+    client = await client_of(impatient, acks=False).start()
+    for _ in range(8):
+        await asyncio.sleep(0.25)
+        pong = await client.ping()
+        assert pong == {"type": "pong", "head": client.received}
+    assert client.is_open
+
+
+async def test_a_hello_that_the_server_still_works_on_is_not_overdue(
+    start_server: Callable[..., Server], client_of: ClientOf
+) -> None:
+    """The very first hello writes to the database, which somebody else has locked for a while."""
+    server = start_server(chatsessions={"HELLO_TIMEOUT": 0.5})
+    with server.database.locked():
+        client = await client_of(server).connect()
+        await client.send({"type": "hello"})
+        await asyncio.sleep(1.0)
+        assert client.is_open, f"closed with {client.close_code}: {client.record}"
+    await client.until({"type": "welcome"})
+
+
+async def test_on_uvicorn_an_over_long_frame_closes_with_1009(
+    start_server: Callable[..., Server], client_of: ClientOf
+) -> None:
+    client = await client_of(start_server(kind="uvicorn"), "faulty").start()
+    await client.send({"type": "ping", "pad": "x" * 300_000})
+    assert (await client.until({"type": "error"}))["code"] == "too_large"
+    assert await client.closed() == 1009

@@ -1,0 +1,265 @@
+"""Clients that send too much, or read too little."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from .client import Client, assert_whole, wait_for
+from .harness import Server, running
+
+ClientOf = Callable[..., Client]
+StartServer = Callable[..., Server]
+MIB = 1024 * 1024
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    limits = {
+        "EVENTS_PER_SECOND": 5,
+        "MAX_PENDING_EVENTS": 8,
+        "EVENT_BURST": 5,
+        "MAX_RATE_LIMITED": 4,
+    }
+    with running(chatsessions=limits) as found:
+        yield found
+
+
+@pytest.fixture
+async def client(server: Server, client_of: ClientOf) -> Client:
+    found = await client_of(server, "faulty").start()
+    await found.said("started")
+    return found
+
+
+async def test_too_many_events_at_once_are_told_when_to_come_again(
+    client: Client, server: Server
+) -> None:
+    for number in range(5):
+        await client.event("add", number)
+    n = await client.event("add", 100)
+    error = await client.until({"type": "error", "n": n})
+    assert error["code"] == "rate_limited"
+    assert 0 < error["retry_after"] <= 0.2
+    await asyncio.sleep(error["retry_after"])
+    await client.resend()
+    await client.said("total 110")
+    await assert_whole(client, server.database)
+
+
+async def test_what_came_behind_a_refused_event_shares_its_fate(client: Client) -> None:
+    """A client that pipelines hears of a limit, not of gaps that it would repair at once."""
+    for number in range(8):
+        await client.event("add", number)
+    await client.until(lambda frame: frame["type"] == "error" and frame["n"] == 8)
+    await asyncio.sleep(0.1)  # until what was taken is stored
+    errors = client.of_type("error")
+    assert {error["code"] for error in errors} <= {"rate_limited", "busy"}
+    assert all(error["retry_after"] > 0 for error in errors)
+    assert {error["n"] for error in errors} | {
+        frame["n"] for frame in client.of_type("accepted")
+    } == set(range(1, 9))
+
+
+async def test_a_client_that_waits_as_told_gets_everything_through(
+    client: Client, server: Server
+) -> None:
+    for _ in range(15):
+        await client.event("add", 1)
+    async with asyncio.timeout(10):
+        while client.unaccepted:
+            since = client.here
+            await client.ping()
+            waits = [error["retry_after"] for error in client.of_type("error", since=since)]
+            await asyncio.sleep(max(waits, default=0.05))
+            if waits or client.unaccepted:
+                for n in list(client.unaccepted)[:3]:
+                    event = client.sent[n]
+                    await client.send(
+                        {"type": "event", "n": n, "name": event.name, "data": event.data}
+                    )
+                await client.ping()
+    assert client.is_open
+    await client.said("total 15")
+    await assert_whole(client, server.database)
+
+
+async def test_events_that_wait_too_many_are_busy(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    server = start_server(chatsessions={"MAX_PENDING_EVENTS": 3})
+    client = await client_of(server, "faulty").start()
+    await client.event("never")
+    await client.said("never begins")
+    for number in range(3):
+        await client.event("add", number)
+    n = await client.event("add", 100)
+    error = await client.until({"type": "error", "n": n})
+    assert error["code"] == "busy"
+    assert error["retry_after"] > 0
+    await client.stop()
+    await client.said("total 3")
+    await client.resend()
+    await client.said("total 103")
+    await assert_whole(client, server.database)
+
+
+async def test_hammering_closes(client: Client) -> None:
+    for _ in range(5):
+        await client.event("add", 1)
+    n = await client.event("add", 1)
+    for _ in range(10):
+        await client.send({"type": "event", "n": n, "name": "add", "data": 1})
+    assert await client.closed() == 4013
+    assert [error["code"] for error in client.of_type("error")] == 5 * ["rate_limited"]
+    await asyncio.sleep(0.5)
+    welcome = await client.resume(resend=False)
+    assert welcome["received"] == n - 1
+    await client.resend()
+    await client.said("total 6")
+
+
+async def test_a_reconnect_does_not_lift_the_limit(client: Client) -> None:
+    for round_ in range(6):
+        for _ in range(5):
+            await client.event("add", 1)
+        await client.ping()
+        if round_:
+            assert client.of_type("error")
+        await client.drop()
+        await client.resume(resend=False)
+
+
+# Readers
+
+
+def rss(server: Server) -> float:
+    """MiB of memory that the server takes."""
+    return float(psutil.Process(server.pid).memory_info().rss) / MIB
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+async def test_a_client_that_never_reads_costs_bounded_memory_and_is_closed(
+    start_server: StartServer, client_of: ClientOf, kind: str
+) -> None:
+    """60 MiB are emitted for it; others do not notice."""
+    server = start_server(kind=kind, chatsessions={"MAX_UNACKED_BYTES": 2 * MIB})
+    other = await client_of(server, "faulty").start()
+    await other.said("started")
+    sleeper = await client_of(server, "faulty", acks=False).start()
+    await sleeper.said("started")
+    before = rss(server)
+    sleeper.pause_reading()
+    await sleeper.event("many", {"count": 600, "bytes": 100_000})
+    peak = before
+    slowest = 0.0
+    async with asyncio.timeout(60):
+        while server.database.session(sleeper.session or "")["handled"] < 1:
+            begun = time.monotonic()
+            await other.message("hello")
+            await other.outcome(other.next_n - 1)
+            slowest = max(slowest, time.monotonic() - begun)
+            peak = max(peak, rss(server))
+            await asyncio.sleep(0.05)
+    assert peak - before < 40
+    assert slowest < 3.0
+    sleeper.continue_reading()
+    assert await sleeper.closed(10) in (4008, 1006)
+    await wait_for(lambda: server.database.session(sleeper.session or "")["status"] == "away")
+    sleeper.acks = True
+    await sleeper.resume()
+    await sleeper.caught_up(30)
+    await assert_whole(sleeper, server.database)
+    await assert_whole(other, server.database)
+
+
+async def test_a_client_that_reads_and_never_acknowledges_is_closed(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    server = start_server(chatsessions={"MAX_UNACKED_EVENTS": 64})
+    client = await client_of(server, "faulty", acks=False).start()
+    await client.event("many", {"count": 100, "bytes": 1})
+    assert await client.closed() == 4008
+    assert 60 <= client.received <= 70
+    client.acks = True
+    await client.resume()
+    await client.caught_up()
+    await assert_whole(client, server.database)
+
+
+async def test_tokens_for_a_client_that_never_reads_are_left_out(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    """They are not in the log, and the stream is whole when the client is heard again."""
+    server = start_server(chatsessions={"MAX_UNACKED_BYTES": 64 * 1024})
+    client = await client_of(server, "faulty", acks=False).start()
+    await client.said("started")
+    n = await client.event("stream", {"count": 3000, "pause": 0.0005})
+    await client.until({"type": "token", "index": 100})
+    client.pause_reading()
+    await wait_for(lambda: server.database.session(client.session or "")["handled"] >= n, 20)
+    client.continue_reading()
+    await client.outcome(n)
+    assert len(client.of_type("token")) < 3000
+    await client.ack()
+    assert client.contents[-1].endswith("2999 ")
+
+
+async def test_a_client_that_pings_and_never_reads_costs_bounded_memory(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    """Pongs and errors pile up as well as events do."""
+    server = start_server()
+    client = await client_of(server, "faulty", acks=False).start()
+    await client.said("started")
+    client.pause_reading()
+    before = rss(server)
+    frame = {"type": "event", "n": 9_000_000, "name": "x" * 100, "data": 1}
+    begun = time.monotonic()
+    sent = 0
+    while client.is_open and time.monotonic() - begun < 2:
+        await client.send(frame)
+        sent += 1
+    assert rss(server) - before < 10, f"after {sent} frames"
+
+
+async def test_a_flood_of_repeats_holds_nobody_else_up(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    """Each is a look into the database for an event of before the session was loaded."""
+    server = start_server()
+    client = await client_of(server, "faulty").start()
+    await client.event("add", 1)
+    await client.outcome(1)
+    await client.left(server.database)
+    await client.resume()
+    for _ in range(5_000):
+        await client.send({"type": "event", "n": 1, "name": "add", "data": 1})
+    other = client_of(server)
+    other.session, other.token = str(uuid4()), "x" * 43
+    begun = time.monotonic()
+    await other.connect()
+    await other.hello()
+    assert time.monotonic() - begun < 3.0
+
+
+async def test_settings_that_grow_without_end_cost_a_turn_at_most(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    """Each event is small enough, and all of them together are more than a line can carry."""
+    server = start_server()
+    client = await client_of(server, "faulty").start()
+    for number in range(8):
+        n = await client.event("settings", {f"key {number}": "x" * 200_000})
+        assert await client.outcome(n) in ("done", "failed")
+    await client.message("still here")
+    await client.said("still here")
+    await client.left(server.database)
+    await client.resume(received=0)
+    await client.caught_up()
+    await assert_whole(client, server.database)

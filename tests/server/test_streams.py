@@ -1,0 +1,202 @@
+"""Streaming messages: nothing twice, nothing lost, whatever the line does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from .client import Client, assert_whole
+from .harness import Server
+
+ClientOf = Callable[..., Client]
+
+
+@pytest.fixture
+async def client(server: Server, client_of: ClientOf) -> Client:
+    found = await client_of(server, "faulty").start()
+    await found.said("started")
+    return found
+
+
+def text(count: int) -> str:
+    """What a stream of so many tokens says."""
+    return "".join(f"{number} " for number in range(count))
+
+
+async def test_the_tokens_make_up_the_message(client: Client, server: Server) -> None:
+    n = await client.event("stream", {"count": 200})
+    assert await client.outcome(n) == "done"
+    opening, whole = client.events("message")[-1], client.events("message_update")[-1]
+    assert (opening["data"]["streaming"], opening["data"]["content"]) == (True, "")
+    assert (whole["data"]["streaming"], whole["data"]["content"]) == (False, text(200))
+    assert opening["data"]["id"] == whole["data"]["id"]
+    tokens = client.of_type("token")
+    assert [token["index"] for token in tokens] == list(range(200))
+    assert "".join(token["text"] for token in tokens) == text(200)
+    await assert_whole(client, server.database)
+
+
+async def test_tokens_keep_their_place_between_events(client: Client, server: Server) -> None:
+    n = await client.event("stream", {"count": 60, "mixed": True})
+    assert await client.outcome(n) == "done"
+    last = -1
+    for frame in client.record:
+        if frame["type"] == "token":
+            last = frame["index"]
+        elif frame["type"] == "event" and frame["name"] == "between":
+            assert last == frame["data"]
+    await assert_whole(client, server.database)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("received", [None, 0])
+async def test_a_resume_in_mid_stream_goes_on_where_the_stream_is(
+    client: Client, server: Server, mixed: bool, received: int | None
+) -> None:
+    """Again and again, at whatever moment; also with events that are just being stored."""
+    n = await client.event("stream", {"count": 300, "pause": 0.003, "mixed": mixed})
+    await client.until({"type": "token"})
+    resumes = 0
+    while n not in client.outcomes and resumes < 25:
+        await client.drop()
+        since = client.here
+        welcome = await client.resume(received=client.received if received is None else received)
+        if welcome["turn"] != n:
+            break
+        await client.until(
+            lambda frame: frame["type"] == "stream" or frame.get("name") == "message_update",
+            since=since,
+        )
+        await asyncio.sleep(0.013)
+        resumes += 1
+    await client.until(
+        lambda frame: (
+            frame["type"] == "event"
+            and frame["name"] == "message_update"
+            and frame["data"]["content"] == text(300)
+        )
+    )
+    assert resumes > 5
+    await assert_whole(client, server.database)
+
+
+async def test_a_stream_is_met_as_it_is_by_another_device(
+    server: Server, client_of: ClientOf
+) -> None:
+    cookie = server.login("streamer")
+    first = await client_of(server, "faulty", cookie=cookie).start()
+    await first.event("stream", {"count": 100, "pause": 0.005})
+    await first.until({"type": "token", "index": 20})
+    second = client_of(server, "faulty", cookie=cookie)
+    second.session = first.session
+    await second.connect()
+    await second.hello(received=0)
+    stream = await second.until({"type": "stream"})
+    assert stream["index"] > 20
+    assert stream["content"] == text(stream["index"])
+    await second.said(text(100))
+    await assert_whole(second, server.database)
+
+
+async def test_a_stream_without_a_client_is_whole_on_return(client: Client, server: Server) -> None:
+    await client.event("stream", {"count": 50, "pause": 0.004})
+    await client.until({"type": "token"})
+    await client.drop()
+    await asyncio.sleep(0.5)
+    await client.resume(received=0)
+    await client.said(text(50))
+    assert client.of_type("stream") == []
+    await assert_whole(client, server.database)
+
+
+async def test_stop_in_mid_stream_closes_the_message(client: Client, server: Server) -> None:
+    n = await client.event("stream", {"count": 10_000, "pause": 0.005})
+    await client.until({"type": "token", "index": 10})
+    await client.stop()
+    assert await client.outcome(n) == "stopped"
+    update = client.events("message_update")[-1]["data"]
+    assert update["streaming"] is False
+    assert update["content"] == text(len(client.of_type("token")))
+    await assert_whole(client, server.database)
+
+
+async def test_a_stream_left_open_is_closed_with_its_turn(client: Client, server: Server) -> None:
+    n = await client.event("stream", {"count": 5, "close": False})
+    assert await client.outcome(n) == "done"
+    update = client.events("message_update")[-1]
+    assert (update["turn"], update["data"]["streaming"]) == (n, False)
+    assert update["data"]["content"] == text(5)
+    assert client.streams == {}
+    await assert_whole(client, server.database)
+    assert server.database.session(client.session or "")["streams"] == "[]"
+
+
+async def test_a_stream_whose_handler_raises_is_closed(client: Client, server: Server) -> None:
+    n = await client.event("stream_raises")
+    assert await client.outcome(n) == "failed"
+    assert [frame["name"] for frame in client.events()[-2:]] == ["message_update", "error"]
+    assert client.contents[-1] == "half a sentence"
+    await assert_whole(client, server.database)
+
+
+async def test_two_streams_at_a_time(client: Client, server: Server) -> None:
+    n = await client.event("stream_two", 30)
+    await client.until({"type": "token", "index": 5})
+    await client.drop()
+    await client.resume()
+    assert len({frame["message"] for frame in client.of_type("stream")}) in (0, 2)
+    assert await client.outcome(n) == "done"
+    assert len({frame["message"] for frame in client.of_type("stream")}) == 2
+    expected = ["".join(f"{name}{number} " for number in range(30)) for name in "ab"]
+    assert client.contents[1:] == expected
+    await assert_whole(client, server.database)
+
+
+async def test_a_sent_message_can_be_streamed_on_and_replaced(
+    client: Client, server: Server
+) -> None:
+    n = await client.event("stream_again")
+    assert await client.outcome(n) == "done"
+    assert client.contents == ["started", "replaced on"]
+    await assert_whole(client, server.database)
+
+
+async def test_half_an_emoji_in_a_token_costs_a_turn_at_most(
+    client: Client, server: Server
+) -> None:
+    """JSON cannot carry it. The message is closed, the session goes on, here and after a reload."""
+    n = await client.event("stream_surrogate")
+    assert await client.outcome(n) in ("failed", "done")
+    await client.message("still here")
+    await client.said("still here")
+    await assert_whole(client, server.database)
+    assert client.streams == {}
+    await client.left(server.database)
+    await client.resume(received=0)
+    await client.caught_up()
+    await assert_whole(client, server.database)
+
+
+async def test_a_stream_that_cannot_be_closed_costs_a_turn_at_most(
+    client: Client, server: Server
+) -> None:
+    n = await client.event("stream_metadata")
+    assert await client.outcome(n) == "failed"
+    await client.message("still here")
+    await client.said("still here")
+    await assert_whole(client, server.database)
+
+
+async def test_a_stream_that_the_line_cannot_carry_costs_a_turn_at_most(
+    client: Client, server: Server
+) -> None:
+    """Each token is small enough; the message that they make up is not."""
+    n = await client.event("stream_big", 15)
+    assert await client.outcome(n) in ("failed", "done")
+    await client.message("still here")
+    await client.said("still here")
+    await client.resume(received=0)
+    await client.caught_up()
+    await assert_whole(client, server.database)

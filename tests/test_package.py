@@ -1,0 +1,207 @@
+"""The package as others get it: its public names, its wheel, its migrations."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+import chatsessions
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "chatsessions"
+#: Names that need models, and so are imported at their first use.
+LAZY = {"aend_session", "end_session", "session_context"}
+
+
+def python(code: str, *, cwd: Path) -> str:
+    """What a fresh interpreter says, which has heard of no settings."""
+    environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
+    environment["PYTHONPATH"] = str(ROOT)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=cwd,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", chatsessions.__all__)
+def test_a_public_name_can_be_imported(name: str) -> None:
+    assert getattr(chatsessions, name) is not None
+
+
+def test_public_names_are_listed_once_and_in_order() -> None:
+    assert sorted(set(chatsessions.__all__)) == chatsessions.__all__
+
+
+def test_all_that_the_module_imports_for_others_is_listed() -> None:
+    ours = {
+        name
+        for name, value in vars(chatsessions).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", "").startswith("chatsessions.")
+        and not isinstance(value, type(sys))
+    }
+    assert ours <= set(chatsessions.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'chatsessions' has no attribute 'no_such'"):
+        chatsessions.no_such  # noqa: B018
+
+
+@pytest.mark.xfail(strict=True, reason="a module with __getattr__ lists them only with a __dir__")
+def test_a_shell_completes_the_names_that_are_imported_late() -> None:
+    code = "import chatsessions; print(*dir(chatsessions))"
+    assert set(python(code, cwd=ROOT).split()) >= LAZY
+
+
+def test_importing_needs_neither_settings_nor_apps(tmp_path: Path) -> None:
+    """Django imports it before they are ready, and bots are imported in whatever order."""
+    names = sorted(set(chatsessions.__all__) - LAZY)
+    said = python(
+        f"import sys; from chatsessions import {', '.join(names)}; "
+        "from django.apps import apps; from django.conf import settings; "
+        "print(settings.configured, apps.ready, 'chatsessions.models' in sys.modules)",
+        cwd=tmp_path,
+    )
+    assert said.split() == ["False", "False", "False"]
+
+
+def test_declaring_a_chat_needs_neither_settings_nor_apps(tmp_path: Path) -> None:
+    python(
+        "import chatsessions\n"
+        "chat = chatsessions.Chat('counter')\n"
+        "@chat.on_message\n"
+        "async def handle(message): ...\n"
+        "@chatsessions.on_chat_start\n"
+        "async def start(): ...\n"
+        "count = chatsessions.user_session.create_accessor('count', 0)\n",
+        cwd=tmp_path,
+    )
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert chatsessions.__version__ == project["version"]
+
+
+# The wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel as pip builds it, hatchling fetched from the package index."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet"]
+    command += ["--disable-pip-version-check", "--wheel-dir", str(folder), str(ROOT)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode and "No matching distribution found for hatchling" in result.stderr:
+        if os.environ.get("CHATSESSIONS_REQUIRE_SERVICES") == "1":
+            pytest.fail(result.stderr)
+        pytest.skip("no package index to fetch hatchling from: the wheel is not tested")
+    assert result.returncode == 0, result.stderr
+    [built] = folder.glob("*.whl")
+    return zipfile.ZipFile(built)
+
+
+@pytest.fixture
+def content(wheel: zipfile.ZipFile) -> set[str]:
+    return set(wheel.namelist())
+
+
+@pytest.fixture
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    return message_from_bytes(wheel.read(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path",
+    [
+        "py.typed",
+        "__init__.py",
+        "consumers.py",
+        "migrations/__init__.py",
+        "migrations/0001_initial.py",
+        "templatetags/__init__.py",
+        "templatetags/chatsessions.py",
+        "management/commands/clearchatsessions.py",
+        "admin/__init__.py",
+        "static/chatsessions/client.js",
+        "static/chatsessions/chat-session.js",
+        "static/chatsessions/chat-session.css",
+        "static/chatsessions/admin.css",
+        "templates/admin/chatsessions/chatsession/change_form.html",
+    ],
+)
+def test_the_wheel_has(content: set[str], path: str) -> None:
+    assert f"chatsessions/{path}" in content
+
+
+@pytest.mark.slow
+def test_the_wheel_has_all_of_the_package_and_nothing_else(content: set[str]) -> None:
+    """No test, no demo, no cache."""
+    files = {path for path in PACKAGE.rglob("*") if path.is_file()}
+    expected = {str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"}
+    assert {name for name in content if ".dist-info/" not in name} == expected
+
+
+@pytest.mark.slow
+def test_the_wheel_has_its_licence_and_says_what_it_needs(
+    content: set[str], metadata: Message
+) -> None:
+    assert any(name.endswith("/LICENSE") for name in content)
+    assert metadata["Name"] == "chatsessions"
+    assert metadata["Version"] == chatsessions.__version__
+    needed = {r for r in metadata.get_all("Requires-Dist", []) if "extra ==" not in r}
+    names = {requirement.split(">")[0] for requirement in needed}
+    assert names == {"django", "channels", "msgspec"}
+
+
+# Migrations
+
+
+@pytest.mark.django_db
+def test_the_migrations_are_up_to_date() -> None:
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+@pytest.mark.parametrize("field", ["AutoField", "SmallAutoField", "BigAutoField"])
+def test_a_projects_default_auto_field_makes_no_migration(tmp_path: Path, field: str) -> None:
+    """Else ``makemigrations`` would write into the installed package."""
+    said = python(
+        "import django\n"
+        "from django.conf import settings\n"
+        "from django.core.management import call_command\n"
+        "apps = ['auth', 'contenttypes', 'admin', 'messages', 'sessions']\n"
+        "settings.configure(\n"
+        "    SECRET_KEY='x',\n"
+        f"    DEFAULT_AUTO_FIELD='django.db.models.{field}',\n"
+        "    INSTALLED_APPS=[*(f'django.contrib.{app}' for app in apps), 'channels',\n"
+        "        'chatsessions'],\n"
+        "    DATABASES={'default': {'ENGINE': 'django.db.backends.sqlite3',\n"
+        "        'NAME': ':memory:'}},\n"
+        ")\n"
+        "django.setup()\n"
+        "call_command('makemigrations', 'chatsessions', check=True, dry_run=True)\n",
+        cwd=tmp_path,
+    )
+    assert "No changes detected" in said

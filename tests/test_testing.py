@@ -1,0 +1,858 @@
+"""What users test their bots with, in the kinds of tests that they write."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from channels.auth import AuthMiddlewareStack
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
+from django.test import TestCase, TransactionTestCase, override_settings
+
+from chatsessions import Chat, Message, context, frames, session_context, user_session
+from chatsessions.consumers import ChatConsumer
+from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.signals import turn_finished
+from chatsessions.testing import (
+    ChatAssertionError,
+    ChatCommunicator,
+    ChatRefused,
+    shut_down_worker,
+)
+from chatsessions.testing.conversation import Conversation, Sent
+from chatsessions.worker import running_workers
+
+pytest_plugins = ["chatsessions.testing.pytest"]
+
+User = get_user_model()
+ROOT = Path(__file__).resolve().parent.parent
+PATH = "/ws/test/"
+
+chat = Chat("testing")
+
+
+@chat.on_chat_start
+async def start() -> None:
+    await Message("Welcome").send()
+
+
+@chat.on_message
+async def answer(message: Message) -> None:
+    user_session["count"] = user_session.get("count", 0) + 1
+    await Message(message.content.upper(), author="Echo", metadata={"n": 1}).send()
+
+
+@chat.on_event("stream")
+async def stream(words: list[str]) -> None:
+    message = Message()
+    for word in words:
+        await message.stream_token(word)
+    await message.update()
+
+
+@chat.on_event("edit")
+async def edit() -> None:
+    message = await Message("draft").send()
+    message.content = "final"
+    await message.update()
+    await (await Message("gone").send()).remove()
+
+
+@chat.on_event("unfinished")
+async def unfinished() -> None:
+    message = Message()
+    await message.stream_token("half")
+    await message.remove()
+
+
+@chat.on_event("add")
+async def add(numbers: list[int]) -> None:
+    await context.emitter.emit("sum", sum(numbers))
+
+
+@chat.on_event("fail")
+async def fail() -> None:
+    raise ValueError("the reason why")
+
+
+@chat.on_event("forever")
+async def forever() -> None:
+    await Message("started").send()
+    await asyncio.sleep(3600)
+
+
+@chat.on_event("query")
+async def query() -> None:
+    await context.emitter.emit("users", [user.username async for user in User.objects.all()])
+
+
+@chat.on_event("sync")
+def sync(data: dict[str, Any]) -> None:
+    names = list(User.objects.values_list("username", flat=True))
+    for name in [*names, "last"]:
+        async_to_sync(Message(name).send)()
+    user_session["sync"] = data
+
+
+@chat.on_event("who")
+async def who() -> None:
+    session = context.session
+    await context.emitter.emit(
+        "you",
+        {
+            "name": session.user.get_username(),
+            "ip": session.ip,
+            "agent": session.user_agent,
+            "language": session.language,
+            "profile": session.profile,
+            "env": session.env,
+        },
+    )
+
+
+bare = ChatConsumer.as_asgi(chat=chat)
+application = AllowedHostsOriginValidator(AuthMiddlewareStack(bare))
+
+
+async def converse(make: Any) -> None:
+    """One conversation, and what it must leave in the database, in whatever kind of test."""
+    assert await ChatSession.objects.acount() == 0, "an earlier test left a row behind"
+    user = await User.objects.acreate_user("ada")
+    async with make(application, PATH, user=user) as client:
+        assert (await client.receive_message()).content == "Welcome"
+        assert await client.send("hi") == 1
+        reply = await client.receive_message()
+        assert (reply.content, reply.author, reply.metadata) == ("HI", "Echo", {"n": 1})
+        assert await client.wait_for_turn() == "done"
+        # The server sees the test's data, and the test the server's.
+        await client.send_event("query")
+        assert (await client.receive_event("users")).data == ["ada"]
+        assert (await SessionEvent.objects.aget(session=client.session_id, n=1)).name == "message"
+        await client.drop()
+        assert await client.resume()
+        await client.send("again")
+        assert (await client.receive_message()).content == "AGAIN"
+        assert await client.wait_for_turn() == "done"
+    row = await ChatSession.objects.aget(user=user)
+    assert (row.status, row.worker_id, row.accepted, row.head) == ("away", None, 3, 7)
+    assert await Worker.objects.acount() == 0
+    async with session_context(row.pk):
+        assert user_session["count"] == 2
+    await shut_down_worker()
+
+
+async def converse_with_def(make: Any) -> None:
+    """A handler written as ``def`` sees the test's data too."""
+    await User.objects.acreate_user("ada")
+    async with make(application, PATH) as client:
+        await client.receive_message()
+        await client.send_event("sync", {"a": 1})
+        assert (await client.receive_message()).content == "ada"
+        assert (await client.receive_message()).content == "last"
+        assert await client.wait_for_turn() == "done"
+    row = await ChatSession.objects.aget(pk=client.session_id)
+    assert row.state == '{"sync":{"a":1}}'
+
+
+# The kinds of tests
+
+
+@pytest.mark.django_db
+async def test_a_test_that_is_rolled_back(chat_communicator: Any) -> None:
+    await converse(chat_communicator)
+
+
+async def test_the_fixture_brings_the_database(chat_communicator: Any) -> None:
+    await converse(chat_communicator)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_test_with_real_commits(chat_communicator: Any) -> None:
+    await converse(chat_communicator)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_test_without_the_fixture() -> None:
+    await converse(ChatCommunicator)
+
+
+async def test_a_def_handler_in_a_test_that_is_rolled_back(chat_communicator: Any) -> None:
+    await converse_with_def(chat_communicator)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_def_handler_in_a_test_with_real_commits(chat_communicator: Any) -> None:
+    await converse_with_def(chat_communicator)
+
+
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class InlineTests(TestCase):
+    @classmethod
+    def setUpTestData(cls) -> None:
+        cls.grace = User.objects.create_user("grace")
+
+    async def test_a_conversation(self) -> None:
+        await self.grace.adelete()
+        await converse(ChatCommunicator)
+
+    async def test_a_def_handler(self) -> None:
+        await self.grace.adelete()
+        await converse_with_def(ChatCommunicator)
+
+    async def test_data_of_the_class(self) -> None:
+        async with ChatCommunicator(application, PATH, user=self.grace) as client:
+            await client.send_event("query")
+            assert (await client.receive_event("users")).data == ["grace"]
+
+    async def test_rolled_back(self) -> None:
+        assert await ChatSession.objects.acount() == 0
+        assert await User.objects.acount() == 1
+
+
+class ThreadedTests(TransactionTestCase):
+    async def test_a_conversation(self) -> None:
+        await converse(ChatCommunicator)
+
+    async def test_a_def_handler(self) -> None:
+        await converse_with_def(ChatCommunicator)
+
+
+class ForgottenInlineTests(TestCase):
+    async def test_it_says_what_to_set(self) -> None:
+        with self.assertRaisesMessage(ImproperlyConfigured, "JOURNAL_INLINE"):
+            await ChatCommunicator(application, PATH).__aenter__()
+
+
+@pytest.mark.django_db
+async def test_without_the_fixture_it_says_what_to_do() -> None:
+    with pytest.raises(ImproperlyConfigured, match="chat_communicator fixture"):
+        await ChatCommunicator(application, PATH).__aenter__()
+
+
+async def test_data_of_other_fixtures_is_seen(
+    db: None, django_user_model: Any, chat_communicator: Any
+) -> None:
+    await sync_to_async(django_user_model.objects.create_user)("joan")
+    async with chat_communicator(bare, PATH) as client:
+        await client.send_event("query")
+        assert (await client.receive_event("users")).data == ["joan"]
+
+
+@pytest.fixture
+def barbara(db: None, django_user_model: Any) -> Any:
+    return django_user_model.objects.create_user("barbara")
+
+
+async def test_data_of_sync_fixtures_is_seen(barbara: Any, chat_communicator: Any) -> None:
+    async with chat_communicator(application, PATH, user=barbara) as client:
+        await client.send_event("query")
+        assert (await client.receive_event("users")).data == ["barbara"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_fixture_of_another_event_loop_is_no_use(chat_communicator: Any) -> None:
+    with pytest.raises(RuntimeError, match="another event loop"):
+        chat_communicator(bare, PATH)
+
+
+# What is left behind
+
+
+def threads_of_ours() -> list[str]:
+    return [one.name for one in threading.enumerate() if one.name.startswith("chatsessions")]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_nothing_is_left_behind() -> None:
+    tasks = asyncio.all_tasks()
+    handlers = list(logging.getLogger("chatsessions").handlers)
+    receivers = len(turn_finished.receivers)
+    async with ChatCommunicator(application, PATH) as one:
+        async with ChatCommunicator(application, PATH) as two:
+            await two.send_event("sync", {})
+            await two.wait_for_turn()
+        assert threads_of_ours(), "the worker stays for the client that is left"
+        assert await one.send("still here")
+        assert await one.wait_for_turn() == "done"
+    assert asyncio.all_tasks() == tasks
+    assert logging.getLogger("chatsessions").handlers == handlers
+    assert len(turn_finished.receivers) == receivers
+    assert running_workers() == []
+    assert await sync_to_async(_open_connections)() == []
+    await asyncio.to_thread(_join, seconds=5)
+    assert threads_of_ours() == []
+
+
+def _join(*, seconds: float) -> None:
+    """The worker's threads know that they are to end; they need not have done so."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("chatsessions"):
+            thread.join(seconds)
+
+
+def _open_connections() -> list[Any]:
+    return [one for one in connections.all(initialized_only=True) if one.connection is not None]
+
+
+@pytest.mark.django_db
+async def test_the_fixture_closes_what_the_test_left_open(request: Any) -> None:
+    tasks = asyncio.all_tasks()
+    make = await _enter_fixture(request)
+    client = make[0](bare, PATH)
+    await client.__aenter__()
+    await make[1]()
+    assert client.close_code == 1006
+    assert asyncio.all_tasks() == tasks
+    assert await sync_to_async(_open_connections)() == []
+
+
+async def _enter_fixture(request: Any) -> Any:
+    from chatsessions.testing.pytest import chat_communicator
+
+    generator = chat_communicator._get_wrapped_function()(None)
+    factory = await anext(generator)
+
+    async def leave() -> None:
+        with pytest.raises(StopAsyncIteration):
+            await anext(generator)
+
+    return factory, leave
+
+
+async def test_a_turn_that_does_not_end_is_interrupted(chat_communicator: Any) -> None:
+    started = asyncio.get_running_loop().time()
+    async with chat_communicator(bare, PATH) as client:
+        await client.receive_message()
+        await client.send_event("forever")
+        assert (await client.receive_message()).content == "started"
+    assert asyncio.get_running_loop().time() - started < 3
+    row = await ChatSession.objects.aget(pk=client.session_id)
+    assert (row.running, row.worker_id) == (1, None)
+    async with chat_communicator(bare, PATH, session=row.pk, token=client.token) as back:
+        assert back.resumed
+        assert await back.wait_for_turn(1) == "interrupted"
+        assert back.errors[-1].code == "interrupted"
+
+
+async def test_a_communicator_is_for_one_block(chat_communicator: Any) -> None:
+    client = chat_communicator(bare, PATH)
+    with pytest.raises(RuntimeError, match="async with"):
+        client.token  # noqa: B018
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.receive_message()
+    async with client:
+        with pytest.raises(RuntimeError, match="one 'async with' block"):
+            await client.__aenter__()
+    with pytest.raises(RuntimeError, match="one 'async with' block"):
+        await client.__aenter__()
+
+
+# Who connects
+
+
+async def test_user_is_logged_in(barbara: Any, chat_communicator: Any) -> None:
+    for app in (application, bare):
+        async with chat_communicator(app, PATH, user=barbara) as client:
+            await client.send_event("who")
+            assert (await client.receive_event("you")).data["name"] == "barbara"
+            row = await ChatSession.objects.aget(pk=client.session_id)
+            assert row.user_id == barbara.pk
+
+
+async def test_headers_and_hello(chat_communicator: Any) -> None:
+    async with chat_communicator(
+        bare,
+        PATH,
+        headers={"User-Agent": "Test/1"},
+        profile="short",
+        language="fr",
+        env={"KEY": "x"},
+        client_type="test",
+    ) as client:
+        await client.send_event("who")
+        you = (await client.receive_event("you")).data
+    assert you == {
+        "name": "",
+        "ip": "127.0.0.1",
+        "agent": "Test/1",
+        "language": "fr",
+        "profile": "short",
+        "env": {"KEY": "x"},
+    }
+    async with chat_communicator(bare, PATH, headers=[(b"Accept-Language", b"de")]) as client:
+        await client.send_event("who")
+        assert (await client.receive_event("you")).data["language"] == "de"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", None])
+async def test_a_refused_handshake_tells_the_origin(chat_communicator: Any, origin: Any) -> None:
+    with pytest.raises(ChatRefused, match=str(origin)) as refused:
+        await chat_communicator(application, PATH, origin=origin).__aenter__()
+    assert refused.value.code is None
+
+
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True, "MAX_SESSIONS_PER_USER": 1})
+async def test_a_refused_hello_has_its_code(barbara: Any, chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH, user=barbara):
+        with pytest.raises(ChatRefused, match="too many sessions") as refused:
+            await chat_communicator(bare, PATH, user=barbara).__aenter__()
+    assert refused.value.code == 4504
+    assert refused.value.errors[0].code == "forbidden"
+
+
+async def test_an_application_that_fails(chat_communicator: Any) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        raise ZeroDivisionError("in the middleware")
+
+    with pytest.raises(ChatAssertionError, match="the application failed") as failed:
+        await chat_communicator(broken, PATH).__aenter__()
+    assert isinstance(failed.value.__cause__, ZeroDivisionError)
+
+
+async def test_a_server_that_breaks_the_protocol(chat_communicator: Any) -> None:
+    async def babble(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": "{}"})
+        await asyncio.sleep(3600)
+
+    with pytest.raises(ChatAssertionError) as failed:
+        await chat_communicator(babble, PATH, timeout=0.5).__aenter__()
+    assert isinstance(failed.value.__cause__, msgspec.MsgspecError)
+
+
+async def test_an_application_that_does_not_notice_the_end(chat_communicator: Any) -> None:
+    async def deaf(scope: Any, receive: Any, send: Any) -> None:
+        welcome = frames.Welcome(
+            session="0" * 32,
+            token="",
+            resumed=False,
+            reason="new",
+            received=0,
+            first=1,
+            head=0,
+            turn=None,
+            heartbeat=25,
+            max_frame=1000,
+        )
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": frames.encode(welcome)})
+        await asyncio.sleep(3600)
+
+    tasks = asyncio.all_tasks()
+    client = chat_communicator(deaf, PATH, timeout=0.2)
+    await client.__aenter__()
+    with pytest.raises(ChatAssertionError, match="the application failed"):
+        await client.__aexit__(None, None, None)
+    assert asyncio.all_tasks() == tasks
+
+
+# Saying and receiving
+
+
+async def test_a_streamed_message_is_received_whole(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.receive_message()
+        await client.send_event("stream", ["one ", "two ", "three"])
+        message = await client.receive_message()
+        assert (message.content, message.streaming) == ("one two three", False)
+        assert await client.wait_for_turn() == "done"
+        await client.receive_nothing()
+
+
+async def test_a_stream_that_is_removed_is_received_as_far_as_it_went(
+    chat_communicator: Any,
+) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.receive_message()
+        await client.send_event("unfinished")
+        assert (await client.receive_message()).content == "half"
+        assert [message.content for message in client.messages] == ["Welcome"]
+
+
+async def test_messages_are_as_a_page_shows_them(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send("hi")
+        await client.send_event("edit")
+        await client.wait_for_turn()
+        assert [(message.author, message.content) for message in client.messages] == [
+            ("Assistant", "Welcome"),
+            ("User", "hi"),
+            ("Echo", "HI"),
+            ("Assistant", "final"),
+        ]
+        contents = [(await client.receive_message()).content for _ in range(4)]
+        assert contents == ["Welcome", "HI", "draft", "gone"], "as they were sent"
+
+
+async def test_events_have_a_place_for_each_name(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send_event("add", [1, 2])
+        await client.send_event("add", [3, 4])
+        assert (await client.receive_event("sum")).data == 3
+        second = await client.receive_event("sum")
+        assert (second.data, second.turn, second.n) == (7, 2, None)
+        assert (await client.receive_event()).name == "message", "it was passed over"
+        with pytest.raises(ChatAssertionError, match="an event 'sum' of the server did not come"):
+            await client.receive_event("sum", timeout=0.05)
+
+
+async def test_the_log_has_the_clients_own_events(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.wait_for_turn(0)
+        await client.send_event("add", [1, 2])
+        await client.wait_for_turn()
+        log = [(event.seq, event.name, event.data, event.n) for event in client.events_since(1)]
+        assert log == [(2, "add", [1, 2], 1), (3, "sum", 3, None)]
+        assert client.events[0].name == "message"
+        before = client.events
+        await client.reload()
+        assert client.events == before, "a replay tells the same"
+
+
+async def test_receive_nothing(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.wait_for_turn(0)
+        with pytest.raises(ChatAssertionError, match="nothing was to come, but 'message' did"):
+            await client.receive_nothing()
+        await client.receive_nothing("sum", timeout=0.05)
+        await client.receive_message()
+        await client.receive_nothing(timeout=0.05)
+        await client.send_event("add", [1])
+        with pytest.raises(ChatAssertionError, match="'sum'"):
+            await client.receive_nothing(timeout=2)
+
+
+async def test_wait_until(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send("hi")
+        await client.wait_until(lambda: len(client.messages) == 3)
+        with pytest.raises(ChatAssertionError, match="wait_until"):
+            await client.wait_until(lambda: False, timeout=0.05)
+
+
+async def test_outcomes(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        with pytest.raises(RuntimeError, match="nothing was sent yet"):
+            await client.wait_for_turn()
+        await client.send_event("fail")
+        assert await client.wait_for_turn() == "failed"
+        await client.send_event("nobody")
+        assert await client.wait_for_turn() == "failed"
+        assert [error.code for error in client.errors] == ["handler_error", "no_handler"]
+        await client.send_event("forever")
+        await client.wait_until(lambda: client.messages[-1].content == "started")
+        await client.stop()
+        assert await client.wait_for_turn() == "stopped"
+        assert await client.wait_for_turn(1) == "failed"
+
+
+async def test_a_failure_shows_the_whole_story(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send("hi")
+        await client.send_event("fail")
+        await client.wait_for_turn()
+        await client.receive_message()
+        await client.receive_message()
+        with pytest.raises(AssertionError) as failed:
+            await client.receive_message(timeout=0.05)
+    story = str(failed.value)
+    assert "a whole message of the server did not come within 0.05 s" in story
+    assert "message  Assistant: 'Welcome'" in story
+    assert "message (sent, n=1)  User: 'hi'" in story
+    assert "Turns: 0 done, 1 done, 2 failed" in story
+    assert "Error handler_error (event 2)" in story
+    assert "ValueError: the reason why" in story, "the server's traceback"
+    assert failed.value.errors[0].code == "handler_error"
+
+
+async def test_the_end(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        assert client.close_code is None
+        assert await client.end() == "user"
+        await client.wait_until(lambda: client.close_code is not None or True)
+        assert client.ended == "user"
+        with pytest.raises(ChatAssertionError, match=r"the line is down \(4503\)"):
+            await client.receive_event("sum")
+        assert client.close_code == 4503
+        assert not await client.resume()
+        assert client.reason == "ended"
+        assert client.ended is None
+
+
+async def test_what_the_server_delays_is_sent_again(chat_communicator: Any) -> None:
+    limits = {"JOURNAL_INLINE": True, "EVENTS_PER_SECOND": 50, "EVENT_BURST": 2}
+    with override_settings(CHATSESSIONS=limits):
+        async with chat_communicator(bare, PATH) as client:
+            for number in range(6):
+                await client.send_event("add", [number])
+            sums = [(await client.receive_event("sum")).data for _ in range(6)]
+    assert sums == [0, 1, 2, 3, 4, 5]
+    assert {error.code for error in client.errors} == {"rate_limited"}
+
+
+async def test_what_the_server_refuses_is_given_up(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send_event("message", {"no": "content"})
+        with pytest.raises(ChatAssertionError, match="the event was refused"):
+            await client.wait_for_turn()
+        await client.send_event("add", [1])
+        assert await client.wait_for_turn() == "done"
+        await client.send_event("message", "not a dict")
+        await client.send_event("add", [2])
+        assert await client.wait_for_turn() == "done"
+        assert {error.code for error in client.errors} <= {"bad_frame", "n_gap"}
+
+
+async def test_an_answer_to_nobody(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.answer("no such call", "x")
+        await client.wait_until(lambda: any(e.code == "call_closed" for e in client.errors))
+        await client.send_event("add", [1])
+        assert await client.wait_for_turn() == "done"
+
+
+# Coming and going
+
+
+async def test_a_line_that_dies_costs_nothing(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.receive_message()
+        session, token = client.session_id, client.token
+        await client.send_event("stream", ["a", "b"])
+        await client.drop()
+        assert (client.connected, client.close_code) == (False, 1006)
+        await client.send("said while away")
+        with pytest.raises(ChatAssertionError, match="the line is down"):
+            await client.receive_event("sum")
+        assert await client.resume()
+        assert (client.session_id, client.reason) == (session, None)
+        assert client.token != token
+        assert (await client.receive_message()).content == "ab"
+        assert (await client.receive_message()).content == "SAID WHILE AWAY"
+        assert await client.wait_for_turn() == "done"
+        await client.receive_nothing()
+
+
+async def test_a_turn_ends_while_the_client_is_away(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.wait_for_turn(0)
+        await client.send("hi")
+        await client.wait_until(lambda: client.events_since(1))
+        await client.drop()
+        assert await client.wait_for_turn() == "done"
+        assert await client.resume()
+        assert await client.wait_for_turn() == "done"
+        assert client.messages[-1].content == "HI"
+
+
+async def test_a_line_that_dies_unnoticed_is_taken_over(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.receive_message()
+        await client.drop(noticed=False)
+        row = await ChatSession.objects.aget(pk=client.session_id)
+        assert row.status == "connected"
+        assert await client.resume()
+        await client.send("hi")
+        assert (await client.receive_message()).content == "HI"
+
+
+async def test_an_open_line_is_dropped_to_resume(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        assert await client.resume()
+        assert await client.reload()
+        await client.drop()
+        await client.drop()
+        assert [message.content for message in client.messages] == ["Welcome"]
+
+
+async def test_a_reloaded_page_shows_the_same(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send("hi")
+        await client.send_event("edit")
+        await client.wait_for_turn()
+        before = client.messages
+        assert await client.reload()
+        assert client.messages == before
+        await client.send("again")
+        assert await client.wait_for_turn() == "done"
+
+
+async def test_two_clients_of_one_session(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as first:
+        await first.receive_message()
+        async with chat_communicator(
+            bare, PATH, session=first.session_id, token=first.token
+        ) as second:
+            assert second.resumed
+            assert (await second.receive_message()).content == "Welcome"
+            await first.wait_until(lambda: True)
+            with pytest.raises(ChatAssertionError, match="4509"):
+                await first.receive_event("sum")
+    assert first.close_code == 4509
+
+
+async def test_somebody_elses_session_is_a_new_one(chat_communicator: Any) -> None:
+    async with (
+        chat_communicator(bare, PATH) as mine,
+        chat_communicator(bare, PATH, session=mine.session_id, token="wrong") as other,
+    ):
+        assert (other.resumed, other.reason) == (False, "unknown")
+        assert other.session_id != mine.session_id
+
+
+# Pure parts
+
+
+def welcome(**changes: Any) -> frames.Welcome:
+    given: dict[str, Any] = {
+        "session": "s",
+        "token": "t",
+        "resumed": False,
+        "reason": "new",
+        "received": 0,
+        "first": 1,
+        "head": 0,
+        "turn": None,
+        "heartbeat": 25.0,
+        "max_frame": 1000,
+    }
+    return frames.Welcome(**(given | changes))
+
+
+def entry(seq: int, name: str = "x", data: Any = None) -> frames.ServerEvent:
+    return frames.ServerEvent(seq, name, msgspec.Raw(msgspec.json.encode(data)))
+
+
+def opening(message_id: str = "m", *, content: str = "", streaming: bool = True) -> dict[str, Any]:
+    return {
+        "id": message_id,
+        "author": "Bot",
+        "content": content,
+        "created_at": "2026-01-01T00:00:00Z",
+        "streaming": streaming,
+    }
+
+
+def test_a_hole_in_the_log_is_not_accepted() -> None:
+    told = Conversation()
+    told.apply(welcome())
+    told.apply(entry(1))
+    told.apply(entry(1))
+    assert len(told.events) == 1
+    with pytest.raises(ValueError, match="hole"):
+        told.apply(entry(3))
+
+
+def test_a_second_outcome_is_not_accepted() -> None:
+    told = Conversation()
+    told.apply(frames.TurnStatus(1, "message", "running"))
+    told.apply(frames.TurnStatus(1, "message", "done"))
+    with pytest.raises(ValueError, match="turn 1 is done, and then failed"):
+        told.apply(frames.TurnStatus(1, "message", "failed"))
+
+
+def test_tokens_count_once_and_in_order() -> None:
+    told = Conversation()
+    told.apply(welcome())
+    told.apply(entry(1, "message", opening()))
+    for index, text in ((0, "a"), (0, "a"), (1, "b"), (3, "d")):
+        told.apply(frames.Token("m", index, text))
+    assert told.messages[0].content == "ab"
+    told.apply(frames.Stream("m", 4, "abcd"))
+    told.apply(frames.Token("m", 4, "e"))
+    told.apply(frames.Stream("unknown", 4, "abcd"))
+    told.apply(frames.Token("unknown", 4, "e"))
+    assert [message.content for message in told.messages] == ["abcde"]
+    assert told.messages[0].streaming
+
+
+def test_a_gap_clears_what_was_shown() -> None:
+    told = Conversation()
+    told.apply(welcome())
+    told.apply(entry(1, "message", opening(content="old", streaming=False)))
+    told.apply(welcome(resumed=True, first=5, head=6))
+    assert (told.messages, told.events) == ([], [])
+    told.apply(entry(5, "message", opening("n", content="new", streaming=False)))
+    told.apply(entry(6))
+    assert [message.content for message in told.messages] == ["new"]
+    assert told.delivery.received == 6
+
+
+def test_what_lies_behind_a_refused_event_moves_up() -> None:
+    told = Conversation()
+    sent = [Sent(name, None) for name in "abc"]
+    for one in sent:
+        told.delivery.add(one)
+    told.delivery.refuse(2)
+    assert [(one.n, one.refused) for one in sent] == [(1, False), (2, True), (2, False)]
+    told.delivery.refuse(9)
+    late = Sent("d", None)
+    told.delivery.add(late)
+    assert late.n == 3
+
+
+def test_a_new_session_numbers_what_is_left_from_1() -> None:
+    told = Conversation()
+    sent = [Sent(name, None) for name in "ab"]
+    for one in sent:
+        told.delivery.add(one)
+    told.apply(frames.Accepted(1, 1))
+    told.apply(welcome(reason="unknown"))
+    assert sent[1].n == 1
+
+
+def test_without_daphne_it_says_what_to_install() -> None:
+    code = (
+        "import sys, os, django; sys.modules['daphne'] = None\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'tests.settings'\n"
+        "from django.conf import settings\n"
+        "settings.INSTALLED_APPS.remove('daphne'); django.setup()\n"
+        "import chatsessions.testing\n"
+        "try: chatsessions.testing.ChatCommunicator\n"
+        "except ImportError as error: print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 'pip install "chatsessions[testing]"' in found.stdout
+
+
+def test_unknown_names_are_refused() -> None:
+    import chatsessions.testing
+
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        chatsessions.testing.Nothing  # noqa: B018
+
+
+# The page of the documentation
+
+
+def test_the_tests_of_the_documentation_pass(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "testing.md").read_text()
+    code = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_page.py").write_text("\n\n".join(code))
+    options = ["-q", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "test_page.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    tests = len(re.findall(r"def test_", page))
+    assert f"{tests} passed" in done.stdout
