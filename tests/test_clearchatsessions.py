@@ -13,6 +13,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.utils import timezone
+from django.utils.module_loading import import_string
 
 from chatsessions import Chat, context, user_session
 from chatsessions.models import ChatSession, SessionEvent, Worker
@@ -32,6 +33,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def lifetimes(settings: Settings) -> None:
+    # Its first import sets up Django's logging again, and caplog would be cut off.
+    import_string(settings.ASGI_APPLICATION)
     settings.CHATSESSIONS = {"SESSION_AGE": 60, "KEEP": 3600}
 
 

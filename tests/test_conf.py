@@ -110,7 +110,8 @@ def test_without_the_dict_every_default_holds() -> None:
 
 def test_an_ill_typed_value_raises_where_it_is_read() -> None:
     said = (
-        "CHATSESSIONS['KEEP'] is 'long', which is not a number of seconds above 0 and below a century. "
+        "CHATSESSIONS['KEEP'] is 'long', which is not a number of seconds above 0 and below a "
+        "century. "
         "Write a number of seconds above 0 and below a century; the default is 1209600."
     )
     with (

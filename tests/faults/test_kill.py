@@ -347,6 +347,7 @@ async def test_the_answer_to_nothing_is_no_event_of_the_next_owner(
     server: FaultServer, client_of: ClientOf
 ) -> None:
     client = await client_of(server, "ledger").start()
+    await client.outcome(0)
     client.next_n = 2
     client.sent[1] = Seen(1, "answer", {"call": "nobody", "data": 1})
     await client.send({"type": "answer", "n": 1, "call": "nobody", "data": 1})

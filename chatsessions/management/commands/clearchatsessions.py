@@ -10,6 +10,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseError
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -72,7 +73,8 @@ class Command(BaseCommand):
                         ended += 1
                     except OwnerUnreachable:
                         skipped += 1
-                    except ChatSessionsError as error:
+                    except (ChatSessionsError, DatabaseError) as error:
+                        # This row's own trouble; the next run tries it again.
                         self.stderr.write(f"{session_id}: {error}")
         finally:
             await worker.shut_down()
@@ -98,7 +100,10 @@ class Command(BaseCommand):
 
 
 def _positive(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
         raise argparse.ArgumentTypeError("must be 1 or more")
     return number
