@@ -90,6 +90,10 @@ __all__ = [
 _OUTSIDE = frozenset({"aend_session", "end_session", "session_context"})
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_OUTSIDE})
+
+
 def __getattr__(name: str) -> Any:
     if name in _OUTSIDE:
         from . import outside  # noqa: PLC0415, RUF100

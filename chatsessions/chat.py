@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
 
+import msgspec
 from asgiref.sync import iscoroutinefunction
 
+from . import frames
 from .exceptions import ChatError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +83,12 @@ class Chat:
             raise ChatError(f"Events named {name!r} go to {NAMED_HOOKS[name]}, not to on_event.")
         if name == ANSWER:
             raise ChatError(f"{name!r} is no event's name: answers have a frame of their own.")
+        try:
+            msgspec.convert(name, frames.EventName)
+        except msgspec.ValidationError as error:
+            raise ChatError(
+                f'{name!r} cannot be an event\'s name ({error}); write @chat.on_event("name").'
+            ) from error
         return lambda function: self._add(self.events, name, function)
 
     def on_settings_update(self, function: F) -> F:
@@ -159,6 +168,8 @@ def resolve_chat(chat: Chat | str) -> Chat:
 
 
 def _import_chat(path: str) -> Any:
+    if not path or path.startswith("."):
+        raise ChatError(f"chat={path!r}: give the dotted path of a Chat, or a module's name.")
     module = _import_module(path)
     if module is not None:
         if path in _chats:
@@ -172,7 +183,8 @@ def _import_chat(path: str) -> Any:
     parent, _, attribute = path.rpartition(".")
     module = _import_module(parent) if parent else None
     if module is None:
-        raise ChatError(f"chat={path!r}: there is no module {path!r}, nor a module {parent!r}.")
+        nor = f", nor a module {parent!r}" if parent else ""
+        raise ChatError(f"chat={path!r}: there is no module {path!r}{nor}.")
     if not hasattr(module, attribute):
         raise ChatError(f"chat={path!r}: the module {parent!r} has no {attribute!r}.")
     return getattr(module, attribute)
@@ -219,7 +231,11 @@ def _handler(function: Callable[..., Any]) -> Handler:
 
 def _is_same(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
     """Whether a function is defined again, as by a reload of its module."""
-    return known is function or _describe(known) == _describe(function)
+    if known is function or _describe(known) != _describe(function):
+        return known is function
+    # All lambdas of a module have one name; two of them are on two lines.
+    lines = [getattr(f, "__code__", None) and f.__code__.co_firstlineno for f in (known, function)]
+    return "<lambda>" not in _describe(function) or lines[0] == lines[1]
 
 
 def _describe(function: Callable[..., Any]) -> str:
@@ -228,9 +244,19 @@ def _describe(function: Callable[..., Any]) -> str:
     return f"{module}.{name}" if name else repr(function)
 
 
+def _caller() -> str:
+    """
+    The module that is using a decorator.
+
+    A function's own ``__module__`` is that of a decorator around it, or of functools for a
+    partial.
+    """
+    return str(sys._getframe(2).f_globals["__name__"])
+
+
 def _in_module_chat(hook: str) -> Callable[[F], F]:
     def decorate(function: F) -> F:
-        decorated: F = getattr(module_chat(function.__module__), hook)(function)
+        decorated: F = getattr(module_chat(_caller()), hook)(function)
         return decorated
 
     decorate.__name__ = decorate.__qualname__ = hook
@@ -252,4 +278,4 @@ on_interrupted = _in_module_chat("on_interrupted")
 
 def on_event(name: str) -> Callable[[F], F]:
     """Runs for the application's own event ``name``: ``(data)``. For the Chat of the module."""
-    return lambda function: module_chat(function.__module__).on_event(name)(function)
+    return lambda function: module_chat(_caller()).on_event(name)(function)

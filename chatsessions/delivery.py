@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from math import ceil
 from typing import Generic, TypeVar
 
 from .exceptions import FrameError
 
 T = TypeVar("T")
+
+#: Of a token: what floating point may lack after exactly the time it was said to take.
+_ALMOST = 1e-6
 
 
 class Verdict(Enum):
@@ -145,7 +149,7 @@ class RateLimit:
         """0 if one more is allowed at ``now`` (seconds), else the seconds to wait for it."""
         self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
         self._updated = now
-        if self._tokens >= 1:
+        if self._tokens >= 1 - _ALMOST:
             self._tokens -= 1
             return 0.0
         return (1 - self._tokens) / self._rate
@@ -215,14 +219,19 @@ class Gate:
     def _refuse_gap(self, n: int, now: float) -> None:
         """What was sent behind a refused event shares its fate; anything else left a hole."""
         if self._refusal is not None and now < self._until:
-            raise FrameError(*self._refusal, n=n, retry_after=round(self._until - now, 3))
+            raise FrameError(*self._refusal, n=n, retry_after=_milliseconds(self._until - now))
         expected = self.intake.expected
         raise FrameError("n_gap", f"the next event is {expected}, not {n}", n=expected)
 
     def _refuse(self, n: int, code: str, detail: str, now: float, wait: float) -> None:
         self._refusal = (code, detail)
         self._until = now + wait
-        raise FrameError(code, detail, n=n, retry_after=round(wait, 3))
+        raise FrameError(code, detail, n=n, retry_after=_milliseconds(wait))
+
+
+def _milliseconds(seconds: float) -> float:
+    """Rounded up: who waits that long has waited long enough."""
+    return ceil(seconds * 1000) / 1000
 
 
 class ClientDelivery(Generic[T]):
@@ -235,6 +244,8 @@ class ClientDelivery(Generic[T]):
     def __init__(self) -> None:
         self.received = 0
         self._next = 1
+        #: Whether the numbers are the session's: only a welcome tells where an old one is.
+        self._counts = False
         self._unaccepted: dict[int, T] = {}
 
     @property
@@ -255,13 +266,15 @@ class ClientDelivery(Generic[T]):
 
         ``accepted`` is the welcome's ``received``, ``first`` the first entry that is kept.
         """
+        counts, self._counts = self._counts, True
         if not resumed:
-            waiting = list(self._unaccepted.values())
-            self._unaccepted = dict(enumerate(waiting, start=1))
-            self._next = len(waiting) + 1
+            self._renumber(1)
             self.received = 0
             return True
-        self._accept_up_to(accepted)
+        if counts:
+            self._accept_up_to(accepted)
+        else:
+            self._renumber(accepted + 1)
         if first > self.received + 1:
             self.received = first - 1
             return True
@@ -287,6 +300,10 @@ class ClientDelivery(Generic[T]):
             raise ValueError(f"entry {seq} came after {self.received}: a hole in the log")
         self.received = seq
         return True
+
+    def _renumber(self, first: int) -> None:
+        self._unaccepted = dict(enumerate(self._unaccepted.values(), start=first))
+        self._next = first + len(self._unaccepted)
 
     def _accept_up_to(self, n: int) -> None:
         for number in [number for number in self._unaccepted if number <= n]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -18,6 +19,10 @@ from .conf import settings
 from .exceptions import NotStorable, TooLarge
 
 T = TypeVar("T")
+
+#: Bytes kept for the other keys of a message that is closed with as much text as fits, without
+#: its metadata.
+MESSAGE_OVERHEAD = 500
 
 #: Frames that are not in the log.
 Volatile = frames.Token | frames.Stream
@@ -40,12 +45,17 @@ class Streaming(Protocol):
 
     id: str
     index: int
+    #: Bytes of the tokens so far, as JSON.
+    size: int
 
     @property
     def content(self) -> str: ...
 
     def as_event(self) -> dict[str, Any]:
         """The message as the wire knows it."""
+
+    def begin_stream(self) -> None:
+        """The event that opens the stream is in the log."""
 
     def add_content(self, text: str) -> None:
         """One more token is part of the message."""
@@ -101,10 +111,15 @@ class Emitter:
         stored. Raises ``NotStorable`` for data that is not JSON, ``StoreUnavailable``,
         ``TurnStopped``, ``SessionOver``, ``OwnershipLost``.
         """
+        return await self.append(name, data, appended=lambda: None)
+
+    async def append(self, name: str, data: Any, *, appended: Callable[[], None]) -> int:
+        """As :meth:`emit`; ``appended`` is called when the entry is there, whatever comes next."""
         raw = encode_data(name, data)
 
         async def emit() -> int:
             seq = self._sink.append(name, raw, self._turn)
+            appended()
             await self._sink.room()
             return seq
 
@@ -122,15 +137,16 @@ class Emitter:
 
         ``opening`` is the name of the event that opens the stream, None for one that is open.
         """
-
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise NotStorable("the token", str, "a lone surrogate") from error
+        size = len(encode_data("token", text)) + (0 if replaces else message.size)
+        limit = settings.MAX_EVENT_BYTES
+        if size > limit - MESSAGE_OVERHEAD:
+            raise TooLarge("The streamed message", size, limit, "MAX_EVENT_BYTES")
 
         async def stream() -> None:
             if opening is not None:
-                self._sink.append(opening, encode_data(opening, message.as_event()), self._turn)
+                event = message.as_event() | {"streaming": True}
+                self._sink.append(opening, encode_data(opening, event), self._turn)
+                message.begin_stream()
                 self._sink.open_stream(message, self._turn)
             if replaces:
                 message.replace_content(text)
@@ -138,6 +154,7 @@ class Emitter:
             else:
                 frame = frames.Token(message.id, message.index, text)
                 message.add_content(text)
+            message.size = size
             self._sink.send_volatile(frame, self._turn)
             await self._sink.room()
 
@@ -176,9 +193,20 @@ def encode_data(name: str, data: Any) -> bytes:
         raise ValueError(f"{name!r} cannot be an event's name: {error}") from error
     try:
         raw = msgspec.json.encode(data)
+        if b"null" in raw and _has_odd_number(msgspec.to_builtins(data)):
+            raise ValueError("JSON has neither NaN nor infinity")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise NotStorable(f"the data of event {name!r}", type(data), str(error)) from error
     if len(raw) > settings.MAX_EVENT_BYTES:
         limit = settings.MAX_EVENT_BYTES
         raise TooLarge(f"The data of event {name!r}", len(raw), limit, "MAX_EVENT_BYTES")
     return raw
+
+
+def _has_odd_number(data: Any) -> bool:
+    """Whether there is a number that JSON cannot write; msgspec makes it null."""
+    if isinstance(data, float):
+        return not isfinite(data)
+    if isinstance(data, dict):
+        return any(map(_has_odd_number, data.values()))
+    return isinstance(data, list | tuple) and any(map(_has_odd_number, data))

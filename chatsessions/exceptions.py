@@ -22,7 +22,7 @@ Everything that ``chatsessions`` raises.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -30,6 +30,18 @@ if TYPE_CHECKING:
 
 class ChatSessionsError(Exception):
     """The root of every error of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The message in args is not what __init__ takes.
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(
+    cls: type[ChatSessionsError], args: tuple[Any, ...], data: dict[str, Any]
+) -> ChatSessionsError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(data)
+    return error
 
 
 class ContextNotFound(ChatSessionsError, LookupError):
@@ -50,7 +62,10 @@ class SessionNotFound(ChatSessionsError, LookupError):
 
     def __init__(self, session_id: UUID | str) -> None:
         self.session_id = session_id
-        super().__init__(f"Session not found: {session_id}")
+        super().__init__(
+            f"Session not found: {session_id}. Its id is another, or it has been deleted; look for "
+            "it in the admin, or among ChatSession.objects."
+        )
 
 
 class SessionOver(ChatSessionsError):
@@ -59,7 +74,10 @@ class SessionOver(ChatSessionsError):
     def __init__(self, session_id: UUID | str, reason: str) -> None:
         self.session_id = session_id
         self.reason = reason
-        super().__init__(f"Session {session_id} has ended ({reason}).")
+        super().__init__(
+            f"Session {session_id} has ended ({reason}). Nothing can be added to it any more; a "
+            "new connection starts a new one."
+        )
 
 
 class OwnershipLost(ChatSessionsError):

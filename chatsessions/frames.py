@@ -29,7 +29,9 @@ MAX_SAFE_INTEGER = 2**53 - 1
 Number = Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
 Position = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 # No control characters: PostgreSQL stores no NUL, and nobody reads them in an admin.
-EventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+# With \Z: a $ is before a newline at the end, too.
+_CLEAN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+EventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=_CLEAN)]
 
 
 class CloseCode(IntEnum):
@@ -59,9 +61,9 @@ class Hello(_Frame, tag="hello"):
     token: Annotated[str, Meta(max_length=200)] | None = None
     received: Position = 0
     thread: Annotated[str, Meta(max_length=100)] | None = None
-    profile: Annotated[str, Meta(max_length=200)] | None = None
-    client_type: Annotated[str, Meta(min_length=1, max_length=50)] = "webapp"
-    language: Annotated[str, Meta(max_length=35)] | None = None
+    profile: Annotated[str, Meta(max_length=200, pattern=_CLEAN)] | None = None
+    client_type: Annotated[str, Meta(min_length=1, max_length=50, pattern=_CLEAN)] = "webapp"
+    language: Annotated[str, Meta(max_length=35, pattern=_CLEAN)] | None = None
     env: dict[str, str] | None = None
 
 
@@ -231,13 +233,8 @@ def _depth(data: Any) -> int:
     """How deep lists and dicts are nested, without recursion."""
     depth = 0
     level = [data]
-    while level:
+    while level := [value for value in level if isinstance(value, dict | list)]:
         depth += 1
-        children: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                children.extend(value.values())
-            elif isinstance(value, list):
-                children.extend(value)
-        level = children
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [value for values in inner for value in values]
     return depth

@@ -112,6 +112,9 @@ class LiveSession:
         self.tasks = SessionTasks(
             f"Session {row.pk}, {chat.name}", done=self.note, turn_done=self._spawned_done
         )
+        #: Repeats of events that are older than what the intake remembers.
+        self._asked: set[int] = set()
+        self._finder: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
         self._ring: deque[Entry] | None = None
@@ -177,15 +180,27 @@ class LiveSession:
             return True
         seq = self.gate.intake.seq_of(n)
         if seq is None:
-            self.tasks.own(self.loop.create_task(self._find_accepted(n)))
+            self._asked.add(n)
+            if self._finder is None:
+                self._finder = self.loop.create_task(self._find_accepted())
+                self.tasks.own(self._finder)
         elif seq <= self.stored:
             self.tell(frames.Accepted(n, seq))
         return False
 
-    async def _find_accepted(self, n: int) -> None:
-        """A repeat of an event from long ago; 0 stands for an entry that is no longer kept."""
-        seq = await self.host.find_seq(self.id, n)
-        self.tell(frames.Accepted(n, seq or 0))
+    async def _find_accepted(self) -> None:
+        """
+        Repeats of events from long ago; 0 stands for an entry that is no longer kept.
+
+        One look at a time, and one for however many repeats: they cost the client nothing.
+        """
+        try:
+            while self._asked:
+                n = self._asked.pop()
+                seq = await self.host.find_seq(self.id, n)
+                self.tell(frames.Accepted(n, seq or 0))
+        finally:
+            self._finder = None
 
     def _take(self, n: int, name: str, data: bytes) -> None:
         self.gate.intake.take(n, self._append(name, data, n=n))

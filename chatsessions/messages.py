@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any, Self
 from uuid import uuid4
 
@@ -40,6 +41,7 @@ class Message:
         self.metadata = metadata
         self.created_at = created_at or timezone.now()
         self.index = 0
+        self.size = 0
         self._parts = [_as_text(content)]
         self._sent = False
         self._streaming = False
@@ -64,9 +66,12 @@ class Message:
         """
         if self._sent:
             return await self.update()
-        await current("Message.send").emitter.emit("message", self.as_event())
-        self._sent = True
+        emitter = current("Message.send").emitter
+        await emitter.append("message", self.as_event(), appended=partial(self._is_sent, True))
         return self
+
+    def _is_sent(self, sent: bool) -> None:
+        self._sent = sent
 
     async def update(self) -> Self:
         """Send the message again as it is now, in the place where it was."""
@@ -86,8 +91,8 @@ class Message:
             self.end_stream()
             await emitter.close_stream(self)
         if self._sent:
-            self._sent = False
-            await emitter.emit("message_remove", {"id": self.id})
+            gone = partial(self._is_sent, False)
+            await emitter.append("message_remove", {"id": self.id}, appended=gone)
         return self
 
     async def stream_token(self, token: str, is_sequence: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
@@ -101,8 +106,6 @@ class Message:
         opening = None
         if not self._streaming:
             opening = "message_update" if self._sent else "message"
-            self._sent = self._streaming = True
-            self.index = 0
         await emitter.stream(self, token, opening=opening, replaces=is_sequence)
 
     def as_event(self) -> dict[str, Any]:
@@ -117,6 +120,11 @@ class Message:
         if self.metadata is not None:
             event["metadata"] = self.metadata
         return event
+
+    def begin_stream(self) -> None:
+        """The event that opens the stream is in the log."""
+        self._sent = self._streaming = True
+        self.index = 0
 
     def add_content(self, text: str) -> None:
         """One more token is part of the message."""
@@ -134,7 +142,8 @@ class Message:
 
     def to_storable(self) -> dict[str, Any]:
         """What ``user_session`` stores of a message."""
-        return self.as_event() | {"streaming": False, "sent": self._sent}
+        # Not a subclass's event: what that adds, it adds again.
+        return Message.as_event(self) | {"streaming": False, "sent": self._sent}
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:

@@ -42,7 +42,7 @@ def split_state(state: bytes | str) -> dict[str, bytes]:
     """Each key's own bytes in a stored state. Raises ``NotLoadable`` if it is damaged."""
     try:
         return {key: bytes(raw) for key, raw in _stored_state.decode(state or b"{}").items()}
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise NotLoadable(f"the stored user_session is damaged: {error}") from error
 
 
@@ -85,7 +85,7 @@ class UserSession(MutableMapping[str, Any]):
         self._values: dict[str, Any] = {}
         self._touched: set[str] = set()
         self._changed = False
-        self._size = sum(map(_item_size, encoded.items()))
+        self._size = 1 + sum(map(_item_size, encoded.items()))
         self.local: dict[str, Any] = {}
 
     # The mapping
@@ -166,14 +166,24 @@ class UserSession(MutableMapping[str, Any]):
         such error is raised after all keys have been looked at, and the next call goes on.
         """
         error: StorageError | None = None
+        raw: dict[str, bytes] = {}
         # A copy: a handler in a thread may go on while a commit looks.
         for key in list(self._touched):
             try:
-                self._put(key, serializer.dumps(self._values[key], path=key))
-            except RuntimeError:
+                raw[key] = serializer.dumps(self._values[key], path=key)
+            except (RuntimeError, KeyError):
                 continue  # changing right now, in a thread: the end of the turn looks again
-            except StorageError as refused:
-                del self._values[key]
+            except NotStorable as refused:
+                self._values.pop(key, None)
+                error = error or refused
+        # What shrinks makes room for what grows, in whichever order they were touched.
+        for key in sorted(raw, key=lambda key: len(raw[key]) - len(self._encoded.get(key, b""))):
+            if key not in self._values:
+                continue  # deleted meanwhile, in a thread
+            try:
+                self._put(key, raw[key])
+            except TooLarge as refused:
+                self._values.pop(key, None)
                 error = error or refused
         if error is not None:
             self._touched &= self._values.keys()
@@ -207,7 +217,7 @@ class UserSession(MutableMapping[str, Any]):
         if raw == old:
             return
         size = self._size + _item_size((key, raw)) - (_item_size((key, old)) if old else 0)
-        if size > self._max_bytes:
+        if size > self._max_bytes and size > self._size:
             raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
         self._size = size
         self._encoded[key] = raw
@@ -232,8 +242,12 @@ class SessionAccessor(Generic[T]):
         self._apply_fn = apply_fn
 
     def get(self) -> T:
-        """The value, or the default."""
-        value: T = self._target.get(self._key, self._default)
+        """The value, or a copy of the default."""
+        try:
+            value: T = self._target[self._key]
+        except KeyError:
+            # One accessor serves every session: what is changed inside a default is nobody else's.
+            return deepcopy(self._default)
         return value
 
     def set(self, value: T) -> None:
@@ -254,5 +268,5 @@ class SessionAccessor(Generic[T]):
 
 
 def _item_size(item: tuple[str, bytes]) -> int:
-    """Key and value as they stand in JSON: two quotes, a colon and a comma beside them."""
-    return len(item[0].encode()) + len(item[1]) + 4
+    """Key and value as they stand in JSON, a colon and a comma beside them."""
+    return len(msgspec.json.encode(item[0])) + len(item[1]) + 2

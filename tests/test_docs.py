@@ -621,7 +621,7 @@ async def test_what_handlers_says() -> None:
         async with session_context(tab.session_id):
             assert user_session["chat_settings"] == {"tone": "kind"}
             await page.interrupted(InterruptedTurn(turn=1, name="message", data=None))
-        await tab.settle()
+        await tab.wait_until(lambda: tab.messages[-1].content.startswith("I was interrupted."))
         assert tab.messages[-1].content.startswith("I was interrupted.")
     async with visit(page.chat, session=tab.session_id, token=tab.token) as tab:
         await tab.receive_event("presence")

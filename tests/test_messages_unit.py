@@ -245,7 +245,6 @@ def test_any_message_comes_back(
     assert again.metadata == message.metadata
 
 
-@pytest.mark.xfail(strict=True, reason="what is stored of it is its event, with the mark in it")
 def test_an_error_message_keeps_its_own_metadata() -> None:
     assert loads(dumps(ErrorMessage("oh"))).metadata is None
 
@@ -389,7 +388,6 @@ async def test_metadata_that_is_not_json_is_refused(sink: FakeSink) -> None:
     assert sink.done == []
 
 
-@pytest.mark.xfail(strict=True, reason="it counts as sent only when there was room behind it, too")
 @pytest.mark.usefixtures("here")
 async def test_a_message_is_in_the_log_once_although_the_store_faltered(sink: FakeSink) -> None:
     """``StoreUnavailable`` loses nothing: the entry is written as soon as the store answers."""
@@ -401,7 +399,6 @@ async def test_a_message_is_in_the_log_once_although_the_store_faltered(sink: Fa
     assert sink.names == ["message", "message_update"]
 
 
-@pytest.mark.xfail(strict=True, reason="it counts as removed although that was refused")
 @pytest.mark.usefixtures("here")
 async def test_a_removal_that_was_refused_can_be_tried_again(sink: FakeSink) -> None:
     message = await Message("hi").send()
@@ -554,7 +551,6 @@ async def test_a_stopped_turn_streams_nothing_more(sink: FakeSink) -> None:
     assert len(sink.frames) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the stream counts as open although that was refused")
 @pytest.mark.usefixtures("here")
 async def test_a_stream_that_could_not_be_opened_is_opened_by_the_next_token(
     sink: FakeSink,
@@ -577,7 +573,6 @@ async def test_a_token_that_is_no_text_is_refused(sink: FakeSink) -> None:
     assert message.content == ""
 
 
-@pytest.mark.xfail(strict=True, reason="the stream counts as open although that was refused")
 @pytest.mark.usefixtures("here")
 async def test_behind_a_token_that_was_refused_the_next_one_opens(sink: FakeSink) -> None:
     message = Message()
@@ -641,7 +636,6 @@ async def test_data_that_is_not_json_is_refused(sink: FakeSink, data: Any) -> No
     assert sink.done == []
 
 
-@pytest.mark.xfail(strict=True, reason="msgspec writes null for them without a word")
 @pytest.mark.parametrize("data", [float("nan"), {"a": [float("inf")]}])
 async def test_numbers_that_json_has_no_way_to_write_are_refused(sink: FakeSink, data: Any) -> None:
     with pytest.raises(NotStorable):

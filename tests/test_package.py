@@ -66,7 +66,6 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         chatsessions.no_such  # noqa: B018
 
 
-@pytest.mark.xfail(strict=True, reason="a module with __getattr__ lists them only with a __dir__")
 def test_a_shell_completes_the_names_that_are_imported_late() -> None:
     code = "import chatsessions; print(*dir(chatsessions))"
     assert set(python(code, cwd=ROOT).split()) >= LAZY

@@ -524,7 +524,6 @@ def test_a_value_may_be_replaced_by_one_of_the_same_size_at_the_limit() -> None:
     assert user_session["a"] == "y" * 90
 
 
-@pytest.mark.xfail(strict=True, reason="each touched key is held against the limit on its own")
 def test_within_the_limit_values_may_shrink_and_grow_in_one_turn() -> None:
     """In whichever order the keys are looked at, which differs between processes."""
     for grows, shrinks in permutations(["a", "b", "c", "d"], 2):
@@ -535,14 +534,12 @@ def test_within_the_limit_values_may_shrink_and_grow_in_one_turn() -> None:
         assert stored(user_session) == {grows: ["x" * 60], shrinks: []}
 
 
-@pytest.mark.xfail(strict=True, reason="a change is held against the limit even if it shrinks")
 def test_beyond_a_limit_that_was_lowered_values_can_still_shrink() -> None:
     user_session = holding({"a": "x" * 200, "b": "x" * 200}, max_bytes=100)
     user_session["a"] = "x" * 50
     assert user_session["a"] == "x" * 50
 
 
-@pytest.mark.xfail(strict=True, reason="a key's escapes in JSON do not count, nor does one brace")
 @given(st.dictionaries(st.text(max_size=4), st.integers(0, 1000), min_size=1, max_size=5))
 def test_what_is_stored_is_never_larger_than_the_limit(values: dict[str, int]) -> None:
     user_session = make(max_bytes=40)
@@ -624,7 +621,6 @@ def test_what_was_refused_is_no_change() -> None:
 # Threads: a handler written as ``def`` runs in one, while commits go on
 
 
-@pytest.mark.xfail(strict=True, reason="a value deleted while a commit looks is a KeyError in it")
 def test_a_key_deleted_while_a_commit_looks_is_left_out() -> None:
     user_session = make()
 
@@ -697,7 +693,6 @@ def test_a_damaged_state_is_said_to_be_damaged(state: bytes) -> None:
         split_state(state)
 
 
-@pytest.mark.xfail(strict=True, reason="msgspec raises a UnicodeError and a RecursionError, too")
 @pytest.mark.parametrize(
     "state", [b'{"\xff":1}', "\ud800", b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"]
 )
@@ -795,7 +790,6 @@ def test_a_reset_value_does_not_share_the_default() -> None:
     assert history.get() == ["hello"]
 
 
-@pytest.mark.xfail(strict=True, reason="get() gives out the default itself")
 def test_what_is_got_by_default_does_not_share_the_default() -> None:
     """An accessor at the top of a module serves every session of every user."""
     default: list[str] = []
@@ -805,7 +799,6 @@ def test_what_is_got_by_default_does_not_share_the_default() -> None:
     assert make().create_accessor("history", default).get() == []
 
 
-@pytest.mark.xfail(strict=True, reason="apply() gives the default itself to the function")
 def test_what_is_applied_to_the_default_does_not_change_it() -> None:
     def more(history: list[str]) -> list[str]:
         history.append("x")
