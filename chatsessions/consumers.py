@@ -28,7 +28,7 @@ from .exceptions import FrameError, OwnershipLost, SessionOver, StoreUnavailable
 from .frames import CloseCode
 from .live import LiveSession
 from .session import Session
-from .store import Entry
+from .store import CacheFailed, Entry
 from .user_session import UserSession
 from .worker import Arrival, Opened, ShuttingDown, TooManySessions, User, get_worker
 
@@ -255,9 +255,12 @@ class ChatConsumer(SessionConsumer):
     ) -> None:
         self.scope = scope
         connection = ChatConnection(self._find_chat(self.chat), scope, send)
+        lines = get_worker().lines
+        lines.add(connection)
         try:
             await connection.run(receive)
         finally:
+            lines.discard(connection)
             connection.gone()
 
 
@@ -323,7 +326,7 @@ class ChatConnection:
             self._put({"type": "websocket.close", "code": int(code)})
             self._closing = True
             self._code = int(code)
-            self._set_timer(CLOSE_TIMEOUT, self._abandon)
+            self._set_timer(CLOSE_TIMEOUT, self.abandon)
 
     def _put(self, message: Message) -> None:
         if self._closing:
@@ -355,7 +358,7 @@ class ChatConnection:
             # Daphne closes with 1009 by itself, but refuses the code from an application.
             self._out.append(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """The other side does not answer our close."""
         self._abandoned = True
         if self._reader is not None:
@@ -396,7 +399,7 @@ class ChatConnection:
             self.close_line(CloseCode.SHUTTING_DOWN)
         except TooManySessions:
             self._fail("forbidden", "too many sessions", CloseCode.TOO_MANY_SESSIONS)
-        except (DatabaseError, StoreUnavailable) as error:
+        except (DatabaseError, StoreUnavailable, CacheFailed) as error:
             logger.error("A session could not be opened (are all migrations applied?): %s", error)
             self._fail("storage_unavailable", "try again", CloseCode.SHUTTING_DOWN)
         else:

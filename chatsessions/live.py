@@ -247,13 +247,27 @@ class LiveSession:
 
     def _recover(self, loaded: Loaded) -> None:
         """A session from the store: close what a crash left open, go on with what waits."""
-        running = loaded.row.running
-        if running is not None:
-            self._interrupt(running, loaded)
-        for entry in loaded.pending:
-            if entry.n is not None and entry.n > self.handled and entry.name != ANSWER:
+        self._close_left_open(loaded)
+        for n, entry in self._left(loaded):
+            if entry is None:
+                self._end_turn(n, "event", "interrupted", seconds=0.0)
+            elif entry.name != ANSWER:
                 data = msgspec.json.decode(entry.data)
-                self.turns.add(self._event_job(entry.n, entry.name, data))
+                self.turns.add(self._event_job(n, entry.name, data))
+
+    def _close_left_open(self, loaded: Loaded) -> None:
+        """The streams and the turn that a crash has cut short."""
+        for message in loaded.row.streams:
+            self._say("message_update", message | {"streaming": False})
+        if loaded.row.streams:
+            self.draft.set(streams=[])
+        if loaded.row.running is not None:
+            self._interrupt(loaded.row.running, loaded)
+
+    def _left(self, loaded: Loaded) -> list[tuple[int, Entry | None]]:
+        """What was accepted and not handled; no entry where the log was in memory."""
+        entries = {entry.n: entry for entry in loaded.pending}
+        return [(n, entries.get(n)) for n in range(self.handled + 1, loaded.row.accepted + 1)]
 
     def _give_up(self) -> None:
         """A session that ends before it went on: what waits in it will never run."""
@@ -262,19 +276,17 @@ class LiveSession:
         self.add_hook("session_load")
         if loaded is None:
             return
-        if loaded.row.running is not None:
-            self._interrupt(loaded.row.running, loaded)
-        for entry in loaded.pending:
-            if entry.n is not None and entry.n > self.handled and entry.name != ANSWER:
-                self._end_turn(entry.n, entry.name, "interrupted", seconds=0.0)
+        self._close_left_open(loaded)
+        for n, entry in self._left(loaded):
+            if entry is None or entry.name != ANSWER:
+                name = "event" if entry is None else entry.name
+                self._end_turn(n, name, "interrupted", seconds=0.0)
 
     def _interrupt(self, n: int, loaded: Loaded) -> None:
         """Turn ``n`` was cut short: say so, and let the application decide."""
         event = next((entry for entry in loaded.pending if entry.n == n), None)
         name = START if n == 0 else "event" if event is None else event.name
         data = None if event is None else msgspec.json.decode(event.data)
-        for message in loaded.row.streams:
-            self._say("message_update", message | {"streaming": False})
         detail = "The server was interrupted while it worked on this."
         self._say("error", {"code": "interrupted", "detail": detail}, turn=n)
         self._end_turn(n, name, "interrupted", seconds=0.0)
@@ -604,6 +616,8 @@ class LiveSession:
     def finish(self) -> None:
         """Store that the session has ended, and tell the client."""
         now = timezone.now()
+        if self.running is not None:  # the server died before it was stopped for the end
+            self.draft.set_outcome(self.running, "interrupted")
         self.running = None
         self.handled = self.gate.intake.accepted
         self.draft.set(status=ChatSession.Status.ENDED, ended_at=now, worker_id=None, streams=[])

@@ -130,15 +130,20 @@ class Store:
         ``InterfaceError`` or ``CacheFailed`` if trying the same batch again may help; what of it
         is stored already is not stored again.
         """
+        cache_first = settings.USER_SESSION_STORE == "cache"
+        if cache_first and batch.pending:
+            # What the log says must be known after a crash between the two.
+            self.cache_states(batch.pending)
         if batch.pending:
             try:
                 self.write(batch)
             except TRANSIENT:
                 connections[settings.DATABASE].close_if_unusable_or_obsolete()
                 raise
-        self.cache_states(
-            change for change in batch.changes if change.session_id not in batch.refused
-        )
+        if not cache_first:
+            self.cache_states(
+                change for change in batch.changes if change.session_id not in batch.refused
+            )
 
     def write(self, batch: Batch) -> None:
         """Store the rows of a batch."""
@@ -225,7 +230,10 @@ class Store:
         """The committed user_session of ``row``, and whether the cache has thrown it away."""
         if settings.USER_SESSION_STORE == "cached_db":
             return row.state.encode(), False
-        state = self.cache.get(cache_key(row.pk, row.generation))
+        try:
+            state = self.cache.get(cache_key(row.pk, row.generation))
+        except Exception as error:
+            raise CacheFailed(str(error)) from error
         return state or b"", state is None and row.state_bytes > 0
 
     def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
@@ -416,6 +424,13 @@ class WorkerRows:
                 started_at=now,
                 heartbeat_at=now,
             )
+
+    def let_go(self, session_id: UUID, generation: int) -> None:
+        """A session that cannot be stored is nobody's; its client may come back for it."""
+        rows = ChatSession.objects.using(settings.DATABASE)
+        rows.filter(pk=session_id, generation=generation, worker=self._id).exclude(
+            status=ChatSession.Status.ENDED
+        ).update(status=ChatSession.Status.AWAY, disconnected_at=timezone.now(), worker=None)
 
     def leave(self) -> None:
         """This worker is going; nobody is to wait for it."""

@@ -11,11 +11,10 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
@@ -34,6 +33,7 @@ from .models import ChatSession
 from .session import Session, Tokens, is_owner
 from .sigterm import SigtermHandler
 from .store import Entry, Loaded, Store, WorkerRows
+from .threads import DaemonThreads
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -42,6 +42,8 @@ User = AbstractBaseUser | AnonymousUser
 #: How long an old database connection may be used before it is looked at, in seconds. Channels
 #: does so before every event, with a thread hop each; once a second keeps the same promise.
 CONNECTION_CHECK = 1.0
+#: How long clients may take to answer the close of a shutdown, in seconds.
+FAREWELL = 1.0
 #: Sessions that the reaper ends at a time.
 REAP_BATCH = 100
 
@@ -71,6 +73,14 @@ class Opened:
     reason: str | None
 
 
+class OpenLine(Protocol):
+    """A websocket, as the worker sees it."""
+
+    def close_line(self, code: int) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
 class ShuttingDown(Exception):
     """The server is on its way down and takes nobody in."""
 
@@ -91,13 +101,15 @@ class Worker:
         self.journal = Journal(self.store, self.threads)
         self.live: dict[UUID, LiveSession] = {}
         self.closing = False
+        #: The open lines, so that a shutdown can see them to their end.
+        self.lines: set[OpenLine] = set()
         self._closed = False
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
         self._visitors = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
-        self._handlers: ThreadPoolExecutor | None = None
+        self._handlers: DaemonThreads | None = None
         self._connections_checked = 0.0
         self._thread_state = threading.local()
         self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
@@ -124,10 +136,14 @@ class Worker:
                 finally:
                     found.holders -= 1
                     found.note()
+                if self.closing or found.closed:
+                    raise ShuttingDown  # come back
                 found.session.user = arrival.user
                 found.session.env = arrival.env
                 return Opened(live=found, resumed=True, reason=None)
         await self._check_count(arrival, other_than=None)
+        if self.closing:
+            raise ShuttingDown
         return Opened(live=self._create(chat, arrival), resumed=False, reason=reason)
 
     async def _check_count(self, arrival: Arrival, other_than: UUID | None) -> None:
@@ -170,6 +186,8 @@ class Worker:
             return None, "unknown"
         if row.status == ChatSession.Status.ENDED:
             return None, _why_over(row.end_reason)
+        if self.closing:
+            raise ShuttingDown
         live = self._hold(chat, loaded)
         if row.end_reason:
             # The server died while on_chat_end ran; it runs once.
@@ -278,10 +296,10 @@ class Worker:
         if settings.JOURNAL_INLINE:
             return await sync_to_async(function)()
         if self._handlers is None:
-            self._handlers = ThreadPoolExecutor(
-                settings.SYNC_HANDLER_THREADS, thread_name_prefix="chatsessions-handler"
-            )
-        run = sync_to_async(self._in_thread, thread_sensitive=False, executor=self._handlers)
+            self._handlers = DaemonThreads(settings.SYNC_HANDLER_THREADS, "chatsessions-handler")
+        run = sync_to_async(  # type: ignore[call-overload]  # any Executor does
+            self._in_thread, thread_sensitive=False, executor=self._handlers
+        )
         return await run(function)
 
     def _in_thread(self, function: Callable[[], Any]) -> Any:
@@ -318,6 +336,9 @@ class Worker:
             del self.live[live.id]
 
     def lost(self, live: LiveSession, error: Exception) -> None:
+        if not isinstance(error, OwnershipLost):
+            let_go = self.threads.write(self.rows.let_go, live.id, live.draft.generation)
+            self.own(self.loop.create_task(self._try(let_go)))
         if live.listener is not None:
             self.own(self.loop.create_task(self._part_with(live, error)))
 
@@ -406,13 +427,29 @@ class Worker:
         logger.info("Shutting down with %d live sessions", len(lives))
         for live in lives:
             live.drain()
+        for line in list(self.lines):
+            line.close_line(CloseCode.SHUTTING_DOWN)
         await _within(settings.SHUTDOWN_TIMEOUT, [live.until_idle() for live in lives])
         for live in lives:
             live.interrupt()
         stored = await _within(settings.STORE_TIMEOUT, [live.until_closed() for live in lives])
         if not stored:
             logger.error("Not everything could be stored before the server stopped")
+        await self._see_lines_off()
         await self.close(for_good=for_good)
+
+    async def _see_lines_off(self) -> None:
+        """
+        Give the clients a moment to answer the close, then end the readers.
+
+        Daphne stops without ending them, and Python 3.11 crashes on what is left suspended.
+        """
+        deadline = self.loop.time() + FAREWELL
+        while self.lines and self.loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        for line in list(self.lines):
+            line.abandon()
+        await asyncio.sleep(0.01)
 
     async def close(self, *, for_good: bool = False) -> None:
         """Leave nothing behind: sessions, tasks, threads, the worker's row."""
@@ -431,7 +468,7 @@ class Worker:
         await self._try(self.threads.write(self.rows.leave))
         await self.threads.close()
         if self._handlers is not None:
-            self._handlers.shutdown(wait=False)
+            self._handlers.shutdown()
         if not for_good and _workers.get(self.loop) is self:
             del _workers[self.loop]
 

@@ -228,6 +228,7 @@ async def test_a_client_that_pings_and_never_reads_costs_bounded_memory(
     assert rss(server) - before < 10, f"after {sent} frames"
 
 
+@pytest.mark.faults  # measures time
 async def test_a_flood_of_repeats_holds_nobody_else_up(
     start_server: StartServer, client_of: ClientOf
 ) -> None:

@@ -444,6 +444,7 @@ async def test_a_trimmed_log_announces_its_gap(
     assert welcome["first"] > 1
 
 
+@pytest.mark.faults  # a trim during the replay closes the line with 4000, as it should
 async def test_a_client_behind_the_gap_starts_at_first(
     start_server: StartServer, client_of: ClientOf
 ) -> None:
