@@ -165,7 +165,8 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, dict):
         return same(list(left.items()), list(right.items()))
     if isinstance(left, (set, frozenset)):
-        return same(sorted(left, key=repr), sorted(right, key=repr))
+        # Not by repr: that of a set inside depends on the order in which it was filled.
+        return same(sorted(left, key=dumps), sorted(right, key=dumps))
     if isinstance(left, float):
         return repr(left) == repr(right)
     if isinstance(left, Decimal):
