@@ -512,7 +512,7 @@ class LiveSession:
             logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
         self.lost = error
         self.discard(error)
-        self.host.lost(self, error)
+        self.host.lost(self, error, held=change is None or change.claims is None)
 
     def delayed(self, error: StoreUnavailable) -> None:
         self.draft.fail(error)

@@ -56,5 +56,9 @@ class Host(Protocol):
     def drop(self, live: LiveSession) -> None:
         """Nobody holds ``live`` in memory any more."""
 
-    def lost(self, live: LiveSession, error: Exception) -> None:
-        """``live`` could not be stored, and is not this worker's any more."""
+    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
+        """
+        ``live`` could not be stored, and is not this worker's any more.
+
+        ``held`` is false if it never was: its claim was refused.
+        """

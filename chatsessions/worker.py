@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, Self
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -107,6 +108,7 @@ class Worker:
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
         self._visitors = 0
+        self._arrivals: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
         self._handlers: DaemonThreads | None = None
@@ -122,29 +124,44 @@ class Worker:
 
         Raises ``ShuttingDown``, ``TooManySessions``, and what the database raises.
         """
-        await self.start()
-        if self.closing:
-            raise ShuttingDown
         self._serves = True
-        reason: str = "new"
-        if arrival.session_id is not None:
-            found, reason = await self._resume(chat, arrival)
-            if found is not None:
-                found.holders += 1  # not to be let go while we look
-                try:
-                    await self._check_count(arrival, other_than=found.id)
-                finally:
-                    found.holders -= 1
-                    found.note()
-                if self.closing or found.closed:
-                    raise ShuttingDown  # come back
-                found.session.user = arrival.user
-                found.session.env = arrival.env
-                return Opened(live=found, resumed=True, reason=None)
+        if arrival.session_id is None:
+            return await self._open_new(chat, arrival, "new")
+        try:
+            session_id = UUID(arrival.session_id)
+        except ValueError:
+            return await self._open_new(chat, arrival, "unknown")
+        async with self._looking_for(session_id):
+            found, reason = await self._resume(chat, session_id, arrival)
+            if found is None:
+                return await self._open_new(chat, arrival, reason)
+            found.holders += 1  # not to be let go while we look
+            try:
+                await self._check_count(arrival, other_than=found.id)
+            finally:
+                found.holders -= 1
+                found.note()
+            if self.closing or found.closed:
+                raise ShuttingDown  # come back
+            found.session.user = arrival.user
+            found.session.env = arrival.env
+            return Opened(live=found, resumed=True, reason=None)
+
+    async def _open_new(self, chat: Chat, arrival: Arrival, reason: str) -> Opened:
+        await self.start()
         await self._check_count(arrival, other_than=None)
         if self.closing:
             raise ShuttingDown
         return Opened(live=self._create(chat, arrival), resumed=False, reason=reason)
+
+    def _looking_for(self, session_id: UUID) -> asyncio.Lock:
+        """
+        Held by whoever looks for a session, until they hold it or know that they cannot.
+
+        Between reading a row and holding its session nobody else may hold and release it: the
+        row's generation would be gone. And an older connection must not take a newer one's place.
+        """
+        return self._arrivals.setdefault(session_id, asyncio.Lock())
 
     async def _check_count(self, arrival: Arrival, other_than: UUID | None) -> None:
         if not arrival.user.is_authenticated:
@@ -159,18 +176,17 @@ class Worker:
         if elsewhere + here >= settings.MAX_SESSIONS_PER_USER:
             raise TooManySessions
 
-    async def _resume(self, chat: Chat, arrival: Arrival) -> tuple[LiveSession | None, str]:
+    async def _resume(
+        self, chat: Chat, session_id: UUID, arrival: Arrival
+    ) -> tuple[LiveSession | None, str]:
         """The session asked for, or why it is not given. Foreign and unknown look alike."""
-        try:
-            session_id = UUID(arrival.session_id)
-        except ValueError:
-            return None, "unknown"
+        await self.start()
+        if self.closing:
+            raise ShuttingDown
         live = self.live.get(session_id)
         if live is None:
             loaded = await self.threads.read(self.store.load, session_id)
-            live = self.live.get(session_id)  # somebody may have been faster
-            if live is None:
-                return self._take_over(chat, loaded, arrival)
+            return self._take_over(chat, loaded, arrival)
         if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
             return None, "unknown"
         return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
@@ -242,19 +258,20 @@ class Worker:
 
         Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
         """
-        await self.start()
-        live = self.live.get(session_id)
-        if live is None:
-            loaded = await self.threads.read(self.store.load, session_id)
-            if loaded is None:
-                raise SessionNotFound(session_id)
-            live = self.live.get(session_id) or self._adopt(loaded)
-        if not to_end:
-            live.go()
-        if live.ending is not None:
-            raise SessionOver(session_id, live.ending)
-        live.holders += 1
-        return live
+        async with self._looking_for(session_id):
+            await self.start()
+            live = self.live.get(session_id)
+            if live is None:
+                loaded = await self.threads.read(self.store.load, session_id)
+                if loaded is None:
+                    raise SessionNotFound(session_id)
+                live = self._adopt(loaded)
+            if not to_end:
+                live.go()
+            if live.ending is not None:
+                raise SessionOver(session_id, live.ending)
+            live.holders += 1
+            return live
 
     def _adopt(self, loaded: Loaded) -> LiveSession:
         row = loaded.row
@@ -335,24 +352,25 @@ class Worker:
         if self.live.get(live.id) is live:
             del self.live[live.id]
 
-    def lost(self, live: LiveSession, error: Exception) -> None:
+    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
             let_go = self.threads.write(self.rows.let_go, live.id, live.draft.generation)
             self.own(self.loop.create_task(self._try(let_go)))
         if live.listener is not None:
-            self.own(self.loop.create_task(self._part_with(live, error)))
+            self.own(self.loop.create_task(self._part_with(live, error, held=held)))
 
-    async def _part_with(self, live: LiveSession, error: Exception) -> None:
+    async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
         listener, live.listener = live.listener, None
         if listener is None:
             return
-        if not isinstance(error, OwnershipLost):
-            listener.close(CloseCode.SHUTTING_DOWN)
-        elif await self.threads.read(self.rows.exists, live.id):
+        taken = isinstance(error, OwnershipLost)
+        if taken and not await self.threads.read(self.rows.exists, live.id):
+            listener.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
+        elif taken and held:
             listener.close(CloseCode.TAKEN_OVER)
         else:
-            listener.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
+            listener.close(CloseCode.SHUTTING_DOWN)  # come back, and find it where it is now
 
     def own(self, task: asyncio.Task[Any]) -> None:
         """See ``task`` to its end, and log what it raises."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,6 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth.models import AnonymousUser
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections
 from django.db.models import F
@@ -22,6 +24,8 @@ from chatsessions.context import use_context
 from chatsessions.exceptions import FrameError
 from chatsessions.live import LiveSession
 from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.store import Loaded
+from chatsessions.worker import Arrival
 from chatsessions.worker import Worker as RunningWorker
 
 from .test_context import Client, chat, running_worker, state_of, threads_of_ours, until
@@ -559,6 +563,61 @@ async def test_a_session_that_another_worker_took_writes_nothing(
     assert await state_of(kept.live) == {"value": "after"}
     row = await rows.aget()
     assert (row.head, row.generation) == (1, 2)
+
+
+async def test_a_claim_that_another_worker_was_faster_with(
+    worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was taken from this connection: it is told to come back, not that it was replaced."""
+    (client,) = await open_many(worker, chat, 1)
+    client.leave()
+    await until(lambda: not worker.live)
+    load = worker.store.load
+
+    def too_slow(session_id: UUID) -> Loaded | None:
+        loaded = load(session_id)
+        ChatSession.objects.filter(pk=session_id).update(generation=F("generation") + 1)
+        return loaded
+
+    monkeypatch.setattr(worker.store, "load", too_slow)
+    arrival = Arrival(user=AnonymousUser(), session_id=str(client.live.id), token=client.token)
+    opened = await worker.open(chat, arrival)
+    opened.live.connect(client, welcome=lambda: None)
+    await until(lambda: client.closed)
+    assert client.closed == [(frames.CloseCode.SHUTTING_DOWN, None)]
+    assert not worker.live
+
+
+async def test_a_session_that_is_claimed_and_released_while_the_next_reads_its_row(
+    worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (client,) = await open_many(worker, chat, 1)
+    client.leave()
+    await until(lambda: not worker.live)
+    load = worker.store.load
+
+    def slow(session_id: UUID) -> Loaded | None:
+        loaded = load(session_id)
+        time.sleep(0.05)
+        return loaded
+
+    monkeypatch.setattr(worker.store, "load", slow)
+    arrival = Arrival(user=AnonymousUser(), session_id=str(client.live.id), token=client.token)
+    gone, stays = Client(client.live), Client(client.live)
+    welcomed = asyncio.Event()
+
+    async def come_and_go() -> None:
+        opened = await worker.open(chat, arrival)
+        opened.live.connect(gone, welcome=lambda: None)
+        opened.live.disconnect(gone, 1001)
+
+    async def come_and_stay() -> None:
+        opened = await worker.open(chat, arrival)
+        opened.live.connect(stays, welcome=welcomed.set)
+
+    await asyncio.gather(come_and_go(), come_and_stay())
+    await until(lambda: welcomed.is_set() or stays.closed)
+    assert (gone.closed, stays.closed) == ([], [])
 
 
 async def test_a_session_whose_row_is_deleted_is_over(worker: RunningWorker, chat: Chat) -> None:
