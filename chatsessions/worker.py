@@ -33,8 +33,9 @@ from .live import LiveSession
 from .models import ChatSession
 from .session import Session, Tokens, is_owner
 from .sigterm import SigtermHandler
-from .store import Entry, Loaded, Store, WorkerRows
+from .store import Entry, Loaded, Store
 from .threads import DaemonThreads
+from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.worker")
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.chat import InterruptedTurn
-from chatsessions.consumers import announce
+from chatsessions.connection import announce
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.session import hash_token
 from chatsessions.signals import (

@@ -26,9 +26,9 @@ from chatsessions.store import (
     Entry,
     Position,
     Store,
-    WorkerRows,
     cache_key,
 )
+from chatsessions.worker_rows import WorkerRows
 
 if TYPE_CHECKING:
     from pytest_django import Settings

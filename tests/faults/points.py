@@ -20,7 +20,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db.utils import OperationalError
 
-from chatsessions.store import Batch, Change, Store, WorkerRows
+from chatsessions.store import Batch, Change, Store
+from chatsessions.worker_rows import WorkerRows
 
 #: What a commit is about; one may be about several things.
 LABELS: dict[str, Callable[[Change], Any]] = {

@@ -1,0 +1,317 @@
+"""
+``ChatConnection``: one websocket that speaks ``chatsessions.v1``.
+
+Handshake, hello, limits, frames in and out. No handler runs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+from django.contrib.auth.models import AnonymousUser
+from django.db import Error as DatabaseError
+
+from . import frames, signals
+from .attachment import Attachment
+from .chat import Chat
+from .conf import settings
+from .exceptions import FrameError, StoreUnavailable
+from .frames import CloseCode
+from .store import CacheFailed
+from .worker import Arrival, Opened, ShuttingDown, TooManySessions, User, get_worker
+
+logger = logging.getLogger("chatsessions.connection")
+
+Scope = dict[str, Any]
+Message = dict[str, Any]
+
+#: How long the other side may take to answer a close, in seconds.
+CLOSE_TIMEOUT = 5.0
+#: Chainlit's default, for a client that names no language.
+DEFAULT_LANGUAGE = "en-US"
+
+
+class ChatConnection:
+    """Between a websocket and the session that its client asks for."""
+
+    def __init__(
+        self, chat: Chat, scope: Scope, send: Callable[[Message], Awaitable[None]]
+    ) -> None:
+        self._chat = chat
+        self._scope = scope
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._out: deque[Message] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._attachment: Attachment | None = None
+        self._hello_said = False
+        self._bad_frames = 0
+        self._closing = False
+        self._code = 1006
+        self._heard_at = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reader: asyncio.Task[Any] | None = None
+        self._abandoned = False
+
+    async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
+        """Read frames until the client is gone, or does not answer our close in time."""
+        self._reader = asyncio.current_task()
+        try:
+            while True:
+                message = await receive()
+                kind = message["type"]
+                if kind == "websocket.receive":
+                    await self._receive(message)
+                elif kind == "websocket.connect":
+                    await self._accept()
+                elif kind == "websocket.disconnect":
+                    self._code = message.get("code") or 1005
+                    return
+        except asyncio.CancelledError:
+            if not self._abandoned:
+                raise
+
+    def gone(self) -> None:
+        """The websocket is no more."""
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._out.clear()
+        if self._attachment is not None:
+            self._attachment.stop()
+            self._attachment.live.disconnect(self._attachment, self._code)
+
+    # Line
+
+    def send_frame(self, text: str) -> None:
+        self._put({"type": "websocket.send", "text": text})
+
+    def close_line(self, code: int) -> None:
+        """Close after what was sent before. The client is given a while to answer."""
+        if not self._closing:
+            self._put({"type": "websocket.close", "code": int(code)})
+            self._closing = True
+            self._code = int(code)
+            self._set_timer(CLOSE_TIMEOUT, self.abandon)
+
+    def _put(self, message: Message) -> None:
+        if self._closing:
+            return
+        self._out.append(message)
+        if self._flusher is None:
+            self._flusher = self._loop.create_task(self._flush())
+            get_worker().own(self._flusher)
+
+    async def _flush(self) -> None:
+        try:
+            while self._out:
+                message = self._out.popleft()
+                try:
+                    await self._send(message)
+                except Exception as error:
+                    self._not_sent(message, error)
+        finally:
+            self._flusher = None
+
+    def _not_sent(self, message: Message, error: Exception) -> None:
+        """The client left meanwhile, or the server does not take this."""
+        logger.debug("A %s could not be sent: %r", message["type"], error)
+        self._out.clear()
+        if message["type"] != "websocket.close":
+            # The client comes back, and resumes behind the last that it got.
+            self.close_line(CloseCode.SHUTTING_DOWN)
+        elif message["code"] == CloseCode.FRAME_TOO_LARGE:
+            # Daphne closes with 1009 by itself, but refuses the code from an application.
+            self._out.append(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
+
+    def abandon(self) -> None:
+        """The other side does not answer our close."""
+        self._abandoned = True
+        if self._reader is not None:
+            self._reader.cancel()
+
+    # The handshake
+
+    async def _accept(self) -> None:
+        offered = self._scope.get("subprotocols") or []
+        speaks = frames.SUBPROTOCOL in offered
+        await self._send(
+            {"type": "websocket.accept", "subprotocol": frames.SUBPROTOCOL if speaks else None}
+        )
+        if offered and not speaks:
+            self._fail("unsupported_protocol", f"offer {frames.SUBPROTOCOL!r} or no subprotocol")
+        else:
+            self._set_timer(settings.HELLO_TIMEOUT, self._no_hello)
+
+    def _no_hello(self) -> None:
+        self._fail("hello_expected", f"no hello within {settings.HELLO_TIMEOUT} seconds")
+
+    async def _hello(self, hello: frames.Hello) -> None:
+        self._hello_said = True
+        if self._timer is not None:
+            self._timer.cancel()
+        arrival = arrival_of(
+            self._scope,
+            session_id=hello.session,
+            token=hello.token,
+            client_type=hello.client_type,
+            language=hello.language,
+            profile=hello.profile or "",
+            env=hello.env or {},
+        )
+        try:
+            opened = await get_worker().open(self._chat, arrival)
+        except ShuttingDown:
+            self.close_line(CloseCode.SHUTTING_DOWN)
+        except TooManySessions:
+            self._fail("forbidden", "too many sessions", CloseCode.TOO_MANY_SESSIONS)
+        except (DatabaseError, StoreUnavailable, CacheFailed) as error:
+            logger.error("A session could not be opened (are all migrations applied?): %s", error)
+            self._fail("storage_unavailable", "try again", CloseCode.SHUTTING_DOWN)
+        else:
+            self._attach(opened, hello)
+
+    def _attach(self, opened: Opened, hello: frames.Hello) -> None:
+        live = opened.live
+        position = hello.received if opened.resumed else 0
+        attachment = self._attachment = Attachment(live, self, position=position)
+        token = live.issue_token(hello.token if opened.resumed else None)
+
+        def welcome() -> None:
+            attachment.welcome(token, resumed=opened.resumed, reason=opened.reason)
+            announce(opened)
+
+        live.connect(attachment, welcome=welcome)
+        live.go()
+        self._watch()
+
+    # Frames
+
+    async def _receive(self, message: Message) -> None:
+        if self._closing:
+            return
+        self._heard_at = self._loop.time()
+        text = message.get("text")
+        try:
+            if text is None:
+                raise FrameError("bad_frame", "frames are text, not binary")
+            if len(text) > settings.MAX_FRAME_BYTES or (
+                4 * len(text) > settings.MAX_FRAME_BYTES
+                and len(text.encode(errors="replace")) > settings.MAX_FRAME_BYTES
+            ):
+                limit = settings.MAX_FRAME_BYTES
+                self._fail(
+                    "too_large", f"a frame has at most {limit} bytes", CloseCode.FRAME_TOO_LARGE
+                )
+                return
+            await self._take(frames.decode(text))
+        except FrameError as error:
+            self._refuse(error)
+
+    async def _take(self, frame: frames.ClientFrame) -> None:
+        attachment = self._attachment
+        if isinstance(frame, frames.Hello):
+            if self._hello_said:
+                raise FrameError("bad_frame", "hello was said already")
+            await self._hello(frame)
+            return
+        if attachment is None:
+            raise FrameError("hello_expected", "the first frame is hello")
+        live = attachment.live
+        if attachment.welcomed:
+            live.confirm_token()
+        attachment.heard()
+        if isinstance(frame, frames.ClientEvent):
+            live.submit(frame, frames.decode_data(frame))
+        elif isinstance(frame, frames.Ack):
+            attachment.ack(frame.seq)
+        elif isinstance(frame, frames.Ping):
+            self.send_frame(frames.encode(frames.Pong(live.stored)))
+        elif isinstance(frame, frames.Stop):
+            live.stop()
+        elif isinstance(frame, frames.End):
+            live.end("user")
+        else:
+            frames.decode_data(frame)
+            live.submit_answer(frame)
+
+    def _refuse(self, error: FrameError) -> None:
+        self.send_frame(frames.encode(_error_frame(error)))
+        if error.code in ("bad_frame", "hello_expected"):
+            self._bad_frames += 1
+            if self._bad_frames >= settings.MAX_BAD_FRAMES:
+                self.close_line(CloseCode.PROTOCOL_VIOLATION)
+        elif self._attachment is not None and self._attachment.live.gate.is_hammered:
+            self.close_line(CloseCode.RATE_LIMITED)
+
+    def _fail(
+        self, code: str, detail: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION
+    ) -> None:
+        self.send_frame(frames.encode(frames.Error(code, detail)))
+        self.close_line(close)
+
+    # Silence
+
+    def _watch(self) -> None:
+        """Close a line on which nothing has been heard for 2.5 heartbeats."""
+        patience = 2.5 * settings.HEARTBEAT
+        left = self._heard_at + patience - self._loop.time()
+        if left <= 0:
+            self.close_line(CloseCode.SILENT)
+        elif not self._closing:
+            self._set_timer(left, self._watch)
+
+    def _set_timer(self, delay: float, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(delay, callback)
+
+
+def announce(opened: Opened) -> None:
+    """The connection is stored: tell the application."""
+    live = opened.live
+    live.add_hook("connect")
+    live.host.send_signal(
+        signals.session_connected, live.chat, session=live.session, resumed=opened.resumed
+    )
+
+
+def arrival_of(scope: Scope, *, language: str | None = None, **given: Any) -> Arrival:
+    """Who a connection's scope says has come."""
+    user: User = scope.get("user") or AnonymousUser()
+    headers = {name.lower(): value for name, value in scope.get("headers") or []}
+    client = scope.get("client")
+    return Arrival(
+        user=user,
+        language=language or _first_language(headers.get(b"accept-language", b"")),
+        ip=_valid_ip(client[0] if client else None),
+        user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
+        **given,
+    )
+
+
+def _first_language(header: bytes) -> str:
+    tag = header.decode("latin-1").split(",")[0].split(";")[0].strip()
+    return tag[:35] if tag and tag != "*" else DEFAULT_LANGUAGE
+
+
+def _valid_ip(host: str | None) -> str | None:
+    try:
+        return str(ip_address(host)) if host else None
+    except ValueError:
+        return None  # a unix socket's peer has none
+
+
+def _error_frame(error: FrameError) -> frames.Error:
+    return frames.Error(
+        error.code,
+        error.detail,
+        msgspec.UNSET if error.n is None else error.n,
+        msgspec.UNSET if error.retry_after is None else error.retry_after,
+    )
