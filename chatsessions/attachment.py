@@ -84,21 +84,21 @@ class Attachment:
         if live.listener is not self:
             return  # it is gone already
         self.welcomed = True
-        self._position = min(max(self._position, live.first - 1), live.stored)
+        self._position = min(max(self._position, live.log.first - 1), live.log.stored)
         welcome = frames.Welcome(
             session=str(live.id),
             token=token,
             resumed=resumed,
             reason=reason,
-            received=live.accepted_and_stored,
-            first=live.first,
-            head=live.stored,
+            received=live.inbox.stored,
+            first=live.log.first,
+            head=live.log.stored,
             turn=live.turns.number,
             heartbeat=settings.HEARTBEAT,
             max_frame=settings.MAX_FRAME_BYTES,
         )
         self._line.send_frame(frames.encode(welcome))
-        if self._position == live.stored:
+        if self._position == live.log.stored:
             self._go_live()
         else:
             self._replay = live.loop.create_task(self._catch_up(), name="chatsessions-replay")
@@ -126,7 +126,7 @@ class Attachment:
 
     async def _catch_up(self) -> None:
         """Send the stored log from the client's position to its end, as fast as it is applied."""
-        while self._position < self.live.stored:
+        while self._position < self.live.log.stored:
             entries = await self.live.read_log(self._position, REPLAY_CHUNK)
             if not entries or entries[0].seq != self._position + 1:
                 # Trimmed meanwhile: only a new welcome can tell the client of the gap.

@@ -24,6 +24,9 @@ MAX_NAME = 200
 #: The name of the entry that an answer to a question becomes; no event has it.
 ANSWER = "answer"
 
+#: The name of the turn that greets a new session.
+START = "start"
+
 #: Events that have hooks of their own.
 NAMED_HOOKS = {"message": "on_message", "settings": "on_settings_update"}
 

@@ -232,7 +232,7 @@ class ChatConnection:
         elif isinstance(frame, frames.Ack):
             attachment.ack(frame.seq)
         elif isinstance(frame, frames.Ping):
-            self.send_frame(frames.encode(frames.Pong(live.stored)))
+            self.send_frame(frames.encode(frames.Pong(live.log.stored)))
         elif isinstance(frame, frames.Stop):
             live.stop()
         elif isinstance(frame, frames.End):
@@ -247,7 +247,7 @@ class ChatConnection:
             self._bad_frames += 1
             if self._bad_frames >= settings.MAX_BAD_FRAMES:
                 self.close_line(CloseCode.PROTOCOL_VIOLATION)
-        elif self._attachment is not None and self._attachment.live.gate.is_hammered:
+        elif self._attachment is not None and self._attachment.live.inbox.gate.is_hammered:
             self.close_line(CloseCode.RATE_LIMITED)
 
     def _fail(

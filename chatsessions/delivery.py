@@ -9,6 +9,7 @@ The server's side of one session is a :class:`Gate` (the client's numbers and th
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from enum import Enum, auto
 from math import ceil
 from typing import Generic, TypeVar
@@ -34,9 +35,11 @@ class Intake:
 
     __slots__ = ("_seqs", "_seqs_kept", "accepted")
 
-    def __init__(self, accepted: int = 0, *, seqs_kept: int = 256) -> None:
+    def __init__(
+        self, accepted: int = 0, seqs: Mapping[int, int] | None = None, *, seqs_kept: int = 256
+    ) -> None:
         self.accepted = accepted
-        self._seqs: dict[int, int] = {}
+        self._seqs = dict(seqs or {})
         self._seqs_kept = seqs_kept
 
     @property
@@ -52,8 +55,7 @@ class Intake:
         """Event ``n`` becomes entry ``seq``."""
         self.accepted = n
         self._seqs[n] = seq
-        if len(self._seqs) > self._seqs_kept:
-            del self._seqs[n - self._seqs_kept]
+        self._seqs.pop(n - self._seqs_kept, None)
 
     def seq_of(self, n: int) -> int | None:
         """The entry that event ``n`` became, as long as it is remembered."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -21,10 +20,9 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 from . import frames, signals
-from .chat import ANSWER, Chat, InterruptedTurn
+from .chat import ANSWER, START, Chat
 from .conf import settings
 from .context import Context, current_turn
-from .delivery import Gate, Intake, RateLimit
 from .draft import Draft
 from .emitter import Emitter, Turn, encode_data
 from .exceptions import (
@@ -35,9 +33,12 @@ from .exceptions import (
     StoreUnavailable,
     TurnStopped,
 )
+from .inbox import Inbox
 from .journal import Journal
+from .log import SessionLog
 from .models import ChatSession
 from .ports import Host, Listener
+from .recovery import LeftOver
 from .session import Session, Tokens
 from .sink import SessionSink
 from .store import Change, Entry, Loaded, Position
@@ -46,9 +47,6 @@ from .turns import Job, NoHandler, Turns, event_job, hook_job, turn_job
 from .user_session import UserSession, split_state
 
 logger = logging.getLogger("chatsessions.live")
-
-#: The name of the turn that greets a new session.
-START = "start"
 
 
 class LiveSession:
@@ -61,14 +59,12 @@ class LiveSession:
         self.loop = host.loop
         self.owner_id = row.user_id
         self.tokens = Tokens(row.token_hash, row.previous_token_hash)
-        self._loaded = loaded
+        self._left = None if loaded is None else LeftOver.of(loaded)
         self._begun = False
         self.chat = chat
         self.session = session
-        self.first = 1 if loaded is None else loaded.first
-        self.head = self.stored = row.head
-        self.handled = row.handled
-        self.running: int | None = row.running
+        self.log = SessionLog(head=row.head, first=1 if loaded is None else loaded.first)
+        self.position = Position.of(row)
         self.listener: Listener | None = None
         self.ending: str | None = row.end_reason or None
         self.closed = False
@@ -90,36 +86,16 @@ class LiveSession:
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
             self.draft.set_state(loaded.state)
-        self.gate = Gate(
-            Intake(row.accepted),
-            RateLimit(
-                rate=settings.EVENTS_PER_SECOND, burst=settings.EVENT_BURST, now=self.loop.time()
-            ),
-            max_pending=settings.MAX_PENDING_EVENTS,
-            max_strikes=settings.MAX_RATE_LIMITED,
-        )
-        #: When there was a client last.
-        self._seen_at = row.last_seen_at or timezone.now()
-        self._events_in = row.events_in
-        self._events_out = row.events_out
-        self._turns_failed = row.turns_failed
         self._connections = row.connections
         #: Blocks of session_context() that work with this session.
         self.holders = 0
-        # Some slack, so that a full log is not trimmed at every entry.
-        self._log_limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
         self.sink = SessionSink(self)
         self.tasks = SessionTasks(
             f"Session {row.pk}, {chat.name}", done=self.note, turn_done=self._spawned_done
         )
-        #: Repeats of events that are older than what the intake remembers.
-        self._asked: set[int] = set()
-        self._finder: asyncio.Task[None] | None = None
+        self.inbox = Inbox(self, loaded)
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
-        self._ring: deque[Entry] | None = None
-        if settings.EVENT_LOG == "memory":
-            self._ring = deque(maxlen=settings.MAX_LOG_ENTRIES)
         self._thread = threading.get_ident()
 
     @property
@@ -132,15 +108,11 @@ class LiveSession:
         """
         Take a client's event: store it, then run its handler.
 
-        Raises ``FrameError`` for one that cannot be accepted now. A repeat is answered with the
-        same ``accepted`` again, once it is stored.
+        Raises ``FrameError`` for one that cannot be accepted now.
         """
-        if self.closed or self.ending is not None:
-            return  # the connection is about to hear of it
-        if not self._admit(event.n):
-            return
         raw = bytes(event.data)
-        self._take(event.n, event.name, raw)
+        if not self._takes or not self.inbox.take(event.n, event.name, raw):
+            return
         job = self._event_job(event.n, event.name, data)
         job.size = len(raw)
         self.turns.add(job)
@@ -151,13 +123,17 @@ class LiveSession:
 
         It is in the log all the same: it had its number.
         """
-        if self.closed or self.ending is not None or not self._admit(answer.n):
-            return
         data = msgspec.json.encode({"call": answer.call, "data": answer.data})
-        self._take(answer.n, ANSWER, data)
-        if self.handled == answer.n - 1:
-            self.handled = answer.n  # it has no turn that would say so
+        if not self._takes or not self.inbox.take(answer.n, ANSWER, data):
+            return
+        if self.position.handled == answer.n - 1:
+            self.position.handled = answer.n  # it has no turn that would say so
         raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
+
+    @property
+    def _takes(self) -> bool:
+        """Whether events are taken; if not, the connection is about to hear of it."""
+        return not self.closed and self.ending is None
 
     def stop(self) -> None:
         """The client stops the running turn."""
@@ -167,53 +143,6 @@ class LiveSession:
             job = hook_job(self.chat, "stop")
             job.waits_for_store = True  # the client hears first that the turn is stopped
             self.turns.add(job, first=True)
-
-    def _admit(self, n: int) -> bool:
-        storing = self.host.journal.failure is None
-        if self.gate.admit(
-            n,
-            now=self.loop.time(),
-            pending=self.turns.pending,
-            storing=storing,
-            crowded=self.turns.pending_bytes > settings.MAX_PENDING_BYTES,
-        ):
-            return True
-        seq = self.gate.intake.seq_of(n)
-        if seq is None:
-            self._asked.add(n)
-            if self._finder is None:
-                self._finder = self.loop.create_task(self._find_accepted())
-                self.tasks.own(self._finder)
-        elif seq <= self.stored:
-            self.tell(frames.Accepted(n, seq))
-        return False
-
-    async def _find_accepted(self) -> None:
-        """
-        Repeats of events from long ago; 0 stands for an entry that is no longer kept.
-
-        One look at a time, and one for however many repeats: they cost the client nothing.
-        """
-        try:
-            while self._asked:
-                n = self._asked.pop()
-                seq = await self.host.find_seq(self.id, n)
-                self.tell(frames.Accepted(n, seq or 0))
-        finally:
-            self._finder = None
-
-    def _take(self, n: int, name: str, data: bytes) -> None:
-        self.gate.intake.take(n, self._append(name, data, n=n))
-        self._events_in += 1
-
-    @property
-    def accepted_and_stored(self) -> int:
-        """The highest number of a client's event that a crash cannot lose."""
-        intake = self.gate.intake
-        n = intake.accepted
-        while (intake.seq_of(n) or 0) > self.stored:
-            n -= 1
-        return n
 
     # Jobs
 
@@ -232,65 +161,39 @@ class LiveSession:
 
     def go(self) -> None:
         """Run what comes before anything else; once, after the first connection is known."""
-        if self._begun:
-            return
+        if not self._begun:
+            self._begin()
+
+    def _begin(self, *, run: bool = True) -> None:
+        """The first that happens here; without ``run`` the session ends, and nothing waits."""
         self._begun = True
         self.add_hook("session_load")
-        if self._loaded is not None:
-            self._recover(self._loaded)
-            self._loaded = None
+        left, self._left = self._left, None
+        if left is not None:
+            self._recover(left, run=run)
             return
         start = self.chat.hooks.get("chat_start")
-        if start is not None:
-            self.running = 0  # from now on a crash leaves a turn that was cut short
+        if run and start is not None:
+            self.position.running = 0  # from now on a crash leaves a turn that was cut short
             self.turns.add(turn_job(0, START, start))
 
-    def _recover(self, loaded: Loaded) -> None:
+    def _recover(self, left: LeftOver, *, run: bool) -> None:
         """A session from the store: close what a crash left open, go on with what waits."""
-        self._close_left_open(loaded)
-        for n, entry in self._left(loaded):
-            if entry is None:
-                self._end_turn(n, "event", "interrupted", seconds=0.0)
-            elif entry.name != ANSWER:
-                data = msgspec.json.decode(entry.data)
-                self.turns.add(self._event_job(n, entry.name, data))
-
-    def _close_left_open(self, loaded: Loaded) -> None:
-        """The streams and the turn that a crash has cut short."""
-        for message in loaded.row.streams:
+        for message in left.streams:
             self._say("message_update", message | {"streaming": False})
-        if loaded.row.streams:
+        if left.streams:
             self.draft.set(streams=[])
-        if loaded.row.running is not None:
-            self._interrupt(loaded.row.running, loaded)
-
-    def _left(self, loaded: Loaded) -> list[tuple[int, Entry | None]]:
-        """What was accepted and not handled; no entry where the log was in memory."""
-        entries = {entry.n: entry for entry in loaded.pending}
-        return [(n, entries.get(n)) for n in range(self.handled + 1, loaded.row.accepted + 1)]
-
-    def _give_up(self) -> None:
-        """A session that ends before it went on: what waits in it will never run."""
-        self._begun = True
-        loaded, self._loaded = self._loaded, None
-        self.add_hook("session_load")
-        if loaded is None:
-            return
-        self._close_left_open(loaded)
-        for n, entry in self._left(loaded):
-            if entry is None or entry.name != ANSWER:
-                name = "event" if entry is None else entry.name
-                self._end_turn(n, name, "interrupted", seconds=0.0)
-
-    def _interrupt(self, n: int, loaded: Loaded) -> None:
-        """Turn ``n`` was cut short: say so, and let the application decide."""
-        event = next((entry for entry in loaded.pending if entry.n == n), None)
-        name = START if n == 0 else "event" if event is None else event.name
-        data = None if event is None else msgspec.json.decode(event.data)
-        detail = "The server was interrupted while it worked on this."
-        self._say("error", {"code": "interrupted", "detail": detail}, turn=n)
-        self._end_turn(n, name, "interrupted", seconds=0.0)
-        self.add_hook("interrupted", InterruptedTurn(turn=n, name=name, data=data))
+        if left.cut is not None:
+            detail = "The server was interrupted while it worked on this."
+            self._say("error", {"code": "interrupted", "detail": detail}, turn=left.cut.turn)
+            self._end_turn(left.cut.turn, left.cut.name, "interrupted", seconds=0.0)
+            self.add_hook("interrupted", left.cut)
+        for event in left.waiting:
+            if run and event.data is not None:
+                data = msgspec.json.decode(event.data)
+                self.turns.add(self._event_job(event.n, event.name, data))
+            else:
+                self._end_turn(event.n, event.name, "interrupted", seconds=0.0)
 
     def _update_settings(self, data: dict[str, Any]) -> None:
         changed = self.session.chat_settings | data
@@ -319,7 +222,7 @@ class LiveSession:
         self.note()
 
     def turn_waits(self, job: Job | None) -> None:
-        self.running = None if job is None else job.turn.n
+        self.position.running = None if job is None else job.turn.n
 
     def turn_starts(self, job: Job) -> None:
         if job.handler is not None and job.handler.is_async:
@@ -340,7 +243,7 @@ class LiveSession:
         if turn.n is None:
             self.note()
         elif status == "interrupted":
-            self.running = turn.n  # whoever takes the session next tells what became of it
+            self.position.running = turn.n  # whoever takes the session next tells what became of it
         else:
             self._end_turn(turn.n, turn.name, status, seconds=self.loop.time() - job.started)
 
@@ -349,11 +252,11 @@ class LiveSession:
         self.note()
 
     def _end_turn(self, n: int, name: str, status: str, *, seconds: float) -> None:
-        self.running = None
-        self.handled = max(self.handled, n)
+        self.position.running = None
+        self.position.handled = max(self.position.handled, n)
         if status != "done":
             self.draft.set_outcome(n, status)
-        self._turns_failed += status == "failed"
+        self.position.turns_failed += status == "failed"
         self.when_stored(partial(self._turn_stored, n, name, status, seconds))
 
     def _turn_stored(self, n: int, name: str, status: str, seconds: float) -> None:
@@ -395,8 +298,8 @@ class LiveSession:
         return self.host.journal
 
     def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
-        self._events_out += 1
-        return self._append(name, data, turn=turn)
+        self.position.events_out += 1
+        return self.append(name, data, turn=turn)
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
@@ -434,15 +337,15 @@ class LiveSession:
         if not self.is_busy:
             self._quiet.set()
 
-    def _append(
+    def append(
         self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
     ) -> int:
-        self.head += 1
-        self.draft.append(Entry(self.head, n, turn, name, data, timezone.now()))
+        seq = self.position.head = self.log.number()
+        self.draft.append(Entry(seq, n, turn, name, data, timezone.now()))
         if not self.closed:
             self.host.journal.count(1)
             self.note()
-        return self.head
+        return seq
 
     def _say(self, name: str, data: Any, *, turn: int | None = None) -> None:
         """An entry of our own, whatever state the session is in."""
@@ -464,30 +367,15 @@ class LiveSession:
         self.sink.error = self._collect() or self.sink.error
         if self.can_release:
             self.draft.set(worker_id=None)
-        if self.head - self.first >= self._log_limit:
-            self.draft.trim(self.head - settings.MAX_LOG_ENTRIES)
+        trim = self.log.trim(self.inbox.seq_of(self.position.handled + 1))
+        if trim is not None:
+            self.draft.trim(trim)
         if self.listener is not None:
-            self._seen_at = timezone.now()
-        return self.draft.take(
-            Position(
-                accepted=self.gate.intake.accepted,
-                handled=self.handled,
-                running=self.running,
-                head=self.head,
-                events_in=self._events_in,
-                events_out=self._events_out,
-                turns_failed=self._turns_failed,
-                last_seen_at=self._seen_at,
-            )
-        )
+            self.position.last_seen_at = timezone.now()
+        return self.draft.take(self.position.copy())
 
     def committed(self, change: Change) -> None:
-        self.stored = change.position.head
-        if change.trim is not None:
-            self.first = change.trim + 1
-        if self._ring is not None:
-            self._ring.extend(change.entries)
-            self.first = self._ring[0].seq if self._ring else self.stored + 1
+        self.log.committed(change)
         self._release(change.entries)
         self.draft.stored()
         if change.fields.get("worker_id", self.host.id) is None and not self.closed:
@@ -503,7 +391,7 @@ class LiveSession:
         for run in runs:
             if run and self.listener is not None:
                 self.listener.entries(run)
-            self.sink.release(run[-1].seq if run else self.stored, self.tell)
+            self.sink.release(run[-1].seq if run else self.log.stored, self.tell)
 
     def refused(self, change: Change | None, error: Exception) -> None:
         if isinstance(error, OwnershipLost):
@@ -516,16 +404,19 @@ class LiveSession:
 
     def delayed(self, error: StoreUnavailable) -> None:
         self.draft.fail(error)
-        for n in range(self.handled + 1, self.gate.intake.accepted + 1):
-            seq = self.gate.intake.seq_of(n)
-            if seq is not None and seq > self.stored:
-                self.tell(frames.Error("storage_unavailable", str(error), n, 1.0))
+        for n in self.inbox.not_stored:
+            self.tell(frames.Error("storage_unavailable", str(error), n, 1.0))
+
+    async def find_seq(self, n: int) -> int | None:
+        """The entry that event ``n`` became, from the store."""
+        return await self.host.find_seq(self.id, n)
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Stored entries behind ``after``, oldest first."""
-        if self._ring is None:
-            return await self.host.read_log(self.id, after, limit)
-        return [entry for entry in self._ring if entry.seq > after][:limit]
+        remembered = self.log.remembered(after, limit)
+        if remembered is not None:
+            return remembered
+        return await self.host.read_log(self.id, after, limit)
 
     # Connections
 
@@ -548,7 +439,7 @@ class LiveSession:
             connections=self._connections,
             **fields,
         )
-        if not self._begun and self._loaded is None:
+        if not self._begun and self._left is None:
             send = self.host.send_signal
             self.when_stored(
                 partial(send, signals.session_started, self.chat, session=self.session)
@@ -573,8 +464,8 @@ class LiveSession:
             return
         self.listener = None
         self.session.connected = False
-        self._seen_at = timezone.now()
-        self.draft.set(status=ChatSession.Status.AWAY, disconnected_at=self._seen_at)
+        now = self.position.last_seen_at = timezone.now()
+        self.draft.set(status=ChatSession.Status.AWAY, disconnected_at=now)
         if self.ending is None:
             self.add_hook("disconnect")
         session, chat = self.session, self.chat
@@ -605,7 +496,7 @@ class LiveSession:
         self.turns.cancel("stopped")
         self.tasks.cancel()
         if not self._begun:
-            self._give_up()
+            self._begin(run=False)
         # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
         self.draft.set(end_reason=self.ending)
         job = hook_job(self.chat, "chat_end", self.ending)
@@ -616,10 +507,11 @@ class LiveSession:
     def finish(self) -> None:
         """Store that the session has ended, and tell the client."""
         now = timezone.now()
-        if self.running is not None:  # the server died before it was stopped for the end
-            self.draft.set_outcome(self.running, "interrupted")
-        self.running = None
-        self.handled = self.gate.intake.accepted
+        position = self.position
+        if position.running is not None:  # the server died before it was stopped for the end
+            self.draft.set_outcome(position.running, "interrupted")
+        position.running = None
+        position.handled = position.accepted
         self.draft.set(status=ChatSession.Status.ENDED, ended_at=now, worker_id=None, streams=[])
         self.draft.set(previous_token_hash="")
         self.when_stored(self._over)
@@ -654,7 +546,7 @@ class LiveSession:
             and not self.is_busy
             and self.holders == 0
             and self.ending is None
-            and (self._ring is None or self.turns.draining)
+            and (self.turns.draining or not self.log.in_memory)
         )
 
     async def until_closed(self) -> None:

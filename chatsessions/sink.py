@@ -13,6 +13,7 @@ from .draft import Draft
 from .emitter import Streaming, Turn, Volatile
 from .exceptions import StorageError
 from .journal import Journal
+from .log import SessionLog
 
 #: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
 STREAM_CHECKPOINT = 1.0
@@ -25,8 +26,7 @@ class SinkHost(Protocol):
 
     loop: asyncio.AbstractEventLoop
     draft: Draft
-    head: int
-    stored: int
+    log: SessionLog
 
     @property
     def journal(self) -> Journal: ...
@@ -48,7 +48,7 @@ class SessionSink:
     def __init__(self, host: SinkHost) -> None:
         self.loop = host.loop
         self._host = host
-        self._outbox: Outbox[Volatile] = Outbox(host.stored)
+        self._outbox: Outbox[Volatile] = Outbox(host.log.stored)
         self._streams: dict[str, tuple[Streaming, Turn | None, int]] = {}
         self._checkpointed = 0.0
         #: What a commit could not store; it surfaces at the next emit or flush.
@@ -63,14 +63,14 @@ class SessionSink:
 
     def send_volatile(self, frame: Volatile, turn: Turn | None) -> None:
         self._host.check(turn)
-        if not self._outbox.hold(self._host.head, frame):
+        if not self._outbox.hold(self._host.log.head, frame):
             self._host.tell(frame)
         now = self.loop.time()
         if now - self._checkpointed > STREAM_CHECKPOINT:
             self._checkpoint(now)
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
-        self._streams[stream.id] = (stream, turn, self._host.head)
+        self._streams[stream.id] = (stream, turn, self._host.log.head)
         self._checkpoint(self.loop.time())
 
     def close_stream(self, stream_id: str) -> None:
@@ -80,7 +80,7 @@ class SessionSink:
     async def room(self) -> None:
         host = self._host
         while (
-            host.head - host.stored > settings.MAX_UNCOMMITTED
+            host.log.head - host.log.stored > settings.MAX_UNCOMMITTED
             or len(self._outbox) > MAX_WAITING_FRAMES
         ):
             await self.flush()
@@ -120,7 +120,7 @@ class SessionSink:
         return [
             frames.Stream(stream.id, stream.index, stream.content)
             for stream, _, seq in self._streams.values()
-            if seq <= self._host.stored
+            if seq <= self._host.log.stored
         ]
 
     def take_streams(self, turn: Turn) -> list[Streaming]:

@@ -20,6 +20,7 @@ from django.db import connections, transaction
 from django.db.models import Min, TextField
 from django.db.models.functions import Cast
 from django.db.utils import InterfaceError, OperationalError
+from django.utils import timezone
 
 from .conf import settings
 from .exceptions import OwnershipLost
@@ -54,7 +55,34 @@ class Position:
     events_in: int
     events_out: int
     turns_failed: int
+    #: When there was a client last.
     last_seen_at: datetime
+
+    @classmethod
+    def of(cls, row: ChatSession) -> Position:
+        return cls(
+            accepted=row.accepted,
+            handled=row.handled,
+            running=row.running,
+            head=row.head,
+            events_in=row.events_in,
+            events_out=row.events_out,
+            turns_failed=row.turns_failed,
+            last_seen_at=row.last_seen_at or timezone.now(),
+        )
+
+    def copy(self) -> Position:
+        """As it is now: the session's own moves on while this one is being stored."""
+        return Position(
+            self.accepted,
+            self.handled,
+            self.running,
+            self.head,
+            self.events_in,
+            self.events_out,
+            self.turns_failed,
+            self.last_seen_at,
+        )
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Self
-from uuid import UUID, uuid4
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
-import msgspec
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth.models import AnonymousUser
-from django.db import connections
 
 from chatsessions import (
     Chat,
@@ -24,162 +21,20 @@ from chatsessions import (
     TurnStopped,
     bind_context,
     context,
-    frames,
     serializable,
     spawn,
     user_session,
 )
-from chatsessions.chat import _chats, resolve_chat
-from chatsessions.live import LiveSession
 from chatsessions.models import ChatSession
-from chatsessions.store import Entry
-from chatsessions.worker import Arrival, Worker, get_worker, running_workers
+from chatsessions.worker import Worker
+
+from .support.sessions import Client, eventually, until
+from .support.storage import state_of
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-# What the other modules of this kind use as well: a worker, and a client of a session of its.
-
-
-async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
-    """Wait for ``condition``, which nobody announces."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110, RUF100  # the condition has no event
-            await asyncio.sleep(0.002)
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
-    """:func:`until` for a condition that has to be awaited, such as a row."""
-    async with asyncio.timeout(seconds):
-        while not await check():  # noqa: ASYNC110, RUF100  # the condition has no event
-            await asyncio.sleep(0.005)
-
-
-def threads_of_ours() -> set[str]:
-    names = {thread.name for thread in threading.enumerate()}
-    return {name for name in names if name.startswith("chatsessions")}
-
-
-@asynccontextmanager
-async def running_worker() -> AsyncIterator[Worker]:
-    """The worker of this event loop; afterwards nothing of it may be left."""
-    worker = get_worker()
-    try:
-        yield worker
-    finally:
-        if worker in running_workers():
-            await worker.close()
-        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
-        await until(lambda: not threads_of_ours())
-
-
-class Client:
-    """A client and its connection: sends events, and keeps what the session tells it."""
-
-    def __init__(self, live: LiveSession) -> None:
-        self.live = live
-        self.token = ""
-        self.resumed = False
-        self.reason: str | None = None
-        self.log: list[Entry] = []
-        self.frames: list[frames.ServerFrame] = []
-        self.closed: list[tuple[int, str | None]] = []
-        self._n = live.gate.intake.accepted
-
-    @classmethod
-    async def open(
-        cls,
-        worker: Worker,
-        chat: Chat,
-        session_id: UUID | None = None,
-        token: str | None = None,
-        **arrival: Any,
-    ) -> Self:
-        arrival.setdefault("user", AnonymousUser())
-        asked = None if session_id is None else str(session_id)
-        opened = await worker.open(chat, Arrival(session_id=asked, token=token, **arrival))
-        client = cls(opened.live)
-        client.resumed, client.reason = opened.resumed, opened.reason
-        client.token = opened.live.issue_token(token if opened.resumed else None)
-        welcomed = asyncio.Event()
-        opened.live.connect(client, welcome=welcomed.set)
-        opened.live.go()
-        async with asyncio.timeout(10):
-            await welcomed.wait()
-        return client
-
-    # Listener
-
-    def entries(self, entries: Sequence[Entry]) -> None:
-        self.log.extend(entries)
-
-    def frame(self, frame: frames.ServerFrame) -> None:
-        self.frames.append(frame)
-
-    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        self.closed.append((int(code), ended))
-
-    # What a client does
-
-    def send(self, name: str, data: Any = None) -> int:
-        self._n += 1
-        raw = msgspec.Raw(msgspec.json.encode(data))
-        self.live.submit(frames.ClientEvent(self._n, name, raw), data)
-        return self._n
-
-    async def outcome(self, n: int) -> str:
-        """How turn ``n`` ended."""
-        await until(lambda: n in self.outcomes)
-        return self.outcomes[n]
-
-    async def run(self, name: str, data: Any = None) -> str:
-        """Send an event and wait for the end of its turn."""
-        return await self.outcome(self.send(name, data))
-
-    def leave(self, code: int = 1001) -> None:
-        self.live.disconnect(self, code)
-
-    @property
-    def outcomes(self) -> dict[int, str]:
-        ends = (frame for frame in self.frames if isinstance(frame, frames.TurnStatus))
-        return {frame.turn: frame.status for frame in ends if frame.status != "running"}
-
-    @property
-    def events(self) -> list[tuple[str, Any]]:
-        """What the server emitted."""
-        emitted = (entry for entry in self.log if entry.n is None)
-        return [(entry.name, msgspec.json.decode(entry.data)) for entry in emitted]
-
-    @property
-    def texts(self) -> list[str]:
-        return [data["content"] for name, data in self.events if name == "message"]
-
-
-@pytest.fixture
-async def worker() -> AsyncIterator[Worker]:
-    async with running_worker() as running:
-        yield running
-    # Where the queries of tests and async handlers ran.
-    await sync_to_async(connections.close_all)()
-
-
-def new_chat() -> Iterator[Chat]:
-    """A routed chat of its own name."""
-    chat = resolve_chat(Chat(f"tests.{uuid4().hex}"))
-    yield chat
-    del _chats[chat.name]
-
-
-chat = pytest.fixture(name="chat")(new_chat)
-
-
-async def state_of(live: LiveSession) -> dict[str, Any]:
-    """The ``user_session`` in the row."""
-    row = await ChatSession.objects.aget(pk=live.id)
-    state: dict[str, Any] = msgspec.json.decode(row.state or "{}")
-    return state
 
 
 def id_of_context() -> UUID:

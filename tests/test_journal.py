@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser
-from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections
 from django.db.models import F
 from django.test import TestCase, override_settings
@@ -28,12 +25,18 @@ from chatsessions.store import Loaded
 from chatsessions.worker import Arrival
 from chatsessions.worker import Worker as RunningWorker
 
-from .test_context import Client, chat, running_worker, state_of, threads_of_ours, until
+from .support.sessions import Client, running_worker, threads_of_ours, until
+from .support.storage import (
+    SpyCache,
+    another_connection,
+    failing,
+    locked,
+    poisoned,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from pytest_django import Settings
-
-__all__ = ["chat"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,86 +44,12 @@ SESSIONS = ChatSession._meta.db_table
 EVENTS = SessionEvent._meta.db_table
 
 
-class CountingCache(LocMemCache):
-    """Keeps what each call brought, and fails when told to."""
-
-    calls: ClassVar[list[Mapping[str, Any]]] = []
-    failing: ClassVar[bool] = False
-
-    def set_many(self, data: Mapping[str, Any], *args: Any, **kwargs: Any) -> list[Any]:
-        if self.failing:
-            raise ConnectionError("no cache here")
-        self.calls.append(dict(data))
-        return super().set_many(data, *args, **kwargs)
-
-
 @pytest.fixture
-def cache(settings: Settings) -> Iterator[type[CountingCache]]:
-    """A cache that counts; of its own, as local memory is shared by name."""
-    CountingCache.calls.clear()
-    backend = f"{CountingCache.__module__}.{CountingCache.__qualname__}"
-    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "tests.journal"}}
-    yield CountingCache
-    CountingCache.failing = False
-    CountingCache("tests.journal", {}).clear()
-
-
-@pytest.fixture
-async def worker() -> AsyncIterator[RunningWorker]:
+async def worker(worker: RunningWorker) -> AsyncIterator[RunningWorker]:
     """A worker whose journal, at the end of the test, has nothing left to store."""
-    async with running_worker() as running:
-        yield running
-        await running.journal.settled()
-        assert running.journal._entries == 0
-    await sync_to_async(connections.close_all)()
-
-
-# Faults of the store, made by another connection to the same file
-
-
-@contextmanager
-def another_connection() -> Iterator[sqlite3.Connection]:
-    other = sqlite3.connect(connections["default"].settings_dict["NAME"], isolation_level=None)
-    try:
-        yield other
-    finally:
-        other.close()
-
-
-@contextmanager
-def locked() -> Iterator[None]:
-    """Somebody else holds the database's write lock."""
-    with another_connection() as other:
-        other.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            other.execute("ROLLBACK")
-
-
-@contextmanager
-def trigger(event: str, action: str) -> Iterator[None]:
-    """The database does ``action`` on ``event``."""
-    name = f"tests_{abs(hash((event, action)))}"
-    with another_connection() as other:
-        other.execute(f"CREATE TRIGGER {name} {event} BEGIN {action}; END")
-        try:
-            yield
-        finally:
-            other.execute("PRAGMA busy_timeout = 10000")
-            other.execute(f"DROP TRIGGER IF EXISTS {name}")
-
-
-def failing(session_id: UUID | None = None) -> Any:
-    """Updates of sessions fail in a way that may pass: integer overflow, an OperationalError."""
-    only = "" if session_id is None else f" WHEN NEW.id = '{session_id.hex}'"
-    return trigger(f"BEFORE UPDATE ON {SESSIONS}{only}", "SELECT abs(-9223372036854775807 - 1)")
-
-
-def poisoned(session_id: UUID) -> Any:
-    """The row of one session cannot be written: an IntegrityError."""
-    event = f"BEFORE UPDATE ON {SESSIONS} WHEN NEW.id = '{session_id.hex}'"
-    return trigger(event, "SELECT RAISE(ABORT, 'poisoned')")
+    yield worker
+    await worker.journal.settled()
+    assert worker.journal._entries == 0
 
 
 async def record_statements(worker: RunningWorker) -> list[str]:
@@ -168,7 +97,7 @@ async def log_of(live: LiveSession) -> list[tuple[int, Any]]:
 
 
 async def test_many_sessions_share_one_transaction_and_one_cache_call(
-    cache: type[CountingCache], worker: RunningWorker, chat: Chat
+    cache: type[SpyCache], worker: RunningWorker, chat: Chat
 ) -> None:
     clients = await open_many(worker, chat, 30)
     statements = await record_statements(worker)
@@ -397,17 +326,17 @@ async def test_a_turn_whose_flush_fails_has_failed(
 
 
 async def test_a_cache_that_fails_is_tried_again_under_cache(
-    cache: type[CountingCache], worker: RunningWorker, chat: Chat, settings: Settings
+    cache: type[SpyCache], worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
     """Rows that are stored are not written again."""
     settings.CHATSESSIONS = {"USER_SESSION_STORE": "cache", "STORE_TIMEOUT": 0.1}
     (client,) = await open_many(worker, chat, 1)
     statements = await record_statements(worker)
-    cache.failing = True
+    cache.raises = True
     with pytest.raises(StoreUnavailable):
         await change(client.live, 1)
     assert client.events == []
-    cache.failing = False
+    cache.raises = False
     await until(lambda: client.events)
     await worker.journal.settled()
     assert sum(EVENTS in sql for sql in statements) == 1
@@ -415,14 +344,14 @@ async def test_a_cache_that_fails_is_tried_again_under_cache(
 
 
 async def test_a_cache_that_fails_is_survived_under_cached_db(
-    cache: type[CountingCache], worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
+    cache: type[SpyCache], worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
     (client, other) = await open_many(worker, chat, 2)
-    cache.failing = True
+    cache.raises = True
     await change(client.live, 1)
     assert await state_of(client.live) == {"value": 1}
     assert "The cache failed" in caplog.text
-    cache.failing = False
+    cache.raises = False
     await change(other.live, 2)
     assert sorted(cache.calls[-1].values()) == [b'{"value":1}', b'{"value":2}']
 
@@ -668,7 +597,7 @@ async def test_the_log_keeps_its_newest_entries(
     log = await log_of(live)
     # Some slack, so that not every entry costs a delete, and never less than promised.
     assert 20 <= len(log) <= 20 + 1 + 7
-    assert log == [(number, number) for number in range(live.first, 61)]
+    assert log == [(number, number) for number in range(live.log.first, 61)]
 
 
 @pytest.mark.parametrize("count", [9, 10, 11, 12, 25])
@@ -683,8 +612,8 @@ async def test_a_log_in_memory(
         await live.context(None).emitter.emit("number", number)
         await flush(live)
     assert not await SessionEvent.objects.aexists()
-    kept = await live.read_log(live.first - 1, 100)
-    assert [entry.seq for entry in kept] == list(range(live.first, count + 1))
+    kept = await live.read_log(live.log.first - 1, 100)
+    assert [entry.seq for entry in kept] == list(range(live.log.first, count + 1))
     assert len(kept) >= min(count, 10)
     client.leave()
     await worker.journal.settled()

@@ -1,0 +1,124 @@
+"""``Inbox``: takes each of a client's events into the log, once, and answers for those it has."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from . import frames
+from .conf import settings
+from .delivery import Gate, Intake, RateLimit
+from .journal import Journal
+from .log import SessionLog
+from .store import Loaded, Position
+from .tasks import SessionTasks
+from .turns import Turns
+
+
+class InboxHost(Protocol):
+    """What an inbox needs of its session."""
+
+    loop: asyncio.AbstractEventLoop
+    turns: Turns
+    tasks: SessionTasks
+    log: SessionLog
+    position: Position
+
+    @property
+    def journal(self) -> Journal: ...
+
+    def append(self, name: str, data: bytes, *, n: int | None = None) -> int:
+        """One more entry of the log; its ``seq``."""
+
+    def tell(self, frame: frames.ServerFrame) -> None: ...
+
+    async def find_seq(self, n: int) -> int | None:
+        """The entry that event ``n`` became, from the store."""
+
+
+class Inbox:
+    """The way in for what the client numbers."""
+
+    def __init__(self, host: InboxHost, loaded: Loaded | None) -> None:
+        self._host = host
+        pending = [] if loaded is None else loaded.pending
+        known = {entry.n: entry.seq for entry in pending if entry.n is not None}
+        # What waits, and what runs, is always known.
+        seqs_kept = max(256, settings.MAX_PENDING_EVENTS + 1)
+        self.gate = Gate(
+            Intake(host.position.accepted, known, seqs_kept=seqs_kept),
+            RateLimit(
+                rate=settings.EVENTS_PER_SECOND, burst=settings.EVENT_BURST, now=host.loop.time()
+            ),
+            max_pending=settings.MAX_PENDING_EVENTS,
+            max_strikes=settings.MAX_RATE_LIMITED,
+        )
+        #: Repeats of events that are older than what the intake remembers.
+        self._asked: set[int] = set()
+        self._finder: asyncio.Task[None] | None = None
+
+    def take(self, n: int, name: str, data: bytes) -> bool:
+        """
+        Take event ``n`` into the log; false for one that was taken before.
+
+        A repeat is answered with the same ``accepted`` again, once it is stored. Raises
+        ``FrameError`` for one that cannot be accepted now.
+        """
+        if not self._admit(n):
+            self._answer_repeat(n)
+            return False
+        self.gate.intake.take(n, self._host.append(name, data, n=n))
+        self._host.position.accepted = n
+        self._host.position.events_in += 1
+        return True
+
+    def seq_of(self, n: int) -> int | None:
+        """The entry that event ``n`` became, if it waits, runs or was taken lately."""
+        return self.gate.intake.seq_of(n)
+
+    @property
+    def stored(self) -> int:
+        """The highest number of an event that a crash cannot lose."""
+        n = self._host.position.accepted
+        while (self.seq_of(n) or 0) > self._host.log.stored:
+            n -= 1
+        return n
+
+    @property
+    def not_stored(self) -> range:
+        """The numbers of the events that a crash would still lose."""
+        return range(self.stored + 1, self._host.position.accepted + 1)
+
+    def _admit(self, n: int) -> bool:
+        host = self._host
+        return self.gate.admit(
+            n,
+            now=host.loop.time(),
+            pending=host.turns.pending,
+            storing=host.journal.failure is None,
+            crowded=host.turns.pending_bytes > settings.MAX_PENDING_BYTES,
+        )
+
+    def _answer_repeat(self, n: int) -> None:
+        seq = self.seq_of(n)
+        if seq is None:
+            self._asked.add(n)
+            if self._finder is None:
+                self._finder = self._host.loop.create_task(self._find())
+                self._host.tasks.own(self._finder)
+        elif seq <= self._host.log.stored:
+            self._host.tell(frames.Accepted(n, seq))
+
+    async def _find(self) -> None:
+        """
+        Repeats of events from long ago; 0 stands for an entry that is no longer kept.
+
+        One look at a time, and one for however many repeats: they cost the client nothing.
+        """
+        try:
+            while self._asked:
+                n = self._asked.pop()
+                seq = await self._host.find_seq(n)
+                self._host.tell(frames.Accepted(n, seq or 0))
+        finally:
+            self._finder = None

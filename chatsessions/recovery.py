@@ -1,0 +1,51 @@
+"""``LeftOver``: what the last owner of a stored session left undone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from .chat import ANSWER, START, InterruptedTurn
+from .store import Entry, Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that was accepted and whose turn never began."""
+
+    n: int
+    name: str
+    #: None where the log was in memory, and went with it.
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """What a crash, or a shutdown that could not wait, has cut short."""
+
+    #: Messages that were being streamed, as the wire knows them.
+    streams: list[dict[str, Any]]
+    #: The turn that ran.
+    cut: InterruptedTurn | None
+    waiting: list[Waiting]
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> LeftOver:
+        row = loaded.row
+        entries = {entry.n: entry for entry in loaded.pending}
+        cut = None if row.running is None else _cut(row.running, entries.get(row.running))
+        handled = max(row.handled, row.running or 0)
+        waiting = [_waiting(n, entries.get(n)) for n in range(handled + 1, row.accepted + 1)]
+        return cls(row.streams, cut, [event for event in waiting if event.name != ANSWER])
+
+
+def _cut(n: int, entry: Entry | None) -> InterruptedTurn:
+    if entry is None:
+        return InterruptedTurn(turn=n, name="event" if n else START, data=None)
+    return InterruptedTurn(turn=n, name=entry.name, data=msgspec.json.decode(entry.data))
+
+
+def _waiting(n: int, entry: Entry | None) -> Waiting:
+    return Waiting(n, "event", None) if entry is None else Waiting(n, entry.name, entry.data)
