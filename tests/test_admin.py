@@ -26,6 +26,8 @@ from chatsessions.admin.transcript import MAX_TEXT, Entry, Line, transcript
 from chatsessions.admin.values import show_json, stored_values
 from chatsessions.models import ChatSession, SessionEvent, Worker
 
+from .support.storage import session_row, worker_row
+
 LIST = "admin:chatsessions_chatsession_changelist"
 PAGE = "admin:chatsessions_chatsession_change"
 DELETE = "admin:chatsessions_chatsession_delete"
@@ -296,27 +298,20 @@ def test_durations(seconds: int, text: str) -> None:
 @pytest.fixture
 def make_session(db: None) -> MakeSession:
     def make(entries: int = 0, **values: Any) -> ChatSession:
-        now = timezone.now()
-        values = {
+        given = {
             "chat": "bots.counter",
             "token_hash": "TOKENHASH",
             "previous_token_hash": "OLDTOKENHASH",
-            "client_type": "webapp",
-            "status": "away",
-            "created_at": now,
-            "last_seen_at": now,
-            "disconnected_at": now,
             "head": entries,
-            **values,
         }
-        session = ChatSession.objects.create(**values)
+        session = session_row(**given | values)
         SessionEvent.objects.bulk_create(
             SessionEvent(
                 session=session,
                 seq=seq,
                 name="message",
                 data=said(str(seq), f"entry no. {seq};"),
-                created_at=now,
+                created_at=session.created_at,
             )
             for seq in range(1, entries + 1)
         )
@@ -326,9 +321,8 @@ def make_session(db: None) -> MakeSession:
 
 
 @pytest.fixture
-def worker(db: None) -> Worker:
-    now = timezone.now()
-    return Worker.objects.create(hostname="web-1", pid=42, started_at=now, heartbeat_at=now)
+def web_1(db: None) -> Worker:
+    return worker_row(hostname="web-1", pid=42)
 
 
 @pytest.fixture
@@ -387,13 +381,13 @@ def test_the_models_are_registered() -> None:
 def test_the_list_takes_the_same_queries_for_any_number_of_rows(
     count: int,
     make_session: MakeSession,
-    worker: Worker,
+    web_1: Worker,
     admin_client: Client,
     django_assert_num_queries: Any,
 ) -> None:
     for number in range(count):
         user = User.objects.create_user(f"user{number}")
-        make_session(user=user, status="connected", worker=worker)
+        make_session(user=user, status="connected", worker=web_1)
     listed(admin_client)  # content types are looked up once per process
     # Login session and user; the count; the rows; the years of the hierarchy, and the days;
     # the chats and client types to filter by.
@@ -410,9 +404,9 @@ def test_the_list_does_not_load_what_can_be_large(
 
 
 def test_the_list_says_status_user_and_events(
-    make_session: MakeSession, worker: Worker, admin_client: Client
+    make_session: MakeSession, web_1: Worker, admin_client: Client
 ) -> None:
-    make_session(status="connected", worker=worker, events_in=3, events_out=1234)
+    make_session(status="connected", worker=web_1, events_in=3, events_out=1234)
     text = admin_client.get(reverse(LIST)).content.decode()
     assert "chatsessions-label-connected" in text
     assert "anonymous" in text
@@ -420,10 +414,10 @@ def test_the_list_says_status_user_and_events(
 
 
 def test_a_connection_whose_worker_is_silent_is_not_called_connected(
-    make_session: MakeSession, worker: Worker, admin_client: Client
+    make_session: MakeSession, web_1: Worker, admin_client: Client
 ) -> None:
     Worker.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=5))
-    session = make_session(status="connected", worker=worker)
+    session = make_session(status="connected", worker=web_1)
     assert "worker silent" in page(admin_client, session)
     assert listed(admin_client, status="silent") == {session}
 
@@ -607,11 +601,11 @@ def test_empty_values_say_where_the_values_are(
 def test_the_page_takes_the_same_queries_for_any_length_of_the_log(
     entries: int,
     make_session: MakeSession,
-    worker: Worker,
+    web_1: Worker,
     admin_client: Client,
     django_assert_num_queries: Any,
 ) -> None:
-    session = make_session(entries, user=User.objects.create_user("anna"), worker=worker)
+    session = make_session(entries, user=User.objects.create_user("anna"), worker=web_1)
     url = reverse(PAGE, args=[session.pk])
     admin_client.get(url)  # content types are looked up once per process
     # Login session and user; the session, its user, worker, state and chat settings; the log.
@@ -674,12 +668,12 @@ def test_of_a_huge_entry_only_a_part_is_fetched(make_session: MakeSession) -> No
 
 
 def test_links_lead_only_where_the_user_may_go(
-    make_session: MakeSession, worker: Worker, staff: Callable[..., Client]
+    make_session: MakeSession, web_1: Worker, staff: Callable[..., Client]
 ) -> None:
     user = User.objects.create_user("anna")
-    session = make_session(user=user, worker=worker)
+    session = make_session(user=user, worker=web_1)
     to_user = reverse("admin:auth_user_change", args=[user.pk])
-    to_worker = reverse("admin:chatsessions_worker_change", args=[worker.pk])
+    to_worker = reverse("admin:chatsessions_worker_change", args=[web_1.pk])
     text = page(staff("view_chatsession"), session)
     assert to_user not in text
     assert to_worker not in text
@@ -716,9 +710,9 @@ def test_endings_are_in_the_admin_log(make_session: MakeSession, admin_client: C
 
 @ends
 def test_a_session_that_lives_in_another_process_is_refused_with_the_reason(
-    make_session: MakeSession, worker: Worker, admin_client: Client
+    make_session: MakeSession, web_1: Worker, admin_client: Client
 ) -> None:
-    away, live = make_session(), make_session(status="connected", worker=worker)
+    away, live = make_session(), make_session(status="connected", worker=web_1)
     told = act(admin_client, "end_selected", away, live)
     assert told[0] == "1 session was ended."
     assert "1 session could not be ended" in told[1]
@@ -821,9 +815,9 @@ def test_a_filtered_list_deletes_sessions_that_were_ended_for_it(
 
 @ends
 def test_unreachable_sessions_are_not_deleted(
-    make_session: MakeSession, worker: Worker, admin_client: Client
+    make_session: MakeSession, web_1: Worker, admin_client: Client
 ) -> None:
-    away, live = make_session(1), make_session(1, status="connected", worker=worker)
+    away, live = make_session(1), make_session(1, status="connected", worker=web_1)
     told = act(admin_client, "delete_selected", away, live, post="yes")
     assert "1 session was not deleted, because it could not be ended" in told[0]
     assert told[1:] == ["Successfully deleted 1 session."]
@@ -905,11 +899,11 @@ def test_the_confirmation_names_a_bounded_number_of_sessions(
 
 
 def test_workers_are_a_read_only_list_with_their_sessions(
-    make_session: MakeSession, worker: Worker, admin_client: Client, django_assert_num_queries: Any
+    make_session: MakeSession, web_1: Worker, admin_client: Client, django_assert_num_queries: Any
 ) -> None:
     long_ago = timezone.now() - timedelta(days=1)
-    Worker.objects.create(hostname="web-2", pid=7, started_at=long_ago, heartbeat_at=long_ago)
-    session = make_session(status="connected", worker=worker)
+    worker_row(hostname="web-2", pid=7, started_at=long_ago, heartbeat_at=long_ago)
+    session = make_session(status="connected", worker=web_1)
     make_session(status="ended")
     url = reverse("admin:chatsessions_worker_changelist")
     admin_client.get(url)  # content types are looked up once per process
@@ -917,11 +911,11 @@ def test_workers_are_a_read_only_list_with_their_sessions(
         text = admin_client.get(url).content.decode()
     assert "alive" in text
     assert "silent" in text
-    assert f"?worker__id__exact={worker.pk}" in text
-    assert listed(admin_client, worker__id__exact=str(worker.pk)) == {session}
+    assert f"?worker__id__exact={web_1.pk}" in text
+    assert listed(admin_client, worker__id__exact=str(web_1.pk)) == {session}
     assert admin_client.get(reverse("admin:chatsessions_worker_add")).status_code == 403
-    change = reverse("admin:chatsessions_worker_change", args=[worker.pk])
+    change = reverse("admin:chatsessions_worker_change", args=[web_1.pk])
     assert admin_client.get(change).status_code == 200
     assert admin_client.post(change, {"pid": 1}).status_code == 403
-    delete = reverse("admin:chatsessions_worker_delete", args=[worker.pk])
+    delete = reverse("admin:chatsessions_worker_delete", args=[web_1.pk])
     assert admin_client.post(delete, {"post": "yes"}).status_code == 403

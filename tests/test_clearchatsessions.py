@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from datetime import timedelta
 from io import StringIO
 from types import ModuleType
@@ -19,14 +18,11 @@ from chatsessions import Chat, context, user_session
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.worker import running_workers
 
-from .test_context import chat, threads_of_ours
-from .test_journal import poisoned
-from .test_store import session_row, worker_row
+from .support.sessions import join_threads_of_ours, threads_of_ours
+from .support.storage import poisoned, session_row, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
-
-__all__ = ["chat"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -45,9 +41,7 @@ def run(*arguments: str) -> list[str]:
     try:
         call_command("clearchatsessions", *arguments, stdout=out, stderr=err, no_color=True)
     finally:
-        deadline = time.monotonic() + 5
-        while threads_of_ours() and time.monotonic() < deadline:
-            time.sleep(0.005)
+        join_threads_of_ours()
         assert threads_of_ours() == set()
         assert running_workers() == []
         assert set(Worker.objects.values_list("pk", flat=True)) <= workers

@@ -6,13 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.dispatch import Signal
-from django.utils import timezone
 
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.chat import InterruptedTurn
@@ -29,18 +27,13 @@ from chatsessions.signals import (
 from chatsessions.worker import Opened
 from chatsessions.worker import Worker as RunningWorker
 
-from .test_context import Client, chat, eventually, running_worker, until, worker
-from .test_store import session_row, worker_row
+from .support.sessions import Client, Way, eventually, running_worker, until, ways
+from .support.storage import dead_worker_row, session_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-__all__ = ["chat", "worker"]
-
 pytestmark = pytest.mark.django_db(transaction=True)
-
-Way = Literal["async", "sync"]
-ways = pytest.mark.parametrize("way", ["async", "sync"])
 
 #: What is given to each hook that has an argument; the others have none.
 WITH_ARGUMENT = ("on_chat_end", "on_settings_update", "on_interrupted", "on_message")
@@ -99,7 +92,7 @@ async def dead_session(chat: Chat, *events: tuple[int, str, Any], **fields: Any)
     """A session that a worker of another host held until it died; its token is ``token``."""
 
     def make() -> ChatSession:
-        dead = worker_row(heartbeat_at=timezone.now() - timedelta(minutes=1))
+        dead = dead_worker_row()
         given = {
             "chat": chat.name,
             "worker": dead,

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from django.contrib.auth.models import AnonymousUser
 from django.utils.functional import lazystr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,8 +33,9 @@ from chatsessions.exceptions import (
 )
 from chatsessions.messages import DEFAULT_AUTHOR, ErrorMessage, Message
 from chatsessions.serializer import dumps, loads
-from chatsessions.session import Session
 from chatsessions.user_session import UserSession
+
+from .support.sessions import make_session
 
 ID = UUID("11111111-1111-4111-8111-111111111111")
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -118,7 +118,7 @@ def turn() -> Turn:
 @pytest.fixture
 def here(sink: FakeSink, turn: Turn) -> Iterator[Context]:
     """A context that is current for the test."""
-    session = Session(id=ID, chat="test", thread_id=ID, created_at=WHEN, user=AnonymousUser())
+    session = make_session()
     context = Context(
         session=session,
         user_session=UserSession(

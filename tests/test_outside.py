@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -34,27 +34,21 @@ from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.worker import Worker as RunningWorker
 from chatsessions.worker import _workers, get_worker, running_workers
 
-from .test_context import (
+from .support.sessions import (
     Client,
-    chat,
+    Way,
     eventually,
-    state_of,
+    join_threads_of_ours,
     threads_of_ours,
     until,
-    worker,
+    ways,
 )
-from .test_journal import failing, locked
-from .test_store import session_row, worker_row
+from .support.storage import dead_worker_row, failing, locked, session_row, state_of, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-__all__ = ["chat", "worker"]
-
 pytestmark = pytest.mark.django_db(transaction=True)
-
-Way = Literal["async", "sync"]
-ways = pytest.mark.parametrize("way", ["async", "sync"])
 
 
 async def visit(way: Way, session_id: UUID | str, work: Callable[[], None] = lambda: None) -> UUID:
@@ -258,7 +252,7 @@ async def test_a_session_of_another_process(worker: RunningWorker, way: Way) -> 
 async def test_a_session_of_a_dead_process_is_taken(
     worker: RunningWorker, chat: Chat, way: Way, settings: Settings
 ) -> None:
-    other = await sync_to_async(worker_row)(heartbeat_at="2020-01-01T00:00:00Z")
+    other = await sync_to_async(dead_worker_row)()
     row = await sync_to_async(session_row)(
         chat=chat.name, status=ChatSession.Status.CONNECTED, worker=other
     )
@@ -557,9 +551,7 @@ async def test_the_sync_ways_in_an_event_loop_say_what_to_write() -> None:
 
 
 def assert_nothing_is_left() -> None:
-    for thread in threading.enumerate():
-        if thread.name.startswith("chatsessions"):
-            thread.join(5)  # it has been told to end
+    join_threads_of_ours()
     assert threads_of_ours() == set()
     assert running_workers() == []
     assert not Worker.objects.exists()

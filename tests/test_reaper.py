@@ -16,14 +16,11 @@ from chatsessions.models import ChatSession, Worker
 from chatsessions.store import cache_key
 from chatsessions.worker import Worker as RunningWorker
 
-from .test_context import Client, chat, eventually, until, worker
-from .test_journal import failing, poisoned
-from .test_store import session_row, worker_row
+from .support.sessions import Client, eventually, until
+from .support.storage import dead_worker_row, failing, poisoned, session_row, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
-
-__all__ = ["chat", "worker"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,7 +88,7 @@ async def test_a_connected_session_never_expires(
 
 async def test_sessions_of_dead_workers_become_away(worker: RunningWorker, chat: Chat) -> None:
     await worker.start()
-    dead = await sync_to_async(worker_row)(heartbeat_at=timezone.now() - timedelta(minutes=1))
+    dead = await sync_to_async(dead_worker_row)()
     row = await sync_to_async(session_row)(
         status=ChatSession.Status.CONNECTED, worker=dead, disconnected_at=None
     )

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-from uuid import UUID
-
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
@@ -13,27 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from chatsessions.session import Session, Tokens, hash_token, is_owner, new_token
+from chatsessions.session import Tokens, hash_token, is_owner, new_token
 
-ID = UUID("11111111-1111-4111-8111-111111111111")
-
-
-def make_session(**fields: Any) -> Session:
-    defaults: dict[str, Any] = {
-        "id": ID,
-        "chat": "test",
-        "thread_id": ID,
-        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
-        "user": AnonymousUser(),
-    }
-    return Session(**{**defaults, **fields})
-
+from .support.sessions import SESSION_ID, make_session
 
 # Session
 
 
 def test_a_session_is_shown_by_its_id() -> None:
-    assert str(make_session()) == str(ID)
+    assert str(make_session()) == str(SESSION_ID)
 
 
 def test_what_a_client_did_not_say_has_a_default() -> None:

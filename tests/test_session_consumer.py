@@ -32,13 +32,11 @@ from chatsessions.signals import (
 )
 from chatsessions.worker import Worker as RunningWorker
 
-from .test_context import chat, eventually, until, worker
-from .test_journal import another_connection
+from .support.sessions import eventually, until
+from .support.storage import another_connection
 
 if TYPE_CHECKING:
     from pytest_django import Settings
-
-__all__ = ["chat", "worker"]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

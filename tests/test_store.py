@@ -7,14 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.cache.backends.locmem import LocMemCache
 from django.utils import timezone
 
 from chatsessions.exceptions import OwnershipLost
@@ -30,67 +28,19 @@ from chatsessions.store import (
 )
 from chatsessions.worker_rows import WorkerRows
 
+from .support.storage import SpyCache, session_row, worker_row
+
 if TYPE_CHECKING:
     from pytest_django import Settings
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache")]
 
 NOW = timezone.now()
-
-
-class SpyCache(LocMemCache):
-    """Keeps the timeouts it is given; refuses keys, or everything, when told to."""
-
-    timeouts: ClassVar[list[Any]] = []
-    refuses: ClassVar[bool] = False
-    raises: ClassVar[bool] = False
-
-    def set_many(self, data: Mapping[str, Any], timeout: Any = "none", **kwargs: Any) -> list[Any]:
-        if self.raises:
-            raise ConnectionError("no cache here")
-        self.timeouts.append(timeout)
-        if self.refuses:
-            return list(data)
-        return super().set_many(data, timeout, **kwargs)
-
-
-@pytest.fixture(autouse=True)
-def cache(settings: Settings) -> Iterator[type[SpyCache]]:
-    SpyCache.timeouts.clear()
-    backend = f"{SpyCache.__module__}.{SpyCache.__qualname__}"
-    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "tests.store"}}
-    yield SpyCache
-    SpyCache.refuses = SpyCache.raises = False
-    SpyCache("tests.store", {}).clear()
 
 
 @pytest.fixture
 def cache_only(settings: Settings) -> None:
     settings.CHATSESSIONS = {"USER_SESSION_STORE": "cache"}
-
-
-def session_row(**fields: Any) -> ChatSession:
-    """A stored session; away by default, and nobody's."""
-    given: dict[str, Any] = {
-        "chat": "tests.store",
-        "status": ChatSession.Status.AWAY,
-        "client_type": "webapp",
-        "created_at": timezone.now(),
-        "last_seen_at": timezone.now(),
-        "disconnected_at": timezone.now(),
-    }
-    return ChatSession.objects.create(**given | fields)
-
-
-def worker_row(**fields: Any) -> Worker:
-    """Another host's worker, alive by default."""
-    given: dict[str, Any] = {
-        "hostname": "elsewhere.invalid",
-        "pid": 1,
-        "started_at": timezone.now(),
-        "heartbeat_at": timezone.now(),
-    }
-    return Worker.objects.create(**given | fields)
 
 
 def change_of(row: ChatSession, **fields: Any) -> Change:

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ from chatsessions.testing import (
 )
 from chatsessions.testing.conversation import Conversation, Sent
 from chatsessions.worker import running_workers
+
+from .support.sessions import join_threads_of_ours, threads_of_ours
 
 pytest_plugins = ["chatsessions.testing.pytest"]
 
@@ -271,10 +272,6 @@ async def test_a_fixture_of_another_event_loop_is_no_use(chat_communicator: Any)
 # What is left behind
 
 
-def threads_of_ours() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("chatsessions")]
-
-
 @pytest.mark.django_db(transaction=True)
 async def test_nothing_is_left_behind() -> None:
     tasks = asyncio.all_tasks()
@@ -292,15 +289,8 @@ async def test_nothing_is_left_behind() -> None:
     assert len(turn_finished.receivers) == receivers
     assert running_workers() == []
     assert await sync_to_async(_open_connections)() == []
-    await asyncio.to_thread(_join, seconds=5)
-    assert threads_of_ours() == []
-
-
-def _join(*, seconds: float) -> None:
-    """The worker's threads know that they are to end; they need not have done so."""
-    for thread in threading.enumerate():
-        if thread.name.startswith("chatsessions"):
-            thread.join(seconds)
+    await asyncio.to_thread(join_threads_of_ours)
+    assert threads_of_ours() == set()
 
 
 def _open_connections() -> list[Any]:

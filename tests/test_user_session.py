@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import permutations
 from typing import Any, NoReturn
-from uuid import UUID
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -22,19 +20,7 @@ from chatsessions.serializer import dumps, loads
 from chatsessions.session import Session
 from chatsessions.user_session import RESERVED, UserSession, split_state
 
-ID = UUID("11111111-1111-4111-8111-111111111111")
-THREAD = UUID("22222222-2222-4222-8222-222222222222")
-
-
-def make_session(**fields: Any) -> Session:
-    return Session(
-        id=ID,
-        chat="test",
-        thread_id=THREAD,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        user=AnonymousUser(),
-        **fields,
-    )
+from .support.sessions import SESSION_ID, THREAD_ID, make_session
 
 
 def make(
@@ -153,7 +139,7 @@ def test_its_repr_shows_keys_and_no_values() -> None:
     user_session = make()
     user_session["password"] = "hunter2"
     assert "password" in repr(user_session)
-    assert str(ID) in repr(user_session)
+    assert str(SESSION_ID) in repr(user_session)
     assert "hunter2" not in repr(user_session)
 
 
@@ -191,13 +177,13 @@ def test_reserved_names_are_read_live_from_the_session() -> None:
     )
     user_session = make(session=session)
     assert {name: user_session[name] for name in RESERVED} == {
-        "id": str(ID),
+        "id": str(SESSION_ID),
         "env": {"KEY": "x"},
         "user": session.user,
         "chat_settings": {"a": 1},
         "chat_profile": "expert",
         "client_type": "app",
-        "thread_id": str(THREAD),
+        "thread_id": str(THREAD_ID),
         "language": "de",
     }
     session.language = "fr"

@@ -1,0 +1,179 @@
+"""Live sessions without a server: a worker, clients of its sessions, and waiting for both."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+import msgspec
+import pytest
+from django.contrib.auth.models import AnonymousUser
+
+from chatsessions import Chat, frames
+from chatsessions.live import LiveSession
+from chatsessions.session import Session
+from chatsessions.store import Entry
+from chatsessions.worker import Arrival, Worker, get_worker, running_workers
+
+#: Handlers, hooks and receivers are written with ``async def`` or with ``def``.
+Way = Literal["async", "sync"]
+ways = pytest.mark.parametrize("way", ["async", "sync"])
+
+
+# Waiting
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Wait for ``condition``, which nobody announces."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110, RUF100  # the condition has no event
+            await asyncio.sleep(0.002)
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], *, seconds: float = 10.0) -> None:
+    """:func:`until` for a condition that has to be awaited, such as a row."""
+    async with asyncio.timeout(seconds):
+        while not await check():  # noqa: ASYNC110, RUF100  # the condition has no event
+            await asyncio.sleep(0.005)
+
+
+# A worker, and the client of a session of its
+
+
+@asynccontextmanager
+async def running_worker() -> AsyncIterator[Worker]:
+    """The worker of this event loop; afterwards nothing of it may be left."""
+    worker = get_worker()
+    try:
+        yield worker
+    finally:
+        if worker in running_workers():
+            await worker.close()
+        await until(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+        await until(lambda: not threads_of_ours())
+
+
+def threads_of_ours() -> set[str]:
+    """The names of the threads that a worker has started."""
+    return {thread.name for thread in _threads_of_ours()}
+
+
+def join_threads_of_ours() -> None:
+    """Wait for them, up to five seconds for each. They have been told to end."""
+    for thread in _threads_of_ours():
+        thread.join(5)
+
+
+def _threads_of_ours() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("chatsessions")]
+
+
+class Client:
+    """A client and its connection: sends events, and keeps what the session tells it."""
+
+    def __init__(self, live: LiveSession) -> None:
+        self.live = live
+        self.token = ""
+        self.resumed = False
+        self.reason: str | None = None
+        self.log: list[Entry] = []
+        self.frames: list[frames.ServerFrame] = []
+        self.closed: list[tuple[int, str | None]] = []
+        self._n = live.position.accepted
+
+    @classmethod
+    async def open(
+        cls,
+        worker: Worker,
+        chat: Chat,
+        session_id: UUID | None = None,
+        token: str | None = None,
+        **arrival: Any,
+    ) -> Self:
+        """Connect, and wait for the welcome: to a new session, or back to ``session_id``."""
+        arrival.setdefault("user", AnonymousUser())
+        asked = None if session_id is None else str(session_id)
+        opened = await worker.open(chat, Arrival(session_id=asked, token=token, **arrival))
+        client = cls(opened.live)
+        client.resumed, client.reason = opened.resumed, opened.reason
+        client.token = opened.live.issue_token(token if opened.resumed else None)
+        welcomed = asyncio.Event()
+        opened.live.connect(client, welcome=welcomed.set)
+        opened.live.go()
+        async with asyncio.timeout(10):
+            await welcomed.wait()
+        return client
+
+    # Listener
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        self.log.extend(entries)
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        self.frames.append(frame)
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        self.closed.append((int(code), ended))
+
+    # What a client does
+
+    def send(self, name: str, data: Any = None) -> int:
+        """Send an event; its number, which is its turn's as well."""
+        self._n += 1
+        raw = msgspec.Raw(msgspec.json.encode(data))
+        self.live.submit(frames.ClientEvent(self._n, name, raw), data)
+        return self._n
+
+    async def outcome(self, n: int) -> str:
+        """How turn ``n`` ended."""
+        await until(lambda: n in self.outcomes)
+        return self.outcomes[n]
+
+    async def run(self, name: str, data: Any = None) -> str:
+        """Send an event and wait for the end of its turn."""
+        return await self.outcome(self.send(name, data))
+
+    def leave(self, code: int = 1001) -> None:
+        self.live.disconnect(self, code)
+
+    # What it was told
+
+    @property
+    def outcomes(self) -> dict[int, str]:
+        """By turn: how it ended, of those that have."""
+        ends = (frame for frame in self.frames if isinstance(frame, frames.TurnStatus))
+        return {frame.turn: frame.status for frame in ends if frame.status != "running"}
+
+    @property
+    def events(self) -> list[tuple[str, Any]]:
+        """What the server emitted."""
+        emitted = (entry for entry in self.log if entry.n is None)
+        return [(entry.name, msgspec.json.decode(entry.data)) for entry in emitted]
+
+    @property
+    def texts(self) -> list[str]:
+        """The contents of the server's messages."""
+        return [data["content"] for name, data in self.events if name == "message"]
+
+
+# A session that nobody stores
+
+SESSION_ID = UUID("11111111-1111-4111-8111-111111111111")
+THREAD_ID = UUID("22222222-2222-4222-8222-222222222222")
+
+
+def make_session(**fields: Any) -> Session:
+    """What an application reads of a session, of nobody in particular."""
+    given: dict[str, Any] = {
+        "id": SESSION_ID,
+        "chat": "test",
+        "thread_id": THREAD_ID,
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "user": AnonymousUser(),
+    }
+    return Session(**given | fields)

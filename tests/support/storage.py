@@ -1,0 +1,134 @@
+"""What is stored: rows, a cache that tells what it got, and faults of the store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+from django.core.cache.backends.locmem import LocMemCache
+from django.db import connections
+from django.utils import timezone
+
+from chatsessions.live import LiveSession
+from chatsessions.models import ChatSession, Worker
+
+# Rows
+
+
+def session_row(**fields: Any) -> ChatSession:
+    """A stored session; away by default, and nobody's."""
+    now = timezone.now()
+    given: dict[str, Any] = {
+        "chat": "tests.store",
+        "status": ChatSession.Status.AWAY,
+        "client_type": "webapp",
+        "created_at": now,
+        "last_seen_at": now,
+        "disconnected_at": now,
+    }
+    return ChatSession.objects.create(**given | fields)
+
+
+def worker_row(**fields: Any) -> Worker:
+    """Another host's worker, alive by default."""
+    now = timezone.now()
+    given: dict[str, Any] = {
+        "hostname": "elsewhere.invalid",
+        "pid": 1,
+        "started_at": now,
+        "heartbeat_at": now,
+    }
+    return Worker.objects.create(**given | fields)
+
+
+def dead_worker_row() -> Worker:
+    """Another host's worker, silent for a minute."""
+    return worker_row(heartbeat_at=timezone.now() - timedelta(minutes=1))
+
+
+async def state_of(live: LiveSession) -> dict[str, Any]:
+    """The ``user_session`` in the row."""
+    row = await ChatSession.objects.aget(pk=live.id)
+    state: dict[str, Any] = msgspec.json.decode(row.state or "{}")
+    return state
+
+
+# The cache
+
+
+class SpyCache(LocMemCache):
+    """Keeps what each call brought; refuses keys, or everything, when told to."""
+
+    calls: ClassVar[list[dict[str, Any]]] = []
+    #: Of each call, in seconds.
+    timeouts: ClassVar[list[Any]] = []
+    refuses: ClassVar[bool] = False
+    raises: ClassVar[bool] = False
+
+    def set_many(
+        self, data: dict[str, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
+    ) -> list[Any]:
+        if self.raises:
+            raise ConnectionError("no cache here")
+        self.calls.append(dict(data))
+        self.timeouts.append(timeout)
+        if self.refuses:
+            return list(data)
+        return super().set_many(data, timeout, version)
+
+
+# Faults of the store, made by another connection to the same file
+
+_UPDATE = f"BEFORE UPDATE ON {ChatSession._meta.db_table}"
+
+
+@contextmanager
+def another_connection() -> Iterator[sqlite3.Connection]:
+    """A connection that Django does not know of; it commits each statement."""
+    other = sqlite3.connect(connections["default"].settings_dict["NAME"], isolation_level=None)
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Somebody else holds the database's write lock."""
+    with another_connection() as other:
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
+
+
+@contextmanager
+def trigger(event: str, action: str) -> Iterator[None]:
+    """The database does ``action`` on ``event``."""
+    name = f"tests_{abs(hash((event, action)))}"
+    with another_connection() as other:
+        other.execute(f"CREATE TRIGGER {name} {event} BEGIN {action}; END")
+        try:
+            yield
+        finally:
+            other.execute("PRAGMA busy_timeout = 10000")
+            other.execute(f"DROP TRIGGER IF EXISTS {name}")
+
+
+def failing(session_id: UUID | None = None) -> AbstractContextManager[None]:
+    """Updates of sessions fail in a way that may pass: integer overflow, an OperationalError."""
+    only = "" if session_id is None else f" WHEN NEW.id = '{session_id.hex}'"
+    return trigger(f"{_UPDATE}{only}", "SELECT abs(-9223372036854775807 - 1)")
+
+
+def poisoned(session_id: UUID) -> AbstractContextManager[None]:
+    """The row of one session cannot be written: an IntegrityError."""
+    event = f"{_UPDATE} WHEN NEW.id = '{session_id.hex}'"
+    return trigger(event, "SELECT RAISE(ABORT, 'poisoned')")
