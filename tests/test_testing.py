@@ -607,6 +607,16 @@ async def test_what_the_server_refuses_is_given_up(chat_communicator: Any) -> No
         assert {error.code for error in client.errors} <= {"bad_frame", "n_gap"}
 
 
+async def test_what_json_cannot_say_is_never_sent(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        with pytest.raises(TypeError, match="object"):
+            await client.send_event("add", object())
+        assert await client.send_event("add", [1]) == 1
+        assert await client.wait_for_turn() == "done"
+        await client.drop()
+        assert await client.resume()
+
+
 async def test_an_answer_to_nobody(chat_communicator: Any) -> None:
     async with chat_communicator(bare, PATH) as client:
         await client.answer("no such call", "x")

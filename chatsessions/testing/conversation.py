@@ -58,7 +58,11 @@ class ErrorReport:
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """A numbered frame of the client's: an event, or the answer to a question."""
+    """
+    A numbered frame of the client's: an event, or the answer to a question.
+
+    Raises ``TypeError`` for data that JSON cannot say.
+    """
 
     name: str
     data: Any
@@ -68,12 +72,17 @@ class Sent:
     call: str | None = None
     #: Whether the server can never take it.
     refused: bool = False
+    #: The data as JSON.
+    raw: msgspec.Raw = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.raw = msgspec.Raw(msgspec.json.encode(self.data))
 
     def frame(self) -> frames.ClientEvent | frames.Answer:
-        raw = msgspec.Raw(msgspec.json.encode(self.data))
+        """What is sent, with the number that it has now."""
         if self.call is not None:
-            return frames.Answer(self.n, self.call, raw)
-        return frames.ClientEvent(self.n, self.name, raw)
+            return frames.Answer(self.n, self.call, self.raw)
+        return frames.ClientEvent(self.n, self.name, self.raw)
 
 
 class Delivery(ClientDelivery[Sent]):

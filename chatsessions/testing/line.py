@@ -49,6 +49,8 @@ class Line:
         self._reader: asyncio.Task[None] | None = None
         #: Whether the server accepted the handshake.
         self.accepted = False
+        #: Whether it has welcomed the client, which who takes the frames says.
+        self.welcomed = False
         #: The code of the close; None while the line is open.
         self.code: int | None = None
         #: What the application raised, or what was wrong with a frame of its.
