@@ -28,8 +28,8 @@ class ChatCommunicatorFactory:
     """
     Makes communicators: ``async with chat_communicator(application, "/ws/counter/") as chat:``.
 
-    Takes what ``ChatCommunicator`` takes, and raises ``RuntimeError`` in another event loop than the
-    fixture's. Those still open at the end of the test are closed.
+    Takes what ``ChatCommunicator`` takes. Those still open at the end of the test are closed.
+    Raises ``RuntimeError`` in another event loop than the fixture's.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
