@@ -13,7 +13,7 @@ JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
 	--target es2022 --module es2022 --moduleResolution bundler --lib es2022,dom,dom.iterable
 
-.PHONY: help demo test lint types js python faults matrix coverage bench build lock clean
+.PHONY: help demo test lint types js python matrix bench build lock clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
@@ -23,7 +23,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.services
-	@$(MAKE) --no-print-directory lint types js python
+	@$(MAKE) --no-print-directory lint types js python matrix
 
 # One environment for both; each part is installed once, and again when its sources change.
 
@@ -60,13 +60,9 @@ js:
 
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest -m "not faults"
+	$(BIN)/python -m coverage run -m pytest
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
-
-# Kills, cuts and breaks everything: minutes.
-faults: $(VENV)/.dev
-	$(BIN)/python -m pytest -m faults
 
 # The same tests on other Pythons, with the Django that goes with them, where they are installed.
 matrix: $(VENV)/.dev

@@ -21,6 +21,7 @@ from . import frames, signals
 from .attachment import Attachment
 from .chat import Chat
 from .conf import settings
+from .delivery import RateLimit
 from .exceptions import FrameError, StoreUnavailable
 from .frames import CloseCode
 from .store import CacheFailed
@@ -33,6 +34,10 @@ Message = dict[str, Any]
 
 #: How long the other side may take to answer a close, in seconds.
 CLOSE_TIMEOUT = 5.0
+#: Frames per second, and at once, that a client may send whatever is in them: each has an answer,
+#: which a client that never reads would let pile up. Never less than twice what events may be.
+FRAMES_PER_SECOND = 100.0
+FRAME_BURST = 2000
 #: Chainlit's default, for a client that names no language.
 DEFAULT_LANGUAGE = "en-US"
 
@@ -52,6 +57,11 @@ class ChatConnection:
         self._attachment: Attachment | None = None
         self._hello_said = False
         self._bad_frames = 0
+        self._pace = RateLimit(
+            rate=max(FRAMES_PER_SECOND, 2 * settings.EVENTS_PER_SECOND),
+            burst=max(FRAME_BURST, 2 * settings.EVENT_BURST, 2 * settings.MAX_PENDING_EVENTS),
+            now=self._loop.time(),
+        )
         self._closing = False
         self._code = 1006
         self._heard_at = self._loop.time()
@@ -227,10 +237,12 @@ class ChatConnection:
         if attachment.welcomed:
             live.confirm_token()
         attachment.heard()
-        if isinstance(frame, frames.ClientEvent):
-            live.submit(frame, frames.decode_data(frame))
-        elif isinstance(frame, frames.Ack):
+        if isinstance(frame, frames.Ack):
             attachment.ack(frame.seq)
+        elif self._pace.take(self._heard_at):
+            self.close_line(CloseCode.RATE_LIMITED)
+        elif isinstance(frame, frames.ClientEvent):
+            live.submit(frame, frames.decode_data(frame))
         elif isinstance(frame, frames.Ping):
             self.send_frame(frames.encode(frames.Pong(live.log.stored)))
         elif isinstance(frame, frames.Stop):

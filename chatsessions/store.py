@@ -32,6 +32,10 @@ logger = logging.getLogger("chatsessions.store")
 TRANSIENT = (OperationalError, InterfaceError)
 
 
+#: Values that a failing cache has not taken, and that are offered again: the latest.
+MAX_UNCACHED = 1000
+
+
 @dataclass(slots=True)
 class Entry:
     """One entry of a session's log. ``data`` is JSON as it goes over the wire."""
@@ -134,7 +138,11 @@ class Loaded:
 
 
 class CacheFailed(Exception):
-    """The cache did not take what it was given."""
+    """The cache did not take what it was given: all of it, or only ``keys``."""
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = frozenset(keys)
 
 
 class Store:
@@ -158,7 +166,10 @@ class Store:
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
             # What the log says must be known after a crash between the two.
-            self.cache_states(batch.pending)
+            try:
+                self.cache_states(batch.pending)
+            except CacheFailed as error:
+                self._refuse_uncached(batch, error)
         if batch.pending:
             try:
                 self.write(batch)
@@ -169,6 +180,29 @@ class Store:
             self.cache_states(
                 change for change in batch.changes if change.session_id not in batch.refused
             )
+
+    def _refuse_uncached(self, batch: Batch, error: CacheFailed) -> None:
+        """
+        Go on without the sessions whose values alone the cache does not take, such as too large.
+
+        Raises ``error`` if it is not theirs alone.
+        """
+        if not error.keys or not self._cache_takes_anything():
+            raise error
+        taken = []
+        for change in batch.pending:
+            if cache_key(change.session_id, change.generation) in error.keys:
+                batch.refused[change.session_id] = error
+            else:
+                taken.append(change)
+        batch.pending = taken
+
+    def _cache_takes_anything(self) -> bool:
+        try:
+            return not self.cache.set_many({"chatsessions:probe": b"1"}, timeout=1)
+        except Exception:
+            logger.warning("The cache takes nothing", exc_info=True)
+            return False
 
     def write(self, batch: Batch) -> None:
         """Store the rows of a batch."""
@@ -212,15 +246,20 @@ class Store:
             return
         try:
             failed = self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
-            if failed:
-                raise CacheFailed(f"{len(failed)} of {len(states)} keys were not taken")
         except Exception as error:
-            if settings.USER_SESSION_STORE == "cache":
-                raise CacheFailed(str(error)) from error
-            logger.warning("The cache failed; user_session is safe in the database: %s", error)
-            self._uncached = dict(list(states.items())[-1000:])
+            self._cache_failed(CacheFailed(str(error)), states)
         else:
             self._uncached = {}
+            if failed:
+                message = f"{len(failed)} of {len(states)} values were not taken"
+                self._cache_failed(CacheFailed(message, failed), states)
+
+    def _cache_failed(self, error: CacheFailed, states: dict[str, bytes]) -> None:
+        if settings.USER_SESSION_STORE == "cache":
+            raise error
+        logger.warning("The cache failed; user_session is safe in the database: %s", error)
+        left = [(key, state) for key, state in states.items() if key in (error.keys or states)]
+        self._uncached = dict(left[-MAX_UNCACHED:])
 
     def _write_rows(self, changes: Sequence[Change]) -> None:
         _insert([change for change in changes if change.insert])

@@ -8,6 +8,8 @@ from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any
 
+from django.db import connections
+
 
 class DaemonThreads(Executor):
     """
@@ -45,7 +47,7 @@ class DaemonThreads(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100
-        """Threads end when they are through with what they do."""
+        """Threads end when they are through with what they do, and close their connections."""
         for _ in self._threads:
             self._work.put(None)
 
@@ -54,3 +56,4 @@ class DaemonThreads(Executor):
             work()
             del work
             self._idle.release()
+        connections.close_all()  # the handlers' own

@@ -44,6 +44,7 @@ def cache(settings: Settings) -> Iterator[type[SpyCache]]:
     settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": "tests.spy"}}
     yield SpyCache
     SpyCache.refuses = SpyCache.raises = False
+    SpyCache.max_bytes = 2**30
     SpyCache.calls.clear()
     SpyCache.timeouts.clear()
     SpyCache("tests.spy", {}).clear()

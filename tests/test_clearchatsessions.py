@@ -19,7 +19,7 @@ from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.worker import running_workers
 
 from .support.sessions import join_threads_of_ours, threads_of_ours
-from .support.storage import poisoned, session_row, worker_row
+from .support.storage import expired_row, poisoned, session_row, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -46,11 +46,6 @@ def run(*arguments: str) -> list[str]:
         assert running_workers() == []
         assert set(Worker.objects.values_list("pk", flat=True)) <= workers
     return (out.getvalue() + err.getvalue()).splitlines()
-
-
-def expired(chat: Chat, **fields: Any) -> ChatSession:
-    long_ago = timezone.now() - timedelta(minutes=5)
-    return session_row(**{"chat": chat.name, "disconnected_at": long_ago} | fields)
 
 
 def over(chat: Chat, hours: float = 2, *, entries: int = 3) -> ChatSession:
@@ -111,7 +106,7 @@ def test_a_dry_run_counts_and_changes_nothing(
     calls: list[str] = []
     chat.on_chat_end(calls.append)
     for _ in range(away):
-        expired(chat)
+        expired_row(chat)
     for _ in range(ended):
         over(chat)
     session_row(chat=chat.name)
@@ -131,7 +126,7 @@ def test_what_has_expired_ends_with_its_hook(chat: Chat) -> None:
         calls.append((context.session.id, reason))
         user_session["bye"] = user_session["name"]
 
-    rows = [expired(chat, state=f'{{"name":{number}}}') for number in range(3)]
+    rows = [expired_row(chat, state=f'{{"name":{number}}}') for number in range(3)]
     kept = session_row(chat=chat.name)
     assert run() == ["Ended 3 sessions, deleted 0 sessions."]
     assert sorted(calls) == sorted((row.pk, "expired") for row in rows)
@@ -154,7 +149,7 @@ def test_a_sync_hook(chat: Chat) -> None:
     def end(reason: str) -> None:
         calls.append(reason)
 
-    expired(chat)
+    expired_row(chat)
     assert run() == ["Ended 1 session, deleted 0 sessions."]
     assert calls == ["expired"]
 
@@ -166,20 +161,20 @@ def test_a_failing_hook_keeps_nobody_from_ending(
     async def end() -> None:
         raise ValueError("on purpose")
 
-    rows = [expired(chat) for _ in range(2)]
+    rows = [expired_row(chat) for _ in range(2)]
     assert run() == ["Ended 2 sessions, deleted 0 sessions."]
     assert [status_of(row) for row in rows] == [("ended", "expired")] * 2
     assert caplog.text.count("ValueError: on purpose") == 2
 
 
 def test_a_session_whose_chat_is_gone_ends(chat: Chat) -> None:
-    row = expired(Chat("tests.long.gone"))
+    row = expired_row(Chat("tests.long.gone"))
     assert run() == ["Ended 1 session, deleted 0 sessions."]
     assert status_of(row) == ("ended", "expired")
 
 
 def test_a_row_that_cannot_be_written_keeps_nobody_from_ending(chat: Chat) -> None:
-    rows = [expired(chat) for _ in range(3)]
+    rows = [expired_row(chat) for _ in range(3)]
     with poisoned(rows[1].pk):
         lines = run()
     assert status_of(rows[0]) == status_of(rows[2]) == ("ended", "expired")
@@ -192,7 +187,7 @@ def test_an_end_that_a_crash_cut_short_is_finished(chat: Chat) -> None:
     """Its on_chat_end has begun before; it is not run again."""
     calls: list[str] = []
     chat.on_chat_end(calls.append)
-    row = expired(chat, end_reason="user")
+    row = expired_row(chat, end_reason="user")
     run()
     assert status_of(row) == ("ended", "user")
     assert calls == []
@@ -214,10 +209,10 @@ def test_sessions_of_a_living_worker_are_left_to_it(chat: Chat) -> None:
     calls: list[str] = []
     chat.on_chat_end(calls.append)
     other = worker_row()
-    held, free = expired(chat, worker=other), expired(chat)
+    held, free = expired_row(chat, worker=other), expired_row(chat)
     lines = run()
     assert lines[0] == "Ended 1 session, deleted 0 sessions."
-    assert lines[1].startswith("Left 1 session to the server that holds")
+    assert lines[1].startswith("Left 1 session to the servers that hold")
     assert len(lines) == 2
     after = ChatSession.objects.get(pk=held.pk)
     assert (after.status, after.worker, after.generation) == ("away", other, 1)
@@ -228,7 +223,7 @@ def test_sessions_of_a_living_worker_are_left_to_it(chat: Chat) -> None:
 
 def test_sessions_of_a_dead_worker_are_ended(chat: Chat) -> None:
     dead = worker_row(heartbeat_at=timezone.now() - timedelta(hours=1))
-    row = expired(chat, worker=dead)
+    row = expired_row(chat, worker=dead)
     assert run() == ["Ended 1 session, deleted 0 sessions."]
     assert status_of(row) == ("ended", "expired")
     assert not Worker.objects.exists()
@@ -239,7 +234,7 @@ def test_sessions_of_a_dead_worker_are_ended(chat: Chat) -> None:
 
 def test_batches_say_how_far_they_are(chat: Chat) -> None:
     for _ in range(3):
-        expired(chat)
+        expired_row(chat)
     for _ in range(2):
         over(chat)
     assert run("--batch-size", "1") == [
@@ -276,7 +271,7 @@ def test_one_batch_says_nothing(chat: Chat) -> None:
 
 @pytest.mark.parametrize("size", ["0", "-1", "x", "", "1.5"])
 def test_wrong_batch_sizes(chat: Chat, size: str) -> None:
-    row = expired(chat)
+    row = expired_row(chat)
     with pytest.raises(CommandError) as raised:
         run(f"--batch-size={size}")
     assert str(raised.value) == "Error: argument --batch-size: must be 1 or more"
@@ -293,7 +288,7 @@ def test_unknown_arguments(chat: Chat) -> None:
 )
 def test_an_application_that_cannot_be_imported(chat: Chat, settings: Settings, path: str) -> None:
     settings.ASGI_APPLICATION = path
-    row, past = expired(chat), over(chat)
+    row, past = expired_row(chat), over(chat)
     with pytest.raises(CommandError, match=f"ASGI_APPLICATION '{path}' cannot be imported: "):
         run()
     assert status_of(row) == ("away", "")
@@ -302,7 +297,7 @@ def test_an_application_that_cannot_be_imported(chat: Chat, settings: Settings, 
 
 def test_without_an_application_it_says_that_no_hooks_run(chat: Chat, settings: Settings) -> None:
     del settings.ASGI_APPLICATION
-    row = expired(chat)
+    row = expired_row(chat)
     assert run() == [
         "Ended 1 session, deleted 0 sessions.",
         "ASGI_APPLICATION is not set: no on_chat_end handler will run.",
@@ -325,6 +320,6 @@ def test_the_application_brings_the_hooks(
 
     monkeypatch.setitem(sys.modules, "tests_asgi", Application("tests_asgi"))
     settings.ASGI_APPLICATION = "tests_asgi.application"
-    expired(chat)
+    expired_row(chat)
     run()
     assert calls == ["expired"]

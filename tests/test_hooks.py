@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,7 +27,7 @@ from chatsessions.signals import (
 from chatsessions.worker import Opened
 from chatsessions.worker import Worker as RunningWorker
 
-from .support.sessions import Client, Way, eventually, running_worker, until, ways
+from .support.sessions import Client, Way, connected, eventually, running_worker, until, ways
 from .support.storage import dead_worker_row, session_row
 
 if TYPE_CHECKING:
@@ -375,6 +375,7 @@ async def test_a_start_that_a_dead_worker_left(worker: RunningWorker, chat: Chat
         ("on_event", 1),
         "on_connect",
     ]
+    await client.outcome(1)
     assert client.outcomes == {0: "interrupted", 1: "done"}
 
 
@@ -727,26 +728,20 @@ SIGNALS = {
 def receiving(signals: dict[str, Signal], way: Way, chat: Chat | None = None) -> Iterator[Any]:
     """What the signals bring, by their name."""
     received: list[tuple[str, dict[str, Any]]] = []
-    receivers: list[tuple[Signal, Callable[..., Any]]] = []
 
-    def connect(name: str, signal: Signal) -> None:
+    def receiver_of(name: str) -> Callable[..., Any]:
         def receiver(**arguments: Any) -> None:
             received.append((name, arguments))
 
         async def areceiver(**arguments: Any) -> None:
             received.append((name, arguments))
 
-        chosen: Callable[..., Any] = receiver if way == "sync" else areceiver
-        signal.connect(chosen, sender=chat)
-        receivers.append((signal, chosen))
+        return receiver if way == "sync" else areceiver
 
-    for name, signal in signals.items():
-        connect(name, signal)
-    try:
+    with ExitStack() as stack:
+        for name, signal in signals.items():
+            stack.enter_context(connected(signal, receiver_of(name), chat))
         yield received
-    finally:
-        for signal, receiver in receivers:
-            assert signal.disconnect(receiver, sender=chat)
 
 
 @ways

@@ -343,6 +343,23 @@ async def test_a_cache_that_fails_is_tried_again_under_cache(
     assert [list(call.values()) for call in cache.calls] == [[b'{"value":1}']]
 
 
+async def test_values_that_the_cache_never_takes_are_their_own_sessions_trouble(
+    cache: type[SpyCache], worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": "cache"}
+    sick, healthy = await open_many(worker, chat, 2)
+    cache.max_bytes = 1000
+    results = await asyncio.gather(
+        change(sick.live, "x" * 2000), change(healthy.live, 1), return_exceptions=True
+    )
+    assert isinstance(results[0], Exception)
+    assert results[1] is None
+    assert await log_of(healthy.live) == [(1, 1)]
+    await until(lambda: sick.closed)
+    assert sick.closed == [(frames.CloseCode.SHUTTING_DOWN, None)]
+    assert await log_of(sick.live) == []
+
+
 async def test_a_cache_that_fails_is_survived_under_cached_db(
     cache: type[SpyCache], worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -598,6 +615,32 @@ async def test_the_log_keeps_its_newest_entries(
     # Some slack, so that not every entry costs a delete, and never less than promised.
     assert 20 <= len(log) <= 20 + 1 + 7
     assert log == [(number, number) for number in range(live.log.first, 61)]
+
+
+async def test_what_waits_for_its_turn_is_kept_however_small_the_log(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """After a crash it is run from its entry."""
+    settings.CHATSESSIONS = {"MAX_LOG_ENTRIES": 10}
+    go_on = asyncio.Event()
+
+    @chat.on_event("wait")
+    async def wait() -> None:
+        for number in range(40):
+            await context.emitter.emit("number", number)
+        await context.emitter.flush()
+        await go_on.wait()
+
+    (client,) = await open_many(worker, chat, 1)
+    first, second = client.send("wait"), client.send("wait")
+    await until(lambda: client.log[-1:] and client.log[-1].seq == 42)
+    await flush(client.live)
+    rows = SessionEvent.objects.filter(session=client.live.id)
+    assert await rows.filter(n__in=[first, second]).acount() == 2
+    go_on.set()
+    assert await client.outcome(second) == "done"
+    await flush(client.live)
+    assert await rows.acount() <= 12
 
 
 @pytest.mark.parametrize("count", [9, 10, 11, 12, 25])

@@ -16,6 +16,7 @@ from chatsessions.models import ChatSession, Worker
 from chatsessions.store import cache_key
 from chatsessions.worker import Worker as RunningWorker
 
+from .support import storage
 from .support.sessions import Client, eventually, until
 from .support.storage import dead_worker_row, failing, poisoned, session_row, worker_row
 
@@ -24,18 +25,14 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+expired_row = sync_to_async(storage.expired_row)
+
 FAST = {"REAP_INTERVAL": 0.02, "SESSION_AGE": 60, "WORKER_HEARTBEAT": 0.05}
 
 
 @pytest.fixture(autouse=True)
 def fast(settings: Settings) -> None:
     settings.CHATSESSIONS = dict(FAST)
-
-
-async def expired_row(chat: Chat, **fields: Any) -> ChatSession:
-    long_ago = timezone.now() - timedelta(minutes=5)
-    given = {"chat": chat.name, "disconnected_at": long_ago}
-    return await sync_to_async(session_row)(**given | fields)
 
 
 def has(row: ChatSession, **fields: Any) -> Any:

@@ -26,13 +26,10 @@ from chatsessions import (
 )
 from chatsessions.consumers import ChatConsumer, SessionConsumer
 from chatsessions.models import ChatSession
-from chatsessions.signals import (
-    session_connected,
-    session_started,
-)
+from chatsessions.signals import session_connected, session_started
 from chatsessions.worker import Worker as RunningWorker
 
-from .support.sessions import eventually, until
+from .support.sessions import connected, eventually, until
 from .support.storage import another_connection
 
 if TYPE_CHECKING:
@@ -107,14 +104,11 @@ async def test_senders_of_signals(worker: RunningWorker, chat: Chat) -> None:
     def receiver(sender: Any, **_: Any) -> None:
         senders.append(sender)
 
-    session_connected.connect(receiver)
-    try:
-        client = Socket(Counter.as_asgi(), "/ws/")
+    client = Socket(Counter.as_asgi(), "/ws/")
+    with connected(session_connected, receiver):
         await client.open()
         await until(lambda: senders)
-    finally:
-        session_connected.disconnect(receiver)
-        await client.disconnect()
+    await client.disconnect()
     assert [sender.name for sender in senders] == [f"{__name__}.Counter"]
 
 
@@ -124,14 +118,11 @@ async def test_started_is_sent_when_the_row_is_there(worker: RunningWorker, chat
     async def receiver(session: Any, **_: Any) -> None:
         found.append(await ChatSession.objects.filter(pk=session.id).aexists())
 
-    session_started.connect(receiver)
-    try:
-        client = Socket(Counter.as_asgi(), "/ws/")
+    client = Socket(Counter.as_asgi(), "/ws/")
+    with connected(session_started, receiver):
         await client.open()
         await until(lambda: found)
-    finally:
-        session_started.disconnect(receiver)
-        await client.disconnect()
+    await client.disconnect()
     assert found == [True]
 
 
@@ -342,8 +333,7 @@ async def test_the_right_token_finds_the_session(worker: RunningWorker, chat: Ch
         resumed.append(arguments["resumed"])
 
     application = Counter.as_asgi(chat=chat)
-    session_connected.connect(receiver, sender=chat)
-    try:
+    with connected(session_connected, receiver, chat):
         first = Socket(application, "/ws/")
         await first.open()
         await first.ask("a")
@@ -354,8 +344,6 @@ async def test_the_right_token_finds_the_session(worker: RunningWorker, chat: Ch
         assert back.token != first.token
         assert await back.ask("b") == "b 2"
         await until(lambda: len(resumed) == 2)
-    finally:
-        session_connected.disconnect(receiver, sender=chat)
     assert resumed == [False, True]
     await eventually(stored(back, connects=2), seconds=2)
     # It was heard with the new token: the old one is no good any more.

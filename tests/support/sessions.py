@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.dispatch import Signal
 
 from chatsessions import Chat, frames
 from chatsessions.live import LiveSession
@@ -159,6 +160,21 @@ class Client:
     def texts(self) -> list[str]:
         """The contents of the server's messages."""
         return [data["content"] for name, data in self.events if name == "message"]
+
+
+# Signals
+
+
+@contextmanager
+def connected(
+    signal: Signal, receiver: Callable[..., object], sender: object = None
+) -> Iterator[None]:
+    """``receiver`` gets ``signal``, of ``sender`` or of anybody."""
+    signal.connect(receiver, sender=sender)
+    try:
+        yield
+    finally:
+        assert signal.disconnect(receiver, sender=sender)
 
 
 # A session that nobody stores

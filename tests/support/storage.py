@@ -15,6 +15,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections
 from django.utils import timezone
 
+from chatsessions import Chat
 from chatsessions.live import LiveSession
 from chatsessions.models import ChatSession, Worker
 
@@ -33,6 +34,12 @@ def session_row(**fields: Any) -> ChatSession:
         "disconnected_at": now,
     }
     return ChatSession.objects.create(**given | fields)
+
+
+def expired_row(chat: Chat, **fields: Any) -> ChatSession:
+    """A stored session of ``chat`` whose client has been away for five minutes."""
+    long_ago = timezone.now() - timedelta(minutes=5)
+    return session_row(**{"chat": chat.name, "disconnected_at": long_ago} | fields)
 
 
 def worker_row(**fields: Any) -> Worker:
@@ -69,6 +76,8 @@ class SpyCache(LocMemCache):
     #: Of each call, in seconds.
     timeouts: ClassVar[list[Any]] = []
     refuses: ClassVar[bool] = False
+    #: More bytes than this are not taken: Memcached's limit, for one, is 1 MiB.
+    max_bytes: ClassVar[int] = 2**30
     raises: ClassVar[bool] = False
 
     def set_many(
@@ -80,7 +89,9 @@ class SpyCache(LocMemCache):
         self.timeouts.append(timeout)
         if self.refuses:
             return list(data)
-        return super().set_many(data, timeout, version)
+        taken = {key: value for key, value in data.items() if len(value) <= self.max_bytes}
+        super().set_many(taken, timeout, version)
+        return [key for key in data if key not in taken]
 
 
 # Faults of the store, made by another connection to the same file

@@ -40,6 +40,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, dry_run: bool, batch_size: int, **options: Any) -> None:
+        if batch_size < 1:  # from call_command(), which parses nothing
+            raise CommandError(f"batch_size must be 1 or more, not {batch_size!r}.")
         now = timezone.now()
         expired = ChatSession.objects.using(settings.DATABASE).expired(now)
         past_keep = ChatSession.objects.using(settings.DATABASE).past_keep(now)
@@ -58,7 +60,7 @@ class Command(BaseCommand):
         )
         if skipped:
             self.stdout.write(
-                f"Left {_sessions(skipped)} to the server that holds them; it ends them itself."
+                f"Left {_sessions(skipped)} to the servers that hold them; those end them."
             )
 
     async def _end(self, ids: Sequence[UUID], batch_size: int) -> tuple[int, int]:
