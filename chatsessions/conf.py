@@ -151,6 +151,7 @@ class Settings:
     MAX_LOG_ENTRIES = count(
         10_000, minimum=10, doc="The most entries that a session's log keeps; older ones go."
     )
+    STORAGE = text("default", doc="Alias in STORAGES of the storage that holds sessions' files.")
     STORE_TIMEOUT = seconds(
         10, doc="How long a failing commit is retried before StoreUnavailable is raised."
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from django.conf import settings as django_settings
+from django.core.files.storage import Storage, storages
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
@@ -152,10 +153,20 @@ class ChatSession(models.Model):
     chat_settings = JSONTextField(_("chat settings"), default=dict, blank=True)
     #: Messages still streaming, for the worker that takes over after a crash.
     streams = JSONTextField(default=list, blank=True)
+    #: What is asked and not answered, as the wire knows it.
+    asks = JSONTextField(default=list, blank=True)
+    #: The actions that the client may choose: by id, what it was offered.
+    actions = JSONTextField(default=dict, blank=True)
+    #: The inputs of the chat settings, as the wire knows them.
+    inputs = JSONTextField(_("settings' inputs"), default=list, blank=True)
     accepted = models.PositiveBigIntegerField(_("accepted events"), default=0)
     #: The highest event whose turn has come to its end; those up to ``accepted`` are pending.
     handled = models.PositiveBigIntegerField(_("handled events"), default=0)
+    #: Those beyond ``handled`` whose turns have: they overtook one that waits for an answer.
+    handled_ahead = JSONTextField(default=list, blank=True)
     running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)
+    #: The turn that runs while ``running`` waits for an answer.
+    aside = models.PositiveBigIntegerField(_("turn beside it"), null=True, blank=True)
     head = models.PositiveBigIntegerField(_("log entries"), default=0)
     events_in = models.PositiveBigIntegerField(_("events in"), default=0)
     events_out = models.PositiveBigIntegerField(_("events out"), default=0)
@@ -230,6 +241,39 @@ class SessionEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seq}: {self.name}"
+
+
+def _storage() -> Storage:
+    return storages[settings.STORAGE]
+
+
+def _file_path(file: SessionFile, filename: str) -> str:
+    """Made of ids alone: no name from a client ever reaches a storage."""
+    return f"chatsessions/{file.session_id.hex}/{file.id.hex}"
+
+
+class SessionFile(models.Model):
+    """A file of a session: the user's, or one that the application keeps for it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    session = models.ForeignKey(
+        ChatSession, on_delete=models.CASCADE, related_name="files", verbose_name=_("session")
+    )
+    name = models.CharField(_("name"), max_length=255)
+    mime = models.CharField(_("type"), max_length=100)
+    size = models.PositiveBigIntegerField(_("bytes"))
+    content = models.FileField(_("content"), storage=_storage, upload_to=_file_path, max_length=200)
+    created_at = models.DateTimeField(_("created"), default=timezone.now)
+
+    class Meta:
+        verbose_name = _("file")
+        verbose_name_plural = _("files")
+        indexes: ClassVar = [
+            models.Index(fields=["session", "created_at"], name="chatsessions_files"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def _before(now: datetime | None, seconds: float) -> datetime:
