@@ -83,12 +83,16 @@ async def test_a_connected_session_never_expires(
     assert await has(ChatSession(pk=client.live.id), status="connected")()
 
 
-async def test_sessions_of_dead_workers_become_away(worker: RunningWorker, chat: Chat) -> None:
-    await worker.start()
+async def test_sessions_of_dead_workers_become_away(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    # They are away since the worker's last heartbeat, and would expire before anybody looks.
+    settings.CHATSESSIONS = FAST | {"SESSION_AGE": 3600}
     dead = await sync_to_async(dead_worker_row)()
     row = await sync_to_async(session_row)(
         status=ChatSession.Status.CONNECTED, worker=dead, disconnected_at=None
     )
+    await worker.start()
     await eventually(has(row, status="away", worker=None, disconnected_at__isnull=False))
     assert not await Worker.objects.filter(pk=dead.pk).aexists()
     assert await Worker.objects.filter(pk=worker.id).aexists()
