@@ -6,11 +6,15 @@ The public names. Nothing here imports models: Django imports this module before
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .actions import Action
 from .chat import (
     Chat,
     InterruptedTurn,
+    action_callback,
+    on_action,
     on_chat_end,
     on_chat_start,
     on_connect,
@@ -22,6 +26,7 @@ from .chat import (
     on_settings_update,
     on_stop,
 )
+from .chat_settings import ChatSettings
 from .context import bind_context, context, spawn, user_session
 from .exceptions import (
     ChatError,
@@ -40,6 +45,7 @@ from .exceptions import (
     TurnStopped,
 )
 from .messages import ErrorMessage, Message
+from .questions import AskActionMessage, AskFileMessage, AskUserMessage
 from .storable import serializable
 
 if TYPE_CHECKING:
@@ -48,9 +54,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Action",
+    "AskActionMessage",
+    "AskFileMessage",
+    "AskUserMessage",
     "Chat",
     "ChatError",
     "ChatSessionsError",
+    "ChatSettings",
     "ContextNotFound",
     "ErrorMessage",
     "InterruptedTurn",
@@ -66,10 +77,12 @@ __all__ = [
     "StoreUnavailable",
     "TooLarge",
     "TurnStopped",
+    "action_callback",
     "aend_session",
     "bind_context",
     "context",
     "end_session",
+    "on_action",
     "on_chat_end",
     "on_chat_start",
     "on_connect",
@@ -86,17 +99,19 @@ __all__ = [
     "user_session",
 ]
 
-#: These need models, and so are imported at their first use.
-_OUTSIDE = frozenset({"aend_session", "end_session", "session_context"})
+#: These need models, and so their modules are imported at their first use.
+_LAZY = {
+    "aend_session": "outside",
+    "end_session": "outside",
+    "session_context": "outside",
+}
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_OUTSIDE})
+    return sorted({*globals(), *_LAZY})
 
 
 def __getattr__(name: str) -> Any:
-    if name in _OUTSIDE:
-        from . import outside  # noqa: PLC0415, RUF100
-
-        return getattr(outside, name)
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

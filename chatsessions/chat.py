@@ -28,7 +28,11 @@ ANSWER = "answer"
 START = "start"
 
 #: Events that have hooks of their own.
-NAMED_HOOKS = {"message": "on_message", "settings": "on_settings_update"}
+NAMED_HOOKS = {
+    "message": "on_message",
+    "settings": "on_settings_update",
+    "action": "on_action",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +72,7 @@ class Chat:
         self.name = name
         self.hooks: dict[str, Handler] = {}
         self.events: dict[str, Handler] = {}
+        self.actions: dict[str, Handler] = {}
 
     def __repr__(self) -> str:
         return f"<Chat {self.name}>"
@@ -93,6 +98,12 @@ class Chat:
                 f'{name!r} cannot be an event\'s name ({error}); write @chat.on_event("name").'
             ) from error
         return lambda function: self._add(self.events, name, function)
+
+    def on_action(self, name: str) -> Callable[[F], F]:
+        """Runs when the user chose an action of this name: ``(action)``, an ``Action``."""
+        if not isinstance(name, str) or not name:
+            raise ChatError(f'{name!r} cannot be an action\'s name; write @chat.on_action("name").')
+        return lambda function: self._add(self.actions, name, function)
 
     def on_settings_update(self, function: F) -> F:
         """Runs when the user changed the chat settings: ``(settings)``, all of them, a dict."""
@@ -282,3 +293,12 @@ on_interrupted = _in_module_chat("on_interrupted")
 def on_event(name: str) -> Callable[[F], F]:
     """Runs for the application's own event ``name``: ``(data)``. For the Chat of the module."""
     return lambda function: module_chat(_caller()).on_event(name)(function)
+
+
+def on_action(name: str) -> Callable[[F], F]:
+    """Runs when the user chose an action of this name: ``(action)``. For the module's Chat."""
+    return lambda function: module_chat(_caller()).on_action(name)(function)
+
+
+#: Chainlit's name.
+action_callback = on_action

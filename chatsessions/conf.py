@@ -220,6 +220,9 @@ class Settings:
     MAX_PENDING_BYTES = count(
         4 * MIB, minimum=MIB, doc="Bytes of the events that wait; beyond it a client gets busy."
     )
+    MAX_ACTIONS = count(
+        200, doc="Actions that one session offers at a time; of more, the oldest are withdrawn."
+    )
     MAX_UNACKED_EVENTS = count(
         1000,
         minimum=64,

@@ -250,8 +250,7 @@ class ChatConnection:
         elif isinstance(frame, frames.End):
             live.end("user")
         else:
-            frames.decode_data(frame)
-            live.submit_answer(frame)
+            live.submit_answer(frame, frames.decode_data(frame))
 
     def _refuse(self, error: FrameError) -> None:
         self.send_frame(frames.encode(_error_frame(error)))

@@ -9,7 +9,7 @@ The server's side of one session is a :class:`Gate` (the client's numbers and th
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from math import ceil
 from typing import Generic, TypeVar
@@ -60,6 +60,47 @@ class Intake:
     def seq_of(self, n: int) -> int | None:
         """The entry that event ``n`` became, as long as it is remembered."""
         return self._seqs.get(n)
+
+
+class Handled:
+    """
+    Which of a client's events have come to their end.
+
+    Nearly always all up to one number; some may overtake one that waits for an answer.
+    """
+
+    __slots__ = ("_ahead", "up_to")
+
+    def __init__(self, up_to: int = 0, ahead: Iterable[int] = ()) -> None:
+        self.up_to = up_to
+        self._ahead = set(ahead)
+
+    @property
+    def ahead(self) -> list[int]:
+        """Those beyond ``up_to``, in order."""
+        return sorted(self._ahead)
+
+    def add(self, n: int) -> bool:
+        """Event ``n`` has come to its end. Whether ``ahead`` is another one now."""
+        if n <= self.up_to:
+            return False
+        if n > self.up_to + 1:
+            self._ahead.add(n)
+            return True
+        self.up_to = n
+        if not self._ahead:
+            return False
+        while self.up_to + 1 in self._ahead:
+            self.up_to += 1
+            self._ahead.remove(self.up_to)
+        return True
+
+    def all(self, accepted: int) -> bool:
+        """All up to ``accepted`` have. Whether ``ahead`` is another one now."""
+        changed = bool(self._ahead)
+        self.up_to = max(self.up_to, accepted)
+        self._ahead.clear()
+        return changed
 
 
 class Outbox(Generic[T]):

@@ -82,6 +82,21 @@ class Sink(Protocol):
 
     def close_stream(self, stream_id: str) -> None: ...
 
+    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
+        """``message`` offers ``actions`` from now on."""
+
+    async def withdraw(self, action: str, turn: Turn | None) -> None:
+        """Offer ``action`` no more."""
+
+    def declare_settings(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
+    ) -> None: ...
+
+    async def call(
+        self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
+    ) -> Any:
+        """Ask the client, and wait for its answer."""
+
     async def room(self) -> None:
         """Wait while too much is waiting to be stored. Raises ``StoreUnavailable``."""
 
@@ -113,12 +128,25 @@ class Emitter:
         """
         return await self.append(name, data, appended=lambda: None)
 
-    async def append(self, name: str, data: Any, *, appended: Callable[[], None]) -> int:
-        """As :meth:`emit`; ``appended`` is called when the entry is there, whatever comes next."""
+    async def append(
+        self,
+        name: str,
+        data: Any,
+        *,
+        appended: Callable[[], None],
+        offers: tuple[str, list[dict[str, Any]]] | None = None,
+    ) -> int:
+        """
+        As :meth:`emit`; ``appended`` is called when the entry is there, whatever comes next.
+
+        ``offers`` are a message's id and the actions that it offers from now on.
+        """
         raw = encode_data(name, data)
 
         async def emit() -> int:
             seq = self._sink.append(name, raw, self._turn)
+            if offers is not None:
+                self._sink.offer(*offers)
             appended()
             await self._sink.room()
             return seq
@@ -128,6 +156,49 @@ class Emitter:
     async def flush(self) -> None:
         """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
         await self._in_owner_loop(self._sink.flush)
+
+    async def call(
+        self, kind: str, data: dict[str, Any] | None = None, *, timeout: float | None = 60
+    ) -> Any:
+        """
+        Ask the client, and wait for its answer, which is returned once it is stored.
+
+        The client gets an ``ask`` event with ``kind`` and the keys of ``data``, also after a
+        reload or on another device. Kinds ``text``, ``action`` and ``files`` are known to the
+        page, and their answers are checked; of others an answer is any JSON. ``timeout`` is in
+        seconds, None for as long as the session lives.
+
+        Raises ``TimeoutError``; ``TypeError`` for ``data`` that is no dict; ``RuntimeError`` with
+        too many open questions; and what :meth:`emit` raises.
+        """
+        if data is not None and not isinstance(data, dict):
+            raise TypeError(f"The data of a question is a dict, not {type(data).__name__}.")
+        asked = data or {}
+        encode_data("ask", asked | {"kind": kind})
+
+        async def call() -> Any:
+            return await self._sink.call(kind, asked, timeout=timeout, turn=self._turn)
+
+        return await self._in_owner_loop(call)
+
+    async def withdraw(self, action: str) -> None:
+        """Offer ``action`` (its id) no more, and take it off its message."""
+
+        async def withdraw() -> None:
+            await self._sink.withdraw(action, self._turn)
+
+        await self._in_owner_loop(withdraw)
+
+    async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
+        """The settings' ``inputs`` from now on, as the wire knows them, and their ``values``."""
+        for name, data in (("settings_form", {"inputs": inputs}), ("settings", values)):
+            encode_data(name, data)
+
+        async def declare() -> None:
+            self._sink.declare_settings(inputs, values, self._turn)
+            await self._sink.room()
+
+        await self._in_owner_loop(declare)
 
     async def stream(
         self, message: Streaming, text: str, *, opening: str | None, replaces: bool = False

@@ -172,7 +172,17 @@ class MessageData(Struct):
     files: list[str] | None = None
 
 
-_KNOWN_DATA: dict[str, Any] = {"message": MessageData, "settings": dict[str, Any]}
+class ActionData(Struct):
+    id: str
+    name: str
+    payload: dict[str, Any] = {}  # msgspec copies it
+
+
+_KNOWN_DATA: dict[str, Any] = {
+    "message": MessageData,
+    "action": ActionData,
+    "settings": dict[str, Any],
+}
 
 _encoder = msgspec.json.Encoder()
 _client_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)

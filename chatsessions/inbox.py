@@ -57,20 +57,23 @@ class Inbox:
         self._asked: set[int] = set()
         self._finder: asyncio.Task[None] | None = None
 
-    def take(self, n: int, name: str, data: bytes) -> bool:
+    def admit(self, n: int) -> bool:
         """
-        Take event ``n`` into the log; false for one that was taken before.
+        Whether event ``n`` is new, and may be taken; false for one that was taken before.
 
         A repeat is answered with the same ``accepted`` again, once it is stored. Raises
         ``FrameError`` for one that cannot be accepted now.
         """
-        if not self._admit(n):
-            self._answer_repeat(n)
-            return False
+        if self._is_new(n):
+            return True
+        self._answer_repeat(n)
+        return False
+
+    def take(self, n: int, name: str, data: bytes) -> None:
+        """Take an admitted event into the log."""
         self.gate.intake.take(n, self._host.append(name, data, n=n))
         self._host.position.accepted = n
         self._host.position.events_in += 1
-        return True
 
     def seq_of(self, n: int) -> int | None:
         """The entry that event ``n`` became, if it waits, runs or was taken lately."""
@@ -89,7 +92,7 @@ class Inbox:
         """The numbers of the events that a crash would still lose."""
         return range(self.stored + 1, self._host.position.accepted + 1)
 
-    def _admit(self, n: int) -> bool:
+    def _is_new(self, n: int) -> bool:
         host = self._host
         return self.gate.admit(
             n,

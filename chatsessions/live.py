@@ -20,9 +20,11 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 from . import frames, signals
+from .asks import Asks
 from .chat import ANSWER, START, Chat
 from .conf import settings
 from .context import Context, current_turn
+from .delivery import Handled
 from .draft import Draft
 from .emitter import Emitter, Turn, encode_data
 from .exceptions import (
@@ -34,14 +36,16 @@ from .exceptions import (
     TurnStopped,
 )
 from .inbox import Inbox
+from .input_widget import check_settings
 from .journal import Journal
 from .log import SessionLog
 from .models import ChatSession
+from .offers import Offers
 from .ports import Host, Listener
 from .recovery import LeftOver
 from .session import Session, Tokens
 from .sink import SessionSink
-from .store import Change, Entry, Loaded, Position
+from .store import Change, Entry, Loaded, Position, find_message
 from .tasks import SessionTasks
 from .turns import Job, NoHandler, Turns, event_job, hook_job, turn_job
 from .user_session import UserSession, split_state
@@ -65,6 +69,7 @@ class LiveSession:
         self.session = session
         self.log = SessionLog(head=row.head, first=1 if loaded is None else loaded.first)
         self.position = Position.of(row)
+        self._aside: int | None = row.aside
         self.listener: Listener | None = None
         self.ending: str | None = row.end_reason or None
         self.closed = False
@@ -94,6 +99,10 @@ class LiveSession:
             f"Session {row.pk}, {chat.name}", done=self.note, turn_done=self._spawned_done
         )
         self.inbox = Inbox(self, loaded)
+        self.handled = Handled(row.handled, row.handled_ahead)
+        self.asks = Asks(self)
+        self.offers = Offers(self.draft, row.actions)
+        self._inputs: list[dict[str, Any]] = row.inputs
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
         self._thread = threading.get_ident()
@@ -110,25 +119,33 @@ class LiveSession:
 
         Raises ``FrameError`` for one that cannot be accepted now.
         """
-        raw = bytes(event.data)
-        if not self._takes or not self.inbox.take(event.n, event.name, raw):
+        if not self._takes or not self.inbox.admit(event.n):
             return
+        raw = bytes(event.data)
+        if event.name == "action":
+            raw = self.offers.chosen(data, n=event.n)
+            data = msgspec.json.decode(raw)
+        elif event.name == "settings":
+            check_settings(self._inputs, data, n=event.n)
+        self.inbox.take(event.n, event.name, raw)
         job = self._event_job(event.n, event.name, data)
         job.size = len(raw)
         self.turns.add(job)
 
-    def submit_answer(self, answer: frames.Answer) -> None:
+    def submit_answer(self, answer: frames.Answer, data: Any) -> None:
         """
-        Take the answer to a question. Raises ``FrameError``, also when nobody asks it.
+        Take the answer to a question. Raises ``FrameError``, also when nobody asks it any more.
 
         It is in the log all the same: it had its number.
         """
-        data = msgspec.json.encode({"call": answer.call, "data": answer.data})
-        if not self._takes or not self.inbox.take(answer.n, ANSWER, data):
+        if not self._takes or not self.inbox.admit(answer.n):
             return
-        if self.position.handled == answer.n - 1:
-            self.position.handled = answer.n  # it has no turn that would say so
-        raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
+        self.asks.check(answer.call, data, n=answer.n)
+        raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
+        self.inbox.take(answer.n, ANSWER, raw)
+        self._is_handled(answer.n)  # it has no turn that would say so
+        if not self.asks.answer(answer.call, data):
+            raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
 
     @property
     def _takes(self) -> bool:
@@ -152,6 +169,7 @@ class LiveSession:
         job = turn_job(n, name, self.chat.hooks.get(name), self.session.chat_settings)
         job.prepare = partial(self._update_settings, data)
         job.needs_handler = False
+        job.overtakes = True
         return job
 
     def add_hook(self, name: str, argument: Any = None) -> None:
@@ -180,24 +198,41 @@ class LiveSession:
     def _recover(self, left: LeftOver, *, run: bool) -> None:
         """A session from the store: close what a crash left open, go on with what waits."""
         for message in left.streams:
-            self._say("message_update", message | {"streaming": False})
+            self.say("message_update", message | {"streaming": False})
         if left.streams:
             self.draft.set(streams=[])
-        if left.cut is not None:
+        for ask in left.asks:
+            self.say("ask_closed", {"call": ask["call"], "outcome": "cancelled"})
+        if left.asks:
+            self.draft.set(asks=[])
+        for cut in left.cut:
             detail = "The server was interrupted while it worked on this."
-            self._say("error", {"code": "interrupted", "detail": detail}, turn=left.cut.turn)
-            self._end_turn(left.cut.turn, left.cut.name, "interrupted", seconds=0.0)
-            self.add_hook("interrupted", left.cut)
+            self.say("error", {"code": "interrupted", "detail": detail}, turn=cut.turn)
+            self._end_turn(cut.turn, cut.name, "interrupted", seconds=0.0)
+            self.add_hook("interrupted", cut)
         for event in left.waiting:
-            if run and event.data is not None:
+            if event.name == ANSWER:
+                self._is_handled(event.n)
+            elif run and event.data is not None:
                 data = msgspec.json.decode(event.data)
                 self.turns.add(self._event_job(event.n, event.name, data))
             else:
                 self._end_turn(event.n, event.name, "interrupted", seconds=0.0)
 
+    def declare_settings(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None
+    ) -> None:
+        """The settings' inputs from now on, and their values."""
+        self.say("settings_form", {"inputs": inputs}, turn=turn)
+        self.say("settings", values, turn=turn)
+        self._inputs = inputs
+        self.session.chat_settings.clear()
+        self.session.chat_settings.update(values)
+        self.draft.set(inputs=inputs, chat_settings=dict(values))
+
     def _update_settings(self, data: dict[str, Any]) -> None:
         changed = self.session.chat_settings | data
-        self._say("settings", changed)
+        self.say("settings", changed)
         self.session.chat_settings.update(data)
         self.draft.set(chat_settings=changed)
 
@@ -221,8 +256,22 @@ class LiveSession:
         self.draft.then(callback)
         self.note()
 
-    def turn_waits(self, job: Job | None) -> None:
-        self.position.running = None if job is None else job.turn.n
+    def turn_waits(self, job: Job) -> None:
+        if job is self.turns.aside:
+            self._aside = job.turn.n
+            self.draft.set(aside=job.turn.n)
+        else:
+            self.position.running = job.turn.n
+
+    def turn_put_back(self, job: Job) -> None:
+        self._runs_no_more(job.turn.n)
+
+    def _runs_no_more(self, n: int | None) -> None:
+        if n is not None and n == self._aside:
+            self._aside = None
+            self.draft.set(aside=None)
+        else:
+            self.position.running = None
 
     def turn_starts(self, job: Job) -> None:
         if job.handler is not None and job.handler.is_async:
@@ -242,9 +291,7 @@ class LiveSession:
         self.user_session.settle()
         if turn.n is None:
             self.note()
-        elif status == "interrupted":
-            self.position.running = turn.n  # whoever takes the session next tells what became of it
-        else:
+        elif status != "interrupted":  # of that, whoever takes the session next tells
             self._end_turn(turn.n, turn.name, status, seconds=self.loop.time() - job.started)
 
     def idle(self) -> None:
@@ -252,12 +299,17 @@ class LiveSession:
         self.note()
 
     def _end_turn(self, n: int, name: str, status: str, *, seconds: float) -> None:
-        self.position.running = None
-        self.position.handled = max(self.position.handled, n)
+        self._runs_no_more(n)
+        self._is_handled(n)
         if status != "done":
             self.draft.set_outcome(n, status)
         self.position.turns_failed += status == "failed"
         self.when_stored(partial(self._turn_stored, n, name, status, seconds))
+
+    def _is_handled(self, n: int) -> None:
+        if self.handled.add(n):
+            self.draft.set(handled_ahead=self.handled.ahead)
+        self.position.handled = self.handled.up_to
 
     def _turn_stored(self, n: int, name: str, status: str, seconds: float) -> None:
         self.tell(frames.TurnStatus(n, name, status))
@@ -289,7 +341,7 @@ class LiveSession:
             generic = "Something went wrong. Please try again."
             shown = code == "no_handler" or django_settings.DEBUG
             detail = _printable(str(error) or repr(error)) if shown else generic
-            self._say("error", {"code": code, "detail": detail}, turn=turn.n)
+            self.say("error", {"code": code, "detail": detail}, turn=turn.n)
 
     # SinkHost
 
@@ -317,15 +369,14 @@ class LiveSession:
         error = None
         for stream in self.sink.take_streams(turn):
             try:
-                self._say("message_update", stream.as_event(), turn=turn.n)
+                self.say("message_update", stream.as_event(), turn=turn.n)
             except StorageError as refused:
                 error = refused
-                self._say("message_update", _salvaged(stream.as_event()), turn=turn.n)
+                self.say("message_update", _salvaged(stream.as_event()), turn=turn.n)
         return error
 
     def _spawned_done(self, turn: Turn) -> None:
-        job = self.turns.job
-        if not self.closed and (job is None or job.turn is not turn):
+        if not self.closed and not self.turns.is_running(turn):
             self._close_streams(turn)
 
     # The log and the journal
@@ -347,7 +398,7 @@ class LiveSession:
             self.note()
         return seq
 
-    def _say(self, name: str, data: Any, *, turn: int | None = None) -> None:
+    def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
         """An entry of our own, whatever state the session is in."""
         self.emit(name, encode_data(name, data), turn=turn)
 
@@ -410,6 +461,13 @@ class LiveSession:
     async def find_seq(self, n: int) -> int | None:
         """The entry that event ``n`` became, from the store."""
         return await self.host.find_seq(self.id, n)
+
+    async def find_message(self, message: str) -> dict[str, Any] | None:
+        """A message as it was sent or updated last, if that is still kept."""
+        remembered = self.log.remembered(0, settings.MAX_LOG_ENTRIES)
+        if remembered is None:
+            return await self.host.find_message(self.id, message)
+        return find_message(remembered, message)
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Stored entries behind ``after``, oldest first."""
@@ -495,6 +553,7 @@ class LiveSession:
                 self._end_turn(job.turn.n, job.turn.name, "stopped", seconds=0.0)
         self.turns.cancel("stopped")
         self.tasks.cancel()
+        self.asks.cancel()
         if not self._begun:
             self._begin(run=False)
         # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
@@ -511,7 +570,12 @@ class LiveSession:
         if position.running is not None:  # the server died before it was stopped for the end
             self.draft.set_outcome(position.running, "interrupted")
         position.running = None
-        position.handled = position.accepted
+        if self._aside is not None:
+            self.draft.set_outcome(self._aside, "interrupted")
+            self.draft.set(aside=None)
+        if self.handled.all(position.accepted):
+            self.draft.set(handled_ahead=[])
+        position.handled = self.handled.up_to
         self.draft.set(status=ChatSession.Status.ENDED, ended_at=now, worker_id=None, streams=[])
         self.draft.set(previous_token_hash="")
         self.when_stored(self._over)
@@ -597,7 +661,7 @@ class LiveSession:
     def _after_change(self) -> None:
         if threading.get_ident() != self._thread:
             self.loop.call_soon_threadsafe(self.note)
-        elif self.turns.job is None or self.turns.job.turn is not current_turn():
+        elif (turn := current_turn()) is None or not self.turns.is_running(turn):
             # A turn's changes go with its next event or its end; anything else has no end.
             self.loop.call_soon(self.note)
 

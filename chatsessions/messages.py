@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Self
@@ -10,7 +11,9 @@ from uuid import uuid4
 import msgspec
 from django.utils import timezone
 
+from .actions import Action
 from .context import current
+from .emitter import Emitter
 from .storable import serializable
 
 DEFAULT_AUTHOR = "Assistant"
@@ -23,8 +26,9 @@ class Message:
     A message of the conversation.
 
     ``content`` is plain text; a dict or list is shown as JSON, anything else by ``str``.
-    ``metadata`` is JSON that travels with it. In ``on_message`` it is what the user sent; the
-    ones a handler makes go to the client by :meth:`send` or :meth:`stream_token`.
+    ``metadata`` is JSON that travels with it, ``actions`` are buttons under it. In ``on_message``
+    it is what the user sent; the ones a handler makes go to the client by :meth:`send` or
+    :meth:`stream_token`.
     """
 
     def __init__(
@@ -33,18 +37,22 @@ class Message:
         *,
         author: str = DEFAULT_AUTHOR,
         metadata: dict[str, Any] | None = None,
+        actions: Sequence[Action] = (),
         id: str | None = None,  # noqa: A002  # the wire's name
         created_at: datetime | None = None,
     ) -> None:
         self.id = id or str(uuid4())
         self.author = author
         self.metadata = metadata
+        self.actions = list(actions)
         self.created_at = created_at or timezone.now()
         self.index = 0
         self.size = 0
-        self._parts = [_as_text(content)]
+        self._parts = [as_text(content)]
         self._sent = False
         self._streaming = False
+        #: Whether actions of it may be on offer.
+        self._offers = False
 
     @property
     def content(self) -> str:
@@ -55,7 +63,7 @@ class Message:
 
     @content.setter
     def content(self, value: object) -> None:
-        self._parts = [_as_text(value)]
+        self._parts = [as_text(value)]
 
     async def send(self) -> Self:
         """
@@ -67,8 +75,18 @@ class Message:
         if self._sent:
             return await self.update()
         emitter = current("Message.send").emitter
-        await emitter.append("message", self.as_event(), appended=partial(self._is_sent, True))
+        await self._emit(emitter, "message")
         return self
+
+    async def _emit(self, emitter: Emitter, name: str) -> None:
+        offers = None
+        if self.actions or self._offers:
+            self._offers = bool(self.actions)
+            for action in self.actions:
+                action.message_id = self.id
+            offers = (self.id, [action.as_event() for action in self.actions])
+        appended = partial(self._is_sent, True)
+        await emitter.append(name, self.as_event(), appended=appended, offers=offers)
 
     def _is_sent(self, sent: bool) -> None:
         self._sent = sent
@@ -81,8 +99,14 @@ class Message:
         if self._streaming:
             self.end_stream()
             await emitter.close_stream(self)
-        await emitter.emit("message_update", self.as_event())
+        await self._emit(emitter, "message_update")
         return self
+
+    async def remove_actions(self) -> None:
+        """Take all buttons away: none of them is offered any more."""
+        self.actions = []
+        self._offers = True
+        await self.update()
 
     async def remove(self) -> Self:
         """Take the message out of the conversation. Its entries stay in the log."""
@@ -92,7 +116,9 @@ class Message:
             await emitter.close_stream(self)
         if self._sent:
             gone = partial(self._is_sent, False)
-            await emitter.append("message_remove", {"id": self.id}, appended=gone)
+            await emitter.append(
+                "message_remove", {"id": self.id}, appended=gone, offers=(self.id, [])
+            )
         return self
 
     async def stream_token(self, token: str, is_sequence: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
@@ -119,6 +145,8 @@ class Message:
         }
         if self.metadata is not None:
             event["metadata"] = self.metadata
+        if self.actions:
+            event["actions"] = [action.as_event() for action in self.actions]
         return event
 
     def begin_stream(self) -> None:
@@ -152,10 +180,12 @@ class Message:
             data["content"],
             author=data["author"],
             metadata=data.get("metadata"),
+            actions=[Action.offered(action) for action in data.get("actions", ())],
             id=data["id"],
             created_at=data["created_at"],
         )
         message._sent = data["sent"]
+        message._offers = bool(message.actions)
         return message
 
     def __repr__(self) -> str:
@@ -172,7 +202,8 @@ class ErrorMessage(Message):
         return event | {"metadata": {**event.get("metadata", {}), "error": True}}
 
 
-def _as_text(content: object) -> str:
+def as_text(content: object) -> str:
+    """What is shown of ``content``: JSON for a dict or list, else ``str``."""
     if isinstance(content, str):
         return content
     if isinstance(content, dict | list):

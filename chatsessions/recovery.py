@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from .chat import ANSWER, START, InterruptedTurn
+from .chat import START, InterruptedTurn
 from .store import Entry, Loaded
 
 
@@ -27,18 +27,25 @@ class LeftOver:
 
     #: Messages that were being streamed, as the wire knows them.
     streams: list[dict[str, Any]]
-    #: The turn that ran.
-    cut: InterruptedTurn | None
+    #: Questions that nobody waits for any more, as the wire knows them.
+    asks: list[dict[str, Any]]
+    #: The turn that ran, and the one beside it.
+    cut: list[InterruptedTurn]
     waiting: list[Waiting]
 
     @classmethod
     def of(cls, loaded: Loaded) -> LeftOver:
         row = loaded.row
         entries = {entry.n: entry for entry in loaded.pending}
-        cut = None if row.running is None else _cut(row.running, entries.get(row.running))
-        handled = max(row.handled, row.running or 0)
-        waiting = [_waiting(n, entries.get(n)) for n in range(handled + 1, row.accepted + 1)]
-        return cls(row.streams, cut, [event for event in waiting if event.name != ANSWER])
+        running = [n for n in (row.running, row.aside) if n is not None]
+        begun = {*running, *row.handled_ahead}
+        left = [n for n in range(row.handled + 1, row.accepted + 1) if n not in begun]
+        return cls(
+            streams=row.streams,
+            asks=row.asks,
+            cut=[_cut(n, entries.get(n)) for n in running],
+            waiting=[_waiting(n, entries.get(n)) for n in left],
+        )
 
 
 def _cut(n: int, entry: Entry | None) -> InterruptedTurn:

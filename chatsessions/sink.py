@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from . import frames
+from .asks import Asks
 from .conf import settings
 from .delivery import Outbox
 from .draft import Draft
-from .emitter import Streaming, Turn, Volatile
+from .emitter import Streaming, Turn, Volatile, encode_data
 from .exceptions import StorageError
 from .journal import Journal
 from .log import SessionLog
+from .offers import Offers
 
 #: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
 STREAM_CHECKPOINT = 1.0
@@ -27,6 +29,8 @@ class SinkHost(Protocol):
     loop: asyncio.AbstractEventLoop
     draft: Draft
     log: SessionLog
+    asks: Asks
+    offers: Offers
 
     @property
     def journal(self) -> Journal: ...
@@ -38,6 +42,14 @@ class SinkHost(Protocol):
         """One more entry of the server's in the log."""
 
     def tell(self, frame: frames.ServerFrame) -> None: ...
+
+    def declare_settings(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None
+    ) -> None:
+        """The settings' inputs from now on, and their values."""
+
+    async def find_message(self, message: str) -> dict[str, Any] | None:
+        """A message as it was sent or updated last, if that is still kept."""
 
     def note(self) -> None: ...
 
@@ -76,6 +88,33 @@ class SessionSink:
     def close_stream(self, stream_id: str) -> None:
         if self._streams.pop(stream_id, None) is not None:
             self._checkpoint(self.loop.time())
+
+    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
+        self._host.offers.offer(message, actions)
+
+    async def withdraw(self, action: str, turn: Turn | None) -> None:
+        self._host.check(turn)
+        message = self._host.offers.withdraw(action)
+        if message is None:
+            return
+        await self.flush()
+        event = await self._host.find_message(message)
+        if event is not None:
+            event["actions"] = self._host.offers.of(message)
+            self.append("message_update", encode_data("message_update", event), turn)
+
+    def declare_settings(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
+    ) -> None:
+        self._host.check(turn)
+        self.raise_error()
+        self._host.declare_settings(inputs, values, turn=None if turn is None else turn.n)
+
+    async def call(
+        self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
+    ) -> Any:
+        self.raise_error()
+        return await self._host.asks.call(kind, data, timeout=timeout, turn=turn)
 
     async def room(self) -> None:
         host = self._host

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.core.cache import BaseCache, caches
 from django.db import connections, transaction
 from django.db.models import Min, TextField
@@ -305,6 +306,13 @@ class Store:
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
         return _entries(rows.filter(seq__gt=after).order_by("seq")[:limit])
 
+    def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
+        """A message as it was sent or updated last, if that is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(
+            session=session_id, n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"'
+        )
+        return find_message(_entries(rows.order_by("seq")), message)
+
     def seq_of(self, session_id: UUID, n: int) -> int | None:
         """The entry that event ``n`` became, if it is still kept."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
@@ -327,6 +335,20 @@ class Store:
         if self._cache is None:
             self._cache = caches.create_connection(settings.CACHE)
         return self._cache
+
+
+#: Events that carry a whole message.
+MESSAGE_EVENTS = ("message", "message_update")
+
+
+def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | None:
+    """The latest of a message in ``entries``, oldest first."""
+    found = None
+    for entry in entries:
+        if entry.n is None and entry.name in MESSAGE_EVENTS:
+            data = msgspec.json.decode(entry.data)
+            found = data if data["id"] == message else found
+    return found
 
 
 def cache_key(session_id: UUID, generation: int) -> str:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+from .actions import Action
 from .chat import Chat, Handler
 from .conf import settings
 from .context import Context, use_context
@@ -44,6 +46,8 @@ class Job:
     size: int = 0
     #: Whether it is an error to have no handler.
     needs_handler: bool = False
+    #: Whether it may run while the turn before it waits for an answer.
+    overtakes: bool = False
     task: asyncio.Task[None] | None = None
     started: float = 0.0
     #: Why it is being cancelled: ``stopped`` or ``interrupted``.
@@ -66,6 +70,10 @@ def event_job(chat: Chat, n: int, name: str, data: Any) -> Job:
     if name == "message":
         message = Message(data["content"], id=data.get("id"), author=USER_AUTHOR)
         return turn_job(n, name, chat.hooks.get(name), message)
+    if name == "action":
+        job = turn_job(n, name, chat.actions.get(data["name"]), Action.offered(data))
+        job.overtakes = True
+        return job
     return turn_job(n, name, chat.events.get(name), data)
 
 
@@ -86,8 +94,11 @@ class TurnHost(Protocol):
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
 
-    def turn_waits(self, job: Job | None) -> None:
-        """``job`` is next, and starts when that is stored; with None, it is not after all."""
+    def turn_waits(self, job: Job) -> None:
+        """``job`` is next, and starts when that is stored."""
+
+    def turn_put_back(self, job: Job) -> None:
+        """It is not after all: whoever takes the session next starts it."""
 
     def turn_starts(self, job: Job) -> None: ...
 
@@ -99,14 +110,22 @@ class TurnHost(Protocol):
 
 
 class Turns:
-    """The queue of one session, and what of it is running."""
+    """
+    The queue of one session, and what of it is running.
 
-    __slots__ = ("_host", "_queue", "draining", "job")
+    That is one job, and beside it, while that one waits for an answer, one that overtakes.
+    """
+
+    __slots__ = ("_asking", "_gone_by", "_host", "_queue", "aside", "draining", "job")
 
     def __init__(self, host: TurnHost) -> None:
         self._host = host
         self._queue: deque[Job] = deque()
         self.job: Job | None = None
+        self.aside: Job | None = None
+        #: How many answers the running job waits for.
+        self._asking = 0
+        self._gone_by: asyncio.Event | None = None
         #: Whether nothing new is started: the server is shutting down.
         self.draining = False
 
@@ -122,7 +141,11 @@ class Turns:
 
     @property
     def is_idle(self) -> bool:
-        return self.job is None and (self.draining or not self._queue)
+        running = self.job is not None or self.aside is not None
+        return not running and (self.draining or not self._queue)
+
+    def is_running(self, turn: Turn) -> bool:
+        return any(job is not None and job.turn is turn for job in (self.job, self.aside))
 
     @property
     def number(self) -> int | None:
@@ -143,16 +166,22 @@ class Turns:
         self._queue.clear()
         return jobs
 
-    def cancel(self, status: str) -> Job | None:
+    def cancel(self, status: str) -> bool:
         """
-        End what runs, as ``stopped`` or ``interrupted``; the job, or None if there is none.
+        End what runs, as ``stopped`` or ``interrupted``; whether there is anything.
 
         Its handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and what it
         still does is refused.
         """
-        job = self.job
-        if job is None or job.cancelled_as is not None:
-            return None
+        anything = False
+        for job in (self.job, self.aside):
+            if job is not None:
+                anything = self._cancel(job, status) or anything
+        return anything
+
+    def _cancel(self, job: Job, status: str) -> bool:
+        if job.cancelled_as is not None:
+            return False
         job.cancelled_as = status
         for task in job.turn.spawned:
             task.cancel()
@@ -161,15 +190,50 @@ class Turns:
             # One that had not begun to run never gets as far as its own end.
             job.task.add_done_callback(lambda _: self._finish(job, status))
             self._host.loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
-        return job
+        return True
+
+    @contextmanager
+    def waiting_for_answer(self, turn: Turn | None) -> Iterator[None]:
+        """Inside the block ``turn`` waits for its client: what may overtake it runs."""
+        if self.job is None or self.job.turn is not turn:
+            yield
+            return
+        job = self.job
+        self._asking += 1
+        self._next()
+        try:
+            yield
+        finally:
+            if self.job is job:
+                self._asking -= 1
+
+    async def alone(self, turn: Turn | None) -> None:
+        """Wait until what has overtaken ``turn`` is through: one at a time goes on."""
+        while self.aside is not None and self.aside.turn is not turn:
+            self._gone_by = self._gone_by or asyncio.Event()
+            await self._gone_by.wait()
 
     def _next(self) -> None:
         if self.job is not None:
-            return
-        if self.draining or not self._queue:
+            self._next_aside()
+        elif self.aside is not None:
+            pass  # what was overtaken is gone; this one first
+        elif self.draining or not self._queue:
             self._host.idle()
+        else:
+            self.job = self._queue.popleft()
+            self._prepare(self.job)
+
+    def _next_aside(self) -> None:
+        if not self._asking or self.aside is not None or self.draining:
             return
-        job = self.job = self._queue.popleft()
+        job = next((job for job in self._queue if job.overtakes), None)
+        if job is not None:
+            self._queue.remove(job)
+            self.aside = job
+            self._prepare(job)
+
+    def _prepare(self, job: Job) -> None:
         if job.waits_for_store:
             self._host.turn_waits(job)
             self._host.when_stored(partial(self._start, job))
@@ -177,7 +241,7 @@ class Turns:
             self._start(job)
 
     def _start(self, job: Job) -> None:
-        if job is not self.job:
+        if job is not self.job and job is not self.aside:
             return  # it had been given up
         if job.cancelled_as is not None:
             self._finish(job, job.cancelled_as)
@@ -203,10 +267,10 @@ class Turns:
 
     def _put_back(self, job: Job) -> None:
         """The event is stored, its turn has not begun: whoever takes the session next runs it."""
-        self.job = None
+        self._clear(job)
         if job.turn.n:
             self._queue.appendleft(job)
-            self._host.turn_waits(None)
+            self._host.turn_put_back(job)
         # Of a start that has not begun, the row cannot say more than that it was cut short.
         self._host.idle()
 
@@ -236,11 +300,21 @@ class Turns:
             await result
 
     def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
-        if job is not self.job:
+        if job is not self.job and job is not self.aside:
             return  # it had been abandoned
         job.turn.stopped = job.cancelled_as is not None
         self._host.turn_ends(job, status, error)
-        self.job = None
+        self._clear(job)
         if job.after is not None:
             job.after()
         self._next()
+
+    def _clear(self, job: Job) -> None:
+        if job is self.job:
+            self.job = None
+            self._asking = 0
+        else:
+            self.aside = None
+            if self._gone_by is not None:
+                self._gone_by.set()
+                self._gone_by = None

@@ -342,6 +342,9 @@ class Worker:
         read = partial(self.store.read_log, session_id, after=after, limit=limit)
         return await self.threads.read(read)
 
+    async def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
+        return await self.threads.read(self.store.find_message, session_id, message)
+
     async def find_seq(self, session_id: UUID, n: int) -> int | None:
         return await self.threads.read(self.store.seq_of, session_id, n)
 

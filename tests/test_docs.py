@@ -666,6 +666,40 @@ async def test_the_module_of_handlers_is_a_chat() -> None:
 
 
 @conversation
+async def test_what_asking_says() -> None:
+    page = page_module("asking")
+    async with visit(page.chat) as tab:
+        form = await tab.receive_event("settings_form")
+        documented = [code_spans(row[0])[0].lower() for row in table("asking", "## Chat settings")]
+        assert [one["type"] for one in form.data["inputs"]] == documented
+        await tab.send_event("settings", {"tone": "stern"})
+        assert (await tab.receive_message()).content == "I will be stern."
+        await tab.send("shoes")
+        (action,) = (await tab.receive_event("message")).data["actions"]
+        await tab.send_event("action", {"id": action["id"], "name": action["name"]})
+        assert await tab.wait_for_turn() == "done"
+        for name, data in (
+            ("name", lambda ask: {"content": "Ada"}),
+            ("size", lambda ask: {"id": ask["actions"][1]["id"]}),
+            ("locate", lambda ask: [52, 13]),
+        ):
+            await tab.send_event(name)
+            question = (await tab.receive_event("ask")).data
+            await tab.answer(question["call"], data(question))
+            await tab.receive_event("ask_closed")
+            assert await tab.wait_for_turn() == "done"
+        async with session_context(tab.session_id):
+            assert user_session["bought"] == "shoes"
+            assert (user_session["name"], user_session["cm"]) == ("Ada", 140)
+            assert user_session["place"] == [52, 13]
+        await tab.send_event("table")
+        question = (await tab.receive_event("ask")).data
+        assert (question["accept"], question["max_files"]) == (["text/csv"], 2)
+        await tab.stop()
+        assert (await tab.receive_event("ask_closed")).data["outcome"] == "cancelled"
+
+
+@conversation
 async def test_the_consumer_of_handlers() -> None:
     guestbook = page_module("handlers").guestbook
     line = WebsocketCommunicator(guestbook, "/")
@@ -877,6 +911,7 @@ def test_what_chainlit_has_is_here_or_is_not() -> None:
                 "CHATSESSIONS",
                 "def",
                 "manage",
+                "chatsessions",
             )
             assert known, name
     for there, _until_then in table("from-chainlit", "## Not there yet"):

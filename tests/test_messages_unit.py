@@ -58,6 +58,9 @@ class FakeSink:
     threads: set[int] = field(default_factory=set)
     seq: int = 0
 
+    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
+        assert actions == []
+
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
         self._check(turn)
         self.seq += 1

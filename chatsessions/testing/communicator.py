@@ -6,8 +6,6 @@ connection; :class:`~.conversation.Conversation` is what it was told, and :class
 what of that the test has not received; :class:`~.waiting.Waiter` waits, and fails.
 """
 
-# ruff: noqa: ASYNC109  # timeout= is what channels.testing calls it
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -237,7 +235,8 @@ class ChatCommunicator:
 
     def _say(self, sent: Sent) -> int:
         self._client.say(sent)
-        self._last = sent
+        if sent.call is None:  # an answer has no turn of its own
+            self._last = sent
         return sent.n
 
     async def stop(self) -> None:
@@ -288,7 +287,7 @@ class ChatCommunicator:
         """
         Wait for the outcome of event ``n``: ``done``, ``failed``, ``stopped`` or ``interrupted``.
 
-        By default of the last one sent; 0 is the start of the chat. Everything that the turn has
+        By default of the last event sent; 0 is the start of the chat. Everything that the turn has
         sent is here by then. Without a line it waits for the handler, which goes on. Raises
         ``RuntimeError`` if nothing was sent.
         """

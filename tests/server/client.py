@@ -6,7 +6,7 @@ whatever breaks a promise of the protocol in ``problems``; :func:`assert_whole` 
 together with the server's database.
 """
 
-# ruff: noqa: ASYNC109, ASYNC110  # waits with a deadline of the caller's, for what no event tells
+# ruff: noqa: ASYNC110  # waits with a deadline of the caller's, for what no event tells
 
 from __future__ import annotations
 

@@ -130,6 +130,17 @@ class Client:
         self.live.submit(frames.ClientEvent(self._n, name, raw), data)
         return self._n
 
+    def answer(self, call: str, data: Any) -> int:
+        """Answer a question; the number of the answer."""
+        self._n += 1
+        raw = msgspec.Raw(msgspec.json.encode(data))
+        self.live.submit_answer(frames.Answer(self._n, call, raw), data)
+        return self._n
+
+    def take_back(self) -> None:
+        """What was sent last was refused: its number is free."""
+        self._n -= 1
+
     async def outcome(self, n: int) -> str:
         """How turn ``n`` ended."""
         await until(lambda: n in self.outcomes)

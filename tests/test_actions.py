@@ -1,0 +1,250 @@
+"""Actions: buttons of messages, and that nobody chooses one that was not offered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from chatsessions import Action, Chat, ChatError, Message, on_action, user_session
+from chatsessions.chat import Chat as ChatClass
+from chatsessions.exceptions import FrameError
+from chatsessions.models import ChatSession
+from chatsessions.worker import Worker as RunningWorker
+
+from .support.sessions import Client, running_worker, until
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def chosen(chat: Chat) -> list[tuple[str, Any]]:
+    """What was chosen in a chat that offers two actions."""
+    found: list[tuple[str, Any]] = []
+
+    @chat.on_chat_start
+    async def start() -> None:
+        buy = Action("buy", {"item": 7}, label="Buy", tooltip="At once", icon="cart", id="buy-7")
+        await Message("What now?", id="question", actions=[buy, Action("leave", id="leave")]).send()
+
+    @chat.on_action("buy")
+    async def buy(action: Action) -> None:
+        found.append((action.id, action.payload))
+
+    @chat.on_action("leave")
+    async def leave(action: Action) -> None:
+        found.append((action.id, action.forId))
+        await action.remove()
+
+    return found
+
+
+async def arrive(worker: RunningWorker, chat: Chat) -> Client:
+    client = await Client.open(worker, chat)
+    await client.outcome(0)
+    return client
+
+
+def buttons(client: Client) -> list[list[str]]:
+    """The actions of each event of a message."""
+    return [
+        [action["id"] for action in data.get("actions", [])]
+        for name, data in client.events
+        if name in ("message", "message_update")
+    ]
+
+
+async def test_a_button_is_offered_and_chosen(
+    worker: RunningWorker, chat: Chat, chosen: list[Any]
+) -> None:
+    client = await arrive(worker, chat)
+    (message,) = [data for name, data in client.events if name == "message"]
+    assert message["actions"][0] == {
+        "id": "buy-7",
+        "name": "buy",
+        "payload": {"item": 7},
+        "label": "Buy",
+        "tooltip": "At once",
+        "icon": "cart",
+    }
+    assert message["actions"][1]["label"] == "leave"
+    data = {"id": "buy-7", "name": "buy", "payload": {"item": 7}}
+    assert await client.run("action", data) == "done"
+    assert await client.run("action", data) == "done"  # a button may be pressed again
+    assert chosen == [("buy-7", {"item": 7})] * 2
+
+
+async def test_the_client_cannot_change_what_it_was_offered(
+    worker: RunningWorker, chat: Chat, chosen: list[Any]
+) -> None:
+    client = await arrive(worker, chat)
+    data = {"id": "buy-7", "name": "buy", "payload": {"item": 7, "price": 0}}
+    assert await client.run("action", data) == "done"
+    assert chosen == [("buy-7", {"item": 7})]
+    (entry,) = [entry for entry in client.log if entry.name == "action"]
+    assert b"price" not in entry.data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"id": "made-up", "name": "buy"}, {"id": "buy-7", "name": "leave"}, {"id": "", "name": ""}],
+)
+async def test_an_action_that_was_not_offered_is_refused(
+    worker: RunningWorker, chat: Chat, chosen: list[Any], data: Any
+) -> None:
+    client = await arrive(worker, chat)
+    with pytest.raises(FrameError) as refused:
+        client.send("action", data)
+    assert (refused.value.code, refused.value.n) == ("forbidden", 1)
+    client.take_back()
+    assert await client.run("action", {"id": "buy-7", "name": "buy"}) == "done"
+    assert len(chosen) == 1
+
+
+async def test_another_sessions_action_is_refused(worker: RunningWorker, chat: Chat) -> None:
+    @chat.on_message
+    async def offer() -> None:
+        await Message("?", actions=[Action("go", id="mine")]).send()
+
+    @chat.on_action("go")
+    async def go() -> None:
+        user_session["gone"] = True
+
+    client, stranger = [await Client.open(worker, chat) for _ in range(2)]
+    assert await client.run("message", {"content": ""}) == "done"
+    with pytest.raises(FrameError, match="not offered"):
+        stranger.send("action", {"id": "mine", "name": "go"})
+
+
+async def test_a_button_that_is_removed(
+    worker: RunningWorker, chat: Chat, chosen: list[Any]
+) -> None:
+    """Its message is sent again as it was, without it."""
+    client = await arrive(worker, chat)
+    assert await client.run("action", {"id": "leave", "name": "leave"}) == "done"
+    assert chosen == [("leave", "question")]
+    assert buttons(client) == [["buy-7", "leave"], ["buy-7"]]
+    assert client.events[-1][1]["content"] == "What now?"
+    with pytest.raises(FrameError, match="not offered"):
+        client.send("action", {"id": "leave", "name": "leave"})
+    client.take_back()
+    assert await client.run("action", {"id": "buy-7", "name": "buy"}) == "done"
+
+
+async def test_buttons_outlive_the_server(
+    worker: RunningWorker, chat: Chat, chosen: list[Any]
+) -> None:
+    client = await arrive(worker, chat)
+    await worker.close()
+    async with running_worker() as second:
+        again = await Client.open(second, chat, client.live.id, client.token)
+        assert await again.run("action", {"id": "leave", "name": "leave"}) == "done"
+        assert await again.run("action", {"id": "buy-7", "name": "buy"}) == "done"
+    assert chosen == [("leave", "question"), ("buy-7", {"item": 7})]
+
+
+async def test_a_message_without_its_buttons(worker: RunningWorker, chat: Chat) -> None:
+    message = Message("?", actions=[Action("one"), Action("two")])
+
+    @chat.on_event("offer")
+    async def offer() -> None:
+        await message.send()
+
+    @chat.on_event("fewer")
+    async def fewer() -> None:
+        message.actions = message.actions[:1]
+        await message.update()
+
+    @chat.on_event("none")
+    async def none() -> None:
+        await message.remove_actions()
+
+    @chat.on_event("gone")
+    async def gone() -> None:
+        message.actions = [Action("three")]
+        await message.update()
+        await message.remove()
+
+    client = await Client.open(worker, chat)
+
+    async def offered(name: str) -> int:
+        assert await client.run(name) == "done"
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        return len(row.actions)
+
+    assert [await offered(n) for n in ("offer", "fewer", "none", "gone")] == [2, 1, 0, 0]
+    assert [len(found) for found in buttons(client)] == [2, 1, 0, 1]
+
+
+async def test_a_message_with_buttons_can_be_kept_and_changed_in_a_later_turn(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    @chat.on_event("offer")
+    async def offer() -> None:
+        user_session["kept"] = await Message("?", actions=[Action("one", id="a")]).send()
+
+    @chat.on_event("none")
+    async def none() -> None:
+        await user_session["kept"].remove_actions()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("offer") == "done"
+    client.leave()
+    await until(lambda: not worker.live)
+    again = await Client.open(worker, chat, client.live.id, client.token)
+    assert await again.run("none") == "done"
+    with pytest.raises(FrameError, match="not offered"):
+        again.send("action", {"id": "a", "name": "one"})
+
+
+async def test_a_conversation_offers_so_many(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_ACTIONS": 3}
+
+    @chat.on_message
+    async def offer() -> None:
+        for number in range(5):
+            await Message("?", actions=[Action("go", id=f"a{number}")]).send()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "done"
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert list(row.actions) == ["a2", "a3", "a4"]
+
+
+async def test_an_action_without_a_handler_fails_its_turn(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    @chat.on_message
+    async def offer() -> None:
+        await Message("?", actions=[Action("nobody", id="a")]).send()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "done"
+    assert await client.run("action", {"id": "a", "name": "nobody"}) == "failed"
+    assert client.events[-1][1]["code"] == "no_handler"
+
+
+def test_what_cannot_be_an_action() -> None:
+    with pytest.raises(ValueError, match="needs a name"):
+        Action("")
+    with pytest.raises(TypeError, match=r"payload=\{'value': 3\}"):
+        Action("x", 3)  # type: ignore[arg-type]
+    with pytest.raises(ChatError, match="on_action"):
+        ChatClass("x").on_event("action")
+    for name in ("", None):
+        with pytest.raises(ChatError, match="cannot be an action's name"):
+            ChatClass("x").on_action(name)  # type: ignore[arg-type]
+
+
+def test_the_decorator_of_a_module() -> None:
+    @on_action("tests")
+    async def handle() -> None: ...
+
+    from chatsessions.chat import _chats  # noqa: PLC0415, RUF100
+
+    assert _chats.pop(__name__).actions["tests"].function is handle

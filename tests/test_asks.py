@@ -1,0 +1,430 @@
+"""Questions: one outcome each, whatever happens; what overtakes them; what is no answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from chatsessions import (
+    Action,
+    AskActionMessage,
+    AskUserMessage,
+    Chat,
+    Message,
+    context,
+    user_session,
+)
+from chatsessions.exceptions import FrameError
+from chatsessions.models import ChatSession, SessionFile
+from chatsessions.questions import AskFileMessage
+from chatsessions.worker import Worker as RunningWorker
+
+from .support.sessions import Client, running_worker, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def asked(client: Client) -> dict[str, Any]:
+    """The last question."""
+    return [data for name, data in client.events if name == "ask"][-1]
+
+
+def closed(client: Client) -> list[str]:
+    return [data["outcome"] for name, data in client.events if name == "ask_closed"]
+
+
+async def question(client: Client) -> dict[str, Any]:
+    await until(lambda: any(name == "ask" for name, _ in client.events))
+    return asked(client)
+
+
+@pytest.fixture
+def asking(chat: Chat) -> Chat:
+    """A chat whose message handler asks, and keeps what it got."""
+
+    @chat.on_message
+    async def ask(message: Message) -> None:
+        timeout = float(message.content or 60)
+        answer = await AskUserMessage("Your name?", timeout=timeout).send()
+        user_session["answer"] = answer and answer["output"]
+        await Message(f"Hello {user_session['answer']}").send()
+
+    return chat
+
+
+async def test_an_answer(worker: RunningWorker, asking: Chat) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    ask = await question(client)
+    assert ask["kind"] == "text"
+    assert ask["content"] == "Your name?"
+    assert ask["timeout"] == 60
+    answer = client.answer(ask["call"], {"content": "Ada"})
+    assert await client.outcome(n) == "done"
+    assert client.texts == ["Hello Ada"]
+    assert closed(client) == ["answered"]
+    names = [entry.name for entry in client.log]
+    assert names == ["message", "ask", "answer", "ask_closed", "message"]
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.asks, row.handled, row.handled_ahead) == ([], answer, [])
+
+
+async def test_nobody_answers_in_time(worker: RunningWorker, asking: Chat) -> None:
+    client = await Client.open(worker, asking)
+    assert await client.run("message", {"content": "0.05"}) == "done"
+    assert (closed(client), client.texts) == (["timeout"], ["Hello None"])
+    late = asked(client)["call"]
+    with pytest.raises(FrameError) as refused:
+        client.answer(late, {"content": "too late"})
+    assert (refused.value.code, refused.value.n) == ("call_closed", 2)
+    assert await client.run("message", {"content": "0.05"}) == "done"  # number 3: 2 was taken
+
+
+async def test_a_timeout_may_be_an_error(worker: RunningWorker, chat: Chat) -> None:
+    raised = []
+
+    @chat.on_message
+    async def ask() -> None:
+        try:
+            await AskUserMessage("?", timeout=0.05, raise_on_timeout=True).send()
+        except TimeoutError as error:
+            raised.append(error)
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "done"
+    assert len(raised) == 1
+
+
+async def test_a_second_answer_is_told_that_the_question_is_closed(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    client.answer(call, {"content": "first"})
+    with pytest.raises(FrameError, match="nobody asks"):
+        client.answer(call, {"content": "second"})
+    assert await client.outcome(n) == "done"
+    assert client.texts == ["Hello first"]
+    assert closed(client) == ["answered"]
+
+
+@pytest.mark.parametrize("data", [None, "Ada", {"content": 1}, {"text": "x"}, [], {"id": "x"}])
+async def test_what_is_no_answer_is_refused_and_the_question_stays(
+    worker: RunningWorker, asking: Chat, data: Any
+) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    with pytest.raises(FrameError) as refused:
+        client.answer(call, data)
+    assert (refused.value.code, refused.value.n) == ("bad_frame", 2)
+    assert closed(client) == []
+    client.take_back()
+    client.answer(call, {"content": "Ada"})  # with the same number
+    assert await client.outcome(n) == "done"
+    assert client.texts == ["Hello Ada"]
+
+
+async def test_another_sessions_question_cannot_be_answered(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    victim, stranger = [await Client.open(worker, asking) for _ in range(2)]
+    victim.send("message", {"content": ""})
+    call = (await question(victim))["call"]
+    with pytest.raises(FrameError, match="nobody asks"):
+        stranger.answer(call, {"content": "Mallory"})
+    assert closed(victim) == []
+
+
+async def test_the_answer_may_come_over_another_connection(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    client.leave()
+    again = await Client.open(worker, asking, client.live.id, client.token)
+    again.answer(call, {"content": "Ada"})
+    assert await again.outcome(n) == "done"
+    assert again.texts == ["Hello Ada"]
+
+
+async def test_a_stop_cancels_the_question(worker: RunningWorker, asking: Chat) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    client.live.stop()
+    assert await client.outcome(n) == "stopped"
+    assert closed(client) == ["cancelled"]
+    with pytest.raises(FrameError, match="nobody asks"):
+        client.answer(call, {"content": "Ada"})
+    assert client.live.turns.is_idle
+
+
+async def test_the_end_of_the_session_cancels_the_question(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    client = await Client.open(worker, asking)
+    client.send("message", {"content": ""})
+    await question(client)
+    client.live.end("user")
+    await until(lambda: client.closed)
+    assert client.closed == [(4503, "user")]
+    assert closed(client) == ["cancelled"]
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.status, row.asks) == ("ended", [])
+
+
+async def test_after_a_crash_the_question_is_cancelled_and_the_turn_interrupted(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    stored = await ChatSession.objects.aget(pk=client.live.id)
+    assert stored.asks == [{"call": call}]
+    await worker.close()  # nothing is stored any more
+    async with running_worker() as second:
+        again = await Client.open(second, asking, client.live.id, client.token)
+        assert await again.outcome(n) == "interrupted"
+        assert closed(again) == ["cancelled"]
+        with pytest.raises(FrameError, match="nobody asks"):
+            again.answer(call, {"content": "Ada"})
+        await again.live.context(None).emitter.flush()
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        assert (row.asks, row.running) == ([], None)
+
+
+async def test_actions_and_settings_are_handled_while_a_handler_waits(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    """They overtake; a message waits for its turn."""
+    steps: list[str] = []
+
+    @asking.on_action("more")
+    async def more(action: Action) -> None:
+        steps.append("action")
+
+    @asking.on_settings_update
+    async def update(values: dict[str, Any]) -> None:
+        steps.append(f"settings {values}")
+
+    @asking.on_event("later")
+    async def later() -> None:
+        steps.append("later")
+
+    @asking.on_chat_start
+    async def start() -> None:
+        await Message("offer", actions=[Action("more", id="a1")]).send()
+
+    client = await Client.open(worker, asking)
+    await client.outcome(0)
+    message = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    last = client.send("later")
+    assert await client.run("action", {"id": "a1", "name": "more"}) == "done"
+    assert await client.run("settings", {"x": 1}) == "done"
+    assert steps == ["action", "settings {'x': 1}"]
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.handled, row.handled_ahead, row.running, row.aside) == (0, [3, 4], 1, None)
+    client.answer(call, {"content": "Ada"})
+    assert await client.outcome(message) == "done"
+    assert await client.outcome(last) == "done"
+    assert steps[2:] == ["later"]
+    await client.live.context(None).emitter.flush()
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.handled, row.handled_ahead) == (5, [])
+
+
+async def test_the_handler_goes_on_when_what_overtook_it_is_through(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    go_on, steps = asyncio.Event(), []
+
+    @asking.on_settings_update
+    async def update() -> None:
+        await go_on.wait()
+        steps.append(user_session.get("answer", "nothing yet"))
+
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    aside = client.send("settings", {"x": 1})
+    await until(lambda: client.live.turns.aside)
+    client.answer(call, {"content": "Ada"})
+    await until(lambda: closed(client))
+    assert n not in client.outcomes
+    go_on.set()
+    assert await client.outcome(aside) == "done"
+    assert await client.outcome(n) == "done"
+    assert steps == ["nothing yet"]
+
+
+async def test_a_crash_while_something_overtakes(worker: RunningWorker, asking: Chat) -> None:
+    """Both turns are interrupted, what waited is run, what was through is not run again."""
+    told: list[int] = []
+    ran: list[Any] = []
+
+    @asking.on_settings_update
+    async def update(values: dict[str, Any]) -> None:
+        ran.append(values)
+        if values.get("hang"):
+            await asyncio.Event().wait()
+
+    @asking.on_event("later")
+    async def later() -> None:
+        ran.append("later")
+
+    @asking.on_interrupted
+    async def interrupted(turn: Any) -> None:
+        told.append(turn.turn)
+
+    client = await Client.open(worker, asking)
+    client.send("message", {"content": ""})
+    await question(client)
+    client.send("later")
+    assert await client.run("settings", {"x": 1}) == "done"
+    hanging = client.send("settings", {"hang": True})
+    await until(lambda: len(ran) == 2)
+    await worker.close()
+    ran.clear()
+    async with running_worker() as second:
+        again = await Client.open(second, asking, client.live.id, client.token)
+        assert await again.outcome(2) == "done"
+        assert (told, ran) == ([1, hanging], ["later"])
+        await again.live.context(None).emitter.flush()
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        assert (row.handled, row.handled_ahead, row.running, row.aside) == (4, [], None, None)
+
+
+async def test_a_stop_ends_both(worker: RunningWorker, asking: Chat) -> None:
+    @asking.on_settings_update
+    async def update() -> None:
+        await asyncio.Event().wait()
+
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    await question(client)
+    aside = client.send("settings", {"x": 1})
+    await until(lambda: client.live.turns.aside)
+    client.live.stop()
+    assert (await client.outcome(n), await client.outcome(aside)) == ("stopped", "stopped")
+    assert client.live.turns.is_idle
+
+
+async def test_a_question_within_what_overtook_a_question(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    answers: list[Any] = []
+
+    @asking.on_settings_update
+    async def update() -> None:
+        answers.append(await context.emitter.call("own", {"why": "so"}, timeout=None))
+
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    outer = (await question(client))["call"]
+    aside = client.send("settings", {"x": 1})
+    await until(lambda: asked(client)["kind"] == "own")
+    inner = asked(client)
+    assert (inner["why"], inner["deadline"], inner["timeout"]) == ("so", None, None)
+    client.answer(outer, {"content": "Ada"})
+    client.answer(inner["call"], [1, 2])
+    assert await client.outcome(aside) == "done"
+    assert await client.outcome(n) == "done"
+    assert (answers, client.texts) == ([[1, 2]], ["Hello Ada"])
+
+
+async def test_a_choice(worker: RunningWorker, chat: Chat) -> None:
+    chosen: list[Any] = []
+
+    @chat.on_message
+    async def choose() -> None:
+        actions = [Action("go", {"v": 1}, label="Go"), Action("stay", {"v": 2})]
+        chosen.append(await AskActionMessage("Well?", actions=actions).send())
+
+    client = await Client.open(worker, chat)
+    n = client.send("message", {"content": ""})
+    ask = await question(client)
+    assert [action["label"] for action in ask["actions"]] == ["Go", "stay"]
+    with pytest.raises(FrameError, match="no such action"):
+        client.answer(ask["call"], {"id": "made up"})
+    client.take_back()
+    client.answer(ask["call"], {"id": ask["actions"][1]["id"]})
+    assert await client.outcome(n) == "done"
+    assert chosen[0]["payload"] == {"v": 2}
+
+
+async def test_files_are_the_sessions_own(worker: RunningWorker, chat: Chat) -> None:
+    given: list[Any] = []
+
+    @chat.on_message
+    async def ask() -> None:
+        given.append(await AskFileMessage("A table?", accept=["text/csv"], max_files=2).send())
+
+    client, stranger = [await Client.open(worker, chat) for _ in range(2)]
+
+    async def stored(owner: Client) -> SessionFile:
+        return await SessionFile.objects.acreate(
+            session_id=owner.live.id, name="t.csv", mime="text/csv", size=1, content="nowhere"
+        )
+
+    own, foreign = await stored(client), await stored(stranger)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    for wrong in ([], [str(own.pk)] * 3, ["no id"]):
+        with pytest.raises(FrameError, match="answer"):
+            client.answer(call, {"files": wrong})
+        client.take_back()
+    client.answer(call, {"files": [str(foreign.pk), str(own.pk)]})
+    assert await client.outcome(n) == "done"
+    assert given == [[own]]
+
+
+async def test_from_a_view_or_task_as_well(worker: RunningWorker, chat: Chat) -> None:
+    """Outside of turns there is nothing to overtake."""
+    client = await Client.open(worker, chat)
+    call = asyncio.create_task(client.live.context(None).emitter.call("text", {"content": "?"}))
+    ask = await question(client)
+    client.answer(ask["call"], {"content": "yes"})
+    assert await call == {"content": "yes"}
+
+
+async def test_what_cannot_be_asked(worker: RunningWorker, chat: Chat) -> None:
+    emitter = (await Client.open(worker, chat)).live.context(None).emitter
+    with pytest.raises(TypeError, match="a dict, not list"):
+        await emitter.call("text", [])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="cannot be stored"):
+        await emitter.call("text", {"x": object()})
+    for timeout in (0, -1, float("inf"), "60"):
+        with pytest.raises(ValueError, match="seconds above 0"):
+            AskUserMessage("?", timeout=timeout)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="at least one action"):
+        AskActionMessage("?", actions=[])
+
+
+async def test_the_open_questions_of_a_session_are_bounded(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    client = await Client.open(worker, chat)
+    emitter = client.live.context(None).emitter
+    calls = [asyncio.create_task(emitter.call("own", timeout=30)) for _ in range(100)]
+    await until(lambda: sum(name == "ask" for name, _ in client.events) == 100)
+    with pytest.raises(RuntimeError, match="100 open questions"):
+        await emitter.call("own")
+    for call in calls:
+        call.cancel()
+    await until(lambda: closed(client) == ["cancelled"] * 100)
+
+
+async def test_an_answer_to_nothing(worker: RunningWorker, chat: Chat) -> None:
+    client = await Client.open(worker, chat)
+    with pytest.raises(FrameError, match="nobody asks"):
+        client.answer(str(uuid4()), None)
+    await client.live.context(None).emitter.flush()
+    (entry,) = await client.live.read_log(0, 5)
+    assert (entry.name, entry.n) == ("answer", 1)

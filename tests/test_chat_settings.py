@@ -1,0 +1,175 @@
+"""Chat settings: declared inputs, checked values, and that they stay with the session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chatsessions import Chat, ChatSettings, context, user_session
+from chatsessions.exceptions import FrameError
+from chatsessions.input_widget import InputWidget, Select, Slider, Switch, Tags, TextInput
+from chatsessions.models import ChatSession
+from chatsessions.worker import Worker as RunningWorker
+
+from .support.sessions import Client, running_worker
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+INPUTS = [
+    Select(id="model", label="Model", values=["small", "large"], initial_index=0),
+    Select(id="tone", label="Tone", items={"Kind": "k", "Stern": "s"}, initial_value="s"),
+    Slider(id="temperature", label="Temperature", initial=0.5, min=0, max=1, step=0.1),
+    Switch(id="stream", label="Stream", initial=True),
+    TextInput(id="name", label="Name", placeholder="yours", multiline=True),
+    Tags(id="topics", label="Topics", initial=["a"]),
+]
+INITIAL = {
+    "model": "small",
+    "tone": "s",
+    "temperature": 0.5,
+    "stream": True,
+    "name": None,
+    "topics": ["a"],
+}
+
+
+@pytest.fixture
+def updates(chat: Chat) -> list[dict[str, Any]]:
+    """What on_settings_update was given, in a chat that declares settings."""
+    found: list[dict[str, Any]] = []
+
+    @chat.on_chat_start
+    async def start() -> None:
+        user_session["first"] = await ChatSettings(INPUTS).send()
+
+    @chat.on_settings_update
+    async def update(values: dict[str, Any]) -> None:
+        found.append(dict(values))
+        assert user_session.get("chat_settings") == context.session.chat_settings == values
+
+    return found
+
+
+async def arrive(worker: RunningWorker, chat: Chat) -> Client:
+    client = await Client.open(worker, chat)
+    await client.outcome(0)
+    return client
+
+
+async def test_declared_with_their_initial_values(
+    worker: RunningWorker, chat: Chat, updates: list[Any]
+) -> None:
+    client = await arrive(worker, chat)
+    (form, values) = client.events
+    assert form[0] == "settings_form"
+    assert [(one["type"], one["id"]) for one in form[1]["inputs"]] == [
+        ("select", "model"),
+        ("select", "tone"),
+        ("slider", "temperature"),
+        ("switch", "stream"),
+        ("textinput", "name"),
+        ("tags", "topics"),
+    ]
+    assert values == ("settings", INITIAL)
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.chat_settings == INITIAL
+    assert client.live.user_session["first"] == INITIAL
+
+
+async def test_changed_by_the_user(worker: RunningWorker, chat: Chat, updates: list[Any]) -> None:
+    client = await arrive(worker, chat)
+    assert await client.run("settings", {"model": "large", "topics": ["x", "y"]}) == "done"
+    assert updates == [{**INITIAL, "model": "large", "topics": ["x", "y"]}]
+    assert client.events[-1] == ("settings", updates[0])
+
+
+@pytest.mark.parametrize(
+    ("data", "detail"),
+    [
+        ({"nonsense": 1}, "there is no 'nonsense'"),
+        ({"model": "huge"}, "'model' is one of small, large"),
+        ({"model": None}, "one of small"),
+        ({"model": ["small"]}, "one of small"),
+        ({"tone": "Kind"}, "one of k, s"),
+        ({"temperature": 1.01}, "a number from 0 to 1"),
+        ({"temperature": True}, "a number"),
+        ({"temperature": "0.5"}, "a number"),
+        ({"stream": 1}, "true or false"),
+        ({"name": 3}, "a text of at most 10,000"),
+        ({"name": "x" * 10_001}, "a text of at most"),
+        ({"topics": "x"}, "a list of at most 100"),
+        ({"topics": ["x"] * 101}, "a list of at most 100"),
+        ({"topics": [1]}, "a list"),
+        ({"model": "large", "nonsense": 1}, "there is no"),
+        ({"x" * 5000: 1}, "there is no"),
+    ],
+)
+async def test_what_the_inputs_do_not_allow_changes_nothing(
+    worker: RunningWorker, chat: Chat, updates: list[Any], data: Any, detail: str
+) -> None:
+    client = await arrive(worker, chat)
+    with pytest.raises(FrameError, match=detail) as refused:
+        client.send("settings", data)
+    assert (refused.value.code, refused.value.n) == ("bad_frame", 1)
+    assert len(refused.value.detail) <= 300
+    assert client.live.session.chat_settings == INITIAL
+    client.take_back()
+    assert await client.run("settings", {"stream": False}) == "done"
+    assert updates == [{**INITIAL, "stream": False}]
+
+
+async def test_checked_after_a_restart_too(
+    worker: RunningWorker, chat: Chat, updates: list[Any]
+) -> None:
+    client = await arrive(worker, chat)
+    await worker.close()
+    async with running_worker() as second:
+        again = await Client.open(second, chat, client.live.id, client.token)
+        with pytest.raises(FrameError, match="one of small"):
+            again.send("settings", {"model": "huge"})
+        again.take_back()
+        assert await again.run("settings", {"model": "large"}) == "done"
+    assert updates[0]["model"] == "large"
+
+
+async def test_declared_anew(worker: RunningWorker, chat: Chat) -> None:
+    @chat.on_event("declare")
+    async def declare(inputs: list[str]) -> None:
+        await ChatSettings([Switch(id=key, label=key) for key in inputs]).send()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("settings", {"anything": 1}) == "done"  # nothing is declared
+    assert await client.run("declare", ["a"]) == "done"
+    assert client.live.session.chat_settings == {"a": False}
+    with pytest.raises(FrameError, match="there is no"):
+        client.send("settings", {"anything": 1})
+    client.take_back()
+    assert await client.run("declare", ["b"]) == "done"
+    assert client.live.session.chat_settings == {"b": False}
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda: Select(id="x", label="x"), "either values or items"),
+        (lambda: Select(id="x", label="x", values=["a"], items={"a": "b"}), "either values"),
+        (lambda: Select(id="x", label="x", values=["a"], initial_index=1), "no choice number 1"),
+        (lambda: Select(id="x", label="x", values=["a"], initial_value="b"), "cannot be initial"),
+        (lambda: Slider(id="x", label="x", min=2, max=1), "min < max"),
+        (lambda: Slider(id="x", label="x", step=0), "step above 0"),
+        (lambda: Slider(id="x", label="x", initial=11), "cannot be initial"),
+        (lambda: Switch(id="", label="x"), "needs an id"),
+        (lambda: ChatSettings([Switch(id="x", label="1"), Switch(id="x", label="2")]), "Two"),
+    ],
+)
+def test_inputs_that_make_no_sense(make: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        make()
+
+
+def test_a_select_may_begin_with_nothing() -> None:
+    select = Select(id="x", label="x", values=["a"])
+    assert select.initial is None
+    assert select.accepts(None)
+    assert isinstance(select, InputWidget)
