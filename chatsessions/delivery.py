@@ -84,16 +84,15 @@ class Handled:
         """Event ``n`` has come to its end. Whether ``ahead`` is another one now."""
         if n <= self.up_to:
             return False
+        known = len(self._ahead)
         if n > self.up_to + 1:
             self._ahead.add(n)
-            return True
-        self.up_to = n
-        if not self._ahead:
-            return False
-        while self.up_to + 1 in self._ahead:
-            self.up_to += 1
-            self._ahead.remove(self.up_to)
-        return True
+        else:
+            self.up_to = n
+            while self.up_to + 1 in self._ahead:
+                self.up_to += 1
+                self._ahead.remove(self.up_to)
+        return len(self._ahead) != known
 
     def all(self, accepted: int) -> bool:
         """All up to ``accepted`` have. Whether ``ahead`` is another one now."""

@@ -251,6 +251,18 @@ def test_questions_and_their_answers() -> None:
     assert (answer.kind, texts([answer]), marks(answer)) == ("client", ["Ann"], ["answer"])
 
 
+def test_the_choice_between_buttons_is_shown_by_what_they_say() -> None:
+    actions = [{"id": "a1", "name": "size", "label": "Small"}, {"id": "a2", "name": "size"}]
+    _question, small, other, unknown = lines(
+        ("ask", {"call": "c", "kind": "action", "content": "Which?", "actions": actions}),
+        client_says("answer", {"call": "c", "data": {"id": "a1"}}, seq=2),
+        client_says("answer", {"call": "c", "data": {"id": "a2"}}, seq=3),
+        client_says("answer", {"call": "c", "data": {"id": "a9"}}, seq=4),
+    )
+    assert texts([small, other]) == ["Small", "size"]
+    assert "a9" in texts([unknown])[0]
+
+
 def test_attachments_and_pressed_actions_are_named() -> None:
     message, pressed = lines(
         ("message", said("1", "?", actions=[{"name": "y", "label": "Yes"}, {"name": "no"}])),

@@ -17,6 +17,7 @@ from chatsessions import frames
 from chatsessions.delivery import (
     ClientDelivery,
     Gate,
+    Handled,
     Intake,
     Outbox,
     RateLimit,
@@ -41,6 +42,31 @@ def test_intake_knows_a_repeat() -> None:
     assert intake.judge(1) is Verdict.REPEAT
     assert intake.judge(2) is Verdict.NEW
     assert intake.accepted == 1
+
+
+# What is handled
+
+
+@given(st.permutations(range(1, 13)), st.integers(0, 12))
+def test_handled_in_any_order(order: list[int], crash_after: int) -> None:
+    """What is stored of it (a number and those ahead) tells all, at any moment."""
+    handled = Handled()
+    for count, n in enumerate(order, start=1):
+        before = handled.ahead
+        assert handled.add(n) is (handled.ahead != before)
+        done = {*range(1, handled.up_to + 1), *handled.ahead}
+        assert done == set(order[:count])
+        assert not handled.add(n)
+        if count == crash_after:
+            handled = Handled(handled.up_to, handled.ahead)
+    assert (handled.up_to, handled.ahead) == (12, [])
+
+
+def test_all_are_handled_at_the_end() -> None:
+    handled = Handled(3, [5, 7])
+    assert handled.all(9)
+    assert (handled.up_to, handled.ahead) == (9, [])
+    assert not handled.all(9)
 
 
 def test_judging_changes_nothing() -> None:

@@ -121,14 +121,16 @@ def _times(session: ChatSession) -> list[tuple[str, SafeString | str]]:
 
 
 def _activity(session: ChatSession) -> list[tuple[str, SafeString | str]]:
-    running = NOTHING if session.running is None else f"#{session.running}"
+    running = [f"#{n}" for n in (session.running, session.aside) if n is not None]
+    waiting = session.accepted - session.handled - len(session.handled_ahead)
     return [
         (_("Events in / out"), f"{_number(session.events_in)} / {_number(session.events_out)}"),
         (_("Accepted events"), _number(session.accepted)),
         (_("Log entries"), _number(session.head)),
         (_("Connections"), _number(session.connections)),
-        (_("Running turn"), running),
-        (_("Waiting events"), _number(max(0, session.accepted - session.handled))),
+        (_("Running turn"), ", ".join(running) or NOTHING),
+        (_("Open questions"), _number(len(session.asks))),
+        (_("Waiting events"), _number(max(0, waiting))),
         (_("Failed turns"), _number(session.turns_failed)),
         (_("User session"), filesizeformat(session.state_bytes)),
     ]

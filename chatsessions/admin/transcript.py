@@ -116,6 +116,8 @@ class _Builder:
         self.lines: list[Line] = []
         self._messages: dict[str, Line] = {}
         self._asks: dict[str, Line] = {}
+        #: By id: what the buttons of questions say.
+        self._labels: dict[str, str] = {}
 
     def add(self, entry: Entry) -> None:
         try:
@@ -146,6 +148,8 @@ class _Builder:
     def _answer(self, entry: Entry, data: dict[str, Any]) -> Line:
         answer = data.get("data", data)
         content = answer.get("content") if isinstance(answer, dict) else answer
+        if isinstance(answer, dict) and isinstance(answer.get("id"), str):
+            content = self._labels.get(answer["id"], content)
         line = self._line_of(entry, "client", self.client)
         line.text = self._text(content if isinstance(content, str) else answer)
         line.note(_("answer"))
@@ -192,6 +196,10 @@ class _Builder:
         line = self._said(entry, "server", _text_of(data.get("author")), data)
         line.note(_("question"))
         self._asks[_text_of(data.get("call"))] = line
+        actions = data.get("actions")
+        for action in actions if isinstance(actions, list) else ():
+            if isinstance(action, dict):
+                self._labels[_text_of(action.get("id"))] = _name(action)
         return line
 
     def _ask_closed(self, entry: Entry, data: dict[str, Any]) -> Line | None:
