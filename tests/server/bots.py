@@ -10,7 +10,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from chatsessions import Chat, Message, context, serializable, spawn, user_session
+from chatsessions import (
+    Action,
+    AskUserMessage,
+    Chat,
+    ChatSettings,
+    Message,
+    context,
+    serializable,
+    spawn,
+    user_session,
+)
+from chatsessions.input_widget import Slider
 
 # The bot of most tests: one event for each fault
 
@@ -434,4 +445,26 @@ async def use_local(_message: Message) -> None:
 
 bare = Chat("bare")
 
-CHATS = (faulty, hooks, slow_start, bare)
+# Asks, offers and declares
+
+choosy = Chat("choosy")
+
+
+@choosy.on_chat_start
+async def offer() -> None:
+    await ChatSettings([Slider(id="size", label="Size", min=1, max=9, initial=3)]).send()
+    await Message("offer", actions=[Action("count", {"by": 2}, id="count")]).send()
+
+
+@choosy.on_message
+async def ask(message: Message) -> None:
+    answer = await AskUserMessage(message.content, timeout=30).send()
+    await Message("no answer" if answer is None else f"heard {answer['output']}").send()
+
+
+@choosy.on_action("count")
+async def count(action: Action) -> None:
+    user_session["counted"] = user_session.get("counted", 0) + action.payload["by"]
+
+
+CHATS = (faulty, hooks, slow_start, bare, choosy)
