@@ -16,6 +16,7 @@ from .chat import (
     action_callback,
     on_action,
     on_chat_end,
+    on_chat_resume,
     on_chat_start,
     on_connect,
     on_disconnect,
@@ -49,6 +50,8 @@ from .questions import AskActionMessage, AskFileMessage, AskUserMessage
 from .storable import serializable
 
 if TYPE_CHECKING:
+    from .chat_thread import Thread
+    from .conversation import chat_context
     from .outside import aend_session, end_session, session_context
 
 __version__ = "0.1.0"
@@ -75,15 +78,18 @@ __all__ = [
     "SessionOver",
     "StorageError",
     "StoreUnavailable",
+    "Thread",
     "TooLarge",
     "TurnStopped",
     "action_callback",
     "aend_session",
     "bind_context",
+    "chat_context",
     "context",
     "end_session",
     "on_action",
     "on_chat_end",
+    "on_chat_resume",
     "on_chat_start",
     "on_connect",
     "on_disconnect",
@@ -101,6 +107,7 @@ __all__ = [
 
 #: These need models, and so their modules are imported at their first use.
 _LAZY = {
+    "Thread": "chat_thread",
     "aend_session": "outside",
     "end_session": "outside",
     "session_context": "outside",
@@ -108,10 +115,14 @@ _LAZY = {
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, "chat_context"})
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "chat_context":  # whoever names it wants sessions to keep their conversations
+        found = import_module(f"{__name__}.conversation").use_chat_context()
+    elif name in _LAZY:
+        found = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return found

@@ -81,6 +81,13 @@ class Chat:
         """Runs once per session, before anything else: ``()``."""
         return self._add(self.hooks, "chat_start", function)
 
+    def on_chat_resume(self, function: F) -> F:
+        """
+        Runs once per session that goes on with an old thread, instead of ``on_chat_start``:
+        ``(thread)``, a ``Thread``.
+        """
+        return self._add(self.hooks, "chat_resume", function)
+
     def on_message(self, function: F) -> F:
         """Runs for every message of the user: ``(message)``, a ``Message``."""
         return self._add(self.hooks, "message", function)
@@ -280,6 +287,7 @@ def _in_module_chat(hook: str) -> Callable[[F], F]:
 
 # Chainlit's way: the decorators of a module make the Chat of that module.
 on_chat_start = _in_module_chat("on_chat_start")
+on_chat_resume = _in_module_chat("on_chat_resume")
 on_message = _in_module_chat("on_message")
 on_settings_update = _in_module_chat("on_settings_update")
 on_stop = _in_module_chat("on_stop")

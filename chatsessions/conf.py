@@ -167,6 +167,14 @@ class Settings:
         "tests only.",
     )
 
+    # Conversations
+    CHAT_CONTEXT_MESSAGES = count(
+        100, doc="The most messages in chat_context and in the transcript that a thread is given."
+    )
+    CHAT_CONTEXT_BYTES = count(
+        256 * KIB, minimum=1024, doc="The most bytes of them; the newest message is always there."
+    )
+
     # Lifetimes
     SESSION_AGE = seconds(
         HOUR, doc="A session whose client has been away for this long ends as expired."

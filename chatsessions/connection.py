@@ -170,6 +170,7 @@ class ChatConnection:
             self._scope,
             session_id=hello.session,
             token=hello.token,
+            thread=hello.thread,
             client_type=hello.client_type,
             language=hello.language,
             profile=hello.profile or "",

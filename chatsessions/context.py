@@ -24,6 +24,7 @@ from .user_session import SessionAccessor, UserSession
 
 if TYPE_CHECKING:
     from .chat import Chat
+    from .recall import Recall
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +41,8 @@ class Context:
     chat: Chat
     turn: Turn | None
     spawn: Callable[[Coroutine[Any, Any, Any], str | None], asyncio.Task[Any]]
+    #: What chat_context has of the session; None where no conversation is kept.
+    recall: Recall | None = None
 
 
 _current: ContextVar[Context | None] = ContextVar("chatsessions", default=None)

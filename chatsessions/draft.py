@@ -18,6 +18,7 @@ class Draft:
         "_entries",
         "_fields",
         "_insert",
+        "_leaving",
         "_outcomes",
         "_session_id",
         "_state",
@@ -35,6 +36,8 @@ class Draft:
         #: A session that nobody held before is a new row.
         self._insert = claims is None
         self._entries: list[Entry] = []
+        #: Those that the journal is storing now.
+        self._leaving: list[Entry] = []
         self._fields: dict[str, Any] = {}
         self._outcomes: list[tuple[int, str]] = []
         self._state: bytes | None = None
@@ -45,6 +48,11 @@ class Draft:
 
     def append(self, entry: Entry) -> None:
         self._entries.append(entry)
+
+    @property
+    def unstored(self) -> list[Entry]:
+        """The entries that are not known to be stored, oldest first."""
+        return self._leaving + self._entries
 
     def set(self, **fields: Any) -> None:
         """Columns of the row other than its position."""
@@ -87,7 +95,8 @@ class Draft:
             insert=self._insert,
             trim=self._trim,
         )
-        self._entries, self._fields, self._outcomes = [], {}, []
+        self._leaving, self._entries = self._entries, []
+        self._fields, self._outcomes = {}, []
         self._state = self._trim = self._claims = None
         self._insert = False
         self._taken, self._then = self._then, []
@@ -95,7 +104,7 @@ class Draft:
 
     def stored(self) -> None:
         """What was taken last is stored."""
-        taken, self._taken = self._taken, []
+        taken, self._taken, self._leaving = self._taken, [], []
         for callback in taken:
             callback()
 

@@ -69,6 +69,19 @@ class Threads:
     async def read(self, function: Callable[..., T], *args: Any) -> T:
         return await self._run(self._reader, _with_fresh_connection, function, *args)
 
+    def read_now(self, function: Callable[[], T]) -> T:
+        """
+        As :meth:`read`, and the event loop waits for it: where nothing else will do.
+
+        Raises ``RuntimeError`` under ``JOURNAL_INLINE``, where it would wait for itself.
+        """
+        if settings.JOURNAL_INLINE:
+            raise RuntimeError(
+                "With JOURNAL_INLINE nothing can be read while the event loop waits; "
+                "call 'await chat_context.aget()' first."
+            )
+        return self._reader.submit(_with_fresh_connection, function).result()
+
     async def close(self) -> None:
         """Wait for what runs, and close the threads' connections."""
         for executor in (self._writer, self._reader):

@@ -24,6 +24,7 @@ from .asks import Asks
 from .chat import ANSWER, START, Chat
 from .conf import settings
 from .context import Context, current_turn
+from .conversation import in_use
 from .delivery import Handled
 from .draft import Draft
 from .emitter import Emitter, Turn, encode_data
@@ -42,11 +43,15 @@ from .log import SessionLog
 from .models import ChatSession
 from .offers import Offers
 from .ports import Host, Listener
+from .recall import Recall
 from .recovery import LeftOver
+from .resumption import Resumption
 from .session import Session, Tokens
 from .sink import SessionSink
 from .store import Change, Entry, Loaded, Position, find_message
 from .tasks import SessionTasks
+from .thread_rows import Mark
+from .transcript import Said, topic_of
 from .turns import Job, NoHandler, Turns, event_job, hook_job, turn_job
 from .user_session import UserSession, split_state
 
@@ -57,14 +62,23 @@ class LiveSession:
     """One session, held by this worker. Only its event loop's thread may touch it."""
 
     def __init__(
-        self, host: Host, chat: Chat, session: Session, row: ChatSession, loaded: Loaded | None
+        self,
+        host: Host,
+        chat: Chat,
+        session: Session,
+        row: ChatSession,
+        loaded: Loaded | None,
+        *,
+        past: Resumption | None = None,
     ) -> None:
         self.host = host
         self.loop = host.loop
         self.owner_id = row.user_id
         self.tokens = Tokens(row.token_hash, row.previous_token_hash)
         self._left = None if loaded is None else LeftOver.of(loaded)
+        self._past = past
         self._begun = False
+        self._has_topic = bool(row.topic)
         self.chat = chat
         self.session = session
         self.log = SessionLog(head=row.head, first=1 if loaded is None else loaded.first)
@@ -83,7 +97,7 @@ class LiveSession:
         )
         self.user_session = UserSession(
             session,
-            {} if loaded is None else split_state(loaded.state),
+            _values(loaded, past),
             max_bytes=settings.USER_SESSION_MAX_BYTES,
             before_change=lambda: self.check(current_turn()),
             after_change=self._after_change,
@@ -91,6 +105,8 @@ class LiveSession:
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
             self.draft.set_state(loaded.state)
+        if past is not None and past.values:
+            self.draft.set_state(self.user_session.encoded())
         self._connections = row.connections
         #: Blocks of session_context() that work with this session.
         self.holders = 0
@@ -103,6 +119,13 @@ class LiveSession:
         self.asks = Asks(self)
         self.offers = Offers(self.draft, row.actions)
         self._inputs: list[dict[str, Any]] = row.inputs
+        self.recall = Recall(
+            self,
+            Mark.of(row.chat_context),
+            _said(loaded, past),
+            before_change=lambda: self.check(current_turn()),
+            after_change=self._after_change,
+        )
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
         self._thread = threading.get_ident()
@@ -128,6 +151,8 @@ class LiveSession:
         elif event.name == "settings":
             check_settings(self._inputs, data, n=event.n)
         self.inbox.take(event.n, event.name, raw)
+        if not self._has_topic and event.name == "message":
+            self._set_topic(data["content"])
         job = self._event_job(event.n, event.name, data)
         job.size = len(raw)
         self.turns.add(job)
@@ -146,6 +171,13 @@ class LiveSession:
         self._is_handled(answer.n)  # it has no turn that would say so
         if not self.asks.answer(answer.call, data):
             raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
+
+    def _set_topic(self, text: str) -> None:
+        """The first message that says something is what the session is called by."""
+        topic = topic_of(text)
+        self._has_topic = bool(topic)
+        if topic:
+            self.draft.set(topic=topic)
 
     @property
     def _takes(self) -> bool:
@@ -190,10 +222,11 @@ class LiveSession:
         if left is not None:
             self._recover(left, run=run)
             return
-        start = self.chat.hooks.get("chat_start")
+        past, self._past = self._past, None
+        start = self.chat.hooks.get("chat_start" if past is None else "chat_resume")
         if run and start is not None:
             self.position.running = 0  # from now on a crash leaves a turn that was cut short
-            self.turns.add(turn_job(0, START, start))
+            self.turns.add(turn_job(0, START, start, past and past.thread))
 
     def _recover(self, left: LeftOver, *, run: bool) -> None:
         """A session from the store: close what a crash left open, go on with what waits."""
@@ -247,6 +280,7 @@ class LiveSession:
             chat=self.chat,
             turn=turn,
             spawn=self.spawn,
+            recall=self.recall,
         )
 
     async def run_in_thread(self, function: Callable[[], Any]) -> Any:
@@ -392,7 +426,9 @@ class LiveSession:
         self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
     ) -> int:
         seq = self.position.head = self.log.number()
-        self.draft.append(Entry(seq, n, turn, name, data, timezone.now()))
+        entry = Entry(seq, n, turn, name, data, timezone.now())
+        self.draft.append(entry)
+        self.recall.take(entry)
         if not self.closed:
             self.host.journal.count(1)
             self.note()
@@ -416,6 +452,7 @@ class LiveSession:
         if self.closed:
             return None
         self.sink.error = self._collect() or self.sink.error
+        self.recall.collect(self.draft)
         if self.can_release:
             self.draft.set(worker_id=None)
         trim = self.log.trim(self.inbox.seq_of(self.position.handled + 1))
@@ -664,6 +701,22 @@ class LiveSession:
         elif (turn := current_turn()) is None or not self.turns.is_running(turn):
             # A turn's changes go with its next event or its end; anything else has no end.
             self.loop.call_soon(self.note)
+
+
+def _values(loaded: Loaded | None, past: Resumption | None) -> dict[str, bytes]:
+    """The ``user_session`` that a session begins with here."""
+    if loaded is not None:
+        return split_state(loaded.state)
+    return {} if past is None else dict(past.values)
+
+
+def _said(loaded: Loaded | None, past: Resumption | None) -> list[Said] | None:
+    """What ``chat_context`` begins with; None if it is not kept."""
+    if loaded is not None:
+        return loaded.said
+    if past is not None:
+        return past.said
+    return [] if in_use() else None
 
 
 def _printable(text: str) -> str:

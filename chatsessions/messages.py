@@ -15,6 +15,7 @@ from .actions import Action
 from .context import current
 from .emitter import Emitter
 from .storable import serializable
+from .transcript import ASSISTANT, SYSTEM, USER, Type
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"
@@ -26,9 +27,10 @@ class Message:
     A message of the conversation.
 
     ``content`` is plain text; a dict or list is shown as JSON, anything else by ``str``.
-    ``metadata`` is JSON that travels with it, ``actions`` are buttons under it. In ``on_message``
-    it is what the user sent; the ones a handler makes go to the client by :meth:`send` or
-    :meth:`stream_token`.
+    ``metadata`` is JSON that travels with it, ``actions`` are buttons under it. ``type`` says whose
+    part of the conversation it is, by Chainlit's names: ``assistant_message``, ``user_message`` or
+    ``system_message``. In ``on_message`` it is what the user sent; the ones a handler makes go to
+    the client by :meth:`send` or :meth:`stream_token`.
     """
 
     def __init__(
@@ -40,9 +42,13 @@ class Message:
         actions: Sequence[Action] = (),
         id: str | None = None,  # noqa: A002  # the wire's name
         created_at: datetime | None = None,
+        type: Type = ASSISTANT,  # noqa: A002  # Chainlit's name
     ) -> None:
+        if type not in (USER, ASSISTANT, SYSTEM):
+            raise ValueError(f"type is {type!r}; there are: {USER}, {ASSISTANT}, {SYSTEM}.")
         self.id = id or str(uuid4())
         self.author = author
+        self.type = type
         self.metadata = metadata
         self.actions = list(actions)
         self.created_at = created_at or timezone.now()
@@ -85,10 +91,11 @@ class Message:
             for action in self.actions:
                 action.message_id = self.id
             offers = (self.id, [action.as_event() for action in self.actions])
-        appended = partial(self._is_sent, True)
+        appended = partial(self.mark_sent, True)
         await emitter.append(name, self.as_event(), appended=appended, offers=offers)
 
-    def _is_sent(self, sent: bool) -> None:
+    def mark_sent(self, sent: bool) -> None:  # noqa: FBT001, RUF100
+        """Whether the message is in the log, where ``update()`` changes it."""
         self._sent = sent
 
     async def update(self) -> Self:
@@ -115,7 +122,7 @@ class Message:
             self.end_stream()
             await emitter.close_stream(self)
         if self._sent:
-            gone = partial(self._is_sent, False)
+            gone = partial(self.mark_sent, False)
             await emitter.append(
                 "message_remove", {"id": self.id}, appended=gone, offers=(self.id, [])
             )
@@ -147,6 +154,8 @@ class Message:
             event["metadata"] = self.metadata
         if self.actions:
             event["actions"] = [action.as_event() for action in self.actions]
+        if self.type != ASSISTANT:
+            event["type"] = self.type
         return event
 
     def begin_stream(self) -> None:
@@ -183,6 +192,7 @@ class Message:
             actions=[Action.offered(action) for action in data.get("actions", ())],
             id=data["id"],
             created_at=data["created_at"],
+            type=data.get("type", ASSISTANT),
         )
         message._sent = data["sent"]
         message._offers = bool(message.actions)

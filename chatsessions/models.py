@@ -10,7 +10,8 @@ import msgspec
 from django.conf import settings as django_settings
 from django.core.files.storage import Storage, storages
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Max, Min, OuterRef, Q, Subquery, Sum, Value
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -86,6 +87,35 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         """The sessions of a logged-in user; none for an anonymous one."""
         return self.filter(user=user.pk) if user.is_authenticated else self.none()
 
+    def threads_of(
+        self, user: AbstractBaseUser | AnonymousUser
+    ) -> models.QuerySet[ChatSession, dict[str, Any]]:
+        """
+        The threads of a logged-in user, the one that was used last first; none for an anonymous.
+
+        Each is a dict: ``thread_id``, ``chat``, ``title`` (the beginning of what the user said
+        first, or ""), ``started``, ``last_seen``, ``sessions`` (how many there are) and
+        ``said`` (how many events the user has sent). One query, however many there are.
+        """
+        first = ChatSession.objects.using(self.db).filter(
+            user=user.pk, thread_id=OuterRef("thread_id"), chat=OuterRef("chat")
+        )
+        title = first.exclude(topic="").order_by("created_at").values("topic")[:1]
+        threads: Any = (
+            self.for_user(user)
+            .order_by()
+            .values("thread_id", "chat")
+            .annotate(
+                title=Coalesce(Subquery(title), Value("")),
+                started=Min("created_at"),
+                last_seen=Max("last_seen_at"),
+                sessions=Count("pk"),
+                said=Sum("events_in"),
+            )
+            .order_by("-last_seen", "thread_id")
+        )
+        return threads  # type: ignore[no-any-return]  # the dict's type has no name
+
     def expired(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """Sessions away for longer than ``SESSION_AGE`` that have not been ended yet."""
         return self.away().filter(disconnected_at__lt=_before(now, settings.SESSION_AGE))
@@ -128,6 +158,8 @@ class ChatSession(models.Model):
     token_hash = models.CharField(max_length=64)
     previous_token_hash = models.CharField(max_length=64, blank=True)
     thread_id = models.UUIDField(_("thread"), default=uuid.uuid4, db_index=True)
+    #: The beginning of the user's first message.
+    topic = models.CharField(_("topic"), max_length=100, blank=True)
     client_type = models.CharField(_("client"), max_length=50)
     profile = models.CharField(_("profile"), max_length=200, blank=True)
     language = models.CharField(_("language"), max_length=35, blank=True)
@@ -151,6 +183,8 @@ class ChatSession(models.Model):
     state = models.TextField(_("user session"), blank=True)
     state_bytes = models.PositiveIntegerField(_("user session bytes"), default=0)
     chat_settings = JSONTextField(_("chat settings"), default=dict, blank=True)
+    #: What chat_context.clear() and add() have made of the conversation.
+    chat_context = JSONTextField(_("chat context"), default=dict, blank=True)
     #: Messages still streaming, for the worker that takes over after a crash.
     streams = JSONTextField(default=list, blank=True)
     #: What is asked and not answered, as the wire knows it.

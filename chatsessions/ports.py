@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
 from django.dispatch import Signal
@@ -16,6 +16,8 @@ from .store import Entry
 
 if TYPE_CHECKING:
     from .live import LiveSession
+
+T = TypeVar("T")
 
 
 class Listener(Protocol):
@@ -46,6 +48,12 @@ class Host(Protocol):
     async def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None: ...
 
     async def find_seq(self, session_id: UUID, n: int) -> int | None: ...
+
+    async def read(self, function: Callable[[], T]) -> T:
+        """Run something that reads the store."""
+
+    def read_now(self, function: Callable[[], T]) -> T:
+        """The same, while the event loop waits for it."""
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None: ...
 

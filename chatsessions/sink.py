@@ -162,6 +162,11 @@ class SessionSink:
             if seq <= self._host.log.stored
         ]
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """The text so far of each message that is being streamed, by id."""
+        return {stream.id: stream.content for stream, _, _ in list(self._streams.values())}
+
     def take_streams(self, turn: Turn) -> list[Streaming]:
         """Close the streams that ``turn`` has left open."""
         left = [stream for stream, opened_by, _ in self._streams.values() if opened_by is turn]

@@ -26,6 +26,7 @@ from django.utils import timezone
 from .conf import settings
 from .exceptions import OwnershipLost
 from .models import ChatSession, SessionEvent
+from .transcript import Said
 
 logger = logging.getLogger("chatsessions.store")
 
@@ -136,6 +137,8 @@ class Loaded:
     first: int
     #: Events that were accepted and whose turn has not come to its end.
     pending: list[Entry]
+    #: What was said in it and before in its thread, if that was asked for.
+    said: list[Said] | None = None
 
 
 class CacheFailed(Exception):
@@ -304,14 +307,14 @@ class Store:
     def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
         """The next entries of the stored log, oldest first."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
-        return _entries(rows.filter(seq__gt=after).order_by("seq")[:limit])
+        return entries_of(rows.filter(seq__gt=after).order_by("seq")[:limit])
 
     def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
         """A message as it was sent or updated last, if that is still kept."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(
             session=session_id, n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"'
         )
-        return find_message(_entries(rows.order_by("seq")), message)
+        return find_message(entries_of(rows.order_by("seq")), message)
 
     def seq_of(self, session_id: UUID, n: int) -> int | None:
         """The entry that event ``n`` became, if it is still kept."""
@@ -327,7 +330,7 @@ class Store:
         if row.accepted <= row.handled:
             return []
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
-        return _entries(rows.filter(n__gt=row.handled).order_by("n"))
+        return entries_of(rows.filter(n__gt=row.handled).order_by("n"))
 
     @property
     def cache(self) -> BaseCache:
@@ -481,7 +484,8 @@ def _adapters() -> tuple[Any, Any]:
     )
 
 
-def _entries(rows: Any) -> list[Entry]:
+def entries_of(rows: Any) -> list[Entry]:
+    """The entries that a query of ``SessionEvent`` gives, in its order."""
     # Through values_list a JSONTextField would be decoded, only to be encoded again.
     return [
         Entry(seq, n, turn, name, data.encode(), created_at)

@@ -23,6 +23,7 @@ from .context import Context, use_context
 from .emitter import Turn
 from .exceptions import ChatSessionsError, StorageError, TurnStopped
 from .messages import USER_AUTHOR, Message
+from .transcript import USER
 
 
 class NoHandler(ChatSessionsError):
@@ -68,7 +69,7 @@ def turn_job(n: int, name: str, handler: Handler | None, argument: Any = None) -
 def event_job(chat: Chat, n: int, name: str, data: Any) -> Job:
     """The turn of an event that is the application's business alone."""
     if name == "message":
-        message = Message(data["content"], id=data.get("id"), author=USER_AUTHOR)
+        message = Message(data["content"], id=data.get("id"), author=USER_AUTHOR, type=USER)
         return turn_job(n, name, chat.hooks.get(name), message)
     if name == "action":
         job = turn_job(n, name, chat.actions.get(data["name"]), Action.offered(data))

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
@@ -26,20 +26,25 @@ from django.utils import timezone
 
 from .chat import Chat, find_chat
 from .conf import settings
+from .conversation import in_use
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
 from .live import LiveSession
 from .models import ChatSession
+from .resumption import Resumption, find_thread
 from .session import Session, Tokens, is_owner
 from .sigterm import SigtermHandler
 from .store import Entry, Loaded, Store
+from .thread_rows import Mark, Part, ThreadKey, read_context
 from .threads import DaemonThreads
 from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.worker")
 
 User = AbstractBaseUser | AnonymousUser
+
+T = TypeVar("T")
 
 #: How long an old database connection may be used before it is looked at, in seconds. Channels
 #: does so before every event, with a thread hop each; once a second keeps the same promise.
@@ -57,6 +62,8 @@ class Arrival:
     user: User
     session_id: str | None = None
     token: str | None = None
+    #: The thread of theirs that a new session is to go on with.
+    thread: str | None = None
     client_type: str = "webapp"
     language: str = ""
     profile: str = ""
@@ -151,9 +158,18 @@ class Worker:
     async def _open_new(self, chat: Chat, arrival: Arrival, reason: str) -> Opened:
         await self.start()
         await self._check_count(arrival, other_than=None)
+        past = await find_thread(
+            self.threads,
+            self.store,
+            chat=chat.name,
+            user=arrival.user,
+            thread_id=arrival.thread,
+        )
+        if arrival.thread is not None and past is None and reason == "new":
+            reason = "unknown"
         if self.closing:
             raise ShuttingDown
-        return Opened(live=self._create(chat, arrival), resumed=False, reason=reason)
+        return Opened(live=self._create(chat, arrival, past), resumed=False, reason=reason)
 
     def _looking_for(self, session_id: UUID) -> asyncio.Lock:
         """
@@ -186,7 +202,7 @@ class Worker:
             raise ShuttingDown
         live = self.live.get(session_id)
         if live is None:
-            loaded = await self.threads.read(self.store.load, session_id)
+            loaded = await self.threads.read(self._load, session_id)
             return self._take_over(chat, loaded, arrival)
         if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
             return None, "unknown"
@@ -215,22 +231,35 @@ class Worker:
             return None, "expired"
         return live, ""
 
-    def _create(self, chat: Chat, arrival: Arrival) -> LiveSession:
+    def _load(self, session_id: UUID) -> Loaded | None:
+        """A stored session, and what was said in it if that is wanted."""
+        loaded = self.store.load(session_id)
+        if loaded is not None and in_use():
+            row = loaded.row
+            key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
+            own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
+            loaded.said = read_context(key, own, before=row.created_at)
+        return loaded
+
+    def _create(self, chat: Chat, arrival: Arrival, past: Resumption | None) -> LiveSession:
         row = ChatSession(
             id=uuid4(),
             user_id=arrival.user.pk,
             chat=chat.name,
-            thread_id=uuid4(),
+            thread_id=uuid4() if past is None else past.thread.id,
             client_type=arrival.client_type,
-            profile=arrival.profile,
+            profile=arrival.profile or ("" if past is None else past.profile),
             language=arrival.language,
             ip=arrival.ip,
             user_agent=arrival.user_agent[:400],
             created_at=timezone.now(),
         )
+        if past is not None:
+            row.chat_settings = past.chat_settings
         session = _session_of(row, arrival.user)
         session.env = arrival.env
-        live = LiveSession(self, chat, session, row, None)
+        session.state_lost = past is not None and past.values_lost
+        live = LiveSession(self, chat, session, row, None, past=past)
         self.live[live.id] = live
         live.draft.set(
             **{name: getattr(row, name) for name in _ROW_FIELDS}, status=ChatSession.Status.AWAY
@@ -263,7 +292,7 @@ class Worker:
             await self.start()
             live = self.live.get(session_id)
             if live is None:
-                loaded = await self.threads.read(self.store.load, session_id)
+                loaded = await self.threads.read(self._load, session_id)
                 if loaded is None:
                     raise SessionNotFound(session_id)
                 live = self._adopt(loaded)
@@ -347,6 +376,12 @@ class Worker:
 
     async def find_seq(self, session_id: UUID, n: int) -> int | None:
         return await self.threads.read(self.store.seq_of, session_id, n)
+
+    async def read(self, function: Callable[[], T]) -> T:
+        return await self.threads.read(function)
+
+    def read_now(self, function: Callable[[], T]) -> T:
+        return self.threads.read_now(function)
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
         if signal.has_listeners(chat):
@@ -531,6 +566,7 @@ _ROW_FIELDS = (
     "thread_id",
     "client_type",
     "profile",
+    "chat_settings",
     "language",
     "ip",
     "user_agent",

@@ -31,6 +31,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name='chatsession',
+            name='chat_context',
+            field=chatsessions.models.JSONTextField(blank=True, default=dict, verbose_name='chat context'),
+        ),
+        migrations.AddField(
+            model_name='chatsession',
             name='handled_ahead',
             field=chatsessions.models.JSONTextField(blank=True, default=list),
         ),
@@ -38,6 +43,11 @@ class Migration(migrations.Migration):
             model_name='chatsession',
             name='inputs',
             field=chatsessions.models.JSONTextField(blank=True, default=list, verbose_name="settings' inputs"),
+        ),
+        migrations.AddField(
+            model_name='chatsession',
+            name='topic',
+            field=models.CharField(blank=True, max_length=100, verbose_name='topic'),
         ),
         migrations.CreateModel(
             name='SessionFile',
