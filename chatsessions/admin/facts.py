@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from chatsessions.models import ChatSession, Worker
 
@@ -88,11 +89,20 @@ def _session_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeS
         (_("Id"), _code(session.pk)),
         (_("Chat"), chat_label(session)),
         (_("Profile"), session.profile or NOTHING),
-        (
-            _("Thread"),
-            links.sessions(_code(session.thread_id), thread_id__exact=str(session.thread_id)),
-        ),
+        (_("Title"), session.topic or NOTHING),
+        (_("Thread"), _thread(session, links)),
     ]
+
+
+def _thread(session: ChatSession, links: _Links) -> SafeString:
+    """The thread's id, with a link to its other sessions if there are any."""
+    thread = _code(session.thread_id)
+    others = ChatSession.objects.filter(thread_id=session.thread_id).exclude(pk=session.pk).count()
+    if not others:
+        return thread
+    text = ngettext("%(count)d other session", "%(count)d other sessions", others)
+    lookup = {"thread_id__exact": str(session.thread_id)}
+    return format_html("{} ({})", thread, links.sessions(text % {"count": others}, **lookup))
 
 
 def _client_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeString | str]]:

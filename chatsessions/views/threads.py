@@ -1,0 +1,161 @@
+"""The threads of the logged-in user, as JSON: a list to search, and the transcript of one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.core.paginator import Paginator
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from chatsessions.conf import settings
+from chatsessions.conversation import to_message
+from chatsessions.messages import Message
+from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.thread_rows import ThreadKey, read_page
+
+#: Threads on one page of the list.
+PAGE_SIZE = 20
+#: Messages in one answer of a transcript, and bytes of them.
+TRANSCRIPT_SIZE = 100
+TRANSCRIPT_BYTES = 1_000_000
+#: The longest text to search for; more is cut off.
+MAX_QUERY = 200
+
+
+
+
+def _error(code: str, detail: str, status: int) -> JsonResponse:
+    return JsonResponse({"error": code, "detail": detail}, status=status)
+
+
+def _user(request: HttpRequest) -> Any:
+    """The logged-in user, None for an anonymous one and without the middleware."""
+    user = getattr(request, "user", None)
+    return user if user is not None and user.is_authenticated else None
+
+
+def _unauthorized() -> JsonResponse:
+    return _error("unauthorized", "Log in to see your threads.", 401)
+
+
+@never_cache
+@require_safe
+def thread_list(request: HttpRequest) -> HttpResponse:
+    """
+    The threads in which the user has said something, the one used last first; 20 a page.
+
+    ``q`` is looked for in titles and messages, ``page`` counts from 1. A page beyond the end is
+    the last one. 401 for anonymous users.
+    """
+    user = _user(request)
+    if user is None:
+        return _unauthorized()
+    threads = ChatSession.objects.using(settings.DATABASE).threads_of(user).filter(said__gt=0)
+    text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUERY]
+    if text:
+        found = Q(title__icontains=text) | Q(thread_id__in=_threads_that_say(user, text))
+        threads = threads.filter(found)
+    paginator = Paginator(threads, PAGE_SIZE)
+    page = paginator.get_page(request.GET.get("page"))
+    return JsonResponse(
+        {
+            "threads": [_listed(thread) for thread in page],
+            "page": page.number,
+            "pages": paginator.num_pages,
+            "count": paginator.count,
+        }
+    )
+
+
+def _listed(thread: dict[str, Any]) -> dict[str, Any]:
+    names = ("chat", "title", "started", "last_seen", "sessions")
+    return {"id": thread["thread_id"], **{name: thread[name] for name in names}}
+
+
+def _threads_that_say(user: Any, text: str) -> set[UUID]:
+    """
+    The user's threads with a message that has ``text`` in it, in whatever case.
+
+    The database finds the entries that have it anywhere; that it is in what was said, and not in
+    a key or an id, is looked at here.
+    """
+    # A client's JSON is kept as it came: with what is beyond ASCII escaped, or without.
+    written = {msgspec.json.encode(text).decode()[1:-1], json.dumps(text)[1:-1]}
+    anywhere = Q()
+    for form in written:
+        anywhere |= Q(data__icontains=form)
+    entries = SessionEvent.objects.using(settings.DATABASE).filter(
+        anywhere, session__user=user.pk, name__in=("message", "message_update", "ask", "answer")
+    )
+    wanted = text.casefold()
+    found: set[UUID] = set()
+    for thread_id, data in entries.values_list("session__thread_id", "data").iterator(100):
+        if thread_id not in found and wanted in _content(data).casefold():
+            found.add(thread_id)
+    return found
+
+
+def _content(data: Any) -> str:
+    """What was said in an entry of the log."""
+    if isinstance(data, dict) and isinstance(data.get("data"), dict):
+        data = data["data"]  # an answer
+    content = data.get("content") if isinstance(data, dict) else None
+    return content if isinstance(content, str) else ""
+
+
+@never_cache
+@require_safe
+def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
+    """
+    The latest messages of one of the user's threads, oldest first; at most 100 and 1 MB of them.
+
+    ``before`` in the answer is null, or what to ask for (``?before=…``) to get the messages ahead
+    of these. 401 for anonymous users; another's thread and one that there is not are 404 alike.
+    400 for a ``before`` that was not given out.
+    """
+    user = _user(request)
+    if user is None:
+        return _unauthorized()
+    rows = ChatSession.objects.using(settings.DATABASE).threads_of(user)
+    thread = rows.filter(thread_id=thread_id).first()
+    if thread is None:
+        return _error("not_found", "There is no such thread of yours.", 404)
+    try:
+        before = _position(request.GET.get("before"))
+    except ValueError:
+        return _error("bad_request", "'before' is none that an answer has given.", 400)
+    page = read_page(
+        ThreadKey(id=thread_id, user_id=user.pk, chat=thread["chat"]),
+        limit=TRANSCRIPT_SIZE,
+        max_bytes=TRANSCRIPT_BYTES,
+        before=before,
+    )
+    first = page.messages[0] if page.more and page.messages else None
+    return JsonResponse(
+        {
+            **_listed(thread),
+            "messages": [_shown(to_message(said)) for said in page.messages],
+            "before": None if first is None else f"{first.session}:{first.seq}",
+        }
+    )
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    shown = message.as_event()
+    del shown["streaming"]
+    return {"type": message.type} | shown
+
+
+def _position(text: str | None) -> tuple[UUID, int] | None:
+    if not text:
+        return None
+    session, _, seq = text.partition(":")
+    if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
+        raise ValueError(text)
+    return UUID(session), int(seq)
