@@ -621,7 +621,7 @@ def test_the_page_takes_the_same_queries_for_any_length_of_the_log(
     url = reverse(PAGE, args=[session.pk])
     admin_client.get(url)  # content types are looked up once per process
     # Login session and user; the session, its user, worker, state and chat settings; the log.
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(9):
         admin_client.get(url)
 
 

@@ -604,6 +604,31 @@ async def test_what_concepts_says_of_logging_out() -> None:
 
 
 @conversation
+async def test_what_threads_says() -> None:
+    page = page_module("threads")
+    ada = await get_user_model().objects.acreate_user("ada")
+    async with visit(page.chat, user=ada) as tab:
+        await tab.receive_message()
+        await ask(tab, "topic", "ink")
+        assert await say(tab, "a pen") == "I have read 2 message(s)."
+        async with session_context(tab.session_id):
+            thread = user_session["thread_id"]
+    async with visit(page.chat, user=ada, thread=thread) as tab:
+        last = "I have read 2 message(s)."
+        greeting = await tab.receive_message()
+        assert greeting.content == f"Welcome back to 'a pen'. I said last: {last}"
+        assert await say(tab, "more") == "I have read 5 message(s)."
+        await ask(tab, "new_subject", "be brief")
+        assert await say(tab, "again") == "I have read 2 message(s)."
+        async with session_context(tab.session_id):
+            assert user_session["topic"] == "ink"
+    async with visit(page.chat, thread=thread) as stranger:
+        assert stranger.reason == "unknown"
+        assert (await stranger.receive_message()).content == "How can I help?"
+    assert await sync_to_async(page.titles)(ada) == ["a pen"]
+
+
+@conversation
 async def test_what_handlers_says() -> None:
     page = page_module("handlers")
     async with visit(page.chat) as tab:
@@ -787,7 +812,7 @@ def test_the_settings_of_the_settings_page_are_allowed() -> None:
 def test_the_settings_page_has_every_setting_and_default() -> None:
     rows = [
         row
-        for heading in ("## Storage", "## Lifetimes", "## Turns", "## The wire")
+        for heading in ("## Storage", "## Conversations", "## Lifetimes", "## Turns", "## The wire")
         for row in table("settings", heading)
     ]
     documented = {code_spans(name)[0]: default for name, _type, default, _meaning in rows}

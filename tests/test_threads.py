@@ -146,9 +146,7 @@ async def test_an_anonymous_user_has_no_threads_not_even_with_the_sessions_token
         await assert_refused(worker, chat, AnonymousUser(), thread_of(first))
 
 
-async def test_an_anonymous_thread_is_nobodys(
-    worker: RunningWorker, chat: Chat, ada: User
-) -> None:
+async def test_an_anonymous_thread_is_nobodys(worker: RunningWorker, chat: Chat, ada: User) -> None:
     echoes(chat)
     first = await Client.open(worker, chat)
     await first.run("message", {"content": "one"})
@@ -581,10 +579,8 @@ async def test_the_transcript_is_bounded_and_the_rest_can_be_had(
         assert len(page) <= 4
         pages.insert(0, page)
     everything = [m.content for page in pages for m in page]
-    assert everything == ["Hi!", *(t for n in range(5) for t in (f"{n}", f"You said {n}"))] + [
-        "last",
-        "You said last",
-    ]
+    told = [*map(str, range(5)), "last"]
+    assert everything == ["Hi!", *(text for one in told for text in (one, f"You said {one}"))]
     assert [m.content for m in await thread.messages(1000)] == everything
     with pytest.raises(ValueError, match="no message that this thread has given out"):
         await thread.messages(before=str(uuid4()))
@@ -685,9 +681,7 @@ async def has_stream(session_id: UUID) -> bool:
 # threads_of
 
 
-async def test_threads_of_a_user(
-    worker: RunningWorker, chat: Chat, ada: User, bob: User
-) -> None:
+async def test_threads_of_a_user(worker: RunningWorker, chat: Chat, ada: User, bob: User) -> None:
     echoes(chat)
     first = await earlier(worker, chat, ada, "  What\n is\tit? ", "no title")
     await earlier(worker, chat, bob, "not yours")

@@ -28,8 +28,6 @@ TRANSCRIPT_BYTES = 1_000_000
 MAX_QUERY = 200
 
 
-
-
 def _error(code: str, detail: str, status: int) -> JsonResponse:
     return JsonResponse({"error": code, "detail": detail}, status=status)
 
@@ -56,7 +54,8 @@ def thread_list(request: HttpRequest) -> HttpResponse:
     user = _user(request)
     if user is None:
         return _unauthorized()
-    threads = ChatSession.objects.using(settings.DATABASE).threads_of(user).filter(said__gt=0)
+    threads: Any = ChatSession.objects.using(settings.DATABASE).threads_of(user)
+    threads = threads.filter(said__gt=0)
     text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUERY]
     if text:
         found = Q(title__icontains=text) | Q(thread_id__in=_threads_that_say(user, text))
