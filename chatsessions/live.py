@@ -223,6 +223,8 @@ class LiveSession:
             self._recover(left, run=run)
             return
         past, self._past = self._past, None
+        if past is not None:
+            self._tell_settings(past)
         start = self.chat.hooks.get("chat_start" if past is None else "chat_resume")
         if run and start is not None:
             self.position.running = 0  # from now on a crash leaves a turn that was cut short
@@ -262,6 +264,13 @@ class LiveSession:
         self.session.chat_settings.clear()
         self.session.chat_settings.update(values)
         self.draft.set(inputs=inputs, chat_settings=dict(values))
+
+    def _tell_settings(self, past: Resumption) -> None:
+        """The client of a new session on an old thread knows nothing of what was declared there."""
+        if past.inputs:
+            self.say("settings_form", {"inputs": past.inputs})
+        if past.inputs or past.chat_settings:
+            self.say("settings", past.chat_settings)
 
     def _update_settings(self, data: dict[str, Any]) -> None:
         changed = self.session.chat_settings | data

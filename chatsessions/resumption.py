@@ -36,6 +36,8 @@ class Resumption:
     #: Whether there were more, which cannot be had any more.
     values_lost: bool
     chat_settings: dict[str, Any]
+    #: What they are checked against.
+    inputs: list[dict[str, Any]]
     profile: str
     #: What chat_context begins with, if it is kept.
     said: list[Said] | None
@@ -127,6 +129,7 @@ def _resumption(threads: Threads, key: ThreadKey, found: _Found, user: Any) -> R
         values=kept,
         values_lost=found.state_lost or not whole,
         chat_settings=dict(row.chat_settings),
+        inputs=row.inputs,
         profile=row.profile,
         said=found.said,
     )

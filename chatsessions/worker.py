@@ -255,7 +255,7 @@ class Worker:
             created_at=timezone.now(),
         )
         if past is not None:
-            row.chat_settings = past.chat_settings
+            row.chat_settings, row.inputs = past.chat_settings, past.inputs
         session = _session_of(row, arrival.user)
         session.env = arrival.env
         session.state_lost = past is not None and past.values_lost
@@ -567,6 +567,7 @@ _ROW_FIELDS = (
     "client_type",
     "profile",
     "chat_settings",
+    "inputs",
     "language",
     "ip",
     "user_agent",

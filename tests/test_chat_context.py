@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
@@ -13,6 +14,8 @@ from django.db import connections
 
 import chatsessions
 from chatsessions import (
+    Action,
+    AskUserMessage,
     Chat,
     ContextNotFound,
     ErrorMessage,
@@ -20,6 +23,7 @@ from chatsessions import (
     NotStorable,
     TooLarge,
     conversation,
+    frames,
     session_context,
 )
 from chatsessions.conversation import chat_context
@@ -366,6 +370,45 @@ async def test_the_log_in_memory_does(
 async def come_back_in_memory(worker: RunningWorker, chat: Chat, client: Client) -> Client:
     client.leave()
     return await Client.open(worker, chat, client.live.id, client.token)
+
+
+async def test_a_question_and_its_answer_belong_to_it(
+    worker: RunningWorker, chat: Chat, talk: dict[str, Any]
+) -> None:
+    @chat.on_event("ask")
+    async def ask() -> None:
+        await AskUserMessage("Your name?", timeout=30).send()
+
+    client = await Client.open(worker, chat)
+    n = client.send("ask")
+    await until(lambda: any(name == "ask" for name, _ in client.events))
+    [call] = [data["call"] for name, data in client.events if name == "ask"]
+    client._n += 1
+    raw = msgspec.Raw(b'{"content": "Ada"}')
+    client.live.submit_answer(frames.Answer(client._n, call, raw), {"content": "Ada"})
+    assert await client.outcome(n) == "done"
+    assert await look(client, talk) == ["a:Your name?", "u:Ada"]
+    back = await come_back(worker, chat, client)
+    assert await look(back, talk) == ["a:Your name?", "u:Ada"]
+
+
+async def test_a_message_keeps_its_buttons(worker: RunningWorker, chat: Chat) -> None:
+    @chat.on_event("offer")
+    async def offer() -> None:
+        await Message("choose", actions=[Action("go", id="go")]).send()
+
+    @chat.on_event("edit")
+    async def edit() -> None:
+        [message] = chat_context.get()
+        message.content = "choose well"
+        await message.update()
+
+    client = await Client.open(worker, chat)
+    await client.run("offer")
+    assert await client.run("edit") == "done"
+    name, data = client.events[-1]
+    assert (name, data["content"]) == ("message_update", "choose well")
+    assert [action["id"] for action in data["actions"]] == ["go"]
 
 
 # Threads

@@ -17,8 +17,10 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 import chatsessions
-from chatsessions import Chat, Message, Thread, context, serializable, user_session
+from chatsessions import Chat, ChatSettings, Message, Thread, context, serializable, user_session
 from chatsessions.chat import InterruptedTurn, module_chat
+from chatsessions.exceptions import FrameError
+from chatsessions.input_widget import Switch
 from chatsessions.models import ChatSession
 from chatsessions.storable import by_class, by_name
 from chatsessions.worker import TooManySessions
@@ -362,6 +364,28 @@ async def test_values_settings_and_profile_are_copied(  # noqa: PLR0913, RUF100
     again = await Client.open(worker, chat, client.live.id, user=ada)
     assert user_values(again) == {"told": ["one", "changed"]}
     assert again.live.session.chat_settings == {"tone": "rude"}
+
+
+async def test_settings_are_checked_as_before_and_the_client_is_told(
+    worker: RunningWorker, chat: Chat, ada: User
+) -> None:
+    @chat.on_chat_start
+    async def start() -> None:
+        await ChatSettings([Switch(id="loud", label="Loud")]).send()
+
+    first = await greeted(worker, chat, ada)
+    await first.run("settings", {"loud": True})
+    await leave(worker, first)
+    client = await Client.open(worker, chat, user=ada, thread=thread_of(first))
+    await until(lambda: len(client.events) == 2)
+    (form, inputs), (settings, values) = client.events
+    assert (form, inputs["inputs"][0]["id"]) == ("settings_form", "loud")
+    assert (settings, values) == ("settings", {"loud": True})
+    with pytest.raises(FrameError, match="loud"):
+        client.send("settings", {"loud": "very"})
+    await leave(worker, client)
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.inputs == inputs["inputs"]
 
 
 async def test_a_profile_that_is_asked_for_wins(

@@ -16,6 +16,8 @@ from chatsessions import (
     Chat,
     ChatSettings,
     Message,
+    Thread,
+    chat_context,
     context,
     serializable,
     spawn,
@@ -467,4 +469,20 @@ async def count(action: Action) -> None:
     user_session["counted"] = user_session.get("counted", 0) + action.payload["by"]
 
 
-CHATS = (faulty, hooks, slow_start, bare, choosy)
+# Goes on with old threads
+
+mindful = Chat("mindful")
+
+
+@mindful.on_chat_resume
+async def recall(thread: Thread) -> None:
+    await Message(f"resumed {len(thread.transcript)}, {user_session['said']}").send()
+
+
+@mindful.on_message
+async def remember(message: Message) -> None:
+    user_session["said"] = message.content
+    await Message(f"context {len(chat_context.to_openai())}").send()
+
+
+CHATS = (faulty, hooks, slow_start, bare, choosy, mindful)

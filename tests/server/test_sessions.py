@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -709,3 +709,37 @@ async def test_a_crowd_of_one_user_gets_no_more(strict: Server, client_of: Clien
     await asyncio.sleep(0.1)
     welcomed = [client for client in clients if client.of_type("welcome")]
     assert len(welcomed) == 2
+
+
+# Threads
+
+
+async def test_a_thread_goes_on_after_the_server_was_killed(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    server = start_server()
+    cookie = server.login()
+    first = await client_of(server, "mindful", cookie=cookie).start()
+    await first.message("one")
+    await first.said("context 1")
+    [row] = server.database.query("SELECT thread_id FROM chatsessions_chatsession")
+    thread = UUID(row["thread_id"])
+    server.restart(how="kill")
+
+    second = await client_of(server, "mindful", cookie=cookie).connect()
+    welcome = await second.hello(thread=str(thread))
+    assert (welcome["resumed"], welcome["reason"]) == (False, "new")
+    assert welcome["session"] != first.session
+    await second.said("resumed 2, one")
+    await second.message("two")
+    await second.said("context 4")
+    await second.resume()
+    await second.message("three")
+    await second.said("context 6")
+    assert second.outcomes[0] == "done"
+
+    stranger = await client_of(server, "mindful", cookie=server.login("mallory")).connect()
+    welcome = await stranger.hello(thread=str(thread))
+    assert (welcome["resumed"], welcome["reason"]) == (False, "unknown")
+    await stranger.message("who?")
+    await stranger.said("context 1")
