@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol, Self
 from uuid import UUID, uuid4
@@ -24,13 +24,17 @@ from django.db import close_old_connections
 from django.dispatch import Signal
 from django.utils import timezone
 
+from .access import Refused
 from .chat import Chat, find_chat
 from .conf import settings
+from .env import log_error
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
 from .live import LiveSession
+from .logins import Logins
 from .models import ChatSession
+from .profiles import chosen_profile
 from .session import Session, Tokens, is_owner
 from .sigterm import SigtermHandler
 from .store import Entry, Loaded, Store
@@ -56,7 +60,7 @@ class Arrival:
 
     user: User
     session_id: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     client_type: str = "webapp"
     language: str = ""
     profile: str = ""
@@ -83,6 +87,14 @@ class OpenLine(Protocol):
     def abandon(self) -> None: ...
 
 
+#: Asks whether who has come may have a session; raises ``Refused``.
+Admit = Callable[[Session], Awaitable[None]]
+
+
+async def anybody(session: Session) -> None:
+    """Lets everybody in whose session it is."""
+
+
 class ShuttingDown(Exception):
     """The server is on its way down and takes nobody in."""
 
@@ -105,6 +117,7 @@ class Worker:
         self.closing = False
         #: The open lines, so that a shutdown can see them to their end.
         self.lines: set[OpenLine] = set()
+        self.logins = Logins(loop, self.threads.read, self.own)
         self._closed = False
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
@@ -119,41 +132,52 @@ class Worker:
 
     # Opening sessions
 
-    async def open(self, chat: Chat, arrival: Arrival) -> Opened:
+    async def open(self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody) -> Opened:
         """
         The session of somebody who arrived: the one they ask for if it is theirs, else a new one.
 
-        Raises ``ShuttingDown``, ``TooManySessions``, and what the database raises.
+        ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
+        ``ShuttingDown``, ``TooManySessions``, and what the database raises.
         """
         self._serves = True
         if arrival.session_id is None:
-            return await self._open_new(chat, arrival, "new")
+            return await self._open_new(chat, arrival, "new", admit)
         try:
             session_id = UUID(arrival.session_id)
         except ValueError:
-            return await self._open_new(chat, arrival, "unknown")
+            return await self._open_new(chat, arrival, "unknown", admit)
         async with self._looking_for(session_id):
-            found, reason = await self._resume(chat, session_id, arrival)
+            found, reason = await self._resume(chat, session_id, arrival, admit)
             if found is None:
-                return await self._open_new(chat, arrival, reason)
-            found.holders += 1  # not to be let go while we look
-            try:
-                await self._check_count(arrival, other_than=found.id)
-            finally:
-                found.holders -= 1
-                found.note()
+                return await self._open_new(chat, arrival, reason, admit)
             if self.closing or found.closed:
                 raise ShuttingDown  # come back
             found.session.user = arrival.user
             found.session.env = arrival.env
             return Opened(live=found, resumed=True, reason=None)
 
-    async def _open_new(self, chat: Chat, arrival: Arrival, reason: str) -> Opened:
+    async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
         await self.start()
+        arrival = replace(arrival, profile=await self._profile_of(chat, arrival))
+        row = _new_row(chat, arrival)
+        session = _session_of(row, arrival.user)
+        session.env = arrival.env
+        await admit(session)
         await self._check_count(arrival, other_than=None)
         if self.closing:
             raise ShuttingDown
-        return Opened(live=self._create(chat, arrival), resumed=False, reason=reason)
+        return Opened(live=self._create(chat, session, row), resumed=False, reason=reason)
+
+    async def _profile_of(self, chat: Chat, arrival: Arrival) -> str:
+        """The profile of a new session. Raises ``Refused`` for one that is not offered."""
+        if not chat.has_profiles:
+            return arrival.profile
+        try:
+            offered = await chat.get_profiles(arrival.user, run_in_thread=self.run_in_thread)
+        except Exception as error:
+            log_error(logger, arrival.env, "The profiles of %s failed", chat.name, error=error)
+            raise Refused("forbidden", "the profiles are not known") from error
+        return chosen_profile(offered, arrival.profile)
 
     def _looking_for(self, session_id: UUID) -> asyncio.Lock:
         """
@@ -178,7 +202,7 @@ class Worker:
             raise TooManySessions
 
     async def _resume(
-        self, chat: Chat, session_id: UUID, arrival: Arrival
+        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit
     ) -> tuple[LiveSession | None, str]:
         """The session asked for, or why it is not given. Foreign and unknown look alike."""
         await self.start()
@@ -187,13 +211,21 @@ class Worker:
         live = self.live.get(session_id)
         if live is None:
             loaded = await self.threads.read(self.store.load, session_id)
-            return self._take_over(chat, loaded, arrival)
+            return await self._take_over(chat, loaded, arrival, admit)
         if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
             return None, "unknown"
+        if live.ending is None:
+            live.holders += 1  # not to be let go while we look
+            try:
+                await admit(live.session)
+                await self._check_count(arrival, other_than=live.id)
+            finally:
+                live.holders -= 1
+                live.note()
         return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
 
-    def _take_over(
-        self, chat: Chat, loaded: Loaded | None, arrival: Arrival
+    async def _take_over(
+        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit
     ) -> tuple[LiveSession | None, str]:
         if loaded is None:
             return None, "unknown"
@@ -203,6 +235,9 @@ class Worker:
             return None, "unknown"
         if row.status == ChatSession.Status.ENDED:
             return None, _why_over(row.end_reason)
+        if not row.end_reason and not row.is_expired():
+            await admit(_session_of(row, row.user or AnonymousUser()))
+            await self._check_count(arrival, other_than=row.pk)
         if self.closing:
             raise ShuttingDown
         live = self._hold(chat, loaded)
@@ -215,21 +250,7 @@ class Worker:
             return None, "expired"
         return live, ""
 
-    def _create(self, chat: Chat, arrival: Arrival) -> LiveSession:
-        row = ChatSession(
-            id=uuid4(),
-            user_id=arrival.user.pk,
-            chat=chat.name,
-            thread_id=uuid4(),
-            client_type=arrival.client_type,
-            profile=arrival.profile,
-            language=arrival.language,
-            ip=arrival.ip,
-            user_agent=arrival.user_agent[:400],
-            created_at=timezone.now(),
-        )
-        session = _session_of(row, arrival.user)
-        session.env = arrival.env
+    def _create(self, chat: Chat, session: Session, row: ChatSession) -> LiveSession:
         live = LiveSession(self, chat, session, row, None)
         self.live[live.id] = live
         live.draft.set(
@@ -403,6 +424,7 @@ class Worker:
             self._sigterm.install()
         self.own(self.loop.create_task(self._beat(), name="chatsessions-heartbeat"))
         self.own(self.loop.create_task(self._reap(), name="chatsessions-reaper"))
+        self.own(self.loop.create_task(self.logins.watch(), name="chatsessions-logins"))
 
     async def _beat(self) -> None:
         while True:
@@ -480,6 +502,7 @@ class Worker:
         self.closing = self._closed = True
         for live in list(self.live.values()):
             live.discard()
+        self.logins.close()
         self._sigterm.remove()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
@@ -536,6 +559,21 @@ _ROW_FIELDS = (
     "user_agent",
     "created_at",
 )
+
+
+def _new_row(chat: Chat, arrival: Arrival) -> ChatSession:
+    return ChatSession(
+        id=uuid4(),
+        user_id=arrival.user.pk,
+        chat=chat.name,
+        thread_id=uuid4(),
+        client_type=arrival.client_type,
+        profile=arrival.profile,
+        language=arrival.language,
+        ip=arrival.ip,
+        user_agent=arrival.user_agent[:400],
+        created_at=timezone.now(),
+    )
 
 
 def _session_of(row: ChatSession, user: User) -> Session:

@@ -1,0 +1,1 @@
+"""What is asked for by HTTP, beside the conversation itself."""
