@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .actions import Action
+from .chainlit_names import missing as _missing
 from .chat import (
     Chat,
     InterruptedTurn,
@@ -26,6 +27,8 @@ from .chat import (
     on_session_load,
     on_settings_update,
     on_stop,
+    on_window_message,
+    set_chat_profiles,
 )
 from .chat_settings import ChatSettings
 from .context import bind_context, context, spawn, user_session
@@ -45,7 +48,8 @@ from .exceptions import (
     TooLarge,
     TurnStopped,
 )
-from .messages import ErrorMessage, Message
+from .messages import ErrorMessage, Message, send_window_message
+from .profiles import ChatProfile
 from .questions import AskActionMessage, AskFileMessage, AskUserMessage
 from .storable import serializable
 
@@ -63,6 +67,7 @@ __all__ = [
     "AskUserMessage",
     "Chat",
     "ChatError",
+    "ChatProfile",
     "ChatSessionsError",
     "ChatSettings",
     "ContextNotFound",
@@ -99,8 +104,11 @@ __all__ = [
     "on_session_load",
     "on_settings_update",
     "on_stop",
+    "on_window_message",
+    "send_window_message",
     "serializable",
     "session_context",
+    "set_chat_profiles",
     "spawn",
     "user_session",
 ]
@@ -120,9 +128,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "chat_context":  # whoever names it wants sessions to keep their conversations
-        found = import_module(f"{__name__}.conversation").use_chat_context()
-    elif name in _LAZY:
-        found = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return found
+        return import_module(f"{__name__}.conversation").use_chat_context()
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise _missing(name, __name__)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from asgiref.sync import iscoroutinefunction
+from asgiref.sync import iscoroutinefunction, sync_to_async
 
-from . import frames
+from . import env, frames
+from .access import Access
 from .exceptions import ChatError
+from .profiles import ChatProfile, checked_profiles
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    User = AbstractBaseUser | AnonymousUser
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,6 +39,7 @@ NAMED_HOOKS = {
     "message": "on_message",
     "settings": "on_settings_update",
     "action": "on_action",
+    "window_message": "on_window_message",
 }
 
 
@@ -65,14 +73,21 @@ class Chat:
     The handlers of one kind of conversation.
 
     A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is what the
-    sessions' rows say; a session is resumed only by a chat of its own name.
+    sessions' rows say; a session is resumed only by a chat of its own name. ``user_env`` names the
+    keys of ``env`` that every client has to bring. Raises ``ChatError`` for what are not names.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, user_env: Iterable[str] | None = None) -> None:
         self.name = name
+        self.user_env = env.checked_names(user_env)
         self.hooks: dict[str, Handler] = {}
         self.events: dict[str, Handler] = {}
         self.actions: dict[str, Handler] = {}
+        #: Whether anything serves it.
+        self.routed = False
+        #: What its consumers ask of a user, each once.
+        self.doors: set[Access] = set()
+        self._profiles: Handler | None = None
 
     def __repr__(self) -> str:
         return f"<Chat {self.name}>"
@@ -116,6 +131,10 @@ class Chat:
         """Runs when the user changed the chat settings: ``(settings)``, all of them, a dict."""
         return self._add(self.hooks, "settings", function)
 
+    def on_window_message(self, function: F) -> F:
+        """Runs when the window around the page has sent something: ``(data)``."""
+        return self._add(self.hooks, "window_message", function)
+
     def on_stop(self, function: F) -> F:
         """Runs after the user stopped a turn: ``()``."""
         return self._add(self.hooks, "stop", function)
@@ -146,6 +165,48 @@ class Chat:
         ``InterruptedTurn``. The turn itself is not run again.
         """
         return self._add(self.hooks, "interrupted", function)
+
+    def profiles(self, function: F) -> F:
+        """
+        Says which profiles a user has to choose from: ``(user)``, a list of ``ChatProfile``.
+
+        ``user`` is the Django user, an ``AnonymousUser`` if nobody is logged in. It runs outside
+        of any session: before one is made, and for pages that offer the choice.
+        """
+        handlers = {} if self._profiles is None else {"profiles": self._profiles}
+        self._add(handlers, "profiles", function)
+        self._profiles = handlers["profiles"]
+        return function
+
+    @property
+    def has_profiles(self) -> bool:
+        """Whether there is a choice of profiles; if not, a profile is any text."""
+        return self._profiles is not None
+
+    async def get_profiles(
+        self,
+        user: User,
+        *,
+        run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
+    ) -> list[ChatProfile]:
+        """
+        The profiles that ``user`` may choose from; none without ``@chat.profiles``.
+
+        ``run_in_thread`` awaits a function written as ``def``; ``sync_to_async`` by default.
+        Raises ``ChatError`` for what is no list of profiles, and what the function raises.
+        """
+        handler = self._profiles
+        if handler is None:
+            return []
+        if handler.is_async:
+            return checked_profiles(await handler(user), repr(self))
+
+        def call() -> list[ChatProfile]:
+            # In the thread as well: what is returned may be a generator that queries.
+            return checked_profiles(handler(user), repr(self))
+
+        found: list[ChatProfile] = await (run_in_thread(call) if run_in_thread else _threaded(call))
+        return found
 
     def _add(self, handlers: dict[str, Handler], name: str, function: F) -> F:
         known = handlers.get(name)
@@ -185,7 +246,18 @@ def resolve_chat(chat: Chat | str) -> Chat:
     if not found.name or len(found.name) > MAX_NAME:
         raise ChatError(f"A chat's name has 1 to {MAX_NAME} characters, not {found.name!r}.")
     _chats[found.name] = found
+    found.routed = True
     return found
+
+
+def routed_chat(name: str) -> Chat | None:
+    """The chat named ``name`` if something serves it in this process."""
+    found = _chats.get(name)
+    return found if found is not None and found.routed else None
+
+
+def _threaded(call: Callable[[], Any]) -> Awaitable[Any]:
+    return sync_to_async(call)()
 
 
 def _import_chat(path: str) -> Any:
@@ -290,12 +362,15 @@ on_chat_start = _in_module_chat("on_chat_start")
 on_chat_resume = _in_module_chat("on_chat_resume")
 on_message = _in_module_chat("on_message")
 on_settings_update = _in_module_chat("on_settings_update")
+on_window_message = _in_module_chat("on_window_message")
 on_stop = _in_module_chat("on_stop")
 on_connect = _in_module_chat("on_connect")
 on_disconnect = _in_module_chat("on_disconnect")
 on_chat_end = _in_module_chat("on_chat_end")
 on_session_load = _in_module_chat("on_session_load")
 on_interrupted = _in_module_chat("on_interrupted")
+set_chat_profiles = _in_module_chat("profiles")
+set_chat_profiles.__name__ = set_chat_profiles.__qualname__ = "set_chat_profiles"
 
 
 def on_event(name: str) -> Callable[[F], F]:

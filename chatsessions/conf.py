@@ -212,6 +212,13 @@ class Settings:
         doc="The most bytes in the data of one emitted event: daphne sends no frame over 1 MiB.",
     )
     MAX_BAD_FRAMES = count(10, doc="After this many bad frames a connection is closed (4500).")
+    MAX_ENV_KEYS = count(50, doc="The most keys that the env of one hello may have.")
+    MAX_ENV_BYTES = count(
+        16 * KIB, doc="The most bytes that the keys and values of one env may have together."
+    )
+    REVALIDATE_SECONDS = seconds(
+        60, doc="How often the logins of open connections are looked at again."
+    )
     EVENTS_PER_SECOND: Setting[float] = Setting(
         20,
         allowed="a number above 0",

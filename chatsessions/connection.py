@@ -18,10 +18,13 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
 
 from . import frames, signals
+from .access import Access, Refused
+from .admission import Admission, Authorize
 from .attachment import Attachment
 from .chat import Chat
 from .conf import settings
 from .delivery import RateLimit
+from .env import taken_env
 from .exceptions import FrameError, StoreUnavailable
 from .frames import CloseCode
 from .store import CacheFailed
@@ -46,11 +49,20 @@ class ChatConnection:
     """Between a websocket and the session that its client asks for."""
 
     def __init__(
-        self, chat: Chat, scope: Scope, send: Callable[[Message], Awaitable[None]]
+        self,
+        chat: Chat,
+        scope: Scope,
+        send: Callable[[Message], Awaitable[None]],
+        *,
+        access: Access,
+        authorize: Authorize,
     ) -> None:
         self._chat = chat
         self._scope = scope
         self._send = send
+        self._admission = Admission(
+            scope, access, authorize, renewed=self._login_renewed, revoked=self._login_lost
+        )
         self._loop = asyncio.get_running_loop()
         self._out: deque[Message] = deque()
         self._flusher: asyncio.Task[None] | None = None
@@ -90,6 +102,7 @@ class ChatConnection:
     def gone(self) -> None:
         """The websocket is no more."""
         self._closing = True
+        self._admission.leave()
         if self._timer is not None:
             self._timer.cancel()
         self._out.clear()
@@ -158,6 +171,7 @@ class ChatConnection:
             self._fail("unsupported_protocol", f"offer {frames.SUBPROTOCOL!r} or no subprotocol")
         else:
             self._set_timer(settings.HELLO_TIMEOUT, self._no_hello)
+            await self._admission.watch()
 
     def _no_hello(self) -> None:
         self._fail("hello_expected", f"no hello within {settings.HELLO_TIMEOUT} seconds")
@@ -166,6 +180,22 @@ class ChatConnection:
         self._hello_said = True
         if self._timer is not None:
             self._timer.cancel()
+        try:
+            await self._open(hello)
+        except FrameError as error:
+            self._fail(error.code, error.detail)  # the same hello would be refused again
+        except Refused as refused:
+            self._fail(refused.code, refused.detail, CloseCode.NOT_ALLOWED)
+        except ShuttingDown:
+            self.close_line(CloseCode.SHUTTING_DOWN)
+        except TooManySessions:
+            self._fail("forbidden", "too many sessions", CloseCode.TOO_MANY_SESSIONS)
+        except (DatabaseError, StoreUnavailable, CacheFailed) as error:
+            logger.error("A session could not be opened (are all migrations applied?): %s", error)
+            self._fail("storage_unavailable", "try again", CloseCode.SHUTTING_DOWN)
+
+    async def _open(self, hello: frames.Hello) -> None:
+        await self._admission.check()
         arrival = arrival_of(
             self._scope,
             session_id=hello.session,
@@ -174,19 +204,12 @@ class ChatConnection:
             client_type=hello.client_type,
             language=hello.language,
             profile=hello.profile or "",
-            env=hello.env or {},
+            env=taken_env(hello.env, self._chat.user_env),
         )
-        try:
-            opened = await get_worker().open(self._chat, arrival)
-        except ShuttingDown:
-            self.close_line(CloseCode.SHUTTING_DOWN)
-        except TooManySessions:
-            self._fail("forbidden", "too many sessions", CloseCode.TOO_MANY_SESSIONS)
-        except (DatabaseError, StoreUnavailable, CacheFailed) as error:
-            logger.error("A session could not be opened (are all migrations applied?): %s", error)
-            self._fail("storage_unavailable", "try again", CloseCode.SHUTTING_DOWN)
-        else:
-            self._attach(opened, hello)
+        opened = await get_worker().open(self._chat, arrival, admit=self._admission.admit)
+        self._attach(opened, hello)
+        if self._closing:  # the login was lost in the last moment
+            self._detach(CloseCode.NOT_ALLOWED)
 
     def _attach(self, opened: Opened, hello: frames.Hello) -> None:
         live = opened.live
@@ -201,6 +224,23 @@ class ChatConnection:
         live.connect(attachment, welcome=welcome)
         live.go()
         self._watch()
+
+    def _detach(self, code: CloseCode) -> None:
+        """The session is left before the client has answered the close."""
+        if self._attachment is not None:
+            self._attachment.stop()
+            self._attachment.live.disconnect(self._attachment, code)
+
+    def _login_renewed(self, user: User) -> None:
+        """The user was looked at again: handlers see them as they are now."""
+        attachment = self._attachment
+        if attachment is not None and attachment.live.listener is attachment:
+            attachment.live.session.user = user
+
+    def _login_lost(self, detail: str) -> None:
+        """The user may not be here any more. The session stays, and what runs in it goes on."""
+        self._fail("unauthorized", detail, CloseCode.NOT_ALLOWED)
+        self._detach(CloseCode.NOT_ALLOWED)
 
     # Frames
 

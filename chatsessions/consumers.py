@@ -9,24 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
+from asgiref.sync import iscoroutinefunction
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from . import frames
+from .access import Access, Refused
+from .admission import Admission
 from .chat import Chat, resolve_chat
 from .connection import ChatConnection, Message, Scope, announce, arrival_of
 from .context import use_context
-from .exceptions import OwnershipLost, SessionOver
+from .env import log_error
+from .exceptions import ChatError, OwnershipLost, SessionOver
 from .frames import CloseCode
 from .live import LiveSession
 from .session import Session
 from .store import Entry
 from .user_session import UserSession
-from .worker import ShuttingDown, TooManySessions, get_worker
+from .worker import ShuttingDown, TooManySessions, User, get_worker
 
 logger = logging.getLogger("chatsessions.consumers")
 
@@ -43,6 +47,10 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     #: The name of the sessions' chat; the class's own by default.
     chat: Chat | str | None = None
+    #: Whether only a logged-in user gets a session.
+    login_required: bool = False
+    #: The permissions that a user needs, all of them: ``"app_label.codename"``, or several.
+    permission_required: str | Iterable[str] | None = None
 
     session: Session
     user_session: UserSession
@@ -52,19 +60,61 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     _live: LiveSession | None = None
     _own_listener: _ConsumerListener | None = None
+    _admission: Admission | None = None
 
-    def __init__(self, *, chat: Chat | str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        chat: Chat | str | None = None,
+        login_required: bool | None = None,
+        permission_required: str | Iterable[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if chat is not None:
             self.chat = chat
+        if login_required is not None:
+            self.login_required = login_required
+        if permission_required is not None:
+            self.permission_required = permission_required
 
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> Any:
         """
-        The ASGI application. Raises ``ChatError`` for a ``chat`` that is not there.
+        The ASGI application.
+
+        Raises ``ChatError`` for a ``chat`` that is not there, for a ``login_required`` or a
+        ``permission_required`` that is none, and for an ``authorize()`` that is not ``async``.
         """
-        initkwargs["chat"] = cls._find_chat(initkwargs.get("chat", cls.chat))
+        chat = initkwargs["chat"] = cls._find_chat(initkwargs.get("chat", cls.chat))
+        access = Access.of(
+            login_required=initkwargs.get("login_required", cls.login_required),
+            permission_required=initkwargs.get("permission_required", cls.permission_required),
+        )
+        if "permission_required" in initkwargs:
+            # An iterator would be used up by the first connection.
+            initkwargs["permission_required"] = access.permissions
+        if not iscoroutinefunction(cls.authorize):
+            raise ChatError(f"{cls.__qualname__}.authorize() has to be 'async def'.")
+        chat.doors.add(access)
         return super().as_asgi(**initkwargs)
+
+    @property
+    def _access(self) -> Access:
+        return Access.of(
+            login_required=self.login_required, permission_required=self.permission_required
+        )
+
+    async def authorize(self, scope: Scope, session: Session) -> bool:
+        """
+        Whether the connection of ``scope`` may have ``session``; everybody's may by default.
+
+        ``session`` is the one that the client asks for, which is theirs by token or login, or the
+        new one that they would get. It is asked after hello and before anything is made or taken
+        over, for every connection once. False refuses it (``forbidden``, close 4502), and so
+        does an exception, which is logged.
+        """
+        return True
 
     @classmethod
     def _find_chat(cls, chat: Chat | str | None) -> Chat:
@@ -101,18 +151,32 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
+        self._admission = Admission(
+            scope, self._access, self.authorize, renewed=self._renewed, revoked=self._revoked
+        )
         try:
             await super().__call__(scope, receive, send)
         finally:
+            self._admission.leave()
             # An error in one of the subclass's methods ends the application without a disconnect.
             self._part(1011)
 
     async def websocket_connect(self, message: Message) -> None:
-        credentials = await self.get_resume_credentials()
-        session_id, token = credentials or (None, None)
-        arrival = arrival_of(self.scope, session_id=session_id, token=token)
+        admission = self._admission
+        if admission is None:
+            raise RuntimeError("A SessionConsumer is called with a scope, receive and send.")
         try:
-            opened = await get_worker().open(self._find_chat(self.chat), arrival)
+            await admission.watch()
+            await admission.check()
+            credentials = await self.get_resume_credentials()
+            session_id, token = credentials or (None, None)
+            arrival = arrival_of(self.scope, session_id=session_id, token=token)
+            chat = self._find_chat(self.chat)
+            opened = await get_worker().open(chat, arrival, admit=admission.admit)
+        except Refused as refused:
+            logger.info("A connection was refused: %s", refused)
+            await self._refuse(CloseCode.NOT_ALLOWED)
+            return
         except ShuttingDown:
             await self._refuse(CloseCode.SHUTTING_DOWN)
             return
@@ -133,10 +197,13 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         opened.live.go()
         await welcomed
         announce(opened)
+        if admission.lost is not None:
+            await self._refuse(CloseCode.NOT_ALLOWED)
+            return
         await self._inside(super().websocket_connect(message))
 
     async def websocket_receive(self, message: Message) -> None:
-        if self._live is not None:
+        if self._live is not None and not self._is_out:
             self._live.confirm_token()
             await self._inside(super().websocket_receive(message))
 
@@ -150,6 +217,19 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             raise StopConsumer from error
         finally:
             self._part(message.get("code") or 1005)
+
+    @property
+    def _is_out(self) -> bool:
+        """Whether the login was lost: what still comes is not taken."""
+        return self._admission is not None and self._admission.lost is not None
+
+    def _renewed(self, user: User) -> None:
+        if self._live is not None and self._live.listener is self._own_listener:
+            self._live.session.user = user
+
+    def _revoked(self, _detail: str) -> None:
+        if self._own_listener is not None:
+            self._own_listener.close(CloseCode.NOT_ALLOWED)
 
     def _part(self, code: int) -> None:
         """The connection is gone; once."""
@@ -183,6 +263,7 @@ class _ConsumerListener:
         self._consumer = consumer
         self._live = live
         self._queue: deque[Entry | CloseCode] = deque()
+        self._closed = False
         self._task: asyncio.Task[None] | None = None
 
     def entries(self, entries: Sequence[Entry]) -> None:
@@ -193,12 +274,14 @@ class _ConsumerListener:
 
     def close(self, code: CloseCode, *, ended: str | None = None) -> None:
         self._put(code)
+        self._closed = True  # what comes later is not theirs
 
     def stop(self) -> None:
         self._queue.clear()
 
     def _put(self, *items: Entry | CloseCode) -> None:
-        self._queue.extend(items)
+        if not self._closed:
+            self._queue.extend(items)
         if self._task is None and self._queue:
             self._task = self._live.loop.create_task(self._deliver())
             self._live.host.own(self._task)
@@ -217,8 +300,9 @@ class _ConsumerListener:
                 await self._consumer.close(code=int(item))
             else:
                 await self._consumer.session_event(item.name, msgspec.json.decode(item.data))
-        except Exception:
-            logger.exception("Session %s: an event could not be passed on", self._live.id)
+        except Exception as error:
+            message = "Session %s: an event could not be passed on"
+            log_error(logger, self._live.session.env, message, self._live.id, error=error)
 
 
 class ChatConsumer(SessionConsumer):
@@ -242,7 +326,13 @@ class ChatConsumer(SessionConsumer):
         send: Callable[[Message], Awaitable[None]],
     ) -> None:
         self.scope = scope
-        connection = ChatConnection(self._find_chat(self.chat), scope, send)
+        connection = ChatConnection(
+            self._find_chat(self.chat),
+            scope,
+            send,
+            access=self._access,
+            authorize=self.authorize,
+        )
         lines = get_worker().lines
         lines.add(connection)
         try:

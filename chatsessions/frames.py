@@ -66,6 +66,13 @@ class Hello(_Frame, tag="hello"):
     language: Annotated[str, Meta(max_length=35, pattern=_CLEAN)] | None = None
     env: dict[str, str] | None = None
 
+    def __repr__(self) -> str:
+        """Without what nobody else is to read: the token, and the client's own keys."""
+        return f"Hello(session={self.session!r}, received={self.received!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("session", self.session), ("received", self.received)]
+
 
 class ClientEvent(_Frame, tag="event"):
     n: Number
@@ -112,6 +119,13 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     turn: int | None
     heartbeat: float
     max_frame: int
+
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"Welcome(session={self.session!r}, resumed={self.resumed!r}, head={self.head!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("session", self.session), ("resumed", self.resumed), ("head", self.head)]
 
 
 class ServerEvent(_Frame, tag="event"):

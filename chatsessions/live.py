@@ -19,7 +19,7 @@ import msgspec
 from django.conf import settings as django_settings
 from django.utils import timezone
 
-from . import frames, signals
+from . import env, frames, signals
 from .asks import Asks
 from .chat import ANSWER, START, Chat
 from .conf import settings
@@ -112,7 +112,10 @@ class LiveSession:
         self.holders = 0
         self.sink = SessionSink(self)
         self.tasks = SessionTasks(
-            f"Session {row.pk}, {chat.name}", done=self.note, turn_done=self._spawned_done
+            f"Session {row.pk}, {chat.name}",
+            session,
+            done=self.note,
+            turn_done=self._spawned_done,
         )
         self.inbox = Inbox(self, loaded)
         self.handled = Handled(row.handled, row.handled_ahead)
@@ -372,18 +375,21 @@ class LiveSession:
             logger.warning("Session %s, %s: %s", self.id, self.chat.name, error)
             code = "no_handler"
         else:
-            logger.error(
+            env.log_error(
+                logger,
+                self.session.env,
                 "Session %s, %s: the handler of %s failed",
                 self.id,
                 self.chat.name,
                 turn.name,
-                exc_info=error,
+                error=error,
             )
             code = "handler_error"
         if turn.n is not None:
             generic = "Something went wrong. Please try again."
             shown = code == "no_handler" or django_settings.DEBUG
             detail = _printable(str(error) or repr(error)) if shown else generic
+            detail = env.hide(detail, self.session.env)
             self.say("error", {"code": code, "detail": detail}, turn=turn.n)
 
     # SinkHost

@@ -212,6 +212,16 @@ class ErrorMessage(Message):
         return event | {"metadata": {**event.get("metadata", {}), "error": True}}
 
 
+async def send_window_message(data: Any) -> None:
+    """
+    Tell the window around the page something: ``data``, any JSON, by ``window.postMessage``.
+
+    It is an event named ``window_message``, in the log as any other. Raises what
+    ``context.emitter.emit`` raises.
+    """
+    await current("send_window_message").emitter.emit("window_message", data)
+
+
 def as_text(content: object) -> str:
     """What is shown of ``content``: JSON for a dict or list, else ``str``."""
     if isinstance(content, str):

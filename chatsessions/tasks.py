@@ -11,7 +11,9 @@ from typing import Any
 
 from .context import current_turn
 from .emitter import Turn
+from .env import log_error
 from .exceptions import TurnStopped
+from .session import Session
 
 logger = logging.getLogger("chatsessions.live")
 
@@ -24,9 +26,15 @@ class SessionTasks:
     """
 
     def __init__(
-        self, label: str, *, done: Callable[[], None], turn_done: Callable[[Turn], None]
+        self,
+        label: str,
+        session: Session,
+        *,
+        done: Callable[[], None],
+        turn_done: Callable[[Turn], None],
     ) -> None:
         self._label = label
+        self._session = session
         self._done = done
         self._turn_done = turn_done
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -61,7 +69,9 @@ class SessionTasks:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, TurnStopped):
-            logger.error("%s: the task %s failed", self._label, task.get_name(), exc_info=error)
+            env = self._session.env
+            message = "%s: the task %s failed"
+            log_error(logger, env, message, self._label, task.get_name(), error=error)
         self._done()
 
     def _spawned_ended(self, turn: Turn, task: asyncio.Task[Any]) -> None:

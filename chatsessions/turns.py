@@ -75,6 +75,8 @@ def event_job(chat: Chat, n: int, name: str, data: Any) -> Job:
         job = turn_job(n, name, chat.actions.get(data["name"]), Action.offered(data))
         job.overtakes = True
         return job
+    if name == "window_message":
+        return turn_job(n, name, chat.hooks.get(name), data)
     return turn_job(n, name, chat.events.get(name), data)
 
 

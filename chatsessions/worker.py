@@ -24,14 +24,18 @@ from django.db import close_old_connections
 from django.dispatch import Signal
 from django.utils import timezone
 
+from .access import Refused
 from .chat import Chat, find_chat
 from .conf import settings
 from .conversation import in_use
+from .env import log_error
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
 from .live import LiveSession
+from .logins import Logins
 from .models import ChatSession
+from .profiles import chosen_profile
 from .resumption import Resumption, find_thread
 from .session import Session, Tokens, is_owner
 from .sigterm import SigtermHandler
@@ -61,7 +65,7 @@ class Arrival:
 
     user: User
     session_id: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     #: The thread of theirs that a new session is to go on with.
     thread: str | None = None
     client_type: str = "webapp"
@@ -90,6 +94,14 @@ class OpenLine(Protocol):
     def abandon(self) -> None: ...
 
 
+#: Asks whether who has come may have a session; raises ``Refused``.
+Admit = Callable[[Session], Awaitable[None]]
+
+
+async def anybody(session: Session) -> None:
+    """Lets everybody in whose session it is."""
+
+
 class ShuttingDown(Exception):
     """The server is on its way down and takes nobody in."""
 
@@ -112,6 +124,7 @@ class Worker:
         self.closing = False
         #: The open lines, so that a shutdown can see them to their end.
         self.lines: set[OpenLine] = set()
+        self.logins = Logins(loop, self.threads.read, self.own)
         self._closed = False
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
@@ -126,38 +139,32 @@ class Worker:
 
     # Opening sessions
 
-    async def open(self, chat: Chat, arrival: Arrival) -> Opened:
+    async def open(self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody) -> Opened:
         """
         The session of somebody who arrived: the one they ask for if it is theirs, else a new one.
 
-        Raises ``ShuttingDown``, ``TooManySessions``, and what the database raises.
+        ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
+        ``ShuttingDown``, ``TooManySessions``, and what the database raises.
         """
         self._serves = True
         if arrival.session_id is None:
-            return await self._open_new(chat, arrival, "new")
+            return await self._open_new(chat, arrival, "new", admit)
         try:
             session_id = UUID(arrival.session_id)
         except ValueError:
-            return await self._open_new(chat, arrival, "unknown")
+            return await self._open_new(chat, arrival, "unknown", admit)
         async with self._looking_for(session_id):
-            found, reason = await self._resume(chat, session_id, arrival)
+            found, reason = await self._resume(chat, session_id, arrival, admit)
             if found is None:
-                return await self._open_new(chat, arrival, reason)
-            found.holders += 1  # not to be let go while we look
-            try:
-                await self._check_count(arrival, other_than=found.id)
-            finally:
-                found.holders -= 1
-                found.note()
+                return await self._open_new(chat, arrival, reason, admit)
             if self.closing or found.closed:
                 raise ShuttingDown  # come back
             found.session.user = arrival.user
             found.session.env = arrival.env
             return Opened(live=found, resumed=True, reason=None)
 
-    async def _open_new(self, chat: Chat, arrival: Arrival, reason: str) -> Opened:
+    async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
         await self.start()
-        await self._check_count(arrival, other_than=None)
         past = await find_thread(
             self.threads,
             self.store,
@@ -167,9 +174,33 @@ class Worker:
         )
         if arrival.thread is not None and past is None and reason == "new":
             reason = "unknown"
+        row = _new_row(chat, arrival, await self._profile_of(chat, arrival, past), past)
+        session = _session_of(row, arrival.user)
+        session.env = arrival.env
+        session.state_lost = past is not None and past.values_lost
+        await admit(session)
+        await self._check_count(arrival, other_than=None)
         if self.closing:
             raise ShuttingDown
-        return Opened(live=self._create(chat, arrival, past), resumed=False, reason=reason)
+        return Opened(live=self._create(chat, session, row, past), resumed=False, reason=reason)
+
+    async def _profile_of(self, chat: Chat, arrival: Arrival, past: Resumption | None) -> str:
+        """
+        The profile of a new session: the one asked for, else that of the thread it goes on with.
+
+        Raises ``Refused`` for one that is not offered.
+        """
+        carried = "" if past is None else past.profile
+        if not chat.has_profiles:
+            return arrival.profile or carried
+        try:
+            offered = await chat.get_profiles(arrival.user, run_in_thread=self.run_in_thread)
+        except Exception as error:
+            log_error(logger, arrival.env, "The profiles of %s failed", chat.name, error=error)
+            raise Refused("forbidden", "the profiles are not known") from error
+        if not arrival.profile and any(one.name == carried for one in offered):
+            return carried
+        return chosen_profile(offered, arrival.profile)
 
     def _looking_for(self, session_id: UUID) -> asyncio.Lock:
         """
@@ -194,7 +225,7 @@ class Worker:
             raise TooManySessions
 
     async def _resume(
-        self, chat: Chat, session_id: UUID, arrival: Arrival
+        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit
     ) -> tuple[LiveSession | None, str]:
         """The session asked for, or why it is not given. Foreign and unknown look alike."""
         await self.start()
@@ -203,13 +234,21 @@ class Worker:
         live = self.live.get(session_id)
         if live is None:
             loaded = await self.threads.read(self._load, session_id)
-            return self._take_over(chat, loaded, arrival)
+            return await self._take_over(chat, loaded, arrival, admit)
         if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
             return None, "unknown"
+        if live.ending is None:
+            live.holders += 1  # not to be let go while we look
+            try:
+                await admit(live.session)
+                await self._check_count(arrival, other_than=live.id)
+            finally:
+                live.holders -= 1
+                live.note()
         return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
 
-    def _take_over(
-        self, chat: Chat, loaded: Loaded | None, arrival: Arrival
+    async def _take_over(
+        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit
     ) -> tuple[LiveSession | None, str]:
         if loaded is None:
             return None, "unknown"
@@ -219,6 +258,9 @@ class Worker:
             return None, "unknown"
         if row.status == ChatSession.Status.ENDED:
             return None, _why_over(row.end_reason)
+        if not row.end_reason and not row.is_expired():
+            await admit(_session_of(row, row.user or AnonymousUser()))
+            await self._check_count(arrival, other_than=row.pk)
         if self.closing:
             raise ShuttingDown
         live = self._hold(chat, loaded)
@@ -241,24 +283,9 @@ class Worker:
             loaded.said = read_context(key, own, before=row.created_at)
         return loaded
 
-    def _create(self, chat: Chat, arrival: Arrival, past: Resumption | None) -> LiveSession:
-        row = ChatSession(
-            id=uuid4(),
-            user_id=arrival.user.pk,
-            chat=chat.name,
-            thread_id=uuid4() if past is None else past.thread.id,
-            client_type=arrival.client_type,
-            profile=arrival.profile or ("" if past is None else past.profile),
-            language=arrival.language,
-            ip=arrival.ip,
-            user_agent=arrival.user_agent[:400],
-            created_at=timezone.now(),
-        )
-        if past is not None:
-            row.chat_settings, row.inputs = past.chat_settings, past.inputs
-        session = _session_of(row, arrival.user)
-        session.env = arrival.env
-        session.state_lost = past is not None and past.values_lost
+    def _create(
+        self, chat: Chat, session: Session, row: ChatSession, past: Resumption | None
+    ) -> LiveSession:
         live = LiveSession(self, chat, session, row, None, past=past)
         self.live[live.id] = live
         live.draft.set(
@@ -438,6 +465,7 @@ class Worker:
             self._sigterm.install()
         self.own(self.loop.create_task(self._beat(), name="chatsessions-heartbeat"))
         self.own(self.loop.create_task(self._reap(), name="chatsessions-reaper"))
+        self.own(self.loop.create_task(self.logins.watch(), name="chatsessions-logins"))
 
     async def _beat(self) -> None:
         while True:
@@ -515,6 +543,7 @@ class Worker:
         self.closing = self._closed = True
         for live in list(self.live.values()):
             live.discard()
+        self.logins.close()
         self._sigterm.remove()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
@@ -573,6 +602,24 @@ _ROW_FIELDS = (
     "user_agent",
     "created_at",
 )
+
+
+def _new_row(chat: Chat, arrival: Arrival, profile: str, past: Resumption | None) -> ChatSession:
+    row = ChatSession(
+        id=uuid4(),
+        user_id=arrival.user.pk,
+        chat=chat.name,
+        thread_id=uuid4() if past is None else past.thread.id,
+        client_type=arrival.client_type,
+        profile=profile,
+        language=arrival.language,
+        ip=arrival.ip,
+        user_agent=arrival.user_agent[:400],
+        created_at=timezone.now(),
+    )
+    if past is not None:
+        row.chat_settings, row.inputs = past.chat_settings, past.inputs
+    return row
 
 
 def _session_of(row: ChatSession, user: User) -> Session:

@@ -40,10 +40,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.contrib.auth.signals import user_logged_out
 from django.core.cache import cache
 from django.dispatch import Signal
-from django.test import RequestFactory, override_settings
+from django.test import AsyncClient, RequestFactory, override_settings
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -60,12 +61,13 @@ from chatsessions import (
     signals,
     user_session,
 )
+from chatsessions.chainlit_names import INSTEAD
 from chatsessions.conf import Settings, settings
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, ChatSessionQuerySet
 from chatsessions.serializer import dumps, loads
 from chatsessions.session import Session
-from chatsessions.testing import ChatCommunicator, shut_down_worker
+from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.user_session import RESERVED
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -806,6 +808,59 @@ def test_the_settings_of_the_settings_page_are_allowed() -> None:
         assert settings.SESSION_AGE == 86_400
 
 
+@conversation
+async def test_what_security_says() -> None:
+    page = page_module("security")
+    ada = await get_user_model().objects.acreate_user("ada")
+    boss = await get_user_model().objects.acreate_superuser("boss")
+
+    def come(application: Any, **options: Any) -> ChatCommunicator:
+        return ChatCommunicator(application, "/", timeout=PATIENCE, **options)
+
+    async def refused(application: Any, **options: Any) -> str:
+        tab = come(application, **options)
+        with pytest.raises(ChatRefused) as caught:
+            await tab.__aenter__()
+        assert caught.value.code == 4502
+        return tab.errors[-1].code
+
+    assert await refused(page.members) == "unauthorized"
+    assert await refused(page.staff, user=ada) == "forbidden"
+    assert await refused(page.office, user=ada) == "forbidden"
+    group = await Group.objects.acreate(name="sales")
+    await ada.groups.aadd(group)
+    for application, user in ((page.members, ada), (page.staff, boss), (page.office, ada)):
+        async with come(application, user=user) as tab:
+            assert await say(tab, "hello") == f"{user.username}, you said: hello"
+    assistant = ChatConsumer.as_asgi(chat=page.assistant)
+    assert await refused(assistant) == "missing_env"
+    async with come(assistant, env={"MODEL_API_KEY": "abcdefgh"}) as tab:
+        assert await say(tab, "hello") == "Using the key that ends in efgh."
+
+
+def test_the_security_page_has_the_limits_as_they_are() -> None:
+    units = {"KiB": 1024, "MiB": 1024**2, "s": 1, "": 1}
+    for _what, cell, _beyond in table("security", "## Limits"):
+        for name, number, unit in re.findall(r"`([A-Z_]+)` \((\d+) ?(\w*)\)", cell):
+            assert getattr(Settings, name).default == int(number) * units[unit], name
+    text = PAGES["security"].read_text()
+    assert f"`REVALIDATE_SECONDS` ({Settings.REVALIDATE_SECONDS.default})" in text
+
+
+@conversation
+async def test_what_handlers_says_of_profiles() -> None:
+    page = page_module("handlers")
+    async with visit(page.shop) as tab:
+        assert (await tab.receive_message()).content == "This is the thorough one."
+    async with visit(page.shop, profile="quick") as tab:
+        assert (await tab.receive_message()).content == "This is the quick one."
+    with override_settings(ROOT_URLCONF=page.__name__):
+        found = await AsyncClient().get("/chats/profiles/", {"chat": "shop"})
+    assert [one["name"] for one in found.json()["profiles"]] == ["quick", "thorough"]
+    async with visit(page.chat) as tab:
+        assert await ask(tab, "window_message", 5) == {"got": 5}
+
+
 # Tables that have to be complete
 
 
@@ -939,6 +994,12 @@ def test_what_chainlit_has_is_here_or_is_not() -> None:
                 "chatsessions",
             )
             assert known, name
+    listed = [
+        (name, instead)
+        for names, instead in table("from-chainlit", "## What is not here")
+        for name in code_spans(names)
+    ]
+    assert dict(listed) == INSTEAD
     for there, _until_then in table("from-chainlit", "## Not there yet"):
         for name in re.findall(r"`@?cl\.(\w+)", there):
             assert not hasattr(chatsessions, name), name

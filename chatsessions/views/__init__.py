@@ -1,1 +1,1 @@
-"""The views of ``chatsessions.urls``."""
+"""What is asked for by HTTP, beside the conversation itself."""

@@ -27,6 +27,7 @@ application = ProtocolTypeRouter(
                         path(f"ws/{chat.name}/", ChatConsumer.as_asgi(chat=chat))
                         for chat in (counter, *CHATS)
                     ]
+                    + [path("ws/members/", ChatConsumer.as_asgi(chat=counter, login_required=True))]
                 )
             )
         ),

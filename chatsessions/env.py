@@ -1,0 +1,83 @@
+"""
+The client's own keys (``env`` of ``hello``): what is taken of them, and that they stay in memory.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterable, Mapping
+
+from .access import Refused
+from .conf import settings
+from .exceptions import ChatError, FrameError
+
+#: A shorter value would be found in any text, by chance.
+MIN_SECRET = 6
+#: What stands in a text where a client's own value stood.
+HIDDEN = "[hidden: env]"
+#: The longest name of a key.
+MAX_NAME = 100
+
+
+def checked_names(given: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The ``user_env`` of a chat. Raises ``ChatError`` for what are not names."""
+    if given is None:
+        return None
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise ChatError(f"user_env={given!r}: write a list of names, such as ['OPENAI_API_KEY'].")
+    names = tuple(given)
+    for name in names:
+        if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
+            raise ChatError(f"user_env: {name!r:.80} is no name of 1 to {MAX_NAME} characters.")
+        if "," in name or not name.isprintable() or any(map(str.isspace, name)):
+            raise ChatError(f"user_env: {name!r} has a comma, a space or worse in it.")
+    return tuple(dict.fromkeys(names))
+
+
+def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) -> dict[str, str]:
+    """
+    What a session keeps of ``env``: with ``names``, those and no others.
+
+    Raises ``FrameError`` for too many or too large ones, and ``Refused`` (``missing_env``) when a
+    name has no value.
+    """
+    env = dict(given or {})
+    if len(env) > settings.MAX_ENV_KEYS:
+        raise FrameError("bad_frame", f"env has at most {settings.MAX_ENV_KEYS} keys")
+    size = sum(len(text.encode(errors="replace")) for item in env.items() for text in item)
+    if size > settings.MAX_ENV_BYTES:
+        raise FrameError("bad_frame", f"env has at most {settings.MAX_ENV_BYTES} bytes")
+    if names is None:
+        return env
+    missing = [name for name in names if not env.get(name, "").strip()]
+    if missing:
+        raise Refused("missing_env", ", ".join(missing))
+    return {name: env[name] for name in names}
+
+
+def hide(text: str, env: Mapping[str, str]) -> str:
+    """``text`` without the values of ``env``: an error of an API likes to quote the key."""
+    # The longest first: one may be part of another.
+    for value in sorted(env.values(), key=len, reverse=True):
+        for secret in (value, value.strip(), repr(value)[1:-1]):
+            if len(secret) >= MIN_SECRET:
+                text = text.replace(secret, HIDDEN)
+    return text
+
+
+def log_error(
+    logger: logging.Logger,
+    env: Mapping[str, str],
+    message: str,
+    *args: object,
+    error: BaseException,
+) -> None:
+    """Log ``message % args`` and ``error`` with its traceback, without the values of ``env``."""
+    trace = "".join(traceback.format_exception(error)) if env else ""
+    shown = hide(trace, env)
+    if shown == trace:
+        logger.error(message, *args, exc_info=error)
+    else:
+        # Without the exception itself, whose text and arguments every handler may show.
+        logger.error(f"{message}\n%s", *args, shown.rstrip())  # noqa: G004
