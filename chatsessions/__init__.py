@@ -31,11 +31,13 @@ from .chat import (
     set_chat_profiles,
 )
 from .chat_settings import ChatSettings
+from .chatfile import ChatFile
 from .context import bind_context, context, spawn, user_session
 from .exceptions import (
     ChatError,
     ChatSessionsError,
     ContextNotFound,
+    FileRefused,
     NotLoadable,
     NotStorable,
     OwnershipLost,
@@ -67,11 +69,13 @@ __all__ = [
     "AskUserMessage",
     "Chat",
     "ChatError",
+    "ChatFile",
     "ChatProfile",
     "ChatSessionsError",
     "ChatSettings",
     "ContextNotFound",
     "ErrorMessage",
+    "FileRefused",
     "InterruptedTurn",
     "Message",
     "NotLoadable",

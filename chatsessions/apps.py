@@ -9,4 +9,12 @@ class ChatSessionsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_delete
+
         from . import checks  # noqa: F401  # registers the system checks
+        from .files import content_goes_with_row
+        from .models import SessionFile
+
+        post_delete.connect(
+            content_goes_with_row, sender=SessionFile, dispatch_uid="chatsessions.files"
+        )

@@ -7,13 +7,15 @@ Every property is read at use, so that ``override_settings`` works; an ill-typed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+
+from .filetypes import is_pattern
 
 T = TypeVar("T")
 
@@ -173,6 +175,21 @@ class Settings:
     )
     CHAT_CONTEXT_BYTES = count(
         256 * KIB, minimum=1024, doc="The most bytes of them; the newest message is always there."
+    )
+
+    # Files
+    MAX_FILE_BYTES = count(100 * MIB, doc="The most bytes that one file of a session may have.")
+    MAX_FILES_PER_SESSION = count(100, doc="The most files that one session may have.")
+    MAX_FILES_BYTES_PER_SESSION = count(
+        1024 * MIB, doc="The most bytes that all files of one session may have together."
+    )
+    FILE_TYPES: Setting[Sequence[str]] = Setting(
+        ("*/*",),
+        allowed="a list of types such as 'image/*', 'text/csv' or '*/*'",
+        accepts=lambda value: (
+            isinstance(value, list | tuple) and bool(value) and all(map(is_pattern, value))
+        ),
+        doc="The types of files that clients may upload.",
     )
 
     # Lifetimes

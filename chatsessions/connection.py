@@ -283,7 +283,9 @@ class ChatConnection:
         elif self._pace.take(self._heard_at):
             self.close_line(CloseCode.RATE_LIMITED)
         elif isinstance(frame, frames.ClientEvent):
-            live.submit(frame, frames.decode_data(frame))
+            data = frames.decode_data(frame)
+            await live.check_files(frame, data)
+            live.submit(frame, data)
         elif isinstance(frame, frames.Ping):
             self.send_frame(frames.encode(frames.Pong(live.log.stored)))
         elif isinstance(frame, frames.Stop):

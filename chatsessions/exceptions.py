@@ -11,6 +11,7 @@ Everything that ``chatsessions`` raises.
     ├── OwnerUnreachable         the session is live in another process
     ├── TurnStopped              the turn was stopped; nothing more may come of it
     ├── StoreUnavailable         the database (or cache) did not take a commit in time
+    ├── FileRefused              a file that a session does not take
     ├── ChatError                a Chat is declared wrongly
     ├── FrameError               a frame that breaks the protocol, or comes too soon
     └── StorageError
@@ -121,6 +122,20 @@ class StoreUnavailable(ChatSessionsError):
             f"The store has not taken a commit for {seconds:.1f} seconds. What is pending is kept "
             "in memory and written as soon as the store answers."
         )
+
+
+class FileRefused(ChatSessionsError, ValueError):
+    """
+    A file that a session does not take; nothing of it is kept.
+
+    ``code`` is one of ``empty_file``, ``too_large``, ``too_many_files``, ``type_mismatch``,
+    ``type_not_accepted`` and ``unknown_file``, ``detail`` a sentence that users may read.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(detail)
 
 
 class ChatError(ChatSessionsError):

@@ -12,7 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -40,6 +40,7 @@ from .inbox import Inbox
 from .input_widget import check_settings
 from .journal import Journal
 from .log import SessionLog
+from .messages import Message
 from .models import ChatSession
 from .offers import Offers
 from .ports import Host, Listener
@@ -47,6 +48,7 @@ from .recall import Recall
 from .recovery import LeftOver
 from .resumption import Resumption
 from .session import Session, Tokens
+from .session_files import SessionFiles
 from .sink import SessionSink
 from .store import Change, Entry, Loaded, Position, find_message
 from .tasks import SessionTasks
@@ -56,6 +58,8 @@ from .turns import Job, NoHandler, Turns, event_job, hook_job, turn_job
 from .user_session import UserSession, split_state
 
 logger = logging.getLogger("chatsessions.live")
+
+T = TypeVar("T")
 
 
 class LiveSession:
@@ -111,6 +115,8 @@ class LiveSession:
         #: Blocks of session_context() that work with this session.
         self.holders = 0
         self.sink = SessionSink(self)
+        self.files = SessionFiles(self)
+        session.kept_by = self.files
         self.tasks = SessionTasks(
             f"Session {row.pk}, {chat.name}",
             session,
@@ -160,6 +166,17 @@ class LiveSession:
         job.size = len(raw)
         self.turns.add(job)
 
+    async def check_files(self, event: frames.ClientEvent, data: Any) -> None:
+        """
+        Raise ``FrameError`` for a message with files that are not this session's.
+
+        To be awaited before :meth:`submit`. Such a message is not accepted: without its files it
+        would be another one than the user has sent.
+        """
+        is_next = event.n == self.position.accepted + 1  # any other has its answer without them
+        if event.name == "message" and is_next and data.get("files"):
+            await self.files.check(event.n, data["files"])
+
     def submit_answer(self, answer: frames.Answer, data: Any) -> None:
         """
         Take the answer to a question. Raises ``FrameError``, also when nobody asks it any more.
@@ -199,6 +216,8 @@ class LiveSession:
     # Jobs
 
     def _event_job(self, n: int, name: str, data: Any) -> Job:
+        if name == "message":
+            return self._message_job(n, data)
         if name != "settings":
             return event_job(self.chat, n, name, data)
         job = turn_job(n, name, self.chat.hooks.get(name), self.session.chat_settings)
@@ -206,6 +225,15 @@ class LiveSession:
         job.needs_handler = False
         job.overtakes = True
         return job
+
+    def _message_job(self, n: int, data: dict[str, Any]) -> Job:
+        job = event_job(self.chat, n, "message", data)
+        if data.get("files"):
+            job.load = partial(self._load_files, job.argument, data["files"])
+        return job
+
+    async def _load_files(self, message: Message, ids: list[str]) -> None:
+        message.files = await self.files.named(ids)
 
     def add_hook(self, name: str, argument: Any = None) -> None:
         """Queue a lifecycle hook, if the application has it."""
@@ -391,6 +419,14 @@ class LiveSession:
             detail = _printable(str(error) or repr(error)) if shown else generic
             detail = env.hide(detail, self.session.env)
             self.say("error", {"code": code, "detail": detail}, turn=turn.n)
+
+    # FilesHost
+
+    async def until_stored(self) -> None:
+        await self.sink.flush()
+
+    async def do_files(self, step: Callable[[], T]) -> T:
+        return await self.host.do_files(step)
 
     # SinkHost
 
@@ -743,5 +779,7 @@ def _salvaged(message: dict[str, Any]) -> dict[str, Any]:
     """What can be sent of a streamed message that cannot be sent as it is."""
     # A character takes at most six bytes in JSON.
     content = _printable(message["content"])[: settings.MAX_EVENT_BYTES // 8]
-    kept = {key: message[key] for key in ("id", "created_at", "streaming")}
+    kept = {
+        key: message[key] for key in ("id", "created_at", "streaming", "files") if key in message
+    }
     return kept | {"author": _printable(message["author"]), "content": content}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Self
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 from django.utils import timezone
 
 from .actions import Action
+from .chatfile import ChatFile
 from .context import current
 from .emitter import Emitter
 from .storable import serializable
@@ -27,10 +28,10 @@ class Message:
     A message of the conversation.
 
     ``content`` is plain text; a dict or list is shown as JSON, anything else by ``str``.
-    ``metadata`` is JSON that travels with it, ``actions`` are buttons under it. ``type`` says whose
-    part of the conversation it is, by Chainlit's names: ``assistant_message``, ``user_message`` or
-    ``system_message``. In ``on_message`` it is what the user sent; the ones a handler makes go to
-    the client by :meth:`send` or :meth:`stream_token`.
+    ``metadata`` is JSON that travels with it, ``actions`` are buttons under it, ``files`` files of
+    the session. ``type`` says whose part of the conversation it is, by Chainlit's names:
+    ``assistant_message``, ``user_message`` or ``system_message``. In ``on_message`` it is what the
+    user sent; the ones a handler makes go to the client by :meth:`send` or :meth:`stream_token`.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Message:
         author: str = DEFAULT_AUTHOR,
         metadata: dict[str, Any] | None = None,
         actions: Sequence[Action] = (),
+        files: Iterable[ChatFile] = (),
         id: str | None = None,  # noqa: A002  # the wire's name
         created_at: datetime | None = None,
         type: Type = ASSISTANT,  # noqa: A002  # Chainlit's name
@@ -51,6 +53,7 @@ class Message:
         self.type = type
         self.metadata = metadata
         self.actions = list(actions)
+        self.files = list(files)
         self.created_at = created_at or timezone.now()
         self.index = 0
         self.size = 0
@@ -71,17 +74,24 @@ class Message:
     def content(self, value: object) -> None:
         self._parts = [as_text(value)]
 
+    @property
+    def elements(self) -> list[ChatFile]:
+        """``files``, as Chainlit calls what a user has attached."""
+        return self.files
+
     async def send(self) -> Self:
         """
         Send the message, or the whole of one that was streamed.
 
         It is in the log when this returns and reaches the client once it is stored. Raises what
-        ``context.emitter.emit`` raises.
+        ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session, which
+        its client could not fetch.
         """
         if self._sent:
             return await self.update()
-        emitter = current("Message.send").emitter
-        await self._emit(emitter, "message")
+        here = current("Message.send")
+        self._check_files(here.session.id)
+        await self._emit(here.emitter, "message")
         return self
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
@@ -102,7 +112,9 @@ class Message:
         """Send the message again as it is now, in the place where it was."""
         if not self._sent:
             return await self.send()
-        emitter = current("Message.update").emitter
+        here = current("Message.update")
+        self._check_files(here.session.id)
+        emitter = here.emitter
         if self._streaming:
             self.end_stream()
             await emitter.close_stream(self)
@@ -141,6 +153,14 @@ class Message:
             opening = "message_update" if self._sent else "message"
         await emitter.stream(self, token, opening=opening, replaces=is_sequence)
 
+    def _check_files(self, session_id: UUID) -> None:
+        for file in self.files:
+            if file.session_id != session_id:
+                raise ValueError(
+                    f"{file.name!r} is a file of session {file.session_id}, and the message is of "
+                    f"{session_id}. Save it there first: await context.session.save_file(…)."
+                )
+
     def as_event(self) -> dict[str, Any]:
         """The message as it goes over the wire."""
         event: dict[str, Any] = {
@@ -156,6 +176,8 @@ class Message:
             event["actions"] = [action.as_event() for action in self.actions]
         if self.type != ASSISTANT:
             event["type"] = self.type
+        if self.files:
+            event["files"] = [file.as_event() for file in self.files]
         return event
 
     def begin_stream(self) -> None:
@@ -180,7 +202,8 @@ class Message:
     def to_storable(self) -> dict[str, Any]:
         """What ``user_session`` stores of a message."""
         # Not a subclass's event: what that adds, it adds again.
-        return Message.as_event(self) | {"streaming": False, "sent": self._sent}
+        stored = Message.as_event(self) | {"streaming": False, "sent": self._sent}
+        return stored | {"files": self.files} if self.files else stored
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:
@@ -190,6 +213,7 @@ class Message:
             author=data["author"],
             metadata=data.get("metadata"),
             actions=[Action.offered(action) for action in data.get("actions", ())],
+            files=data.get("files", ()),
             id=data["id"],
             created_at=data["created_at"],
             type=data.get("type", ASSISTANT),

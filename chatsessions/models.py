@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from django.conf import settings as django_settings
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import Storage
 from django.db import models
 from django.db.models import Count, Max, Min, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from .chatfile import ChatFile
 from .conf import settings
+from .filestorage import SessionStorage, path_of
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -278,12 +280,12 @@ class SessionEvent(models.Model):
 
 
 def _storage() -> Storage:
-    return storages[settings.STORAGE]
+    return SessionStorage()
 
 
 def _file_path(file: SessionFile, filename: str) -> str:
     """Made of ids alone: no name from a client ever reaches a storage."""
-    return f"chatsessions/{file.session_id.hex}/{file.id.hex}"
+    return path_of(file.session_id, file.id)
 
 
 class SessionFile(models.Model):
@@ -308,6 +310,18 @@ class SessionFile(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def as_chat_file(self) -> ChatFile:
+        """The file as handlers see it."""
+        return ChatFile(
+            id=str(self.pk),
+            session_id=self.session_id,
+            name=self.name,
+            mime=self.mime,
+            size=self.size,
+            created_at=self.created_at,
+            key=self.content.name or "",
+        )
 
 
 def _before(now: datetime | None, seconds: float) -> datetime:

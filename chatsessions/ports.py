@@ -43,6 +43,9 @@ class Host(Protocol):
     async def run_in_thread(self, function: Callable[[], Any]) -> Any:
         """Run a handler written as ``def``."""
 
+    async def do_files(self, function: Callable[[], T]) -> T:
+        """Run what reads and writes files and their rows."""
+
     async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]: ...
 
     async def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None: ...

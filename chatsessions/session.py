@@ -6,11 +6,31 @@ import hashlib
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
 
+from .exceptions import OwnershipLost
+
 if TYPE_CHECKING:
+    import os
+
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    from .chatfile import ChatFile
+
+
+class Files(Protocol):
+    """What a session needs of whoever keeps its files."""
+
+    async def all(self) -> list[ChatFile]: ...
+
+    async def save(
+        self,
+        name: str,
+        content: bytes | str | BinaryIO | None,
+        path: str | os.PathLike[str] | None,
+        mime: str | None,
+    ) -> ChatFile: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,11 +60,49 @@ class Session:
     restored: bool = False
     #: Whether a client is connected now.
     connected: bool = False
+    #: Who keeps its files; the owner sets it.
+    kept_by: Files | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def user_id(self) -> Any:
         """The primary key of the user, None for an anonymous one."""
         return self.user.pk
+
+    async def files(self) -> list[ChatFile]:
+        """
+        The session's files, the user's and the application's, oldest first.
+
+        Raises what the database raises.
+        """
+        return await self._kept_by().all()
+
+    async def save_file(
+        self,
+        name: str,
+        content: bytes | str | BinaryIO | None = None,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        mime: str | None = None,
+    ) -> ChatFile:
+        """
+        Keep a file for the session, to be sent with ``Message(…, files=[file])``.
+
+        ``content`` is text, bytes or a file opened for reading in binary; or ``path`` names a
+        file to copy. ``name`` is for showing. ``mime`` is its type; left out, it is that of the
+        name, else of the content. It goes when the session is deleted.
+
+        Raises ``FileRefused`` beyond ``MAX_FILE_BYTES``, ``MAX_FILES_PER_SESSION`` and
+        ``MAX_FILES_BYTES_PER_SESSION``; ``TypeError`` for both or neither of ``content`` and
+        ``path``; ``ValueError`` for a ``mime`` that is none; ``OSError`` for a path that cannot
+        be read; ``SessionOver``, ``TurnStopped``, ``StoreUnavailable``; and what the storage and
+        the database raise. Nothing is kept then.
+        """
+        return await self._kept_by().save(name, content, path, mime)
+
+    def _kept_by(self) -> Files:
+        if self.kept_by is None:
+            raise OwnershipLost(self.id)
+        return self.kept_by
 
     def __str__(self) -> str:
         return str(self.id)

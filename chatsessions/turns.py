@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -39,6 +39,8 @@ class Job:
     argument: Any = None
     #: Called when its time has come, before the handler.
     prepare: Callable[[], None] | None = None
+    #: Awaited right before the handler, as a part of the turn.
+    load: Callable[[], Awaitable[None]] | None = None
     #: Called when it is over, whatever came of it.
     after: Callable[[], None] | None = None
     #: Whether it is not to start before all that the session has changed is stored.
@@ -282,6 +284,8 @@ class Turns:
         error: BaseException | None = None
         try:
             with use_context(self._host.context(job.turn)):
+                if job.load is not None:
+                    await job.load()
                 await self._call(handler, job.argument)
         except (asyncio.CancelledError, TurnStopped) as cancelled:
             # Without our asking it is the handler's own doing, and a failure like any other.

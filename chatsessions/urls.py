@@ -1,8 +1,12 @@
-"""``path("chats/", include("chatsessions.urls"))``: what pages of chats ask for by HTTP."""
+"""
+``path("chats/", include("chatsessions.urls"))``: what pages of chats ask for by HTTP.
+
+Ids of sessions and files are taken as text: one that is none is answered as one that is unknown.
+"""
 
 from django.urls import path
 
-from .views import threads
+from .views import files, threads
 from .views.profiles import profiles
 
 app_name = "chatsessions"
@@ -11,4 +15,6 @@ urlpatterns = [
     path("profiles/", profiles, name="profiles"),
     path("threads/", threads.thread_list, name="threads"),
     path("threads/<uuid:thread_id>/", threads.thread_detail, name="thread"),
+    path("<str:session_id>/files/", files.upload, name="files"),
+    path("<str:session_id>/files/<str:file_id>/", files.download, name="file"),
 ]

@@ -46,6 +46,8 @@ from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.worker")
 
+T = TypeVar("T")
+
 User = AbstractBaseUser | AnonymousUser
 
 T = TypeVar("T")
@@ -55,6 +57,9 @@ T = TypeVar("T")
 CONNECTION_CHECK = 1.0
 #: How long clients may take to answer the close of a shutdown, in seconds.
 FAREWELL = 1.0
+#: Threads that handlers' files are written in. A handler in a thread may wait for one of them, so
+#: they are not the handlers' own.
+FILE_THREADS = 4
 #: Sessions that the reaper ends at a time.
 REAP_BATCH = 100
 
@@ -133,6 +138,7 @@ class Worker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
         self._handlers: DaemonThreads | None = None
+        self._files: DaemonThreads | None = None
         self._connections_checked = 0.0
         self._thread_state = threading.local()
         self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
@@ -371,8 +377,19 @@ class Worker:
             return await sync_to_async(function)()
         if self._handlers is None:
             self._handlers = DaemonThreads(settings.SYNC_HANDLER_THREADS, "chatsessions-handler")
+        return await self._run_in(self._handlers, function)
+
+    async def do_files(self, function: Callable[[], T]) -> T:
+        if settings.JOURNAL_INLINE:
+            return await sync_to_async(function)()
+        if self._files is None:
+            self._files = DaemonThreads(FILE_THREADS, "chatsessions-files")
+        result: T = await self._run_in(self._files, function)
+        return result
+
+    async def _run_in(self, threads: DaemonThreads, function: Callable[[], Any]) -> Any:
         run = sync_to_async(  # type: ignore[call-overload]  # any Executor does
-            self._in_thread, thread_sensitive=False, executor=self._handlers
+            self._in_thread, thread_sensitive=False, executor=threads
         )
         return await run(function)
 
@@ -553,8 +570,9 @@ class Worker:
         await self.journal.abandon()
         await self._try(self.threads.write(self.rows.leave))
         await self.threads.close()
-        if self._handlers is not None:
-            self._handlers.shutdown()
+        for threads in (self._handlers, self._files):
+            if threads is not None:
+                threads.shutdown()
         if not for_good and _workers.get(self.loop) is self:
             del _workers[self.loop]
 

@@ -102,6 +102,9 @@ CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
 CHATSESSIONS: dict[str, object] = {}
 
+# Users' files lie here, and nothing serves the folder: only their owners get them.
+MEDIA_ROOT = DATA_DIR / "files"
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True

@@ -19,4 +19,5 @@ DATABASES = {
         "TEST": {"NAME": _folder / "test.sqlite3"},
     },
 }
+MEDIA_ROOT = _folder / "files"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

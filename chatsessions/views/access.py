@@ -1,0 +1,97 @@
+"""Who asks over HTTP for a session, and what everybody else is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.middleware.csrf import CsrfViewMiddleware
+
+from chatsessions.conf import settings
+from chatsessions.models import ChatSession
+from chatsessions.session import Tokens, is_owner
+
+#: What is needed of the row; the values of a session may have a megabyte.
+_COLUMNS = (
+    "user_id",
+    "token_hash",
+    "previous_token_hash",
+    "status",
+    "end_reason",
+    "disconnected_at",
+)
+
+
+def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool] | None:
+    """
+    The session, and whether the request has its token, if the request comes from its client.
+
+    The rule is that of ``hello``: the user is the session's owner (all anonymous users count as
+    the same), and is logged in or has a valid token. A token alone does not do for the session
+    of a logged-in user: it would outlive the logout. None for anybody else's session as for one
+    that is not there.
+    """
+    pk = parse_id(session_id)
+    if pk is None:
+        return None
+    rows = ChatSession.objects.using(settings.DATABASE).only(*_COLUMNS)
+    session = rows.filter(pk=pk).first()
+    user = getattr(request, "user", None) or AnonymousUser()
+    if session is None or not is_owner(session.user_id, user):
+        return None
+    tokens = Tokens(session.token_hash, session.previous_token_hash)
+    has_token = tokens.accept(_bearer(request))
+    return (session, has_token) if has_token or user.is_authenticated else None
+
+
+def parse_id(text: str) -> UUID | None:
+    """An id of a URL; None if it is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _bearer(request: HttpRequest) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token else None
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    """Django's check, which tells why it refuses instead of answering with a page."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
+
+
+def csrf_problem(request: HttpRequest) -> str | None:
+    """
+    Why Django's CSRF check refuses the request; None if it does not.
+
+    For a browser that is logged in, which sends its cookie on anybody's behalf. Who has the
+    session's token needs no check: no other site has it.
+    """
+    check = _CsrfCheck(lambda _request: HttpResponse())
+    check.process_request(request)
+    reason: Any = check.process_view(request, None, (), {})  # type: ignore[arg-type]  # no view
+    return None if reason is None else str(reason)
+
+
+def problem(status: int, code: str, detail: str, **headers: str) -> JsonResponse:
+    """An answer that says what went wrong."""
+    headers["Cache-Control"] = "no-store"
+    return JsonResponse({"error": code, "detail": detail}, status=status, headers=headers)
+
+
+def not_found() -> JsonResponse:
+    """One answer for what is not there and for what is not the client's, to the byte."""
+    return problem(404, "not_found", "There is nothing here, or nothing of yours.")
+
+
+def not_allowed(*methods: str) -> JsonResponse:
+    """The URL is there, and is not for this method."""
+    allow = ", ".join(methods)
+    return problem(405, "method_not_allowed", f"Use {allow}.", Allow=allow)
