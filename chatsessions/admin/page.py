@@ -13,6 +13,7 @@ from chatsessions.conf import settings
 from chatsessions.models import ChatSession
 
 from .facts import fact_groups
+from .files import file_list
 from .labels import status_label, user_label
 from .log import LogPage, parse_before, read_page
 from .transcript import transcript
@@ -46,6 +47,7 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
         "log_note": _log_note(session, page),
         "values": _values(session, reveal=reveal),
         "chat_settings": _chat_settings(session, reveal=reveal),
+        "files": file_list(session, request, site),
         "reveal": reveal,
         "groups": fact_groups(session, request, site),
     }

@@ -12,17 +12,24 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseRedirect,
+)
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_POST, require_safe
 
-from chatsessions.models import ChatSession, ChatSessionQuerySet
+from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionFile
+from chatsessions.views.files import respond_with
 
-from . import deletion, filters
+from . import deletion, files, filters
 from .ending import end_all, not_deleted, tell
 from .labels import ago, chat_label, date_over_time, status_label, user_label
 from .page import page_context
@@ -142,8 +149,29 @@ class ChatSessionAdmin(_ModelAdmin):
 
     def get_urls(self) -> list[URLResolver | URLPattern]:  # type: ignore[override]
         end = self.admin_site.admin_view(require_POST(self.end_view))
-        name = "chatsessions_chatsession_end"
-        return [path("<path:object_id>/end/", end, name=name), *super().get_urls()]
+        file = self.admin_site.admin_view(require_safe(self.file_view))
+        return [
+            path("<path:object_id>/end/", end, name="chatsessions_chatsession_end"),
+            path("<path:object_id>/files/<uuid:file_id>/", file, name=files.URL),
+            *super().get_urls(),
+        ]
+
+    def file_view(self, request: HttpRequest, object_id: str, file_id: UUID) -> HttpResponseBase:
+        """The content of one file of a session."""
+        session = self.get_object(request, unquote(object_id))
+        allowed = request.user.has_perm(files.PERMISSION)
+        if not (allowed and self.has_view_permission(request, session)):
+            raise PermissionDenied
+        file = SessionFile.objects.filter(pk=file_id, session=session).first()
+        if session is None or file is None:
+            raise Http404
+        try:
+            response = respond_with(request, file.as_chat_file())
+        except FileNotFoundError as error:
+            raise Http404 from error
+        # Another one's file is not to stay in an administrator's browser.
+        response.headers["Cache-Control"] = "private, no-store"
+        return response
 
     def end_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End one session from its page."""

@@ -14,6 +14,7 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``E007``, ``W001``  ``CACHE_TIMEOUT`` is below ``SESSION_AGE`` (E: the cache is the only store)
 ``E008``, ``W002``  the cache is Django's dummy cache (E: it is the only store)
 ``E009``            ``django.contrib.auth`` is not installed
+``E010``            ``STORAGE`` names no alias in ``STORAGES``
 ``W003``            the cache throws entries away beyond a small ``MAX_ENTRIES``
 ``W004``            the cache is a table in the database
 ``W005``            ``MAX_FRAME_BYTES`` is above what daphne lets through
@@ -27,6 +28,8 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``W013`` (deploy)   ``ASGI_APPLICATION`` cannot be imported
 ``W014`` (deploy)   a consumer is reached from any origin
 ``W015`` (deploy)   a consumer is reached without ``AuthMiddleware``
+``W016``            files are taken, and would lie in the working directory
+``W017`` (deploy)   files are taken into a folder that a web server may serve to anybody
 =================== ===============================================================================
 
 Those marked *deploy* run under ``manage.py check --deploy`` only. ``JOURNAL_INLINE`` belongs in
@@ -35,4 +38,4 @@ point: importing it loads every consumer and middleware and configures logging a
 ``makemigrations`` should do on the side.
 """
 
-from . import asgi, cache, database, project, values  # noqa: F401  # each registers its checks
+from . import asgi, cache, database, project, storage, values  # noqa: F401  # each registers its checks

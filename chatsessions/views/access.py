@@ -33,17 +33,19 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     of a logged-in user: it would outlive the logout. None for anybody else's session as for one
     that is not there.
     """
+    user = getattr(request, "user", None) or AnonymousUser()
+    # Asked for in any case: it decides about a header of the answer, which would tell the rest.
+    is_authenticated = user.is_authenticated
     pk = parse_id(session_id)
     if pk is None:
         return None
     rows = ChatSession.objects.using(settings.DATABASE).only(*_COLUMNS)
     session = rows.filter(pk=pk).first()
-    user = getattr(request, "user", None) or AnonymousUser()
     if session is None or not is_owner(session.user_id, user):
         return None
     tokens = Tokens(session.token_hash, session.previous_token_hash)
     has_token = tokens.accept(_bearer(request))
-    return (session, has_token) if has_token or user.is_authenticated else None
+    return (session, has_token) if has_token or is_authenticated else None
 
 
 def parse_id(text: str) -> UUID | None:

@@ -16,6 +16,7 @@ from django.utils.module_loading import import_string
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
+from chatsessions.filesweep import sweep
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.worker import get_worker
 
@@ -23,8 +24,9 @@ from chatsessions.worker import get_worker
 class Command(BaseCommand):
     help = (
         "End sessions whose client has been away for longer than SESSION_AGE, and delete ended "
-        "ones whose rows have been kept for KEEP seconds. To be run regularly, for instance by "
-        "cron; it may run while servers do."
+        "ones whose rows have been kept for KEEP seconds, with their files. Delete the content "
+        "of files that a crash has left without a row, after a day. To be run regularly, for "
+        "instance by cron; it may run while servers do."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"Would end {_sessions(expired.count())} and delete {_sessions(past_keep.count())}."
             )
+            self._sweep(dry_run=True)
             return
         _load_chats(self.stderr.write)
         ended, skipped = async_to_sync(self._end)(
@@ -62,6 +65,7 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"Left {_sessions(skipped)} to the servers that hold them; those end them."
             )
+        self._sweep(dry_run=False)
 
     async def _end(self, ids: Sequence[UUID], batch_size: int) -> tuple[int, int]:
         """Through their owners: ``on_chat_end`` runs. How many were ended, and left alone."""
@@ -93,6 +97,23 @@ class Command(BaseCommand):
             deleted += by_model.get(ChatSession._meta.label, 0)
         return deleted
 
+    def _sweep(self, *, dry_run: bool) -> None:
+        """Content that no row knows. A storage that fails keeps nobody from the rest."""
+        try:
+            swept = sweep(dry_run=dry_run)
+        except Exception as error:  # whatever a storage raises
+            self.stderr.write(f"The storage of files could not be swept: {error}")
+            return
+        if not swept.possible:
+            self.stdout.write("The storage cannot list its files: none were swept.")
+        if swept.found > swept.failed:
+            would = "Would delete" if dry_run else "Deleted"
+            deleted = _counted(swept.found - swept.failed, "file")
+            self.stdout.write(f"{would} {deleted} without a session.")
+        if swept.failed:
+            failed = _counted(swept.failed, "file")
+            self.stderr.write(f"{failed} without a session could not be deleted; see the log.")
+
     def _batches(self, what: str, ids: Sequence[UUID], size: int) -> Iterable[Sequence[UUID]]:
         for start in range(0, len(ids), size):
             yield ids[start : start + size]
@@ -112,7 +133,11 @@ def _positive(text: str) -> int:
 
 
 def _sessions(count: int) -> str:
-    return f"{count:,} session" if count == 1 else f"{count:,} sessions"
+    return _counted(count, "session")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _load_chats(warn: Callable[[str], None]) -> None:

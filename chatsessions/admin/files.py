@@ -1,0 +1,69 @@
+"""A session's files on its page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.contrib.admin.utils import quote
+from django.db.models import Sum
+from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from chatsessions.models import ChatSession, SessionFile
+
+from .labels import moment
+
+#: Files that are listed, the latest.
+MAX_LISTED = 200
+#: Names of files are shown with a session; what is in them is another matter.
+PERMISSION = "chatsessions.view_sessionfile"
+URL = "chatsessions_chatsession_file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One file, as it is listed. ``url`` is empty for who may not have it."""
+
+    name: str
+    mime: str
+    size: str
+    created: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileList:
+    """A session's files."""
+
+    lines: Sequence[Line]
+    note: str = ""
+
+
+def file_list(session: ChatSession, request: HttpRequest, site: str) -> FileList:
+    """The files of ``session``, with links for who has the permission ``view_sessionfile``."""
+    rows = SessionFile.objects.filter(session=session)
+    latest = list(rows.order_by("-created_at")[: MAX_LISTED + 1])
+    shown = latest[:MAX_LISTED]
+    may_have = request.user.has_perm(PERMISSION)
+    note = ""
+    if len(latest) > MAX_LISTED:
+        total = {"count": rows.count(), "size": filesizeformat(rows.aggregate(n=Sum("size"))["n"])}
+        note = _("The latest of %(count)d files, %(size)s in all.") % total
+    return FileList(lines=[_line(row, site if may_have else "") for row in shown], note=note)
+
+
+def _line(row: SessionFile, site: str) -> Line:
+    url = ""
+    if site:
+        args = [quote(row.session_id), str(row.pk)]
+        url = reverse(f"admin:{URL}", args=args, current_app=site)
+    return Line(
+        name=row.name,
+        mime=row.mime,
+        size=filesizeformat(row.size),
+        created=moment(row.created_at),
+        url=url,
+    )

@@ -1,0 +1,90 @@
+"""Files for the tests: small ones of several types, a session's client over HTTP, the storage."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings as django_settings
+from django.core.files.base import ContentFile
+from django.http import HttpResponse
+from django.test import Client
+
+from chatsessions.chatfile import ChatFile
+from chatsessions.files import store
+from chatsessions.models import ChatSession
+from chatsessions.session import hash_token, new_token
+
+from .storage import session_row
+
+
+def _png() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    pixel = zlib.compress(b"\x00\xff\x00\x00")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixel) + chunk(b"IEND", b"")
+    )
+
+
+PNG = _png()
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n"
+HTML = b"<!doctype html><script>alert(1)</script>"
+
+
+def token_session(**fields: Any) -> tuple[ChatSession, str]:
+    """A stored session, and the token of its client."""
+    token = new_token()
+    return session_row(token_hash=hash_token(token), **fields), token
+
+
+def stored_file(
+    session: ChatSession,
+    content: bytes = b"hello",
+    name: str = "notes.txt",
+    mime: str = "text/plain",
+) -> ChatFile:
+    """A file of ``session``."""
+    return store(session.pk, ContentFile(content), name=name, mime=mime)
+
+
+def files_url(session: ChatSession | object, file_id: object = "") -> str:
+    pk = session.pk if isinstance(session, ChatSession) else session
+    return f"/chats/{pk}/files/" + (f"{file_id}/" if file_id else "")
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def upload_body(
+    client: Client,
+    session: ChatSession,
+    token: str,
+    content: bytes,
+    *,
+    name: str = "notes.txt",
+    mime: str = "text/plain",
+) -> HttpResponse:
+    """Upload ``content`` as the body of the request."""
+    headers = bearer(token) | {"X-File-Name": quote(name, errors="replace")}
+    url = files_url(session)
+    return client.post(url, content, content_type=mime, headers=headers)  # type: ignore[return-value]
+
+
+def storage_root() -> Path:
+    """Where the test settings' storage keeps sessions' files."""
+    return Path(django_settings.MEDIA_ROOT) / "chatsessions"
+
+
+def contents() -> set[str]:
+    """What the storage has, by path below its root."""
+    root = storage_root()
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
