@@ -17,6 +17,7 @@ from chatsessions.exceptions import (
     ChatError,
     ChatSessionsError,
     ContextNotFound,
+    FileRefused,
     FrameError,
     NotLoadable,
     NotStorable,
@@ -42,6 +43,7 @@ EXAMPLES: list[tuple[ChatSessionsError, dict[str, Any]]] = [
     (OwnerUnreachable(ID, "host:12"), {"session_id": ID, "owner": "host:12"}),
     (TurnStopped(), {}),
     (StoreUnavailable(10.0), {"seconds": 10.0}),
+    (FileRefused("empty_file", "The file is empty."), {"code": "empty_file"}),
     (ChatError("no handlers"), {}),
     (
         FrameError("busy", "wait a little", n=4, retry_after=1.5),
