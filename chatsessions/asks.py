@@ -113,6 +113,11 @@ class Asks:
         self._keep()
         return ask
 
+    def open_event(self, call: str) -> dict[str, Any] | None:
+        """What the open question ``call`` has said; None if it is not open."""
+        ask = self._open.get(call)
+        return None if ask is None else ask.event
+
     def check(self, call: str, data: Any, *, n: int) -> None:
         """Raise ``FrameError`` ``bad_frame`` for what is no answer to an open question ``call``."""
         ask = self._open.get(call)

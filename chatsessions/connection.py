@@ -293,7 +293,9 @@ class ChatConnection:
         elif isinstance(frame, frames.End):
             live.end("user")
         else:
-            live.submit_answer(frame, frames.decode_data(frame))
+            data = frames.decode_data(frame)
+            await live.check_answer_files(frame, data)
+            live.submit_answer(frame, data)
 
     def _refuse(self, error: FrameError) -> None:
         self.send_frame(frames.encode(_error_frame(error)))

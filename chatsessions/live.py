@@ -177,6 +177,17 @@ class LiveSession:
         if event.name == "message" and is_next and data.get("files"):
             await self.files.check(event.n, data["files"])
 
+    async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
+        """
+        Raise ``FrameError`` for files that are not this session's, or not what is asked for.
+
+        To be awaited before :meth:`submit_answer`; the question stays open.
+        """
+        event = self.asks.open_event(answer.call)
+        is_next = answer.n == self.position.accepted + 1
+        if event is not None and event["kind"] == "files" and is_next:
+            await self.files.check_answer(answer.n, data, event)
+
     def submit_answer(self, answer: frames.Answer, data: Any) -> None:
         """
         Take the answer to a question. Raises ``FrameError``, also when nobody asks it any more.

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
-from django.apps import apps
 from django.utils import timezone
 
 from .actions import Action
-from .conf import settings
+from .chatfile import ChatFile
 from .context import current
 from .messages import DEFAULT_AUTHOR, USER_AUTHOR, as_text
-
-if TYPE_CHECKING:
-    from .models import SessionFile
 
 #: How long a user may take, in seconds, unless the application says otherwise. Chainlit's.
 DEFAULT_TIMEOUT = 60
@@ -130,7 +126,7 @@ class AskFileMessage(_Question):
         self.max_files = max_files
         self.max_size_mb = max_size_mb
 
-    async def send(self) -> list[SessionFile] | None:
+    async def send(self) -> list[ChatFile] | None:
         """
         The session's files that the user gave, in their order; None when the time is up.
 
@@ -141,9 +137,7 @@ class AskFileMessage(_Question):
         )
         if answer is None:
             return None
-        session = current("AskFileMessage.send").session
-        wanted = [UUID(file) for file in answer["files"]]
-        files = apps.get_model("chatsessions.SessionFile")._default_manager
-        rows = files.using(settings.DATABASE).filter(session=session.id, pk__in=wanted)
-        found = {row.pk: row async for row in rows}
+        files = await current("AskFileMessage.send").session.files()
+        found = {file.id: file for file in files}
+        wanted = [str(UUID(file)) for file in answer["files"]]
         return [found[file] for file in wanted if file in found]

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 from uuid import UUID
@@ -17,9 +18,9 @@ from .chatfile import ChatFile
 from .context import current_turn
 from .emitter import Turn
 from .exceptions import FileRefused, FrameError
-from .filenames import clean_name
+from .filenames import clean_name, suffix_of
 from .files import files_of, find_files, store
-from .filetypes import HEAD, normal_type, type_of_content, type_of_name
+from .filetypes import HEAD, accepts, normal_type, type_of_content, type_of_name
 
 T = TypeVar("T")
 
@@ -79,15 +80,42 @@ class SessionFiles:
         """The files with these ids. Raises ``FileRefused`` if one is not this session's."""
         return await self._host.do_files(partial(find_files, self._host.id, ids))
 
-    async def check(self, n: int, ids: Sequence[str]) -> None:
-        """Raise ``FrameError`` unless event ``n`` of the client names files of this session."""
+    async def check(self, n: int, ids: Sequence[str]) -> list[ChatFile]:
+        """
+        The files that event ``n`` of the client names.
+
+        Raises ``FrameError`` unless all are this session's.
+        """
         try:
-            await self.named(ids)
+            return await self.named(ids)
         except FileRefused as error:
             raise FrameError("forbidden", error.detail, n=n) from error
         except DatabaseError as error:
             detail = "the files could not be looked up; try again"
             raise FrameError("storage_unavailable", detail, n=n, retry_after=RETRY_AFTER) from error
+
+    async def check_answer(self, n: int, data: Any, asked: dict[str, Any]) -> None:
+        """
+        Raise ``FrameError`` unless answer ``n`` names files of this session, as ``asked`` for.
+
+        Data of another shape is for others to refuse.
+        """
+        ids = data.get("files") if isinstance(data, dict) else None
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            return
+        for file in await self.check(n, ids):
+            if not _is_accepted(file, asked.get("accept", ["*/*"])):
+                raise FrameError("bad_frame", f"the answer: {file.mime} is not asked for", n=n)
+            if file.size > asked.get("max_size_mb", inf) * 1024 * 1024:
+                raise FrameError("bad_frame", "the answer: the file is too large", n=n)
+
+
+def _is_accepted(file: ChatFile, accept: Sequence[str] | dict[str, Sequence[str]]) -> bool:
+    """Whether a question asks for such a file: by its type, or by its ending where it has some."""
+    if isinstance(accept, dict):
+        endings = {ending.lower() for endings in accept.values() for ending in endings}
+        return suffix_of(file.name) in endings or accepts(accept, file.mime)
+    return accepts(accept, file.mime)
 
 
 def _save(

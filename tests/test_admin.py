@@ -30,6 +30,7 @@ from .support.storage import session_row, worker_row
 
 LIST = "admin:chatsessions_chatsession_changelist"
 PAGE = "admin:chatsessions_chatsession_change"
+FILE = "admin:chatsessions_chatsession_file"
 DELETE = "admin:chatsessions_chatsession_delete"
 END = "admin:chatsessions_chatsession_end"
 

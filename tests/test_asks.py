@@ -382,7 +382,7 @@ async def test_files_are_the_sessions_own(worker: RunningWorker, chat: Chat) -> 
         client.take_back()
     client.answer(call, {"files": [str(foreign.pk), str(own.pk)]})
     assert await client.outcome(n) == "done"
-    assert given == [[own]]
+    assert given == [[own.as_chat_file()]]
 
 
 async def test_from_a_view_or_task_as_well(worker: RunningWorker, chat: Chat) -> None:

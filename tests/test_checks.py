@@ -146,6 +146,8 @@ CASES = [
         "['transaction_mode'] is 'deferred'",
         "'transaction_mode': 'IMMEDIATE'",
     ),
+    ("E010", chatsessions(STORAGE="s3"), "CHATSESSIONS['STORAGE'] is 's3'", "'default'"),
+    ("W016", {"MEDIA_ROOT": ""}, "MEDIA_ROOT is empty", "'location': BASE_DIR"),
     (
         "W011",
         {"USE_TZ": False, "TIME_ZONE": "Europe/Berlin"},
@@ -186,6 +188,9 @@ SILENT = [
         sqlite(init_command="pragma journal_mode('wal')", transaction_mode="exclusive"),
         id="other spellings of WAL and IMMEDIATE",
     ),
+    pytest.param({"MEDIA_ROOT": "", "ROOT_URLCONF": __name__}, id="a project without uploads"),
+    pytest.param({"MEDIA_ROOT": "", "ROOT_URLCONF": "no.such"}, id="routes that Django refuses"),
+    pytest.param({"MEDIA_URL": "/media/"}, id="served files outside --deploy"),
     pytest.param({"USE_TZ": False, "TIME_ZONE": "UTC"}, id="naive times without summer time"),
     pytest.param({"USE_TZ": False, "TIME_ZONE": None}, id="naive times of the host"),
     pytest.param(chatsessions(JOURNAL_INLINE=True), id="an inline journal in a test run"),
@@ -251,6 +256,23 @@ def test_no_setting_at_all_is_fine() -> None:
     with override_settings():
         del settings.CHATSESSIONS
         assert found() == []
+
+
+# Files
+
+
+urlpatterns: list[Any] = []  # of a project that takes no files
+
+
+def test_files_that_a_web_server_may_serve_to_anybody() -> None:
+    (message,) = found(deploy=True, MEDIA_URL="/media/")
+    assert ids([message]) == ["W017"]
+    assert "MEDIA_URL is '/media/'" in message.msg
+    other = {"BACKEND": "django.core.files.storage.FileSystemStorage"}
+    other["OPTIONS"] = {"location": "elsewhere"}  # type: ignore[assignment]
+    storages = settings.STORAGES | {"chats": other}
+    private = chatsessions(STORAGE="chats")
+    assert found(deploy=True, MEDIA_URL="/media/", STORAGES=storages, **private) == []
 
 
 # Caches and databases by other aliases

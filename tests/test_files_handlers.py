@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import IntegrityError, connection
 
 from chatsessions import (
+    AskFileMessage,
     Chat,
     ChatFile,
     FileRefused,
@@ -148,6 +149,39 @@ async def test_files_that_cannot_be_looked_up_are_to_be_sent_again(
     finally:
         await sync_to_async(rename)("elsewhere", SessionFile._meta.db_table)
     assert (caught.value.code, caught.value.retry_after) == ("storage_unavailable", 1.0)
+
+
+async def test_an_answer_has_files_of_this_session_and_of_the_kind_asked_for(
+    worker: Worker, chat: Chat
+) -> None:
+    given: list[Any] = []
+
+    @chat.on_message
+    async def ask() -> None:
+        accept = {"text/csv": [".csv", ".tsv"], "image/*": []}
+        given.append(await AskFileMessage("?", accept, max_files=3, max_size_mb=0.001).send())
+
+    client, other = await Client.open(worker, chat), await Client.open(worker, chat)
+    foreign = await attach(other, name="foreign.csv")
+    large = await attach(client, b"x" * 2000, "large.csv")
+    text = await attach(client, name="notes.txt")
+    good = await attach(client, name="good.tsv")
+    n = client.send("message", {"content": ""})
+    await until(lambda: any(name == "ask" for name, _ in client.events))
+    call = client.events[-1][1]["call"]
+
+    def answer(*files: ChatFile) -> tuple[wire.Answer, Any]:
+        data = {"files": [file.id for file in files]}
+        return wire.Answer(2, call, msgspec.Raw(msgspec.json.encode(data))), data
+
+    for file, code in ((foreign, "forbidden"), (large, "bad_frame"), (text, "bad_frame")):
+        with pytest.raises(FrameError) as caught:
+            await client.live.check_answer_files(*answer(good, file))
+        assert (caught.value.code, caught.value.n) == (code, 2)
+    await client.live.check_answer_files(*answer(good))
+    client.live.submit_answer(*answer(good))
+    assert await client.outcome(n) == "done"
+    assert given == [[good]]
 
 
 # What the application saves
