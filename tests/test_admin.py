@@ -621,8 +621,9 @@ def test_the_page_takes_the_same_queries_for_any_length_of_the_log(
     session = make_session(entries, user=User.objects.create_user("anna"), worker=web_1)
     url = reverse(PAGE, args=[session.pk])
     admin_client.get(url)  # content types are looked up once per process
-    # Login session and user; the session, its user, worker, state and chat settings; the log.
-    with django_assert_num_queries(9):
+    # Login session and user; the session, its user, worker, state, chat settings and files; its
+    # thread; the log.
+    with django_assert_num_queries(10):
         admin_client.get(url)
 
 

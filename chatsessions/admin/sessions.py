@@ -166,12 +166,9 @@ class ChatSessionAdmin(_ModelAdmin):
         if session is None or file is None:
             raise Http404
         try:
-            response = respond_with(request, file.as_chat_file())
+            return respond_with(request, file.as_chat_file())
         except FileNotFoundError as error:
             raise Http404 from error
-        # Another one's file is not to stay in an administrator's browser.
-        response.headers["Cache-Control"] = "private, no-store"
-        return response
 
     def end_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End one session from its page."""
