@@ -50,8 +50,6 @@ T = TypeVar("T")
 
 User = AbstractBaseUser | AnonymousUser
 
-T = TypeVar("T")
-
 #: How long an old database connection may be used before it is looked at, in seconds. Channels
 #: does so before every event, with a thread hop each; once a second keeps the same promise.
 CONNECTION_CHECK = 1.0
