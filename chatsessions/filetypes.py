@@ -320,7 +320,7 @@ def _may_be(claimed: str, head: bytes) -> bool:
     if claimed == "image/svg+xml":
         return _is_text(head) and b"<svg" in head.lower()
     if claimed.startswith("text/") or claimed in _TEXTS:
-        return _is_text(head) and family != "pdf"
+        return _is_text(head) and not head.startswith(b"%PDF-")
     if claimed.startswith(("image/", "audio/", "video/", "font/")):
         major = claimed.split("/", 1)[0]
         known = "" if family is None else _CANONICAL.get(family, "")

@@ -69,6 +69,7 @@ HONEST = [
     ("weights.bin", "", ZIP, "application/zip"),
     ("blob", "image/png", PNG, "image/png"),
     ("blob", "", PNG, "image/png"),
+    ("about.md", "", b"A PDF begins with %PDF-1.7, a program with MZ.", "text/markdown"),
     ("Makefile", "", b"all:\n\techo", "text/plain"),
     ("blob", "no type at all", b"\x00\x01\x02", UNKNOWN),
 ]
