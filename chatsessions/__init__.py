@@ -54,11 +54,13 @@ from .messages import ErrorMessage, Message, send_window_message
 from .profiles import ChatProfile
 from .questions import AskActionMessage, AskFileMessage, AskUserMessage
 from .storable import serializable
+from .sync import make_async, run_sync, sleep
 
 if TYPE_CHECKING:
     from .chat_thread import Thread
     from .conversation import chat_context
     from .outside import aend_session, end_session, session_context
+    from .views.session import http_session
 
 __version__ = "0.1.0"
 
@@ -96,6 +98,8 @@ __all__ = [
     "chat_context",
     "context",
     "end_session",
+    "http_session",
+    "make_async",
     "on_action",
     "on_chat_end",
     "on_chat_resume",
@@ -109,10 +113,12 @@ __all__ = [
     "on_settings_update",
     "on_stop",
     "on_window_message",
+    "run_sync",
     "send_window_message",
     "serializable",
     "session_context",
     "set_chat_profiles",
+    "sleep",
     "spawn",
     "user_session",
 ]
@@ -122,6 +128,7 @@ _LAZY = {
     "Thread": "chat_thread",
     "aend_session": "outside",
     "end_session": "outside",
+    "http_session": "views.session",
     "session_context": "outside",
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Self
 from uuid import uuid4
 
-from .context import current
+from .bridge import also_sync
+from .context import current, owner_loop
 from .storable import serializable
 
 
@@ -69,6 +70,7 @@ class Action:
             "icon": self.icon,
         }
 
+    @also_sync(owner_loop)
     async def remove(self) -> None:
         """
         Take the button away: it is not offered any more, and gone from its message.

@@ -96,6 +96,7 @@ class Attachment:
             turn=live.turns.number,
             heartbeat=settings.HEARTBEAT,
             max_frame=settings.MAX_FRAME_BYTES,
+            yours=msgspec.UNSET if live.numbered == live.inbox.stored else live.numbered,
         )
         self._line.send_frame(frames.encode(welcome))
         if self._position == live.log.stored:
@@ -169,7 +170,7 @@ class Attachment:
         if live and entry.n is not None:
             text = frames.encode(frames.Accepted(entry.n, entry.seq))
         else:
-            text = frames.encode(_event(entry))
+            text = frames.encode(event_frame(entry))
         self._position = entry.seq
         self._window.sent(entry.seq, len(text))
         self._line.send_frame(text)
@@ -178,7 +179,8 @@ class Attachment:
             self._line.close_line(frames.CloseCode.TOO_SLOW)
 
 
-def _event(entry: Entry) -> frames.ServerEvent:
+def event_frame(entry: Entry) -> frames.ServerEvent:
+    """An entry of the log, as the wire knows it."""
     return frames.ServerEvent(
         seq=entry.seq,
         name=entry.name,

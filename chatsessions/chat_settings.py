@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from .context import current
+from .bridge import also_sync
+from .context import current, owner_loop
 from .input_widget import InputWidget
 
 
@@ -26,6 +27,7 @@ class ChatSettings:
         for double in {key for key in ids if ids.count(key) > 1}:
             raise ValueError(f"Two inputs have the id {double!r}.")
 
+    @also_sync(owner_loop)
     async def send(self) -> dict[str, Any]:
         """
         Declare the inputs, all at their initial values, which are returned.

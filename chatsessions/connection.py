@@ -345,19 +345,21 @@ def arrival_of(scope: Scope, *, language: str | None = None, **given: Any) -> Ar
     client = scope.get("client")
     return Arrival(
         user=user,
-        language=language or _first_language(headers.get(b"accept-language", b"")),
-        ip=_valid_ip(client[0] if client else None),
+        language=language or first_language(headers.get(b"accept-language", b"")),
+        ip=valid_ip(client[0] if client else None),
         user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
         **given,
     )
 
 
-def _first_language(header: bytes) -> str:
+def first_language(header: bytes) -> str:
+    """The first language of an ``Accept-Language`` header."""
     tag = header.decode("latin-1").split(",")[0].split(";")[0].strip()
     return tag[:35] if tag and tag != "*" else DEFAULT_LANGUAGE
 
 
-def _valid_ip(host: str | None) -> str | None:
+def valid_ip(host: str | None) -> str | None:
+    """``host`` if it is the address of one."""
     try:
         return str(ip_address(host)) if host else None
     except ValueError:

@@ -56,6 +56,11 @@ def current(what: str = "context") -> Context:
     return found
 
 
+def owner_loop(_caller: object, what: str) -> asyncio.AbstractEventLoop:
+    """The event loop of the current session's owner. Raises ``ContextNotFound``."""
+    return current(what).emitter.loop
+
+
 def current_turn() -> Turn | None:
     """The turn that the running code belongs to, if any."""
     found = _current.get()

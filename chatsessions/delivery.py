@@ -196,6 +196,10 @@ class RateLimit:
             return 0.0
         return (1 - self._tokens) / self._rate
 
+    def is_full(self, now: float) -> bool:
+        """Whether nothing is left of what was taken."""
+        return self._tokens + (now - self._updated) * self._rate >= self._burst
+
 
 class Gate:
     """
@@ -208,18 +212,18 @@ class Gate:
     __slots__ = (
         "_max_pending",
         "_max_strikes",
-        "_rate",
         "_refusal",
         "_strikes",
         "_until",
         "intake",
+        "rate",
     )
 
     def __init__(
         self, intake: Intake, rate: RateLimit, *, max_pending: int, max_strikes: int
     ) -> None:
         self.intake = intake
-        self._rate = rate
+        self.rate = rate
         self._max_pending = max_pending
         self._max_strikes = max_strikes
         self._refusal: tuple[str, str] | None = None
@@ -250,7 +254,7 @@ class Gate:
             self._refuse(n, "storage_unavailable", "the event could not be stored", now, 1.0)
         if crowded or pending >= self._max_pending:
             self._refuse(n, "busy", f"{pending} events are waiting already", now, 1.0)
-        wait = self._rate.take(now)
+        wait = self.rate.take(now)
         if wait:
             self._strikes += 1
             self._refuse(n, "rate_limited", "too many events", now, wait)
@@ -302,18 +306,24 @@ class ClientDelivery(Generic[T]):
         self._unaccepted[n] = event
         return n
 
-    def welcomed(self, *, resumed: bool, accepted: int, first: int) -> bool:
+    def welcomed(
+        self, *, resumed: bool, accepted: int, first: int, yours: int | None = None
+    ) -> bool:
         """
         A welcome came. True if what was applied so far must be cleared (a gap, or a new session).
 
-        ``accepted`` is the welcome's ``received``, ``first`` the first entry that is kept.
+        ``accepted`` is the welcome's ``received``, ``first`` the first entry that is kept. Numbers
+        behind ``yours`` (by default all are the client's) were given to what came by HTTP.
         """
         counts, self._counts = self._counts, True
         if not resumed:
             self._renumber(1)
             self.received = 0
             return True
-        if counts:
+        if counts and yours is not None and yours < accepted:
+            self._accept_up_to(yours)
+            self._renumber(accepted + 1)
+        elif counts:
             self._accept_up_to(accepted)
         else:
             self._renumber(accepted + 1)

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from . import frames
+from .bridge import also_sync
 from .conf import settings
 from .exceptions import NotStorable, TooLarge
 
@@ -104,11 +105,16 @@ class Sink(Protocol):
         """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
 
 
+def _owner_loop(emitter: Emitter, _name: str) -> asyncio.AbstractEventLoop:
+    return emitter.loop
+
+
 class Emitter:
     """
     Sends to the client of a session, through its log (``context.emitter``).
 
-    May be awaited in any event loop; what it does happens in the owner's.
+    May be awaited in any event loop; what it does happens in the owner's. Where no event loop
+    runs, as in a handler written as ``def``, ``emit`` and ``flush`` are done when they return.
     """
 
     __slots__ = ("_sink", "_turn")
@@ -117,6 +123,12 @@ class Emitter:
         self._sink = sink
         self._turn = turn
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the session's owner."""
+        return self._sink.loop
+
+    @also_sync(_owner_loop)
     async def emit(self, name: str, data: Any = None) -> int:
         """
         Append an event of the application's own to the log and return its ``seq``.
@@ -153,6 +165,7 @@ class Emitter:
 
         return await self._in_owner_loop(emit)
 
+    @also_sync(_owner_loop)
     async def flush(self) -> None:
         """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
         await self._in_owner_loop(self._sink.flush)

@@ -30,8 +30,9 @@ Number = Annotated[int, Meta(ge=1, le=MAX_SAFE_INTEGER)]
 Position = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 # No control characters: PostgreSQL stores no NUL, and nobody reads them in an admin.
 # With \Z: a $ is before a newline at the end, too.
-_CLEAN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
-EventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=_CLEAN)]
+CLEAN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
+EventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=CLEAN)]
+ClientType = Annotated[str, Meta(min_length=1, max_length=50, pattern=CLEAN)]
 
 
 class CloseCode(IntEnum):
@@ -61,9 +62,9 @@ class Hello(_Frame, tag="hello"):
     token: Annotated[str, Meta(max_length=200)] | None = None
     received: Position = 0
     thread: Annotated[str, Meta(max_length=100)] | None = None
-    profile: Annotated[str, Meta(max_length=200, pattern=_CLEAN)] | None = None
-    client_type: Annotated[str, Meta(min_length=1, max_length=50, pattern=_CLEAN)] = "webapp"
-    language: Annotated[str, Meta(max_length=35, pattern=_CLEAN)] | None = None
+    profile: Annotated[str, Meta(max_length=200, pattern=CLEAN)] | None = None
+    client_type: ClientType = "webapp"
+    language: Annotated[str, Meta(max_length=35, pattern=CLEAN)] | None = None
     env: dict[str, str] | None = None
 
     def __repr__(self) -> str:
@@ -119,6 +120,8 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     turn: int | None
     heartbeat: float
     max_frame: int
+    #: Up to which number of those received the client's own can be; left out if all can.
+    yours: int | UnsetType = UNSET
 
     def __repr__(self) -> str:
         """Without the token."""

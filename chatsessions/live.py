@@ -89,6 +89,11 @@ class LiveSession:
         self.position = Position.of(row)
         self._aside: int | None = row.aside
         self.listener: Listener | None = None
+        #: Clients without a connection of their own, who wait for what comes of a request.
+        self.followers: set[Listener] = set()
+        #: Held while an event is taken that no client has numbered.
+        self.posting = asyncio.Lock()
+        self._posted_from = row.posted_from
         self.ending: str | None = row.end_reason or None
         self.closed = False
         #: Why the session was dropped before all of it was stored, if it was.
@@ -214,6 +219,39 @@ class LiveSession:
     def _takes(self) -> bool:
         """Whether events are taken; if not, the connection is about to hear of it."""
         return not self.closed and self.ending is None
+
+    def post(self, name: str, raw: bytes, data: Any) -> int:
+        """
+        Take an event of a client that numbers nothing, and return the number it got.
+
+        Raises ``FrameError`` for one that cannot be accepted now. Only while there is no
+        connection, whose client would give the same number to something else.
+        """
+        n = self.inbox.gate.intake.expected
+        self.submit(frames.ClientEvent(n, name, msgspec.Raw(raw)), data)
+        self._has_posted(n)
+        return n
+
+    def post_answer(self, call: str, raw: bytes, data: Any) -> int:
+        """As :meth:`post`, for the answer to a question."""
+        n = self.inbox.gate.intake.expected
+        try:
+            self.submit_answer(frames.Answer(n, call, msgspec.Raw(raw)), data)
+        finally:
+            if self.position.accepted == n:  # refused or not, it has the number
+                self._has_posted(n)
+        return n
+
+    def _has_posted(self, n: int) -> None:
+        if self._posted_from is None:
+            self._posted_from = n
+            self.draft.set(posted_from=n)
+
+    @property
+    def numbered(self) -> int:
+        """The highest stored number that a connection's own client may have given."""
+        stored = self.inbox.stored
+        return stored if self._posted_from is None else min(stored, self._posted_from - 1)
 
     def stop(self) -> None:
         """The client stops the running turn."""
@@ -539,8 +577,9 @@ class LiveSession:
         """``entries`` are stored: they may leave, and so may the tokens between them."""
         runs = [[entry] for entry in entries] if self.sink.is_ordered else [entries]
         for run in runs:
-            if run and self.listener is not None:
-                self.listener.entries(run)
+            if run:
+                for hearer in self._hearers:
+                    hearer.entries(run)
             self.sink.release(run[-1].seq if run else self.log.stored, self.tell)
 
     def refused(self, change: Change | None, error: Exception) -> None:
@@ -556,6 +595,8 @@ class LiveSession:
         self.draft.fail(error)
         for n in self.inbox.not_stored:
             self.tell(frames.Error("storage_unavailable", str(error), n, 1.0))
+        for follower in list(self.followers):
+            follower.frame(frames.Error("storage_unavailable", str(error), retry_after=1.0))
 
     async def find_seq(self, n: int) -> int | None:
         """The entry that event ``n`` became, from the store."""
@@ -567,6 +608,13 @@ class LiveSession:
         if remembered is None:
             return await self.host.find_message(self.id, message)
         return find_message(remembered, message)
+
+    async def find_posted(self, message: str) -> Entry | None:
+        """The client's message with this id, among those that are kept and stored."""
+        remembered = self.log.remembered(0, settings.MAX_LOG_ENTRIES)
+        if remembered is None:
+            return await self.host.find_posted(self.id, message)
+        return next((entry for entry in remembered if entry.has_id(message)), None)
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Stored entries behind ``after``, oldest first."""
@@ -597,15 +645,12 @@ class LiveSession:
             **fields,
         )
         if not self._begun and self._left is None:
-            send = self.host.send_signal
-            self.when_stored(
-                partial(send, signals.session_started, self.chat, session=self.session)
-            )
+            self.when_stored(self._tell_started)
         self.when_stored(welcome)
 
-    def issue_token(self, used: str | None) -> str:
-        """A new token for a connection that came with ``used``."""
-        token = self.tokens.rotate(used)
+    def issue_token(self, used: str | None, *, named: bool = False) -> str:
+        """A new token for a connection that came with ``used``; ``named`` says whose it is."""
+        token = self.tokens.rotate(used, self.id if named else None)
         self.draft.set(token_hash=self.tokens.current, previous_token_hash=self.tokens.previous)
         return token
 
@@ -613,6 +658,10 @@ class LiveSession:
         """The client was heard after its welcome."""
         if self.tokens.confirm():
             self.draft.set(previous_token_hash="")
+            self.note()
+        if self._posted_from is not None:  # it knows which numbers are taken
+            self._posted_from = None
+            self.draft.set(posted_from=None)
             self.note()
 
     def disconnect(self, listener: Listener, code: int) -> None:
@@ -636,9 +685,27 @@ class LiveSession:
             )
         )
 
+    def visited(self, **fields: Any) -> None:
+        """A client is here that has no connection, by a request."""
+        if self.closed or self.listener is not None:
+            return
+        now = self.position.last_seen_at = timezone.now()
+        self.draft.set(disconnected_at=now, **fields)
+        if not self._begun and self._left is None:
+            self.when_stored(self._tell_started)
+        self.note()
+
+    def _tell_started(self) -> None:
+        self.host.send_signal(signals.session_started, self.chat, session=self.session)
+
+    @property
+    def _hearers(self) -> list[Listener]:
+        own = () if self.listener is None else (self.listener,)
+        return [*own, *self.followers]
+
     def tell(self, frame: frames.ServerFrame) -> None:
-        if self.listener is not None:
-            self.listener.frame(frame)
+        for hearer in self._hearers:
+            hearer.frame(frame)
 
     # The end
 
@@ -681,9 +748,10 @@ class LiveSession:
 
     def _over(self) -> None:
         reason = self.ending or ""
-        if self.listener is not None:
-            self.listener.close(frames.CloseCode.SESSION_ENDED, ended=reason)
-            self.listener = None
+        for hearer in self._hearers:
+            hearer.close(frames.CloseCode.SESSION_ENDED, ended=reason)
+        self.listener = None
+        self.followers.clear()
         self.session.connected = False
         self.discard(SessionOver(self.id, reason))
         self.host.send_signal(signals.session_ended, self.chat, session=self.session, reason=reason)
@@ -744,6 +812,9 @@ class LiveSession:
         self.tasks.cancel()
         self.turns.clear()
         self.turns.cancel("stopped")
+        for follower in list(self.followers):
+            follower.close(frames.CloseCode.SHUTTING_DOWN)
+        self.followers.clear()
         self.host.drop(self)
 
     # Guards

@@ -12,8 +12,9 @@ import msgspec
 from django.utils import timezone
 
 from .actions import Action
+from .bridge import also_sync
 from .chatfile import ChatFile
-from .context import current
+from .context import current, owner_loop
 from .emitter import Emitter
 from .storable import serializable
 from .transcript import ASSISTANT, SYSTEM, USER, Type
@@ -32,6 +33,8 @@ class Message:
     the session. ``type`` says whose part of the conversation it is, by Chainlit's names:
     ``assistant_message``, ``user_message`` or ``system_message``. In ``on_message`` it is what the
     user sent; the ones a handler makes go to the client by :meth:`send` or :meth:`stream_token`.
+    Both are awaited; where no event loop runs, as in a handler written as ``def``, calling them is
+    enough.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Message:
         """``files``, as Chainlit calls what a user has attached."""
         return self.files
 
+    @also_sync(owner_loop)
     async def send(self) -> Self:
         """
         Send the message, or the whole of one that was streamed.
@@ -108,6 +112,7 @@ class Message:
         """Whether the message is in the log, where ``update()`` changes it."""
         self._sent = sent
 
+    @also_sync(owner_loop)
     async def update(self) -> Self:
         """Send the message again as it is now, in the place where it was."""
         if not self._sent:
@@ -121,12 +126,14 @@ class Message:
         await self._emit(emitter, "message_update")
         return self
 
+    @also_sync(owner_loop)
     async def remove_actions(self) -> None:
         """Take all buttons away: none of them is offered any more."""
         self.actions = []
         self._offers = True
         await self.update()
 
+    @also_sync(owner_loop)
     async def remove(self) -> Self:
         """Take the message out of the conversation. Its entries stay in the log."""
         emitter = current("Message.remove").emitter
@@ -140,6 +147,7 @@ class Message:
             )
         return self
 
+    @also_sync(owner_loop)
     async def stream_token(self, token: str, is_sequence: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
         """
         Add ``token`` to the message and show it at once.

@@ -198,6 +198,8 @@ class ChatSession(models.Model):
     accepted = models.PositiveBigIntegerField(_("accepted events"), default=0)
     #: The highest event whose turn has come to its end; those up to ``accepted`` are pending.
     handled = models.PositiveBigIntegerField(_("handled events"), default=0)
+    #: The first event since then that came by HTTP, where a websocket's client cannot know of it.
+    posted_from = models.PositiveBigIntegerField(null=True, blank=True)
     #: Those beyond ``handled`` whose turns have: they overtook one that waits for an answer.
     handled_ahead = JSONTextField(default=list, blank=True)
     running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)

@@ -68,7 +68,7 @@ class session_context:  # noqa: N801  # used like a function
         if live is None or visit is None:
             return
         try:
-            await _release(live)
+            await release(live)
         finally:
             await visit.__aexit__(None, None, None)
 
@@ -182,7 +182,7 @@ async def _make_worker() -> Worker:
     return get_worker()
 
 
-async def _release(live: LiveSession) -> None:
+async def release(live: LiveSession) -> None:
     """Store what a block changed, and let the session go."""
     try:
         live.user_session_used()

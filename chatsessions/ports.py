@@ -58,6 +58,8 @@ class Host(Protocol):
     def read_now(self, function: Callable[[], T]) -> T:
         """The same, while the event loop waits for it."""
 
+    async def find_posted(self, session_id: UUID, message_id: str) -> Entry | None: ...
+
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None: ...
 
     def own(self, task: asyncio.Task[Any]) -> None:

@@ -12,6 +12,7 @@ from .actions import Action
 from .chatfile import ChatFile
 from .context import current
 from .messages import DEFAULT_AUTHOR, USER_AUTHOR, as_text
+from .sync import waits_in_sync
 
 #: How long a user may take, in seconds, unless the application says otherwise. Chainlit's.
 DEFAULT_TIMEOUT = 60
@@ -61,6 +62,7 @@ class AskUserMessage(_Question):
 
     kind = "text"
 
+    @waits_in_sync
     async def send(self) -> dict[str, Any] | None:
         """
         The answer as a dict with ``output``, the text; None when the time is up.
@@ -89,6 +91,7 @@ class AskActionMessage(_Question):
             raise ValueError("AskActionMessage needs at least one action to choose from.")
         self.actions = list(actions)
 
+    @waits_in_sync
     async def send(self) -> dict[str, Any] | None:
         """
         The action chosen, as a dict with ``id``, ``name``, ``payload``, ``label``, ``tooltip``.
@@ -126,6 +129,7 @@ class AskFileMessage(_Question):
         self.max_files = max_files
         self.max_size_mb = max_size_mb
 
+    @waits_in_sync
     async def send(self) -> list[ChatFile] | None:
         """
         The session's files that the user gave, in their order; None when the time is up.

@@ -113,9 +113,20 @@ def is_owner(owner_id: Any, user: AbstractBaseUser | AnonymousUser) -> bool:
     return bool(owner_id == user.pk)
 
 
-def new_token() -> str:
-    """What lets an anonymous client come back: 256 bits, as the random token of a session."""
-    return secrets.token_urlsafe(32)
+def new_token(session_id: UUID | None = None) -> str:
+    """
+    What lets an anonymous client come back: 256 bits, as the random token of a session.
+
+    With ``session_id`` it also says whose it is, for clients that have room for one word only.
+    """
+    token = secrets.token_urlsafe(32)
+    return token if session_id is None else f"{session_id.hex}.{token}"
+
+
+def session_of_token(token: str) -> str | None:
+    """The session that a token says it belongs to, if it does."""
+    found, dot, _ = token.partition(".")
+    return found if dot else None
 
 
 def hash_token(token: str) -> str:
@@ -140,12 +151,12 @@ class Tokens:
         # Hashes of 256 random bits: comparing them in constant time would hide nothing.
         return token is not None and hash_token(token) in (self.current, self.previous)
 
-    def rotate(self, used: str | None) -> str:
+    def rotate(self, used: str | None, session_id: UUID | None = None) -> str:
         """A new token for a client that came with ``used``."""
         given = hash_token(used) if used is not None else ""
         if not (given and given == self.previous):
             self.previous = self.current
-        token = new_token()
+        token = new_token(session_id)
         self.current = hash_token(token)
         return token
 

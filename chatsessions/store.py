@@ -49,6 +49,13 @@ class Entry:
     data: bytes
     created_at: datetime
 
+    def has_id(self, message_id: str) -> bool:
+        """Whether it is the client's message with this id."""
+        if self.n is None or self.name != "message":
+            return False
+        data: dict[str, Any] = msgspec.json.decode(self.data)
+        return data.get("id") == message_id
+
 
 @dataclass(slots=True)
 class Position:
@@ -320,6 +327,13 @@ class Store:
         """The entry that event ``n`` became, if it is still kept."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
         return rows.values_list("seq", flat=True).first()
+
+    def find_posted(self, session_id: UUID, message_id: str) -> Entry | None:
+        """The client's message with this id, if it is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
+        # The field writes the id as JSON, quotes and all, and so it is looked for as a whole.
+        rows = rows.filter(name="message", n__isnull=False, data__contains=message_id)
+        return next((entry for entry in entries_of(rows) if entry.has_id(message_id)), None)
 
     def _first(self, row: ChatSession) -> int:
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)

@@ -28,6 +28,7 @@ from .access import Refused
 from .chat import Chat, find_chat
 from .conf import settings
 from .conversation import in_use
+from .delivery import RateLimit
 from .env import log_error
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
@@ -60,6 +61,8 @@ FAREWELL = 1.0
 FILE_THREADS = 4
 #: Sessions that the reaper ends at a time.
 REAP_BATCH = 100
+#: Sessions whose pace is remembered after they were let go.
+MAX_PACES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +135,8 @@ class Worker:
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
         self._visitors = 0
+        #: How fast the clients of sessions were that were let go lately.
+        self._paces: dict[UUID, RateLimit] = {}
         self._arrivals: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
@@ -166,6 +171,42 @@ class Worker:
             found.session.user = arrival.user
             found.session.env = arrival.env
             return Opened(live=found, resumed=True, reason=None)
+
+    def serve(self) -> None:
+        """Stay, whoever visits and leaves: the event loop is a server's."""
+        self._serves = True
+
+    async def receive(
+        self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody
+    ) -> tuple[LiveSession, str | None]:
+        """
+        The session of somebody who comes without a connection: theirs, or a new one with ``make``.
+
+        It is held until ``holders`` is 0 again. With it comes None, or why it is a new one.
+        Raises ``SessionNotFound``, ``SessionOver`` (both for an old one without ``make``, the
+        latter also to its owner), ``OwnerUnreachable``, and what :meth:`open` raises.
+        """
+        reason = "new"
+        if arrival.session_id is not None:
+            reason = "unknown"
+            session_id = _uuid(arrival.session_id)
+            if session_id is not None:
+                async with self._looking_for(session_id):
+                    found, reason = await self._resume(
+                        chat, session_id, arrival, admit, takes=False
+                    )
+                    if found is not None:
+                        if self.closing or found.closed:
+                            raise ShuttingDown
+                        found.holders += 1
+                        return found, None
+        if reason in ("ended", "expired"):
+            raise SessionOver(str(arrival.session_id), reason)
+        if not make:
+            raise SessionNotFound(str(arrival.session_id))
+        opened = await self._open_new(chat, arrival, reason, admit)
+        opened.live.holders += 1
+        return opened.live, reason
 
     async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
         await self.start()
@@ -229,16 +270,20 @@ class Worker:
             raise TooManySessions
 
     async def _resume(
-        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit
+        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit, *, takes: bool = True
     ) -> tuple[LiveSession | None, str]:
-        """The session asked for, or why it is not given. Foreign and unknown look alike."""
+        """
+        The session asked for, or why it is not given. Foreign and unknown look alike.
+
+        Without ``takes`` another worker's is left to it, with ``OwnerUnreachable``.
+        """
         await self.start()
         if self.closing:
             raise ShuttingDown
         live = self.live.get(session_id)
         if live is None:
             loaded = await self.threads.read(self._load, session_id)
-            return await self._take_over(chat, loaded, arrival, admit)
+            return await self._take_over(chat, loaded, arrival, admit, takes=takes)
         if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
             return None, "unknown"
         if live.ending is None:
@@ -252,7 +297,7 @@ class Worker:
         return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
 
     async def _take_over(
-        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit
+        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit, *, takes: bool
     ) -> tuple[LiveSession | None, str]:
         if loaded is None:
             return None, "unknown"
@@ -267,6 +312,8 @@ class Worker:
             await self._check_count(arrival, other_than=row.pk)
         if self.closing:
             raise ShuttingDown
+        if not takes:
+            self._refuse_another_workers(row)
         live = self._hold(chat, loaded)
         if row.end_reason:
             # The server died while on_chat_end ran; it runs once.
@@ -306,6 +353,7 @@ class Worker:
         if loaded.state_lost:
             logger.error("Session %s: the cache has thrown its user_session away", row.pk)
         live = LiveSession(self, chat, session, row, loaded)
+        live.inbox.gate.rate = self._paces.pop(row.pk, live.inbox.gate.rate)
         live.draft.set(worker_id=self.id)
         self.live[live.id] = live
         live.note()
@@ -338,13 +386,16 @@ class Worker:
         row = loaded.row
         if row.status == ChatSession.Status.ENDED:
             raise SessionOver(row.pk, row.end_reason)
-        if row.worker is not None and row.worker_id != self.id and self.rows.is_alive(row.worker):
-            raise OwnerUnreachable(row.pk, str(row.worker))
+        self._refuse_another_workers(row)
         live = self._hold(find_chat(row.chat), loaded)
         if row.end_reason:
             live.finish()
             raise SessionOver(row.pk, row.end_reason)
         return live
+
+    def _refuse_another_workers(self, row: ChatSession) -> None:
+        if row.worker is not None and row.worker_id != self.id and self.rows.is_alive(row.worker):
+            raise OwnerUnreachable(row.pk, str(row.worker))
 
     @asynccontextmanager
     async def visit(self) -> AsyncIterator[Self]:
@@ -425,6 +476,9 @@ class Worker:
     def read_now(self, function: Callable[[], T]) -> T:
         return self.threads.read_now(function)
 
+    async def find_posted(self, session_id: UUID, message_id: str) -> Entry | None:
+        return await self.threads.read(self.store.find_posted, session_id, message_id)
+
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
         if signal.has_listeners(chat):
             self.own(self.loop.create_task(_send(signal, chat, arguments)))
@@ -432,6 +486,15 @@ class Worker:
     def drop(self, live: LiveSession) -> None:
         if self.live.get(live.id) is live:
             del self.live[live.id]
+            self._remember_pace(live)
+
+    def _remember_pace(self, live: LiveSession) -> None:
+        """A client is no faster for its session being let go between what it sends."""
+        now, paces = self.loop.time(), self._paces
+        if not live.inbox.gate.rate.is_full(now):
+            paces[live.id] = live.inbox.gate.rate
+        while paces and (len(paces) > MAX_PACES or next(iter(paces.values())).is_full(now)):
+            del paces[next(iter(paces))]
 
     def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
@@ -661,6 +724,13 @@ def _may_resume(
     if chat_name != chat.name or not is_owner(owner_id, arrival.user):
         return False
     return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def _why_over(reason: str) -> str:

@@ -608,6 +608,26 @@ def test_what_is_typed_before_the_first_welcome_of_an_old_session_is_not_lost() 
     assert delivery.unaccepted == [(4, "typed at once")]
 
 
+def test_numbers_that_were_taken_meanwhile_do_not_make_an_event_accepted() -> None:
+    """By what came over HTTP: the client's own get new numbers, and none is lost."""
+    delivery: ClientDelivery[str] = ClientDelivery()
+    delivery.welcomed(resumed=False, accepted=0, first=1)
+    for text in ("a", "b", "c"):
+        delivery.number(text)
+    assert not delivery.welcomed(resumed=True, accepted=4, first=1, yours=2)
+    assert delivery.unaccepted == [(5, "c")]
+    assert delivery.number("d") == 6
+    assert delivery.apply(1, n=4)
+    assert delivery.unaccepted == [(5, "c"), (6, "d")]
+
+
+def test_a_client_with_nothing_left_goes_on_behind_the_numbers_that_were_taken() -> None:
+    delivery: ClientDelivery[str] = ClientDelivery()
+    delivery.welcomed(resumed=False, accepted=0, first=1)
+    delivery.welcomed(resumed=True, accepted=4, first=1, yours=0)
+    assert delivery.number("a") == 5
+
+
 # All of it together, over a line that fails and with a server that crashes
 
 

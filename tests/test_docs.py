@@ -45,6 +45,7 @@ from django.contrib.auth.signals import user_logged_out
 from django.core.cache import cache
 from django.dispatch import Signal
 from django.test import AsyncClient, RequestFactory, override_settings
+from django.urls import path
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin, Subprotocol
@@ -644,7 +645,8 @@ async def test_what_handlers_says() -> None:
         changed = await ask(tab, "settings", {"tone": "kind"})
         assert changed["content"] == "From now on I am kind."
         assert (await tab.receive_event("settings")).data == {"tone": "kind"}
-        assert (await ask(tab, "count_users"))["content"] == "0 user(s)."
+        assert (await ask(tab, "count_users"))["content"] == "0 Users."
+        assert (await ask(tab, "report", {"year": 2026}))["content"] == "0 in 2026"
         async with session_context(tab.session_id):
             assert user_session["chat_settings"] == {"tone": "kind"}
             await page.interrupted(InterruptedTurn(turn=1, name="message", data=None))
@@ -748,6 +750,43 @@ async def test_the_consumer_of_handlers() -> None:
         await line.disconnect()
     finally:
         await shut_down_worker()
+
+
+@conversation
+async def test_what_http_says(settings: Any) -> None:
+    page = page_module("http")
+    page.urlpatterns[1:] = [path("add/<slug:product>/", page.add)]
+    settings.ROOT_URLCONF = page.__name__
+    client = AsyncClient()
+    try:
+        body = {"content": "A pen, please."}
+        response = await client.post("/desk/", body, content_type="application/json")
+        told = response.json()
+        assert [(one["seq"], one["data"]["content"]) for one in told["events"]] == [
+            (2, "What can I do for you?"),
+            (3, "Noted, number 1: A pen, please."),
+        ]
+        assert told["turn"] == {"turn": 1, "name": "message", "status": "done"}
+        assert (await client.get("/desk/?after=2")).json()["events"][0]["seq"] == 3
+        assert (await client.get("/add/pen/")).json()["events"] == 1
+    finally:
+        await shut_down_worker()
+
+
+def test_the_http_page_has_every_error() -> None:
+    folder = ROOT / "chatsessions" / "views"
+    source = "".join(
+        (folder / name).read_text() for name in ("http.py", "incoming.py", "outgoing.py")
+    )
+    raised = set(re.findall(r'Refused\(\s*(\d+), "(\w+)"', source))
+    raised |= {(status, code) for code, status in re.findall(r'"(\w+)": (\d{3}),', source)}
+    raised |= {("401", "unauthorized"), ("403", "missing_env")}  # those of access.Refused
+    documented = {
+        (status, code)
+        for status, codes, *_ in table("http", "## Errors")
+        for code in code_spans(codes)
+    }
+    assert documented == raised
 
 
 @conversation

@@ -49,6 +49,11 @@ class Migration(migrations.Migration):
             name='topic',
             field=models.CharField(blank=True, max_length=100, verbose_name='topic'),
         ),
+        migrations.AddField(
+            model_name='chatsession',
+            name='posted_from',
+            field=models.PositiveBigIntegerField(blank=True, null=True),
+        ),
         migrations.CreateModel(
             name='SessionFile',
             fields=[

@@ -194,7 +194,10 @@ class Conversation:
             self.turns.clear()
             self.ended = None
         cleared = self.delivery.welcomed(
-            resumed=welcome.resumed, accepted=welcome.received, first=welcome.first
+            resumed=welcome.resumed,
+            accepted=welcome.received,
+            first=welcome.first,
+            yours=None if welcome.yours is msgspec.UNSET else welcome.yours,
         )
         if cleared:
             received = self.delivery.received

@@ -8,5 +8,6 @@ from demo_project.settings import *  # noqa: F403
 SECRET_KEY = "tests"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ASGI_APPLICATION = "tests.server.app.application"
+ROOT_URLCONF = "tests.server.urls"
 
 globals().update(json.loads(os.environ.get("TESTS_SETTINGS", "{}")))

@@ -1,0 +1,390 @@
+"""``ChatView``: a chat by plain requests, for clients that have no websocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views import View
+
+from chatsessions import frames
+from chatsessions.access import Access
+from chatsessions.chat import resolve_chat
+from chatsessions.conf import settings
+from chatsessions.env import taken_env
+from chatsessions.live import LiveSession
+from chatsessions.models import SessionEvent
+from chatsessions.session import Session
+from chatsessions.visits import Follower, Posted, Visit, is_end_of
+from chatsessions.worker import ShuttingDown, get_worker
+
+from .incoming import (
+    Body,
+    Credentials,
+    Refused,
+    begin_visit,
+    credentials_of,
+    csrf_problem,
+    event_of,
+    forget,
+    keep,
+    read_body,
+)
+from .outgoing import (
+    REFUSALS,
+    SOON,
+    EventStream,
+    error_response,
+    json_response,
+    refusal_of,
+)
+
+
+class ChatView(View):
+    """
+    Serves a ``Chat`` without a websocket: ``ChatView.as_view(chat="bots.counter.chat")``.
+
+    POST hands an event to its handler and answers with what came of it, as JSON or, where the
+    request accepts ``text/event-stream``, as a stream of the protocol's frames. GET gives what
+    has been emitted since ``?after=``, DELETE ends the session.
+    """
+
+    #: A ``Chat``, the dotted path of one, or the name of a module with handlers.
+    chat: Any = ""
+    #: Seconds after which POST answers with 202 though the turn still runs; None to wait.
+    timeout: float | None = None
+
+    #: Who may come in; as of a consumer.
+    login_required: bool = False
+    permission_required: str | Iterable[str] | None = None
+
+    http_method_names = ["get", "post", "delete"]  # noqa: RUF012  # Django's
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """
+        The view.
+
+        Raises ``ChatError`` for a ``chat`` that is not there, and for a ``login_required`` or a
+        ``permission_required`` that is none.
+
+        It is exempt from ``CsrfViewMiddleware``, and makes the same check itself wherever cookies
+        say who asks.
+        """
+        chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
+        access = Access.of(
+            login_required=initkwargs.get("login_required", cls.login_required),
+            permission_required=initkwargs.get("permission_required", cls.permission_required),
+        )
+        # An iterator would be used up by the first request.
+        initkwargs["permission_required"] = access.permissions
+        chat.doors.add(access)
+        view = super().as_view(**initkwargs)
+        view.csrf_exempt = True  # type: ignore[attr-defined]
+        return view
+
+    async def dispatch(  # type: ignore[override]  # all of it is async
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        method = (request.method or "").lower()
+        if method not in self.http_method_names:
+            response = error_response(Refused(405, "method_not_allowed", "GET, POST or DELETE"))
+            response.headers["Allow"] = "GET, POST, DELETE"
+            return response
+        try:
+            async with _serving(request):
+                answer: HttpResponseBase = await getattr(self, method)(request, *args, **kwargs)
+                return answer
+        except REFUSALS as error:
+            return error_response(refusal_of(error))
+
+    async def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Handle an event, and answer with what its turn has emitted."""
+        body = read_body(request)
+        event = event_of(body)
+        env = taken_env(body.env, self.chat.user_env)
+        asked = await self._credentials(request, body, env)
+        visit = await self._begin(request, asked, make=True)
+        try:
+            if event.call is None:
+                posted = await visit.post(event.name, event.raw, event.data, key=event.key)
+            else:
+                posted = await visit.answer(event.call, event.raw, event.data)
+            streams = _wants_stream(request)
+            follower = visit.follow(posted.after, bounded=streams)
+            outcome = await _outcome_of(visit, posted)
+            if visit.reason is not None and await self._may_keep(request, asked):
+                await keep(request, self.chat.name, str(visit.live.id), visit.token)
+            if streams:
+                end = None if outcome is None else (_status(posted, outcome),)
+                return await _stream(request, visit, follower, posted.turn, end)
+            answer = await self._collect(visit, follower, posted, outcome)
+        except BaseException:
+            visit.leave()
+            raise
+        visit.leave()
+        await visit.given_back()
+        return answer
+
+    async def get(self, request: HttpRequest) -> HttpResponseBase:
+        """What was emitted behind entry ``?after=`` (or ``Last-Event-ID``)."""
+        after = _position(request)
+        asked = await self._credentials(request, Body(session=request.GET.get("session")))
+        visit = await self._begin(request, asked, make=False)
+        live = visit.live
+        try:
+            if live.log.head > live.log.stored:
+                await live.sink.flush()
+            idle = _is_idle(live)
+            if _wants_stream(request) and not (idle and live.log.stored <= after):
+                follower = visit.follow(after)
+                return await _stream(request, visit, follower, None, () if idle else None)
+            answer = await _events_since(visit, after)
+        except BaseException:
+            visit.leave()
+            raise
+        visit.leave()
+        await visit.given_back()
+        # No content tells an EventSource that it need not come again.
+        return HttpResponse(status=204) if _wants_stream(request) else json_response(answer)
+
+    async def delete(self, request: HttpRequest) -> HttpResponseBase:
+        """End the session."""
+        empty = request.headers.get("content-length", "0") in ("", "0")
+        asked = await self._credentials(request, Body() if empty else read_body(request))
+        visit = await self._begin(request, asked, make=False)
+        visit.live.end("user")
+        visit.leave()
+        await visit.live.until_closed()
+        if visit.live.lost is not None:
+            raise visit.live.lost
+        if asked.kept:
+            await forget(request, self.chat.name)
+        return HttpResponse(status=204)
+
+    # Who asks
+
+    async def authorize(self, request: HttpRequest, session: Session) -> bool:
+        """
+        Whether ``request`` may have ``session``; everybody's may by default.
+
+        ``session`` is the one that is asked for, or the new one that there would be. It is asked
+        before anything is made or taken. False is answered with 403 ``forbidden``.
+        """
+        return True
+
+    async def _begin(self, request: HttpRequest, asked: Credentials, *, make: bool) -> Visit:
+        async def admit(session: Session) -> None:
+            if not await self.authorize(request, session):
+                raise Refused(403, "forbidden", "not allowed")
+
+        return await begin_visit(self.chat, asked, make=make, admit=admit)
+
+    def needs_csrf_check(self, request: HttpRequest) -> bool:
+        """
+        Whether a request whose user is logged in is to prove that it comes from the site.
+
+        Override it for logins that are not cookies, such as a header that middleware reads.
+        """
+        return True
+
+    async def _credentials(
+        self, request: HttpRequest, body: Body, env: dict[str, str] | None = None
+    ) -> Credentials:
+        asked = await credentials_of(request, self.chat.name, body, env)
+        access = Access.of(
+            login_required=self.login_required, permission_required=self.permission_required
+        )
+        await sync_to_async(access.check)(asked.arrival.user)
+        if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
+            problem = await csrf_problem(request)
+            if problem is not None:
+                raise Refused(403, "csrf", problem)
+        return asked
+
+    async def _may_keep(self, request: HttpRequest, asked: Credentials) -> bool:
+        """
+        Whether Django's session may remember a new session.
+
+        Another site can make a visitor post what it likes; it is not to become the visitor's.
+        """
+        return asked.may_keep and (asked.by_cookie or await csrf_problem(request) is None)
+
+    async def _collect(
+        self, visit: Visit, follower: Follower, posted: Posted, outcome: str | None
+    ) -> HttpResponse:
+        """Wait for the end of the turn, a question of its, or the end of patience."""
+        told = _Collected(posted.turn, everything=visit.reason is not None)
+        if outcome is not None:
+            follower.stop()
+            told.status = outcome
+        try:
+            async with asyncio.timeout(self.timeout):
+                async for frame in follower.frames():
+                    told.take(frame)
+                    if told.is_whole and visit.live.ending is None:
+                        break
+        except TimeoutError:
+            pass
+        finally:
+            follower.stop()
+        answer = _session_of(visit)
+        answer["turn"] = {"turn": posted.turn, "name": posted.name, "status": told.status}
+        answer["events"] = told.events
+        if told.more:
+            answer["more"] = True
+        if follower.ended is not None:
+            answer["ended"] = follower.ended
+        elif told.status == "running" and visit.live.closed:
+            raise visit.live.lost or ShuttingDown
+        return json_response(answer, status=202 if told.status == "running" else 200)
+
+
+@asynccontextmanager
+async def _serving(request: HttpRequest) -> AsyncIterator[None]:
+    """Under ASGI the worker stays; under WSGI the event loop ends with the request, and so it."""
+    worker = get_worker()
+    if isinstance(request, ASGIRequest):
+        worker.serve()
+        yield
+    else:
+        async with worker.visit():
+            yield
+
+
+def _wants_stream(request: HttpRequest) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "").lower()
+
+
+def _position(request: HttpRequest) -> int:
+    text = request.headers.get("last-event-id") or request.GET.get("after", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 17):
+        raise Refused(400, "bad_request", f"'after' is the seq of an entry, not {text[:50]!r}")
+    return int(text)
+
+
+def _is_idle(live: LiveSession) -> bool:
+    """Whether no turn runs or waits."""
+    return live.position.running is None and live.position.handled >= live.position.accepted
+
+
+def _status(posted: Posted, status: str) -> frames.TurnStatus:
+    return frames.TurnStatus(posted.turn, posted.name, status)
+
+
+async def _outcome_of(visit: Visit, posted: Posted) -> str | None:
+    """How the turn of a repeated event ended; None if it has not, or is not known to be over."""
+    live = visit.live
+    done = live.handled
+    if not posted.repeated or (posted.turn > done.up_to and posted.turn not in done.ahead):
+        return None
+    await live.sink.flush()
+    rows = SessionEvent.objects.using(settings.DATABASE).filter(session=live.id, n=posted.turn)
+    return await rows.values_list("status", flat=True).afirst() or "done"
+
+
+async def _stream(
+    request: HttpRequest,
+    visit: Visit,
+    follower: Follower,
+    turn: int | None,
+    end: tuple[frames.TurnStatus, ...] | None,
+) -> HttpResponseBase:
+    """
+    Frames until ``turn`` is over, or without one until nothing runs.
+
+    With ``end`` all that is to come is stored, and ``end`` comes behind it.
+    """
+    if end is not None:
+        follower.stop()
+
+    def is_last(frame: frames.ServerFrame) -> bool:
+        if turn is not None:
+            return is_end_of(frame, turn)
+        return isinstance(frame, frames.TurnStatus) and _is_idle(visit.live)
+
+    stream = EventStream(visit, follower, is_last, end or ())
+    if isinstance(request, ASGIRequest):
+        response: HttpResponseBase = StreamingHttpResponse(stream)
+    else:
+        # Nobody would read it while it comes about: all of it at once.
+        response = HttpResponse(b"".join([part async for part in stream]))
+    response.headers["Content-Type"] = "text/event-stream"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
+    live = visit.live
+    follower = visit.follow(after)
+    follower.stop()
+    told = _Collected(None, everything=True)
+    async for frame in follower.frames():
+        told.take(frame)
+        if told.more:
+            break
+    job = live.turns.job
+    running = None
+    if job is not None and job.turn.n is not None:
+        running = {"turn": job.turn.n, "name": job.turn.name, "status": "running"}
+    answer = _session_of(visit) | {"turn": running, "events": told.events}
+    answer |= {"first": live.log.first, "head": live.log.stored}
+    return answer | ({"more": True} if told.more else {})
+
+
+def _session_of(visit: Visit) -> dict[str, Any]:
+    return {
+        "session": str(visit.live.id),
+        "token": visit.token,
+        "resumed": visit.resumed,
+        "reason": visit.reason,
+    }
+
+
+class _Collected:
+    """What a turn has emitted, for an answer in one piece."""
+
+    def __init__(self, turn: int | None, *, everything: bool) -> None:
+        self._turn = turn
+        self._everything = everything
+        self._bytes = 0
+        self.events: list[dict[str, Any]] = []
+        #: Whether there is more than one answer holds.
+        self.more = False
+        self.status = "running"
+        self.is_whole = False
+
+    def take(self, frame: frames.ServerFrame | None) -> None:
+        match frame:
+            case frames.ServerEvent():
+                self._take_event(frame)
+            case frames.TurnStatus() if self._turn is not None and is_end_of(frame, self._turn):
+                self.status = frame.status
+                self.is_whole = True
+            case frames.Error(code="storage_unavailable"):
+                raise Refused(503, frame.code, frame.detail, retry_after=SOON)
+
+    def _take_event(self, event: frames.ServerEvent) -> None:
+        own = event.n is not msgspec.UNSET
+        turn = None if event.turn is msgspec.UNSET else event.turn
+        if self._turn is not None and (own or not self._is_wanted(turn)):
+            return
+        if event.name == "ask" and turn == self._turn:
+            self.is_whole = True  # it waits for the client
+        self._bytes += len(bytes(event.data))
+        if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
+            self.more = True
+        if not self.more:
+            entry = {"seq": event.seq, "name": event.name, "data": event.data}
+            self.events.append(entry | ({"n": event.n} if own else {}))
+
+    def _is_wanted(self, turn: int | None) -> bool:
+        return self._everything or turn is None or turn == self._turn

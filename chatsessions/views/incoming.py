@@ -1,0 +1,233 @@
+"""What a request asks for: an event, a session, and by which right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponseForbidden
+from django.http.request import RawPostDataException, UnreadablePostError
+from django.middleware.csrf import CsrfViewMiddleware
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from chatsessions import frames
+from chatsessions.chat import Chat
+from chatsessions.conf import settings
+from chatsessions.connection import first_language, valid_ip
+from chatsessions.exceptions import ChatSessionsError, SessionOver
+from chatsessions.session import session_of_token
+from chatsessions.visits import Visit
+from chatsessions.worker import Admit, Arrival, anybody
+
+#: Where Django's session keeps which session of each chat is the visitor's.
+KEPT = "chatsessions"
+
+
+class Refused(ChatSessionsError):
+    """A request that is not served: the status and the JSON of its answer."""
+
+    def __init__(self, status: int, code: str, detail: str, *, retry_after: float = 0) -> None:
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+        super().__init__(f"{code}: {detail}")
+
+
+class Body(Struct):
+    """What a client posts: a message (``content``), an event (``name``) or an answer (``call``)."""
+
+    content: str | UnsetType = UNSET
+    id: UUID | None = None
+    files: list[str] | None = None
+    name: frames.EventName | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    call: Annotated[str, Meta(max_length=100)] | UnsetType = UNSET
+    session: Annotated[str, Meta(max_length=100)] | None = None
+    token: Annotated[str, Meta(max_length=200)] | None = None
+    thread: Annotated[str, Meta(max_length=100)] | None = None
+    client_type: frames.ClientType = "http"
+    language: Annotated[str, Meta(max_length=35, pattern=frames.CLEAN)] | None = None
+    profile: Annotated[str, Meta(max_length=200, pattern=frames.CLEAN)] | None = None
+    env: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event that was posted; with ``call`` it is the answer to a question."""
+
+    name: str
+    raw: bytes
+    data: Any
+    #: The id of a message, by which it is known if it is posted again.
+    key: str | None = None
+    call: str | None = None
+
+
+def read_body(request: HttpRequest) -> Body:
+    """
+    The body of a POST.
+
+    Raises ``Refused``: ``too_large`` beyond ``MAX_FRAME_BYTES``, ``bad_request`` for what is not
+    JSON or of another shape.
+    """
+    limit = settings.MAX_FRAME_BYTES
+    declared = request.headers.get("content-length", "")
+    too_large = Refused(413, "too_large", f"a request has at most {limit} bytes")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    try:
+        raw = request.body
+    except RequestDataTooBig as error:
+        raise too_large from error
+    except (UnreadablePostError, RawPostDataException) as error:
+        raise Refused(400, "bad_request", "the body cannot be read") from error
+    if len(raw) > limit:
+        raise too_large
+    try:
+        return msgspec.json.decode(raw, type=Body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise Refused(400, "bad_request", str(error)[:300]) from error
+
+
+def event_of(body: Body) -> Event:
+    """
+    What is to be handled.
+
+    Raises ``Refused`` for none or several at once, ``FrameError`` for data of the wrong shape.
+    """
+    kinds = [key for key in ("content", "name", "call") if getattr(body, key) is not UNSET]
+    if len(kinds) != 1:
+        raise Refused(400, "bad_request", "give one of 'content', 'name' and 'call'")
+    raw = b"null" if isinstance(body.data, UnsetType) else bytes(body.data)
+    if isinstance(body.call, str):
+        data = frames.decode_data(frames.Answer(1, body.call, Raw(raw)))
+        return Event("answer", raw, data, call=body.call)
+    if isinstance(body.content, str):
+        message: dict[str, Any] = {"content": body.content}
+        message |= {} if body.id is None else {"id": str(body.id)}
+        message |= {} if body.files is None else {"files": body.files}
+        name, raw = "message", msgspec.json.encode(message)
+    else:
+        name = str(body.name)
+    data = frames.decode_data(frames.ClientEvent(1, name, Raw(raw)))
+    return Event(name, raw, data, key=data.get("id") if name == "message" else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """By what right a request asks for a session."""
+
+    arrival: Arrival
+    #: Whether the session is the one that Django's session keeps.
+    kept: bool
+    #: Whether a session that is new to the visitor may be kept there.
+    may_keep: bool
+
+    @property
+    def by_cookie(self) -> bool:
+        """Whether the request's cookies say who asks, so that another site can send them too."""
+        return self.kept or bool(self.arrival.user.is_authenticated)
+
+    @property
+    def anew(self) -> Arrival:
+        """The same visitor, who asks for a new session."""
+        return replace(self.arrival, session_id=None, token=None)
+
+
+async def credentials_of(
+    request: HttpRequest, chat_name: str, body: Body, env: dict[str, str] | None = None
+) -> Credentials:
+    """Who asks for which session: by the body, a bearer token, or Django's session."""
+    token = body.token if body.token is not None else bearer_token(request)
+    session = body.session
+    if session is None and token is not None:
+        session = session_of_token(token) or "unknown"
+    kept = None
+    given = session is not None
+    django_session = getattr(request, "session", None)
+    if not given and django_session is not None:
+        kept = (await django_session.aget(KEPT, {})).get(chat_name)
+        if kept is not None:
+            session, token = kept["session"], kept["token"]
+    user = await request.auser() if hasattr(request, "auser") else AnonymousUser()
+    arrival = Arrival(
+        user=user,
+        session_id=session,
+        token=token,
+        thread=body.thread,
+        client_type=body.client_type,
+        language=body.language
+        or first_language(request.headers.get("accept-language", "").encode("latin-1", "replace")),
+        profile=body.profile or "",
+        env=env or {},
+        ip=valid_ip(request.META.get("REMOTE_ADDR")),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    return Credentials(arrival, kept is not None, not given and django_session is not None)
+
+
+async def begin_visit(
+    chat: Chat, asked: Credentials, *, make: bool = True, admit: Admit = anybody
+) -> Visit:
+    """
+    Open the session that is asked for; one that Django's session keeps may have ended.
+
+    Raises what ``Visit.begin`` raises.
+    """
+    try:
+        return await Visit.begin(chat, asked.arrival, make=make, admit=admit)
+    except SessionOver as error:
+        if not (asked.kept and make):
+            raise
+        visit = await Visit.begin(chat, asked.anew, admit=admit)
+        visit.reason = error.reason
+        return visit
+
+
+def bearer_token(request: HttpRequest) -> str | None:
+    """The token of an ``Authorization: Bearer`` header, None without one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip()[:200] if scheme.lower() == "bearer" else None
+
+
+async def keep(request: HttpRequest, chat_name: str, session: str, token: str) -> None:
+    """Let Django's session remember which session of a chat is the visitor's."""
+    kept = await request.session.aget(KEPT, {})
+    mine = {"session": session, "token": token}
+    if kept.get(chat_name) != mine:
+        await request.session.aset(KEPT, {**kept, chat_name: mine})
+
+
+async def forget(request: HttpRequest, chat_name: str) -> None:
+    """The visitor's session of a chat is over."""
+    kept = await request.session.aget(KEPT, {})
+    if chat_name in kept:
+        del kept[chat_name]
+        await request.session.aset(KEPT, kept)
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    def _reject(self, request: HttpRequest, reason: str) -> HttpResponseForbidden:
+        return HttpResponseForbidden(reason)
+
+
+async def csrf_problem(request: HttpRequest) -> str | None:
+    """Why Django's protection against forged requests would refuse this one, if it would."""
+    return await sync_to_async(_csrf_problem)(request)
+
+
+def _csrf_problem(request: HttpRequest) -> str | None:
+    check = _CsrfCheck(_no_response)
+    check.process_request(request)
+    refused = check.process_view(request, _no_response, (), {})
+    return None if refused is None else refused.content.decode()
+
+
+def _no_response(_request: HttpRequest) -> Any:
+    return None

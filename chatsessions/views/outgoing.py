@@ -1,0 +1,182 @@
+"""Answers: JSON, errors, and a stream of the protocol's frames as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from math import ceil
+from typing import Any
+
+import msgspec
+from django.db import Error as DatabaseError
+from django.http import HttpResponse
+
+from chatsessions import access, frames
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    FrameError,
+    OwnershipLost,
+    OwnerUnreachable,
+    SessionNotFound,
+    SessionOver,
+    StoreUnavailable,
+)
+from chatsessions.store import CacheFailed
+from chatsessions.visits import Follower, SessionConnected, Visit
+from chatsessions.worker import ShuttingDown, TooManySessions
+
+from .incoming import Refused
+
+#: Seconds after which what failed for a reason that passes may be tried again.
+SOON = 1.0
+
+_STATUS_OF = {
+    "busy": 429,
+    "rate_limited": 429,
+    "storage_unavailable": 503,
+    "call_closed": 409,
+    "forbidden": 403,
+}
+
+#: What :func:`refusal_of` knows.
+REFUSALS = (
+    Refused,
+    access.Refused,
+    FrameError,
+    SessionConnected,
+    SessionNotFound,
+    SessionOver,
+    OwnerUnreachable,
+    OwnershipLost,
+    ShuttingDown,
+    TooManySessions,
+    DatabaseError,
+    StoreUnavailable,
+    CacheFailed,
+)
+
+
+def refusal_of(error: Exception) -> Refused:
+    """The answer to a request that failed with one of ``REFUSALS``."""
+    match error:
+        case Refused():
+            return error
+        case access.Refused():
+            status = 401 if error.code == "unauthorized" else 403
+            return Refused(status, error.code, error.detail)
+        case FrameError(code="bad_frame" | "too_large"):
+            return Refused(400, "bad_request", error.detail)
+        case FrameError():
+            status = _STATUS_OF.get(error.code, 400)
+            return Refused(status, error.code, error.detail, retry_after=error.retry_after or 0)
+        case SessionConnected():
+            return Refused(409, "session_connected", str(error))
+        case SessionNotFound():
+            return Refused(404, "unknown_session", "no such session, or not yours")
+        case SessionOver():
+            return Refused(410, "ended", f"the session is over ({error.reason})")
+        case OwnerUnreachable() | OwnershipLost():
+            detail = "the session is live in another process"
+            return Refused(503, "owner_unreachable", detail, retry_after=SOON)
+        case ShuttingDown():
+            return Refused(503, "shutting_down", "the server is restarting", retry_after=SOON)
+        case TooManySessions():
+            return Refused(403, "forbidden", "too many sessions")
+    return Refused(503, "storage_unavailable", "try again", retry_after=SOON)
+
+
+def error_response(refused: Refused) -> HttpResponse:
+    """``{"error": code, "detail": …}``, with ``Retry-After`` where that helps."""
+    answer: dict[str, Any] = {"error": refused.code, "detail": refused.detail}
+    if refused.retry_after:
+        answer["retry_after"] = refused.retry_after
+    response = json_response(answer, status=refused.status)
+    if refused.retry_after:
+        response.headers["Retry-After"] = str(ceil(refused.retry_after))
+    return response
+
+
+def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    """Nobody is to keep it: it may hold a token."""
+    response = HttpResponse(
+        msgspec.json.encode(answer), status=status, content_type="application/json"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def welcome_of(visit: Visit) -> frames.Welcome:
+    """What a stream begins with."""
+    live = visit.live
+    return frames.Welcome(
+        session=str(live.id),
+        token=visit.token,
+        resumed=visit.resumed,
+        reason=visit.reason,
+        received=live.inbox.stored,
+        first=live.log.first,
+        head=live.log.stored,
+        turn=live.turns.number,
+        heartbeat=settings.HEARTBEAT,
+        max_frame=settings.MAX_FRAME_BYTES,
+    )
+
+
+def sse(frame: frames.ServerFrame) -> bytes:
+    """A frame as a server-sent event; an entry of the log with its ``seq`` as the id."""
+    entry = isinstance(frame, frames.ServerEvent | frames.Accepted)
+    head = f"id: {frame.seq}\n" if entry else ""  # type: ignore[union-attr]
+    return f"{head}data: {frames.encode(frame)}\n\n".encode()
+
+
+class EventStream:
+    """
+    The body of a streaming answer. It lets the session go when it ends, however it ends.
+
+    ``is_last`` says of a frame whether it is the last one; ``end`` comes behind all of them.
+    """
+
+    def __init__(
+        self,
+        visit: Visit,
+        follower: Follower,
+        is_last: Callable[[frames.ServerFrame], bool],
+        end: Sequence[frames.ServerFrame],
+    ) -> None:
+        self._visit = visit
+        self._follower = follower
+        self._is_last = is_last
+        self._end_frames = end
+        self._loop = asyncio.get_running_loop()
+        self._over = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            yield sse(welcome_of(self._visit))
+            async for frame in self._follower.frames(quiet=settings.HEARTBEAT):
+                if frame is None:
+                    self._visit.live.visited()
+                    yield b":\n\n"
+                    continue
+                yield sse(frame)
+                if self._is_last(frame) and self._visit.live.ending is None:
+                    break
+            for frame in self._end_frames:
+                yield sse(frame)
+        finally:
+            self._end()
+        await self._visit.given_back()
+
+    def close(self) -> None:
+        """The answer is over, or nobody reads it. From any thread, and as often as you like."""
+        if not self._over:
+            with suppress(RuntimeError):  # the loop is closed, and nothing left to let go
+                self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._over = True
+        self._follower.stop()
+        self._visit.leave()
+
+    __del__ = close

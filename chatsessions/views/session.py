@@ -1,0 +1,152 @@
+"""``http_session``: the session of a request, for views of one's own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+
+from chatsessions import frames
+from chatsessions.chat import Chat, resolve_chat
+from chatsessions.conf import settings
+from chatsessions.context import use_context
+from chatsessions.exceptions import SessionNotFound
+from chatsessions.outside import release
+from chatsessions.session import Session
+from chatsessions.store import Entry
+from chatsessions.visits import Visit
+from chatsessions.worker import get_worker
+
+from .incoming import Body, begin_visit, credentials_of, keep
+
+
+class http_session:  # noqa: N801  # used like a function
+    """
+    Work with the session of a request: ``async with http_session(request, chat="shop") as found:``.
+
+    Opens the session of ``session`` and ``token``, of an ``Authorization: Bearer`` header, or the
+    one that Django's session keeps for the chat; else a new one, which Django's session keeps
+    from then on. Inside the block ``user_session``, ``context`` and ``Message`` are the session's;
+    what is set and sent there is stored when the block ends. It does not wait for a running turn,
+    but for ``on_chat_start`` of a new session.
+
+    ``chat`` is a ``Chat``, a dotted path of one, a module's name, or any name without a dot for
+    sessions that have no handlers. Raises ``ChatError``, ``OwnerUnreachable`` (live in another
+    process), ``StoreUnavailable``, and ``SessionOver`` for a given session that has ended.
+    """
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        *,
+        chat: Chat | str,
+        session: str | None = None,
+        token: str | None = None,
+    ) -> None:
+        self._request = request
+        self._chat = chat
+        self._asked = Body(session=session, token=token)
+        self._stack = AsyncExitStack()
+        self._visit: Visit | None = None
+        self._emitted = _Emitted()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            worker = get_worker()
+            if isinstance(self._request, ASGIRequest):
+                worker.serve()
+            else:
+                await stack.enter_async_context(worker.visit())
+            self._visit = visit = await self._begin()
+            live = visit.live
+            live.followers.add(self._emitted)
+            stack.callback(live.followers.discard, self._emitted)
+            stack.push_async_callback(release, live)
+            if visit.reason is not None:
+                await live.until_idle()
+                await live.sink.flush()
+            stack.enter_context(use_context(live.context(None)))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _begin(self) -> Visit:
+        chat = self._chat
+        named = isinstance(chat, str) and "." not in chat
+        chat = resolve_chat(Chat(str(chat)) if named else chat)
+        asked = await credentials_of(self._request, chat.name, self._asked)
+        visit = await begin_visit(chat, asked)
+        if visit.reason is not None and asked.may_keep:
+            await keep(self._request, chat.name, str(visit.live.id), visit.token)
+        return visit
+
+    @property
+    def _opened(self) -> Visit:
+        if self._visit is None:
+            raise SessionNotFound("none: http_session() is used as 'async with http_session(…):'")
+        return self._visit
+
+    @property
+    def session(self) -> Session:
+        """The session: ``id``, ``user``, …"""
+        return self._opened.live.session
+
+    @property
+    def token(self) -> str:
+        """What lets the client come back; empty for a logged-in owner who came without one."""
+        return self._opened.token
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the session was the client's before."""
+        return self._opened.resumed
+
+    @property
+    def reason(self) -> str | None:
+        """Why the session is a new one: ``new``, ``unknown``, ``ended`` or ``expired``."""
+        return self._opened.reason
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """
+        What was emitted meanwhile and is stored: ``seq``, ``name`` and ``data`` of each.
+
+        Complete when the block has ended, or after ``await context.emitter.flush()``.
+        """
+        return self._emitted.events
+
+
+class _Emitted:
+    """Hears what is emitted for a session."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [
+            {"seq": entry.seq, "name": entry.name, "data": msgspec.json.decode(entry.data)}
+            for entry in self._entries
+        ]
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        self._entries.extend(entry for entry in entries if entry.n is None)
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        """Tokens and turns are no events of the log."""
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        """What was stored until then is all there is."""

@@ -1,0 +1,13 @@
+"""The demo's pages, and the bots by HTTP."""
+
+from django.urls import path
+
+from chatsessions.views.http import ChatView
+from demo_project.urls import urlpatterns as demo
+
+from .bots import CHATS
+
+urlpatterns = [
+    *demo,
+    *(path(f"http/{chat.name}/", ChatView.as_view(chat=chat)) for chat in CHATS),
+]

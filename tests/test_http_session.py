@@ -1,0 +1,180 @@
+"""``http_session``: the session of a request, in views of one's own."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from django.http import HttpRequest, JsonResponse
+from django.test import AsyncClient, Client, RequestFactory
+from django.urls import clear_url_caches, path
+
+from chatsessions import (
+    Chat,
+    ContextNotFound,
+    Message,
+    SessionNotFound,
+    SessionOver,
+    aend_session,
+    context,
+    http_session,
+    user_session,
+)
+from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.serializer import loads
+from chatsessions.worker import Worker
+
+from .support.sessions import Client as Line
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = "/cart/"
+
+
+@pytest.fixture
+def serve(settings: Settings) -> Iterator[Callable[[Any], None]]:
+    """Makes a view the only page of the project."""
+    module = types.ModuleType(f"urls_{uuid4().hex}")
+    sys.modules[module.__name__] = module
+    settings.ROOT_URLCONF = module.__name__
+
+    def serve(view: Any) -> None:
+        module.urlpatterns = [path("cart/", view)]
+        clear_url_caches()
+
+    yield serve
+    del sys.modules[module.__name__]
+
+
+def cart(chat: Chat | str, **options: Any) -> Any:
+    """A view that counts its visits, and says what it knows."""
+
+    async def view(request: HttpRequest) -> JsonResponse:
+        async with http_session(request, chat=chat, **options) as found:
+            user_session["visits"] = user_session.get("visits", 0) + 1
+            await Message(f"visit {user_session['visits']}").send()
+            assert context.session is found.session
+        return JsonResponse(
+            {
+                "session": str(found.session.id),
+                "token": found.token,
+                "resumed": found.resumed,
+                "reason": found.reason,
+                "texts": [event["data"]["content"] for event in found.events],
+            }
+        )
+
+    return view
+
+
+async def test_djangos_session_keeps_it(
+    worker: Worker, chat: Chat, serve: Callable[[Any], None]
+) -> None:
+    @chat.on_chat_start
+    async def start() -> None:
+        await Message("hello").send()
+
+    serve(cart(chat))
+    client = AsyncClient()
+    first = (await client.get(URL)).json()
+    assert first["texts"] == ["hello", "visit 1"]
+    assert (first["resumed"], first["reason"]) == (False, "new")
+    second = (await client.get(URL)).json()
+    assert (second["session"], second["texts"]) == (first["session"], ["visit 2"])
+    assert not worker.live
+    row = await ChatSession.objects.aget()
+    assert loads(row.state) == {"visits": 2}
+    assert (await AsyncClient().get(URL)).json()["session"] != first["session"]
+
+
+async def test_a_bearer_token(worker: Worker, chat: Chat, serve: Callable[[Any], None]) -> None:
+    serve(cart(chat))
+    first = (await AsyncClient().get(URL)).json()
+    headers = {"Authorization": f"bearer {first['token']}"}
+    client = AsyncClient()
+    assert (await client.get(URL, headers=headers)).json()["texts"] == ["visit 2"]
+    assert not client.cookies
+    wrong = {"Authorization": "Bearer wrong"}
+    assert (await client.get(URL, headers=wrong)).json()["reason"] == "unknown"
+
+
+async def test_a_session_that_has_ended(
+    worker: Worker, chat: Chat, serve: Callable[[Any], None]
+) -> None:
+    """A kept one is replaced; one that was asked for is an error, which the view handles."""
+    serve(cart(chat))
+    client = AsyncClient()
+    first = (await client.get(URL)).json()
+    await aend_session(first["session"])
+    again = (await client.get(URL)).json()
+    assert (again["reason"], again["texts"]) == ("ended", ["visit 1"])
+    serve(cart(chat, session=first["session"], token=first["token"]))
+    with pytest.raises(SessionOver):
+        await client.get(URL)
+
+
+async def test_what_was_done_before_an_error_is_stored(
+    worker: Worker, chat: Chat, serve: Callable[[Any], None]
+) -> None:
+    async def view(request: HttpRequest) -> None:
+        async with http_session(request, chat=chat):
+            user_session["set"] = True
+            await Message("sent").send()
+            raise RuntimeError("the view's own")
+
+    serve(view)
+    with pytest.raises(RuntimeError, match="the view's own"):
+        await AsyncClient().get(URL)
+    assert not worker.live
+    assert loads((await ChatSession.objects.aget()).state) == {"set": True}
+    with pytest.raises(ContextNotFound):
+        user_session["set"]
+
+
+async def test_beside_a_websocket(worker: Worker, chat: Chat, serve: Callable[[Any], None]) -> None:
+    line = await Line.open(worker, chat)
+    serve(cart(chat, session=str(line.live.id), token=line.token))
+    told = (await AsyncClient().get(URL)).json()
+    assert told["resumed"]
+    assert line.texts == told["texts"] == ["visit 1"]
+    assert line.closed == []
+
+
+async def test_a_name_of_no_handlers(worker: Worker, serve: Callable[[Any], None]) -> None:
+    serve(cart("tests-cart"))
+    assert (await AsyncClient().get(URL)).json()["texts"] == ["visit 1"]
+    assert (await ChatSession.objects.aget()).chat == "tests-cart"
+
+
+async def test_without_djangos_sessions(
+    worker: Worker, serve: Callable[[Any], None], settings: Settings
+) -> None:
+    settings.MIDDLEWARE = []
+    serve(cart("tests-cart"))
+    client = AsyncClient()
+    first = (await client.get(URL)).json()
+    assert (await client.get(URL)).json()["reason"] == "new"
+    headers = {"Authorization": f"Bearer {first['token']}"}
+    assert (await client.get(URL, headers=headers)).json()["resumed"]
+
+
+def test_under_wsgi(serve: Callable[[Any], None]) -> None:
+    serve(cart("tests-cart"))
+    client = Client()
+    assert client.get(URL).json()["texts"] == ["visit 1"]
+    assert client.get(URL).json()["texts"] == ["visit 2"]
+    assert SessionEvent.objects.count() == 2
+    assert ChatSession.objects.get().worker_id is None
+
+
+def test_outside_of_its_block() -> None:
+    found = http_session(RequestFactory().get("/"), chat="tests-cart")
+    with pytest.raises(SessionNotFound, match="async with"):
+        found.session  # noqa: B018
