@@ -331,7 +331,6 @@ class Store:
     def find_posted(self, session_id: UUID, message_id: str) -> Entry | None:
         """The client's message with this id, if it is still kept."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
-        # The field writes the id as JSON, quotes and all, and so it is looked for as a whole.
         rows = rows.filter(name="message", n__isnull=False, data__contains=message_id)
         return next((entry for entry in entries_of(rows) if entry.has_id(message_id)), None)
 
