@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -260,12 +261,13 @@ async def test_what_cannot_be_saved_says_why(worker: Worker, chat: Chat, setting
 
 
 async def test_a_handler_that_was_stopped_saves_nothing(worker: Worker, chat: Chat) -> None:
-    refused = []
+    begun, refused = [], []
 
     @chat.on_message
     async def handle(message: Message) -> None:
+        begun.append(True)
         try:
-            await until(lambda: False)
+            await asyncio.Event().wait()
         finally:
             session = context.session
             turn = context.turn
@@ -277,7 +279,7 @@ async def test_a_handler_that_was_stopped_saves_nothing(worker: Worker, chat: Ch
 
     client = await Client.open(worker, chat)
     n = client.send("message", {"content": "x"})
-    await until(lambda: client.live.turns.job is not None and client.live.turns.job.task)
+    await until(lambda: begun)
     client.live.stop()
     assert await client.outcome(n) == "stopped"
     await until(lambda: refused)
