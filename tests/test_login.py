@@ -359,7 +359,8 @@ async def test_no_path_or_url_is_taken_from_a_frame(chat: Chat) -> None:
     evil = "file:///etc/passwd"
     async with visit(chat, profile=evil, thread=evil, client_type=evil) as tab:
         await tab.send("hello", files=["../../settings.py", evil])
-        assert await tab.wait_for_turn() == "done"
+        await tab.wait_until(lambda: tab.errors)
+        assert [error.code for error in tab.errors] == ["forbidden"]
         row = await ChatSession.objects.aget(pk=tab.session_id)
         assert str(row.thread_id) != evil
         assert await sync_to_async(lambda: row.files.count())() == 0
