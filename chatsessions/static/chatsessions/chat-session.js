@@ -321,7 +321,7 @@ export class ChatSessionElement extends HTMLElement {
     const silent = SILENT.includes(state.state);
     this.setAttribute("data-state", state.state);
     chat.setAttribute("data-state", state.state);
-    status.textContent = state.state === "connecting" && state.attempt ? texts.reconnecting : texts.states[state.state];
+    status.textContent = statusWords(state);
     if (silent) {
       this.#notice.dismiss();
       dialog.close();
@@ -448,6 +448,12 @@ export class ChatSessionElement extends HTMLElement {
   #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { bubbles: true, composed: true, detail }));
   }
+}
+
+/** @param {StateDetail} state */
+function statusWords({ state, attempt, reason }) {
+  if (state === "refused" && reason === "missing_env") return texts.keysWanted;
+  return state === "connecting" && attempt ? texts.reconnecting : texts.states[state];
 }
 
 if (!customElements.get("chat-session")) customElements.define("chat-session", ChatSessionElement);

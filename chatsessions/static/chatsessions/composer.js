@@ -20,6 +20,7 @@ export class Composer {
   #handlers;
   #tray;
   #answering = false;
+  #offered = false;
   #placeholder = "";
 
   /** @param {Pick<Parts, "composer" | "input" | "inputLabel" | "attach" | "chat">} parts @param {ComposerHandlers} handlers */
@@ -56,7 +57,8 @@ export class Composer {
 
   /** Whether messages may have files. @param {boolean} offered */
   set files(offered) {
-    this.#parts.attach.hidden = !offered;
+    this.#offered = offered;
+    this.#label();
   }
 
   /** Another session: files that are here are its own only once they are uploaded anew. */
@@ -82,7 +84,7 @@ export class Composer {
     attach.addEventListener("click", () => this.#tray.choose());
     receiveFiles(chat, input, () => {
       const asked = this.#handlers.asked();
-      return asked || attach.hidden || composer.hidden || this.#answering ? asked : this.#tray;
+      return asked || attach.hidden || composer.hidden ? asked : this.#tray;
     });
   }
 
@@ -115,6 +117,8 @@ export class Composer {
   }
 
   #label() {
+    this.#parts.attach.hidden = !this.#offered || this.#answering;
+    this.#tray.element.hidden = this.#tray.empty || this.#answering;
     this.#parts.input.placeholder = this.#answering ? texts.answerPlaceholder : this.#placeholder;
   }
 }

@@ -7,6 +7,8 @@ export class Scrolling {
   #messages;
   #jump;
   #atEnd = true;
+  /** Where the reader was last. */
+  #top = 0;
   #resized = new ResizeObserver(() => this.keep());
 
   /** @param {HTMLElement} messages @param {HTMLElement} jump the button that leads to the end */
@@ -44,7 +46,9 @@ export class Scrolling {
 
   #scrolled() {
     const { scrollHeight, scrollTop, clientHeight } = this.#messages;
-    this.#atEnd = scrollHeight - scrollTop - clientHeight < NEAR;
+    if (scrollHeight - scrollTop - clientHeight < NEAR) this.#atEnd = true;
+    else if (scrollTop < this.#top) this.#atEnd = false; // else it is the end that has moved away: a picture has come
+    this.#top = scrollTop;
     this.#jump.hidden = this.#atEnd;
   }
 }

@@ -129,6 +129,7 @@ export const texts = {
   tagPlaceholder: "Add one, then Enter",
   removeTag: (/** @type {string} */ tag) => `Remove ${tag}`,
   keys: "Keys",
+  keysWanted: "Waiting for you",
   keysNeeded: "This chat needs the following from you before it can begin.",
   keysHint: "Kept in this tab only, until you close it.",
   keysSave: "Save and connect",
