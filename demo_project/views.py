@@ -46,6 +46,24 @@ BOTS = {
             description="Streams its answer. Stop it half way, or reload in the middle.",
             source="demo_project/bots/storyteller.py",
         ),
+        Bot(
+            slug="quiz",
+            title="Quiz",
+            description="Asks, and waits for your answer: by a text, by a button, for a minute.",
+            source="demo_project/bots/quiz.py",
+        ),
+        Bot(
+            slug="todo",
+            title="To do",
+            description="Keeps a list. Each thing on it has buttons of its own.",
+            source="demo_project/bots/todo.py",
+        ),
+        Bot(
+            slug="echo",
+            title="Echo",
+            description="Says what you say. How it does so is a matter of settings.",
+            source="demo_project/bots/echo.py",
+        ),
     )
 }
 

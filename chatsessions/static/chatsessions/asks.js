@@ -162,9 +162,9 @@ export class Asks {
     const { ask, input } = question;
     const { notify, server } = this.#handlers;
     if (!server()) return input.append(create("p", { part: "outcome" }, texts.noFiles));
-    const limits = { accept: ask.accept, maxFiles: ask.max_files, maxMegabytes: ask.max_size_mb };
+    const limits = { accept: ask.accept, maxFiles: ask.max_files ?? 1, maxMegabytes: ask.max_size_mb };
     const attachments = new Attachments(server, () => limits, { changed: () => refresh(), notify });
-    const several = (ask.max_files ?? 2) > 1;
+    const several = limits.maxFiles > 1;
     const choose = button("choose", several ? texts.chooseFiles : texts.chooseFile, () => attachments.choose());
     const send = button("send-files", texts.sendFiles, () => {
       if (attachments.obstacle || attachments.empty) return notify(attachments.obstacle || texts.noFileYet);

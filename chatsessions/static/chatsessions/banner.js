@@ -78,7 +78,7 @@ function words({ state, attempt, reason, code, detail }) {
   if (state === "replaced") return [texts.replaced, texts.takeOver];
   if (state === "ended") return [texts.endedBy[reason ?? ""] ?? texts.ended, texts.startNew];
   if (state !== "refused" || reason === "missing_env") return ["", ""];
-  const known = texts.refusedFor[reason ?? ""] ?? texts.refusedWith[code ?? 0];
+  const known = (code === 4502 && texts.refusedFor[reason ?? ""]) || texts.refusedWith[code ?? 0];
   return [known ?? (detail || texts.refused), texts.tryAgain];
 }
 

@@ -12,7 +12,7 @@ import { texts } from "./texts.js";
  * @property {any} [initial]
  * @property {string} [tooltip]
  * @property {string} [description]
- * @property {string[]} [values] of a select
+ * @property {string[]} [values] of a select; what tags may be chosen from, among others
  * @property {Record<string, any>} [items] of a select: its labels, and what they stand for
  * @property {number} [min]
  * @property {number} [max]
@@ -101,11 +101,12 @@ function textinput({ placeholder, multiline }) {
   return { control, read: () => control.value, write: (value) => (control.value = String(value ?? "")) };
 }
 
-/** @param {InputData} input @returns {Control} */
-function tags({ placeholder, label, id }) {
+/** @param {InputData} input @param {string} name @returns {Control} */
+function tags({ placeholder, label, id, values = [] }, name) {
   /** @type {string[]} */
   let chosen = [];
-  const control = create("input", { type: "text", part: "field-control", placeholder: placeholder || texts.tagPlaceholder, autocomplete: "off", enterkeyhint: "enter" });
+  const control = create("input", { type: "text", part: "field-control", placeholder: placeholder || texts.tagPlaceholder, autocomplete: "off", enterkeyhint: "enter", list: values.length ? `${name}-values` : null });
+  const offered = create("datalist", { id: `${name}-values` }, ...values.map((value) => create("option", { value })));
   const list = create("ul", { part: "tags", "aria-label": label || id });
   const show = () => {
     list.hidden = !chosen.length;
@@ -132,7 +133,7 @@ function tags({ placeholder, label, id }) {
   });
   return {
     control,
-    shown: create("div", { part: "tags-box" }, list, control),
+    shown: create("div", { part: "tags-box" }, list, control, offered),
     read: () => {
       add();
       return [...chosen];

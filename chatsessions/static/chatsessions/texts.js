@@ -53,7 +53,7 @@ export const texts = {
     4504: "You have too many open conversations. End one of them, then try again.",
   },
   refused: "This chat is not available.",
-  /** @type {Record<string, string>} by the server's error code, before the close code */
+  /** @type {Record<string, string>} by the server's error code, with close code 4502 */
   refusedFor: {
     unauthorized: "You are not logged in any more. What you have written is kept.",
     forbidden: "You are not allowed to use this chat.",

@@ -22,6 +22,7 @@ import { texts } from "./texts.js";
  * @property {boolean} [streaming]
  * @property {Action[]} [actions]
  * @property {FileInfo[]} [files]
+ * @property {any} [metadata] `error`: it tells of a failure
  */
 
 /** What a person wrote: its text, and the ids of its files. @typedef {{text: string, files?: string[]}} Words */
@@ -156,13 +157,14 @@ export class Transcript {
   }
 
   /** @param {MessageData} data */
-  #message({ id, author, content, created_at, streaming, actions, files }) {
+  #message({ id, author, content, created_at, streaming, actions, files, metadata }) {
+    const kind = metadata?.error === true ? "other error" : "other";
     const element = article(
       {
         author: author || this.#author || texts.assistant,
         text: String(content ?? ""),
         time: created_at,
-        kind: streaming ? "other streaming" : "other",
+        kind: streaming ? `${kind} streaming` : kind,
         files: this.#files.list(files),
       },
       this.#actions.row(id, actions),
