@@ -48,6 +48,7 @@ import { texts } from "./texts.js";
 
 /** Seconds before the end at which who listens is told, once. */
 const WARNING = 30;
+const KINDS = new Set(["text", "action", "files"]);
 const OUTCOMES = new Set(["timeout", "cancelled"]);
 
 export class Asks {
@@ -70,6 +71,11 @@ export class Asks {
   /** Where files that are dropped belong, if a question asks for some. */
   get openFiles() {
     return this.#waiting("files")?.attachments ?? null;
+  }
+
+  /** Open questions that have no field here: they are the application's. */
+  get others() {
+    return [...this.#questions.values()].filter(({ ask, open }) => open && !KINDS.has(ask.kind)).map(({ ask }) => ask);
   }
 
   /** Whether the bot waits for us. */

@@ -37,8 +37,6 @@ import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.js";
 const STYLESHEET = new URL("./chat-session.css", import.meta.url).href;
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
-/** Kinds of questions that are answered here; others are the application's. */
-const ASK_KINDS = ["text", "action", "files"];
 
 export class ChatSessionElement extends HTMLElement {
   static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api"];
@@ -51,6 +49,8 @@ export class ChatSessionElement extends HTMLElement {
   #server = null;
   #parts = layout();
   #ready = false;
+  /** Calls of questions that the application has been told of. @type {Set<string>} */
+  #passed = new Set();
   #notice = new Notice(this.#parts);
   #banner = new Banner(this.#parts);
   #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
@@ -214,6 +214,7 @@ export class ChatSessionElement extends HTMLElement {
   #reset(reason) {
     const { messages } = this.#parts;
     this.#transcript.clear();
+    this.#passed.clear();
     this.#settings.clear();
     if (reason !== "gap") this.#composer.restart();
     this.#ready = false;
@@ -221,20 +222,21 @@ export class ChatSessionElement extends HTMLElement {
     messages.setAttribute("aria-live", "off");
     messages.setAttribute("aria-busy", "true");
     if (texts.notes[reason]) this.#transcript.note(texts.notes[reason]);
-    this.#showEarlier();
+    this.#earlier.clear();
     this.#showEmpty();
   }
 
   /** What was said in the thread before this session. */
   #showEarlier() {
-    const client = this.#client;
-    this.#earlier.clear();
-    if (client?.thread && client.session && this.#api) void this.#earlier.show(this.#api, client.thread, client.session).then(() => this.#showEmpty());
+    const { thread, session } = this.#client ?? {};
+    if (thread && session && this.#api) void this.#earlier.show(this.#api, thread, session).then(() => this.#showEmpty());
   }
 
   /** The replay is complete: from now on, what comes is news. */
   #caughtUp() {
     this.#ready = true;
+    this.#showEarlier();
+    this.#passOn();
     this.#parts.messages.removeAttribute("aria-busy");
     this.#parts.messages.setAttribute("aria-live", "polite");
     this.#showEmpty();
@@ -246,10 +248,19 @@ export class ChatSessionElement extends HTMLElement {
     const { seq, name, data, n, live } = entry;
     const shown = this.#transcript.show(entry, live) || (n == null && this.#settings.show(name, data));
     if (n == null && name === WINDOW_MESSAGE) this.#relay(seq, data);
-    if (n == null && name === "ask" && !ASK_KINDS.includes(data?.kind)) this.#dispatch("chat-ask", { ...data, live });
+    if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
     this.#showWork();
+  }
+
+  /** The application's own questions are its own to answer; of a replay, those that are still open. */
+  #passOn() {
+    for (const ask of this.#transcript.asks.others) {
+      if (this.#passed.has(ask.call)) continue;
+      this.#passed.add(ask.call);
+      this.#dispatch("chat-ask", ask);
+    }
   }
 
   /** Each message of the log goes to the parent once, however often the log is read. @param {number} seq @param {any} data */

@@ -422,6 +422,7 @@ export class ChatClient extends EventTarget {
     this.#session = session;
     this.#token = token;
     this.#maxFrame = max_frame ?? Infinity;
+    if (!resumed && reason === "unknown") this.#thread = undefined; // there is none for us
     this.#inbox.resume();
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received ?? 0, resumed);

@@ -45,15 +45,13 @@ export class Files {
   /** @param {FileInfo} file */
   #link(file) {
     const server = this.#server();
-    const name = String(file.name || texts.file);
-    const size = sizeWords(file.size);
-    const link = create("a", { part: "file", href: server ? server.url(file.id) : null, title: texts.download(name) },
-      icon("file"), isolated(name, "file-name"), size ? create("span", { part: "file-size" }, size) : null);
+    const link = create("a", { part: "file", href: server ? server.url(file.id) : null });
+    fill(link, file);
     link.addEventListener("click", (event) => {
       event.preventDefault();
       void this.#save(file, link);
     });
-    if (server && isRaster(String(file.mime ?? "")) && !(file.size > THUMBNAIL)) {
+    if (server && (!file.mime || isPicture(file))) {
       this.#unseen.set(link, file);
       this.#seen.observe(link);
     }
@@ -85,24 +83,42 @@ export class Files {
       if (!isIntersecting || !file) continue;
       this.#seen.unobserve(target);
       this.#unseen.delete(target);
-      void this.#picture(target, file);
+      void this.#look(/** @type {HTMLElement} */ (target), file);
     }
   }
 
-  /** @param {Element} link @param {FileInfo} file */
-  async #picture(link, file) {
+  /** Somebody sees a file: show what it is. @param {HTMLElement} link @param {FileInfo} file */
+  async #look(link, file) {
+    const server = this.#server();
     try {
-      const { blob } = /** @type {{blob: Blob}} */ (await this.#server()?.load(file.id));
-      const url = URL.createObjectURL(new Blob([blob], { type: file.mime }));
-      this.#urls.add(url);
-      const image = create("img", { part: "image", src: url, alt: "" });
-      image.addEventListener("error", () => image.remove());
-      image.addEventListener("load", () => link.setAttribute("part", "file picture"));
-      link.prepend(image);
+      if (server && !file.mime) fill(link, Object.assign(file, await server.inquire(file.id)));
+      if (server && isPicture(file)) this.#picture(link, new Blob([(await server.load(file.id)).blob], { type: file.mime }));
     } catch {
       // its link is there
     }
   }
+
+  /** @param {HTMLElement} link @param {Blob} blob */
+  #picture(link, blob) {
+    const url = URL.createObjectURL(blob);
+    this.#urls.add(url);
+    const image = create("img", { part: "image", src: url, alt: "" });
+    image.addEventListener("error", () => image.remove());
+    image.addEventListener("load", () => link.setAttribute("part", "file picture"));
+    link.prepend(image);
+  }
+}
+
+/** @param {HTMLElement} link @param {FileInfo} file */
+function fill(link, { name, size }) {
+  const words = sizeWords(Number(size));
+  link.title = texts.download(name || texts.file);
+  link.replaceChildren(icon("file"), isolated(name || texts.file, "file-name"), ...(words ? [create("span", { part: "file-size" }, words)] : []));
+}
+
+/** @param {FileInfo} file */
+function isPicture({ mime, size }) {
+  return isRaster(String(mime ?? "")) && !(size > THUMBNAIL);
 }
 
 /** @param {FileInfo | string} file @returns {FileInfo} */

@@ -3,7 +3,7 @@ import { create } from "./dom.js";
 import { namedIcon } from "./icons.js";
 import { texts } from "./texts.js";
 
-/** @typedef {{name: string, markdown_description?: string, icon?: string | null, default?: boolean}} Profile */
+/** @typedef {{name: string, display_name?: string | null, markdown_description?: string, icon?: string | null, default?: boolean}} Profile */
 
 /**
  * The profiles that a page was given, in its attribute.
@@ -59,11 +59,11 @@ export function profileForm(profiles, before, chosen) {
 }
 
 /** @param {Profile} profile @param {string} id @param {boolean} checked */
-function choice({ name, markdown_description: description, icon }, id, checked) {
+function choice({ name, display_name: shown, markdown_description: description, icon }, id, checked) {
   return create("label", { part: "profile-choice" },
     create("input", { type: "radio", name: "profile", value: name, id, checked, "aria-describedby": description ? `${id}-text` : null }),
     create("span", { part: "profile-words" },
-      create("span", { part: "profile-name" }, namedIcon(icon), create("bdi", {}, name)),
+      create("span", { part: "profile-name" }, namedIcon(icon), create("bdi", {}, shown || name)),
       description ? create("span", { part: "profile-description", id: `${id}-text` }, description) : null,
     ),
   );

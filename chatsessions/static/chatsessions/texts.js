@@ -152,5 +152,6 @@ export const texts = {
   previousPage: "Newer",
   nextPage: "Older",
   earlier: "Earlier in this conversation",
+  earlierStill: "Show earlier messages",
   earlierFailed: "The earlier messages could not be loaded.",
 };

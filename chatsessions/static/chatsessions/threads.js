@@ -106,12 +106,19 @@ export class Threads {
 export class Earlier {
   #place;
   #author;
-  #request = 0;
+  #list = create("div", { part: "earlier-list" });
+  #more = button("more", texts.earlierStill, () => void this.#load());
+  /** What is shown, by its thread and session. */
+  #shown = "";
+  #url = "";
+  /** Where the messages that are not here yet end. @type {string | null} */
+  #before = null;
 
   /** @param {HTMLElement} place @param {() => string} author who speaks where a message does not say */
   constructor(place, author) {
     this.#place = place;
     this.#author = author;
+    place.append(this.#more, this.#list, create("p", { part: "note" }, texts.earlier));
   }
 
   get empty() {
@@ -119,35 +126,43 @@ export class Earlier {
   }
 
   clear() {
-    this.#request += 1;
+    this.#shown = "";
     this.#place.hidden = true;
-    this.#place.replaceChildren();
+    this.#list.replaceChildren();
   }
 
   /**
    * @param {string} base where `chatsessions.urls` is included
    * @param {string} thread
-   * @param {string | null} session whose own messages are shown below already
+   * @param {string} session the one that goes on with it: what it has itself is shown below
    */
   async show(base, thread, session) {
-    const request = ++this.#request;
-    /** @type {Node[]} */
-    let shown;
-    try {
-      const { messages } = await get(`${base}threads/${encodeURIComponent(thread)}/`);
-      const before = messages.filter((/** @type {any} */ message) => !session || message.session !== session);
-      shown = before.map((/** @type {any} */ message) => this.#message(message));
-    } catch {
-      shown = [create("p", { part: "note" }, texts.earlierFailed)];
-    }
-    if (request !== this.#request || !shown.length) return;
-    this.#place.replaceChildren(...shown, create("p", { part: "note" }, texts.earlier));
-    this.#place.hidden = false;
+    if (this.#shown === `${thread} ${session}`) return;
+    this.clear();
+    this.#shown = `${thread} ${session}`;
+    this.#url = `${base}threads/${encodeURIComponent(thread)}/`;
+    this.#before = `${session}:1`;
+    await this.#load();
   }
 
-  /** @param {{author?: string, content: string, created_at?: string, own?: boolean}} message */
-  #message({ author, content, created_at: time, own }) {
-    if (own) return ownArticle(String(content ?? ""), { time });
+  async #load() {
+    const shown = this.#shown;
+    try {
+      const { messages, before } = await get(`${this.#url}?${new URLSearchParams({ before: this.#before ?? "" })}`);
+      if (shown !== this.#shown) return;
+      this.#before = before ?? null;
+      this.#list.prepend(...messages.map((/** @type {any} */ message) => this.#message(message)));
+    } catch {
+      if (shown === this.#shown) this.#list.prepend(create("p", { part: "note" }, texts.earlierFailed));
+    }
+    if (shown !== this.#shown) return;
+    this.#more.hidden = this.#before === null;
+    this.#place.hidden = !this.#list.childElementCount;
+  }
+
+  /** @param {{type?: string, author?: string, content: string, created_at?: string}} message */
+  #message({ type, author, content, created_at: time }) {
+    if (type === "user_message") return ownArticle(String(content ?? ""), { time });
     return article({ author: author || this.#author() || texts.assistant, text: String(content ?? ""), time });
   }
 }

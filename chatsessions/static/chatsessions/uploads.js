@@ -66,17 +66,23 @@ export class FileServer {
 
   /** A file's content. @param {string} id @returns {Promise<{blob: Blob, name: string | null}>} */
   async load(id) {
-    let response = await this.#get(id);
-    // The token may have changed on the way.
-    if (refused(response.status)) response = await this.#get(id);
-    if (!response.ok) throw new UploadError("failed", texts.downloadFailed);
+    const response = await this.#get(id, "GET");
     return { blob: await response.blob(), name: fileName(response.headers.get("Content-Disposition")) };
   }
 
-  /** What this tab knows of a file. @param {FileInfo | string} file or its id @returns {FileInfo} */
+  /** What this tab knows of a file; without a type it knows nothing. @param {FileInfo | string} file or its id @returns {FileInfo} */
   describe(file) {
     if (typeof file === "object" && file) return file;
     return this.#known()[file] ?? { id: file, name: texts.file, mime: "", size: 0 };
+  }
+
+  /** Ask the server about a file, as after a reload on another device. @param {string} id @returns {Promise<FileInfo>} */
+  async inquire(id) {
+    const { headers } = await this.#get(id, "HEAD");
+    const name = fileName(headers.get("Content-Disposition")) ?? texts.file;
+    const info = { id, name, mime: headers.get("Content-Type") ?? "application/octet-stream", size: Number(headers.get("Content-Length")) };
+    this.#remember(info);
+    return info;
   }
 
   /** @param {FileInfo} file */
@@ -138,9 +144,18 @@ export class FileServer {
     });
   }
 
-  /** @param {string} id */
-  #get(id) {
-    return this.#fetch(this.url(id), { headers: { Authorization: `Bearer ${this.#owner.token}` }, cache: "no-store" });
+  /** @param {string} id @param {"GET" | "HEAD"} method */
+  async #get(id, method) {
+    const token = this.#owner.token;
+    let response = await this.#request(id, method);
+    if (refused(response.status) && this.#owner.token !== token) response = await this.#request(id, method);
+    if (!response.ok) throw new UploadError("failed", texts.downloadFailed);
+    return response;
+  }
+
+  /** @param {string} id @param {"GET" | "HEAD"} method */
+  #request(id, method) {
+    return this.#fetch(this.url(id), { method, headers: { Authorization: `Bearer ${this.#owner.token}` } });
   }
 }
 
@@ -179,9 +194,9 @@ export function sizeWords(bytes) {
   return `${value.toLocaleString([], { maximumFractionDigits: value < 10 && step ? 1 : 0 })} ${["B", "kB", "MB"][step]}`;
 }
 
-/** @param {number} status */
+/** Whether an answer may be due to a token that has changed meanwhile. @param {number} status */
 function refused(status) {
-  return status === 401 || status === 403;
+  return status === 401 || status === 403 || status === 404;
 }
 
 function cancelled() {
