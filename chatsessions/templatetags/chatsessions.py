@@ -36,12 +36,12 @@ def chat_session(
     Render ``<chat-session>`` and the script that brings it to life.
 
     ``src`` is the path (or URL) of the chat's websocket. ``nonce`` is for pages with a
-    Content-Security-Policy: ``nonce=csp_nonce``. ``profiles`` is a list of profiles to choose from,
-    or ``True``: the page asks the server, and needs ``chat``, the chat's name. ``login_url`` is what
-    ``redirect()`` takes; the way back to this page is added. Any other keyword becomes an attribute
-    of the element, with dashes for underscores: ``class``, ``id``, ``profile``, ``data_theme``, …
-    ``True`` is an attribute without a value, ``False`` and ``None`` are none. ``api`` is filled in
-    where ``chatsessions.urls`` is included.
+    Content-Security-Policy: ``nonce=csp_nonce``. ``profiles`` is a list of profiles to choose
+    from, or ``True``: then the page asks the server, and needs ``chat``, the chat's name.
+    ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
+    keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
+    ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
+    ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included.
 
     A tag may stand on a page more than once; a browser runs the script once.
     """
