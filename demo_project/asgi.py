@@ -20,6 +20,11 @@ BOTS = {
     "quiz": "demo_project.bots.quiz.chat",
     "todo": "demo_project.bots.todo.chat",
     "echo": "demo_project.bots.echo.chat",
+    "shelf": "demo_project.bots.shelf.chat",
+    "guide": "demo_project.bots.guide.chat",
+    "vault": "demo_project.bots.vault.chat",
+    "assistant": "demo_project.bots.assistant.chat",
+    "clerk": "demo_project.bots.clerk.chat",
 }
 
 application = ProtocolTypeRouter(

@@ -15,6 +15,12 @@ class Bot:
     title: str
     description: str
     source: str
+    #: Its messages may have files.
+    files: bool = False
+    #: It has profiles to choose from.
+    profiles: bool = False
+    #: Who is logged in may go on with earlier conversations.
+    threads: bool = False
 
     @property
     def url(self) -> str:
@@ -64,6 +70,39 @@ BOTS = {
             description="Says what you say. How it does so is a matter of settings.",
             source="demo_project/bots/echo.py",
         ),
+        Bot(
+            slug="shelf",
+            title="Shelf",
+            description="Takes files, asks for some, and hands out a list of them.",
+            source="demo_project/bots/shelf.py",
+            files=True,
+        ),
+        Bot(
+            slug="guide",
+            title="Guide",
+            description="Three of them, and you choose one first. For who is logged in: four.",
+            source="demo_project/bots/guide.py",
+            profiles=True,
+        ),
+        Bot(
+            slug="vault",
+            title="Vault",
+            description="Needs keys of yours, which are stored nowhere but in your tab.",
+            source="demo_project/bots/vault.py",
+        ),
+        Bot(
+            slug="assistant",
+            title="Assistant",
+            description="Remembers the conversation. Log in to go on with an earlier one.",
+            source="demo_project/bots/assistant.py",
+            threads=True,
+        ),
+        Bot(
+            slug="clerk",
+            title="Clerk",
+            description="Written without async: plain functions, the ORM, and a question.",
+            source="demo_project/bots/clerk.py",
+        ),
     )
 }
 
@@ -75,4 +114,6 @@ def index(request: HttpRequest) -> HttpResponse:
 def chat(request: HttpRequest, slug: str) -> HttpResponse:
     if slug not in BOTS:
         raise Http404(f"There is no bot named {slug}.")
-    return render(request, "chat.html", {"bot": BOTS[slug]})
+    bot = BOTS[slug]
+    threads = bot.threads and request.user.is_authenticated
+    return render(request, "chat.html", {"bot": bot, "threads": threads})

@@ -71,7 +71,7 @@ function composer() {
 
 function endDialog() {
   const endConfirm = create("button", { part: "end-confirm", value: "end" }, texts.endConfirm);
-  const endCancel = create("button", { part: "end-cancel", value: "", autofocus: true }, texts.endCancel);
+  const endCancel = create("button", { part: "end-cancel", value: "" }, texts.endCancel);
   const question = create("p", { id: "question" }, texts.endQuestion);
   const form = create("form", { method: "dialog" }, question, endCancel, endConfirm);
   return { dialog: create("dialog", { part: "dialog", "aria-labelledby": "question" }, form), endConfirm };
