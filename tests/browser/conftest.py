@@ -17,7 +17,7 @@ from tests.server.harness import Server, add_server_logs, running
 from .chat import Chat
 
 APPLICATION = "tests.browser.app:application"
-SETTINGS = {"ROOT_URLCONF": "tests.browser.urls"}
+SETTINGS = {"ROOT_URLCONF": "tests.browser.urls", "ALLOWED_HOSTS": ["127.0.0.1", ".localhost"]}
 #: One conversation at a time for who is logged in, and no patience with running turns at the end.
 CHATSESSIONS = {"MAX_SESSIONS_PER_USER": 1, "SHUTDOWN_TIMEOUT": 0.5}
 

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import BrowserContext, FilePayload, Page, Route, expect
@@ -205,26 +206,22 @@ def test_keys_of_another_tab(open_chat: Callable[..., Chat]) -> None:
     expect(two.element.get_by_label("API_KEY")).to_have_value("")
 
 
-AROUND = """<!doctype html><title>Around</title><iframe src="{src}"></iframe><script>
-window.heard = [];
-addEventListener("message", ({{ data, origin }}) => heard.push([data, origin]));
-</script>"""
-
-
 @pytest.mark.parametrize("trusted", [True, False])
 def test_a_page_around_a_frame(trusted: bool, server: Server, page: Page) -> None:
     """The page that is named is told and heard, each message once; one that is not, neither."""
-    outside = "http://127.0.0.1:4999"
-    named = outside if trusted else "http://127.0.0.1:4998"
-    body = AROUND.format(src=f"{server.origin}/framed/?named={named}")
-    page.route(f"{outside}/", lambda route: route.fulfill(body=body, content_type="text/html"))
-    page.goto(f"{outside}/")
+    # Of one site, or the browser would let the frame remember nothing.
+    inside, outside, elsewhere = (
+        server.origin.replace("127.0.0.1", f"{name}.site.localhost")
+        for name in ("chat", "shop", "elsewhere")
+    )
+    query = urlencode({"frame": inside, "named": outside if trusted else elsewhere})
+    page.goto(f"{outside}/around/?{query}")
     chat = Chat(page, page.frame_locator("iframe").locator("chat-session"))
     chat.is_("Online")
     page.evaluate("frames[0].postMessage({ cart: ['hat'] }, '*')")
     chat.say("hello")
     expect(chat.contents).to_have_count(3)
-    expected: list[Any] = [[{"seen": {"cart": ["hat"]}}, server.origin]] if trusted else []
+    expected: list[Any] = [[{"seen": {"cart": ["hat"]}}, inside]] if trusted else []
     page.wait_for_function("count => window.heard.length >= count", arg=len(expected))
     page.frames[1].evaluate("location.reload()")
     chat.shows("hello", "hello", "hello")

@@ -17,6 +17,13 @@ TWO = """<!doctype html><html lang="en"><title>Two</title>{% load chatsessions %
 FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsessions %}
 {% chat_session "/ws/parrot/" parent_origin=named %}</html>"""
 
+AROUND = """<!doctype html><html lang="en"><title>Around</title>
+<iframe src="{{ frame }}/framed/?named={{ named|urlencode }}" width="500" height="500"></iframe>
+<script>
+  window.heard = [];
+  addEventListener("message", ({ data, origin }) => heard.push([data, origin]));
+</script></html>"""
+
 #: Everything from here, nothing inline.
 BY_SOURCE = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
 #: The page's own script is known by its nonce alone.
@@ -44,6 +51,10 @@ def framed(request: HttpRequest) -> HttpResponse:
     return _page(FRAMED, named=request.GET["named"])
 
 
+def around(request: HttpRequest) -> HttpResponse:
+    return _page(AROUND, frame=request.GET["frame"], named=request.GET["named"])
+
+
 def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
     response = HttpResponse(Template(template).render(Context(values)))
     if policy:
@@ -55,6 +66,7 @@ urlpatterns = [
     path("bare/", bare),
     path("two/", two),
     path("framed/", framed),
+    path("around/", around),
     path("csp/source/", by_source),
     path("csp/nonce/", by_nonce),
     path("", include("demo_project.urls")),
