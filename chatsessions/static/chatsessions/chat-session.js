@@ -192,6 +192,7 @@ export class ChatSessionElement extends HTMLElement {
   #offerChoice(offered) {
     const { choice, body, composer, activity, end, status } = this.#parts;
     choice.hidden = !offered;
+    this.#label(); // some tools are of no use now
     body.hidden = composer.hidden = activity.hidden = end.hidden = status.hidden = offered;
   }
 
@@ -204,6 +205,8 @@ export class ChatSessionElement extends HTMLElement {
 
   /** @param {{thread?: string}} options */
   #start(options) {
+    this.#choice.cancel();
+    this.#offerChoice(false);
     this.#client?.newSession(options);
     this.focus();
   }
@@ -444,7 +447,7 @@ export class ChatSessionElement extends HTMLElement {
     this.#composer.placeholder = this.getAttribute("placeholder") || texts.placeholder;
     this.#composer.files = this.hasAttribute("files") && Boolean(this.#api);
     this.#threads.tool.hidden = !this.hasAttribute("threads") || !this.#api;
-    this.#anew.hidden = !this.hasAttribute("threads") && !this.hasAttribute("profiles");
+    this.#anew.hidden = !this.#parts.choice.hidden || !(this.hasAttribute("threads") || this.hasAttribute("profiles"));
   }
 
   #showProfile() {
