@@ -34,6 +34,7 @@ import { texts } from "./texts.js";
  * @property {boolean} open
  * @property {boolean} answered whether an answer is on its way
  * @property {boolean} warned whether it was said that time runs out
+ * @property {boolean} taken whether the application was told of it
  * @property {Attachments | null} attachments
  */
 
@@ -73,9 +74,11 @@ export class Asks {
     return this.#waiting("files")?.attachments ?? null;
   }
 
-  /** Open questions that have no field here: they are the application's. */
-  get others() {
-    return [...this.#questions.values()].filter(({ ask, open }) => open && !KINDS.has(ask.kind)).map(({ ask }) => ask);
+  /** Open questions that have no field here: they are the application's. Each is given out once. */
+  takeOthers() {
+    const others = [...this.#questions.values()].filter(({ ask, open, taken }) => open && !taken && !KINDS.has(ask.kind));
+    for (const question of others) question.taken = true;
+    return others.map(({ ask }) => ask);
   }
 
   /** Whether the bot waits for us. */
@@ -97,7 +100,7 @@ export class Asks {
     const time = create("p", { part: "deadline", role: "timer", "aria-live": "off", hidden: true });
     const element = article({ author, text: String(ask.content ?? ""), kind: "other question" }, input, time);
     /** @type {Question} */
-    const question = { ask, element, input, time, until: deadline(ask, live), open: true, answered: false, warned: !live, attachments: null };
+    const question = { ask, element, input, time, until: deadline(ask, live), open: true, answered: false, warned: !live, taken: false, attachments: null };
     this.#questions.set(ask.call, question);
     this.#build(question);
     this.#watch();

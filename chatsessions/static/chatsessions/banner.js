@@ -71,6 +71,12 @@ export class Notice {
   }
 }
 
+/** A state in a word or two. @param {StateDetail} state */
+export function statusWords({ state, attempt, reason }) {
+  if (state === "refused" && reason === "missing_env") return texts.keysWanted;
+  return state === "connecting" && attempt ? texts.reconnecting : texts.states[state];
+}
+
 /** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @returns {[string, string]} */
 function words({ state, attempt, reason, code, detail }) {
   // The first attempt follows at once: no need to alarm anybody.

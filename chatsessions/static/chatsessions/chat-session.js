@@ -14,7 +14,7 @@
  *
  * `element.client` is the `ChatClient` beneath.
  */
-import { Banner, Notice } from "./banner.js";
+import { Banner, Notice, statusWords } from "./banner.js";
 import { ChatClient } from "./client.js";
 import { Composer } from "./composer.js";
 import { create, tool } from "./dom.js";
@@ -49,8 +49,6 @@ export class ChatSessionElement extends HTMLElement {
   #server = null;
   #parts = layout();
   #ready = false;
-  /** Calls of questions that the application has been told of. @type {Set<string>} */
-  #passed = new Set();
   #notice = new Notice(this.#parts);
   #banner = new Banner(this.#parts);
   #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
@@ -217,7 +215,6 @@ export class ChatSessionElement extends HTMLElement {
   #reset(reason) {
     const { messages } = this.#parts;
     this.#transcript.clear();
-    this.#passed.clear();
     this.#settings.clear();
     if (reason !== "gap") this.#composer.restart();
     this.#ready = false;
@@ -250,7 +247,7 @@ export class ChatSessionElement extends HTMLElement {
   #showEntry(entry) {
     const { seq, name, data, n, live } = entry;
     const shown = this.#transcript.show(entry, live) || (n == null && this.#settings.show(name, data));
-    if (n == null && name === WINDOW_MESSAGE) this.#relay(seq, data);
+    if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
@@ -259,20 +256,7 @@ export class ChatSessionElement extends HTMLElement {
 
   /** The application's own questions are its own to answer; of a replay, those that are still open. */
   #passOn() {
-    for (const ask of this.#transcript.asks.others) {
-      if (this.#passed.has(ask.call)) continue;
-      this.#passed.add(ask.call);
-      this.#dispatch("chat-ask", ask);
-    }
-  }
-
-  /** Each message of the log goes to the parent once, however often the log is read. @param {number} seq @param {any} data */
-  #relay(seq, data) {
-    const memory = this.#client?.memory;
-    const session = this.#client?.session;
-    const before = memory?.recall("relayed");
-    if (before?.session === session && before?.seq >= seq) return;
-    if (this.#window.post(data)) memory?.keep("relayed", { session, seq });
+    for (const ask of this.#transcript.asks.takeOthers()) this.#dispatch("chat-ask", ask);
   }
 
   #showWaiting() {
@@ -462,12 +446,6 @@ export class ChatSessionElement extends HTMLElement {
   #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { bubbles: true, composed: true, detail }));
   }
-}
-
-/** @param {StateDetail} state */
-function statusWords({ state, attempt, reason }) {
-  if (state === "refused" && reason === "missing_env") return texts.keysWanted;
-  return state === "connecting" && attempt ? texts.reconnecting : texts.states[state];
 }
 
 if (!customElements.get("chat-session")) customElements.define("chat-session", ChatSessionElement);

@@ -118,7 +118,7 @@ export class Earlier {
   constructor(place, author) {
     this.#place = place;
     this.#author = author;
-    place.append(this.#more, this.#list, create("p", { part: "note" }, texts.earlier));
+    place.append(this.#more, this.#list, create("p", { part: "earlier-note" }, texts.earlier));
   }
 
   get empty() {

@@ -27,6 +27,18 @@ export class WindowMessages {
     this.#window.removeEventListener("message", this.#hear);
   }
 
+  /**
+   * Tell the parent an entry of the log: once, however often the log is read.
+   * @param {{session: string | null, memory: import("./storage.js").Memory}} client
+   * @param {number} seq
+   * @param {any} data
+   */
+  relay({ session, memory }, seq, data) {
+    const before = memory.recall("relayed");
+    if (before?.session === session && before?.seq >= seq) return;
+    if (this.post(data)) memory.keep("relayed", { session, seq });
+  }
+
   /** Tell the parent. @param {any} data @returns {boolean} whether there was one to tell */
   post(data) {
     const { parent } = this.#window;
