@@ -10,7 +10,7 @@ from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
 
 from .asgi import BOTS, application
-from .bots import quiz, storyteller
+from .bots import assistant, guide, quiz, storyteller
 
 
 # Handlers work inside the transaction of each test, and are rolled back with it.
@@ -155,6 +155,39 @@ class AskingTests(TestCase):
             await chat.send("abc")
             answer = await chat.receive_message()
             self.assertEqual(answer.content, "c…a\nc…a")
+
+
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class ContentsTests(TestCase):
+    """Bots with profiles, with keys, with a memory, and one without async."""
+
+    async def test_a_guide(self) -> None:
+        async with ChatCommunicator(application, "/ws/guide/", profile="Max") as chat:
+            greeting = await chat.receive_message()
+            self.assertEqual(greeting.author, "Max")
+            await chat.send("Rome!")
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, guide.MANNERS["Max"].format("Rome"))
+
+    async def test_a_vault(self) -> None:
+        env = {"API_KEY": "sesame-42", "REGION": "Bree"}
+        async with ChatCommunicator(application, "/ws/vault/", env=env) as chat:
+            await chat.receive_message()
+            await chat.send("which?")
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, "A key of 9 characters that ends in '42', for Bree.")
+
+    async def test_an_assistant(self) -> None:
+        with patch.object(assistant, "PACE", 10_000):
+            async with ChatCommunicator(application, "/ws/assistant/") as chat:
+                await chat.receive_message()
+                for text in ("hats", "rain", "tea"):
+                    await chat.send(text)
+                    answer = await chat.receive_message()
+        self.assertEqual(
+            answer.content,
+            "That makes 3. You began with: “hats”; and just before this you said: “rain”.",
+        )
 
 
 class PageTests(TestCase):

@@ -19,6 +19,9 @@ register = template.Library()
 
 SCRIPT = "chatsessions/chat-session.js"
 
+#: A text, or whether it is there without one.
+Attributes = dict[str, str | bool]
+
 
 @register.simple_tag(takes_context=True)
 def chat_session(
@@ -46,8 +49,13 @@ def chat_session(
     A tag may stand on a page more than once; a browser runs the script once.
     """
     # A nonce may be lazy, and false until it is looked at: so look, don't test.
-    script = {"type": "module", "src": static(SCRIPT), "nonce": "" if nonce is None else str(nonce)}
-    element = {"src": src, "heading": heading, "placeholder": placeholder, "api": _api()}
+    script: Attributes = {
+        "type": "module",
+        "src": static(SCRIPT),
+        "nonce": "" if nonce is None else str(nonce),
+    }
+    element: Attributes = {"src": src, "heading": heading, "placeholder": placeholder}
+    element["api"] = _api()
     element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
     element["profiles"] = _profiles(profiles)
     element["login-url"] = _login_url(login_url, context.get("request"))
@@ -98,6 +106,6 @@ def _value(value: object) -> str | bool:
     return "" if value is None else str(value)
 
 
-def _given(attributes: dict[str, str | bool]) -> dict[str, str | bool]:
+def _given(attributes: Attributes) -> Attributes:
     """Leave out what is empty."""
     return {name: value for name, value in attributes.items() if value not in ("", False)}
