@@ -12,6 +12,20 @@ django_application = get_asgi_application()
 
 from chatsessions.consumers import ChatConsumer  # noqa: E402
 
+#: The bots of the demo, by the name in their address.
+BOTS = {
+    "counter": "demo_project.bots.counter.chat",
+    "tutorial": "demo_project.bots.tutorial",
+    "storyteller": "demo_project.bots.storyteller.chat",
+    "quiz": "demo_project.bots.quiz.chat",
+    "todo": "demo_project.bots.todo.chat",
+    "echo": "demo_project.bots.echo.chat",
+    "shelf": "demo_project.bots.shelf.chat",
+    "guide": "demo_project.bots.guide.chat",
+    "vault": "demo_project.bots.vault.chat",
+    "assistant": "demo_project.bots.assistant.chat",
+}
+
 application = ProtocolTypeRouter(
     {
         "http": django_application,
@@ -19,18 +33,8 @@ application = ProtocolTypeRouter(
             AuthMiddlewareStack(
                 URLRouter(
                     [
-                        path(
-                            "ws/counter/",
-                            ChatConsumer.as_asgi(chat="demo_project.bots.counter.chat"),
-                        ),
-                        path(
-                            "ws/tutorial/",
-                            ChatConsumer.as_asgi(chat="demo_project.bots.tutorial"),
-                        ),
-                        path(
-                            "ws/storyteller/",
-                            ChatConsumer.as_asgi(chat="demo_project.bots.storyteller.chat"),
-                        ),
+                        path(f"ws/{slug}/", ChatConsumer.as_asgi(chat=chat))
+                        for slug, chat in BOTS.items()
                     ]
                 )
             )

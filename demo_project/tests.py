@@ -9,8 +9,8 @@ from django.test import TestCase, override_settings
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
 
-from .asgi import application
-from .bots import storyteller
+from .asgi import BOTS, application
+from .bots import assistant, guide, quiz, storyteller
 
 
 # Handlers work inside the transaction of each test, and are rolled back with it.
@@ -103,16 +103,103 @@ class StorytellerTests(TestCase):
         self.assertEqual(story.content, "".join(storyteller._tokens("a hat", 0)))
 
 
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class AskingTests(TestCase):
+    """Bots that ask, offer, and have settings."""
+
+    async def test_a_quiz(self) -> None:
+        async with ChatCommunicator(application, "/ws/quiz/") as chat:
+            rules = await chat.receive_event("message")
+            await chat.send_event("action", rules.data["actions"][0])
+            question = await chat.receive_event("ask")
+            await chat.answer(question.data["call"], {"content": " Ada "})
+            for _, _, right in quiz.QUESTIONS:
+                question = await chat.receive_event("ask")
+                choice = question.data["actions"][right]
+                self.assertNotIn("right", choice["payload"])
+                await chat.answer(question.data["call"], {"id": choice["id"]})
+            await chat.wait_until(
+                lambda: chat.messages[-1].content == "Ada, you have 3 of 3 points."
+            )
+
+    async def test_nobody_answers(self) -> None:
+        with patch.object(quiz, "PATIENCE", 0.01):
+            async with ChatCommunicator(application, "/ws/quiz/") as chat:
+                rules = await chat.receive_event("message")
+                await chat.send_event("action", rules.data["actions"][0])
+                last = "stranger, you have 0 of 3 points."
+                await chat.wait_until(lambda: chat.messages[-1].content == last)
+
+    async def test_things_to_do(self) -> None:
+        async with ChatCommunicator(application, "/ws/todo/") as chat:
+            await chat.receive_event("message")
+            await chat.send("dishes")
+            dishes = await chat.receive_event("message")
+            await chat.send("letters")
+            letters = await chat.receive_event("message")
+            await chat.send_event("action", letters.data["actions"][1])
+            await chat.receive_event("message_remove")
+            await chat.send_event("action", dishes.data["actions"][0])
+            done = await chat.receive_event("message_update")
+            self.assertEqual(done.data["content"], "✓ dishes")
+            self.assertNotIn("actions", done.data)
+            farewell = await chat.receive_event("message")
+            self.assertEqual(farewell.data["content"], "That was all.")
+
+    async def test_an_echo_with_settings(self) -> None:
+        async with ChatCommunicator(application, "/ws/echo/") as chat:
+            await chat.receive_message()
+            await chat.send_event("settings", {"voice": "backwards", "times": 2, "taboo": ["b"]})
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, "From now on: backwards, 2 time(s).")
+            await chat.send("abc")
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, "c…a\nc…a")
+
+
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class ContentsTests(TestCase):
+    """Bots with profiles, with keys, with a memory, and one without async."""
+
+    async def test_a_guide(self) -> None:
+        async with ChatCommunicator(application, "/ws/guide/", profile="Max") as chat:
+            greeting = await chat.receive_message()
+            self.assertEqual(greeting.author, "Max")
+            await chat.send("Rome!")
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, guide.MANNERS["Max"].format("Rome"))
+
+    async def test_a_vault(self) -> None:
+        env = {"API_KEY": "sesame-42", "REGION": "Bree"}
+        async with ChatCommunicator(application, "/ws/vault/", env=env) as chat:
+            await chat.receive_message()
+            await chat.send("which?")
+            answer = await chat.receive_message()
+            self.assertEqual(answer.content, "A key of 9 characters that ends in '42', for Bree.")
+
+    async def test_an_assistant(self) -> None:
+        with patch.object(assistant, "PACE", 10_000):
+            async with ChatCommunicator(application, "/ws/assistant/") as chat:
+                await chat.receive_message()
+                for text in ("hats", "rain", "tea"):
+                    await chat.send(text)
+                    answer = await chat.receive_message()
+        self.assertEqual(
+            answer.content,
+            "That makes 3. You began with: “hats”; and just before this you said: “rain”.",
+        )
+
+
 class PageTests(TestCase):
     """What a browser gets."""
 
     def test_the_start_page_leads_to_every_bot(self) -> None:
         response = self.client.get("/")
-        for slug in ("counter", "tutorial", "storyteller"):
+        for slug in BOTS:
             self.assertContains(response, f'href="/chat/{slug}/"')
 
     def test_a_bots_page_has_its_chat(self) -> None:
-        for slug in ("counter", "tutorial", "storyteller"):
+        for slug in BOTS:
             response = self.client.get(f"/chat/{slug}/")
             self.assertContains(response, "<chat-session")
             self.assertContains(response, f'src="/ws/{slug}/"')

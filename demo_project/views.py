@@ -15,6 +15,12 @@ class Bot:
     title: str
     description: str
     source: str
+    #: Its messages may have files.
+    files: bool = False
+    #: It has profiles to choose from.
+    profiles: bool = False
+    #: Who is logged in may go on with earlier conversations.
+    threads: bool = False
 
     @property
     def url(self) -> str:
@@ -46,6 +52,51 @@ BOTS = {
             description="Streams its answer. Stop it half way, or reload in the middle.",
             source="demo_project/bots/storyteller.py",
         ),
+        Bot(
+            slug="quiz",
+            title="Quiz",
+            description="Asks, and waits for your answer: by a text, by a button, for a minute.",
+            source="demo_project/bots/quiz.py",
+        ),
+        Bot(
+            slug="todo",
+            title="To do",
+            description="Keeps a list. Each thing on it has buttons of its own.",
+            source="demo_project/bots/todo.py",
+        ),
+        Bot(
+            slug="echo",
+            title="Echo",
+            description="Says what you say. How it does so is a matter of settings.",
+            source="demo_project/bots/echo.py",
+        ),
+        Bot(
+            slug="shelf",
+            title="Shelf",
+            description="Takes files, asks for some, and hands out a list of them.",
+            source="demo_project/bots/shelf.py",
+            files=True,
+        ),
+        Bot(
+            slug="guide",
+            title="Guide",
+            description="Three of them, and you choose one first. For who is logged in: four.",
+            source="demo_project/bots/guide.py",
+            profiles=True,
+        ),
+        Bot(
+            slug="vault",
+            title="Vault",
+            description="Needs keys of yours, which are stored nowhere but in your tab.",
+            source="demo_project/bots/vault.py",
+        ),
+        Bot(
+            slug="assistant",
+            title="Assistant",
+            description="Remembers the conversation. Log in to go on with an earlier one.",
+            source="demo_project/bots/assistant.py",
+            threads=True,
+        ),
     )
 }
 
@@ -57,4 +108,6 @@ def index(request: HttpRequest) -> HttpResponse:
 def chat(request: HttpRequest, slug: str) -> HttpResponse:
     if slug not in BOTS:
         raise Http404(f"There is no bot named {slug}.")
-    return render(request, "chat.html", {"bot": BOTS[slug]})
+    bot = BOTS[slug]
+    threads = bot.threads and request.user.is_authenticated
+    return render(request, "chat.html", {"bot": bot, "threads": threads})

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from html.parser import HTMLParser
 
 import pytest
 from django.template import Context, Template, TemplateSyntaxError
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
+from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
+
+urlpatterns = [path("talk/", include("chatsessions.urls"))]
 
 Element = tuple[str, dict[str, str | None]]
 
@@ -22,6 +28,13 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append((tag, dict(attrs)))
+
+
+@pytest.fixture(autouse=True)
+def no_urls() -> Iterator[None]:
+    """A project that does not include ``chatsessions.urls``, unless a test says otherwise."""
+    with override_settings(ROOT_URLCONF="django.contrib.auth.urls"):
+        yield
 
 
 def render(arguments: str, **values: object) -> list[Element]:
@@ -72,6 +85,54 @@ def test_other_attributes() -> None:
         "data-theme-name": "x",
         "thread": "7",
     }
+
+
+def test_attributes_without_a_value() -> None:
+    """True is there, False and None are not."""
+    found = element('"/ws/" files=True threads=False data_x=none', none=None)
+    assert found == {"src": "/ws/", "files": None}
+    assert element('"/ws/" files="image/*" profiles=True chat="desk"') == {
+        "src": "/ws/",
+        "files": "image/*",
+        "profiles": None,
+        "chat": "desk",
+    }
+
+
+@override_settings(ROOT_URLCONF=__name__)
+def test_the_way_to_the_urls() -> None:
+    """Where a project includes them, the page is told; one may say otherwise."""
+    assert element('"/ws/"') == {"src": "/ws/", "api": "/talk/"}
+    assert element('"/ws/" api="/other/"')["api"] == "/other/"
+
+
+@dataclass
+class Profile:
+    name: str
+    markdown_description: str = ""
+
+
+def test_profiles_to_choose_from() -> None:
+    """A list of them becomes JSON, which gets out of its attribute as little as anything else."""
+    evil = """"><script>alert('1')</script>"""
+    found = element('"/ws/" profiles=profiles', profiles=[Profile("a", evil), {"name": "b"}])
+    assert json.loads(found["profiles"] or "") == [
+        {"name": "a", "markdown_description": evil},
+        {"name": "b"},
+    ]
+    assert element('"/ws/" profiles=profiles', profiles=[])["profiles"] == "[]"
+
+
+def test_the_way_to_the_login() -> None:
+    """By name or by path, with the way back to the page if it is known."""
+    request = RequestFactory().get("/desk/?a=1&b=2")
+    found = element('"/ws/" login_url="login"', request=request)
+    assert found["login-url"] == "/login/?next=%2Fdesk%2F%3Fa%3D1%26b%3D2"
+    assert element('"/ws/" login_url="/in/?next=/x/"', request=request)["login-url"] == (
+        "/in/?next=/x/"
+    )
+    assert element('"/ws/" login_url="/in/"')["login-url"] == "/in/"
+    assert "login-url" not in element('"/ws/" login_url=none', none=None)
 
 
 @pytest.mark.parametrize("name", ["src", "heading", "placeholder", "class", "nonce"])

@@ -158,6 +158,16 @@ def test_the_list(client: Client, ada: User) -> None:
     assert first["started"] < second["started"] < first["last_seen"]
 
 
+def test_the_list_of_one_chat(client: Client, ada: User) -> None:
+    """A page offers what its own chat can go on with; to others it would be as good as unknown."""
+    thread(ada, "here", chat="desk")
+    thread(ada, "there", chat="shop")
+    assert titles(client, chat="desk") == ["here"]
+    assert titles(client, chat="desk", q="there") == []
+    assert titles(client, chat="nobody\0") == []
+    assert sorted(titles(client, chat="")) == ["here", "there"]
+
+
 def test_the_list_has_pages(client: Client, ada: User, django_assert_num_queries: Any) -> None:
     for number in range(45):
         thread(ada, f"number {number:02}", age=number)

@@ -1,8 +1,17 @@
 """``{% load chatsessions %}{% chat_session "/ws/counter/" %}``: a conversation on a page."""
 
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+from urllib.parse import urlencode
+
 from django import template
 from django.forms.utils import flatatt
+from django.shortcuts import resolve_url
 from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -10,28 +19,46 @@ register = template.Library()
 
 SCRIPT = "chatsessions/chat-session.js"
 
+#: A text, or whether it is there without one.
+Attributes = dict[str, str | bool]
 
-@register.simple_tag
+
+@register.simple_tag(takes_context=True)
 def chat_session(
+    context: template.Context,
     src: str,
     heading: str = "",
     *,
     placeholder: str = "",
     nonce: object = None,
+    profiles: object = None,
+    login_url: object = None,
     **attributes: object,
 ) -> SafeString:
     """
     Render ``<chat-session>`` and the script that brings it to life.
 
     ``src`` is the path (or URL) of the chat's websocket. ``nonce`` is for pages with a
-    Content-Security-Policy: ``nonce=csp_nonce``. Any other keyword becomes an attribute of the
-    element, with dashes for underscores: ``class``, ``id``, ``profile``, ``data_theme``, …
+    Content-Security-Policy: ``nonce=csp_nonce``. ``profiles`` is a list of profiles to choose
+    from, or ``True``: then the page asks the server, and needs ``chat``, the chat's name.
+    ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
+    keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
+    ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
+    ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included.
+
     A tag may stand on a page more than once; a browser runs the script once.
     """
     # A nonce may be lazy, and false until it is looked at: so look, don't test.
-    script = {"type": "module", "src": static(SCRIPT), "nonce": "" if nonce is None else str(nonce)}
-    element = {"src": src, "heading": heading, "placeholder": placeholder}
-    element |= {name.replace("_", "-"): _text(value) for name, value in attributes.items()}
+    script: Attributes = {
+        "type": "module",
+        "src": static(SCRIPT),
+        "nonce": "" if nonce is None else str(nonce),
+    }
+    element: Attributes = {"src": src, "heading": heading, "placeholder": placeholder}
+    element["api"] = _api()
+    element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
+    element["profiles"] = _profiles(profiles)
+    element["login-url"] = _login_url(login_url, context.get("request"))
     return format_html(
         "<script{}></script>\n"
         "<chat-session{}><noscript>This chat needs JavaScript.</noscript></chat-session>",
@@ -40,10 +67,45 @@ def chat_session(
     )
 
 
-def _text(value: object) -> str:
+def _api() -> str:
+    """Where ``chatsessions.urls`` is included; empty if it is not."""
+    try:
+        return reverse("chatsessions:threads").removesuffix("threads/")
+    except NoReverseMatch:
+        return ""
+
+
+def _profiles(value: object) -> str | bool:
+    """Profiles as the element reads them."""
+    if value is None or isinstance(value, bool | str):
+        return _value(value)
+    profiles: Any = value
+    return json.dumps([_as_dict(profile) for profile in profiles])
+
+
+def _as_dict(profile: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(profile) and not isinstance(profile, type):
+        return dataclasses.asdict(profile)
+    return dict(profile)
+
+
+def _login_url(to: Any, request: Any) -> str:
+    """The address of the login, which leads back to the page of ``request``."""
+    if not to:
+        return ""
+    url = resolve_url(to)
+    if request is None or "?" in url:
+        return url
+    return f"{url}?{urlencode({'next': request.get_full_path()})}"
+
+
+def _value(value: object) -> str | bool:
+    """An attribute's text; true for one that has none."""
+    if isinstance(value, bool):
+        return value
     return "" if value is None else str(value)
 
 
-def _given(attributes: dict[str, str]) -> dict[str, str]:
+def _given(attributes: Attributes) -> Attributes:
     """Leave out what is empty."""
-    return {name: value for name, value in attributes.items() if value != ""}
+    return {name: value for name, value in attributes.items() if value not in ("", False)}

@@ -48,14 +48,17 @@ def thread_list(request: HttpRequest) -> HttpResponse:
     """
     The threads in which the user has said something, the one used last first; 20 a page.
 
-    ``q`` is looked for in titles and messages, ``page`` counts from 1. A page beyond the end is
-    the last one. 401 for anonymous users.
+    ``q`` is looked for in titles and messages, ``chat`` is the name of the only chat that is
+    meant, ``page`` counts from 1. A page beyond the end is the last one. 401 for anonymous users.
     """
     user = _user(request)
     if user is None:
         return _unauthorized()
     threads: Any = ChatSession.objects.using(settings.DATABASE).threads_of(user)
     threads = threads.filter(said__gt=0)
+    chat = request.GET.get("chat", "").replace("\0", "")
+    if chat:
+        threads = threads.filter(chat=chat)
     text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUERY]
     if text:
         found = Q(title__icontains=text) | Q(thread_id__in=_threads_that_say(user, text))

@@ -1,6 +1,8 @@
 """A bot for what the demo's bots never do: say nothing at first, echo markup, and fail."""
 
-from chatsessions import Chat, Message
+from typing import Any
+
+from chatsessions import Chat, Message, send_window_message
 
 chat = Chat("parrot")
 
@@ -14,3 +16,8 @@ async def repeat(message: Message) -> None:
     for piece in message.content:
         await streamed.stream_token(piece)
     await streamed.send()
+
+
+@chat.on_window_message
+async def seen(data: Any) -> None:
+    await send_window_message({"seen": data})

@@ -17,7 +17,7 @@ from tests.server.harness import Server, add_server_logs, running
 from .chat import Chat
 
 APPLICATION = "tests.browser.app:application"
-SETTINGS = {"ROOT_URLCONF": "tests.browser.urls"}
+SETTINGS = {"ROOT_URLCONF": "tests.browser.urls", "ALLOWED_HOSTS": ["127.0.0.1", ".localhost"]}
 #: One conversation at a time for who is logged in, and no patience with running turns at the end.
 CHATSESSIONS = {"MAX_SESSIONS_PER_USER": 1, "SHUTDOWN_TIMEOUT": 0.5}
 
@@ -38,6 +38,8 @@ LINE_IS_DOWN = re.compile(
     r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
     r"|Connection closed before receiving a handshake response"
 )
+#: What it says of a file that the server does not take.
+REFUSED = re.compile(r"the server responded with a status of 4\d\d")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -96,6 +98,8 @@ def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
 
     def listen(message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning") or LINE_IS_DOWN.search(message.text):
+            return
+        if REFUSED.search(message.text) and message.location["url"].endswith("/files/"):
             return
         if not message.location["url"].endswith("/favicon.ico"):
             complaints.append(message.text)

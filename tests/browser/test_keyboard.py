@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from demo_project.views import BOTS
 from tests.server.harness import Server
 
 from .chat import Chat, Line, duplicate
@@ -189,4 +190,4 @@ def test_the_start_page(server: Server, page: Page) -> None:
         page.get_by_role("link", name=name, exact=True).click()
         expect(page.get_by_role("heading", level=1)).to_have_text(heading)
         page.get_by_role("link", name="All bots").click()
-    expect(page.get_by_role("listitem")).to_have_count(3)
+    expect(page.get_by_role("listitem")).to_have_count(len(BOTS))

@@ -3,6 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.template import Context, Template
 from django.urls import include, path
+from django.views.decorators.clickjacking import xframe_options_exempt
 
 BARE = """{% load chatsessions %}{% chat_session "/ws/parrot/" %}"""
 
@@ -12,6 +13,16 @@ POLITE = """<!doctype html><html lang="en"><title>Parrot</title>{% load chatsess
 TWO = """<!doctype html><html lang="en"><title>Two</title>{% load chatsessions %}
 {% chat_session "/ws/counter/" heading="One" %}
 {% chat_session "/ws/tutorial/" heading="Two" placeholder="Count me" class="second" %}</html>"""
+
+FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsessions %}
+{% chat_session "/ws/parrot/" parent_origin=named %}</html>"""
+
+AROUND = """<!doctype html><html lang="en"><title>Around</title>
+<iframe src="{{ frame }}/framed/?named={{ named|urlencode }}" width="500" height="500"></iframe>
+<script>
+  window.heard = [];
+  addEventListener("message", ({ data, origin }) => heard.push([data, origin]));
+</script></html>"""
 
 #: Everything from here, nothing inline.
 BY_SOURCE = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
@@ -35,6 +46,15 @@ def by_nonce(request: HttpRequest) -> HttpResponse:
     return _page(POLITE, policy=BY_NONCE, nonce="c2Vzc2lvbg")
 
 
+@xframe_options_exempt
+def framed(request: HttpRequest) -> HttpResponse:
+    return _page(FRAMED, named=request.GET["named"])
+
+
+def around(request: HttpRequest) -> HttpResponse:
+    return _page(AROUND, frame=request.GET["frame"], named=request.GET["named"])
+
+
 def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
     response = HttpResponse(Template(template).render(Context(values)))
     if policy:
@@ -45,6 +65,8 @@ def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
 urlpatterns = [
     path("bare/", bare),
     path("two/", two),
+    path("framed/", framed),
+    path("around/", around),
     path("csp/source/", by_source),
     path("csp/nonce/", by_nonce),
     path("", include("demo_project.urls")),

@@ -1,57 +1,92 @@
 /**
  * `<chat-session src="/ws/counter/" heading="Counter">`: a conversation on a page.
  *
- * Attributes: `src` (the websocket), `heading`, `placeholder`, `profile`, `thread`, `language`.
+ * Attributes: `src` (the websocket), `heading`, `placeholder`, `profile`, `thread`, `language`;
+ * `api` (where `chatsessions.urls` is included), `chat` (the chat's name), `files` (messages may have
+ * some; its value may say which kinds), `profiles` (JSON, or nothing: ask the server), `threads`
+ * (offer earlier conversations), `login-url`, `parent-origin`.
  * Style it with `chat-session::part(…)` and the custom properties named in chat-session.css.
  *
  * Dispatches (bubbling, composed):
  * - `chat-event`: `{seq, name, data, live}`, an event of the application's own. `live` is false in a replay;
+ * - `chat-ask`: a question of the application's own kind, to be answered by `element.client.answer(call, data)`;
  * - `chat-state`: the `StateDetail` of the connection.
  *
  * `element.client` is the `ChatClient` beneath.
  */
+import { Banner, Notice, statusWords } from "./banner.js";
 import { ChatClient } from "./client.js";
-import { button, create } from "./dom.js";
+import { Composer } from "./composer.js";
+import { create, tool } from "./dom.js";
+import { Keys } from "./keys.js";
+import { layout } from "./layout.js";
+import { ProfileChoice, fetchProfiles, profilesIn } from "./profiles.js";
+import { Scrolling } from "./scrolling.js";
+import { Settings } from "./settings.js";
 import { texts } from "./texts.js";
+import { Earlier, Threads } from "./threads.js";
 import { Transcript } from "./transcript.js";
+import { FileServer } from "./uploads.js";
+import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.js";
 
 /** @typedef {import("./client.js").StateDetail} StateDetail */
 /** @typedef {import("./client.js").State} State */
 /** @typedef {import("./delivery.js").Entry} Entry */
-/** @typedef {{code: string, detail?: string, frame?: import("./delivery.js").Outgoing, retryAfter?: number}} Notice */
+/** @typedef {{code: string, detail?: string, frame?: import("./delivery.js").Outgoing, retryAfter?: number}} NoticeDetail */
 
 const STYLESHEET = new URL("./chat-session.css", import.meta.url).href;
-/** How near to its end, in pixels, a reader counts as being at the end of the conversation. */
-const NEAR = 48;
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
 
 export class ChatSessionElement extends HTMLElement {
-  static observedAttributes = ["src", "heading", "placeholder"];
+  static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api"];
   /** Every word it says. */
   static texts = texts;
 
   /** @type {ChatClient | null} */
   #client = null;
-  #parts;
-  #transcript;
-  #atEnd = true;
+  /** @type {FileServer | null} */
+  #server = null;
+  #parts = layout();
   #ready = false;
-  /** @type {number | undefined} */
-  #countdown;
-  #resized = new ResizeObserver(() => this.#keepAtEnd());
+  #notice = new Notice(this.#parts);
+  #banner = new Banner(this.#parts);
+  #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
+  #transcript = new Transcript(this.#parts.list, this.#parts.waiting, {
+    act: (data) => this.#attempt(() => this.#client?.send("action", data)),
+    answer: (call, data) => this.#answer(call, data),
+    asked: () => this.#showWork(),
+    announce: (text) => (this.#parts.announcer.textContent = text),
+    notify: (text) => this.#notice.show(text),
+    server: () => this.#server,
+  });
+  #composer = new Composer(this.#parts, {
+    send: (text, files) => this.#say(text, files),
+    edited: (text) => this.#client && (this.#client.draft = text),
+    escape: () => this.#stop(),
+    notify: (text) => this.#notice.show(text),
+    server: () => this.#server,
+    accept: () => this.getAttribute("files")?.split(","),
+    asked: () => this.#transcript.asks.openFiles,
+  });
+  #choice = new ProfileChoice(this.#parts.choice);
+  #settings = new Settings((values) => this.#attempt(() => this.#client?.send("settings", values)));
+  #keys = new Keys(this.#parts.keys, () => this.focus());
+  #threads = new Threads(() => this.#api, () => this.getAttribute("chat"), (thread) => this.#start({ thread }));
+  #earlier = new Earlier(this.#parts.earlier, () => this.getAttribute("heading") ?? "");
+  #anew = tool("tool new", "plus", texts.newConversation, () => this.#startAnew(), { hidden: true });
+  #window = new WindowMessages(window, () => this.getAttribute("parent-origin"), (data) => {
+    this.#attempt(() => this.#client?.send(WINDOW_MESSAGE, data));
+  });
 
   constructor() {
     super();
-    this.#parts = build();
-    const { list, waiting } = this.#parts;
-    this.#transcript = new Transcript(list, waiting, {
-      act: (name, data) => this.#attempt(() => this.#client?.send(name, data)),
-      answer: (call, data) => this.#attempt(() => this.#client?.answer(call, data)),
-    });
     const stylesheet = create("link", { rel: "stylesheet", href: STYLESHEET });
     for (const type of ["load", "error"]) stylesheet.addEventListener(type, () => this.#dressed());
-    this.attachShadow({ mode: "open", delegatesFocus: false }).append(stylesheet, this.#parts.chat);
+    const { chat, tools } = this.#parts;
+    tools.prepend(this.#threads.tool, this.#anew, this.#settings.tool, this.#keys.tool);
+    chat.append(this.#threads.dialog, this.#settings.dialog, this.#keys.dialog);
+    this.attachShadow({ mode: "open", delegatesFocus: false }).append(stylesheet, chat);
     this.#wire();
   }
 
@@ -61,18 +96,18 @@ export class ChatSessionElement extends HTMLElement {
   }
 
   connectedCallback() {
-    this.#resized.observe(this.#parts.list);
-    this.#resized.observe(this.#parts.messages);
+    this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
+    this.#window.listen();
     if (!this.#client) this.#begin();
-    else this.#client.connect();
-    this.#keepAtEnd();
+    else if (this.#parts.choice.hidden) this.#client.connect();
   }
 
   disconnectedCallback() {
     // An element that is only being moved is back before this runs.
     queueMicrotask(() => {
       if (this.isConnected) return;
-      this.#resized.disconnect();
+      this.#scrolling.disconnect();
+      this.#window.unlisten();
       this.#client?.close();
     });
   }
@@ -80,14 +115,14 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {string} name @param {string | null} before @param {string | null} now */
   attributeChangedCallback(name, before, now) {
     if (before === now) return;
-    if (name === "src" && this.isConnected && this.#parts) this.#begin();
+    if (name === "src" && this.isConnected) this.#begin();
     else this.#label();
   }
 
   /** The stylesheet is here: only now has anything a size. */
   #dressed() {
     this.#parts.chat.hidden = false;
-    this.#fitInput();
+    this.#composer.fit();
   }
 
   /** Put the cursor where one writes. @param {FocusOptions} [options] */
@@ -95,8 +130,13 @@ export class ChatSessionElement extends HTMLElement {
     this.#parts.input.focus(options);
   }
 
+  // --- beginnings -----------------------------------------------------------------------------------
+
   #begin() {
     this.#client?.close();
+    this.#client = this.#server = null;
+    this.#choice.cancel();
+    this.#offerChoice(false);
     this.#reset("new");
     this.#label();
     const src = this.getAttribute("src");
@@ -104,6 +144,18 @@ export class ChatSessionElement extends HTMLElement {
     const [profile, thread, language] = ["profile", "thread", "language"].map((name) => this.getAttribute(name) ?? undefined);
     const client = new ChatClient(src, { profile, thread, language });
     this.#client = client;
+    this.#server = this.#api ? new FileServer(this.#api, client) : null;
+    this.#keys.client = client;
+    this.#listen(client);
+    this.#composer.text = client.draft;
+    this.#showWaiting();
+    this.#showProfile();
+    if (client.session || client.profile || !this.hasAttribute("profiles")) client.connect();
+    else this.#chooseProfile(() => client.connect());
+  }
+
+  /** @param {ChatClient} client */
+  #listen(client) {
     /** @type {(type: string, handle: (detail: any) => void) => void} */
     const on = (type, handle) =>
       client.addEventListener(type, (event) => {
@@ -118,10 +170,43 @@ export class ChatSessionElement extends HTMLElement {
     on("turn", () => this.#showWork());
     on("pending", () => this.#showWaiting());
     on("notice", (notice) => this.#showNotice(notice));
-    this.#parts.input.value = client.draft;
-    this.#fitInput();
-    this.#showWaiting();
-    client.connect();
+  }
+
+  /** @param {() => void} then */
+  #chooseProfile(then) {
+    const load = async () => profilesIn(this.getAttribute("profiles")) ?? fetchProfiles(this.#api ?? "", this.getAttribute("chat") ?? "");
+    this.#offerChoice(true);
+    void this.#choice.ask(load, this.#client?.profile, (name) => {
+      const focused = this.#parts.choice.contains(this.shadowRoot?.activeElement ?? null);
+      this.#offerChoice(false);
+      if (this.#client && name) this.#client.profile = name;
+      this.#showProfile();
+      then();
+      if (focused) this.focus();
+    });
+  }
+
+  /** @param {boolean} offered whether a choice stands in the conversation's place */
+  #offerChoice(offered) {
+    const { choice, body, composer, activity, end, status } = this.#parts;
+    choice.hidden = !offered;
+    this.#label(); // some tools are of no use now
+    body.hidden = composer.hidden = activity.hidden = end.hidden = status.hidden = offered;
+  }
+
+  /** A new conversation, with another profile if there are some to choose from. */
+  #startAnew() {
+    if (!this.hasAttribute("profiles")) return this.#start({});
+    this.#client?.close();
+    this.#chooseProfile(() => this.#start({}));
+  }
+
+  /** @param {{thread?: string}} options */
+  #start(options) {
+    this.#choice.cancel();
+    this.#offerChoice(false);
+    this.#client?.newSession(options);
+    this.focus();
   }
 
   // --- what the client says -----------------------------------------------------------------------
@@ -130,17 +215,28 @@ export class ChatSessionElement extends HTMLElement {
   #reset(reason) {
     const { messages } = this.#parts;
     this.#transcript.clear();
+    this.#settings.clear();
+    if (reason !== "gap") this.#composer.restart();
     this.#ready = false;
-    this.#atEnd = true;
+    this.#scrolling.reset();
     messages.setAttribute("aria-live", "off");
     messages.setAttribute("aria-busy", "true");
     if (texts.notes[reason]) this.#transcript.note(texts.notes[reason]);
+    this.#earlier.clear();
     this.#showEmpty();
+  }
+
+  /** What was said in the thread before this session. */
+  #showEarlier() {
+    const { thread, session } = this.#client ?? {};
+    if (thread && session && this.#api) void this.#earlier.show(this.#api, thread, session).then(() => this.#showEmpty());
   }
 
   /** The replay is complete: from now on, what comes is news. */
   #caughtUp() {
     this.#ready = true;
+    this.#showEarlier();
+    this.#passOn();
     this.#parts.messages.removeAttribute("aria-busy");
     this.#parts.messages.setAttribute("aria-live", "polite");
     this.#showEmpty();
@@ -148,68 +244,66 @@ export class ChatSessionElement extends HTMLElement {
   }
 
   /** @param {Entry & {live: boolean}} entry */
-  #showEntry({ seq, name, data, n, live }) {
-    const shown = this.#transcript.show({ seq, name, data, n });
+  #showEntry(entry) {
+    const { seq, name, data, n, live } = entry;
+    const shown = this.#transcript.show(entry, live) || (n == null && this.#settings.show(name, data));
+    if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
+    if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
     this.#showWork();
   }
 
+  /** The application's own questions are its own to answer; of a replay, those that are still open. */
+  #passOn() {
+    for (const ask of this.#transcript.asks.takeOthers()) this.#dispatch("chat-ask", ask);
+  }
+
   #showWaiting() {
     const client = this.#client;
     if (!client) return;
-    this.#transcript.showWaiting(client.pending, client.state.state === "online");
+    const frames = client.pending;
+    this.#transcript.showWaiting(frames, client.state.state === "online");
+    this.#settings.update(frames);
     this.#showEmpty();
   }
 
   #showEmpty() {
     const { empty } = this.#parts;
-    empty.hidden = !this.#transcript.empty || SILENT.includes(this.#state.state);
+    empty.hidden = !this.#transcript.empty || !this.#earlier.empty || SILENT.includes(this.#state.state);
     empty.textContent = this.#ready ? texts.empty : texts.states.connecting;
   }
 
   #showWork() {
     const { working, stop, activity, hint } = this.#parts;
     const busy = this.#working;
-    const asked = this.#transcript.openQuestion !== undefined; // the server works at waiting for us
+    const asked = this.#transcript.asks.open; // the server works at waiting for us
+    const answering = this.#transcript.asks.openText !== undefined;
     this.#keepFocus(() => {
       working.hidden = !busy || asked;
       stop.hidden = !busy;
     });
-    hint.hidden = busy && !asked;
-    hint.textContent = asked ? texts.answerHint : texts.hint;
-    activity.toggleAttribute("data-question", asked);
+    hint.hidden = busy && !answering;
+    hint.textContent = answering ? texts.answerHint : texts.hint;
+    activity.toggleAttribute("data-question", answering);
+    this.#composer.answering = answering;
   }
 
   get #working() {
     return this.#state.state === "online" && this.#client?.turn != null;
   }
 
-  /** @param {Notice} notice */
+  /** @param {NoticeDetail} notice */
   #showNotice({ code, detail, frame, retryAfter }) {
-    if (code === "handler_error" || code === "interrupted") return; // the log says so too
+    if (code === "handler_error" || code === "interrupted" || code === "missing_env") return; // said elsewhere
+    if (frame?.name === "settings") return this.#settings.refused(frame.data, detail || code);
     const text = frame?.data?.content;
-    if (typeof text === "string" && !this.#parts.input.value) this.#setInput(text);
-    this.#notify(texts.notices[code] ?? (detail || code), retryAfter);
-  }
-
-  /** @param {string} text @param {number} [seconds] */
-  #notify(text, seconds) {
-    const { notice, noticeText } = this.#parts;
-    noticeText.textContent = text;
-    notice.hidden = false;
-    notice.toggleAttribute("data-passing", seconds !== undefined);
-    window.clearTimeout(this.#noticeTimer);
-    if (seconds) this.#noticeTimer = window.setTimeout(() => this.#dismiss(), Math.max(seconds, 4) * 1000);
-  }
-
-  /** @type {number | undefined} */
-  #noticeTimer;
-
-  #dismiss() {
-    window.clearTimeout(this.#noticeTimer);
-    this.#parts.notice.hidden = true;
-    this.#parts.noticeText.textContent = "";
+    if (typeof text === "string" && !this.#composer.text) {
+      this.#composer.text = text;
+      if (this.#client) this.#client.draft = text;
+    }
+    const known = texts.notices[code] ?? detail;
+    this.#notice.show(known || (frame?.type === "answer" ? texts.answerRefused : frame?.name === "action" ? texts.actionRefused : code), retryAfter);
   }
 
   // --- states ---------------------------------------------------------------------------------------
@@ -225,56 +319,44 @@ export class ChatSessionElement extends HTMLElement {
     const silent = SILENT.includes(state.state);
     this.setAttribute("data-state", state.state);
     chat.setAttribute("data-state", state.state);
-    status.textContent = state.state === "connecting" && state.attempt ? texts.reconnecting : texts.states[state.state];
+    status.textContent = statusWords(state);
     if (silent) {
-      this.#dismiss();
+      this.#notice.dismiss();
       dialog.close();
+      this.#settings.dialog.close();
     }
     this.#keepFocus(() => {
       composer.hidden = activity.hidden = end.hidden = silent;
-      this.#showBanner(state);
+      this.#banner.show(state, this.getAttribute("login-url"));
+      this.#showKeys(state);
     });
     this.#showWaiting();
     this.#showWork();
     this.#dispatch("chat-state", state);
   }
 
+  /** @param {StateDetail} state */
+  #showKeys({ state, reason, detail }) {
+    if (state !== "refused" || reason !== "missing_env") return this.#keys.release();
+    this.#keys.demand((detail ?? "").split(",").map((name) => name.trim()).filter(Boolean));
+  }
+
   /** Hide and show; if that takes away what has the focus, it goes where one goes on. @param {() => void} change */
   #keepFocus(change) {
-    const { composer, input, bannerButton } = this.#parts;
+    const { composer, input, banner, bannerLink, bannerButton, keys } = this.#parts;
     const focused = this.shadowRoot?.activeElement;
     change();
-    if (focused && !focused.checkVisibility()) (composer.hidden ? bannerButton : input).focus();
-  }
-
-  /** @param {StateDetail} state */
-  #showBanner(state) {
-    const { banner, bannerText, bannerButton } = this.#parts;
-    window.clearInterval(this.#countdown);
-    const [text, label] = bannerWords(state);
-    banner.hidden = !text;
-    bannerText.textContent = text;
-    bannerButton.textContent = label;
-    bannerButton.hidden = !label;
-    this.#parts.bannerTime.textContent = "";
-    if (text && state.state === "offline") this.#countDown(Date.now() + (state.retryIn ?? 0) * 1000);
-  }
-
-  /** @param {number} until */
-  #countDown(until) {
-    const show = () => {
-      const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
-      this.#parts.bannerTime.textContent = texts.retryIn(seconds);
-    };
-    show();
-    this.#countdown = window.setInterval(show, 1000);
+    if (!focused || (focused.isConnected && focused.checkVisibility())) return;
+    if (!composer.hidden) input.focus();
+    else if (!keys.hidden) keys.querySelector("input")?.focus();
+    else if (!banner.hidden) (bannerLink.hidden ? bannerButton : bannerLink).focus();
   }
 
   /** The banner's button: the way out of the state. */
   #resolve() {
     const { state } = this.#state;
-    if (state === "ended") this.#client?.newSession();
-    else if (state === "replaced") this.#client?.takeOver();
+    if (state === "ended") return this.#startAnew();
+    if (state === "replaced") this.#client?.takeOver();
     else this.#client?.connect();
     this.focus();
   }
@@ -282,22 +364,15 @@ export class ChatSessionElement extends HTMLElement {
   // --- what a person does -----------------------------------------------------------------------------
 
   #wire() {
-    const { composer, input, messages, stop, jump, dismiss, end, bannerButton, dialog, endConfirm } = this.#parts;
-    composer.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#submit();
-    });
-    input.addEventListener("keydown", (event) => this.#key(event));
-    input.addEventListener("input", () => this.#edited());
-    messages.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    const { messages, stop, jump, dismiss, end, bannerButton, dialog, endConfirm } = this.#parts;
     messages.addEventListener("keydown", (event) => event.key === "Escape" && this.#stop());
     stop.addEventListener("click", () => this.#stop());
     jump.addEventListener("click", () => {
-      this.#toEnd();
+      this.#scrolling.toEnd();
       this.focus();
     });
     dismiss.addEventListener("click", () => {
-      this.#dismiss();
+      this.#notice.dismiss();
       this.focus();
     });
     bannerButton.addEventListener("click", () => this.#resolve());
@@ -305,28 +380,19 @@ export class ChatSessionElement extends HTMLElement {
     endConfirm.addEventListener("click", () => this.#client?.end());
   }
 
-  /** @param {KeyboardEvent} event */
-  #key(event) {
-    if (event.key === "Escape") this.#stop();
-    const composing = event.isComposing || event.keyCode === 229; // an Enter that ends a composition is not ours
-    if (event.key !== "Enter" || event.shiftKey || composing) return;
-    event.preventDefault();
-    this.#submit();
+  /** @param {string} text @param {string[]} files */
+  #say(text, files) {
+    const question = this.#transcript.asks.openText;
+    const said = question ? this.#answer(question.call, { content: text }) : this.#attempt(() => this.#client?.sendMessage(text, files));
+    if (said) this.#scrolling.toEnd();
+    return said;
   }
 
-  #submit() {
-    const { input } = this.#parts;
-    const text = input.value;
-    if (!text.trim() || !this.#client) return input.focus();
-    const question = this.#transcript.openQuestion;
-    const sent = this.#attempt(() =>
-      question ? this.#client?.answer(question.call, { content: text }) : this.#client?.sendMessage(text),
-    );
-    if (sent) {
-      this.#setInput("");
-      this.#toEnd();
-    }
-    input.focus();
+  /** @param {string} call @param {any} data */
+  #answer(call, data) {
+    const answered = this.#attempt(() => this.#client?.answer(call, data));
+    if (answered) this.#keepFocus(() => this.#showWaiting());
+    return answered;
   }
 
   /** Do something that may be refused at once. @param {() => void} send */
@@ -334,10 +400,10 @@ export class ChatSessionElement extends HTMLElement {
     try {
       send();
     } catch (error) {
-      this.#notify(error instanceof Error ? error.message : String(error));
+      this.#notice.show(error instanceof Error ? error.message : String(error));
       return false;
     }
-    this.#dismiss();
+    this.#notice.dismiss();
     return true;
   }
 
@@ -347,107 +413,39 @@ export class ChatSessionElement extends HTMLElement {
     this.focus();
   }
 
-  /** @param {string} text */
-  #setInput(text) {
-    this.#parts.input.value = text;
-    this.#edited();
-  }
-
-  #edited() {
-    if (this.#client) this.#client.draft = this.#parts.input.value;
-    this.#fitInput();
-  }
-
-  /** As high as the text needs, within what the stylesheet allows. */
-  #fitInput() {
-    const { input } = this.#parts;
-    input.style.height = "auto";
-    input.style.height = input.value ? `${input.scrollHeight + input.offsetHeight - input.clientHeight}px` : "";
-  }
-
-  // --- scrolling -----------------------------------------------------------------------------------------
-
-  #scrolled() {
-    const { messages, jump } = this.#parts;
-    this.#atEnd = messages.scrollHeight - messages.scrollTop - messages.clientHeight < NEAR;
-    jump.hidden = this.#atEnd;
-  }
-
-  #keepAtEnd() {
-    if (this.#atEnd) this.#toEnd();
-    else this.#scrolled();
-  }
-
-  #toEnd() {
-    const { messages, jump } = this.#parts;
-    this.#atEnd = true;
-    jump.hidden = true;
-    messages.scrollTop = messages.scrollHeight;
-  }
-
   // --- small things ----------------------------------------------------------------------------------------
 
+  /** Where `chatsessions.urls` is included, with the slash at its end. */
+  get #api() {
+    const base = this.getAttribute("api");
+    return base && !base.endsWith("/") ? `${base}/` : base;
+  }
+
   #label() {
-    const { chat, heading, input } = this.#parts;
+    const { chat, heading } = this.#parts;
     const title = this.getAttribute("heading") ?? "";
     heading.textContent = title;
     heading.hidden = !title;
     chat.setAttribute("aria-label", title || texts.log);
-    input.placeholder = this.getAttribute("placeholder") || texts.placeholder;
     this.#transcript.author = title;
+    this.#composer.placeholder = this.getAttribute("placeholder") || texts.placeholder;
+    this.#composer.files = this.hasAttribute("files") && Boolean(this.#api);
+    this.#threads.tool.hidden = !this.hasAttribute("threads") || !this.#api;
+    this.#anew.hidden = !this.#parts.choice.hidden || !(this.hasAttribute("threads") || this.hasAttribute("profiles"));
+  }
+
+  #showProfile() {
+    const { profile } = this.#parts;
+    const name = this.#client?.profile ?? "";
+    profile.hidden = !name;
+    profile.replaceChildren(create("bdi", {}, name));
+    profile.title = name && texts.profile(name);
   }
 
   /** @param {string} type @param {any} detail */
   #dispatch(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { bubbles: true, composed: true, detail }));
   }
-}
-
-/** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @returns {[string, string]} */
-function bannerWords({ state, attempt, reason, code, detail }) {
-  // The first attempt follows at once: no need to alarm anybody.
-  if ((state === "offline" || state === "connecting") && attempt > 1) return [texts.offline, texts.tryNow];
-  if (state === "replaced") return [texts.replaced, texts.takeOver];
-  if (state === "ended") return [texts.endedBy[reason ?? ""] ?? texts.ended, texts.startNew];
-  if (state === "refused") return [texts.refusedWith[code ?? 0] ?? (detail || texts.refused), texts.tryAgain];
-  return ["", ""];
-}
-
-/** The element's inside. */
-function build() {
-  const heading = create("h2", { part: "heading" });
-  const status = create("span", { part: "status", role: "status" }, texts.states.connecting);
-  const end = button("end", texts.end, () => {}, { title: texts.endTitle });
-  const list = create("div", { part: "list" });
-  const waiting = create("div", { part: "waiting-list", "aria-live": "off" });
-  const empty = create("p", { part: "empty" }, texts.states.connecting);
-  const messages = create("div", { part: "messages", role: "log", "aria-label": texts.log, "aria-live": "off", tabindex: "0" }, empty, list, waiting);
-  const jump = button("jump", texts.jump, () => {}, { hidden: true });
-  const noticeText = create("span", { part: "notice-text" });
-  const dismiss = button("dismiss", "×", () => {}, { "aria-label": texts.dismiss });
-  const notice = create("div", { part: "notice", role: "alert", hidden: true }, noticeText, dismiss);
-  const bannerText = create("span", { part: "banner-text", role: "status" });
-  const bannerTime = create("span", { part: "banner-time" });
-  const bannerButton = button("banner-button", "", () => {});
-  const banner = create("div", { part: "banner", hidden: true }, create("p", {}, bannerText, " ", bannerTime), bannerButton);
-  const working = create("span", { part: "working", hidden: true }, create("span", { part: "dots", "aria-hidden": "true" }, create("i"), create("i"), create("i")), texts.working);
-  const hint = create("span", { part: "hint", id: "hint" }, texts.hint);
-  const stop = button("stop", texts.stop, () => {}, { hidden: true });
-  const activity = create("div", { part: "activity" }, working, hint, stop);
-  const input = create("textarea", { part: "input", id: "input", rows: "1", enterkeyhint: "send", "aria-describedby": "hint", autocomplete: "off" });
-  const send = create("button", { part: "send", type: "submit" }, texts.send);
-  const composer = create("form", { part: "composer" }, create("label", { part: "label", for: "input" }, texts.inputLabel), input, send);
-  const endConfirm = create("button", { part: "end-confirm", value: "end" }, texts.endConfirm);
-  const endCancel = create("button", { part: "end-cancel", value: "", autofocus: true }, texts.endCancel);
-  const question = create("p", { id: "question" }, texts.endQuestion);
-  const dialog = create("dialog", { part: "dialog", "aria-labelledby": "question" }, create("form", { method: "dialog" }, question, endCancel, endConfirm));
-  const chat = create("section", { part: "chat", hidden: true },
-    create("header", { part: "header" }, heading, status, end),
-    create("div", { part: "body" }, messages, jump),
-    notice, banner, activity, composer, dialog,
-  );
-  return { chat, heading, status, end, messages, list, waiting, empty, jump, notice, noticeText, dismiss, banner, bannerText,
-    bannerTime, bannerButton, working, hint, stop, activity, input, composer, dialog, endConfirm };
 }
 
 if (!customElements.get("chat-session")) customElements.define("chat-session", ChatSessionElement);

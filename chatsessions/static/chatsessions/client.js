@@ -29,6 +29,7 @@
 import { Backoff } from "./backoff.js";
 import { Connection, Monitor } from "./connection.js";
 import { Inbox, Outbox, Streams, byteLength } from "./delivery.js";
+import { FINAL_CODES, NAME, RETRY_CODES, asEntry, asTurn, copied, uuid } from "./frames.js";
 import { Page } from "./page.js";
 import { Acknowledger, Sender } from "./sender.js";
 import { Memory, websocketUrl } from "./storage.js";
@@ -76,15 +77,8 @@ const SETTLED_AFTER = 5_000;
 /** Seconds between pings on a silent line, if the server names none. */
 const HEARTBEAT = 20;
 
-/** Refusals that go away by waiting. */
-const RETRY_CODES = new Set(["rate_limited", "busy", "storage_unavailable"]);
-/** Refusals of one frame for good: sending it again would only bring the same answer. */
-const FINAL_CODES = new Set(["bad_frame", "too_large", "unauthorized", "forbidden", "call_closed"]);
 /** States in which nothing can be sent. @type {Set<State>} */
 const FINAL_STATES = new Set(["replaced", "ended", "refused"]);
-
-/** The names of events that the server takes. */
-const NAME = /^[^\x00-\x1f\x7f]{1,100}$/;
 
 /** Something that cannot be sent; nothing was queued. `code`: `too_large`, `bad_name` or `closed`. */
 export class ChatClientError extends Error {
@@ -122,6 +116,12 @@ export class ChatClient extends EventTarget {
   #session;
   /** @type {string | null} */
   #token;
+  /** @type {string | undefined} */
+  #profile;
+  /** @type {string | undefined} */
+  #thread;
+  /** @type {Record<string, string>} */
+  #env;
   /** @type {StateDetail} */
   #state = { state: "closed", attempt: 0 };
   /** @type {Frame | null} */
@@ -152,15 +152,21 @@ export class ChatClient extends EventTarget {
     this.#timeouts = new Timeouts(this.#timers);
     this.#backoff = new Backoff({ random: options.random });
     this.#memory = new Memory(this.#url, options.storage);
-    const { session, token, pending, next } = this.#memory.load();
-    this.#session = session;
-    this.#token = token;
+    const remembered = this.#memory.load();
+    const { profile, thread } = options;
+    // Another thread or profile than the one that is remembered is another conversation.
+    const same = agrees(profile, remembered.profile) && agrees(thread, remembered.thread);
+    this.#session = same ? remembered.session : null;
+    this.#token = same ? remembered.token : null;
+    this.#profile = profile ?? remembered.profile;
+    this.#thread = thread ?? remembered.thread;
+    this.#env = { ...options.env, ...this.#memory.env };
     const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
     this.#page = new Page(page, BroadcastChannel, {
       woke: () => this.#woke(),
       sibling: (session, token) => this.#sibling(session, token),
     });
-    this.#sender = new Sender(new Outbox(pending, next), this.#timers, {
+    this.#sender = new Sender(new Outbox(remembered.pending, same ? remembered.next : 1), this.#timers, {
       write: (frame) => this.#write(frame),
       changed: () => this.#pendingChanged(),
     });
@@ -175,6 +181,35 @@ export class ChatClient extends EventTarget {
   /** The session's id, once there is one. */
   get session() {
     return this.#session;
+  }
+
+  /** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
+  get token() {
+    return this.#token;
+  }
+
+  /** The profile that the session was begun with, or will be. */
+  get profile() {
+    return this.#profile;
+  }
+
+  set profile(name) {
+    this.#profile = name;
+  }
+
+  /** The old thread that the session goes on with, if it is not one of its own. */
+  get thread() {
+    return this.#thread;
+  }
+
+  /** Values for the handlers, by their names. */
+  get env() {
+    return { ...this.#env };
+  }
+
+  /** What this tab remembers of the chat. */
+  get memory() {
+    return this.#memory;
   }
 
   /** The highest `seq` up to which everything has been reported. */
@@ -221,10 +256,22 @@ export class ChatClient extends EventTarget {
     this.connect();
   }
 
-  /** Begin a new conversation. What the old one has not accepted goes to the new one. */
-  newSession() {
+  /** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. @param {Record<string, string>} values */
+  setEnv(values) {
+    this.#env = { ...this.#options.env, ...values };
+    this.#memory.env = values;
+    if (this.#state.state !== "closed" && this.#state.state !== "ended") this.#open();
+  }
+
+  /**
+   * Begin a new conversation. What the old one has not accepted goes to the new one.
+   * @param {{thread?: string, profile?: string}} [options] an old thread to go on with; another profile
+   */
+  newSession({ thread, profile = this.#profile } = {}) {
     this.#hangUp();
     this.#session = this.#token = null;
+    this.#thread = thread;
+    this.#profile = profile;
     this.#ending = false;
     this.#sender.restart();
     this.#restartLog(0, "new");
@@ -244,12 +291,18 @@ export class ChatClient extends EventTarget {
     return this.#queue({ type: "event", name, data });
   }
 
-  /** Send what a person wrote. @param {string} text */
-  sendMessage(text) {
-    return this.send("message", { id: uuid(), content: text });
+  /** Send what a person wrote. @param {string} text @param {string[]} [files] ids of files that were uploaded */
+  sendMessage(text, files = []) {
+    return this.send("message", { id: uuid(), content: text, ...(files.length ? { files } : {}) });
   }
 
-  /** Answer an `ask` event. @param {string} call @param {any} data */
+  /**
+   * Answer an `ask` event. Like an event it is kept until the server has stored it.
+   * @param {string} call
+   * @param {any} data by the kind of the question: `{content}`, `{id}` of an action, `{files}`: ids
+   * @returns {Outgoing} the frame as queued
+   * @throws {ChatClientError} if it can never be sent
+   */
   answer(call, data) {
     return this.#queue({ type: "answer", call, data });
   }
@@ -285,10 +338,11 @@ export class ChatClient extends EventTarget {
   }
 
   #hello() {
-    const { profile, thread, env, language = globalThis.navigator?.language } = this.#options;
+    const { language = globalThis.navigator?.language } = this.#options;
+    const env = Object.keys(this.#env).length ? this.#env : undefined;
     const credentials = this.#session ? { session: this.#session, token: this.#token } : {};
     const received = this.#inbox.received;
-    const hello = { type: "hello", ...credentials, received, client_type: "webapp", language, profile, thread, env };
+    const hello = { type: "hello", ...credentials, received, client_type: "webapp", language, profile: this.#profile, thread: this.#thread, env };
     this.#write(hello);
   }
 
@@ -368,6 +422,7 @@ export class ChatClient extends EventTarget {
     this.#session = session;
     this.#token = token;
     this.#maxFrame = max_frame ?? Infinity;
+    if (!resumed && reason === "unknown") this.#thread = undefined; // there is none for us
     this.#inbox.resume();
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received ?? 0, resumed);
@@ -477,7 +532,7 @@ export class ChatClient extends EventTarget {
   #queue(frame) {
     if (FINAL_STATES.has(this.#state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
     if (frame.name !== undefined && !NAME.test(frame.name)) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
-    const copy = JSON.parse(JSON.stringify(frame, wellFormed));
+    const copy = copied(frame);
     if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
     return { ...this.#sender.queue(copy) };
   }
@@ -536,7 +591,8 @@ export class ChatClient extends EventTarget {
 
   #save() {
     const { next, items } = this.#sender;
-    this.#memory.save({ session: this.#session, token: this.#token, next, pending: [...items] });
+    const [profile, thread] = [this.#profile, this.#thread];
+    this.#memory.save({ session: this.#session, token: this.#token, next, pending: [...items], profile, thread });
   }
 
   /** @param {string} type @param {any} detail */
@@ -545,31 +601,7 @@ export class ChatClient extends EventTarget {
   }
 }
 
-/** @param {any} turn as `welcome` says it @returns {Frame | null} */
-function asTurn(turn) {
-  if (turn === null || turn === undefined) return null;
-  return typeof turn === "object" ? { type: "turn", status: "running", ...turn } : { type: "turn", turn, name: "", status: "running" };
-}
-
-/** Our own frame, as the log tells it. @param {Outgoing} item @param {number} seq @returns {Entry} */
-function asEntry(item, seq) {
-  if (item.type === "answer") return { seq, n: item.n, name: "answer", data: { call: item.call, data: item.data } };
-  return { seq, n: item.n, name: item.name ?? "", data: item.data };
-}
-
-/** JSON's escape for half a surrogate pair is one that servers refuse. @param {string} _key @param {any} value */
-function wellFormed(_key, value) {
-  return typeof value === "string" ? decoder.decode(encoder.encode(value)) : value;
-}
-
-const encoder = new TextEncoder();
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-
-/** A random UUID, on pages without TLS too. */
-function uuid() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 0x0f) | 0x40;
-  bytes[8] = (bytes[8] & 0x3f) | 0x80;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+/** @param {string | undefined} asked @param {string | undefined} remembered */
+function agrees(asked, remembered) {
+  return asked === undefined || asked === remembered;
 }

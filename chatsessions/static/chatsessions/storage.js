@@ -8,6 +8,8 @@
  * @property {string | null} token
  * @property {number} next the number of the next frame
  * @property {Outgoing[]} pending frames not yet accepted
+ * @property {string} [profile] that the session was begun with
+ * @property {string} [thread] that the session goes on with
  */
 
 /**
@@ -47,6 +49,25 @@ export class Memory {
     this.#write(`${this.#key}:draft`, text);
   }
 
+  /** Values for the handlers that a person gave; nowhere else are they kept. @returns {Record<string, string>} */
+  get env() {
+    return strings(json(this.#read(`${this.#key}:env`)));
+  }
+
+  set env(values) {
+    this.#write(`${this.#key}:env`, Object.keys(values).length ? JSON.stringify(values) : "");
+  }
+
+  /** What is remembered of a kind under a name of the page's own. @param {string} kind @returns {any} */
+  recall(kind) {
+    return json(this.#read(`${this.#key}:${kind}`));
+  }
+
+  /** @param {string} kind @param {any} value that JSON can say; `null`: forget */
+  keep(kind, value) {
+    this.#write(`${this.#key}:${kind}`, value === null ? "" : JSON.stringify(value));
+  }
+
   /** @param {string} key @returns {string | null} */
   #read(key) {
     try {
@@ -79,13 +100,7 @@ function tabStorage() {
 
 /** @param {string | null} text @returns {Remembered} */
 function parse(text) {
-  /** @type {any} */
-  let value = null;
-  try {
-    value = JSON.parse(text ?? "null");
-  } catch {
-    // not ours
-  }
+  const value = json(text);
   const pending = Array.isArray(value?.pending) ? value.pending.filter(isOutgoing) : [];
   const known = typeof value?.session === "string" && typeof value?.token === "string";
   return {
@@ -93,7 +108,24 @@ function parse(text) {
     token: known ? value.token : null,
     next: isNumber(value?.next) ? value.next : 1,
     pending,
+    ...(known && typeof value.profile === "string" ? { profile: value.profile } : {}),
+    ...(known && typeof value.thread === "string" ? { thread: value.thread } : {}),
   };
+}
+
+/** @param {string | null} text @returns {any} what it says, or null if it is not ours */
+function json(text) {
+  try {
+    return JSON.parse(text ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+/** @param {any} value @returns {Record<string, string>} those of its values that are strings */
+function strings(value) {
+  if (typeof value !== "object" || Array.isArray(value)) return {};
+  return Object.fromEntries(Object.entries(value ?? {}).filter(([, text]) => typeof text === "string"));
 }
 
 /** @param {any} item */

@@ -6,6 +6,8 @@ export const texts = {
   placeholder: "Write a message…",
   hint: "Enter sends, Shift+Enter starts a new line",
   answerHint: "Your next message answers the question above",
+  answerLabel: "Your answer",
+  answerPlaceholder: "Write your answer…",
   send: "Send",
   stop: "Stop",
   working: "Working…",
@@ -51,6 +53,12 @@ export const texts = {
     4504: "You have too many open conversations. End one of them, then try again.",
   },
   refused: "This chat is not available.",
+  /** @type {Record<string, string>} by the server's error code, with close code 4502 */
+  refusedFor: {
+    unauthorized: "You are not logged in any more. What you have written is kept.",
+    forbidden: "You are not allowed to use this chat.",
+  },
+  logIn: "Log in",
   tryAgain: "Try again",
   /** @type {Record<string, string>} why the log begins anew */
   notes: {
@@ -66,5 +74,84 @@ export const texts = {
     storage_unavailable: "Your message could not be stored yet. It will be sent again in a moment.",
     call_closed: "That question is no longer open.",
   },
+  /** By what was sent, for a refusal without words of the server's. */
+  actionRefused: "That button is no longer offered.",
+  answerRefused: "That answer was not taken. Please try again.",
   failed: "Something went wrong while answering.",
+
+  // Questions
+  choices: "Choices",
+  /** @type {Record<string, string>} how a question ended without an answer */
+  outcomes: {
+    timeout: "There was no answer in time.",
+    cancelled: "This question was withdrawn.",
+  },
+  timeLeft: (/** @type {number} */ seconds) => (seconds > 90 ? `${Math.ceil(seconds / 60)} minutes left` : `${seconds} s left`),
+  timeUp: "Time is up.",
+
+  // Files
+  attach: "Attach files",
+  attachments: "Files to send",
+  files: "Files",
+  file: "File",
+  dropHere: "Drop files here",
+  remove: "Remove",
+  removeFile: (/** @type {string} */ name) => `Remove ${name}`,
+  uploading: (/** @type {string} */ name) => `Uploading ${name}`,
+  chooseFile: "Choose a file",
+  chooseFiles: "Choose files",
+  sendFiles: "Send files",
+  noFileYet: "Choose a file first.",
+  noFiles: "This page cannot take files.",
+  stillUploading: "Files are still being uploaded. Send when they are there.",
+  removeFailed: "A file could not be uploaded. Try it again, or remove it.",
+  fileLimits: (/** @type {number | undefined} */ count, /** @type {number | undefined} */ megabytes) =>
+    [count && count > 1 ? `At most ${count} files` : "", megabytes ? `up to ${megabytes} MB each` : ""].filter(Boolean).join(", "),
+  tooManyFiles: (/** @type {number} */ count) => (count === 1 ? "Only one file can be sent." : `At most ${count} files can be sent.`),
+  wrongType: (/** @type {string} */ name) => `${name} is not a kind of file that is asked for.`,
+  fileTooLarge: (/** @type {string} */ name, /** @type {number} */ megabytes) => `${name} is larger than ${megabytes} MB.`,
+  uploadFailed: "The file could not be uploaded.",
+  uploadNetwork: "The connection was lost.",
+  uploadCancelled: "The upload was cancelled.",
+  /** @type {Record<string, string>} by the server's error code, or the HTTP status; other errors are told in its own words */
+  uploadErrors: {
+    413: "The file is too large.",
+  },
+  download: (/** @type {string} */ name) => `Download ${name}`,
+  downloadFailed: "The file could not be fetched.",
+
+  // Dialogs
+  close: "Close",
+  save: "Save",
+  saving: "Saving…",
+  settings: "Settings",
+  defaults: "Defaults",
+  tagPlaceholder: "Add one, then Enter",
+  removeTag: (/** @type {string} */ tag) => `Remove ${tag}`,
+  keys: "Keys",
+  keysWanted: "Waiting for you",
+  keysNeeded: "This chat needs the following from you before it can begin.",
+  keysHint: "Kept in this tab only, until you close it.",
+  keysSave: "Save and connect",
+  profiles: "How would you like to begin?",
+  profile: (/** @type {string} */ name) => `Profile: ${name}`,
+  profilesFailed: "The profiles could not be loaded.",
+  start: "Start",
+
+  // Earlier conversations
+  threads: "Earlier conversations",
+  newConversation: "New conversation",
+  searchThreads: "Search",
+  loading: "Loading…",
+  noThreads: "There are no earlier conversations.",
+  noThreadFound: "Nothing found.",
+  threadsFound: (/** @type {number} */ count, /** @type {number} */ page, /** @type {number} */ pages) =>
+    `${count} ${count === 1 ? "conversation" : "conversations"}${pages > 1 ? `, page ${page} of ${pages}` : ""}`,
+  threadsFailed: "They could not be loaded. You may have to log in.",
+  untitled: "Without a title",
+  previousPage: "Newer",
+  nextPage: "Older",
+  earlier: "Earlier in this conversation",
+  earlierStill: "Show earlier messages",
+  earlierFailed: "The earlier messages could not be loaded.",
 };

@@ -1,9 +1,16 @@
 /** The messages on the page: one entry of the log after the other becomes elements. */
-import { button, create } from "./dom.js";
+import { Actions } from "./actions.js";
+import { Asks } from "./asks.js";
+import { create } from "./dom.js";
+import { Files } from "./files.js";
+import { article, failure, ownArticle } from "./message.js";
 import { texts } from "./texts.js";
 
 /** @typedef {import("./delivery.js").Entry} Entry */
 /** @typedef {import("./delivery.js").Outgoing} Outgoing */
+/** @typedef {import("./actions.js").Action} Action */
+/** @typedef {import("./message.js").FileInfo} FileInfo */
+/** @typedef {import("./uploads.js").FileServer} FileServer */
 
 /**
  * A message as the server describes it.
@@ -13,24 +20,31 @@ import { texts } from "./texts.js";
  * @property {string} content
  * @property {string} [created_at]
  * @property {boolean} [streaming]
- * @property {{id?: string, name: string, label?: string, tooltip?: string, payload?: any}[]} [actions]
+ * @property {Action[]} [actions]
+ * @property {FileInfo[]} [files]
+ * @property {any} [metadata] `error`: it tells of a failure
  */
 
-/** @typedef {{call: string, kind: string, content: string}} Ask a question of the server's */
+/** What a person wrote: its text, and the ids of its files. @typedef {{text: string, files?: string[]}} Words */
 
-/** What a person can do inside a transcript. @typedef {object} TranscriptHandlers
- * @property {(name: string, data: any) => void} act an action button of a message was pressed
- * @property {(call: string, data: any) => void} answer an action button of a question was pressed
+/**
+ * What happens around a transcript.
+ * @typedef {object} TranscriptHandlers
+ * @property {(data: {id: string, name: string, payload: any}) => void} act an action of a message was pressed
+ * @property {(call: string, data: any) => void} answer a question was answered in its own field
+ * @property {() => void} asked another question is open, or none
+ * @property {(text: string) => void} announce say it to who listens
+ * @property {(text: string) => void} notify say what went wrong
+ * @property {() => FileServer | null} server where files are
  */
 
 export class Transcript {
   /** @type {Map<string, HTMLElement>} messages by their id */
   #messages = new Map();
-  /** @type {Map<string, {ask: Ask, element: HTMLElement}>} open questions by their call */
-  #asks = new Map();
   #list;
   #waiting;
-  #handlers;
+  #actions;
+  #files;
   #author = "";
 
   /**
@@ -38,19 +52,17 @@ export class Transcript {
    * @param {HTMLElement} waiting list of what is not yet
    * @param {TranscriptHandlers} handlers
    */
-  constructor(list, waiting, handlers) {
+  constructor(list, waiting, { act, asked, ...handlers }) {
     this.#list = list;
     this.#waiting = waiting;
-    this.#handlers = handlers;
+    this.#actions = new Actions(act);
+    this.#files = new Files(handlers.server, handlers.notify);
+    /** The bot's questions. */
+    this.asks = new Asks({ ...handlers, changed: asked });
   }
 
   get empty() {
     return !this.#list.childElementCount && !this.#waiting.childElementCount;
-  }
-
-  /** The question that the next message answers. @returns {Ask | undefined} */
-  get openQuestion() {
-    return [...this.#asks.values()].map(({ ask }) => ask).filter(({ kind }) => kind === "text").at(-1);
   }
 
   /** Who writes when a message does not say. @param {string} author */
@@ -60,7 +72,9 @@ export class Transcript {
 
   clear() {
     this.#messages.clear();
-    this.#asks.clear();
+    this.#actions.clear();
+    this.#files.clear();
+    this.asks.clear();
     this.#list.replaceChildren();
   }
 
@@ -69,29 +83,30 @@ export class Transcript {
     this.#list.append(create("p", { part: "note" }, text));
   }
 
-  /** Show an entry. @param {Entry} entry @returns {boolean} whether it was one of ours to show */
-  show({ name, data, n }) {
+  /** Show an entry. @param {Entry} entry @param {boolean} live @returns {boolean} whether it was one of ours to show */
+  show({ name, data, n }, live) {
     if (n != null) this.#showOwn(name, data);
     else if (name === "message" || name === "message_update") this.#put(data);
     else if (name === "message_remove") this.#remove(data?.id);
     else if (name === "error") this.#list.append(failure(data));
-    else if (name === "ask") this.#ask(data);
-    else if (name === "ask_closed") this.#closeAsk(data?.call);
+    else if (name === "ask") this.#list.append(this.asks.show(data, data.author || this.#author || texts.assistant, live));
+    else if (name === "ask_closed") this.asks.close(data?.call, data?.outcome);
     else return false;
     return true;
   }
 
   /** @param {string} id @param {string} text */
   append(id, text) {
-    const content = this.#messages.get(id)?.querySelector("[part~=content]");
+    const content = this.#content(id);
     if (!content) return;
+    content.hidden = false;
     if (content.lastChild instanceof Text) content.lastChild.appendData(text);
     else content.append(text);
   }
 
   /** @param {string} id @param {string} content so far */
   replace(id, content) {
-    const shown = this.#messages.get(id)?.querySelector("[part~=content]");
+    const shown = this.#content(id);
     if (shown) shown.textContent = content;
     else this.#put({ id, content, streaming: true });
   }
@@ -99,15 +114,29 @@ export class Transcript {
   /** What is not in the log yet. @param {Outgoing[]} frames @param {boolean} online */
   showWaiting(frames, online) {
     const state = online ? texts.sending : texts.waiting;
-    const texted = frames.map(ownText).filter((text) => text !== null);
-    this.#waiting.replaceChildren(...texted.map((text) => ownMessage(text, { waiting: state })));
+    const words = frames.map((frame) => this.#words(frame.type === "answer" ? "answer" : frame.name, frame.type === "answer" ? frame : frame.data));
+    this.#waiting.replaceChildren(...words.flatMap((said) => (said ? [this.#own(said, { waiting: state })] : [])));
+    this.asks.update(new Set(frames.flatMap(({ type, call }) => (type === "answer" && call ? [call] : []))));
+    this.#actions.update(online, new Set(frames.flatMap(({ name, data }) => (name === "action" ? [data?.id] : []))));
   }
 
   /** @param {string} name @param {any} data */
   #showOwn(name, data) {
-    if (name === "answer") this.#closeAsk(data?.call);
-    const text = ownText({ type: name === "answer" ? "answer" : "event", name, data: name === "answer" ? data?.data ?? data : data });
-    if (text !== null) this.#list.append(ownMessage(text, { time: data?.created_at }));
+    const words = this.#words(name, data);
+    if (name === "answer") this.asks.close(data?.call);
+    if (words) this.#list.append(this.#own(words, { time: data?.created_at }));
+  }
+
+  /** What a person said with a frame, or null for what is no talk. @param {string | undefined} name @param {any} data @returns {Words | null} */
+  #words(name, data) {
+    if (name === "answer") return this.asks.words(data);
+    if (name !== "message" || typeof data?.content !== "string") return null;
+    return { text: data.content, files: Array.isArray(data.files) ? data.files : undefined };
+  }
+
+  /** @param {Words} words @param {{waiting?: string, time?: string}} options */
+  #own({ text, files }, options) {
+    return ownArticle(text, { ...options, files: this.#files.list(files) });
   }
 
   /** @param {MessageData} data */
@@ -124,82 +153,29 @@ export class Transcript {
   #remove(id) {
     this.#messages.get(id)?.remove();
     this.#messages.delete(id);
+    this.#actions.forget(id);
   }
 
   /** @param {MessageData} data */
-  #message({ id, author, content, created_at, streaming, actions = [] }) {
-    const buttons = actions.map((action) => {
-      const { id, name, payload } = action;
-      return button("action", action.label || name, () => this.#handlers.act("action", { id, name, payload }), { title: action.tooltip ?? "" });
-    });
-    return create(
-      "article",
-      { part: streaming ? "message other streaming" : "message other", "data-id": id, "aria-live": streaming ? "off" : null },
-      header(author || this.#author || texts.assistant, created_at),
-      create("div", { part: "content" }, String(content ?? "")),
-      buttons.length ? create("div", { part: "actions" }, ...buttons) : null,
+  #message({ id, author, content, created_at, streaming, actions, files, metadata }) {
+    const kind = metadata?.error === true ? "other error" : "other";
+    const element = article(
+      {
+        author: author || this.#author || texts.assistant,
+        text: String(content ?? ""),
+        time: created_at,
+        kind: streaming ? `${kind} streaming` : kind,
+        files: this.#files.list(files),
+      },
+      this.#actions.row(id, actions),
     );
+    element.dataset.id = id;
+    if (streaming) element.setAttribute("aria-live", "off");
+    return element;
   }
 
-  /** @param {any} data */
-  #ask({ call, kind, content, author, created_at, actions = [] }) {
-    const element = this.#message({ id: call, author, content, created_at });
-    if (actions.length) element.append(create("div", { part: "actions" }, ...actions.map((/** @type {any} */ action) => this.#choice(call, action))));
-    this.#asks.set(call, { ask: { call, kind, content }, element });
-    this.#list.append(element);
+  /** @param {string} id @returns {HTMLElement | null | undefined} */
+  #content(id) {
+    return this.#messages.get(id)?.querySelector("[part~=content]");
   }
-
-  /** @param {string} call @param {any} action */
-  #choice(call, { id, name, label, payload }) {
-    return button("action", label || name, () => this.#handlers.answer(call, { id, name, payload }));
-  }
-
-  /** @param {string} call */
-  #closeAsk(call) {
-    this.#asks.get(call)?.element.querySelector("[part~=actions]")?.remove();
-    this.#asks.delete(call);
-  }
-}
-
-/** What a person wrote, or null for what is no text. @param {Pick<Outgoing, "type" | "name" | "data">} frame @returns {string | null} */
-function ownText({ type, name, data }) {
-  if (type === "event" && name !== "message") return null;
-  return typeof data?.content === "string" ? data.content : null;
-}
-
-/** @param {string} text @param {{waiting?: string, time?: string}} [options] */
-function ownMessage(text, { waiting, time } = {}) {
-  return create(
-    "article",
-    { part: waiting ? "message own waiting" : "message own" },
-    header(texts.you, time, waiting),
-    create("div", { part: "content" }, text),
-  );
-}
-
-/** @param {string} author @param {string} [time] @param {string} [remark] */
-function header(author, time, remark) {
-  return create(
-    "header",
-    { part: "message-header" },
-    create("span", { part: "author" }, author),
-    time ? timestamp(time) : null,
-    remark ? create("span", { part: "remark" }, remark) : null,
-  );
-}
-
-/** @param {string} text in ISO 8601 */
-function timestamp(text) {
-  const time = new Date(text);
-  if (Number.isNaN(time.getTime())) return null;
-  const today = time.toDateString() === new Date().toDateString();
-  /** @type {Intl.DateTimeFormatOptions} */
-  const day = today ? {} : { day: "numeric", month: "short" };
-  const words = time.toLocaleString([], { ...day, hour: "numeric", minute: "2-digit" });
-  return create("time", { part: "time", datetime: text, title: time.toLocaleString() }, words);
-}
-
-/** @param {any} data of an `error` entry */
-function failure(data) {
-  return create("article", { part: "message error", "data-code": data?.code }, create("div", { part: "content" }, data?.detail || texts.failed));
 }

@@ -1,0 +1,189 @@
+"""Questions of the bot, buttons under its messages, and its settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.server.harness import Server
+
+from .chat import Chat, Line
+
+pytestmark = pytest.mark.browser
+
+RULES = "Three questions, a minute for each."
+NAME = "What shall I call you?"
+FIRST = "1. Which planet has the shortest day?"
+
+
+def begin(chat: Chat) -> None:
+    chat.press("Play")
+    chat.shows(RULES, NAME)
+
+
+def answer(chat: Chat, text: str) -> None:
+    box = chat.element.get_by_role("textbox", name="Your answer")
+    box.fill(text)
+    box.press("Enter")
+
+
+def test_a_quiz(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """
+    The composer answers a question for a text, and says so; buttons answer one for a choice. What
+    was answered stands there in the person's words, and nothing is left to answer it twice.
+    """
+    chat = open_chat("quiz")
+    begin(chat)
+    expect(chat.element.get_by_role("button", name="Play")).to_have_count(0)
+    box = chat.element.get_by_role("textbox", name="Your answer")
+    expect(box).to_have_accessible_description("Your next message answers the question above")
+    expect(chat.element.get_by_role("timer")).to_have_text(re.compile(r"\d\d s left"))
+    expect(chat.element.get_by_role("timer")).to_have_attribute("aria-live", "off")
+    answer(chat, "Ada")
+    expect(chat.input).to_be_visible()
+    chat.press("Jupiter")
+    expect(chat.element.get_by_role("button", name="Jupiter")).to_have_count(0)
+    chat.press("Six")
+    chat.press("Pink")
+    expect(chat.contents.last).to_have_text("Ada, you have 2 of 3 points.")
+    assert chat.texts()[:8] == [RULES, NAME, "Ada", FIRST, "Jupiter", *chat.texts()[5:8]]
+    assert chat.texts()[6:8] == ["Six", "It is Four."]
+    expect(chat.element.get_by_role("timer")).to_have_count(0)
+    shown = chat.texts()
+    chat.reload()
+    chat.shows(*shown)
+    expect(chat.element.get_by_role("button", name="Jupiter")).to_have_count(0)
+
+
+def test_a_question_survives(server: Server, page: Page) -> None:
+    """
+    An open question is there again after a reload, and an answer that is given while the line is
+    down arrives once.
+    """
+    line = Line(page)
+    page.goto(f"{server.origin}/chat/quiz/")
+    chat = Chat(page)
+    begin(chat)
+    chat.reload()
+    chat.shows(RULES, NAME)
+    answer(chat, "Ada")
+    chat.shows(RULES, NAME, "Ada", FIRST)
+    chat.reload()
+    expect(chat.element.get_by_role("timer")).to_have_text(re.compile(r"\d\d s left"))
+    expect(chat.input).to_be_visible()
+    line.cut()
+    chat.press("Jupiter")
+    expect(chat.waiting).to_contain_text("Jupiter")
+    expect(chat.element.get_by_role("button", name="Mars")).to_be_hidden()
+    line.mend()
+    expect(chat.contents.last).to_have_text("2. How many strings has a cello?")
+    assert chat.texts() == [RULES, NAME, "Ada", FIRST, "Jupiter", chat.texts()[-1]]
+    names = [row.name for row in server.database.log(chat.session)]
+    assert names.count("answer") == 2
+
+
+def test_a_question_that_is_stopped(open_chat: Callable[..., Chat]) -> None:
+    """Stop withdraws a question: nothing answers it any more, and messages are messages again."""
+    chat = open_chat("quiz")
+    begin(chat)
+    chat.stop.click()
+    expect(chat.log.locator("[part=outcome]")).to_have_text("This question was withdrawn.")
+    expect(chat.input).to_be_focused()
+    expect(chat.element.get_by_role("textbox", name="Your answer")).to_have_count(0)
+
+
+def test_a_list_with_buttons(open_chat: Callable[..., Chat]) -> None:
+    """Each message has its own buttons, in words; they go when what they are for is done."""
+    chat = open_chat("todo")
+    for thing in ("dishes", "letters"):
+        chat.say(thing)
+        expect(chat.contents.last).to_have_text(thing)
+        expect(chat.messages.last.get_by_role("button")).to_have_count(2)
+    forget = chat.messages.last.get_by_role("button", name="Forget it")
+    expect(forget).to_have_attribute("title", "Take it off the list")
+    forget.focus()
+    chat.page.keyboard.press("Enter")
+    expect(forget).to_have_count(0)
+    chat.press("Done")
+    expect(chat.contents.last).to_have_text("That was all.")
+    expect(chat.contents.nth(2)).to_have_text("✓ dishes")
+    expect(chat.log.get_by_role("button")).to_have_count(0)
+    chat.reload()
+    expect(chat.contents.last).to_have_text("That was all.")
+    expect(chat.log.get_by_role("button")).to_have_count(0)
+
+
+def test_buttons_without_a_line(server: Server, page: Page) -> None:
+    """While the line is down nothing can be pressed; what is not offered any more is refused."""
+    line = Line(page)
+    page.goto(f"{server.origin}/chat/todo/")
+    chat = Chat(page)
+    chat.say("dishes")
+    done = chat.messages.last.get_by_role("button", name="Done")
+    expect(done).to_be_enabled()
+    line.cut()
+    expect(done).to_be_disabled()
+    done.click(force=True)
+    line.mend()
+    expect(done).to_be_enabled()
+    chat.element.evaluate("e => e.client.send('action', {id: 'x', name: 'done', payload: {}})")
+    expect(chat.element.get_by_role("alert")).to_be_visible()
+    done.click()
+    expect(chat.contents.last).to_have_text("That was all.")
+
+
+def open_settings(chat: Chat) -> None:
+    chat.press("Settings")
+    expect(chat.element.get_by_role("dialog", name="Settings")).to_be_visible()
+
+
+def test_settings(open_chat: Callable[..., Chat]) -> None:
+    """The form says what holds, saves what is changed, and the bot goes by it, also tomorrow."""
+    chat = open_chat("echo")
+    open_settings(chat)
+    within = chat.element.get_by_role("dialog", name="Settings")
+    expect(within.get_by_label("Voice")).to_be_focused()
+    within.get_by_label("Voice").select_option("Loud")
+    within.get_by_role("slider", name="How often").press("ArrowRight")
+    within.get_by_role("switch", name="Number the lines").check()
+    within.get_by_role("textbox", name="Signature").fill("<b>Echo</b>")
+    words = within.get_by_role("textbox", name="Words to leave out")
+    words.fill("not")
+    words.press("Enter")
+    words.fill("never")
+    within.get_by_role("button", name="Save").click()
+    expect(within).to_be_hidden()
+    expect(chat.element.get_by_role("button", name="Settings")).to_be_focused()
+    expect(chat.contents.last).to_have_text("From now on: loud, 2 time(s).")
+    chat.say("not bad")
+    expect(chat.contents.last).to_have_text("1. … BAD 2. … BAD <b>Echo</b>")
+    chat.reload()
+    open_settings(chat)
+    expect(within.get_by_label("Voice").locator("option:checked")).to_have_text("Loud")
+    expect(within.get_by_role("slider", name="How often")).to_have_value("2")
+    expect(within.get_by_role("switch", name="Number the lines")).to_be_checked()
+    expect(within.get_by_role("list").get_by_role("listitem")).to_have_text(["not", "never"])
+    within.get_by_role("button", name="Defaults").click()
+    within.get_by_role("button", name="Save").click()
+    expect(chat.contents.last).to_have_text("From now on: as it is, 1 time(s).")
+
+
+def test_settings_that_are_refused(open_chat: Callable[..., Chat]) -> None:
+    """The server's objection stands at the field that it names, and nothing typed is lost."""
+    chat = open_chat("echo")
+    open_settings(chat)
+    within = chat.element.get_by_role("dialog", name="Settings")
+    sign = within.get_by_role("textbox", name="Signature")
+    sign.fill("x" * 10_001)
+    within.get_by_role("button", name="Save").click()
+    expect(sign).to_have_attribute("aria-invalid", "true")
+    expect(sign).to_have_accessible_description(re.compile("10,000 characters"))
+    expect(sign).to_be_focused()
+    assert len(sign.input_value()) == 10_001
+    sign.fill("Echo")
+    within.get_by_role("button", name="Save").click()
+    expect(within).to_be_hidden()
+    expect(chat.contents.last).to_have_text("From now on: as it is, 1 time(s).")
