@@ -10,10 +10,11 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, close_old_connections
 
 from .access import Access, Refused
+from .entrance import ShuttingDown, User
 from .env import log_error
 from .logins import Login
 from .session import Session
-from .worker import ShuttingDown, User, get_worker
+from .worker import get_worker
 
 logger = logging.getLogger("chatsessions.connection")
 

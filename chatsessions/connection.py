@@ -24,11 +24,12 @@ from .attachment import Attachment
 from .chat import Chat
 from .conf import settings
 from .delivery import RateLimit
+from .entrance import Arrival, Opened, ShuttingDown, TooManySessions, User
 from .env import taken_env
 from .exceptions import FrameError, StoreUnavailable
 from .frames import CloseCode
 from .store import CacheFailed
-from .worker import Arrival, Opened, ShuttingDown, TooManySessions, User, get_worker
+from .worker import get_worker
 
 logger = logging.getLogger("chatsessions.connection")
 

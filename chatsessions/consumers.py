@@ -23,6 +23,7 @@ from .admission import Admission
 from .chat import Chat, resolve_chat
 from .connection import ChatConnection, Message, Scope, announce, arrival_of
 from .context import use_context
+from .entrance import ShuttingDown, TooManySessions, User
 from .env import log_error
 from .exceptions import ChatError, OwnershipLost, SessionOver
 from .frames import CloseCode
@@ -30,7 +31,7 @@ from .live import LiveSession
 from .session import Session
 from .store import Entry
 from .user_session import UserSession
-from .worker import ShuttingDown, TooManySessions, User, get_worker
+from .worker import get_worker
 
 logger = logging.getLogger("chatsessions.consumers")
 

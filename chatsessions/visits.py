@@ -20,10 +20,11 @@ from . import frames
 from .attachment import REPLAY_CHUNK, event_frame
 from .chat import Chat
 from .conf import settings
+from .entrance import Admit, Arrival, anybody
 from .exceptions import ChatSessionsError, SessionOver
 from .live import LiveSession
 from .store import Entry
-from .worker import Admit, Arrival, anybody, get_worker
+from .worker import get_worker
 
 #: Frames that are told between the log's entries.
 Told = frames.ServerFrame

@@ -27,11 +27,12 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.consumers import ChatConsumer
+from chatsessions.entrance import Arrival
 from chatsessions.env import HIDDEN, hide
 from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator, ChatRefused
-from chatsessions.worker import Arrival, get_worker
+from chatsessions.worker import get_worker
 
 from .support.sessions import connected, make_session, until
 from .support.storage import SpyCache

@@ -15,6 +15,7 @@ from django.dispatch import Signal
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.chat import InterruptedTurn
 from chatsessions.connection import announce
+from chatsessions.entrance import Opened
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.session import hash_token
 from chatsessions.signals import (
@@ -24,7 +25,6 @@ from chatsessions.signals import (
     session_started,
     turn_finished,
 )
-from chatsessions.worker import Opened
 from chatsessions.worker import Worker as RunningWorker
 
 from .support.sessions import Client, Way, connected, eventually, running_worker, until, ways

@@ -18,11 +18,11 @@ from django.test import TestCase, override_settings
 
 from chatsessions import Chat, OwnershipLost, StoreUnavailable, context, frames, user_session
 from chatsessions.context import use_context
+from chatsessions.entrance import Arrival
 from chatsessions.exceptions import FrameError
 from chatsessions.live import LiveSession
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.store import Loaded
-from chatsessions.worker import Arrival
 from chatsessions.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, threads_of_ours, until

@@ -19,11 +19,11 @@ from django.test.utils import CaptureQueriesContext
 import chatsessions
 from chatsessions import Chat, ChatSettings, Message, Thread, context, serializable, user_session
 from chatsessions.chat import InterruptedTurn, module_chat
+from chatsessions.entrance import TooManySessions
 from chatsessions.exceptions import FrameError
 from chatsessions.input_widget import Switch
 from chatsessions.models import ChatSession
 from chatsessions.storable import by_class, by_name
-from chatsessions.worker import TooManySessions
 from chatsessions.worker import Worker as RunningWorker
 
 from .support.sessions import Client, Way, eventually, running_worker, until, ways

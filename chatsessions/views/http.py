@@ -18,12 +18,13 @@ from chatsessions import frames
 from chatsessions.access import Access
 from chatsessions.chat import resolve_chat
 from chatsessions.conf import settings
+from chatsessions.entrance import ShuttingDown
 from chatsessions.env import taken_env
 from chatsessions.live import LiveSession
 from chatsessions.models import SessionEvent
 from chatsessions.session import Session
 from chatsessions.visits import Follower, Posted, Visit, is_end_of
-from chatsessions.worker import ShuttingDown, get_worker
+from chatsessions.worker import get_worker
 
 from .incoming import (
     Body,

@@ -19,10 +19,10 @@ from chatsessions import frames
 from chatsessions.chat import Chat
 from chatsessions.conf import settings
 from chatsessions.connection import first_language, valid_ip
+from chatsessions.entrance import Admit, Arrival, anybody
 from chatsessions.exceptions import ChatSessionsError, SessionOver
 from chatsessions.session import session_of_token
 from chatsessions.visits import Visit
-from chatsessions.worker import Admit, Arrival, anybody
 
 #: Where Django's session keeps which session of each chat is the visitor's.
 KEPT = "chatsessions"

@@ -14,6 +14,7 @@ from django.http import HttpResponse
 
 from chatsessions import access, frames
 from chatsessions.conf import settings
+from chatsessions.entrance import ShuttingDown, TooManySessions
 from chatsessions.exceptions import (
     FrameError,
     OwnershipLost,
@@ -24,7 +25,6 @@ from chatsessions.exceptions import (
 )
 from chatsessions.store import CacheFailed
 from chatsessions.visits import Follower, SessionConnected, Visit
-from chatsessions.worker import ShuttingDown, TooManySessions
 
 from .incoming import Refused
 

@@ -10,8 +10,8 @@ from django.views.decorators.http import require_safe
 
 from chatsessions.access import Refused
 from chatsessions.chat import Chat, routed_chat
+from chatsessions.entrance import User
 from chatsessions.profiles import default_profile
-from chatsessions.worker import User
 
 
 @require_safe

@@ -16,10 +16,11 @@ from django.contrib.auth.models import AnonymousUser
 from django.dispatch import Signal
 
 from chatsessions import Chat, frames
+from chatsessions.entrance import Arrival
 from chatsessions.live import LiveSession
 from chatsessions.session import Session
 from chatsessions.store import Entry
-from chatsessions.worker import Arrival, Worker, get_worker, running_workers
+from chatsessions.worker import Worker, get_worker, running_workers
 
 #: Handlers, hooks and receivers are written with ``async def`` or with ``def``.
 Way = Literal["async", "sync"]

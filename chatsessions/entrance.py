@@ -1,0 +1,436 @@
+"""
+``Entrance``: who comes to a worker, and which session they get.
+
+A session is looked for by one at a time, held in memory from then on, and claimed by its first
+commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.utils import timezone
+
+from .access import Refused
+from .chat import Chat, find_chat
+from .conf import settings
+from .conversation import in_use
+from .delivery import RateLimit
+from .env import log_error
+from .exceptions import OwnerUnreachable, SessionNotFound, SessionOver
+from .journal import Threads
+from .live import LiveSession
+from .models import ChatSession
+from .ports import Host
+from .profiles import chosen_profile
+from .resumption import Resumption, find_thread
+from .session import Session, Tokens, is_owner
+from .store import Loaded, Store
+from .thread_rows import Mark, Part, ThreadKey, read_context
+from .worker_rows import WorkerRows
+
+logger = logging.getLogger("chatsessions.worker")
+
+User = AbstractBaseUser | AnonymousUser
+
+#: Sessions whose pace is remembered after they were let go.
+MAX_PACES = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """Who comes, and which session they say is theirs."""
+
+    user: User
+    session_id: str | None = None
+    token: str | None = field(default=None, repr=False)
+    #: The thread of theirs that a new session is to go on with.
+    thread: str | None = None
+    client_type: str = "webapp"
+    language: str = ""
+    profile: str = ""
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    ip: str | None = None
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The session that somebody who arrived has now."""
+
+    live: LiveSession
+    resumed: bool
+    #: None if resumed; else ``new``, ``unknown``, ``ended`` or ``expired``.
+    reason: str | None
+
+
+#: Asks whether who has come may have a session; raises ``Refused``.
+Admit = Callable[[Session], Awaitable[None]]
+
+
+async def anybody(session: Session) -> None:
+    """Lets everybody in whose session it is."""
+
+
+class ShuttingDown(Exception):
+    """The server is on its way down and takes nobody in."""
+
+
+class TooManySessions(Exception):
+    """The user has as many connected sessions as allowed."""
+
+
+class EntranceHost(Host, Protocol):
+    """The worker, as its entrance sees it."""
+
+    live: dict[UUID, LiveSession]
+    closing: bool
+    threads: Threads
+    store: Store
+    rows: WorkerRows
+
+    async def start(self) -> None:
+        """Make the worker known, once. Raises what the database raises."""
+
+
+class Entrance:
+    """Opens sessions: new ones, live ones, and those that are stored."""
+
+    def __init__(self, host: EntranceHost) -> None:
+        self._host = host
+        #: How fast the clients of sessions were that were let go lately.
+        self._paces: dict[UUID, RateLimit] = {}
+        self._arrivals: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+
+    async def open(self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody) -> Opened:
+        """
+        The session of somebody who arrived: the one they ask for if it is theirs, else a new one.
+
+        ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
+        ``ShuttingDown``, ``TooManySessions``, and what the database raises.
+        """
+        if arrival.session_id is None:
+            return await self._open_new(chat, arrival, "new", admit)
+        try:
+            session_id = UUID(arrival.session_id)
+        except ValueError:
+            return await self._open_new(chat, arrival, "unknown", admit)
+        async with self._looking_for(session_id):
+            found, reason = await self._resume(chat, session_id, arrival, admit)
+            if found is None:
+                return await self._open_new(chat, arrival, reason, admit)
+            if self._host.closing or found.closed:
+                raise ShuttingDown  # come back
+            found.session.user = arrival.user
+            found.session.env = arrival.env
+            return Opened(live=found, resumed=True, reason=None)
+
+    async def receive(
+        self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody
+    ) -> tuple[LiveSession, str | None]:
+        """
+        The session of somebody who comes without a connection: theirs, or a new one with ``make``.
+
+        It is held until ``holders`` is 0 again. With it comes None, or why it is a new one.
+        Raises ``SessionNotFound``, ``SessionOver`` (both for an old one without ``make``, the
+        latter also to its owner), ``OwnerUnreachable``, and what :meth:`open` raises.
+        """
+        reason = "new"
+        if arrival.session_id is not None:
+            reason = "unknown"
+            session_id = _uuid(arrival.session_id)
+            if session_id is not None:
+                async with self._looking_for(session_id):
+                    found, reason = await self._resume(
+                        chat, session_id, arrival, admit, takes=False
+                    )
+                    if found is not None:
+                        if self._host.closing or found.closed:
+                            raise ShuttingDown
+                        found.holders += 1
+                        return found, None
+        if reason in ("ended", "expired"):
+            raise SessionOver(str(arrival.session_id), reason)
+        if not make:
+            raise SessionNotFound(str(arrival.session_id))
+        opened = await self._open_new(chat, arrival, reason, admit)
+        opened.live.holders += 1
+        return opened.live, reason
+
+    async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
+        await self._host.start()
+        past = await find_thread(
+            self._host.threads,
+            self._host.store,
+            chat=chat.name,
+            user=arrival.user,
+            thread_id=arrival.thread,
+        )
+        if arrival.thread is not None and past is None and reason == "new":
+            reason = "unknown"
+        row = _new_row(chat, arrival, await self._profile_of(chat, arrival, past), past)
+        session = _session_of(row, arrival.user)
+        session.env = arrival.env
+        session.state_lost = past is not None and past.values_lost
+        await admit(session)
+        await self._check_count(arrival, other_than=None)
+        if self._host.closing:
+            raise ShuttingDown
+        return Opened(live=self._create(chat, session, row, past), resumed=False, reason=reason)
+
+    async def _profile_of(self, chat: Chat, arrival: Arrival, past: Resumption | None) -> str:
+        """
+        The profile of a new session: the one asked for, else that of the thread it goes on with.
+
+        Raises ``Refused`` for one that is not offered.
+        """
+        carried = "" if past is None else past.profile
+        if not chat.has_profiles:
+            return arrival.profile or carried
+        try:
+            offered = await chat.get_profiles(arrival.user, run_in_thread=self._host.run_in_thread)
+        except Exception as error:
+            log_error(logger, arrival.env, "The profiles of %s failed", chat.name, error=error)
+            raise Refused("forbidden", "the profiles are not known") from error
+        if not arrival.profile and any(one.name == carried for one in offered):
+            return carried
+        return chosen_profile(offered, arrival.profile)
+
+    def _looking_for(self, session_id: UUID) -> asyncio.Lock:
+        """
+        Held by whoever looks for a session, until they hold it or know that they cannot.
+
+        Between reading a row and holding its session nobody else may hold and release it: the
+        row's generation would be gone. And an older connection must not take a newer one's place.
+        """
+        return self._arrivals.setdefault(session_id, asyncio.Lock())
+
+    async def _check_count(self, arrival: Arrival, other_than: UUID | None) -> None:
+        if not arrival.user.is_authenticated:
+            return
+        user = arrival.user.pk
+        elsewhere = await self._host.threads.read(self._host.rows.count_connected, user, other_than)
+        # Here they are counted in memory, where no two of a crowd can slip through together.
+        here = sum(
+            live.owner_id == user and live.listener is not None and live.id != other_than
+            for live in self._host.live.values()
+        )
+        if elsewhere + here >= settings.MAX_SESSIONS_PER_USER:
+            raise TooManySessions
+
+    async def _resume(
+        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit, *, takes: bool = True
+    ) -> tuple[LiveSession | None, str]:
+        """
+        The session asked for, or why it is not given. Foreign and unknown look alike.
+
+        Without ``takes`` another worker's is left to it, with ``OwnerUnreachable``.
+        """
+        await self._host.start()
+        if self._host.closing:
+            raise ShuttingDown
+        live = self._host.live.get(session_id)
+        if live is None:
+            loaded = await self._host.threads.read(self._load, session_id)
+            return await self._take_over(chat, loaded, arrival, admit, takes=takes)
+        if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
+            return None, "unknown"
+        if live.ending is None:
+            live.holders += 1  # not to be let go while we look
+            try:
+                await admit(live.session)
+                await self._check_count(arrival, other_than=live.id)
+            finally:
+                live.holders -= 1
+                live.note()
+        return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
+
+    async def _take_over(
+        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit, *, takes: bool
+    ) -> tuple[LiveSession | None, str]:
+        if loaded is None:
+            return None, "unknown"
+        row = loaded.row
+        tokens = Tokens(row.token_hash, row.previous_token_hash)
+        if not _may_resume(chat, row.chat, row.user_id, tokens, arrival):
+            return None, "unknown"
+        if row.status == ChatSession.Status.ENDED:
+            return None, _why_over(row.end_reason)
+        if not row.end_reason and not row.is_expired():
+            await admit(_session_of(row, row.user or AnonymousUser()))
+            await self._check_count(arrival, other_than=row.pk)
+        if self._host.closing:
+            raise ShuttingDown
+        if not takes:
+            self._refuse_another_workers(row)
+        live = self._hold(chat, loaded)
+        if row.end_reason:
+            # The server died while on_chat_end ran; it runs once.
+            live.finish()
+            return None, _why_over(row.end_reason)
+        if row.is_expired():
+            live.end(ChatSession.EndReason.EXPIRED)
+            return None, "expired"
+        return live, ""
+
+    def _load(self, session_id: UUID) -> Loaded | None:
+        """A stored session, and what was said in it if that is wanted."""
+        loaded = self._host.store.load(session_id)
+        if loaded is not None and in_use():
+            row = loaded.row
+            key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
+            own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
+            loaded.said = read_context(key, own, before=row.created_at)
+        return loaded
+
+    def _create(
+        self, chat: Chat, session: Session, row: ChatSession, past: Resumption | None
+    ) -> LiveSession:
+        live = LiveSession(self._host, chat, session, row, None, past=past)
+        self._host.live[live.id] = live
+        live.draft.set(
+            **{name: getattr(row, name) for name in _ROW_FIELDS}, status=ChatSession.Status.AWAY
+        )
+        return live
+
+    def _hold(self, chat: Chat, loaded: Loaded) -> LiveSession:
+        """Own a stored session: the first commit claims it."""
+        row = loaded.row
+        session = _session_of(row, row.user or AnonymousUser())
+        session.restored = True
+        session.state_lost = loaded.state_lost
+        if loaded.state_lost:
+            logger.error("Session %s: the cache has thrown its user_session away", row.pk)
+        live = LiveSession(self._host, chat, session, row, loaded)
+        live.inbox.gate.rate = self._paces.pop(row.pk, live.inbox.gate.rate)
+        live.draft.set(worker_id=self._host.id)
+        self._host.live[live.id] = live
+        live.note()
+        return live
+
+    async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
+        """
+        A session for code outside of its connection, held until ``holders`` is 0 again.
+
+        One that is taken ``to_end`` it does not go on with what waits in it.
+
+        Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
+        """
+        async with self._looking_for(session_id):
+            await self._host.start()
+            live = self._host.live.get(session_id)
+            if live is None:
+                loaded = await self._host.threads.read(self._load, session_id)
+                if loaded is None:
+                    raise SessionNotFound(session_id)
+                live = self._adopt(loaded)
+            if not to_end:
+                live.go()
+            if live.ending is not None:
+                raise SessionOver(session_id, live.ending)
+            live.holders += 1
+            return live
+
+    def _adopt(self, loaded: Loaded) -> LiveSession:
+        row = loaded.row
+        if row.status == ChatSession.Status.ENDED:
+            raise SessionOver(row.pk, row.end_reason)
+        self._refuse_another_workers(row)
+        live = self._hold(find_chat(row.chat), loaded)
+        if row.end_reason:
+            live.finish()
+            raise SessionOver(row.pk, row.end_reason)
+        return live
+
+    def _refuse_another_workers(self, row: ChatSession) -> None:
+        if (
+            row.worker is not None
+            and row.worker_id != self._host.id
+            and self._host.rows.is_alive(row.worker)
+        ):
+            raise OwnerUnreachable(row.pk, str(row.worker))
+
+    def remember_pace(self, live: LiveSession) -> None:
+        """A client is no faster for its session being let go between what it sends."""
+        now, paces = self._host.loop.time(), self._paces
+        if not live.inbox.gate.rate.is_full(now):
+            paces[live.id] = live.inbox.gate.rate
+        while paces and (len(paces) > MAX_PACES or next(iter(paces.values())).is_full(now)):
+            del paces[next(iter(paces))]
+
+
+_ROW_FIELDS = (
+    "user_id",
+    "chat",
+    "thread_id",
+    "client_type",
+    "profile",
+    "chat_settings",
+    "inputs",
+    "language",
+    "ip",
+    "user_agent",
+    "created_at",
+)
+
+
+def _new_row(chat: Chat, arrival: Arrival, profile: str, past: Resumption | None) -> ChatSession:
+    row = ChatSession(
+        id=uuid4(),
+        user_id=arrival.user.pk,
+        chat=chat.name,
+        thread_id=uuid4() if past is None else past.thread.id,
+        client_type=arrival.client_type,
+        profile=profile,
+        language=arrival.language,
+        ip=arrival.ip,
+        user_agent=arrival.user_agent[:400],
+        created_at=timezone.now(),
+    )
+    if past is not None:
+        row.chat_settings, row.inputs = past.chat_settings, past.inputs
+    return row
+
+
+def _session_of(row: ChatSession, user: User) -> Session:
+    return Session(
+        id=row.pk,
+        chat=row.chat,
+        thread_id=row.thread_id,
+        created_at=row.created_at,
+        user=user,
+        client_type=row.client_type,
+        profile=row.profile,
+        language=row.language,
+        ip=row.ip,
+        user_agent=row.user_agent,
+        chat_settings=row.chat_settings,
+    )
+
+
+def _may_resume(
+    chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, arrival: Arrival
+) -> bool:
+    """Whether it is this chat's session, and who asks has its token or is its logged-in owner."""
+    if chat_name != chat.name or not is_owner(owner_id, arrival.user):
+        return False
+    return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token)
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _why_over(reason: str) -> str:
+    """What the rightful owner of a dead session is told."""
+    return "expired" if reason == ChatSession.EndReason.EXPIRED else "ended"
