@@ -172,6 +172,47 @@ def test_contrast_of_a_conversation(server: Server, page: Page) -> None:
     assert_readable(copy.notes)
 
 
+def test_contrast_of_what_is_offered(open_chat: Callable[..., Chat]) -> None:
+    """So can questions, the time that is left, buttons, forms, profiles and files on their way."""
+    quiz = open_chat("quiz")
+    quiz.press("Play")
+    assert_readable(quiz.element.locator("[part=deadline], [part=hint]"))
+    quiz.element.get_by_role("textbox", name="Your answer").press_sequentially("Ada\n")
+    expect(quiz.element.get_by_role("button", name="Jupiter")).to_be_visible()
+    assert_readable(quiz.element.locator("[part=content], [part=deadline], button"))
+    button = colours(quiz.element.get_by_role("button", name="Jupiter"))
+    assert contrast(button.border, button.around) >= CONTROL
+
+    echo = open_chat("echo")
+    echo.press("Settings")
+    words = echo.element.get_by_role("textbox", name="Words to leave out")
+    words.fill("rain")
+    words.press("Enter")
+    form = "[part=dialog-title], label, output, [part=field-hint], [part=tag], select, button"
+    assert_readable(echo.element.locator(form))
+    assert_readable(words, "::placeholder")
+    for control in (echo.element.get_by_role("switch"), words):
+        box = colours(control)
+        assert contrast(box.border, box.around) >= CONTROL
+
+    guide = open_chat("guide")
+    assert_readable(guide.element.locator("legend, label, [part=profile-description], button"))
+    guide.press("Start")
+    guide.is_("Online")
+    assert_readable(guide.element.locator("[part=profile], [part~=tool]"))
+
+    vault = open_chat("vault")
+    assert_readable(vault.element.locator("[part=keys] p, label, button"))
+
+    shelf = open_chat("shelf")
+    large = {"name": "a.txt", "mimeType": "text/plain", "buffer": b""}
+    with shelf.page.expect_file_chooser() as chooser:
+        shelf.press("Attach files")
+    chooser.value.set_files([large, {**large, "name": "b.txt", "buffer": b"text"}])
+    expect(shelf.element.locator("[data-failed]")).to_have_count(1)
+    assert_readable(shelf.element.locator("[part=attachment], [part=attachment-state], button"))
+
+
 def test_contrast_while_it_works(open_chat: Callable[..., Chat]) -> None:
     """So can what a person sees while an answer comes."""
     chat = open_chat("storyteller")
@@ -268,6 +309,41 @@ def test_a_conversation_on_a_phone(server: Server, phone: Page) -> None:
     chat.is_("Ended")
     looks_right()
     expect(chat.element.get_by_role("button", name="Start a new")).to_be_in_viewport(ratio=1)
+
+
+def test_what_is_offered_fits_on_a_phone(server: Server, phone: Page) -> None:
+    """Questions, settings, keys, profiles and files find room on 360 pixels."""
+    chat = Chat(phone)
+    for bot, label in (("guide", "Start"), ("vault", "Save and connect")):
+        phone.goto(f"{server.origin}/chat/{bot}/")
+        expect(chat.element.get_by_role("button", name=label)).to_be_in_viewport(ratio=1)
+        assert_fits(phone)
+    phone.goto(f"{server.origin}/chat/quiz/")
+    chat.press("Play")
+    chat.element.get_by_role("textbox", name="Your answer").press_sequentially("Ada\n")
+    for name in ("Mars", "Jupiter", "Venus"):
+        expect(chat.element.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
+    assert_fits(phone)
+    assert_apart(chat)
+    phone.goto(f"{server.origin}/chat/echo/")
+    chat.press("Settings")
+    expect(chat.element.get_by_role("dialog")).to_be_in_viewport(ratio=1)
+    assert_fits(phone)
+    save = chat.element.get_by_role("button", name="Save")
+    save.scroll_into_view_if_needed()
+    expect(save).to_be_in_viewport(ratio=1)
+    phone.goto(f"{server.origin}/chat/shelf/")
+    with phone.expect_file_chooser() as chooser:
+        chat.press("Attach files")
+    name = f"{'a very long name ' * 10}.txt"
+    file = {"name": name, "mimeType": "text/plain", "buffer": b"text"}
+    chooser.value.set_files([file, {**file, "buffer": b""}])
+    expect(chat.element.locator("[data-failed]")).to_have_count(1)
+    assert_fits(phone)
+    assert_apart(chat)
+    for control in chat.element.get_by_role("button").all():
+        box = control.bounding_box()
+        assert min(box["width"], box["height"]) >= 24
 
 
 def test_with_the_keyboard_of_a_phone_open(server: Server, phone: Page) -> None:

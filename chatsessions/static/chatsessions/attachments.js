@@ -16,6 +16,9 @@ import { UploadError, acceptance, sizeWords } from "./uploads.js";
 
 /** @typedef {{file: File, element: HTMLElement, state: HTMLElement, again: HTMLElement, info: FileInfo | null, error: string, cancel: () => void}} Item */
 
+/** Signs of a name in a sentence. */
+const LONGEST = 40;
+
 export class Attachments {
   #server;
   #limits;
@@ -92,14 +95,14 @@ export class Attachments {
   #objection(file) {
     const { accept, maxFiles, maxMegabytes } = this.#limits();
     if (maxFiles && this.#items.length >= maxFiles) return texts.tooManyFiles(maxFiles);
-    if (!acceptance(accept).matches(file)) return texts.wrongType(file.name);
-    if (maxMegabytes && file.size > maxMegabytes * 1024 ** 2) return texts.fileTooLarge(file.name, maxMegabytes);
+    if (!acceptance(accept).matches(file)) return texts.wrongType(quoted(file.name));
+    if (maxMegabytes && file.size > maxMegabytes * 1024 ** 2) return texts.fileTooLarge(quoted(file.name), maxMegabytes);
     return "";
   }
 
   /** @param {File} file */
   #begin(file) {
-    const state = create("span", { part: "attachment-state" });
+    const state = create("span", { part: "attachment-state", role: "status" });
     const again = button("attachment-again", texts.tryAgain, () => this.#upload(item), { hidden: true });
     const remove = button("attachment-remove", "", () => this.#remove(item), { "aria-label": texts.removeFile(file.name), title: texts.remove });
     remove.append(icon("x"));
@@ -143,7 +146,6 @@ export class Attachments {
     item.again.hidden = false;
     item.element.setAttribute("data-failed", "");
     this.#moved();
-    this.#notify(`${item.file.name}: ${item.error}`);
   }
 
   /** @param {Item} item */
@@ -161,6 +163,12 @@ export class Attachments {
     this.element.hidden = this.empty;
     this.#changed();
   }
+}
+
+/** A name in the middle of a sentence: not too long, and not turning it around. @param {string} name */
+function quoted(name) {
+  const short = name.length > LONGEST ? `${name.slice(0, LONGEST - 12)}…${name.slice(-11)}` : name;
+  return `\u2068${short}\u2069`;
 }
 
 /**

@@ -30,6 +30,7 @@ import { Backoff } from "./backoff.js";
 import { Connection, Monitor } from "./connection.js";
 import { Inbox, Outbox, Streams, byteLength } from "./delivery.js";
 import { FINAL_CODES, NAME, RETRY_CODES, asEntry, asTurn, copied, uuid } from "./frames.js";
+import { Identity } from "./identity.js";
 import { Page } from "./page.js";
 import { Acknowledger, Sender } from "./sender.js";
 import { Memory, websocketUrl } from "./storage.js";
@@ -106,22 +107,13 @@ export class ChatClient extends EventTarget {
   #timeouts;
   #backoff;
   #memory;
+  #identity;
   #page;
   #sender;
   #acknowledger;
   #inbox = new Inbox();
   #streams = new Streams();
 
-  /** @type {string | null} */
-  #session;
-  /** @type {string | null} */
-  #token;
-  /** @type {string | undefined} */
-  #profile;
-  /** @type {string | undefined} */
-  #thread;
-  /** @type {Record<string, string>} */
-  #env;
   /** @type {StateDetail} */
   #state = { state: "closed", attempt: 0 };
   /** @type {Frame | null} */
@@ -152,21 +144,14 @@ export class ChatClient extends EventTarget {
     this.#timeouts = new Timeouts(this.#timers);
     this.#backoff = new Backoff({ random: options.random });
     this.#memory = new Memory(this.#url, options.storage);
-    const remembered = this.#memory.load();
-    const { profile, thread } = options;
-    // Another thread or profile than the one that is remembered is another conversation.
-    const same = agrees(profile, remembered.profile) && agrees(thread, remembered.thread);
-    this.#session = same ? remembered.session : null;
-    this.#token = same ? remembered.token : null;
-    this.#profile = profile ?? remembered.profile;
-    this.#thread = thread ?? remembered.thread;
-    this.#env = { ...options.env, ...this.#memory.env };
+    this.#identity = new Identity(this.#memory, options);
     const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
     this.#page = new Page(page, BroadcastChannel, {
       woke: () => this.#woke(),
       sibling: (session, token) => this.#sibling(session, token),
     });
-    this.#sender = new Sender(new Outbox(remembered.pending, same ? remembered.next : 1), this.#timers, {
+    const { left } = this.#identity;
+    this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
       write: (frame) => this.#write(frame),
       changed: () => this.#pendingChanged(),
     });
@@ -180,31 +165,31 @@ export class ChatClient extends EventTarget {
 
   /** The session's id, once there is one. */
   get session() {
-    return this.#session;
+    return this.#identity.session;
   }
 
   /** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
   get token() {
-    return this.#token;
+    return this.#identity.token;
   }
 
   /** The profile that the session was begun with, or will be. */
   get profile() {
-    return this.#profile;
+    return this.#identity.profile;
   }
 
   set profile(name) {
-    this.#profile = name;
+    this.#identity.profile = name;
   }
 
   /** The old thread that the session goes on with, if it is not one of its own. */
   get thread() {
-    return this.#thread;
+    return this.#identity.thread;
   }
 
   /** Values for the handlers, by their names. */
   get env() {
-    return { ...this.#env };
+    return { ...this.#identity.env };
   }
 
   /** What this tab remembers of the chat. */
@@ -258,8 +243,7 @@ export class ChatClient extends EventTarget {
 
   /** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. @param {Record<string, string>} values */
   setEnv(values) {
-    this.#env = { ...this.#options.env, ...values };
-    this.#memory.env = values;
+    this.#identity.setEnv(values);
     if (this.#state.state !== "closed" && this.#state.state !== "ended") this.#open();
   }
 
@@ -267,11 +251,9 @@ export class ChatClient extends EventTarget {
    * Begin a new conversation. What the old one has not accepted goes to the new one.
    * @param {{thread?: string, profile?: string}} [options] an old thread to go on with; another profile
    */
-  newSession({ thread, profile = this.#profile } = {}) {
+  newSession({ thread, profile = this.profile } = {}) {
     this.#hangUp();
-    this.#session = this.#token = null;
-    this.#thread = thread;
-    this.#profile = profile;
+    this.#identity.restart(thread, profile);
     this.#ending = false;
     this.#sender.restart();
     this.#restartLog(0, "new");
@@ -339,11 +321,7 @@ export class ChatClient extends EventTarget {
 
   #hello() {
     const { language = globalThis.navigator?.language } = this.#options;
-    const env = Object.keys(this.#env).length ? this.#env : undefined;
-    const credentials = this.#session ? { session: this.#session, token: this.#token } : {};
-    const received = this.#inbox.received;
-    const hello = { type: "hello", ...credentials, received, client_type: "webapp", language, profile: this.#profile, thread: this.#thread, env };
-    this.#write(hello);
+    this.#write(this.#identity.hello(this.#inbox.received, language));
   }
 
   /** Leave the line, whatever its state, with all that runs on its behalf. */
@@ -416,13 +394,12 @@ export class ChatClient extends EventTarget {
     else if (frame.type === "pong") this.#pong(frame);
   }
 
-  /** @param {Frame} frame */
-  #welcome({ session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame }) {
+  /** @param {Frame} welcome */
+  #welcome(welcome) {
+    const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
     this.#timeouts.cancel("welcome");
-    this.#session = session;
-    this.#token = token;
+    this.#identity.welcomed(welcome);
     this.#maxFrame = max_frame ?? Infinity;
-    if (!resumed && reason === "unknown") this.#thread = undefined; // there is none for us
     this.#inbox.resume();
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received ?? 0, resumed);
@@ -562,8 +539,8 @@ export class ChatClient extends EventTarget {
 
   /** @param {string} session @param {string} token */
   #sibling(session, token) {
-    if (session !== this.#session) return;
-    this.#token = token;
+    if (session !== this.session) return;
+    this.#identity.token = token;
     this.#save();
   }
 
@@ -590,18 +567,11 @@ export class ChatClient extends EventTarget {
   }
 
   #save() {
-    const { next, items } = this.#sender;
-    const [profile, thread] = [this.#profile, this.#thread];
-    this.#memory.save({ session: this.#session, token: this.#token, next, pending: [...items], profile, thread });
+    this.#identity.save(this.#sender.next, this.#sender.items);
   }
 
   /** @param {string} type @param {any} detail */
   #emit(type, detail) {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
-}
-
-/** @param {string | undefined} asked @param {string | undefined} remembered */
-function agrees(asked, remembered) {
-  return asked === undefined || asked === remembered;
 }
