@@ -97,6 +97,12 @@ BOTS = {
             source="demo_project/bots/assistant.py",
             threads=True,
         ),
+        Bot(
+            slug="clerk",
+            title="Clerk",
+            description="Written without async: plain functions, the ORM, and a question.",
+            source="demo_project/bots/clerk.py",
+        ),
     )
 }
 

@@ -95,6 +95,18 @@ def test_a_question_that_is_stopped(open_chat: Callable[..., Chat]) -> None:
     expect(chat.element.get_by_role("textbox", name="Your answer")).to_have_count(0)
 
 
+def test_a_bot_without_async(open_chat: Callable[..., Chat]) -> None:
+    """Handlers written as def ask and answer like any other."""
+    chat = open_chat("clerk")
+    chat.say("how many?")
+    expect(chat.contents.last).to_have_text("Who wants to know?")
+    answer(chat, "Ada")
+    expect(chat.contents.last).to_have_text(re.compile(r"^\d+ at this moment, Ada\.$"))
+    chat.say("and now?")
+    expect(chat.contents).to_have_count(7)
+    expect(chat.contents.last).to_have_text(re.compile(r"^\d+ at this moment, Ada\.$"))
+
+
 def test_a_list_with_buttons(open_chat: Callable[..., Chat]) -> None:
     """Each message has its own buttons, in words; they go when what they are for is done."""
     chat = open_chat("todo")
