@@ -259,6 +259,30 @@ test("an upload can be cancelled, before and while it runs", async () => {
   assert.equal(Request.all[0].aborted, true);
 });
 
+test("a file that this tab has never heard of is asked about, and a token that changed is tried again", async () => {
+  const mine = owner();
+  const asked = [];
+  const headers = { "Content-Disposition": `inline; filename="sea.png"`, "Content-Type": "image/png", "Content-Length": "12" };
+  const answers = [new Response(null, { status: 404 }), new Response(null, { status: 200, headers })];
+  const server = new FileServer("/chats/", mine, {
+    fetch: async (url, options) => {
+      asked.push([options.method, url, options.headers.Authorization]);
+      mine.token = "t2";
+      return answers.shift();
+    },
+  });
+  assert.deepEqual(await server.inquire("f 1"), { id: "f 1", name: "sea.png", mime: "image/png", size: 12 });
+  assert.deepEqual(asked, [["HEAD", "/chats/s1/files/f%201/", "Bearer t1"], ["HEAD", "/chats/s1/files/f%201/", "Bearer t2"]]);
+  assert.equal(server.describe("f 1").mime, "image/png");
+});
+
+test("a file that is not there is told once", async () => {
+  let count = 0;
+  const server = new FileServer("/chats/", owner(), { fetch: async () => (count++, new Response("no", { status: 404 })) });
+  await assert.rejects(server.load("f1"), /^UploadError: The file could not be fetched\.$/);
+  assert.equal(count, 1);
+});
+
 test("what is accepted: types, families of types, endings", () => {
   const csv = { name: "Table.CSV", type: "text/csv" };
   const png = { name: "a.png", type: "image/png" };
