@@ -91,12 +91,12 @@ class Asks:
         ask = self._ask(kind, data, timeout, turn)
         try:
             with host.turns.waiting_for_answer(turn):
-                answer = await ask.outcome
-                await host.turns.alone(turn)
+                await asyncio.wait([ask.outcome])
         finally:
             self._close(ask, "cancelled")
+        await host.turns.alone(turn)
         host.check(turn)
-        return answer
+        return ask.outcome.result()
 
     def _ask(
         self, kind: str, data: dict[str, Any], timeout: float | None, turn: Turn | None
@@ -156,6 +156,7 @@ class Asks:
         self._close(ask, "timeout")
         if not ask.outcome.done():
             ask.outcome.set_exception(TimeoutError())
+            ask.outcome.exception()  # whoever asked may have been stopped, and not look
 
     def _close(self, ask: Ask, outcome: str) -> None:
         """The first outcome is the only one."""

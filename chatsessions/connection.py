@@ -286,7 +286,8 @@ class ChatConnection:
         elif isinstance(frame, frames.ClientEvent):
             data = frames.decode_data(frame)
             await live.check_files(frame, data)
-            live.submit(frame, data)
+            if self._is_attached:
+                live.submit(frame, data)
         elif isinstance(frame, frames.Ping):
             self.send_frame(frames.encode(frames.Pong(live.log.stored)))
         elif isinstance(frame, frames.Stop):
@@ -296,7 +297,16 @@ class ChatConnection:
         else:
             data = frames.decode_data(frame)
             await live.check_answer_files(frame, data)
-            live.submit_answer(frame, data)
+            if self._is_attached:
+                live.submit_answer(frame, data)
+
+    @property
+    def _is_attached(self) -> bool:
+        """Whether it is this line still that speaks for the session."""
+        attachment = self._attachment
+        return (
+            attachment is not None and not self._closing and attachment.live.listener is attachment
+        )
 
     def _refuse(self, error: FrameError) -> None:
         self.send_frame(frames.encode(_error_frame(error)))

@@ -33,13 +33,14 @@ class Verdict(Enum):
 class Intake:
     """Takes each of a client's events once: numbers 1, 2, 3, … without holes."""
 
-    __slots__ = ("_seqs", "_seqs_kept", "accepted")
+    __slots__ = ("_oldest", "_seqs", "_seqs_kept", "accepted")
 
     def __init__(
         self, accepted: int = 0, seqs: Mapping[int, int] | None = None, *, seqs_kept: int = 256
     ) -> None:
         self.accepted = accepted
         self._seqs = dict(seqs or {})
+        self._oldest = min(self._seqs, default=accepted + 1)
         self._seqs_kept = seqs_kept
 
     @property
@@ -51,11 +52,14 @@ class Intake:
             return Verdict.NEW
         return Verdict.REPEAT if n < self.expected else Verdict.GAP
 
-    def take(self, n: int, seq: int) -> None:
-        """Event ``n`` becomes entry ``seq``."""
+    def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
+        """Event ``n`` becomes entry ``seq``; those from ``needed`` on are not to be forgotten."""
         self.accepted = n
         self._seqs[n] = seq
-        self._seqs.pop(n - self._seqs_kept, None)
+        forget = n - self._seqs_kept if needed is None else min(n - self._seqs_kept, needed - 1)
+        while self._oldest <= forget:
+            self._seqs.pop(self._oldest, None)
+            self._oldest += 1
 
     def seq_of(self, n: int) -> int | None:
         """The entry that event ``n`` became, as long as it is remembered."""
@@ -254,13 +258,17 @@ class Gate:
             self._refuse(n, "storage_unavailable", "the event could not be stored", now, 1.0)
         if crowded or pending >= self._max_pending:
             self._refuse(n, "busy", f"{pending} events are waiting already", now, 1.0)
+        self.charge(n, now=now)
+        self._strikes = 0
+        self._refusal = None
+        return True
+
+    def charge(self, n: int, *, now: float) -> None:
+        """Event ``n`` counts. Raises ``FrameError`` ``rate_limited``."""
         wait = self.rate.take(now)
         if wait:
             self._strikes += 1
             self._refuse(n, "rate_limited", "too many events", now, wait)
-        self._strikes = 0
-        self._refusal = None
-        return True
 
     def _refuse_gap(self, n: int, now: float) -> None:
         """What was sent behind a refused event shares its fate; anything else left a hole."""

@@ -231,6 +231,8 @@ class Emitter:
                 event = message.as_event() | {"streaming": True}
                 self._sink.append(opening, encode_data(opening, event), self._turn)
                 message.begin_stream()
+                if "actions" in event:
+                    self._sink.offer(message.id, event["actions"])
                 self._sink.open_stream(message, self._turn)
             if replaces:
                 message.replace_content(text)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from . import frames
 from .conf import settings
-from .delivery import Gate, Intake, RateLimit
+from .delivery import Gate, Handled, Intake, RateLimit
 from .journal import Journal
 from .log import SessionLog
 from .store import Loaded, Position
@@ -23,6 +23,7 @@ class InboxHost(Protocol):
     tasks: SessionTasks
     log: SessionLog
     position: Position
+    handled: Handled
 
     @property
     def journal(self) -> Journal: ...
@@ -57,21 +58,24 @@ class Inbox:
         self._asked: set[int] = set()
         self._finder: asyncio.Task[None] | None = None
 
-    def admit(self, n: int) -> bool:
+    def admit(self, n: int, *, overtakes: bool = False) -> bool:
         """
         Whether event ``n`` is new, and may be taken; false for one that was taken before.
+
+        One that ``overtakes`` what waits is taken however much that is.
 
         A repeat is answered with the same ``accepted`` again, once it is stored. Raises
         ``FrameError`` for one that cannot be accepted now.
         """
-        if self._is_new(n):
+        if self._is_new(n, overtakes):
             return True
         self._answer_repeat(n)
         return False
 
     def take(self, n: int, name: str, data: bytes) -> None:
         """Take an admitted event into the log."""
-        self.gate.intake.take(n, self._host.append(name, data, n=n))
+        seq = self._host.append(name, data, n=n)
+        self.gate.intake.take(n, seq, needed=self._host.position.handled + 1)
         self._host.position.accepted = n
         self._host.position.events_in += 1
 
@@ -92,14 +96,23 @@ class Inbox:
         """The numbers of the events that a crash would still lose."""
         return range(self.stored + 1, self._host.position.accepted + 1)
 
-    def _is_new(self, n: int) -> bool:
+    def charge(self, n: int) -> None:
+        """
+        Event ``n`` costs a look into the database before it can be admitted.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        self.gate.charge(n, now=self._host.loop.time())
+
+    def _is_new(self, n: int, overtakes: bool) -> bool:
         host = self._host
         return self.gate.admit(
             n,
             now=host.loop.time(),
-            pending=host.turns.pending,
+            # What has overtaken a turn that waits for long is remembered until that one ends.
+            pending=0 if overtakes else host.turns.pending + len(host.handled.ahead),
             storing=host.journal.failure is None,
-            crowded=host.turns.pending_bytes > settings.MAX_PENDING_BYTES,
+            crowded=not overtakes and host.turns.pending_bytes > settings.MAX_PENDING_BYTES,
         )
 
     def _answer_repeat(self, n: int) -> None:

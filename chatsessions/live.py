@@ -180,6 +180,7 @@ class LiveSession:
         """
         is_next = event.n == self.position.accepted + 1  # any other has its answer without them
         if event.name == "message" and is_next and data.get("files"):
+            self.inbox.charge(event.n)
             await self.files.check(event.n, data["files"])
 
     async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
@@ -191,6 +192,7 @@ class LiveSession:
         event = self.asks.open_event(answer.call)
         is_next = answer.n == self.position.accepted + 1
         if event is not None and event["kind"] == "files" and is_next:
+            self.inbox.charge(answer.n)
             await self.files.check_answer(answer.n, data, event)
 
     def submit_answer(self, answer: frames.Answer, data: Any) -> None:
@@ -199,7 +201,8 @@ class LiveSession:
 
         It is in the log all the same: it had its number.
         """
-        if not self._takes or not self.inbox.admit(answer.n):
+        # However much waits: it waits for this.
+        if not self._takes or not self.inbox.admit(answer.n, overtakes=True):
             return
         self.asks.check(answer.call, data, n=answer.n)
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
@@ -270,7 +273,7 @@ class LiveSession:
         if name != "settings":
             return event_job(self.chat, n, name, data)
         job = turn_job(n, name, self.chat.hooks.get(name), self.session.chat_settings)
-        job.prepare = partial(self._update_settings, data)
+        job.prepare = partial(self._update_settings, n, data)
         job.needs_handler = False
         job.overtakes = True
         return job
@@ -352,7 +355,8 @@ class LiveSession:
         if past.inputs or past.chat_settings:
             self.say("settings", past.chat_settings)
 
-    def _update_settings(self, data: dict[str, Any]) -> None:
+    def _update_settings(self, n: int, data: dict[str, Any]) -> None:
+        check_settings(self._inputs, data, n=n)  # they may be others than when it was accepted
         changed = self.session.chat_settings | data
         self.say("settings", changed)
         self.session.chat_settings.update(data)
@@ -411,7 +415,7 @@ class LiveSession:
             status, error = "failed", refused
         if status == "failed" and error is not None:
             self._report(turn, error)
-        self.user_session.settle()
+        self._settle(turn)
         if turn.n is None:
             self.note()
         elif status != "interrupted":  # of that, whoever takes the session next tells
@@ -496,14 +500,21 @@ class LiveSession:
     def user_session_used(self) -> None:
         """Code outside of turns is through with the values it got out."""
         self.sink.error = self._collect() or self.sink.error
-        self.user_session.settle()
+        self._settle(None)
+
+    def _settle(self, turn: Turn | None) -> None:
+        """What ``turn`` got out of user_session is no longer looked at, unless another runs."""
+        if not self.turns.has_other(turn):
+            self.user_session.settle()
 
     def _close_streams(self, turn: Turn) -> StorageError | None:
         """``turn`` is over, and nothing that it spawned runs any more."""
         error = None
         for stream in self.sink.take_streams(turn):
             try:
-                self.say("message_update", stream.as_event(), turn=turn.n)
+                event = stream.as_event()
+                self.say("message_update", event, turn=turn.n)
+                self.offers.offer(stream.id, event.get("actions", []))
             except StorageError as refused:
                 error = refused
                 self.say("message_update", _salvaged(stream.as_event()), turn=turn.n)

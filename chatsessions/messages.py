@@ -101,12 +101,15 @@ class Message:
     async def _emit(self, emitter: Emitter, name: str) -> None:
         offers = None
         if self.actions or self._offers:
-            self._offers = bool(self.actions)
-            for action in self.actions:
-                action.message_id = self.id
+            self._offer()
             offers = (self.id, [action.as_event() for action in self.actions])
         appended = partial(self.mark_sent, True)
         await emitter.append(name, self.as_event(), appended=appended, offers=offers)
+
+    def _offer(self) -> None:
+        self._offers = bool(self.actions)
+        for action in self.actions:
+            action.message_id = self.id
 
     def mark_sent(self, sent: bool) -> None:  # noqa: FBT001, RUF100
         """Whether the message is in the log, where ``update()`` changes it."""
@@ -191,6 +194,7 @@ class Message:
     def begin_stream(self) -> None:
         """The event that opens the stream is in the log."""
         self._sent = self._streaming = True
+        self._offer()
         self.index = 0
 
     def add_content(self, text: str) -> None:

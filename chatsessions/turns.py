@@ -21,7 +21,7 @@ from .chat import Chat, Handler
 from .conf import settings
 from .context import Context, use_context
 from .emitter import Turn
-from .exceptions import ChatSessionsError, StorageError, TurnStopped
+from .exceptions import ChatSessionsError, FrameError, StorageError, TurnStopped
 from .messages import USER_AUTHOR, Message
 from .transcript import USER
 
@@ -152,10 +152,15 @@ class Turns:
     def is_running(self, turn: Turn) -> bool:
         return any(job is not None and job.turn is turn for job in (self.job, self.aside))
 
+    def has_other(self, turn: Turn | None) -> bool:
+        """Whether any but ``turn`` is running."""
+        return any(job is not None and job.turn is not turn for job in (self.job, self.aside))
+
     @property
     def number(self) -> int | None:
-        """The number of the running turn."""
-        return None if self.job is None else self.job.turn.n
+        """The number of the running turn, of two the one that was first."""
+        numbers = [job.turn.n for job in (self.job, self.aside) if job is not None]
+        return next((n for n in numbers if n is not None), None)
 
     def add(self, job: Job, *, first: bool = False) -> None:
         """Queue ``job``, at the end or before all that waits."""
@@ -200,10 +205,10 @@ class Turns:
     @contextmanager
     def waiting_for_answer(self, turn: Turn | None) -> Iterator[None]:
         """Inside the block ``turn`` waits for its client: what may overtake it runs."""
-        if self.job is None or self.job.turn is not turn:
-            yield
-            return
         job = self.job
+        if job is None or job.turn is not turn or asyncio.current_task() in turn.spawned:
+            yield  # somebody else waits, while the handler may be at work
+            return
         self._asking += 1
         self._next()
         try:
@@ -259,7 +264,7 @@ class Turns:
         try:
             if job.prepare is not None:
                 job.prepare()
-        except StorageError as refused:
+        except (FrameError, StorageError) as refused:
             self._finish(job, "failed", refused)
             return
         if job.handler is None:

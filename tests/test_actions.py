@@ -200,6 +200,30 @@ async def test_a_message_with_buttons_can_be_kept_and_changed_in_a_later_turn(
         again.send("action", {"id": "a", "name": "one"})
 
 
+@pytest.mark.parametrize("sends", [True, False])
+async def test_buttons_of_a_streamed_message(
+    worker: RunningWorker, chat: Chat, sends: bool
+) -> None:
+    """On offer from the first token on, whether the handler sends the whole or not."""
+    chosen: list[str | None] = []
+
+    @chat.on_message
+    async def stream() -> None:
+        message = Message("", actions=[Action("go", id="a")])
+        await message.stream_token("one")
+        if sends:
+            await message.send()
+
+    @chat.on_action("go")
+    async def go(action: Action) -> None:
+        chosen.append(action.forId)
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "done"
+    assert await client.run("action", {"id": "a", "name": "go"}) == "done"
+    assert chosen == [client.events[0][1]["id"]]
+
+
 async def test_a_conversation_offers_so_many(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -15,6 +15,7 @@ from chatsessions import (
     Chat,
     Message,
     context,
+    spawn,
     user_session,
 )
 from chatsessions.exceptions import FrameError
@@ -23,6 +24,10 @@ from chatsessions.questions import AskFileMessage
 from chatsessions.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, until
+from .support.storage import state_of
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -428,3 +433,142 @@ async def test_an_answer_to_nothing(worker: RunningWorker, chat: Chat) -> None:
     await client.live.context(None).emitter.flush()
     (entry,) = await client.live.read_log(0, 5)
     assert (entry.name, entry.n) == ("answer", 1)
+
+
+async def test_changes_of_a_turn_that_was_overtaken_are_found(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """What it got out before it asked, and changes after it was answered."""
+
+    @chat.on_message
+    async def ask() -> None:
+        history = user_session.setdefault("history", [])
+        answer = await AskUserMessage("?").send()
+        history.append(answer and answer["output"])
+
+    client = await Client.open(worker, chat)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    assert await client.run("settings", {"x": 1}) == "done"
+    client.answer(call, {"content": "Ada"})
+    assert await client.outcome(n) == "done"
+    await client.live.context(None).emitter.flush()
+    assert await state_of(client.live) == {"history": ["Ada"]}
+
+
+async def test_after_a_timeout_too_there_is_one_at_work(worker: RunningWorker, chat: Chat) -> None:
+    go_on, steps = asyncio.Event(), []
+
+    @chat.on_message
+    async def ask() -> None:
+        await AskUserMessage("?", timeout=0.05).send()
+        steps.append("went on")
+
+    @chat.on_settings_update
+    async def update() -> None:
+        await go_on.wait()
+        steps.append("updated")
+
+    client = await Client.open(worker, chat)
+    n = client.send("message", {"content": ""})
+    await question(client)
+    client.send("settings", {"x": 1})
+    await until(lambda: closed(client) == ["timeout"])
+    await asyncio.sleep(0.02)
+    go_on.set()
+    assert await client.outcome(n) == "done"
+    assert steps == ["updated", "went on"]
+
+
+async def test_clicks_without_end_do_not_keep_an_answer_waiting(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    steps: list[str] = []
+
+    @chat.on_message
+    async def ask() -> None:
+        await AskUserMessage("?").send()
+        steps.append("answered")
+
+    @chat.on_settings_update
+    async def update() -> None:
+        await asyncio.sleep(0.01)
+        steps.append("update")
+
+    client = await Client.open(worker, chat)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    client.send("settings", {"x": 1})
+    await until(lambda: client.live.turns.aside)
+    client.answer(call, {"content": "Ada"})
+    last = [client.send("settings", {"x": number}) for number in range(10)][-1]
+    assert await client.outcome(n) == "done"
+    assert await client.outcome(last) == "done"
+    assert steps.index("answered") <= 3
+
+
+async def test_a_question_of_a_spawned_task_lets_nothing_run_beside_the_handler(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    go_on, steps = asyncio.Event(), []
+
+    @chat.on_message
+    async def work() -> None:
+        spawn(AskUserMessage("?").send())
+        await go_on.wait()
+        steps.append("worked")
+
+    @chat.on_settings_update
+    async def update() -> None:
+        steps.append("updated")
+
+    client = await Client.open(worker, chat)
+    client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    n = client.send("settings", {"x": 1})
+    await client.live.context(None).emitter.flush()
+    assert steps == []
+    go_on.set()
+    assert await client.outcome(n) == "done"
+    assert steps == ["worked", "updated"]
+    client.answer(call, {"content": "Ada"})
+
+
+async def test_an_answer_is_taken_however_much_waits(
+    worker: RunningWorker, asking: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 2}
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    client.send("message", {"content": "0.01"})
+    client.send("message", {"content": "0.01"})
+    with pytest.raises(FrameError, match="waiting already"):
+        client.send("message", {"content": ""})
+    client.take_back()
+    client.answer(call, {"content": "Ada"})
+    assert await client.outcome(n) == "done"
+
+
+async def test_what_overtakes_is_bounded_and_what_waits_is_kept(
+    worker: RunningWorker, asking: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {
+        "MAX_PENDING_EVENTS": 300,
+        "EVENT_BURST": 1000,
+        "MAX_LOG_ENTRIES": 10,
+    }
+    client = await Client.open(worker, asking)
+    client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    waiting = client.send("message", {"content": "0.01"})
+    for number in range(299):
+        last = client.send("settings", {"x": number})
+    assert await client.outcome(last) == "done"
+    with pytest.raises(FrameError, match="waiting already"):
+        client.send("settings", {"x": 0})
+    client.take_back()
+    rows = client.live.host.store.seq_of  # type: ignore[attr-defined]
+    assert await client.live.host.read(lambda: rows(client.live.id, waiting)) is not None  # type: ignore[attr-defined]
+    client.answer(call, {"content": "Ada"})
+    assert await client.outcome(waiting) == "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from chatsessions.input_widget import InputWidget, Select, Slider, Switch, Tags,
 from chatsessions.models import ChatSession
 from chatsessions.worker import Worker as RunningWorker
 
-from .support.sessions import Client, running_worker
+from .support.sessions import Client, running_worker, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -173,3 +174,24 @@ def test_a_select_may_begin_with_nothing() -> None:
     assert select.initial is None
     assert select.accepts(None)
     assert isinstance(select, InputWidget)
+
+
+async def test_what_waited_while_the_inputs_were_replaced(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """It was checked when it came; when its turn comes it has to fit what there is then."""
+    go_on = asyncio.Event()
+
+    @chat.on_event("replace")
+    async def replace() -> None:
+        await ChatSettings([Slider(id="a", label="A")]).send()
+        await go_on.wait()
+        await ChatSettings([Switch(id="a", label="A")]).send()
+
+    client = await Client.open(worker, chat)
+    client.send("replace")
+    await until(lambda: len(client.events) == 2)
+    n = client.send("settings", {"a": 7})
+    go_on.set()
+    assert await client.outcome(n) == "failed"
+    assert client.live.session.chat_settings == {"a": False}
