@@ -47,6 +47,7 @@ class Recall:
         "_dirty",
         "_gathered",
         "_host",
+        "_loading",
         "_mark",
         "_recent",
         "_thread",
@@ -68,6 +69,8 @@ class Recall:
         self._dirty = False
         #: Entries that came while the store was asked for those before them.
         self._gathered: list[Entry] | None = None
+        #: Held by whoever asks the store: all others wait for what it says.
+        self._loading = asyncio.Lock()
         self._recent: Recent | None = None
         self._thread = threading.get_ident()
         if said is not None:
@@ -117,15 +120,16 @@ class Recall:
 
     async def _load(self) -> None:
         """In the owner's event loop."""
-        if self._recent is not None:
-            return
-        read, self._gathered = self._reading(), self._in_memory()
-        try:
-            said = await self._host.host.read(read)
-            if self._recent is None:
-                self._fill(said, self._gathered or [])
-        finally:
-            self._gathered = None
+        async with self._loading:
+            if self._recent is not None:
+                return
+            read, self._gathered = self._reading(), self._in_memory()
+            try:
+                said = await self._host.host.read(read)
+                if self._recent is None:
+                    self._fill(said, self._gathered)
+            finally:
+                self._gathered = None
 
     def add(self, said: Said) -> None:
         """One more message that is not in the log. One that is there already stays as it is."""

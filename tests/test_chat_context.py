@@ -121,6 +121,31 @@ async def test_it_is_what_was_said_also_after_a_return(
     assert await look(back, talk, how) == expected
 
 
+async def test_two_first_looks_at_a_time(
+    worker: RunningWorker, chat: Chat, talk: dict[str, Any]
+) -> None:
+    """What comes while both wait for the store is lost to neither."""
+
+    @chat.on_event("look twice")
+    async def twice() -> None:
+        looks = []
+        for n in range(4):
+            looks.append(asyncio.create_task(chat_context.aget()))
+            await asyncio.sleep(0)
+            await Message(str(n)).send()
+        looks[0].cancel()
+        seen = await asyncio.gather(*looks, return_exceptions=True)
+        talk["last"] = shown(seen[-1])  # type: ignore[arg-type]
+        talk["seen"] = shown(await chat_context.aget())
+
+    client = await Client.open(worker, chat)
+    await say(client, "one")
+    assert await client.run("look twice") == "done"
+    expected = ["u:one", "a:re one", *(f"a:{n}" for n in range(4))]
+    assert talk["last"][:5] == expected[:5]
+    assert talk["seen"] == expected
+
+
 @pytest.mark.parametrize("how", LOOKS)
 async def test_what_is_not_stored_yet_is_there_and_once(
     worker: RunningWorker, chat: Chat, talk: dict[str, Any], how: str
