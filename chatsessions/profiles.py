@@ -22,7 +22,8 @@ class ChatProfile:
 
     ``name`` is what the client sends and the session keeps (1 to 200 characters, no control
     characters), ``display_name`` what the page shows instead. ``markdown_description`` is text,
-    ``icon`` a URL. With ``default`` it is the one for whoever chooses none. Raises ``ChatError``.
+    ``icon`` a word or a sign that the page may show; it fetches no address. With ``default`` it is
+    the one for whoever chooses none. Raises ``ChatError``.
     """
 
     name: str
