@@ -256,6 +256,11 @@ def routed_chat(name: str) -> Chat | None:
     return found if found is not None and found.routed else None
 
 
+def routed_chats() -> list[Chat]:
+    """All chats that something serves in this process."""
+    return [chat for chat in list(_chats.values()) if chat.routed]
+
+
 def _threaded(call: Callable[[], Any]) -> Awaitable[Any]:
     return sync_to_async(call)()
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.files.base import File
 from django.core.files.storage import FileSystemStorage
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -19,6 +19,8 @@ from django.http import HttpResponse
 from django.test import AsyncClient, Client
 from django.utils import timezone
 
+from chatsessions import Chat
+from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionFile
 from chatsessions.session import hash_token
 
@@ -501,3 +503,39 @@ def nothing_temporary_is_left(tmp_path: Path, settings: Any) -> Iterator[None]:
     settings.FILE_UPLOAD_TEMP_DIR = str(folder)
     yield
     assert list(folder.iterdir()) == []
+
+
+# The chat's own rules
+
+
+def test_a_chat_that_is_not_open_to_the_owner_any_more(client: Client, chat: Chat) -> None:
+    """Its files are not either, in whichever way the owner shows that they are theirs."""
+    ChatConsumer.as_asgi(chat=chat, permission_required="auth.view_user")
+    ada = User.objects.create_user("ada")
+    session, token = token_session(chat=chat.name, user=ada)
+    file = stored_file(session)
+    client.force_login(ada)
+    address = files_url(session, file.id)
+    for headers in (bearer(token), {}):
+        assert error_of(client.get(address, headers=headers)) == (403, "forbidden")
+        upload = client.post(files_url(session), b"x", content_type="text/plain", headers=headers)
+        assert error_of(upload) == (403, "forbidden")
+    assert SessionFile.objects.count() == 1
+    stranger = Client()
+    stranger.force_login(User.objects.create_user("eve"))
+    assert error_of(stranger.get(address)) == (404, "not_found")
+    ada.user_permissions.add(Permission.objects.get(codename="view_user"))
+    assert body_of(client.get(address)) == b"hello"
+    assert upload_body(client, session, token, b"x").status_code == 201
+
+
+def test_a_chat_that_asks_for_a_login_by_now(client: Client, chat: Chat) -> None:
+    ChatConsumer.as_asgi(chat=chat, login_required=True)
+    session, token = token_session(chat=chat.name)
+    address = files_url(session, stored_file(session).id)
+    assert error_of(client.get(address, headers=bearer(token))) == (401, "unauthorized")
+    assert error_of(upload_body(client, session, token, b"x")) == (401, "unauthorized")
+    assert error_of(client.get(address)) == (404, "not_found")
+    # Another consumer serves it to everybody.
+    ChatConsumer.as_asgi(chat=chat)
+    assert body_of(client.get(address, headers=bearer(token))) == b"hello"

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client, override_settings
 from django.urls import include, path
 from django.utils import timezone
 
+from chatsessions import Chat
+from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent
 
 from .support.storage import session_row
@@ -113,6 +115,22 @@ def test_anothers_thread_is_as_one_that_there_is_not(client: Client) -> None:
 def test_neither_is_it_for_an_admin(admin_client: Client, ada: User) -> None:
     answer(admin_client.get(url(thread(ada, "secret"))), 404)
     assert titles(admin_client) == []
+
+
+def test_threads_of_a_chat_that_is_not_open_to_the_user_any_more(
+    client: Client, ada: User, chat: Chat
+) -> None:
+    ChatConsumer.as_asgi(chat=chat, permission_required="auth.view_user")
+    closed, other = thread(ada, "secret", chat=chat.name), thread(ada, "other")
+    assert titles(client) == ["other"]
+    assert answer(client.get(LIST))["count"] == 1
+    for query in ({"q": "secret"}, {"chat": chat.name}):
+        assert titles(client, **query) == []
+    assert answer(client.get(url(closed)), 403)["error"] == "forbidden"
+    answer(client.get(url(other)))
+    ada.user_permissions.add(Permission.objects.get(codename="view_user"))
+    assert titles(client, q="secret") == ["secret"]
+    answer(client.get(url(closed)))
 
 
 def test_anothers_session_is_no_way_into_ones_thread(client: Client, ada: User) -> None:

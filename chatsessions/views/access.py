@@ -9,12 +9,16 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
+from chatsessions.access import Refused
+from chatsessions.chat import Chat, find_chat
 from chatsessions.conf import settings
+from chatsessions.entrance import User
 from chatsessions.models import ChatSession
 from chatsessions.session import Tokens, is_owner
 
 #: What is needed of the row; the values of a session may have a megabyte.
 _COLUMNS = (
+    "chat",
     "user_id",
     "token_hash",
     "previous_token_hash",
@@ -24,6 +28,28 @@ _COLUMNS = (
 )
 
 
+def refusal(chat: Chat, user: User) -> Refused | None:
+    """
+    Why none of the chat's ways in lets ``user`` in, by login and permissions, if so.
+
+    A chat that nothing serves in this process has none, and refuses nobody. Synchronous.
+    """
+    refused = None
+    for access in list(chat.doors):
+        try:
+            access.check(user)
+        except Refused as error:
+            refused = error
+        else:
+            return None
+    return refused
+
+
+def status_of(refused: Refused) -> int:
+    """The status of an answer that says so."""
+    return 401 if refused.code == "unauthorized" else 403
+
+
 def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool] | None:
     """
     The session, and whether the request has its token, if the request comes from its client.
@@ -31,7 +57,7 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     The rule is that of ``hello``: the user is the session's owner (all anonymous users count as
     the same), and is logged in or has a valid token. A token alone does not do for the session
     of a logged-in user: it would outlive the logout. None for anybody else's session as for one
-    that is not there.
+    that is not there. Raises ``Refused`` if the chat is not open to its client any more.
     """
     user = getattr(request, "user", None) or AnonymousUser()
     # Asked for in any case: it decides about a header of the answer, which would tell the rest.
@@ -45,7 +71,12 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
         return None
     tokens = Tokens(session.token_hash, session.previous_token_hash)
     has_token = tokens.accept(_bearer(request))
-    return (session, has_token) if has_token or is_authenticated else None
+    if not has_token and not is_authenticated:
+        return None
+    refused = refusal(find_chat(session.chat), user)
+    if refused is not None:
+        raise refused
+    return session, has_token
 
 
 def parse_id(text: str) -> UUID | None:

@@ -26,13 +26,14 @@ from django.http.request import UnreadablePostError
 from django.utils.http import content_disposition_header
 from django.views.decorators.csrf import csrf_exempt
 
+from chatsessions.access import Refused
 from chatsessions.chatfile import ChatFile
 from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
 from chatsessions.files import check_open, check_room, check_size, find_files, store_upload
 from chatsessions.filetypes import RASTER
 from chatsessions.models import ChatSession
 
-from .access import csrf_problem, not_allowed, not_found, problem, session_of
+from .access import csrf_problem, not_allowed, not_found, problem, session_of, status_of
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -67,7 +68,10 @@ def upload(request: HttpRequest, session_id: str) -> HttpResponse:
     """
     if request.method != "POST":
         return not_allowed("POST")
-    found = session_of(request, session_id)
+    try:
+        found = session_of(request, session_id)
+    except Refused as refused:
+        return _not_let_in(refused)
     if found is None:
         return not_found()
     session, has_token = found
@@ -165,12 +169,19 @@ def _store_body(request: HttpRequest, session: ChatSession, length: int) -> Chat
         return store_upload(session.pk, content, name=name, declared=request.content_type or "")
 
 
+def _not_let_in(refused: Refused) -> JsonResponse:
+    return problem(status_of(refused), refused.code, refused.detail)
+
+
 @transaction.non_atomic_requests
 def download(request: HttpRequest, session_id: str, file_id: str) -> HttpResponseBase:
     """``GET``: the content of one file of the session."""
     if request.method not in ("GET", "HEAD"):
         return not_allowed("GET", "HEAD")
-    found = session_of(request, session_id)
+    try:
+        found = session_of(request, session_id)
+    except Refused as refused:
+        return _not_let_in(refused)
     if found is None:
         return not_found()
     try:

@@ -8,10 +8,11 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chatsessions.access import Refused
-from chatsessions.chat import Chat, routed_chat
+from chatsessions.chat import routed_chat
 from chatsessions.entrance import User
 from chatsessions.profiles import default_profile
+
+from .access import refusal
 
 
 @require_safe
@@ -30,7 +31,7 @@ async def profiles(request: HttpRequest) -> JsonResponse:
         return _error(404, "not_found", "there is no such chat")
     auser = getattr(request, "auser", None)  # of Django's AuthenticationMiddleware
     user: User = AnonymousUser() if auser is None else await auser()
-    refused = await sync_to_async(_refused)(chat, user)
+    refused = await sync_to_async(refusal)(chat, user)
     if refused is not None:
         return _error(403, refused.code, refused.detail)
     offered = await chat.get_profiles(user)
@@ -46,19 +47,6 @@ async def profiles(request: HttpRequest) -> JsonResponse:
         for one in offered
     ]
     return JsonResponse({"chat": chat.name, "profiles": found})
-
-
-def _refused(chat: Chat, user: User) -> Refused | None:
-    """Why none of the chat's consumers lets ``user`` in, if so."""
-    refused = None
-    for access in chat.doors:
-        try:
-            access.check(user)
-        except Refused as error:
-            refused = error
-        else:
-            return None
-    return refused
 
 
 def _error(status: int, code: str, detail: str) -> JsonResponse:

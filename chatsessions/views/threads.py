@@ -13,11 +13,14 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from chatsessions.chat import find_chat, routed_chats
 from chatsessions.conf import settings
 from chatsessions.conversation import to_message
 from chatsessions.messages import Message
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.thread_rows import ThreadKey, read_page
+
+from .access import refusal, status_of
 
 #: Threads on one page of the list.
 PAGE_SIZE = 20
@@ -49,13 +52,17 @@ def thread_list(request: HttpRequest) -> HttpResponse:
     The threads in which the user has said something, the one used last first; 20 a page.
 
     ``q`` is looked for in titles and messages, ``chat`` is the name of the only chat that is
-    meant, ``page`` counts from 1. A page beyond the end is the last one. 401 for anonymous users.
+    meant, ``page`` counts from 1. A page beyond the end is the last one. Those of a chat that lets
+    the user in no more are left out. 401 for anonymous users.
     """
     user = _user(request)
     if user is None:
         return _unauthorized()
     threads: Any = ChatSession.objects.using(settings.DATABASE).threads_of(user)
     threads = threads.filter(said__gt=0)
+    closed = [one.name for one in routed_chats() if refusal(one, user) is not None]
+    if closed:
+        threads = threads.exclude(chat__in=closed)
     chat = request.GET.get("chat", "").replace("\0", "")
     if chat:
         threads = threads.filter(chat=chat)
@@ -119,7 +126,8 @@ def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
 
     ``before`` in the answer is null, or what to ask for (``?before=…``) to get the messages ahead
     of these. 401 for anonymous users; another's thread and one that there is not are 404 alike.
-    400 for a ``before`` that was not given out.
+    403 for one of a chat that lets the user in no more, 400 for a ``before`` that was not given
+    out.
     """
     user = _user(request)
     if user is None:
@@ -128,6 +136,9 @@ def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     thread = rows.filter(thread_id=thread_id).first()
     if thread is None:
         return _error("not_found", "There is no such thread of yours.", 404)
+    refused = refusal(find_chat(thread["chat"]), user)
+    if refused is not None:
+        return _error(refused.code, refused.detail, status_of(refused))
     try:
         before = _position(request.GET.get("before"))
     except ValueError:
