@@ -813,6 +813,13 @@ class LiveSession:
         """The server stops now: whoever takes the session next tells what became of the turn."""
         self.turns.cancel("interrupted")
         self.tasks.cancel()
+        if self.ending is None:  # else they are told of the end
+            # Behind the ends of turns that came in time.
+            self.when_stored(partial(self._part_with_followers, frames.CloseCode.SHUTTING_DOWN))
+
+    def _part_with_followers(self, code: frames.CloseCode) -> None:
+        for follower in list(self.followers):
+            follower.close(code)
 
     def discard(self, error: Exception | None = None) -> None:
         """Nothing holds the session in memory any more; whoever waits gets ``error``."""
@@ -823,8 +830,7 @@ class LiveSession:
         self.tasks.cancel()
         self.turns.clear()
         self.turns.cancel("stopped")
-        for follower in list(self.followers):
-            follower.close(frames.CloseCode.SHUTTING_DOWN)
+        self._part_with_followers(frames.CloseCode.SHUTTING_DOWN)
         self.followers.clear()
         self.host.drop(self)
 
