@@ -118,6 +118,11 @@ class Asks:
         ask = self._open.get(call)
         return None if ask is None else ask.event
 
+    def turn_of(self, call: str) -> int | None:
+        """The number of the turn that asks ``call``; None if it is not open, or no turn asks."""
+        ask = self._open.get(call)
+        return None if ask is None else ask.turn
+
     def check(self, call: str, data: Any, *, n: int) -> None:
         """Raise ``FrameError`` ``bad_frame`` for what is no answer to an open question ``call``."""
         ask = self._open.get(call)

@@ -20,6 +20,7 @@ from . import frames
 from .attachment import REPLAY_CHUNK, event_frame
 from .chat import Chat
 from .conf import settings
+from .emitter import Turn
 from .entrance import Admit, Arrival, anybody
 from .exceptions import ChatSessionsError, SessionOver
 from .live import LiveSession
@@ -50,6 +51,8 @@ class Posted:
     after: int
     #: Whether it had been posted before, and was not taken again.
     repeated: bool = False
+    #: Whether no turn is to end: it was handled when it was taken.
+    over: bool = False
 
 
 class Visit:
@@ -135,18 +138,28 @@ class Visit:
         return Posted(n, name, before)
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
-        """As :meth:`post`, for the answer to a question; its turn is the one that asked."""
+        """
+        As :meth:`post`, for the answer to a question; its turn is the one that asked.
+
+        If none asked that runs (a hook did, or a task that has outlived its turn), it is over.
+        """
         live = self.live
         async with live.posting:
             n = live.inbox.gate.intake.expected
             await live.check_answer_files(frames.Answer(n, call, msgspec.Raw(raw)), data)
             self._check()
             before = live.log.head
-            job = live.turns.job
+            asking = self._running(live.asks.turn_of(call))
             n = live.post_answer(call, raw, data)
-        if job is None or job.turn.n is None:
-            return Posted(n, "answer", before)
-        return Posted(job.turn.n, job.turn.name, before)
+        if asking is None:
+            return Posted(n, "answer", before, over=True)
+        return Posted(asking.n or 0, asking.name, before)
+
+    def _running(self, n: int | None) -> Turn | None:
+        """Turn ``n``, if it runs."""
+        turns = self.live.turns
+        running = (job.turn for job in (turns.job, turns.aside) if job is not None)
+        return None if n is None else next((turn for turn in running if turn.n == n), None)
 
     def _check(self) -> None:
         live = self.live

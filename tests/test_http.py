@@ -8,7 +8,7 @@ import sys
 import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -19,17 +19,28 @@ from django.test import AsyncClient, Client
 from django.urls import path
 from django.views.decorators.csrf import ensure_csrf_cookie
 
-from chatsessions import AskUserMessage, Chat, Message, aend_session, context, spawn, user_session
+from chatsessions import (
+    Action,
+    AskUserMessage,
+    Chat,
+    Message,
+    aend_session,
+    context,
+    session_context,
+    spawn,
+    user_session,
+)
 from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import ChatError
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
 from chatsessions.session import Session
 from chatsessions.testing import ChatCommunicator
 from chatsessions.views.http import ChatView
+from chatsessions.views.incoming import Body
 from chatsessions.worker import Worker
 
 from .support.sessions import Client as Line
-from .support.sessions import until, ways
+from .support.sessions import eventually, until, ways
 from .support.storage import failing, worker_row
 
 if TYPE_CHECKING:
@@ -759,6 +770,176 @@ async def test_a_question_is_answered_by_another_request(
     assert (late.status_code, late.told["error"]) == (409, "call_closed")
 
 
+async def next_ask(api: Api) -> dict[str, Any]:
+    """The latest question that the session's log has."""
+    asks: list[dict[str, Any]] = []
+
+    async def look() -> bool:
+        events = (await api.get()).json()["events"]
+        asks[:] = [event["data"] for event in events if event["name"] == "ask"]
+        return bool(asks)
+
+    await eventually(look)
+    return asks[-1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("asker", ["a task", "outside"])
+async def test_the_answer_to_a_question_that_no_running_turn_asks(
+    worker: Worker, chat: Chat, urls: types.ModuleType, asker: str, stream: bool
+) -> None:
+    """It is taken, and answered at once: there is no turn whose end would come."""
+    answers: list[Any] = []
+    turn_is_over = asyncio.Event()
+
+    async def ask() -> None:
+        await turn_is_over.wait()
+        answers.append(await AskUserMessage("How many?").send())
+
+    async def ask_from_outside(session_id: UUID) -> None:
+        async with session_context(session_id):
+            await ask()
+
+    @chat.on_message
+    async def spawning() -> None:
+        if asker == "a task":
+            spawn(ask())
+
+    api = Api()
+    told = await api.say("a pizza")
+    turn_is_over.set()
+    outside = None
+    if asker == "outside":
+        outside = asyncio.create_task(ask_from_outside(UUID(told["session"])))
+    call = (await next_ask(api))["call"]
+    async with asyncio.timeout(5):
+        if stream:
+            response = await api.post(
+                call=call, data={"content": "Two"}, headers={"Accept": "text/event-stream"}
+            )
+            last = frames_of(b"".join([part async for part in response.streaming_content]))[-1]
+            assert last == {"type": "turn", "turn": 2, "name": "answer", "status": "done"}
+        else:
+            response = await api.post(call=call, data={"content": "Two"})
+            assert response.status_code == 200
+            assert response.told["turn"] == {"turn": 2, "name": "answer", "status": "done"}
+    await until(lambda: answers)
+    assert answers[0]["output"] == "Two"
+    if outside is not None:
+        await outside
+    await until(lambda: not worker.live)
+
+
+async def test_the_answer_to_the_turn_that_overtook_the_one_that_waits(
+    worker: Worker, chat: Chat, urls: types.ModuleType
+) -> None:
+    """Its turn is the one that asked, not the one that has the floor."""
+
+    @chat.on_message
+    async def order() -> None:
+        await Message("Or:", actions=[Action("other", payload={})]).send()
+        answer = await AskUserMessage("How many?").send()
+        await Message(f"{answer and answer['output']} it is.").send()
+
+    @chat.on_action("other")
+    async def other() -> None:
+        answer = await AskUserMessage("What, then?").send()
+        await Message(f"{answer and answer['output']} then.").send()
+
+    api = Api()
+    first = (await api.post("a pizza")).told
+    [message, many] = [event["data"] for event in first["events"]]
+    chosen = {key: message["actions"][0][key] for key in ("id", "name", "payload")}
+    second = (await api.post(name="action", data=chosen)).told
+    assert second["turn"] == {"turn": 2, "name": "action", "status": "running"}
+    [what] = [event["data"] for event in second["events"] if event["name"] == "ask"]
+    async with asyncio.timeout(5):
+        told = (await api.post(call=what["call"], data={"content": "Soup"})).told
+    assert told["turn"] == {"turn": 2, "name": "action", "status": "done"}
+    assert texts(told) == ["Soup then."]
+    told = (await api.post(call=many["call"], data={"content": "Two"})).told
+    assert told["turn"] == {"turn": 1, "name": "message", "status": "done"}
+    assert texts(told) == ["Two it is."]
+
+
+# A server that stops
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_turn_that_the_shutdown_cuts_short(
+    worker: Worker,
+    chat: Chat,
+    urls: types.ModuleType,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    stream: bool,
+) -> None:
+    """Whoever follows it is let go, and so is the session; its end is told by the next worker."""
+    settings.CHATSESSIONS = {"SHUTDOWN_TIMEOUT": 0.1, "STORE_TIMEOUT": 3}
+    begun = asyncio.Event()
+
+    @chat.on_message
+    async def hang(message: Message) -> None:
+        if message.content == "hang":
+            await Message("begun").send()
+            begun.set()
+            await asyncio.Event().wait()
+
+    api = Api()
+    await api.say("hello")
+    requests = [asyncio.create_task(_posted(api, "hang", stream=stream))]
+    await begun.wait()
+    requests.append(asyncio.create_task(_posted(api, "waits", stream=stream)))
+    [live] = worker.live.values()
+    await until(lambda: live.turns.pending == 1 and len(live.followers) == 2)
+    async with asyncio.timeout(2):
+        await worker.shut_down()
+        cut, waits = await asyncio.gather(*requests)
+    assert (cut[-1], waits[-1]) == ("running", "running")
+    assert "begun" in cut
+    assert "Not everything" not in caplog.text
+    row = await ChatSession.objects.aget()
+    assert (row.worker_id, row.running, row.accepted) == (None, 2, 3)
+
+
+async def _posted(api: Api, content: str, *, stream: bool) -> list[str]:
+    """The texts that came of it, and how its turn stands."""
+    if not stream:
+        response = await api.post(content)
+        assert response.status_code == (
+            202 if response.told["turn"]["status"] == "running" else 200
+        )
+        return [*texts(response.told), response.told["turn"]["status"]]
+    frames = await api.stream(content)
+    events = [one for one in frames if one["type"] == "event"]
+    said = [one["data"]["content"] for one in events if one["name"] == "message"]
+    ends = [one["status"] for one in frames if one["type"] == "turn" and one["turn"] != 1]
+    return [*said, *(ends[-1:] or ["running"])]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_turn_that_ends_during_the_shutdown(
+    worker: Worker, chat: Chat, urls: types.ModuleType, stream: bool
+) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @chat.on_message
+    async def work() -> None:
+        begun.set()
+        await go.wait()
+        await Message("in time").send()
+
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    request = asyncio.create_task(_posted(api, "x", stream=stream))
+    await begun.wait()
+    down = asyncio.create_task(worker.shut_down())
+    await until(lambda: worker.closing)
+    go.set()
+    assert await request == ["in time", "done"]
+    await down
+
+
 # Who may come in
 
 
@@ -796,6 +977,46 @@ async def test_the_application_has_the_last_word(
     api = Api()
     assert (await api.post("a", headers={"X-Word": "please"})).status_code == 200
     assert (await api.post("b")).status_code == 403
+
+
+async def test_an_authorize_that_fails_lets_nobody_in(
+    worker: Worker, chat: Chat, urls: types.ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And tells nobody why: neither the client, nor the log what the client's key is."""
+
+    class Broken(ChatView):
+        async def authorize(self, request: HttpRequest, session: Session) -> bool:
+            raise ValueError(f"no such key: {session.env['KEY']}")
+
+    urls.urlpatterns[:] = [path("chat/", Broken.as_view(chat=chat))]
+    response = await Api().post("a", env={"KEY": "very secret"})
+    assert (response.status_code, response.told["error"]) == (403, "forbidden")
+    assert response.told["detail"] == "not allowed"
+    assert "authorize() failed" in caplog.text
+    assert "no such key" in caplog.text
+    assert "very secret" not in caplog.text
+    assert not await ChatSession.objects.aexists()
+
+
+def test_a_body_shows_no_secret() -> None:
+    body = Body(content="hush", session="5f0c", token="5f0c.mV3w", env={"KEY": "very secret"})
+    for shown in (repr(body), str(body), str(body.__rich_repr__())):
+        assert "5f0c" in shown
+        for secret in ("hush", "mV3w", "KEY", "very secret"):
+            assert secret not in shown
+
+
+async def test_a_stranger_is_asked_to_log_in_before_keys_are_asked_for(
+    worker: Worker, urls: types.ModuleType
+) -> None:
+    keyed = Chat("tests.keyed", user_env=["KEY"])
+    urls.urlpatterns[:] = [path("chat/", ChatView.as_view(chat=keyed, login_required=True))]
+    client = AsyncClient()
+    response = await Api(client).post("a")
+    assert (response.status_code, response.told["error"]) == (401, "unauthorized")
+    await client.aforce_login(await get_user_model().objects.acreate_user("ada"))
+    response = await Api(client).post("a")
+    assert (response.status_code, response.told["error"]) == (403, "missing_env")
 
 
 async def test_keys_that_the_chat_needs(worker: Worker, urls: types.ModuleType) -> None:

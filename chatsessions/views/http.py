@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -19,7 +19,7 @@ from chatsessions.access import Access
 from chatsessions.chat import resolve_chat
 from chatsessions.conf import settings
 from chatsessions.entrance import ShuttingDown
-from chatsessions.env import taken_env
+from chatsessions.env import log_error, taken_env
 from chatsessions.live import LiveSession
 from chatsessions.models import SessionEvent
 from chatsessions.session import Session
@@ -40,12 +40,14 @@ from .incoming import (
 )
 from .outgoing import (
     REFUSALS,
-    SOON,
+    Collected,
     EventStream,
     error_response,
     json_response,
     refusal_of,
 )
+
+logger = logging.getLogger("chatsessions.http")
 
 
 class ChatView(View):
@@ -110,8 +112,8 @@ class ChatView(View):
         """Handle an event, and answer with what its turn has emitted."""
         body = read_body(request)
         event = event_of(body)
-        env = taken_env(body.env, self.chat.user_env)
-        asked = await self._credentials(request, body, env)
+        asked = await self._credentials(request, body)
+        asked = asked.bringing(taken_env(body.env, self.chat.user_env))
         visit = await self._begin(request, asked, make=True)
         try:
             if event.call is None:
@@ -177,13 +179,20 @@ class ChatView(View):
         Whether ``request`` may have ``session``; everybody's may by default.
 
         ``session`` is the one that is asked for, or the new one that there would be. It is asked
-        before anything is made or taken. False is answered with 403 ``forbidden``.
+        before anything is made or taken. False is answered with 403 ``forbidden``, and so is an
+        exception, which is logged.
         """
         return True
 
     async def _begin(self, request: HttpRequest, asked: Credentials, *, make: bool) -> Visit:
         async def admit(session: Session) -> None:
-            if not await self.authorize(request, session):
+            try:
+                allowed = bool(await self.authorize(request, session))
+            except Exception as error:
+                env = session.env | asked.arrival.env
+                log_error(logger, env, "authorize() failed: nobody comes in", error=error)
+                raise Refused(403, "forbidden", "not allowed") from error
+            if not allowed:
                 raise Refused(403, "forbidden", "not allowed")
 
         return await begin_visit(self.chat, asked, make=make, admit=admit)
@@ -196,10 +205,8 @@ class ChatView(View):
         """
         return True
 
-    async def _credentials(
-        self, request: HttpRequest, body: Body, env: dict[str, str] | None = None
-    ) -> Credentials:
-        asked = await credentials_of(request, self.chat.name, body, env)
+    async def _credentials(self, request: HttpRequest, body: Body) -> Credentials:
+        asked = await credentials_of(request, self.chat.name, body)
         access = Access.of(
             login_required=self.login_required, permission_required=self.permission_required
         )
@@ -222,7 +229,7 @@ class ChatView(View):
         self, visit: Visit, follower: Follower, posted: Posted, outcome: str | None
     ) -> HttpResponse:
         """Wait for the end of the turn, a question of its, or the end of patience."""
-        told = _Collected(posted.turn, everything=visit.reason is not None)
+        told = Collected(posted.turn, everything=visit.reason is not None)
         if outcome is not None:
             follower.stop()
             told.status = outcome
@@ -281,8 +288,11 @@ def _status(posted: Posted, status: str) -> frames.TurnStatus:
 
 
 async def _outcome_of(visit: Visit, posted: Posted) -> str | None:
-    """How the turn of a repeated event ended; None if it has not, or is not known to be over."""
+    """How what was posted has ended; None if it has not, or is not known to be over."""
     live = visit.live
+    if posted.over:
+        await live.sink.flush()
+        return "done"
     done = live.handled
     if not posted.repeated or (posted.turn > done.up_to and posted.turn not in done.ahead):
         return None
@@ -327,7 +337,7 @@ async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
     live = visit.live
     follower = visit.follow(after)
     follower.stop()
-    told = _Collected(None, everything=True)
+    told = Collected(None, everything=True)
     async for frame in follower.frames():
         told.take(frame)
         if told.more:
@@ -348,44 +358,3 @@ def _session_of(visit: Visit) -> dict[str, Any]:
         "resumed": visit.resumed,
         "reason": visit.reason,
     }
-
-
-class _Collected:
-    """What a turn has emitted, for an answer in one piece."""
-
-    def __init__(self, turn: int | None, *, everything: bool) -> None:
-        self._turn = turn
-        self._everything = everything
-        self._bytes = 0
-        self.events: list[dict[str, Any]] = []
-        #: Whether there is more than one answer holds.
-        self.more = False
-        self.status = "running"
-        self.is_whole = False
-
-    def take(self, frame: frames.ServerFrame | None) -> None:
-        match frame:
-            case frames.ServerEvent():
-                self._take_event(frame)
-            case frames.TurnStatus() if self._turn is not None and is_end_of(frame, self._turn):
-                self.status = frame.status
-                self.is_whole = True
-            case frames.Error(code="storage_unavailable"):
-                raise Refused(503, frame.code, frame.detail, retry_after=SOON)
-
-    def _take_event(self, event: frames.ServerEvent) -> None:
-        own = event.n is not msgspec.UNSET
-        turn = None if event.turn is msgspec.UNSET else event.turn
-        if self._turn is not None and (own or not self._is_wanted(turn)):
-            return
-        if event.name == "ask" and turn == self._turn:
-            self.is_whole = True  # it waits for the client
-        self._bytes += len(bytes(event.data))
-        if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
-            self.more = True
-        if not self.more:
-            entry = {"seq": event.seq, "name": event.name, "data": event.data}
-            self.events.append(entry | ({"n": event.n} if own else {}))
-
-    def _is_wanted(self, turn: int | None) -> bool:
-        return self._everything or turn is None or turn == self._turn

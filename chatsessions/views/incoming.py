@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import msgspec
@@ -55,6 +55,13 @@ class Body(Struct):
     language: Annotated[str, Meta(max_length=35, pattern=frames.CLEAN)] | None = None
     profile: Annotated[str, Meta(max_length=200, pattern=frames.CLEAN)] | None = None
     env: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        """Without what nobody else is to read: what is said, the token, the client's own keys."""
+        return f"Body(session={self.session!r}, client_type={self.client_type!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("session", self.session), ("client_type", self.client_type)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +141,17 @@ class Credentials:
         """Whether the request's cookies say who asks, so that another site can send them too."""
         return self.kept or bool(self.arrival.user.is_authenticated)
 
+    def bringing(self, env: dict[str, str]) -> Self:
+        """The same visitor, with the keys of their own."""
+        return replace(self, arrival=replace(self.arrival, env=env))
+
     @property
     def anew(self) -> Arrival:
         """The same visitor, who asks for a new session."""
         return replace(self.arrival, session_id=None, token=None)
 
 
-async def credentials_of(
-    request: HttpRequest, chat_name: str, body: Body, env: dict[str, str] | None = None
-) -> Credentials:
+async def credentials_of(request: HttpRequest, chat_name: str, body: Body) -> Credentials:
     """Who asks for which session: by the body, a bearer token, or Django's session."""
     token = body.token if body.token is not None else bearer_token(request)
     session = body.session
@@ -165,7 +174,6 @@ async def credentials_of(
         language=body.language
         or first_language(request.headers.get("accept-language", "").encode("latin-1", "replace")),
         profile=body.profile or "",
-        env=env or {},
         ip=valid_ip(request.META.get("REMOTE_ADDR")),
         user_agent=request.headers.get("user-agent", ""),
     )

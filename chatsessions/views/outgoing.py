@@ -24,7 +24,7 @@ from chatsessions.exceptions import (
     StoreUnavailable,
 )
 from chatsessions.store import CacheFailed
-from chatsessions.visits import Follower, SessionConnected, Visit
+from chatsessions.visits import Follower, SessionConnected, Visit, is_end_of
 
 from .incoming import Refused
 
@@ -180,3 +180,44 @@ class EventStream:
         self._visit.leave()
 
     __del__ = close
+
+
+class Collected:
+    """What a turn has emitted, for an answer in one piece."""
+
+    def __init__(self, turn: int | None, *, everything: bool) -> None:
+        self._turn = turn
+        self._everything = everything
+        self._bytes = 0
+        self.events: list[dict[str, Any]] = []
+        #: Whether there is more than one answer holds.
+        self.more = False
+        self.status = "running"
+        self.is_whole = False
+
+    def take(self, frame: frames.ServerFrame | None) -> None:
+        match frame:
+            case frames.ServerEvent():
+                self._take_event(frame)
+            case frames.TurnStatus() if self._turn is not None and is_end_of(frame, self._turn):
+                self.status = frame.status
+                self.is_whole = True
+            case frames.Error(code="storage_unavailable"):
+                raise Refused(503, frame.code, frame.detail, retry_after=SOON)
+
+    def _take_event(self, event: frames.ServerEvent) -> None:
+        own = event.n is not msgspec.UNSET
+        turn = None if event.turn is msgspec.UNSET else event.turn
+        if self._turn is not None and (own or not self._is_wanted(turn)):
+            return
+        if event.name == "ask" and turn == self._turn:
+            self.is_whole = True  # it waits for the client
+        self._bytes += len(bytes(event.data))
+        if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
+            self.more = True
+        if not self.more:
+            entry = {"seq": event.seq, "name": event.name, "data": event.data}
+            self.events.append(entry | ({"n": event.n} if own else {}))
+
+    def _is_wanted(self, turn: int | None) -> bool:
+        return self._everything or turn is None or turn == self._turn
