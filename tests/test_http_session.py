@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import clear_url_caches, path
@@ -24,6 +25,8 @@ from chatsessions import (
     http_session,
     user_session,
 )
+from chatsessions.access import Refused
+from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.serializer import loads
 from chatsessions.worker import Worker
@@ -151,6 +154,56 @@ async def test_a_name_of_no_handlers(worker: Worker, serve: Callable[[Any], None
     serve(cart("tests-cart"))
     assert (await AsyncClient().get(URL)).json()["texts"] == ["visit 1"]
     assert (await ChatSession.objects.aget()).chat == "tests-cart"
+
+
+async def test_a_new_session_needs_the_keys_of_its_chat(
+    worker: Worker, serve: Callable[[Any], None]
+) -> None:
+    keyed = Chat("tests.keyed", user_env=["KEY"])
+    started: list[Any] = []
+
+    @keyed.on_chat_start
+    async def start() -> None:
+        started.append(dict(user_session["env"]))
+
+    client = AsyncClient()
+    for env in (None, {}, {"KEY": " "}, {"OTHER": "x"}):
+        serve(cart(keyed, env=env))
+        with pytest.raises(Refused) as refused:
+            await client.get(URL)
+        assert (refused.value.code, refused.value.detail) == ("missing_env", "KEY")
+    serve(cart(keyed, env={"KEY": "x" * 20_000}))
+    with pytest.raises(FrameError):
+        await client.get(URL)
+    assert not await ChatSession.objects.aexists()
+    assert not worker.live
+    serve(cart(keyed, env={"KEY": "secret", "OTHER": "x"}))
+    first = (await client.get(URL)).json()
+    assert started == [{"KEY": "secret"}]
+    # One that is there already goes on without.
+    serve(cart(keyed))
+    second = (await client.get(URL)).json()
+    assert (second["session"], second["resumed"]) == (first["session"], True)
+    await aend_session(first["session"])
+    with pytest.raises(Refused):
+        await client.get(URL)
+
+
+async def test_a_session_that_cannot_be_kept_is_let_go(
+    worker: Worker, chat: Chat, serve: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django's session store fails: the request does, and holds nothing."""
+
+    async def fail(self: SessionBase, key: str, value: Any) -> None:
+        raise ConnectionError("no session store here")
+
+    monkeypatch.setattr(SessionBase, "aset", fail)
+    serve(cart(chat))
+    with pytest.raises(ConnectionError):
+        await AsyncClient().get(URL)
+    assert not worker.live
+    row = await ChatSession.objects.aget()
+    assert row.worker_id is None
 
 
 async def test_without_djangos_sessions(

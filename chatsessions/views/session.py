@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from chatsessions import frames
 from chatsessions.chat import Chat, resolve_chat
 from chatsessions.conf import settings
 from chatsessions.context import use_context
+from chatsessions.env import taken_env
 from chatsessions.exceptions import SessionNotFound
 from chatsessions.outside import release
 from chatsessions.session import Session
@@ -23,7 +25,8 @@ from chatsessions.store import Entry
 from chatsessions.visits import Visit
 from chatsessions.worker import get_worker
 
-from .incoming import Body, begin_visit, credentials_of, keep
+from .access import parse_id
+from .incoming import Body, Credentials, begin_visit, credentials_of, keep
 
 
 class http_session:  # noqa: N801  # used like a function
@@ -37,8 +40,10 @@ class http_session:  # noqa: N801  # used like a function
     but for ``on_chat_start`` of a new session.
 
     ``chat`` is a ``Chat``, a dotted path of one, a module's name, or any name without a dot for
-    sessions that have no handlers. Raises ``ChatError``, ``OwnerUnreachable`` (live in another
-    process), ``StoreUnavailable``, and ``SessionOver`` for a given session that has ended.
+    sessions that have no handlers. ``env`` are the client's own keys, which a new session of a chat
+    with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (live in another process),
+    ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
+    ``env`` that is too large, and ``chatsessions.access.Refused`` for one that misses a key.
     """
 
     def __init__(
@@ -48,9 +53,11 @@ class http_session:  # noqa: N801  # used like a function
         chat: Chat | str,
         session: str | None = None,
         token: str | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self._request = request
         self._chat = chat
+        self._env = env
         self._asked = Body(session=session, token=token)
         self._stack = AsyncExitStack()
         self._visit: Visit | None = None
@@ -63,11 +70,8 @@ class http_session:  # noqa: N801  # used like a function
                 worker.serve()
             else:
                 await stack.enter_async_context(worker.visit())
-            self._visit = visit = await self._begin()
+            self._visit = visit = await self._begin(stack)
             live = visit.live
-            live.followers.add(self._emitted)
-            stack.callback(live.followers.discard, self._emitted)
-            stack.push_async_callback(release, live)
             if visit.reason is not None:
                 await live.until_idle()
                 await live.sink.flush()
@@ -83,15 +87,26 @@ class http_session:  # noqa: N801  # used like a function
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def _begin(self) -> Visit:
+    async def _begin(self, stack: AsyncExitStack) -> Visit:
+        """Open the session; ``stack`` lets it go."""
         chat = self._chat
         named = isinstance(chat, str) and "." not in chat
         chat = resolve_chat(Chat(str(chat)) if named else chat)
         asked = await credentials_of(self._request, chat.name, self._asked)
-        visit = await begin_visit(chat, asked)
+        if self._env is not None:
+            asked = asked.bringing(taken_env(self._env, chat.user_env))
+        visit = await begin_visit(chat, asked, admit=partial(self._admit, chat, asked))
+        visit.live.followers.add(self._emitted)
+        stack.callback(visit.live.followers.discard, self._emitted)
+        stack.push_async_callback(release, visit.live)
         if visit.reason is not None and asked.may_keep:
             await keep(self._request, chat.name, str(visit.live.id), visit.token)
         return visit
+
+    async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
+        """A new session needs the chat's ``user_env``; an old one has what its client brought."""
+        if self._env is None and session.id != parse_id(asked.arrival.session_id or ""):
+            taken_env(None, chat.user_env)
 
     @property
     def _opened(self) -> Visit:
