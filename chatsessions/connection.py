@@ -285,7 +285,8 @@ class ChatConnection:
             self.close_line(CloseCode.RATE_LIMITED)
         elif isinstance(frame, frames.ClientEvent):
             data = frames.decode_data(frame)
-            await live.check_files(frame, data)
+            if frame.name == "message" and data.get("files"):
+                await live.check_files(frame, data)
             if self._is_attached:
                 live.submit(frame, data)
         elif isinstance(frame, frames.Ping):

@@ -79,6 +79,14 @@ class Handled:
         self.up_to = up_to
         self._ahead = set(ahead)
 
+    def __contains__(self, n: int) -> bool:
+        return n <= self.up_to or n in self._ahead
+
+    @property
+    def count_ahead(self) -> int:
+        """How many there are beyond ``up_to``."""
+        return len(self._ahead)
+
     @property
     def ahead(self) -> list[int]:
         """Those beyond ``up_to``, in order."""

@@ -110,7 +110,7 @@ class Inbox:
             n,
             now=host.loop.time(),
             # What has overtaken a turn that waits for long is remembered until that one ends.
-            pending=0 if overtakes else host.turns.pending + len(host.handled.ahead),
+            pending=0 if overtakes else host.turns.pending + host.handled.count_ahead,
             storing=host.journal.failure is None,
             crowded=not overtakes and host.turns.pending_bytes > settings.MAX_PENDING_BYTES,
         )

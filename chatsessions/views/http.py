@@ -294,7 +294,7 @@ async def _outcome_of(visit: Visit, posted: Posted) -> str | None:
         await live.sink.flush()
         return "done"
     done = live.handled
-    if not posted.repeated or (posted.turn > done.up_to and posted.turn not in done.ahead):
+    if not posted.repeated or posted.turn not in done:
         return None
     await live.sink.flush()
     rows = SessionEvent.objects.using(settings.DATABASE).filter(session=live.id, n=posted.turn)
