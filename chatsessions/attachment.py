@@ -85,18 +85,19 @@ class Attachment:
             return  # it is gone already
         self.welcomed = True
         self._position = min(max(self._position, live.log.first - 1), live.log.stored)
+        received, numbered = live.inbox.stored, live.inbox.numbered
         welcome = frames.Welcome(
             session=str(live.id),
             token=token,
             resumed=resumed,
             reason=reason,
-            received=live.inbox.stored,
+            received=received,
             first=live.log.first,
             head=live.log.stored,
             turn=live.turns.number,
             heartbeat=settings.HEARTBEAT,
             max_frame=settings.MAX_FRAME_BYTES,
-            yours=msgspec.UNSET if live.numbered == live.inbox.stored else live.numbered,
+            yours=msgspec.UNSET if numbered == received else numbered,
         )
         self._line.send_frame(frames.encode(welcome))
         if self._position == live.log.stored:
@@ -128,7 +129,7 @@ class Attachment:
     async def _catch_up(self) -> None:
         """Send the stored log from the client's position to its end, as fast as it is applied."""
         while self._position < self.live.log.stored:
-            entries = await self.live.read_log(self._position, REPLAY_CHUNK)
+            entries = await self.live.history.read(self._position, REPLAY_CHUNK)
             if not entries or entries[0].seq != self._position + 1:
                 # Trimmed meanwhile: only a new welcome can tell the client of the gap.
                 self._line.close_line(frames.CloseCode.SHUTTING_DOWN)

@@ -109,7 +109,7 @@ class ChatConnection:
         self._out.clear()
         if self._attachment is not None:
             self._attachment.stop()
-            self._attachment.live.disconnect(self._attachment, self._code)
+            self._attachment.live.presence.disconnect(self._attachment, self._code)
 
     # Line
 
@@ -216,13 +216,13 @@ class ChatConnection:
         live = opened.live
         position = hello.received if opened.resumed else 0
         attachment = self._attachment = Attachment(live, self, position=position)
-        token = live.issue_token(hello.token if opened.resumed else None)
+        token = live.presence.issue_token(hello.token if opened.resumed else None)
 
         def welcome() -> None:
             attachment.welcome(token, resumed=opened.resumed, reason=opened.reason)
             announce(opened)
 
-        live.connect(attachment, welcome=welcome)
+        live.presence.connect(attachment, welcome=welcome)
         live.go()
         self._watch()
 
@@ -230,7 +230,7 @@ class ChatConnection:
         """The session is left before the client has answered the close."""
         if self._attachment is not None:
             self._attachment.stop()
-            self._attachment.live.disconnect(self._attachment, code)
+            self._attachment.live.presence.disconnect(self._attachment, code)
 
     def _login_renewed(self, user: User) -> None:
         """The user was looked at again: handlers see them as they are now."""
@@ -277,7 +277,7 @@ class ChatConnection:
             raise FrameError("hello_expected", "the first frame is hello")
         live = attachment.live
         if attachment.welcomed:
-            live.confirm_token()
+            live.presence.confirm_token()
         attachment.heard()
         if isinstance(frame, frames.Ack):
             attachment.ack(frame.seq)

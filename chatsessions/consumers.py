@@ -188,10 +188,10 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         self.session = opened.live.session
         self.user_session = opened.live.user_session
         self.resumed = opened.resumed
-        self.session_token = opened.live.issue_token(token)
+        self.session_token = opened.live.presence.issue_token(token)
         self._own_listener = _ConsumerListener(self, opened.live)
         welcomed = asyncio.get_running_loop().create_future()
-        opened.live.connect(
+        opened.live.presence.connect(
             self._own_listener,
             welcome=lambda: None if welcomed.done() else welcomed.set_result(None),
         )
@@ -205,7 +205,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
-            self._live.confirm_token()
+            self._live.presence.confirm_token()
             await self._inside(super().websocket_receive(message))
 
     async def websocket_disconnect(self, message: Message) -> None:
@@ -236,7 +236,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         """The connection is gone; once."""
         if self._live is not None and self._own_listener is not None:
             self._own_listener.stop()
-            self._live.disconnect(self._own_listener, code)
+            self._live.presence.disconnect(self._own_listener, code)
 
     async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
         """Run one of the subclass's methods in the context, and store what it changed."""

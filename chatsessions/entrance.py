@@ -240,7 +240,7 @@ class Entrance:
         if live is None:
             loaded = await self._host.threads.read(self._load, session_id)
             return await self._take_over(chat, loaded, arrival, admit, takes=takes)
-        if not _may_resume(chat, live.session.chat, live.owner_id, live.tokens, arrival):
+        if not _may_resume(chat, live.session.chat, live.owner_id, live.presence.tokens, arrival):
             return None, "unknown"
         if live.ending is None:
             live.holders += 1  # not to be let go while we look

@@ -8,6 +8,8 @@ from typing import Protocol
 from . import frames
 from .conf import settings
 from .delivery import Gate, Handled, Intake, RateLimit
+from .draft import Draft
+from .history import History
 from .journal import Journal
 from .log import SessionLog
 from .store import Loaded, Position
@@ -23,7 +25,9 @@ class InboxHost(Protocol):
     tasks: SessionTasks
     log: SessionLog
     position: Position
+    draft: Draft
     handled: Handled
+    history: History
 
     @property
     def journal(self) -> Journal: ...
@@ -33,14 +37,11 @@ class InboxHost(Protocol):
 
     def tell(self, frame: frames.ServerFrame) -> None: ...
 
-    async def find_seq(self, n: int) -> int | None:
-        """The entry that event ``n`` became, from the store."""
-
 
 class Inbox:
     """The way in for what the client numbers."""
 
-    def __init__(self, host: InboxHost, loaded: Loaded | None) -> None:
+    def __init__(self, host: InboxHost, loaded: Loaded | None, *, posted_from: int | None) -> None:
         self._host = host
         pending = [] if loaded is None else loaded.pending
         known = {entry.n: entry.seq for entry in pending if entry.n is not None}
@@ -54,6 +55,9 @@ class Inbox:
             max_pending=settings.MAX_PENDING_EVENTS,
             max_strikes=settings.MAX_RATE_LIMITED,
         )
+        #: The first number that was given here, to what came by a request, and that the client's
+        #: own connection has not heard of.
+        self.posted_from = posted_from
         #: Repeats of events that are older than what the intake remembers.
         self._asked: set[int] = set()
         self._finder: asyncio.Task[None] | None = None
@@ -90,6 +94,21 @@ class Inbox:
         while (self.seq_of(n) or 0) > self._host.log.stored:
             n -= 1
         return n
+
+    @property
+    def numbered(self) -> int:
+        """The highest stored number that a connection's own client may have given."""
+        stored = self.stored
+        return stored if self.posted_from is None else min(stored, self.posted_from - 1)
+
+    def has_posted(self, n: int) -> None:
+        """Number ``n`` was given here."""
+        if self.posted_from is None:
+            self.set_posted_from(n)
+
+    def set_posted_from(self, n: int | None) -> None:
+        self.posted_from = n
+        self._host.draft.set(posted_from=n)
 
     @property
     def not_stored(self) -> range:
@@ -134,7 +153,7 @@ class Inbox:
         try:
             while self._asked:
                 n = self._asked.pop()
-                seq = await self._host.find_seq(n)
+                seq = await self._host.history.find_seq(n)
                 self._host.tell(frames.Accepted(n, seq or 0))
         finally:
             self._finder = None

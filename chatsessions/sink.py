@@ -13,6 +13,7 @@ from .delivery import Outbox
 from .draft import Draft
 from .emitter import Streaming, Turn, Volatile, encode_data
 from .exceptions import StorageError
+from .history import History
 from .journal import Journal
 from .log import SessionLog
 from .offers import Offers
@@ -31,6 +32,7 @@ class SinkHost(Protocol):
     log: SessionLog
     asks: Asks
     offers: Offers
+    history: History
 
     @property
     def journal(self) -> Journal: ...
@@ -47,9 +49,6 @@ class SinkHost(Protocol):
         self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None
     ) -> None:
         """The settings' inputs from now on, and their values."""
-
-    async def find_message(self, message: str) -> dict[str, Any] | None:
-        """A message as it was sent or updated last, if that is still kept."""
 
     def note(self) -> None: ...
 
@@ -98,7 +97,7 @@ class SessionSink:
         if message is None:
             return
         await self.flush()
-        event = await self._host.find_message(message)
+        event = await self._host.history.find_message(message)
         if event is not None:
             event["actions"] = self._host.offers.of(message)
             self.append("message_update", encode_data("message_update", event), turn)

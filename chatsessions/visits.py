@@ -80,13 +80,15 @@ class Visit:
         raises.
         """
         live, reason = await get_worker().receive(chat, arrival, make=make, admit=admit)
-        token = (arrival.token or "") if reason is None else live.issue_token(None, named=True)
+        token = (
+            (arrival.token or "") if reason is None else live.presence.issue_token(None, named=True)
+        )
         visit = cls(live, token=token, reason=reason)
         if reason is None:
             live.session.user = arrival.user
             if arrival.env:
                 live.session.env = arrival.env
-        live.visited()
+        live.presence.visited()
         live.go()
         return visit
 
@@ -173,7 +175,7 @@ class Visit:
         live = self.live
         if live.log.head > live.log.stored:
             await live.sink.flush()
-        return await live.find_posted(key)
+        return await live.history.find_posted(key)
 
 
 class Follower:
@@ -197,13 +199,13 @@ class Follower:
         self._closed = False
         #: Why the session has ended, if it did meanwhile.
         self.ended: str | None = None
-        live.followers.add(self)
+        live.presence.followers.add(self)
 
     def stop(self) -> None:
         """Hear no more."""
         self._closed = True
         self._news.set()
-        self.live.followers.discard(self)
+        self.live.presence.followers.discard(self)
 
     # Listener
 
@@ -276,7 +278,7 @@ class Follower:
         """The entries that were stored before; those that are no longer kept are left out."""
         self._position = max(self._position, self.live.log.first - 1)
         while self._position < up_to:
-            entries = await self.live.read_log(self._position, REPLAY_CHUNK)
+            entries = await self.live.history.read(self._position, REPLAY_CHUNK)
             if not entries:
                 return
             for entry in entries:

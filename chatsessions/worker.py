@@ -207,7 +207,7 @@ class Worker:
 
     async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
-        listener, live.listener = live.listener, None
+        listener, live.presence.listener = live.listener, None
         if listener is None:
             return
         taken = isinstance(error, OwnershipLost)

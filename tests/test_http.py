@@ -254,7 +254,7 @@ async def test_a_turn_outlives_the_client_and_is_there_later(
             await request
     [live] = worker.live.values()
     await until(lambda: live.holders == 0)
-    assert not live.followers
+    assert not live.presence.followers
     assert live.turns.number == 1
     go.set()
     await until(lambda: not worker.live)
@@ -413,7 +413,9 @@ async def test_a_message_that_is_posted_again_while_it_runs(
     api, key = Api(), str(uuid4())
     api.token = (await api.post(name="nothing")).told["token"]
     requests = [asyncio.create_task(api.say("x", id=key)) for _ in range(3)]
-    await until(lambda: len([f for live in worker.live.values() for f in live.followers]) == 3)
+    await until(
+        lambda: len([f for live in worker.live.values() for f in live.presence.followers]) == 3
+    )
     go.set()
     answers = await asyncio.gather(*requests)
     assert [texts(one) for one in answers] == [["done"]] * 3
@@ -891,7 +893,7 @@ async def test_a_turn_that_the_shutdown_cuts_short(
     await begun.wait()
     requests.append(asyncio.create_task(_posted(api, "waits", stream=stream)))
     [live] = worker.live.values()
-    await until(lambda: live.turns.pending == 1 and len(live.followers) == 2)
+    await until(lambda: live.turns.pending == 1 and len(live.presence.followers) == 2)
     async with asyncio.timeout(2):
         await worker.shut_down()
         cut, waits = await asyncio.gather(*requests)

@@ -528,7 +528,7 @@ async def test_a_claim_that_another_worker_was_faster_with(
     monkeypatch.setattr(worker.store, "load", too_slow)
     arrival = Arrival(user=AnonymousUser(), session_id=str(client.live.id), token=client.token)
     opened = await worker.open(chat, arrival)
-    opened.live.connect(client, welcome=lambda: None)
+    opened.live.presence.connect(client, welcome=lambda: None)
     await until(lambda: client.closed)
     assert client.closed == [(frames.CloseCode.SHUTTING_DOWN, None)]
     assert not worker.live
@@ -554,12 +554,12 @@ async def test_a_session_that_is_claimed_and_released_while_the_next_reads_its_r
 
     async def come_and_go() -> None:
         opened = await worker.open(chat, arrival)
-        opened.live.connect(gone, welcome=lambda: None)
-        opened.live.disconnect(gone, 1001)
+        opened.live.presence.connect(gone, welcome=lambda: None)
+        opened.live.presence.disconnect(gone, 1001)
 
     async def come_and_stay() -> None:
         opened = await worker.open(chat, arrival)
-        opened.live.connect(stays, welcome=welcomed.set)
+        opened.live.presence.connect(stays, welcome=welcomed.set)
 
     await asyncio.gather(come_and_go(), come_and_stay())
     await until(lambda: welcomed.is_set() or stays.closed)
@@ -655,7 +655,7 @@ async def test_a_log_in_memory(
         await live.context(None).emitter.emit("number", number)
         await flush(live)
     assert not await SessionEvent.objects.aexists()
-    kept = await live.read_log(live.log.first - 1, 100)
+    kept = await live.history.read(live.log.first - 1, 100)
     assert [entry.seq for entry in kept] == list(range(live.log.first, count + 1))
     assert len(kept) >= min(count, 10)
     client.leave()

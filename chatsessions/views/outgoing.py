@@ -156,7 +156,7 @@ class EventStream:
             yield sse(welcome_of(self._visit))
             async for frame in self._follower.frames(quiet=settings.HEARTBEAT):
                 if frame is None:
-                    self._visit.live.visited()
+                    self._visit.live.presence.visited()
                     yield b":\n\n"
                     continue
                 yield sse(frame)

@@ -96,8 +96,8 @@ class http_session:  # noqa: N801  # used like a function
         if self._env is not None:
             asked = asked.bringing(taken_env(self._env, chat.user_env))
         visit = await begin_visit(chat, asked, admit=partial(self._admit, chat, asked))
-        visit.live.followers.add(self._emitted)
-        stack.callback(visit.live.followers.discard, self._emitted)
+        visit.live.presence.followers.add(self._emitted)
+        stack.callback(visit.live.presence.followers.discard, self._emitted)
         stack.push_async_callback(release, visit.live)
         if visit.reason is not None and asked.may_keep:
             await keep(self._request, chat.name, str(visit.live.id), visit.token)

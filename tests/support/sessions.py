@@ -103,9 +103,9 @@ class Client:
         opened = await worker.open(chat, Arrival(session_id=asked, token=token, **arrival))
         client = cls(opened.live)
         client.resumed, client.reason = opened.resumed, opened.reason
-        client.token = opened.live.issue_token(token if opened.resumed else None)
+        client.token = opened.live.presence.issue_token(token if opened.resumed else None)
         welcomed = asyncio.Event()
-        opened.live.connect(client, welcome=welcomed.set)
+        opened.live.presence.connect(client, welcome=welcomed.set)
         opened.live.go()
         async with asyncio.timeout(10):
             await welcomed.wait()
@@ -152,7 +152,7 @@ class Client:
         return await self.outcome(self.send(name, data))
 
     def leave(self, code: int = 1001) -> None:
-        self.live.disconnect(self, code)
+        self.live.presence.disconnect(self, code)
 
     # What it was told
 

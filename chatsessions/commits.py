@@ -1,0 +1,167 @@
+"""
+``Commits``: what a session has changed, on its way into the store and back as news.
+
+Entries get their numbers here, the journal takes from here what there is to store, and nothing
+leaves for a client before the journal says that it is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.utils import timezone
+
+from . import frames
+from .draft import Draft
+from .emitter import encode_data
+from .exceptions import OwnershipLost, StorageError, StoreUnavailable
+from .inbox import Inbox
+from .log import SessionLog
+from .ports import Host
+from .presence import Presence
+from .recall import Recall
+from .sink import SessionSink
+from .store import Change, Entry, Position
+from .user_session import UserSession
+
+logger = logging.getLogger("chatsessions.live")
+
+
+class CommitsHost(Protocol):
+    """What the commits need of their session."""
+
+    host: Host
+    draft: Draft
+    log: SessionLog
+    position: Position
+    user_session: UserSession
+    presence: Presence
+    inbox: Inbox
+    sink: SessionSink
+    recall: Recall
+    closed: bool
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def can_release(self) -> bool:
+        """Whether nobody needs the session in memory."""
+
+    def discard(self, error: Exception | None = None) -> None:
+        """Nothing holds the session in memory any more."""
+
+    def lose(self, error: Exception, *, held: bool) -> None:
+        """The session cannot be stored, and is not this worker's any more."""
+
+
+class Commits:
+    """One session's side of the journal."""
+
+    __slots__ = ("_draft", "_host", "_log", "_position", "id")
+
+    def __init__(self, host: CommitsHost) -> None:
+        self.id = host.id
+        self._host = host
+        self._draft = host.draft
+        self._log = host.log
+        self._position = host.position
+
+    # For the session
+
+    def note(self) -> None:
+        """There is something to store."""
+        if not self._host.closed:
+            self._host.host.journal.note(self)
+
+    def when_stored(self, callback: Callable[[], None]) -> None:
+        """Call back when everything changed so far is stored."""
+        self._draft.then(callback)
+        self.note()
+
+    def append(
+        self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
+    ) -> int:
+        """One more entry of the log; its ``seq``."""
+        seq = self._position.head = self._log.number()
+        entry = Entry(seq, n, turn, name, data, timezone.now())
+        self._draft.append(entry)
+        self._host.recall.take(entry)
+        if not self._host.closed:
+            self._host.host.journal.count(1)
+            self.note()
+        return seq
+
+    def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
+        """One more entry of the server's."""
+        self._position.events_out += 1
+        return self.append(name, data, turn=turn)
+
+    def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
+        """An entry of our own, whatever state the session is in."""
+        self.emit(name, encode_data(name, data), turn=turn)
+
+    def collect(self) -> StorageError | None:
+        """Look for changes inside values; what cannot be stored any more is refused."""
+        try:
+            state = self._host.user_session.collect()
+        except StorageError as error:
+            return error
+        if state is not None:
+            self._draft.set_state(state)
+        return None
+
+    # For the journal
+
+    def take_change(self) -> Change | None:
+        host = self._host
+        if host.closed:
+            return None
+        host.sink.error = self.collect() or host.sink.error
+        host.recall.collect(self._draft)
+        if host.can_release:
+            self._draft.set(worker_id=None)
+        trim = self._log.trim(host.inbox.seq_of(self._position.handled + 1))
+        if trim is not None:
+            self._draft.trim(trim)
+        if host.presence.listener is not None:
+            self._position.last_seen_at = timezone.now()
+        return self._draft.take(self._position.copy())
+
+    def committed(self, change: Change) -> None:
+        self._log.committed(change)
+        self._release(change.entries)
+        self._draft.stored()
+        host = self._host
+        if change.fields.get("worker_id", host.host.id) is None and not host.closed:
+            if host.can_release:
+                host.discard()
+            else:
+                self._draft.set(worker_id=host.host.id)
+                self.note()
+
+    def _release(self, entries: Sequence[Entry]) -> None:
+        """``entries`` are stored: they may leave, and so may the tokens between them."""
+        sink, presence = self._host.sink, self._host.presence
+        runs = [[entry] for entry in entries] if sink.is_ordered else [entries]
+        for run in runs:
+            if run:
+                presence.tell_entries(run)
+            sink.release(run[-1].seq if run else self._log.stored, presence.tell)
+
+    def refused(self, change: Change | None, error: Exception) -> None:
+        if isinstance(error, OwnershipLost):
+            logger.warning("Session %s is no longer held by this worker", self.id)
+        else:
+            logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
+        self._host.lose(error, held=change is None or change.claims is None)
+
+    def delayed(self, error: StoreUnavailable) -> None:
+        self._draft.fail(error)
+        presence = self._host.presence
+        for n in self._host.inbox.not_stored:
+            presence.tell(frames.Error("storage_unavailable", str(error), n, 1.0))
+        presence.tell_followers(frames.Error("storage_unavailable", str(error), retry_after=1.0))
