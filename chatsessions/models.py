@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .chatfile import ChatFile
 from .conf import settings
+from .database_time import DatabaseNow, ago
 from .filestorage import SessionStorage, path_of
 
 if TYPE_CHECKING:
@@ -42,14 +43,22 @@ class JSONTextField(_TextField):
         return None if value is None else msgspec.json.encode(value).decode()
 
 
+#: Not as a keyword, which mypy takes for a field that is there twice.
+_READ_AT: dict[str, Any] = {"read_at": DatabaseNow()}
+
+
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self, now: datetime | None = None) -> WorkerQuerySet:
         """Workers heard of within ``WORKER_STALE`` seconds."""
-        return self.filter(heartbeat_at__gte=_before(now, settings.WORKER_STALE))
+        return self.filter(heartbeat_at__gte=ago(settings.WORKER_STALE, now))
 
     def stale(self, now: datetime | None = None) -> WorkerQuerySet:
         """Workers that have been silent for longer."""
-        return self.filter(heartbeat_at__lt=_before(now, settings.WORKER_STALE))
+        return self.filter(heartbeat_at__lt=ago(settings.WORKER_STALE, now))
+
+    def timed(self) -> WorkerQuerySet:
+        """With ``read_at``: the database's time, which the heartbeats are of."""
+        return self.annotate(**_READ_AT)
 
 
 class Worker(models.Model):
@@ -58,9 +67,17 @@ class Worker(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     hostname = models.CharField(_("host name"), max_length=255)
     pid = models.PositiveIntegerField(_("process id"))
+    #: Where ``pid`` is the number of one process: a host since its start, or a container on it.
+    pid_space = models.CharField(max_length=400, blank=True, db_default="")
     channel = models.CharField(_("channel"), max_length=200, blank=True)
     started_at = models.DateTimeField(_("started"))
+    #: By the database's clock.
     heartbeat_at = models.DateTimeField(_("last heartbeat"), db_index=True)
+    #: The same moment by the worker's own clock.
+    clock_at = models.DateTimeField(_("its clock"), null=True, blank=True)
+
+    #: The database's time when the row was read, where ``timed()`` has asked for it.
+    read_at: datetime | None = None
 
     objects = WorkerQuerySet.as_manager()
 
@@ -70,6 +87,18 @@ class Worker(models.Model):
 
     def __str__(self) -> str:
         return f"{self.hostname}:{self.pid}"
+
+    def is_heard(self) -> bool:
+        """Whether it had been heard of within ``WORKER_STALE`` seconds when the row was read."""
+        if self.read_at is None:
+            rows = Worker.objects.using(self._state.db).filter(pk=self.pk)
+            return rows.filter(heartbeat_at__gte=ago(settings.WORKER_STALE)).exists()
+        return self.heartbeat_at >= self.read_at - timedelta(seconds=settings.WORKER_STALE)
+
+    @property
+    def clock_ahead(self) -> timedelta:
+        """How far its clock is ahead of the database's; below zero if it is behind."""
+        return timedelta() if self.clock_at is None else self.clock_at - self.heartbeat_at
 
 
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
@@ -118,18 +147,22 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         )
         return threads  # type: ignore[no-any-return]  # the dict's type has no name
 
+    def timed(self) -> ChatSessionQuerySet:
+        """With ``read_at``: the database's time."""
+        return self.annotate(**_READ_AT)
+
     def expired(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """Sessions away for longer than ``SESSION_AGE`` that have not been ended yet."""
-        return self.away().filter(disconnected_at__lt=_before(now, settings.SESSION_AGE))
+        return self.away().filter(disconnected_at__lt=ago(settings.SESSION_AGE, now))
 
     def stale(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """Sessions that say connected while no living worker holds them."""
-        silent = Q(worker__heartbeat_at__lt=_before(now, settings.WORKER_STALE))
+        silent = Q(worker__heartbeat_at__lt=ago(settings.WORKER_STALE, now))
         return self.connected().filter(silent | Q(worker=None))
 
     def past_keep(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """Ended sessions whose rows have been kept for ``KEEP`` seconds."""
-        return self.ended().filter(ended_at__lt=_before(now, settings.KEEP))
+        return self.ended().filter(ended_at__lt=ago(settings.KEEP, now))
 
 
 class ChatSession(models.Model):
@@ -218,6 +251,9 @@ class ChatSession(models.Model):
     disconnected_at = models.DateTimeField(_("disconnected"), null=True, blank=True)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
 
+    #: The database's time when the row was read, where ``timed()`` has asked for it.
+    read_at: datetime | None = None
+
     objects = ChatSessionQuerySet.as_manager()
 
     class Meta:
@@ -238,10 +274,11 @@ class ChatSession(models.Model):
 
     def is_expired(self, now: datetime | None = None) -> bool:
         """Whether the client has been away for longer than ``SESSION_AGE``."""
+        now = now or self.read_at or timezone.now()
         return (
             self.status == self.Status.AWAY
             and self.disconnected_at is not None
-            and self.disconnected_at < _before(now, settings.SESSION_AGE)
+            and self.disconnected_at < now - timedelta(seconds=settings.SESSION_AGE)
         )
 
 
@@ -324,7 +361,3 @@ class SessionFile(models.Model):
             created_at=self.created_at,
             key=self.content.name or "",
         )
-
-
-def _before(now: datetime | None, seconds: float) -> datetime:
-    return (now or timezone.now()) - timedelta(seconds=seconds)

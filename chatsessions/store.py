@@ -288,10 +288,12 @@ class Store:
 
     def load(self, session_id: UUID) -> Loaded | None:
         """A session with what its owner needs, or None if there is no such session."""
-        rows = ChatSession.objects.using(settings.DATABASE)
+        rows = ChatSession.objects.using(settings.DATABASE).timed()
         row = rows.select_related("user", "worker").filter(pk=session_id).first()
         if row is None:
             return None
+        if row.worker is not None:
+            row.worker.read_at = row.read_at
         state, lost = self.read_state(row)
         return Loaded(
             row=row,

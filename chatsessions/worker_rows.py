@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-from datetime import datetime, timedelta
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from .conf import settings
+from .database_time import DatabaseNow
 from .models import ChatSession, Worker
+
+logger = logging.getLogger("chatsessions.worker")
+
+#: A clock further from the database's than this is worth a warning, in seconds. Those that a time
+#: service keeps are within milliseconds.
+MAX_CLOCK_SKEW = 5.0
 
 
 class WorkerRows:
@@ -21,26 +33,27 @@ class WorkerRows:
     def __init__(self, worker_id: UUID) -> None:
         self._id = worker_id
         self._hostname = socket.gethostname()
+        self._pid_space = pid_space()
 
     def beat(self) -> None:
         """This worker lives. Also makes its row, again if somebody swept it away."""
-        now = timezone.now()
         rows = Worker.objects.using(settings.DATABASE)
-        if not rows.filter(pk=self._id).update(heartbeat_at=now):
+        beat: dict[str, Any] = {"heartbeat_at": DatabaseNow(), "clock_at": timezone.now()}
+        if not rows.filter(pk=self._id).update(**beat):
             rows.create(
                 id=self._id,
                 hostname=self._hostname,
                 pid=os.getpid(),
-                started_at=now,
-                heartbeat_at=now,
+                pid_space=self._pid_space,
+                started_at=DatabaseNow(),
+                **beat,
             )
 
     def let_go(self, session_id: UUID, generation: int) -> None:
         """A session that cannot be stored is nobody's; its client may come back for it."""
         rows = ChatSession.objects.using(settings.DATABASE)
-        rows.filter(pk=session_id, generation=generation, worker=self._id).exclude(
-            status=ChatSession.Status.ENDED
-        ).update(status=ChatSession.Status.AWAY, disconnected_at=timezone.now(), worker=None)
+        rows = rows.filter(pk=session_id, generation=generation, worker=self._id)
+        _leave_behind(rows.exclude(status=ChatSession.Status.ENDED), DatabaseNow())
 
     def leave(self) -> None:
         """This worker is going; nobody is to wait for it."""
@@ -48,9 +61,9 @@ class WorkerRows:
 
     def is_alive(self, worker: Worker) -> bool:
         """Whether another worker still holds its sessions."""
-        if worker.heartbeat_at < timezone.now() - timedelta(seconds=settings.WORKER_STALE):
+        if not worker.is_heard():
             return False
-        return worker.hostname != self._hostname or _process_lives(worker.pid)
+        return worker.pid_space != self._pid_space or _process_lives(worker.pid)
 
     def sweep(self) -> int:
         """
@@ -58,14 +71,14 @@ class WorkerRows:
 
         A client is away since its worker's last sign of life, however long it had been silent.
         """
-        workers = Worker.objects.using(settings.DATABASE).exclude(pk=self._id)
-        sessions = ChatSession.objects.using(settings.DATABASE).connected()
         swept = 0
-        for worker in workers:
-            if not self.is_alive(worker):
-                swept += _leave_behind(sessions.filter(worker=worker), worker.heartbeat_at)
-                worker.delete()
-        return swept + _leave_behind(sessions.filter(worker=None), timezone.now())
+        for worker in Worker.objects.using(settings.DATABASE).timed():
+            if worker.pk == self._id:
+                _tell_of_clock(worker)
+            elif not self.is_alive(worker):
+                swept += _forget(worker)
+        sessions = ChatSession.objects.using(settings.DATABASE).connected()
+        return swept + _leave_behind(sessions.filter(worker=None), DatabaseNow())
 
     def expired(self, limit: int) -> list[UUID]:
         """Sessions whose client has been away for too long."""
@@ -84,8 +97,45 @@ class WorkerRows:
         return rows.exclude(status=ChatSession.Status.ENDED).exists()
 
 
-def _leave_behind(sessions: QuerySet[ChatSession], since: datetime) -> int:
+def pid_space() -> str:
+    """
+    Among which processes a pid is the number of one: this host's since its start, or a container's.
+
+    Not the host's name alone: containers may share it, and do not see each other's processes.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # no Linux, so no containers
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _forget(worker: Worker) -> int:
+    """Delete the row of a dead worker, unless it has come to life since it was read."""
+    with transaction.atomic(using=settings.DATABASE):
+        rows = Worker.objects.using(settings.DATABASE).select_for_update()
+        if rows.filter(pk=worker.pk, heartbeat_at=worker.heartbeat_at).first() is None:
+            return 0
+        sessions = ChatSession.objects.using(settings.DATABASE).connected()
+        swept = _leave_behind(sessions.filter(worker=worker), worker.heartbeat_at)
+        worker.delete()
+    return swept
+
+
+def _leave_behind(sessions: QuerySet[ChatSession], since: datetime | Combinable) -> int:
     return sessions.update(status=ChatSession.Status.AWAY, disconnected_at=since, worker=None)
+
+
+def _tell_of_clock(worker: Worker) -> None:
+    ahead = worker.clock_ahead.total_seconds()
+    if abs(ahead) > MAX_CLOCK_SKEW:
+        logger.warning(
+            "The clock of %s is %.0f s %s the database's. Times in logs and transcripts are "
+            "wrong by that much; set the clock, and have a time service keep it.",
+            worker,
+            abs(ahead),
+            "ahead of" if ahead > 0 else "behind",
+        )
 
 
 def _process_lives(pid: int) -> bool:

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -26,7 +28,7 @@ from chatsessions.store import (
     Store,
     cache_key,
 )
-from chatsessions.worker_rows import WorkerRows
+from chatsessions.worker_rows import WorkerRows, _forget, pid_space
 
 from .support.storage import SpyCache, session_row, worker_row
 
@@ -288,10 +290,12 @@ def test_a_beat_makes_the_row_and_moves_it() -> None:
     rows.beat()
     row = Worker.objects.get()
     assert (row.hostname, row.pid) == (socket.gethostname(), os.getpid())
-    assert row.heartbeat_at >= NOW
+    # SQLite's clock tells milliseconds.
+    assert row.heartbeat_at >= NOW - timedelta(milliseconds=1)
+    Worker.objects.update(heartbeat_at=row.heartbeat_at - timedelta(seconds=5))
     rows.beat()
     later = Worker.objects.get()
-    assert later.heartbeat_at > row.heartbeat_at
+    assert later.heartbeat_at >= row.heartbeat_at
     assert later.started_at == row.started_at
     assert rows.is_alive(later)
 
@@ -324,22 +328,127 @@ def dead_pid() -> int:
 def test_who_is_alive(settings: Settings, dead_pid: int) -> None:
     settings.CHATSESSIONS = {"WORKER_STALE": 15}
     rows = WorkerRows(uuid4())
-    here = socket.gethostname()
+    here = pid_space()
     old = timezone.now() - timedelta(seconds=16)
     assert rows.is_alive(worker_row())
-    assert rows.is_alive(worker_row(pid=dead_pid))  # of another host: the number says nothing
-    assert rows.is_alive(worker_row(hostname=here, pid=os.getppid()))
-    assert rows.is_alive(worker_row(hostname=here, pid=os.getpid()))  # another event loop
-    assert not rows.is_alive(worker_row(hostname=here, pid=dead_pid))
+    assert rows.is_alive(worker_row(pid=dead_pid))  # elsewhere: the number says nothing
+    assert rows.is_alive(worker_row(pid_space=here, pid=os.getppid()))
+    assert rows.is_alive(worker_row(pid_space=here, pid=os.getpid()))  # another event loop
+    assert not rows.is_alive(worker_row(pid_space=here, pid=dead_pid))
     assert not rows.is_alive(worker_row(heartbeat_at=old))
-    assert not rows.is_alive(worker_row(hostname=here, pid=os.getppid(), heartbeat_at=old))
+    assert not rows.is_alive(worker_row(pid_space=here, pid=os.getppid(), heartbeat_at=old))
+
+
+def test_a_container_with_the_same_host_name_has_other_processes(dead_pid: int) -> None:
+    """On the host's network it has the host's name, and its process 7 is not the host's."""
+    contained = worker_row(hostname=socket.gethostname(), pid=dead_pid, pid_space="another one")
+    assert WorkerRows(uuid4()).is_alive(contained)
+
+
+def test_a_row_that_is_gone_is_nobody_alive() -> None:
+    row = worker_row()
+    Worker.objects.all().delete()
+    assert not WorkerRows(uuid4()).is_alive(row)
+
+
+@contextmanager
+def clock_off(minutes: int) -> Iterator[None]:
+    """This process' clock is wrong; the database's is not."""
+    real = timezone.now
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timezone, "now", lambda: real() + timedelta(minutes=minutes))
+        yield
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+def test_a_worker_whose_clock_is_off_neither_kills_nor_is_killed(minutes: int) -> None:
+    off, right = WorkerRows(uuid4()), WorkerRows(uuid4())
+    right.beat()
+    connected = ChatSession.Status.CONNECTED
+    theirs = session_row(status=connected, worker_id=right._id)
+    store = Store()
+    with clock_off(minutes):
+        off.beat()
+        own = session_row(status=connected, worker_id=off._id)
+        assert off.sweep() == 0
+        loaded = store.load(theirs.pk)
+        assert loaded is not None
+        assert loaded.row.worker is not None
+        assert off.is_alive(loaded.row.worker)
+        assert off.expired(10) == []
+        assert set(Worker.objects.alive()) == set(Worker.objects.all())
+        assert not ChatSession.objects.stale().exists()
+    assert right.sweep() == 0
+    loaded = store.load(own.pk)
+    assert loaded is not None
+    assert loaded.row.worker is not None
+    assert right.is_alive(loaded.row.worker)
+    assert set(Worker.objects.alive()) == set(Worker.objects.all())
+    assert not ChatSession.objects.stale().exists()
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+def test_a_worker_whose_clock_is_off_sees_who_is_dead(minutes: int) -> None:
+    last_beat = timezone.now() - timedelta(minutes=1)
+    dead = worker_row(heartbeat_at=last_beat)
+    row = session_row(status=ChatSession.Status.CONNECTED, worker=dead)
+    rows = WorkerRows(uuid4())
+    with clock_off(minutes):
+        rows.beat()
+        assert list(Worker.objects.stale()) == [dead]
+        assert list(ChatSession.objects.stale()) == [row]
+        assert rows.sweep() == 1
+    row.refresh_from_db()
+    assert (row.status, row.disconnected_at) == ("away", last_beat)
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+def test_a_worker_whose_clock_is_off_ends_nobodys_session_early(
+    settings: Settings, minutes: int
+) -> None:
+    settings.CHATSESSIONS = {"SESSION_AGE": 300}
+    now = timezone.now()
+    away = session_row(disconnected_at=now - timedelta(seconds=290))
+    over = session_row(disconnected_at=now - timedelta(seconds=310))
+    rows = WorkerRows(uuid4())
+    with clock_off(minutes):
+        assert rows.expired(10) == [over.pk]
+        for row in (away, over):
+            loaded = Store().load(row.pk)
+            assert loaded is not None
+            assert loaded.row.is_expired() is (row == over)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "says"), [(10, "600 s ahead of"), (-10, "600 s behind"), (0, "")]
+)
+def test_a_clock_that_is_off_is_told(
+    caplog: pytest.LogCaptureFixture, minutes: int, says: str
+) -> None:
+    rows = WorkerRows(uuid4())
+    with clock_off(minutes):
+        rows.beat()
+        rows.sweep()
+    told = [record.getMessage() for record in caplog.records]
+    assert [says in message for message in told] == ([True] if says else [])
+
+
+def test_a_worker_that_comes_to_life_while_it_is_swept_is_kept() -> None:
+    """Between being read and being forgotten it has beaten."""
+    worker = worker_row(heartbeat_at=timezone.now() - timedelta(minutes=5))
+    row = session_row(status=ChatSession.Status.CONNECTED, worker=worker)
+    read = Worker.objects.timed().get()
+    WorkerRows(worker.pk).beat()
+    assert _forget(read) == 0
+    row.refresh_from_db()
+    assert (row.status, row.worker) == ("connected", worker)
 
 
 def test_a_sweep_forgets_the_dead_and_their_connections(dead_pid: int) -> None:
     rows = WorkerRows(uuid4())
     rows.beat()
     stale = worker_row(heartbeat_at=timezone.now() - timedelta(minutes=5))
-    crashed = worker_row(hostname=socket.gethostname(), pid=dead_pid)
+    crashed = worker_row(pid_space=pid_space(), pid=dead_pid)
     alive = worker_row()
     connected = ChatSession.Status.CONNECTED
     lost = [session_row(status=connected, worker=worker) for worker in (stale, crashed)]

@@ -27,6 +27,7 @@ from .labels import (
     chat_label,
     duration,
     moment,
+    owner,
     status_label,
     user_label,
 )
@@ -148,12 +149,17 @@ def _activity(session: ChatSession) -> list[tuple[str, SafeString | str]]:
 
 def _server_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeString | str]]:
     generation = (_("Generation"), _number(session.generation))
-    worker = session.worker
+    worker = owner(session)
     if worker is None:
         return [(_("Worker"), _("none")), generation]
     return [
         (_("Worker"), links.to(Worker, worker.pk, str(worker))),
-        (_("Heartbeat"), format_html("{} {}", alive_label(worker), _with_age(worker.heartbeat_at))),
+        (
+            _("Heartbeat"),
+            format_html(
+                "{} {}", alive_label(worker), _with_age(worker.heartbeat_at, session.read_at)
+            ),
+        ),
         generation,
     ]
 
@@ -168,8 +174,8 @@ def _user(session: ChatSession, links: _Links) -> SafeString | str:
     )
 
 
-def _with_age(at: datetime) -> SafeString:
-    return format_html('{} <span class="chatsessions-quiet">({})</span>', moment(at), ago(at))
+def _with_age(at: datetime, now: datetime | None = None) -> SafeString:
+    return format_html('{} <span class="chatsessions-quiet">({})</span>', moment(at), ago(at, now))
 
 
 def _code(value: object) -> SafeString:

@@ -11,28 +11,38 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from chatsessions.conf import settings
 from chatsessions.models import ChatSession, Worker
 
 NOTHING = "—"
 
 
-def is_alive(worker: Worker | None) -> bool:
-    """Whether a worker has been heard of within ``WORKER_STALE`` seconds."""
-    oldest = timezone.now() - timedelta(seconds=settings.WORKER_STALE)
-    return worker is not None and worker.heartbeat_at >= oldest
+def owner(session: ChatSession) -> Worker | None:
+    """The worker of a session, read at the same time as the session."""
+    if session.worker is not None:
+        session.worker.read_at = session.worker.read_at or session.read_at
+    return session.worker
+
+
+def is_silent(session: ChatSession) -> bool:
+    """Whether a session says connected, and no living worker holds it."""
+    worker = owner(session)
+    return session.status == ChatSession.Status.CONNECTED and (
+        worker is None or not worker.is_heard()
+    )
 
 
 def status_label(session: ChatSession) -> SafeString:
     """The status as a coloured label. It says so when the worker of a connection is silent."""
-    if session.status == ChatSession.Status.CONNECTED and not is_alive(session.worker):
+    if is_silent(session):
         return _label("silent", _("worker silent"))
     return _label(session.status, session.get_status_display())
 
 
 def alive_label(worker: Worker) -> SafeString:
-    """Whether a worker lives, as a coloured label."""
-    return _label("connected", _("alive")) if is_alive(worker) else _label("silent", _("silent"))
+    """Whether a worker has been heard of within ``WORKER_STALE`` seconds, as a coloured label."""
+    if worker.is_heard():
+        return _label("connected", _("alive"))
+    return _label("silent", _("silent"))
 
 
 def user_label(session: ChatSession) -> str:
@@ -59,9 +69,9 @@ def date_over_time(at: datetime) -> SafeString:
     return _time(at, format_html("{}<br>{}", date_format(local), time_format(local)))
 
 
-def ago(at: datetime) -> SafeString:
-    """How long ago a time was, exact on hover."""
-    seconds = max(0, int((timezone.now() - at).total_seconds()))
+def ago(at: datetime, now: datetime | None = None) -> SafeString:
+    """How long ago a time was, exact on hover; ``now`` is of the clock that ``at`` is of."""
+    seconds = max(0, int(((now or timezone.now()) - at).total_seconds()))
     if seconds < 60:
         text = _("%(count)d s ago") % {"count": seconds}
     elif seconds < 3600:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -88,7 +88,8 @@ class ChatSessionAdmin(_ModelAdmin):
     # The list
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ChatSession]:
-        return super().get_queryset(request).defer(*_DEFERRED)
+        rows = cast(ChatSessionQuerySet, super().get_queryset(request))
+        return rows.timed().defer(*_DEFERRED)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ChatSession], search_term: str

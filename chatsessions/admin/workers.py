@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from django.contrib import admin
 from django.db.models import Count, QuerySet
@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from chatsessions.models import Worker
+from chatsessions.models import Worker, WorkerQuerySet
 
 from .labels import alive_label
 
@@ -45,7 +45,8 @@ class WorkerAdmin(_ModelAdmin):
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        return super().get_queryset(request).annotate(held=Count("sessions"))
+        rows = cast(WorkerQuerySet, super().get_queryset(request))
+        return rows.timed().annotate(held=Count("sessions"))
 
     @admin.display(description=_("alive"), ordering="heartbeat_at")
     def alive(self, worker: Worker) -> SafeString:
