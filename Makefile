@@ -1,4 +1,5 @@
 # make demo   run the demo: needs Python >= 3.11 and make, nothing else
+#             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
 # make test   install what the tests need, and run all of them
 # The other targets are parts of these, or for development.
 
@@ -8,6 +9,10 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 
 BIN := $(VENV)/bin
+# What the demo needs; on PostgreSQL and Redis their drivers, and uvicorn to choose from.
+COMMA := ,
+DEMO_EXTRAS := demo$(if $(DATABASE_URL),$(COMMA)postgres)$(if $(REDIS_URL),$(COMMA)redis$(COMMA)uvicorn)
+DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
 NODE_TEST := node --experimental-default-type=module --test
 JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
@@ -18,7 +23,7 @@ TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --s
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
 
-demo: $(VENV)/.demo
+demo: $(DEMO_STAMP)
 	@$(BIN)/python -m demo_project --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev
@@ -33,15 +38,15 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); echo "The venv module is needed. On Debian: apt install python3-venv"; exit 1; }
 
-$(VENV)/.demo: pyproject.toml requirements.lock | $(VENV)/bin/python
+$(DEMO_STAMP): pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "Installing what the demo needs into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[daphne]' whitenoise
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(DEMO_EXTRAS)]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[daphne,redis,testing,dev]'
-	@touch $@ $(VENV)/.demo
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[demo,postgres,redis,uvicorn,testing,dev]'
+	@touch $@ $(DEMO_STAMP)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -77,7 +82,7 @@ build: $(VENV)/.dev
 lock: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate \
-		--extra daphne --extra redis --extra testing --extra dev pyproject.toml -o requirements.lock
+		--all-extras pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) var dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis

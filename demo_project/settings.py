@@ -1,14 +1,18 @@
 """
 The demo on the embedded default: SQLite, a local-memory cache, an in-memory channel layer.
 
-Nothing to install beside it. What it keeps (database, secret key) lies in ``var/``, or in the
-folder that ``DEMO_DATA`` names.
+Nothing to install beside it. What it keeps (database, files, secret key) lies in ``var/``, or in
+the folder that ``DEMO_DATA`` names. With ``DATABASE_URL`` and ``REDIS_URL`` it is on PostgreSQL and
+Redis instead, and may be any number of processes: see docs/deployment.md.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from django.core.management.utils import get_random_secret_key
+
+from .service_urls import postgres, redis_cache, redis_layer
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DEMO_DATA", BASE_DIR / "var"))
@@ -18,18 +22,25 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 def _secret_key() -> str:
     """One key per installation, made at the first start."""
     path = DATA_DIR / "secret_key"
-    try:
-        with path.open("x") as file:
-            file.write(get_random_secret_key())
-        path.chmod(0o600)
-    except FileExistsError:
-        pass
+    if not path.exists():
+        # Whole from the first moment on: several processes may start at once.
+        new = path.with_suffix(f".{os.getpid()}")
+        new.touch(mode=0o600)
+        new.write_text(get_random_secret_key())
+        with suppress(FileExistsError):
+            path.hardlink_to(new)
+        new.unlink()
     return path.read_text()
 
 
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or _secret_key()
 DEBUG = os.environ.get("DJANGO_DEBUG", "0") == "1"
 ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
+REDIS_URL = os.environ.get("REDIS_URL", "")
+#: What keeps apart those who share a Redis: its pub/sub knows no databases.
+REDIS_PREFIX = os.environ.get("REDIS_PREFIX", "chatsessions-demo")
 
 INSTALLED_APPS = [
     "daphne",
@@ -74,31 +85,33 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {
-    "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": DATA_DIR / "demo.sqlite3",
-        "OPTIONS": {
-            # Readers never wait for the journal's writer, and a write takes its lock at once
-            # instead of failing half way.
-            "transaction_mode": "IMMEDIATE",
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-            # A checkpoint waits for the disk; fewer of them cost a larger -wal file (40 MB).
-            "PRAGMA wal_autocheckpoint=10000;",
-            "timeout": 10,
-        },
+_SQLITE = {
+    "ENGINE": "django.db.backends.sqlite3",
+    "NAME": DATA_DIR / "demo.sqlite3",
+    "OPTIONS": {
+        # Readers never wait for the journal's writer, and a write takes its lock at once
+        # instead of failing half way.
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+        # A checkpoint waits for the disk; fewer of them cost a larger -wal file (40 MB).
+        "PRAGMA wal_autocheckpoint=10000;",
+        "timeout": 10,
     },
 }
-
-CACHES = {
-    "default": {
-        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        # The default of 300 would throw user sessions away.
-        "OPTIONS": {"MAX_ENTRIES": 100_000},
-    },
+_LOCAL_MEMORY = {
+    "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+    # The default of 300 would throw user sessions away.
+    "OPTIONS": {"MAX_ENTRIES": 100_000},
 }
+_IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+DATABASES = {"default": postgres(DATABASE_URL) if DATABASE_URL else _SQLITE}
+CACHES = {"default": redis_cache(REDIS_URL, REDIS_PREFIX) if REDIS_URL else _LOCAL_MEMORY}
+CHANNEL_LAYERS = {
+    "default": redis_layer(REDIS_URL, REDIS_PREFIX, os.environ.get("CHANNEL_LAYER", "pubsub"))
+    if REDIS_URL
+    else _IN_MEMORY_LAYER
+}
 
 CHATSESSIONS: dict[str, object] = {}
 
@@ -110,8 +123,9 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-# Served straight from the apps: nothing to collect for a demo.
+# Served straight from the apps: nothing to collect for a demo, unless a web server is to serve it.
 WHITENOISE_USE_FINDERS = True
+STATIC_ROOT = os.environ.get("DJANGO_STATIC_ROOT")
 
 LOGGING = {
     "version": 1,

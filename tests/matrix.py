@@ -45,7 +45,9 @@ def run(version: str, python: str) -> None:
         subprocess.run([python, "-m", "venv", folder], check=True)
         pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
         pip += ["--disable-pip-version-check", "-c", "requirements.lock"]
-        subprocess.run([*pip, "-e", ".[daphne,redis,testing,dev]"], check=True, cwd=ROOT)
+        subprocess.run(
+            [*pip, "-e", ".[demo,postgres,redis,uvicorn,testing,dev]"], check=True, cwd=ROOT
+        )
         stamp.touch()
     own = folder / "bin" / "python"
     tell = (

@@ -1,0 +1,147 @@
+"""The demo's start: where its services are, what it says when they are not, and who logs in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from demo_project.service_urls import LAYERS, postgres, redis_cache, redis_layer
+
+from .server.harness import free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSWORD = "hunter2"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "127.0.0.1:5432/chat",
+        f"mysql://chat:{PASSWORD}@127.0.0.1/chat",
+        f"postgresql://chat:{PASSWORD}@127.0.0.1:port/chat",
+        f"postgresql://chat:{PASSWORD}@127.0.0.1:0/chat",
+        f"postgresql://chat:{PASSWORD}[@127.0.0.1/chat",
+    ],
+)
+def test_what_is_no_url_of_postgresql_is_said_in_words(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL is no URL of PostgreSQL") as error:
+        postgres(url)
+    assert "postgresql://user:password@127.0.0.1:5432/name" in str(error.value)
+    assert PASSWORD not in str(error.value)
+
+
+def test_a_database_without_a_name() -> None:
+    with pytest.raises(ImproperlyConfigured, match="names no database") as error:
+        postgres(f"postgresql://chat:{PASSWORD}@127.0.0.1")
+    assert PASSWORD not in str(error.value)
+
+
+def test_a_url_of_postgresql() -> None:
+    config = postgres("postgres://chat:p%2Fw@db.internal:6543/chats?sslmode=require")
+    assert (config["ENGINE"], config["HOST"], config["PORT"]) == (
+        "django.db.backends.postgresql",
+        "db.internal",
+        6543,
+    )
+    assert (config["USER"], config["PASSWORD"], config["NAME"]) == ("chat", "p/w", "chats")
+    assert config["OPTIONS"] == {"connect_timeout": 5, "sslmode": "require"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "127.0.0.1:6379",
+        "redis://",
+        f"redis://:{PASSWORD}@127.0.0.1:port/0",
+        f"redis://:{PASSWORD}@127.0.0.1/chats",
+        f"http://:{PASSWORD}@127.0.0.1/0",
+    ],
+)
+def test_what_is_no_url_of_redis_is_said_in_words(url: str) -> None:
+    for make in (redis_cache, lambda url, prefix: redis_layer(url, prefix, "pubsub")):
+        with pytest.raises(ImproperlyConfigured, match="REDIS_URL is no URL of Redis") as error:
+            make(url, "demo")
+        assert "redis://127.0.0.1:6379/0" in str(error.value)
+        assert PASSWORD not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://127.0.0.1", "rediss://:pw@redis.internal:6380/3", "unix:///run/redis.sock"]
+)
+def test_a_url_of_redis(url: str) -> None:
+    assert redis_cache(url, "demo")["LOCATION"] == url
+    for kind, backend in LAYERS.items():
+        layer = redis_layer(url, "demo", kind)
+        assert layer == {"BACKEND": backend, "CONFIG": {"hosts": [url], "prefix": "demo"}}
+
+
+def test_there_are_two_layers_to_choose_from() -> None:
+    with pytest.raises(ImproperlyConfigured, match="CHANNEL_LAYER is 'memory'") as error:
+        redis_layer("redis://127.0.0.1", "demo", "memory")
+    assert "pubsub, core" in str(error.value)
+
+
+# The process as it is started
+
+
+def start(folder: Path, *options: str, without: str = "", **env: str) -> str:
+    """What ``python -m demo_project`` says on its standard error before it gives up."""
+    blocked = f"sys.modules[{without!r}] = None; " if without else ""
+    code = f"import runpy, sys; {blocked}runpy.run_module('demo_project', run_name='__main__')"
+    environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    result = subprocess.run(
+        [sys.executable, "-c", code, *options],
+        cwd=ROOT,
+        env=environment | {"DEMO_DATA": str(folder)} | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert PASSWORD not in result.stdout + result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "module", "package"),
+    [
+        ("DATABASE_URL", "postgresql://127.0.0.1/chat", "psycopg", "psycopg[binary]"),
+        ("DATABASE_URL", "postgresql://127.0.0.1/chat", "dj_database_url", "dj-database-url"),
+        ("REDIS_URL", "redis://127.0.0.1", "channels_redis", "channels-redis"),
+    ],
+)
+def test_a_driver_that_is_missing(
+    tmp_path: Path, variable: str, url: str, module: str, package: str
+) -> None:
+    said = start(tmp_path, "--prepare", without=module, **{variable: url})
+    assert f"{variable} is set, and {package} is not installed" in said
+    assert f"pip install '{package}'" in said
+
+
+def test_a_postgresql_that_is_not_there(tmp_path: Path) -> None:
+    url = f"postgresql://chat:{PASSWORD}@127.0.0.1:{free_port()}/chats"
+    said = start(tmp_path, "--prepare", DATABASE_URL=url)
+    assert said.startswith("PostgreSQL does not let the demo in: ")
+    assert "createuser chat; createdb chats" in said
+
+
+def test_a_redis_that_is_not_there(tmp_path: Path) -> None:
+    url = f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0"
+    said = start(tmp_path, "--prepare", REDIS_URL=url)
+    assert said.startswith("Redis does not answer: ")
+    assert "unset REDIS_URL" in said
+
+
+def test_a_malformed_url_at_the_start(tmp_path: Path) -> None:
+    said = start(tmp_path, DATABASE_URL=f"postgresql://chat:{PASSWORD}@127.0.0.1:port/x")
+    assert said.startswith("DATABASE_URL is no URL of PostgreSQL.")
