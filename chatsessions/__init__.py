@@ -59,7 +59,17 @@ from .sync import make_async, run_sync, sleep
 if TYPE_CHECKING:
     from .chat_thread import Thread
     from .conversation import chat_context
-    from .outside import aend_session, end_session, session_context
+    from .outside import (
+        abroadcast,
+        aemit_to,
+        aemit_to_user,
+        aend_session,
+        broadcast,
+        emit_to,
+        emit_to_user,
+        end_session,
+        session_context,
+    )
     from .views.session import http_session
 
 __version__ = "0.1.0"
@@ -92,11 +102,17 @@ __all__ = [
     "Thread",
     "TooLarge",
     "TurnStopped",
+    "abroadcast",
     "action_callback",
+    "aemit_to",
+    "aemit_to_user",
     "aend_session",
     "bind_context",
+    "broadcast",
     "chat_context",
     "context",
+    "emit_to",
+    "emit_to_user",
     "end_session",
     "http_session",
     "make_async",
@@ -126,7 +142,13 @@ __all__ = [
 #: These need models, and so their modules are imported at their first use.
 _LAZY = {
     "Thread": "chat_thread",
+    "abroadcast": "outside",
+    "aemit_to": "outside",
+    "aemit_to_user": "outside",
     "aend_session": "outside",
+    "broadcast": "outside",
+    "emit_to": "outside",
+    "emit_to_user": "outside",
     "end_session": "outside",
     "http_session": "views.session",
     "session_context": "outside",

@@ -11,7 +11,7 @@ import msgspec
 from . import frames
 from .conf import settings
 from .delivery import SendWindow
-from .live import LiveSession
+from .served import Served
 from .store import Entry
 
 #: Entries read at a time for a replay: bounds what one returning client takes of memory.
@@ -29,8 +29,10 @@ class Line(Protocol):
 class Attachment:
     """Delivers a session's log over one connection, from a position on and without a hole."""
 
-    def __init__(self, live: LiveSession, line: Line, *, position: int) -> None:
-        self.live = live
+    relayed = False
+
+    def __init__(self, served: Served, line: Line, *, position: int) -> None:
+        self.served = served
         self._line = line
         self._position = position
         self._window = SendWindow(
@@ -80,31 +82,27 @@ class Attachment:
 
     def welcome(self, token: str, *, resumed: bool, reason: str | None) -> None:
         """Everything about the connection is stored: greet the client, then bring it up to date."""
-        live = self.live
-        if live.listener is not self:
+        served = self.served
+        if served.listener is not self:
             return  # it is gone already
         self.welcomed = True
-        self._position = min(max(self._position, live.log.first - 1), live.log.stored)
-        received, numbered = live.inbox.stored, live.inbox.numbered
+        self._position = min(max(self._position, served.first - 1), served.stored)
+        received, numbered = served.received, served.numbered
         welcome = frames.Welcome(
-            session=str(live.id),
+            session=str(served.id),
             token=token,
             resumed=resumed,
             reason=reason,
             received=received,
-            first=live.log.first,
-            head=live.log.stored,
-            turn=live.turns.number,
+            first=served.first,
+            head=served.stored,
+            turn=served.turn,
             heartbeat=settings.HEARTBEAT,
             max_frame=settings.MAX_FRAME_BYTES,
             yours=msgspec.UNSET if numbered == received else numbered,
         )
         self._line.send_frame(frames.encode(welcome))
-        if self._position == live.log.stored:
-            self._go_live()
-        else:
-            self._replay = live.loop.create_task(self._catch_up(), name="chatsessions-replay")
-            live.tasks.own(self._replay)
+        self._bring_up_to_date()
 
     def heard(self) -> None:
         """The client is alive: tokens may flow again."""
@@ -124,12 +122,29 @@ class Attachment:
         if self._replay is not None:
             self._replay.cancel()
 
+    def pause(self) -> None:
+        """Its session is on the way here from another worker."""
+        self.stop()
+
+    def moved(self, served: Served) -> None:
+        """Its session is ``served`` from now on, and that is stored."""
+        self.served = served
+        self._bring_up_to_date()
+
     # Sending
+
+    def _bring_up_to_date(self) -> None:
+        if self._position == self.served.stored:
+            self._go_live()
+        else:
+            loop = self.served.loop
+            self._replay = loop.create_task(self._catch_up(), name="chatsessions-replay")
+            self.served.own(self._replay)
 
     async def _catch_up(self) -> None:
         """Send the stored log from the client's position to its end, as fast as it is applied."""
-        while self._position < self.live.log.stored:
-            entries = await self.live.history.read(self._position, REPLAY_CHUNK)
+        while self._position < self.served.stored:
+            entries = await self.served.read_log(self._position, REPLAY_CHUNK)
             if not entries or entries[0].seq != self._position + 1:
                 # Trimmed meanwhile: only a new welcome can tell the client of the gap.
                 self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
@@ -160,7 +175,7 @@ class Attachment:
             self._line.send_frame(text)
 
     def _send_streams(self) -> None:
-        streams = self.live.sink.open_streams
+        streams = self.served.open_streams
         self._told = {stream.message: stream.index for stream in streams}
         for stream in streams:
             self._line.send_frame(frames.encode(stream))

@@ -51,8 +51,8 @@ class CommitsHost(Protocol):
     def can_release(self) -> bool:
         """Whether nobody needs the session in memory."""
 
-    def discard(self, error: Exception | None = None) -> None:
-        """Nothing holds the session in memory any more."""
+    def release(self) -> None:
+        """It is stored that nobody owns the session."""
 
     def lose(self, error: Exception, *, held: bool) -> None:
         """The session cannot be stored, and is not this worker's any more."""
@@ -138,7 +138,7 @@ class Commits:
         host = self._host
         if change.fields.get("worker_id", host.host.id) is None and not host.closed:
             if host.can_release:
-                host.discard()
+                host.release()
             else:
                 self._draft.set(worker_id=host.host.id)
                 self.note()

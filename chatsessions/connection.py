@@ -13,11 +13,10 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
-import msgspec
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
 
-from . import frames, signals
+from . import frames
 from .access import Access, Refused
 from .admission import Admission, Authorize
 from .attachment import Attachment
@@ -109,7 +108,7 @@ class ChatConnection:
         self._out.clear()
         if self._attachment is not None:
             self._attachment.stop()
-            self._attachment.live.presence.disconnect(self._attachment, self._code)
+            self._attachment.served.disconnect(self._attachment, self._code)
 
     # Line
 
@@ -207,36 +206,38 @@ class ChatConnection:
             profile=hello.profile or "",
             env=taken_env(hello.env, self._chat.user_env),
         )
-        opened = await get_worker().open(self._chat, arrival, admit=self._admission.admit)
+        opened = await get_worker().open(
+            self._chat, arrival, admit=self._admission.admit, relays=True
+        )
         self._attach(opened, hello)
         if self._closing:  # the login was lost in the last moment
             self._detach(CloseCode.NOT_ALLOWED)
 
     def _attach(self, opened: Opened, hello: frames.Hello) -> None:
-        live = opened.live
+        served = opened.served
         position = hello.received if opened.resumed else 0
-        attachment = self._attachment = Attachment(live, self, position=position)
-        token = live.presence.issue_token(hello.token if opened.resumed else None)
+        attachment = self._attachment = Attachment(served, self, position=position)
+        token = served.issue_token(hello.token if opened.resumed else None)
 
         def welcome() -> None:
             attachment.welcome(token, resumed=opened.resumed, reason=opened.reason)
-            announce(opened)
+            served.announce(resumed=opened.resumed)
 
-        live.presence.connect(attachment, welcome=welcome)
-        live.go()
+        served.connect(attachment, welcome=welcome)
+        served.go()
         self._watch()
 
     def _detach(self, code: CloseCode) -> None:
         """The session is left before the client has answered the close."""
         if self._attachment is not None:
             self._attachment.stop()
-            self._attachment.live.presence.disconnect(self._attachment, code)
+            self._attachment.served.disconnect(self._attachment, code)
 
     def _login_renewed(self, user: User) -> None:
         """The user was looked at again: handlers see them as they are now."""
         attachment = self._attachment
-        if attachment is not None and attachment.live.listener is attachment:
-            attachment.live.session.user = user
+        if attachment is not None and attachment.served.listener is attachment:
+            attachment.served.renew_user(user)
 
     def _login_lost(self, detail: str) -> None:
         """The user may not be here any more. The session stays, and what runs in it goes on."""
@@ -275,47 +276,30 @@ class ChatConnection:
             return
         if attachment is None:
             raise FrameError("hello_expected", "the first frame is hello")
-        live = attachment.live
+        served = attachment.served
         if attachment.welcomed:
-            live.presence.confirm_token()
+            served.confirm_token()
         attachment.heard()
         if isinstance(frame, frames.Ack):
             attachment.ack(frame.seq)
         elif self._pace.take(self._heard_at):
             self.close_line(CloseCode.RATE_LIMITED)
-        elif isinstance(frame, frames.ClientEvent):
-            data = frames.decode_data(frame)
-            if frame.name == "message" and data.get("files"):
-                await live.check_files(frame, data)
-            if self._is_attached:
-                live.submit(frame, data)
+        elif isinstance(frame, frames.ClientEvent | frames.Answer):
+            await served.receive(attachment, frame, frames.decode_data(frame))
         elif isinstance(frame, frames.Ping):
-            self.send_frame(frames.encode(frames.Pong(live.log.stored)))
+            self.send_frame(frames.encode(frames.Pong(served.stored)))
         elif isinstance(frame, frames.Stop):
-            live.stop()
-        elif isinstance(frame, frames.End):
-            live.end("user")
+            served.stop()
         else:
-            data = frames.decode_data(frame)
-            await live.check_answer_files(frame, data)
-            if self._is_attached:
-                live.submit_answer(frame, data)
-
-    @property
-    def _is_attached(self) -> bool:
-        """Whether it is this line still that speaks for the session."""
-        attachment = self._attachment
-        return (
-            attachment is not None and not self._closing and attachment.live.listener is attachment
-        )
+            served.end("user")
 
     def _refuse(self, error: FrameError) -> None:
-        self.send_frame(frames.encode(_error_frame(error)))
+        self.send_frame(frames.encode(frames.error_of(error)))
         if error.code in ("bad_frame", "hello_expected"):
             self._bad_frames += 1
             if self._bad_frames >= settings.MAX_BAD_FRAMES:
                 self.close_line(CloseCode.PROTOCOL_VIOLATION)
-        elif self._attachment is not None and self._attachment.live.inbox.gate.is_hammered:
+        elif self._attachment is not None and self._attachment.served.is_hammered:
             self.close_line(CloseCode.RATE_LIMITED)
 
     def _fail(
@@ -339,15 +323,6 @@ class ChatConnection:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(delay, callback)
-
-
-def announce(opened: Opened) -> None:
-    """The connection is stored: tell the application."""
-    live = opened.live
-    live.add_hook("connect")
-    live.host.send_signal(
-        signals.session_connected, live.chat, session=live.session, resumed=opened.resumed
-    )
 
 
 def arrival_of(scope: Scope, *, language: str | None = None, **given: Any) -> Arrival:
@@ -376,12 +351,3 @@ def valid_ip(host: str | None) -> str | None:
         return str(ip_address(host)) if host else None
     except ValueError:
         return None  # a unix socket's peer has none
-
-
-def _error_frame(error: FrameError) -> frames.Error:
-    return frames.Error(
-        error.code,
-        error.detail,
-        msgspec.UNSET if error.n is None else error.n,
-        msgspec.UNSET if error.retry_after is None else error.retry_after,
-    )

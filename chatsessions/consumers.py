@@ -21,7 +21,7 @@ from . import frames
 from .access import Access, Refused
 from .admission import Admission
 from .chat import Chat, resolve_chat
-from .connection import ChatConnection, Message, Scope, announce, arrival_of
+from .connection import ChatConnection, Message, Scope, arrival_of
 from .context import use_context
 from .entrance import ShuttingDown, TooManySessions, User
 from .env import log_error
@@ -197,7 +197,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         )
         opened.live.go()
         await welcomed
-        announce(opened)
+        opened.live.announce(resumed=opened.resumed)
         if admission.lost is not None:
             await self._refuse(CloseCode.NOT_ALLOWED)
             return
@@ -259,6 +259,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
 class _ConsumerListener:
     """Passes what is stored for a session on to its ``SessionConsumer``, in order."""
+
+    relayed = False
 
     def __init__(self, consumer: SessionConsumer, live: LiveSession) -> None:
         self._consumer = consumer

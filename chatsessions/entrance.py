@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
@@ -18,11 +19,13 @@ from weakref import WeakValueDictionary
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils import timezone
 
-from .access import Refused
+from . import access
 from .chat import Chat, find_chat
+from .commands import Busy, How, Refused
 from .conf import settings
 from .conversation import in_use
 from .delivery import RateLimit
+from .elsewhere import Elsewhere, ElsewhereHost, OwnedElsewhere, Visitor
 from .env import log_error
 from .exceptions import OwnerUnreachable, SessionNotFound, SessionOver
 from .journal import Threads
@@ -30,7 +33,9 @@ from .live import LiveSession
 from .models import ChatSession
 from .ports import Host
 from .profiles import chosen_profile
+from .relay import Relay
 from .resumption import Resumption, find_thread
+from .served import LocalListener
 from .session import Session, Tokens, is_owner
 from .store import Loaded, Store
 from .thread_rows import Mark, Part, ThreadKey, read_context
@@ -65,10 +70,17 @@ class Arrival:
 class Opened:
     """The session that somebody who arrived has now."""
 
-    live: LiveSession
+    served: LiveSession | Relay
     resumed: bool
     #: None if resumed; else ``new``, ``unknown``, ``ended`` or ``expired``.
     reason: str | None
+
+    @property
+    def live(self) -> LiveSession:
+        """The session, which is held here. Raises ``TypeError`` for one that is relayed."""
+        if isinstance(self.served, LiveSession):
+            return self.served
+        raise TypeError(f"session {self.served.id} is relayed")
 
 
 #: Asks whether who has come may have a session; raises ``Refused``.
@@ -87,7 +99,7 @@ class TooManySessions(Exception):
     """The user has as many connected sessions as allowed."""
 
 
-class EntranceHost(Host, Protocol):
+class EntranceHost(Host, ElsewhereHost, Protocol):
     """The worker, as its entrance sees it."""
 
     live: dict[UUID, LiveSession]
@@ -95,6 +107,7 @@ class EntranceHost(Host, Protocol):
     threads: Threads
     store: Store
     rows: WorkerRows
+    elsewhere: Elsewhere
 
     async def start(self) -> None:
         """Make the worker known, once. Raises what the database raises."""
@@ -109,11 +122,14 @@ class Entrance:
         self._paces: dict[UUID, RateLimit] = {}
         self._arrivals: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    async def open(self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody) -> Opened:
+    async def open(
+        self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody, relays: bool = False
+    ) -> Opened:
         """
         The session of somebody who arrived: the one they ask for if it is theirs, else a new one.
 
-        ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
+        With ``relays`` it may be another worker's, which has work to do in it; without, that is
+        waited for. ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
         ``ShuttingDown``, ``TooManySessions``, and what the database raises.
         """
         if arrival.session_id is None:
@@ -123,14 +139,16 @@ class Entrance:
         except ValueError:
             return await self._open_new(chat, arrival, "unknown", admit)
         async with self._looking_for(session_id):
-            found, reason = await self._resume(chat, session_id, arrival, admit)
+            how: How = "relay" if relays else "give"
+            found, reason = await self._resume(chat, session_id, arrival, admit, how=how)
             if found is None:
                 return await self._open_new(chat, arrival, reason, admit)
-            if self._host.closing or found.closed:
+            if self._host.closing or (isinstance(found, LiveSession) and found.closed):
                 raise ShuttingDown  # come back
-            found.session.user = arrival.user
-            found.session.env = arrival.env
-            return Opened(live=found, resumed=True, reason=None)
+            if isinstance(found, LiveSession):
+                found.session.user = arrival.user
+                found.session.env = arrival.env
+            return Opened(served=found, resumed=True, reason=None)
 
     async def receive(
         self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody
@@ -149,9 +167,9 @@ class Entrance:
             if session_id is not None:
                 async with self._looking_for(session_id):
                     found, reason = await self._resume(
-                        chat, session_id, arrival, admit, takes=False
+                        chat, session_id, arrival, admit, how="visit"
                     )
-                    if found is not None:
+                    if isinstance(found, LiveSession):
                         if self._host.closing or found.closed:
                             raise ShuttingDown
                         found.holders += 1
@@ -176,14 +194,15 @@ class Entrance:
         if arrival.thread is not None and past is None and reason == "new":
             reason = "unknown"
         row = _new_row(chat, arrival, await self._profile_of(chat, arrival, past), past)
-        session = _session_of(row, arrival.user)
+        session = session_of(row, arrival.user)
         session.env = arrival.env
         session.state_lost = past is not None and past.values_lost
         await admit(session)
         await self._check_count(arrival, other_than=None)
         if self._host.closing:
             raise ShuttingDown
-        return Opened(live=self._create(chat, session, row, past), resumed=False, reason=reason)
+        live = self._create(chat, session, row, past)
+        return Opened(served=live, resumed=False, reason=reason)
 
     async def _profile_of(self, chat: Chat, arrival: Arrival, past: Resumption | None) -> str:
         """
@@ -198,7 +217,7 @@ class Entrance:
             offered = await chat.get_profiles(arrival.user, run_in_thread=self._host.run_in_thread)
         except Exception as error:
             log_error(logger, arrival.env, "The profiles of %s failed", chat.name, error=error)
-            raise Refused("forbidden", "the profiles are not known") from error
+            raise access.Refused("forbidden", "the profiles are not known") from error
         if not arrival.profile and any(one.name == carried for one in offered):
             return carried
         return chosen_profile(offered, arrival.profile)
@@ -226,12 +245,12 @@ class Entrance:
             raise TooManySessions
 
     async def _resume(
-        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit, *, takes: bool = True
-    ) -> tuple[LiveSession | None, str]:
+        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit, *, how: How
+    ) -> tuple[LiveSession | Relay | None, str]:
         """
         The session asked for, or why it is not given. Foreign and unknown look alike.
 
-        Without ``takes`` another worker's is left to it, with ``OwnerUnreachable``.
+        For a visit another worker's may be left to it, with ``OwnerUnreachable``.
         """
         await self._host.start()
         if self._host.closing:
@@ -239,7 +258,7 @@ class Entrance:
         live = self._host.live.get(session_id)
         if live is None:
             loaded = await self._host.threads.read(self._load, session_id)
-            return await self._take_over(chat, loaded, arrival, admit, takes=takes)
+            return await self._take_over(chat, loaded, arrival, admit, how=how)
         if not _may_resume(chat, live.session.chat, live.owner_id, live.presence.tokens, arrival):
             return None, "unknown"
         if live.ending is None:
@@ -250,35 +269,99 @@ class Entrance:
             finally:
                 live.holders -= 1
                 live.note()
-        return (None, _why_over(live.ending)) if live.ending is not None else (live, "")
+        return (None, why_over(live.ending)) if live.ending is not None else (live, "")
 
     async def _take_over(
-        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit, *, takes: bool
-    ) -> tuple[LiveSession | None, str]:
-        if loaded is None:
-            return None, "unknown"
+        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit, *, how: How
+    ) -> tuple[LiveSession | Relay | None, str]:
+        refusal = _why_not(chat, loaded, arrival)
+        if loaded is None or refusal is not None:
+            return None, refusal or "unknown"
         row = loaded.row
-        tokens = Tokens(row.token_hash, row.previous_token_hash)
-        if not _may_resume(chat, row.chat, row.user_id, tokens, arrival):
-            return None, "unknown"
-        if row.status == ChatSession.Status.ENDED:
-            return None, _why_over(row.end_reason)
         if not row.end_reason and not row.is_expired():
-            await admit(_session_of(row, row.user or AnonymousUser()))
+            await admit(session_of(row, row.user or AnonymousUser()))
             await self._check_count(arrival, other_than=row.pk)
-        if self._host.closing:
-            raise ShuttingDown
-        if not takes:
-            self._refuse_another_workers(row)
-        live = self._hold(chat, loaded)
+        found, reason = await self._look_elsewhere(chat, loaded, arrival, how)
+        if not isinstance(found, Loaded):
+            return found, reason
+        live = self._hold(chat, found)
+        row = found.row
         if row.end_reason:
             # The server died while on_chat_end ran; it runs once.
             live.finish()
-            return None, _why_over(row.end_reason)
+            return None, why_over(row.end_reason)
         if row.is_expired():
             live.end(ChatSession.EndReason.EXPIRED)
             return None, "expired"
         return live, ""
+
+    async def _look_elsewhere(
+        self, chat: Chat, loaded: Loaded, arrival: Arrival, how: How
+    ) -> tuple[Loaded | Relay | None, str]:
+        """
+        A stored session that nobody holds (any more), or the way to the worker that does.
+
+        Where no layer leads to that worker, a connection takes the session from it. Raises
+        ``OwnerUnreachable`` for a visit.
+        """
+        elsewhere = self._host.elsewhere
+        deadline = elsewhere.deadline()
+        user = str(arrival.user.pk) if arrival.user.is_authenticated else None
+        visitor = Visitor(user, arrival.token)
+        while True:
+            if self._host.closing:
+                raise ShuttingDown
+            owner = elsewhere.owner_of(loaded.row)
+            if owner is None or (how != "visit" and not owner.channel):
+                return loaded, ""
+            if not owner.channel:
+                raise OwnerUnreachable(loaded.row.pk, owner.name)
+            move = partial(self._move_here, chat, arrival)
+            found = await elsewhere.attach(loaded.row, owner, visitor, how=how, move=move)
+            if isinstance(found, Relay):
+                return found, ""
+            if isinstance(found, Refused):
+                return None, found.reason
+            if isinstance(found, Busy) and how == "visit":
+                raise OwnedElsewhere(loaded.row.pk, owner)
+            if self._host.loop.time() > deadline:
+                logger.error("Session %s: its owner, %s, gives no sign", loaded.row.pk, owner.name)
+                raise ShuttingDown
+            again = await self._host.threads.read(self._load, loaded.row.pk)
+            refusal = _why_not(chat, again, arrival)
+            if again is None or refusal is not None:
+                return None, refusal or "unknown"
+            loaded = again
+
+    async def _move_here(
+        self,
+        chat: Chat,
+        arrival: Arrival,
+        relay: Relay,
+        listener: LocalListener,
+        stored: Callable[[], None],
+    ) -> LiveSession | None:
+        """Hold a relayed session that its owner has let go; None if somebody else has it."""
+        async with self._looking_for(relay.id):
+            live = self._host.live.get(relay.id)
+            if live is None:
+                loaded = await self._host.threads.read(self._load, relay.id)
+                if loaded is None or loaded.row.end_reason or self._host.closing:
+                    return None
+                if self._host.elsewhere.owner_of(loaded.row) is not None:
+                    return None
+                live = self._hold(chat, loaded)
+            if live.listener is not None or live.ending is not None:
+                return None
+            live.session.user = arrival.user
+            live.session.env = arrival.env
+            live.presence.rejoin(listener, stored=stored)
+            live.go()
+            return live
+
+    async def read(self, session_id: UUID) -> Loaded | None:
+        """A session as it is stored, for whoever does not hold it."""
+        return await self._host.threads.read(self._load, session_id)
 
     def _load(self, session_id: UUID) -> Loaded | None:
         """A stored session, and what was said in it if that is wanted."""
@@ -303,7 +386,7 @@ class Entrance:
     def _hold(self, chat: Chat, loaded: Loaded) -> LiveSession:
         """Own a stored session: the first commit claims it."""
         row = loaded.row
-        session = _session_of(row, row.user or AnonymousUser())
+        session = session_of(row, row.user or AnonymousUser())
         session.restored = True
         session.state_lost = loaded.state_lost
         if loaded.state_lost:
@@ -342,20 +425,12 @@ class Entrance:
         row = loaded.row
         if row.status == ChatSession.Status.ENDED:
             raise SessionOver(row.pk, row.end_reason)
-        self._refuse_another_workers(row)
+        self._host.elsewhere.refuse(row)
         live = self._hold(find_chat(row.chat), loaded)
         if row.end_reason:
             live.finish()
             raise SessionOver(row.pk, row.end_reason)
         return live
-
-    def _refuse_another_workers(self, row: ChatSession) -> None:
-        if (
-            row.worker is not None
-            and row.worker_id != self._host.id
-            and self._host.rows.is_alive(row.worker)
-        ):
-            raise OwnerUnreachable(row.pk, str(row.worker))
 
     def remember_pace(self, live: LiveSession) -> None:
         """A client is no faster for its session being let go between what it sends."""
@@ -399,7 +474,7 @@ def _new_row(chat: Chat, arrival: Arrival, profile: str, past: Resumption | None
     return row
 
 
-def _session_of(row: ChatSession, user: User) -> Session:
+def session_of(row: ChatSession, user: User) -> Session:
     return Session(
         id=row.pk,
         chat=row.chat,
@@ -415,6 +490,17 @@ def _session_of(row: ChatSession, user: User) -> Session:
     )
 
 
+def _why_not(chat: Chat, loaded: Loaded | None, arrival: Arrival) -> str | None:
+    """Why who has arrived does not get a stored session; None if it is theirs."""
+    if loaded is None:
+        return "unknown"
+    row = loaded.row
+    tokens = Tokens(row.token_hash, row.previous_token_hash)
+    if not _may_resume(chat, row.chat, row.user_id, tokens, arrival):
+        return "unknown"
+    return why_over(row.end_reason) if row.status == ChatSession.Status.ENDED else None
+
+
 def _may_resume(
     chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, arrival: Arrival
 ) -> bool:
@@ -424,6 +510,12 @@ def _may_resume(
     return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token)
 
 
+def is_visitors(live: LiveSession, user: str | None, token: str | None) -> bool:
+    """Whether a session is that of a client at another worker: of user ``user``, or by token."""
+    owner = None if live.owner_id is None else str(live.owner_id)
+    return owner == user and (user is not None or live.presence.tokens.accept(token))
+
+
 def _uuid(text: str) -> UUID | None:
     try:
         return UUID(text)
@@ -431,6 +523,6 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _why_over(reason: str) -> str:
+def why_over(reason: str) -> str:
     """What the rightful owner of a dead session is told."""
     return "expired" if reason == ChatSession.EndReason.EXPIRED else "ended"

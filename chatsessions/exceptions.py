@@ -94,15 +94,27 @@ class OwnershipLost(ChatSessionsError):
 
 
 class OwnerUnreachable(ChatSessionsError):
-    """The session is live in another process, and there is no way to reach it from this one."""
+    """
+    The session is live in another process, and there is no way to reach it from this one.
 
-    def __init__(self, session_id: UUID | str, owner: str) -> None:
+    Either no channel layer leads from process to process, or that process gives no sign.
+    """
+
+    def __init__(self, session_id: UUID | str, owner: str, *, silent: bool = False) -> None:
         self.session_id = session_id
         self.owner = owner
+        self.silent = silent
+        remedy = (
+            "It lives, but gives no sign over the channel layer: look whether the layer's Redis "
+            "can be reached from both, and try again."
+            if silent
+            else "Let both use one channel layer, channels_redis.pubsub.RedisPubSubChannelLayer "
+            "in CHANNEL_LAYERS; or do this inside the server process, or when the session's client "
+            "is away. Nothing was changed."
+        )
         super().__init__(
             f"Session {session_id} is live in another process ({owner}), which this process "
-            "cannot reach. Do this inside the server process, or when the session's client is "
-            "away; nothing was changed."
+            f"cannot reach. {remedy}"
         )
 
 

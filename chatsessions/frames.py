@@ -169,6 +169,16 @@ class Error(_Frame, tag="error"):
     retry_after: float | UnsetType = UNSET
 
 
+def error_of(error: FrameError) -> Error:
+    """The frame that tells a client of ``error``."""
+    return Error(
+        error.code,
+        error.detail,
+        UNSET if error.n is None else error.n,
+        UNSET if error.retry_after is None else error.retry_after,
+    )
+
+
 class Ended(_Frame, tag="ended"):
     reason: str
 

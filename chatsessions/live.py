@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -44,12 +45,15 @@ from .session import Session
 from .session_files import SessionFiles
 from .settings_form import SettingsForm
 from .sink import SessionSink
-from .store import Loaded, Position
+from .store import Entry, Loaded, Position
 from .tasks import SessionTasks
 from .thread_rows import Mark
 from .transcript import Said, topic_of
 from .turns import hook_job
 from .user_session import UserSession, split_state
+
+if TYPE_CHECKING:
+    from .access import User
 
 T = TypeVar("T")
 
@@ -79,6 +83,8 @@ class LiveSession:
         self.closed = False
         #: Why the session was dropped before all of it was stored, if it was.
         self.lost: Exception | None = None
+        #: The latest changes that other processes have asked for, by their numbers.
+        self.applied: list[str] = row.applied
         #: Blocks of session_context() that work with this session.
         self.holders = 0
         #: Held while an event is taken that no client has numbered.
@@ -251,13 +257,84 @@ class LiveSession:
                 self.inbox.has_posted(n)
         return n
 
-    def stop(self) -> None:
-        """The client stops the running turn."""
-        self.handling.stop()
+    # Served: what a connection asks of it
+
+    @property
+    def first(self) -> int:
+        return self.log.first
+
+    @property
+    def stored(self) -> int:
+        return self.log.stored
+
+    @property
+    def received(self) -> int:
+        return self.inbox.stored
+
+    @property
+    def numbered(self) -> int:
+        return self.inbox.numbered
+
+    @property
+    def turn(self) -> int | None:
+        return self.turns.number
+
+    @property
+    def open_streams(self) -> list[frames.Stream]:
+        return self.sink.open_streams
+
+    @property
+    def is_hammered(self) -> bool:
+        return self.inbox.gate.is_hammered
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        return await self.history.read(after, limit)
+
+    def issue_token(self, used: str | None) -> str:
+        return self.presence.issue_token(used)
+
+    def connect(self, listener: Listener, *, welcome: Callable[[], None]) -> None:
+        self.presence.connect(listener, welcome=welcome)
 
     def go(self) -> None:
         """Run what comes before anything else; once, after the first connection is known."""
         self.beginning.begin()
+
+    def announce(self, *, resumed: bool) -> None:
+        """The connection is stored: tell the application."""
+        self.add_hook("connect")
+        self.host.send_signal(
+            signals.session_connected, self.chat, session=self.session, resumed=resumed
+        )
+
+    def renew_user(self, user: User) -> None:
+        """Handlers see the user as they are now."""
+        self.session.user = user
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        self.tasks.own(task)
+
+    def confirm_token(self) -> None:
+        self.presence.confirm_token()
+
+    async def receive(self, listener: Listener, frame: frames.ClientFrame, data: Any) -> None:
+        """An event or an answer of the connection ``listener``, with its ``data`` decoded."""
+        if isinstance(frame, frames.ClientEvent):
+            if frame.name == "message" and data.get("files"):
+                await self.check_files(frame, data)
+            if self.listener is listener:  # it speaks for the session still
+                self.submit(frame, data)
+        elif isinstance(frame, frames.Answer):
+            await self.check_answer_files(frame, data)
+            if self.listener is listener:
+                self.submit_answer(frame, data)
+
+    def stop(self) -> None:
+        """The client stops the running turn."""
+        self.handling.stop()
+
+    def disconnect(self, listener: Listener, code: int) -> None:
+        self.presence.disconnect(listener, code)
 
     # What the rooms need of each other
 
@@ -373,17 +450,35 @@ class LiveSession:
     @property
     def can_release(self) -> bool:
         """Whether nobody needs the session in memory."""
+        return (self.listener is None or self.listener.relayed) and self.is_spare
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nothing but a connection needs the session in memory."""
         return (
-            self.listener is None
-            and not self.is_busy
+            not self.is_busy
             and self.holders == 0
             and self.ending is None
             and (self.turns.draining or not self.log.in_memory)
         )
 
+    def release(self) -> None:
+        """It is stored that nobody owns the session; whoever relays it may take it."""
+        listener, self.presence.listener = self.listener, None
+        self.discard()
+        if listener is not None:
+            listener.close(frames.CloseCode.SHUTTING_DOWN)
+
     async def until_closed(self) -> None:
         """Wait until nobody holds the session here any more."""
         await self._closing.wait()
+
+    async def given_back(self) -> None:
+        """Wait until another worker can take the session, if it can be let go at all."""
+        if self.can_release and not self.closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.STORE_TIMEOUT):
+                    await self.until_closed()
 
     async def until_idle(self) -> None:
         """Wait until nothing runs."""
@@ -394,7 +489,8 @@ class LiveSession:
     def drain(self) -> None:
         """The server is on its way down: part with the client, and start nothing new."""
         self.turns.draining = self.ending is None
-        self.presence.part(frames.CloseCode.SHUTTING_DOWN)
+        if self.listener is not None and not self.listener.relayed:
+            self.presence.part(frames.CloseCode.SHUTTING_DOWN)
         self.note()
 
     def interrupt(self) -> None:

@@ -228,6 +228,8 @@ class ChatSession(models.Model):
     actions = JSONTextField(default=dict, blank=True)
     #: The inputs of the chat settings, as the wire knows them.
     inputs = JSONTextField(_("settings' inputs"), default=list, blank=True)
+    #: The numbers of the latest changes that other processes have asked for.
+    applied = JSONTextField(default=list, blank=True)
     accepted = models.PositiveBigIntegerField(_("accepted events"), default=0)
     #: The highest event whose turn has come to its end; those up to ``accepted`` are pending.
     handled = models.PositiveBigIntegerField(_("handled events"), default=0)

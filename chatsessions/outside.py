@@ -1,8 +1,8 @@
 """
 From outside of a session's connection: views, tasks and the shell.
 
-They reach the session through its owner in this process; one that nobody owns is taken for as
-long as it needs.
+They reach the session through its owner, in this process or another; one that nobody owns is taken
+for as long as it needs.
 """
 
 from __future__ import annotations
@@ -11,21 +11,33 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 from asgiref.sync import async_to_sync
 from django.db import connections
 
+from . import reaching
+from .afar import AfarSession
+from .chat import Chat, resolve_chat
+from .commands import Append, Broadcast, Step
 from .conf import settings
 from .context import Context, use_context
-from .exceptions import SessionNotFound
+from .elsewhere import OwnedElsewhere
+from .emitter import encode_data
+from .entrance import User
+from .exceptions import SessionNotFound, SessionOver
 from .live import LiveSession
 from .models import ChatSession
 from .worker import Worker, get_worker, running_workers
 
 T = TypeVar("T")
+
+#: Sessions of one user that are reached at a time.
+EMITS_AT_A_TIME = 10
 
 
 class session_context:  # noqa: N801  # used like a function
@@ -33,42 +45,54 @@ class session_context:  # noqa: N801  # used like a function
     Work with a session from outside of it, ``with`` or ``async with``.
 
     Inside the block ``user_session``, ``context`` and ``Message`` are the session's; what is set
-    and sent there is stored when the block ends. Gives the context. Raises ``SessionNotFound``,
-    ``SessionOver``, ``OwnerUnreachable`` (live in another process) and ``StoreUnavailable``.
+    and sent there is stored when the block ends. Gives the context.
+
+    Where another process owns the session, the values are those that are stored, and what is set
+    and sent is made by the owner when the block ends (tokens of a stream at once). Raises
+    ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable`` (no way to that process) and
+    ``StoreUnavailable``.
     """
 
     def __init__(self, session_id: UUID | str) -> None:
         self.session_id = _as_uuid(session_id)
         self._stack = ExitStack()
         self._visit: AbstractAsyncContextManager[Worker] | None = None
-        self._live: LiveSession | None = None
+        self._held: LiveSession | AfarSession | None = None
         self._runner: _Runner | None = None
 
     async def __aenter__(self) -> Context:
         worker = _holder(self.session_id) or get_worker()
-        self._live = await _in_loop(worker.loop, lambda: self._open(worker))
-        return self._stack.enter_context(use_context(self._live.context(None)))
+        context = await _in_loop(worker.loop, lambda: self._open(worker))
+        return self._stack.enter_context(use_context(context))
 
-    async def _open(self, worker: Worker) -> LiveSession:
+    async def _open(self, worker: Worker) -> Context:
         """In the worker's loop: hold the session, and the worker while it is held."""
         visit = worker.visit()
         await visit.__aenter__()
         try:
-            live = await worker.acquire(self.session_id)
+            try:
+                held = self._held = await worker.acquire(self.session_id)
+                context = held.context(None)
+            except OwnedElsewhere:
+                afar = self._held = await AfarSession.open(worker, self.session_id)
+                context = afar.context()
         except BaseException:
             await visit.__aexit__(None, None, None)
             raise
         self._visit = visit
-        return live
+        return context
 
     async def _close(self) -> None:
         """In the worker's loop: store what the block changed, and let everything go."""
-        live, visit = self._live, self._visit
-        self._live = self._visit = None
-        if live is None or visit is None:
+        held, visit = self._held, self._visit
+        self._held = self._visit = None
+        if held is None or visit is None:
             return
         try:
-            await release(live)
+            if isinstance(held, LiveSession):
+                await release(held)
+            else:
+                await held.close()
         finally:
             await visit.__aexit__(None, None, None)
 
@@ -79,19 +103,19 @@ class session_context:  # noqa: N801  # used like a function
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
-        if self._live is not None:
-            await _in_loop(self._live.loop, self._close)
+        if self._held is not None:
+            await _in_loop(self._held.loop, self._close)
 
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
         _refuse_in_transaction("session_context")
         self._runner = _Runner(self.session_id)
         try:
-            self._live = self._runner.run(self._open)
+            context = self._runner.run(self._open)
         except BaseException:
             self._runner.close()
             raise
-        return self._stack.enter_context(use_context(self._live.context(None)))
+        return self._stack.enter_context(use_context(context))
 
     def __exit__(
         self,
@@ -108,6 +132,84 @@ class session_context:  # noqa: N801  # used like a function
                 runner.close()
 
 
+async def aemit_to(session_id: UUID | str, name: str, data: Any = None) -> None:
+    """
+    Emit an event to one session, wherever it is, also to one whose client is away.
+
+    Returns when it is stored. Raises what ``context.emitter.emit`` raises, ``SessionNotFound``,
+    ``SessionOver``, and ``OwnerUnreachable``; nothing is emitted then.
+    """
+    found = _as_uuid(session_id)
+    steps: list[Step] = [_append(name, data)]
+    worker = _holder(found) or get_worker()
+
+    async def emit() -> None:
+        async with worker.visit():
+            await reaching.change(worker, found, steps)
+
+    await _in_loop(worker.loop, emit)
+
+
+def emit_to(session_id: UUID | str, name: str, data: Any = None) -> None:
+    """:func:`aemit_to` for synchronous code."""
+    _run_sync("emit_to", partial(aemit_to, session_id, name, data))
+
+
+async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
+    """
+    Emit an event to every session of a user that has not ended; how many got it.
+
+    A session whose client is away keeps it for the client's return. ``user`` is a user or the id
+    of one. Raises what :func:`aemit_to` raises; ``OwnerUnreachable`` for a session that is known
+    to be out of reach comes before anything is emitted.
+    """
+    encode_data(name, data)  # refused before any of them gets it
+    async with get_worker().visit() as worker:
+        await worker.start()
+        found = await worker.threads.read(_sessions_of, worker, getattr(user, "pk", user))
+        room = asyncio.Semaphore(EMITS_AT_A_TIME)
+
+        async def emit(session_id: UUID) -> int:
+            async with room:
+                try:
+                    await aemit_to(session_id, name, data)
+                except (SessionNotFound, SessionOver):
+                    return 0  # it has ended meanwhile
+                return 1
+
+        return sum(await asyncio.gather(*map(emit, found)))
+
+
+def emit_to_user(user: User | Any, name: str, data: Any = None) -> int:
+    """:func:`aemit_to_user` for synchronous code."""
+    return _run_sync("emit_to_user", partial(aemit_to_user, user, name, data))
+
+
+async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
+    """
+    Emit an event to every connected session of ``chat``, or of all chats; how many got it.
+
+    ``chat`` is a ``Chat``, a dotted path of one, or a name. Sessions whose clients are away do
+    not get it. Raises what ``context.emitter.emit`` raises, and ``OwnerUnreachable`` if a worker
+    that has such sessions cannot be reached; if that is known beforehand, nothing is emitted.
+    """
+    step = _append(name, data)
+    wanted = None if chat is None else _chat_name(chat)
+    command = Broadcast(name=step.name, data=step.data, chat=wanted)
+    async with get_worker().visit() as worker:
+        await worker.start()
+        here = running_workers()
+        told = await worker.broadcast_elsewhere(command, [one.id for one in here])
+        for one in here:
+            told += await _in_loop(one.loop, partial(one.broadcast, command))
+        return told
+
+
+def broadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
+    """:func:`abroadcast` for synchronous code."""
+    return _run_sync("broadcast", partial(abroadcast, name, data, chat=chat))
+
+
 async def aend_session(session_id: UUID | str, reason: str = "app") -> None:
     """
     End a session: its turn is stopped, ``on_chat_end`` runs, its client is told.
@@ -121,22 +223,14 @@ async def aend_session(session_id: UUID | str, reason: str = "app") -> None:
 
     async def end() -> None:
         async with worker.visit():
-            await worker.end(found, reason)
+            await reaching.end(worker, found, reason)
 
     await _in_loop(worker.loop, end)
 
 
 def end_session(session_id: UUID | str, reason: str = "app") -> None:
     """:func:`aend_session` for synchronous code."""
-    _refuse_in_loop("end_session", "aend_session")
-    _refuse_in_transaction("end_session")
-    found = _as_uuid(session_id)
-    worker = _holder(found) or next(iter(running_workers()), None)
-    if worker is None:
-        async_to_sync(aend_session)(found, reason)
-    else:
-        step = worker.end(found, _checked(reason))
-        asyncio.run_coroutine_threadsafe(step, worker.loop).result()
+    _run_sync("end_session", partial(aend_session, session_id, reason))
 
 
 class _Runner:
@@ -189,13 +283,38 @@ async def release(live: LiveSession) -> None:
         if not (live.closed and live.ending):
             await live.sink.flush()
     finally:
-        live.holders -= 1
-        live.note()
-    if live.can_release and not live.closed:
-        # Whoever is next, maybe in another process, finds it given back.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(settings.STORE_TIMEOUT):
-                await live.until_closed()
+        await reaching.let_go(live)
+
+
+def _append(name: str, data: Any) -> Append:
+    return Append(name, msgspec.Raw(encode_data(name, data)))
+
+
+def _chat_name(chat: Chat | str) -> str:
+    return chat if isinstance(chat, str) and "." not in chat else resolve_chat(chat).name
+
+
+def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
+    """A user's sessions. Raises ``OwnerUnreachable`` if nothing leads to the owner of one."""
+    rows = ChatSession.objects.using(settings.DATABASE).timed().filter(user=user)
+    found = list(rows.exclude(status=ChatSession.Status.ENDED).select_related("worker"))
+    for row in found:
+        if row.worker is not None:
+            row.worker.read_at = row.read_at
+        if _holder(row.pk) is None:
+            with suppress(OwnedElsewhere):
+                worker.elsewhere.refuse(row)
+    return [row.pk for row in found]
+
+
+def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``step`` in the server's event loop if this process has one, else in one of its own."""
+    _refuse_in_loop(name, f"a{name}")
+    _refuse_in_transaction(name)
+    worker = next(iter(running_workers()), None)
+    if worker is None:
+        return async_to_sync(step)()
+    return asyncio.run_coroutine_threadsafe(step(), worker.loop).result()
 
 
 async def _in_loop(loop: asyncio.AbstractEventLoop, step: Callable[[], Awaitable[T]]) -> T:

@@ -23,6 +23,9 @@ T = TypeVar("T")
 class Listener(Protocol):
     """A connection, as its session sees it."""
 
+    #: Whether it is to another worker, which takes the session as soon as nothing runs here.
+    relayed: bool
+
     def entries(self, entries: Sequence[Entry]) -> None:
         """These are stored now."""
 

@@ -80,6 +80,23 @@ class Presence:
             host.when_stored(self._tell_started)
         host.when_stored(welcome)
 
+    def rejoin(self, listener: Listener, *, stored: Callable[[], None]) -> None:
+        """The connection that another worker's session had is here, and so is the session now."""
+        host = self._host
+        self.listener = listener
+        host.session.connected = True
+        host.draft.set(status=ChatSession.Status.CONNECTED, worker_id=host.host.id)
+        host.when_stored(stored)
+
+    def claim_again(self) -> None:
+        """Somebody thought this worker dead: the row says again whose the session is."""
+        host = self._host
+        here = self.listener is not None
+        status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
+        if host.ending is None and not host.closed:
+            host.draft.set(status=status, worker_id=host.host.id)
+            host.note()
+
     def disconnect(self, listener: Listener, code: int) -> None:
         """``listener`` is gone. The session goes on without it."""
         host = self._host

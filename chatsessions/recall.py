@@ -20,22 +20,33 @@ from .draft import Draft
 from .log import SessionLog
 from .ports import Host
 from .session import Session
-from .sink import SessionSink
 from .store import Entry
 from .thread_rows import Mark, Part, ThreadKey, read_context
 from .transcript import USER, Recent, Said
+
+
+class Texts(Protocol):
+    """Who knows the messages that are being streamed."""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The text so far of each, by id."""
 
 
 class RecallHost(Protocol):
     """What a recall needs of its session."""
 
     loop: asyncio.AbstractEventLoop
-    host: Host
     session: Session
     owner_id: Any
     draft: Draft
     log: SessionLog
-    sink: SessionSink
+
+    @property
+    def host(self) -> Host: ...
+
+    @property
+    def sink(self) -> Texts: ...
 
 
 class Recall:

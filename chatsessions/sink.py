@@ -84,6 +84,11 @@ class SessionSink:
         self._streams[stream.id] = (stream, turn, self._host.log.head)
         self._checkpoint(self.loop.time())
 
+    def stream(self, stream_id: str) -> Streaming | None:
+        """The open stream with this id."""
+        found = self._streams.get(stream_id)
+        return None if found is None else found[0]
+
     def close_stream(self, stream_id: str) -> None:
         if self._streams.pop(stream_id, None) is not None:
             self._checkpoint(self.loop.time())

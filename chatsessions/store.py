@@ -148,6 +148,17 @@ class Loaded:
     said: list[Said] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Where a session stands, without what is in it."""
+
+    generation: int
+    worker_id: UUID | None
+    status: str
+    end_reason: str
+    head: int
+
+
 class CacheFailed(Exception):
     """The cache did not take what it was given: all of it, or only ``keys``."""
 
@@ -302,6 +313,12 @@ class Store:
             first=self._first(row),
             pending=self._pending(row),
         )
+
+    def peek(self, session_id: UUID) -> Peek | None:
+        """Where a session stands; None if there is no such session."""
+        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+        found = rows.values_list("generation", "worker_id", "status", "end_reason", "head").first()
+        return None if found is None else Peek(*found)
 
     def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
         """The committed user_session of ``row``, and whether the cache has thrown it away."""

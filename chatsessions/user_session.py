@@ -8,7 +8,7 @@ encoded falls back to what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
@@ -192,6 +192,34 @@ class UserSession(MutableMapping[str, Any]):
             return None
         self._changed = False
         return self.encoded()
+
+    def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
+        """
+        Keep values that are encoded already, and drop keys.
+
+        Raises ``TooLarge``; nothing is done then.
+        """
+        dropped = {key for key in drops if key in self._encoded}
+        gone = [(key, self._encoded[key]) for key in dropped | (values.keys() & self._encoded)]
+        size = self._size + sum(map(_item_size, values.items())) - sum(map(_item_size, gone))
+        if size > self._max_bytes and size > self._size:
+            raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
+        self._before_change()
+        for key in dropped:
+            del self._encoded[key]
+        self._encoded.update(values)
+        self._size = size
+        for key in dropped | values.keys():
+            self._values.pop(key, None)
+            self._touched.discard(key)
+        if dropped or values:
+            self._changed = True
+            self._after_change()
+
+    def changes_since(self, before: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
+        """What was put and what was dropped since the values were ``before``."""
+        put = {key: raw for key, raw in self._encoded.items() if before.get(key) != raw}
+        return put, [key for key in before if key not in self._encoded]
 
     def settle(self) -> None:
         """The turn is over: what it got out is no longer looked at for changes."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
@@ -112,10 +111,7 @@ class Visit:
 
     async def given_back(self) -> None:
         """Wait until another process can take the session, if it can be let go at all."""
-        if self.live.can_release and not self.live.closed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(settings.STORE_TIMEOUT):
-                    await self.live.until_closed()
+        await self.live.given_back()
 
     # Events
 
@@ -186,6 +182,8 @@ class Follower:
     and if it is ``bounded`` when the reader is so slow that more waits for it than a connection
     may leave unacknowledged.
     """
+
+    relayed = False
 
     def __init__(self, live: LiveSession, after: int, *, bounded: bool = True) -> None:
         self.live = live

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar
@@ -21,14 +21,19 @@ from django.db import close_old_connections
 from django.dispatch import Signal
 
 from .chat import Chat
+from .commands import Broadcast
 from .conf import settings
+from .desk import Desk
+from .elsewhere import Elsewhere
 from .entrance import Admit, Arrival, Entrance, Opened, anybody
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
 from .live import LiveSession
 from .logins import Logins
+from .mail import Mail
 from .models import ChatSession
+from .relay import Relay
 from .sigterm import SigtermHandler
 from .store import Entry, Store
 from .threads import DaemonThreads
@@ -77,7 +82,12 @@ class Worker:
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
         self._visitors = 0
+        self.mail = Mail(loop, self._answer, self.own)
+        #: Sessions of other workers whose connections are here.
+        self.relays: dict[str, Relay] = {}
+        self.elsewhere = Elsewhere(self)
         self.entrance = Entrance(self)
+        self._desk = Desk(self)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
         self._handlers: DaemonThreads | None = None
@@ -88,10 +98,12 @@ class Worker:
 
     # Sessions
 
-    async def open(self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody) -> Opened:
+    async def open(
+        self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody, relays: bool = False
+    ) -> Opened:
         """For a connection: see :meth:`Entrance.open`."""
         self._serves = True
-        return await self.entrance.open(chat, arrival, admit=admit)
+        return await self.entrance.open(chat, arrival, admit=admit, relays=relays)
 
     async def receive(
         self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody
@@ -120,13 +132,18 @@ class Worker:
             if not self._visitors and not self._serves:
                 await self.shut_down()
 
-    async def end(self, session_id: UUID, reason: str) -> None:
-        """End a session and wait until that is stored. Raises what :meth:`acquire` raises."""
-        live = await self.acquire(session_id, to_end=True)
-        live.end(reason)
-        await live.until_closed()
-        if live.lost is not None:
-            raise live.lost
+    async def broadcast(self, command: Broadcast) -> int:
+        """An event for the connected sessions that are held here; how many got it."""
+        return await self._desk.broadcast(command)
+
+    async def broadcast_elsewhere(self, command: Broadcast, here: Collection[UUID]) -> int:
+        """
+        The same for those of all workers that are not ``here``; how many got it.
+
+        Raises ``OwnerUnreachable``.
+        """
+        workers = await self.threads.read(self.rows.others, here, command.chat)
+        return await self.elsewhere.broadcast(command, workers)
 
     # Host
 
@@ -239,6 +256,7 @@ class Worker:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
+        await self._open_mail()
         await self.threads.write(self.rows.beat)
         await self.threads.write(self.rows.sweep)
         if settings.HANDLE_SIGTERM:
@@ -247,10 +265,30 @@ class Worker:
         self.own(self.loop.create_task(self._reap(), name="chatsessions-reaper"))
         self.own(self.loop.create_task(self.logins.watch(), name="chatsessions-logins"))
 
+    async def _open_mail(self) -> None:
+        """Without it the worker serves its own sessions; those of others it cannot reach."""
+        try:
+            await self.mail.open()
+        except Exception as error:
+            logger.error("The channel layer fails; other workers are not reached: %s", error)
+        self.rows.channel = self.mail.channel
+
+    async def _answer(self, command: bytes) -> bytes:
+        return await self._desk.answer(command)
+
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(settings.WORKER_HEARTBEAT)
-            await self._try(self.threads.write(self.rows.beat))
+            self._desk.look_round()
+            if not self.mail.channel:
+                await self._open_mail()
+            await self._try(self._say_alive())
+
+    async def _say_alive(self) -> None:
+        """One that was silent for so long that it counted as dead takes back what nobody took."""
+        if await self.threads.write(self.rows.beat):
+            for live in list(self.live.values()):
+                live.presence.claim_again()
 
     async def _reap(self) -> None:
         last_refresh = self.loop.time()
@@ -325,6 +363,9 @@ class Worker:
             live.discard()
         self.logins.close()
         self._sigterm.remove()
+        for relay in list(self.relays.values()):
+            relay.leave()
+        await self.mail.close()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

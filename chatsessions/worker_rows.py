@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -34,20 +35,30 @@ class WorkerRows:
         self._id = worker_id
         self._hostname = socket.gethostname()
         self._pid_space = pid_space()
+        self._made = False
+        #: Where other workers reach this one.
+        self.channel = ""
 
-    def beat(self) -> None:
-        """This worker lives. Also makes its row, again if somebody swept it away."""
+    def beat(self) -> bool:
+        """This worker lives. Makes its row; whether it had one that somebody swept away."""
         rows = Worker.objects.using(settings.DATABASE)
-        beat: dict[str, Any] = {"heartbeat_at": DatabaseNow(), "clock_at": timezone.now()}
-        if not rows.filter(pk=self._id).update(**beat):
-            rows.create(
-                id=self._id,
-                hostname=self._hostname,
-                pid=os.getpid(),
-                pid_space=self._pid_space,
-                started_at=DatabaseNow(),
-                **beat,
-            )
+        beat: dict[str, Any] = {
+            "heartbeat_at": DatabaseNow(),
+            "clock_at": timezone.now(),
+            "channel": self.channel,
+        }
+        if rows.filter(pk=self._id).update(**beat):
+            return False
+        rows.create(
+            id=self._id,
+            hostname=self._hostname,
+            pid=os.getpid(),
+            pid_space=self._pid_space,
+            started_at=DatabaseNow(),
+            **beat,
+        )
+        swept, self._made = self._made, True
+        return swept
 
     def let_go(self, session_id: UUID, generation: int) -> None:
         """A session that cannot be stored is nobody's; its client may come back for it."""
@@ -90,6 +101,20 @@ class WorkerRows:
         rows = ChatSession.objects.using(settings.DATABASE).connected().filter(user=user_id)
         rows = rows.exclude(worker=self._id)
         return rows.count() if other_than is None else rows.exclude(pk=other_than).count()
+
+    def others(self, here: Collection[UUID], chat: str | None) -> list[Worker]:
+        """The living workers but those ``here`` that have connected sessions (of ``chat``)."""
+        sessions = ChatSession.objects.using(settings.DATABASE).connected()
+        if chat is not None:
+            sessions = sessions.filter(chat=chat)
+        rows = Worker.objects.using(settings.DATABASE).timed().exclude(pk__in=here)
+        workers = rows.filter(pk__in=sessions.values("worker"))
+        return [worker for worker in workers if self.is_alive(worker)]
+
+    def lives(self, worker_id: UUID) -> bool:
+        """Whether another worker is there, and heard of."""
+        worker = Worker.objects.using(settings.DATABASE).timed().filter(pk=worker_id).first()
+        return worker is not None and self.is_alive(worker)
 
     def exists(self, session_id: UUID) -> bool:
         """Whether the session is still there and not over."""

@@ -12,10 +12,8 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
-from chatsessions import Chat, Message, context, user_session
+from chatsessions import Chat, Message, context, reaching, user_session
 from chatsessions.chat import InterruptedTurn
-from chatsessions.connection import announce
-from chatsessions.entrance import Opened
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.session import hash_token
 from chatsessions.signals import (
@@ -43,7 +41,7 @@ WITHOUT_ARGUMENT = ("on_session_load", "on_chat_start", "on_connect", "on_discon
 async def arrive(worker: RunningWorker, chat: Chat, *args: Any) -> Client:
     """A client whose connection is announced, as a consumer does once it is welcomed."""
     client = await Client.open(worker, chat, *args)
-    announce(Opened(live=client.live, resumed=client.resumed, reason=client.reason))
+    client.live.announce(resumed=client.resumed)
     return client
 
 
@@ -444,7 +442,7 @@ async def test_the_end_of_a_session_that_nobody_held(
         client = await Client.open(worker, chat, row.pk, "token")
         assert client.reason == "expired"
     else:
-        await worker.end(row.pk, "expired")
+        await reaching.end(worker, row.pk, "expired")
     await until(lambda: row.pk not in worker.live)
     assert [name for name, found in calls if found == row.pk] == ["load", "end"]
 
@@ -906,7 +904,7 @@ async def test_a_session_that_nobody_came_back_to_is_signalled_too(
         client = await Client.open(worker, chat)
         client.leave()
         await until(lambda: not worker.live)
-        await worker.end(client.live.id, "admin")
+        await reaching.end(worker, client.live.id, "admin")
         await until(lambda: received)
     ((_, arguments),) = received
     assert (arguments["session"].id, arguments["reason"]) == (client.live.id, "admin")

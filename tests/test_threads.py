@@ -17,7 +17,16 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 import chatsessions
-from chatsessions import Chat, ChatSettings, Message, Thread, context, serializable, user_session
+from chatsessions import (
+    Chat,
+    ChatSettings,
+    Message,
+    Thread,
+    context,
+    reaching,
+    serializable,
+    user_session,
+)
 from chatsessions.chat import InterruptedTurn, module_chat
 from chatsessions.entrance import TooManySessions
 from chatsessions.exceptions import FrameError
@@ -217,7 +226,7 @@ async def test_after_a_session_that_is_over_the_thread_counts(
 ) -> None:
     echoes(chat)
     first = await earlier(worker, chat, ada, "one")
-    await worker.end(first.live.id, "app")
+    await reaching.end(worker, first.live.id, "app")
     client = await Client.open(
         worker, chat, first.live.id, first.token, user=ada, thread=thread_of(first)
     )

@@ -147,6 +147,8 @@ class http_session:  # noqa: N801  # used like a function
 class _Emitted:
     """Hears what is emitted for a session."""
 
+    relayed = False
+
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
 

@@ -78,6 +78,8 @@ def _threads_of_ours() -> list[threading.Thread]:
 class Client:
     """A client and its connection: sends events, and keeps what the session tells it."""
 
+    relayed = False
+
     def __init__(self, live: LiveSession) -> None:
         self.live = live
         self.token = ""

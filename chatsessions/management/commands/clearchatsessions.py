@@ -14,6 +14,7 @@ from django.db import Error as DatabaseError
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from chatsessions import reaching
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
 from chatsessions.filesweep import sweep
@@ -75,7 +76,7 @@ class Command(BaseCommand):
             for batch in self._batches("Ending", ids, batch_size):
                 for session_id in batch:
                     try:
-                        await worker.end(session_id, ChatSession.EndReason.EXPIRED)
+                        await reaching.end(worker, session_id, ChatSession.EndReason.EXPIRED)
                         ended += 1
                     except OwnerUnreachable:
                         skipped += 1

@@ -1,0 +1,171 @@
+"""Sessions whose owner is another worker: who that is, and what is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from .commands import (
+    Answer,
+    Attach,
+    Attached,
+    Broadcast,
+    Busy,
+    Command,
+    Done,
+    How,
+    Refused,
+    decode_answer,
+    encode,
+)
+from .conf import settings
+from .exceptions import OwnerUnreachable
+from .mail import NoAnswer
+from .models import ChatSession, Worker
+from .relay import Move, Relay, RelayHost
+from .worker_rows import WorkerRows
+
+logger = logging.getLogger("chatsessions.relay")
+
+#: Seconds without a sign of an owner before its row is looked at again.
+LOOK_AGAIN = 1.0
+#: Seconds before an owner is asked once more that has just let a session go.
+SOON = 0.02
+
+
+class ElsewhereHost(RelayHost, Protocol):
+    """The worker that asks others."""
+
+    id: UUID
+    rows: WorkerRows
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Another worker that lives and holds a session."""
+
+    name: str
+    #: Where it is reached; empty if there is no way.
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks for a session: the user's id, None for an anonymous one, and the client's token."""
+
+    user: str | None
+    token: str | None = field(repr=False)
+
+
+class OwnedElsewhere(OwnerUnreachable):
+    """Another worker that can be reached holds the session."""
+
+    def __init__(self, session_id: UUID, owner: Owner) -> None:
+        super().__init__(session_id, owner.name)
+        self.channel = owner.channel
+
+
+class Elsewhere:
+    """One worker's way to the sessions of the others."""
+
+    def __init__(self, host: ElsewhereHost) -> None:
+        self._host = host
+
+    def owner_of(self, row: ChatSession) -> Owner | None:
+        """Who else holds a session, as far as its row says; None if nobody living does."""
+        worker = row.worker
+        if worker is None or worker.pk == self._host.id or not self._host.rows.is_alive(worker):
+            return None
+        return Owner(str(worker), worker.channel if self._host.mail.channel else "")
+
+    def refuse(self, row: ChatSession) -> None:
+        """
+        Leave a session to another worker that holds it.
+
+        Raises ``OwnedElsewhere`` if that can be asked, ``OwnerUnreachable`` if it cannot.
+        """
+        owner = self.owner_of(row)
+        if owner is not None:
+            raise (
+                OwnedElsewhere(row.pk, owner)
+                if owner.channel
+                else OwnerUnreachable(row.pk, owner.name)
+            )
+
+    async def ask(self, channel: str, command: Command, *, number: str | None = None) -> Answer:
+        """
+        The owner's answer. Raises ``NoAnswer`` after ``LOOK_AGAIN`` seconds without a sign, and
+        what the owner raised.
+        """
+        raw = await self._host.mail.ask(
+            channel, encode(command), patience=LOOK_AGAIN, number=number
+        )
+        return decode_answer(raw)
+
+    async def attach(
+        self, row: ChatSession, owner: Owner, visitor: Visitor, *, how: How, move: Move
+    ) -> Relay | Refused | Busy | None:
+        """
+        Ask ``owner`` for a session.
+
+        None if it is to be looked for again: it was given away, or there was no sign of the owner.
+        """
+        relay = Relay(self._host, row.pk, generation=row.generation, owner=owner.channel, move=move)
+        command = Attach(
+            session=row.pk,
+            relay=relay.number,
+            channel=self._host.mail.channel,
+            user=visitor.user,
+            token=visitor.token,
+            how=how,
+        )
+        try:
+            answer = await self.ask(owner.channel, command)
+        except NoAnswer:
+            relay.abandon()
+            return None
+        except BaseException:
+            relay.abandon()
+            raise
+        if isinstance(answer, Attached):
+            relay.attached(answer)
+            return relay
+        relay.leave()
+        if isinstance(answer, Refused | Busy):
+            return answer
+        await asyncio.sleep(SOON)
+        return None
+
+    async def broadcast(self, command: Broadcast, workers: Sequence[Worker]) -> int:
+        """
+        Have every one of ``workers`` do it; how many sessions got it.
+
+        Raises ``OwnerUnreachable`` before anything is done if there is no way to one of them.
+        """
+        for worker in workers:
+            if not (worker.channel and self._host.mail.channel):
+                raise OwnerUnreachable("of all", str(worker))
+        return sum(await asyncio.gather(*(self._broadcast(command, one) for one in workers)))
+
+    async def _broadcast(self, command: Broadcast, worker: Worker) -> int:
+        number, deadline = uuid4().hex, self.deadline()
+        while True:
+            try:
+                answer = await self.ask(worker.channel, command, number=number)
+            except NoAnswer as error:
+                if not await self._host.read(partial(self._host.rows.lives, worker.pk)):
+                    return 0  # it died, and its sessions have no connection
+                if self._host.loop.time() > deadline:
+                    raise OwnerUnreachable("of all", str(worker), silent=True) from error
+            else:
+                return int(answer.value) if isinstance(answer, Done) else 0
+
+    def deadline(self) -> float:
+        """When an owner that gives no sign, and is not dead either, is given up."""
+        patience = settings.WORKER_STALE + 2 * settings.WORKER_HEARTBEAT
+        return self._host.loop.time() + patience

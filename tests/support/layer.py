@@ -1,0 +1,33 @@
+"""A channel layer that leads from worker to worker, and may lose what it is given."""
+
+from __future__ import annotations
+
+import asyncio
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+
+class LossyLayer:
+    """Between workers of one event loop. ``loss`` is the part of all messages that it drops."""
+
+    def __init__(self, *, loss: float = 0.0, seed: int = 0) -> None:
+        self.loss = loss
+        #: Whether nothing comes through at all.
+        self.is_cut = False
+        self.sent = 0
+        self._random = Random(seed)  # noqa: S311  # to be repeated
+        self._queues: dict[str, asyncio.Queue[dict[str, Any]]] = {}
+
+    async def new_channel(self, prefix: str = "specific.") -> str:
+        channel = f"{prefix}{uuid4().hex}"
+        self._queues[channel] = asyncio.Queue()
+        return channel
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        self.sent += 1
+        if not self.is_cut and self._random.random() >= self.loss and channel in self._queues:
+            self._queues[channel].put_nowait(dict(message))
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        return await self._queues[channel].get()

@@ -1,0 +1,218 @@
+"""From outside, with an owner elsewhere: what is asked of it is done there, once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
+
+from chatsessions import Chat, Message, OwnerUnreachable, SessionOver, TooLarge, reaching
+from chatsessions.afar import AfarSession
+from chatsessions.commands import Append, Broadcast, Put
+from chatsessions.context import use_context
+from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.worker import Worker
+
+from .support.layer import LossyLayer
+from .support.sessions import Client, until
+from .test_relay import two_workers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def append(name: str, data: Any = None) -> Append:
+    return Append(name, msgspec.Raw(msgspec.json.encode(data)))
+
+
+@pytest.fixture
+def chat() -> Chat:
+    chat = Chat("reached")
+
+    @chat.on_message
+    async def handle(message: Message) -> None:
+        await Message(f"got {message.content}").send()
+
+    return chat
+
+
+async def owned(worker: Worker, chat: Chat, **arrival: Any) -> Client:
+    """A client whose session ``worker`` holds."""
+    client = await Client.open(worker, chat, **arrival)
+    await client.run("message", {"content": "hello"})
+    return client
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+async def test_an_event_is_emitted_once_by_the_owner_and_stored(chat: Chat, loss: float) -> None:
+    async with two_workers(LossyLayer(loss=loss, seed=11)) as (first, second):
+        client = await owned(first, chat)
+        for number in range(5):
+            await reaching.change(second, client.live.id, [append("note", number)])
+            stored = SessionEvent.objects.filter(session=client.live.id, name="note")
+            assert await stored.acount() == number + 1
+        assert [data for name, data in client.events if name == "note"] == [0, 1, 2, 3, 4]
+        assert second.live == {}
+
+
+async def test_values_are_those_stored_and_changes_are_made_by_the_owner(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        client.live.user_session["kept"] = [1]
+        client.live.user_session["gone"] = True
+        client.live.user_session_used()
+        await client.live.sink.flush()
+        afar = await AfarSession.open(second, client.live.id)
+        with use_context(afar.context()):
+            assert afar.user_session["kept"] == [1]
+            afar.user_session["kept"].append(2)
+            del afar.user_session["gone"]
+            afar.user_session["new"] = "value"
+            await Message("from afar").send()
+        assert client.live.user_session["kept"] == [1]
+        await afar.close()
+        assert dict(client.live.user_session) == {"kept": [1, 2], "new": "value"}
+        await until(lambda: client.texts[-1] == "from afar")
+
+
+async def test_a_stream_from_afar_is_seen_while_it_is_written(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        afar = await AfarSession.open(second, client.live.id)
+        with use_context(afar.context()):
+            answer = Message()
+            await answer.stream_token("one ")
+            await until(lambda: client.live.sink.texts == {answer.id: "one "})
+            await answer.stream_token("two")
+            await answer.send()
+        await afar.close()
+        assert client.live.sink.texts == {}
+        name, data = client.events[-1]
+        assert (name, data["content"], data["streaming"]) == ("message_update", "one two", False)
+
+
+async def test_values_without_room_change_nothing(chat: Chat, settings: Any) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "USER_SESSION_MAX_BYTES": 100}
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        steps = [Put("small", b"1"), Put("large", b'"' + b"x" * 200 + b'"'), append("note")]
+        with pytest.raises(TooLarge, match="USER_SESSION_MAX_BYTES"):
+            await reaching.change(second, client.live.id, steps)
+        assert dict(client.live.user_session) == {}
+        assert "note" not in [name for name, _ in client.events]
+
+
+async def test_a_question_from_afar_gets_the_clients_answer(chat: Chat) -> None:
+    async with two_workers(LossyLayer(loss=0.2, seed=5)) as (first, second):
+        client = await owned(first, chat)
+        asking = asyncio.create_task(
+            reaching.call(second, client.live.id, "text", {"content": "Who?"}, 30)
+        )
+        await until(lambda: client.events[-1][0] == "ask")
+        client.answer(client.events[-1][1]["call"], {"content": "me"})
+        assert await asking == {"content": "me"}
+
+
+async def test_a_question_from_afar_times_out(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        with pytest.raises(TimeoutError):
+            await reaching.call(second, client.live.id, "text", {}, 0.05)
+
+
+async def test_an_end_from_afar_runs_on_chat_end_at_the_owner(chat: Chat) -> None:
+    ended = []
+    chat.on_chat_end(lambda reason: ended.append(reason))
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        await reaching.end(second, client.live.id, "admin")
+        assert ended == ["admin"]
+        assert client.closed == [(4503, "admin")]
+        with pytest.raises(SessionOver):
+            await reaching.end(second, client.live.id, "admin")
+
+
+async def test_a_session_of_nobody_is_taken_and_given_back(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        client.leave()
+        await until(lambda: not first.live)
+        await reaching.change(second, client.live.id, [append("note")])
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        assert row.worker_id is None
+        assert second.live == {}
+
+
+async def test_without_a_way_nothing_is_changed(chat: Chat) -> None:
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        client = await owned(first, chat)
+        second.mail.channel = ""
+        with pytest.raises(OwnerUnreachable, match="CHANNEL_LAYERS"):
+            await reaching.change(second, client.live.id, [append("note")])
+        assert "note" not in [name for name, _ in client.events]
+
+
+async def test_an_owner_that_gives_no_sign_is_given_up(chat: Chat, settings: Any) -> None:
+    settings.CHATSESSIONS = {
+        **settings.CHATSESSIONS, "WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2,
+    }  # fmt: skip
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        client = await owned(first, chat)
+        layer.is_cut = True
+        with pytest.raises(OwnerUnreachable, match="gives no sign"):
+            await reaching.change(second, client.live.id, [append("note")])
+
+
+async def test_a_change_that_was_made_is_known_again_by_the_next_owner(chat: Chat) -> None:
+    from chatsessions.commands import Apply
+    from chatsessions.steps import apply
+
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        change = Apply(session=client.live.id, number=uuid4().hex, steps=[append("note")])
+        await apply(client.live, change)
+        client.leave()
+        await until(lambda: not first.live)
+        live = await second.acquire(client.live.id)
+        await reaching.holding(live, lambda live: apply(live, change))
+        notes = SessionEvent.objects.filter(session=client.live.id, name="note")
+        assert await notes.acount() == 1
+
+
+async def test_a_broadcast_reaches_the_connected_sessions_of_a_chat(chat: Chat) -> None:
+    other = Chat("another")
+    async with two_workers(LossyLayer(loss=0.2, seed=2)) as (first, second):
+        here, there = await owned(first, chat), await owned(second, chat)
+        away, foreign = await owned(first, chat), await Client.open(second, other)
+        away.leave()
+        command = Broadcast(name="news", data=msgspec.Raw(b"1"), chat="reached")
+        told = await second.broadcast(command)
+        told += await second.broadcast_elsewhere(command, [second.id])
+        assert told == 2
+        for client in (here, there):
+            assert [name for name, _ in client.events].count("news") == 1
+        for client in (away, foreign):
+            assert "news" not in [name for name, _ in client.events]
+
+
+async def test_a_users_sessions_get_an_event_away_or_not(chat: Chat) -> None:
+    from chatsessions import aemit_to_user
+
+    user = await get_user_model().objects.acreate(username="ada")
+    async with two_workers() as (first, second):
+        here = await owned(first, chat, user=user)
+        there = await owned(second, chat, user=user)
+        away = await owned(first, chat, user=user)
+        stranger = await owned(first, chat, user=AnonymousUser())
+        away.leave()
+        await until(lambda: away.live.id not in first.live)
+        assert await aemit_to_user(user, "mail", {"count": 1}) == 3
+        stored = SessionEvent.objects.filter(name="mail").values_list("session", flat=True)
+        assert {pk async for pk in stored} == {here.live.id, there.live.id, away.live.id}
+        assert "mail" not in [name for name, _ in stranger.events]

@@ -1,0 +1,275 @@
+"""One session, two workers: who owns it, whose connection it has, and how it moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+from channels.layers import channel_layers
+from django.contrib.auth.models import AnonymousUser
+
+from chatsessions import Chat, Message, frames, user_session
+from chatsessions.attachment import Attachment
+from chatsessions.entrance import Arrival
+from chatsessions.live import LiveSession
+from chatsessions.models import ChatSession
+from chatsessions.relay import Relay
+from chatsessions.worker import Worker
+
+from .support.layer import LossyLayer
+from .support.sessions import eventually, running_worker, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Tab:
+    """A client that speaks the protocol to a worker, without a socket between them."""
+
+    def __init__(self, worker: Worker, chat: Chat) -> None:
+        self.worker = worker
+        self.chat = chat
+        self.frames: list[dict[str, Any]] = []
+        self.closed: int | None = None
+        self.n = 0
+        self.attachment: Attachment | None = None
+
+    @property
+    def served(self) -> LiveSession | Relay:
+        assert self.attachment is not None
+        return self.attachment.served
+
+    @classmethod
+    async def open(
+        cls, worker: Worker, chat: Chat, back: Tab | None = None, *, received: int = 0
+    ) -> Tab:
+        tab = cls(worker, chat)
+        asked = None if back is None else back.welcome["session"]
+        token = None if back is None else back.welcome["token"]
+        arrival = Arrival(user=AnonymousUser(), session_id=asked, token=token)
+        opened = await worker.open(chat, arrival, relays=True)
+        served = opened.served
+        attachment = tab.attachment = Attachment(served, tab, position=received)
+        given = served.issue_token(token)
+
+        def welcome() -> None:
+            attachment.welcome(given, resumed=opened.resumed, reason=opened.reason)
+            served.announce(resumed=opened.resumed)
+
+        served.connect(attachment, welcome=welcome)
+        served.go()
+        await until(lambda: tab.frames)
+        tab.n = tab.welcome["received"]
+        return tab
+
+    # Line
+
+    def send_frame(self, text: str) -> None:
+        self.frames.append(msgspec.json.decode(text))
+
+    def close_line(self, code: int) -> None:
+        self.closed = int(code)
+
+    # The client
+
+    @property
+    def welcome(self) -> dict[str, Any]:
+        return self.frames[0]
+
+    @property
+    def id(self) -> UUID:
+        return UUID(self.welcome["session"])
+
+    async def send(self, name: str, data: Any) -> int:
+        self.n += 1
+        event = frames.ClientEvent(self.n, name, msgspec.Raw(msgspec.json.encode(data)))
+        self.served.confirm_token()
+        assert self.attachment is not None
+        await self.served.receive(self.attachment, event, data)
+        return self.n
+
+    async def say(self, text: str) -> int:
+        return await self.send("message", {"content": text})
+
+    async def ends(self, n: int) -> str:
+        await until(lambda: n in self.statuses)
+        return self.statuses[n]
+
+    @property
+    def statuses(self) -> dict[int, str]:
+        turns = [frame for frame in self.frames if frame["type"] == "turn"]
+        return {turn["turn"]: turn["status"] for turn in turns if turn["status"] != "running"}
+
+    @property
+    def seqs(self) -> list[int]:
+        return [one["seq"] for one in self.frames if one["type"] in ("event", "accepted")]
+
+    @property
+    def texts(self) -> list[str]:
+        events = [one for one in self.frames if one["type"] == "event" and "n" not in one]
+        return [one["data"]["content"] for one in events if one["name"] == "message"]
+
+    def leave(self) -> None:
+        assert self.attachment is not None
+        self.attachment.stop()
+        self.served.disconnect(self.attachment, 1006)
+
+
+@asynccontextmanager
+async def two_workers(layer: LossyLayer | None = None) -> AsyncIterator[tuple[Worker, Worker]]:
+    """Two workers of one event loop, and the layer between them."""
+    old = channel_layers.set("default", layer or LossyLayer())
+    try:
+        async with running_worker() as first:
+            second = Worker(asyncio.get_running_loop())
+            try:
+                await first.start()
+                await second.start()
+                yield first, second
+            finally:
+                await second.close()
+    finally:
+        channel_layers.set("default", old)
+
+
+@pytest.fixture
+def chat() -> Chat:
+    chat = Chat("relayed")
+    chat.gate = asyncio.Event()  # type: ignore[attr-defined]
+
+    @chat.on_message
+    async def handle(message: Message) -> None:
+        count = user_session.get("count", 0) + 1
+        user_session["count"] = count
+        await Message(f"{count}").send()
+        if message.content == "wait":
+            await chat.gate.wait()  # type: ignore[attr-defined]
+            await Message("waited").send()
+        elif message.content == "stream":
+            answer = Message()
+            await answer.stream_token("one ")
+            await chat.gate.wait()  # type: ignore[attr-defined]
+            await answer.stream_token("two")
+            await answer.send()
+
+    return chat
+
+
+async def worker_of(session_id: UUID) -> UUID | None:
+    return (await ChatSession.objects.aget(pk=session_id)).worker_id
+
+
+async def test_an_idle_session_is_given_away_and_the_older_connection_closed(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.ends(await old.say("one"))
+        new = await Tab.open(second, chat, old)
+        assert old.closed == 4509
+        assert new.welcome["resumed"] is True
+        assert isinstance(new.served, LiveSession)
+        assert first.live == {}
+        assert await worker_of(new.id) == second.id
+        await new.ends(await new.say("two"))
+        await until(lambda: new.texts == ["1", "2"])
+        assert new.seqs == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+async def test_a_busy_session_is_relayed_and_moves_when_its_turn_ends(
+    chat: Chat, loss: float
+) -> None:
+    async with two_workers(LossyLayer(loss=loss, seed=7)) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        assert isinstance(new.served, Relay)
+        assert new.welcome["turn"] == 1
+        assert old.closed == 4509
+        await until(lambda: new.texts == ["1"])
+        n = await new.say("queued")
+        await until(lambda: 3 in new.seqs)  # accepted, though it waits
+        chat.gate.set()  # type: ignore[attr-defined]
+        assert await new.ends(1) == "done"
+        assert await new.ends(n) == "done"
+        await until(lambda: isinstance(new.served, LiveSession))
+        assert await worker_of(new.id) == second.id
+        assert first.live == {}
+        await new.ends(await new.say("here"))
+        await until(lambda: new.texts == ["1", "waited", "2", "3"])
+        assert new.seqs == list(range(1, len(new.seqs) + 1))
+        assert new.closed is None
+        assert second.relays == {}
+
+
+async def test_a_stream_goes_on_at_the_other_worker(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("stream")
+        await until(lambda: any(one["type"] == "token" for one in old.frames))
+        new = await Tab.open(second, chat, old)
+        await until(lambda: any(one["type"] == "stream" for one in new.frames))
+        chat.gate.set()  # type: ignore[attr-defined]
+        assert await new.ends(1) == "done"
+        stream = next(one for one in new.frames if one["type"] == "stream")
+        tokens = [one for one in new.frames if one["type"] == "token"]
+        assert (stream["index"], stream["content"]) == (1, "one ")
+        assert [(one["index"], one["text"]) for one in tokens] == [(1, "two")]
+
+
+async def test_stop_reaches_the_owner(chat: Chat) -> None:
+    async with two_workers(LossyLayer(loss=0.2, seed=3)) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        new.served.stop()
+        assert await new.ends(1) == "stopped"
+        await until(lambda: isinstance(new.served, LiveSession))
+
+
+async def test_entries_come_though_the_layer_is_dead(chat: Chat) -> None:
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        layer.is_cut = True
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: new.texts == ["1", "waited"])
+        layer.is_cut = False
+        assert await new.ends(1) == "done"
+
+
+async def test_an_end_at_the_owner_closes_the_relayed_connection(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        new.served.end("user")
+        await until(lambda: new.closed == 4503)
+        ended = (await ChatSession.objects.aget(pk=new.id)).status
+        assert ended == ChatSession.Status.ENDED
+
+
+async def test_a_relayed_client_that_leaves_is_away(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        new.leave()
+
+        async def is_away() -> bool:
+            row = await ChatSession.objects.aget(pk=new.id)
+            return row.status == ChatSession.Status.AWAY
+
+        await eventually(is_away)
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: not first.live)
