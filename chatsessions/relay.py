@@ -23,7 +23,6 @@ from .commands import (
     Attached,
     Command,
     Detach,
-    Done,
     Entries,
     Forward,
     Halt,
@@ -43,6 +42,7 @@ from .models import ChatSession
 from .ports import Listener
 from .served import LocalListener
 from .store import Entry, Peek, Store
+from .worker_rows import WorkerRows
 
 if TYPE_CHECKING:
     from .access import User
@@ -72,6 +72,7 @@ class RelayHost(Protocol):
     loop: asyncio.AbstractEventLoop
     mail: Mail
     store: Store
+    rows: WorkerRows
     relays: dict[str, Relay]
 
     async def read(self, function: Callable[[], T]) -> T:
@@ -263,6 +264,7 @@ class Relay:
                 batch = [self._frames[i] for i in range(min(len(self._frames), MAX_BATCH))]
                 answer = await self._ask(Forward(relay=self.number, frames=batch))
                 if isinstance(answer, NotHere):
+                    self._start(self._check_owner())
                     return
                 for _ in batch:
                     self._frames.popleft()
@@ -341,25 +343,35 @@ class Relay:
         while not self.over:
             await asyncio.sleep(POLL)
             try:
-                peek = await self._host.read(partial(self._host.store.peek, self.id))
+                peek = await self._host.read(self._look)
             except Exception as error:
                 logger.warning("Session %s: its row cannot be read: %s", self.id, error)
                 continue
             if self.over or self._moving:
                 return
-            self._judge(peek)
+            self._judge(*peek)
             if self.loop.time() - alive_at > settings.WORKER_HEARTBEAT:
                 alive_at = self.loop.time()
                 self._start(self._check_owner())
 
-    def _judge(self, peek: Peek | None) -> None:
+    def _look(self) -> tuple[Peek | None, bool]:
+        """Where the session stands, and whether its owner is dead."""
+        peek = self._host.store.peek(self.id)
+        owner = None if peek is None else peek.worker_id
+        dead = self._is_silent and owner is not None and not self._host.rows.lives(owner)
+        return peek, dead
+
+    def _judge(self, peek: Peek | None, is_dead: bool) -> None:  # noqa: FBT001, RUF100
         """What the row says, for when the owner's messages are lost."""
         listener = self.listener
         if listener is None:
             return
+        if peek is not None and self._is_silent and settings.EVENT_LOG == "database":
+            self._news.append(Stored(peek.head))
+            self._has_news.set()
         if peek is None or peek.status == ChatSession.Status.ENDED:
             reason = ChatSession.EndReason.ADMIN if peek is None else peek.end_reason
-            self._end_after(peek, reason)
+            self._end_after(reason)
         elif peek.generation != self.generation:
             self.leave()
             taken = peek.status == ChatSession.Status.CONNECTED
@@ -369,16 +381,13 @@ class Relay:
             self._orphaned += 1  # its last words are on the way, or lost: a welcome says it all
             if self._orphaned > PATIENCE:
                 self._give_up("its owner has let it go")
-        elif self._is_silent and settings.EVENT_LOG == "database" and peek.head > self.stored:
-            self._news.append(Stored(peek.head))
-            self._has_news.set()
+        elif is_dead:
+            self._give_up("its owner is dead")
 
-    def _end_after(self, peek: Peek | None, reason: str) -> None:
+    def _end_after(self, reason: str) -> None:
         """The session is over; the owner's own word for it comes first, if it comes."""
         self._orphaned += 1
         if self._orphaned > PATIENCE:
-            if peek is not None and settings.EVENT_LOG == "database":
-                self._news.append(Stored(peek.head))
             self.hear([Parted(int(frames.CloseCode.SESSION_ENDED), reason)])
 
     @property
@@ -392,12 +401,9 @@ class Relay:
         except (NoAnswer, ChatSessionsError) as error:
             self._give_up(f"its owner is gone: {error}")
             return
-        if isinstance(answer, NotHere) and not self._moving and not self._news:
-            self._orphaned += 1
-            if self._orphaned > PATIENCE:
-                self._give_up("its owner has let this connection go")
-        elif isinstance(answer, Done):
-            self._orphaned = 0
+        if isinstance(answer, NotHere):
+            await asyncio.sleep(PATIENCE * POLL)  # for its last words
+            self._give_up("its owner has let this connection go")
 
     def _give_up(self, why: str) -> None:
         """The client comes back, and finds the session where it is then."""
