@@ -1,8 +1,8 @@
 """
 The settings, one typed object of properties over ``settings.CHATSESSIONS``.
 
-Every property is read at use, so that ``override_settings`` works; an ill-typed value raises
-``ImproperlyConfigured`` there, and the system checks find it before.
+Every property is read at its first use, and again after ``override_settings``; an ill-typed
+value raises ``ImproperlyConfigured`` there, and the system checks find it before.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 
 from .filetypes import is_pattern
 
@@ -63,6 +64,8 @@ class Setting(Generic[T]):
         if not self.accepts(value):
             problem = self.problem(value)
             raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
+        # Found there before this is asked: some are read several times for every message.
+        vars(instance)[self.name] = value
         return value  # type: ignore[no-any-return]  # accepts() is the type check
 
     def problem(self, value: object) -> Problem:
@@ -123,7 +126,7 @@ def flag(default: bool, *, doc: str) -> Setting[bool]:
 
 
 class Settings:
-    """Reads ``settings.CHATSESSIONS`` at use; ``conf.settings`` is the one instance."""
+    """Reads ``settings.CHATSESSIONS``; ``conf.settings`` is the one instance."""
 
     # Storage
     CACHE = text("default", doc="Alias in CACHES of the cache that holds user_session.")
@@ -304,3 +307,11 @@ def _unknown(name: object, known: list[str]) -> Problem:
 
 
 settings = Settings()
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "CHATSESSIONS":
+        vars(settings).clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="chatsessions.conf")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
@@ -27,13 +26,13 @@ from .entrance import Arrival, Opened, ShuttingDown, TooManySessions, User
 from .env import taken_env
 from .exceptions import FrameError, StoreUnavailable
 from .frames import CloseCode
+from .outlet import Message, Outlet
 from .store import CacheFailed
 from .worker import get_worker
 
 logger = logging.getLogger("chatsessions.connection")
 
 Scope = dict[str, Any]
-Message = dict[str, Any]
 
 #: How long the other side may take to answer a close, in seconds.
 CLOSE_TIMEOUT = 5.0
@@ -64,8 +63,7 @@ class ChatConnection:
             scope, access, authorize, renewed=self._login_renewed, revoked=self._login_lost
         )
         self._loop = asyncio.get_running_loop()
-        self._out: deque[Message] = deque()
-        self._flusher: asyncio.Task[None] | None = None
+        self._outlet = Outlet(send, failed=self._not_sent, own=lambda task: get_worker().own(task))
         self._attachment: Attachment | None = None
         self._hello_said = False
         self._bad_frames = 0
@@ -105,7 +103,7 @@ class ChatConnection:
         self._admission.leave()
         if self._timer is not None:
             self._timer.cancel()
-        self._out.clear()
+        self._outlet.clear()
         if self._attachment is not None:
             self._attachment.stop()
             self._attachment.served.disconnect(self._attachment, self._code)
@@ -124,34 +122,19 @@ class ChatConnection:
             self._set_timer(CLOSE_TIMEOUT, self.abandon)
 
     def _put(self, message: Message) -> None:
-        if self._closing:
-            return
-        self._out.append(message)
-        if self._flusher is None:
-            self._flusher = self._loop.create_task(self._flush())
-            get_worker().own(self._flusher)
-
-    async def _flush(self) -> None:
-        try:
-            while self._out:
-                message = self._out.popleft()
-                try:
-                    await self._send(message)
-                except Exception as error:
-                    self._not_sent(message, error)
-        finally:
-            self._flusher = None
+        if not self._closing:
+            self._outlet.put(message)
 
     def _not_sent(self, message: Message, error: Exception) -> None:
         """The client left meanwhile, or the server does not take this."""
         logger.debug("A %s could not be sent: %r", message["type"], error)
-        self._out.clear()
+        self._outlet.clear()
         if message["type"] != "websocket.close":
             # The client comes back, and resumes behind the last that it got.
             self.close_line(CloseCode.SHUTTING_DOWN)
         elif message["code"] == CloseCode.FRAME_TOO_LARGE:
             # Daphne closes with 1009 by itself, but refuses the code from an application.
-            self._out.append(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
+            self._outlet.put(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
 
     def abandon(self) -> None:
         """The other side does not answer our close."""

@@ -21,13 +21,14 @@ from . import frames
 from .access import Access, Refused
 from .admission import Admission
 from .chat import Chat, resolve_chat
-from .connection import ChatConnection, Message, Scope, arrival_of
+from .connection import ChatConnection, Scope, arrival_of
 from .context import use_context
 from .entrance import ShuttingDown, TooManySessions, User
 from .env import log_error
 from .exceptions import ChatError, OwnershipLost, SessionOver
 from .frames import CloseCode
 from .live import LiveSession
+from .outlet import Message
 from .session import Session
 from .store import Entry
 from .user_session import UserSession
