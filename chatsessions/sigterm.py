@@ -11,11 +11,17 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
 
 logger = logging.getLogger("chatsessions.worker")
+
+
+#: A signal that comes again so soon is the same one, in seconds: a service manager tells every
+#: process of a service, and the parent of this one, which was told as well, hands it on.
+ECHO = 1.0
 
 
 class SigtermHandler:
@@ -27,6 +33,7 @@ class SigtermHandler:
         self._loop = loop
         self._shut_down = shut_down
         self._previous: Any = None
+        self._told_at: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     def install(self) -> None:
@@ -41,10 +48,17 @@ class SigtermHandler:
         self._previous = None
 
     def _handle(self, _signum: int, _frame: FrameType | None) -> None:
-        self.remove()  # a second signal is the server's own
+        now = time.monotonic()
+        if self._told_at is not None:
+            if now - self._told_at > ECHO:  # somebody who is in a hurry
+                self.remove()
+                signal.raise_signal(signal.SIGTERM)
+            return
+        self._told_at = now
         try:
             self._loop.call_soon_threadsafe(self._start)
         except RuntimeError:  # the loop is closed: there is nothing left to shut down
+            self.remove()
             signal.raise_signal(signal.SIGTERM)
 
     def _start(self) -> None:
@@ -56,4 +70,5 @@ class SigtermHandler:
         except Exception:
             logger.exception("The shutdown failed")
         finally:
+            self.remove()
             signal.raise_signal(signal.SIGTERM)

@@ -13,6 +13,9 @@ from django.db import connections
 from chatsessions.chat import Chat, _chats, resolve_chat
 from chatsessions.worker import Worker
 
+from . import services
+from .faults.cluster.postgres import ROLE, Postgres
+from .faults.cluster.redis_server import RedisServer
 from .support.sessions import running_worker
 from .support.storage import SpyCache
 
@@ -48,3 +51,44 @@ def cache(settings: Settings) -> Iterator[type[SpyCache]]:
     SpyCache.calls.clear()
     SpyCache.timeouts.clear()
     SpyCache("tests.spy", {}).clear()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of the run's own, without databases."""
+    services.need("postgres")
+    found = Postgres()
+    try:
+        found.start()
+        yield found
+    finally:
+        found.discard()
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """An empty database in PostgreSQL, for one test."""
+    name = f"test_{uuid4().hex}"
+    postgres.create_database(name)
+    yield f"postgresql://{ROLE}@127.0.0.1:{postgres.port}/{name}"
+    postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis of the run's own."""
+    services.need("redis-server")
+    found = RedisServer()
+    try:
+        found.start()
+        yield found
+    finally:
+        found.discard()
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> Iterator[str]:
+    """An empty Redis, for one test."""
+    yield f"redis://127.0.0.1:{redis_server.port}/0"
+    with redis_server.client() as client:
+        client.flushall()

@@ -10,22 +10,47 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
+
+import pytest
 
 #: A command, and what is skipped without it.
 SERVICES = {
     "chromium": "the tests of the page",
     "node": "the tests of the JavaScript modules",
+    "postgres": "the tests of many workers",
+    "redis-server": "the tests of many workers",
 }
+
+#: Where Debian puts PostgreSQL's own commands, which are in nobody's PATH.
+POSTGRES_FOLDERS = "/usr/lib/postgresql/*/bin"
+
+
+def find(name: str) -> Path | None:
+    """A command, of its newest version."""
+    found = shutil.which(name)
+    if found is not None:
+        return Path(found)
+    there = [path / name for path in Path("/").glob(POSTGRES_FOLDERS.lstrip("/"))]
+    versions = [path for path in there if path.exists()]
+    return max(versions, key=lambda path: float(path.parent.parent.name), default=None)
 
 
 def missing() -> dict[str, str]:
     """The services that are not installed, and what cannot be tested for it."""
-    return {name: what for name, what in SERVICES.items() if shutil.which(name) is None}
+    return {name: what for name, what in SERVICES.items() if find(name) is None}
 
 
 def required() -> bool:
     """Whether a missing service is a failure."""
     return os.environ.get("CHATSESSIONS_REQUIRE_SERVICES") == "1"
+
+
+def need(name: str) -> None:
+    """Skip the running test without this service, or fail it where services are required."""
+    if find(name) is None:
+        say_so = pytest.fail if required() else pytest.skip
+        say_so(f"{name} is not installed: {SERVICES[name]} cannot run")
 
 
 if __name__ == "__main__":
