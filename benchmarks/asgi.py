@@ -1,4 +1,4 @@
-"""Both counters in one application, behind the middleware that a project would have."""
+"""All that is compared in one application, behind the middleware that a project would have."""
 
 import os
 
@@ -12,13 +12,20 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "benchmarks.settings")
 # Before anything that imports models.
 django_application = get_asgi_application()
 
-from benchmarks.bare import BareCounter  # noqa: E402
+from benchmarks import rivals  # noqa: E402
 from chatsessions.consumers import ChatConsumer  # noqa: E402
 
 routes = URLRouter(
     [
-        path("ws/bare/", BareCounter.as_asgi()),
+        path("ws/bare/", rivals.BareCounter.as_asgi()),
+        path("ws/bare-cache/", rivals.CacheCounter.as_asgi()),
+        path("ws/bare-session/", rivals.DjangoSessionCounter.as_asgi()),
+        path("ws/bare-storyteller/", rivals.BareStoryteller.as_asgi()),
+        path("ws/bare-storyteller/slow/", rivals.SlowBareStoryteller.as_asgi()),
         path("ws/counter/", ChatConsumer.as_asgi(chat="demo_project.bots.counter.chat")),
+        path("ws/storyteller/", ChatConsumer.as_asgi(chat="benchmarks.bots.storyteller")),
+        path("ws/storyteller/slow/", ChatConsumer.as_asgi(chat="benchmarks.bots.slow_storyteller")),
+        path("ws/hoarder/", ChatConsumer.as_asgi(chat="benchmarks.bots.hoarder")),
     ]
 )
 application = ProtocolTypeRouter(

@@ -2,62 +2,78 @@
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from .wire import BenchmarkError
+
 ROOT = Path(__file__).resolve().parent.parent
-START_TIMEOUT = 30.0
+#: What the names of all temporary folders begin with.
+PREFIX = "chatsessions-benchmark-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cores:
-    """Where server and client run; None where they cannot be told apart."""
+    """Where server, client and services run; None where they cannot be told apart."""
 
     server: int | None
     client: int | None
+    services: int | None
     count: int
 
 
 def pin() -> Cores:
     """Take this process, the client, to a core that is not the server's."""
     if not hasattr(os, "sched_setaffinity"):
-        return Cores(server=None, client=None, count=os.cpu_count() or 1)
+        return Cores(server=None, client=None, services=None, count=os.cpu_count() or 1)
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        return Cores(server=None, client=None, count=len(cores))
+        return Cores(server=None, client=None, services=None, count=len(cores))
     # Core 0 is where many a kernel does its own work; it goes to neither if there is a choice.
     server, client = cores[-1], cores[-2]
+    services = cores[-3] if len(cores) > 2 else client
     os.sched_setaffinity(0, {client})
-    return Cores(server=server, client=client, count=len(cores))
+    return Cores(server=server, client=client, services=services, count=len(cores))
 
 
 @contextmanager
-def template() -> Iterator[Path]:
-    """A folder with a migrated database, which each server gets a copy of."""
-    with tempfile.TemporaryDirectory(prefix="chatsessions-benchmark-") as folder:
-        subprocess.run(
-            [sys.executable, "-m", "django", "migrate", "--verbosity=0"],
-            check=True,
-            cwd=ROOT,
-            env=_environment(Path(folder), "default"),
-        )
-        yield Path(folder)
+def folder() -> Iterator[Path]:
+    """A temporary folder of the benchmark's."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as path:
+        yield Path(path)
 
 
-def _environment(data: Path, variant: str) -> dict[str, str]:
+def run_django(data: Path, settings: Mapping[str, Any], *arguments: str) -> str:
+    """What a command of Django's, or a module of this package, prints. Raises if it fails."""
+    finished = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=environment(data, settings),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if finished.returncode:
+        raise BenchmarkError(f"{' '.join(arguments)} failed; what it said is above")
+    return finished.stdout
+
+
+def environment(data: Path, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The environment of a process with its files in ``data``, and a mode's settings."""
     return os.environ | {
         "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
-        "BENCHMARK_VARIANT": variant,
+        "BENCHMARK_SETTINGS": json.dumps(dict(settings)),
         "DEMO_DATA": str(data),
         "PYTHONUNBUFFERED": "1",
     }
@@ -77,7 +93,7 @@ class ServerProcess:
             first, _, rest = line.strip().partition(" ")
             if first == word:
                 return rest
-        raise RuntimeError("The server process ended; what it said is above.")
+        raise BenchmarkError("a server process ended; what it said is above")
 
     def _say(self, line: str) -> None:
         assert self._process.stdin is not None
@@ -86,6 +102,9 @@ class ServerProcess:
 
     def cpu(self) -> float:
         """Seconds of CPU that all its threads have used, user and system."""
+        if sys.platform == "linux":
+            # What clock_getcpuclockid(3) gives: nanoseconds, where /proc counts in hundredths.
+            return time.clock_gettime(~self._process.pid << 3 | 2)
         times = self._info.cpu_times()
         return float(times.user + times.system)
 
@@ -118,29 +137,32 @@ class ServerProcess:
 
 @contextmanager
 def serve(
-    server: str, variant: str, *, cores: Cores, data: Path, profile: bool = False
+    data: Path,
+    server: str,
+    settings: Mapping[str, Any],
+    *,
+    cores: Cores,
+    profile: bool = False,
 ) -> Iterator[ServerProcess]:
-    """A fresh process of ``server`` on a copy of ``data``; both are gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="chatsessions-benchmark-") as folder:
-        shutil.copytree(data, folder, dirs_exist_ok=True)
-        command = [sys.executable, "-m", "benchmarks.server", server]
-        command += ["--core", str(cores.server)] if cores.server is not None else []
-        command += ["--profile"] if profile else []
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=_environment(Path(folder), variant),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        running = None
-        try:
-            running = ServerProcess(process)
-            yield running
-        finally:
-            if running is not None:
-                running.stop()
-            else:
-                process.kill()
-                process.wait()
+    """A process of ``server`` that keeps its files in ``data``."""
+    command = [sys.executable, "-m", "benchmarks.server", server]
+    command += ["--core", str(cores.server)] if cores.server is not None else []
+    command += ["--profile"] if profile else []
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment(data, settings),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    running = None
+    try:
+        running = ServerProcess(process)
+        yield running
+    finally:
+        if running is not None:
+            running.stop()
+        else:
+            process.kill()
+            process.wait()

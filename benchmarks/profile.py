@@ -1,19 +1,26 @@
-"""Where the server's time goes: ``python -m benchmarks --profile``."""
+"""
+Where the server's time goes: ``python -m benchmarks.profile --server uvicorn --mode default``.
+
+Runs the closed loop under ``cProfile`` and says what functions and packages cost per message.
+Profiling makes calls dearer and loops cheaper than they are; the order is what counts.
+"""
 
 from __future__ import annotations
 
+import argparse
 import pstats
-import tempfile
+import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .measure import CLIENTS, Plan, crowd_of
-from .process import Cores, serve
-
-#: Functions shown per table.
-SHOWN = 40
+from . import services
+from .bench import Bench, network
+from .modes import MODES, SERVERS
+from .plan import QUICK
+from .process import folder, pin
+from .wire import BenchmarkError
 
 #: Built-in functions that cost time and no CPU.
 WAITING = ("'poll' of", "'select' of", "_queue.SimpleQueue", "'acquire' of")
@@ -24,29 +31,52 @@ TOLD_APART = ("sqlite3", "SQLite", "epoll", "socket", "msgspec")
 Function = tuple[str, int, str]
 
 
-def profile(
-    server: str, variant: str, plan: Plan, *, cores: Cores, data: Path, seconds: float
-) -> Iterator[str]:
-    """
-    Run the closed loop under ``cProfile`` and say what the functions cost per message.
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
+    parser.add_argument("--server", choices=SERVERS, default="uvicorn", help="(default: uvicorn)")
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="default",
+        metavar="MODE",
+        help=f"one of {', '.join(MODES)} (default: default)",
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="for how long (default: 5)")
+    parser.add_argument("--clients", type=int, default=50, help="how many (default: 50)")
+    parser.add_argument("--shown", type=int, default=40, help="functions per table (default: 40)")
+    options = parser.parse_args(arguments)
+    try:
+        for line in profile(options):
+            print(line)
+    except BenchmarkError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
-    Profiling makes calls dearer and loops cheaper than they are; the order is what counts.
-    """
+
+def profile(options: argparse.Namespace) -> Iterator[str]:
+    mode, server = MODES[options.mode], options.server
+    if mode.services and (lacking := services.missing()):
+        raise BenchmarkError(f"not installed: {', '.join(lacking)}")
     with (
-        tempfile.TemporaryDirectory(prefix="chatsessions-benchmark-") as folder,
-        serve(server, variant, cores=cores, data=data, profile=True) as process,
-        crowd_of(process, CLIENTS[variant], plan.connections) as crowd,
+        Bench(QUICK, pin(), [server]) as bench,
+        folder() as found,
+        network() as wires,
+        bench.contender(wires, server, mode, profile=True) as contender,
     ):
-        crowd.closed_loop(0.5)
-        process.start_profile()
-        load = crowd.closed_loop(seconds)
-        process.stop_profile(Path(folder))
-        yield f"{server}, {variant}: {load.messages:,} messages in {load.seconds:.1f} s, profiled"
-        for path in sorted(Path(folder).glob("*.prof")):
-            yield from _thread(path, load.messages)
+        contender.crowd.connect(options.clients)
+        contender.crowd.closed_loop(0.5)
+        contender.process.start_profile()
+        load = contender.crowd.closed_loop(options.seconds)
+        contender.process.stop_profile(found)
+        yield f"{server}, {mode.name}: {load.messages:,} messages in {load.seconds:.1f} s, profiled"
+        for path in sorted(found.glob("*.prof")):
+            yield from _thread(path, load.messages, options.shown)
 
 
-def _thread(path: Path, messages: int) -> Iterator[str]:
+def _thread(path: Path, messages: int, shown: int) -> Iterator[str]:
     stats: Any = pstats.Stats(str(path))
     working = {name: figures for name, figures in stats.stats.items() if not _waits(name)}
     total = sum(own for _, _, own, _, _ in working.values())
@@ -63,7 +93,7 @@ def _thread(path: Path, messages: int) -> Iterator[str]:
         yield ""
         yield f"{path.stem}: functions by what they cost {title}, per message"
         ranked = sorted(working.items(), key=lambda item: -item[1][index])
-        for function, figures in ranked[:SHOWN]:
+        for function, figures in ranked[:shown]:
             cost, calls = figures[index] / messages * 1e6, figures[1] / messages
             yield f"  {cost:8.1f} us {calls:7.2f} calls  {_name(function)}"
 
@@ -95,3 +125,7 @@ def _name(function: Function) -> str:
         return name
     parts = Path(file).parts
     return f"{'/'.join(parts[-2:])}:{line} {name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,159 +1,119 @@
-"""The table: median and spread of each figure, and its ratio to the bare consumer's."""
+"""What was measured, as tables: the goals, and one of each part."""
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 
-from .measure import CLIENT_LIMIT, Figures, Plan
-from .process import Cores
+from .goals import Verdict, judge
+from .modes import MODES
+from .parts import PARTS, Column, Part
+from .records import Record, Results
+from .tables import Table, show
 
-PACKAGES = ("chatsessions", "Django", "channels", "daphne", "uvicorn", "websockets", "msgspec")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One figure and how it is shown."""
-
-    name: str
-    title: str
-    unit: str = ""
-    scale: float = 1.0
-    digits: int = 0
-
-    def show(self, values: Sequence[float]) -> str:
-        middle, low, high = (
-            f"{value * self.scale:,.{self.digits}f}"
-            for value in (median(values), min(values), max(values))
-        )
-        return f"{middle} ({low}-{high})" if len(values) > 1 else middle
-
-
-_MILLI = 1e-3
-ROWS = (
-    Row(name="cpu_per_message", title="server CPU per message, closed loop", unit="us"),
-    Row(name="paced_cpu_per_message", title="server CPU per message, paced", unit="us"),
-    Row(name="messages_per_second", title="messages per second, closed loop", unit="/s"),
-    Row(name="reply_median", title="reply, paced: median", unit="ms", scale=_MILLI, digits=2),
-    Row(name="reply_p99", title="reply, paced: p99", unit="ms", scale=_MILLI, digits=2),
-    Row(name="done_median", title="turn done, paced: median", unit="ms", scale=_MILLI, digits=2),
-    Row(name="done_p99", title="turn done, paced: p99", unit="ms", scale=_MILLI, digits=2),
-    Row(name="closed_reply_median", title="reply, closed loop: median", unit="ms", scale=_MILLI),
-    Row(name="connects_per_second", title="connects per second, at once", unit="/s"),
-    Row(name="connect_cpu", title="server CPU per connect", unit="us"),
-    Row(name="kib_per_connection", title="RSS per idle connection", unit="KiB", digits=1),
-)
-PERCENT = (
-    Row(name="closed_server_busy", title="server busy, closed loop", unit="%", scale=100),
-    Row(name="closed_client_busy", title="client busy, closed loop", unit="%", scale=100),
-    Row(name="closed_client_cpu", title="client CPU per message", unit="us"),
-    Row(name="paced_client_busy", title="client busy, paced", unit="%", scale=100),
-    Row(name="paced_lateness", title="worst lateness, paced", unit="ms", scale=_MILLI, digits=1),
-    Row(name="connect_client_busy", title="client busy, connecting", unit="%", scale=100),
-)
-
-#: A client that wakes up later than this, in seconds, is not alone on its core.
-LATENESS_LIMIT = 0.01
-#: Nor is a server that uses less of its core than this in the closed loop.
+#: Above this the client's core may be what limits the server.
+CLIENT_LIMIT = 0.8
+#: Below it the server waited for something else in the closed loop: a disk, a neighbour.
 SERVER_LIMIT = 0.8
+#: A client that wakes up later than this, in microseconds, is not alone on its core.
+LATENESS_LIMIT = 10_000
 
-#: By server, then by variant: one ``Figures`` per round.
-Results = dict[str, dict[str, list[Figures]]]
+_MET = {True: "met", False: "NOT MET", None: "not measured"}
 
 
-def environment(plan: Plan, cores: Cores) -> dict[str, str]:
-    """What the figures depend on."""
-    where = (
-        f"server on core {cores.server}, client on core {cores.client}"
-        if cores.server is not None
-        else "server and client not pinned"
+def tables(results: Results) -> Iterator[Table]:
+    """All of it, the goals first."""
+    yield goals(results)
+    for part in PARTS.values():
+        if records := results.of(part.name):
+            yield of_part(results, part, records)
+
+
+def goals(results: Results) -> Table:
+    """Each goal, and whether it is met."""
+    rows = [["goal", "server", "wanted", "measured", ""]]
+    return Table(
+        name="goals",
+        title="Goals: times the bare consumer's on the same server, round by round",
+        rows=rows + [_verdict(verdict) for verdict in judge(results)],
+        words=3,
+        notes=[f"not measured: {line}" for line in results.skipped],
     )
-    return {
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "packages": ", ".join(f"{name} {_version(name)}" for name in PACKAGES),
-        "machine": f"{platform.system()} {platform.machine()}, {cores.count} cores; {where}",
-        "load": " ".join(f"{value:.1f}" for value in os.getloadavg()) + " (before the run)",
-        "plan": f"{plan.rounds} rounds; closed loop {plan.closed_seconds:g} s and paced "
-        f"{plan.rate:g}/s for {plan.paced_seconds:g} s over {plan.connections} connections; "
-        f"{plan.crowd} connections at once",
-    }
 
 
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
+def _verdict(verdict: Verdict) -> list[str]:
+    goal = verdict.goal
+    measured = show(verdict.values, goal.digits, spread=True)
+    return [
+        f"{goal.title} ({verdict.step})" if verdict.step else goal.title,
+        verdict.server,
+        goal.wanted,
+        f"{measured}{goal.unit}" if verdict.values else measured,
+        _MET[verdict.met],
+    ]
 
 
-def lines(results: Results) -> Iterator[str]:
-    """The report, one table per server."""
-    for server, variants in results.items():
-        yield ""
-        yield f"{server}: median (lowest-highest) of the rounds; x: times the bare consumer's"
-        yield from _table(variants, ROWS, ratios=True)
-        yield ""
-        yield f"{server}: how the measurement went"
-        yield from _table(variants, PERCENT, ratios=False)
-    yield ""
-    yield from _warnings(results)
+def of_part(results: Results, part: Part, records: Sequence[Record]) -> Table:
+    """A line of each record; columns without any figure are left out."""
+    columns = [
+        (column, cells)
+        for column in part.columns
+        if any(cells := [_cell(results, record, column) for record in records])
+    ]
+    words = ["server", part.mode_title, *([part.step_title] if part.step_title else [])]
+    rows = [[*words, *(column.title for column, _ in columns)]]
+    for number, record in enumerate(records):
+        mode = MODES.get(record.mode)
+        names = [record.server, mode.title if mode else record.mode]
+        names += [record.step] if part.step_title else []
+        rows.append([*names, *(cells[number] or "-" for _, cells in columns)])
+    return Table(
+        name=part.name,
+        title=part.title,
+        rows=rows,
+        words=len(words),
+        notes=list(_warnings(part, records)),
+    )
 
 
-def _table(
-    variants: dict[str, list[Figures]], rows: Sequence[Row], *, ratios: bool
-) -> Iterator[str]:
-    header = ["", ""]
-    for variant in variants:
-        header.append("bare consumer" if variant == "bare" else f"chatsessions, {variant}")
-        if ratios and variant != "bare":
-            header.append("x")
-    body = [header]
-    for row in rows:
-        cells = [row.title, row.unit]
-        for variant, rounds in variants.items():
-            cells.append(row.show([figures[row.name] for figures in rounds]))
-            if ratios and variant != "bare":
-                cells.append(_ratio(row, rounds, variants["bare"]))
-        body.append(cells)
-    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    for cells in body:
-        first = f"  {cells[0]:<{widths[0]}} {cells[1]:<{widths[1]}}"
-        rest = zip(cells[2:], widths[2:], strict=True)
-        yield first + "".join(f"   {cell:>{width}}" for cell, width in rest)
+def _cell(results: Results, record: Record, column: Column) -> str:
+    values = results.values(record, column.figure, column.compared, column.scale)
+    return show(values, column.digits, spread=column.spread)
 
 
-def _ratio(row: Row, ours: list[Figures], bare: list[Figures]) -> str:
-    """Round by round, so that what slows a whole round down cancels out."""
-    pairs = zip(ours, bare, strict=True)
-    shown = Row(name=row.name, title=row.title, digits=2)
-    return shown.show([mine[row.name] / base[row.name] for mine, base in pairs])
+def _warnings(part: Part, records: Sequence[Record]) -> Iterator[str]:
+    """What spoils figures: a client at its limit, a server that had to wait, a late client."""
+    shown = {column.figure for column in part.columns}
+    if part.needs_client:
+        yield from _where(
+            "the client's core was more than 80 % busy, and "
+            f"{' and '.join(part.needs_client)} are those of the client, not of the server",
+            [record for record in records if _median(record, "client_busy") > CLIENT_LIMIT],
+        )
+    if "server_busy" in shown:
+        yield from _where(
+            "the server did not have its core for 80 % of the time (it waited for the client, for "
+            "services, for the disk, or for others on its core): compare CPU, not messages/s",
+            [record for record in records if _median(record, "server_busy", 1.0) < SERVER_LIMIT],
+        )
+    if "lateness" in shown:
+        yield from _where(
+            "the client sent more than 10 ms late: others are on its core",
+            [record for record in records if _median(record, "lateness") > LATENESS_LIMIT],
+        )
 
 
-def _warnings(results: Results) -> Iterator[str]:
-    clean = True
-    for server, variants in results.items():
-        for variant, rounds in variants.items():
-            for name in ("closed_client_busy", "paced_client_busy", "connect_client_busy"):
-                busiest = max(figures[name] for figures in rounds)
-                if busiest > CLIENT_LIMIT:
-                    clean = False
-                    what = name.removesuffix("_client_busy")
-                    yield f"! {server}, {variant}, {what}: the client's core was {busiest:.0%} busy"
-            late = max(figures["paced_lateness"] for figures in rounds) / 1e6
-            if late > LATENESS_LIMIT:
-                yield (
-                    f"! {server}, {variant}: the client was kept waiting for {late * 1e3:.0f} ms; "
-                    "other work disturbs the latencies"
-                )
-            busy = median(figures["closed_server_busy"] for figures in rounds)
-            if busy < SERVER_LIMIT:
-                yield (
-                    f"! {server}, {variant}: the server had its core for {busy:.0%} of the time; "
-                    "messages per second are those of a shared machine"
-                )
-    if clean:
-        yield f"The client's core was never more than {CLIENT_LIMIT:.0%} busy."
+def _where(what: str, records: Sequence[Record]) -> Iterator[str]:
+    if records:
+        names = (f"{record.server} {record.mode} {record.step}".strip() for record in records)
+        yield f"{what}: {', '.join(names)}"
+
+
+def _median(record: Record, figure: str, otherwise: float = 0.0) -> float:
+    values = [figures[figure] for figures in record.rounds if figure in figures]
+    return median(values) if values else otherwise
+
+
+def facts(results: Results) -> Iterator[str]:
+    """What the figures depend on, as a list."""
+    yield from (f"- {name}: {fact}" for name, fact in results.environment.items())

@@ -1,0 +1,195 @@
+"""``Bench``: what every part of the benchmark needs to run."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import services
+from .crowd import Crowd
+from .modes import Mode
+from .plan import Plan
+from .process import Cores, ServerProcess, folder, run_django, serve
+from .records import Figures
+from .services import Services
+from .wire import Network
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What a server is started with: a folder of its own, and Django's settings."""
+
+    folder: Path
+    settings: Mapping[str, Any]
+
+    def run(self, *arguments: str) -> str:
+        """What a module of ours, or of Django, prints about it."""
+        return run_django(self.folder, self.settings, *arguments)
+
+    def serve(
+        self, server: str, cores: Cores, *, profile: bool = False
+    ) -> AbstractContextManager[ServerProcess]:
+        return serve(self.folder, server, self.settings, cores=cores, profile=profile)
+
+
+@dataclass(slots=True, kw_only=True)
+class Contender:
+    """One server process, and the crowd that it serves."""
+
+    mode: Mode
+    process: ServerProcess
+    crowd: Crowd
+
+
+Measure = Callable[["Bench", Contender], Figures]
+
+
+class Bench:
+    """Starts servers and services, brings crowds to them, and lets them take turns."""
+
+    def __init__(self, plan: Plan, cores: Cores, servers: Sequence[str]) -> None:
+        self.plan = plan
+        self.cores = cores
+        self.servers = servers
+        self.skipped: list[str] = []
+        self.services = Services(cores)
+        self._stack = ExitStack()
+        self._started = time.monotonic()
+        self._part = ""
+        self._filled: dict[tuple[str, int], Data] = {}
+
+    def __enter__(self) -> Bench:
+        self._stack.enter_context(self.services)
+        # A folder with a migrated database, which servers get copies of.
+        self._template = self._stack.enter_context(folder())
+        run_django(self._template, {}, "django", "migrate", "--verbosity=0")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # Saying how far it is
+
+    def begin(self, part: str, position: str) -> None:
+        """A part begins, the third of eight for instance."""
+        self._part = f"{position} {part}"
+
+    def say(self, text: str) -> None:
+        """Where it stands, on standard error."""
+        seconds = time.monotonic() - self._started
+        print(f"{seconds:6.0f} s  {self._part}: {text}", file=sys.stderr, flush=True)
+
+    def skip(self, what: str, why: str) -> None:
+        """Leave something out, and say so now and in the end."""
+        line = f"{what}: {why}"
+        if line not in self.skipped:
+            self.skipped.append(line)
+            self.say(f"SKIPPED {line}")
+
+    # What runs
+
+    def available(self, modes: Sequence[Mode]) -> list[Mode]:
+        """Those of ``modes`` whose services are installed."""
+        lacking = services.missing()
+        if not lacking:
+            return list(modes)
+        for mode in modes:
+            if mode.services:
+                self.skip(mode.title, f"not installed: {', '.join(lacking)}")
+        return [mode for mode in modes if not mode.services]
+
+    @contextmanager
+    def fresh(self, mode: Mode) -> Iterator[Data]:
+        """An empty database, and what else there is to serve ``mode`` from."""
+        with ExitStack() as stack:
+            data = stack.enter_context(folder())
+            shutil.copytree(self._template, data, dirs_exist_ok=True)
+            services = stack.enter_context(self.services.database()) if mode.services else {}
+            yield Data(folder=data, settings={**mode.settings, **services})
+
+    def filled(self, mode: Mode, sessions: int) -> Data:
+        """A database with so many sessions, for whoever asks; it stays to the end."""
+        key = (mode.name, sessions)
+        if key not in self._filled:
+            entries = self.plan.entries_per_session
+            self.say(f"filling: {sessions:,} sessions, {sessions * entries:,} log entries")
+            data = self._stack.enter_context(self.fresh(mode))
+            data.run("benchmarks.filling", f"--sessions={sessions}", f"--entries={entries}")
+            self._filled[key] = data
+        return self._filled[key]
+
+    @contextmanager
+    def contender(
+        self,
+        network: Network,
+        server: str,
+        mode: Mode,
+        *,
+        data: Data | None = None,
+        profile: bool = False,
+    ) -> Iterator[Contender]:
+        """A server process, on ``data`` if that is given, and a crowd without anybody."""
+        with ExitStack() as stack:
+            data = data or stack.enter_context(self.fresh(mode))
+            process = stack.enter_context(data.serve(server, self.cores, profile=profile))
+            crowd = Crowd(
+                network,
+                mode.dialect,
+                port=process.port,
+                path=mode.path,
+                compressed=mode.compressed,
+            )
+            stack.callback(crowd.close)
+            yield Contender(mode=mode, process=process, crowd=crowd)
+
+    @contextmanager
+    def contenders(
+        self, server: str, modes: Sequence[Mode], connections: int
+    ) -> Iterator[dict[str, Contender]]:
+        """All of ``modes`` at once by name, each with its crowd, warmed up."""
+        with network() as wires, ExitStack() as stack:
+            self.say(f"{server}: starting {', '.join(mode.name for mode in modes)}")
+            found = {}
+            for mode in modes:
+                contender = stack.enter_context(self.contender(wires, server, mode))
+                contender.crowd.connect(connections)
+                contender.crowd.closed_loop(self.plan.closed_seconds / 3)
+                found[mode.name] = contender
+            yield found
+
+    def take_turns(
+        self, contenders: Mapping[str, Contender], measure: Measure, what: str
+    ) -> dict[str, list[Figures]]:
+        """Measure each in every round, in another order than in the last."""
+        figures: dict[str, list[Figures]] = {name: [] for name in contenders}
+        for number in range(self.plan.rounds):
+            for name in rotated(list(contenders), number):
+                figures[name].append(measure(self, contenders[name]))
+                gc.collect()
+            self.say(f"{what}: round {number + 1} of {self.plan.rounds}")
+        return figures
+
+
+def rotated(names: Sequence[T], number: int) -> Sequence[T]:
+    """Another one begins in each round: none is always measured after the same neighbour."""
+    shift = number % len(names)
+    return [*names[shift:], *names[:shift]]
+
+
+@contextmanager
+def network() -> Iterator[Network]:
+    """The sockets of some crowds."""
+    wires = Network()
+    try:
+        yield wires
+    finally:
+        wires.close()

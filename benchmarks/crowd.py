@@ -1,0 +1,234 @@
+"""Many clients of one server, and what is being measured of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .wire import BenchmarkError, Network, Socket, now
+
+
+@dataclass(slots=True)
+class Load:
+    """What a crowd was served in one measurement."""
+
+    sent: int = 0
+    messages: int = 0
+    #: Pieces of streaming messages.
+    tokens: int = 0
+    seconds: float = 0.0
+    #: CPU seconds of the client.
+    client_cpu: float = 0.0
+    #: Seconds from sending a message to its reply, and to the end of its turn.
+    replies: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    #: The most that a paced message was sent late.
+    lateness: float = 0.0
+
+    @property
+    def client_busy(self) -> float:
+        """How much of its core the client used: near 1 it is the client that is measured."""
+        return self.client_cpu / self.seconds
+
+
+class Client(Socket):
+    """A counter's client: it knows what it has sent, and that each of it is counted."""
+
+    def __init__(self, crowd: Crowd) -> None:
+        super().__init__(crowd.port, crowd.path, compressed=crowd.compressed)
+        self.crowd = crowd
+        self.sent = self.answered = 0
+        #: When the messages were sent that wait for their reply, and for the end of their turn.
+        self.unanswered: deque[float] = deque()
+        self.unended: deque[float] = deque()
+
+    def send_message(self) -> None:
+        """One more message; the counter's answer is to count it."""
+        self.sent += 1
+        moment = now()
+        self.unanswered.append(moment)
+        self.unended.append(moment)
+        self.say(self.message())
+
+    def check(self, content: str) -> None:
+        """The reply to the oldest message without one."""
+        self.answered += 1
+        if content != f"You have sent {self.answered} message(s)!":
+            raise BenchmarkError(f"message {self.answered} was answered by {content!r}")
+
+    def message(self) -> bytes:
+        """The frame of the next message."""
+        raise NotImplementedError
+
+    def come_back(self, *, whole: bool) -> None:
+        """Resume on a new connection; greeted when nothing is missing."""
+        raise NotImplementedError
+
+    def command(self, name: str, data: str) -> None:
+        """Send an event that is no message; ``data`` is JSON."""
+        raise NotImplementedError
+
+
+class Crowd:
+    """Clients of one kind; those of several crowds share a network."""
+
+    def __init__(
+        self,
+        network: Network,
+        dialect: type[Client],
+        *,
+        port: int,
+        path: str,
+        compressed: bool = False,
+    ) -> None:
+        self.port = port
+        self.path = path
+        self.compressed = compressed
+        self._network = network
+        self._dialect = dialect
+        self.clients: list[Client] = []
+        self._greeted = self._settled = self._running = 0
+        self.load = Load()
+        self._sending_until = 0.0
+        self._most: int | None = None
+
+    # What clients say
+
+    def greeted(self) -> None:
+        self._greeted += 1
+
+    def settled(self) -> None:
+        """A turn that answered no message is over: the chat's start, or a command."""
+        self._settled += 1
+
+    def replied(self, client: Client) -> None:
+        moment = now()
+        self.load.replies.append(moment - client.unanswered.popleft())
+        if moment < self._sending_until and self._may_send():
+            self._send(client)
+
+    def ended(self, client: Client) -> None:
+        self._running -= 1
+        self.load.ends.append(now() - client.unended.popleft())
+
+    def _may_send(self) -> bool:
+        return self._most is None or self.load.sent < self._most
+
+    def _send(self, client: Client) -> None:
+        self._running += 1
+        self.load.sent += 1
+        client.send_message()
+
+    # Measurements
+
+    def connect(self, count: int) -> Load:
+        """``count`` clients at once; the time is that to the last one's greeting."""
+        load = self._begin()
+        greeted, settled = self._greeted + count, self._settled + count
+        started = now()
+        for _ in range(count):
+            self.add()
+        self._network.until(lambda: self._greeted >= greeted)
+        load.messages = count
+        load.seconds = now() - started
+        self._network.until(lambda: self._settled >= settled)
+        return self._finish(load)
+
+    def closed_loop(
+        self, seconds: float, clients: Sequence[Client] | None = None, *, most: int | None = None
+    ) -> Load:
+        """
+        Everybody sends the next message as soon as the last one is answered.
+
+        For so many seconds, or until they have sent ``most`` messages together.
+        """
+        load = self._begin()
+        started = now()
+        self._sending_until = started + seconds
+        self._most = most
+        clients = self.clients if clients is None else clients
+        for client in clients[:most]:
+            self._send(client)
+        self._network.until(lambda: not self._running)
+        load.messages = len(load.replies)
+        load.seconds = now() - started
+        return self._finish(load)
+
+    def paced(self, rate: float, seconds: float, clients: Sequence[Client] | None = None) -> Load:
+        """``rate`` messages a second in all, evenly, whatever the answers do."""
+        load = self._begin()
+        clients = self.clients if clients is None else clients
+        started = now()
+        for number in range(int(rate * seconds)):
+            due = started + number / rate
+            while (left := due - now()) > 0:
+                self._network.step(left)
+            load.lateness = max(load.lateness, -left)
+            self._send(clients[number % len(clients)])
+        self._network.until(lambda: not self._running)
+        load.messages = len(load.replies)
+        load.seconds = now() - started
+        return self._finish(load)
+
+    def one_each(self, clients: Sequence[Client] | None = None) -> Load:
+        """One message from everybody, answered."""
+        return self.closed_loop(0.0, clients)
+
+    def command(self, name: str, data: Any) -> None:
+        """Have every client's bot do something that is not answered; back when it is done."""
+        settled = self._settled + len(self.clients)
+        for client in self.clients:
+            client.command(name, json.dumps(data))
+        self._network.until(lambda: self._settled >= settled)
+
+    def idle(self, seconds: float) -> None:
+        """Nothing but answers to pings, for a while."""
+        until = now() + seconds
+        while (left := until - now()) > 0:
+            self._network.step(left)
+
+    def come_back(self, client: Client, *, whole: bool) -> Load:
+        """``client`` loses its line and resumes, with the whole of its log if that is asked for."""
+        load = self._begin()
+        target = self._greeted + 1
+        self._network.remove(client)
+        started = now()
+        client.come_back(whole=whole)
+        self._network.add(client)
+        self._network.until(lambda: self._greeted >= target)
+        load.messages = 1
+        load.seconds = now() - started
+        return self._finish(load)
+
+    # Clients
+
+    def add(self) -> Client:
+        """One more client, on its way."""
+        client = self._dialect(self)
+        self.clients.append(client)
+        self._network.add(client)
+        return client
+
+    def remove(self, client: Client) -> None:
+        """Cut its line."""
+        self.clients.remove(client)
+        self._network.remove(client)
+
+    def close(self) -> None:
+        for client in list(self.clients):
+            self.remove(client)
+
+    def _begin(self) -> Load:
+        self._sending_until = 0.0
+        self._most = None
+        self._cpu = time.process_time()
+        self.load = Load()
+        return self.load
+
+    def _finish(self, load: Load) -> Load:
+        load.client_cpu = time.process_time() - self._cpu
+        return load

@@ -1,0 +1,214 @@
+"""The goals, and whether they are met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from .modes import SERVERS
+from .records import Compared, Results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """
+    One row of the table: a figure of a record, and what it is to be.
+
+    ``compared`` with the record's base, round by round; ``step`` left out is the largest there is.
+    """
+
+    title: str
+    part: str
+    mode: str
+    figure: str
+    limit: float
+    servers: tuple[str, ...] = SERVERS
+    step: str = ""
+    compared: Compared = "ratio"
+    at_least: bool = False
+    scale: float = 1.0
+    digits: int = 2
+    unit: str = ""
+
+    @property
+    def wanted(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        return f"{sign} {self.limit:g}{self.unit}"
+
+    def meets(self, value: float) -> bool:
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was measured for a goal: one value per round; none if it was not."""
+
+    goal: Goal
+    server: str
+    step: str
+    values: list[float]
+
+    @property
+    def met(self) -> bool | None:
+        """By the median; None if nothing was measured."""
+        return self.goal.meets(median(self.values)) if self.values else None
+
+
+GOALS = (
+    Goal(
+        title='CPU per message, 50 clients, `EVENT_LOG="memory"` and `USER_SESSION_STORE="cache"`',
+        part="messages",
+        mode="memory",
+        figure="cpu",
+        limit=0.8,
+    ),
+    Goal(
+        title="CPU per message, 50 clients, default",
+        part="messages",
+        mode="default",
+        figure="cpu",
+        limit=1.2,
+        servers=("daphne",),
+    ),
+    Goal(
+        title="CPU per message, 50 clients, default",
+        part="messages",
+        mode="default",
+        figure="cpu",
+        limit=1.5,
+        servers=("uvicorn",),
+    ),
+    Goal(
+        title="CPU per message in the server, 50 clients, PostgreSQL and Redis",
+        part="messages",
+        mode="postgres",
+        figure="cpu",
+        limit=2.5,
+    ),
+    Goal(
+        title="median latency at 200 messages/s over 50 connections, above the bare consumer's",
+        part="latency",
+        mode="default",
+        figure="reply",
+        compared="difference",
+        limit=2,
+        scale=1e-3,
+        unit=" ms",
+    ),
+    Goal(
+        title="messages per second, 200 clients",
+        part="throughput",
+        mode="default",
+        figure="per_second",
+        limit=0.7,
+        at_least=True,
+    ),
+    Goal(
+        title="connections per second, 500 at once, row stored and greeted",
+        part="arrivals",
+        mode="default",
+        figure="per_second",
+        limit=0.6,
+        at_least=True,
+    ),
+    Goal(
+        title="memory per idle connection after its first message",
+        part="arrivals",
+        mode="default",
+        figure="kib",
+        limit=1.5,
+    ),
+    Goal(
+        title="CPU per token, 50 streams, in one go, of a bare `send` loop",
+        part="streams",
+        mode="stream",
+        figure="cpu_per_token",
+        step="in one go",
+        limit=0.5,
+    ),
+    Goal(
+        title="CPU per token, 50 streams taking turns, of a bare `send` loop",
+        part="streams",
+        mode="stream-slow",
+        figure="cpu_per_token",
+        step="taking turns",
+        limit=0.5,
+    ),
+    Goal(
+        title="CPU per message, a large `user_session` with one small key changed, of one of 1 KiB",
+        part="state",
+        mode="hoard",
+        figure="cpu",
+        limit=2,
+    ),
+    Goal(
+        title="CPU per message on a full database, of an empty one",
+        part="rows",
+        mode="default",
+        figure="cpu",
+        limit=1.2,
+    ),
+    Goal(
+        title="admin: list of sessions",
+        part="admin",
+        mode="list",
+        figure="time",
+        servers=("SQLite",),
+        compared="",
+        limit=300,
+        scale=1e-3,
+        digits=0,
+        unit=" ms",
+    ),
+    Goal(
+        title="admin: page of a session",
+        part="admin",
+        mode="session",
+        figure="time",
+        servers=("SQLite",),
+        compared="",
+        limit=300,
+        scale=1e-3,
+        digits=0,
+        unit=" ms",
+    ),
+    Goal(
+        title="admin: queries for the list, more than with few",
+        part="admin",
+        mode="list",
+        figure="queries",
+        servers=("SQLite",),
+        compared="difference",
+        limit=0,
+        digits=0,
+    ),
+    Goal(
+        title="admin: queries for a session's page, more than with few",
+        part="admin",
+        mode="session",
+        figure="queries",
+        servers=("SQLite",),
+        compared="difference",
+        limit=0,
+        digits=0,
+    ),
+)
+
+
+def judge(results: Results) -> Iterator[Verdict]:
+    """Every goal of the parts that were run, on the servers that they were run on."""
+    for goal in GOALS:
+        there = {record.server for record in results.of(goal.part)}
+        for server in goal.servers:
+            if server not in there:
+                continue
+            record = results.find(goal.part, server, goal.mode, goal.step)
+            yield Verdict(
+                goal=goal,
+                server=server,
+                step="" if record is None or goal.step else record.step,
+                values=[]
+                if record is None
+                else results.values(record, goal.figure, goal.compared, goal.scale),
+            )

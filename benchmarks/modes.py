@@ -1,0 +1,117 @@
+"""What is compared: an application's way of keeping state, and how its server is set up for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .crowd import Client
+from .talkers import BareClient, BareListener, ChatClient, ChatListener
+
+SERVERS = ("daphne", "uvicorn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mode:
+    """One of the things compared. ``settings`` are what Django's settings have otherwise."""
+
+    name: str
+    title: str
+    path: str
+    dialect: type[Client]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it keeps what it keeps in PostgreSQL and Redis.
+    services: bool = False
+    #: Whether its clients offer compression, as browsers do. Daphne does not take it up.
+    compressed: bool = False
+
+
+def _ours(name: str, title: str, **settings: Any) -> Mode:
+    return Mode(
+        name=name,
+        title=title,
+        path="/ws/counter/",
+        dialect=ChatClient,
+        settings={"CHATSESSIONS": settings},
+    )
+
+
+BARE = Mode(name="bare", title="bare consumer", path="/ws/bare/", dialect=BareClient)
+CACHE = Mode(
+    name="cache",
+    title="hand-made: `cache.aget` + `aset`, local memory",
+    path="/ws/bare-cache/",
+    dialect=BareClient,
+)
+REDIS = Mode(
+    name="redis",
+    title="hand-made: `cache.aget` + `aset`, Redis",
+    path="/ws/bare-cache/",
+    dialect=BareClient,
+    services=True,
+)
+DJANGO = Mode(
+    name="django",
+    title="hand-made: Django session saved per message, SQLite",
+    path="/ws/bare-session/",
+    dialect=BareClient,
+)
+MEMORY = _ours(
+    "memory",
+    'chatsessions, `EVENT_LOG="memory"`, `USER_SESSION_STORE="cache"`',
+    EVENT_LOG="memory",
+    USER_SESSION_STORE="cache",
+)
+DEFAULT = _ours("default", "chatsessions, default: all in SQLite")
+POSTGRES = Mode(
+    name="postgres",
+    title="chatsessions, default: all in PostgreSQL, values in Redis",
+    path="/ws/counter/",
+    dialect=ChatClient,
+    services=True,
+)
+
+
+def _streams(suffix: str, path: str) -> tuple[Mode, Mode]:
+    """A bare consumer that streams, and ours."""
+    return (
+        Mode(
+            name=f"bare-stream{suffix}",
+            title="bare consumer",
+            path=f"/ws/bare-storyteller/{path}",
+            dialect=BareListener,
+        ),
+        Mode(
+            name=f"stream{suffix}",
+            title="chatsessions, default",
+            path=f"/ws/storyteller/{path}",
+            dialect=ChatListener,
+        ),
+    )
+
+
+#: By what happens between two tokens.
+STREAMS = {"in one go": _streams("", ""), "taking turns": _streams("-slow", "slow/")}
+HOARD = Mode(name="hoard", title="chatsessions, default", path="/ws/hoarder/", dialect=ChatClient)
+
+#: Those with a counter, which is what most are measured by.
+COUNTERS = (BARE, CACHE, REDIS, DJANGO, MEMORY, DEFAULT, POSTGRES)
+
+#: For what each setting costs: one thing changed of the default.
+SETTINGS = (
+    _ours("memory-log", '`EVENT_LOG="memory"`', EVENT_LOG="memory"),
+    _ours("cache-store", '`USER_SESSION_STORE="cache"`', USER_SESSION_STORE="cache"),
+    MEMORY,
+    Mode(
+        name="compressed",
+        title="compression (a browser on uvicorn)",
+        path="/ws/counter/",
+        dialect=ChatClient,
+        compressed=True,
+    ),
+)
+MODES = {
+    mode.name: mode
+    for mode in (*COUNTERS, *STREAMS["in one go"], *STREAMS["taking turns"], HOARD, *SETTINGS)
+}

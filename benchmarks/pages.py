@@ -1,0 +1,76 @@
+"""
+The admin's pages, timed in one process: ``python -m benchmarks.pages SESSION``.
+
+Through Django's test client, without a server: what the page costs and not the line. Prints JSON,
+by page: its times in seconds, and its number of queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from typing import Any
+
+import django
+
+HOST = "127.0.0.1"
+#: Each page is fetched so often, after a first time that imports and compiles.
+TIMES = 7
+
+
+def addresses(session: str) -> dict[str, str]:
+    from django.urls import reverse
+
+    listed = reverse("admin:chatsessions_chatsession_changelist")
+    return {
+        "list": listed,
+        "list, searched": f"{listed}?q=user42",
+        "list, filtered": f"{listed}?status__exact=away",
+        "session": reverse("admin:chatsessions_chatsession_change", args=[session]),
+    }
+
+
+def measure(client: Any, address: str) -> dict[str, Any]:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with CaptureQueriesContext(connection) as queries:
+        _fetch(client, address)
+    seconds = []
+    for _ in range(TIMES):
+        started = time.perf_counter()
+        _fetch(client, address)
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": seconds, "queries": len(queries)}
+
+
+def _fetch(client: Any, address: str) -> None:
+    response = client.get(address)
+    if response.status_code != 200:
+        raise SystemExit(f"{address} was answered by {response.status_code}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pages", description=__doc__)
+    parser.add_argument("session", help="the id of the session whose page is fetched")
+    options = parser.parse_args()
+    django.setup()
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    admin, _ = get_user_model().objects.get_or_create(
+        username="admin", defaults={"is_staff": True, "is_superuser": True}
+    )
+    client = Client(SERVER_NAME=HOST)
+    client.force_login(admin)
+    found = {}
+    for name, address in addresses(options.session).items():
+        _fetch(client, address)
+        found[name] = measure(client, address)
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

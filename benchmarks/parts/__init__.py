@@ -1,0 +1,25 @@
+"""The parts of the benchmark, each of which can be run by itself: ``--only NAME``."""
+
+from __future__ import annotations
+
+from . import admin, arrivals, held, log, messages, rows, settings, state, streams
+from .part import Column, Part
+
+__all__ = ["PARTS", "Column", "Part"]
+
+PARTS: dict[str, Part] = {
+    part.name: part
+    for part in (
+        messages.MESSAGES,
+        messages.LATENCY,
+        messages.THROUGHPUT,
+        arrivals.PART,
+        streams.PART,
+        state.PART,
+        rows.PART,
+        admin.PART,
+        held.PART,
+        log.PART,
+        settings.PART,
+    )
+}

@@ -1,0 +1,60 @@
+"""The admin on a database of some age, and on a young one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from benchmarks.bench import Bench
+from benchmarks.modes import DEFAULT, POSTGRES
+from benchmarks.records import Record
+
+from .part import MILLI, Column, Part
+
+#: What the pages are made from, in the place of a server's name.
+STORES = {DEFAULT.name: "SQLite", POSTGRES.name: "PostgreSQL"}
+#: The young one: so many sessions, and a log of so many entries.
+FEW_SESSIONS = 100
+FEW_ENTRIES = 100
+
+
+def _run(bench: Bench) -> Iterator[Record]:
+    many = bench.plan.session_rows[-1]
+    for mode in bench.available((DEFAULT, POSTGRES)):
+        young = _step(FEW_SESSIONS, FEW_ENTRIES)
+        for sessions, entries in ((FEW_SESSIONS, FEW_ENTRIES), (many, bench.plan.page_entries)):
+            data = bench.filled(mode, sessions)
+            session = data.run("benchmarks.filling", f"--page={entries}")
+            pages = json.loads(data.run("benchmarks.pages", session))
+            for name, page in pages.items():
+                yield Record(
+                    part="admin",
+                    server=STORES[mode.name],
+                    mode=name,
+                    step=_step(sessions, entries),
+                    rounds=[
+                        {"time": seconds * 1e6, "queries": page["queries"]}
+                        for seconds in page["seconds"]
+                    ],
+                    base_mode=name,
+                    base_step=young,
+                )
+            bench.say(f"{mode.name}: {sessions:,} sessions")
+
+
+def _step(sessions: int, entries: int) -> str:
+    return f"{sessions:,} sessions, a log of {entries:,}"
+
+
+PART = Part(
+    name="admin",
+    title="Pages of the admin",
+    run=_run,
+    columns=(
+        Column(figure="time", title="time, ms", scale=MILLI, spread=True),
+        Column(figure="queries", title="queries"),
+        Column(figure="queries", title="more than with few", compared="difference"),
+    ),
+    mode_title="page",
+    step_title="with",
+)

@@ -1,0 +1,79 @@
+"""A session's log that grows: what a message costs, and what it costs to come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from statistics import median
+
+from benchmarks.bench import Bench, Contender, network
+from benchmarks.loads import few_each
+from benchmarks.modes import HOARD
+from benchmarks.records import Figures, Record
+
+from .part import MILLI, Column, Part, times
+
+#: Messages of each client in a round: few, so that they do not make the log much longer.
+EACH = 20
+
+
+def _run(bench: Bench) -> Iterator[Record]:
+    sizes = bench.plan.log_entries
+    for server in bench.servers:
+        with network() as wires, ExitStack() as stack:
+            contenders: dict[str, Contender] = {}
+            for entries in sizes:
+                contender = stack.enter_context(bench.contender(wires, server, HOARD))
+                contender.crowd.connect(bench.plan.few)
+                contender.crowd.command("chatter", {"entries": entries})
+                contender.crowd.one_each()
+                contenders[_step(entries)] = contender
+                bench.say(f"{server}: logs of {entries:,} entries")
+            figures = bench.take_turns(contenders, _measure, server)
+        for step, rounds in figures.items():
+            yield Record(
+                part="log",
+                server=server,
+                mode=HOARD.name,
+                step=step,
+                rounds=rounds,
+                base_mode=HOARD.name,
+                base_step=_step(sizes[0]),
+            )
+
+
+def _step(entries: int) -> str:
+    return f"{entries:,}"
+
+
+def _measure(bench: Bench, contender: Contender) -> Figures:
+    return (
+        _come_back(contender, "resume", whole=False)
+        | _come_back(contender, "replay", whole=True)
+        | few_each(bench, contender, EACH)
+    )
+
+
+def _come_back(contender: Contender, name: str, *, whole: bool) -> Figures:
+    """One client after the other loses its line and resumes."""
+    crowd = contender.crowd
+    cpu = contender.process.cpu()
+    seconds = [crowd.come_back(client, whole=whole).seconds for client in list(crowd.clients)]
+    cpu = contender.process.cpu() - cpu
+    return {name: median(seconds) * 1e6, f"{name}_cpu": cpu / len(seconds) * 1e6}
+
+
+PART = Part(
+    name="log",
+    title="The log of a session: 20 clients",
+    run=_run,
+    columns=(
+        times("cpu", "message, of that with 10"),
+        Column(figure="cpu", title="server CPU per message, µs"),
+        Column(figure="resume", title="resuming, nothing missed: time, ms", scale=MILLI, digits=1),
+        Column(figure="resume_cpu", title="server CPU, ms", scale=MILLI, digits=1),
+        Column(figure="replay", title="reloading, all of it: time, ms", scale=MILLI, digits=1),
+        Column(figure="replay_cpu", title="server CPU, ms", scale=MILLI, digits=1),
+    ),
+    step_title="entries",
+)

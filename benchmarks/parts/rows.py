@@ -1,0 +1,57 @@
+"""Rows: what a message costs on a database that others have filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from benchmarks.bench import Bench, network
+from benchmarks.loads import closed_loop
+from benchmarks.modes import DEFAULT, POSTGRES
+from benchmarks.records import Record
+
+from .part import BUSY, Column, Part, times
+
+
+def _run(bench: Bench) -> Iterator[Record]:
+    sizes = (0, *bench.plan.session_rows)
+    for mode in bench.available((DEFAULT, POSTGRES)):
+        for server in bench.servers:
+            with network() as wires, ExitStack() as stack:
+                contenders = {}
+                for sessions in sizes:
+                    data = bench.filled(mode, sessions)
+                    contender = stack.enter_context(bench.contender(wires, server, mode, data=data))
+                    contender.crowd.connect(bench.plan.connections)
+                    contender.crowd.closed_loop(bench.plan.closed_seconds)
+                    contenders[_step(bench, sessions)] = contender
+                figures = bench.take_turns(contenders, closed_loop, f"{server}, {mode.name}")
+            for step, rounds in figures.items():
+                yield Record(
+                    part="rows",
+                    server=server,
+                    mode=mode.name,
+                    step=step,
+                    rounds=rounds,
+                    base_mode=mode.name,
+                    base_step=_step(bench, 0),
+                )
+
+
+def _step(bench: Bench, sessions: int) -> str:
+    return f"{sessions:,} / {sessions * bench.plan.entries_per_session:,}"
+
+
+PART = Part(
+    name="rows",
+    title="A message on a database that holds others' sessions: 50 clients",
+    run=_run,
+    columns=(
+        times("cpu", "of that on an empty one"),
+        Column(figure="cpu", title="server CPU, µs"),
+        Column(figure="services_cpu", title="CPU of PostgreSQL and Redis, µs"),
+        Column(figure="per_second", title="messages/s"),
+        *BUSY,
+    ),
+    step_title="sessions / log entries",
+)

@@ -1,0 +1,56 @@
+"""A ``user_session`` that grows, while a message changes one small key of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from benchmarks.bench import Bench, Contender, network
+from benchmarks.loads import closed_loop
+from benchmarks.modes import HOARD
+from benchmarks.records import Record
+
+from .part import BUSY, Column, Part, times
+
+
+def _run(bench: Bench) -> Iterator[Record]:
+    sizes = bench.plan.state_kib
+    for server in bench.servers:
+        with network() as wires, ExitStack() as stack:
+            bench.say(f"{server}: starting")
+            contenders: dict[str, Contender] = {}
+            for kib in sizes:
+                contender = stack.enter_context(bench.contender(wires, server, HOARD))
+                contender.crowd.connect(bench.plan.few)
+                contender.crowd.command("hoard", {"kib": kib})
+                contender.crowd.one_each()
+                contenders[_step(kib)] = contender
+            figures = bench.take_turns(contenders, closed_loop, server)
+        for step, rounds in figures.items():
+            yield Record(
+                part="state",
+                server=server,
+                mode=HOARD.name,
+                step=step,
+                rounds=rounds,
+                base_mode=HOARD.name,
+                base_step=_step(sizes[0]),
+            )
+
+
+def _step(kib: int) -> str:
+    return f"{kib:,} KiB"
+
+
+PART = Part(
+    name="state",
+    title="A message that changes one small key of a `user_session` of this size: 20 clients",
+    run=_run,
+    columns=(
+        times("cpu", "of that with 1 KiB"),
+        Column(figure="cpu", title="server CPU, µs"),
+        Column(figure="per_second", title="messages/s"),
+        *BUSY,
+    ),
+    step_title="user_session",
+)

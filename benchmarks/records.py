@@ -1,0 +1,110 @@
+"""What was measured, and how it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from .wire import BenchmarkError
+
+#: Names of figures and their values. CPU and latencies in microseconds.
+Figures = dict[str, float]
+#: As it is; how many times the base's; how much more than the base's.
+Compared = Literal["", "ratio", "difference"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """The figures of one mode on one server, one per round. ``step`` says what had grown so far."""
+
+    part: str
+    server: str
+    mode: str
+    rounds: list[Figures]
+    step: str = ""
+    #: What it is compared with: mode and step of another record, of the same part and server.
+    base_mode: str = ""
+    base_step: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Results:
+    """All of a run, or of several that were put together."""
+
+    environment: dict[str, str]
+    records: list[Record] = field(default_factory=list)
+    #: What could not be measured, and why.
+    skipped: list[str] = field(default_factory=list)
+
+    def find(self, part: str, server: str, mode: str, step: str = "") -> Record | None:
+        """A record; an empty ``step`` is that of the last one of its kind."""
+        found = [
+            record
+            for record in self.records
+            if (record.part, record.server, record.mode) == (part, server, mode)
+            and step in ("", record.step)
+        ]
+        return found[-1] if found else None
+
+    def base(self, record: Record) -> Record | None:
+        """What ``record`` is compared with; None if with nothing."""
+        if not record.base_mode:
+            return None
+        same = (record.part, record.server, record.base_mode, record.base_step)
+        for other in self.records:
+            if (other.part, other.server, other.mode, other.step) == same:
+                return None if other is record else other
+        return None
+
+    def values(
+        self, record: Record, figure: str, compared: Compared = "", scale: float = 1.0
+    ) -> list[float]:
+        """
+        A figure of ``record``, one value per round; none where there is no such figure.
+
+        Compared with its base's round by round, so that what slows a whole round down cancels out.
+        """
+        if any(figure not in figures for figures in record.rounds):
+            return []
+        values = [figures[figure] for figures in record.rounds]
+        if not compared:
+            return [value * scale for value in values]
+        base = self.base(record)
+        if base is None:
+            return []
+        pairs = zip(values, (figures[figure] for figures in base.rounds), strict=True)
+        if compared == "ratio":
+            return [value / other for value, other in pairs]
+        return [(value - other) * scale for value, other in pairs]
+
+    def of(self, part: str) -> list[Record]:
+        return [record for record in self.records if record.part == part]
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+def read(paths: Sequence[Path]) -> Results:
+    """The results in files; of a part that is in several of them, the last file's."""
+    whole = Results(environment={})
+    for path in paths:
+        try:
+            data = json.loads(path.read_text())
+            results = Results(
+                environment=data["environment"],
+                records=[Record(**record) for record in data["records"]],
+                skipped=data["skipped"],
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BenchmarkError(f"{path} is no file of --json: {error}") from error
+        parts = {record.part for record in results.records}
+        kept = [record for record in whole.records if record.part not in parts]
+        whole = Results(
+            environment=whole.environment | results.environment,
+            records=kept + results.records,
+            skipped=list(dict.fromkeys(whole.skipped + results.skipped)),
+        )
+    return whole

@@ -1,0 +1,94 @@
+"""What one writes with Channels alone: the counter bot and a streaming one, in four ways."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import uuid4
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.core.cache import cache
+
+from .bots import TOKENS
+
+GREETING = "Hi! I'll count how many messages you send."
+#: Django's default of 300 seconds would forget who thinks for a while.
+CACHE_TIMEOUT = 2 * 60 * 60
+
+
+class BareCounter(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels is untyped
+    """JSON in and out; the count lives in the consumer and dies with it."""
+
+    async def connect(self) -> None:
+        await self.begin()
+        await self.accept()
+        await self.say("message", content=GREETING)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        json.loads(text_data or "")
+        count = await self.count()
+        await self.say("message", content=f"You have sent {count} message(s)!")
+
+    async def say(self, kind: str, **data: Any) -> None:
+        await self.send(text_data=json.dumps({"type": kind, **data}))
+
+    async def begin(self) -> None:
+        self.counted = 0
+
+    async def count(self) -> int:
+        self.counted += 1
+        return self.counted
+
+
+class CacheCounter(BareCounter):
+    """The count lives in Django's cache."""
+
+    async def begin(self) -> None:
+        self.key = f"count:{uuid4()}"
+
+    async def count(self) -> int:
+        count: int = await cache.aget(self.key, 0) + 1
+        await cache.aset(self.key, count, timeout=CACHE_TIMEOUT)
+        return count
+
+
+class DjangoSessionCounter(BareCounter):
+    """The count lives in the Django session, which is saved for every message."""
+
+    async def begin(self) -> None:
+        self.scope["session"]["count"] = 0
+        await self.save()
+
+    async def count(self) -> int:
+        session = self.scope["session"]
+        session["count"] += 1
+        await self.save()
+        return int(session["count"])
+
+    async def save(self) -> None:
+        """As Channels' documentation has it."""
+        await database_sync_to_async(self.scope["session"].save)()
+
+
+class BareStoryteller(BareCounter):
+    """Streams to whoever says something."""
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        json.loads(text_data or "")
+        for index, token in enumerate(TOKENS):
+            await self.say("token", index=index, text=token)
+            await self.pause()
+        count = await self.count()
+        await self.say("message", content=f"You have sent {count} message(s)!")
+
+    async def pause(self) -> None:
+        """Nobody else has a turn before the end."""
+
+
+class SlowBareStoryteller(BareStoryteller):
+    """The same, and others have their turn after each token."""
+
+    async def pause(self) -> None:
+        await asyncio.sleep(0)

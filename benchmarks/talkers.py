@@ -1,0 +1,205 @@
+"""What clients say and hear: of bare consumers, and of ``chatsessions.v1``."""
+
+from __future__ import annotations
+
+import msgspec
+
+from .crowd import Client, Crowd
+from .wire import BenchmarkError
+
+#: The protocol asks for an ack at least every 32 entries.
+ACK_EVERY = 32
+
+
+class _Said(msgspec.Struct):
+    """What a bare consumer sends."""
+
+    type: str
+    content: str = ""
+    index: int = 0
+
+
+class BareClient(Client):
+    """Talks to the consumers of ``rivals.py``, which greet and count."""
+
+    def message(self) -> bytes:
+        return b'{"type":"message","content":"message %d"}' % self.sent
+
+    def heard(self, payload: bytes) -> None:
+        self.take(_decode_said(payload))
+
+    def take(self, said: _Said) -> None:
+        if not self.sent:
+            self.crowd.greeted()
+            self.crowd.settled()
+            return
+        self.check(said.content)
+        self.crowd.replied(self)
+        self.crowd.ended(self)
+
+
+class BareListener(BareClient):
+    """Has stories streamed to it, piece by piece."""
+
+    pieces = 0
+
+    def take(self, said: _Said) -> None:
+        if said.type == "token":
+            self.pieces = _next(self.pieces, said.index)
+            return
+        self.crowd.load.tokens += self.pieces
+        self.pieces = 0
+        super().take(said)
+
+
+class _Frame(msgspec.Struct):
+    """Any frame of the server's: what of it the benchmark looks at."""
+
+    type: str
+    seq: int = 0
+    name: str = ""
+    turn: int | None = None
+    status: str = ""
+    index: int = 0
+    head: int = 0
+    session: str = ""
+    token: str = ""
+    resumed: bool = False
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Reply(msgspec.Struct):
+    content: str
+    streaming: bool = False
+
+
+class ChatClient(Client):
+    """Speaks ``chatsessions.v1``: acknowledges the log, and knows when a turn is over."""
+
+    subprotocol = "chatsessions.v1"
+
+    def __init__(self, crowd: Crowd) -> None:
+        super().__init__(crowd)
+        self._unacked = self._n = 0
+        #: The last entry that was received, and who this is.
+        self.received = 0
+        self.session = self.token = ""
+        #: Where the log ends that it catches up with, None if it is where the server is.
+        self._behind: int | None = None
+
+    def opened(self) -> None:
+        if not self.session:
+            self.say(b'{"type":"hello"}')
+            return
+        hello = {"session": self.session, "token": self.token, "received": self.received}
+        self.say(msgspec.json.encode({"type": "hello", **hello}))
+
+    def come_back(self, *, whole: bool) -> None:
+        if whole:
+            self.received = 0
+        self._unacked = 0
+        self.dial()
+
+    def message(self) -> bytes:
+        return self._event(b"message", b'{"content":"message %d"}' % self.sent)
+
+    def command(self, name: str, data: str) -> None:
+        self.say(self._event(name.encode(), data.encode()))
+
+    def _event(self, name: bytes, data: bytes) -> bytes:
+        self._n += 1
+        return b'{"type":"event","n":%d,"name":"%b","data":%b}' % (self._n, name, data)
+
+    def heard(self, payload: bytes) -> None:
+        frame = _decode_frame(payload)
+        kind = frame.type
+        if kind == "event":
+            self.entry(frame)
+            self._receive(frame.seq)
+        elif kind == "accepted":
+            self._receive(frame.seq)
+        elif kind == "turn":
+            self._turn(frame)
+        elif kind == "token":
+            self.piece(frame.index)
+        elif kind == "welcome":
+            self.welcomed(frame)
+        else:
+            raise BenchmarkError(f"the server sent {payload!r}")
+
+    def welcomed(self, frame: _Frame) -> None:
+        if self.session:
+            if not frame.resumed:
+                raise BenchmarkError("the server did not resume a session")
+            self._behind = frame.head
+            self._catch_up()
+        self.session, self.token = frame.session, frame.token
+
+    def _catch_up(self) -> None:
+        if self.received == self._behind:
+            self._behind = None
+            self.crowd.greeted()
+
+    def entry(self, event: _Frame) -> None:
+        """One entry of the log."""
+        if self._behind is not None:
+            return
+        if event.turn == 0:
+            self.crowd.greeted()
+        elif event.name.startswith("message"):
+            reply = _decode_reply(event.data)
+            if not reply.streaming:
+                self.reply(reply.content)
+
+    def reply(self, content: str) -> None:
+        self.check(content)
+        self.crowd.replied(self)
+
+    def piece(self, index: int) -> None:
+        raise BenchmarkError(f"piece {index} of a stream that nobody asked for")
+
+    def _turn(self, turn: _Frame) -> None:
+        if turn.status == "running":
+            return
+        if turn.status != "done":
+            raise BenchmarkError(f"turn {turn.turn} ended as {turn.status}")
+        if turn.turn == 0:
+            self.crowd.settled()
+        elif self.unended:
+            self.crowd.ended(self)
+        else:
+            self.crowd.settled()
+
+    def _receive(self, seq: int) -> None:
+        self.received = seq
+        self._unacked += 1
+        if self._unacked >= ACK_EVERY:
+            self._unacked = 0
+            self.say(b'{"type":"ack","seq":%d}' % seq)
+        if self._behind is not None:
+            self._catch_up()
+
+
+class ChatListener(ChatClient):
+    """Has stories streamed to it, token by token."""
+
+    pieces = 0
+
+    def piece(self, index: int) -> None:
+        self.pieces = _next(self.pieces, index)
+
+    def reply(self, content: str) -> None:
+        self.crowd.load.tokens += self.pieces
+        self.pieces = 0
+        super().reply(content)
+
+
+def _next(pieces: int, index: int) -> int:
+    if index != pieces:
+        raise BenchmarkError(f"piece {index} of a stream came after {pieces} pieces")
+    return pieces + 1
+
+
+_decode_said = msgspec.json.Decoder(_Said).decode
+_decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_reply = msgspec.json.Decoder(_Reply).decode
