@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
 
 from .commands import (
+    Alive,
     Answer,
     Attach,
     Attached,
@@ -34,6 +37,8 @@ logger = logging.getLogger("chatsessions.relay")
 
 #: Seconds without a sign of an owner before its row is looked at again.
 LOOK_AGAIN = 1.0
+#: Sessions of one owner that are asked for at a time.
+MAX_ATTACHING = 50
 #: Seconds before an owner is asked once more that has just let a session go.
 SOON = 0.02
 
@@ -49,6 +54,7 @@ class ElsewhereHost(RelayHost, Protocol):
 class Owner:
     """Another worker that lives and holds a session."""
 
+    id: UUID
     name: str
     #: Where it is reached; empty if there is no way.
     channel: str
@@ -75,13 +81,16 @@ class Elsewhere:
 
     def __init__(self, host: ElsewhereHost) -> None:
         self._host = host
+        #: By the channel of an owner that gave no sign: done when it does, or is dead.
+        self._silences: dict[str, asyncio.Task[None]] = {}
+        self._rooms: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def owner_of(self, row: ChatSession) -> Owner | None:
         """Who else holds a session, as far as its row says; None if nobody living does."""
         worker = row.worker
         if worker is None or worker.pk == self._host.id or not self._host.rows.is_alive(worker):
             return None
-        return Owner(str(worker), worker.channel if self._host.mail.channel else "")
+        return Owner(worker.pk, str(worker), worker.channel if self._host.mail.channel else "")
 
     def refuse(self, row: ChatSession) -> None:
         """
@@ -114,7 +123,19 @@ class Elsewhere:
         Ask ``owner`` for a session.
 
         None if it is to be looked for again: it was given away, or there was no sign of the owner.
+        While there is none, however many wait for sessions of its, one asks.
         """
+        room = self._rooms.setdefault(owner.channel, asyncio.Semaphore(MAX_ATTACHING))
+        async with room:
+            silence = self._silences.get(owner.channel)
+            if silence is None:
+                return await self._attach(row, owner, visitor, how, move)
+        await asyncio.wait([silence], timeout=settings.WORKER_STALE)
+        return None
+
+    async def _attach(
+        self, row: ChatSession, owner: Owner, visitor: Visitor, how: How, move: Move
+    ) -> Relay | Refused | Busy | None:
         relay = Relay(self._host, row.pk, generation=row.generation, owner=owner.channel, move=move)
         command = Attach(
             session=row.pk,
@@ -128,6 +149,7 @@ class Elsewhere:
             answer = await self.ask(owner.channel, command)
         except NoAnswer:
             relay.abandon()
+            self._wait_for(owner)
             return None
         except BaseException:
             relay.abandon()
@@ -140,6 +162,23 @@ class Elsewhere:
             return answer
         await asyncio.sleep(SOON)
         return None
+
+    def _wait_for(self, owner: Owner) -> None:
+        """Until there is a sign of ``owner``, or it is dead, nobody else asks it."""
+        if owner.channel not in self._silences:
+            silence = self._host.loop.create_task(self._silence(owner), name="chatsessions-silence")
+            self._silences[owner.channel] = silence
+            self._host.own(silence)
+
+    async def _silence(self, owner: Owner) -> None:
+        logger.warning("Worker %s gives no sign; its sessions are waited for", owner.name)
+        try:
+            while await self._host.read(partial(self._host.rows.lives, owner.id)):
+                with suppress(NoAnswer):
+                    await self.ask(owner.channel, Alive(relay=""))
+                    return
+        finally:
+            del self._silences[owner.channel]
 
     async def broadcast(self, command: Broadcast, workers: Sequence[Worker]) -> int:
         """

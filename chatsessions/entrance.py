@@ -325,7 +325,7 @@ class Entrance:
             if isinstance(found, Busy) and how == "visit":
                 raise OwnedElsewhere(loaded.row.pk, owner)
             if self._host.loop.time() > deadline:
-                logger.error("Session %s: its owner, %s, gives no sign", loaded.row.pk, owner.name)
+                logger.info("Session %s is not given away by %s", loaded.row.pk, owner.name)
                 raise ShuttingDown
             again = await self._host.threads.read(self._load, loaded.row.pk)
             refusal = _why_not(chat, again, arrival)

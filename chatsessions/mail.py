@@ -83,6 +83,13 @@ class Mail:
             self.channel = await layer.new_channel()
         self._receiver = self._loop.create_task(self._receive(), name="chatsessions-mail")
 
+    async def settle(self, seconds: float) -> None:
+        """Wait until everything asked is answered, for so long at most."""
+        deadline = self._loop.time() + seconds
+        while self._asked and self._loop.time() < deadline:
+            waiting = [asked.answer for asked in self._asked.values()]
+            await asyncio.wait(waiting, timeout=deadline - self._loop.time())
+
     async def close(self) -> None:
         """Receive nothing more; who waits for an answer gets ``NoAnswer``."""
         receiver, self._receiver = self._receiver, None

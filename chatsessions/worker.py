@@ -339,6 +339,7 @@ class Worker:
         if not stored:
             logger.error("Not everything could be stored before the server stopped")
         await self._see_lines_off()
+        await self.mail.settle(FAREWELL)  # what relays are told last
         await self.close(for_good=for_good)
 
     async def _see_lines_off(self) -> None:

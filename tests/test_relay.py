@@ -273,3 +273,27 @@ async def test_a_relayed_client_that_leaves_is_away(chat: Chat) -> None:
         await eventually(is_away)
         chat.gate.set()  # type: ignore[attr-defined]
         await until(lambda: not first.live)
+
+
+async def test_a_crowd_at_a_silent_owner_asks_it_once_and_gets_in_when_it_is_dead(
+    chat: Chat, settings: Any
+) -> None:
+    settings.CHATSESSIONS = {
+        **settings.CHATSESSIONS, "WORKER_STALE": 4, "WORKER_HEARTBEAT": 0.5,
+    }  # fmt: skip
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        tabs = [await Tab.open(first, chat) for _ in range(100)]
+        for tab in tabs:
+            await tab.say("wait")
+        await until(lambda: all(tab.texts for tab in tabs))
+        layer.is_cut = True
+        first.rows.beat = lambda: False  # type: ignore[method-assign]  # as if it hung
+        sent = layer.sent
+        coming = [asyncio.create_task(Tab.open(second, chat, tab)) for tab in tabs]
+        await asyncio.sleep(2.5)
+        assert layer.sent - sent < 1000  # 50 that ask for a second, then one for all
+        back = await asyncio.gather(*coming)
+        assert all(isinstance(tab.served, LiveSession) for tab in back)
+        for tab in back:
+            assert await tab.ends(1) == "interrupted"
