@@ -24,6 +24,7 @@ from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
 
 from .conf import settings
+from .doubt import is_stored
 from .exceptions import OwnershipLost
 from .models import ChatSession, SessionEvent
 from .transcript import Said
@@ -129,6 +130,10 @@ class Batch:
     pending: list[Change] = field(init=False)
     #: Sessions whose change cannot be stored, now or later.
     refused: dict[UUID, Exception] = field(default_factory=dict)
+    #: Those that were committed, as far as is known: the answer was lost.
+    doubtful: list[Change] = field(default_factory=list)
+    #: Whether there ever were any: a commit may arrive after all.
+    was_in_doubt: bool = False
 
     def __post_init__(self) -> None:
         self.pending = list(self.changes)
@@ -228,8 +233,9 @@ class Store:
 
     def write(self, batch: Batch) -> None:
         """Store the rows of a batch."""
+        self._settle_doubt(batch)
         try:
-            self._write(batch.pending)
+            self._write(batch, batch.pending)
             batch.pending = []
         except TRANSIENT:
             raise
@@ -241,16 +247,29 @@ class Store:
         while batch.pending:
             change = batch.pending[0]
             try:
-                self._write([change])
+                self._write(batch, [change])
             except TRANSIENT:
                 raise
             except Exception as error:
-                batch.refused[change.session_id] = error
+                if not (batch.was_in_doubt and is_stored(change)):
+                    batch.refused[change.session_id] = error
             del batch.pending[0]
 
-    def _write(self, changes: Sequence[Change]) -> None:
+    def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
         with transaction.atomic(using=settings.DATABASE):
             self._write_rows(changes)
+            batch.doubtful = list(changes)
+        batch.doubtful = []
+
+    def _settle_doubt(self, batch: Batch) -> None:
+        """Find out what became of a commit whose answer was lost: it was one transaction."""
+        if not batch.doubtful:
+            return
+        batch.was_in_doubt = True
+        if any(map(is_stored, batch.doubtful)):
+            stored = {change.session_id for change in batch.doubtful}
+            batch.pending = [one for one in batch.pending if one.session_id not in stored]
+        batch.doubtful = []
 
     def cache_states(self, changes: Iterable[Change]) -> None:
         """

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib.auth.models import User
+from django.db.utils import OperationalError
 from django.utils import timezone
 
 from chatsessions.exceptions import OwnershipLost
@@ -529,3 +530,91 @@ def test_the_values_outlast_a_cache_timeout_in_the_row(settings: Settings) -> No
         time.sleep(0.005)
     row.refresh_from_db()
     assert store.read_state(row) == (b'{"a":1}', False)
+
+
+# A commit whose answer is lost
+
+
+class CutOff(Store):
+    """Its connection breaks when the database has committed, and before it can say so."""
+
+    cuts = 1
+
+    def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
+        super()._write(batch, changes)
+        if self.cuts:
+            self.cuts -= 1
+            batch.doubtful = list(changes)
+            raise OperationalError("server closed the connection unexpectedly")
+
+
+def write_again(changes: list[Change], *, cuts: int = 1) -> Batch:
+    """As the journal does it: until it does not fail for a reason that may pass."""
+    store, batch = CutOff(), Batch(changes)
+    store.cuts = cuts
+    for _ in range(cuts):
+        with pytest.raises(OperationalError):
+            store.write(batch)
+    store.write(batch)
+    assert batch.pending == []
+    return batch
+
+
+def test_entries_whose_commit_was_not_confirmed_are_stored_once() -> None:
+    row, other = session_row(), session_row()
+    change = change_of(row, entries=[entry(1, n=1), entry(2)])
+    change.position.head = 2
+    batch = write_again([change, change_of(other, state=b"{}")])
+    assert batch.refused == {}
+    assert list(row.events.values_list("seq", flat=True)) == [1, 2]
+
+
+def test_a_new_session_whose_commit_was_not_confirmed_is_there_once() -> None:
+    row = session_row()
+    fields = {"chat": "counter", "token_hash": "", "client_type": "webapp", "status": "away"}
+    fields |= {"created_at": NOW, "thread_id": uuid4()}
+    change = change_of(row, insert=True, fields=fields)
+    change.session_id = uuid4()
+    assert write_again([change]).refused == {}
+    assert ChatSession.objects.filter(pk=change.session_id).count() == 1
+
+
+def test_a_claim_whose_commit_was_not_confirmed_holds() -> None:
+    row = session_row()
+    change = change_of(row, fields={"worker_id": worker_row().pk})
+    change.claims, change.generation = row.generation, row.generation + 1
+    assert write_again([change]).refused == {}
+    row.refresh_from_db()
+    assert row.generation == change.generation
+
+
+def test_a_claim_of_somebody_else_is_not_ours() -> None:
+    row = session_row()
+    change = change_of(row, fields={"worker_id": worker_row().pk})
+    change.claims, change.generation = row.generation, row.generation + 1
+    ChatSession.objects.filter(pk=row.pk).update(
+        generation=change.generation, worker=worker_row().pk
+    )
+    batch = Batch([change], doubtful=[change])
+    Store().write(batch)
+    assert isinstance(batch.refused[row.pk], OwnershipLost)
+
+
+def test_a_commit_that_arrives_after_all_is_known() -> None:
+    """It was asked for, was not there yet, and is there when it is tried again."""
+    row = session_row()
+    change = change_of(row, entries=[entry(1)])
+    batch = Batch([change], was_in_doubt=True)
+    commit(Store(), change)
+    Store().write(batch)
+    assert (batch.pending, batch.refused) == ([], {})
+    assert row.events.count() == 1
+
+
+def test_entries_of_somebody_else_are_not_ours() -> None:
+    row = session_row()
+    commit(Store(), change_of(row, entries=[entry(1, data=b'"theirs"')]))
+    change = change_of(row, entries=[entry(1, data=b'"ours"')])
+    batch = Batch([change], doubtful=[change])
+    Store().write(batch)
+    assert list(batch.refused) == [row.pk]

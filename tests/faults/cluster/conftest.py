@@ -1,0 +1,96 @@
+"""Services for the whole run, a cluster per module, a scenario per test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from .postgres import Postgres
+from .redis_server import RedisServer
+from .rig import Cluster
+from .scenario import Scenario
+from .services import Services
+from .tally import table, tallies, tally_of
+
+#: Clusters that a test may have talked to; their logs go into the report of one that fails.
+clusters: list[Cluster] = []
+
+
+@pytest.fixture(scope="session")
+def services(postgres: Postgres, redis_server: RedisServer) -> Iterator[Services]:
+    found = Services(postgres, redis_server)
+    found.start()
+    yield found
+    found.stop()
+
+
+def _start(stack: ExitStack, services: Services, options: dict[str, Any]) -> Cluster:
+    cluster = Cluster(services, **options)
+    clusters.append(cluster)
+    stack.callback(clusters.remove, cluster)
+    stack.callback(cluster.discard)
+    cluster.start()
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def module_clusters(services: Services) -> Iterator[Callable[..., Cluster]]:
+    """As :func:`make_cluster`, for those that several tests of a module share."""
+    with ExitStack() as stack:
+        yield lambda **options: _start(stack, services, options)
+
+
+@pytest.fixture(scope="module")
+def module_cluster(module_clusters: Callable[..., Cluster]) -> Cluster:
+    return module_clusters()
+
+
+@pytest.fixture
+def cluster(module_cluster: Cluster) -> Cluster:
+    """The module's pair of workers, both running."""
+    module_cluster.refresh()
+    return module_cluster
+
+
+@pytest.fixture
+def make_cluster(services: Services) -> Iterator[Callable[..., Cluster]]:
+    """Clusters of a test's own: ``make_cluster(wired=True, chatsessions={…})``."""
+    with ExitStack() as stack:
+        yield lambda **options: _start(stack, services, options)
+
+
+@pytest.fixture
+async def play(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Scenario]]:
+    """Begins a scenario, named after its test; its tabs leave at the test's end."""
+    scenarios: list[Scenario] = []
+    name = re.sub(r"\[.*", "", request.node.name).removeprefix("test_").replace("_", " ")
+
+    def begin(cluster: Cluster, seed: int = 1, **options: Any) -> Scenario:
+        scenarios.append(Scenario(name, cluster, tally_of(name), seed, **options))
+        return scenarios[-1]
+
+    yield begin
+    for scenario in scenarios:
+        for tab in scenario.tabs:
+            await tab.leave()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for cluster in clusters:
+            for worker in cluster.workers:
+                report.sections.append((f"log of {worker!r}", cluster.log(worker)[-20_000:]))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if tallies:
+        terminalreporter.section("faults")
+        for line in table():
+            terminalreporter.line(line)

@@ -1,0 +1,158 @@
+"""One run of a scenario: its tabs, how they come to rest, and what the checker says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .books import Stored
+from .invariants import Violation, one_line_each, violations
+from .process import WorkerProcess
+from .rig import Cluster, until
+from .tab import Door, Line, Tab
+from .tally import Tally
+
+
+@dataclass(eq=False)
+class Scenario:
+    """``name`` is its row of the table that is printed at the end."""
+
+    name: str
+    cluster: Cluster
+    tally: Tally
+    seed: int = 1
+    tabs: list[Tab] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.source = random.Random(self.seed)  # noqa: S311
+        self.tally.runs += 1
+        self._kills = self._total_kills()
+
+    def _total_kills(self) -> int:
+        return sum(worker.kills for worker in self.cluster.workers)
+
+    def tab(self, *, pick: Callable[[], Door] | None = None, **options: Any) -> Tab:
+        """A client that chooses its workers by ``pick``, else by chance."""
+        source = random.Random(self.source.random())  # noqa: S311
+        doors = self.cluster.doors
+        tab = Tab(doors, source, pick or (lambda: source.choice(doors)), **options)
+        self.tabs.append(tab)
+        return tab
+
+    async def begin(self, count: int) -> list[Tab]:
+        """``count`` tabs that are welcome."""
+        tabs = [self.tab() for _ in range(count)]
+        await asyncio.gather(*(tab.begun() for tab in tabs))
+        return tabs
+
+    async def arrived(self, tab: Tab, worker: WorkerProcess) -> None:
+        """Wait until a tab is welcome at this worker."""
+        await tab.until(lambda: tab.welcome is not None and tab.door == worker.name, 15)
+
+    async def outcome(self, tab: Tab, n: int, seconds: float = 10.0) -> str:
+        """
+        Of a turn: what the client is told. Only one whose line has broken meanwhile may have
+        missed it, as it is not in the log; then what is stored.
+        """
+        lines = len(tab.lines)
+        await tab.until(lambda: n in tab.outcomes or len(tab.lines) > lines, seconds)
+        if n in tab.outcomes:
+            return tab.outcomes[n]
+        session = tab.session
+        assert session is not None
+        await until(
+            lambda: n in tab.outcomes or self.cluster.books.session(session)["handled"] >= n,
+            seconds,
+            f"turn {n} has no outcome",
+        )
+        log = await asyncio.to_thread(self.cluster.books.log, session)
+        stored = next(entry.status for entry in log if entry.n == n) or "done"
+        return tab.outcomes.get(n, stored)
+
+    async def rest(self, seconds: float = 20.0) -> None:
+        """Wait until every session has nothing left to do, and its client has all of it."""
+        tabs = [tab for tab in self.tabs if tab.over is None]
+        await asyncio.gather(*(self._rest(tab, seconds) for tab in tabs))
+
+    async def _rest(self, tab: Tab, seconds: float) -> None:
+        await tab.until(lambda: tab.welcome is not None and tab.is_settled, seconds)
+        session = tab.session
+        assert session is not None
+
+        def is_at_rest() -> bool:
+            row = self.cluster.books.session(session)
+            return (
+                row["running"] is None
+                and row["accepted"] == row["handled"] == tab.next_n - 1
+                and row["head"] == tab.received
+            )
+
+        try:
+            await until(is_at_rest, seconds)
+        except AssertionError:
+            row = self.cluster.books.session(session)
+            facts = {key: row[key] for key in ("running", "handled", "accepted", "head", "status")}
+            raise AssertionError(f"it does not come to rest: {facts}; {tab.story()}") from None
+
+    async def check(self, *tabs: Tab) -> list[Stored]:
+        """
+        All invariants, of these tabs or of all; the numbers go into the table. What is stored.
+        """
+        found: list[tuple[Tab, list[Violation]]] = []
+        books = []
+        for tab in tabs or self.tabs:
+            assert tab.session is not None
+            stored = await asyncio.to_thread(self.cluster.books.stored, tab.session)
+            wrong = violations(tab.record, stored, complete=tab.over is None)
+            found.append((tab, wrong + one_line_each(self._lines(tab))))
+            books.append(stored)
+            self.tally.messages += stored.row["accepted"]
+            self.tally.moves += tab.moves
+        wrong = [violation for _, some in found for violation in some]
+        kinds = [violation.kind for violation in wrong]
+        self.tally.holes += kinds.count("hole")
+        self.tally.repeats += kinds.count("repeat")
+        self.tally.losses += kinds.count("loss")
+        told = [f"{tab.story()}\n" + "\n".join(map(str, some[:5])) for tab, some in found if some]
+        assert not told, f"seed {self.seed}: " + "\n\n".join(told[:3])
+        return books
+
+    def _lines(self, tab: Tab) -> list[Line]:
+        """All connections of the tab's session."""
+        return [line for other in self.tabs if other.session == tab.session for line in other.lines]
+
+    async def finish(self) -> list[Stored]:
+        """At rest, everything is in order, and nothing is left when all have gone."""
+        await self.rest()
+        books = await self.check()
+        await self.leave()
+        return books
+
+    async def leave(self) -> None:
+        await asyncio.gather(*(tab.leave() for tab in self.tabs))
+        self.tally.kills += self._total_kills() - self._kills
+        self._kills = self._total_kills()
+        await self.nothing_left()
+        self.cluster.assert_calm()
+
+    async def nothing_left(self) -> None:
+        """No row that says connected, no session in memory, no line; every key has an end."""
+        books, workers = self.cluster.books, self.cluster.workers
+        await until(lambda: not books.connected(), 10, "rows say connected")
+        for worker in workers:
+            if worker.is_running:
+                await until(lambda worker=worker: _is_empty(worker), 10, f"{worker!r} holds on")
+        assert not await asyncio.to_thread(self._endless_keys), "keys without a timeout"
+
+    def _endless_keys(self) -> list[bytes]:
+        with self.cluster.services.redis.client() as client:
+            keys = list(client.scan_iter(match=f"{self.cluster.database}*"))
+            return [key for key in keys if client.ttl(key) == -1]
+
+
+def _is_empty(worker: Any) -> bool:
+    held = worker.inside()
+    return not held["live"] and not held["lines"]

@@ -1,0 +1,69 @@
+"""
+A worker of a cluster: PostgreSQL, Redis for the cache and the channel layer, and no clock to trust.
+
+``CLUSTER`` in the environment is JSON: where the services are, and what is odd about this worker.
+"""
+
+import json
+import os
+
+from tests.server.settings import *  # noqa: F403
+from tests.server.settings import CHATSESSIONS
+
+CLUSTER = json.loads(os.environ["CLUSTER"])
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": "127.0.0.1",
+        "PORT": CLUSTER["postgres"],
+        "NAME": CLUSTER["database"],
+        "USER": CLUSTER["role"],
+        "CONN_MAX_AGE": 0 if CLUSTER.get("pool") else 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            # Says in the audit who wrote.
+            "application_name": CLUSTER["worker"],
+            "connect_timeout": 3,
+            # A network that is gone without a word is noticed.
+            "tcp_user_timeout": 3000,
+        },
+    },
+}
+if CLUSTER.get("pool"):
+    DATABASES["default"]["OPTIONS"]["pool"] = CLUSTER["pool"]
+
+_REDIS = f"redis://127.0.0.1:{CLUSTER['redis']}/0"
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": _REDIS,
+        "KEY_PREFIX": CLUSTER["database"],
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
+    },
+}
+
+_LAYERS = {
+    "pubsub": "channels_redis.pubsub.RedisPubSubChannelLayer",
+    "core": "channels_redis.core.RedisChannelLayer",
+    "dropping pubsub": "tests.faults.cluster.layers.DroppingPubSubLayer",
+    "dropping core": "tests.faults.cluster.layers.DroppingCoreLayer",
+}
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": _LAYERS[CLUSTER["layer"]],
+        "CONFIG": {"hosts": [_REDIS], "prefix": CLUSTER["database"]} | CLUSTER.get("losses", {}),
+    },
+}
+
+#: What a scenario waits for is not to take a minute.
+CHATSESSIONS = {
+    "HEARTBEAT": 2,
+    "WORKER_HEARTBEAT": 0.5,
+    "WORKER_STALE": 2,
+    "REAP_INTERVAL": 1,
+    "EVENTS_PER_SECOND": 200,
+    "EVENT_BURST": 500,
+    **CHATSESSIONS,
+}

@@ -1,0 +1,267 @@
+"""Sessions that move between living workers, and clients whose session is busy elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .rig import Cluster, until
+from .scenario import Scenario
+from .tab import Tab
+from .talk import talk, talking
+
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+Play = Callable[..., Scenario]
+
+#: The layers that are supported, and both losing a fifth of all that is sent.
+LAYERS = {
+    "pubsub": {"layer": "pubsub"},
+    "core": {"layer": "core"},
+    "dropping pubsub": {"layer": "dropping pubsub", "cluster": {"losses": {"drop": 0.2}}},
+    "dropping core": {"layer": "dropping core", "cluster": {"losses": {"drop": 0.2}}},
+}
+#: A stop takes effect within a second (the ninth part of one for a busy machine).
+STOP_TIME = 1.1
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def layer(request: pytest.FixtureRequest) -> dict[str, Any]:
+    found: dict[str, Any] = LAYERS[request.param]
+    return found
+
+
+@pytest.fixture(scope="module")
+def layered(layer: dict[str, Any], module_clusters: Callable[..., Cluster]) -> Cluster:
+    return module_clusters(**layer)
+
+
+@pytest.fixture
+def pair(layered: Cluster) -> Cluster:
+    """Two workers on each of the layers in turn."""
+    layered.refresh()
+    return layered
+
+
+async def busy_elsewhere(scenario: Scenario, name: str, data: Any) -> tuple[Tab, int]:
+    """A tab on worker ``b``, whose session is busy with an event on ``a``; the event."""
+    cluster = scenario.cluster
+    first, then = cluster.workers
+    tab = scenario.tab(pick=lambda: cluster.door(then if tab.session is not None else first))
+    await tab.begun()
+    await scenario.outcome(tab, await tab.message())
+    n = await tab.event(name, data)
+    await tab.until(lambda: tab.got("turn", turn=n, status="running"))
+    tab.drop()
+    await tab.until(lambda: tab.welcome is not None and tab.door == then.name)
+    return tab, n
+
+
+async def test_a_stream_goes_on_by_another_worker(pair: Cluster, play: Play) -> None:
+    scenario = play(pair)
+    tab, n = await busy_elsewhere(scenario, "stream", {"count": 40, "pause": 0.05})
+    assert tab.session is not None
+    assert pair.owns(tab.session) == "a"
+    tokens = len(tab.got("token"))
+    # They come as they are made, and not all of them at the end.
+    await tab.until(lambda: len(tab.got("token")) > tokens + 3 or n in tab.outcomes)
+    assert n not in tab.outcomes
+    assert await scenario.outcome(tab, n) == "done"
+    last = tab.got("event", name="message_update")[-1].frame["data"]
+    assert last["content"].split() == [str(number) for number in range(40)]
+    assert last["streaming"] is False
+    # The session moves to the worker with the connection.
+    await until(lambda: pair.owns(tab.session) == "b", 5, "it does not move")
+    assert await scenario.outcome(tab, await tab.message()) == "done"
+    await scenario.finish()
+
+
+async def test_a_stop_by_another_worker_takes_effect_within_a_second(
+    pair: Cluster, play: Play
+) -> None:
+    scenario = play(pair)
+    for _ in range(3):
+        tab, n = await busy_elsewhere(scenario, "slow", 30)
+        since = time.monotonic()
+        await tab.stop()
+        assert await scenario.outcome(tab, n) == "stopped"
+        assert time.monotonic() - since < STOP_TIME
+    await scenario.finish()
+
+
+async def test_events_by_another_worker_are_accepted_and_wait_their_turn(
+    pair: Cluster, play: Play
+) -> None:
+    scenario = play(pair)
+    tab, busy = await busy_elsewhere(scenario, "slow", 2.0)
+    numbers = [await tab.message() for _ in range(5)]
+    await tab.until(lambda: tab.is_settled, 5)
+    assert busy not in tab.outcomes
+    for n in [busy, *numbers]:
+        assert await scenario.outcome(tab, n) == "done"
+    told = [note.frame["turn"] for note in tab.got("turn", status="done")]
+    assert told[-6:] == [busy, *numbers]
+    await scenario.finish()
+
+
+async def test_an_answer_by_another_worker_is_heard(pair: Cluster, play: Play) -> None:
+    scenario = play(pair)
+    tab, n = await busy_elsewhere(scenario, "ask", 20)
+    await tab.until(lambda: tab.got("event", name="ask"))
+    await tab.answer(tab.got("event", name="ask")[-1].frame["data"]["call"], "that")
+    assert await scenario.outcome(tab, n) == "done"
+    assert tab.got("event", name="heard")[-1].frame["data"] == {"n": n, "answer": "that"}
+    await scenario.finish()
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+async def test_a_newer_connection_to_another_worker_closes_the_older(
+    busy: bool, pair: Cluster, play: Play
+) -> None:
+    scenario = play(pair)
+    first, then = (pair.door(worker) for worker in pair.workers)
+    old = await scenario.tab(pick=lambda: first).begun()
+    await scenario.outcome(old, await old.message())
+    if busy:
+        n = await old.event("slow", 2.0)
+        await old.until(lambda: old.got("turn", turn=n, status="running"))
+    new = await scenario.tab(pick=lambda: then).knows(old).begun()
+    since = time.monotonic()
+    await old.until(lambda: old.over is not None, 5)
+    assert old.over == 4509
+    assert time.monotonic() - since < STOP_TIME
+    if busy:
+        assert await scenario.outcome(new, n) == "done"
+    assert await scenario.outcome(new, await new.message()) == "done"
+    await scenario.finish()
+
+
+async def test_the_owner_dies_while_it_works_for_a_client_elsewhere(
+    pair: Cluster, play: Play
+) -> None:
+    scenario = play(pair)
+    tab, n = await busy_elsewhere(scenario, "slow", 30)
+    waiting = await tab.message()
+    await tab.until(lambda: tab.is_settled)
+    await asyncio.to_thread(pair.workers[0].kill)
+    assert await scenario.outcome(tab, n) == "interrupted"
+    assert await scenario.outcome(tab, waiting) == "done"
+    await scenario.finish()
+
+
+async def test_the_owner_pauses_while_it_works_for_a_client_elsewhere(
+    pair: Cluster, play: Play
+) -> None:
+    scenario = play(pair)
+    tab, n = await busy_elsewhere(scenario, "slow", 30)
+    with pair.workers[0].paused():
+        assert await scenario.outcome(tab, n, 15) == "interrupted"
+        assert await scenario.outcome(tab, await tab.message()) == "done"
+    assert tab.session is not None
+    await until(lambda: not pair.workers[0].inside()["live"], 10, "it holds on")
+    await scenario.finish()
+
+
+async def test_the_owner_shuts_down_while_it_works_for_a_client_elsewhere(
+    pair: Cluster, play: Play
+) -> None:
+    """What ends in time is done, and the session is handed over."""
+    scenario = play(pair)
+    tab, n = await busy_elsewhere(scenario, "slow", 2.0)
+    pair.workers[0].terminate()
+    assert await scenario.outcome(tab, n) == "done"
+    assert await scenario.outcome(tab, await tab.message()) == "done"
+    await asyncio.to_thread(pair.workers[0].wait)
+    await scenario.finish()
+
+
+async def test_clients_move_about_while_they_talk(pair: Cluster, play: Play) -> None:
+    """Their lines break at any moment, and they come back by any door."""
+    scenario = play(pair)
+    tabs = await scenario.begin(4)
+    async with talking(scenario, tabs):
+        for _ in range(20):
+            await asyncio.sleep(scenario.source.uniform(0, 0.2))
+            scenario.source.choice(tabs).drop()
+    books = await scenario.finish()
+    # Nobody died: nothing has a reason to be interrupted.
+    assert "interrupted" not in {entry.status for stored in books for entry in stored.log}
+
+
+async def test_what_listens_to_the_layer_is_cut_off(pair: Cluster, play: Play) -> None:
+    """``CLIENT KILL TYPE pubsub``, again and again, with sessions busy elsewhere."""
+    scenario = play(pair)
+    tab, n = await busy_elsewhere(scenario, "stream", {"count": 40, "pause": 0.05})
+    over = asyncio.Event()
+    talking_tab = await scenario.tab().begun()
+    task = asyncio.create_task(talk(talking_tab, random.Random(1), over))  # noqa: S311
+    for _ in range(6):
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(pair.services.redis.kill_subscribers)
+        talking_tab.drop()
+    waiting = await tab.message()
+    over.set()
+    await task
+    assert await scenario.outcome(tab, n) == "done"
+    assert await scenario.outcome(tab, waiting) == "done"
+    await scenario.finish()
+
+
+async def test_somebody_outside_reaches_the_session_wherever_it_is(
+    pair: Cluster, play: Play
+) -> None:
+    """A process of its own: the session is idle, then busy, then nobody's."""
+    scenario = play(pair)
+    tab = await scenario.tab(pick=lambda: pair.doors[0]).begun()
+    session = tab.session
+    assert session is not None
+    beside = pair.workers[1]
+
+    async def outside(*steps: str) -> None:
+        module = "tests.faults.cluster.outside"
+        await asyncio.to_thread(beside.script, module, session, *steps)
+
+    await outside("emit:news:1", "count:outside", "count:outside")
+    n = await tab.event("slow", 2.0)
+    await tab.until(lambda: tab.got("turn", turn=n, status="running"))
+    await outside("emit:news:2", "count:outside")
+    await scenario.outcome(tab, n)
+    await tab.stay_away()
+    await until(lambda: pair.owns(session) is None, 5, "somebody holds it")
+    await outside("emit:news:3", "count:outside")
+    tab.come_back()
+    await tab.until(lambda: len(tab.got("event", name="news")) == 3)
+    assert [note.frame["data"] for note in tab.got("event", name="news")] == [1, 2, 3]
+    await scenario.rest()
+    assert pair.books.stored(session).state["outside"] == 4
+    await scenario.check()
+    await outside("end:app")
+    await tab.until(lambda: tab.over is not None)
+    assert tab.over == 4503
+    assert tab.got("ended", reason="app")
+    await scenario.leave()
+    assert pair.books.effects(session).count((0, "end")) == 1
+
+
+async def test_a_worker_whose_clock_is_ten_minutes_off(
+    make_cluster: Callable[..., Cluster], play: Play
+) -> None:
+    """Its sign of life is as good as any other's, and so is what it thinks of the others'."""
+    for skew in (600, -600):
+        cluster = make_cluster(own={"a": {"host": "here"}, "b": {"host": "there", "skew": skew}})
+        scenario = play(cluster)
+        tab, n = await busy_elsewhere(scenario, "slow", 3.0)
+        assert await scenario.outcome(tab, n) == "done"
+        tabs = await scenario.begin(3)
+        async with talking(scenario, tabs):
+            for tab in tabs:
+                await asyncio.sleep(0.3)
+                tab.drop()
+        await scenario.rest()
+        assert len(cluster.books.worker_pids()) == 2
+        books = await scenario.finish()
+        assert "interrupted" not in {entry.status for stored in books for entry in stored.log}

@@ -1,0 +1,89 @@
+"""A worker that stands still (SIGSTOP), is taken for dead, and wakes up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.points import arm
+
+from .rig import Cluster, until
+from .scenario import Scenario
+from .tab import Tab
+
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+Play = Callable[..., Scenario]
+
+
+async def on_worker(scenario: Scenario, name: str) -> Tab:
+    """A tab that comes in by this worker's door, and by the other's from then on."""
+    cluster = scenario.cluster
+    first, then = cluster.worker(name), cluster.other(cluster.worker(name))
+    tab = scenario.tab(
+        pick=lambda: cluster.door(then if tab.session is not None else first),
+    )
+    await tab.begun()
+    await tab.outcome(await tab.message())
+    return tab
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_an_owner_that_wakes_up_changes_nothing(
+    name: str, cluster: Cluster, play: Play
+) -> None:
+    """It had a turn in the middle, entries on their way, and a client on its line."""
+    scenario = play(cluster)
+    tab = await on_worker(scenario, name)
+    old = cluster.worker(name)
+    assert tab.session is not None
+    busy = await tab.event("slow", 30)
+    waiting = await tab.message()
+    await tab.until(lambda: len(tab.got("event", name="step")) > 3)
+    old.pause()
+    try:
+        tab.drop()
+        await tab.until(lambda: tab.welcome is not None and tab.door != old.name, 15)
+        assert await tab.outcome(busy, 10) == "interrupted"
+        assert await tab.outcome(waiting) == "done"
+        session = tab.session
+        keys = await asyncio.to_thread(values_in_cache, cluster, session)
+        writes = await asyncio.to_thread(cluster.books.writes, session)
+        await scenario.rest()
+    finally:
+        old.proceed()
+    # It notices by itself; until then it believes in its session.
+    await until(lambda: not old.inside()["live"], 10, "it holds on to what it has lost")
+    assert await asyncio.to_thread(values_in_cache, cluster, session) == keys
+    assert await asyncio.to_thread(cluster.books.writes, session) == writes
+    assert await tab.outcome(await tab.message()) == "done"
+    await scenario.finish()
+
+
+def values_in_cache(cluster: Cluster, session: str) -> dict[bytes, bytes | None]:
+    with cluster.services.redis.client() as client:
+        keys = client.scan_iter(match=f"{cluster.database}*{session.replace('-', '')}*")
+        return {key: client.get(key) for key in keys}
+
+
+@pytest.mark.parametrize("name", ["slow", "quiet"])
+async def test_an_owner_that_wakes_up_while_it_is_taken_over(
+    name: str, cluster: Cluster, play: Play
+) -> None:
+    """Between the other worker's reading the session and its claiming it."""
+    scenario = play(cluster)
+    tab = await on_worker(scenario, "a")
+    old, new = cluster.worker("a"), cluster.worker("b")
+    n = await tab.event(name, 0.5)
+    await tab.until(lambda: tab.got("turn", turn=n))
+    arm(new.folder, "delay-before-claim", "1")
+    old.pause()
+    try:
+        tab.drop()
+        await until(lambda: not (new.folder / "point-delay-before-claim").exists(), 15)
+    finally:
+        old.proceed()
+    await tab.until(lambda: tab.welcome is not None, 15)
+    assert await tab.outcome(await tab.message(), 15) == "done"
+    await scenario.finish()

@@ -1,0 +1,105 @@
+"""The stores fail: PostgreSQL restarts, has no room, or answers nobody; Redis is lost or stalls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from .rig import Cluster, until
+from .scenario import Scenario
+from .talk import talking
+
+pytestmark = [pytest.mark.server, pytest.mark.faults]
+Play = Callable[..., Scenario]
+
+
+async def test_postgresql_restarts_at_once(cluster: Cluster, play: Play) -> None:
+    scenario = play(cluster)
+    tabs = await scenario.begin(4)
+    postgres = cluster.services.postgres
+    async with talking(scenario, tabs):
+        for _ in range(3):
+            await asyncio.sleep(scenario.source.uniform(0.2, 0.8))
+            await asyncio.to_thread(postgres.crash)
+            await asyncio.sleep(scenario.source.uniform(0.0, 0.5))
+            await asyncio.to_thread(postgres.start)
+        await asyncio.sleep(0.5)
+    await scenario.finish()
+
+
+async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play) -> None:
+    scenario = play(cluster)
+    tabs = await scenario.begin(4)
+    async with talking(scenario, tabs):
+        await asyncio.sleep(0.2)
+        with cluster.services.postgres.crowded(cluster.database):
+            # One that comes in this time is told to come back.
+            late = scenario.tab().begin()
+            await asyncio.sleep(2)
+        await late.until(lambda: late.welcome is not None, 10)
+    await scenario.finish()
+
+
+async def test_a_commit_whose_answer_is_lost(
+    make_cluster: Callable[..., Cluster], play: Play
+) -> None:
+    """It is stored, and the worker cannot know: not stored twice, and nobody loses a session."""
+    cluster = make_cluster(wired=True)
+    scenario = play(cluster)
+    tabs = [scenario.tab(pick=lambda door=door: door) for door in cluster.doors * 2]
+    await asyncio.gather(*(tab.begun() for tab in tabs))
+    async with talking(scenario, tabs):
+        for _ in range(10):
+            for wire in cluster.to_postgres.values():
+                strikes = wire.strikes
+                wire.cut_after_word(b"COMMIT")
+                await until(lambda wire=wire, strikes=strikes: wire.strikes > strikes, 5)
+            await asyncio.sleep(scenario.source.uniform(0, 0.1))
+    for wire in cluster.to_postgres.values():
+        wire.disarm()
+    await scenario.finish()
+
+
+async def test_the_connection_to_postgresql_breaks_at_any_byte(
+    make_cluster: Callable[..., Cluster], play: Play
+) -> None:
+    cluster = make_cluster(wired=True)
+    scenario = play(cluster)
+    tabs = [scenario.tab(pick=lambda door=door: door) for door in cluster.doors * 2]
+    await asyncio.gather(*(tab.begun() for tab in tabs))
+    async with talking(scenario, tabs):
+        for _ in range(20):
+            for wire in cluster.to_postgres.values():
+                wire.cut_after_bytes(int(2 ** scenario.source.uniform(0, 13)))
+            await asyncio.sleep(0.1)
+    for wire in cluster.to_postgres.values():
+        wire.disarm()
+    await scenario.finish()
+
+
+async def test_redis_is_lost_with_all_that_was_in_it(cluster: Cluster, play: Play) -> None:
+    scenario = play(cluster)
+    tabs = await scenario.begin(4)
+    async with talking(scenario, tabs):
+        for _ in range(3):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(cluster.services.redis.restart_empty)
+            for tab in tabs[:2]:
+                tab.drop()
+        await asyncio.sleep(0.3)
+    await scenario.finish()
+
+
+async def test_redis_answers_nothing_for_five_seconds(cluster: Cluster, play: Play) -> None:
+    scenario = play(cluster)
+    tabs = await scenario.begin(4)
+    async with talking(scenario, tabs):
+        await asyncio.sleep(0.3)
+        with cluster.services.redis.stalled():
+            await asyncio.sleep(2.5)
+            tabs[0].drop()
+            await asyncio.sleep(2.5)
+        await asyncio.sleep(0.3)
+    await scenario.finish()
