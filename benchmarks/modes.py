@@ -62,6 +62,12 @@ DJANGO = Mode(
     path="/ws/bare-session/",
     dialect=BareClient,
 )
+FLOOR = Mode(
+    name="floor",
+    title="the floor: plain ASGI, our four frames per message, nothing stored",
+    path="/ws/four-frames/",
+    dialect=ChatClient,
+)
 MEMORY = _ours(
     "memory",
     'chatsessions, `EVENT_LOG="memory"`, `USER_SESSION_STORE="cache"`',
@@ -101,7 +107,7 @@ STREAMS = {"in one go": _streams("", ""), "taking turns": _streams("-slow", "slo
 HOARD = Mode(name="hoard", title="chatsessions, default", path="/ws/hoarder/", dialect=ChatClient)
 
 #: Those with a counter, which is what most are measured by.
-COUNTERS = (BARE, CACHE, REDIS, DJANGO, MEMORY, DEFAULT, POSTGRES)
+COUNTERS = (BARE, CACHE, REDIS, DJANGO, FLOOR, MEMORY, DEFAULT, POSTGRES)
 
 COMPRESSED = Mode(
     name="compressed",
