@@ -22,6 +22,7 @@ routes = URLRouter(
         path("ws/bare-session/", rivals.DjangoSessionCounter.as_asgi()),
         path("ws/bare-storyteller/", rivals.BareStoryteller.as_asgi()),
         path("ws/bare-storyteller/slow/", rivals.SlowBareStoryteller.as_asgi()),
+        path("ws/four-frames/", rivals.four_frames),  # type: ignore[arg-type]  # no view
         path("ws/counter/", ChatConsumer.as_asgi(chat="demo_project.bots.counter.chat")),
         path("ws/storyteller/", ChatConsumer.as_asgi(chat="benchmarks.bots.storyteller")),
         path("ws/storyteller/slow/", ChatConsumer.as_asgi(chat="benchmarks.bots.slow_storyteller")),

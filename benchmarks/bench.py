@@ -167,15 +167,21 @@ class Bench:
             yield found
 
     def take_turns(
-        self, contenders: Mapping[str, Contender], measure: Measure, what: str
+        self,
+        contenders: Mapping[str, Contender],
+        measure: Measure,
+        what: str,
+        *,
+        rounds: int | None = None,
     ) -> dict[str, list[Figures]]:
         """Measure each in every round, in another order than in the last."""
         figures: dict[str, list[Figures]] = {name: [] for name in contenders}
-        for number in range(self.plan.rounds):
+        rounds = rounds or self.plan.rounds
+        for number in range(rounds):
             for name in rotated(list(contenders), number):
                 figures[name].append(measure(self, contenders[name]))
                 gc.collect()
-            self.say(f"{what}: round {number + 1} of {self.plan.rounds}")
+            self.say(f"{what}: round {number + 1} of {rounds}")
         return figures
 
 

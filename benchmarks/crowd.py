@@ -178,12 +178,17 @@ class Crowd:
         """One message from everybody, answered."""
         return self.closed_loop(0.0, clients)
 
-    def command(self, name: str, data: Any) -> None:
+    def command(self, name: str, data: Any) -> Load:
         """Have every client's bot do something that is not answered; back when it is done."""
+        load = self._begin()
         settled = self._settled + len(self.clients)
+        started = now()
         for client in self.clients:
             client.command(name, json.dumps(data))
         self._network.until(lambda: self._settled >= settled)
+        load.messages = len(self.clients)
+        load.seconds = now() - started
+        return self._finish(load)
 
     def idle(self, seconds: float) -> None:
         """Nothing but answers to pings, for a while."""

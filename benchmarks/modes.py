@@ -20,11 +20,16 @@ class Mode:
     title: str
     path: str
     dialect: type[Client]
+    #: ``SQLITE`` of them is the command that SQLite's connections begin with.
     settings: Mapping[str, Any] = field(default_factory=dict)
     #: Whether it keeps what it keeps in PostgreSQL and Redis.
     services: bool = False
     #: Whether its clients offer compression, as browsers do. Daphne does not take it up.
     compressed: bool = False
+
+    def fits(self, server: str) -> bool:
+        """Whether ``server`` can do it."""
+        return server == "uvicorn" or not self.compressed
 
 
 def _ours(name: str, title: str, **settings: Any) -> Mode:
@@ -56,6 +61,12 @@ DJANGO = Mode(
     title="hand-made: Django session saved per message, SQLite",
     path="/ws/bare-session/",
     dialect=BareClient,
+)
+FLOOR = Mode(
+    name="floor",
+    title="the floor: plain ASGI, our four frames per message, nothing stored",
+    path="/ws/four-frames/",
+    dialect=ChatClient,
 )
 MEMORY = _ours(
     "memory",
@@ -96,22 +107,41 @@ STREAMS = {"in one go": _streams("", ""), "taking turns": _streams("-slow", "slo
 HOARD = Mode(name="hoard", title="chatsessions, default", path="/ws/hoarder/", dialect=ChatClient)
 
 #: Those with a counter, which is what most are measured by.
-COUNTERS = (BARE, CACHE, REDIS, DJANGO, MEMORY, DEFAULT, POSTGRES)
+COUNTERS = (BARE, CACHE, REDIS, DJANGO, FLOOR, MEMORY, DEFAULT, POSTGRES)
 
+COMPRESSED = Mode(
+    name="compressed",
+    title="compressed, as browsers ask for it",
+    path="/ws/counter/",
+    dialect=ChatClient,
+    compressed=True,
+)
 #: For what each setting costs: one thing changed of the default.
 SETTINGS = (
     _ours("memory-log", '`EVENT_LOG="memory"`', EVENT_LOG="memory"),
     _ours("cache-store", '`USER_SESSION_STORE="cache"`', USER_SESSION_STORE="cache"),
     MEMORY,
     Mode(
-        name="compressed",
-        title="compression (a browser on uvicorn)",
+        name="full-sync",
+        title="SQLite with `synchronous=FULL`",
         path="/ws/counter/",
         dialect=ChatClient,
-        compressed=True,
+        settings={"SQLITE": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"},
     ),
+    COMPRESSED,
 )
-MODES = {
-    mode.name: mode
-    for mode in (*COUNTERS, *STREAMS["in one go"], *STREAMS["taking turns"], HOARD, *SETTINGS)
-}
+
+#: How far a handler may run ahead of the journal.
+UNCOMMITTED = tuple(
+    Mode(
+        name=f"uncommitted-{count}",
+        title=f"`MAX_UNCOMMITTED={count}`",
+        path="/ws/hoarder/",
+        dialect=ChatClient,
+        settings={"CHATSESSIONS": {"MAX_UNCOMMITTED": count}},
+    )
+    for count in (64, 1, 8, 512)
+)
+
+_ALL = (*COUNTERS, *STREAMS["in one go"], *STREAMS["taking turns"], HOARD, *SETTINGS, *UNCOMMITTED)
+MODES = {mode.name: mode for mode in _ALL}

@@ -11,11 +11,12 @@ class Plan:
     The full run. Times in seconds.
 
     Many short rounds rather than few long ones: what else the machine does changes from second to
-    second. ``rounds`` are those in which everything takes turns; ``fresh_rounds`` begin with new
-    processes each time, which takes longer.
+    second. ``rounds`` are those in which everything takes turns; there are fewer ``long_rounds``,
+    with more to do in each, and ``fresh_rounds``, which begin with new processes.
     """
 
     rounds: int = 15
+    long_rounds: int = 6
     fresh_rounds: int = 4
     #: Of the loop in which everybody sends as soon as they are answered.
     closed_seconds: float = 0.6
@@ -36,8 +37,9 @@ class Plan:
     entries_per_session: int = 50
     state_kib: tuple[int, ...] = (1, 16, 128, 1024)
     log_entries: tuple[int, ...] = (10, 100, 1_000, 10_000)
-    #: Clients of the last two, which are large each.
+    #: Clients of the last two, whose sessions are large; and of those how many reload.
     few: int = 20
+    reloading: int = 5
     #: The session whose page the admin shows.
     page_entries: int = 10_000
 
@@ -45,6 +47,7 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     rounds=6,
+    long_rounds=3,
     fresh_rounds=2,
     closed_seconds=0.4,
     paced_seconds=1.0,

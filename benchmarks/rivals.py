@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.core.cache import cache
@@ -14,6 +16,9 @@ from django.core.cache import cache
 from .bots import TOKENS
 
 GREETING = "Hi! I'll count how many messages you send."
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
 #: Django's default of 300 seconds would forget who thinks for a while.
 CACHE_TIMEOUT = 2 * 60 * 60
 
@@ -92,3 +97,35 @@ class SlowBareStoryteller(BareStoryteller):
 
     async def pause(self) -> None:
         await asyncio.sleep(0)
+
+
+async def four_frames(_scope: object, receive: Receive, send: Send) -> None:
+    """
+    The floor: the frames of ``chatsessions.v1`` and nothing else, in a plain ASGI application.
+
+    No Channels, no session, no log: what decoding one frame and sending four costs on a server.
+    """
+    await receive()
+    await send({"type": "websocket.accept", "subprotocol": "chatsessions.v1"})
+    count = seq = 0
+
+    async def say(frame: dict[str, Any]) -> None:
+        await send({"type": "websocket.send", "text": msgspec.json.encode(frame).decode()})
+
+    async def answer(turn: int, content: str) -> None:
+        nonlocal seq
+        seq += 1
+        data = {"id": "", "author": "Assistant", "content": content, "streaming": False}
+        await say({"type": "event", "seq": seq, "name": "message", "data": data, "turn": turn})
+        await say({"type": "turn", "turn": turn, "name": "message", "status": "done"})
+
+    while (message := await receive())["type"] == "websocket.receive":
+        frame = msgspec.json.decode(message["text"])
+        if frame["type"] == "hello":
+            await say({"type": "welcome", "session": "", "token": "", "resumed": False})
+            await answer(0, GREETING)
+        elif frame["type"] == "event":
+            count, seq = count + 1, seq + 1
+            await say({"type": "accepted", "n": frame["n"], "seq": seq})
+            await say({"type": "turn", "turn": frame["n"], "name": "message", "status": "running"})
+            await answer(frame["n"], f"You have sent {count} message(s)!")

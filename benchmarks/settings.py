@@ -5,6 +5,7 @@ import os
 from typing import Any
 
 from demo_project.settings import *  # noqa: F403
+from demo_project.settings import DATABASES
 
 ROOT_URLCONF = "demo_project.urls"
 SECRET_KEY = "benchmarks"  # noqa: S105
@@ -29,4 +30,6 @@ LOGGING = {
 
 _mode: dict[str, Any] = json.loads(os.environ.get("BENCHMARK_SETTINGS", "{}"))
 CHATSESSIONS = LIMITS | _mode.pop("CHATSESSIONS", {})
+if "SQLITE" in _mode:
+    DATABASES["default"]["OPTIONS"]["init_command"] = _mode.pop("SQLITE")  # type: ignore[index]
 globals().update(_mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import admin, arrivals, held, log, messages, rows, settings, state, streams
+from . import admin, arrivals, bursts, held, log, messages, rows, settings, state, streams
 from .part import Column, Part
 
 __all__ = ["PARTS", "Column", "Part"]
@@ -21,5 +21,6 @@ PARTS: dict[str, Part] = {
         held.PART,
         log.PART,
         settings.PART,
+        bursts.PART,
     )
 }

@@ -32,10 +32,7 @@ def _run(bench: Bench) -> Iterator[Record]:
                     server=STORES[mode.name],
                     mode=name,
                     step=_step(sessions, entries),
-                    rounds=[
-                        {"time": seconds * 1e6, "queries": page["queries"]}
-                        for seconds in page["seconds"]
-                    ],
+                    rounds=page,
                     base_mode=name,
                     base_step=young,
                 )
@@ -52,6 +49,7 @@ PART = Part(
     run=_run,
     columns=(
         Column(figure="time", title="time, ms", scale=MILLI, spread=True),
+        Column(figure="cpu", title="CPU of Python, ms", scale=MILLI),
         Column(figure="queries", title="queries"),
         Column(figure="queries", title="more than with few", compared="difference"),
     ),

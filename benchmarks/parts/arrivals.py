@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from benchmarks.bench import Bench, Contender, network, rotated
 from benchmarks.crowd import Crowd
-from benchmarks.modes import BARE, DEFAULT, MEMORY, POSTGRES, Mode
+from benchmarks.modes import BARE, COMPRESSED, DEFAULT, MEMORY, POSTGRES, Mode
 from benchmarks.records import Figures, Record
 from benchmarks.wire import Network
 
 from .part import Column, Part, times
 
+MODES = (BARE, MEMORY, DEFAULT, POSTGRES, COMPRESSED)
 #: Those who are there before: what the first connection imports and starts is not the crowd's.
 EARLY = 10
 #: What is left to do after the last reply is done by then.
@@ -19,9 +20,9 @@ CALM = 0.3
 
 
 def _run(bench: Bench) -> Iterator[Record]:
-    modes = bench.available((BARE, MEMORY, DEFAULT, POSTGRES))
     rounds = bench.plan.fresh_rounds
     for server in bench.servers:
+        modes = bench.available([mode for mode in MODES if mode.fits(server)])
         figures: dict[str, list[Figures]] = {mode.name: [] for mode in modes}
         for number in range(rounds):
             for mode in rotated(modes, number):
@@ -47,7 +48,9 @@ def _measure(bench: Bench, server: str, mode: Mode) -> Figures:
 def _arrive(bench: Bench, wires: Network, contender: Contender) -> Figures:
     count, process = bench.plan.crowd, contender.process
     mode = contender.mode
-    crowd = Crowd(wires, mode.dialect, port=process.port, path=mode.path)
+    crowd = Crowd(
+        wires, mode.dialect, port=process.port, path=mode.path, compressed=mode.compressed
+    )
     try:
         resident, cpu = process.resident(), process.cpu()
         arrived = crowd.connect(count)

@@ -30,7 +30,12 @@ def _run(bench: Bench) -> Iterator[Record]:
                     name: _idle(contender, held - active, start[name])
                     for name, contender in contenders.items()
                 }
-                figures = bench.take_turns(contenders, _measure, f"{server}, {sessions:,} held")
+                figures = bench.take_turns(
+                    contenders,
+                    _measure,
+                    f"{server}, {sessions:,} held",
+                    rounds=bench.plan.long_rounds,
+                )
                 for name, rounds in figures.items():
                     yield Record(
                         part="held",

@@ -29,7 +29,7 @@ def _run(bench: Bench) -> Iterator[Record]:
                 contender.crowd.one_each()
                 contenders[_step(entries)] = contender
                 bench.say(f"{server}: logs of {entries:,} entries")
-            figures = bench.take_turns(contenders, _measure, server)
+            figures = bench.take_turns(contenders, _measure, server, rounds=bench.plan.long_rounds)
         for step, rounds in figures.items():
             yield Record(
                 part="log",
@@ -48,17 +48,17 @@ def _step(entries: int) -> str:
 
 def _measure(bench: Bench, contender: Contender) -> Figures:
     return (
-        _come_back(contender, "resume", whole=False)
-        | _come_back(contender, "replay", whole=True)
+        _come_back(contender, "resume", bench.plan.few)
+        | _come_back(contender, "replay", bench.plan.reloading, whole=True)
         | few_each(bench, contender, EACH)
     )
 
 
-def _come_back(contender: Contender, name: str, *, whole: bool) -> Figures:
+def _come_back(contender: Contender, name: str, count: int, *, whole: bool = False) -> Figures:
     """One client after the other loses its line and resumes."""
     crowd = contender.crowd
     cpu = contender.process.cpu()
-    seconds = [crowd.come_back(client, whole=whole).seconds for client in list(crowd.clients)]
+    seconds = [crowd.come_back(client, whole=whole).seconds for client in crowd.clients[:count]]
     cpu = contender.process.cpu() - cpu
     return {name: median(seconds) * 1e6, f"{name}_cpu": cpu / len(seconds) * 1e6}
 

@@ -14,11 +14,7 @@ from .part import BUSY, MILLI, Column, Part, times
 
 def _run(bench: Bench) -> Iterator[Record]:
     for server in bench.servers:
-        modes = [
-            mode
-            for mode in (BARE, DEFAULT, *SETTINGS)
-            if server == "uvicorn" or not mode.compressed
-        ]
+        modes = [mode for mode in (BARE, DEFAULT, *SETTINGS) if mode.fits(server)]
         with bench.contenders(server, modes, bench.plan.connections) as contenders:
             figures = bench.take_turns(contenders, closed_loop, server)
         for name, rounds in figures.items():
