@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -116,7 +117,7 @@ class Commits:
 
     # For the journal
 
-    def take_change(self) -> Change | None:
+    def take_change(self, now: datetime) -> Change | None:
         host = self._host
         if host.closed:
             return None
@@ -128,7 +129,7 @@ class Commits:
         if trim is not None:
             self._draft.trim(trim)
         if host.presence.listener is not None:
-            self._position.last_seen_at = timezone.now()
+            self._position.last_seen_at = now
         return self._draft.take(self._position.copy())
 
     def committed(self, change: Change) -> None:

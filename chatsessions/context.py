@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -67,14 +66,20 @@ def current_turn() -> Turn | None:
     return None if found is None else found.turn
 
 
-@contextmanager
-def use_context(value: Context) -> Iterator[Context]:
+class use_context:  # noqa: N801  # a context manager, used as a function
     """Make ``value`` current for the block, and what was current before it afterwards."""
-    token = _current.set(value)
-    try:
-        yield value
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_token", "_value")
+
+    def __init__(self, value: Context) -> None:
+        self._value = value
+
+    def __enter__(self) -> Context:
+        self._token = _current.set(self._value)
+        return self._value
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 def bind_context(function: Callable[P, R]) -> Callable[P, R]:

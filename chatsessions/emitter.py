@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Protocol, TypeVar
 
@@ -273,10 +274,7 @@ def encode_data(name: str, data: Any) -> bytes:
     ``MAX_EVENT_BYTES``, ``ValueError`` for a name that is empty, longer than 100 characters or
     has control characters.
     """
-    try:
-        msgspec.convert(name, frames.EventName)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{name!r} cannot be an event's name: {error}") from error
+    _check_name(name)
     try:
         raw = msgspec.json.encode(data)
         if b"null" in raw and _has_odd_number(msgspec.to_builtins(data)):
@@ -287,6 +285,14 @@ def encode_data(name: str, data: Any) -> bytes:
         limit = settings.MAX_EVENT_BYTES
         raise TooLarge(f"The data of event {name!r}", len(raw), limit, "MAX_EVENT_BYTES")
     return raw
+
+
+@lru_cache(maxsize=1000)  # an application has few, and each is said again and again
+def _check_name(name: str) -> None:
+    try:
+        msgspec.convert(name, frames.EventName)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{name!r} cannot be an event's name: {error}") from error
 
 
 def _has_odd_number(data: Any) -> bool:

@@ -14,11 +14,13 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.utils import timezone
 
 from .conf import settings
 from .exceptions import StoreUnavailable
@@ -39,7 +41,7 @@ class Writes(Protocol):
     @property
     def id(self) -> UUID: ...
 
-    def take_change(self) -> Change | None:
+    def take_change(self, now: datetime) -> Change | None:
         """What there is to store now. It is not asked again before this is stored or refused."""
 
     def committed(self, change: Change) -> None:
@@ -111,7 +113,8 @@ class Journal:
     def __init__(self, store: Store, threads: Threads) -> None:
         self._store = store
         self._threads = threads
-        self._noted: dict[UUID, Writes] = {}
+        #: In the order in which they came.
+        self._noted: dict[Writes, None] = {}
         self._writing: list[tuple[Writes, Change]] = []
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
@@ -125,7 +128,7 @@ class Journal:
 
     def note(self, session: Writes) -> None:
         """``session`` has something to store. To be called in the worker's event loop."""
-        self._noted[session.id] = session
+        self._noted[session] = None
         if self._task is None:
             # Of nobody's context: it writes for all, and outlives whoever was first.
             self._task = asyncio.get_running_loop().create_task(
@@ -175,9 +178,10 @@ class Journal:
     def _gather(self) -> list[tuple[Writes, Change]]:
         noted, self._noted = self._noted, {}
         batch = []
-        for session in noted.values():
+        now = timezone.now()
+        for session in noted:
             try:
-                change = session.take_change()
+                change = session.take_change(now)
             except Exception as error:
                 logger.exception("Session %s cannot say what to store", session.id)
                 session.refused(None, error)
@@ -227,7 +231,7 @@ class Journal:
         self.failure = StoreUnavailable(settings.STORE_TIMEOUT)
         logger.error("%s", self.failure)
         self._wake()
-        for session in [session for session, _ in self._writing] + list(self._noted.values()):
+        for session in [session for session, _ in self._writing] + list(self._noted):
             session.delayed(self.failure)
 
     def _wake(self) -> None:

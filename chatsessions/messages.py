@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from django.utils import timezone
@@ -16,6 +16,7 @@ from .bridge import also_sync
 from .chatfile import ChatFile
 from .context import current, owner_loop
 from .emitter import Emitter
+from .ids import new_id
 from .storable import serializable
 from .transcript import ASSISTANT, SYSTEM, USER, Type
 
@@ -51,7 +52,7 @@ class Message:
     ) -> None:
         if type not in (USER, ASSISTANT, SYSTEM):
             raise ValueError(f"type is {type!r}; there are: {USER}, {ASSISTANT}, {SYSTEM}.")
-        self.id = id or str(uuid4())
+        self.id = id or new_id()
         self.author = author
         self.type = type
         self.metadata = metadata

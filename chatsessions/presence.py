@@ -161,15 +161,12 @@ class Presence:
 
     # What they hear
 
-    @property
-    def _hearers(self) -> list[Listener]:
-        own = () if self.listener is None else (self.listener,)
-        return [*own, *self.followers]
-
     def tell(self, frame: frames.ServerFrame) -> None:
         """Something that is not in the log."""
-        for hearer in self._hearers:
-            hearer.frame(frame)
+        if self.listener is not None:
+            self.listener.frame(frame)
+        if self.followers:
+            self.tell_followers(frame)
 
     def tell_followers(self, frame: frames.ServerFrame) -> None:
         """The same, to those without a connection."""
@@ -178,13 +175,17 @@ class Presence:
 
     def tell_entries(self, entries: Sequence[Entry]) -> None:
         """These are stored now."""
-        for hearer in self._hearers:
-            hearer.entries(entries)
+        if self.listener is not None:
+            self.listener.entries(entries)
+        for follower in list(self.followers):
+            follower.entries(entries)
 
     def tell_end(self, reason: str) -> None:
         """The session is over."""
-        for hearer in self._hearers:
-            hearer.close(frames.CloseCode.SESSION_ENDED, ended=reason)
+        if self.listener is not None:
+            self.listener.close(frames.CloseCode.SESSION_ENDED, ended=reason)
+        for follower in list(self.followers):
+            follower.close(frames.CloseCode.SESSION_ENDED, ended=reason)
         self.listener = None
         self.followers.clear()
         self._host.session.connected = False

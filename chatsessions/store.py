@@ -2,8 +2,7 @@
 What the journal writes to and sessions are loaded from: the rows, and Django's cache.
 
 Everything here is synchronous and knows no event loop; the journal and the worker call it from
-threads of their own. The hot statements are written out and run by ``executemany`` on Django's
-own connection: for one message the ORM would cost more than the database.
+threads of their own.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from django.utils import timezone
 
 from .conf import settings
 from .doubt import is_stored
-from .exceptions import OwnershipLost
 from .models import ChatSession, SessionEvent
+from .statements import Statements
 from .transcript import Said
 
 logger = logging.getLogger("chatsessions.store")
@@ -303,16 +302,13 @@ class Store:
         self._uncached = dict(left[-MAX_UNCACHED:])
 
     def _write_rows(self, changes: Sequence[Change]) -> None:
-        _insert([change for change in changes if change.insert])
-        moved = [change for change in changes if not change.insert]
-        _update_fields([change for change in moved if change.fields or change.claims is not None])
-        hot = [change for change in moved if not change.fields and change.claims is None]
-        _update_positions([change for change in hot if change.state is None], ())
-        _update_positions([change for change in hot if change.state is not None], STATE_COLUMNS)
+        statements = Statements(connections[settings.DATABASE])
+        statements.insert([change for change in changes if change.insert])
+        statements.update([change for change in changes if not change.insert])
         if settings.EVENT_LOG == "database":
-            _insert_entries(changes)
+            statements.insert_entries(changes)
         for change in changes:
-            _update_outcomes(change)
+            statements.update_outcomes(change)
 
     # Reading
 
@@ -408,131 +404,6 @@ def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | Non
 def cache_key(session_id: UUID, generation: int) -> str:
     """Where a session's values lie. Another owner writes under another generation."""
     return f"chatsessions:{session_id.hex}:{generation}"
-
-
-HOT_COLUMNS = (
-    "accepted",
-    "handled",
-    "running",
-    "head",
-    "events_in",
-    "events_out",
-    "turns_failed",
-    "last_seen_at",
-)
-STATE_COLUMNS = ("state", "state_bytes")
-
-
-def _state_fields(change: Change) -> dict[str, Any]:
-    if change.state is None:
-        return {}
-    in_row = settings.USER_SESSION_STORE == "cached_db"
-    return {
-        "state": change.state.decode() if in_row else "",
-        "state_bytes": len(change.state),
-    }
-
-
-def _hot_fields(change: Change) -> dict[str, Any]:
-    position = change.position
-    return {name: getattr(position, name) for name in HOT_COLUMNS} | _state_fields(change)
-
-
-def _insert(changes: Sequence[Change]) -> None:
-    if not changes:
-        return
-    rows = (
-        ChatSession(
-            id=change.session_id,
-            generation=change.generation,
-            **change.fields,
-            **_hot_fields(change),
-        )
-        for change in changes
-    )
-    ChatSession.objects.using(settings.DATABASE).bulk_create(rows, batch_size=500)
-
-
-def _update_fields(changes: Sequence[Change]) -> None:
-    for change in changes:
-        generation = change.generation if change.claims is None else change.claims
-        row = ChatSession.objects.using(settings.DATABASE).filter(pk=change.session_id)
-        updated = row.filter(generation=generation).update(
-            generation=change.generation, **change.fields, **_hot_fields(change)
-        )
-        if updated != 1:
-            raise OwnershipLost(change.session_id)
-
-
-def _update_positions(changes: Sequence[Change], extra: tuple[str, ...]) -> None:
-    """The update that every message costs; only its owner's generation may make it."""
-    if not changes:
-        return
-    connection = connections[settings.DATABASE]
-    quote = connection.ops.quote_name
-    columns = ", ".join(f"{quote(name)} = %s" for name in HOT_COLUMNS + extra)
-    sql = (
-        f"UPDATE {quote(ChatSession._meta.db_table)} SET {columns} "  # noqa: S608  # only names
-        f"WHERE {quote('id')} = %s AND {quote('generation')} = %s"
-    )
-    adapt_id, adapt_moment = _adapters()
-    rows = []
-    for change in changes:
-        values = list(_hot_fields(change).values())
-        values[len(HOT_COLUMNS) - 1] = adapt_moment(change.position.last_seen_at)
-        rows.append((*values, adapt_id(change.session_id), change.generation))
-    with connection.cursor() as cursor:
-        cursor.executemany(sql, rows)
-        if cursor.rowcount != len(rows):
-            raise OwnershipLost(changes[0].session_id)
-
-
-def _insert_entries(changes: Sequence[Change]) -> None:
-    connection = connections[settings.DATABASE]
-    adapt_id, adapt_moment = _adapters()
-    rows = [
-        (
-            adapt_id(change.session_id),
-            entry.seq,
-            entry.n,
-            entry.turn,
-            entry.name,
-            entry.data.decode(),
-            adapt_moment(entry.created_at),
-        )
-        for change in changes
-        for entry in change.entries
-    ]
-    if not rows:
-        return
-    quote = connection.ops.quote_name
-    names = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
-    sql = (
-        f"INSERT INTO {quote(SessionEvent._meta.db_table)} "  # noqa: S608  # only names
-        f"({', '.join(map(quote, names))}) VALUES ({', '.join(['%s'] * len(names))})"
-    )
-    with connection.cursor() as cursor:
-        cursor.executemany(sql, rows)
-
-
-def _update_outcomes(change: Change) -> None:
-    if not change.outcomes and change.trim is None:
-        return
-    log = SessionEvent.objects.using(settings.DATABASE).filter(session=change.session_id)
-    for n, status in change.outcomes:
-        log.filter(n=n).update(status=status)
-    if change.trim is not None:
-        log.filter(seq__lte=change.trim).delete()
-
-
-def _adapters() -> tuple[Any, Any]:
-    """How this database wants a UUID and a datetime in a statement of our own."""
-    connection = connections[settings.DATABASE]
-    native = connection.features.has_native_uuid_field
-    return (
-        (lambda value: value) if native else (lambda value: value.hex),
-        connection.ops.adapt_datetimefield_value,
-    )
 
 
 def entries_of(rows: Any) -> list[Entry]:

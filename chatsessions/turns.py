@@ -142,7 +142,7 @@ class Turns:
     @property
     def pending_bytes(self) -> int:
         """What the waiting jobs keep in memory."""
-        return sum(job.size for job in self._queue)
+        return sum(job.size for job in self._queue) if self._queue else 0
 
     @property
     def is_idle(self) -> bool:

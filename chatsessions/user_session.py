@@ -165,6 +165,15 @@ class UserSession(MutableMapping[str, Any]):
         A touched value that cannot be stored any more falls back to what is stored; the first
         such error is raised after all keys have been looked at, and the next call goes on.
         """
+        if self._touched:
+            self._look()
+        if not self._changed:
+            return None
+        self._changed = False
+        return self.encoded()
+
+    def _look(self) -> None:
+        """Encode again what was touched."""
         error: StorageError | None = None
         raw: dict[str, bytes] = {}
         # A copy: a handler in a thread may go on while a commit looks.
@@ -188,10 +197,6 @@ class UserSession(MutableMapping[str, Any]):
         if error is not None:
             self._touched &= self._values.keys()
             raise error
-        if not self._changed:
-            return None
-        self._changed = False
-        return self.encoded()
 
     def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
         """

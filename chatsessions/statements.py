@@ -1,0 +1,188 @@
+"""
+The statements that the journal writes, run by ``executemany`` on Django's own connection.
+
+They are written out: for one message the ORM would cost more than the database does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .conf import settings
+from .exceptions import OwnershipLost
+from .models import ChatSession, SessionEvent
+
+if TYPE_CHECKING:
+    from .store import Change, Position
+
+#: The columns of a session that move with every event.
+POSITION = (
+    "accepted",
+    "handled",
+    "running",
+    "head",
+    "events_in",
+    "events_out",
+    "turns_failed",
+    "last_seen_at",
+)
+STATE = ("state", "state_bytes")
+ENTRY = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
+
+
+class Statements:
+    """Writes changes on one database connection, in a transaction of the caller's."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._state_in_row = settings.USER_SESSION_STORE == "cached_db"
+        self._has_uuid: bool = connection.features.has_native_uuid_field
+        self._moment = _moment_adapter(connection)
+
+    def insert(self, changes: Sequence[Change]) -> None:
+        """The rows of new sessions. What a change does not name has its default."""
+        for names, alike in _by_columns(changes).items():
+            given = ("id", "generation", *POSITION, *STATE, *names)
+            defaults = {
+                field.attname: field.get_db_prep_save(field.get_default(), self._connection)
+                for field in ChatSession._meta.concrete_fields
+                if field.attname not in given
+            }
+            rows = [
+                (
+                    self._id(change),
+                    change.generation,
+                    *self._position(change.position),
+                    *self._state(change.state or b""),
+                    *self._fields(change, names),
+                    *defaults.values(),
+                )
+                for change in alike
+            ]
+            self._insert(ChatSession._meta.db_table, (*given, *defaults), rows)
+
+    def update(self, changes: Sequence[Change]) -> None:
+        """
+        The rows of known sessions, as every message needs it.
+
+        Raises ``OwnershipLost`` if one of them is another owner's by now.
+        """
+        for names, alike in _by_columns(changes).items():
+            self._update([change for change in alike if change.state is None], names, ())
+            self._update([change for change in alike if change.state is not None], names, STATE)
+
+    def insert_entries(self, changes: Iterable[Change]) -> None:
+        """What is new in the log."""
+        moment = self._moment
+        rows = [
+            (
+                self._id(change),
+                entry.seq,
+                entry.n,
+                entry.turn,
+                entry.name,
+                entry.data.decode(),
+                moment(entry.created_at),
+            )
+            for change in changes
+            for entry in change.entries
+        ]
+        if rows:
+            self._insert(SessionEvent._meta.db_table, ENTRY, rows)
+
+    def update_outcomes(self, change: Change) -> None:
+        """How events ended that are not done, and what is no longer kept."""
+        if not change.outcomes and change.trim is None:
+            return
+        log = SessionEvent.objects.using(self._connection.alias).filter(session=change.session_id)
+        for n, status in change.outcomes:
+            log.filter(n=n).update(status=status)
+        if change.trim is not None:
+            log.filter(seq__lte=change.trim).delete()
+
+    def _update(
+        self, changes: Sequence[Change], names: tuple[str, ...], state: tuple[str, ...]
+    ) -> None:
+        if not changes:
+            return
+        quote = self._connection.ops.quote_name
+        columns = (*POSITION, *state, *names, "generation")
+        assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
+        sql = (
+            f"UPDATE {quote(ChatSession._meta.db_table)} SET {assigned} "  # noqa: S608  # only names
+            f"WHERE {quote('id')} = %s AND {quote('generation')} = %s"
+        )
+        rows = [
+            (
+                *self._position(change.position),
+                *(() if change.state is None else self._state(change.state)),
+                *self._fields(change, names),
+                change.generation,
+                self._id(change),
+                change.generation if change.claims is None else change.claims,
+            )
+            for change in changes
+        ]
+        with self._connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+            if cursor.rowcount != len(rows):
+                raise OwnershipLost(changes[0].session_id)
+
+    def _insert(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+        quote = self._connection.ops.quote_name
+        names = ", ".join(map(quote, columns))
+        places = ", ".join(["%s"] * len(columns))
+        sql = f"INSERT INTO {quote(table)} ({names}) VALUES ({places})"  # noqa: S608  # only names
+        with self._connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+
+    # Values as the database wants them
+
+    def _id(self, change: Change) -> Any:
+        return change.session_id if self._has_uuid else change.session_id.hex
+
+    def _position(self, at: Position) -> tuple[Any, ...]:
+        return (
+            at.accepted,
+            at.handled,
+            at.running,
+            at.head,
+            at.events_in,
+            at.events_out,
+            at.turns_failed,
+            self._moment(at.last_seen_at),
+        )
+
+    def _state(self, state: bytes) -> tuple[str, int]:
+        return state.decode() if self._state_in_row else "", len(state)
+
+    def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
+        field: Any = ChatSession._meta.get_field  # none of those that have no column
+        return [
+            field(name).get_db_prep_save(change.fields[name], self._connection) for name in names
+        ]
+
+
+def _by_columns(changes: Iterable[Change]) -> dict[tuple[str, ...], list[Change]]:
+    """The changes of the same other columns, which share a statement."""
+    alike: dict[tuple[str, ...], list[Change]] = {}
+    for change in changes:
+        alike.setdefault(tuple(sorted(change.fields)), []).append(change)
+    return alike
+
+
+def _moment_adapter(connection: BaseDatabaseWrapper) -> Callable[[datetime], Any]:
+    """How this database wants a moment."""
+    adapt = connection.ops.adapt_datetimefield_value
+    if connection.vendor != "sqlite" or connection.timezone is not UTC:
+        return adapt
+
+    def adapt_utc(moment: datetime) -> Any:
+        # What Django makes of it, without a conversion from UTC to UTC.
+        return str(moment.replace(tzinfo=None)) if moment.tzinfo is UTC else adapt(moment)
+
+    return adapt_utc
