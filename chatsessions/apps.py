@@ -13,8 +13,9 @@ class ChatSessionsConfig(AppConfig):
 
         from . import checks  # noqa: F401  # registers the system checks
         from .files import content_goes_with_row
-        from .models import SessionFile
+        from .models import SessionFile, UploadSlice
 
-        post_delete.connect(
-            content_goes_with_row, sender=SessionFile, dispatch_uid="chatsessions.files"
-        )
+        for model in (SessionFile, UploadSlice):
+            post_delete.connect(
+                content_goes_with_row, sender=model, dispatch_uid="chatsessions.files"
+            )

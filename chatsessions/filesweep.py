@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from .conf import settings
 from .filestorage import ROOT, SessionStorage, is_file_name, is_session_folder
-from .models import SessionFile
+from .models import SessionFile, UploadSlice
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -73,9 +73,11 @@ def _files(storage: Storage, folder: str) -> Iterator[str]:
 
 
 def _known(folders: Sequence[str]) -> set[str]:
-    rows = SessionFile.objects.using(settings.DATABASE)
-    found = rows.filter(session__in=[UUID(folder) for folder in folders])
-    return set(found.values_list("content", flat=True))
+    sessions = [UUID(folder) for folder in folders]
+    files = SessionFile.objects.using(settings.DATABASE).filter(session__in=sessions)
+    slices = UploadSlice.objects.using(settings.DATABASE).filter(upload__session__in=sessions)
+    rows = (files.values_list("content", flat=True), slices.values_list("content", flat=True))
+    return set().union(*rows)
 
 
 def _listed(storage: Storage, path: str) -> tuple[list[str], list[str]]:

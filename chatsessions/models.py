@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from django.conf import settings as django_settings
-from django.core.files.storage import Storage
 from django.db import models
 from django.db.models import Count, Max, Min, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
@@ -18,7 +17,9 @@ from django.utils.translation import gettext_lazy as _
 from .chatfile import ChatFile
 from .conf import settings
 from .database_time import DatabaseNow, ago
-from .filestorage import SessionStorage, path_of
+from .filestorage import path_of, session_storage
+from .upload_models import SessionUpload as SessionUpload
+from .upload_models import UploadSlice as UploadSlice
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -320,8 +321,8 @@ class SessionEvent(models.Model):
         return f"{self.seq}: {self.name}"
 
 
-def _storage() -> Storage:
-    return SessionStorage()
+#: As the migrations know it.
+_storage = session_storage
 
 
 def _file_path(file: SessionFile, filename: str) -> str:

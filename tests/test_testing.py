@@ -21,7 +21,16 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.test import TestCase, TransactionTestCase, override_settings
 
-from chatsessions import Chat, Message, context, frames, session_context, user_session
+from chatsessions import (
+    Chat,
+    FileRefused,
+    Message,
+    SessionOver,
+    context,
+    frames,
+    session_context,
+    user_session,
+)
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.signals import turn_finished
@@ -54,6 +63,8 @@ async def start() -> None:
 async def answer(message: Message) -> None:
     user_session["count"] = user_session.get("count", 0) + 1
     await Message(message.content.upper(), author="Echo", metadata={"n": 1}).send()
+    for file in message.files:
+        await Message(f"{file.name}: {(await file.read()).decode()}").send()
 
 
 @chat.on_event("stream")
@@ -605,6 +616,23 @@ async def test_what_the_server_refuses_is_given_up(chat_communicator: Any) -> No
         await client.send_event("add", [2])
         assert await client.wait_for_turn() == "done"
         assert {error.code for error in client.errors} <= {"bad_frame", "n_gap"}
+
+
+async def test_files_go_with_a_message(
+    chat_communicator: Any, settings: Any, tmp_path: Path
+) -> None:
+    settings.MEDIA_ROOT = tmp_path
+    async with chat_communicator(bare, PATH) as client:
+        await client.receive_message()
+        file = await client.upload("notes.txt", "remember the milk")
+        await client.send("here", files=[file])
+        assert (await client.receive_message()).content == "HERE"
+        assert (await client.receive_message()).content == "notes.txt: remember the milk"
+        with pytest.raises(FileRefused, match="not image/png"):
+            await client.upload("photo.png", b"<script>", mime="image/png")
+        await client.end()
+        with pytest.raises(SessionOver):
+            await client.upload("late.txt", b"x")
 
 
 async def test_what_json_cannot_say_is_never_sent(chat_communicator: Any) -> None:

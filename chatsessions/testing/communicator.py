@@ -14,7 +14,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
+from asgiref.sync import sync_to_async
+from django.core.files.base import ContentFile
+
 from chatsessions import frames
+from chatsessions.files import store_upload
 from chatsessions.signals import turn_finished
 
 from .cleanup import enter, leave
@@ -238,6 +242,17 @@ class ChatCommunicator:
         if sent.call is None:  # an answer has no turn of its own
             self._last = sent
         return sent.n
+
+    async def upload(self, name: str, content: bytes | str, *, mime: str = "") -> str:
+        """
+        Upload a file of the user's, for ``send(…, files=[id])``; its id.
+
+        It is checked as one that comes by HTTP is. Raises ``FileRefused`` and ``SessionOver``.
+        """
+        data = content.encode() if isinstance(content, str) else content
+        store = sync_to_async(store_upload)
+        file = await store(self.session_id, ContentFile(data), name=name, declared=mime)
+        return file.id
 
     async def stop(self) -> None:
         """Stop the running turn, as the user does. See :meth:`wait_for_turn` for when it has."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 from typing import Any, BinaryIO, Self
 from urllib.parse import unquote
 
 from asgiref.sync import sync_to_async
-from django.core.exceptions import BadRequest, SuspiciousOperation
-from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, transaction
@@ -21,19 +19,30 @@ from django.http import (
     JsonResponse,
     StreamingHttpResponse,
 )
-from django.http.multipartparser import MultiPartParserError
-from django.http.request import UnreadablePostError
+from django.template.defaultfilters import filesizeformat
 from django.utils.http import content_disposition_header
 from django.views.decorators.csrf import csrf_exempt
 
 from chatsessions.access import Refused
 from chatsessions.chatfile import ChatFile
-from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
+from chatsessions.conf import settings
+from chatsessions.exceptions import FileRefused
 from chatsessions.files import check_open, check_room, check_size, find_files, store_upload
 from chatsessions.filetypes import RASTER
 from chatsessions.models import ChatSession
 
-from .access import csrf_problem, not_allowed, not_found, problem, session_of, status_of
+from .access import not_allowed, not_found, problem, session_of
+from .bodies import (
+    CHUNK,
+    FORM,
+    PLAIN_FORM,
+    BadUpload,
+    answer_client,
+    body_of,
+    length_of,
+    not_let_in,
+    require_csrf,
+)
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -41,21 +50,8 @@ logger = logging.getLogger("chatsessions.files")
 FIELD = "file"
 #: The name of a file that is the whole body, percent-encoded.
 NAME_HEADER = "X-File-Name"
-#: Bytes that are read and written at a time.
-CHUNK = 64 * 1024
 #: Bytes that a form may have beside its file.
 FORM_OVERHEAD = 64 * 1024
-
-_STATUS = {
-    "too_large": 413,
-    "too_many_files": 409,
-    "type_mismatch": 415,
-    "type_not_accepted": 415,
-}
-
-
-class _BadUpload(Exception):
-    """A request that is no upload."""
 
 
 @csrf_exempt  # the view makes the check itself, for whom it is meant
@@ -64,55 +60,41 @@ def upload(request: HttpRequest, session_id: str) -> HttpResponse:
     """
     ``POST``: store one file, the field ``file`` of a form or the whole body.
 
-    201 with ``{"id", "name", "mime", "size"}``; otherwise ``{"error", "detail"}``.
+    201 with ``{"id", "name", "mime", "size"}``; otherwise ``{"error", "detail"}``. A file of more
+    than ``UPLOAD_SLICE_BYTES`` comes in slices, see :mod:`.uploads`.
     """
     if request.method != "POST":
         return not_allowed("POST")
-    try:
-        found = session_of(request, session_id)
-    except Refused as refused:
-        return _not_let_in(refused)
-    if found is None:
-        return not_found()
-    session, has_token = found
-    try:
-        return _take(request, session, check_csrf=not has_token)
-    except FileRefused as error:
-        return problem(_STATUS.get(error.code, 400), error.code, error.detail)
-    except SessionOver:
-        return problem(410, "session_ended", "The conversation has ended.")
-    except SessionNotFound:
-        return not_found()
-    except _BadUpload as error:
-        return problem(400, "bad_request", str(error))
-    except (MultiPartParserError, UnreadablePostError, SuspiciousOperation, BadRequest) as error:
-        return problem(400, "bad_request", f"The upload cannot be read: {error}")
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            return problem(400, "bad_request", "The name of the file is too long.")
-        logger.exception("A file of session %s could not be stored", session.pk)
-        return problem(503, "storage_unavailable", "The file could not be stored; try again.")
+    return answer_client(request, session_id, _take)
 
 
 def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> HttpResponse:
     check_open(session, by_client=True)
-    length = int(request.META.get("CONTENT_LENGTH") or 0)
-    check_size(length - FORM_OVERHEAD)
+    length = length_of(request)
+    is_form = request.content_type == FORM
+    _check_at_once(length - FORM_OVERHEAD if is_form else length)
     check_room(session.pk)
     one_file = _OneFile(request)
-    if request.content_type == "multipart/form-data":
+    if is_form:
         request.upload_handlers.insert(0, one_file)
-    elif request.content_type == "application/x-www-form-urlencoded":
-        raise _BadUpload("Send the file's own Content-Type, or a form with the field 'file'.")
+    elif request.content_type == PLAIN_FORM:
+        raise BadUpload("Send the file's own Content-Type, or a form with the field 'file'.")
     # This reads a form, for the token in it: all limits are set by now.
-    reason = csrf_problem(request) if check_csrf else None
-    if reason is not None:
-        return problem(403, "csrf_failed", reason)
-    if request.content_type == "multipart/form-data":
+    if check_csrf:
+        require_csrf(request)
+    if is_form:
         stored = _store_form(request, session, one_file)
     else:
         stored = _store_body(request, session, length)
     return JsonResponse(stored.as_event(), status=201)
+
+
+def _check_at_once(size: int) -> None:
+    """Raise ``FileRefused`` for more bytes than a file may have, or may bring in one request."""
+    check_size(size)
+    if size > settings.UPLOAD_SLICE_BYTES:
+        limit = filesizeformat(settings.UPLOAD_SLICE_BYTES)
+        raise FileRefused("slices_expected", f"A file of more than {limit} has to come in slices.")
 
 
 class _OneFile(FileUploadHandler):
@@ -126,11 +108,11 @@ class _OneFile(FileUploadHandler):
     def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
         self._files += 1
         if field_name != FIELD or self._files > 1:
-            self._stop(_BadUpload(f"Send one file, in the field {FIELD!r}."))
+            self._stop(BadUpload(f"Send one file, in the field {FIELD!r}."))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         try:
-            check_size(start + len(raw_data))
+            _check_at_once(start + len(raw_data))
         except FileRefused as error:
             self._stop(error)
         return raw_data
@@ -148,29 +130,15 @@ def _store_form(request: HttpRequest, session: ChatSession, one_file: _OneFile) 
     if one_file.problem is not None:
         raise one_file.problem
     if not isinstance(given, UploadedFile):
-        raise _BadUpload(f"There is no file in the field {FIELD!r}.")
+        raise BadUpload(f"There is no file in the field {FIELD!r}.")
     declared = given.content_type or ""
     return store_upload(session.pk, given, name=given.name or "", declared=declared)
 
 
 def _store_body(request: HttpRequest, session: ChatSession, length: int) -> ChatFile:
-    # Into a file of its own first: not every storage takes a stream, and a local one only has
-    # to move it.
-    with TemporaryUploadedFile("body", request.content_type or "", 0, None) as content:
-        size = 0
-        while chunk := request.read(CHUNK):
-            size += len(chunk)
-            check_size(size)
-            content.write(chunk)
-        if size < length:
-            raise _BadUpload(f"The body ended after {size} of {length} bytes.")
-        content.size = size
+    with body_of(request, length, _check_at_once) as content:
         name = unquote(request.headers.get(NAME_HEADER, ""))
         return store_upload(session.pk, content, name=name, declared=request.content_type or "")
-
-
-def _not_let_in(refused: Refused) -> JsonResponse:
-    return problem(status_of(refused), refused.code, refused.detail)
 
 
 @transaction.non_atomic_requests
@@ -181,7 +149,7 @@ def download(request: HttpRequest, session_id: str, file_id: str) -> HttpRespons
     try:
         found = session_of(request, session_id)
     except Refused as refused:
-        return _not_let_in(refused)
+        return not_let_in(refused)
     if found is None:
         return not_found()
     try:

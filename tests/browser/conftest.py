@@ -38,8 +38,9 @@ LINE_IS_DOWN = re.compile(
     r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
     r"|Connection closed before receiving a handshake response"
 )
-#: What it says of a file that the server does not take.
+#: What it says of a file that the server does not take, and where files go to.
 REFUSED = re.compile(r"the server responded with a status of 4\d\d")
+TAKEN_AT = re.compile(r"/files/$|/uploads/")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -99,7 +100,7 @@ def new_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
     def listen(message: ConsoleMessage) -> None:
         if message.type not in ("error", "warning") or LINE_IS_DOWN.search(message.text):
             return
-        if REFUSED.search(message.text) and message.location["url"].endswith("/files/"):
+        if REFUSED.search(message.text) and TAKEN_AT.search(message.location["url"]):
             return
         if not message.location["url"].endswith("/favicon.ico"):
             complaints.append(message.text)

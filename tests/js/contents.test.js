@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { ChatClient } from "../../chatsessions/static/chatsessions/client.js";
+import { UploadError } from "../../chatsessions/static/chatsessions/requests.js";
 import { Memory } from "../../chatsessions/static/chatsessions/storage.js";
-import { FileServer, UploadError, acceptance, fileName, isRaster, sizeWords } from "../../chatsessions/static/chatsessions/uploads.js";
+import { FileServer, acceptance, fileName, isRaster, sizeWords } from "../../chatsessions/static/chatsessions/uploads.js";
 import { WindowMessages } from "../../chatsessions/static/chatsessions/window-messages.js";
-import { FakeStorage, FakeTimers, socketClass } from "./fakes.js";
+import { FakeStorage, FakeTimers, owner, requestClass, settle, socketClass } from "./fakes.js";
 
 const WELCOME = { type: "welcome", session: "s1", token: "t1", resumed: false, reason: "new", received: 0, first: 1, head: 0, turn: null, heartbeat: 20, max_frame: 1000 };
 const RESUMED = { ...WELCOME, token: "t2", resumed: true, reason: null };
@@ -157,44 +158,7 @@ test("a page that asks for another thread does not get the remembered session", 
 
 // --- files ---
 
-/** An `XMLHttpRequest` whose server a test is. */
-function requestClass() {
-  return class FakeRequest {
-    static all = [];
-    upload = {};
-    headers = {};
-    aborted = false;
-    constructor() {
-      this.constructor.all.push(this);
-    }
-    open(method, url) {
-      Object.assign(this, { method, url });
-    }
-    setRequestHeader(name, value) {
-      this.headers[name] = value;
-    }
-    send(form) {
-      this.form = form;
-    }
-    abort() {
-      this.aborted = true;
-      this.onabort();
-    }
-    answer(status, body) {
-      Object.assign(this, { status, responseText: typeof body === "string" ? body : JSON.stringify(body) });
-      this.onload();
-    }
-  };
-}
-
-function owner(changes = {}) {
-  const target = new EventTarget();
-  const memory = new Memory("ws://test/", new FakeStorage());
-  return Object.assign(target, { session: "s1", token: "t1", state: { state: "online" }, memory }, changes);
-}
-
-const settle = () => new Promise((resolve) => setTimeout(resolve));
-const file = (name = "a.txt") => new File(["abc"], name, { type: "text/plain" });
+const file = (name = "a.txt", type = "text/plain") => new File(["abcd"], name, { type });
 
 test("a file goes up with the token, says how far it is, and is remembered by its name", async () => {
   const Request = requestClass();
@@ -205,13 +169,26 @@ test("a file goes up with the token, says how far it is, and is remembered by it
   await settle();
   const [request] = Request.all;
   assert.deepEqual([request.method, request.url, request.headers.Authorization], ["POST", "/chats/s1/files/", "Bearer t1"]);
-  assert.equal(request.form.get("file").name, "a.txt");
-  request.upload.onprogress({ loaded: 1, total: 4, lengthComputable: true });
-  request.answer(201, { id: "f1", name: "a.txt", mime: "text/plain", size: 3 });
-  assert.deepEqual(await done, { id: "f1", name: "a.txt", mime: "text/plain", size: 3 });
+  assert.deepEqual([request.headers["X-File-Name"], request.headers["Content-Type"]], ["a.txt", "text/plain"]);
+  assert.equal(await request.body.text(), "abcd");
+  request.upload.onprogress({ loaded: 1 });
+  request.answer(201, { id: "f1", name: "a.txt", mime: "text/plain", size: 4 });
+  assert.deepEqual(await done, { id: "f1", name: "a.txt", mime: "text/plain", size: 4 });
   assert.deepEqual(shares, [0.25]);
   assert.equal(server.describe("f1").name, "a.txt");
   assert.equal(server.describe("f2").name, "File");
+});
+
+test("a name goes into a header whatever it is, and a type that would be read as a form does not", async () => {
+  const Request = requestClass();
+  const server = new FileServer("/chats/", owner(), { XMLHttpRequest: Request });
+  for (const type of ["", "multipart/form-data", "application/x-www-form-urlencoded"]) server.upload(file("\ud800 Фото\r\n.txt", type), () => {});
+  await settle();
+  for (const { headers } of Request.all) {
+    assert.equal(headers["Content-Type"], "application/octet-stream");
+    assert.equal(decodeURIComponent(headers["X-File-Name"]), "\ufffd Фото\r\n.txt");
+    assert.match(headers["X-File-Name"], /^[\x21-\x7e]+$/);
+  }
 });
 
 test("a file waits for the session", async () => {

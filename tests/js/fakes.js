@@ -1,6 +1,8 @@
-/** Time, randomness, storage and sockets that a test holds in its hand. */
+/** Time, randomness, storage, sockets and requests that a test holds in its hand. */
 
 import { webcrypto } from "node:crypto";
+
+import { Memory } from "../../chatsessions/static/chatsessions/storage.js";
 
 globalThis.crypto ??= webcrypto; // every browser has it; Node 18 does not
 
@@ -104,3 +106,46 @@ export function socketClass() {
     }
   };
 }
+
+/** An `XMLHttpRequest` whose server a test is. */
+export function requestClass() {
+  return class FakeRequest {
+    static all = [];
+    upload = {};
+    headers = {};
+    aborted = false;
+    constructor() {
+      this.constructor.all.push(this);
+    }
+    open(method, url) {
+      Object.assign(this, { method, url });
+    }
+    setRequestHeader(name, value) {
+      this.headers[name] = value;
+    }
+    send(body) {
+      this.body = body;
+    }
+    abort() {
+      this.aborted = true;
+      this.onabort();
+    }
+    answer(status, body) {
+      Object.assign(this, { status, responseText: typeof body === "string" ? body : JSON.stringify(body) });
+      this.onload();
+    }
+    fail() {
+      this.onerror();
+    }
+  };
+}
+
+/** Whose files they are: a client that is online. */
+export function owner(changes = {}) {
+  const target = new EventTarget();
+  const memory = new Memory("ws://test/", new FakeStorage());
+  return Object.assign(target, { session: "s1", token: "t1", state: { state: "online" }, memory }, changes);
+}
+
+/** Let promises come to their end. */
+export const settle = () => new Promise((resolve) => setTimeout(resolve));

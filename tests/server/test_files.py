@@ -149,14 +149,14 @@ async def test_files_of_an_ended_session_are_refused(server: Server, client_of: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["body", "form"])
-async def test_a_large_file_takes_no_memory(
+async def test_a_large_file_in_one_request_takes_no_memory(
     start_server: StartServer, client_of: ClientOf, way: str
 ) -> None:
     """
-    Under uvicorn. Daphne has a body in memory before any application is asked: once the size of
-    the file, and of a form many times that.
+    Under uvicorn, where a project may take it. Daphne has a body in memory before any application
+    is asked: once the size of the file, and of a form many times that.
     """
-    server = start_server(kind="uvicorn")
+    server = start_server(kind="uvicorn", chatsessions={"UPLOAD_SLICE_BYTES": 128 * MIB})
     client = await client_of(server, "faulty").start()
     await asyncio.to_thread(upload, server, client, b"x" * MIB, way=way)
     process = psutil.Process(server.pid)

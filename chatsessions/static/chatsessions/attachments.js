@@ -1,8 +1,9 @@
 /** The files that a person has chosen, until they are sent. */
 import { button, create, isolated } from "./dom.js";
 import { icon } from "./icons.js";
+import { UploadError } from "./requests.js";
 import { texts } from "./texts.js";
-import { UploadError, acceptance, sizeWords } from "./uploads.js";
+import { acceptance, sizeWords } from "./uploads.js";
 
 /** @typedef {import("./uploads.js").FileServer} FileServer */
 /** @typedef {import("./message.js").FileInfo} FileInfo */
@@ -103,7 +104,7 @@ export class Attachments {
   /** @param {File} file */
   #begin(file) {
     const state = create("span", { part: "attachment-state", role: "status" });
-    const again = button("attachment-again", texts.tryAgain, () => this.#upload(item), { hidden: true });
+    const again = button("attachment-again", texts.tryAgain, () => this.#again(item), { hidden: true });
     const remove = button("attachment-remove", "", () => this.#remove(item), { "aria-label": texts.removeFile(file.name), title: texts.remove });
     remove.append(icon("x"));
     const element = create("li", { part: "attachment" }, icon("file"), isolated(file.name, "file-name"), state, again, remove);
@@ -111,6 +112,12 @@ export class Attachments {
     const item = { file, element, state, again, info: null, error: "", cancel: () => {} };
     this.#items.push(item);
     this.element.append(element);
+    this.#upload(item);
+  }
+
+  /** From where it was. @param {Item} item */
+  #again(item) {
+    item.cancel = () => {};
     this.#upload(item);
   }
 

@@ -1,7 +1,11 @@
 /** The files of a session, on their way to the server and back. No DOM. */
+import { Requests, UploadError, cancelled } from "./requests.js";
+import { SLICE, SlicedUpload } from "./slices.js";
 import { texts } from "./texts.js";
+import { systemTimers } from "./timers.js";
 
 /** @typedef {import("./message.js").FileInfo} FileInfo */
+/** @typedef {import("./slices.js").Carrier} Carrier */
 
 /**
  * Whose files they are. `ChatClient` is one.
@@ -14,53 +18,49 @@ import { texts } from "./texts.js";
  * @property {(type: string, listener: () => void) => void} removeEventListener
  */
 
+/** The type of what is not known. */
+const UNKNOWN = "application/octet-stream";
 /** How many files' names a tab remembers. */
 const REMEMBERED = 200;
 /** What an image may be to be shown as one: pixels, and nothing that could be a page. */
 const RASTER = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"]);
 
-/** A file that did not get across. `code` is the server's, or `network`, `cancelled`, `failed`. */
-export class UploadError extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
-    super(message);
-    this.name = "UploadError";
-    this.code = code;
-  }
-}
-
 export class FileServer {
-  #base;
   #owner;
-  #Request;
+  #requests;
   #fetch;
+  #timers;
+  /** @type {WeakMap<File, SlicedUpload>} those that may be gone on with */
+  #begun = new WeakMap();
 
   /**
    * @param {string} base where `chatsessions.urls` is included
    * @param {Owner} owner
-   * @param {{XMLHttpRequest?: typeof XMLHttpRequest, fetch?: typeof fetch}} [options]
+   * @param {{XMLHttpRequest?: typeof XMLHttpRequest, fetch?: typeof fetch, timers?: import("./timers.js").Timers}} [options]
    */
   constructor(base, owner, options = {}) {
-    this.#base = base.endsWith("/") ? base : `${base}/`;
     this.#owner = owner;
-    this.#Request = options.XMLHttpRequest ?? globalThis.XMLHttpRequest;
+    this.#requests = new Requests(base, owner, options.XMLHttpRequest ?? globalThis.XMLHttpRequest);
     this.#fetch = options.fetch ?? globalThis.fetch?.bind(globalThis);
+    this.#timers = options.timers ?? systemTimers;
   }
 
   /** The address of a file, or of all of them. @param {string} [id] */
   url(id) {
-    return `${this.#base}${this.#owner.session}/files/${id ? `${encodeURIComponent(id)}/` : ""}`;
+    return this.#requests.url(`files/${id ? `${encodeURIComponent(id)}/` : ""}`);
   }
 
   /**
-   * Bring a file to the server, as soon as there is a session.
+   * Bring a file to the server, as soon as there is a session. One that has failed half way goes on
+   * from there when it is brought again.
    * @param {File} file
    * @param {(share: number) => void} progress from 0 to 1
    * @returns {{done: Promise<FileInfo>, cancel: () => void}} `done` fails with `UploadError`
    */
   upload(file, progress) {
     const stop = new AbortController();
-    const done = this.#online(stop.signal).then(() => this.#send(file, progress, stop.signal));
+    stop.signal.addEventListener("abort", () => this.#giveUp(file));
+    const done = this.#when(({ state }) => state === "online", stop.signal).then(() => this.#send(file, progress, stop.signal));
     return { done, cancel: () => stop.abort() };
   }
 
@@ -96,15 +96,16 @@ export class FileServer {
     return this.#owner.memory.recall("files") ?? {};
   }
 
-  /** @param {AbortSignal} signal */
-  #online(signal) {
+  /** @param {(state: {state: string}) => boolean} good @param {AbortSignal} signal */
+  #when(good, signal) {
     const owner = this.#owner;
     return new Promise((/** @type {(value: void) => void} */ resolve, reject) => {
       const check = () => {
         if (signal.aborted) reject(cancelled());
-        else if (owner.state.state !== "online") return;
+        else if (!good(owner.state)) return;
         else resolve();
         owner.removeEventListener("state", check);
+        signal.removeEventListener("abort", check);
       };
       signal.addEventListener("abort", check);
       owner.addEventListener("state", check);
@@ -114,9 +115,9 @@ export class FileServer {
 
   /** @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal @returns {Promise<FileInfo>} */
   async #send(file, progress, signal) {
-    const token = this.#owner.token;
-    let answer = await this.#post(file, progress, signal);
-    if (refused(answer.status) && this.#owner.token !== token) answer = await this.#post(file, progress, signal);
+    let answer = file.size > SLICE ? null : await this.#whole(file, progress, signal);
+    // A server may be told to take less in one request.
+    if (!answer || answer.body?.error === "slices_expected") answer = await this.#sliced(file, progress, signal);
     const { status, body } = answer;
     if (status !== 201 && status !== 200) throw new UploadError(body?.error ?? "failed", uploadWords(status, body));
     const info = { id: String(body?.id), name: String(body?.name ?? file.name), mime: String(body?.mime ?? ""), size: Number(body?.size ?? file.size) };
@@ -124,38 +125,70 @@ export class FileServer {
     return info;
   }
 
-  /** @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal @returns {Promise<{status: number, body: any}>} */
-  #post(file, progress, signal) {
-    return new Promise((resolve, reject) => {
-      if (signal.aborted) return reject(cancelled());
-      const request = new this.#Request();
-      const form = new FormData();
-      form.append("file", file, file.name);
-      request.open("POST", this.url());
-      request.responseType = "text";
-      request.setRequestHeader("Authorization", `Bearer ${this.#owner.token}`);
-      request.setRequestHeader("Accept", "application/json");
-      request.upload.onprogress = ({ loaded, total, lengthComputable }) => lengthComputable && total && progress(loaded / total);
-      request.onload = () => resolve({ status: request.status, body: parsed(request.responseText) });
-      request.onerror = () => reject(new UploadError("network", texts.uploadNetwork));
-      request.onabort = () => reject(cancelled());
-      signal.addEventListener("abort", () => request.abort());
-      request.send(form);
-    });
+  /** In one request. @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal */
+  #whole(file, progress, signal) {
+    const headers = { "Content-Type": typeOf(file), "X-File-Name": encoded(file.name) };
+    return this.#requests.send("POST", "files/", { body: file, headers, progress: (loaded) => progress(file.size ? loaded / file.size : 1), signal });
+  }
+
+  /** @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal */
+  async #sliced(file, progress, signal) {
+    const { session } = this.#owner;
+    let upload = this.#begun.get(file);
+    if (upload?.session !== session) this.#begun.set(file, (upload = new SlicedUpload(file, session)));
+    // Who leaves the page does not come back to this file; out of the browser's memory a page may.
+    const leave = (/** @type {Event} */ event) => /** @type {PageTransitionEvent} */ (event).persisted || this.#giveUp(file);
+    globalThis.addEventListener?.("pagehide", leave);
+    try {
+      const answer = await upload.run(this.#carrier(signal), progress);
+      if (answer.status === 201) this.#begun.delete(file);
+      else if (answer.status < 500) this.#giveUp(file);
+      return answer;
+    } finally {
+      globalThis.removeEventListener?.("pagehide", leave);
+    }
+  }
+
+  /** @param {AbortSignal} signal @returns {Carrier} */
+  #carrier(signal) {
+    const { session } = this.#owner;
+    return {
+      ask: async (method, path, body, progress) => {
+        // While the line is down nothing else gets across either.
+        await this.#when(({ state }) => state !== "connecting" && state !== "offline", signal);
+        if (this.#owner.session !== session) throw cancelled();
+        const headers = { "Content-Type": typeof body === "string" ? "application/json" : UNKNOWN };
+        return this.#requests.send(method, `uploads/${path}`, { body, headers, progress, signal });
+      },
+      pause: (milliseconds) =>
+        new Promise((resolve, reject) => {
+          const stop = () => {
+            this.#timers.clearTimeout(timer);
+            reject(cancelled());
+          };
+          const timer = this.#timers.setTimeout(() => {
+            signal.removeEventListener("abort", stop);
+            resolve();
+          }, milliseconds);
+          signal.addEventListener("abort", stop);
+        }),
+    };
+  }
+
+  /** Tell the server to forget what it has of a file. @param {File} file */
+  #giveUp(file) {
+    const upload = this.#begun.get(file);
+    this.#begun.delete(file);
+    if (!upload?.id || upload.session !== this.#owner.session) return;
+    // If that fails, the server forgets by itself after a while.
+    this.#fetch(this.#requests.url(`uploads/${upload.id}/`), { method: "DELETE", headers: this.#requests.credentials, keepalive: true }).catch(() => {});
   }
 
   /** @param {string} id @param {"GET" | "HEAD"} method */
   async #get(id, method) {
-    const token = this.#owner.token;
-    let response = await this.#request(id, method);
-    if (refused(response.status) && this.#owner.token !== token) response = await this.#request(id, method);
+    const response = await this.#requests.twice(() => this.#fetch(this.url(id), { method, headers: this.#requests.credentials }));
     if (!response.ok) throw new UploadError("failed", texts.downloadFailed);
     return response;
-  }
-
-  /** @param {string} id @param {"GET" | "HEAD"} method */
-  #request(id, method) {
-    return this.#fetch(this.url(id), { method, headers: { Authorization: `Bearer ${this.#owner.token}` } });
   }
 }
 
@@ -194,28 +227,20 @@ export function sizeWords(bytes) {
   return `${value.toLocaleString([], { maximumFractionDigits: value < 10 && step ? 1 : 0 })} ${["B", "kB", "MB"][step]}`;
 }
 
-/** Whether an answer may be due to a token that has changed meanwhile. @param {number} status */
-function refused(status) {
-  return status === 401 || status === 403 || status === 404;
+/** The type of a file, unless it is one that a server would read as a form. @param {File} file */
+function typeOf({ type }) {
+  return !type || type.startsWith("multipart/") || type === "application/x-www-form-urlencoded" ? UNKNOWN : type;
 }
 
-function cancelled() {
-  return new UploadError("cancelled", texts.uploadCancelled);
+/** A name for a header. Half a character, as some systems let names have, is none. @param {string} name */
+function encoded(name) {
+  return encodeURIComponent(new TextDecoder().decode(new TextEncoder().encode(name)));
 }
 
 /** @param {number} status @param {any} body */
 function uploadWords(status, body) {
   const known = texts.uploadErrors[body?.error] ?? texts.uploadErrors[String(status)];
   return known ?? (typeof body?.detail === "string" && body.detail ? body.detail : texts.uploadFailed);
-}
-
-/** @param {string} text @returns {any} */
-function parsed(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 /** The name in a `Content-Disposition`. @param {string | null} header */
