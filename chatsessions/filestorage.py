@@ -70,6 +70,11 @@ class SessionStorage(Storage):
         return self.backend.get_modified_time(name)
 
 
+def session_storage() -> Storage:
+    """For a model's field."""
+    return SessionStorage()
+
+
 def path_of(session_id: UUID, file_id: UUID) -> str:
     """Where a file lies: made of ids alone."""
     return f"{folder_of(session_id)}/{file_id.hex}"

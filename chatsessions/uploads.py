@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,10 +18,10 @@ from uuid import UUID, uuid4
 from django.core.files.base import File
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 
 from .chatfile import ChatFile
 from .conf import settings
+from .database_time import DatabaseNow, ago
 from .exceptions import FileRefused, SessionOver
 from .filenames import clean_name
 from .files import (
@@ -37,10 +36,12 @@ from .files import (
 from .filestorage import path_of
 from .filetypes import HEAD, normal_type
 from .joined import JoinedSlices
-from .models import SessionFile, SessionUpload, SessionUploadQuerySet, UploadSlice
+from .models import SessionFile, SessionUpload, UploadSlice
+from .upload_models import SessionUploadQuerySet
 
-#: Who puts an upload together touches it with every slice; one who has not for so long is dead.
-JOINER_SILENCE = timedelta(seconds=60)
+#: Who puts an upload together touches it with every slice; one who has not for so many seconds is
+#: dead.
+JOINER_SILENCE = 60.0
 
 
 def begin(session_id: UUID, *, name: str, declared: str, size: int) -> SessionUpload:
@@ -61,6 +62,7 @@ def begin(session_id: UUID, *, name: str, declared: str, size: int) -> SessionUp
             mime=normal_type(declared),
             size=size,
             slice_bytes=settings.UPLOAD_SLICE_BYTES,
+            touched_at=DatabaseNow(),
         )
 
 
@@ -112,8 +114,8 @@ def _insert(part: UploadSlice, length: int) -> None:
     offset = part.number * upload.slice_bytes
     with transaction.atomic(using=settings.DATABASE):
         check_open(locked_session(upload.session_id), by_client=True)
-        moved = {"received": offset + length, "touched_at": timezone.now()}
-        if not _rows(upload).filter(received=offset).update(**moved):
+        here = _rows(upload).filter(received=offset)
+        if not here.update(received=offset + length, touched_at=DatabaseNow()):
             raise _TooLate
         part.save(using=settings.DATABASE, force_insert=True)
         check_room(upload.session_id, files=0)
@@ -141,16 +143,15 @@ def put_together(upload: SessionUpload) -> ChatFile | None:
         give_up(upload)
         raise
     except Exception:
-        if _mine(upload).update(joining=False):
+        if _mine(upload).update(joiner=None):
             raise
         return None  # somebody else has made it a file, is about to, or has given it up
 
 
 def _claimed(upload: SessionUpload) -> bool:
-    now = timezone.now()
-    free = Q(joining=False) | Q(touched_at__lt=now - JOINER_SILENCE)
-    upload.touched_at = now
-    return bool(_rows(upload).filter(free).update(joining=True, touched_at=now))
+    upload.joiner = uuid4()
+    free = Q(joiner=None) | Q(touched_at__lt=ago(JOINER_SILENCE))
+    return bool(_rows(upload).filter(free).update(joiner=upload.joiner, touched_at=DatabaseNow()))
 
 
 def _content(upload: SessionUpload) -> File[Any]:
@@ -166,10 +167,8 @@ def _content(upload: SessionUpload) -> File[Any]:
 
 def _touch(upload: SessionUpload) -> None:
     """Who puts it together lives. Raises ``DoesNotExist`` if that is somebody else by now."""
-    now = timezone.now()
-    if not _mine(upload).update(touched_at=now):
+    if not _mine(upload).update(touched_at=DatabaseNow()):
         raise SessionUpload.DoesNotExist
-    upload.touched_at = now
 
 
 def give_up(upload: SessionUpload) -> None:
@@ -188,5 +187,5 @@ def _rows(upload: SessionUpload) -> SessionUploadQuerySet:
 
 
 def _mine(upload: SessionUpload) -> SessionUploadQuerySet:
-    """The row as long as nobody else has touched it."""
-    return _rows(upload).filter(joining=True, touched_at=upload.touched_at)
+    """The row as long as nobody else has taken it over."""
+    return _rows(upload).filter(joiner=upload.joiner)

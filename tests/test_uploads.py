@@ -597,7 +597,7 @@ def test_while_one_request_puts_it_together_another_is_told_to_ask_again(
     uploader: Uploader,
 ) -> None:
     url = uploader.brought()
-    SessionUpload.objects.update(joining=True, touched_at=timezone.now())
+    SessionUpload.objects.update(joiner=uuid4())
     response = uploader.finish(url)
     assert (told_of(response), response["Retry-After"]) == ((202, TOTAL), "1")
     assert told_of(uploader.put(url, 0)) == (200, TOTAL)
@@ -606,8 +606,8 @@ def test_while_one_request_puts_it_together_another_is_told_to_ask_again(
 
 def test_what_a_dead_server_was_putting_together_another_puts_together(uploader: Uploader) -> None:
     url = uploader.brought()
-    SessionUpload.objects.update(joining=True)
-    age(url, seconds=uploads.JOINER_SILENCE.total_seconds() + 1)
+    SessionUpload.objects.update(joiner=uuid4())
+    age(url, seconds=uploads.JOINER_SILENCE + 1)
     assert uploader.finish(url).status_code == 201
     assert len(contents()) == SessionFile.objects.count() == 1
 
@@ -630,7 +630,7 @@ def test_who_is_overtaken_while_putting_together_leaves_it_to_the_other(
     url = uploader.brought()
     use_storage(settings, Overtaken)
     if by == "another":
-        Overtaken.meanwhile = lambda: SessionUpload.objects.update(touched_at=timezone.now())
+        Overtaken.meanwhile = lambda: SessionUpload.objects.update(joiner=uuid4())
     else:
         Overtaken.meanwhile = lambda: SessionUpload.objects.all().delete()
     assert uploader.finish(url).status_code == 202
