@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from .store import Change, Entry, Position
+from .store import Change, Claim, Entry, Position
 
 
 class Draft:
@@ -29,7 +29,7 @@ class Draft:
         "generation",
     )
 
-    def __init__(self, session_id: UUID, *, generation: int, claims: int | None) -> None:
+    def __init__(self, session_id: UUID, *, generation: int, claims: Claim | None) -> None:
         self._session_id = session_id
         self.generation = generation
         self._claims = claims

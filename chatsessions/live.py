@@ -45,7 +45,7 @@ from .session import Session
 from .session_files import SessionFiles
 from .settings_form import SettingsForm
 from .sink import SessionSink
-from .store import Entry, Loaded, Position
+from .store import Claim, Entry, Loaded, Position
 from .tasks import SessionTasks
 from .thread_rows import Mark
 from .transcript import Said, topic_of
@@ -92,7 +92,7 @@ class LiveSession:
         self.draft = Draft(
             row.pk,
             generation=row.generation + (loaded is not None),
-            claims=None if loaded is None else row.generation,
+            claims=None if loaded is None else Claim.on(row),
         )
         self.user_session = UserSession(
             session,

@@ -31,6 +31,8 @@ POSITION = (
     "last_seen_at",
 )
 STATE = ("state", "state_bytes")
+#: Beside the generation, what a row that is claimed still has to have.
+CLAIMED = ("head", "handled", "state")
 ENTRY = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
 
 
@@ -72,8 +74,10 @@ class Statements:
         Raises ``OwnershipLost`` if one of them is another owner's by now.
         """
         for names, alike in _by_columns(changes).items():
-            self._update([change for change in alike if change.state is None], names, ())
-            self._update([change for change in alike if change.state is not None], names, STATE)
+            for claims in (False, True):
+                these = [change for change in alike if (change.claims is not None) == claims]
+                self._update([change for change in these if change.state is None], names, ())
+                self._update([change for change in these if change.state is not None], names, STATE)
 
     def insert_entries(self, changes: Iterable[Change]) -> None:
         """What is new in the log."""
@@ -116,6 +120,8 @@ class Statements:
             f"UPDATE {quote(ChatSession._meta.db_table)} SET {assigned} "  # noqa: S608  # only names
             f"WHERE {quote('id')} = %s AND {quote('generation')} = %s"
         )
+        if changes[0].claims is not None:
+            sql += "".join(f" AND {quote(name)} = %s" for name in CLAIMED)
         rows = [
             (
                 *self._position(change.position),
@@ -123,7 +129,7 @@ class Statements:
                 *self._fields(change, names),
                 change.generation,
                 self._id(change),
-                change.generation if change.claims is None else change.claims,
+                *_expected(change),
             )
             for change in changes
         ]
@@ -165,6 +171,14 @@ class Statements:
         return [
             field(name).get_db_prep_save(change.fields[name], self._connection) for name in names
         ]
+
+
+def _expected(change: Change) -> tuple[Any, ...]:
+    """What the row has to have for ``change`` to be written."""
+    claim = change.claims
+    if claim is None:
+        return (change.generation,)
+    return claim.generation, claim.head, claim.handled, claim.state
 
 
 def _by_columns(changes: Iterable[Change]) -> dict[tuple[str, ...], list[Change]]:

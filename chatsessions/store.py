@@ -98,6 +98,24 @@ class Position:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    What a row was when it was read, and still has to be for the session to be claimed.
+
+    Its owner may have counted as dead and have woken up since, and have written once more.
+    """
+
+    generation: int
+    head: int
+    handled: int
+    state: str
+
+    @classmethod
+    def on(cls, row: ChatSession) -> Claim:
+        return cls(row.generation, row.head, row.handled, row.state)
+
+
 @dataclass(slots=True, kw_only=True)
 class Change:
     """What one session has to store in one commit."""
@@ -110,8 +128,8 @@ class Change:
     state: bytes | None = None
     #: Other columns, by field name.
     fields: dict[str, Any] = field(default_factory=dict)
-    #: The generation that the row has, where this change claims the session.
-    claims: int | None = None
+    #: The row as it was read, where this change claims the session.
+    claims: Claim | None = None
     #: Whether the row is new; ``fields`` then hold all that it needs.
     insert: bool = False
     #: Outcomes of client events other than done: ``n`` and status.

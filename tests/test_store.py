@@ -24,6 +24,7 @@ from chatsessions.store import (
     Batch,
     CacheFailed,
     Change,
+    Claim,
     Entry,
     Position,
     Store,
@@ -163,7 +164,7 @@ def test_another_generation_writes_nothing() -> None:
 def test_a_session_is_claimed_by_compare_and_set() -> None:
     row = session_row(generation=4)
     store = Store()
-    claim = {"claims": 4, "generation": 5, "fields": {"worker_id": worker_row().pk}}
+    claim = {"claims": Claim.on(row), "generation": 5, "fields": {"worker_id": worker_row().pk}}
     assert write(store, [change_of(row, **claim)]) == {}
     refused = write(store, [change_of(row, **claim)])
     assert isinstance(refused[row.pk], OwnershipLost)
@@ -582,7 +583,7 @@ def test_a_new_session_whose_commit_was_not_confirmed_is_there_once() -> None:
 def test_a_claim_whose_commit_was_not_confirmed_holds() -> None:
     row = session_row()
     change = change_of(row, fields={"worker_id": worker_row().pk})
-    change.claims, change.generation = row.generation, row.generation + 1
+    change.claims, change.generation = Claim.on(row), row.generation + 1
     assert write_again([change]).refused == {}
     row.refresh_from_db()
     assert row.generation == change.generation
@@ -591,7 +592,7 @@ def test_a_claim_whose_commit_was_not_confirmed_holds() -> None:
 def test_a_claim_of_somebody_else_is_not_ours() -> None:
     row = session_row()
     change = change_of(row, fields={"worker_id": worker_row().pk})
-    change.claims, change.generation = row.generation, row.generation + 1
+    change.claims, change.generation = Claim.on(row), row.generation + 1
     ChatSession.objects.filter(pk=row.pk).update(
         generation=change.generation, worker=worker_row().pk
     )
@@ -618,3 +619,15 @@ def test_entries_of_somebody_else_are_not_ours() -> None:
     batch = Batch([change], doubtful=[change])
     Store().write(batch)
     assert list(batch.refused) == [row.pk]
+
+
+@pytest.mark.parametrize("written", [{"head": 9}, {"handled": 9}, {"state": '{"a":1}'}])
+def test_a_session_that_its_owner_has_written_since_it_was_read_is_not_claimed(
+    written: dict[str, Any],
+) -> None:
+    """An owner that counted as dead, and woke up in the last moment."""
+    row = session_row()
+    change = change_of(row, fields={"worker_id": worker_row().pk})
+    change.claims, change.generation = Claim.on(row), row.generation + 1
+    ChatSession.objects.filter(pk=row.pk).update(**written)
+    assert isinstance(write(Store(), [change])[row.pk], OwnershipLost)
