@@ -7,38 +7,20 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from . import services
 from .crowd import Crowd
 from .modes import Mode
 from .plan import Plan
-from .process import Cores, ServerProcess, folder, run_django, serve
+from .process import Cores, ServerProcess, Setup, folder, serve
 from .records import Figures
 from .services import Services
 from .wire import Network
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Data:
-    """What a server is started with: a folder of its own, and Django's settings."""
-
-    folder: Path
-    settings: Mapping[str, Any]
-
-    def run(self, *arguments: str) -> str:
-        """What a module of ours, or of Django, prints about it."""
-        return run_django(self.folder, self.settings, *arguments)
-
-    def serve(
-        self, server: str, cores: Cores, *, profile: bool = False
-    ) -> AbstractContextManager[ServerProcess]:
-        return serve(self.folder, server, self.settings, cores=cores, profile=profile)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,13 +47,13 @@ class Bench:
         self._stack = ExitStack()
         self._started = time.monotonic()
         self._part = ""
-        self._filled: dict[tuple[str, int], Data] = {}
+        self._filled: dict[tuple[str, int], Setup] = {}
 
     def __enter__(self) -> Bench:
         self._stack.enter_context(self.services)
         # A folder with a migrated database, which servers get copies of.
         self._template = self._stack.enter_context(folder())
-        run_django(self._template, {}, "django", "migrate", "--verbosity=0")
+        Setup(folder=self._template).run("django", "migrate", "--verbosity=0")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,23 +90,23 @@ class Bench:
         return [mode for mode in modes if not mode.services]
 
     @contextmanager
-    def fresh(self, mode: Mode) -> Iterator[Data]:
+    def fresh(self, mode: Mode) -> Iterator[Setup]:
         """An empty database, and what else there is to serve ``mode`` from."""
         with ExitStack() as stack:
             data = stack.enter_context(folder())
             shutil.copytree(self._template, data, dirs_exist_ok=True)
-            services = stack.enter_context(self.services.database()) if mode.services else {}
-            yield Data(folder=data, settings={**mode.settings, **services})
+            variables = stack.enter_context(self.services.database()) if mode.services else {}
+            yield Setup(folder=data, settings=mode.settings, variables=variables)
 
-    def filled(self, mode: Mode, sessions: int) -> Data:
+    def filled(self, mode: Mode, sessions: int) -> Setup:
         """A database with so many sessions, for whoever asks; it stays to the end."""
         key = (mode.name, sessions)
         if key not in self._filled:
             entries = self.plan.entries_per_session
             self.say(f"filling: {sessions:,} sessions, {sessions * entries:,} log entries")
-            data = self._stack.enter_context(self.fresh(mode))
-            data.run("benchmarks.filling", f"--sessions={sessions}", f"--entries={entries}")
-            self._filled[key] = data
+            setup = self._stack.enter_context(self.fresh(mode))
+            setup.run("benchmarks.filling", f"--sessions={sessions}", f"--entries={entries}")
+            self._filled[key] = setup
         return self._filled[key]
 
     @contextmanager
@@ -134,13 +116,13 @@ class Bench:
         server: str,
         mode: Mode,
         *,
-        data: Data | None = None,
+        setup: Setup | None = None,
         profile: bool = False,
     ) -> Iterator[Contender]:
-        """A server process, on ``data`` if that is given, and a crowd without anybody."""
+        """A server process, set up as told or afresh, and a crowd without anybody."""
         with ExitStack() as stack:
-            data = data or stack.enter_context(self.fresh(mode))
-            process = stack.enter_context(data.serve(server, self.cores, profile=profile))
+            setup = setup or stack.enter_context(self.fresh(mode))
+            process = stack.enter_context(serve(setup, server, cores=self.cores, profile=profile))
             crowd = Crowd(
                 network,
                 mode.dialect,

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,28 +55,41 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-def run_django(data: Path, settings: Mapping[str, Any], *arguments: str) -> str:
-    """What a command of Django's, or a module of this package, prints. Raises if it fails."""
-    finished = subprocess.run(
-        [sys.executable, "-m", *arguments],
-        cwd=ROOT,
-        env=environment(data, settings),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if finished.returncode:
-        raise BenchmarkError(f"{' '.join(arguments)} failed; what it said is above")
-    return finished.stdout
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How a process of the benchmark is set up: its folder, settings, and where services are."""
 
+    folder: Path
+    #: What differs from ``benchmarks.settings``.
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    #: What the demo takes from the environment; left out, its database is a file in the folder.
+    variables: Mapping[str, str] = field(default_factory=dict)
 
-def environment(data: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """The environment of a process with its files in ``data``, and a mode's settings."""
-    return os.environ | {
-        "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
-        "BENCHMARK_SETTINGS": json.dumps(dict(settings)),
-        "DEMO_DATA": str(data),
-        "PYTHONUNBUFFERED": "1",
-    }
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "benchmarks.settings",
+            "BENCHMARK_SETTINGS": json.dumps(dict(self.settings)),
+            "DEMO_DATA": str(self.folder),
+            "PYTHONUNBUFFERED": "1",
+            # Whatever the one who runs this has set for the demo is not meant.
+            "DATABASE_URL": "",
+            "REDIS_URL": "",
+            **self.variables,
+        }
+
+    def run(self, *arguments: str) -> str:
+        """What a module of ours, or of Django, prints. Raises ``BenchmarkError`` if it fails."""
+        finished = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if finished.returncode:
+            raise BenchmarkError(f"{' '.join(arguments)} failed; what it said is above")
+        return finished.stdout
 
 
 class ServerProcess:
@@ -137,21 +150,16 @@ class ServerProcess:
 
 @contextmanager
 def serve(
-    data: Path,
-    server: str,
-    settings: Mapping[str, Any],
-    *,
-    cores: Cores,
-    profile: bool = False,
+    setup: Setup, server: str, *, cores: Cores, profile: bool = False
 ) -> Iterator[ServerProcess]:
-    """A process of ``server`` that keeps its files in ``data``."""
+    """A process of ``server``."""
     command = [sys.executable, "-m", "benchmarks.server", server]
     command += ["--core", str(cores.server)] if cores.server is not None else []
     command += ["--profile"] if profile else []
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environment(data, settings),
+        env=setup.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -14,11 +14,10 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from .process import Cores, folder, run_django
+from .process import Cores, Setup, folder
 from .wire import HOST, BenchmarkError
 
 #: Seconds until a service must answer.
@@ -29,7 +28,7 @@ POSTGRES_FOLDERS = "/usr/lib/postgresql"
 USERS = ("postgres", "nobody")
 TEMPLATE = "benchmark_template"
 
-Settings = dict[str, Any]
+Variables = dict[str, str]
 
 
 def missing() -> list[str]:
@@ -39,6 +38,7 @@ def missing() -> list[str]:
         "Redis (redis-server)": shutil.which("redis-server") is not None,
         "psycopg": find_spec("psycopg") is not None,
         "channels_redis": find_spec("channels_redis") is not None,
+        "dj_database_url": find_spec("dj_database_url") is not None,
     }
     return [name for name, there in needs.items() if not there]
 
@@ -60,14 +60,14 @@ class Services:
         self._stack.close()
 
     @contextmanager
-    def database(self) -> Iterator[Settings]:
-        """Django's settings for a migrated database and a cache that nobody else uses."""
+    def database(self) -> Iterator[Variables]:
+        """The environment for a migrated database and a cache that nobody else uses."""
         if not self._processes:
             self._start()
         name = f"benchmark_{next(self._numbers)}"
         self._postgres("createdb", f"--template={TEMPLATE}", name)
         try:
-            yield self._settings(name)
+            yield self._variables(name)
         finally:
             self._postgres("dropdb", "--force", name)
 
@@ -91,34 +91,15 @@ class Services:
         self._start_redis(data / "redis")
         self._start_postgres(data / "postgres")
         self._postgres("createdb", TEMPLATE)
-        settings = self._settings(TEMPLATE)
-        run_django(data / "django", settings, "django", "migrate", "--verbosity=0")
+        process = Setup(folder=data / "django", variables=self._variables(TEMPLATE))
+        process.run("django", "migrate", "--verbosity=0")
 
-    def _settings(self, database: str) -> Settings:
-        redis = f"redis://{HOST}:{self._redis_port}"
+    def _variables(self, database: str) -> Variables:
+        """As one gives them to the demo."""
         return {
-            "DATABASES": {
-                "default": {
-                    "ENGINE": "django.db.backends.postgresql",
-                    "HOST": HOST,
-                    "PORT": self._postgres_port,
-                    "USER": "postgres",
-                    "NAME": database,
-                }
-            },
-            "CACHES": {
-                "default": {
-                    "BACKEND": "django.core.cache.backends.redis.RedisCache",
-                    "LOCATION": f"{redis}/0",
-                    "KEY_PREFIX": database,
-                }
-            },
-            "CHANNEL_LAYERS": {
-                "default": {
-                    "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-                    "CONFIG": {"hosts": [f"{redis}/1"], "prefix": database},
-                }
-            },
+            "DATABASE_URL": f"postgresql://postgres@{HOST}:{self._postgres_port}/{database}",
+            "REDIS_URL": f"redis://{HOST}:{self._redis_port}/0",
+            "REDIS_PREFIX": database,
         }
 
     # Processes
@@ -179,8 +160,8 @@ def free_port() -> int:
 def _postgres_bin() -> Path | None:
     if found := shutil.which("initdb"):
         return Path(found).resolve().parent
-    versions = sorted(Path(POSTGRES_FOLDERS).glob("*/bin/initdb"), key=lambda path: path.parts)
-    return versions[-1].parent if versions else None
+    there = [path.parent for path in Path(POSTGRES_FOLDERS).glob("*/bin/initdb")]
+    return max(there, key=lambda path: float(path.parent.name), default=None)
 
 
 def _binary(name: str) -> Path:

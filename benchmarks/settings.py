@@ -10,6 +10,7 @@ from demo_project.settings import DATABASES
 ROOT_URLCONF = "demo_project.urls"
 SECRET_KEY = "benchmarks"  # noqa: S105
 ALLOWED_HOSTS = ["127.0.0.1"]
+DEBUG = False
 
 #: One client sends as fast as it is answered, which is what the limits are there to prevent; and
 #: a crowd that waits while others are measured sends no pings.

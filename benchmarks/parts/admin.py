@@ -23,9 +23,9 @@ def _run(bench: Bench) -> Iterator[Record]:
     for mode in bench.available((DEFAULT, POSTGRES)):
         young = _step(FEW_SESSIONS, FEW_ENTRIES)
         for sessions, entries in ((FEW_SESSIONS, FEW_ENTRIES), (many, bench.plan.page_entries)):
-            data = bench.filled(mode, sessions)
-            session = data.run("benchmarks.filling", f"--page={entries}")
-            pages = json.loads(data.run("benchmarks.pages", session))
+            setup = bench.filled(mode, sessions)
+            session = setup.run("benchmarks.filling", f"--page={entries}")
+            pages = json.loads(setup.run("benchmarks.pages", session))
             for name, page in pages.items():
                 yield Record(
                     part="admin",

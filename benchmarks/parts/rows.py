@@ -20,8 +20,10 @@ def _run(bench: Bench) -> Iterator[Record]:
             with network() as wires, ExitStack() as stack:
                 contenders = {}
                 for sessions in sizes:
-                    data = bench.filled(mode, sessions)
-                    contender = stack.enter_context(bench.contender(wires, server, mode, data=data))
+                    setup = bench.filled(mode, sessions)
+                    contender = stack.enter_context(
+                        bench.contender(wires, server, mode, setup=setup)
+                    )
                     contender.crowd.connect(bench.plan.connections)
                     contender.crowd.closed_loop(bench.plan.closed_seconds)
                     contenders[_step(bench, sessions)] = contender
