@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -82,7 +82,7 @@ class Admission:
 
         Raises ``Refused``, ``ShuttingDown``, and what the database raises.
         """
-        self._still()
+        self.still()
         if get_worker().closing:
             raise ShuttingDown
         try:
@@ -95,20 +95,26 @@ class Admission:
         except Exception as error:
             logger.exception("The permissions of a user could not be looked at")
             raise Refused("forbidden", "not allowed") from error
-        self._still()
+        self.still()
 
-    async def admit(self, session: Session) -> None:
-        """Ask the application about the session that would be opened. Raises ``Refused``."""
+    async def admit(self, session: Session, *, env: Mapping[str, str] | None = None) -> None:
+        """
+        Ask the application about the session that would be opened. Raises ``Refused``.
+
+        ``env`` are keys that have come and are not the session's yet: they are in no log either.
+        """
         try:
             allowed = bool(await self._authorize(self._scope, session))
         except Exception as error:
-            log_error(logger, session.env, "authorize() failed: nobody comes in", error=error)
+            hidden = {**session.env, **(env or {})}
+            log_error(logger, hidden, "authorize() failed: nobody comes in", error=error)
             raise Refused("forbidden", "not allowed") from error
         if not allowed:
             raise Refused("forbidden", "not allowed")
-        self._still()
+        self.still()
 
-    def _still(self) -> None:
+    def still(self) -> None:
+        """Raise ``Refused`` if the login was lost meanwhile."""
         if self.lost is not None:
             raise Refused("unauthorized", self.lost)
 

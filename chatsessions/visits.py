@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from . import frames
+from .admission import Admission
 from .attachment import REPLAY_CHUNK, event_frame
 from .chat import Chat
 from .conf import settings
@@ -65,6 +66,8 @@ class Visit:
         self.reason = reason
         #: The last entry before the visit.
         self.before = live.log.head
+        #: Looks after the login of who came, until they leave.
+        self.guard: Admission | None = None
         self._over = False
         self._follower: Follower | None = None
 
@@ -98,14 +101,27 @@ class Visit:
     def follow(self, after: int, *, bounded: bool = True) -> Follower:
         """Follow the session behind entry ``after``, until the visit is over."""
         self._follower = Follower(self.live, after, bounded=bounded)
+        if self.lost is not None:
+            self._follower.stop()
         return self._follower
+
+    @property
+    def lost(self) -> str | None:
+        """Why who came may not be here any more, if so."""
+        return None if self.guard is None else self.guard.lost
+
+    def stop(self) -> None:
+        """Follow the session no further. What runs in it goes on."""
+        if self._follower is not None:
+            self._follower.stop()
 
     def leave(self) -> None:
         """Let the session go; once."""
         if not self._over:
             self._over = True
-            if self._follower is not None:
-                self._follower.stop()
+            self.stop()
+            if self.guard is not None:
+                self.guard.leave()
             self.live.holders -= 1
             self.live.note()
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
@@ -15,6 +17,8 @@ from chatsessions.conf import settings
 from chatsessions.entrance import User
 from chatsessions.models import ChatSession
 from chatsessions.session import Tokens, is_owner
+
+logger = logging.getLogger("chatsessions.http")
 
 #: What is needed of the row; the values of a session may have a megabyte.
 _COLUMNS = (
@@ -40,6 +44,11 @@ def refusal(chat: Chat, user: User) -> Refused | None:
             access.check(user)
         except Refused as error:
             refused = error
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("The permissions of a user could not be looked at")
+            refused = Refused("forbidden", "not allowed")
         else:
             return None
     return refused

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views import View
 
-from chatsessions import frames
-from chatsessions.access import Access
+from chatsessions import access, frames
+from chatsessions.admission import Admission
 from chatsessions.chat import resolve_chat
 from chatsessions.conf import settings
-from chatsessions.entrance import ShuttingDown
-from chatsessions.env import log_error, taken_env
+from chatsessions.entrance import ShuttingDown, User
+from chatsessions.env import taken_env
 from chatsessions.live import LiveSession
 from chatsessions.models import SessionEvent
 from chatsessions.session import Session
@@ -47,8 +46,6 @@ from .outgoing import (
     refusal_of,
 )
 
-logger = logging.getLogger("chatsessions.http")
-
 
 class ChatView(View):
     """
@@ -70,6 +67,10 @@ class ChatView(View):
 
     http_method_names = ["get", "post", "delete"]  # noqa: RUF012  # Django's
 
+    # Each request has a view of its own.
+    _guard: Admission | None = None
+    _visit: Visit | None = None
+
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
         """
@@ -82,13 +83,13 @@ class ChatView(View):
         say who asks.
         """
         chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
-        access = Access.of(
+        door = access.Access.of(
             login_required=initkwargs.get("login_required", cls.login_required),
             permission_required=initkwargs.get("permission_required", cls.permission_required),
         )
         # An iterator would be used up by the first request.
-        initkwargs["permission_required"] = access.permissions
-        chat.doors.add(access)
+        initkwargs["permission_required"] = door.permissions
+        chat.doors.add(door)
         view = super().as_view(**initkwargs)
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
@@ -107,6 +108,9 @@ class ChatView(View):
                 return answer
         except REFUSALS as error:
             return error_response(refusal_of(error))
+        finally:
+            if self._visit is None and self._guard is not None:
+                self._guard.leave()  # else the visit does, whose stream may go on
 
     async def post(self, request: HttpRequest) -> HttpResponseBase:
         """Handle an event, and answer with what its turn has emitted."""
@@ -185,17 +189,18 @@ class ChatView(View):
         return True
 
     async def _begin(self, request: HttpRequest, asked: Credentials, *, make: bool) -> Visit:
-        async def admit(session: Session) -> None:
-            try:
-                allowed = bool(await self.authorize(request, session))
-            except Exception as error:
-                env = session.env | asked.arrival.env
-                log_error(logger, env, "authorize() failed: nobody comes in", error=error)
-                raise Refused(403, "forbidden", "not allowed") from error
-            if not allowed:
-                raise Refused(403, "forbidden", "not allowed")
-
-        return await begin_visit(self.chat, asked, make=make, admit=admit)
+        guard = self._guard
+        if guard is None:
+            raise RuntimeError("A session is begun for who was let in.")
+        admit = partial(guard.admit, env=asked.arrival.env)
+        visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
+        visit.guard = guard
+        try:
+            guard.still()
+        except access.Refused:
+            visit.leave()
+            raise
+        return visit
 
     def needs_csrf_check(self, request: HttpRequest) -> bool:
         """
@@ -207,15 +212,31 @@ class ChatView(View):
 
     async def _credentials(self, request: HttpRequest, body: Body) -> Credentials:
         asked = await credentials_of(request, self.chat.name, body)
-        access = Access.of(
-            login_required=self.login_required, permission_required=self.permission_required
+        self._guard = Admission(
+            {"user": asked.arrival.user, "session": getattr(request, "session", None)},
+            access.Access.of(
+                login_required=self.login_required, permission_required=self.permission_required
+            ),
+            lambda _scope, session: self.authorize(request, session),
+            renewed=self._renewed,
+            revoked=self._revoked,
         )
-        await sync_to_async(access.check)(asked.arrival.user)
+        await self._guard.watch()
+        await self._guard.check()
         if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
             problem = await csrf_problem(request)
             if problem is not None:
                 raise Refused(403, "csrf", problem)
         return asked
+
+    def _renewed(self, user: User) -> None:
+        if self._visit is not None and not self._visit.live.closed:
+            self._visit.live.session.user = user
+
+    def _revoked(self, _detail: str) -> None:
+        """The user may not be here any more: nothing further is told, and what runs goes on."""
+        if self._visit is not None:
+            self._visit.stop()
 
     async def _may_keep(self, request: HttpRequest, asked: Credentials) -> bool:
         """
@@ -243,6 +264,8 @@ class ChatView(View):
             pass
         finally:
             follower.stop()
+        if visit.guard is not None:
+            visit.guard.still()
         answer = _session_of(visit)
         answer["turn"] = {"turn": posted.turn, "name": posted.name, "status": told.status}
         answer["events"] = told.events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -10,6 +11,7 @@ import msgspec
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig
+from django.db import DatabaseError
 from django.http import HttpRequest, HttpResponseForbidden
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
@@ -19,10 +21,12 @@ from chatsessions import frames
 from chatsessions.chat import Chat
 from chatsessions.conf import settings
 from chatsessions.connection import first_language, valid_ip
-from chatsessions.entrance import Admit, Arrival, anybody
+from chatsessions.entrance import Admit, Arrival, User, anybody
 from chatsessions.exceptions import ChatSessionsError, SessionOver
 from chatsessions.session import session_of_token
 from chatsessions.visits import Visit
+
+logger = logging.getLogger("chatsessions.http")
 
 #: Where Django's session keeps which session of each chat is the visitor's.
 KEPT = "chatsessions"
@@ -164,7 +168,7 @@ async def credentials_of(request: HttpRequest, chat_name: str, body: Body) -> Cr
         kept = (await django_session.aget(KEPT, {})).get(chat_name)
         if kept is not None:
             session, token = kept["session"], kept["token"]
-    user = await request.auser() if hasattr(request, "auser") else AnonymousUser()
+    user = await _user_of(request)
     arrival = Arrival(
         user=user,
         session_id=session,
@@ -178,6 +182,21 @@ async def credentials_of(request: HttpRequest, chat_name: str, body: Body) -> Cr
         user_agent=request.headers.get("user-agent", ""),
     )
     return Credentials(arrival, kept is not None, not given and django_session is not None)
+
+
+async def _user_of(request: HttpRequest) -> User:
+    """
+    Who is logged in.
+
+    Raises ``Refused`` if an authentication backend fails, and what the database raises.
+    """
+    try:
+        return await request.auser() if hasattr(request, "auser") else AnonymousUser()
+    except DatabaseError:
+        raise
+    except Exception as error:
+        logger.exception("The user of a request could not be looked up: nobody comes in")
+        raise Refused(403, "forbidden", "not allowed") from error
 
 
 async def begin_visit(

@@ -152,21 +152,27 @@ class EventStream:
         self._over = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        visit = self._visit
         try:
-            yield sse(welcome_of(self._visit))
+            if visit.lost is None:
+                yield sse(welcome_of(visit))
             async for frame in self._follower.frames(quiet=settings.HEARTBEAT):
+                if visit.lost is not None:
+                    break
                 if frame is None:
-                    self._visit.live.presence.visited()
+                    visit.live.presence.visited()
                     yield b":\n\n"
                     continue
                 yield sse(frame)
-                if self._is_last(frame) and self._visit.live.ending is None:
+                if self._is_last(frame) and visit.live.ending is None:
                     break
-            for frame in self._end_frames:
+            for frame in self._end_frames if visit.lost is None else ():
                 yield sse(frame)
+            if visit.lost is not None:
+                yield sse(frames.Error("unauthorized", visit.lost))
         finally:
             self._end()
-        await self._visit.given_back()
+        await visit.given_back()
 
     def close(self) -> None:
         """The answer is over, or nobody reads it. From any thread, and as often as you like."""

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -83,6 +87,35 @@ async def test_a_logout_closes_at_once_and_the_session_waits(
     await tab.close()
     tab.cookie = server.login("ada")
     assert (await tab.resume())["resumed"]
+
+
+def stream(server: Server, cookie: str) -> Iterator[dict[str, Any]]:
+    """The frames of a turn that streams for longer than any test waits, as they come."""
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+    headers |= {"Cookie": f"{cookie}; csrftoken={CSRF}", "X-CSRFToken": CSRF}
+    body = json.dumps({"name": "stream", "data": {"count": 3000, "pause": 0.02}})
+    with closing(line):
+        line.request("POST", "/http/faulty/", body, headers)
+        response = line.getresponse()
+        assert response.status == 200, response.read()
+        while text := response.readline():
+            if text.startswith(b"data: "):
+                yield json.loads(text.removeprefix(b"data: "))
+
+
+def test_a_logout_ends_a_stream_of_server_sent_events(server: Server) -> None:
+    cookie = server.login("ada")
+    server.database.execute("UPDATE auth_user SET is_staff = 1")
+    frames = stream(server, cookie)
+    session = next(frames)["session"]
+    assert any(frame["type"] == "token" for frame in frames)
+    log_out(server, cookie)
+    rest = list(frames)
+    assert rest[-1] == {"type": "error", "code": "unauthorized", "detail": "logged out"}
+    assert {frame["type"] for frame in rest[:-1]} <= {"token"}
+    # The turn goes on without its reader.
+    assert server.database.session(session)["running"] == 1
 
 
 async def test_an_update_of_another_process_is_noticed(often: Server, client_of: ClientOf) -> None:
