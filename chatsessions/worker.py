@@ -258,7 +258,8 @@ class Worker:
     async def _start(self) -> None:
         await self._open_mail()
         await self.threads.write(self.rows.beat)
-        await self.threads.write(self.rows.sweep)
+        if self._serves:  # a visitor is gone before it would be of use
+            await self.threads.write(self.rows.sweep)
         if settings.HANDLE_SIGTERM:
             self._sigterm.install()
         self.own(self.loop.create_task(self._beat(), name="chatsessions-heartbeat"))
@@ -327,7 +328,8 @@ class Worker:
             return
         self.closing = True
         lives = list(self.live.values())
-        logger.info("Shutting down with %d live sessions", len(lives))
+        if self._serves:
+            logger.info("Shutting down with %d live sessions", len(lives))
         for live in lives:
             live.drain()
         for line in list(self.lines):
