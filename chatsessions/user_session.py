@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -232,7 +233,7 @@ class UserSession(MutableMapping[str, Any]):
 
     def encoded(self) -> bytes:
         """The whole state as JSON."""
-        items = (msgspec.json.encode(key) + b":" + raw for key, raw in list(self._encoded.items()))
+        items = (_name(key) + raw for key, raw in list(self._encoded.items()))
         return b"{" + b",".join(items) + b"}"
 
     def _check_key(self, key: object) -> None:
@@ -300,6 +301,12 @@ class SessionAccessor(Generic[T]):
         return value
 
 
+@lru_cache(maxsize=4096)  # an application has few, and its sessions share them
+def _name(key: str) -> bytes:
+    """A key as it stands in JSON, with its colon."""
+    return msgspec.json.encode(key) + b":"
+
+
 def _item_size(item: tuple[str, bytes]) -> int:
-    """Key and value as they stand in JSON, a colon and a comma beside them."""
-    return len(msgspec.json.encode(item[0])) + len(item[1]) + 2
+    """Key and value as they stand in JSON, with a comma."""
+    return len(_name(item[0])) + len(item[1]) + 1

@@ -1,0 +1,318 @@
+"""What a message, a connect and an idle connection cost: counted, not timed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from chatsessions import Chat, Message, frames, serializer, user_session
+from chatsessions import worker as worker_module
+from chatsessions.consumers import ChatConsumer
+from chatsessions.models import ChatSession
+from chatsessions.worker import Worker
+
+from .support.storage import SpyCache
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def counter(chat: Chat) -> Chat:
+    """The counter bot."""
+
+    @chat.on_chat_start
+    async def start() -> None:
+        user_session["count"] = 0
+        await Message("Hi!").send()
+
+    @chat.on_message
+    async def count() -> None:
+        user_session["count"] += 1
+        await Message(f"You have sent {user_session['count']} message(s)!").send()
+
+    return chat
+
+
+class Line:
+    """A websocket without a server: what is sent is kept, and nothing else costs anything."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._app = ChatConsumer.as_asgi(chat=chat)
+        self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._news = asyncio.Event()
+        self.sent: list[dict[str, Any]] = []
+        self._n = 0
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
+        await self._app(scope, self._in.get, self._send)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.send":
+            self.sent.append(msgspec.json.Decoder().decode(message["text"]))
+            self._news.set()
+
+    def say(self, frame: dict[str, Any]) -> None:
+        text = msgspec.json.Encoder().encode(frame).decode()
+        self._in.put_nowait({"type": "websocket.receive", "text": text})
+
+    async def until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not any(map(condition, self.sent)):
+                self._news.clear()
+                await self._news.wait()
+
+    async def open(self, *, starts: bool = True) -> None:
+        """Say hello and wait for the welcome, and where a handler greets for its end."""
+        self._in.put_nowait({"type": "websocket.connect"})
+        self.say({"type": "hello"})
+        await self.until(lambda sent: sent["type"] == "welcome")
+        if starts:
+            await self.answered()
+
+    async def message(self) -> None:
+        self.say_message()
+        await self.answered()
+
+    def say_message(self) -> None:
+        self._n += 1
+        self.say({"type": "event", "n": self._n, "name": "message", "data": {"content": "x"}})
+
+    async def answered(self) -> None:
+        """Wait for the end of the last turn."""
+        await self.until(lambda sent: sent.get("status") == "done" and sent["turn"] == self._n)
+
+    async def close(self) -> None:
+        self._in.put_nowait({"type": "websocket.disconnect", "code": 1000})
+        await self._task
+
+
+# Counting
+
+
+@contextmanager
+def encodings(monkeypatch: pytest.MonkeyPatch, counted: Counter[str]) -> Iterator[None]:
+    """Count what is written as JSON, and by whom."""
+
+    def counting(name: str, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+        def count(value: Any) -> bytes:
+            counted[name] += 1
+            return encode(value)
+
+        return count
+
+    class Encoder:
+        encode = staticmethod(counting("frames encoded", frames._encoder.encode))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(frames, "_encoder", Encoder)
+        patched.setattr(serializer, "_encode", counting("values encoded", serializer._encode))
+        patched.setattr(msgspec.json, "encode", counting("data encoded", msgspec.json.encode))
+        yield
+
+
+@asynccontextmanager
+async def counting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Counter[str]]:
+    """What the block costs, by what it is."""
+    await worker.journal.settled()
+    counted: Counter[str] = Counter()
+    loop = worker.loop
+
+    def make_task(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+    ) -> asyncio.Task[Any]:
+        counted["tasks"] += 1
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    hop = loop.run_in_executor
+
+    def run_in_executor(*args: Any) -> Awaitable[Any]:
+        counted["thread hops"] += 1
+        return hop(*args)
+
+    def execute(run: Callable[..., Any], sql: str, *args: Any) -> Any:
+        counted[sql.partition(" ")[0]] += 1
+        return run(sql, *args)
+
+    # Each thread has its own connection.
+    wrappers = {
+        name: await getattr(worker.threads, name)(lambda: connections["default"].execute_wrappers)
+        for name in ("read", "write")
+    }
+    SpyCache.calls.clear()
+    counted.clear()
+    for wrapped in wrappers.values():
+        wrapped.append(execute)
+    with encodings(monkeypatch, counted), monkeypatch.context() as patched:
+        patched.setattr(loop, "run_in_executor", run_in_executor)
+        loop.set_task_factory(make_task)
+        try:
+            yield counted
+            await worker.journal.settled()
+        finally:
+            loop.set_task_factory(None)
+            for wrapped in wrappers.values():
+                wrapped.remove(execute)
+    if SpyCache.calls:
+        counted["cache calls"] = len(SpyCache.calls)
+
+
+@pytest.fixture(autouse=True)
+def _steady(monkeypatch: pytest.MonkeyPatch, cache: type[SpyCache]) -> None:
+    """Old database connections are looked at once a second; here only by the first message."""
+    monkeypatch.setattr(worker_module, "CONNECTION_CHECK", 3600.0)
+
+
+@asynccontextmanager
+async def line_of(chat: Chat) -> AsyncIterator[Line]:
+    """A line that is closed whatever happens."""
+    line = Line(chat)
+    try:
+        yield line
+    finally:
+        await line.close()
+
+
+async def test_a_message(worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with line_of(counter) as line:
+        await line.open()
+        await line.message()
+        for _ in range(3):  # in steady state
+            async with counting(worker, monkeypatch) as costs:
+                await line.message()
+            assert costs == {
+                # The journal's, once for the event and once for what came of it, and the turn's.
+                "tasks": 3,
+                "thread hops": 2,
+                "BEGIN": 2,
+                "UPDATE": 2,
+                "INSERT": 2,
+                "cache calls": 1,
+                # accepted, running, the reply, done.
+                "frames encoded": 4,
+                "data encoded": 1,
+                "values encoded": 1,
+            }
+
+
+async def test_messages_of_many_share_all_but_their_turns(
+    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 10
+    async with AsyncExitStack() as stack:
+        lines = [await stack.enter_async_context(line_of(counter)) for _ in range(count)]
+        await asyncio.gather(*(line.open() for line in lines))
+        await asyncio.gather(*(line.message() for line in lines))
+        async with counting(worker, monkeypatch) as costs:
+            for line in lines:
+                line.say_message()
+            for line in lines:
+                await line.answered()
+        assert costs == {
+            "tasks": count + 2,
+            "thread hops": 2,
+            "BEGIN": 2,
+            "UPDATE": 2,
+            "INSERT": 2,
+            "cache calls": 1,
+            "frames encoded": 4 * count,
+            "data encoded": count,
+            "values encoded": count,
+        }
+
+
+async def test_in_memory_mode_no_entry_is_stored(
+    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"EVENT_LOG": "memory", "USER_SESSION_STORE": "cache"}
+    async with line_of(counter) as line:
+        await line.open()
+        await line.message()
+        async with counting(worker, monkeypatch) as costs:
+            await line.message()
+        assert costs == {
+            "tasks": 3,
+            "thread hops": 2,
+            "BEGIN": 2,
+            "UPDATE": 2,
+            "cache calls": 1,
+            "frames encoded": 4,
+            "data encoded": 1,
+            "values encoded": 1,
+        }
+
+
+async def test_a_connect(worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with line_of(counter) as first, line_of(counter) as line:
+        await first.open()  # it starts the worker
+        async with counting(worker, monkeypatch) as costs:
+            await line.open()
+        assert costs == {
+            # The journal's for the new row and for the greeting, and the greeting's turn.
+            "tasks": 3,
+            "thread hops": 2,
+            "BEGIN": 2,
+            "INSERT": 2,
+            "UPDATE": 1,
+            "cache calls": 1,
+            # welcome, running, the greeting, done.
+            "frames encoded": 4,
+            # The greeting, and the row's columns of JSON.
+            "data encoded": 9,
+            "values encoded": 1,
+        }
+
+
+async def test_an_idle_connection_costs_nothing(
+    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with line_of(counter) as line:
+        await line.open()
+        await line.message()
+        async with counting(worker, monkeypatch) as costs:
+            line.say({"type": "ping"})
+            await line.until(lambda sent: sent["type"] == "pong")
+        assert costs == {"frames encoded": 1}
+
+
+# What must not be saved
+
+
+async def test_a_handler_gets_a_fresh_connection_for_one_that_is_too_old(
+    worker: Worker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at once a second and not before each event: what it is for still happens."""
+    monkeypatch.setattr(worker_module, "CONNECTION_CHECK", 0.01)
+    used: list[object] = []
+
+    def query() -> None:
+        ChatSession.objects.count()
+        used.append(connections["default"].connection)
+
+    def expire() -> None:
+        connections["default"].close_at = 0.0
+
+    @chat.on_message
+    async def handle() -> None:
+        await sync_to_async(query)()
+
+    async with line_of(chat) as line:
+        await line.open(starts=False)
+        await line.message()
+        await sync_to_async(expire)()
+        deadline = worker.loop.time() + 10
+        while used[-1] is used[0] and worker.loop.time() < deadline:
+            await line.message()
+    assert used[-1] is not used[0]
