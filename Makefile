@@ -18,13 +18,17 @@ JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
 	--target es2022 --module es2022 --moduleResolution bundler --lib es2022,dom,dom.iterable
 
-.PHONY: help demo test lint types js python matrix bench build lock clean
+.PHONY: help demo prepare test lint types js python matrix bench build lock clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
 
 demo: $(DEMO_STAMP)
 	@$(BIN)/python -m demo_project --host $(HOST) --port $(PORT)
+
+# Its database and administrator, for those who start its processes themselves.
+prepare: $(DEMO_STAMP)
+	@$(BIN)/python -m demo_project --prepare
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.services

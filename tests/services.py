@@ -20,15 +20,19 @@ SERVICES = {
     "node": "the tests of the JavaScript modules",
     "postgres": "the tests of many workers",
     "redis-server": "the tests of many workers",
+    "nginx": "the documented configuration of nginx",
+    "systemd-analyze": "the documented units of systemd",
 }
 
 #: Where Debian puts PostgreSQL's own commands, which are in nobody's PATH.
 POSTGRES_FOLDERS = "/usr/lib/postgresql/*/bin"
+#: Where it puts daemons, which are in root's alone.
+DAEMONS = "/usr/sbin"
 
 
 def find(name: str) -> Path | None:
     """A command, of its newest version."""
-    found = shutil.which(name)
+    found = shutil.which(name) or shutil.which(name, path=DAEMONS)
     if found is not None:
         return Path(found)
     there = [path / name for path in Path("/").glob(POSTGRES_FOLDERS.lstrip("/"))]

@@ -125,12 +125,12 @@ class Client:
             "close_timeout": 2,
             "open_timeout": 10,
             "proxy": None,
+            "additional_headers": {"Cookie": self.cookie} if self.cookie else None,
         }
         self.ws = await websockets.connect(
             self.url,
             origin=self.origin,  # type: ignore[arg-type]
             subprotocols=None if subprotocols is None else list(subprotocols),  # type: ignore[arg-type]
-            additional_headers={"Cookie": self.cookie} if self.cookie else None,
             **(defaults | options),
         )
         self._reader = asyncio.create_task(self._read(self.ws))
