@@ -11,9 +11,10 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from chatsessions.admin import files as admin_files
-from chatsessions.models import ChatSession, SessionFile
+from chatsessions.models import ChatSession, SessionEvent, SessionFile
 
 from .support.files import HTML, contents, stored_file
 from .support.storage import session_row
@@ -21,6 +22,8 @@ from .support.storage import session_row
 pytestmark = pytest.mark.django_db
 
 StaffOf = Callable[..., Client]
+#: The login with its permissions; the session, its state, chat settings, files, thread and log.
+QUERIES = 10
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +108,74 @@ def test_very_many_files_are_not_all_listed(
     page = page_of(staff("view_chatsession"), session)
     assert "file 0.txt" not in page
     assert "The latest of 3 files, 15\xa0bytes in all." in page
+
+
+# In the transcript
+
+
+def say(session: ChatSession, name: str, data: Any, *, n: int | None = None) -> None:
+    """Put an entry into the session's log."""
+    session.head += 1
+    SessionEvent.objects.create(
+        session=session, seq=session.head, n=n, name=name, data=data, created_at=timezone.now()
+    )
+    session.save(update_fields=["head"])
+
+
+def transcript_of(page: str) -> str:
+    return page.partition('<ol class="chatsessions-log">')[2].partition("</ol>")[0]
+
+
+def test_the_transcript_names_the_files_that_were_sent(staff: StaffOf) -> None:
+    """Those of the user, of which the log has no more than the ids, and the application's."""
+    session = session_row()
+    mine = stored_file(session, HTML, "<b>mine</b>.html", "text/html")
+    answer, saved = stored_file(session, name="answer.txt"), stored_file(session, name="saved.txt")
+    say(session, "message", {"content": "look", "files": [mine.id]}, n=1)
+    say(session, "answer", {"call": "c", "data": {"files": [answer.id]}}, n=2)
+    files = [saved.as_event()]
+    say(session, "message", {"id": "m", "author": "Bot", "content": "there", "files": files})
+    shown = transcript_of(page_of(staff("view_chatsession"), session))
+    for name in ("b&gt;.html", "answer.txt", "saved.txt"):
+        assert shown.count(f"{name}</bdi>") == 1
+    for file in (mine, answer, saved):
+        assert file.id not in shown
+    shown = transcript_of(page_of(staff("view_chatsession", "view_sessionfile"), session))
+    for file in (mine, answer, saved):
+        assert shown.count(f'href="{url_of(session, file.id)}" download') == 1
+
+
+def test_files_of_a_transcript_that_are_gone_foreign_or_none(staff: StaffOf) -> None:
+    session, other = session_row(), session_row()
+    gone, foreign = stored_file(session, name="gone.txt"), stored_file(other, name="theirs.txt")
+    SessionFile.objects.filter(pk=gone.id).delete()
+    say(session, "message", {"content": "", "files": [gone.id, foreign.id]}, n=1)
+    say(session, "message", {"content": "odd", "files": ["no-id", 7, {"x": 1}, None]}, n=2)
+    say(session, "message", {"content": "odd", "files": "all of them"}, n=3)
+    say(session, "message", {"id": "m", "content": "", "files": [gone.as_event()]})
+    shown = transcript_of(page_of(staff("view_chatsession", "view_sessionfile"), session))
+    assert shown.count("a file that is no longer there") == 2
+    assert "theirs.txt" not in shown
+    assert "gone.txt" in shown  # as the application has sent it
+    assert "download" not in shown
+
+
+@pytest.mark.parametrize("messages", [1, 60])
+def test_the_names_of_files_take_one_query(
+    staff: StaffOf, django_assert_num_queries: Any, messages: int
+) -> None:
+    session = session_row()
+    ids = [stored_file(session).id for _ in range(20)]
+    for n in range(1, messages + 1):
+        say(session, "message", {"content": "x", "files": ids}, n=n)
+    client = staff("view_chatsession", "view_sessionfile")
+    page_of(client, session)  # content types are looked up once per process
+    # One more than a page without files takes.
+    with django_assert_num_queries(QUERIES + 1):
+        page_of(client, session)
+    SessionEvent.objects.all().delete()
+    with django_assert_num_queries(QUERIES):
+        page_of(client, session)
 
 
 @pytest.mark.django_db(transaction=True)

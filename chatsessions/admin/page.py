@@ -13,7 +13,7 @@ from chatsessions.conf import settings
 from chatsessions.models import ChatSession
 
 from .facts import fact_groups
-from .files import file_list
+from .files import file_list, name_files
 from .labels import status_label, user_label
 from .log import LogPage, parse_before, read_page
 from .transcript import transcript
@@ -38,10 +38,12 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
     """
     reveal = request.user.has_perm("chatsessions.view_secrets")
     page = read_page(session, parse_before(request.GET.get(BEFORE)))
+    lines = transcript(page.entries, client=user_label(session), reveal=reveal)
+    name_files([file for line in lines for file in line.files], session, request, site)
     return {
         "session": session,
         "status_label": status_label(session),
-        "lines": transcript(page.entries, client=user_label(session), reveal=reveal),
+        "lines": lines,
         "log": page,
         "log_links": _log_links(page, request),
         "log_note": _log_note(session, page),

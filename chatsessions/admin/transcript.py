@@ -18,6 +18,8 @@ from .values import Shown, cut, decode, dump, one_line
 
 #: Characters of one message or of one event's JSON that a page shows.
 MAX_TEXT = 10_000
+#: Actions and files of one message that a page names.
+MAX_NAMED = 20
 #: Up to this length JSON stays on one line.
 MAX_LINE = 90
 
@@ -60,6 +62,15 @@ class Mark:
 
 
 @dataclass(slots=True, kw_only=True)
+class Attached:
+    """A file of a line, as far as the log knows it; without a ``url`` it is only named."""
+
+    id: str
+    name: str
+    url: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
 class Line:
     """
     One line of the page.
@@ -75,6 +86,7 @@ class Line:
     text: Shown | None = None
     detail: Shown | None = None
     extras: list[str] = field(default_factory=list)
+    files: list[Attached] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     removed: bool = False
     streaming: bool = False
@@ -84,7 +96,7 @@ class Line:
         """Take the content of a newer version of the message. The end of a stream is no edit."""
         if not self.streaming:
             self.note(_("edited"))
-        for name in ("title", "text", "detail", "extras", "streaming", "failure"):
+        for name in ("title", "text", "detail", "extras", "files", "streaming", "failure"):
             setattr(self, name, getattr(new, name))
 
     def note(self, text: str) -> None:
@@ -151,7 +163,10 @@ class _Builder:
         if isinstance(answer, dict) and isinstance(answer.get("id"), str):
             content = self._labels.get(answer["id"], content)
         line = self._line_of(entry, "client", self.client)
-        line.text = self._text(content if isinstance(content, str) else answer)
+        if isinstance(answer, dict) and set(answer) == {"files"}:
+            line.files = _files(answer)
+        if not line.files:
+            line.text = self._text(content if isinstance(content, str) else answer)
         line.note(_("answer"))
         return line
 
@@ -220,7 +235,8 @@ class _Builder:
     def _said(self, entry: Entry, kind: str, author: str, data: dict[str, Any]) -> Line:
         line = self._line_of(entry, kind, author)
         line.text = self._text(data.get("content", ""))
-        line.extras = [*_names(_("Actions"), data, "actions"), *_names(_("Files"), data, "files")]
+        line.extras = _names(_("Actions"), data, "actions")
+        line.files = _files(data)
         return line
 
     def _event(self, entry: Entry, data: Any) -> Line:
@@ -289,7 +305,16 @@ def _names(title: str, data: dict[str, Any], key: str) -> list[str]:
     things = data.get(key)
     if not isinstance(things, list) or not things:
         return []
-    return [f"{title}: {', '.join(map(_name, things[:20]))}"]
+    return [f"{title}: {', '.join(map(_name, things[:MAX_NAMED]))}"]
+
+
+def _files(data: dict[str, Any]) -> list[Attached]:
+    """The files of a message; the client's own has nothing but their ids."""
+    files = data.get("files")
+    return [
+        Attached(id=_text_of(file.get("id") if isinstance(file, dict) else file), name=_name(file))
+        for file in (files[:MAX_NAMED] if isinstance(files, list) else ())
+    ]
 
 
 def _name(thing: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -82,6 +83,51 @@ def test_a_message_with_files(open_chat: Callable[..., Chat]) -> None:
         assert download.value.suggested_filename == "notes.txt"
         assert download.value.path().read_bytes() == b"plain text\n"
         chat.reload()
+
+
+#: Puts what a person has copied into the clipboard: a picture, and a text if there is one.
+COPY = """async ({ picture, text }) => {
+  const bytes = Uint8Array.from(atob(picture), (letter) => letter.charCodeAt(0));
+  const parts = { "image/png": new Blob([bytes], { type: "image/png" }) };
+  if (text) parts["text/plain"] = new Blob([text], { type: "text/plain" });
+  await navigator.clipboard.write([new ClipboardItem(parts)]);
+}"""
+
+
+def test_a_picture_is_pasted(
+    server: Server, context: BrowserContext, open_chat: Callable[..., Chat]
+) -> None:
+    """
+    From the clipboard into the message box: it goes with the message. A table, which is copied
+    as a text and as a picture of it, is the text that was meant; and where messages have no files
+    nothing happens.
+    """
+    context.grant_permissions(["clipboard-read", "clipboard-write"], origin=server.origin)
+    chat = open_chat("shelf")
+    chat.is_("Online")
+    picture = b64encode(png()).decode()
+    tray = chat.element.get_by_role("list", name="Files to send")
+
+    chat.page.evaluate(COPY, {"picture": picture, "text": "a\tb"})
+    chat.input.press("Control+V")
+    expect(chat.input).to_have_value("a\tb")
+    expect(tray).to_be_hidden()
+
+    chat.page.evaluate(COPY, {"picture": picture})
+    chat.input.press("Control+V")
+    chat.input.press("Control+V")
+    expect(tray.get_by_role("listitem")).to_have_count(2)
+    expect(tray.get_by_role("progressbar")).to_have_count(0)
+    expect(chat.input).to_have_value("a\tb")
+    chat.input.press("Enter")
+    expect(chat.contents.last).to_have_text(re.compile(r"(image\.png: image/png, .*\s*){2}"))
+    expect(chat.log.locator("[part=image]")).to_have_count(4)
+
+    other = open_chat("counter")
+    other.is_("Online")
+    other.input.press("Control+V")
+    expect(other.input).to_have_value("")
+    expect(other.element.get_by_role("list", name="Files to send")).to_be_hidden()
 
 
 def test_files_that_the_server_refuses(server: Server, open_chat: Callable[..., Chat]) -> None:

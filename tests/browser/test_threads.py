@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -84,6 +85,69 @@ def test_a_new_visitor_has_none(open_chat: Callable[..., Chat]) -> None:
     expect(panel.get_by_role("status")).to_have_text("There are no earlier conversations.")
     chat.page.keyboard.press("Escape")
     expect(chat.element.get_by_role("button", name="Earlier conversations")).to_be_focused()
+
+
+def remember(server: Server, chat: Chat, titles: list[str]) -> None:
+    """The user has had other conversations before, the last title's the day before today's."""
+    session = chat.session.replace("-", "")
+    [row] = server.database.query("SELECT * FROM chatsessions_chatsession WHERE id = ?", session)
+    for age, title in enumerate(reversed(titles), start=1):
+        copy = row | {"id": uuid4().hex, "thread_id": uuid4().hex, "topic": title}
+        copy |= {"status": "ended", "end_reason": "user", "worker_id": None, "running": None}
+        copy["last_seen_at"] = str(datetime.now(UTC).replace(tzinfo=None) - timedelta(days=age))
+        names, marks = ", ".join(copy), ", ".join("?" * len(copy))
+        server.database.execute(
+            f"INSERT INTO chatsessions_chatsession ({names}) VALUES ({marks})",  # noqa: S608
+            *copy.values(),
+        )
+
+
+@pytest.mark.usefixtures("member")
+def test_leafing_through_earlier_conversations(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """Twenty at a time, the latest first; a search begins at its first page again."""
+    chat = open_chat("assistant")
+    tell(chat, "today", 1)
+    titles = [f"{'hats' if n % 2 else 'shoes'} {n:02}" for n in range(44)]
+    remember(server, chat, titles)
+    expected = ["today", *reversed(titles)]
+    open_threads(chat)
+    panel = chat.element.get_by_role("dialog", name="Earlier conversations")
+    shown = panel.locator("[part=thread-title]")
+    status, search = panel.get_by_role("status"), panel.get_by_role("searchbox", name="Search")
+    newer, older = (panel.get_by_role("button", name=name) for name in ("Newer", "Older"))
+
+    expect(status).to_have_text("45 conversations, page 1 of 3")
+    expect(shown).to_have_text(expected[:20])
+    expect(newer).to_be_disabled()
+    older.click()
+    expect(status).to_have_text("45 conversations, page 2 of 3")
+    expect(shown).to_have_text(expected[20:40])
+    expect(older).to_be_focused()
+    older.press("Enter")
+    expect(status).to_have_text("45 conversations, page 3 of 3")
+    expect(shown).to_have_text(expected[40:])
+    # What has the focus goes no further: it is where one can go on by the keyboard.
+    expect(older).to_be_disabled()
+    expect(newer).to_be_focused()
+    newer.press("Enter")
+    expect(shown).to_have_text(expected[20:40])
+
+    hats = [title for title in expected if "hats" in title]
+    search.fill("hats")
+    expect(status).to_have_text("22 conversations, page 1 of 2")
+    expect(shown).to_have_text(hats[:20])
+    older.click()
+    expect(shown).to_have_text(hats[20:])
+    panel.get_by_role("button", name=hats[-1]).click()
+    expect(panel).to_be_hidden()
+    expect(chat.contents.last).to_contain_text("There you are again.")
+
+    open_threads(chat)
+    search.fill("hats 01")
+    expect(status).to_have_text("1 conversation")
+    expect(newer).to_be_hidden()
 
 
 def test_who_is_not_logged_in_is_shown_the_way(open_chat: Callable[..., Chat]) -> None:

@@ -1,0 +1,117 @@
+"""A login that ends in another tab, on another server: the page says so, and loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import pytest
+from django.contrib.auth.models import User
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.server.harness import Server, free_port, started
+
+from .chat import PATIENCE, Chat
+from .conftest import APPLICATION, CHATSESSIONS, SETTINGS
+
+pytestmark = pytest.mark.browser
+
+PASSWORD = "for the tests"
+GREETING = "Tell me something. I forget nothing that you say here."
+
+
+@pytest.fixture
+def often(start_server: Callable[..., Server]) -> Server:
+    """A server that looks at the logins of its pages again every half second."""
+    return start_server(REVALIDATE_SECONDS=0.5)
+
+
+@pytest.fixture
+def beside(often: Server) -> Iterator[Server]:
+    """Another server process with the same database, which the first hears nothing of."""
+    server = Server(
+        often.folder,
+        application=APPLICATION,
+        settings=SETTINGS,
+        chatsessions=CHATSESSIONS,
+        port=free_port(),
+    )
+    try:
+        yield server.start()
+    finally:
+        server.terminate()
+        started.remove(server)
+
+
+@pytest.fixture
+def name(often: Server) -> str:
+    """Somebody who may log in by the admin's page."""
+    user = User(username=f"user-{uuid4().hex[:8]}")
+    user.set_password(PASSWORD)
+    often.database.add_user(user)
+    often.database.execute("UPDATE auth_user SET is_staff = 1")
+    return user.username
+
+
+def log_in(page: Page, name: str) -> None:
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+
+
+def test_a_logout_on_another_server(
+    often: Server, beside: Server, name: str, context: BrowserContext
+) -> None:
+    """
+    The line closes when the login is looked at again, for good: the page says why and where to
+    log in. What was being written is kept, and after the login the conversation goes on.
+    """
+    page = context.new_page()
+    page.goto(f"{often.origin}/chat/assistant/")
+    page.get_by_role("link", name="Log in").click()
+    log_in(page, name)
+    chat = Chat(page)
+    chat.say("I like hats")
+    expect(chat.contents.last).to_contain_text("That makes 1.")
+    expect(chat.streaming).to_have_count(0)
+    session = chat.session
+    chat.input.fill("half a thought")
+
+    tab = context.new_page()
+    tab.goto(f"{beside.origin}/admin/")
+    tab.get_by_role("button", name="Log out").click()
+    expect(tab.get_by_role("heading", name="Logged out")).to_be_visible()
+
+    chat.is_("Not available")
+    expect(chat.banner).to_contain_text(
+        "You are not logged in any more. What you have written is kept.", timeout=PATIENCE * 1000
+    )
+    expect(chat.element.get_by_role("button", name="Try now")).to_have_count(0)
+    expect(chat.log.get_by_text("I like hats", exact=True)).to_be_visible()
+    assert often.database.session(session)["status"] == "away"
+
+    chat.banner.get_by_role("link", name="Log in").click()
+    log_in(page, name)
+    chat.is_("Online")
+    assert chat.session == session
+    expect(chat.input).to_have_value("half a thought")
+    chat.input.press("Enter")
+    expect(chat.contents.last).to_contain_text("That makes 2.")
+    expect(chat.streaming).to_have_count(0)
+    chat.shows_what_is_stored(often.database)
+
+
+def test_an_account_that_is_closed(often: Server, name: str, context: BrowserContext) -> None:
+    """It is no way back in, either: the page has no more than a stranger's."""
+    page = context.new_page()
+    page.goto(f"{often.origin}/admin/login/?next=/chat/assistant/")
+    log_in(page, name)
+    chat = Chat(page)
+    chat.shows(GREETING)
+    session = chat.session
+    often.database.execute("UPDATE auth_user SET is_active = 0")
+    expect(chat.banner).to_contain_text("You are not logged in any more.", timeout=PATIENCE * 1000)
+    chat.reload()
+    chat.is_("Online")
+    expect(chat.notes).to_contain_text("could not be continued")
+    assert chat.session != session
