@@ -258,7 +258,7 @@ class Worker:
     async def _start(self) -> None:
         await self._open_mail()
         await self.threads.write(self.rows.beat)
-        if self._serves:  # a visitor is gone before it would be of use
+        if self._serves or not self._visitors:  # a visitor is gone before it would be of use
             await self.threads.write(self.rows.sweep)
         if settings.HANDLE_SIGTERM:
             self._sigterm.install()

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -139,7 +139,9 @@ def _forget(worker: Worker) -> int:
     """Delete the row of a dead worker, unless it has come to life since it was read."""
     with transaction.atomic(using=settings.DATABASE):
         rows = Worker.objects.using(settings.DATABASE).select_for_update()
-        if rows.filter(pk=worker.pk, heartbeat_at=worker.heartbeat_at).first() is None:
+        # Not for equality: SQLite compares text, and its own has fewer digits than Python's.
+        as_read = worker.heartbeat_at + timedelta(milliseconds=1)
+        if rows.filter(pk=worker.pk, heartbeat_at__lt=as_read).first() is None:
             return 0
         sessions = ChatSession.objects.using(settings.DATABASE).connected()
         swept = _leave_behind(sessions.filter(worker=worker), worker.heartbeat_at)

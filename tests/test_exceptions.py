@@ -174,7 +174,7 @@ def test_a_message_is_text(error: ChatSessionsError) -> None:
         ),
         (
             OwnerUnreachable(ID, "host:12"),
-            [str(ID), "host:12", "nothing was changed"],
+            [str(ID), "host:12", "Nothing was changed"],
             ["inside the server process"],
         ),
         (TurnStopped(), ["stopped"], []),

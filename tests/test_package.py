@@ -19,7 +19,19 @@ import chatsessions
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "chatsessions"
 #: Names that need models, and so are imported at their first use.
-LAZY = {"Thread", "aend_session", "end_session", "http_session", "session_context"}
+LAZY = {
+    "Thread",
+    "abroadcast",
+    "aemit_to",
+    "aemit_to_user",
+    "aend_session",
+    "broadcast",
+    "emit_to",
+    "emit_to_user",
+    "end_session",
+    "http_session",
+    "session_context",
+}
 
 
 def python(code: str, *, cwd: Path) -> str:

@@ -631,3 +631,16 @@ def test_a_session_that_its_owner_has_written_since_it_was_read_is_not_claimed(
     change.claims, change.generation = Claim.on(row), row.generation + 1
     ChatSession.objects.filter(pk=row.pk).update(**written)
     assert isinstance(write(Store(), [change])[row.pk], OwnershipLost)
+
+
+def test_a_dead_worker_is_forgotten_as_its_own_beat_has_written_it(dead_pid: int) -> None:
+    """By the database's clock, whose digits a comparison must not depend on."""
+    dead, here = WorkerRows(uuid4()), WorkerRows(uuid4())
+    dead.beat()
+    here.beat()
+    Worker.objects.filter(pk=dead._id).update(pid=dead_pid)
+    row = session_row(status=ChatSession.Status.CONNECTED, worker_id=dead._id)
+    assert here.sweep() == 1
+    row.refresh_from_db()
+    assert (row.status, row.worker_id) == (ChatSession.Status.AWAY, None)
+    assert list(Worker.objects.values_list("pk", flat=True)) == [here._id]
