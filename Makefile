@@ -1,6 +1,7 @@
 # make demo   run the demo: needs Python >= 3.11 and make, nothing else
 #             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
 # make test   install what the tests need, and run all of them
+# make faults the scenarios of many workers for half an hour, with new seeds
 # The other targets are parts of these, or for development.
 
 PYTHON ?= python3
@@ -18,7 +19,7 @@ JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
 	--target es2022 --module es2022 --moduleResolution bundler --lib es2022,dom,dom.iterable
 
-.PHONY: help demo prepare test lint types js python matrix bench build lock clean
+.PHONY: help demo prepare test lint types js python matrix faults bench build lock clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
@@ -76,6 +77,10 @@ python: $(VENV)/.dev
 # The same tests on other Pythons, with the Django that goes with them, where they are installed.
 matrix: $(VENV)/.dev
 	@$(BIN)/python -m tests.matrix
+
+# CHATSESSIONS_FAULTS_SEED=… repeats a run.
+faults: $(VENV)/.dev
+	CHATSESSIONS_FAULTS=long $(BIN)/python -m pytest tests/faults/cluster
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks

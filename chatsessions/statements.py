@@ -133,18 +133,25 @@ class Statements:
             )
             for change in changes
         ]
-        with self._connection.cursor() as cursor:
-            cursor.executemany(sql, rows)
-            if cursor.rowcount != len(rows):
-                raise OwnershipLost(changes[0].session_id)
+        if self._run(sql, rows) != len(rows):
+            raise OwnershipLost(changes[0].session_id)
 
     def _insert(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
         quote = self._connection.ops.quote_name
         names = ", ".join(map(quote, columns))
         places = ", ".join(["%s"] * len(columns))
         sql = f"INSERT INTO {quote(table)} ({names}) VALUES ({places})"  # noqa: S608  # only names
+        self._run(sql, rows)
+
+    def _run(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many rows it was for."""
         with self._connection.cursor() as cursor:
             cursor.executemany(sql, rows)
+            count: int = cursor.rowcount
+            if self._connection.vendor == "postgresql":
+                # Behind psycopg's pipeline the server's watch on idle transactions is off.
+                cursor.execute("SELECT 1")
+            return count
 
     # Values as the database wants them
 

@@ -195,6 +195,8 @@ class Store:
     def __init__(self) -> None:
         self._cache: BaseCache | None = None
         self._uncached: dict[str, bytes] = {}
+        #: The database connection whose idling in a transaction is limited.
+        self._limited: Any = None
 
     # Writing
 
@@ -273,10 +275,30 @@ class Store:
             del batch.pending[0]
 
     def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
+        if not settings.JOURNAL_INLINE:
+            self._limit_idling()
         with transaction.atomic(using=settings.DATABASE):
             self._write_rows(changes)
             batch.doubtful = list(changes)
         batch.doubtful = []
+
+    def _limit_idling(self) -> None:
+        """
+        See that a worker that stands still in the middle of a commit keeps no row locked.
+
+        Whoever claims its sessions would wait for it, with all the others of that worker.
+        """
+        connection = connections[settings.DATABASE]
+        if connection.vendor != "postgresql":
+            return  # SQLite's lock is the process's, and MySQL has no such limit
+        connection.ensure_connection()
+        if connection.connection is not self._limited:
+            limit = f"{int(settings.WORKER_STALE * 1000)}ms"
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [limit]
+                )
+            self._limited = connection.connection
 
     def _settle_doubt(self, batch: Batch) -> None:
         """Find out what became of a commit whose answer was lost: it was one transaction."""

@@ -119,6 +119,7 @@ def install() -> None:
         if len(changes) == 1 and _countdown("locked-alone"):
             raise OperationalError("database is locked (by a test)")
         write_rows(self, changes)
+        delay("in-transaction")
 
     def count_slowly(self: WorkerRows, *args: Any) -> int:
         delay("count")

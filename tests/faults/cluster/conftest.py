@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from .long_run import FIRST_SEED, LONG, SEEDS, seeds
 from .postgres import Postgres
 from .redis_server import RedisServer
 from .rig import Cluster
@@ -63,14 +64,25 @@ def make_cluster(services: Services) -> Iterator[Callable[..., Cluster]]:
         yield lambda **options: _start(stack, services, options)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A long run plays each scenario with many seeds."""
+    if "seed" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("seeds")
+        metafunc.parametrize("seed", seeds(mark.args[0] if mark else SEEDS))
+
+
+def pytest_report_header() -> list[str]:
+    return [f"faults: CHATSESSIONS_FAULTS_SEED={FIRST_SEED}"] if LONG else []
+
+
 @pytest.fixture
-async def play(request: pytest.FixtureRequest) -> AsyncIterator[Callable[..., Scenario]]:
+async def play(request: pytest.FixtureRequest, seed: int) -> AsyncIterator[Callable[..., Scenario]]:
     """Begins a scenario, named after its test; its tabs leave at the test's end."""
     scenarios: list[Scenario] = []
     name = re.sub(r"\[.*", "", request.node.name).removeprefix("test_").replace("_", " ")
 
-    def begin(cluster: Cluster, seed: int = 1, **options: Any) -> Scenario:
-        scenarios.append(Scenario(name, cluster, tally_of(name), seed, **options))
+    def begin(cluster: Cluster) -> Scenario:
+        scenarios.append(Scenario(name, cluster, tally_of(name), seed))
         return scenarios[-1]
 
     yield begin

@@ -1,8 +1,8 @@
 """
-A process beside the workers, as a task queue has them: ``python -m … SESSION STEP [STEP …]``.
+A process beside the workers, as a task queue has them: it does a session's steps, line by line.
 
-A step is ``emit:NAME:JSON``, ``set:KEY:JSON``, ``count:KEY`` (what is there, and one more) or
-``end:REASON``.
+A line is ``emit NAME JSON``, ``count KEY`` (what is there, and one more) or ``end REASON``; the
+answer to each is a line, ``ok`` or what was raised.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ django.setup()
 from chatsessions import emit_to, end_session, session_context, user_session  # noqa: E402
 
 
-def do(session: str, step: str) -> None:
-    what, _, rest = step.partition(":")
-    name, _, value = rest.partition(":")
+def do(session: str, what: str, name: str, value: str = "") -> None:
     if what == "emit":
         emit_to(session, name, json.loads(value))
     elif what == "end":
         end_session(session, name)
     else:
         with session_context(session):
-            if what == "set":
-                user_session[name] = json.loads(value)
-            else:
-                user_session[name] = user_session.get(name, 0) + 1
+            user_session[name] = user_session.get(name, 0) + 1
 
 
 if __name__ == "__main__":
-    for one in sys.argv[2:]:
-        do(sys.argv[1], one)
+    for line in sys.stdin:
+        try:
+            do(sys.argv[1], *line.split())
+        except Exception as error:
+            sys.stdout.write(f"{error!r}\n")
+        else:
+            sys.stdout.write("ok\n")
+        sys.stdout.flush()

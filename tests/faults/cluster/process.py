@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,13 +138,6 @@ class WorkerProcess:
     def manage(self, *arguments: str, timeout: float = 60.0) -> str:
         """Run a management command as somebody beside it, and return what it says."""
         command = [sys.executable, "-m", "django", *arguments]
-        return self._run(command, timeout)
-
-    def script(self, module: str, *arguments: str, timeout: float = 60.0) -> str:
-        """As :meth:`manage`, for ``python -m module``."""
-        return self._run([sys.executable, "-m", module, *arguments], timeout)
-
-    def _run(self, command: list[str], timeout: float) -> str:
         done = subprocess.run(
             command,
             cwd=ROOT,
@@ -156,6 +149,30 @@ class WorkerProcess:
         )
         assert done.returncode == 0, f"{command}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    @contextmanager
+    def beside(self, module: str, *arguments: str) -> Iterator[Callable[[str], str]]:
+        """Run ``python -m module`` with the same services; gives what answers line by line."""
+        command = [sys.executable, "-m", module, *arguments]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, cwd=ROOT, env=self.environment(), stdin=pipe, stdout=pipe, text=True
+        ) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            said, heard = process.stdin, process.stdout
+
+            def ask(line: str) -> str:
+                said.write(f"{line}\n")
+                said.flush()
+                return heard.readline().strip()
+
+            try:
+                yield ask
+                said.close()
+                assert process.wait(END_TIMEOUT) == 0
+            finally:
+                process.kill()
 
     # What it is, and what it says
 

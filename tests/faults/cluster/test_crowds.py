@@ -16,7 +16,7 @@ Play = Callable[..., Scenario]
 
 CROWD = 1000
 #: How many of them come at a time in the beginning, which is nobody's concern here.
-AT_A_TIME = 100
+AT_A_TIME = 200
 #: Bytes that a session may take of a worker's memory, with its line; see docs/deployment.md.
 BYTES_EACH = 150_000
 

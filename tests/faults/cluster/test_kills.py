@@ -15,15 +15,13 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 Play = Callable[..., Scenario]
 
 
-@pytest.mark.parametrize("seed", [1])
-async def test_workers_are_killed_at_random_moments(
-    seed: int, cluster: Cluster, play: Play
-) -> None:
+@pytest.mark.seeds(100)
+async def test_workers_are_killed_at_random_moments(cluster: Cluster, play: Play) -> None:
     """Kill -9 of either, never both at a time: clients come back by any door."""
-    scenario = play(cluster, seed)
+    scenario = play(cluster)
     tabs = await scenario.begin(4)
     async with talking(scenario, tabs):
-        for _ in range(4):
+        for _ in range(3):
             await asyncio.sleep(scenario.source.uniform(0.05, 0.6))
             victim = scenario.source.choice(cluster.workers)
             await asyncio.to_thread(victim.kill)
@@ -36,7 +34,7 @@ async def test_both_workers_are_killed_in_turn(cluster: Cluster, play: Play) -> 
     scenario = play(cluster)
     tabs = await scenario.begin(4)
     async with talking(scenario, tabs):
-        for round_ in range(4):
+        for round_ in range(2):
             victim = cluster.workers[round_ % 2]
             await asyncio.to_thread(victim.kill)
             for tab in tabs:

@@ -103,3 +103,19 @@ async def test_redis_answers_nothing_for_five_seconds(cluster: Cluster, play: Pl
             await asyncio.sleep(2.5)
         await asyncio.sleep(0.3)
     await scenario.finish()
+
+
+async def test_handlers_use_up_all_connections_of_a_pool(
+    make_cluster: Callable[..., Cluster], play: Play
+) -> None:
+    """Their turns fail, if they have to; what the sessions say is stored all the same."""
+    pool = {"min_size": 1, "max_size": 4, "timeout": 1}
+    cluster = make_cluster(cluster={"pool": pool})
+    scenario = play(cluster)
+    holders = await scenario.begin(6)
+    others = await scenario.begin(4)
+    async with talking(scenario, others):
+        for tab in holders:
+            await tab.event("hold", 3.0)
+        await asyncio.sleep(3.5)
+    await scenario.finish()
