@@ -82,8 +82,9 @@ matrix: $(VENV)/.dev
 faults: $(VENV)/.dev
 	CHATSESSIONS_FAULTS=long $(BIN)/python -m pytest tests/faults/cluster
 
+# What is to be measured goes into ARGS: make bench ARGS=--quick
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 build: $(VENV)/.dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
