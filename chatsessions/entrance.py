@@ -180,7 +180,7 @@ class Entrance:
             raise SessionNotFound(str(arrival.session_id))
         opened = await self._open_new(chat, arrival, reason, admit)
         opened.live.holders += 1
-        return opened.live, reason
+        return opened.live, opened.reason
 
     async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
         await self._host.start()

@@ -134,6 +134,48 @@ async def test_what_is_no_answer_is_refused_and_the_question_stays(
     assert client.texts == ["Hello Ada"]
 
 
+#: What answers questions of each kind, with the file and the action that are asked about.
+ANSWERS: dict[str, Any] = {
+    "text": lambda file, action: {"content": "Ada"},
+    "action": lambda file, action: {"id": action},
+    "files": lambda file, action: {"files": [file]},
+}
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+async def test_an_answer_to_another_kind_of_question_is_refused(
+    worker: RunningWorker, chat: Chat, kind: str
+) -> None:
+    @chat.on_message
+    async def ask() -> None:
+        questions: dict[str, Any] = {
+            "text": AskUserMessage("?"),
+            "action": AskActionMessage("?", actions=[Action("go")]),
+            "files": AskFileMessage("?", accept=["text/csv"]),
+        }
+        answer = await questions[kind].send()
+        await Message("thanks" if answer else "oh").send()
+
+    client = await Client.open(worker, chat)
+    file = await SessionFile.objects.acreate(
+        session_id=client.live.id, name="t.csv", mime="text/csv", size=1, content="nowhere"
+    )
+    n = client.send("message", {"content": ""})
+    asked = await question(client)
+    action = asked["actions"][0]["id"] if kind == "action" else "none"
+    answers = {name: make(str(file.pk), action) for name, make in ANSWERS.items()}
+    right = answers.pop(kind)
+    for wrong in (*answers.values(), {}, None, [right]):
+        with pytest.raises(FrameError) as refused:
+            client.answer(asked["call"], wrong)
+        assert (refused.value.code, refused.value.n) == ("bad_frame", n + 1)
+        client.take_back()
+    assert closed(client) == []
+    client.answer(asked["call"], right)
+    assert await client.outcome(n) == "done"
+    assert client.texts == ["thanks"]
+
+
 async def test_another_sessions_question_cannot_be_answered(
     worker: RunningWorker, asking: Chat
 ) -> None:
