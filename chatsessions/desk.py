@@ -41,9 +41,9 @@ from .conf import settings
 from .entrance import is_visitors, why_over
 from .exceptions import FrameError, SessionOver
 from .guests import Guest
+from .link import OwnerLink
 from .live import LiveSession
 from .mail import Mail
-from .relay import Relay
 from .steps import apply
 
 logger = logging.getLogger("chatsessions.relay")
@@ -61,7 +61,7 @@ class DeskHost(Protocol):
     loop: asyncio.AbstractEventLoop
     mail: Mail
     live: dict[UUID, LiveSession]
-    relays: dict[str, Relay]
+    relays: dict[str, OwnerLink]
 
     async def read(self, function: Callable[[], T]) -> T:
         """Run something that reads the store."""

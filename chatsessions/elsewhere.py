@@ -28,9 +28,10 @@ from .commands import (
 )
 from .conf import settings
 from .exceptions import OwnerUnreachable
+from .link import LinkHost
 from .mail import NoAnswer
 from .models import ChatSession, Worker
-from .relay import Move, Relay, RelayHost
+from .relay import Move, Relay
 from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.relay")
@@ -43,7 +44,7 @@ MAX_ATTACHING = 50
 SOON = 0.02
 
 
-class ElsewhereHost(RelayHost, Protocol):
+class ElsewhereHost(LinkHost, Protocol):
     """The worker that asks others."""
 
     id: UUID

@@ -29,11 +29,11 @@ from .entrance import Admit, Arrival, Entrance, Opened, anybody
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
+from .link import OwnerLink
 from .live import LiveSession
 from .logins import Logins
 from .mail import Mail
 from .models import ChatSession
-from .relay import Relay
 from .sigterm import SigtermHandler
 from .store import Entry, Store
 from .threads import DaemonThreads
@@ -84,7 +84,7 @@ class Worker:
         self._visitors = 0
         self.mail = Mail(loop, self._answer, self.own)
         #: Sessions of other workers whose connections are here.
-        self.relays: dict[str, Relay] = {}
+        self.relays: dict[str, OwnerLink] = {}
         self.elsewhere = Elsewhere(self)
         self.entrance = Entrance(self)
         self._desk = Desk(self)
