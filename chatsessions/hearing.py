@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from . import frames
+from .chat import ANSWER
 from .commands import Attached, Parted, Released, Stored, Told
 from .ports import Listener
 from .store import Entry
@@ -53,6 +54,9 @@ class Hearing:
         self._host = host
         #: Up to which entry the listener has been told.
         self.stored = 0
+        #: Whether no turn runs or waits there, and whether the session ends, by what was told.
+        self.is_idle = False
+        self.is_ending = False
         self._streams: dict[str, frames.Stream] = {}
         self._news: deque[Item] = deque()
         self._has_news = asyncio.Event()
@@ -61,6 +65,7 @@ class Hearing:
     def begin(self, facts: Attached) -> None:
         """The owner tells from here on."""
         self.stored = facts.head
+        self.is_idle = facts.idle
         self._heard_at = self._host.loop.time()
         for raw in facts.streams:
             self._follow(frames.decode_server(bytes(raw).decode()))
@@ -91,16 +96,19 @@ class Hearing:
             self._has_news.clear()
             while self._news and self._host.listener is not None:
                 await self._pass_on(self._news.popleft(), self._host.listener)
-            await self._has_news.wait()
+            if not self._host.over:
+                await self._has_news.wait()
 
     async def _pass_on(self, item: Item, listener: Listener) -> None:
         match item:
             case Told():
                 frame = frames.decode_server(bytes(item.frame).decode())
                 self._follow(frame)
+                if isinstance(frame, frames.TurnStatus):
+                    self.is_idle, self.is_ending = item.idle, item.ending
                 listener.frame(frame)
             case Stored():
-                await self._read_up_to(item.head)
+                await self.read_up_to(item.head)
             case Parted() | Released():
                 await self._host.let_down(item)
 
@@ -116,19 +124,22 @@ class Hearing:
                     frame.message, frame.index + 1, text + frame.text
                 )
 
-    async def _read_up_to(self, head: int) -> None:
-        while self.stored < head and self._host.listener is not None:
+    async def read_up_to(self, head: int) -> None:
+        """Tell the log up to ``head``; what nobody listens to counts as told."""
+        while self.stored < head and not self._host.over:
             entries = await self._host.read_log(self.stored, CHUNK)
             if not entries or entries[0].seq != self.stored + 1:
                 self._host.give_up("its log was cut off meanwhile")
                 return
             self.stored = entries[-1].seq
             for entry in entries:
-                self._forget_stream(entry)
+                self._passed(entry)
             listener = self._host.listener
             if listener is not None:
                 listener.entries(entries)
 
-    def _forget_stream(self, entry: Entry) -> None:
+    def _passed(self, entry: Entry) -> None:
+        if entry.n is not None and entry.name != ANSWER:
+            self.is_idle = False
         if self._streams and entry.name in ("message_update", "message_remove"):
             self._streams.pop(msgspec.json.decode(entry.data)["id"], None)

@@ -39,6 +39,9 @@ logger = logging.getLogger("chatsessions.relay")
 
 T = TypeVar("T")
 
+#: Seconds without a sign of an owner before its row is looked at again.
+LOOK_AGAIN = 1.0
+
 
 class LinkHost(Protocol):
     """The worker, as its links see it."""
@@ -107,6 +110,10 @@ class OwnerLink:
         return self.facts.turn
 
     @property
+    def turn_name(self) -> str:
+        return self.facts.turn_name
+
+    @property
     def open_streams(self) -> list[frames.Stream]:
         return self.hearing.open_streams
 
@@ -114,16 +121,29 @@ class OwnerLink:
         if settings.EVENT_LOG == "database":
             read = partial(self._host.store.read_log, self.id, after=after, limit=limit)
             return await self._host.read(read)
-        answer = await self.ask(ReadLog(relay=self.number, after=after, limit=limit))
+        try:
+            answer = await self.ask(ReadLog(relay=self.number, after=after, limit=limit))
+        except NoAnswer:
+            return []  # its log is gone with it
         entries = answer.entries if isinstance(answer, Entries) else []
         return [Entry(*entry) for entry in entries]
 
     # To the owner
 
-    async def ask(self, command: Command) -> Any:
-        """The owner's answer. Raises ``NoAnswer``, and what the owner raised."""
+    async def ask(
+        self, command: Command, *, patience: float | None = None, number: str | None = None
+    ) -> Any:
+        """
+        The owner's answer. Raises ``NoAnswer``, and what the owner raised.
+
+        ``patience`` is how many seconds it may give no sign (``WORKER_STALE``); with the same
+        ``number`` a command is the same one again.
+        """
         raw = await self._host.mail.ask(
-            self._owner, encode(command), patience=settings.WORKER_STALE
+            self._owner,
+            encode(command),
+            patience=settings.WORKER_STALE if patience is None else patience,
+            number=number,
         )
         return decode_answer(raw)
 

@@ -57,7 +57,8 @@ class WatchingHost(Protocol):
     def is_moving(self) -> bool:
         """Whether the session is on its way here."""
 
-    async def ask(self, command: Command) -> Any: ...
+    async def ask(self, command: Command) -> Any:
+        """The owner's answer. Raises ``NoAnswer``."""
 
     def start(self, step: Any) -> None: ...
 
@@ -98,6 +99,16 @@ class Watching:
     async def look(self) -> tuple[Peek | None, bool]:
         """Where the session stands, and whether its owner is dead."""
         return await self._worker.read(self._look)
+
+    async def finds_nobody(self) -> bool:
+        """Whether the owner is no more, or is it no more."""
+        peek, is_dead = await self.look()
+        return (
+            peek is None
+            or peek.worker_id is None
+            or peek.generation != self._host.generation
+            or is_dead
+        )
 
     def _look(self) -> tuple[Peek | None, bool]:
         peek = self._worker.store.peek(self._host.id)
