@@ -23,7 +23,7 @@ logger = logging.getLogger("chatsessions.mail")
 
 #: What may become of a session that somebody else asks for. ``relay``: its connection is there from
 #: now on, whoever had it. ``give``: the same, but it is only given away. ``visit``: it is given
-#: away if nobody has a connection to it.
+#: away if nobody needs it; else a request there follows it, beside whatever connection it has.
 How = Literal["relay", "give", "visit"]
 
 
@@ -31,7 +31,7 @@ class _Command(Struct, tag_field="do", kw_only=True):
     """Something to be done by the owner of a session, or by whoever relays one."""
 
 
-# A connection to another worker than the owner's
+# A client at another worker than the owner's
 
 
 class Attach(_Command, tag="attach"):
@@ -71,6 +71,8 @@ class Alive(_Command, tag="alive"):
     """The relay is still there."""
 
     relay: str
+    #: Whether its client, which has no connection, was heard of as well.
+    visited: bool = False
 
 
 class ReadLog(_Command, tag="read"):
@@ -81,13 +83,37 @@ class ReadLog(_Command, tag="read"):
     limit: int
 
 
+# Of a client that comes by requests
+
+
+class Post(_Command, tag="post"):
+    """An event that nobody has numbered; answered with its turn."""
+
+    relay: str
+    name: str
+    data: msgspec.Raw
+    #: By which it is known if it is posted again.
+    key: str | None
+
+
+class Reply(_Command, tag="reply"):
+    """The answer to a question, which nobody has numbered; answered with the turn that asked."""
+
+    relay: str
+    call: str
+    data: msgspec.Raw
+
+
 # To the worker that relays
 
 
-class Told(Struct, tag="frame"):
+class Told(Struct, tag="frame", omit_defaults=True):
     """A frame to pass on."""
 
     frame: msgspec.Raw
+    #: Of the end of a turn: whether nothing else runs or waits then, and whether the session ends.
+    idle: bool = False
+    ending: bool = False
 
 
 class Stored(Struct, tag="stored"):
@@ -213,7 +239,9 @@ class Broadcast(_Command, tag="broadcast"):
     chat: str | None
 
 
-Command = Attach | Forward | Halt | Detach | Alive | ReadLog | News | Apply | Call | End | Broadcast
+#: What the other end of a relay asks of its guest.
+OfGuest = Forward | Halt | Detach | Alive | ReadLog | Post | Reply
+Command = Attach | OfGuest | News | Apply | Call | End | Broadcast
 
 
 # Answers
@@ -227,6 +255,10 @@ class Attached(Struct, tag="attached", kw_only=True):
     first: int
     head: int
     turn: int | None
+    #: What the turn handles.
+    turn_name: str = ""
+    #: Whether no turn runs or waits.
+    idle: bool = False
     numbered: int
     #: The open streams, as ``stream`` frames.
     streams: list[msgspec.Raw]
@@ -258,6 +290,18 @@ class Entries(Struct, tag="entries"):
     entries: list[tuple[int, int | None, int | None, str, bytes, datetime]]
 
 
+class Posted(Struct, tag="posted", kw_only=True):
+    """What somebody posted is taken: its turn, and behind which entry what comes of it begins."""
+
+    turn: int
+    name: str
+    after: int
+    #: How it has ended; None if its turn has not come to its end.
+    outcome: str | None = None
+    #: Up to where the log is stored.
+    head: int
+
+
 class Failed(Struct, tag="failed"):
     """It raised: the name of the exception, what it says, and what it carries."""
 
@@ -266,7 +310,7 @@ class Failed(Struct, tag="failed"):
     carries: dict[str, Any] = {}  # msgspec copies it
 
 
-Answer = Attached | NotHere | Refused | Busy | Done | Entries | Failed
+Answer = Attached | NotHere | Refused | Busy | Done | Entries | Posted | Failed
 
 _encoder = msgspec.json.Encoder()
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)

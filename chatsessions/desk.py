@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 from django.contrib.auth import get_user_model
 
-from . import frames
+from . import frames, posting
 from .commands import (
     Alive,
     Answer,
@@ -31,8 +31,11 @@ from .commands import (
     Halt,
     News,
     NotHere,
+    OfGuest,
+    Post,
     ReadLog,
     Refused,
+    Reply,
     decode_command,
     encode,
     failure_of,
@@ -40,10 +43,10 @@ from .commands import (
 from .conf import settings
 from .entrance import is_visitors, why_over
 from .exceptions import FrameError, SessionOver
-from .guests import Guest
+from .guests import Guest, VisitingGuest
+from .link import OwnerLink
 from .live import LiveSession
 from .mail import Mail
-from .relay import Relay
 from .steps import apply
 
 logger = logging.getLogger("chatsessions.relay")
@@ -61,7 +64,7 @@ class DeskHost(Protocol):
     loop: asyncio.AbstractEventLoop
     mail: Mail
     live: dict[UUID, LiveSession]
-    relays: dict[str, Relay]
+    relays: dict[str, OwnerLink]
 
     async def read(self, function: Callable[[], T]) -> T:
         """Run something that reads the store."""
@@ -98,13 +101,13 @@ class Desk:
                 return await self._attach(command)
             case News():
                 return self._hear(command)
-            case Forward() | Halt() | Detach() | Alive() | ReadLog():
+            case Forward() | Halt() | Detach() | Alive() | ReadLog() | Post() | Reply():
                 return await self._for_guest(command)
             case Broadcast():
                 return Done(await self.broadcast(command))
         return await self._outside(command)
 
-    # For a worker with a connection
+    # For a worker with a client
 
     async def _attach(self, command: Attach) -> Answer:
         live = self._host.live.get(command.session)
@@ -124,16 +127,19 @@ class Desk:
                 pass
             else:
                 return NotHere()
-        return await self._take_in(live, command) if command.how == "relay" else Busy()
+        if command.how == "give":
+            return Busy()
+        if command.user is not None:
+            live.session.user = await self._host.read(partial(_user, live.owner_id))
+        if live.closed:
+            return NotHere()
+        take_in = self._take_in if command.how == "relay" else self._take_in_visitor
+        return await take_in(live, command)
 
     async def _take_in(self, live: LiveSession, command: Attach) -> Answer:
         """The session has its connection elsewhere from now on."""
         guest = Guest(live, self._host.mail, relay=command.relay, channel=command.channel)
         self._guests[command.relay] = guest
-        if command.user is not None:
-            live.session.user = await self._host.read(partial(_user, live.owner_id))
-        if live.closed:
-            return NotHere()
         token = live.issue_token(command.token)
         stored = asyncio.Event()
         live.connect(guest, welcome=stored.set)
@@ -143,19 +149,28 @@ class Desk:
             return NotHere()
         guest.welcome()
         live.announce(resumed=True)
-        return Attached(
-            token=token,
-            received=live.received,
-            first=live.first,
-            head=live.stored,
-            turn=live.turn,
-            numbered=live.numbered,
-            streams=[msgspec.Raw(frames.encode(stream).encode()) for stream in live.open_streams],
-        )
+        return _facts(live, token)
 
-    async def _for_guest(self, command: Forward | Halt | Detach | Alive | ReadLog) -> Answer:
+    async def _take_in_visitor(self, live: LiveSession, command: Attach) -> Answer:
+        """Somebody follows the session elsewhere, beside whatever connection it has."""
+        guest = VisitingGuest(live, self._host.mail, relay=command.relay, channel=command.channel)
+        self._guests[command.relay] = guest
+        guest.arrive()
+        live.go()
+        try:
+            if live.log.head > live.log.stored:
+                await live.sink.flush()
+        except BaseException:
+            guest.lost(1006)
+            raise
+        if guest.over:
+            return NotHere()
+        guest.welcome()
+        return _facts(live, "")
+
+    async def _for_guest(self, command: OfGuest) -> Answer:
         guest = self._guests.get(command.relay)
-        if guest is None or guest.over or guest.live.listener is not guest:
+        if guest is None or guest.over or not guest.is_here:
             return NotHere()
         guest.heard()
         live = guest.live
@@ -166,6 +181,14 @@ class Desk:
                 live.stop()
             case Detach():
                 guest.lost(command.code)
+            case Alive(visited=True):
+                live.presence.visited()
+            case Post(name=name, data=raw):
+                data = frames.decode_data(frames.ClientEvent(1, name, raw))
+                return await posting.post(live, name, bytes(raw), data, key=command.key)
+            case Reply(call=call, data=raw):
+                data = frames.decode_data(frames.Answer(1, call, raw))
+                return await posting.answer(live, call, bytes(raw), data)
             case ReadLog():
                 entries = await live.read_log(command.after, command.limit)
                 return Entries(
@@ -247,6 +270,21 @@ class Desk:
                 live.note()
         stored = await asyncio.gather(*told, return_exceptions=True)
         return sum(result is None for result in stored)
+
+
+def _facts(live: LiveSession, token: str) -> Attached:
+    """How a session stands, for whoever follows it from now on."""
+    return Attached(
+        token=token,
+        received=live.received,
+        first=live.first,
+        head=live.stored,
+        turn=live.turn,
+        turn_name=next((turn.name for turn in live.turns.running), ""),
+        idle=live.position.is_idle,
+        numbered=live.numbered,
+        streams=[msgspec.Raw(frames.encode(stream).encode()) for stream in live.open_streams],
+    )
 
 
 def _user(pk: Any) -> Any:

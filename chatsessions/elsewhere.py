@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
@@ -28,22 +28,24 @@ from .commands import (
 )
 from .conf import settings
 from .exceptions import OwnerUnreachable
+from .link import LOOK_AGAIN, LinkHost, OwnerLink
 from .mail import NoAnswer
 from .models import ChatSession, Worker
-from .relay import Move, Relay, RelayHost
+from .relay import Move, Relay
+from .visit_relay import VisitRelay
 from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.relay")
 
-#: Seconds without a sign of an owner before its row is looked at again.
-LOOK_AGAIN = 1.0
+Link = TypeVar("Link", bound=OwnerLink)
+
 #: Sessions of one owner that are asked for at a time.
 MAX_ATTACHING = 50
 #: Seconds before an owner is asked once more that has just let a session go.
 SOON = 0.02
 
 
-class ElsewhereHost(RelayHost, Protocol):
+class ElsewhereHost(LinkHost, Protocol):
     """The worker that asks others."""
 
     id: UUID
@@ -120,26 +122,52 @@ class Elsewhere:
         self, row: ChatSession, owner: Owner, visitor: Visitor, *, how: How, move: Move
     ) -> Relay | Refused | Busy | None:
         """
-        Ask ``owner`` for a session.
+        Ask ``owner`` for a session, for a connection here.
 
         None if it is to be looked for again: it was given away, or there was no sign of the owner.
         While there is none, however many wait for sessions of its, one asks.
         """
+
+        def link() -> Relay:
+            return Relay(
+                self._host, row.pk, generation=row.generation, owner=owner.channel, move=move
+            )
+
+        return await self._ask_for(owner, visitor, how, link)
+
+    async def visit(
+        self, row: ChatSession, owner: Owner, visitor: Visitor
+    ) -> VisitRelay | Refused | Busy | None:
+        """As :meth:`attach`, for a request."""
+
+        def link() -> VisitRelay:
+            return VisitRelay(
+                self._host,
+                row.pk,
+                generation=row.generation,
+                owner=owner.channel,
+                name=owner.name,
+            )
+
+        return await self._ask_for(owner, visitor, "visit", link)
+
+    async def _ask_for(
+        self, owner: Owner, visitor: Visitor, how: How, link: Callable[[], Link]
+    ) -> Link | Refused | Busy | None:
         room = self._rooms.setdefault(owner.channel, asyncio.Semaphore(MAX_ATTACHING))
         async with room:
             silence = self._silences.get(owner.channel)
             if silence is None:
-                return await self._attach(row, owner, visitor, how, move)
+                return await self._attach(owner, visitor, how, link())
         await asyncio.wait([silence], timeout=settings.WORKER_STALE)
         return None
 
     async def _attach(
-        self, row: ChatSession, owner: Owner, visitor: Visitor, how: How, move: Move
-    ) -> Relay | Refused | Busy | None:
-        relay = Relay(self._host, row.pk, generation=row.generation, owner=owner.channel, move=move)
+        self, owner: Owner, visitor: Visitor, how: How, link: Link
+    ) -> Link | Refused | Busy | None:
         command = Attach(
-            session=row.pk,
-            relay=relay.number,
+            session=link.id,
+            relay=link.number,
             channel=self._host.mail.channel,
             user=visitor.user,
             token=visitor.token,
@@ -148,16 +176,16 @@ class Elsewhere:
         try:
             answer = await self.ask(owner.channel, command)
         except NoAnswer:
-            relay.abandon()
+            link.abandon()
             self._wait_for(owner)
             return None
         except BaseException:
-            relay.abandon()
+            link.abandon()
             raise
         if isinstance(answer, Attached):
-            relay.attached(answer)
-            return relay
-        relay.leave()
+            link.attached(answer)
+            return link
+        link.leave()
         if isinstance(answer, Refused | Busy):
             return answer
         await asyncio.sleep(SOON)

@@ -25,7 +25,7 @@ from .commands import Busy, How, Refused
 from .conf import settings
 from .conversation import in_use
 from .delivery import RateLimit
-from .elsewhere import Elsewhere, ElsewhereHost, OwnedElsewhere, Visitor
+from .elsewhere import Elsewhere, ElsewhereHost, Visitor
 from .env import log_error
 from .exceptions import OwnerUnreachable, SessionNotFound, SessionOver
 from .journal import Threads
@@ -39,6 +39,7 @@ from .served import LocalListener
 from .session import Session, Tokens, is_owner
 from .store import Loaded, Store
 from .thread_rows import Mark, Part, ThreadKey, read_context
+from .visit_relay import VisitRelay
 from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.worker")
@@ -141,7 +142,7 @@ class Entrance:
         async with self._looking_for(session_id):
             how: How = "relay" if relays else "give"
             found, reason = await self._resume(chat, session_id, arrival, admit, how=how)
-            if found is None:
+            if not isinstance(found, LiveSession | Relay):
                 return await self._open_new(chat, arrival, reason, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
                 raise ShuttingDown  # come back
@@ -152,28 +153,23 @@ class Entrance:
 
     async def receive(
         self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody
-    ) -> tuple[LiveSession, str | None]:
+    ) -> tuple[LiveSession | VisitRelay, str | None]:
         """
         The session of somebody who comes without a connection: theirs, or a new one with ``make``.
 
-        It is held until ``holders`` is 0 again. With it comes None, or why it is a new one.
-        Raises ``SessionNotFound``, ``SessionOver`` (both for an old one without ``make``, the
-        latter also to its owner), ``OwnerUnreachable``, and what :meth:`open` raises.
+        It is held until ``holders`` is 0 again; another worker's is followed from here. With it
+        comes None, or why it is a new one. Raises ``SessionNotFound``, ``SessionOver`` (both for
+        an old one without ``make``, the latter also to its owner), ``OwnerUnreachable``, and what
+        :meth:`open` raises.
         """
         reason = "new"
         if arrival.session_id is not None:
             reason = "unknown"
             session_id = _uuid(arrival.session_id)
             if session_id is not None:
-                async with self._looking_for(session_id):
-                    found, reason = await self._resume(
-                        chat, session_id, arrival, admit, how="visit"
-                    )
-                    if isinstance(found, LiveSession):
-                        if self._host.closing or found.closed:
-                            raise ShuttingDown
-                        found.holders += 1
-                        return found, None
+                found, reason = await self._find(chat, session_id, arrival, admit)
+                if found is not None:
+                    return found, None
         if reason in ("ended", "expired"):
             raise SessionOver(str(arrival.session_id), reason)
         if not make:
@@ -181,6 +177,21 @@ class Entrance:
         opened = await self._open_new(chat, arrival, reason, admit)
         opened.live.holders += 1
         return opened.live, opened.reason
+
+    async def _find(
+        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit
+    ) -> tuple[LiveSession | VisitRelay | None, str]:
+        """For a visitor: their session, or why it is not given."""
+        async with self._looking_for(session_id):
+            found, reason = await self._resume(chat, session_id, arrival, admit, how="visit")
+            if isinstance(found, VisitRelay):
+                return found, ""
+            if not isinstance(found, LiveSession):
+                return None, reason
+            if self._host.closing or found.closed:
+                raise ShuttingDown
+            found.holders += 1
+            return found, ""
 
     async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
         await self._host.start()
@@ -246,11 +257,11 @@ class Entrance:
 
     async def _resume(
         self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit, *, how: How
-    ) -> tuple[LiveSession | Relay | None, str]:
+    ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
         """
         The session asked for, or why it is not given. Foreign and unknown look alike.
 
-        For a visit another worker's may be left to it, with ``OwnerUnreachable``.
+        A visit leaves another worker's to it where there is no way, with ``OwnerUnreachable``.
         """
         await self._host.start()
         if self._host.closing:
@@ -273,7 +284,7 @@ class Entrance:
 
     async def _take_over(
         self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit, *, how: How
-    ) -> tuple[LiveSession | Relay | None, str]:
+    ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
         refusal = _why_not(chat, loaded, arrival)
         if loaded is None or refusal is not None:
             return None, refusal or "unknown"
@@ -297,7 +308,7 @@ class Entrance:
 
     async def _look_elsewhere(
         self, chat: Chat, loaded: Loaded, arrival: Arrival, how: How
-    ) -> tuple[Loaded | Relay | None, str]:
+    ) -> tuple[Loaded | Relay | VisitRelay | None, str]:
         """
         A stored session that nobody holds (any more), or the way to the worker that does.
 
@@ -311,23 +322,29 @@ class Entrance:
         while True:
             if self._host.closing:
                 raise ShuttingDown
-            owner = elsewhere.owner_of(loaded.row)
+            row, owner = loaded.row, elsewhere.owner_of(loaded.row)
             if owner is None or (how != "visit" and not owner.channel):
                 return loaded, ""
             if not owner.channel:
-                raise OwnerUnreachable(loaded.row.pk, owner.name)
-            move = partial(self._move_here, chat, arrival)
-            found = await elsewhere.attach(loaded.row, owner, visitor, how=how, move=move)
-            if isinstance(found, Relay):
+                raise OwnerUnreachable(row.pk, owner.name)
+            found: Relay | VisitRelay | Refused | Busy | None
+            if how == "visit":
+                found = await elsewhere.visit(row, owner, visitor)
+            else:
+                move = partial(self._move_here, chat, arrival)
+                found = await elsewhere.attach(row, owner, visitor, how=how, move=move)
+            if isinstance(found, Relay | VisitRelay):
                 return found, ""
             if isinstance(found, Refused):
                 return None, found.reason
-            if isinstance(found, Busy) and how == "visit":
-                raise OwnedElsewhere(loaded.row.pk, owner)
+            if isinstance(found, Busy) and how == "visit":  # of an older release
+                raise OwnerUnreachable(row.pk, owner.name)
             if self._host.loop.time() > deadline:
-                logger.info("Session %s is not given away by %s", loaded.row.pk, owner.name)
+                logger.info("Session %s is not given away by %s", row.pk, owner.name)
+                if how == "visit":
+                    raise OwnerUnreachable(row.pk, owner.name, silent=True)
                 raise ShuttingDown
-            again = await self._host.threads.read(self._load, loaded.row.pk)
+            again = await self._host.threads.read(self._load, row.pk)
             refusal = _why_not(chat, again, arrival)
             if again is None or refusal is not None:
                 return None, refusal or "unknown"

@@ -7,6 +7,7 @@ Everything that ``chatsessions`` raises.
     ├── ContextNotFound          no session is current here
     ├── SessionNotFound          no such session
     ├── SessionOver              the session has ended
+    ├── SessionConnected         a websocket numbers the session's events
     ├── OwnershipLost            another worker holds the session now
     ├── OwnerUnreachable         the session is live in another process
     ├── TurnStopped              the turn was stopped; nothing more may come of it
@@ -78,6 +79,17 @@ class SessionOver(ChatSessionsError):
         super().__init__(
             f"Session {session_id} has ended ({reason}). Nothing can be added to it any more; a "
             "new connection starts a new one."
+        )
+
+
+class SessionConnected(ChatSessionsError):
+    """A websocket's client numbers the session's events now, and nobody beside it."""
+
+    def __init__(self, session_id: UUID | str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"Session {session_id} is connected by a websocket: send its events there, or when "
+            "that is closed."
         )
 
 

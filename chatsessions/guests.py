@@ -1,4 +1,8 @@
-"""``Guest``: the connection of a session that another worker has, as its owner here sees it."""
+"""
+Guests: the clients of a session that are at other workers, as its owner here sees them.
+
+A :class:`Guest` stands for its connection, a :class:`VisitingGuest` for a request.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +53,11 @@ class Guest:
         """Whether something is still on its way to the relay."""
         return self._pump is not None
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the session still knows of it."""
+        return self.live.listener is self
+
     def welcome(self) -> None:
         """The relay is told from here on."""
         self._welcomed = True
@@ -68,7 +77,7 @@ class Guest:
         if self._bytes > settings.MAX_UNACKED_BYTES:
             self.lost(frames.CloseCode.TOO_SLOW)
         else:
-            self._put(Told(msgspec.Raw(text)))
+            self._put(self._told(frame, msgspec.Raw(text)))
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         # Come back: the relay itself does, and looks whether it can have the session now.
@@ -80,9 +89,15 @@ class Guest:
         """There is no way to the relay any more; its client comes back by itself."""
         self.over = True
         self._items.clear()
+        self._leave(code)
+
+    def _leave(self, code: int) -> None:
         self.live.disconnect(self, code)
 
     # The way out
+
+    def _told(self, frame: frames.ServerFrame, text: msgspec.Raw) -> Told:
+        return Told(text)
 
     def _put(self, item: Item) -> None:
         if self.over or not self._welcomed:
@@ -110,3 +125,49 @@ class Guest:
             self.lost(1006)
         finally:
             self._pump = None
+
+
+class VisitingGuest(Guest):
+    """
+    A request at another worker, which follows the session and may give it events.
+
+    As one here does, it holds the session while it lasts.
+    """
+
+    #: The session stays where it is.
+    relayed = False
+
+    def __init__(self, live: LiveSession, mail: Mail, *, relay: str, channel: str) -> None:
+        super().__init__(live, mail, relay=relay, channel=channel)
+        self._holds = False
+
+    def arrive(self) -> None:
+        """Hold the session, and follow it."""
+        self._holds = True
+        self.live.holders += 1
+        self.live.presence.followers.add(self)
+        self.live.presence.visited()
+
+    @property
+    def is_here(self) -> bool:
+        return self._holds
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        # Of a session that is dropped nobody knows how much of it is stored.
+        is_dropped = self.live.closed and ended is None
+        self._put(Released() if is_dropped else Parted(int(code), ended))
+        self.over = True
+        self._leave(code)
+
+    def _leave(self, code: int) -> None:
+        if self._holds:
+            self._holds = False
+            self.live.presence.followers.discard(self)
+            self.live.holders -= 1
+            self.live.note()
+
+    def _told(self, frame: frames.ServerFrame, text: msgspec.Raw) -> Told:
+        if not isinstance(frame, frames.TurnStatus):
+            return Told(text)
+        live = self.live
+        return Told(text, idle=live.position.is_idle, ending=live.ending is not None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
 from .conf import settings
 from .log import SessionLog
 from .ports import Host
-from .store import Entry, find_message
+from .store import Entry, find_message, outcome_of
 
 
 class HistoryHost(Protocol):
@@ -53,3 +54,7 @@ class History:
         if remembered is None:
             return await self._host.host.find_posted(self._host.id, message)
         return next((entry for entry in remembered if entry.has_id(message)), None)
+
+    async def find_outcome(self, n: int) -> str:
+        """How event ``n`` has ended, from the store. Nothing more comes of it."""
+        return await self._host.host.read(partial(outcome_of, self._host.id, n))

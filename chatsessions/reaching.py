@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from .commands import Apply, Call, Done, End, Step
 from .elsewhere import SOON, OwnedElsewhere
-from .exceptions import OwnerUnreachable
+from .exceptions import OwnerUnreachable, SessionOver
 from .live import LiveSession
 from .mail import NoAnswer
 from .steps import apply
@@ -68,10 +68,16 @@ async def _reach(
     """
     elsewhere = worker.elsewhere
     deadline = elsewhere.deadline()
+    has_asked = False
     while True:
         try:
             live = await worker.acquire(command.session, to_end=to_end)
+        except SessionOver:
+            if to_end and has_asked:
+                return None  # it was done, and its answer is lost
+            raise
         except OwnedElsewhere as owned:
+            has_asked = True
             try:
                 answer = await elsewhere.ask(owned.channel, command, number=number)
             except NoAnswer:

@@ -1,4 +1,4 @@
-"""What stands between a connection and its session, whichever worker owns that."""
+"""What stands between a client and its session, whichever worker owns that."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from . import frames
+from .commands import Posted
 from .ports import Listener
 from .store import Entry
 
@@ -104,3 +105,75 @@ class LocalListener(Listener, Protocol):
 
     def moved(self, served: Served) -> None:
         """Its session is ``served`` from now on: go on where the other one was left."""
+
+
+class Visited(Protocol):
+    """A session as a request sees it, which is not its connection, whichever worker owns it."""
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def first(self) -> int:
+        """The first entry of the log that is kept."""
+
+    @property
+    def stored(self) -> int:
+        """The last that is stored."""
+
+    @property
+    def received(self) -> int:
+        """The highest stored number of an event."""
+
+    @property
+    def turn(self) -> int | None:
+        """The number of the running turn."""
+
+    @property
+    def turn_name(self) -> str:
+        """What that handles."""
+
+    @property
+    def open_streams(self) -> list[frames.Stream]:
+        """What somebody who has the log needs beside it."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn runs or waits."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the session is over, or about to be."""
+
+    @property
+    def lost(self) -> Exception | None:
+        """Why nothing more can be told of the session, if that is so and it has not ended."""
+
+    async def settle(self) -> None:
+        """Wait until what was emitted so far is stored."""
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        """Stored entries behind ``after``, oldest first."""
+
+    def follow(self, listener: Listener) -> None:
+        """``listener`` hears of the session from now on."""
+
+    def unfollow(self, listener: Listener) -> None: ...
+
+    async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
+        """Give the session an event: see :func:`~chatsessions.posting.post`."""
+
+    async def answer(self, call: str, raw: bytes, data: object) -> Posted:
+        """Give it the answer to a question."""
+
+    def renew_user(self, user: User) -> None:
+        """Its client was looked at again."""
+
+    def visited(self) -> None:
+        """Its client is still there."""
+
+    def let_go(self) -> None:
+        """The visit is over; once."""
+
+    async def given_back(self) -> None:
+        """Wait until another worker can take the session, if it can be let go at all."""

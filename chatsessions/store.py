@@ -84,6 +84,11 @@ class Position:
             last_seen_at=row.last_seen_at or timezone.now(),
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn runs or waits."""
+        return self.running is None and self.handled >= self.accepted
+
     def copy(self) -> Position:
         """As it is now: the session's own moves on while this one is being stored."""
         return Position(
@@ -425,6 +430,12 @@ class Store:
         if self._cache is None:
             self._cache = caches.create_connection(settings.CACHE)
         return self._cache
+
+
+def outcome_of(session_id: UUID, n: int) -> str:
+    """How event ``n`` has ended, of which nothing more comes."""
+    rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
+    return rows.values_list("status", flat=True).first() or "done"
 
 
 #: Events that carry a whole message.

@@ -157,10 +157,15 @@ class Turns:
         return any(job is not None and job.turn is not turn for job in (self.job, self.aside))
 
     @property
+    def running(self) -> list[Turn]:
+        """The turns that run and have a number, the one that was first before the other."""
+        jobs = (self.job, self.aside)
+        return [job.turn for job in jobs if job is not None and job.turn.n is not None]
+
+    @property
     def number(self) -> int | None:
         """The number of the running turn, of two the one that was first."""
-        numbers = [job.turn.n for job in (self.job, self.aside) if job is not None]
-        return next((n for n in numbers if n is not None), None)
+        return next((turn.n for turn in self.running), None)
 
     def add(self, job: Job, *, first: bool = False) -> None:
         """Queue ``job``, at the end or before all that waits."""

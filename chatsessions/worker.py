@@ -29,14 +29,15 @@ from .entrance import Admit, Arrival, Entrance, Opened, anybody
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
+from .link import OwnerLink
 from .live import LiveSession
 from .logins import Logins
 from .mail import Mail
 from .models import ChatSession
-from .relay import Relay
 from .sigterm import SigtermHandler
 from .store import Entry, Store
 from .threads import DaemonThreads
+from .visit_relay import VisitRelay
 from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.worker")
@@ -83,8 +84,8 @@ class Worker:
         self._serves = False
         self._visitors = 0
         self.mail = Mail(loop, self._answer, self.own)
-        #: Sessions of other workers whose connections are here.
-        self.relays: dict[str, Relay] = {}
+        #: Sessions of other workers whose clients are here.
+        self.relays: dict[str, OwnerLink] = {}
         self.elsewhere = Elsewhere(self)
         self.entrance = Entrance(self)
         self._desk = Desk(self)
@@ -107,7 +108,7 @@ class Worker:
 
     async def receive(
         self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody
-    ) -> tuple[LiveSession, str | None]:
+    ) -> tuple[LiveSession | VisitRelay, str | None]:
         """For somebody without one: see :meth:`Entrance.receive`."""
         return await self.entrance.receive(chat, arrival, make=make, admit=admit)
 
@@ -334,9 +335,13 @@ class Worker:
             live.drain()
         for line in list(self.lines):
             line.close_line(CloseCode.SHUTTING_DOWN)
-        await _within(settings.SHUTDOWN_TIMEOUT, [live.until_idle() for live in lives])
+        visits = [relay for relay in self.relays.values() if isinstance(relay, VisitRelay)]
+        ends = [*(live.until_idle() for live in lives), *(visit.until_left() for visit in visits)]
+        await _within(settings.SHUTDOWN_TIMEOUT, ends)
         for live in lives:
             live.interrupt()
+        for visit in visits:
+            visit.let_go()
         stored = await _within(settings.STORE_TIMEOUT, [live.until_closed() for live in lives])
         if not stored:
             logger.error("Not everything could be stored before the server stopped")

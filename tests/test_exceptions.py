@@ -24,6 +24,7 @@ from chatsessions.exceptions import (
     OwnershipLost,
     OwnerUnreachable,
     ReservedKey,
+    SessionConnected,
     SessionNotFound,
     SessionOver,
     StorageError,
@@ -39,6 +40,7 @@ EXAMPLES: list[tuple[ChatSessionsError, dict[str, Any]]] = [
     (ContextNotFound("Message.send"), {"what": "Message.send"}),
     (SessionNotFound(ID), {"session_id": ID}),
     (SessionOver(ID, "user"), {"session_id": ID, "reason": "user"}),
+    (SessionConnected(ID), {"session_id": ID}),
     (OwnershipLost(ID), {"session_id": ID}),
     (OwnerUnreachable(ID, "host:12"), {"session_id": ID, "owner": "host:12"}),
     (TurnStopped(), {}),
@@ -138,8 +140,8 @@ def test_every_exception_says_what_it_is_for(cls: type[Exception]) -> None:
 
 
 def test_all_that_handlers_meet_are_public() -> None:
-    """``FrameError`` is the connection's own business."""
-    public = {cls.__name__ for cls in classes} - {"FrameError"}
+    """``FrameError`` and ``SessionConnected`` are the business of those who answer clients."""
+    public = {cls.__name__ for cls in classes} - {"FrameError", "SessionConnected"}
     assert public <= set(chatsessions.__all__)
 
 
@@ -167,6 +169,7 @@ def test_a_message_is_text(error: ChatSessionsError) -> None:
         ),
         (SessionNotFound(ID), [str(ID), "not found"], []),
         (SessionOver(ID, "expired"), [str(ID), "ended", "expired"], []),
+        (SessionConnected(ID), [str(ID), "websocket"], ["when that is closed"]),
         (
             OwnershipLost(ID),
             [str(ID), "no longer held"],

@@ -45,12 +45,18 @@ class Tab:
 
     @classmethod
     async def open(
-        cls, worker: Worker, chat: Chat, back: Tab | None = None, *, received: int = 0
+        cls,
+        worker: Worker,
+        chat: Chat,
+        back: Tab | None = None,
+        *,
+        received: int = 0,
+        user: Any = None,
     ) -> Tab:
         tab = cls(worker, chat)
         asked = None if back is None else back.welcome["session"]
         token = None if back is None else back.welcome["token"]
-        arrival = Arrival(user=AnonymousUser(), session_id=asked, token=token)
+        arrival = Arrival(user=user or AnonymousUser(), session_id=asked, token=token)
         opened = await worker.open(chat, arrival, relays=True)
         served = opened.served
         attachment = tab.attachment = Attachment(served, tab, position=received)

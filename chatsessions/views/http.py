@@ -13,16 +13,15 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views import View
 
-from chatsessions import access, frames
+from chatsessions import access, frames, reaching
 from chatsessions.admission import Admission
 from chatsessions.chat import resolve_chat
-from chatsessions.conf import settings
-from chatsessions.entrance import ShuttingDown, User
+from chatsessions.commands import Posted
+from chatsessions.entrance import User
 from chatsessions.env import taken_env
-from chatsessions.live import LiveSession
-from chatsessions.models import SessionEvent
+from chatsessions.followers import Follower, is_end, is_end_of
 from chatsessions.session import Session
-from chatsessions.visits import Follower, Posted, Visit, is_end_of
+from chatsessions.visits import Visit
 from chatsessions.worker import get_worker
 
 from .incoming import (
@@ -125,14 +124,12 @@ class ChatView(View):
             else:
                 posted = await visit.answer(event.call, event.raw, event.data)
             streams = _wants_stream(request)
-            follower = visit.follow(posted.after, bounded=streams)
-            outcome = await _outcome_of(visit, posted)
+            follower = visit.follow(posted.after, known=visit.before, bounded=streams)
             if visit.reason is not None and await self._may_keep(request, asked):
-                await keep(request, self.chat.name, str(visit.live.id), visit.token)
+                await keep(request, self.chat.name, str(visit.served.id), visit.token)
             if streams:
-                end = None if outcome is None else (_status(posted, outcome),)
-                return await _stream(request, visit, follower, posted.turn, end)
-            answer = await self._collect(visit, follower, posted, outcome)
+                return await _stream(request, visit, follower, posted.turn, _end_of(posted))
+            answer = await self._collect(visit, follower, posted)
         except BaseException:
             visit.leave()
             raise
@@ -145,12 +142,11 @@ class ChatView(View):
         after = _position(request)
         asked = await self._credentials(request, Body(session=request.GET.get("session")))
         visit = await self._begin(request, asked, make=False)
-        live = visit.live
+        served = visit.served
         try:
-            if live.log.head > live.log.stored:
-                await live.sink.flush()
-            idle = _is_idle(live)
-            if _wants_stream(request) and not (idle and live.log.stored <= after):
+            await served.settle()
+            idle = served.is_idle
+            if _wants_stream(request) and not (idle and served.stored <= after):
                 follower = visit.follow(after)
                 return await _stream(request, visit, follower, None, () if idle else None)
             answer = await _events_since(visit, after)
@@ -167,11 +163,10 @@ class ChatView(View):
         empty = request.headers.get("content-length", "0") in ("", "0")
         asked = await self._credentials(request, Body() if empty else read_body(request))
         visit = await self._begin(request, asked, make=False)
-        visit.live.end("user")
-        visit.leave()
-        await visit.live.until_closed()
-        if visit.live.lost is not None:
-            raise visit.live.lost
+        try:
+            await reaching.end(get_worker(), visit.served.id, "user")
+        finally:
+            visit.leave()
         if asked.kept:
             await forget(request, self.chat.name)
         return HttpResponse(status=204)
@@ -230,8 +225,8 @@ class ChatView(View):
         return asked
 
     def _renewed(self, user: User) -> None:
-        if self._visit is not None and not self._visit.live.closed:
-            self._visit.live.session.user = user
+        if self._visit is not None:
+            self._visit.served.renew_user(user)
 
     def _revoked(self, _detail: str) -> None:
         """The user may not be here any more: nothing further is told, and what runs goes on."""
@@ -246,19 +241,17 @@ class ChatView(View):
         """
         return asked.may_keep and (asked.by_cookie or await csrf_problem(request) is None)
 
-    async def _collect(
-        self, visit: Visit, follower: Follower, posted: Posted, outcome: str | None
-    ) -> HttpResponse:
+    async def _collect(self, visit: Visit, follower: Follower, posted: Posted) -> HttpResponse:
         """Wait for the end of the turn, a question of its, or the end of patience."""
         told = Collected(posted.turn, everything=visit.reason is not None)
-        if outcome is not None:
+        if posted.outcome is not None:
             follower.stop()
-            told.status = outcome
+            told.status = posted.outcome
         try:
             async with asyncio.timeout(self.timeout):
                 async for frame in follower.frames():
                     told.take(frame)
-                    if told.is_whole and visit.live.ending is None:
+                    if told.is_whole and not visit.served.is_ending:
                         break
         except TimeoutError:
             pass
@@ -273,8 +266,8 @@ class ChatView(View):
             answer["more"] = True
         if follower.ended is not None:
             answer["ended"] = follower.ended
-        elif told.status == "running" and visit.live.closed:
-            raise visit.live.lost or ShuttingDown
+        elif told.status == "running" and visit.served.lost is not None:
+            raise visit.served.lost
         return json_response(answer, status=202 if told.status == "running" else 200)
 
 
@@ -301,27 +294,11 @@ def _position(request: HttpRequest) -> int:
     return int(text)
 
 
-def _is_idle(live: LiveSession) -> bool:
-    """Whether no turn runs or waits."""
-    return live.position.running is None and live.position.handled >= live.position.accepted
-
-
-def _status(posted: Posted, status: str) -> frames.TurnStatus:
-    return frames.TurnStatus(posted.turn, posted.name, status)
-
-
-async def _outcome_of(visit: Visit, posted: Posted) -> str | None:
-    """How what was posted has ended; None if it has not, or is not known to be over."""
-    live = visit.live
-    if posted.over:
-        await live.sink.flush()
-        return "done"
-    done = live.handled
-    if not posted.repeated or posted.turn not in done:
+def _end_of(posted: Posted) -> tuple[frames.TurnStatus, ...] | None:
+    """What tells the end of a turn that has ended; None if it has not, as far as is known."""
+    if posted.outcome is None:
         return None
-    await live.sink.flush()
-    rows = SessionEvent.objects.using(settings.DATABASE).filter(session=live.id, n=posted.turn)
-    return await rows.values_list("status", flat=True).afirst() or "done"
+    return (frames.TurnStatus(posted.turn, posted.name, posted.outcome),)
 
 
 async def _stream(
@@ -342,7 +319,7 @@ async def _stream(
     def is_last(frame: frames.ServerFrame) -> bool:
         if turn is not None:
             return is_end_of(frame, turn)
-        return isinstance(frame, frames.TurnStatus) and _is_idle(visit.live)
+        return is_end(frame) and visit.served.is_idle and not follower.has_more
 
     stream = EventStream(visit, follower, is_last, end or ())
     if isinstance(request, ASGIRequest):
@@ -357,7 +334,7 @@ async def _stream(
 
 
 async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
-    live = visit.live
+    served = visit.served
     follower = visit.follow(after)
     follower.stop()
     told = Collected(None, everything=True)
@@ -365,18 +342,17 @@ async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
         told.take(frame)
         if told.more:
             break
-    job = live.turns.job
     running = None
-    if job is not None and job.turn.n is not None:
-        running = {"turn": job.turn.n, "name": job.turn.name, "status": "running"}
+    if served.turn is not None:
+        running = {"turn": served.turn, "name": served.turn_name, "status": "running"}
     answer = _session_of(visit) | {"turn": running, "events": told.events}
-    answer |= {"first": live.log.first, "head": live.log.stored}
+    answer |= {"first": served.first, "head": served.stored}
     return answer | ({"more": True} if told.more else {})
 
 
 def _session_of(visit: Visit) -> dict[str, Any]:
     return {
-        "session": str(visit.live.id),
+        "session": str(visit.served.id),
         "token": visit.token,
         "resumed": visit.resumed,
         "reason": visit.reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from math import ceil
@@ -19,14 +20,18 @@ from chatsessions.exceptions import (
     FrameError,
     OwnershipLost,
     OwnerUnreachable,
+    SessionConnected,
     SessionNotFound,
     SessionOver,
     StoreUnavailable,
 )
+from chatsessions.followers import Follower, is_end_of
 from chatsessions.store import CacheFailed
-from chatsessions.visits import Follower, SessionConnected, Visit, is_end_of
+from chatsessions.visits import Visit
 
 from .incoming import Refused
+
+logger = logging.getLogger("chatsessions.http")
 
 #: Seconds after which what failed for a reason that passes may be tried again.
 SOON = 1.0
@@ -77,13 +82,23 @@ def refusal_of(error: Exception) -> Refused:
         case SessionOver():
             return Refused(410, "ended", f"the session is over ({error.reason})")
         case OwnerUnreachable() | OwnershipLost():
-            detail = "the session is live in another process"
-            return Refused(503, "owner_unreachable", detail, retry_after=SOON)
+            logger.warning("%s", error)
+            return Refused(503, "owner_unreachable", _why_unreachable(error), retry_after=SOON)
         case ShuttingDown():
             return Refused(503, "shutting_down", "the server is restarting", retry_after=SOON)
         case TooManySessions():
             return Refused(403, "forbidden", "too many sessions")
     return Refused(503, "storage_unavailable", "try again", retry_after=SOON)
+
+
+def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
+    """What a client may know: no names of machines."""
+    if isinstance(error, OwnerUnreachable) and not error.silent:
+        return (
+            "the session is live in another process, to which no channel layer leads: try again "
+            "when it is done there, and let the processes share one (CHANNEL_LAYERS)"
+        )
+    return "the session's process is gone or gives no sign: try again, a message with the same id"
 
 
 def error_response(refused: Refused) -> HttpResponse:
@@ -108,16 +123,16 @@ def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
 
 def welcome_of(visit: Visit) -> frames.Welcome:
     """What a stream begins with."""
-    live = visit.live
+    served = visit.served
     return frames.Welcome(
-        session=str(live.id),
+        session=str(served.id),
         token=visit.token,
         resumed=visit.resumed,
         reason=visit.reason,
-        received=live.inbox.stored,
-        first=live.log.first,
-        head=live.log.stored,
-        turn=live.turns.number,
+        received=served.received,
+        first=served.first,
+        head=served.stored,
+        turn=served.turn,
         heartbeat=settings.HEARTBEAT,
         max_frame=settings.MAX_FRAME_BYTES,
     )
@@ -160,11 +175,11 @@ class EventStream:
                 if visit.lost is not None:
                     break
                 if frame is None:
-                    visit.live.presence.visited()
+                    visit.served.visited()
                     yield b":\n\n"
                     continue
                 yield sse(frame)
-                if self._is_last(frame) and visit.live.ending is None:
+                if self._is_last(frame) and not visit.served.is_ending:
                     break
             for frame in self._end_frames if visit.lost is None else ():
                 yield sse(frame)

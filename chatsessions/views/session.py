@@ -14,19 +14,26 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from chatsessions import frames
+from chatsessions.afar import AfarSession
+from chatsessions.attachment import REPLAY_CHUNK
 from chatsessions.chat import Chat, resolve_chat
 from chatsessions.conf import settings
-from chatsessions.context import use_context
+from chatsessions.context import Context, use_context
+from chatsessions.entrance import Arrival
 from chatsessions.env import taken_env
 from chatsessions.exceptions import SessionNotFound
+from chatsessions.held import Held
 from chatsessions.outside import release
 from chatsessions.session import Session
 from chatsessions.store import Entry
+from chatsessions.visit_relay import VisitRelay
 from chatsessions.visits import Visit
 from chatsessions.worker import get_worker
 
 from .access import parse_id
 from .incoming import Body, Credentials, begin_visit, credentials_of, keep
+
+UNOPENED = "none: http_session() is used as 'async with http_session(…):'"
 
 
 class http_session:  # noqa: N801  # used like a function
@@ -39,9 +46,12 @@ class http_session:  # noqa: N801  # used like a function
     what is set and sent there is stored when the block ends. It does not wait for a running turn,
     but for ``on_chat_start`` of a new session.
 
+    Where another process has work to do in the session, the values are those that are stored, and
+    what is set and sent is made by that process when the block ends (tokens of a stream at once).
+
     ``chat`` is a ``Chat``, a dotted path of one, a module's name, or any name without a dot for
     sessions that have no handlers. ``env`` are the client's own keys, which a new session of a chat
-    with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (live in another process),
+    with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (no way to that process),
     ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
     ``env`` that is too large, and ``chatsessions.access.Refused`` for one that misses a key.
     """
@@ -61,6 +71,7 @@ class http_session:  # noqa: N801  # used like a function
         self._asked = Body(session=session, token=token)
         self._stack = AsyncExitStack()
         self._visit: Visit | None = None
+        self._session: Session | None = None
         self._emitted = _Emitted()
 
     async def __aenter__(self) -> Self:
@@ -70,12 +81,12 @@ class http_session:  # noqa: N801  # used like a function
                 worker.serve()
             else:
                 await stack.enter_async_context(worker.visit())
-            self._visit = visit = await self._begin(stack)
-            live = visit.live
-            if visit.reason is not None:
-                await live.until_idle()
-                await live.sink.flush()
-            stack.enter_context(use_context(live.context(None)))
+            visit, context = await self._begin(stack)
+            if visit.live is not None and visit.reason is not None:
+                await visit.live.until_idle()
+                await visit.live.sink.flush()
+            self._visit, self._session = visit, context.session
+            stack.enter_context(use_context(context))
             self._stack = stack.pop_all()
         return self
 
@@ -87,7 +98,7 @@ class http_session:  # noqa: N801  # used like a function
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def _begin(self, stack: AsyncExitStack) -> Visit:
+    async def _begin(self, stack: AsyncExitStack) -> tuple[Visit, Context]:
         """Open the session; ``stack`` lets it go."""
         chat = self._chat
         named = isinstance(chat, str) and "." not in chat
@@ -96,12 +107,27 @@ class http_session:  # noqa: N801  # used like a function
         if self._env is not None:
             asked = asked.bringing(taken_env(self._env, chat.user_env))
         visit = await begin_visit(chat, asked, admit=partial(self._admit, chat, asked))
-        visit.live.presence.followers.add(self._emitted)
-        stack.callback(visit.live.presence.followers.discard, self._emitted)
-        stack.push_async_callback(release, visit.live)
+        served = visit.served
+        if isinstance(served, Held):
+            stack.callback(served.unfollow, self._emitted)
+            stack.push_async_callback(release, served.live)
+            context = served.live.context(None)
+        else:
+            stack.push_async_callback(visit.given_back)
+            stack.callback(visit.leave)
+            context = await self._reach(served, asked.arrival, stack)
+        self._emitted.follow(served)
         if visit.reason is not None and asked.may_keep:
-            await keep(self._request, chat.name, str(visit.live.id), visit.token)
-        return visit
+            await keep(self._request, chat.name, str(served.id), visit.token)
+        return visit, context
+
+    async def _reach(self, served: VisitRelay, arrival: Arrival, stack: AsyncExitStack) -> Context:
+        """As ``session_context()`` does it with a session that is owned elsewhere."""
+        afar = await AfarSession.open(get_worker(), served.id)
+        afar.session.user, afar.session.env = arrival.user, arrival.env
+        stack.push_async_callback(self._emitted.read_on, served)
+        stack.push_async_callback(afar.close)
+        return afar.context()
 
     async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
         """A new session needs the chat's ``user_env``; an old one has what its client brought."""
@@ -111,13 +137,15 @@ class http_session:  # noqa: N801  # used like a function
     @property
     def _opened(self) -> Visit:
         if self._visit is None:
-            raise SessionNotFound("none: http_session() is used as 'async with http_session(…):'")
+            raise SessionNotFound(UNOPENED)
         return self._visit
 
     @property
     def session(self) -> Session:
         """The session: ``id``, ``user``, …"""
-        return self._opened.live.session
+        if self._session is None:
+            raise SessionNotFound(UNOPENED)
+        return self._session
 
     @property
     def token(self) -> str:
@@ -139,7 +167,8 @@ class http_session:  # noqa: N801  # used like a function
         """
         What was emitted meanwhile and is stored: ``seq``, ``name`` and ``data`` of each.
 
-        Complete when the block has ended, or after ``await context.emitter.flush()``.
+        Complete when the block has ended; where no other process has the session, also after
+        ``await context.emitter.flush()``.
         """
         return self._emitted.events
 
@@ -151,6 +180,17 @@ class _Emitted:
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
+        self._last = 0
+
+    def follow(self, served: Held | VisitRelay) -> None:
+        """Hear of ``served`` from now on."""
+        self._last = served.stored
+        served.follow(self)
+
+    async def read_on(self, served: VisitRelay) -> None:
+        """Read what is stored, and was not told yet."""
+        while entries := await served.read_log(self._last, REPLAY_CHUNK):
+            self.entries(entries)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -160,7 +200,10 @@ class _Emitted:
         ]
 
     def entries(self, entries: Sequence[Entry]) -> None:
-        self._entries.extend(entry for entry in entries if entry.n is None)
+        news = [entry for entry in entries if entry.seq > self._last]
+        if news:
+            self._last = news[-1].seq
+            self._entries.extend(entry for entry in news if entry.n is None)
 
     def frame(self, frame: frames.ServerFrame) -> None:
         """Tokens and turns are no events of the log."""

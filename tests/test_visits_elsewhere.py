@@ -1,0 +1,643 @@
+"""Requests whose session another worker holds: what they get is what they would get there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import types
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.http import HttpRequest, JsonResponse
+from django.test import AsyncClient
+from django.urls import path
+from django.utils import timezone
+
+from chatsessions import (
+    AskUserMessage,
+    Chat,
+    Message,
+    context,
+    http_session,
+    user_session,
+)
+from chatsessions.live import LiveSession
+from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.models import Worker as WorkerRow
+from chatsessions.relay import Relay
+from chatsessions.views.http import ChatView
+from chatsessions.worker import Worker, get_worker
+
+from .support.layer import LossyLayer
+from .support.sessions import eventually, until
+from .test_http import URL, Api, frames_of, texts
+from .test_relay import Tab, two_workers
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+lossy = pytest.mark.parametrize("loss", [0.0, 0.3], ids=["no loss", "loss"])
+
+
+class Bot:
+    """A chat whose handlers wait at a gate."""
+
+    def __init__(self) -> None:
+        self.chat = chat = Chat("visited")
+        self.gate = asyncio.Event()
+        self.ended: list[str] = []
+
+        @chat.on_message
+        async def handle(message: Message) -> None:
+            user_session["count"] = user_session.get("count", 0) + 1
+            await Message(f"{user_session['count']}: {message.content}").send()
+            if message.content == "wait":
+                await self.gate.wait()
+                await Message("waited").send()
+            elif message.content == "stream":
+                answer = Message()
+                await answer.stream_token("one ")
+                await self.gate.wait()
+                await answer.stream_token("two")
+                await answer.send()
+            elif message.content == "ask":
+                answer = await AskUserMessage("Who?").send()
+                await Message(f"You are {answer and answer['output']}.").send()
+            elif message.content == "fail":
+                raise RuntimeError("secret")
+
+        @chat.on_chat_end
+        async def end(reason: str) -> None:
+            self.ended.append(reason)
+            await Message("bye").send()
+
+
+@pytest.fixture
+def bot() -> Bot:
+    return Bot()
+
+
+@pytest.fixture(autouse=True)
+def urls(bot: Bot, settings: Settings) -> Iterator[types.ModuleType]:
+    """A project whose only page is the chat, with a view of its own beside it."""
+    module = types.ModuleType(f"urls_{uuid4().hex}")
+
+    async def own(request: HttpRequest) -> JsonResponse:
+        async with http_session(request, chat=bot.chat, session=request.GET["session"]) as found:
+            before = user_session.get("count", 0)
+            user_session["count"] = before + 10
+            await Message(f"from {before}").send()
+            assert context.session is found.session
+        return JsonResponse(
+            {"session": str(found.session.id), "resumed": found.resumed, "events": found.events}
+        )
+
+    module.urlpatterns = [
+        path("chat/", ChatView.as_view(chat=bot.chat)),
+        path("own/", own),
+    ]
+    sys.modules[module.__name__] = module
+    settings.ROOT_URLCONF = module.__name__
+    settings.MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+    yield module
+    del sys.modules[module.__name__]
+
+
+class Elsewhere(Api):
+    """Requests to this worker, for a session that ``owner`` holds."""
+
+    def __init__(self, tab: Tab, owner: Worker) -> None:
+        super().__init__(AsyncClient())
+        self.tab = tab
+        self.owner = owner
+        self.session = str(tab.id)
+        self.secret = tab.welcome["token"]
+
+    @property
+    def live(self) -> LiveSession:
+        return self.owner.live[self.tab.id]
+
+    async def post(self, content: str | None = None, **body: Any) -> Any:
+        return await super().post(content, session=self.session, token=self.secret, **body)
+
+    def asked(self, **headers: str) -> dict[str, Any]:
+        return {"headers": headers | {"Authorization": f"Bearer {self.secret}"}}
+
+    async def get(self, **query: Any) -> Any:
+        return await self.client.get(URL, query | {"session": self.session}, **self.asked())
+
+    async def delete(self) -> Any:
+        body = json.dumps({"session": self.session})
+        return await self.client.delete(URL, body, content_type="application/json", **self.asked())
+
+    async def own_view(self) -> dict[str, Any]:
+        response = await self.client.get("/own/", {"session": self.session}, **self.asked())
+        told: dict[str, Any] = response.json()
+        return told
+
+    async def follow(self, after: int = 0) -> Any:
+        """A stream of what comes."""
+        headers = {"Accept": "text/event-stream"}
+        query = {"session": self.session, "after": str(after)}
+        return await self.client.get(URL, query, **self.asked(**headers))
+
+
+@asynccontextmanager
+async def held_elsewhere(
+    bot: Bot, say: str = "wait", *, loss: float = 0.0, layer: LossyLayer | None = None
+) -> AsyncIterator[Elsewhere]:
+    """A session that another worker is busy with, and whose client's line is broken."""
+    async with two_workers(layer or LossyLayer(loss=loss, seed=5)) as (here, there):
+        assert here is get_worker()
+        tab = await Tab.open(there, bot.chat)
+        await tab.say(say)
+        await until(lambda: tab.texts)
+        tab.leave()
+        api = Elsewhere(tab, there)
+        yield api
+        bot.gate.set()
+        await until(lambda: not here.relays)
+        assert here.live == {}
+
+
+async def is_owned_by(session_id: UUID, worker: Worker | None) -> bool:
+    row = await ChatSession.objects.aget(pk=session_id)
+    return row.worker_id == (worker and worker.id)
+
+
+# Posting
+
+
+@lossy
+async def test_an_event_waits_there_and_is_answered_here(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, loss=loss) as api:
+        request = asyncio.create_task(api.say("queued"))
+        await until(lambda: api.live.turns.pending == 1)
+        assert await is_owned_by(api.tab.id, api.owner)
+        bot.gate.set()
+        told = await request
+        assert told["turn"] == {"turn": 2, "name": "message", "status": "done"}
+        assert texts(told) == ["2: queued"]
+        assert (told["resumed"], told["session"]) == (True, api.session)
+        # Nobody needs it there any more, and the next request takes it.
+        await until(lambda: not api.owner.live)
+        assert texts(await api.say("again")) == ["3: again"]
+        await until(lambda: not get_worker().live)
+
+
+@lossy
+async def test_a_stream_is_told_as_it_comes(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, loss=loss) as api:
+        response = await api.post("stream", headers={"Accept": "text/event-stream"})
+        parts = aiter(response.streaming_content)
+        told = [frames_of(await anext(parts))[0]]
+        bot.gate.set()
+        told += frames_of(b"".join([part async for part in parts]))
+        assert told[0]["type"] == "welcome"
+        assert (told[0]["resumed"], told[0]["turn"], told[0]["token"]) == (True, 1, api.secret)
+        own = [frame for frame in told if frame.get("turn") == 2]
+        assert [(one["type"], one.get("status")) for one in own if one["type"] == "turn"] == [
+            ("turn", "running"),
+            ("turn", "done"),
+        ]
+        assert "".join(one["text"] for one in told if one["type"] == "token") == "one two"
+        [accepted] = [frame for frame in told if frame["type"] == "accepted"]
+        assert accepted["n"] == 2
+        seqs = [frame["seq"] for frame in told if "seq" in frame]
+        assert seqs == list(range(accepted["seq"], accepted["seq"] + len(seqs)))
+        assert told[-1] == {"type": "turn", "turn": 2, "name": "message", "status": "done"}
+
+
+async def test_tokens_come_before_the_turn_is_over(bot: Bot) -> None:
+    async with held_elsewhere(bot, "stream") as api:
+        await until(lambda: api.live.sink.open_streams)
+        response = await api.follow(3)
+        parts = aiter(response.streaming_content)
+        first = [frames_of(await anext(parts))[0] for _ in range(2)]
+        assert [one["type"] for one in first] == ["welcome", "stream"]
+        assert first[1]["content"] == "one "
+        bot.gate.set()
+        rest = frames_of(b"".join([part async for part in parts]))
+        assert [one["type"] for one in rest] == ["token", "event", "turn"]
+        assert rest[0]["text"] == "two"
+
+
+@lossy
+async def test_a_repeat_is_known(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, loss=loss) as api:
+        key = str(uuid4())
+        requests = [asyncio.create_task(api.say("once", id=key)) for _ in range(3)]
+        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.presence.followers) == 3)
+        bot.gate.set()
+        answers = await asyncio.gather(*requests)
+        assert [texts(one) for one in answers] == [["2: once"]] * 3
+        assert [one["turn"]["turn"] for one in answers] == [2] * 3
+        assert await SessionEvent.objects.filter(n__isnull=False).acount() == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_repeat_of_what_is_done_while_something_else_runs(bot: Bot, stream: bool) -> None:
+    async with two_workers() as (here, there):
+        tab = await Tab.open(there, bot.chat)
+        key = str(uuid4())
+        await tab.ends(await tab.send("message", {"content": "fail", "id": key}))
+        await tab.say("wait")
+        await until(lambda: len(tab.texts) == 2)
+        tab.leave()
+        api = Elsewhere(tab, there)
+        if stream:
+            told = await api.stream("fail", id=key)
+            assert told[-1] == {"type": "turn", "turn": 1, "name": "message", "status": "failed"}
+            assert [frame["seq"] for frame in told if "seq" in frame] == [2, 3, 4, 5]
+        else:
+            told = (await api.post("fail", id=key)).told
+            assert told["turn"] == {"turn": 1, "name": "message", "status": "failed"}
+            assert [event["name"] for event in told["events"]] == ["message", "error"]
+        bot.gate.set()
+        await until(lambda: not there.live and not here.relays)
+
+
+@lossy
+async def test_a_question_that_was_asked_there_is_answered_here(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, "ask", loss=loss) as api:
+        await until(lambda: any(one.get("name") == "ask" for one in api.tab.frames))
+        call = next(one for one in api.tab.frames if one.get("name") == "ask")["data"]["call"]
+        bad = await api.post(call=call, data={"id": 5})
+        assert (bad.status_code, bad.told["error"]) == (400, "bad_request")
+        response = await api.post(call=call, data={"content": "Ada"})
+        assert response.status_code == 200
+        assert response.told["turn"] == {"turn": 1, "name": "message", "status": "done"}
+        assert texts(response.told) == ["You are Ada."]
+
+
+async def test_what_is_asked_meanwhile_ends_the_wait(bot: Bot) -> None:
+    async with held_elsewhere(bot) as api:
+        request = asyncio.create_task(api.post("ask"))
+        await until(lambda: api.live.turns.pending == 1)
+        bot.gate.set()
+        response = await request
+        assert response.status_code == 202
+        [ask] = [one["data"] for one in response.told["events"] if one["name"] == "ask"]
+        assert texts((await api.post(call=ask["call"], data={"content": "B"})).told) == [
+            "You are B."
+        ]
+
+
+async def test_a_websocket_that_is_connected_there_has_the_session_to_itself(bot: Bot) -> None:
+    async with two_workers() as (here, there):
+        tab = await Tab.open(there, bot.chat)
+        await tab.ends(await tab.say("hello"))
+        api = Elsewhere(tab, there)
+        for _ in range(2):
+            response = await api.post("by http")
+            assert (response.status_code, response.told["error"]) == (409, "session_connected")
+        assert tab.closed is None
+        assert [event["seq"] for event in (await api.get()).json()["events"]] == [1, 2]
+        await tab.ends(await tab.say("still here"))
+        assert there.live.keys() == {tab.id}
+        assert here.live == {}
+        tab.leave()
+
+
+async def test_a_session_that_is_relayed_is_reached_where_it_is(bot: Bot) -> None:
+    """Its connection is here, it is there, and the request is here as well."""
+    async with two_workers() as (here, there):
+        old = await Tab.open(there, bot.chat)
+        await old.say("wait")
+        await until(lambda: old.texts)
+        tab = await Tab.open(here, bot.chat, old)
+        assert isinstance(tab.served, Relay)
+        api = Elsewhere(tab, there)
+        response = await api.post("by http")
+        assert (response.status_code, response.told["error"]) == (409, "session_connected")
+        assert texts((await api.get()).json())[-1] == "1: wait"
+        bot.gate.set()
+        await until(lambda: isinstance(tab.served, LiveSession))
+        assert tab.closed is None
+        tab.leave()
+
+
+async def test_too_much_is_refused_as_it_is_there(bot: Bot, settings: Settings) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "MAX_PENDING_EVENTS": 1}
+    async with held_elsewhere(bot) as api:
+        request = asyncio.create_task(api.say("queued"))
+        await until(lambda: api.live.turns.pending == 1)
+        response = await api.post("too much")
+        assert (response.status_code, response.told["error"]) == (429, "busy")
+        assert response.told["retry_after"] > 0
+        bot.gate.set()
+        assert texts(await request) == ["2: queued"]
+
+
+async def test_a_log_that_only_the_owner_has(bot: Bot, settings: Settings) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "EVENT_LOG": "memory"}
+    async with two_workers() as (here, there):
+        tab = await Tab.open(there, bot.chat)
+        await tab.ends(await tab.say("hello"))
+        tab.leave()
+        api = Elsewhere(tab, there)
+        assert texts(await api.say("by http")) == ["2: by http"]
+        assert texts((await api.get()).json()) == ["hello", "1: hello", "by http", "2: by http"]
+        assert there.live.keys() == {tab.id}  # or its log would be gone
+        assert here.live == {}
+
+
+# Reading and ending
+
+
+@lossy
+async def test_what_there_is(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, loss=loss) as api:
+        told = (await api.get()).json()
+        assert [event["seq"] for event in told["events"]] == [1, 2]
+        assert told["events"][0]["n"] == 1
+        assert told["turn"] == {"turn": 1, "name": "message", "status": "running"}
+        assert (told["first"], told["head"], told["resumed"]) == (1, 2, True)
+
+
+@lossy
+async def test_following_ends_when_nothing_runs(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, loss=loss) as api:
+        posted = asyncio.create_task(api.say("queued"))
+        await until(lambda: api.live.turns.pending == 1)
+        response = await api.follow()
+        parts = aiter(response.streaming_content)
+        assert frames_of(await anext(parts))[0]["type"] == "welcome"
+        bot.gate.set()
+        told = frames_of(b"".join([part async for part in parts]))
+        turns = [(one["turn"], one["status"]) for one in told if one["type"] == "turn"]
+        assert turns == [(1, "done"), (2, "running"), (2, "done")]
+        assert [frame["seq"] for frame in told if "seq" in frame] == [1, 2, 3, 4, 5]
+        assert texts(await posted) == ["2: queued"]
+        await until(lambda: not api.owner.live)
+        assert (await api.follow(5)).status_code == 204
+
+
+@lossy
+async def test_ending_runs_on_chat_end_there(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, loss=loss) as api:
+        request = asyncio.create_task(api.post("queued"))
+        await until(lambda: api.live.turns.pending == 1)
+        response = await api.delete()
+        assert response.status_code == 204
+        assert bot.ended == ["user"]
+        assert api.owner.live == {}
+        told = (await request).told
+        assert (told["turn"]["status"], told["ended"]) == ("stopped", "user")
+        assert texts(told) == ["bye"]
+        assert (await api.post("more")).status_code == 410
+
+
+# Views of one's own
+
+
+@lossy
+async def test_a_view_works_with_a_session_there(bot: Bot, loss: float) -> None:
+    async with held_elsewhere(bot, loss=loss) as api:
+        told = await api.own_view()
+        assert told["resumed"]
+        assert [event["data"]["content"] for event in told["events"]] == ["from 1"]
+        assert told["events"][0]["seq"] == 3
+        assert api.live.user_session["count"] == 11
+        bot.gate.set()
+        assert texts(await api.say("then")) == ["12: then"]
+
+
+async def test_a_view_is_told_nothing_twice(bot: Bot, urls: types.ModuleType) -> None:
+    """What others send meanwhile comes once, and what the client says is no event of the view's."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def own(request: HttpRequest) -> JsonResponse:
+        async with http_session(request, chat=bot.chat, session=request.GET["session"]) as found:
+            begun.set()
+            await go_on.wait()
+            await Message("from here").send()
+        return JsonResponse({"events": found.events})
+
+    async with held_elsewhere(bot) as api:
+        urls.urlpatterns[:] = [path("own/", own)]
+        request = asyncio.create_task(api.own_view())
+        await begun.wait()
+        bot.gate.set()
+        await until(lambda: api.live.turns.is_idle)
+        go_on.set()
+        told = (await request)["events"]
+        assert [one["data"]["content"] for one in told] == ["waited", "from here"]
+        assert [one["seq"] for one in told] == [3, 4]
+
+
+# Whose it is
+
+
+async def test_only_its_own_client_gets_it(bot: Bot) -> None:
+    async with held_elsewhere(bot) as api:
+        api.secret = "wrong"
+        assert (await api.get()).status_code == 404
+        assert (await api.delete()).status_code == 404
+        told = await api.say("hello")
+        assert (told["resumed"], told["reason"]) == (False, "unknown")
+        assert told["session"] != api.session
+        assert api.live.turns.pending == 0
+
+
+async def test_the_logged_in_owner_needs_no_token(bot: Bot) -> None:
+    ada = await get_user_model().objects.acreate_user("ada")
+    eve = await get_user_model().objects.acreate_user("eve")
+    async with two_workers() as (here, there):
+        tab = await Tab.open(there, bot.chat, user=ada)
+        await tab.say("wait")
+        await until(lambda: tab.texts)
+        tab.leave()
+        await get_user_model().objects.filter(pk=ada.pk).aupdate(first_name="Augusta")
+        api = Elsewhere(tab, there)
+        api.secret = ""
+        assert (await api.get()).status_code == 404
+        await api.client.aforce_login(eve)
+        assert (await api.get()).status_code == 404
+        await api.client.aforce_login(ada)
+        assert texts((await api.get()).json()) == ["wait", "1: wait"]
+        assert api.live.session.user.first_name == "Augusta"
+        bot.gate.set()
+        await until(lambda: not there.live and not here.relays)
+
+
+# Nobody there
+
+
+async def test_without_a_way_it_is_left_alone(bot: Bot, caplog: pytest.LogCaptureFixture) -> None:
+    async with held_elsewhere(bot) as api:
+        get_worker().mail.channel = ""
+        for response in (await api.post("x"), await api.get(), await api.delete()):
+            told = response.json()
+            assert (response.status_code, told["error"]) == (503, "owner_unreachable")
+            assert response.headers["Retry-After"] == "1"
+            assert "CHANNEL_LAYERS" in told["detail"]
+        assert "CHANNEL_LAYERS" in caplog.text
+        assert api.live.position.accepted == 1
+        assert bot.ended == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_owner_dies_while_somebody_waits(
+    bot: Bot, settings: Settings, stream: bool
+) -> None:
+    """And what was posted is taken once, however often it is posted."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 120, "WORKER_HEARTBEAT": 60}
+    layer = LossyLayer()
+    async with held_elsewhere(bot, layer=layer) as api:
+        key = str(uuid4())
+        headers = {"Accept": "text/event-stream"} if stream else {}
+        waiting = asyncio.create_task(api.post("queued", id=key, headers=headers))
+        await until(lambda: api.live.turns.pending == 1)
+        if stream:
+            parts = aiter((await waiting).streaming_content)
+            assert frames_of(await anext(parts))[0]["type"] == "welcome"
+        layer.is_cut = True
+        long_ago = timezone.now() - timedelta(hours=1)
+        await WorkerRow.objects.filter(pk=api.owner.id).aupdate(heartbeat_at=long_ago)
+        if stream:
+            told = frames_of(b"".join([part async for part in parts]))
+            assert not [one for one in told if one["type"] == "turn"]
+        else:
+            response = await waiting
+            assert (response.status_code, response.told["error"]) == (503, "owner_unreachable")
+            assert response.headers["Retry-After"] == "1"
+        again = await api.say("queued", id=key)
+        assert again["turn"] == {"turn": 2, "name": "message", "status": "done"}
+        assert texts(again) == ["2: queued"]
+        outcomes = SessionEvent.objects.filter(n__isnull=False).order_by("n")
+        assert [row.status async for row in outcomes] == ["interrupted", None]
+
+
+async def test_an_owner_that_gives_no_sign(bot: Bot, settings: Settings) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2}
+    layer = LossyLayer()
+    async with held_elsewhere(bot, layer=layer) as api:
+        layer.is_cut = True
+        response = await api.post("x")
+        assert (response.status_code, response.told["error"]) == (503, "owner_unreachable")
+        layer.is_cut = False
+        assert api.live.position.accepted == 1
+
+
+async def test_a_layer_that_is_cut_costs_the_visitor_a_delay(bot: Bot) -> None:
+    layer = LossyLayer()
+    async with held_elsewhere(bot, layer=layer) as api:
+        response = await api.post("queued", headers={"Accept": "text/event-stream"})
+        parts = aiter(response.streaming_content)
+        assert frames_of(await anext(parts))[0]["type"] == "welcome"
+        layer.is_cut = True
+        bot.gate.set()
+        await until(lambda: not api.live.is_busy)
+        told: list[dict[str, Any]] = []
+        while "2: queued" not in texts({"events": [one for one in told if "data" in one]}):
+            told += frames_of(await anext(parts))  # by the log
+        layer.is_cut = False
+        told += frames_of(b"".join([part async for part in parts]))
+        assert told[-1] == {"type": "turn", "turn": 2, "name": "message", "status": "done"}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_owner_stops(bot: Bot, settings: Settings, stream: bool) -> None:
+    """What it takes no time for is done by whoever has the session next."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "SHUTDOWN_TIMEOUT": 0.1}
+    async with held_elsewhere(bot) as api:
+        headers = {"Accept": "text/event-stream"} if stream else {}
+        key = str(uuid4())
+        waiting = asyncio.create_task(api.post("queued", id=key, headers=headers))
+        await until(lambda: api.live.turns.pending == 1)
+        if stream:
+            response = await waiting
+        async with asyncio.timeout(5):
+            await api.owner.shut_down()
+            if stream:
+                told = frames_of(b"".join([part async for part in response.streaming_content]))
+                assert told[-1]["type"] == "accepted"
+            else:
+                response = await waiting
+                assert response.status_code == 202
+                assert response.told["turn"]["status"] == "running"
+        assert texts(await api.say("queued", id=key)) == ["2: queued"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_this_worker_stops(bot: Bot, settings: Settings, stream: bool) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "SHUTDOWN_TIMEOUT": 0.1}
+    async with held_elsewhere(bot) as api:
+        headers = {"Accept": "text/event-stream"} if stream else {}
+        waiting = asyncio.create_task(api.post("queued", headers=headers))
+        await until(lambda: api.live.turns.pending == 1)
+        if stream:
+            response = await waiting
+        async with asyncio.timeout(5):
+            await get_worker().shut_down()
+            if stream:
+                told = frames_of(b"".join([part async for part in response.streaming_content]))
+                assert told[-1]["type"] == "accepted"
+            else:
+                response = await waiting
+                assert response.status_code == 202
+        await until(lambda: not api.live.holders)
+        assert api.live.turns.pending == 1
+
+
+async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot) -> None:
+    async with held_elsewhere(bot) as api:
+        response = await api.follow()
+        parts = aiter(response.streaming_content)
+        assert frames_of(await anext(parts))[0]["type"] == "welcome"
+        assert api.live.holders == len(api.live.presence.followers) == 1
+        await parts.aclose()
+        await sync_to_async(response.close)()
+        await until(lambda: not api.live.holders and not api.live.presence.followers)
+        assert api.live.turns.number == 1
+
+
+async def test_a_visitor_whose_worker_dies_holds_nothing(bot: Bot, settings: Settings) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2}
+    layer = LossyLayer()
+    async with held_elsewhere(bot, layer=layer) as api:
+        response = await api.follow()
+        assert api.live.holders == 1
+        layer.is_cut = True
+        await until(lambda: not api.live.holders and not api.live.presence.followers)
+        bot.gate.set()
+        await until(lambda: not api.owner.live)
+        assert await is_owned_by(api.tab.id, None)
+        await sync_to_async(response.close)()
+
+
+async def test_a_reader_that_stays_for_long_keeps_the_session_alive(
+    bot: Bot, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "HEARTBEAT": 0.1}
+    async with held_elsewhere(bot) as api:
+
+        async def seen_at() -> Any:
+            return (await ChatSession.objects.aget(pk=api.tab.id)).disconnected_at
+
+        response = await api.follow()
+        parts = aiter(response.streaming_content)
+        since = await seen_at()
+        while await anext(parts) != b":\n\n":
+            pass
+
+        async def is_seen() -> bool:
+            return bool(await seen_at() > since)
+
+        await eventually(is_seen)
+        await parts.aclose()
+        await sync_to_async(response.close)()
