@@ -61,6 +61,7 @@ class Postgres:
                 [_command("postgres"), "-D", self._folder / "data", f"-p{self.port}", *options],
                 cwd=self._folder,
                 stdout=log,
+                start_new_session=True,  # a Ctrl-C is for the tests, which end it themselves
                 stderr=subprocess.STDOUT,
                 **_unprivileged(),
             )

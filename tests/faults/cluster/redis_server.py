@@ -38,6 +38,7 @@ class RedisServer:
                     *("--dir", self._folder),
                 ],
                 stdout=log,
+                start_new_session=True,  # a Ctrl-C is for the tests, which end it themselves
                 stderr=subprocess.STDOUT,
             )
         self._wait_until_ready()
