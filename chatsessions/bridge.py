@@ -64,6 +64,8 @@ def has_loop() -> bool:
 
 def also_sync(
     loop_of: Callable[[Any, str], asyncio.AbstractEventLoop],
+    *,
+    within: Callable[[Any, Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]] | None = None,
 ) -> Callable[
     [Callable[Concatenate[S, P], Coroutine[Any, Any, R]]],
     Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
@@ -71,7 +73,7 @@ def also_sync(
     """
     Make an async method run at once where no event loop runs, and return what is done.
 
-    ``loop_of(self, name)`` is the event loop to run it in.
+    ``loop_of(self, name)`` is the event loop to run it in, ``within`` what runs it there.
     """
 
     def decorate(
@@ -82,7 +84,11 @@ def also_sync(
             if has_loop():
                 return method(self, *args, **kwargs)
             loop = loop_of(self, method.__qualname__)
-            return Done(wait_for(submit(method(self, *args, **kwargs), loop), loop))
+            refuse_stopped(loop)  # before there is a coroutine that nobody would await
+            work = method(self, *args, **kwargs)
+            if within is not None:
+                work = within(self, work)
+            return Done(wait_for(submit(work, loop), loop))
 
         return markcoroutinefunction(call)
 

@@ -7,7 +7,7 @@ It knows no session and no socket, only a :class:`Sink` that takes what it makes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isfinite
@@ -40,6 +40,15 @@ class Turn:
     stopped: bool = False
     #: Tasks that its handler spawned and that still run.
     spawned: set[asyncio.Task[Any]] = field(default_factory=set)
+    #: Tasks that a thread waits for. They end with the turn, as what a coroutine awaits does.
+    awaited: set[asyncio.Task[Any]] = field(default_factory=set)
+    #: The thread that the handler runs in, if it is written as ``def``.
+    thread: int | None = None
+
+    def waits_for(self, task: asyncio.Task[Any]) -> None:
+        """A thread waits for ``task`` from now on."""
+        self.awaited.add(task)
+        task.add_done_callback(self.awaited.discard)
 
 
 class Streaming(Protocol):
@@ -110,12 +119,21 @@ def _owner_loop(emitter: Emitter, _name: str) -> asyncio.AbstractEventLoop:
     return emitter.loop
 
 
+async def _awaited(emitter: Emitter, work: Coroutine[Any, Any, T]) -> T:
+    """``work``, for which a thread waits as long as the turn lasts."""
+    task = asyncio.current_task()
+    if emitter._turn is not None and task is not None:
+        emitter._turn.waits_for(task)
+    return await work
+
+
 class Emitter:
     """
     Sends to the client of a session, through its log (``context.emitter``).
 
     May be awaited in any event loop; what it does happens in the owner's. Where no event loop
-    runs, as in a handler written as ``def``, ``emit`` and ``flush`` are done when they return.
+    runs, as in a handler written as ``def``, ``emit``, ``flush`` and ``call`` are done when they
+    return.
     """
 
     __slots__ = ("_sink", "_turn")
@@ -171,6 +189,7 @@ class Emitter:
         """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
         await self._in_owner_loop(self._sink.flush)
 
+    @also_sync(_owner_loop, within=_awaited)
     async def call(
         self, kind: str, data: dict[str, Any] | None = None, *, timeout: float | None = 60
     ) -> Any:
@@ -193,7 +212,9 @@ class Emitter:
         async def call() -> Any:
             return await self._sink.call(kind, asked, timeout=timeout, turn=self._turn)
 
-        return await self._in_owner_loop(call)
+        if asyncio.get_running_loop() is self._sink.loop:
+            return await call()
+        return await self._in_owner_loop(lambda: _awaited(self, call()))
 
     async def withdraw(self, action: str) -> None:
         """Offer ``action`` (its id) no more, and take it off its message."""

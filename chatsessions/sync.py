@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from django.db import close_old_connections
 from .bridge import Done, has_loop, refuse_stopped, wait_for
 from .conf import settings
 from .context import Context, current
+from .emitter import Turn
 from .exceptions import TurnStopped
 
 P = ParamSpec("P")
@@ -46,7 +48,10 @@ def run_sync(awaitable: Awaitable[T]) -> T:
         _close(awaitable)
         raise
     future: Future[T] = Future()
-    found.emitter.loop.call_soon_threadsafe(_start, found, awaitable, future)
+    turn = found.turn
+    # What another thread of the handler's waits for, the handler may not.
+    waiting = turn if turn is not None and turn.thread == threading.get_ident() else None
+    found.emitter.loop.call_soon_threadsafe(_start, found, awaitable, future, waiting)
     return wait_for(future, found.emitter.loop)
 
 
@@ -65,7 +70,9 @@ def waits_in_sync(
     return markcoroutinefunction(call)
 
 
-def _start(found: Context, awaitable: Awaitable[T], future: Future[T]) -> None:
+def _start(
+    found: Context, awaitable: Awaitable[T], future: Future[T], waiting: Turn | None
+) -> None:
     """In the event loop: a task that the session owns, and the turn if there is one."""
     work = _outcome(awaitable)
     try:
@@ -75,6 +82,8 @@ def _start(found: Context, awaitable: Awaitable[T], future: Future[T]) -> None:
         _close(awaitable)
         future.set_exception(refused)
         return
+    if waiting is not None:
+        waiting.waits_for(task)
     task.add_done_callback(functools.partial(_tell, awaitable, future))
 
 

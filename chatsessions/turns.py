@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -198,7 +199,7 @@ class Turns:
         if job.cancelled_as is not None:
             return False
         job.cancelled_as = status
-        for task in job.turn.spawned:
+        for task in job.turn.spawned | job.turn.awaited:
             task.cancel()
         if job.task is not None:
             job.task.cancel()
@@ -211,7 +212,8 @@ class Turns:
     def waiting_for_answer(self, turn: Turn | None) -> Iterator[None]:
         """Inside the block ``turn`` waits for its client: what may overtake it runs."""
         job = self.job
-        if job is None or job.turn is not turn or asyncio.current_task() in turn.spawned:
+        task = asyncio.current_task()
+        if job is None or job.turn is not turn or task in turn.spawned - turn.awaited:
             yield  # somebody else waits, while the handler may be at work
             return
         self._asking += 1
@@ -296,7 +298,7 @@ class Turns:
             with use_context(self._host.context(job.turn)):
                 if job.load is not None:
                     await job.load()
-                await self._call(handler, job.argument)
+                await self._call(job.turn, handler, job.argument)
         except (asyncio.CancelledError, TurnStopped) as cancelled:
             # Without our asking it is the handler's own doing, and a failure like any other.
             status, error = "failed", cancelled
@@ -308,11 +310,11 @@ class Turns:
             status = job.cancelled_as
         self._finish(job, status, error)
 
-    async def _call(self, handler: Handler, argument: Any) -> None:
+    async def _call(self, turn: Turn, handler: Handler, argument: Any) -> None:
         if handler.is_async:
             await handler(argument)
             return
-        result = await self._host.run_in_thread(partial(handler, argument))
+        result = await self._host.run_in_thread(partial(_in_thread, turn, handler, argument))
         if inspect.isawaitable(result):
             await result
 
@@ -335,3 +337,11 @@ class Turns:
             if self._gone_by is not None:
                 self._gone_by.set()
                 self._gone_by = None
+
+
+def _in_thread(turn: Turn, handler: Handler, argument: Any) -> Any:
+    turn.thread = threading.get_ident()
+    try:
+        return handler(argument)
+    finally:
+        turn.thread = None

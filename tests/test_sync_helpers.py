@@ -258,14 +258,123 @@ async def test_a_sync_handler_asks(worker: Worker, chat: Chat) -> None:
     assert [answer and answer["output"] for answer in answers] == ["Ada", None]
 
 
-async def test_stopping_a_sync_handler_that_asks(worker: Worker, chat: Chat) -> None:
+#: The ways to ask in a handler that is written as ``def``, and to get the answer.
+WAYS: dict[str, Callable[[], Any]] = {
+    "send": lambda: run_sync(cl.AskUserMessage("?", timeout=30).send()),
+    "call": lambda: run_sync(context.emitter.call("text", {"content": "?"}, timeout=30)),
+    "run": lambda: run_sync(later(lambda: context.emitter.call("text", {}, timeout=30))),
+    "bridged": lambda: async_to_sync(context.emitter.call)("text", {}, timeout=30),
+    "loop": lambda: asyncio.run(context.emitter.call("text", {}, timeout=30)),
+}
+ways = pytest.mark.parametrize("way", WAYS)
+
+
+async def later(make: Callable[[], Any]) -> Any:
+    return await make()
+
+
+def answer(client: Client, n: int) -> None:
+    """The client answers the last question."""
+    call = [data for name, data in client.events if name == "ask"][-1]["call"]
+    raw = msgspec.Raw(b'{"content":"Ada"}')
+    client.live.submit_answer(frames.Answer(n, call, raw), {"content": "Ada"})
+
+
+async def test_a_question_is_asked_by_calling_call(worker: Worker, chat: Chat) -> None:
+    """As a message is sent by calling ``send``; what is returned can be awaited as well."""
+    seen: list[Any] = []
+
+    def handler() -> None:
+        called = context.emitter.call("text", {"content": "?"})
+        seen.append("answered")
+        seen.append(run_sync(called))
+        with pytest.raises(TimeoutError):
+            context.emitter.call("own", timeout=0.01)
+        with pytest.raises(TypeError, match="a dict, not list"):
+            context.emitter.call("own", [])  # type: ignore[arg-type]
+
+    chat.on_event("run")(handler)
+    client = await Client.open(worker, chat)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is a coroutine that was never awaited
+        n = client.send("run")
+        await until(lambda: client.events)
+        assert seen == []
+        answer(client, n + 1)
+        assert await client.outcome(n) == "done"
+        gc.collect()
+    assert seen == ["answered", {"content": "Ada"}]
+
+
+@ways
+async def test_what_overtakes_a_sync_handler_that_waits(
+    worker: Worker, chat: Chat, way: str
+) -> None:
+    """As with an async one: actions and settings are handled meanwhile, and nothing else is."""
+    seen: list[Any] = []
+
+    def handler() -> None:
+        Message("choose", actions=[cl.Action("go")]).send()
+        seen.append(WAYS[way]())
+
+    def go() -> None:
+        seen.append("gone")
+
+    chat.on_event("run")(handler)
+    chat.on_event("late")(lambda: seen.append("late"))
+    chat.on_action("go")(go)
+    client = await Client.open(worker, chat)
+    n = client.send("run")
+    await until(lambda: len(client.events) == 2)
+    late = client.send("late")
+    action = client.events[0][1]["actions"][0]
+    client.send("action", {"id": action["id"], "name": "go"})
+    await until(lambda: seen == ["gone"])
+    answer(client, n + 3)
+    assert await client.outcome(n) == "done"
+    assert await client.outcome(late) == "done"
+    assert (seen[0], seen[2:]) == ("gone", ["late"])
+    assert (seen[1].get("content") or seen[1]["output"]) == "Ada"
+
+
+async def test_a_thread_beside_the_handler_that_asks_lets_nothing_overtake(
+    worker: Worker, chat: Chat
+) -> None:
+    """The handler does not wait for it, and there is one at work at a time."""
+    seen: list[str] = []
+    go_on = threading.Event()
+
+    def handler() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            asking = executor.submit(bind_context(WAYS["send"]))
+            go_on.wait(10)
+            seen.append("worked")
+            asking.result()
+
+    chat.on_event("run")(handler)
+    chat.on_settings_update(lambda: seen.append("settings"))
+    client = await Client.open(worker, chat)
+    n = client.send("run")
+    await until(lambda: client.events)
+    settings = client.send("settings", {})
+    await until(lambda: client.live.inbox.stored >= settings)
+    go_on.set()
+    await until(lambda: seen)
+    answer(client, n + 2)
+    assert await client.outcome(settings) == "done"
+    assert seen == ["worked", "settings"]
+
+
+@ways
+async def test_stopping_a_sync_handler_that_asks(worker: Worker, chat: Chat, way: str) -> None:
+    """The question is withdrawn at once, and the thread is free."""
     seen: list[str] = []
 
     def handler() -> None:
         try:
-            cl.AskUserMessage("Your name?").send()
-        except TurnStopped:
-            seen.append("stopped")
+            WAYS[way]()
+        except (TurnStopped, asyncio.CancelledError) as error:
+            seen.append(type(error).__name__)
 
     chat.on_event("run")(handler)
     client = await Client.open(worker, chat)
@@ -274,6 +383,23 @@ async def test_stopping_a_sync_handler_that_asks(worker: Worker, chat: Chat) -> 
     client.live.stop()
     assert await client.outcome(n) == "stopped"
     await until(lambda: seen)
+    assert [data["outcome"] for name, data in client.events if name == "ask_closed"] == [
+        "cancelled"
+    ]
+
+
+async def test_a_question_of_a_view(worker: Worker, chat: Chat) -> None:
+    """There is no turn, and nothing that it could hold up."""
+    client = await Client.open(worker, chat)
+
+    def view() -> Any:
+        with session_context(client.live.id) as found:
+            return run_sync(found.emitter.call("text", {"content": "?"}, timeout=10))
+
+    asked = asyncio.create_task(asyncio.to_thread(view))
+    await until(lambda: client.events)
+    answer(client, 1)
+    assert await asked == {"content": "Ada"}
 
 
 # make_async
