@@ -120,6 +120,8 @@ def test_a_turn_that_a_shutdown_lets_finish(either: Server) -> None:
         frames = (frame for _, frame in read_frames(response))
         welcome = next(frames)
         assert next(frames)["type"] == "accepted"
+        runs = {"type": "turn", "turn": 1, "name": "slow", "status": "running"}
+        assert runs in frames
         either.terminate(wait=False)
         assert list(frames)[-1] == {"type": "turn", "turn": 1, "name": "slow", "status": "done"}
     either.wait()
