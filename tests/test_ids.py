@@ -42,9 +42,9 @@ from chatsessions.ids import POOLED, new_id
 
 new_id()  # the pool is not empty now
 child = os.fork()
-print(*(new_id() for _ in range(POOLED)), sep="\\n", flush=True)
 if child:
-    os.waitpid(child, 0)
+    os.waitpid(child, 0)  # what both write at a time would be mixed
+print(*(new_id() for _ in range(POOLED)), sep="\\n", flush=True)
 """
 
 
