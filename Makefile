@@ -68,9 +68,11 @@ js:
 		echo "SKIPPED: node is not installed, the JavaScript modules are not tested."; \
 	fi
 
+# What kills and measures has the machine to itself.
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest -n 2 -m "not faults"
+	$(BIN)/python -m coverage run -m pytest -m faults
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 

@@ -62,7 +62,15 @@ def run(version: str, python: str) -> None:
         "import django, sys; print('Python', sys.version.split()[0], 'Django', django.__version__)"
     )
     subprocess.run([own, "-c", tell], check=True)
-    tests = [own, "-m", "pytest", "-q", *(f"--ignore=tests/{name}" for name in ELSEWHERE)]
+    tests = [
+        own,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "2",
+        *(f"--ignore=tests/{name}" for name in ELSEWHERE),
+    ]
     subprocess.run(tests, check=True, cwd=ROOT)
 
 
