@@ -103,6 +103,8 @@ def _one_outcome(record: Sequence[Note], stored: Stored) -> Violations:
             yield Violation(2, "repeat", f"{what!r} was done {times} times for event {n}")
     names = {entry.n: entry.name for entry in stored.log if entry.n is not None}
     for n, status in outcomes.items():
+        if status != "interrupted" and effects[n, "interrupted"]:
+            yield Violation(2, "outcome", f"event {n} was told to be interrupted, and is {status}")
         if status == "done" and names[n] == "message" and not effects[n, "handled"]:
             yield Violation(2, "loss", f"event {n} is done, and nothing was done for it")
 

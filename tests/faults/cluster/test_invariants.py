@@ -131,6 +131,11 @@ BROKEN: dict[str, tuple[int, str, Break]] = {
         "loss",
         lambda _, stored: stored.effects.remove((1, "handled")),
     ),
+    "a hook that told of an interruption which was none": (
+        2,
+        "outcome",
+        lambda _, stored: stored.effects.append((1, "interrupted")),
+    ),
     "a turn with two outcomes": (2, "repeat", then(turn(1, "done"))),
     "a turn that runs after its outcome": (2, "repeat", then(turn(1, "running"))),
     "an outcome that is not the stored one": (2, "outcome", entry(1, status="failed")),
