@@ -93,7 +93,10 @@ class Handling:
     def add_hook(self, name: str, argument: Any = None) -> None:
         """Queue a lifecycle hook, if the application has it."""
         if name in self._host.chat.hooks:
-            self.turns.add(hook_job(self._host.chat, name, argument))
+            job = hook_job(self._host.chat, name, argument)
+            # Not before it is sure that the session is ours: its last owner may have woken up.
+            job.waits_for_store = name == "interrupted"
+            self.turns.add(job)
 
     def stop(self) -> None:
         """The client stops the running turn."""

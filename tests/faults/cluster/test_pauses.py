@@ -75,7 +75,6 @@ def values_in_cache(cluster: Cluster, session: str) -> dict[bytes, bytes | None]
         return {key: client.get(key) for key in keys}
 
 
-@pytest.mark.xfail(reason="on_interrupted runs before the claim is stored", strict=True)
 @pytest.mark.parametrize("name", ["slow", "quiet"])
 async def test_an_owner_that_wakes_up_while_it_is_taken_over(
     name: str, cluster: Cluster, play: Play
