@@ -17,8 +17,9 @@ from chatsessions.store import cache_key
 from chatsessions.worker import Worker as RunningWorker
 
 from .support import storage
+from .support.database import failing, poisoned
 from .support.sessions import Client, eventually, until
-from .support.storage import dead_worker_row, failing, poisoned, session_row, worker_row
+from .support.storage import dead_worker_row, session_row, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
