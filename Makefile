@@ -19,7 +19,7 @@ JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
 	--target es2022 --module es2022 --moduleResolution bundler --lib es2022,dom,dom.iterable
 
-.PHONY: help demo prepare test lint types js python matrix faults bench build lock clean
+.PHONY: help demo prepare test lint types js python postgres matrix faults bench build lock clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
@@ -33,7 +33,7 @@ prepare: $(DEMO_STAMP)
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.services
-	@$(MAKE) --no-print-directory lint types js python matrix
+	@$(MAKE) --no-print-directory lint types js python postgres matrix
 
 # One environment for both; each part is installed once, and again when its sources change.
 
@@ -75,6 +75,13 @@ python: $(VENV)/.dev
 	$(BIN)/python -m coverage run -m pytest -m faults
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
+
+# What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
+# has all of it.
+ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin clearchatsessions files files_handlers \
+	files_views isolation journal outside reaching reaper store threads threads_views uploads))
+postgres: $(VENV)/.dev
+	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 
 # The same tests on other Pythons, with the Django that goes with them, where they are installed.
 matrix: $(VENV)/.dev

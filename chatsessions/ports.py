@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -42,6 +43,9 @@ class Host(Protocol):
     id: UUID
     loop: asyncio.AbstractEventLoop
     journal: Journal
+
+    def now(self) -> datetime:
+        """The time by which all workers say how long somebody has been away."""
 
     async def run_in_thread(self, function: Callable[[], Any]) -> Any:
         """Run a handler written as ``def``."""

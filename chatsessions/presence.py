@@ -104,8 +104,8 @@ class Presence:
             return
         self.listener = None
         host.session.connected = False
-        now = host.position.last_seen_at = timezone.now()
-        host.draft.set(status=ChatSession.Status.AWAY, disconnected_at=now)
+        host.position.last_seen_at = timezone.now()
+        host.draft.set(status=ChatSession.Status.AWAY, disconnected_at=host.host.now())
         if host.ending is None:
             host.add_hook("disconnect")
         host.when_stored(
@@ -129,8 +129,8 @@ class Presence:
         host = self._host
         if host.closed or self.listener is not None:
             return
-        now = host.position.last_seen_at = timezone.now()
-        host.draft.set(disconnected_at=now, **fields)
+        host.position.last_seen_at = timezone.now()
+        host.draft.set(disconnected_at=host.host.now(), **fields)
         if host.is_new:
             host.when_stored(self._tell_started)
         host.note()

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID, uuid4
@@ -147,6 +148,9 @@ class Worker:
         return await self.elsewhere.broadcast(command, workers)
 
     # Host
+
+    def now(self) -> datetime:
+        return self.rows.now()
 
     async def run_in_thread(self, function: Callable[[], Any]) -> Any:
         """Run a handler written as ``def``, with the caller's context."""

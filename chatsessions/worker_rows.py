@@ -26,6 +26,8 @@ logger = logging.getLogger("chatsessions.worker")
 #: A clock further from the database's than this is worth a warning, in seconds. Those that a time
 #: service keeps are within milliseconds.
 MAX_CLOCK_SKEW = 5.0
+#: A smaller difference is not corrected, in seconds: it would be that of the question.
+CLOCK_TOLERANCE = timedelta(seconds=1)
 
 
 class WorkerRows:
@@ -38,6 +40,8 @@ class WorkerRows:
         self._made = False
         #: Where other workers reach this one.
         self.channel = ""
+        #: How far this process' clock was ahead of the database's at the last heartbeat.
+        self.clock_ahead = timedelta()
 
     def beat(self) -> bool:
         """This worker lives. Makes its row; whether it had one that somebody swept away."""
@@ -48,6 +52,7 @@ class WorkerRows:
             "channel": self.channel,
         }
         if rows.filter(pk=self._id).update(**beat):
+            self._compare_clocks()
             return False
         rows.create(
             id=self._id,
@@ -58,7 +63,21 @@ class WorkerRows:
             **beat,
         )
         swept, self._made = self._made, True
+        self._compare_clocks()
         return swept
+
+    def now(self) -> datetime:
+        """The database's time, which other workers compare what is stored with."""
+        return timezone.now() - self.clock_ahead
+
+    def _compare_clocks(self) -> None:
+        rows = Worker.objects.using(settings.DATABASE).filter(pk=self._id)
+        asked = timezone.now()
+        row = rows.timed().first()
+        took = timezone.now() - asked
+        if row is not None and row.read_at is not None:
+            ahead = asked + took / 2 - row.read_at
+            self.clock_ahead = ahead if abs(ahead) > CLOCK_TOLERANCE + took else timedelta()
 
     def let_go(self, session_id: UUID, generation: int) -> None:
         """A session that cannot be stored is nobody's; its client may come back for it."""

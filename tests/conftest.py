@@ -16,11 +16,24 @@ from chatsessions.worker import Worker
 from . import services
 from .faults.cluster.postgres import ROLE, Postgres
 from .faults.cluster.redis_server import RedisServer
+from .support.database import another_connection
 from .support.sessions import running_worker
 from .support.storage import SpyCache
 
 if TYPE_CHECKING:
     from pytest_django import Settings
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:  # noqa: PT004, RUF100
+    """PostgreSQL drops no database that threads of tests are still connected to."""
+    yield
+    if connections["default"].vendor == "postgresql":
+        with another_connection() as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
 
 @pytest.fixture

@@ -22,9 +22,12 @@ from django.urls import path
 
 from chatsessions import checks
 from chatsessions.consumers import ChatConsumer, SessionConsumer
+from demo_project.settings import _SQLITE
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = "django.core.cache.backends"
+#: What the demo does with SQLite.
+GOOD: dict[str, object] = _SQLITE["OPTIONS"]  # type: ignore[assignment]
 IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
 # Django warns that a live connection would not notice; the checks read settings and open none.
@@ -52,8 +55,7 @@ def cache(backend: str, *, store: str = "cached_db", **options: object) -> dict[
 
 
 def sqlite(*, name: object = "db.sqlite3", **options: object) -> dict[str, Any]:
-    good = settings.DATABASES["default"]["OPTIONS"]
-    options = {key: value for key, value in {**good, **options}.items() if value is not None}
+    options = {key: value for key, value in {**GOOD, **options}.items() if value is not None}
     config = {"ENGINE": "django.db.backends.sqlite3", "NAME": name, "OPTIONS": options}
     return {"DATABASES": {"default": config}}
 

@@ -18,8 +18,9 @@ from chatsessions import Chat, context, user_session
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.worker import running_workers
 
+from .support.database import poisoned
 from .support.sessions import join_threads_of_ours, threads_of_ours
-from .support.storage import expired_row, poisoned, session_row, worker_row
+from .support.storage import expired_row, session_row, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings

@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from demo_project.service_urls import LAYERS, postgres, redis_cache, redis_layer
 
-from .server.harness import free_port
+from .support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSWORD = "hunter2"

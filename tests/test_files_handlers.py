@@ -31,9 +31,10 @@ from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession, SessionFile
 from chatsessions.worker import Worker
 
+from .support.database import STAYING, faulty
 from .support.files import PNG, contents, stored_file
 from .support.sessions import Client, Way, make_session, until, ways
-from .support.storage import session_row, trigger
+from .support.storage import session_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -367,8 +368,6 @@ async def test_a_session_that_nobody_holds_has_no_files_to_offer() -> None:
 
 async def test_a_database_that_fails_keeps_no_content(worker: Worker, chat: Chat) -> None:
     client = await Client.open(worker, chat)
-    inserts = f"BEFORE INSERT ON {SessionFile._meta.db_table}"
-    refuse = trigger(inserts, "SELECT RAISE(ABORT, 'poisoned')")
-    with refuse, pytest.raises(IntegrityError, match="poisoned"):
+    with faulty("INSERT", SessionFile, STAYING), pytest.raises(IntegrityError, match="poisoned"):
         await client.live.session.save_file("a.txt", "x")
     assert contents() == set()

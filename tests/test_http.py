@@ -39,9 +39,10 @@ from chatsessions.views.http import ChatView
 from chatsessions.views.incoming import Body
 from chatsessions.worker import Worker
 
+from .support.database import failing
 from .support.sessions import Client as Line
 from .support.sessions import eventually, until, ways
-from .support.storage import failing, worker_row
+from .support.storage import worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings

@@ -34,6 +34,7 @@ from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.worker import Worker as RunningWorker
 from chatsessions.worker import _workers, get_worker, running_workers
 
+from .support.database import failing, locked
 from .support.sessions import (
     Client,
     Way,
@@ -43,7 +44,7 @@ from .support.sessions import (
     until,
     ways,
 )
-from .support.storage import dead_worker_row, failing, locked, session_row, state_of, worker_row
+from .support.storage import dead_worker_row, session_row, state_of, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings

@@ -17,8 +17,10 @@ from chatsessions.store import cache_key
 from chatsessions.worker import Worker as RunningWorker
 
 from .support import storage
+from .support.clocks import clock_off
+from .support.database import failing, poisoned
 from .support.sessions import Client, eventually, until
-from .support.storage import dead_worker_row, failing, poisoned, session_row, worker_row
+from .support.storage import dead_worker_row, session_row, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -81,6 +83,21 @@ async def test_a_connected_session_never_expires(
     await eventually(has(marker, status="ended"))
     assert client.closed == []
     assert await has(ChatSession(pk=client.live.id), status="connected")()
+
+
+@pytest.mark.parametrize("minutes", [10, -10])
+async def test_a_client_is_away_since_it_left_whatever_its_workers_clock_says(
+    worker: RunningWorker, chat: Chat, settings: Settings, minutes: int
+) -> None:
+    settings.CHATSESSIONS = FAST | {"SESSION_AGE": 300}
+    began = timezone.now()
+    with clock_off(minutes):
+        client = await Client.open(worker, chat)
+        client.leave()
+        await eventually(has(ChatSession(pk=client.live.id), status="away"))
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.disconnected_at is not None
+    assert abs(row.disconnected_at - began) < timedelta(seconds=30)
 
 
 async def test_sessions_of_dead_workers_become_away(

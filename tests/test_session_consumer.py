@@ -29,8 +29,8 @@ from chatsessions.models import ChatSession
 from chatsessions.signals import session_connected, session_started
 from chatsessions.worker import Worker as RunningWorker
 
+from .support.database import another_connection
 from .support.sessions import connected, eventually, until
-from .support.storage import another_connection
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -225,7 +225,7 @@ def state_seen_elsewhere(session_id: str) -> dict[str, Any]:
     """The values as another connection to the database sees them."""
     with another_connection() as other:
         query = "SELECT state FROM chatsessions_chatsession WHERE id = ?"
-        ((state,),) = other.execute(query, [UUID(session_id).hex])
+        ((state,),) = other.rows(query, UUID(session_id))
     found: dict[str, Any] = msgspec.json.decode(state or "{}")
     return found
 

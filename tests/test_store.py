@@ -7,8 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -32,6 +31,7 @@ from chatsessions.store import (
 )
 from chatsessions.worker_rows import WorkerRows, _forget, pid_space
 
+from .support.clocks import clock_off
 from .support.storage import SpyCache, session_row, worker_row
 
 if TYPE_CHECKING:
@@ -353,15 +353,6 @@ def test_a_row_that_is_gone_is_nobody_alive() -> None:
     assert not WorkerRows(uuid4()).is_alive(row)
 
 
-@contextmanager
-def clock_off(minutes: int) -> Iterator[None]:
-    """This process' clock is wrong; the database's is not."""
-    real = timezone.now
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timezone, "now", lambda: real() + timedelta(minutes=minutes))
-        yield
-
-
 @pytest.mark.parametrize("minutes", [10, -10])
 def test_a_worker_whose_clock_is_off_neither_kills_nor_is_killed(minutes: int) -> None:
     off, right = WorkerRows(uuid4()), WorkerRows(uuid4())
@@ -419,6 +410,20 @@ def test_a_worker_whose_clock_is_off_ends_nobodys_session_early(
             loaded = Store().load(row.pk)
             assert loaded is not None
             assert loaded.row.is_expired() is (row == over)
+
+
+@pytest.mark.parametrize("minutes", [10, 0, -10])
+def test_a_worker_knows_the_databases_time(minutes: int) -> None:
+    rows = WorkerRows(uuid4())
+    for _ in range(2):  # with the row's first beat, and with any other
+        before = timezone.now()
+        with clock_off(minutes):
+            rows.beat()
+            now = rows.now()
+        # Exact to what is not worth a correction.
+        assert abs(now - before) < timedelta(seconds=5)
+    rows.beat()
+    assert rows.clock_ahead == timedelta()  # the clock was set
 
 
 @pytest.mark.parametrize(

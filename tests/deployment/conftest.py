@@ -21,7 +21,7 @@ pytest.register_assert_rewrite("tests.server.client")
 from tests.faults.cluster.postgres import ROLE, Postgres  # noqa: E402
 from tests.faults.cluster.redis_server import RedisServer  # noqa: E402
 from tests.server.client import Client  # noqa: E402
-from tests.server.harness import free_port  # noqa: E402
+from tests.support.ports import free_port  # noqa: E402
 
 from .nginx import Nginx  # noqa: E402
 from .page import ROOT, command  # noqa: E402

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests import services
-from tests.server.harness import free_port
+from tests.support.ports import free_port
 
 from .page import files
 from .processes import Process

@@ -1,18 +1,13 @@
-"""What is stored: rows, a cache that tells what it got, and faults of the store."""
+"""What is stored: rows, and a cache that tells what it got."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, ClassVar
-from uuid import UUID
 
 import msgspec
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django.core.cache.backends.locmem import LocMemCache
-from django.db import connections
 from django.utils import timezone
 
 from chatsessions import Chat
@@ -92,54 +87,3 @@ class SpyCache(LocMemCache):
         taken = {key: value for key, value in data.items() if len(value) <= self.max_bytes}
         super().set_many(taken, timeout, version)
         return [key for key in data if key not in taken]
-
-
-# Faults of the store, made by another connection to the same file
-
-_UPDATE = f"BEFORE UPDATE ON {ChatSession._meta.db_table}"
-
-
-@contextmanager
-def another_connection() -> Iterator[sqlite3.Connection]:
-    """A connection that Django does not know of; it commits each statement."""
-    other = sqlite3.connect(connections["default"].settings_dict["NAME"], isolation_level=None)
-    try:
-        yield other
-    finally:
-        other.close()
-
-
-@contextmanager
-def locked() -> Iterator[None]:
-    """Somebody else holds the database's write lock."""
-    with another_connection() as other:
-        other.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        finally:
-            other.execute("ROLLBACK")
-
-
-@contextmanager
-def trigger(event: str, action: str) -> Iterator[None]:
-    """The database does ``action`` on ``event``."""
-    name = f"tests_{abs(hash((event, action)))}"
-    with another_connection() as other:
-        other.execute(f"CREATE TRIGGER {name} {event} BEGIN {action}; END")
-        try:
-            yield
-        finally:
-            other.execute("PRAGMA busy_timeout = 10000")
-            other.execute(f"DROP TRIGGER IF EXISTS {name}")
-
-
-def failing(session_id: UUID | None = None) -> AbstractContextManager[None]:
-    """Updates of sessions fail in a way that may pass: integer overflow, an OperationalError."""
-    only = "" if session_id is None else f" WHEN NEW.id = '{session_id.hex}'"
-    return trigger(f"{_UPDATE}{only}", "SELECT abs(-9223372036854775807 - 1)")
-
-
-def poisoned(session_id: UUID) -> AbstractContextManager[None]:
-    """The row of one session cannot be written: an IntegrityError."""
-    event = f"{_UPDATE} WHEN NEW.id = '{session_id.hex}'"
-    return trigger(event, "SELECT RAISE(ABORT, 'poisoned')")

@@ -11,7 +11,6 @@ from asgiref.sync import async_to_sync
 from django.conf import settings as django_settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
-from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from chatsessions import reaching
@@ -47,9 +46,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, batch_size: int, **options: Any) -> None:
         if batch_size < 1:  # from call_command(), which parses nothing
             raise CommandError(f"batch_size must be 1 or more, not {batch_size!r}.")
-        now = timezone.now()
-        expired = ChatSession.objects.using(settings.DATABASE).expired(now)
-        past_keep = ChatSession.objects.using(settings.DATABASE).past_keep(now)
+        expired = ChatSession.objects.using(settings.DATABASE).expired()
+        past_keep = ChatSession.objects.using(settings.DATABASE).past_keep()
         if dry_run:
             self.stdout.write(
                 f"Would end {_sessions(expired.count())} and delete {_sessions(past_keep.count())}."

@@ -19,7 +19,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from tests import services
-from tests.server.harness import free_port
+from tests.support.ports import free_port
 
 #: Who may see everything, and whose connections are never refused for their number.
 ADMIN = "chatsessions_admin"

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.server.harness import ROOT, free_port
+from tests.server.harness import ROOT
+from tests.support.ports import free_port
 
 APPLICATION = "tests.faults.cluster.app:application"
 SETTINGS = "tests.faults.cluster.settings"

@@ -14,7 +14,7 @@ from pathlib import Path
 import redis
 
 from tests import services
-from tests.server.harness import free_port
+from tests.support.ports import free_port
 
 START_TIMEOUT = 10.0
 

@@ -1,0 +1,125 @@
+"""The database as somebody else sees it, and faults that somebody else makes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from django.db import connections
+from django.db.models import Model
+
+from chatsessions.models import ChatSession, SessionEvent, Worker
+
+
+class OtherConnection:
+    """A connection that Django does not know of; it commits each statement."""
+
+    def __init__(self) -> None:
+        config = connections["default"].settings_dict
+        self.is_sqlite = connections["default"].vendor == "sqlite"
+        self._raw: Any
+        if self.is_sqlite:
+            self._raw = sqlite3.connect(config["NAME"], isolation_level=None)
+        else:
+            self._raw = psycopg.connect(
+                host=config["HOST"],
+                port=config["PORT"],
+                user=config["USER"],
+                dbname=config["NAME"],
+                autocommit=True,
+            )
+
+    def execute(self, sql: str, *parameters: Any) -> None:
+        self._raw.execute(*self._adapted(sql, parameters))
+
+    def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query, whose parameters are written ``?``."""
+        found: list[tuple[Any, ...]] = self._raw.execute(*self._adapted(sql, parameters)).fetchall()
+        return found
+
+    def close(self) -> None:
+        self._raw.close()
+
+    def _adapted(self, sql: str, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not self.is_sqlite:
+            return sql.replace("?", "%s"), parameters or None
+        return sql, [one.hex if isinstance(one, UUID) else one for one in parameters]
+
+
+@contextmanager
+def another_connection() -> Iterator[OtherConnection]:
+    other = OtherConnection()
+    try:
+        yield other
+    finally:
+        other.close()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Somebody else keeps everybody from writing, and nobody from reading."""
+    with another_connection() as other:
+        if other.is_sqlite:
+            other.execute("BEGIN IMMEDIATE")
+        else:
+            tables = (model._meta.db_table for model in (Worker, ChatSession, SessionEvent))
+            other.execute("BEGIN")
+            other.execute(f"LOCK TABLE {', '.join(tables)} IN EXCLUSIVE MODE")
+        try:
+            yield
+        finally:
+            other.execute("ROLLBACK")
+
+
+#: What SQLite and PostgreSQL do for a failure that may pass, an OperationalError: an integer
+#: overflow, and two transactions that cannot go side by side.
+PASSING = ("SELECT abs(-9223372036854775807 - 1)", "40001")
+#: And for one that stays, an IntegrityError.
+STAYING = ("SELECT RAISE(ABORT, 'poisoned')", "23514")
+
+
+@contextmanager
+def faulty(
+    event: str, model: type[Model], fault: tuple[str, str], *, only: UUID | None = None
+) -> Iterator[None]:
+    """``event`` (INSERT, UPDATE) fails in the table of ``model``; for one row ``only``."""
+    table = model._meta.db_table
+    with another_connection() as other:
+        name = f"tests_{abs(hash((event, model, fault, only)))}"
+        key = "" if only is None else only.hex if other.is_sqlite else str(only)
+        when = "" if only is None else f"WHEN (NEW.id = '{key}')"
+        if other.is_sqlite:
+            other.execute(
+                f"CREATE TRIGGER {name} BEFORE {event} ON {table} {when} BEGIN {fault[0]}; END"
+            )
+        else:
+            other.execute(
+                f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                f"RAISE EXCEPTION 'poisoned' USING ERRCODE = '{fault[1]}'; END $$"
+            )
+            other.execute(
+                f"CREATE TRIGGER {name} BEFORE {event} ON {table} FOR EACH ROW {when} "
+                f"EXECUTE FUNCTION {name}()"
+            )
+        try:
+            yield
+        finally:
+            if other.is_sqlite:
+                other.execute("PRAGMA busy_timeout = 10000")
+                other.execute(f"DROP TRIGGER IF EXISTS {name}")
+            else:
+                other.execute(f"DROP FUNCTION {name} CASCADE")
+
+
+def failing(session_id: UUID | None = None) -> AbstractContextManager[None]:
+    """Updates of sessions fail in a way that may pass."""
+    return faulty("UPDATE", ChatSession, PASSING, only=session_id)
+
+
+def poisoned(session_id: UUID) -> AbstractContextManager[None]:
+    """The row of one session cannot be written."""
+    return faulty("UPDATE", ChatSession, STAYING, only=session_id)
