@@ -77,8 +77,9 @@ python: $(VENV)/.dev
 matrix: $(VENV)/.dev
 	@$(BIN)/python -m tests.matrix
 
+# What is to be measured goes into ARGS: make bench ARGS=--quick
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 build: $(VENV)/.dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

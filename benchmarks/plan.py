@@ -21,6 +21,8 @@ class Plan:
     #: Of the loop in which everybody sends as soon as they are answered.
     closed_seconds: float = 0.6
     paced_seconds: float = 1.5
+    #: For which nobody says anything.
+    idle_seconds: float = 2.0
     #: Connections that send messages; and of the run for messages per second.
     connections: int = 50
     throng: int = 200

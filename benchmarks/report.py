@@ -78,7 +78,7 @@ def of_part(results: Results, part: Part, records: Sequence[Record]) -> Table:
 
 def _cell(results: Results, record: Record, column: Column) -> str:
     values = results.values(record, column.figure, column.compared, column.scale)
-    return show(values, column.digits, spread=column.spread)
+    return show(values, column.digits, spread=column.spread) if values else ""
 
 
 def _warnings(part: Part, records: Sequence[Record]) -> Iterator[str]:

@@ -50,7 +50,7 @@ class Services:
         self._cores = cores
         self._stack = ExitStack()
         self._numbers = count(1)
-        self._processes: list[psutil.Process] = []
+        self.processes: list[psutil.Process] = []
         self._postgres_port = self._redis_port = 0
 
     def __enter__(self) -> Services:
@@ -62,7 +62,7 @@ class Services:
     @contextmanager
     def database(self) -> Iterator[Variables]:
         """The environment for a migrated database and a cache that nobody else uses."""
-        if not self._processes:
+        if not self.processes:
             self._start()
         name = f"benchmark_{next(self._numbers)}"
         self._postgres("createdb", f"--template={TEMPLATE}", name)
@@ -74,7 +74,7 @@ class Services:
     def cpu(self) -> float:
         """Seconds of CPU that PostgreSQL and Redis have used so far."""
         total = 0.0
-        for process in self._processes:
+        for process in self.processes:
             for part in (process, *process.children(recursive=True)):
                 try:
                     times = part.cpu_times()
@@ -147,7 +147,7 @@ class Services:
         self._stack.callback(_stop, process)
         if self._cores.services is not None:
             os.sched_setaffinity(process.pid, {self._cores.services})
-        self._processes.append(psutil.Process(process.pid))
+        self.processes.append(psutil.Process(process.pid))
 
 
 def free_port() -> int:

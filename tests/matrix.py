@@ -15,7 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.11", "3.12", "3.13")
 #: Whole servers and browsers ran on the first Python already.
-ELSEWHERE = ("server", "faults", "browser", "deployment", "test_docs.py", "test_package.py")
+ELSEWHERE = (
+    "server",
+    "faults",
+    "browser",
+    "deployment",
+    "benchmarks",
+    "test_docs.py",
+    "test_package.py",
+)
 
 
 def interpreters() -> dict[str, str]:

@@ -11,9 +11,6 @@ from benchmarks.records import Figures, Record
 
 from .part import MILLI, Column, Part, times
 
-#: Seconds for which nobody says anything.
-IDLE = 2.0
-
 
 def _run(bench: Bench) -> Iterator[Record]:
     active = bench.plan.connections
@@ -27,7 +24,7 @@ def _run(bench: Bench) -> Iterator[Record]:
                     contender.crowd.one_each()
                 held = sessions
                 idle = {
-                    name: _idle(contender, held - active, start[name])
+                    name: _idle(bench, contender, held - active, start[name])
                     for name, contender in contenders.items()
                 }
                 figures = bench.take_turns(
@@ -48,14 +45,14 @@ def _run(bench: Bench) -> Iterator[Record]:
                     )
 
 
-def _idle(contender: Contender, more: int, start: int) -> Figures:
+def _idle(bench: Bench, contender: Contender, more: int, start: int) -> Figures:
     """What the sessions that have come take up, and what they cost when nobody says anything."""
     resident = contender.process.resident()
     cpu = contender.process.cpu()
-    contender.crowd.idle(IDLE)
+    contender.crowd.idle(bench.plan.idle_seconds)
     return {
         "kib": (resident - start) / 1024 / more,
-        "idle_cpu": (contender.process.cpu() - cpu) / IDLE * 1e6,
+        "idle_cpu": (contender.process.cpu() - cpu) / bench.plan.idle_seconds * 1e6,
     }
 
 

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks' own code: that they measure what they say they do."""
