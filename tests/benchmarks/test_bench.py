@@ -178,6 +178,15 @@ def test_postgresql_and_redis_are_started_for_it_and_gone_afterwards() -> None:
 FILL_PAGE = ("benchmarks.filling", "--page=10")
 
 
+@pytest.mark.server
+def test_a_server_that_goes_away_is_an_error_with_words(bench: Bench) -> None:
+    with network() as wires, bench.contender(wires, "uvicorn", BARE) as contender:
+        contender.crowd.connect(2)
+        contender.process.stop()
+        with pytest.raises(BenchmarkError, match="closed a connection|a connection is gone"):
+            contender.crowd.one_each()
+
+
 # What is missing
 
 
@@ -214,7 +223,9 @@ def test_what_is_shown_again_is_not_measured(
     path = tmp_path / "none.json"
     assert main(["--from", str(path)]) == 1
     assert f"error: {path} is no file of --json" in capsys.readouterr().err
-    path.write_text('{"environment": {"Python": "3"}, "records": [], "skipped": ["x: y"]}')
+    path.write_text(
+        '{"environment": {"Python": "3"}, "records": [], "skipped": ["x: y"], "failed": false}'
+    )
     assert main(["--from", str(path), "--markdown"]) == 0
     shown = capsys.readouterr().out
     assert "| goal | server | wanted | measured |  |" in shown
