@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -76,6 +77,8 @@ def _names(known: Collection[str]) -> Callable[[str], list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     try:
         results = read(options.files) if options.files else run(options)
         if options.write is not None:
@@ -95,6 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in facts(results):
         print(line)
     return 1 if results.failed else 0
+
+
+def _leave(*_: object) -> None:
+    """Told to end, by a signal: as by Ctrl-C, so that everything is cleaned up."""
+    raise KeyboardInterrupt
 
 
 def run(options: argparse.Namespace) -> Results:
