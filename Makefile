@@ -81,7 +81,7 @@ python: $(VENV)/.dev
 ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin clearchatsessions files files_handlers \
 	files_views isolation journal outside reaching reaper store threads threads_views uploads))
 postgres: $(VENV)/.dev
-	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
+	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest -n 2 $(ON_POSTGRES)
 
 # The same tests on other Pythons, with the Django that goes with them, where they are installed.
 matrix: $(VENV)/.dev

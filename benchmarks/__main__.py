@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import resource
+import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -76,6 +77,8 @@ def _names(known: Collection[str]) -> Callable[[str], list[str]]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     try:
         results = read(options.files) if options.files else run(options)
         if options.write is not None:
@@ -94,11 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print()
     for line in facts(results):
         print(line)
-    return 0
+    return 1 if results.failed else 0
+
+
+def _leave(*_: object) -> None:
+    """Told to end, by a signal: as by Ctrl-C, so that everything is cleaned up."""
+    raise KeyboardInterrupt
 
 
 def run(options: argparse.Namespace) -> Results:
-    """Measure. What is measured is written after every part, whatever becomes of the next."""
+    """Measure. What is measured is written after every part, whatever becomes of the others."""
     plan = QUICK if options.quick else FULL
     _allow_files(_sockets(plan))
     cores = pin()
@@ -108,7 +116,12 @@ def run(options: argparse.Namespace) -> Results:
     with Bench(plan, cores, options.servers) as bench:
         for number, name in enumerate(options.only, 1):
             bench.begin(name, f"{number}/{len(options.only)}")
-            results.records += PARTS[name].run(bench)
+            try:
+                results.records += PARTS[name].run(bench)
+            except BenchmarkError as error:
+                # The others are worth having.
+                bench.skip(name, str(error))
+                results.failed = True
             results.skipped = bench.skipped
             results.environment |= environment.after()
             if options.json is not None:

@@ -86,6 +86,7 @@ class Setup:
             env=self.environment(),
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         if finished.returncode:
             raise BenchmarkError(f"{' '.join(arguments)} failed; what it said is above")
@@ -163,6 +164,8 @@ def serve(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        # A Ctrl-C is for the benchmark, which ends them in order.
+        start_new_session=True,
     )
     running = None
     try:

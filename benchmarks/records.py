@@ -38,6 +38,8 @@ class Results:
     records: list[Record] = field(default_factory=list)
     #: What could not be measured, and why.
     skipped: list[str] = field(default_factory=list)
+    #: Whether something went wrong, rather than being known to be missing.
+    failed: bool = False
 
     def find(self, part: str, server: str, mode: str, step: str = "") -> Record | None:
         """A record; an empty ``step`` is that of the last one of its kind."""
@@ -97,6 +99,7 @@ def read(paths: Sequence[Path]) -> Results:
                 environment=data["environment"],
                 records=[Record(**record) for record in data["records"]],
                 skipped=data["skipped"],
+                failed=data["failed"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BenchmarkError(f"{path} is no file of --json: {error}") from error
@@ -106,5 +109,6 @@ def read(paths: Sequence[Path]) -> Results:
             environment=whole.environment | results.environment,
             records=kept + results.records,
             skipped=list(dict.fromkeys(whole.skipped + results.skipped)),
+            failed=whole.failed or results.failed,
         )
     return whole

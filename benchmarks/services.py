@@ -142,7 +142,13 @@ class Services:
         with (data / "log").open("w") as log:
             group = pwd.getpwnam(user).pw_gid if user else None
             process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=data, user=user, group=group
+                command,
+                stdout=log,
+                stderr=log,
+                cwd=data,
+                user=user,
+                group=group,
+                start_new_session=True,
             )
         self._stack.callback(_stop, process)
         if self._cores.services is not None:

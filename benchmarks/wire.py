@@ -79,11 +79,14 @@ class Network:
         """Handle what there is, or wait for it until ``timeout`` seconds are over."""
         for key, events in self._selector.select(timeout):
             client: Socket = key.data
-            if events & selectors.EVENT_WRITE:
-                client.connected()
-                self._selector.modify(client.socket, selectors.EVENT_READ, client)
-            else:
-                client.readable()
+            try:
+                if events & selectors.EVENT_WRITE:
+                    client.connected()
+                    self._selector.modify(client.socket, selectors.EVENT_READ, client)
+                else:
+                    client.readable()
+            except OSError as error:
+                raise BenchmarkError(f"a connection is gone: {error}") from error
 
     def until(self, met: Callable[[], bool]) -> None:
         """Go on until ``met()``. Raises ``BenchmarkError`` if that takes too long."""

@@ -16,11 +16,12 @@ from .part import BUSY, Column, Part, times
 def _run(bench: Bench) -> Iterator[Record]:
     sizes = (0, *bench.plan.session_rows)
     for mode in bench.available((DEFAULT, POSTGRES)):
+        # Before anybody connects: a crowd that is not heard for a minute is cut off.
+        setups = {sessions: bench.filled(mode, sessions) for sessions in sizes}
         for server in bench.servers:
             with network() as wires, ExitStack() as stack:
                 contenders = {}
-                for sessions in sizes:
-                    setup = bench.filled(mode, sessions)
+                for sessions, setup in setups.items():
                     contender = stack.enter_context(
                         bench.contender(wires, server, mode, setup=setup)
                     )

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +21,7 @@ from benchmarks.loads import closed_loop, few_each, paced
 from benchmarks.modes import BARE, COMPRESSED, COUNTERS, DEFAULT, HOARD, POSTGRES, SERVERS
 from benchmarks.parts import PARTS
 from benchmarks.plan import Plan
-from benchmarks.process import Cores
+from benchmarks.process import ROOT, Cores
 from benchmarks.wire import BenchmarkError
 from tests.services import need
 
@@ -48,6 +53,14 @@ def bench() -> Iterator[Bench]:
     """Servers of a test's own come from it; what it is filled with is shared."""
     with Bench(TINY, ANYWHERE, ["uvicorn"]) as found:
         yield found
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that PostgreSQL's user can reach, as pytest's own is not."""
+    with tempfile.TemporaryDirectory() as path:
+        Path(path).chmod(0o711)
+        yield Path(path)
 
 
 @pytest.fixture
@@ -178,6 +191,35 @@ def test_postgresql_and_redis_are_started_for_it_and_gone_afterwards() -> None:
 FILL_PAGE = ("benchmarks.filling", "--page=10")
 
 
+@pytest.mark.server
+def test_a_server_that_goes_away_is_an_error_with_words(bench: Bench) -> None:
+    with network() as wires, bench.contender(wires, "uvicorn", BARE) as contender:
+        contender.crowd.connect(2)
+        contender.process.stop()
+        with pytest.raises(BenchmarkError, match="connection"):
+            contender.crowd.one_each()
+
+
+@pytest.mark.server
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_end_it_leaves_nothing_behind(number: int, open_folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--only=latency", "--servers=uvicorn"]
+    environment = {**os.environ, "TMPDIR": str(open_folder), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, env=environment, cwd=ROOT, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert any("round 1 of" in line for line in process.stderr)
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) >= 3
+        process.send_signal(number)
+        assert process.wait(30) == 130
+        assert "Traceback" not in process.stderr.read()
+    assert not psutil.wait_procs(started, timeout=5)[1]
+    assert not list(open_folder.iterdir())
+
+
 # What is missing
 
 
@@ -214,7 +256,9 @@ def test_what_is_shown_again_is_not_measured(
     path = tmp_path / "none.json"
     assert main(["--from", str(path)]) == 1
     assert f"error: {path} is no file of --json" in capsys.readouterr().err
-    path.write_text('{"environment": {"Python": "3"}, "records": [], "skipped": ["x: y"]}')
+    path.write_text(
+        '{"environment": {"Python": "3"}, "records": [], "skipped": ["x: y"], "failed": false}'
+    )
     assert main(["--from", str(path), "--markdown"]) == 0
     shown = capsys.readouterr().out
     assert "| goal | server | wanted | measured |  |" in shown
