@@ -7,10 +7,10 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.faults.cluster.settings")
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.core.asgi import get_asgi_application
-from django.urls import path
+from django.urls import path, re_path
 
 # Before anything that imports models.
-get_asgi_application()
+pages = get_asgi_application()
 
 from chatsessions.consumers import ChatConsumer  # noqa: E402
 from tests.faults import points  # noqa: E402
@@ -22,7 +22,7 @@ points.install()
 
 application = ProtocolTypeRouter(
     {
-        "http": inside.report,
+        "http": URLRouter([path("inside/", inside.report), re_path("", pages)]),
         "websocket": AuthMiddlewareStack(
             URLRouter([path("ws/books/", ChatConsumer.as_asgi(chat=books))])
         ),

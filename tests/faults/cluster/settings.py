@@ -12,6 +12,8 @@ from tests.server.settings import CHATSESSIONS
 
 CLUSTER = json.loads(os.environ["CLUSTER"])
 
+ROOT_URLCONF = "tests.faults.cluster.urls"
+
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
