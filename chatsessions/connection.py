@@ -203,9 +203,11 @@ class ChatConnection:
         token = served.issue_token(hello.token if opened.resumed else None)
 
         def welcome() -> None:
+            self._heard_at = self._loop.time()  # until now it has waited for us
             attachment.welcome(token, resumed=opened.resumed, reason=opened.reason)
             served.announce(resumed=opened.resumed)
 
+        self._heard_at = self._loop.time()
         served.connect(attachment, welcome=welcome)
         served.go()
         self._watch()

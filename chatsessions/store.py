@@ -8,7 +8,7 @@ threads of their own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -200,6 +200,8 @@ class Store:
     def __init__(self) -> None:
         self._cache: BaseCache | None = None
         self._uncached: dict[str, bytes] = {}
+        #: Called in the writer's thread ahead of every batch.
+        self.before_commit: Callable[[], None] = lambda: None
         #: The database connection whose idling in a transaction is limited.
         self._limited: Any = None
 
@@ -214,6 +216,7 @@ class Store:
         ``InterfaceError`` or ``CacheFailed`` if trying the same batch again may help; what of it
         is stored already is not stored again.
         """
+        self.before_commit()
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
             # What the log says must be known after a crash between the two.

@@ -74,6 +74,7 @@ class Worker:
         self.store = Store()
         self.rows = WorkerRows(self.id)
         self.threads = Threads()
+        self.store.before_commit = self.rows.beat_if_late
         self.journal = Journal(self.store, self.threads)
         self.live: dict[UUID, LiveSession] = {}
         self.closing = False

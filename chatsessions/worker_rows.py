@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -37,34 +38,47 @@ class WorkerRows:
         self._id = worker_id
         self._hostname = socket.gethostname()
         self._pid_space = pid_space()
-        self._made = False
+        self._made = self._swept = False
+        self._beaten_at = 0.0
         #: Where other workers reach this one.
         self.channel = ""
         #: How far this process' clock was ahead of the database's at the last heartbeat.
         self.clock_ahead = timedelta()
 
     def beat(self) -> bool:
-        """This worker lives. Makes its row; whether it had one that somebody swept away."""
+        """This worker lives. Makes its row; whether one was swept away since the last time."""
+        self._beat()
+        swept, self._swept = self._swept, False
+        return swept
+
+    def beat_if_late(self) -> None:
+        """
+        A worker that was paused makes sure of its row before it writes sessions.
+
+        They refer to it, and somebody may have swept it away meanwhile.
+        """
+        if self._made and time.monotonic() - self._beaten_at > settings.WORKER_STALE:
+            self._beat()
+
+    def _beat(self) -> None:
         rows = Worker.objects.using(settings.DATABASE)
         beat: dict[str, Any] = {
             "heartbeat_at": DatabaseNow(),
             "clock_at": timezone.now(),
             "channel": self.channel,
         }
-        if rows.filter(pk=self._id).update(**beat):
-            self._compare_clocks()
-            return False
-        rows.create(
-            id=self._id,
-            hostname=self._hostname,
-            pid=os.getpid(),
-            pid_space=self._pid_space,
-            started_at=DatabaseNow(),
-            **beat,
-        )
-        swept, self._made = self._made, True
+        if not rows.filter(pk=self._id).update(**beat):
+            rows.create(
+                id=self._id,
+                hostname=self._hostname,
+                pid=os.getpid(),
+                pid_space=self._pid_space,
+                started_at=DatabaseNow(),
+                **beat,
+            )
+            self._swept, self._made = self._made, True
+        self._beaten_at = time.monotonic()
         self._compare_clocks()
-        return swept
 
     def now(self) -> datetime:
         """The database's time, which other workers compare what is stored with."""

@@ -649,3 +649,19 @@ def test_a_dead_worker_is_forgotten_as_its_own_beat_has_written_it(dead_pid: int
     row.refresh_from_db()
     assert (row.status, row.worker_id) == (ChatSession.Status.AWAY, None)
     assert list(Worker.objects.values_list("pk", flat=True)) == [here._id]
+
+
+def test_a_worker_that_was_paused_has_its_row_again_before_it_writes(settings: Settings) -> None:
+    settings.CHATSESSIONS = {"WORKER_STALE": 0.01}
+    rows, store = WorkerRows(uuid4()), Store()
+    store.before_commit = rows.beat_if_late
+    rows.beat()
+    session = session_row()
+    Worker.objects.all().delete()
+    time.sleep(0.02)
+    batch = Batch([change_of(session, fields={"worker_id": rows._id})])
+    store.commit(batch)
+    assert batch.refused == {}
+    assert Worker.objects.get().pk == rows._id
+    assert rows.beat()  # its sessions are to be claimed again
+    assert not rows.beat()
