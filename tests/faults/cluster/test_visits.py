@@ -182,7 +182,6 @@ async def test_many_posts_by_all_doors_at_once(pair: Cluster) -> None:
     await many_posts(pair, seed=1, kills=0)
 
 
-@pytest.mark.parametrize("seed", [1])
 async def test_many_posts_while_workers_die(cluster: Cluster, seed: int) -> None:
     await many_posts(cluster, seed=seed, kills=3)
 
