@@ -27,12 +27,15 @@ class Draft:
         "_trim",
         "_waiters",
         "generation",
+        "is_stored",
     )
 
     def __init__(self, session_id: UUID, *, generation: int, claims: Claim | None) -> None:
         self._session_id = session_id
         self.generation = generation
         self._claims = claims
+        #: Whether anything is stored: the session is this worker's, and not only to be.
+        self.is_stored = False
         #: A session that nobody held before is a new row.
         self._insert = claims is None
         self._entries: list[Entry] = []
@@ -104,6 +107,7 @@ class Draft:
 
     def stored(self) -> None:
         """What was taken last is stored."""
+        self.is_stored = True
         taken, self._taken, self._leaving = self._taken, [], []
         for callback in taken:
             callback()

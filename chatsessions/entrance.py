@@ -27,7 +27,7 @@ from .conversation import in_use
 from .delivery import RateLimit
 from .elsewhere import Elsewhere, ElsewhereHost, Visitor
 from .env import log_error
-from .exceptions import OwnerUnreachable, SessionNotFound, SessionOver
+from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .journal import Threads
 from .live import LiveSession
 from .models import ChatSession
@@ -181,17 +181,33 @@ class Entrance:
     async def _find(
         self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit
     ) -> tuple[LiveSession | VisitRelay | None, str]:
-        """For a visitor: their session, or why it is not given."""
+        """
+        For a visitor: their session, or why it is not given.
+
+        It is this worker's before they have it: of two requests that come to two workers at once
+        one is to reach the other's. A connection does not wait: its client comes back.
+        """
+        deadline = self._host.elsewhere.deadline()
         async with self._looking_for(session_id):
-            found, reason = await self._resume(chat, session_id, arrival, admit, how="visit")
-            if isinstance(found, VisitRelay):
-                return found, ""
-            if not isinstance(found, LiveSession):
-                return None, reason
-            if self._host.closing or found.closed:
-                raise ShuttingDown
-            found.holders += 1
-            return found, ""
+            while True:
+                found, reason = await self._resume(chat, session_id, arrival, admit, how="visit")
+                if isinstance(found, VisitRelay):
+                    return found, ""
+                if not isinstance(found, LiveSession):
+                    return None, reason
+                if self._host.closing or found.closed:
+                    raise ShuttingDown
+                found.holders += 1
+                try:
+                    if not found.draft.is_stored:
+                        await found.sink.flush()
+                    return found, ""
+                except BaseException as error:
+                    found.holders -= 1
+                    found.note()
+                    late = self._host.loop.time() > deadline
+                    if late or not isinstance(error, OwnershipLost):
+                        raise
 
     async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
         await self._host.start()

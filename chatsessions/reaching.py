@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 from .commands import Apply, Call, Done, End, Step
 from .elsewhere import SOON, OwnedElsewhere
-from .exceptions import OwnerUnreachable, SessionOver
+from .exceptions import OwnershipLost, OwnerUnreachable, SessionOver
 from .live import LiveSession
 from .mail import NoAnswer
 from .steps import apply
@@ -88,7 +88,12 @@ async def _reach(
                     return answer.value
                 await asyncio.sleep(SOON)
         else:
-            return await holding(live, here)
+            try:
+                return await holding(live, here)
+            except OwnershipLost:
+                if live.draft.is_stored or worker.loop.time() > deadline:
+                    raise
+                # It never was this worker's: somebody else was faster, and can be asked.
 
 
 async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any]]) -> Any:

@@ -147,6 +147,22 @@ async def test_a_session_of_nobody_is_taken_and_given_back(chat: Chat) -> None:
         assert second.live == {}
 
 
+async def test_of_two_workers_that_want_to_change_it_at_once_both_do(chat: Chat) -> None:
+    async with two_workers() as workers:
+        client = await owned(workers[0], chat)
+        client.leave()
+        for number in range(10):
+            await until(lambda: not any(worker.live for worker in workers))
+            await asyncio.gather(
+                *(
+                    reaching.change(worker, client.live.id, [append("note", number)])
+                    for worker in workers
+                )
+            )
+        notes = SessionEvent.objects.filter(session=client.live.id, name="note")
+        assert await notes.acount() == 20
+
+
 async def test_without_a_way_nothing_is_changed(chat: Chat) -> None:
     layer = LossyLayer()
     async with two_workers(layer) as (first, second):

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient
 from django.urls import path
@@ -28,11 +29,14 @@ from chatsessions import (
     http_session,
     user_session,
 )
+from chatsessions.entrance import Arrival
+from chatsessions.held import Held
 from chatsessions.live import LiveSession
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
 from chatsessions.relay import Relay
 from chatsessions.views.http import ChatView
+from chatsessions.visit_relay import VisitRelay
 from chatsessions.worker import Worker, get_worker
 
 from .support.layer import LossyLayer
@@ -641,3 +645,19 @@ async def test_a_reader_that_stays_for_long_keeps_the_session_alive(
         await eventually(is_seen)
         await parts.aclose()
         await sync_to_async(response.close)()
+
+
+async def test_of_two_workers_that_are_asked_at_once_one_has_it(bot: Bot) -> None:
+    async with two_workers() as workers:
+        tab = await Tab.open(workers[0], bot.chat)
+        await tab.ends(await tab.say("hello"))
+        tab.leave()
+        arrival = Arrival(user=AnonymousUser(), session_id=str(tab.id), token=tab.welcome["token"])
+        for _ in range(10):
+            await until(lambda: not any(worker.live for worker in workers))
+            comes = (worker.receive(bot.chat, arrival) for worker in workers)
+            found = [one for one, _ in await asyncio.gather(*comes)]
+            assert {type(one) for one in found} == {LiveSession, VisitRelay}
+            assert sum(len(worker.live) for worker in workers) == 1
+            for one in found:
+                (Held(one) if isinstance(one, LiveSession) else one).let_go()
