@@ -219,7 +219,9 @@ async def test_a_session_that_is_ending(worker: RunningWorker, chat: Chat, way: 
 
 
 @ways
-@pytest.mark.parametrize("session_id", [UUID(int=1), str(UUID(int=1)), "", "no-id", "0" * 31, None, 7])
+@pytest.mark.parametrize(
+    "session_id", [UUID(int=1), str(UUID(int=1)), "", "no-id", "0" * 31, None, 7]
+)
 async def test_no_such_session(worker: RunningWorker, way: Way, session_id: Any) -> None:
     with pytest.raises(SessionNotFound) as raised:
         await visit(way, session_id)

@@ -174,7 +174,15 @@ async def test_a_thread_of_another_chat_is_as_unknown(
 
 
 @pytest.mark.parametrize(
-    "thread", ["", "1; DROP TABLE", "\0", "0" * 31, "00000000-0000-4000-8000-000000000001", "not-a-uuid-" * 9]
+    "thread",
+    [
+        "",
+        "1; DROP TABLE",
+        "\0",
+        "0" * 31,
+        "00000000-0000-4000-8000-000000000001",
+        "not-a-uuid-" * 9,
+    ],
 )
 async def test_an_id_that_is_none_or_unknown_makes_a_fresh_session(
     worker: RunningWorker, chat: Chat, ada: User, thread: str
