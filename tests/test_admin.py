@@ -19,13 +19,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from chatsessions import outside, serializer
-from chatsessions.admin import log, sessions
+from chatsessions.admin import filters, log, sessions, workers
 from chatsessions.admin.labels import duration
 from chatsessions.admin.secrets import MASK, is_secret, mask
 from chatsessions.admin.transcript import MAX_TEXT, Entry, Line, transcript
 from chatsessions.admin.values import show_json, stored_values
 from chatsessions.models import ChatSession, SessionEvent, Worker
 
+from .support.clocks import clock_off
 from .support.storage import session_row, worker_row
 
 LIST = "admin:chatsessions_chatsession_changelist"
@@ -403,8 +404,8 @@ def test_the_list_takes_the_same_queries_for_any_number_of_rows(
         make_session(user=user, status="connected", worker=web_1)
     listed(admin_client)  # content types are looked up once per process
     # Login session and user; the count; the rows; the years of the hierarchy, and the days;
-    # the chats and client types to filter by.
-    with django_assert_num_queries(8):
+    # the chats, client types and workers to filter by.
+    with django_assert_num_queries(9):
         assert len(listed(admin_client)) == count
 
 
@@ -912,24 +913,151 @@ def test_the_confirmation_names_a_bounded_number_of_sessions(
 # Workers
 
 
-def test_workers_are_a_read_only_list_with_their_sessions(
-    make_session: MakeSession, web_1: Worker, admin_client: Client, django_assert_num_queries: Any
-) -> None:
+WORKERS = "admin:chatsessions_worker_changelist"
+WORKER = "admin:chatsessions_worker_change"
+
+
+@pytest.fixture
+def web_2(db: None) -> Worker:
+    """Nobody has heard of it for a day."""
     long_ago = timezone.now() - timedelta(days=1)
-    worker_row(hostname="web-2", pid=7, started_at=long_ago, heartbeat_at=long_ago)
-    session = make_session(status="connected", worker=web_1)
+    return worker_row(hostname="web-2", pid=7, started_at=long_ago, heartbeat_at=long_ago)
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_workers_are_listed_with_their_sessions(
+    count: int,
+    make_session: MakeSession,
+    web_1: Worker,
+    web_2: Worker,
+    admin_client: Client,
+    django_assert_num_queries: Any,
+) -> None:
+    for _ in range(count):
+        make_session(status="connected", worker=web_1, running=1)
+        make_session(status="away", worker=web_1)
+        make_session(status="connected", worker=web_2)
     make_session(status="ended")
-    url = reverse("admin:chatsessions_worker_changelist")
+    url = reverse(WORKERS)
     admin_client.get(url)  # content types are looked up once per process
+    # Login session and user; the count; the rows.
     with django_assert_num_queries(4):
         text = admin_client.get(url).content.decode()
-    assert "alive" in text
-    assert "silent" in text
-    assert f"?worker__id__exact={web_1.pk}" in text
-    assert listed(admin_client, worker__id__exact=str(web_1.pk)) == {session}
+    first, second = re.findall(r"<tr>.*?</tr>", text.partition("<tbody>")[2], re.DOTALL)
+    assert "web-1" in first
+    assert "alive" in first
+    assert f'<a href="/admin/chatsessions/chatsession/?worker={web_1.pk}">{2 * count}</a>' in first
+    assert f"?worker={web_1.pk}&amp;status=connected" in first
+    assert re.findall(r"field-(\w+)_count\D*>(\d+)<", re.sub(r'href="[^"]*"', "", first)) == [
+        ("session", str(2 * count)),
+        ("connected", str(count)),
+        ("running", str(count)),
+    ]
+    assert "web-2" in second
+    assert "silent" in second
+    assert "24 h ago" in second
+
+
+def test_a_worker_that_is_alive_is_so_by_the_databases_clock(
+    web_1: Worker, web_2: Worker, admin_client: Client
+) -> None:
+    """Whatever the clock says of the server that shows the page."""
+    for minutes in (10, 0, -10):
+        with clock_off(minutes):
+            text = admin_client.get(reverse(WORKERS)).content.decode()
+            assert text.count("chatsessions-label-connected") == 1
+            assert text.count("chatsessions-label-silent") == 1
+            for alive, name in (("yes", "web-1"), ("no", "web-2")):
+                response = admin_client.get(reverse(WORKERS), {"alive": alive})
+                assert [str(row.hostname) for row in response.context["cl"].result_list] == [name]
+
+
+def test_a_clock_that_is_off_is_shown(web_1: Worker, admin_client: Client) -> None:
+    text = admin_client.get(reverse(WORKERS)).content.decode()
+    assert "ahead" not in text
+    Worker.objects.update(clock_at=web_1.heartbeat_at + timedelta(minutes=10))
+    assert "clock 10 min 0 s ahead" in admin_client.get(reverse(WORKERS)).content.decode()
+    Worker.objects.update(clock_at=web_1.heartbeat_at - timedelta(minutes=10))
+    assert "clock 10 min 0 s behind" in admin_client.get(reverse(WORKERS)).content.decode()
+
+
+@pytest.mark.parametrize("count", [1, 12])
+def test_the_page_of_a_worker_has_its_sessions(
+    count: int,
+    make_session: MakeSession,
+    web_1: Worker,
+    web_2: Worker,
+    admin_client: Client,
+    django_assert_num_queries: Any,
+) -> None:
+    user = User.objects.create_user("anna")
+    mine = [make_session(status="connected", worker=web_1, user=user) for _ in range(count)]
+    other = make_session(status="connected", worker=web_2)
+    url = reverse(WORKER, args=[web_1.pk])
+    admin_client.get(url)  # content types are looked up once per process
+    # Login session and user; the worker, and its sessions.
+    with django_assert_num_queries(4):
+        text = admin_client.get(url).content.decode()
+    for session in mine:
+        assert reverse(PAGE, args=[session.pk]) in text
+    assert reverse(PAGE, args=[other.pk]) not in text
+    assert text.count("anna") == count
+
+
+def test_the_page_of_a_worker_shows_the_latest_of_many_sessions(
+    make_session: MakeSession, web_1: Worker, admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "MAX_SESSIONS", 2)
+    now = timezone.now()
+    ages = (50, 10, 30)
+    old, new, middle = (
+        make_session(worker=web_1, last_seen_at=now - timedelta(seconds=age)) for age in ages
+    )
+    text = admin_client.get(reverse(WORKER, args=[web_1.pk])).content.decode()
+    shown = re.findall(r"chatsession/([\w-]+)/change", text)
+    assert shown == [str(new.pk), str(middle.pk)]
+    assert str(old.pk) not in text
+
+
+def test_the_sessions_of_a_worker_are_for_those_who_may_see_sessions(
+    make_session: MakeSession, web_1: Worker, staff: Callable[..., Client]
+) -> None:
+    session = make_session(worker=web_1)
+    url = reverse(WORKER, args=[web_1.pk])
+    assert str(session.pk) not in staff("view_worker").get(url).content.decode()
+    both = staff("view_worker", "view_chatsession").get(url).content.decode()
+    assert str(session.pk) in both
+
+
+def test_workers_can_only_be_looked_at(web_1: Worker, admin_client: Client) -> None:
     assert admin_client.get(reverse("admin:chatsessions_worker_add")).status_code == 403
-    change = reverse("admin:chatsessions_worker_change", args=[web_1.pk])
+    change = reverse(WORKER, args=[web_1.pk])
     assert admin_client.get(change).status_code == 200
     assert admin_client.post(change, {"pid": 1}).status_code == 403
     delete = reverse("admin:chatsessions_worker_delete", args=[web_1.pk])
     assert admin_client.post(delete, {"post": "yes"}).status_code == 403
+
+
+def test_sessions_say_which_worker_owns_them(
+    make_session: MakeSession, web_1: Worker, web_2: Worker, admin_client: Client
+) -> None:
+    mine, others = make_session(worker=web_1), make_session(worker=web_2)
+    free = make_session()
+    text = admin_client.get(reverse(LIST)).content.decode()
+    assert f'<a href="?worker={web_1.pk}"><span class="chatsessions-owner">web-1:42<' in text
+    assert listed(admin_client, worker=str(web_1.pk)) == {mine}
+    assert listed(admin_client, worker=str(web_2.pk)) == {others}
+    assert listed(admin_client, worker="none") == {free}
+    assert listed(admin_client, worker="nonsense") == set()
+    shown = page(admin_client, mine)
+    assert reverse(WORKER, args=[web_1.pk]) in shown
+    assert f"?worker={web_1.pk}" in shown
+
+
+def test_the_workers_to_filter_by_are_the_latest(admin_client: Client) -> None:
+    now = timezone.now()
+    for number in range(filters.MAX_CHOICES + 5):
+        worker_row(hostname=f"w{number:02}", heartbeat_at=now - timedelta(hours=number))
+    text = admin_client.get(reverse(LIST)).content.decode()
+    shown = re.findall(r"\?worker=[\w-]{36}\D*>\s*(w\d\d):1<", text)
+    assert shown == [f"w{number:02}" for number in range(filters.MAX_CHOICES)]

@@ -153,7 +153,14 @@ def _server_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeSt
     if worker is None:
         return [(_("Worker"), _("none")), generation]
     return [
-        (_("Worker"), links.to(Worker, worker.pk, str(worker))),
+        (
+            _("Worker"),
+            format_html(
+                "{} ({})",
+                links.to(Worker, worker.pk, str(worker)),
+                links.sessions(_("its sessions"), worker=str(worker.pk)),
+            ),
+        ),
         (
             _("Heartbeat"),
             format_html(

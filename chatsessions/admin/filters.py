@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.options import ModelAdmin
@@ -11,7 +12,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from chatsessions.models import ChatSession, ChatSessionQuerySet
+from chatsessions.models import ChatSession, ChatSessionQuerySet, Worker, WorkerQuerySet
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -46,6 +47,40 @@ class StatusFilter(_Filter):
 
     def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
         return sessions.stale() if value == "silent" else sessions.filter(status=value)
+
+
+class WorkerFilter(_Filter):
+    title = _("worker")
+    parameter_name = "worker"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        # Those that were heard of last: there may be many that a crash has left.
+        workers = Worker.objects.order_by("-heartbeat_at")[:MAX_CHOICES]
+        named = sorted((str(worker), str(worker.pk)) for worker in workers)
+        return [*((pk, name) for name, pk in named), ("none", _("(none)"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        if value == "none":
+            return sessions.filter(worker=None)
+        try:
+            return sessions.filter(worker=UUID(value))
+        except ValueError:
+            return sessions.none()
+
+
+class AliveFilter(admin.SimpleListFilter):
+    """Of workers: whether they have been heard of."""
+
+    title = _("alive")
+    parameter_name = "alive"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Worker]) -> Choices:
+        return [("yes", _("alive")), ("no", _("silent"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker] | None:
+        if self.value() is None or not isinstance(queryset, WorkerQuerySet):
+            return None
+        return queryset.alive() if self.value() == "yes" else queryset.stale()
 
 
 class LoggedInFilter(_Filter):

@@ -12,6 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
 from chatsessions.models import ChatSession, Worker
+from chatsessions.worker_rows import MAX_CLOCK_SKEW
 
 NOTHING = "—"
 
@@ -43,6 +44,20 @@ def alive_label(worker: Worker) -> SafeString:
     if worker.is_heard():
         return _label("connected", _("alive"))
     return _label("silent", _("silent"))
+
+
+def worker_label(worker: Worker) -> SafeString:
+    """Host and process id, which break anywhere: names of containers are long."""
+    return format_html('<span class="chatsessions-owner">{}</span>', worker)
+
+
+def clock_text(worker: Worker) -> str:
+    """How far a worker's clock is off; empty if it is not."""
+    ahead = worker.clock_ahead
+    if abs(ahead.total_seconds()) <= MAX_CLOCK_SKEW:
+        return ""
+    text = _("clock %(time)s ahead") if ahead > timedelta() else _("clock %(time)s behind")
+    return text % {"time": duration(abs(ahead))}
 
 
 def user_label(session: ChatSession) -> str:

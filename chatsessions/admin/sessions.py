@@ -21,6 +21,7 @@ from django.http import (
 )
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -31,7 +32,7 @@ from chatsessions.views.files import respond_with
 
 from . import deletion, files, filters
 from .ending import end_all, not_deleted, tell
-from .labels import ago, chat_label, date_over_time, status_label, user_label
+from .labels import ago, chat_label, date_over_time, status_label, user_label, worker_label
 from .page import page_context
 from .search import find_sessions
 
@@ -59,6 +60,7 @@ class ChatSessionAdmin(_ModelAdmin):
         filters.LoggedInFilter,
         filters.FailuresFilter,
         filters.ClientTypeFilter,
+        filters.WorkerFilter,
     )
     list_select_related = ("user", "worker")
     list_per_page = 50
@@ -118,7 +120,12 @@ class ChatSessionAdmin(_ModelAdmin):
 
     @admin.display(description=gettext_lazy("last seen"), ordering="last_seen_at")
     def seen(self, session: ChatSession) -> SafeString:
-        return ago(session.last_seen_at)
+        """How long ago, and by whom if it has an owner."""
+        seen = ago(session.last_seen_at)
+        if session.worker is None:
+            return seen
+        query = urlencode({filters.WorkerFilter.parameter_name: str(session.worker_id)})
+        return format_html('{}<br><a href="?{}">{}</a>', seen, query, worker_label(session.worker))
 
     @admin.display(description=gettext_lazy("events in / out"), ordering="events_in")
     def events(self, session: ChatSession) -> str:

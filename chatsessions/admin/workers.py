@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.contrib.auth import get_user_model
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 
-from chatsessions.models import Worker, WorkerQuerySet
+from chatsessions.models import ChatSession, Worker, WorkerQuerySet
 
-from .labels import alive_label
+from .filters import AliveFilter, WorkerFilter
+from .labels import (
+    NOTHING,
+    ago,
+    alive_label,
+    clock_text,
+    date_over_time,
+    status_label,
+    user_label,
+    worker_label,
+)
 
 if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Worker]
 else:
     _ModelAdmin = admin.ModelAdmin
 
+VIEW_SESSIONS = "chatsessions.view_chatsession"
+#: Sessions on the page of a worker; the list has all of them.
+MAX_SESSIONS = 50
+_SHOWN = (
+    "status",
+    "chat",
+    "last_seen_at",
+    "worker__heartbeat_at",
+    f"user__{get_user_model().USERNAME_FIELD}",
+)
+
 
 class WorkerAdmin(_ModelAdmin):
     """Server processes. Their rows are theirs: nothing can be added, changed or deleted."""
 
-    list_display = ("hostname", "pid", "started_at", "heartbeat_at", "alive", "session_count")
-    list_display_links = ("hostname",)
-    fields = ("hostname", "pid", "channel", *list_display[2:])
+    list_display = (
+        "name",
+        "alive",
+        "heartbeat",
+        "session_count",
+        "connected_count",
+        "running_count",
+        "started",
+    )
+    list_filter = (AliveFilter,)
     ordering = ("-heartbeat_at",)
     search_fields = ("hostname",)
     show_full_result_count = False
@@ -46,14 +76,70 @@ class WorkerAdmin(_ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         rows = cast(WorkerQuerySet, super().get_queryset(request))
-        return rows.timed().annotate(held=Count("sessions"))
+        connected = Q(sessions__status=ChatSession.Status.CONNECTED)
+        return rows.timed().annotate(
+            held=Count("sessions"),
+            connected=Count("sessions", filter=connected),
+            running=Count("sessions", filter=Q(sessions__running__isnull=False)),
+        )
+
+    def get_fields(self, request: HttpRequest, obj: Worker | None = None) -> Any:
+        fields = ["hostname", "pid", "channel", *self.list_display[1:]]
+        return [*fields, "sessions"] if request.user.has_perm(VIEW_SESSIONS) else fields
+
+    @admin.display(description=_("worker"), ordering="hostname")
+    def name(self, worker: Worker) -> SafeString:
+        return worker_label(worker)
 
     @admin.display(description=_("alive"), ordering="heartbeat_at")
     def alive(self, worker: Worker) -> SafeString:
         return alive_label(worker)
 
+    @admin.display(description=_("heartbeat"), ordering="heartbeat_at")
+    def heartbeat(self, worker: Worker) -> SafeString:
+        """How long ago, and how far its own clock is off, if it is."""
+        heard = ago(worker.heartbeat_at, worker.read_at)
+        clock = clock_text(worker)
+        return format_html("{}<br>{}", heard, clock) if clock else heard
+
+    @admin.display(description=_("started"), ordering="started_at")
+    def started(self, worker: Worker) -> SafeString:
+        return date_over_time(worker.started_at)
+
     @admin.display(description=_("sessions"), ordering="held")
     def session_count(self, worker: Worker) -> SafeString:
+        return self._to_sessions(worker, worker.held)  # type: ignore[attr-defined]  # annotated
+
+    @admin.display(description=_("connected"), ordering="connected")
+    def connected_count(self, worker: Worker) -> SafeString:
+        connected = worker.connected  # type: ignore[attr-defined]  # annotated above
+        return self._to_sessions(worker, connected, status="connected")
+
+    @admin.display(description=_("running"), ordering="running")
+    def running_count(self, worker: Worker) -> int:
+        running: int = worker.running  # type: ignore[attr-defined]  # annotated above
+        return running
+
+    @admin.display(description=_("latest sessions"))
+    def sessions(self, worker: Worker) -> SafeString | str:
+        """Those that it heard of last."""
+        rows = ChatSession.objects.timed().filter(worker=worker).select_related("user", "worker")
+        shown = rows.only(*_SHOWN).order_by("-last_seen_at")[:MAX_SESSIONS]
+        lines = [
+            (status_label(one), self._page(one), one.chat, user_label(one), ago(one.last_seen_at))
+            for one in shown
+        ]
+        if not lines:
+            return NOTHING
+        listed = format_html_join("", "<li>{} {} {} <bdi>{}</bdi> {}</li>", lines)
+        return format_html('<ul class="chatsessions-list">{}</ul>', listed)
+
+    def _page(self, session: ChatSession) -> SafeString:
+        name = "admin:chatsessions_chatsession_change"
+        url = reverse(name, args=[session.pk], current_app=self.admin_site.name)
+        return format_html('<a href="{}"><code>{}</code></a>', url, str(session.pk)[:8])
+
+    def _to_sessions(self, worker: Worker, count: int, **lookups: str) -> SafeString:
         url = reverse("admin:chatsessions_chatsession_changelist", current_app=self.admin_site.name)
-        held: int = worker.held  # type: ignore[attr-defined]  # annotated above
-        return format_html('<a href="{}?worker__id__exact={}">{}</a>', url, worker.pk, held)
+        query = urlencode({WorkerFilter.parameter_name: str(worker.pk)} | lookups)
+        return format_html('<a href="{}?{}">{}</a>', url, query, count)
