@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -22,6 +23,12 @@ from .support.storage import SpyCache
 
 if TYPE_CHECKING:
     from pytest_django import Settings
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would every server that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
