@@ -205,6 +205,7 @@ async def many_posts(cluster: Cluster, *, seed: int, kills: int) -> None:
         await asyncio.to_thread(victim.start)
     await asyncio.gather(*talks)
     for visitor in visitors:
+        assert kills or not visitor.refused  # of those that come at once none is told to wait
         await at_rest(cluster, visitor)
         stored = await asyncio.to_thread(cluster.books.stored, visitor.session or "")
         said = [entry.data["content"] for entry in stored.log if entry.n is not None]
