@@ -133,6 +133,8 @@ class Watching:
                 host.give_up("its owner has let it go")
         elif is_dead:
             host.give_up("its owner is dead")
+        else:
+            self._orphaned = 0
 
     def _end_after(self, reason: str) -> None:
         """The session is over; the owner's own word for it comes first, if it comes."""

@@ -478,6 +478,32 @@ async def test_the_logged_in_owner_needs_no_token(bot: Bot) -> None:
         await until(lambda: not there.live and not here.relays)
 
 
+async def test_a_request_ends_with_its_login(bot: Bot, urls: types.ModuleType) -> None:
+    """What it has posted is handled all the same, where the session is."""
+    view = ChatView.as_view(chat=bot.chat, login_required=True)
+    urls.urlpatterns[:] = [path("chat/", view)]
+    ada = await get_user_model().objects.acreate_user("ada")
+    async with two_workers() as (here, there):
+        tab = await Tab.open(there, bot.chat, user=ada)
+        await tab.say("wait")
+        await until(lambda: tab.texts)
+        tab.leave()
+        api = Elsewhere(tab, there)
+        await api.client.aforce_login(ada)
+        stream = await api.post("first", headers={"Accept": "text/event-stream"})
+        parts = aiter(stream.streaming_content)
+        waiting = asyncio.create_task(api.post("second"))
+        await until(lambda: api.live.turns.pending == 2)
+        await api.client.alogout()
+        told = frames_of(b"".join([part async for part in parts]))
+        assert (told[-1]["type"], told[-1]["code"]) == ("error", "unauthorized")
+        assert (await waiting).status_code == 401
+        await until(lambda: not api.live.holders and not here.relays)
+        bot.gate.set()
+        await until(lambda: not there.live)
+        assert (await ChatSession.objects.aget(pk=tab.id)).handled == 3
+
+
 # Nobody there
 
 
@@ -598,14 +624,22 @@ async def test_this_worker_stops(bot: Bot, settings: Settings, stream: bool) -> 
         assert api.live.turns.pending == 1
 
 
-async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot, stream: bool) -> None:
     async with held_elsewhere(bot) as api:
-        response = await api.follow()
-        parts = aiter(response.streaming_content)
-        assert frames_of(await anext(parts))[0]["type"] == "welcome"
-        assert api.live.holders == len(api.live.presence.followers) == 1
-        await parts.aclose()
-        await sync_to_async(response.close)()
+        if stream:
+            response = await api.follow()
+            parts = aiter(response.streaming_content)
+            assert frames_of(await anext(parts))[0]["type"] == "welcome"
+            assert api.live.holders == len(api.live.presence.followers) == 1
+            await parts.aclose()
+            await sync_to_async(response.close)()
+        else:
+            waiting = asyncio.create_task(api.post("queued"))
+            await until(lambda: api.live.turns.pending == 1)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
         await until(lambda: not api.live.holders and not api.live.presence.followers)
         assert api.live.turns.number == 1
 

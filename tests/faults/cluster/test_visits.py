@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,20 @@ async def test_an_event_is_taken_by_the_owner_and_answered_by_another(pair: Clus
     assert [event["name"] for event in told.body["events"]] == ["counted"]
     assert (await busy).turn == (2, "done")
     assert {write.writer for write in pair.books.writes(visitor.session or "")} == {"a"}
+    await at_rest(pair, visitor)
+
+
+async def test_an_event_that_comes_under_wsgi(pair: Cluster) -> None:
+    """By a process with an event loop per request, each of which leaves nothing behind."""
+    visitor = visitor_of(pair)
+    busy = await busy_at(pair, visitor, "slow", 4)
+    mine = (visitor.session or "", visitor.token or "")
+    with pair.workers[1].beside("tests.faults.cluster.wsgi", *mine) as ask:
+        told = json.loads(await asyncio.to_thread(ask, "queued"))
+    assert told["status"] == 200, told
+    assert told["turn"] == {"turn": 3, "name": "message", "status": "done"}
+    assert (await busy).turn == (2, "done")
+    assert {write.writer for write in pair.books.writes(mine[0])} == {"a"}
     await at_rest(pair, visitor)
 
 
@@ -205,6 +220,7 @@ async def many_posts(cluster: Cluster, *, seed: int, kills: int) -> None:
         await asyncio.to_thread(victim.start)
     await asyncio.gather(*talks)
     for visitor in visitors:
+        assert kills or not visitor.refused  # of those that come at once none is told to wait
         await at_rest(cluster, visitor)
         stored = await asyncio.to_thread(cluster.books.stored, visitor.session or "")
         said = [entry.data["content"] for entry in stored.log if entry.n is not None]
