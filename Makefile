@@ -19,7 +19,7 @@ JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
 	--target es2022 --module es2022 --moduleResolution bundler --lib es2022,dom,dom.iterable
 
-.PHONY: help demo prepare test lint types js python postgres matrix faults bench build lock clean
+.PHONY: help demo prepare test lint types js python cluster others postgres matrix faults bench build lock clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
@@ -33,7 +33,10 @@ prepare: $(DEMO_STAMP)
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.services
-	@$(MAKE) --no-print-directory lint types js python postgres matrix
+	@$(MAKE) --no-print-directory lint types js python
+	@$(MAKE) --no-print-directory -j2 --output-sync=target cluster others
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
 
 # One environment for both; each part is installed once, and again when its sources change.
 
@@ -68,20 +71,25 @@ js:
 		echo "SKIPPED: node is not installed, the JavaScript modules are not tested."; \
 	fi
 
-# What kills and measures has the machine to itself.
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*
 	$(BIN)/python -m coverage run -m pytest -n 2 -m "not faults"
-	$(BIN)/python -m coverage run -m pytest -m faults
-	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage report
+
+# Many workers on PostgreSQL and Redis, which are killed, paused and cut off.
+cluster: $(VENV)/.dev
+	$(BIN)/python -m coverage run -m pytest -m faults tests/faults/cluster
+
+# All the rest, one after another; mostly it waits, as the cluster does.
+others: $(VENV)/.dev
+	$(BIN)/python -m coverage run -m pytest -m faults tests/faults --ignore=tests/faults/cluster
+	@$(MAKE) --no-print-directory postgres matrix
 
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
 # has all of it.
 ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin clearchatsessions files files_handlers \
 	files_views isolation journal outside reaching reaper store threads threads_views uploads))
 postgres: $(VENV)/.dev
-	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest -n 2 $(ON_POSTGRES)
+	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 
 # The same tests on other Pythons, with the Django that goes with them, where they are installed.
 matrix: $(VENV)/.dev
