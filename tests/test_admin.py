@@ -403,9 +403,8 @@ def test_the_list_takes_the_same_queries_for_any_number_of_rows(
         user = User.objects.create_user(f"user{number}")
         make_session(user=user, status="connected", worker=web_1)
     listed(admin_client)  # content types are looked up once per process
-    # Login session and user; the count; the rows; the years of the hierarchy, and the days;
-    # the chats, client types and workers to filter by.
-    with django_assert_num_queries(9):
+    # Login session and user; the count; the rows; the chats, client types and workers to filter by.
+    with django_assert_num_queries(7):
         assert len(listed(admin_client)) == count
 
 

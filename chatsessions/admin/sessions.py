@@ -61,11 +61,12 @@ class ChatSessionAdmin(_ModelAdmin):
         filters.FailuresFilter,
         filters.ClientTypeFilter,
         filters.WorkerFilter,
+        # Not a date_hierarchy: it looks at the date of every session there is.
+        ("created_at", admin.DateFieldListFilter),
     )
     list_select_related = ("user", "worker")
     list_per_page = 50
     show_full_result_count = False
-    date_hierarchy = "created_at"
     ordering = ("-created_at",)
     # What is searched, and how, is up to get_search_results(); this brings the search box.
     search_fields = ("id",)
