@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from demo_project.bots import storyteller
 from tests.faults.cluster.postgres import Postgres
@@ -37,7 +38,7 @@ async def come_back(client: Client) -> None:
             try:
                 await client.close()
                 welcome = await client.resume()
-            except (OSError, AssertionError, TimeoutError):
+            except (OSError, AssertionError, TimeoutError, InvalidStatus):  # nginx's 502 among them
                 await asyncio.sleep(0.1)
             else:
                 break
