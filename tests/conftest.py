@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """A shell's background job ignores Ctrl-C, and so would every server that a test starts."""
+    """Tests share a machine, and may be a shell's background job, which ignores Ctrl-C."""
+    # On a machine that is busy with other tests the first input takes as long as it takes.
+    hypothesis.settings.register_profile(
+        "busy", suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("busy")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

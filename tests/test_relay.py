@@ -140,6 +140,8 @@ async def two_workers(layer: LossyLayer | None = None) -> AsyncIterator[tuple[Wo
                 await second.close()
     finally:
         channel_layers.set("default", old)
+        if old is None:  # it had not been made yet
+            del channel_layers.backends["default"]
 
 
 @pytest.fixture
