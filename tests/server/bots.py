@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from chatsessions import (
@@ -64,11 +63,28 @@ async def slow(data: float) -> None:
 
 
 @faulty.on_event("block")
-def block(data: float) -> None:
-    """A sync handler; ``def``, so it has a thread of its own."""
+def block() -> None:
+    """A sync handler; ``def``, so it has a thread of its own. It waits for ``unblock``."""
+    session = str(context.session.id)
+    gate = gates[session] = threading.Event()
     user_session["blocked"] = "begun"
-    time.sleep(data)
-    user_session["blocked"] = "over"
+    Message("blocked").send()
+    gate.wait(30)
+    try:
+        user_session["blocked"] = "over"
+    except Exception as error:
+        seen[session] = [type(error).__name__]
+        raise
+
+
+@faulty.on_event("unblock")
+async def unblock(data: str) -> None:
+    """Let the handler of the session with this id go on."""
+    gates.pop(data).set()
+
+
+#: What handlers that block wait for, by session.
+gates: dict[str, threading.Event] = {}
 
 
 @faulty.on_event("raise")
@@ -140,15 +156,13 @@ async def clean_up_slowly() -> None:
 
 
 @faulty.on_event("stubborn")
-async def stubborn(data: float) -> None:
-    """Will not be cancelled, and goes on for ``data`` seconds."""
+async def stubborn() -> None:
+    """Will not be cancelled, and goes on until ``unblock``."""
+    gate = gates[str(context.session.id)] = threading.Event()
     await Message("stubborn begins").send()
-    end = time.monotonic() + data
-    while time.monotonic() < end:
-        try:
-            await asyncio.sleep(end - time.monotonic())
-        except asyncio.CancelledError:
-            continue
+    while not gate.is_set():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.05)
     refused = []
     try:
         await Message("too late").send()
