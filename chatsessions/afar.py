@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 from django.contrib.auth.models import AnonymousUser
 
-from . import frames, reaching
+from . import reaching
 from .chat import find_chat
 from .commands import (
     AddToken,
@@ -32,7 +32,7 @@ from .commands import (
 from .conf import settings
 from .context import Context
 from .draft import Draft
-from .emitter import Emitter, Streaming, Turn, Volatile
+from .emitter import Emitter, Streaming, Turn
 from .entrance import session_of
 from .exceptions import SessionNotFound
 from .log import SessionLog
@@ -67,6 +67,8 @@ class AfarSession:
             after_change=lambda: None,
         )
         self.sink = AfarSink(self)
+        #: What of streaming messages the log does not have: the owner knows.
+        self.texts: dict[str, str] = {}
         self.recall = Recall(
             self,
             Mark.of(row.chat_context),
@@ -132,19 +134,20 @@ class AfarSink:
         self._sending = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
         self._error: Exception | None = None
-        #: What of streaming messages the log does not have: the owner knows.
-        self.texts: dict[str, str] = {}
 
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
         self._raise()
         self._steps.append(Append(name, msgspec.Raw(data)))
         return 0  # the owner numbers it
 
-    def send_volatile(self, frame: Volatile, turn: Turn | None) -> None:
-        if isinstance(frame, frames.Token):
-            self._steps.append(AddToken(frame.message, frame.text, replaces=False))
+    def write(
+        self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
+    ) -> None:
+        if replaces:
+            stream.replace_content(text)
         else:
-            self._steps.append(AddToken(frame.message, frame.content, replaces=True))
+            stream.add_content(text)
+        self._steps.append(AddToken(stream.id, text, replaces=replaces))
         if self._pump is None:  # at once: somebody watches it being written
             self._pump = self.loop.create_task(self._send_on())
             self._host.host.own(self._pump)
@@ -171,6 +174,10 @@ class AfarSink:
     ) -> Any:
         await self.flush()
         return await reaching.call(self._host.host, self._host.id, kind, data, timeout)
+
+    @property
+    def is_crowded(self) -> bool:
+        return self._error is not None or len(self._steps) > settings.MAX_UNCOMMITTED
 
     async def room(self) -> None:
         self._raise()

@@ -146,12 +146,12 @@ class Commits:
 
     def _release(self, entries: Sequence[Entry]) -> None:
         """``entries`` are stored: they may leave, and so may the tokens between them."""
-        sink, presence = self._host.sink, self._host.presence
-        runs = [[entry] for entry in entries] if sink.is_ordered else [entries]
+        streams, presence = self._host.sink.streams, self._host.presence
+        runs = [[entry] for entry in entries] if streams.is_ordered else [entries]
         for run in runs:
             if run:
                 presence.tell_entries(run)
-            sink.release(run[-1].seq if run else self._log.stored, presence.tell)
+            streams.release(run[-1].seq if run else self._log.stored, presence.tell)
 
     def refused(self, change: Change | None, error: Exception) -> None:
         if isinstance(error, OwnershipLost):

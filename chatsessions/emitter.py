@@ -7,7 +7,7 @@ It knows no session and no socket, only a :class:`Sink` that takes what it makes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isfinite
@@ -25,9 +25,6 @@ T = TypeVar("T")
 #: Bytes kept for the other keys of a message that is closed with as much text as fits, without
 #: its metadata.
 MESSAGE_OVERHEAD = 500
-
-#: Frames that are not in the log.
-Volatile = frames.Token | frames.Stream
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +52,6 @@ class Streaming(Protocol):
     """A message that is being streamed."""
 
     id: str
-    index: int
     #: Bytes of the tokens so far, as JSON.
     size: int
 
@@ -86,10 +82,16 @@ class Sink(Protocol):
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
         """One more entry of the log. Raises when the session or the turn takes no more."""
 
-    def send_volatile(self, frame: Volatile, turn: Turn | None) -> None:
-        """A frame that is not in the log, behind what was appended before."""
-
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None: ...
+
+    def write(
+        self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
+    ) -> None:
+        """
+        One more token of an open stream, or with ``replaces`` another text for all of it.
+
+        Raises when the session or the turn takes no more; the text is as it was then.
+        """
 
     def close_stream(self, stream_id: str) -> None: ...
 
@@ -107,6 +109,10 @@ class Sink(Protocol):
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
     ) -> Any:
         """Ask the client, and wait for its answer."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether :meth:`room` would have to wait."""
 
     async def room(self) -> None:
         """Wait while too much is waiting to be stored. Raises ``StoreUnavailable``."""
@@ -157,14 +163,14 @@ class Emitter:
         stored. Raises ``NotStorable`` for data that is not JSON, ``StoreUnavailable``,
         ``TurnStopped``, ``SessionOver``, ``OwnershipLost``.
         """
-        return await self.append(name, data, appended=lambda: None)
+        return await self.append(name, data)
 
     async def append(
         self,
         name: str,
         data: Any,
         *,
-        appended: Callable[[], None],
+        appended: Callable[[], None] | None = None,
         offers: tuple[str, list[dict[str, Any]]] | None = None,
     ) -> int:
         """
@@ -172,22 +178,25 @@ class Emitter:
 
         ``offers`` are a message's id and the actions that it offers from now on.
         """
-        raw = encode_data(name, data)
-
-        async def emit() -> int:
-            seq = self._sink.append(name, raw, self._turn)
-            if offers is not None:
-                self._sink.offer(*offers)
+        if self._is_elsewhere:
+            return await self._at_home(self.append(name, data, appended=appended, offers=offers))
+        sink = self._sink
+        seq = sink.append(name, encode_data(name, data), self._turn)
+        if offers is not None:
+            sink.offer(*offers)
+        if appended is not None:
             appended()
-            await self._sink.room()
-            return seq
-
-        return await self._in_owner_loop(emit)
+        if sink.is_crowded:
+            await sink.room()
+        return seq
 
     @also_sync(_owner_loop)
     async def flush(self) -> None:
         """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
-        await self._in_owner_loop(self._sink.flush)
+        if self._is_elsewhere:
+            await self._at_home(self._sink.flush())
+        else:
+            await self._sink.flush()
 
     @also_sync(_owner_loop, within=_awaited)
     async def call(
@@ -208,32 +217,27 @@ class Emitter:
             raise TypeError(f"The data of a question is a dict, not {type(data).__name__}.")
         asked = data or {}
         encode_data("ask", asked | {"kind": kind})
-
-        async def call() -> Any:
-            return await self._sink.call(kind, asked, timeout=timeout, turn=self._turn)
-
-        if asyncio.get_running_loop() is self._sink.loop:
-            return await call()
-        return await self._in_owner_loop(lambda: _awaited(self, call()))
+        call = self._sink.call(kind, asked, timeout=timeout, turn=self._turn)
+        if self._is_elsewhere:
+            return await self._at_home(_awaited(self, call))
+        return await call
 
     async def withdraw(self, action: str) -> None:
         """Offer ``action`` (its id) no more, and take it off its message."""
-
-        async def withdraw() -> None:
+        if self._is_elsewhere:
+            await self._at_home(self.withdraw(action))
+        else:
             await self._sink.withdraw(action, self._turn)
-
-        await self._in_owner_loop(withdraw)
 
     async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
         """The settings' ``inputs`` from now on, as the wire knows them, and their ``values``."""
+        if self._is_elsewhere:
+            await self._at_home(self.declare_settings(inputs, values))
+            return
         for name, data in (("settings_form", {"inputs": inputs}), ("settings", values)):
             encode_data(name, data)
-
-        async def declare() -> None:
-            self._sink.declare_settings(inputs, values, self._turn)
-            await self._sink.room()
-
-        await self._in_owner_loop(declare)
+        self._sink.declare_settings(inputs, values, self._turn)
+        await self._sink.room()
 
     async def stream(
         self, message: Streaming, text: str, *, opening: str | None, replaces: bool = False
@@ -243,48 +247,52 @@ class Emitter:
 
         ``opening`` is the name of the event that opens the stream, None for one that is open.
         """
-        size = len(encode_data("token", text)) + (0 if replaces else message.size)
+        if self._is_elsewhere:
+            again = self.stream(message, text, opening=opening, replaces=replaces)
+            await self._at_home(again)
+            return
+        size = _text_size(text) + (0 if replaces else message.size)
         limit = settings.MAX_EVENT_BYTES
         if size > limit - MESSAGE_OVERHEAD:
             raise TooLarge("The streamed message", size, limit, "MAX_EVENT_BYTES")
-
-        async def stream() -> None:
-            if opening is not None:
-                event = message.as_event() | {"streaming": True}
-                self._sink.append(opening, encode_data(opening, event), self._turn)
-                message.begin_stream()
-                if "actions" in event:
-                    self._sink.offer(message.id, event["actions"])
-                self._sink.open_stream(message, self._turn)
-            if replaces:
-                message.replace_content(text)
-                frame: Volatile = frames.Stream(message.id, message.index, text)
-            else:
-                frame = frames.Token(message.id, message.index, text)
-                message.add_content(text)
-            message.size = size
-            self._sink.send_volatile(frame, self._turn)
-            await self._sink.room()
-
-        await self._in_owner_loop(stream)
+        sink = self._sink
+        if opening is not None:
+            event = message.as_event() | {"streaming": True}
+            sink.append(opening, encode_data(opening, event), self._turn)
+            message.begin_stream()
+            if "actions" in event:
+                sink.offer(message.id, event["actions"])
+            sink.open_stream(message, self._turn)
+        sink.write(message, text, self._turn, replaces=replaces)
+        message.size = size
+        if sink.is_crowded:
+            await sink.room()
 
     async def close_stream(self, message: Streaming) -> None:
         """``message`` is whole; its last event is still to be emitted."""
-
-        async def close() -> None:
+        if self._is_elsewhere:
+            await self._at_home(self.close_stream(message))
+        else:
             self._sink.close_stream(message.id)
 
-        await self._in_owner_loop(close)
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the running event loop is not the owner's."""
+        return asyncio.get_running_loop() is not self._sink.loop
 
-    async def _in_owner_loop(self, step: Callable[[], Awaitable[T]]) -> T:
-        if asyncio.get_running_loop() is self._sink.loop:
-            return await step()
-        future = asyncio.run_coroutine_threadsafe(_coroutine(step), self._sink.loop)
-        return await asyncio.wrap_future(future)
+    async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
+        """``work`` in the event loop of the session's owner."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._sink.loop))
 
 
-async def _coroutine(step: Callable[[], Awaitable[T]]) -> T:
-    return await step()
+def _text_size(text: str) -> int:
+    """Bytes of ``text`` as JSON. Raises ``NotStorable`` for half a character, or no text."""
+    if not isinstance(text, str):
+        raise NotStorable("a token", type(text), "it has to be a str")
+    try:
+        return len(msgspec.json.encode(text))
+    except UnicodeEncodeError as error:
+        raise NotStorable("a token", str, str(error)) from error
 
 
 def encode_data(name: str, data: Any) -> bytes:

@@ -246,7 +246,7 @@ class Handling:
         """``turn`` is over, and nothing that it spawned runs any more."""
         host = self._host
         error = None
-        for stream in host.sink.take_streams(turn):
+        for stream in host.sink.streams.take(turn):
             try:
                 event = stream.as_event()
                 host.say("message_update", event, turn=turn.n)

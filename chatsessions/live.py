@@ -281,7 +281,12 @@ class LiveSession:
 
     @property
     def open_streams(self) -> list[frames.Stream]:
-        return self.sink.open_streams
+        return self.sink.streams.so_far
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The text so far of each message that is being streamed, by id."""
+        return self.sink.streams.texts
 
     @property
     def is_hammered(self) -> bool:

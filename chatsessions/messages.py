@@ -59,7 +59,6 @@ class Message:
         self.actions = list(actions)
         self.files = list(files)
         self.created_at = created_at or timezone.now()
-        self.index = 0
         self.size = 0
         self._parts = [as_text(content)]
         self._sent = False
@@ -196,17 +195,14 @@ class Message:
         """The event that opens the stream is in the log."""
         self._sent = self._streaming = True
         self._offer()
-        self.index = 0
 
     def add_content(self, text: str) -> None:
         """One more token is part of the message."""
         self._parts.append(text)
-        self.index += 1
 
     def replace_content(self, text: str) -> None:
         """One more token replaces all of the message."""
         self._parts = [text]
-        self.index += 1
 
     def end_stream(self) -> None:
         """No more tokens belong to this stream."""

@@ -25,14 +25,6 @@ from .thread_rows import Mark, Part, ThreadKey, read_context
 from .transcript import USER, Recent, Said
 
 
-class Texts(Protocol):
-    """Who knows the messages that are being streamed."""
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The text so far of each, by id."""
-
-
 class RecallHost(Protocol):
     """What a recall needs of its session."""
 
@@ -46,7 +38,8 @@ class RecallHost(Protocol):
     def host(self) -> Host: ...
 
     @property
-    def sink(self) -> Texts: ...
+    def texts(self) -> dict[str, str]:
+        """The text so far of each message that is being streamed, by id."""
 
 
 class Recall:
@@ -111,7 +104,7 @@ class Recall:
         In a session that has kept none so far they are read now, which holds up the event loop
         for as long as that takes; :meth:`aload` does not.
         """
-        texts = self._host.sink.texts  # of what is being streamed; the log has its beginning
+        texts = self._host.texts  # of what is being streamed; the log has its beginning
         return [
             msgspec.structs.replace(said, content=texts[said.id]) if said.id in texts else said
             for said in self._get()

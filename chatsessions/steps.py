@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import frames
 from .commands import (
     AddToken,
     Append,
@@ -18,7 +17,6 @@ from .commands import (
     Step,
     Withdraw,
 )
-from .emitter import Streaming
 from .live import LiveSession
 
 #: Changes that a session remembers, to know them again when they come twice.
@@ -60,20 +58,11 @@ async def _do(live: LiveSession, step: Step) -> None:
         case OpenStream():
             sink.open_stream(ForeignStream(step.event), None)
         case AddToken():
-            stream = sink.stream(step.message)
+            stream = sink.streams.find(step.message)
             if stream is not None:
-                sink.send_volatile(_frame_of(stream, step), None)
+                sink.write(stream, step.text, None, replaces=step.replaces)
         case CloseStream():
             sink.close_stream(step.message)
-
-
-def _frame_of(stream: Streaming, token: AddToken) -> frames.Token | frames.Stream:
-    if token.replaces:
-        stream.replace_content(token.text)
-        return frames.Stream(stream.id, stream.index, token.text)
-    frame = frames.Token(stream.id, stream.index, token.text)
-    stream.add_content(token.text)
-    return frame
 
 
 class ForeignStream:
@@ -81,7 +70,6 @@ class ForeignStream:
 
     def __init__(self, event: dict[str, Any]) -> None:
         self.id: str = event["id"]
-        self.index = 0
         self.size = 0
         self._event = event
         self._parts: list[str] = [event["content"]]
@@ -100,11 +88,9 @@ class ForeignStream:
 
     def add_content(self, text: str) -> None:
         self._parts.append(text)
-        self.index += 1
 
     def replace_content(self, text: str) -> None:
         self._parts = [text]
-        self.index += 1
 
     def end_stream(self) -> None:
         self._event = self._event | {"streaming": False}

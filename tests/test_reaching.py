@@ -86,11 +86,11 @@ async def test_a_stream_from_afar_is_seen_while_it_is_written(chat: Chat) -> Non
         with use_context(afar.context()):
             answer = Message()
             await answer.stream_token("one ")
-            await until(lambda: client.live.sink.texts == {answer.id: "one "})
+            await until(lambda: client.live.texts == {answer.id: "one "})
             await answer.stream_token("two")
             await answer.send()
         await afar.close()
-        assert client.live.sink.texts == {}
+        assert client.live.texts == {}
         name, data = client.events[-1]
         assert (name, data["content"], data["streaming"]) == ("message_update", "one two", False)
 

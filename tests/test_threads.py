@@ -693,7 +693,7 @@ async def test_messages_of_a_thread_can_be_shown_again(
 async def test_a_message_that_was_streaming_when_the_server_died_is_there_as_far_as_it_came(
     chat: Chat, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatsessions.sink.STREAM_CHECKPOINT", 0.0)
+    monkeypatch.setattr("chatsessions.streams.CHECKPOINT", 0.0)
     echoes(chat)
 
     @chat.on_event("stream")
