@@ -89,10 +89,10 @@ class ChatClient(Client):
 
     def opened(self) -> None:
         if not self.session:
-            self.say(b'{"type":"hello"}')
+            self.say(b'{"type":"hello","bundles":true}')
             return
         hello = {"session": self.session, "token": self.token, "received": self.received}
-        self.say(msgspec.json.encode({"type": "hello", **hello}))
+        self.say(msgspec.json.encode({"type": "hello", "bundles": True, **hello}))
 
     def come_back(self, *, whole: bool) -> None:
         if whole:
@@ -111,7 +111,13 @@ class ChatClient(Client):
         return b'{"type":"event","n":%d,"name":"%b","data":%b}' % (self._n, name, data)
 
     def heard(self, payload: bytes) -> None:
-        frame = _decode_frame(payload)
+        if payload[:1] == b"[":
+            for frame in _decode_frames(payload):
+                self.take(frame)
+        else:
+            self.take(_decode_frame(payload))
+
+    def take(self, frame: _Frame) -> None:
         kind = frame.type
         if kind == "event":
             self.entry(frame)
@@ -125,7 +131,7 @@ class ChatClient(Client):
         elif kind == "welcome":
             self.welcomed(frame)
         else:
-            raise BenchmarkError(f"the server sent {payload!r}")
+            raise BenchmarkError(f"the server sent {frame!r}")
 
     def welcomed(self, frame: _Frame) -> None:
         if self.session:
@@ -202,4 +208,5 @@ def _next(pieces: int, index: int) -> int:
 
 _decode_said = msgspec.json.Decoder(_Said).decode
 _decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_frames = msgspec.json.Decoder(list[_Frame]).decode
 _decode_reply = msgspec.json.Decoder(_Reply).decode

@@ -21,7 +21,8 @@ REPLAY_CHUNK = 200
 class Line(Protocol):
     """The way out to one client."""
 
-    def send_frame(self, text: str) -> None: ...
+    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
+        """Send it; one that ``can_wait`` may leave a moment later, with others."""
 
     def close_line(self, code: int) -> None: ...
 
@@ -57,20 +58,26 @@ class Attachment:
     def frame(self, frame: frames.ServerFrame) -> None:
         if not self.welcomed:
             return
-        text = frames.encode(frame)
         if isinstance(frame, frames.Token | frames.Stream):
-            if not self._caught_up:
-                return  # the replay ends with the whole of every open stream
-            if isinstance(frame, frames.Token) and frame.index < self._told.get(frame.message, 0):
-                return  # it waited for the journal while the whole was told
-            if self._window.volatile_full:
-                self._withheld = True
-                return
-            self._window.volatile_bytes += len(text)
-        if isinstance(frame, frames.TurnStatus) and not self._caught_up:
-            self._held.append(text)  # live traffic comes behind the replay
+            self._piece(frame)
+        elif self._caught_up or not isinstance(frame, frames.TurnStatus):
+            self._line.send_frame(frames.encode(frame))
         else:
-            self._line.send_frame(text)
+            self._held.append(frames.encode(frame))  # live traffic comes behind the replay
+
+    def _piece(self, frame: frames.Token | frames.Stream) -> None:
+        """Of a streaming message: a connection that is behind gets the whole later on."""
+        is_token = isinstance(frame, frames.Token)
+        if not self._caught_up:
+            return  # the replay ends with the whole of every open stream
+        if is_token and self._told and frame.index < self._told.get(frame.message, 0):
+            return  # it waited for the journal while the whole was told
+        if self._window.volatile_full:
+            self._withheld = True
+            return
+        text = frames.encode(frame)
+        self._window.volatile_bytes += len(text)
+        self._line.send_frame(text, can_wait=is_token)
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         self.stop()

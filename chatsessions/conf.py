@@ -227,6 +227,7 @@ class Settings:
         8, doc="The most threads that run handlers written as plain def at one time."
     )
 
+
     # The wire
     HELLO_TIMEOUT = seconds(10, doc="A connection that has not said hello by then is closed.")
     HEARTBEAT = seconds(
@@ -234,6 +235,11 @@ class Settings:
     )
     MAX_FRAME_BYTES = count(
         256 * KIB, minimum=1024, doc="The most bytes in one frame from a client (1009)."
+    )
+    TOKEN_INTERVAL = seconds(
+        0.016,
+        doc="Tokens of a stream that follow each other faster than this may travel together; by "
+        "default as fast as a screen shows pictures.",
     )
     MAX_EVENT_BYTES = count(
         1_000_000,

@@ -19,6 +19,7 @@ from . import frames
 from .access import Access, Refused
 from .admission import Admission, Authorize
 from .attachment import Attachment
+from .bundle import Bundle
 from .chat import Chat
 from .conf import settings
 from .delivery import RateLimit
@@ -64,6 +65,8 @@ class ChatConnection:
         )
         self._loop = asyncio.get_running_loop()
         self._outlet = Outlet(send, failed=self._not_sent, own=lambda task: get_worker().own(task))
+        #: Where the client takes several frames at a time.
+        self._bundle: Bundle | None = None
         self._attachment: Attachment | None = None
         self._hello_said = False
         self._bad_frames = 0
@@ -104,26 +107,34 @@ class ChatConnection:
         if self._timer is not None:
             self._timer.cancel()
         self._outlet.clear()
+        if self._bundle is not None:
+            self._bundle.clear()
         if self._attachment is not None:
             self._attachment.stop()
             self._attachment.served.disconnect(self._attachment, self._code)
 
     # Line
 
-    def send_frame(self, text: str) -> None:
-        self._put({"type": "websocket.send", "text": text})
+    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
+        if self._closing:
+            return
+        if self._bundle is not None:
+            self._bundle.add(text, can_wait=can_wait)
+        else:
+            self._send_text(text)
+
+    def _send_text(self, text: str) -> None:
+        self._outlet.put({"type": "websocket.send", "text": text})
 
     def close_line(self, code: int) -> None:
         """Close after what was sent before. The client is given a while to answer."""
+        if self._bundle is not None:
+            self._bundle.flush()
         if not self._closing:
-            self._put({"type": "websocket.close", "code": int(code)})
             self._closing = True
+            self._outlet.put({"type": "websocket.close", "code": int(code)})
             self._code = int(code)
             self._set_timer(CLOSE_TIMEOUT, self.abandon)
-
-    def _put(self, message: Message) -> None:
-        if not self._closing:
-            self._outlet.put(message)
 
     def _not_sent(self, message: Message, error: Exception) -> None:
         """The client left meanwhile, or the server does not take this."""
@@ -161,6 +172,8 @@ class ChatConnection:
 
     async def _hello(self, hello: frames.Hello) -> None:
         self._hello_said = True
+        if hello.bundles:
+            self._bundle = Bundle(self._loop, self._send_text)
         if self._timer is not None:
             self._timer.cancel()
         try:

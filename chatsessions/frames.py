@@ -8,6 +8,7 @@ came in (``msgspec.Raw``), so that storing and replaying it never encodes it aga
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Annotated, Any
 from uuid import UUID
@@ -66,6 +67,8 @@ class Hello(_Frame, tag="hello"):
     client_type: ClientType = "webapp"
     language: Annotated[str, Meta(max_length=35, pattern=CLEAN)] | None = None
     env: dict[str, str] | None = None
+    #: Whether the client takes several frames in one message.
+    bundles: bool = False
 
     def __repr__(self) -> str:
         """Without what nobody else is to read: the token, and the client's own keys."""
@@ -220,6 +223,11 @@ _data_decoder = msgspec.json.Decoder()
 def encode(frame: ServerFrame | ClientFrame) -> str:
     """The text of a frame."""
     return _encoder.encode(frame).decode()
+
+
+def bundle(texts: Iterable[str]) -> str:
+    """The text of several frames in one message."""
+    return f"[{','.join(texts)}]"
 
 
 def decode(text: str) -> ClientFrame:

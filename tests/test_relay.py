@@ -74,7 +74,7 @@ class Tab:
 
     # Line
 
-    def send_frame(self, text: str) -> None:
+    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
         self.frames.append(msgspec.json.decode(text))
 
     def close_line(self, code: int) -> None:

@@ -39,6 +39,30 @@ const entry = (seq, rest = {}) => ({ type: "event", seq, name: "message", data: 
 const sequence = (entries) => entries.map(({ seq }) => seq);
 const texts = (frames) => frames.map(({ n, data }) => [n, data.content]);
 
+// --- bundles ---
+
+test("frames that come in one message are taken one after another", () => {
+  const { seen, client, Socket } = setUp();
+  client.connect();
+  Socket.last.open();
+  Socket.last.bundle({ ...WELCOME, head: 2 }, entry(1), entry(2), { type: "turn", turn: 1, name: "message", status: "running" });
+  assert.deepEqual(sequence(seen.event), [1, 2]);
+  assert.equal(seen.turn.at(-1).turn, 1);
+});
+
+test("behind a frame that ends the line nothing of its message is taken", () => {
+  const { seen, connect } = setUp();
+  connect().bundle(entry(1), { type: "ended", reason: "user" }, entry(2));
+  assert.deepEqual(sequence(seen.event), [1]);
+  assert.equal(seen.state.at(-1).state, "ended");
+});
+
+test("what is no frame in a message costs only itself", () => {
+  const { seen, connect } = setUp();
+  connect().bundle(null, 5, entry(1), {}, [entry(2)], { type: 5 });
+  assert.deepEqual(sequence(seen.event), [1]);
+});
+
 // --- hello and welcome ---
 
 test("a connection offers the subprotocol and says hello", () => {
@@ -47,7 +71,7 @@ test("a connection offers the subprotocol and says hello", () => {
   assert.deepEqual(Socket.last.protocols, ["chatsessions.v1"]);
   assert.equal(Socket.last.url, "ws://test/ws/");
   Socket.last.open();
-  assert.deepEqual(Socket.last.sent, [{ type: "hello", received: 0, client_type: "webapp", language: "en", profile: "gpt" }]);
+  assert.deepEqual(Socket.last.sent, [{ type: "hello", received: 0, client_type: "webapp", language: "en", profile: "gpt", bundles: true }]);
 });
 
 test("a lost line resumes the session from where it was", () => {
@@ -56,7 +80,7 @@ test("a lost line resumes the session from where it was", () => {
   first.push(entry(1), entry(2));
   first.drop();
   const second = reconnect({ ...RESUMED, head: 3 });
-  assert.deepEqual(second.sent[0], { type: "hello", session: "s1", token: "t1", received: 2, client_type: "webapp", language: "en" });
+  assert.deepEqual(second.sent[0], { type: "hello", session: "s1", token: "t1", received: 2, client_type: "webapp", language: "en", bundles: true });
   second.push(entry(3));
   assert.deepEqual(sequence(seen.event), [1, 2, 3]);
   assert.deepEqual(seen.reset, [{ reason: "new" }]);

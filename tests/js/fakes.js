@@ -96,6 +96,10 @@ export function socketClass() {
       for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
     }
 
+    bundle(...frames) {
+      this.onmessage?.({ data: JSON.stringify(frames) });
+    }
+
     drop(code = 1006) {
       this.readyState = 3;
       this.onclose?.({ code });

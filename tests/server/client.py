@@ -65,6 +65,8 @@ class Client:
     origin: str | None
     cookie: str | None = None
     acks: bool = True
+    #: Whether it takes several frames in one message, and asks for that.
+    bundles: bool = False
     #: Every frame of every connection, in order of arrival.
     record: list[Frame] = field(default_factory=list)
     #: What broke the protocol.
@@ -96,10 +98,10 @@ class Client:
 
     @classmethod
     def of(
-        cls, server: Server, bot: str = "counter", *, cookie: str | None = None, acks: bool = True
+        cls, server: Server, bot: str = "counter", *, cookie: str | None = None, **options: bool
     ) -> Self:
         """A client for a bot of ``server``, not connected yet."""
-        return cls(server.url(bot), server.origin, cookie, acks)
+        return cls(server.url(bot), server.origin, cookie, **options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -142,7 +144,7 @@ class Client:
 
         A session it has is asked for. ``keys`` are keys of the frame; None leaves one out.
         """
-        hello: Frame = {"type": "hello"}
+        hello: Frame = {"type": "hello"} | ({"bundles": True} if self.bundles else {})
         if self.session is not None:
             hello |= {"session": self.session, "token": self.token, "received": self.received}
         hello = {key: value for key, value in (hello | keys).items() if value is not None}
@@ -386,12 +388,15 @@ class Client:
                 if isinstance(text, bytes):
                     self.problems.append("a binary frame")
                     continue
-                frame = json.loads(text)
-                try:
-                    self._take(frame)
-                except (KeyError, TypeError, ValueError) as error:
-                    self.problems.append(f"{error!r} at {frame}")
-                self.record.append(frame)
+                found = json.loads(text)
+                if isinstance(found, list) and not (self.bundles and len(found) > 1):
+                    self.problems.append(f"a bundle of {len(found)}, with bundles {self.bundles}")
+                for frame in found if isinstance(found, list) else [found]:
+                    try:
+                        self._take(frame)
+                    except (KeyError, TypeError, ValueError) as error:
+                        self.problems.append(f"{error!r} at {frame}")
+                    self.record.append(frame)
                 async with self._news:
                     self._news.notify_all()
                 self._unacked_size += len(text)

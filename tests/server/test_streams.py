@@ -13,9 +13,9 @@ from .harness import Server
 ClientOf = Callable[..., Client]
 
 
-@pytest.fixture
-async def client(server: Server, client_of: ClientOf) -> Client:
-    found = await client_of(server, "faulty").start()
+@pytest.fixture(params=[False, True], ids=["one-by-one", "bundles"])
+async def client(request: pytest.FixtureRequest, server: Server, client_of: ClientOf) -> Client:
+    found = await client_of(server, "faulty", bundles=request.param).start()
     await found.said("started")
     return found
 

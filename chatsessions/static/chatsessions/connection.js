@@ -20,8 +20,9 @@ export class Connection {
     this.#socket = new Socket(url, [SUBPROTOCOL]);
     this.#socket.onopen = () => opened();
     this.#socket.onmessage = ({ data }) => {
-      const frame = decode(data);
-      if (frame) received(frame);
+      for (const frame of decode(data)) {
+        if (this.#socket.onmessage) received(frame); // one of those before may have hung up
+      }
     };
     this.#socket.onclose = ({ code }) => {
       this.#detach();
@@ -47,13 +48,12 @@ export class Connection {
   }
 }
 
-/** @param {unknown} text @returns {Frame | null} */
+/** What is in one message: a frame, or several together. @param {unknown} text @returns {Frame[]} */
 function decode(text) {
   try {
-    const frame = JSON.parse(String(text));
-    return typeof frame?.type === "string" ? frame : null;
+    return [JSON.parse(String(text))].flat().filter((frame) => typeof frame?.type === "string");
   } catch {
-    return null;
+    return [];
   }
 }
 

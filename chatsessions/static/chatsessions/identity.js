@@ -39,7 +39,7 @@ export class Identity {
   hello(received, language) {
     const credentials = this.session ? { session: this.session, token: this.token } : {};
     const env = Object.keys(this.env).length ? this.env : undefined;
-    return { type: "hello", ...credentials, received, client_type: "webapp", language, profile: this.profile, thread: this.thread, env };
+    return { type: "hello", ...credentials, received, client_type: "webapp", language, profile: this.profile, thread: this.thread, env, bundles: true };
   }
 
   /** @param {Frame} welcome */

@@ -1,0 +1,117 @@
+"""Frames that leave together: what is gathered, when it leaves, and what may wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatsessions.bundle import MAX_SIZE, Bundle
+
+from .support.sessions import until
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+
+class Wire(list[str]):
+    """The messages that were sent."""
+
+    def __init__(self) -> None:
+        self.bundle = Bundle(asyncio.get_running_loop(), self.append)
+
+
+@pytest.fixture
+async def wire() -> Wire:
+    return Wire()
+
+
+async def test_frames_of_the_same_moment_are_one_message(wire: Wire) -> None:
+    for frame in ('{"a":1}', '{"b":2}', '{"c":3}'):
+        wire.bundle.add(frame)
+    assert wire == []
+    await asyncio.sleep(0)
+    assert wire == ['[{"a":1},{"b":2},{"c":3}]']
+
+
+async def test_a_frame_alone_is_as_it_is(wire: Wire) -> None:
+    wire.bundle.add('{"a":1}')
+    await asyncio.sleep(0)
+    assert wire == ['{"a":1}']
+
+
+async def test_frames_of_two_moments_are_two_messages(wire: Wire) -> None:
+    for frame in "ab":
+        wire.bundle.add(frame)
+        await asyncio.sleep(0)
+    assert wire == ["a", "b"]
+
+
+async def test_a_flush_leaves_nothing_for_later(wire: Wire) -> None:
+    wire.bundle.add("a")
+    wire.bundle.flush()
+    assert wire == ["a"]
+    await asyncio.sleep(0)
+    wire.bundle.flush()
+    assert wire == ["a"]
+
+
+async def test_a_bundle_is_bounded(wire: Wire) -> None:
+    """A megabyte in one message would show nothing until all of it is there."""
+    frame = "x" * (MAX_SIZE // 4)
+    for _ in range(12):
+        wire.bundle.add(frame)
+    await asyncio.sleep(0)
+    assert sum(text.count("x") for text in wire) == 12 * len(frame)
+    assert len(wire) == 3
+    assert max(map(len, wire)) < MAX_SIZE + len(frame) + 10
+
+
+async def test_what_can_wait_does_not_when_nothing_has_left_lately(wire: Wire) -> None:
+    wire.bundle.add("a", can_wait=True)
+    await asyncio.sleep(0)
+    assert wire == ["a"]
+
+
+async def test_what_can_wait_is_gathered_for_the_interval(wire: Wire, settings: Settings) -> None:
+    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 0.2}
+    for number in range(5):
+        wire.bundle.add(str(number), can_wait=True)
+        await asyncio.sleep(0)
+    await until(lambda: len(wire) == 2)
+    assert wire == ["0", "[1,2,3,4]"]
+
+
+async def test_what_cannot_wait_takes_along_what_does(wire: Wire, settings: Settings) -> None:
+    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 1}
+    wire.bundle.add("0")
+    wire.bundle.flush()
+    wire.bundle.add("1", can_wait=True)
+    await asyncio.sleep(0)
+    assert wire == ["0"]
+    wire.bundle.add("2")
+    await asyncio.sleep(0)
+    assert wire == ["0", "[1,2]"]
+
+
+async def test_what_comes_behind_one_that_cannot_wait_leaves_with_it(
+    wire: Wire, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 1}
+    wire.bundle.add("0")
+    wire.bundle.flush()
+    wire.bundle.add("1")
+    wire.bundle.add("2", can_wait=True)
+    await asyncio.sleep(0)
+    assert wire == ["0", "[1,2]"]
+
+
+async def test_what_was_cleared_never_leaves(wire: Wire) -> None:
+    wire.bundle.add("a")
+    wire.bundle.clear()
+    await asyncio.sleep(0)
+    assert wire == []
+    wire.bundle.add("b")
+    await asyncio.sleep(0)
+    assert wire == ["b"]
