@@ -52,7 +52,10 @@ class Bundle:
         """What has gathered leaves now."""
         if self._due is not None:
             self._due.cancel()
-            self._due = None
+        self._leave()
+
+    def _leave(self) -> None:
+        self._due = None
         gathered, self._frames = self._frames, []
         self._size = 0
         if gathered:
@@ -70,6 +73,6 @@ class Bundle:
         wait = self._left_at + settings.TOKEN_INTERVAL - self._loop.time() if can_wait else 0.0
         self._waits = wait > 0
         if self._waits:
-            self._due = self._loop.call_later(wait, self.flush, context=self._context)
+            self._due = self._loop.call_later(wait, self._leave, context=self._context)
         else:
-            self._due = self._loop.call_soon(self.flush, context=self._context)
+            self._due = self._loop.call_soon(self._leave, context=self._context)

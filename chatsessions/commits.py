@@ -13,9 +13,8 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.utils import timezone
-
 from . import frames
+from .conf import settings
 from .draft import Draft
 from .emitter import encode_data
 from .exceptions import OwnershipLost, StorageError, StoreUnavailable
@@ -62,7 +61,7 @@ class CommitsHost(Protocol):
 class Commits:
     """One session's side of the journal."""
 
-    __slots__ = ("_draft", "_host", "_log", "_position", "id")
+    __slots__ = ("_draft", "_host", "_log", "_noted", "_position", "id")
 
     def __init__(self, host: CommitsHost) -> None:
         self.id = host.id
@@ -70,12 +69,15 @@ class Commits:
         self._draft = host.draft
         self._log = host.log
         self._position = host.position
+        #: Whether the journal knows that there is something.
+        self._noted = False
 
     # For the session
 
     def note(self) -> None:
         """There is something to store."""
-        if not self._host.closed:
+        if not self._noted and not self._host.closed:
+            self._noted = True
             self._host.host.journal.note(self)
 
     def when_stored(self, callback: Callable[[], None]) -> None:
@@ -88,11 +90,12 @@ class Commits:
     ) -> int:
         """One more entry of the log; its ``seq``."""
         seq = self._position.head = self._log.number()
-        entry = Entry(seq, n, turn, name, data, timezone.now())
+        entry = Entry(seq, n, turn, name, data, settings.now())
         self._draft.append(entry)
-        self._host.recall.take(entry)
-        if not self._host.closed:
-            self._host.host.journal.count(1)
+        host = self._host
+        host.recall.take(entry)
+        if not host.closed:
+            host.host.journal.count(1)
             self.note()
         return seq
 
@@ -119,18 +122,23 @@ class Commits:
 
     def take_change(self, now: datetime) -> Change | None:
         host = self._host
+        self._noted = False
         if host.closed:
             return None
         host.sink.error = self.collect() or host.sink.error
         host.recall.collect(self._draft)
         if host.can_release:
             self._draft.set(worker_id=None)
-        trim = self._log.trim(host.inbox.seq_of(self._position.handled + 1))
-        if trim is not None:
-            self._draft.trim(trim)
+        if self._log.is_full:
+            self._trim()
         if host.presence.listener is not None:
             self._position.last_seen_at = now
         return self._draft.take(self._position.copy())
+
+    def _trim(self) -> None:
+        trim = self._log.trim(self._host.inbox.seq_of(self._position.handled + 1))
+        if trim is not None:
+            self._draft.trim(trim)
 
     def committed(self, change: Change) -> None:
         self._log.committed(change)
@@ -147,11 +155,13 @@ class Commits:
     def _release(self, entries: Sequence[Entry]) -> None:
         """``entries`` are stored: they may leave, and so may the tokens between them."""
         streams, presence = self._host.sink.streams, self._host.presence
-        runs = [[entry] for entry in entries] if streams.is_ordered else [entries]
-        for run in runs:
-            if run:
-                presence.tell_entries(run)
-            streams.release(run[-1].seq if run else self._log.stored, presence.tell)
+        if streams.is_ordered:
+            for entry in entries:
+                presence.tell_entries([entry])
+                streams.release(entry.seq, presence.tell)
+        elif entries:
+            presence.tell_entries(entries)
+        streams.release(self._log.stored, presence.tell)
 
     def refused(self, change: Change | None, error: Exception) -> None:
         if isinstance(error, OwnershipLost):

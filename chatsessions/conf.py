@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar, overload
 
 from django.conf import settings as django_settings
@@ -227,7 +229,6 @@ class Settings:
         8, doc="The most threads that run handlers written as plain def at one time."
     )
 
-
     # The wire
     HELLO_TIMEOUT = seconds(10, doc="A connection that has not said hello by then is closed.")
     HEARTBEAT = seconds(
@@ -287,6 +288,14 @@ class Settings:
         50, doc="Connected sessions one logged-in user may have; a further one is closed (4504)."
     )
 
+    @cached_property
+    def _zone(self) -> tzinfo | None:
+        return UTC if django_settings.USE_TZ else None
+
+    def now(self) -> datetime:
+        """What Django's ``timezone.now()`` says, which asks its lazy settings every time."""
+        return datetime.now(self._zone)  # as the project wants it
+
     @classmethod
     def all(cls) -> Iterator[Setting[Any]]:
         """Every setting, in the order above."""
@@ -316,7 +325,7 @@ settings = Settings()
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    if setting == "CHATSESSIONS":
+    if setting in ("CHATSESSIONS", "USE_TZ"):
         vars(settings).clear()
 
 

@@ -11,10 +11,10 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine, Iterator, MutableMapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import iscoroutinefunction
+from msgspec import Struct
 
 from .emitter import Emitter, Turn
 from .exceptions import ContextNotFound
@@ -30,8 +30,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Context:
+class Context(Struct, eq=False, kw_only=True):
     """What running code knows of its session."""
 
     session: Session

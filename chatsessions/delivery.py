@@ -201,7 +201,8 @@ class RateLimit:
 
     def take(self, now: float) -> float:
         """0 if one more is allowed at ``now`` (seconds), else the seconds to wait for it."""
-        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        tokens = self._tokens + (now - self._updated) * self._rate
+        self._tokens = tokens if tokens < self._burst else self._burst
         self._updated = now
         if self._tokens >= 1 - _ALMOST:
             self._tokens -= 1

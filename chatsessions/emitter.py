@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
 from functools import lru_cache
 from math import isfinite
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from . import frames
 from .bridge import also_sync
@@ -27,8 +27,7 @@ T = TypeVar("T")
 MESSAGE_OVERHEAD = 500
 
 
-@dataclass(slots=True, eq=False)
-class Turn:
+class Turn(Struct, eq=False):
     """One run of a handler. ``n`` is the event's number, 0 for the start, None for other hooks."""
 
     n: int | None
@@ -36,9 +35,9 @@ class Turn:
     #: Whether it was stopped: nothing more may come of it.
     stopped: bool = False
     #: Tasks that its handler spawned and that still run.
-    spawned: set[asyncio.Task[Any]] = field(default_factory=set)
+    spawned: set[asyncio.Task[Any]] = set()
     #: Tasks that a thread waits for. They end with the turn, as what a coroutine awaits does.
-    awaited: set[asyncio.Task[Any]] = field(default_factory=set)
+    awaited: set[asyncio.Task[Any]] = set()
     #: The thread that the handler runs in, if it is written as ``def``.
     thread: int | None = None
 

@@ -20,7 +20,6 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.db import connections
-from django.utils import timezone
 
 from .conf import settings
 from .exceptions import StoreUnavailable
@@ -178,7 +177,7 @@ class Journal:
     def _gather(self) -> list[tuple[Writes, Change]]:
         noted, self._noted = self._noted, {}
         batch = []
-        now = timezone.now()
+        now = settings.now()
         for session in noted:
             try:
                 change = session.take_change(now)

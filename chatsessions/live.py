@@ -327,7 +327,7 @@ class LiveSession:
         if isinstance(frame, frames.ClientEvent):
             if frame.name == "message" and data.get("files"):
                 await self.check_files(frame, data)
-            if self.listener is listener:  # it speaks for the session still
+            if self.presence.listener is listener:  # it speaks for the session still
                 self.submit(frame, data)
         elif isinstance(frame, frames.Answer):
             await self.check_answer_files(frame, data)
@@ -455,7 +455,8 @@ class LiveSession:
     @property
     def can_release(self) -> bool:
         """Whether nobody needs the session in memory."""
-        return (self.listener is None or self.listener.relayed) and self.is_spare
+        listener = self.presence.listener
+        return (listener is None or listener.relayed) and self.is_spare
 
     @property
     def is_spare(self) -> bool:

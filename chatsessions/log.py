@@ -37,15 +37,18 @@ class SessionLog:
         self.head += 1
         return self.head
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is kept that the oldest are to go."""
+        return self.head - self.first >= self._limit
+
     def trim(self, needed: int | None) -> int | None:
         """
-        Up to which entry the log is to be cut now, None if it is not.
+        Up to which entry a log that is full can be cut, None if it cannot.
 
         From entry ``needed`` on all are kept: an event that waits is run from its entry after a
         crash.
         """
-        if self.head - self.first < self._limit:
-            return None
         last = self.head - settings.MAX_LOG_ENTRIES
         if needed is not None:
             last = min(last, needed - 1)

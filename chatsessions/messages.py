@@ -9,11 +9,11 @@ from typing import Any, Self
 from uuid import UUID
 
 import msgspec
-from django.utils import timezone
 
 from .actions import Action
 from .bridge import also_sync
 from .chatfile import ChatFile
+from .conf import settings
 from .context import current, owner_loop
 from .emitter import Emitter
 from .ids import new_id
@@ -58,7 +58,7 @@ class Message:
         self.metadata = metadata
         self.actions = list(actions)
         self.files = list(files)
-        self.created_at = created_at or timezone.now()
+        self.created_at = created_at or settings.now()
         self.size = 0
         self._parts = [as_text(content)]
         self._sent = False

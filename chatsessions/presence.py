@@ -177,8 +177,9 @@ class Presence:
         """These are stored now."""
         if self.listener is not None:
             self.listener.entries(entries)
-        for follower in list(self.followers):
-            follower.entries(entries)
+        if self.followers:
+            for follower in list(self.followers):
+                follower.entries(entries)
 
     def tell_end(self, reason: str) -> None:
         """The session is over."""

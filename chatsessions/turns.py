@@ -13,9 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from .actions import Action
 from .chat import Chat, Handler
@@ -31,8 +32,7 @@ class NoHandler(ChatSessionsError):
     """An event came for which the chat has no handler."""
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
-class Job:
+class Job(Struct, eq=False, kw_only=True):
     """Something to run for a session: the turn of an event, or a lifecycle hook."""
 
     turn: Turn
@@ -151,11 +151,14 @@ class Turns:
         return not running and (self.draining or not self._queue)
 
     def is_running(self, turn: Turn) -> bool:
-        return any(job is not None and job.turn is turn for job in (self.job, self.aside))
+        job, aside = self.job, self.aside
+        return (job is not None and job.turn is turn) or (aside is not None and aside.turn is turn)
 
     def has_other(self, turn: Turn | None) -> bool:
         """Whether any but ``turn`` is running."""
-        return any(job is not None and job.turn is not turn for job in (self.job, self.aside))
+        return (self.job is not None and self.job.turn is not turn) or (
+            self.aside is not None and self.aside.turn is not turn
+        )
 
     @property
     def running(self) -> list[Turn]:
