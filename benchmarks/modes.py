@@ -105,6 +105,24 @@ def _streams(suffix: str, path: str) -> tuple[Mode, Mode]:
 #: By what happens between two tokens.
 STREAMS = {"in one go": _streams("", ""), "taking turns": _streams("-slow", "slow/")}
 HOARD = Mode(name="hoard", title="chatsessions, default", path="/ws/hoarder/", dialect=ChatClient)
+#: By where the values lie.
+HOARDS = (
+    HOARD,
+    Mode(
+        name="hoard-cache",
+        title='`USER_SESSION_STORE="cache"`',
+        path="/ws/hoarder/",
+        dialect=ChatClient,
+        settings={"CHATSESSIONS": {"USER_SESSION_STORE": "cache"}},
+    ),
+    Mode(
+        name="hoard-postgres",
+        title="PostgreSQL, values also in Redis",
+        path="/ws/hoarder/",
+        dialect=ChatClient,
+        services=True,
+    ),
+)
 
 #: Those with a counter, which is what most are measured by.
 COUNTERS = (BARE, CACHE, REDIS, DJANGO, FLOOR, MEMORY, DEFAULT, POSTGRES)
@@ -143,5 +161,12 @@ UNCOMMITTED = tuple(
     for count in (64, 1, 8, 512)
 )
 
-_ALL = (*COUNTERS, *STREAMS["in one go"], *STREAMS["taking turns"], HOARD, *SETTINGS, *UNCOMMITTED)
+_ALL = (
+    *COUNTERS,
+    *STREAMS["in one go"],
+    *STREAMS["taking turns"],
+    *HOARDS,
+    *SETTINGS,
+    *UNCOMMITTED,
+)
 MODES = {mode.name: mode for mode in _ALL}

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="for how long (default: 5)")
     parser.add_argument("--clients", type=int, default=50, help="how many (default: 50)")
+    parser.add_argument("--kib", type=int, help="what clients of a hoard hold (default: nothing)")
     parser.add_argument("--shown", type=int, default=40, help="functions per table (default: 40)")
     options = parser.parse_args(arguments)
     try:
@@ -67,6 +68,8 @@ def profile(options: argparse.Namespace) -> Iterator[str]:
         bench.contender(wires, server, mode, profile=True) as contender,
     ):
         contender.crowd.connect(options.clients)
+        if options.kib:
+            contender.crowd.command("hoard", {"kib": options.kib})
         contender.crowd.closed_loop(0.5)
         contender.process.start_profile()
         load = contender.crowd.closed_loop(options.seconds)

@@ -40,7 +40,7 @@ from .recall import Recall
 from .session_files import SessionFiles
 from .store import Loaded
 from .thread_rows import Mark
-from .user_session import UserSession, split_state
+from .user_session import UserSession
 from .worker import Worker
 
 
@@ -58,7 +58,7 @@ class AfarSession:
         self.session.kept_by = SessionFiles(self)
         self.draft = Draft(row.pk, generation=row.generation, claims=None)
         self.log = SessionLog(head=row.head, first=loaded.first)
-        self._before = split_state(loaded.state)
+        self._before = loaded.state.values()
         self.user_session = UserSession(
             self.session,
             dict(self._before),
@@ -109,7 +109,7 @@ class AfarSession:
         """What was changed in ``user_session`` since the last look. Raises ``StorageError``."""
         self.user_session.collect()
         put, dropped = self.user_session.changes_since(self._before)
-        self._before = split_state(self.user_session.encoded())
+        self._before = self.user_session.encoded()
         return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
 
     # For its files

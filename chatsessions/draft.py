@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from .snapshots import State
 from .store import Change, Claim, Entry, Position
 
 
@@ -43,7 +44,7 @@ class Draft:
         self._leaving: list[Entry] = []
         self._fields: dict[str, Any] = {}
         self._outcomes: list[tuple[int, str]] = []
-        self._state: bytes | None = None
+        self._state: State | None = None
         self._trim: int | None = None
         self._then: list[Callable[[], None]] = []
         self._taken: list[Callable[[], None]] = []
@@ -61,8 +62,8 @@ class Draft:
         """Columns of the row other than its position."""
         self._fields.update(fields)
 
-    def set_state(self, state: bytes) -> None:
-        self._state = state
+    def set_state(self, state: State) -> None:
+        self._state = state.after(self._state)
 
     def set_outcome(self, n: int, status: str) -> None:
         """Event ``n`` came to another end than done."""

@@ -50,7 +50,7 @@ from .tasks import SessionTasks
 from .thread_rows import Mark
 from .transcript import Said, topic_of
 from .turns import hook_job
-from .user_session import UserSession, split_state
+from .user_session import UserSession
 
 if TYPE_CHECKING:
     from .access import User
@@ -100,12 +100,13 @@ class LiveSession:
             max_bytes=settings.USER_SESSION_MAX_BYTES,
             before_change=lambda: self.check(current_turn()),
             after_change=self._after_change,
+            stored=None if loaded is None else loaded.state,
         )
-        if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
+        if loaded is not None and loaded.state.text and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
             self.draft.set_state(loaded.state)
         if past is not None and past.values:
-            self.draft.set_state(self.user_session.encoded())
+            self.draft.set_state(self.user_session.collect_all())
         self.history = History(self)
         self.sink = SessionSink(self)
         self.files = SessionFiles(self)
@@ -442,7 +443,7 @@ class LiveSession:
     def refresh_cache(self) -> None:
         """Write the values again before the cache forgets them."""
         if len(self.user_session):
-            self.draft.set_state(self.user_session.encoded())
+            self.draft.set_state(self.user_session.collect_all())
             self.note()
 
     # Letting go
@@ -550,7 +551,7 @@ class LiveSession:
 def _values(loaded: Loaded | None, past: Resumption | None) -> dict[str, bytes]:
     """The ``user_session`` that a session begins with here."""
     if loaded is not None:
-        return split_state(loaded.state)
+        return loaded.state.values()
     return {} if past is None else dict(past.values)
 
 

@@ -15,10 +15,11 @@ from .conversation import in_use
 from .exceptions import NotLoadable
 from .journal import Threads
 from .models import ChatSession
+from .snapshots import State
 from .store import Store
 from .thread_rows import Page, ThreadKey, read_context, read_page
 from .transcript import Said
-from .user_session import RESERVED, split_state
+from .user_session import RESERVED
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -49,7 +50,7 @@ class _Found:
     sessions: list[UUID]
     started: ChatSession
     title: str
-    state: bytes
+    state: State
     state_lost: bool
     page: Page
     said: list[Said] | None
@@ -82,7 +83,8 @@ async def find_thread(
 def _find(store: Store, key: ThreadKey) -> _Found | None:
     rows = key.sessions()
     # The values of the one that was used last, whichever began last.
-    row = rows.order_by("-last_seen_at", "-created_at", "-pk").first()
+    latest = rows.order_by("-last_seen_at", "-created_at", "-pk")
+    row = latest.select_related("snapshot").first()
     started = rows.first()
     if row is None or started is None:
         return None
@@ -135,12 +137,12 @@ def _resumption(threads: Threads, key: ThreadKey, found: _Found, user: Any) -> R
     )
 
 
-def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[str, Any], bool]:
+def _loadable(state: State, session_id: UUID) -> tuple[dict[str, bytes], dict[str, Any], bool]:
     """The values that can be loaded, encoded and as they are, and whether that is all of them."""
     kept: dict[str, bytes] = {}
     values: dict[str, Any] = {}
     try:
-        encoded = split_state(state)
+        encoded = state.values()
     except NotLoadable as error:
         logger.warning("The values of session %s are left behind: %s", session_id, error)
         return kept, values, False

@@ -14,7 +14,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .conf import settings
 from .exceptions import OwnershipLost
-from .models import ChatSession, SessionEvent
+from .models import ChatSession, SessionEvent, SessionSnapshot
+from .snapshots import State
 
 if TYPE_CHECKING:
     from .store import Change, Position
@@ -33,6 +34,8 @@ POSITION = (
 STATE = ("state", "state_bytes")
 #: Beside the generation, what a row that is claimed still has to have.
 CLAIMED = ("head", "handled", "state")
+#: What a session has that nothing was set in.
+NOTHING = State.whole(b"")
 ENTRY = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
 
 
@@ -59,7 +62,7 @@ class Statements:
                     self._id(change),
                     change.generation,
                     *self._position(change.position),
-                    *self._state(change.state or b""),
+                    *self._state(change.state or NOTHING),
                     *self._fields(change, names),
                     *defaults.values(),
                 )
@@ -107,6 +110,18 @@ class Statements:
             log.filter(n=n).update(status=status)
         if change.trim is not None:
             log.filter(seq__lte=change.trim).delete()
+
+    def write_snapshot(self, change: Change) -> None:
+        """The values that the row's state is a patch on, where they are new or go."""
+        if change.state is None or change.state.snapshot is None or not self._state_in_row:
+            return
+        text = change.state.snapshot.decode()
+        rows = SessionSnapshot.objects.using(self._connection.alias)
+        rows = rows.filter(session=change.session_id)
+        if not text:
+            rows.delete()
+        elif not rows.update(state=text):
+            rows.create(session_id=change.session_id, state=text)
 
     def _update(
         self, changes: Sequence[Change], names: tuple[str, ...], state: tuple[str, ...]
@@ -170,8 +185,8 @@ class Statements:
             self._moment(at.last_seen_at),
         )
 
-    def _state(self, state: bytes) -> tuple[str, int]:
-        return state.decode() if self._state_in_row else "", len(state)
+    def _state(self, state: State) -> tuple[str, int]:
+        return state.text.decode() if self._state_in_row else "", state.size
 
     def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
         field: Any = ChatSession._meta.get_field  # none of those that have no column

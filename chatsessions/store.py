@@ -26,7 +26,8 @@ from msgspec import Struct
 
 from .conf import settings
 from .doubt import is_stored
-from .models import ChatSession, SessionEvent
+from .models import ChatSession, SessionEvent, SessionSnapshot
+from .snapshots import State
 from .statements import Statements
 from .transcript import Said
 
@@ -122,8 +123,8 @@ class Change(Struct, kw_only=True):
     generation: int
     position: Position
     entries: list[Entry]
-    #: The whole encoded user_session, None if it did not change.
-    state: bytes | None = None
+    #: What there is to store of user_session, None if it did not change.
+    state: State | None = None
     #: Other columns, by field name.
     fields: dict[str, Any] = {}
     #: The row as it was read, where this change claims the session.
@@ -159,7 +160,7 @@ class Loaded:
     """A session as it was stored."""
 
     row: ChatSession
-    state: bytes
+    state: State
     state_lost: bool
     first: int
     #: Events that were accepted and whose turn has not come to its end.
@@ -318,22 +319,38 @@ class Store:
         Raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``; under ``cached_db`` a failure
         is logged, and what could not be written goes with the next call.
         """
-        states = self._uncached | {
-            cache_key(change.session_id, change.generation): change.state
-            for change in changes
-            if change.state is not None
-        }
+        states, snapshots = dict(self._uncached), {}
+        for change in changes:
+            if change.state is not None:
+                key = cache_key(change.session_id, change.generation)
+                states[key] = change.state.text
+                if change.state.snapshot:
+                    snapshots[snapshot_key(key, change.state.revision)] = change.state.snapshot
         if not states:
             return
         try:
-            failed = self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
+            failed = self._cache_all(states, snapshots)
         except Exception as error:
-            self._cache_failed(CacheFailed(str(error)), states)
+            self._cache_failed(CacheFailed(str(error)), states | snapshots)
         else:
             self._uncached = {}
             if failed:
                 message = f"{len(failed)} of {len(states)} values were not taken"
-                self._cache_failed(CacheFailed(message, failed), states)
+                self._cache_failed(CacheFailed(message, failed), states | snapshots)
+
+    def _cache_all(self, states: dict[str, bytes], snapshots: dict[str, bytes]) -> list[str]:
+        """Put both into the cache; the keys of what it has not taken."""
+        lacking: list[str] = []
+        if snapshots:
+            # Ahead of the patches on them, which are nothing without. One is not written again
+            # for as long as it takes until all values are, and has to outlast the patches.
+            timeout = 2 * settings.CACHE_TIMEOUT
+            for key in self.cache.set_many(snapshots, timeout=timeout):
+                lacking += (key, state_key(key))
+            states = {key: text for key, text in states.items() if key not in lacking}
+        if states:  # else Redis would refuse it
+            lacking += self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
+        return lacking
 
     def _cache_failed(self, error: CacheFailed, states: dict[str, bytes]) -> None:
         if settings.USER_SESSION_STORE == "cache":
@@ -349,6 +366,7 @@ class Store:
         if settings.EVENT_LOG == "database":
             statements.insert_entries(changes)
         for change in changes:
+            statements.write_snapshot(change)
             statements.update_outcomes(change)
 
     # Reading
@@ -356,7 +374,8 @@ class Store:
     def load(self, session_id: UUID) -> Loaded | None:
         """A session with what its owner needs, or None if there is no such session."""
         rows = ChatSession.objects.using(settings.DATABASE).timed()
-        row = rows.select_related("user", "worker").filter(pk=session_id).first()
+        rows = rows.select_related("user", "worker", "snapshot")
+        row = rows.filter(pk=session_id).first()
         if row is None:
             return None
         if row.worker is not None:
@@ -376,15 +395,29 @@ class Store:
         found = rows.values_list("generation", "worker_id", "status", "end_reason", "head").first()
         return None if found is None else Peek(*found)
 
-    def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
-        """The committed user_session of ``row``, and whether the cache has thrown it away."""
+    def read_state(self, row: ChatSession) -> tuple[State, bool]:
+        """
+        The committed user_session of ``row``, and whether the cache has thrown it away.
+
+        The row is to be read together with its ``snapshot``: its owner may write both meanwhile.
+        """
         if settings.USER_SESSION_STORE == "cached_db":
-            return row.state.encode(), False
+            return _state_of(row), False
         try:
-            state = self.cache.get(cache_key(row.pk, row.generation))
+            state = self._cached(row)
         except Exception as error:
             raise CacheFailed(str(error)) from error
-        return state or b"", state is None and row.state_bytes > 0
+        return state or State.whole(b""), state is None and row.state_bytes > 0
+
+    def _cached(self, row: ChatSession) -> State | None:
+        key = cache_key(row.pk, row.generation)
+        text = self.cache.get(key)
+        if text is None:
+            return None
+        state = State(text, row.state_bytes)
+        if state.revision:
+            state.snapshot = self.cache.get(snapshot_key(key, state.revision))
+        return state if state.is_complete else None
 
     def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
         """The next entries of the stored log, oldest first."""
@@ -451,6 +484,30 @@ def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | Non
 def cache_key(session_id: UUID, generation: int) -> str:
     """Where a session's values lie. Another owner writes under another generation."""
     return f"chatsessions:{session_id.hex}:{generation}"
+
+
+def snapshot_key(key: str, revision: int) -> str:
+    """
+    Where the snapshot lies that the patch at ``key`` is on.
+
+    There are two places, taken in turns: a crash may come between a snapshot and its patch, and
+    leaves the last patch, which then still has the last snapshot.
+    """
+    return f"{key}:{revision % 2}"
+
+
+def state_key(snapshot_key: str) -> str:
+    """Where the patch on such a snapshot lies."""
+    return snapshot_key.rpartition(":")[0]
+
+
+def _state_of(row: ChatSession) -> State:
+    """As it is in the rows."""
+    state = State(row.state.encode(), row.state_bytes)
+    if state.revision:
+        snapshot: SessionSnapshot | None = getattr(row, "snapshot", None)
+        state.snapshot = None if snapshot is None else snapshot.state.encode()
+    return state
 
 
 def entries_of(rows: Any) -> list[Entry]:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from copy import deepcopy
-from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from . import serializer
-from .exceptions import NotLoadable, NotStorable, ReservedKey, StorageError, TooLarge
+from .exceptions import NotStorable, ReservedKey, StorageError, TooLarge
 from .session import Session
+from .snapshots import Snapshots, State, name
 
 T = TypeVar("T")
 
@@ -35,16 +33,6 @@ RESERVED: Mapping[str, Callable[[Session], Any]] = {
 
 #: Values of these types cannot change inside; getting one is no reason to look at it again.
 _IMMUTABLE = (str, int, float, bool, type(None), bytes)
-
-_stored_state = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def split_state(state: bytes | str) -> dict[str, bytes]:
-    """Each key's own bytes in a stored state. Raises ``NotLoadable`` if it is damaged."""
-    try:
-        return {key: bytes(raw) for key, raw in _stored_state.decode(state or b"{}").items()}
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise NotLoadable(f"the stored user_session is damaged: {error}") from error
 
 
 class UserSession(MutableMapping[str, Any]):
@@ -64,6 +52,7 @@ class UserSession(MutableMapping[str, Any]):
         "_max_bytes",
         "_session",
         "_size",
+        "_snapshots",
         "_touched",
         "_values",
         "local",
@@ -77,9 +66,11 @@ class UserSession(MutableMapping[str, Any]):
         max_bytes: int,
         before_change: Callable[[], None],
         after_change: Callable[[], None],
+        stored: State | None = None,
     ) -> None:
         self._session = session
         self._encoded = encoded
+        self._snapshots = Snapshots(stored)
         self._max_bytes = max_bytes
         self._before_change = before_change
         self._after_change = after_change
@@ -118,6 +109,7 @@ class UserSession(MutableMapping[str, Any]):
         self._size -= _item_size((key, self._encoded.pop(key)))
         self._values.pop(key, None)
         self._touched.discard(key)
+        self._snapshots.drop(key)
         self._changed = True
         self._after_change()
 
@@ -159,9 +151,9 @@ class UserSession(MutableMapping[str, Any]):
 
     # For the owner
 
-    def collect(self) -> bytes | None:
+    def collect(self) -> State | None:
         """
-        The whole state as it is to be stored, or None if nothing changed since the last call.
+        What is to be stored, or None if nothing changed since the last call.
 
         A touched value that cannot be stored any more falls back to what is stored; the first
         such error is raised after all keys have been looked at, and the next call goes on.
@@ -171,7 +163,11 @@ class UserSession(MutableMapping[str, Any]):
         if not self._changed:
             return None
         self._changed = False
-        return self.encoded()
+        return self._snapshots.write(self._encoded, self._size)
+
+    def collect_all(self) -> State:
+        """All values as they are to be stored, whatever has changed."""
+        return self._snapshots.write_all(self._encoded, self._size)
 
     def _look(self) -> None:
         """Encode again what was touched."""
@@ -213,7 +209,10 @@ class UserSession(MutableMapping[str, Any]):
         self._before_change()
         for key in dropped:
             del self._encoded[key]
+            self._snapshots.drop(key)
         self._encoded.update(values)
+        for key in values:
+            self._snapshots.put(key)
         self._size = size
         for key in dropped | values.keys():
             self._values.pop(key, None)
@@ -231,10 +230,9 @@ class UserSession(MutableMapping[str, Any]):
         """The turn is over: what it got out is no longer looked at for changes."""
         self._touched.clear()
 
-    def encoded(self) -> bytes:
-        """The whole state as JSON."""
-        items = (_name(key) + raw for key, raw in list(self._encoded.items()))
-        return b"{" + b",".join(items) + b"}"
+    def encoded(self) -> dict[str, bytes]:
+        """Each key's own bytes, as they are now."""
+        return dict(self._encoded)
 
     def _check_key(self, key: object) -> None:
         if not isinstance(key, str):
@@ -255,6 +253,7 @@ class UserSession(MutableMapping[str, Any]):
             raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
         self._size = size
         self._encoded[key] = raw
+        self._snapshots.put(key)
         self._changed = True
 
 
@@ -301,12 +300,6 @@ class SessionAccessor(Generic[T]):
         return value
 
 
-@lru_cache(maxsize=4096)  # an application has few, and its sessions share them
-def _name(key: str) -> bytes:
-    """A key as it stands in JSON, with its colon."""
-    return msgspec.json.encode(key) + b":"
-
-
 def _item_size(item: tuple[str, bytes]) -> int:
     """Key and value as they stand in JSON, with a comma."""
-    return len(_name(item[0])) + len(item[1]) + 1
+    return len(name(item[0])) + len(item[1]) + 1

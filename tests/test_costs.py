@@ -254,6 +254,71 @@ async def test_in_memory_mode_no_entry_is_stored(
         }
 
 
+class Written:
+    """Bytes that go into the database and the cache."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def execute(self, run: Callable[..., Any], sql: str, params: Any, many: bool, *_: Any) -> Any:
+        for row in params if many else [params or ()]:
+            self.rows += sum(len(one) for one in row if isinstance(one, str | bytes))
+        return run(sql, params, many, *_)
+
+    @property
+    def values(self) -> int:
+        return sum(len(text) for call in SpyCache.calls for text in call.values())
+
+
+@asynccontextmanager
+async def weighing(worker: Worker) -> AsyncIterator[Written]:
+    """What the journal writes in the block, in bytes."""
+    written = Written()
+    wrappers = await worker.threads.write(lambda: connections["default"].execute_wrappers)
+    wrappers.append(written.execute)
+    SpyCache.calls.clear()
+    try:
+        yield written
+        await worker.journal.settled()
+    finally:
+        wrappers.remove(written.execute)
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+async def test_a_message_that_changes_little_of_much_costs_as_any_other(
+    worker: Worker,
+    counter: Chat,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    kept_in: str,
+) -> None:
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
+    much = ["x" * 1021 for _ in range(1000)]
+
+    @counter.on_event("hoard")
+    async def hoard() -> None:
+        user_session["much"] = much
+
+    async with line_of(counter) as line:
+        await line.open()
+        await line.message()
+        async with counting(worker, monkeypatch) as little, weighing(worker) as small:
+            await line.message()
+        line.say({"type": "event", "n": 3, "name": "hoard", "data": None})
+        line._n = 3
+        async with weighing(worker) as snapshot:
+            await line.answered()
+        assert snapshot.values > 1_000_000
+        assert (snapshot.rows > 1_000_000) == (kept_in == "cached_db")
+        for _ in range(3):
+            async with counting(worker, monkeypatch) as costs, weighing(worker) as written:
+                await line.message()
+            # All that is encoded beside it: the names of keys that were dropped.
+            assert costs == little | {"data encoded": little["data encoded"] + 1}
+            assert written.rows < small.rows + 100
+            assert written.values < small.values + 100
+
+
 async def test_a_connect(worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
     async with line_of(counter) as first, line_of(counter) as line:
         await first.open()  # it starts the worker

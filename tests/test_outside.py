@@ -294,6 +294,32 @@ async def test_changes_inside_of_values_are_found(
     assert await state_of(client.live) == {"list": [1, 2]}
 
 
+@ways
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+@pytest.mark.usefixtures("cache")
+async def test_a_large_session_is_taken_and_given_back(
+    worker: RunningWorker, chat: Chat, way: Way, settings: Settings, kept_in: str
+) -> None:
+    """Each time with all of its values; written is what has changed."""
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
+    client = await Client.open(worker, chat)
+    values = {"much": "x" * 100_000, "list": [1]}
+    client.live.user_session.update(values)
+    client.leave()
+    await until(lambda: not worker.live)
+    for count in (1, 2, 3):
+        await visit(way, client.live.id, visited)
+        await until(lambda: not worker.live)
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        patch = f'[1,[],{{"visits":{count}}}]'
+        assert row.state == (patch if kept_in == "cached_db" else "")
+        assert row.state_bytes > 100_000
+        found: dict[str, Any] = {}
+        await visit(way, client.live.id, lambda found=found: found.update(user_session))
+        await until(lambda: not worker.live)
+        assert found == values | {"visits": count}
+
+
 async def test_contexts_of_two_sessions_inside_each_other(
     worker: RunningWorker, chat: Chat
 ) -> None:

@@ -79,6 +79,25 @@ async def test_values_are_those_stored_and_changes_are_made_by_the_owner(chat: C
         await until(lambda: client.texts[-1] == "from afar")
 
 
+async def test_large_values_are_those_stored_too(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        much = "x" * 100_000
+        client.live.user_session.update(much=much, gone=1, kept=[1])
+        client.live.user_session_used()
+        await client.live.sink.flush()
+        for number in (2, 3):
+            afar = await AfarSession.open(second, client.live.id)
+            assert afar.user_session["much"] == much
+            afar.user_session["kept"].append(number)
+            afar.user_session.pop("gone", None)
+            await afar.close()
+        assert dict(client.live.user_session) == {"much": much, "kept": [1, 2, 3]}
+        afar = await AfarSession.open(second, client.live.id)
+        assert dict(afar.user_session) == {"much": much, "kept": [1, 2, 3]}
+        await afar.close()
+
+
 async def test_a_stream_from_afar_is_seen_while_it_is_written(chat: Chat) -> None:
     async with two_workers() as (first, second):
         client = await owned(first, chat)

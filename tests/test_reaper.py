@@ -13,7 +13,8 @@ from django.utils import timezone
 from chatsessions import Chat, user_session
 from chatsessions.context import use_context
 from chatsessions.models import ChatSession, Worker
-from chatsessions.store import cache_key
+from chatsessions.snapshots import State
+from chatsessions.store import cache_key, snapshot_key
 from chatsessions.worker import Worker as RunningWorker
 
 from .support import storage
@@ -208,3 +209,23 @@ async def test_values_are_put_into_the_cache_again_before_it_forgets_them(
     while worker.loop.time() < deadline:
         assert worker.store.cache.get(key) == b'{"value":[1]}'
         await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+async def test_large_values_are_put_into_the_cache_again_as_well(
+    worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
+) -> None:
+    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 0.4}
+    client = await Client.open(worker, chat)
+    for value in (1, 2):
+        with use_context(client.live.context(None)):
+            user_session.update(value=value, much="x" * 50_000)
+        await client.live.context(None).emitter.flush()
+    key = cache_key(client.live.id, 1)
+    deadline = worker.loop.time() + 1
+    while worker.loop.time() < deadline:
+        state = State(worker.store.cache.get(key), 0)
+        state.snapshot = worker.store.cache.get(snapshot_key(key, state.revision))
+        assert state.values() == {"value": b"2", "much": b'"%b"' % (b"x" * 50_000)}
+        await asyncio.sleep(0.02)
+    assert state.revision > 1

@@ -383,6 +383,33 @@ async def test_values_settings_and_profile_are_copied(  # noqa: PLR0913, RUF100
     assert again.live.session.chat_settings == {"tone": "rude"}
 
 
+@pytest.mark.parametrize("store", ["cached_db", "cache"])
+@pytest.mark.usefixtures("cache")
+async def test_large_values_are_copied_as_well(
+    worker: RunningWorker, chat: Chat, ada: User, settings: Settings, store: str
+) -> None:
+    settings.CHATSESSIONS = {"USER_SESSION_STORE": store}
+    echoes(chat)
+
+    @chat.on_event("hoard")
+    async def hoard() -> None:
+        user_session["much"] = much
+
+    much = "x" * 100_000
+    first = await Client.open(worker, chat, user=ada)
+    assert await first.run("hoard") == "done"
+    await first.run("message", {"content": "one"})
+    await leave(worker, first)
+
+    client = await Client.open(worker, chat, user=ada, thread=thread_of(first))
+    assert user_values(client) == {"much": much, "told": ["one"]}
+    await client.run("message", {"content": "two"})
+    await leave(worker, client)
+    again = await Client.open(worker, chat, client.live.id, user=ada)
+    assert user_values(again) == {"much": much, "told": ["one", "two"]}
+    assert not again.live.session.state_lost
+
+
 async def test_settings_are_checked_as_before_and_the_client_is_told(
     worker: RunningWorker, chat: Chat, ada: User
 ) -> None:

@@ -18,22 +18,25 @@ from chatsessions import serializable, storable
 from chatsessions.exceptions import NotLoadable, NotStorable, ReservedKey, TooLarge, TurnStopped
 from chatsessions.serializer import dumps, loads
 from chatsessions.session import Session
-from chatsessions.user_session import RESERVED, UserSession, split_state
+from chatsessions.snapshots import State, join, split_state
+from chatsessions.user_session import RESERVED, UserSession
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session
 
 
 def make(
-    state: bytes = b"",
+    state: bytes | State = b"",
     *,
     max_bytes: int = 100_000,
     before_change: Callable[[], None] = lambda: None,
     after_change: Callable[[], None] = lambda: None,
     session: Session | None = None,
 ) -> UserSession:
+    found = state if isinstance(state, State) else State.whole(state)
     return UserSession(
         session or make_session(),
-        split_state(state),
+        found.values(),
+        stored=found,
         max_bytes=max_bytes,
         before_change=before_change,
         after_change=after_change,
@@ -49,7 +52,7 @@ def holding(values: dict[str, Any], **options: Any) -> UserSession:
 
 def stored(user_session: UserSession) -> dict[str, Any]:
     """What another worker would find."""
-    return dict(make(user_session.encoded()))
+    return dict(make(join(user_session.encoded())))
 
 
 class Unstorable:
@@ -272,7 +275,7 @@ def test_nothing_to_store_at_first() -> None:
 def test_a_change_is_collected_once() -> None:
     user_session = make()
     user_session["a"] = 1
-    assert user_session.collect() == b'{"a":1}'
+    assert user_session.collect() == State.whole(b'{"a":1}')
     assert user_session.collect() is None
 
 
@@ -293,7 +296,7 @@ def test_a_change_inside_a_value_is_found() -> None:
     user_session["history"] = []
     user_session.collect()
     user_session["history"].append("x")
-    assert user_session.collect() == b'{"history":["x"]}'
+    assert user_session.collect() == State.whole(b'{"history":["x"]}')
 
 
 def test_a_change_inside_a_loaded_value_is_found() -> None:
@@ -339,9 +342,9 @@ class Cart:
 def test_deletion_is_a_change() -> None:
     user_session = holding({"a": 1, "b": [2]})
     del user_session["a"]
-    assert user_session.collect() == b'{"b":[2]}'
+    assert user_session.collect() == State.whole(b'{"b":[2]}')
     assert user_session.pop("b") == [2]
-    assert user_session.collect() == b"{}"
+    assert user_session.collect() == State.whole(b"{}")
     assert user_session.collect() is None
 
 
@@ -349,7 +352,7 @@ def test_a_deleted_value_does_not_come_back_by_a_change_inside_it() -> None:
     user_session = holding({"a": [1]})
     value = user_session.pop("a")
     value.append(2)
-    assert user_session.collect() == b"{}"
+    assert user_session.collect() == State.whole(b"{}")
     assert "a" not in user_session
 
 
@@ -411,7 +414,7 @@ def test_settling_loses_no_change_that_was_set() -> None:
     user_session = make()
     user_session["a"] = [1]
     user_session.settle()
-    assert user_session.collect() == b'{"a":[1]}'
+    assert user_session.collect() == State.whole(b'{"a":[1]}')
 
 
 # A value that cannot be stored any more
@@ -455,7 +458,7 @@ def test_a_value_that_was_never_stored_falls_back_to_what_was_set() -> None:
     with pytest.raises(NotStorable):
         user_session.collect()
     assert user_session["history"] == ["a"]
-    assert user_session.collect() == b'{"history":["a"]}'
+    assert user_session.collect() == State.whole(b'{"history":["a"]}')
 
 
 # The limit
@@ -536,7 +539,7 @@ def test_what_is_stored_is_never_larger_than_the_limit(values: dict[str, int]) -
             user_session[key] = value
         except TooLarge:
             continue
-    assert len(user_session.encoded()) <= 40
+    assert len(join(user_session.encoded())) <= 40
 
 
 # Who may change
@@ -695,7 +698,9 @@ def test_one_value_that_cannot_be_read_leaves_the_others() -> None:
         user_session.get("gone")
     assert user_session["a"] == 1
     user_session["a"] = 2
-    assert b"no.such.Class" in (user_session.collect() or b"")
+    state = user_session.collect()
+    assert state is not None
+    assert b"no.such.Class" in state.text
     del user_session["gone"]
     assert user_session == {"a": 2}
 
@@ -712,7 +717,7 @@ def test_local_is_a_plain_dict_that_is_never_stored() -> None:
     assert "client" not in user_session
     assert user_session.collect() is None
     user_session["a"] = 1
-    assert user_session.collect() == b'{"a":1}'
+    assert user_session.collect() == State.whole(b'{"a":1}')
 
 
 def test_every_session_has_a_local_of_its_own() -> None:
@@ -821,10 +826,10 @@ class AgainstADict(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.user_session = make()
+        self.user_session = make(max_bytes=1_000_000)
         self.model: dict[str, Any] = {}
         #: What a crash leaves.
-        self.disk: bytes = b""
+        self.disk = State.whole(b"")
         self.disk_model: dict[str, Any] = {}
 
     @rule(key=keys, value=values)
@@ -867,8 +872,8 @@ class AgainstADict(RuleBasedStateMachine):
         if state is None:
             assert self.model == self.disk_model
         else:
-            self.disk, self.disk_model = state, loads(dumps(self.model))
-            assert dict(make(state)) == self.model
+            self.disk, self.disk_model = state.after(self.disk), loads(dumps(self.model))
+            self.assert_same(make(self.disk))
 
     @rule()
     def end_turn(self) -> None:
@@ -877,7 +882,7 @@ class AgainstADict(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        self.user_session = make(self.disk)
+        self.user_session = make(self.disk, max_bytes=1_000_000)
         self.model = loads(dumps(self.disk_model))
 
     @rule(key=keys)
@@ -885,14 +890,30 @@ class AgainstADict(RuleBasedStateMachine):
         with pytest.raises(NotStorable):
             self.user_session[key] = Unstorable()
 
+    @rule(key=keys, size=st.sampled_from([20_000, 40_000, 60_000]))
+    def grow(self, key: str, size: int) -> None:
+        """Beyond what is stored as a whole."""
+        self.set(key, "x" * size)
+
+    @rule()
+    def refresh(self) -> None:
+        """All values are written, before the cache forgets them."""
+        self.commit()
+        self.disk = self.user_session.collect_all().after(self.disk)
+        self.assert_same(make(self.disk))
+
     @invariant()
     def has_the_same_keys(self) -> None:
-        assert set(self.user_session) == set(self.model)
+        assert list(self.user_session) == list(self.model)
         assert len(self.user_session) == len(self.model)
+
+    def assert_same(self, user_session: UserSession) -> None:
+        assert dict(user_session) == self.model
+        assert list(user_session) == list(self.model)
 
     def teardown(self) -> None:
         self.commit()
-        assert self.user_session == self.model
+        self.assert_same(self.user_session)
         assert stored(self.user_session) == self.model
 
 

@@ -7,35 +7,42 @@ from contextlib import ExitStack
 
 from benchmarks.bench import Bench, Contender, network
 from benchmarks.loads import closed_loop
-from benchmarks.modes import HOARD
+from benchmarks.modes import HOARD, HOARDS, Mode
 from benchmarks.records import Record
 
 from .part import BUSY, Column, Part, times
 
 
 def _run(bench: Bench) -> Iterator[Record]:
-    sizes = bench.plan.state_kib
     for server in bench.servers:
-        with network() as wires, ExitStack() as stack:
-            bench.say(f"{server}: starting")
-            contenders: dict[str, Contender] = {}
-            for kib in sizes:
-                contender = stack.enter_context(bench.contender(wires, server, HOARD))
-                contender.crowd.connect(bench.plan.few)
-                contender.crowd.command("hoard", {"kib": kib})
-                contender.crowd.one_each()
-                contenders[_step(kib)] = contender
-            figures = bench.take_turns(contenders, closed_loop, server)
-        for step, rounds in figures.items():
-            yield Record(
-                part="state",
-                server=server,
-                mode=HOARD.name,
-                step=step,
-                rounds=rounds,
-                base_mode=HOARD.name,
-                base_step=_step(sizes[0]),
-            )
+        for mode in bench.available(HOARDS):
+            yield from _grow(bench, server, mode)
+
+
+def _grow(bench: Bench, server: str, mode: Mode) -> Iterator[Record]:
+    sizes = bench.plan.state_kib
+    if mode is not HOARD:
+        sizes = (sizes[0], sizes[-1])
+    with network() as wires, ExitStack() as stack:
+        bench.say(f"{server}: starting {mode.name}")
+        contenders: dict[str, Contender] = {}
+        for kib in sizes:
+            contender = stack.enter_context(bench.contender(wires, server, mode))
+            contender.crowd.connect(bench.plan.few)
+            contender.crowd.command("hoard", {"kib": kib})
+            contender.crowd.one_each()
+            contenders[_step(kib)] = contender
+        figures = bench.take_turns(contenders, closed_loop, f"{server}, {mode.name}")
+    for step, rounds in figures.items():
+        yield Record(
+            part="state",
+            server=server,
+            mode=mode.name,
+            step=step,
+            rounds=rounds,
+            base_mode=mode.name,
+            base_step=_step(sizes[0]),
+        )
 
 
 def _step(kib: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from django.utils.text import Truncator
 
+from chatsessions.exceptions import NotLoadable
 from chatsessions.models import ChatSession
 from chatsessions.store import Store
 
@@ -34,8 +35,16 @@ class Shown:
 
 def stored_values(session: ChatSession) -> str | None:
     """The JSON text of what ``user_session`` holds, from the cache or the row; None for nothing."""
-    state, _lost = Store().read_state(session)
-    return state.decode() or None
+    # Both at once, for its owner may write them meanwhile.
+    rows = ChatSession.objects.filter(pk=session.pk).select_related("snapshot")
+    row = rows.only("state", "state_bytes", "generation", "snapshot__state").first()
+    if row is None:
+        return None
+    state, _lost = Store().read_state(row)
+    try:
+        return state.as_json().decode() or None
+    except NotLoadable:
+        return state.text.decode()
 
 
 def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
