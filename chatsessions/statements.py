@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -38,6 +39,9 @@ CLAIMED = ("head", "handled", "state")
 NOTHING = State.whole(b"")
 ENTRY = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
 
+#: Of changes that share a statement: other columns, and whether they claim and have values.
+Kind = tuple[tuple[str, ...], bool, bool]
+
 
 class Statements:
     """Writes changes on one database connection, in a transaction of the caller's."""
@@ -47,10 +51,11 @@ class Statements:
         self._state_in_row = settings.USER_SESSION_STORE == "cached_db"
         self._has_uuid: bool = connection.features.has_native_uuid_field
         self._moment = _moment_adapter(connection)
+        self._last_seen: tuple[datetime | None, Any] = (None, None)
 
     def insert(self, changes: Sequence[Change]) -> None:
         """The rows of new sessions. What a change does not name has its default."""
-        for names, alike in _by_columns(changes).items():
+        for (names, *_), alike in _by_kind(changes).items():
             given = ("id", "generation", *POSITION, *STATE, *names)
             defaults = {
                 field.attname: field.get_db_prep_save(field.get_default(), self._connection)
@@ -76,72 +81,78 @@ class Statements:
 
         Raises ``OwnershipLost`` if one of them is another owner's by now.
         """
-        for names, alike in _by_columns(changes).items():
-            for claims in (False, True):
-                these = [change for change in alike if (change.claims is not None) == claims]
-                self._update([change for change in these if change.state is None], names, ())
-                self._update([change for change in these if change.state is not None], names, STATE)
+        for kind, alike in _by_kind(changes).items():
+            self._update(alike, *kind)
 
     def insert_entries(self, changes: Iterable[Change]) -> None:
         """What is new in the log."""
         moment = self._moment
-        rows = [
-            (
-                self._id(change),
-                entry.seq,
-                entry.n,
-                entry.turn,
-                entry.name,
-                entry.data.decode(),
-                moment(entry.created_at),
-            )
-            for change in changes
-            for entry in change.entries
-        ]
+        rows = []
+        for change in changes:
+            session = self._id(change)
+            rows += [
+                (
+                    session,
+                    entry.seq,
+                    entry.n,
+                    entry.turn,
+                    entry.name,
+                    entry.data.decode(),
+                    moment(entry.created_at),
+                )
+                for entry in change.entries
+            ]
         if rows:
             self._insert(SessionEvent._meta.db_table, ENTRY, rows)
 
     def update_outcomes(self, change: Change) -> None:
         """How events ended that are not done, and what is no longer kept."""
-        if not change.outcomes and change.trim is None:
-            return
         log = SessionEvent.objects.using(self._connection.alias).filter(session=change.session_id)
         for n, status in change.outcomes:
             log.filter(n=n).update(status=status)
         if change.trim is not None:
             log.filter(seq__lte=change.trim).delete()
 
-    def write_snapshot(self, change: Change) -> None:
+    def write_snapshot(self, session_id: UUID, snapshot: bytes) -> None:
         """The values that the row's state is a patch on, where they are new or go."""
-        if change.state is None or change.state.snapshot is None or not self._state_in_row:
+        if not self._state_in_row:
             return
-        text = change.state.snapshot.decode()
+        text = snapshot.decode()
         rows = SessionSnapshot.objects.using(self._connection.alias)
-        rows = rows.filter(session=change.session_id)
+        rows = rows.filter(session=session_id)
         if not text:
             rows.delete()
         elif not rows.update(state=text):
-            rows.create(session_id=change.session_id, state=text)
+            rows.create(session_id=session_id, state=text)
+
+    def settle(self) -> None:
+        """See that the database watches a transaction that stands still from here on."""
+        if self._connection.vendor == "postgresql":
+            # Behind psycopg's pipeline the server's watch on idle transactions is off.
+            with self._connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
 
     def _update(
-        self, changes: Sequence[Change], names: tuple[str, ...], state: tuple[str, ...]
+        self,
+        changes: Sequence[Change],
+        names: tuple[str, ...],
+        claims: bool,  # noqa: FBT001, RUF100  # of the kind of changes that these are
+        has_state: bool,  # noqa: FBT001, RUF100
     ) -> None:
-        if not changes:
-            return
         quote = self._connection.ops.quote_name
-        columns = (*POSITION, *state, *names, "generation")
+        columns = (*POSITION, *(STATE if has_state else ()), *names, "generation")
         assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
         sql = (
             f"UPDATE {quote(ChatSession._meta.db_table)} SET {assigned} "  # noqa: S608  # only names
             f"WHERE {quote('id')} = %s AND {quote('generation')} = %s"
         )
-        if changes[0].claims is not None:
+        if claims:
             sql += "".join(f" AND {quote(name)} = %s" for name in CLAIMED)
         rows = [
             (
                 *self._position(change.position),
                 *(() if change.state is None else self._state(change.state)),
-                *self._fields(change, names),
+                *(self._fields(change, names) if names else ()),
                 change.generation,
                 self._id(change),
                 *_expected(change),
@@ -163,9 +174,6 @@ class Statements:
         with self._connection.cursor() as cursor:
             cursor.executemany(sql, rows)
             count: int = cursor.rowcount
-            if self._connection.vendor == "postgresql":
-                # Behind psycopg's pipeline the server's watch on idle transactions is off.
-                cursor.execute("SELECT 1")
             return count
 
     # Values as the database wants them
@@ -182,8 +190,14 @@ class Statements:
             at.events_in,
             at.events_out,
             at.turns_failed,
-            self._moment(at.last_seen_at),
+            self._seen(at.last_seen_at),
         )
+
+    def _seen(self, moment: datetime) -> Any:
+        """One moment is nearly always that of all changes that were gathered at a time."""
+        if moment is not self._last_seen[0]:
+            self._last_seen = moment, self._moment(moment)
+        return self._last_seen[1]
 
     def _state(self, state: State) -> tuple[str, int]:
         return state.text.decode() if self._state_in_row else "", state.size
@@ -203,11 +217,13 @@ def _expected(change: Change) -> tuple[Any, ...]:
     return claim.generation, claim.head, claim.handled, claim.state
 
 
-def _by_columns(changes: Iterable[Change]) -> dict[tuple[str, ...], list[Change]]:
-    """The changes of the same other columns, which share a statement."""
-    alike: dict[tuple[str, ...], list[Change]] = {}
+def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:
+    """The changes that share a statement."""
+    alike: dict[Kind, list[Change]] = {}
     for change in changes:
-        alike.setdefault(tuple(sorted(change.fields)), []).append(change)
+        names = tuple(sorted(change.fields)) if change.fields else ()
+        kind = names, change.claims is not None, change.state is not None
+        alike.setdefault(kind, []).append(change)
     return alike
 
 
@@ -219,6 +235,8 @@ def _moment_adapter(connection: BaseDatabaseWrapper) -> Callable[[datetime], Any
 
     def adapt_utc(moment: datetime) -> Any:
         # What Django makes of it, without a conversion from UTC to UTC.
-        return str(moment.replace(tzinfo=None)) if moment.tzinfo is UTC else adapt(moment)
+        if moment.tzinfo is UTC:
+            return moment.isoformat(" ").removesuffix("+00:00")
+        return adapt(moment)
 
     return adapt_utc

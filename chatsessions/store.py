@@ -366,8 +366,11 @@ class Store:
         if settings.EVENT_LOG == "database":
             statements.insert_entries(changes)
         for change in changes:
-            statements.write_snapshot(change)
-            statements.update_outcomes(change)
+            if change.state is not None and change.state.snapshot is not None:
+                statements.write_snapshot(change.session_id, change.state.snapshot)
+            if change.outcomes or change.trim is not None:
+                statements.update_outcomes(change)
+        statements.settle()
 
     # Reading
 
