@@ -47,8 +47,11 @@ def counter(chat: Chat) -> Chat:
 class Line:
     """A websocket without a server: what is sent is kept, and nothing else costs anything."""
 
-    def __init__(self, chat: Chat) -> None:
+    def __init__(self, chat: Chat, *, bundles: bool = False) -> None:
         self._app = ChatConsumer.as_asgi(chat=chat)
+        self._bundles = bundles
+        #: How many frames came in each message.
+        self.sizes: list[int] = []
         self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._news = asyncio.Event()
         self.sent: list[dict[str, Any]] = []
@@ -61,7 +64,10 @@ class Line:
 
     async def _send(self, message: dict[str, Any]) -> None:
         if message["type"] == "websocket.send":
-            self.sent.append(msgspec.json.Decoder().decode(message["text"]))
+            found = msgspec.json.Decoder().decode(message["text"])
+            frames = found if isinstance(found, list) else [found]
+            self.sizes.append(len(frames))
+            self.sent += frames
             self._news.set()
 
     def say(self, frame: dict[str, Any]) -> None:
@@ -77,7 +83,7 @@ class Line:
     async def open(self, *, starts: bool = True) -> None:
         """Say hello and wait for the welcome, and where a handler greets for its end."""
         self._in.put_nowait({"type": "websocket.connect"})
-        self.say({"type": "hello"})
+        self.say({"type": "hello", "bundles": self._bundles})
         await self.until(lambda sent: sent["type"] == "welcome")
         if starts:
             await self.answered()
@@ -176,9 +182,9 @@ def _steady(monkeypatch: pytest.MonkeyPatch, cache: type[SpyCache]) -> None:
 
 
 @asynccontextmanager
-async def line_of(chat: Chat) -> AsyncIterator[Line]:
+async def line_of(chat: Chat, *, bundles: bool = False) -> AsyncIterator[Line]:
     """A line that is closed whatever happens."""
-    line = Line(chat)
+    line = Line(chat, bundles=bundles)
     try:
         yield line
     finally:
@@ -205,6 +211,40 @@ async def test_a_message(worker: Worker, counter: Chat, monkeypatch: pytest.Monk
                 "data encoded": 1,
                 "values encoded": 1,
             }
+
+
+async def test_a_turn_is_two_messages_for_a_client_that_takes_bundles(
+    worker: Worker, counter: Chat
+) -> None:
+    """What is known with the event's commit, and what with that of all that came of it."""
+    for bundles, sizes in ((False, [1, 1, 1, 1]), (True, [2, 2])):
+        async with line_of(counter, bundles=bundles) as line:
+            await line.open()
+            line.sizes.clear()
+            await line.message()
+            assert line.sizes == sizes
+
+
+async def test_tokens_of_a_moment_are_one_message_for_a_client_that_takes_bundles(
+    worker: Worker, chat: Chat
+) -> None:
+    @chat.on_message
+    async def stream() -> None:
+        message = Message()
+        for number in range(100):
+            await message.stream_token(f"{number} ")
+        await message.update()
+
+    async with line_of(chat, bundles=True) as line:
+        await line.open(starts=False)
+        line.sizes.clear()
+        await line.message()
+        # accepted and running; what opens the stream, its tokens, what closes it, and done.
+        assert line.sizes[0] == 2
+        assert sum(line.sizes) == 105
+        assert len(line.sizes) <= 4
+        indexes = [sent["index"] for sent in line.sent if sent["type"] == "token"]
+        assert indexes == list(range(100))
 
 
 async def test_messages_of_many_share_all_but_their_turns(
