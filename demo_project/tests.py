@@ -122,6 +122,13 @@ class AskingTests(TestCase):
                 lambda: chat.messages[-1].content == "Ada, you have 3 of 3 points."
             )
 
+    async def test_a_quiz_that_is_talked_to(self) -> None:
+        async with ChatCommunicator(application, "/ws/quiz/") as chat:
+            await chat.receive_message()
+            await chat.send("Hello?")
+            answer = await chat.receive_message()
+            self.assertIn("Press Play", answer.content)
+
     async def test_nobody_answers(self) -> None:
         with patch.object(quiz, "PATIENCE", 0.01):
             async with ChatCommunicator(application, "/ws/quiz/") as chat:
