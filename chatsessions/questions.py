@@ -132,7 +132,7 @@ class AskFileMessage(_Question):
     @waits_in_sync
     async def send(self) -> list[ChatFile] | None:
         """
-        The session's files that the user gave, in their order; None when the time is up.
+        The session's files that the user gave, in their order, each once; None when the time is up.
 
         ``TimeoutError`` then with ``raise_on_timeout``.
         """
@@ -143,5 +143,5 @@ class AskFileMessage(_Question):
             return None
         files = await current("AskFileMessage.send").session.files()
         found = {file.id: file for file in files}
-        wanted = [str(UUID(file)) for file in answer["files"]]
+        wanted = dict.fromkeys(str(UUID(file)) for file in answer["files"])
         return [found[file] for file in wanted if file in found]

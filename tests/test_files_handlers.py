@@ -180,8 +180,8 @@ async def test_an_answer_has_files_of_this_session_and_of_the_kind_asked_for(
         with pytest.raises(FrameError) as caught:
             await client.live.check_answer_files(*answer(good, file))
         assert (caught.value.code, caught.value.n) == (code, 2)
-    await client.live.check_answer_files(*answer(good))
-    client.live.submit_answer(*answer(good))
+    await client.live.check_answer_files(*answer(good, good))
+    client.live.submit_answer(*answer(good, good))
     assert await client.outcome(n) == "done"
     assert given == [[good]]
 
