@@ -357,6 +357,17 @@ async def test_a_message_with_files_can_be_kept_and_updated(worker: Worker, chat
     assert updated[1]["files"] == sent[1]["files"]
 
 
+async def test_files_are_sent_by_chainlits_name_too(worker: Worker, chat: Chat) -> None:
+    @chat.on_message
+    async def back(message: Message) -> None:
+        await Message("Yours.", elements=message.elements).send()
+
+    client = await Client.open(worker, chat)
+    file = await attach(client)
+    assert await client.run("message", {"content": "", "files": [file.id]}) == "done"
+    assert client.events[-1][1]["files"] == [file.as_event()]
+
+
 def test_a_message_without_files_says_nothing_of_them() -> None:
     assert "files" not in Message("x").as_event()
 
