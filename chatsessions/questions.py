@@ -108,7 +108,8 @@ class AskFileMessage(_Question):
     """
     Asks for files: ``await AskFileMessage("A table, please.", accept=["text/csv"]).send()``.
 
-    ``accept`` is a list of types (``image/*`` too), or a dict of types and their extensions.
+    ``accept`` is a list of types (``image/*`` too) and extensions (``.csv``), or a dict of types
+    and their extensions.
     """
 
     kind = "files"

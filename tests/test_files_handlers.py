@@ -153,14 +153,16 @@ async def test_files_that_cannot_be_looked_up_are_to_be_sent_again(
     assert (caught.value.code, caught.value.retry_after) == ("storage_unavailable", 1.0)
 
 
+@pytest.mark.parametrize(
+    "accept", [{"text/csv": [".csv", ".tsv"], "image/*": []}, [".CSV", ".tsv", "image/*"]]
+)
 async def test_an_answer_has_files_of_this_session_and_of_the_kind_asked_for(
-    worker: Worker, chat: Chat
+    worker: Worker, chat: Chat, accept: Any
 ) -> None:
     given: list[Any] = []
 
     @chat.on_message
     async def ask() -> None:
-        accept = {"text/csv": [".csv", ".tsv"], "image/*": []}
         given.append(await AskFileMessage("?", accept, max_files=3, max_size_mb=0.001).send())
 
     client, other = await Client.open(worker, chat), await Client.open(worker, chat)
