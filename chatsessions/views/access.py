@@ -70,7 +70,7 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     cannot be known who that is.
     """
     # Asked for in any case: it decides about a header of the answer, which would tell the rest.
-    user, is_authenticated = _user_of(request)
+    user, is_authenticated = user_of(request)
     pk = parse_id(session_id)
     if pk is None:
         return None
@@ -94,16 +94,25 @@ def client_session(
     """What :func:`session_of` finds, or what a request is answered that gets nothing."""
     try:
         found = session_of(request, session_id)
-    except Refused as refused:
-        return problem(status_of(refused), refused.code, refused.detail)
-    except DatabaseError:
-        logger.exception("A session could not be looked up")
-        return problem(503, "storage_unavailable", "The session could not be looked up; try again.")
+    except (Refused, DatabaseError) as error:
+        return not_served(error)
     return not_found() if found is None else found
 
 
-def _user_of(request: HttpRequest) -> tuple[User, bool]:
-    """Whoever asks, and whether they are logged in. What looks them up may be the project's own."""
+def not_served(error: Refused | DatabaseError) -> JsonResponse:
+    """The answer to a request of somebody who is not let in, or who cannot be looked up."""
+    if isinstance(error, Refused):
+        return problem(status_of(error), error.code, error.detail)
+    logger.error("What a request needs could not be looked up", exc_info=error)
+    return problem(503, "storage_unavailable", "It could not be looked up; try again.")
+
+
+def user_of(request: HttpRequest) -> tuple[User, bool]:
+    """
+    Whoever asks, and whether they are logged in.
+
+    Raises ``Refused`` if an authentication backend fails, and what the database raises.
+    """
     try:
         user = getattr(request, "user", None) or AnonymousUser()
         return user, bool(user.is_authenticated)
