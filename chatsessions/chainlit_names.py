@@ -26,6 +26,7 @@ _LLM = (
     "run in the context by bind_context()"
 )
 _MCP = "connect to the server in @on_session_load and keep the client in user_session.local"
+_MODEL = "there are no steps to keep it in: call the library's own client, and send what it says"
 _STARTERS = "send a Message with actions in @on_chat_start, or put buttons on the page"
 
 #: By name: what to use instead.
@@ -36,6 +37,7 @@ INSTEAD: dict[str, str] = {
     "TaskList": _STEP,
     "TaskStatus": _STEP,
     "Element": _METADATA,
+    "Component": _METADATA,
     "Text": "send a Message with the text, or one with files",
     "Image": _FILES,
     "File": _FILES,
@@ -48,15 +50,19 @@ INSTEAD: dict[str, str] = {
     "CustomElement": _METADATA,
     "ElementSidebar": _METADATA,
     "data_layer": _DATA,
+    "data": _DATA,
+    "ThreadDict": "on_chat_resume gets an object with the dict's keys: annotate it with Thread",
     "password_auth_callback": _LOGIN,
     "oauth_callback": _LOGIN,
     "header_auth_callback": _LOGIN,
+    "token_query_param_auth_callback": _LOGIN,
     "on_logout": "connect to Django's signal user_logged_out; see chatsessions.end_session()",
     "User": "the user is Django's: user_session['user']",
     "PersistedUser": "the user is Django's: user_session['user']",
     "on_audio_start": _AUDIO,
     "on_audio_chunk": _AUDIO,
     "on_audio_end": _AUDIO,
+    "AudioChunk": _AUDIO,
     "InputAudioChunk": _AUDIO,
     "OutputAudioChunk": _AUDIO,
     "author_rename": "name the author where you send: Message(author='…')",
@@ -73,6 +79,9 @@ INSTEAD: dict[str, str] = {
     "CopilotFunction": "use send_window_message() and @on_window_message",
     "AskElementMessage": "emit an event of your own, and take the answer with @on_event",
     "Sidebar": _METADATA,
+    "ChatGeneration": _MODEL,
+    "CompletionGeneration": _MODEL,
+    "GenerationMessage": _MODEL,
     "LangchainCallbackHandler": _LLM,
     "AsyncLangchainCallbackHandler": _LLM,
     "LlamaIndexCallbackHandler": _LLM,

@@ -43,17 +43,24 @@ def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) ->
     name has no value.
     """
     env = dict(given or {})
+    problem = _problem_of(env, names)
+    if problem is not None:
+        # Django's page about an error shows what the functions knew that it came through.
+        given, env = None, {}
+        raise problem
+    return env if names is None else {name: env[name] for name in names}
+
+
+def _problem_of(
+    env: Mapping[str, str], names: tuple[str, ...] | None
+) -> FrameError | Refused | None:
     if len(env) > settings.MAX_ENV_KEYS:
-        raise FrameError("bad_frame", f"env has at most {settings.MAX_ENV_KEYS} keys")
+        return FrameError("bad_frame", f"env has at most {settings.MAX_ENV_KEYS} keys")
     size = sum(len(text.encode(errors="replace")) for item in env.items() for text in item)
     if size > settings.MAX_ENV_BYTES:
-        raise FrameError("bad_frame", f"env has at most {settings.MAX_ENV_BYTES} bytes")
-    if names is None:
-        return env
-    missing = [name for name in names if not env.get(name, "").strip()]
-    if missing:
-        raise Refused("missing_env", ", ".join(missing))
-    return {name: env[name] for name in names}
+        return FrameError("bad_frame", f"env has at most {settings.MAX_ENV_BYTES} bytes")
+    missing = [name for name in names or () if not env.get(name, "").strip()]
+    return Refused("missing_env", ", ".join(missing)) if missing else None
 
 
 def hide(text: str, env: Mapping[str, str]) -> str:

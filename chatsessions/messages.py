@@ -46,6 +46,7 @@ class Message:
         metadata: dict[str, Any] | None = None,
         actions: Sequence[Action] = (),
         files: Iterable[ChatFile] = (),
+        elements: Iterable[ChatFile] = (),  # Chainlit's name for them
         id: str | None = None,  # noqa: A002  # the wire's name
         created_at: datetime | None = None,
         type: Type = ASSISTANT,  # noqa: A002  # Chainlit's name
@@ -57,7 +58,7 @@ class Message:
         self.type = type
         self.metadata = metadata
         self.actions = list(actions)
-        self.files = list(files)
+        self.files = [*files, *elements]
         self.created_at = created_at or settings.now()
         self.size = 0
         self._parts = [as_text(content)]

@@ -108,7 +108,8 @@ class AskFileMessage(_Question):
     """
     Asks for files: ``await AskFileMessage("A table, please.", accept=["text/csv"]).send()``.
 
-    ``accept`` is a list of types (``image/*`` too), or a dict of types and their extensions.
+    ``accept`` is a list of types (``image/*`` too) and extensions (``.csv``), or a dict of types
+    and their extensions.
     """
 
     kind = "files"
@@ -132,7 +133,7 @@ class AskFileMessage(_Question):
     @waits_in_sync
     async def send(self) -> list[ChatFile] | None:
         """
-        The session's files that the user gave, in their order; None when the time is up.
+        The session's files that the user gave, in their order, each once; None when the time is up.
 
         ``TimeoutError`` then with ``raise_on_timeout``.
         """
@@ -143,5 +144,5 @@ class AskFileMessage(_Question):
             return None
         files = await current("AskFileMessage.send").session.files()
         found = {file.id: file for file in files}
-        wanted = [str(UUID(file)) for file in answer["files"]]
+        wanted = dict.fromkeys(str(UUID(file)) for file in answer["files"])
         return [found[file] for file in wanted if file in found]

@@ -112,10 +112,9 @@ class SessionFiles:
 
 def _is_accepted(file: ChatFile, accept: Sequence[str] | dict[str, Sequence[str]]) -> bool:
     """Whether a question asks for such a file: by its type, or by its ending where it has some."""
-    if isinstance(accept, dict):
-        endings = {ending.lower() for endings in accept.values() for ending in endings}
-        return suffix_of(file.name) in endings or accepts(accept, file.mime)
-    return accepts(accept, file.mime)
+    named = [accept] if not isinstance(accept, dict) else accept.values()
+    endings = {one.lower() for names in named for one in names if one.startswith(".")}
+    return suffix_of(file.name) in endings or accepts(accept, file.mime)
 
 
 def _save(

@@ -10,7 +10,7 @@ from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
 
 from .asgi import BOTS, application
-from .bots import assistant, guide, quiz, storyteller
+from .bots import assistant, guide, quiz, storyteller, telegraph
 
 
 # Handlers work inside the transaction of each test, and are rolled back with it.
@@ -122,6 +122,13 @@ class AskingTests(TestCase):
                 lambda: chat.messages[-1].content == "Ada, you have 3 of 3 points."
             )
 
+    async def test_a_quiz_that_is_talked_to(self) -> None:
+        async with ChatCommunicator(application, "/ws/quiz/") as chat:
+            await chat.receive_message()
+            await chat.send("Hello?")
+            answer = await chat.receive_message()
+            self.assertIn("Press Play", answer.content)
+
     async def test_nobody_answers(self) -> None:
         with patch.object(quiz, "PATIENCE", 0.01):
             async with ChatCommunicator(application, "/ws/quiz/") as chat:
@@ -190,6 +197,23 @@ class ContentsTests(TestCase):
         )
 
 
+@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
+class RequestTests(TestCase):
+    """A bot that is talked to by plain requests."""
+
+    def test_a_telegraph(self) -> None:
+        with patch.object(telegraph, "PACE", 10_000):
+            for number in (1, 2):
+                answer = self.client.post(
+                    "/http/telegraph/", {"content": "All well"}, content_type="application/json"
+                ).json()
+                telegram = answer["events"][-1]["data"]
+                self.assertEqual(telegram["content"], "ALL WELL STOP ")
+                self.assertEqual(telegram["author"], f"Telegram No. {number}")
+        self.assertEqual(self.client.delete("/http/telegraph/").status_code, 204)
+        self.assertEqual(ChatSession.objects.get().end_reason, "user")
+
+
 class PageTests(TestCase):
     """What a browser gets."""
 
@@ -203,6 +227,11 @@ class PageTests(TestCase):
             response = self.client.get(f"/chat/{slug}/")
             self.assertContains(response, "<chat-session")
             self.assertContains(response, f'src="/ws/{slug}/"')
+
+    def test_a_page_without_a_websocket(self) -> None:
+        response = self.client.get("/chat/telegraph/")
+        self.assertContains(response, 'action="/http/telegraph/"')
+        self.assertNotContains(response, "<chat-session")
 
     def test_there_is_no_other_bot(self) -> None:
         self.assertEqual(self.client.get("/chat/nobody/").status_code, 404)

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 @dataclass(frozen=True, kw_only=True)
 class Bot:
-    """What a page says of a bot, and the websocket it talks to."""
+    """What a page says of a bot, and how it talks to it."""
 
     slug: str
     title: str
@@ -21,6 +21,8 @@ class Bot:
     profiles: bool = False
     #: Who is logged in may go on with earlier conversations.
     threads: bool = False
+    #: It is talked to by plain requests, from a page of its own.
+    by_http: bool = False
 
     @property
     def url(self) -> str:
@@ -103,6 +105,13 @@ BOTS = {
             description="Written without async: plain functions, the ORM, and a question.",
             source="demo_project/bots/clerk.py",
         ),
+        Bot(
+            slug="telegraph",
+            title="Telegraph",
+            description="Without a websocket: plain requests, and answers that stream.",
+            source="demo_project/bots/telegraph.py",
+            by_http=True,
+        ),
     )
 }
 
@@ -115,5 +124,7 @@ def chat(request: HttpRequest, slug: str) -> HttpResponse:
     if slug not in BOTS:
         raise Http404(f"There is no bot named {slug}.")
     bot = BOTS[slug]
+    if bot.by_http:
+        return render(request, f"{bot.slug}.html", {"bot": bot})
     threads = bot.threads and request.user.is_authenticated
     return render(request, "chat.html", {"bot": bot, "threads": threads})

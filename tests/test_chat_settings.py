@@ -96,6 +96,8 @@ async def test_changed_by_the_user(worker: RunningWorker, chat: Chat, updates: l
         ({"temperature": 1.01}, "a number from 0 to 1"),
         ({"temperature": True}, "a number"),
         ({"temperature": "0.5"}, "a number"),
+        ({"temperature": 10**400}, "a number"),
+        ({"temperature": -(10**400)}, "a number"),
         ({"stream": 1}, "true or false"),
         ({"name": 3}, "a text of at most 10,000"),
         ({"name": "x" * 10_001}, "a text of at most"),

@@ -153,14 +153,16 @@ async def test_files_that_cannot_be_looked_up_are_to_be_sent_again(
     assert (caught.value.code, caught.value.retry_after) == ("storage_unavailable", 1.0)
 
 
+@pytest.mark.parametrize(
+    "accept", [{"text/csv": [".csv", ".tsv"], "image/*": []}, [".CSV", ".tsv", "image/*"]]
+)
 async def test_an_answer_has_files_of_this_session_and_of_the_kind_asked_for(
-    worker: Worker, chat: Chat
+    worker: Worker, chat: Chat, accept: Any
 ) -> None:
     given: list[Any] = []
 
     @chat.on_message
     async def ask() -> None:
-        accept = {"text/csv": [".csv", ".tsv"], "image/*": []}
         given.append(await AskFileMessage("?", accept, max_files=3, max_size_mb=0.001).send())
 
     client, other = await Client.open(worker, chat), await Client.open(worker, chat)
@@ -180,8 +182,8 @@ async def test_an_answer_has_files_of_this_session_and_of_the_kind_asked_for(
         with pytest.raises(FrameError) as caught:
             await client.live.check_answer_files(*answer(good, file))
         assert (caught.value.code, caught.value.n) == (code, 2)
-    await client.live.check_answer_files(*answer(good))
-    client.live.submit_answer(*answer(good))
+    await client.live.check_answer_files(*answer(good, good))
+    client.live.submit_answer(*answer(good, good))
     assert await client.outcome(n) == "done"
     assert given == [[good]]
 
@@ -355,6 +357,17 @@ async def test_a_message_with_files_can_be_kept_and_updated(worker: Worker, chat
     sent, updated = client.events
     assert updated[0] == "message_update"
     assert updated[1]["files"] == sent[1]["files"]
+
+
+async def test_files_are_sent_by_chainlits_name_too(worker: Worker, chat: Chat) -> None:
+    @chat.on_message
+    async def back(message: Message) -> None:
+        await Message("Yours.", elements=message.elements).send()
+
+    client = await Client.open(worker, chat)
+    file = await attach(client)
+    assert await client.run("message", {"content": "", "files": [file.id]}) == "done"
+    assert client.events[-1][1]["files"] == [file.as_event()]
 
 
 def test_a_message_without_files_says_nothing_of_them() -> None:

@@ -8,7 +8,7 @@ import sys
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -275,17 +275,50 @@ async def test_a_backend_whose_database_is_down_is_to_be_asked_again(
     assert (response.status_code, response.json()["error"]) == (503, "storage_unavailable")
 
 
-async def test_a_backend_that_fails_gives_nobody_a_file(
+FAILURES = pytest.mark.parametrize(
+    ("error", "told"),
+    [(RuntimeError, (403, "forbidden")), (DatabaseError, (503, "storage_unavailable"))],
+)
+
+
+@pytest.mark.parametrize("backend", [Broken, Forgetful])
+@FAILURES
+async def test_a_backend_that_fails_gives_and_takes_no_file(  # noqa: PLR0913, RUF100  # fixtures
+    error: type[Exception],
+    told: tuple[int, str],
+    backend: type[ModelBackend],
     bot: Chat,
     ada: User,
     settings: Settings,
     tmp_path: Any,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.MEDIA_ROOT = tmp_path
-    client = await log_in_by(Forgetful, settings, ada)
+    monkeypatch.setattr(backend, "error", error)
+    client = await log_in_by(backend, settings, ada)
     row = await sync_to_async(session_row)(chat=bot.name, user=ada)
     file = await sync_to_async(stored_file)(row)
-    response = await client.get(f"/chats/{row.pk}/files/{file.id}/")
-    assert (response.status_code, response.json()["error"]) == (403, "forbidden")
+    url = f"/chats/{row.pk}/files/"
+    for response in (await client.get(f"{url}{file.id}/"), await client.post(url, {"file": "x"})):
+        assert (response.status_code, response.json()["error"]) == told
+    assert "the directory is down" in caplog.text
+
+
+@FAILURES
+@pytest.mark.parametrize("url", ["threads/", f"threads/{UUID(int=1)}/", "profiles/?chat={bot}"])
+async def test_a_backend_that_fails_shows_nobody_threads_and_profiles(  # noqa: PLR0913, RUF100
+    url: str,
+    error: type[Exception],
+    told: tuple[int, str],
+    bot: Chat,
+    ada: User,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Broken, "error", error)
+    client = await log_in_by(Broken, settings, ada)
+    response = await client.get(f"/chats/{url.format(bot=bot.name)}")
+    assert (response.status_code, response.json()["error"]) == told
     assert "the directory is down" in caplog.text

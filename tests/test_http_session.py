@@ -189,6 +189,28 @@ async def test_a_new_session_needs_the_keys_of_its_chat(
         await client.get(URL)
 
 
+@pytest.mark.parametrize("more", [{}, {"LARGE": "x" * 20_000}, {f"K{n}": "x" for n in range(60)}])
+async def test_a_page_about_a_missing_key_shows_none_that_is_there(
+    worker: Worker, serve: Callable[[Any], None], settings: Settings, more: dict[str, Any]
+) -> None:
+    settings.DEBUG = True
+    keyed = Chat("tests.keyed", user_env=["KEY", "REGION"])
+
+    def brought() -> dict[str, str]:
+        return {"REGION": "-".join(["the", "shire"]), **more}
+
+    async def view(request: HttpRequest) -> JsonResponse:
+        async with http_session(request, chat=keyed, env=brought()):
+            return JsonResponse({})
+
+    serve(view)
+    response = await AsyncClient(raise_request_exception=False).get(URL)
+    assert response.status_code == 500
+    assert "taken_env" in response.text
+    assert "the-shire" not in response.text
+    assert "xxxxxx" not in response.text
+
+
 async def test_a_session_that_cannot_be_kept_is_let_go(
     worker: Worker, chat: Chat, serve: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -258,6 +258,18 @@ async def test_a_page_gets_what_its_user_may_choose(bot: Chat) -> None:
     assert names == ["fast", "good", "staff"]
 
 
+async def test_a_page_of_a_function_that_fails(
+    chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As over the websocket: nothing is offered, and why is in the log alone."""
+    chat.profiles(lambda: [1 // 0])
+    ChatConsumer.as_asgi(chat=chat)
+    response = await get(chat.name)
+    assert (response.status_code, response.json()["error"]) == (403, "forbidden")
+    assert "division" not in response.text
+    assert "ZeroDivisionError" in caplog.text
+
+
 async def test_a_chat_without_profiles_offers_none(chat: Chat) -> None:
     assert (await get(chat.name)).json() == {"chat": chat.name, "profiles": []}
 

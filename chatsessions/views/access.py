@@ -66,11 +66,11 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     The rule is that of ``hello``: the user is the session's owner (all anonymous users count as
     the same), and is logged in or has a valid token. A token alone does not do for the session
     of a logged-in user: it would outlive the logout. None for anybody else's session as for one
-    that is not there. Raises ``Refused`` if the chat is not open to its client any more.
+    that is not there. Raises ``Refused`` if the chat is not open to its client any more, or if it
+    cannot be known who that is.
     """
-    user = getattr(request, "user", None) or AnonymousUser()
     # Asked for in any case: it decides about a header of the answer, which would tell the rest.
-    is_authenticated = user.is_authenticated
+    user, is_authenticated = user_of(request)
     pk = parse_id(session_id)
     if pk is None:
         return None
@@ -86,6 +86,41 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     if refused is not None:
         raise refused
     return session, has_token
+
+
+def client_session(
+    request: HttpRequest, session_id: str
+) -> tuple[ChatSession, bool] | JsonResponse:
+    """What :func:`session_of` finds, or what a request is answered that gets nothing."""
+    try:
+        found = session_of(request, session_id)
+    except (Refused, DatabaseError) as error:
+        return not_served(error)
+    return not_found() if found is None else found
+
+
+def not_served(error: Refused | DatabaseError) -> JsonResponse:
+    """The answer to a request of somebody who is not let in, or who cannot be looked up."""
+    if isinstance(error, Refused):
+        return problem(status_of(error), error.code, error.detail)
+    logger.error("What a request needs could not be looked up", exc_info=error)
+    return problem(503, "storage_unavailable", "It could not be looked up; try again.")
+
+
+def user_of(request: HttpRequest) -> tuple[User, bool]:
+    """
+    Whoever asks, and whether they are logged in.
+
+    Raises ``Refused`` if an authentication backend fails, and what the database raises.
+    """
+    try:
+        user = getattr(request, "user", None) or AnonymousUser()
+        return user, bool(user.is_authenticated)
+    except DatabaseError:
+        raise
+    except Exception as error:
+        logger.exception("The user of a request could not be looked up: nobody comes in")
+        raise Refused("forbidden", "not allowed") from error
 
 
 def parse_id(text: str) -> UUID | None:

@@ -10,15 +10,14 @@ from typing import Protocol
 
 from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 
-from chatsessions.access import Refused
 from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
 from chatsessions.models import ChatSession, SessionUpload
 
-from .access import csrf_problem, not_found, problem, session_of, status_of
+from .access import client_session, csrf_problem, not_found, problem
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -55,12 +54,9 @@ class Taker(Protocol):
 
 def answer_client(request: HttpRequest, session_id: str, take: Taker) -> HttpResponse:
     """What ``take`` answers the session's client; anybody else, and what is refused, is told so."""
-    try:
-        found = session_of(request, session_id)
-    except Refused as refused:
-        return not_let_in(refused)
-    if found is None:
-        return not_found()
+    found = client_session(request, session_id)
+    if isinstance(found, HttpResponse):
+        return found
     session, has_token = found
     try:
         return take(request, session, check_csrf=not has_token)
@@ -81,11 +77,6 @@ def answer_client(request: HttpRequest, session_id: str, take: Taker) -> HttpRes
             return problem(400, "bad_request", "The name of the file is too long.")
         logger.exception("A file of session %s could not be stored", session.pk)
         return problem(503, "storage_unavailable", "The file could not be stored; try again.")
-
-
-def not_let_in(refused: Refused) -> JsonResponse:
-    """The chat is not open to the session's owner any more."""
-    return problem(status_of(refused), refused.code, refused.detail)
 
 
 def require_csrf(request: HttpRequest) -> None:

@@ -23,7 +23,6 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.http import content_disposition_header
 from django.views.decorators.csrf import csrf_exempt
 
-from chatsessions.access import Refused
 from chatsessions.chatfile import ChatFile
 from chatsessions.conf import settings
 from chatsessions.exceptions import FileRefused
@@ -31,7 +30,7 @@ from chatsessions.files import check_open, check_room, check_size, find_files, s
 from chatsessions.filetypes import RASTER
 from chatsessions.models import ChatSession
 
-from .access import not_allowed, not_found, problem, session_of
+from .access import client_session, not_allowed, not_found, problem
 from .bodies import (
     CHUNK,
     FORM,
@@ -40,7 +39,6 @@ from .bodies import (
     answer_client,
     body_of,
     length_of,
-    not_let_in,
     require_csrf,
 )
 
@@ -146,12 +144,9 @@ def download(request: HttpRequest, session_id: str, file_id: str) -> HttpRespons
     """``GET``: the content of one file of the session."""
     if request.method not in ("GET", "HEAD"):
         return not_allowed("GET", "HEAD")
-    try:
-        found = session_of(request, session_id)
-    except Refused as refused:
-        return not_let_in(refused)
-    if found is None:
-        return not_found()
+    found = client_session(request, session_id)
+    if isinstance(found, HttpResponse):
+        return found
     try:
         [file] = find_files(found[0].pk, [file_id])
         return respond_with(request, file)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 from uuid import UUID
 
 import msgspec
 from django.core.paginator import Paginator
+from django.db import DatabaseError
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from chatsessions.access import Refused
 from chatsessions.chat import find_chat, routed_chats
 from chatsessions.conf import settings
 from chatsessions.conversation import to_message
@@ -20,7 +24,7 @@ from chatsessions.messages import Message
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.thread_rows import ThreadKey, read_page
 
-from .access import refusal, status_of
+from .access import not_served, refusal, status_of, user_of
 
 #: Threads on one page of the list.
 PAGE_SIZE = 20
@@ -37,8 +41,21 @@ def _error(code: str, detail: str, status: int) -> JsonResponse:
 
 def _user(request: HttpRequest) -> Any:
     """The logged-in user, None for an anonymous one and without the middleware."""
-    user = getattr(request, "user", None)
-    return user if user is not None and user.is_authenticated else None
+    user, is_authenticated = user_of(request)
+    return user if is_authenticated else None
+
+
+def _served(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """``view``, with an answer that says so where something cannot be looked up."""
+
+    @wraps(view)
+    def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except (Refused, DatabaseError) as error:
+            return not_served(error)
+
+    return serve
 
 
 def _unauthorized() -> JsonResponse:
@@ -47,6 +64,7 @@ def _unauthorized() -> JsonResponse:
 
 @never_cache
 @require_safe
+@_served
 def thread_list(request: HttpRequest) -> HttpResponse:
     """
     The threads in which the user has said something, the one used last first; 20 a page.
@@ -120,6 +138,7 @@ def _content(data: Any) -> str:
 
 @never_cache
 @require_safe
+@_served
 def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     """
     The latest messages of one of the user's threads, oldest first; at most 100 and 1 MB of them.

@@ -39,5 +39,10 @@ async def play(action: Action) -> None:
     await offer(f"{name}, you have {points} of {len(QUESTIONS)} points.")
 
 
+@chat.on_message
+async def chatter() -> None:
+    await Message("It is me who asks here. Press Play, and off we go.").send()
+
+
 async def offer(text: str) -> None:
     await Message(text, actions=[Action("play", label="Play", icon="play")]).send()

@@ -82,6 +82,31 @@ def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
     expect(new.banner).to_contain_text(TAKEN)
 
 
+def test_two_tabs_that_count_at_once(server: Server, page: Page) -> None:
+    """
+    What is written without a line in one of them is sent, though the other has given its number
+    to something else meanwhile.
+    """
+    line = Line(page)
+    page.goto(f"{server.origin}/chat/echo/")
+    old = Chat(page)
+    old.is_("Online")
+    new = Chat(duplicate(page))
+    new.is_("Online")
+    old.press("Use it here")
+    old.is_("Online")
+    line.cut()
+    old.say("on the train")
+    new.press("Use it here")
+    new.is_("Online")
+    new.element.evaluate("e => e.client.send('settings', { voice: 'loud' })")
+    expect(new.contents.last).to_have_text("From now on: loud, 1 time(s).")
+    line.mend()
+    expect(old.contents.last).to_have_text("ON THE TRAIN")
+    expect(old.waiting).to_have_count(0)
+    old.shows_what_is_stored(server.database)
+
+
 def test_ending_a_conversation(server: Server, open_chat: Callable[..., Chat]) -> None:
     """It is asked for once more; then it is over, can be read, and makes room for a new one."""
     chat = open_chat("counter")

@@ -118,9 +118,9 @@ def phone(new_context: Callable[..., BrowserContext]) -> Iterator[Page]:
 
 def test_contrast_of_the_demo_pages(scheme: str, server: Server, page: Page) -> None:
     """The demo's own text and links can be read, and the page is as dark as it was asked to be."""
-    for path in ("/", "/chat/counter/"):
+    for path in ("/", "/chat/counter/", "/chat/telegraph/"):
         page.goto(server.origin + path)
-        assert_readable(page.locator("h1, h2, p, a, .card-action"))
+        assert_readable(page.locator("h1, h2, p, a, label, code, .card-action, .telegraph button"))
         dark = sum(colours(page.locator("body")).background) < 3 * 128
         assert dark == (scheme == "dark")
 
@@ -258,10 +258,13 @@ def assert_side_by_side(*locators: Locator) -> None:
         right = box["x"] + box["width"]
 
 
-def test_the_start_page_on_a_phone(server: Server, phone: Page) -> None:
+def test_the_demo_pages_on_a_phone(server: Server, phone: Page) -> None:
     """Nothing has to be scrolled sideways."""
     phone.goto(server.origin)
     expect(phone.get_by_role("link", name="Storyteller")).to_be_visible()
+    assert_fits(phone)
+    phone.get_by_role("link", name="Telegraph").click()
+    expect(phone.get_by_label("Your telegram")).to_be_visible()
     assert_fits(phone)
 
 
@@ -320,7 +323,10 @@ def test_what_is_offered_fits_on_a_phone(server: Server, phone: Page) -> None:
         assert_fits(phone)
     phone.goto(f"{server.origin}/chat/quiz/")
     chat.press("Play")
-    chat.element.get_by_role("textbox", name="Your answer").press_sequentially("Ada\n")
+    box = chat.element.get_by_role("textbox", name="Your answer")
+    expect(box).to_be_visible()
+    assert chat.stop.bounding_box()["height"] <= 32  # its sign and its name are on one line
+    box.press_sequentially("Ada\n")
     for name in ("Mars", "Jupiter", "Venus"):
         expect(chat.element.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
     assert_fits(phone)

@@ -97,13 +97,46 @@ test("the number the server expects is where writing goes on", () => {
   assert.deepEqual(numbers(box.take(9)), [2, 3]);
 });
 
-test("another tab's frame with our number does not swallow ours", () => {
-  const box = new Outbox();
-  box.push({ type: "event", name: "message", data: { id: "mine", content: "a" } });
-  box.resume(1);
-  box.confirm(1, { id: "theirs", content: "x" });
-  assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.id]), [[2, "mine"]]);
-});
+/** What one of two devices has sent with the number 1, and what the log says of it. */
+const FRAMES = {
+  message: [
+    { type: "event", name: "message", data: { id: "m1", content: "a" } },
+    { name: "message", data: { id: "m1", content: "a" } },
+  ],
+  action: [
+    { type: "event", name: "action", data: { id: "a1", name: "go", payload: {} } },
+    { name: "action", data: { id: "a1", name: "go", payload: {}, label: "Go", message: "m0" } },
+  ],
+  "another action": [
+    { type: "event", name: "action", data: { id: "a2", name: "go", payload: {} } },
+    { name: "action", data: { id: "a2", name: "go", payload: {}, label: "Go", message: "m0" } },
+  ],
+  settings: [
+    { type: "event", name: "settings", data: { tone: "kind" } },
+    { name: "settings", data: { tone: "kind" } },
+  ],
+  answer: [
+    { type: "answer", call: "c1", data: { content: "Ada" } },
+    { name: "answer", data: { call: "c1", data: { content: "Ada" } } },
+  ],
+  "answer to another question": [
+    { type: "answer", call: "c2", data: { content: "Ada" } },
+    { name: "answer", data: { call: "c2", data: { content: "Ada" } } },
+  ],
+  "event of one's own": [{ type: "event", name: "step", data: undefined }, { name: "step", data: null }],
+};
+
+for (const [mine, [frame]] of Object.entries(FRAMES)) {
+  for (const [theirs, [, entry]] of Object.entries(FRAMES)) {
+    test(`of two devices that count from one number: ${mine}, and in the log ${theirs}`, () => {
+      const box = new Outbox();
+      box.push(frame);
+      box.resume(1);
+      box.confirm(1, entry);
+      assert.deepEqual(numbers(box.take(9)), mine === theirs ? [] : [2]);
+    });
+  }
+}
 
 test("the largest frame on the line is found by its bytes", () => {
   const box = outbox("aaaa", "ééé", "b");

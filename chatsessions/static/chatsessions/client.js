@@ -460,7 +460,7 @@ export class ChatClient extends EventTarget {
   #apply(entry) {
     const live = this.#replayEnd === null;
     this.#inbox.received = entry.seq;
-    if (entry.n != null) this.#sender.confirmed(entry.n, entry.data);
+    if (entry.n != null) this.#sender.confirmed(entry.n, entry);
     this.#streams.follow(entry);
     this.#acknowledger.arrived(1);
     this.#emit("event", { ...entry, live });

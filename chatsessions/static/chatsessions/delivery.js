@@ -82,15 +82,15 @@ export class Outbox {
   }
 
   /**
-   * The log holds `data` as our frame `n`.
+   * The log holds `entry` as our frame `n`.
    *
-   * It may be somebody else's: a duplicated tab goes on counting from the same number. What is
-   * still ours to send is then numbered anew.
-   * @param {number} n @param {any} data
+   * It may be somebody else's: a duplicated tab, or another device, goes on counting from the same
+   * number. What is still ours to send is then numbered anew.
+   * @param {number} n @param {{name: string, data: any}} entry
    */
-  confirm(n, data) {
+  confirm(n, entry) {
     const item = this.accept(n);
-    if (item && isForeign(item, data)) this.push(item);
+    if (item && !isOurs(item, entry)) this.push(item);
   }
 
   /**
@@ -158,10 +158,19 @@ export class Outbox {
   }
 }
 
-/** @param {Outgoing} item @param {any} data */
-function isForeign(item, data) {
-  const [mine, theirs] = [item.data?.id, data?.id];
-  return Boolean(mine && theirs && mine !== theirs);
+/**
+ * Whether an entry of the log is what we have sent. Two that say the same are one.
+ * @param {Outgoing} item @param {{name: string, data: any}} entry
+ */
+function isOurs(item, { name, data }) {
+  if (item.type === "answer") return name === "answer" && isSame(item, { call: data?.call, data: data?.data });
+  // Of an action the log has what was offered, whatever we made of it.
+  return name === item.name && (name === "action" ? item.data?.id === data?.id : isSame(item, { data }));
+}
+
+/** The log keeps data as it came, down to the order of its keys. @param {Outgoing} item @param {{call?: string, data: any}} entry */
+function isSame({ call, data }, entry) {
+  return call === entry.call && JSON.stringify(data ?? null) === JSON.stringify(entry.data ?? null);
 }
 
 const encoder = new TextEncoder();

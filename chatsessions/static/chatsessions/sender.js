@@ -85,10 +85,10 @@ export class Sender {
     return item;
   }
 
-  /** The log holds `data` as our frame `n`. @param {number} n @param {any} data */
-  confirmed(n, data) {
+  /** The log holds `entry` as our frame `n`. @param {number} n @param {{name: string, data: any}} entry */
+  confirmed(n, entry) {
     if (!this.#outbox.items.length) return void this.#outbox.accept(n);
-    this.#outbox.confirm(n, data);
+    this.#outbox.confirm(n, entry);
     this.#progress();
   }
 
