@@ -478,6 +478,21 @@ def test_search_by_user_name_and_email(make_session: MakeSession, admin_client: 
     assert listed(admin_client, q=f"anna {str(anna.pk)[:8]}") == {anna}
 
 
+def test_search_by_topic_thread_and_address(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    thread = uuid4()
+    wanted = make_session(topic="Where is my parcel?", thread_id=thread, ip="2001:db8::1")
+    other = make_session(topic="Cancel my order", ip="192.0.2.1")
+    assert listed(admin_client, q="PARCEL") == {wanted}
+    assert listed(admin_client, q="parcel? where my") == {wanted}
+    assert listed(admin_client, q="my") == {wanted, other}
+    assert listed(admin_client, q=str(thread)) == {wanted}
+    assert listed(admin_client, q="2001:DB8:0::1") == {wanted}
+    assert listed(admin_client, q="192.0.2.1") == {other}
+    assert listed(admin_client, q="192.0.2") == set()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -76,7 +76,9 @@ class ChatSessionAdmin(_ModelAdmin):
     ordering = ("-created_at",)
     # What is searched, and how, is up to get_search_results(); this brings the search box.
     search_fields = ("id",)
-    search_help_text = gettext_lazy("Search by session id, or a part of it, and by user.")
+    search_help_text = gettext_lazy(
+        "Search by session id, or a part of it, by thread id, user, topic and IP address."
+    )
     actions = ("end_selected", "delete_selected")
 
     class Media:
