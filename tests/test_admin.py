@@ -653,8 +653,10 @@ def test_a_long_log_is_shown_in_pages(make_session: MakeSession, admin_client: C
         assert found == list(range(found[0], found[-1] + 1))
         return found[0], found[-1], response.context["log_links"]
 
-    assert shown() == (601, 1100, {"earlier": "?before=601#transcript"})
+    first = "?before=1#transcript"
+    assert shown() == (601, 1100, {"first": first, "earlier": "?before=601#transcript"})
     middle = {
+        "first": first,
         "earlier": "?before=101#transcript",
         "later": "?#transcript",
         "latest": "?#transcript",
@@ -665,6 +667,12 @@ def test_a_long_log_is_shown_in_pages(make_session: MakeSession, admin_client: C
         100,
         {"later": "?before=601#transcript", "latest": "?#transcript"},
     )
+    later = {"later": "?before=1001#transcript", "latest": "?#transcript"}
+    assert shown(before="1") == (1, 500, later)
+    session.events.filter(seq__lte=300).delete()
+    assert shown(before="1") == (301, 800, {"later": "?#transcript", "latest": "?#transcript"})
+    session.events.filter(seq__lte=700).delete()
+    assert shown(before="1") == (701, 1100, {})
     for garbage in ("", "x", "-1", "0", "9" * 30, "²"):
         assert shown(before=garbage)[1] == 1100
 
