@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -421,8 +422,12 @@ def test_the_list_does_not_load_what_can_be_large(
 def test_the_list_says_status_user_and_events(
     make_session: MakeSession, web_1: Worker, admin_client: Client
 ) -> None:
-    make_session(status="connected", worker=web_1, events_in=3, events_out=1234)
+    make_session(status="connected", worker=web_1, events_in=3, events_out=1234, topic="A parcel")
     text = admin_client.get(reverse(LIST)).content.decode()
+    assert "A parcel" in text
+    assert "failed<" not in text
+    ChatSession.objects.update(turns_failed=2)
+    assert "2 failed<" in admin_client.get(reverse(LIST)).content.decode()
     assert "chatsessions-label-connected" in text
     assert "anonymous" in text
     assert "3 / 1,234" in text
@@ -704,6 +709,20 @@ def test_of_a_huge_entry_only_a_part_is_fetched(make_session: MakeSession) -> No
     SessionEvent.objects.update(data=said("1", "x" * 300_000))
     (entry,) = log.read_page(session).entries
     assert len(entry.data) == log.MAX_FETCHED
+
+
+def test_what_sessions_have_in_common_leads_to_all_of_them(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    user = User.objects.create_user("anna")
+    mine = [make_session(user=user, chat="a & b", ip="192.0.2.1") for _ in range(2)]
+    make_session(chat="a", ip="192.0.2.2")
+    text = page(admin_client, mine[0])
+    found = re.findall(r'href="[^"?]*chatsession/\?([^"]+)">all sessions<', text)
+    assert len(found) == 3
+    for query in found:
+        response = admin_client.get(f"{reverse(LIST)}?{unescape(query)}")
+        assert set(response.context["cl"].result_list) == set(mine)
 
 
 def test_links_lead_only_where_the_user_may_go(
@@ -1068,7 +1087,9 @@ def test_sessions_say_which_worker_owns_them(
     mine, others = make_session(worker=web_1), make_session(worker=web_2)
     free = make_session()
     text = admin_client.get(reverse(LIST)).content.decode()
-    assert f'<a href="?worker={web_1.pk}"><span class="chatsessions-owner">web-1:42<' in text
+    assert (
+        f'<a href="?worker={web_1.pk}"><span class="chatsessions-owner" title="web-1:42">' in text
+    )
     assert listed(admin_client, worker=str(web_1.pk)) == {mine}
     assert listed(admin_client, worker=str(web_2.pk)) == {others}
     assert listed(admin_client, worker="none") == {free}

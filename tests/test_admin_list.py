@@ -176,6 +176,21 @@ def test_a_search_shows_a_bounded_number(
     assert list(response.context["messages"]) == []
 
 
+def test_an_empty_list_offers_nothing_to_do(many: list[ChatSession], admin_client: Client) -> None:
+    text = admin_client.get(reverse(LIST), {"status": "connected"}).content.decode()
+    assert "0 sessions" in text
+    assert 'name="action"' not in text
+
+
+def test_choices_are_not_counted(
+    many: list[ChatSession], admin_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    """Django's counts beside the filters would look at every session, many times."""
+    shown(admin_client)
+    with django_assert_max_num_queries(8):
+        admin_client.get(reverse(LIST), {"_facets": "True"})
+
+
 def test_a_page_that_is_not_there_is_told(many: list[ChatSession], admin_client: Client) -> None:
     response = admin_client.get(reverse(LIST), {"p": "9"})
     assert response.status_code == 302

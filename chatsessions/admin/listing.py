@@ -79,6 +79,7 @@ class SessionList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         pages: Pages = self.paginator
+        self.show_admin_actions = bool(self.result_count)
         paged = self.multi_page and not (self.show_all and self.can_show_all)
         first = (self.page_num - 1) * self.list_per_page if paged else 0
         end = first + self.list_per_page if paged else self.result_count

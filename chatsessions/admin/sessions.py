@@ -73,6 +73,8 @@ class ChatSessionAdmin(_ModelAdmin):
     list_select_related = ("user", "worker")
     list_per_page = 50
     show_full_result_count = False
+    # They would count every session there is, for each choice of each filter.
+    show_facets = admin.ShowFacets.NEVER
     ordering = ("-created_at",)
     # What is searched, and how, is up to get_search_results(); this brings the search box.
     search_fields = ("id",)
@@ -130,7 +132,11 @@ class ChatSessionAdmin(_ModelAdmin):
 
     @admin.display(description=gettext_lazy("chat"), ordering="chat")
     def chat_name(self, session: ChatSession) -> SafeString:
-        return chat_label(session)
+        """The chat, and what the conversation began with."""
+        if not session.topic:
+            return chat_label(session)
+        topic = '{}<div class="chatsessions-topic" dir="auto">{}</div>'
+        return format_html(topic, chat_label(session), session.topic)
 
     @admin.display(description=gettext_lazy("started"), ordering="created_at")
     def started(self, session: ChatSession) -> SafeString:
@@ -146,9 +152,15 @@ class ChatSessionAdmin(_ModelAdmin):
         return format_html('{}<br><a href="?{}">{}</a>', seen, query, worker_label(session.worker))
 
     @admin.display(description=gettext_lazy("events in / out"), ordering="events_in")
-    def counts(self, session: ChatSession) -> str:
+    def counts(self, session: ChatSession) -> SafeString | str:
+        """How much was said, and how often that went wrong."""
         # Not called "events": Django would take the order of the rows that are named so.
-        return f"{session.events_in:,} / {session.events_out:,}"
+        counts = f"{session.events_in:,} / {session.events_out:,}"
+        if not session.turns_failed:
+            return counts
+        failed = _("%(count)s failed") % {"count": f"{session.turns_failed:,}"}
+        mark = '{}<br><span class="chatsessions-mark chatsessions-mark-bad">{}</span>'
+        return format_html(mark, counts, failed)
 
     # The page of one session
 
