@@ -273,6 +273,27 @@ def test_attachments_and_pressed_actions_are_named() -> None:
     )
     assert message.extras == ["Actions: Yes, no"]
     assert pressed.title == "Action: y"
+    assert pressed.detail is None
+
+
+def test_of_a_pressed_action_its_label_and_payload_are_shown() -> None:
+    button = {"id": "1", "name": "pay", "icon": "card", "message": "2", "payload": {"token": "x"}}
+    named, labelled, alike = lines(
+        client_says("action", button),
+        client_says("action", button | {"label": "Pay now"}, seq=2),
+        client_says("action", button | {"label": "Pay"}, seq=3),
+    )
+    assert named.title == "Action: pay"
+    assert labelled.title == "Action: Pay now (pay)"
+    assert alike.title == "Action: Pay"
+    assert named.detail is not None
+    assert json.loads(named.detail.text) == {"token": MASK}
+
+
+def test_long_data_of_events_is_folded() -> None:
+    short, long = lines(("a", {"x": [1, 2]}), ("b", {str(n): "some text" for n in range(20)}))
+    assert not short.folded
+    assert long.folded
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 5, {"content": {"a": [1]}}, {"id": [1]}, {}])

@@ -22,6 +22,8 @@ MAX_TEXT = 10_000
 MAX_NAMED = 20
 #: Up to this length JSON stays on one line.
 MAX_LINE = 90
+#: JSON of more lines is folded: a transcript is there for what was said.
+MAX_LINES = 12
 
 _OUTCOMES: dict[str, str | Promise] = {
     "failed": gettext_lazy("failed"),
@@ -91,6 +93,11 @@ class Line:
     removed: bool = False
     streaming: bool = False
     failure: bool = False
+
+    @property
+    def folded(self) -> bool:
+        """Whether the page shows ``detail`` only when it is asked to."""
+        return self.detail is not None and self.detail.lines > MAX_LINES
 
     def replace_with(self, new: Line) -> None:
         """Take the content of a newer version of the message. The end of a stream is no edit."""
@@ -171,8 +178,11 @@ class _Builder:
         return line
 
     def _action(self, entry: Entry, data: dict[str, Any]) -> Line:
-        line = self._event(entry, data)
-        line.title = _("Action: %(name)s") % {"name": _text_of(data.get("name"))}
+        """What was pressed, and what came with it; how the button looked is in the message."""
+        line = self._event(entry, data.get("payload"))
+        name, label = _text_of(data.get("name")), _text_of(data.get("label"))
+        title = _("Action: %(name)s") % {"name": label or name}
+        line.title = title if label.casefold() in ("", name.casefold()) else f"{title} ({name})"
         return line
 
     # From the server
