@@ -290,6 +290,13 @@ def test_of_a_pressed_action_its_label_and_payload_are_shown() -> None:
     assert json.loads(named.detail.text) == {"token": MASK}
 
 
+def test_times_are_of_the_time_zone_that_the_page_is_in() -> None:
+    (line,) = lines(("message", said("1", "Hi")))
+    with timezone.override(timezone.get_fixed_timezone(13 * 60)):
+        assert (str(line.day), line.clock) == ("2026-05-02", "01:00:00")
+        assert line.hint == "Entry 1, 2026-05-02 01:00:00"
+
+
 def test_long_data_of_events_is_folded() -> None:
     short, long = lines(("a", {"x": [1, 2]}), ("b", {str(n): "some text" for n in range(20)}))
     assert not short.folded
