@@ -86,8 +86,9 @@ others: $(VENV)/.dev
 
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
 # has all of it.
-ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin clearchatsessions files files_handlers \
-	files_views isolation journal outside reaching reaper snapshots store threads threads_views uploads))
+ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin admin_list clearchatsessions files \
+	files_handlers files_views isolation journal outside reaching reaper snapshots store threads \
+	threads_views uploads))
 postgres: $(VENV)/.dev
 	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 

@@ -21,13 +21,23 @@ TIMES = 7
 
 
 def addresses(session: str) -> dict[str, str]:
+    from django.contrib import admin
     from django.urls import reverse
 
+    from chatsessions.models import ChatSession
+
     listed = reverse("admin:chatsessions_chatsession_changelist")
+    per_page = admin.site.get_model_admin(ChatSession).list_per_page
+    middle = ChatSession.objects.count() // per_page // 2 + 1
     return {
         "list": listed,
+        # What is the farthest from either end.
+        "list, in the middle": f"{listed}?p={middle}",
+        "list, by chat, in the middle": f"{listed}?o=3&p={middle}",
         "list, searched": f"{listed}?q=user42",
-        "list, filtered": f"{listed}?status__exact=away",
+        "list, searched by a part of an id": f"{listed}?q={session[9:23]}",
+        "list, filtered": f"{listed}?status=away",
+        "list, those without failures": f"{listed}?failures=no",
         "session": reverse("admin:chatsessions_chatsession_change", args=[session]),
     }
 

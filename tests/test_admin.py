@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -272,6 +273,34 @@ def test_attachments_and_pressed_actions_are_named() -> None:
     )
     assert message.extras == ["Actions: Yes, no"]
     assert pressed.title == "Action: y"
+    assert pressed.detail is None
+
+
+def test_of_a_pressed_action_its_label_and_payload_are_shown() -> None:
+    button = {"id": "1", "name": "pay", "icon": "card", "message": "2", "payload": {"token": "x"}}
+    named, labelled, alike = lines(
+        client_says("action", button),
+        client_says("action", button | {"label": "Pay now"}, seq=2),
+        client_says("action", button | {"label": "Pay"}, seq=3),
+    )
+    assert named.title == "Action: pay"
+    assert labelled.title == "Action: Pay now (pay)"
+    assert alike.title == "Action: Pay"
+    assert named.detail is not None
+    assert json.loads(named.detail.text) == {"token": MASK}
+
+
+def test_times_are_of_the_time_zone_that_the_page_is_in() -> None:
+    (line,) = lines(("message", said("1", "Hi")))
+    with timezone.override(timezone.get_fixed_timezone(13 * 60)):
+        assert (str(line.day), line.clock) == ("2026-05-02", "01:00:00")
+        assert line.hint == "Entry 1, 2026-05-02 01:00:00"
+
+
+def test_long_data_of_events_is_folded() -> None:
+    short, long = lines(("a", {"x": [1, 2]}), ("b", {str(n): "some text" for n in range(20)}))
+    assert not short.folded
+    assert long.folded
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 5, {"content": {"a": [1]}}, {"id": [1]}, {}])
@@ -403,8 +432,9 @@ def test_the_list_takes_the_same_queries_for_any_number_of_rows(
         user = User.objects.create_user(f"user{number}")
         make_session(user=user, status="connected", worker=web_1)
     listed(admin_client)  # content types are looked up once per process
-    # Login session and user; the count; the rows; the chats, client types and workers to filter by.
-    with django_assert_num_queries(7):
+    # Login session and user; the count; the ids and the rows; the chats, client types and workers
+    # to filter by.
+    with django_assert_num_queries(8):
         assert len(listed(admin_client)) == count
 
 
@@ -413,14 +443,19 @@ def test_the_list_does_not_load_what_can_be_large(
 ) -> None:
     make_session(state='{"a": 1}')
     (session,) = listed(admin_client)
-    assert {"state", "chat_settings", "streams", "token_hash"} <= session.get_deferred_fields()
+    large = {"state", "chat_settings", "chat_context", "streams", "asks", "actions", "inputs"}
+    assert large | {"token_hash"} <= session.get_deferred_fields()
 
 
 def test_the_list_says_status_user_and_events(
     make_session: MakeSession, web_1: Worker, admin_client: Client
 ) -> None:
-    make_session(status="connected", worker=web_1, events_in=3, events_out=1234)
+    make_session(status="connected", worker=web_1, events_in=3, events_out=1234, topic="A parcel")
     text = admin_client.get(reverse(LIST)).content.decode()
+    assert "A parcel" in text
+    assert "failed<" not in text
+    ChatSession.objects.update(turns_failed=2)
+    assert "2 failed<" in admin_client.get(reverse(LIST)).content.decode()
     assert "chatsessions-label-connected" in text
     assert "anonymous" in text
     assert "3 / 1,234" in text
@@ -474,6 +509,21 @@ def test_search_by_user_name_and_email(make_session: MakeSession, admin_client: 
     assert listed(admin_client, q="ANN") == {anna}
     assert listed(admin_client, q="am@example") == {anna}
     assert listed(admin_client, q=f"anna {str(anna.pk)[:8]}") == {anna}
+
+
+def test_search_by_topic_thread_and_address(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    thread = uuid4()
+    wanted = make_session(topic="Where is my parcel?", thread_id=thread, ip="2001:db8::1")
+    other = make_session(topic="Cancel my order", ip="192.0.2.1")
+    assert listed(admin_client, q="PARCEL") == {wanted}
+    assert listed(admin_client, q="parcel? where my") == {wanted}
+    assert listed(admin_client, q="my") == {wanted, other}
+    assert listed(admin_client, q=str(thread)) == {wanted}
+    assert listed(admin_client, q="2001:DB8:0::1") == {wanted}
+    assert listed(admin_client, q="192.0.2.1") == {other}
+    assert listed(admin_client, q="192.0.2") == set()
 
 
 @pytest.mark.parametrize(
@@ -669,8 +719,10 @@ def test_a_long_log_is_shown_in_pages(make_session: MakeSession, admin_client: C
         assert found == list(range(found[0], found[-1] + 1))
         return found[0], found[-1], response.context["log_links"]
 
-    assert shown() == (601, 1100, {"earlier": "?before=601#transcript"})
+    first = "?before=1#transcript"
+    assert shown() == (601, 1100, {"first": first, "earlier": "?before=601#transcript"})
     middle = {
+        "first": first,
         "earlier": "?before=101#transcript",
         "later": "?#transcript",
         "latest": "?#transcript",
@@ -681,6 +733,12 @@ def test_a_long_log_is_shown_in_pages(make_session: MakeSession, admin_client: C
         100,
         {"later": "?before=601#transcript", "latest": "?#transcript"},
     )
+    later = {"later": "?before=1001#transcript", "latest": "?#transcript"}
+    assert shown(before="1") == (1, 500, later)
+    session.events.filter(seq__lte=300).delete()
+    assert shown(before="1") == (301, 800, {"later": "?#transcript", "latest": "?#transcript"})
+    session.events.filter(seq__lte=700).delete()
+    assert shown(before="1") == (701, 1100, {})
     for garbage in ("", "x", "-1", "0", "9" * 30, "²"):
         assert shown(before=garbage)[1] == 1100
 
@@ -712,6 +770,20 @@ def test_of_a_huge_entry_only_a_part_is_fetched(make_session: MakeSession) -> No
     SessionEvent.objects.update(data=said("1", "x" * 300_000))
     (entry,) = log.read_page(session).entries
     assert len(entry.data) == log.MAX_FETCHED
+
+
+def test_what_sessions_have_in_common_leads_to_all_of_them(
+    make_session: MakeSession, admin_client: Client
+) -> None:
+    user = User.objects.create_user("anna")
+    mine = [make_session(user=user, chat="a & b", ip="192.0.2.1") for _ in range(2)]
+    make_session(chat="a", ip="192.0.2.2")
+    text = page(admin_client, mine[0])
+    found = re.findall(r'href="[^"?]*chatsession/\?([^"]+)">all sessions<', text)
+    assert len(found) == 3
+    for query in found:
+        response = admin_client.get(f"{reverse(LIST)}?{unescape(query)}")
+        assert set(response.context["cl"].result_list) == set(mine)
 
 
 def test_links_lead_only_where_the_user_may_go(
@@ -1090,7 +1162,9 @@ def test_sessions_say_which_worker_owns_them(
     mine, others = make_session(worker=web_1), make_session(worker=web_2)
     free = make_session()
     text = admin_client.get(reverse(LIST)).content.decode()
-    assert f'<a href="?worker={web_1.pk}"><span class="chatsessions-owner">web-1:42<' in text
+    assert (
+        f'<a href="?worker={web_1.pk}"><span class="chatsessions-owner" title="web-1:42">' in text
+    )
     assert listed(admin_client, worker=str(web_1.pk)) == {mine}
     assert listed(admin_client, worker=str(web_2.pk)) == {others}
     assert listed(admin_client, worker="none") == {free}

@@ -88,9 +88,9 @@ def _session_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeS
     return [
         *facts,
         (_("Id"), _code(session.pk)),
-        (_("Chat"), chat_label(session)),
+        (_("Chat"), _with_all(chat_label(session), links, chat=session.chat)),
         (_("Profile"), session.profile or NOTHING),
-        (_("Title"), session.topic or NOTHING),
+        (_("Topic"), format_html("<bdi>{}</bdi>", session.topic) if session.topic else NOTHING),
         (_("Thread"), _thread(session, links)),
     ]
 
@@ -109,7 +109,7 @@ def _thread(session: ChatSession, links: _Links) -> SafeString:
 def _client_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeString | str]]:
     return [
         (_("User"), _user(session, links)),
-        (_("IP address"), session.ip or NOTHING),
+        (_("IP address"), _address(session, links)),
         (_("Client type"), session.client_type),
         (_("Language"), session.language or NOTHING),
         (_("User agent"), session.user_agent or NOTHING),
@@ -174,11 +174,17 @@ def _server_facts(session: ChatSession, links: _Links) -> list[tuple[str, SafeSt
 def _user(session: ChatSession, links: _Links) -> SafeString | str:
     if session.user is None:
         return user_label(session)
-    return format_html(
-        "{} ({})",
-        links.to(get_user_model(), session.user.pk, user_label(session)),
-        links.sessions(_("all sessions"), user__pk__exact=str(session.user.pk)),
-    )
+    user = links.to(get_user_model(), session.user.pk, user_label(session))
+    return _with_all(user, links, user__pk__exact=str(session.user.pk))
+
+
+def _address(session: ChatSession, links: _Links) -> SafeString | str:
+    return _with_all(session.ip, links, ip__exact=session.ip) if session.ip else NOTHING
+
+
+def _with_all(text: str, links: _Links, **lookups: str) -> SafeString:
+    """What a session has, and a link to all sessions that have it."""
+    return format_html("{} ({})", text, links.sessions(_("all sessions"), **lookups))
 
 
 def _with_age(at: datetime, now: datetime | None = None) -> SafeString:

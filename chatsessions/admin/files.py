@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from chatsessions.models import ChatSession, SessionFile
 from chatsessions.views.access import parse_id
 
-from .labels import moment
+from .labels import date_over_time
 from .transcript import Attached
 
 #: Files that are listed, the latest.
@@ -89,6 +89,6 @@ def _line(row: SessionFile, site: str) -> Line:
         name=row.name,
         mime=row.mime,
         size=filesizeformat(row.size),
-        created=moment(row.created_at),
+        created=date_over_time(row.created_at),
         url=url,
     )

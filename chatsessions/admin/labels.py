@@ -47,8 +47,8 @@ def alive_label(worker: Worker) -> SafeString:
 
 
 def worker_label(worker: Worker) -> SafeString:
-    """Host and process id, which break anywhere: names of containers are long."""
-    return format_html('<span class="chatsessions-owner">{}</span>', worker)
+    """Host and process id, which break anywhere, and may be cut: names of containers are long."""
+    return format_html('<span class="chatsessions-owner" title="{0}">{0}</span>', worker)
 
 
 def clock_text(worker: Worker) -> str:

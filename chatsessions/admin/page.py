@@ -15,7 +15,7 @@ from chatsessions.models import ChatSession
 from .facts import fact_groups
 from .files import file_list, name_files
 from .labels import status_label, user_label
-from .log import LogPage, parse_before, read_page
+from .log import FIRST, LogPage, parse_before, read_page
 from .transcript import transcript
 from .values import MAX_SHOWN, Shown, show_json, stored_values
 
@@ -67,6 +67,7 @@ def _log_links(page: LogPage, request: HttpRequest) -> dict[str, str]:
 
     links = {}
     if page.earlier is not None:
+        links["first"] = link(FIRST)
         links["earlier"] = link(page.earlier)
     if not page.last:
         links["later"] = link(page.later)

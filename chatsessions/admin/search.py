@@ -1,8 +1,9 @@
-"""Finds sessions by what an administrator types: (part of) an id, or a user."""
+"""Finds sessions by what an administrator types: an id, a user, an address, what it is about."""
 
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
@@ -13,7 +14,7 @@ from django.db.models.functions import Cast, Replace
 from chatsessions.models import ChatSessionQuerySet
 
 #: More words, or longer ones, are nobody's name and no id: nothing is found, and nothing is slow.
-MAX_TERMS = 4
+MAX_TERMS = 8
 MAX_TERM_LENGTH = 254
 #: Shorter pieces of an id would find everything.
 MIN_ID_DIGITS = 4
@@ -22,7 +23,12 @@ _HEX = re.compile(rf"[0-9a-f]{{{MIN_ID_DIGITS},32}}")
 
 
 def find_sessions(queryset: ChatSessionQuerySet, text: str) -> ChatSessionQuerySet:
-    """The sessions for which every word of ``text`` is part of the id or of the user's names."""
+    """
+    The sessions that every word of ``text`` tells something of.
+
+    A part of their id, of their user's names or of their topic; or, as a whole, the id of their
+    thread or their IP address.
+    """
     terms = text.split()
     if len(terms) > MAX_TERMS or any(len(term) > MAX_TERM_LENGTH for term in terms):
         return queryset.none()
@@ -30,7 +36,8 @@ def find_sessions(queryset: ChatSessionQuerySet, text: str) -> ChatSessionQueryS
         dashless = Replace(Cast("id", CharField()), Value("-"), Value(""))
         queryset = queryset.alias(id_digits=dashless)
     for term in terms:
-        queryset = queryset.filter(_id_matches(term) | _user_matches(term))
+        told = _id_matches(term) | _user_matches(term) | _ip_matches(term)
+        queryset = queryset.filter(told | Q(topic__icontains=term))
     return queryset
 
 
@@ -38,7 +45,16 @@ def _id_matches(term: str) -> Q:
     digits = term.lower().strip("{}").removeprefix("urn:uuid:").replace("-", "")
     if not _HEX.fullmatch(digits):
         return Q(pk__in=())
-    return Q(pk=UUID(digits)) if len(digits) == 32 else Q(id_digits__contains=digits)
+    if len(digits) < 32:
+        return Q(id_digits__contains=digits)
+    return Q(pk=UUID(digits)) | Q(thread_id=UUID(digits))
+
+
+def _ip_matches(term: str) -> Q:
+    try:
+        return Q(ip=str(ip_address(term)))
+    except ValueError:
+        return Q(pk__in=())
 
 
 def _user_matches(term: str) -> Q:

@@ -10,6 +10,8 @@ from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import (
@@ -33,6 +35,7 @@ from chatsessions.views.files import respond_with
 from . import deletion, files, filters
 from .ending import end_all, not_deleted, tell
 from .labels import ago, chat_label, date_over_time, status_label, user_label, worker_label
+from .listing import Pages, SessionList
 from .page import page_context
 from .search import find_sessions
 
@@ -48,11 +51,14 @@ MAX_SELECTED = 500
 #: Not needed for lists, and up to a megabyte each. Token hashes are needed nowhere here.
 _DEFERRED = ("state", "chat_settings", "streams", "token_hash", "previous_token_hash")
 
+#: Not "user", which is an order of ids.
+_USER_NAME = f"user__{get_user_model().USERNAME_FIELD}"
+
 
 class ChatSessionAdmin(_ModelAdmin):
     """Sessions to look at, to end and to delete; nothing in them can be edited."""
 
-    list_display = ("label", "who", "chat_name", "started", "seen", "events")
+    list_display = ("label", "who", "chat_name", "started", "seen", "counts")
     list_filter = (
         filters.StatusFilter,
         filters.ChatFilter,
@@ -67,10 +73,14 @@ class ChatSessionAdmin(_ModelAdmin):
     list_select_related = ("user", "worker")
     list_per_page = 50
     show_full_result_count = False
+    # They would count every session there is, for each choice of each filter.
+    show_facets = admin.ShowFacets.NEVER
     ordering = ("-created_at",)
     # What is searched, and how, is up to get_search_results(); this brings the search box.
     search_fields = ("id",)
-    search_help_text = gettext_lazy("Search by session id, or a part of it, and by user.")
+    search_help_text = gettext_lazy(
+        "Search by session id, or a part of it, by thread id, user, topic and IP address."
+    )
     actions = ("end_selected", "delete_selected")
 
     class Media:
@@ -94,6 +104,15 @@ class ChatSessionAdmin(_ModelAdmin):
         rows = cast(ChatSessionQuerySet, super().get_queryset(request))
         return rows.timed().defer(*_DEFERRED)
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionList]:
+        return SessionList
+
+    def get_paginator(
+        self, request: HttpRequest, queryset: Any, per_page: int, *args: Any, **kwargs: Any
+    ) -> Pages:
+        searched = bool(request.GET.get(SEARCH_VAR, "").strip())
+        return Pages(queryset, per_page, *args, searched=searched, **kwargs)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ChatSession], search_term: str
     ) -> tuple[QuerySet[ChatSession], bool]:
@@ -106,14 +125,18 @@ class ChatSessionAdmin(_ModelAdmin):
         short = '{}<br><code title="{}">{}</code>'
         return format_html(short, status_label(session), session.pk, str(session.pk)[:8])
 
-    @admin.display(description=gettext_lazy("user"), ordering="user")
+    @admin.display(description=gettext_lazy("user"), ordering=_USER_NAME)
     def who(self, session: ChatSession) -> str:
         quiet = '<span class="chatsessions-quiet">{}</span>'
         return user_label(session) if session.user else format_html(quiet, user_label(session))
 
     @admin.display(description=gettext_lazy("chat"), ordering="chat")
     def chat_name(self, session: ChatSession) -> SafeString:
-        return chat_label(session)
+        """The chat, and what the conversation began with."""
+        if not session.topic:
+            return chat_label(session)
+        topic = '{}<div class="chatsessions-topic" dir="auto">{}</div>'
+        return format_html(topic, chat_label(session), session.topic)
 
     @admin.display(description=gettext_lazy("started"), ordering="created_at")
     def started(self, session: ChatSession) -> SafeString:
@@ -129,8 +152,15 @@ class ChatSessionAdmin(_ModelAdmin):
         return format_html('{}<br><a href="?{}">{}</a>', seen, query, worker_label(session.worker))
 
     @admin.display(description=gettext_lazy("events in / out"), ordering="events_in")
-    def events(self, session: ChatSession) -> str:
-        return f"{session.events_in:,} / {session.events_out:,}"
+    def counts(self, session: ChatSession) -> SafeString | str:
+        """How much was said, and how often that went wrong."""
+        # Not called "events": Django would take the order of the rows that are named so.
+        counts = f"{session.events_in:,} / {session.events_out:,}"
+        if not session.turns_failed:
+            return counts
+        failed = _("%(count)s failed") % {"count": f"{session.turns_failed:,}"}
+        mark = '{}<br><span class="chatsessions-mark chatsessions-mark-bad">{}</span>'
+        return format_html(mark, counts, failed)
 
     # The page of one session
 

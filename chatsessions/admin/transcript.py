@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,6 +23,8 @@ MAX_TEXT = 10_000
 MAX_NAMED = 20
 #: Up to this length JSON stays on one line.
 MAX_LINE = 90
+#: JSON of more lines is folded: a transcript is there for what was said.
+MAX_LINES = 12
 
 _OUTCOMES: dict[str, str | Promise] = {
     "failed": gettext_lazy("failed"),
@@ -91,6 +94,36 @@ class Line:
     removed: bool = False
     streaming: bool = False
     failure: bool = False
+
+    # What a template would take ten times as long for, of five hundred lines.
+
+    @property
+    def anchor(self) -> str:
+        return f"entry-{self.seq}"
+
+    @property
+    def local(self) -> datetime:
+        """When it was, in the time zone of the page."""
+        return self.at if timezone.is_naive(self.at) else timezone.localtime(self.at)
+
+    @property
+    def day(self) -> date:
+        return self.local.date()
+
+    @property
+    def clock(self) -> str:
+        return f"{self.local:%H:%M:%S}"
+
+    @property
+    def hint(self) -> str:
+        """Which entry it is, and when exactly it was."""
+        text = _("Entry %(seq)d, %(at)s")
+        return text % {"seq": self.seq, "at": f"{self.local:%Y-%m-%d %H:%M:%S}"}
+
+    @property
+    def folded(self) -> bool:
+        """Whether the page shows ``detail`` only when it is asked to."""
+        return self.detail is not None and self.detail.lines > MAX_LINES
 
     def replace_with(self, new: Line) -> None:
         """Take the content of a newer version of the message. The end of a stream is no edit."""
@@ -171,8 +204,11 @@ class _Builder:
         return line
 
     def _action(self, entry: Entry, data: dict[str, Any]) -> Line:
-        line = self._event(entry, data)
-        line.title = _("Action: %(name)s") % {"name": _text_of(data.get("name"))}
+        """What was pressed, and what came with it; how the button looked is in the message."""
+        line = self._event(entry, data.get("payload"))
+        name, label = _text_of(data.get("name")), _text_of(data.get("label"))
+        title = _("Action: %(name)s") % {"name": label or name}
+        line.title = title if label.casefold() in ("", name.casefold()) else f"{title} ({name})"
         return line
 
     # From the server

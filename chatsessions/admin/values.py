@@ -32,6 +32,10 @@ class Shown:
     left_out: int = 0
     damaged: bool = False
 
+    @property
+    def lines(self) -> int:
+        return self.text.count("\n") + 1
+
 
 def stored_values(session: ChatSession) -> str | None:
     """The JSON text of what ``user_session`` holds, from the cache or the row; None for nothing."""

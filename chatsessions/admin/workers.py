@@ -131,7 +131,7 @@ class WorkerAdmin(_ModelAdmin):
         ]
         if not lines:
             return NOTHING
-        listed = format_html_join("", "<li>{} {} {} <bdi>{}</bdi> {}</li>", lines)
+        listed = format_html_join("", "<li>{} {} <span>{}</span> <bdi>{}</bdi> {}</li>", lines)
         return format_html('<ul class="chatsessions-list">{}</ul>', listed)
 
     def _page(self, session: ChatSession) -> SafeString:

@@ -159,8 +159,12 @@ def test_the_admin_s_pages_are_measured(bench: Bench) -> None:
     records = list(PARTS["admin"].run(bench))
     assert {record.mode for record in records} == {
         "list",
+        "list, in the middle",
+        "list, by chat, in the middle",
         "list, searched",
+        "list, searched by a part of an id",
         "list, filtered",
+        "list, those without failures",
         "session",
     }
     assert len({record.step for record in records}) == 2
