@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from .bulk import Bulk
 from .conf import settings
 from .exceptions import OwnershipLost
 from .models import ChatSession, SessionEvent, SessionSnapshot
@@ -44,11 +45,16 @@ Kind = tuple[tuple[str, ...], bool, bool]
 
 
 class Statements:
-    """Writes changes on one database connection, in a transaction of the caller's."""
+    """Writes changes on one database connection, in transactions of the caller's."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
-        self._state_in_row = settings.USER_SESSION_STORE == "cached_db"
+        self.connection = connection
+        self._sessions = self._events = None
+        if connection.vendor == "postgresql":
+            self._sessions = Bulk(connection, ChatSession)
+            self._events = Bulk(connection, SessionEvent)
+        #: Whether rows went through psycopg's pipeline since the last look.
+        self._piped = False
         self._has_uuid: bool = connection.features.has_native_uuid_field
         self._moment = _moment_adapter(connection)
         self._last_seen: tuple[datetime | None, Any] = (None, None)
@@ -58,7 +64,7 @@ class Statements:
         for (names, *_), alike in _by_kind(changes).items():
             given = ("id", "generation", *POSITION, *STATE, *names)
             defaults = {
-                field.attname: field.get_db_prep_save(field.get_default(), self._connection)
+                field.attname: field.get_db_prep_save(field.get_default(), self.connection)
                 for field in ChatSession._meta.concrete_fields
                 if field.attname not in given
             }
@@ -102,12 +108,16 @@ class Statements:
                 )
                 for entry in change.entries
             ]
-        if rows:
+        if not rows:
+            return
+        if self._events is not None:
+            self._events.insert(ENTRY, rows)
+        else:
             self._insert(SessionEvent._meta.db_table, ENTRY, rows)
 
     def update_outcomes(self, change: Change) -> None:
         """How events ended that are not done, and what is no longer kept."""
-        log = SessionEvent.objects.using(self._connection.alias).filter(session=change.session_id)
+        log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
         for n, status in change.outcomes:
             log.filter(n=n).update(status=status)
         if change.trim is not None:
@@ -115,10 +125,10 @@ class Statements:
 
     def write_snapshot(self, session_id: UUID, snapshot: bytes) -> None:
         """The values that the row's state is a patch on, where they are new or go."""
-        if not self._state_in_row:
+        if not _state_in_row():
             return
         text = snapshot.decode()
-        rows = SessionSnapshot.objects.using(self._connection.alias)
+        rows = SessionSnapshot.objects.using(self.connection.alias)
         rows = rows.filter(session=session_id)
         if not text:
             rows.delete()
@@ -127,10 +137,11 @@ class Statements:
 
     def settle(self) -> None:
         """See that the database watches a transaction that stands still from here on."""
-        if self._connection.vendor == "postgresql":
+        if self._piped and self.connection.vendor == "postgresql":
             # Behind psycopg's pipeline the server's watch on idle transactions is off.
-            with self._connection.cursor() as cursor:
+            with self.connection.cursor() as cursor:
                 cursor.execute("SELECT 1")
+        self._piped = False
 
     def _update(
         self,
@@ -139,15 +150,7 @@ class Statements:
         claims: bool,  # noqa: FBT001, RUF100  # of the kind of changes that these are
         has_state: bool,  # noqa: FBT001, RUF100
     ) -> None:
-        quote = self._connection.ops.quote_name
         columns = (*POSITION, *(STATE if has_state else ()), *names, "generation")
-        assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
-        sql = (
-            f"UPDATE {quote(ChatSession._meta.db_table)} SET {assigned} "  # noqa: S608  # only names
-            f"WHERE {quote('id')} = %s AND {quote('generation')} = %s"
-        )
-        if claims:
-            sql += "".join(f" AND {quote(name)} = %s" for name in CLAIMED)
         rows = [
             (
                 *self._position(change.position),
@@ -159,11 +162,23 @@ class Statements:
             )
             for change in changes
         ]
-        if self._run(sql, rows) != len(rows):
+        if self._sessions is not None and not names and not claims:
+            count = self._sessions.update((*columns, "id"), rows)
+        else:
+            count = self._run(self._update_sql(columns, claims=claims), rows)
+        if count != len(rows):
             raise OwnershipLost(changes[0].session_id)
 
+    def _update_sql(self, columns: tuple[str, ...], *, claims: bool) -> str:
+        quote = self.connection.ops.quote_name
+        assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
+        compared = ("id", "generation", *(CLAIMED if claims else ()))
+        expected = " AND ".join(f"{quote(name)} = %s" for name in compared)
+        table = quote(ChatSession._meta.db_table)
+        return f"UPDATE {table} SET {assigned} WHERE {expected}"  # noqa: S608  # only names
+
     def _insert(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
-        quote = self._connection.ops.quote_name
+        quote = self.connection.ops.quote_name
         names = ", ".join(map(quote, columns))
         places = ", ".join(["%s"] * len(columns))
         sql = f"INSERT INTO {quote(table)} ({names}) VALUES ({places})"  # noqa: S608  # only names
@@ -171,7 +186,8 @@ class Statements:
 
     def _run(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """How many rows it was for."""
-        with self._connection.cursor() as cursor:
+        self._piped = True
+        with self.connection.cursor() as cursor:
             cursor.executemany(sql, rows)
             count: int = cursor.rowcount
             return count
@@ -200,13 +216,17 @@ class Statements:
         return self._last_seen[1]
 
     def _state(self, state: State) -> tuple[str, int]:
-        return state.text.decode() if self._state_in_row else "", state.size
+        return state.text.decode() if _state_in_row() else "", state.size
 
     def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
         field: Any = ChatSession._meta.get_field  # none of those that have no column
         return [
-            field(name).get_db_prep_save(change.fields[name], self._connection) for name in names
+            field(name).get_db_prep_save(change.fields[name], self.connection) for name in names
         ]
+
+
+def _state_in_row() -> bool:
+    return settings.USER_SESSION_STORE == "cached_db"
 
 
 def _expected(change: Change) -> tuple[Any, ...]:

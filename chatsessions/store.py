@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 from django.core.cache import BaseCache, caches
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Min, TextField
 from django.db.models.functions import Cast
 from django.db.utils import InterfaceError, OperationalError
@@ -196,6 +197,7 @@ class Store:
         self._uncached: dict[str, bytes] = {}
         #: Called in the writer's thread ahead of every batch.
         self.before_commit: Callable[[], None] = lambda: None
+        self._statements: Statements | None = None
         #: The database connection whose idling in a transaction is limited.
         self._limited: Any = None
 
@@ -360,7 +362,7 @@ class Store:
         self._uncached = dict(left[-MAX_UNCACHED:])
 
     def _write_rows(self, changes: Sequence[Change]) -> None:
-        statements = Statements(connections[settings.DATABASE])
+        statements = self._statements_on(connections[settings.DATABASE])
         statements.insert([change for change in changes if change.insert])
         statements.update([change for change in changes if not change.insert])
         if settings.EVENT_LOG == "database":
@@ -371,6 +373,12 @@ class Store:
             if change.outcomes or change.trim is not None:
                 statements.update_outcomes(change)
         statements.settle()
+
+    def _statements_on(self, connection: BaseDatabaseWrapper) -> Statements:
+        """They know some things about their connection."""
+        if self._statements is None or self._statements.connection is not connection:
+            self._statements = Statements(connection)
+        return self._statements
 
     # Reading
 

@@ -1,0 +1,78 @@
+"""
+All rows of a statement in one argument, as PostgreSQL can take them.
+
+In an ``executemany`` of psycopg's each row is a statement of its own, for the client and for the
+server, and costs several times what it costs as one element of a JSON array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+#: What of the row is compared before it is updated, by the name it has among the given values.
+EXPECTED = "expected_generation"
+
+
+class Bulk:
+    """Writes rows of one model on one PostgreSQL connection, all that are given in one go."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, model: type[models.Model]) -> None:
+        self._connection = connection
+        self._model = model
+        self._table = self._quote(model._meta.db_table)
+        self._statements: dict[tuple[str, ...], str] = {}
+
+    def insert(self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert ``rows`` of values for ``columns``."""
+        names = ", ".join(map(self._quote, columns))
+        self._run(
+            f"INSERT INTO {self._table} ({names}) SELECT {names} FROM ",  # noqa: S608  # only names
+            columns,
+            rows,
+            "",
+        )
+
+    def update(self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> int:
+        """
+        Update rows by ``id`` where the generation is as expected; how many there were.
+
+        ``rows`` have values for ``columns``, then the expected generation.
+        """
+        assigned = ", ".join(
+            f"{self._quote(name)} = given.{self._quote(name)}" for name in columns if name != "id"
+        )
+        return self._run(
+            f"UPDATE {self._table} AS stored SET {assigned} FROM ",  # noqa: S608  # only names
+            (*columns, EXPECTED),
+            rows,
+            f" WHERE stored.id = given.id AND stored.generation = given.{EXPECTED}",
+        )
+
+    def _run(
+        self, before: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]], after: str
+    ) -> int:
+        if columns not in self._statements:
+            self._statements[columns] = self._recordset(columns)
+        values = msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows])
+        with self._connection.cursor() as cursor:
+            cursor.execute(before + self._statements[columns] + after, [values.decode()])
+            count: int = cursor.rowcount
+            return count
+
+    def _recordset(self, columns: tuple[str, ...]) -> str:
+        """The argument as rows named ``given``, its values of the types that the columns have."""
+        types = ", ".join(f"{self._quote(name)} {self._type(name)}" for name in columns)
+        return f"json_to_recordset(%s::json) AS given({types})"
+
+    def _type(self, name: str) -> str:
+        field: Any = self._model._meta.get_field("generation" if name == EXPECTED else name)
+        found: str = field.rel_db_type(self._connection)
+        return found
+
+    def _quote(self, name: str) -> str:
+        return self._connection.ops.quote_name(name)
