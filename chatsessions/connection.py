@@ -129,7 +129,7 @@ class ChatConnection:
     def close_line(self, code: int) -> None:
         """Close after what was sent before. The client is given a while to answer."""
         if self._bundle is not None:
-            self._bundle.flush()
+            self._bundle.leave()
         if not self._closing:
             self._closing = True
             self._outlet.put({"type": "websocket.close", "code": int(code)})
@@ -173,7 +173,7 @@ class ChatConnection:
     async def _hello(self, hello: frames.Hello) -> None:
         self._hello_said = True
         if hello.bundles:
-            self._bundle = Bundle(self._loop, self._send_text)
+            self._bundle = Bundle(get_worker().departures, self._send_text)
         if self._timer is not None:
             self._timer.cancel()
         try:

@@ -21,6 +21,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 from django.dispatch import Signal
 
+from .bundle import Departures
 from .chat import Chat
 from .commands import Broadcast
 from .conf import settings
@@ -85,6 +86,8 @@ class Worker:
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
         self._visitors = 0
+        #: What leaves for its clients when the event loop is through with what it does.
+        self.departures = Departures(loop)
         self.mail = Mail(loop, self._answer, self.own)
         #: Sessions of other workers whose clients are here.
         self.relays: dict[str, OwnerLink] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatsessions.bundle import MAX_SIZE, Bundle
+from chatsessions.bundle import MAX_SIZE, Bundle, Departures
 
 from .support.sessions import until
 
@@ -19,7 +19,7 @@ class Wire(list[str]):
     """The messages that were sent."""
 
     def __init__(self) -> None:
-        self.bundle = Bundle(asyncio.get_running_loop(), self.append)
+        self.bundle = Bundle(Departures(asyncio.get_running_loop()), self.append)
 
 
 @pytest.fixture
@@ -48,12 +48,12 @@ async def test_frames_of_two_moments_are_two_messages(wire: Wire) -> None:
     assert wire == ["a", "b"]
 
 
-async def test_a_flush_leaves_nothing_for_later(wire: Wire) -> None:
+async def test_what_has_left_leaves_nothing_for_later(wire: Wire) -> None:
     wire.bundle.add("a")
-    wire.bundle.flush()
+    wire.bundle.leave()
     assert wire == ["a"]
     await asyncio.sleep(0)
-    wire.bundle.flush()
+    wire.bundle.leave()
     assert wire == ["a"]
 
 
@@ -86,7 +86,7 @@ async def test_what_can_wait_is_gathered_for_the_interval(wire: Wire, settings: 
 async def test_what_cannot_wait_takes_along_what_does(wire: Wire, settings: Settings) -> None:
     settings.CHATSESSIONS = {"TOKEN_INTERVAL": 1}
     wire.bundle.add("0")
-    wire.bundle.flush()
+    await asyncio.sleep(0)
     wire.bundle.add("1", can_wait=True)
     await asyncio.sleep(0)
     assert wire == ["0"]
@@ -100,7 +100,7 @@ async def test_what_comes_behind_one_that_cannot_wait_leaves_with_it(
 ) -> None:
     settings.CHATSESSIONS = {"TOKEN_INTERVAL": 1}
     wire.bundle.add("0")
-    wire.bundle.flush()
+    await asyncio.sleep(0)
     wire.bundle.add("1")
     wire.bundle.add("2", can_wait=True)
     await asyncio.sleep(0)
@@ -115,3 +115,23 @@ async def test_what_was_cleared_never_leaves(wire: Wire) -> None:
     wire.bundle.add("b")
     await asyncio.sleep(0)
     assert wire == ["b"]
+
+
+async def test_bundles_of_many_connections_leave_by_one_callback() -> None:
+    loop = asyncio.get_running_loop()
+    departures = Departures(loop)
+    sent: list[str] = []
+    for name in "abc":
+        bundle = Bundle(departures, sent.append)
+        bundle.add(name)
+        bundle.add(name.upper())
+    called: list[object] = []
+    call_soon = loop.call_soon
+    try:
+        loop.call_soon = called.append  # type: ignore[assignment]
+        bundle.add("d")
+    finally:
+        loop.call_soon = call_soon  # type: ignore[method-assign]
+    assert called == []
+    await asyncio.sleep(0)
+    assert sent == ["[a,A]", "[b,B]", "[c,C,d]"]
