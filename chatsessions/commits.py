@@ -144,13 +144,19 @@ class Commits:
         self._log.committed(change)
         self._release(change.entries)
         self._draft.stored()
+        if "worker_id" in change.fields and change.fields["worker_id"] is None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """It is stored that nobody owns the session: unless somebody needs it after all."""
         host = self._host
-        if change.fields.get("worker_id", host.host.id) is None and not host.closed:
-            if host.can_release:
-                host.release()
-            else:
-                self._draft.set(worker_id=host.host.id)
-                self.note()
+        if host.closed:
+            return
+        if host.can_release:
+            host.release()
+        else:
+            self._draft.set(worker_id=host.host.id)
+            self.note()
 
     def _release(self, entries: Sequence[Entry]) -> None:
         """``entries`` are stored: they may leave, and so may the tokens between them."""

@@ -252,11 +252,9 @@ class ChatConnection:
         try:
             if text is None:
                 raise FrameError("bad_frame", "frames are text, not binary")
-            if len(text) > settings.MAX_FRAME_BYTES or (
-                4 * len(text) > settings.MAX_FRAME_BYTES
-                and len(text.encode(errors="replace")) > settings.MAX_FRAME_BYTES
-            ):
-                limit = settings.MAX_FRAME_BYTES
+            limit = settings.MAX_FRAME_BYTES
+            # A character takes at most four bytes.
+            if 4 * len(text) > limit and len(text.encode(errors="replace")) > limit:
                 self._fail(
                     "too_large", f"a frame has at most {limit} bytes", CloseCode.FRAME_TOO_LARGE
                 )

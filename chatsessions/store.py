@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +22,7 @@ from django.db.models import Min, TextField
 from django.db.models.functions import Cast
 from django.db.utils import InterfaceError, OperationalError
 from django.utils import timezone
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from .conf import settings
 from .doubt import is_stored
@@ -96,7 +95,7 @@ class Position(Struct):
 
     def copy(self) -> Position:
         """As it is now: the session's own moves on while this one is being stored."""
-        return copy(self)
+        return structs.replace(self)
 
 
 @dataclass(frozen=True, slots=True)
