@@ -31,7 +31,6 @@ from .chat import (
     set_chat_profiles,
 )
 from .chat_settings import ChatSettings
-from .chatfile import ChatFile
 from .context import bind_context, context, spawn, user_session
 from .exceptions import (
     ChatError,
@@ -50,6 +49,7 @@ from .exceptions import (
     TooLarge,
     TurnStopped,
 )
+from .files.chatfile import ChatFile
 from .messages import ErrorMessage, Message, send_window_message
 from .profiles import ChatProfile
 from .questions import AskActionMessage, AskFileMessage, AskUserMessage

@@ -12,10 +12,10 @@ class ChatSessionsConfig(AppConfig):
         from django.db.models.signals import post_delete
 
         from . import checks  # noqa: F401  # registers the system checks
-        from .files import content_goes_with_row
+        from .files.rows import content_goes_with_row
         from .models import SessionFile, UploadSlice
 
         for model in (SessionFile, UploadSlice):
             post_delete.connect(
-                content_goes_with_row, sender=model, dispatch_uid="chatsessions.files"
+                content_goes_with_row, sender=model, dispatch_uid="chatsessions.files.rows"
             )

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from .conversation import to_message
 from .messages import ErrorMessage, Message
-from .thread_rows import Page
+from .store.thread_rows import Page
 from .transcript import Said
 
 #: The messages that one call of ``messages()`` gives at most.

@@ -18,7 +18,7 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from .filetypes import is_pattern
+from .files.types import is_pattern
 
 T = TypeVar("T")
 

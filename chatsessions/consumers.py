@@ -19,18 +19,18 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from . import frames
 from .access import Access, Refused
-from .admission import Admission
 from .chat import Chat, resolve_chat
-from .connection import ChatConnection, Scope, arrival_of
 from .context import use_context
 from .entrance import ShuttingDown, TooManySessions, User
 from .env import log_error
 from .exceptions import ChatError, OwnershipLost, SessionOver
 from .frames import CloseCode
-from .live import LiveSession
-from .outlet import Message
+from .line.admission import Admission
+from .line.connection import ChatConnection, Scope, arrival_of
+from .line.outlet import Message
+from .live.session import LiveSession
 from .session import Session
-from .store import Entry
+from .store.changes import Entry
 from .user_session import UserSession
 from .worker import get_worker
 

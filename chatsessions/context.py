@@ -23,7 +23,7 @@ from .user_session import SessionAccessor, UserSession
 
 if TYPE_CHECKING:
     from .chat import Chat
-    from .recall import Recall
+    from .live.recall import Recall
 
 P = ParamSpec("P")
 R = TypeVar("R")

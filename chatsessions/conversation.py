@@ -21,7 +21,7 @@ from .messages import USER_AUTHOR, ErrorMessage, Message
 from .transcript import ASSISTANT, SYSTEM, USER, Said
 
 if TYPE_CHECKING:
-    from .recall import Recall
+    from .live.recall import Recall
 
 M = TypeVar("M", bound=Message)
 

@@ -21,26 +21,27 @@ from django.utils import timezone
 
 from . import access
 from .chat import Chat, find_chat
-from .commands import Busy, How, Refused
+from .cluster.commands import Busy, How, Refused
+from .cluster.elsewhere import Elsewhere, ElsewhereHost, Visitor
+from .cluster.relay import Relay
+from .cluster.visit_relay import VisitRelay
+from .cluster.worker_rows import WorkerRows
 from .conf import settings
 from .conversation import in_use
 from .delivery import RateLimit
-from .elsewhere import Elsewhere, ElsewhereHost, Visitor
 from .env import log_error
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .journal import Threads
-from .live import LiveSession
+from .live.ports import Host
+from .live.resumption import Resumption, find_thread
+from .live.served import LocalListener
+from .live.session import LiveSession
 from .models import ChatSession
-from .ports import Host
 from .profiles import chosen_profile
-from .relay import Relay
-from .resumption import Resumption, find_thread
-from .served import LocalListener
 from .session import Session, Tokens, is_owner
-from .store import Loaded, Store
-from .thread_rows import Mark, Part, ThreadKey, read_context
-from .visit_relay import VisitRelay
-from .worker_rows import WorkerRows
+from .store.loaded import Loaded
+from .store.store import Store
+from .store.thread_rows import Mark, Part, ThreadKey, read_context
 
 logger = logging.getLogger("chatsessions.worker")
 

@@ -23,7 +23,8 @@ from django.db import connections
 
 from .conf import settings
 from .exceptions import StoreUnavailable
-from .store import TRANSIENT, Batch, CacheFailed, Change, Store
+from .store.changes import Batch, Change
+from .store.store import TRANSIENT, CacheFailed, Store
 
 logger = logging.getLogger("chatsessions.journal")
 

@@ -12,10 +12,10 @@ import msgspec
 
 from .actions import Action
 from .bridge import also_sync
-from .chatfile import ChatFile
 from .conf import settings
 from .context import current, owner_loop
 from .emitter import Emitter
+from .files.chatfile import ChatFile
 from .ids import new_id
 from .storable import serializable
 from .transcript import ASSISTANT, SYSTEM, USER, Type

@@ -14,12 +14,12 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .chatfile import ChatFile
 from .conf import settings
-from .database_time import DatabaseNow, ago
-from .filestorage import path_of, session_storage
-from .upload_models import SessionUpload as SessionUpload
-from .upload_models import UploadSlice as UploadSlice
+from .files.chatfile import ChatFile
+from .files.models import SessionUpload as SessionUpload
+from .files.models import UploadSlice as UploadSlice
+from .files.storage import path_of, session_storage
+from .store.database_time import DatabaseNow, ago
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser

@@ -20,17 +20,17 @@ import msgspec
 from asgiref.sync import async_to_sync
 from django.db import connections
 
-from . import reaching
-from .afar import AfarSession
 from .chat import Chat, resolve_chat
-from .commands import Append, Broadcast, Step
+from .cluster import reaching
+from .cluster.afar import AfarSession
+from .cluster.commands import Append, Broadcast, Step
+from .cluster.elsewhere import OwnedElsewhere
 from .conf import settings
 from .context import Context, use_context
-from .elsewhere import OwnedElsewhere
 from .emitter import encode_data
 from .entrance import User
 from .exceptions import SessionNotFound, SessionOver
-from .live import LiveSession
+from .live.session import LiveSession
 from .models import ChatSession
 from .worker import Worker, get_worker, running_workers
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from django.utils import timezone
 
 from .actions import Action
-from .chatfile import ChatFile
 from .context import current
+from .files.chatfile import ChatFile
 from .messages import DEFAULT_AUTHOR, USER_AUTHOR, as_text
 from .sync import waits_in_sync
 

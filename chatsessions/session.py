@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from .chatfile import ChatFile
+    from .files.chatfile import ChatFile
 
 
 class Files(Protocol):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import UUID, uuid5
 
 import msgspec
 
-if TYPE_CHECKING:
-    from .store import Entry
+from .store.changes import Entry
 
 #: Whose part of the conversation a message is, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]

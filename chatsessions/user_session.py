@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from . import serializer
 from .exceptions import NotStorable, ReservedKey, StorageError, TooLarge
 from .session import Session
-from .snapshots import Snapshots, State, name
+from .store.snapshots import Snapshots, State, name
 
 T = TypeVar("T")
 

@@ -21,26 +21,27 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 from django.dispatch import Signal
 
-from .bundle import Departures
 from .chat import Chat
-from .commands import Broadcast
+from .cluster.commands import Broadcast
+from .cluster.desk import Desk
+from .cluster.elsewhere import Elsewhere
+from .cluster.link import OwnerLink
+from .cluster.mail import Mail
+from .cluster.visit_relay import VisitRelay
+from .cluster.worker_rows import WorkerRows
 from .conf import settings
-from .desk import Desk
-from .elsewhere import Elsewhere
 from .entrance import Admit, Arrival, Entrance, Opened, anybody
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
-from .link import OwnerLink
-from .live import LiveSession
+from .line.bundle import Departures
+from .live.session import LiveSession
 from .logins import Logins
-from .mail import Mail
 from .models import ChatSession
 from .sigterm import SigtermHandler
-from .store import Entry, Store
+from .store.changes import Entry
+from .store.store import Store
 from .threads import DaemonThreads
-from .visit_relay import VisitRelay
-from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.worker")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatsessions.bundle import MAX_SIZE, Bundle, Departures
+from chatsessions.line.bundle import MAX_SIZE, Bundle, Departures
 
 from .support.sessions import until
 

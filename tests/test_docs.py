@@ -958,7 +958,7 @@ def test_the_protocol_page_has_every_close_code() -> None:
 
 
 def test_the_protocol_page_has_the_error_codes_that_are_sent() -> None:
-    source = "".join(path.read_text() for path in (ROOT / "chatsessions").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "chatsessions").rglob("*.py"))
     in_frames = {
         code: meaning
         for cell, meaning, _after in table("protocol", "## Error codes")

@@ -24,8 +24,8 @@ from django.utils.module_loading import import_string
 
 from chatsessions import ChatFile, FileRefused, SessionNotFound, SessionOver, serializer
 from chatsessions.admin.deletion import delete_all
-from chatsessions.files import files_of, find_files, store
-from chatsessions.filesweep import sweep
+from chatsessions.files.rows import files_of, find_files, store
+from chatsessions.files.sweep import sweep
 from chatsessions.models import ChatSession, SessionFile
 
 from .support.files import contents, storage_root, stored_file

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatsessions.filetypes import (
+from chatsessions.files.types import (
     HEAD,
     UNKNOWN,
     TypeMismatch,

@@ -12,8 +12,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
-from chatsessions import Chat, Message, context, reaching, user_session
+from chatsessions import Chat, Message, context, user_session
 from chatsessions.chat import InterruptedTurn
+from chatsessions.cluster import reaching
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.session import hash_token
 from chatsessions.signals import (

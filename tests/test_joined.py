@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from chatsessions.filestorage import SessionStorage
-from chatsessions.joined import JoinedSlices
+from chatsessions.files.joined import JoinedSlices
+from chatsessions.files.storage import SessionStorage
 
 
 @pytest.fixture(autouse=True)

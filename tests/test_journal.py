@@ -20,9 +20,9 @@ from chatsessions import Chat, OwnershipLost, StoreUnavailable, context, frames,
 from chatsessions.context import use_context
 from chatsessions.entrance import Arrival
 from chatsessions.exceptions import FrameError
-from chatsessions.live import LiveSession
+from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession, SessionEvent, Worker
-from chatsessions.store import Loaded
+from chatsessions.store.loaded import Loaded
 from chatsessions.worker import Worker as RunningWorker
 
 from .support.database import another_connection, failing, locked, poisoned

@@ -9,7 +9,7 @@ from typing import Any
 from channels.sessions import InstanceSessionWrapper
 from django.test import override_settings
 
-from chatsessions.outlet import Message, Outlet
+from chatsessions.line.outlet import Message, Outlet
 
 around: ContextVar[str] = ContextVar("around", default="")
 

@@ -11,9 +11,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 
-from chatsessions import Chat, Message, OwnerUnreachable, SessionOver, TooLarge, reaching
-from chatsessions.afar import AfarSession
-from chatsessions.commands import Append, Broadcast, Put
+from chatsessions import Chat, Message, OwnerUnreachable, SessionOver, TooLarge
+from chatsessions.cluster import reaching
+from chatsessions.cluster.afar import AfarSession
+from chatsessions.cluster.commands import Append, Broadcast, Put
 from chatsessions.context import use_context
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.worker import Worker
@@ -205,8 +206,8 @@ async def test_an_owner_that_gives_no_sign_is_given_up(chat: Chat, settings: Any
 
 
 async def test_a_change_that_was_made_is_known_again_by_the_next_owner(chat: Chat) -> None:
-    from chatsessions.commands import Apply
-    from chatsessions.steps import apply
+    from chatsessions.cluster.commands import Apply
+    from chatsessions.cluster.steps import apply
 
     async with two_workers() as (first, second):
         client = await owned(first, chat)

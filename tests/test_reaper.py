@@ -13,8 +13,8 @@ from django.utils import timezone
 from chatsessions import Chat, user_session
 from chatsessions.context import use_context
 from chatsessions.models import ChatSession, Worker
-from chatsessions.snapshots import State
-from chatsessions.store import cache_key, snapshot_key
+from chatsessions.store.snapshots import State
+from chatsessions.store.store import cache_key, snapshot_key
 from chatsessions.worker import Worker as RunningWorker
 
 from .support import storage

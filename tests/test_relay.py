@@ -14,11 +14,11 @@ from channels.layers import channel_layers
 from django.contrib.auth.models import AnonymousUser
 
 from chatsessions import Chat, Message, frames, user_session
-from chatsessions.attachment import Attachment
+from chatsessions.cluster.relay import Relay
 from chatsessions.entrance import Arrival
-from chatsessions.live import LiveSession
+from chatsessions.line.attachment import Attachment
+from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession
-from chatsessions.relay import Relay
 from chatsessions.worker import Worker
 
 from .support.layer import LossyLayer

@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatsessions.conf import settings as conf
-from chatsessions.draft import Draft
 from chatsessions.exceptions import NotLoadable
+from chatsessions.live.draft import Draft
 from chatsessions.models import ChatSession, SessionSnapshot
 from chatsessions.serializer import dumps
-from chatsessions.snapshots import WHOLE_BYTES, Snapshots, State, join
-from chatsessions.store import Batch, Claim, Position, Store
+from chatsessions.store.changes import Batch, Claim, Position
+from chatsessions.store.snapshots import WHOLE_BYTES, Snapshots, State, join
+from chatsessions.store.store import Store
 from chatsessions.user_session import UserSession
 
 from .support.sessions import make_session

@@ -17,21 +17,12 @@ from django.contrib.auth.models import User
 from django.db.utils import OperationalError
 from django.utils import timezone
 
+from chatsessions.cluster.worker_rows import WorkerRows, _forget, pid_space
 from chatsessions.exceptions import NotLoadable, OwnershipLost
 from chatsessions.models import ChatSession, SessionSnapshot, Worker
-from chatsessions.snapshots import State
-from chatsessions.store import (
-    Batch,
-    CacheFailed,
-    Change,
-    Claim,
-    Entry,
-    Position,
-    Store,
-    cache_key,
-    snapshot_key,
-)
-from chatsessions.worker_rows import WorkerRows, _forget, pid_space
+from chatsessions.store.changes import Batch, Change, Claim, Entry, Position
+from chatsessions.store.snapshots import State
+from chatsessions.store.store import CacheFailed, Store, cache_key, snapshot_key
 
 from .support.clocks import clock_off
 from .support.storage import SpyCache, session_row, worker_row

@@ -17,17 +17,9 @@ from django.db import connections
 from django.test.utils import CaptureQueriesContext
 
 import chatsessions
-from chatsessions import (
-    Chat,
-    ChatSettings,
-    Message,
-    Thread,
-    context,
-    reaching,
-    serializable,
-    user_session,
-)
+from chatsessions import Chat, ChatSettings, Message, Thread, context, serializable, user_session
 from chatsessions.chat import InterruptedTurn, module_chat
+from chatsessions.cluster import reaching
 from chatsessions.entrance import TooManySessions
 from chatsessions.exceptions import FrameError
 from chatsessions.input_widget import Switch
@@ -720,7 +712,7 @@ async def test_messages_of_a_thread_can_be_shown_again(
 async def test_a_message_that_was_streaming_when_the_server_died_is_there_as_far_as_it_came(
     chat: Chat, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatsessions.streams.CHECKPOINT", 0.0)
+    monkeypatch.setattr("chatsessions.live.streams.CHECKPOINT", 0.0)
     echoes(chat)
 
     @chat.on_event("stream")

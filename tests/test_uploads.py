@@ -24,10 +24,11 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 import chatsessions
-from chatsessions import Chat, uploads
+from chatsessions import Chat
 from chatsessions.conf import Settings
 from chatsessions.consumers import ChatConsumer
-from chatsessions.filesweep import MIN_AGE, sweep
+from chatsessions.files import uploads
+from chatsessions.files.sweep import MIN_AGE, sweep
 from chatsessions.models import ChatSession, SessionFile, SessionUpload, UploadSlice
 from chatsessions.session import hash_token
 

@@ -18,7 +18,7 @@ from chatsessions import serializable, storable
 from chatsessions.exceptions import NotLoadable, NotStorable, ReservedKey, TooLarge, TurnStopped
 from chatsessions.serializer import dumps, loads
 from chatsessions.session import Session
-from chatsessions.snapshots import State, join, split_state
+from chatsessions.store.snapshots import State, join, split_state
 from chatsessions.user_session import RESERVED, UserSession
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session

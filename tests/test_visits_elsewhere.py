@@ -29,14 +29,14 @@ from chatsessions import (
     http_session,
     user_session,
 )
+from chatsessions.cluster.relay import Relay
+from chatsessions.cluster.visit_relay import VisitRelay
 from chatsessions.entrance import Arrival
-from chatsessions.held import Held
-from chatsessions.live import LiveSession
+from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
-from chatsessions.relay import Relay
 from chatsessions.views.http import ChatView
-from chatsessions.visit_relay import VisitRelay
+from chatsessions.visits.held import Held
 from chatsessions.worker import Worker, get_worker
 
 from .support.layer import LossyLayer

@@ -12,7 +12,7 @@ from django.utils.text import Truncator
 
 from chatsessions.exceptions import NotLoadable
 from chatsessions.models import ChatSession
-from chatsessions.store import Store
+from chatsessions.store.store import Store
 
 from .secrets import mask
 

@@ -18,7 +18,7 @@ from asgiref.sync import sync_to_async
 from django.core.files.base import ContentFile
 
 from chatsessions import frames
-from chatsessions.files import store_upload
+from chatsessions.files.rows import store_upload
 from chatsessions.signals import turn_finished
 
 from .cleanup import enter, leave

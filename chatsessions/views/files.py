@@ -23,11 +23,11 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.http import content_disposition_header
 from django.views.decorators.csrf import csrf_exempt
 
-from chatsessions.chatfile import ChatFile
 from chatsessions.conf import settings
 from chatsessions.exceptions import FileRefused
-from chatsessions.files import check_open, check_room, check_size, find_files, store_upload
-from chatsessions.filetypes import RASTER
+from chatsessions.files.chatfile import ChatFile
+from chatsessions.files.rows import check_open, check_room, check_size, find_files, store_upload
+from chatsessions.files.types import RASTER
 from chatsessions.models import ChatSession
 
 from .access import client_session, not_allowed, not_found, problem

@@ -13,15 +13,16 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.views import View
 
-from chatsessions import access, frames, reaching
-from chatsessions.admission import Admission
+from chatsessions import access, frames
 from chatsessions.chat import resolve_chat
-from chatsessions.commands import Posted
+from chatsessions.cluster import reaching
+from chatsessions.cluster.commands import Posted
 from chatsessions.entrance import User
 from chatsessions.env import taken_env
-from chatsessions.followers import Follower, is_end, is_end_of
+from chatsessions.line.admission import Admission
 from chatsessions.session import Session
-from chatsessions.visits import Visit
+from chatsessions.visits.followers import Follower, is_end, is_end_of
+from chatsessions.visits.visit import Visit
 from chatsessions.worker import get_worker
 
 from .incoming import (

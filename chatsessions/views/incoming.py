@@ -20,11 +20,11 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from chatsessions import frames
 from chatsessions.chat import Chat
 from chatsessions.conf import settings
-from chatsessions.connection import first_language, valid_ip
 from chatsessions.entrance import Admit, Arrival, User, anybody
 from chatsessions.exceptions import ChatSessionsError, SessionOver
+from chatsessions.line.connection import first_language, valid_ip
 from chatsessions.session import session_of_token
-from chatsessions.visits import Visit
+from chatsessions.visits.visit import Visit
 
 logger = logging.getLogger("chatsessions.http")
 

@@ -25,9 +25,9 @@ from chatsessions.exceptions import (
     SessionOver,
     StoreUnavailable,
 )
-from chatsessions.followers import Follower, is_end_of
-from chatsessions.store import CacheFailed
-from chatsessions.visits import Visit
+from chatsessions.store.store import CacheFailed
+from chatsessions.visits.followers import Follower, is_end_of
+from chatsessions.visits.visit import Visit
 
 from .incoming import Refused
 

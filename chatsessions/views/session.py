@@ -14,20 +14,20 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from chatsessions import frames
-from chatsessions.afar import AfarSession
-from chatsessions.attachment import REPLAY_CHUNK
 from chatsessions.chat import Chat, resolve_chat
+from chatsessions.cluster.afar import AfarSession
+from chatsessions.cluster.visit_relay import VisitRelay
 from chatsessions.conf import settings
 from chatsessions.context import Context, use_context
 from chatsessions.entrance import Arrival
 from chatsessions.env import taken_env
 from chatsessions.exceptions import SessionNotFound
-from chatsessions.held import Held
+from chatsessions.line.attachment import REPLAY_CHUNK
 from chatsessions.outside import release
 from chatsessions.session import Session
-from chatsessions.store import Entry
-from chatsessions.visit_relay import VisitRelay
-from chatsessions.visits import Visit
+from chatsessions.store.changes import Entry
+from chatsessions.visits.held import Held
+from chatsessions.visits.visit import Visit
 from chatsessions.worker import get_worker
 
 from .access import parse_id

@@ -22,7 +22,7 @@ from chatsessions.conf import settings
 from chatsessions.conversation import to_message
 from chatsessions.messages import Message
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.thread_rows import ThreadKey, read_page
+from chatsessions.store.thread_rows import ThreadKey, read_page
 
 from .access import not_served, refusal, status_of, user_of
 

@@ -14,10 +14,10 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from chatsessions import uploads
-from chatsessions.chatfile import ChatFile
 from chatsessions.exceptions import FileRefused
-from chatsessions.files import check_open
+from chatsessions.files import uploads
+from chatsessions.files.chatfile import ChatFile
+from chatsessions.files.rows import check_open
 from chatsessions.models import ChatSession, SessionUpload
 
 from .access import not_allowed, not_found, parse_id

@@ -21,8 +21,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db.utils import OperationalError
 
-from chatsessions.store import Batch, Change, Store
-from chatsessions.worker_rows import WorkerRows
+from chatsessions.cluster.worker_rows import WorkerRows
+from chatsessions.store.changes import Batch, Change
+from chatsessions.store.store import Store
 
 #: What a commit is about; one may be about several things.
 LABELS: dict[str, Callable[[Change], Any]] = {

@@ -13,8 +13,8 @@ from django.core.files.base import ContentFile
 from django.http import HttpResponse
 from django.test import Client
 
-from chatsessions.chatfile import ChatFile
-from chatsessions.files import store
+from chatsessions.files.chatfile import ChatFile
+from chatsessions.files.rows import store
 from chatsessions.models import ChatSession
 from chatsessions.session import hash_token, new_token
 

@@ -17,9 +17,9 @@ from django.dispatch import Signal
 
 from chatsessions import Chat, frames
 from chatsessions.entrance import Arrival
-from chatsessions.live import LiveSession
+from chatsessions.live.session import LiveSession
 from chatsessions.session import Session
-from chatsessions.store import Entry
+from chatsessions.store.changes import Entry
 from chatsessions.worker import Worker, get_worker, running_workers
 
 #: Handlers, hooks and receivers are written with ``async def`` or with ``def``.

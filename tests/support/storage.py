@@ -11,7 +11,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.utils import timezone
 
 from chatsessions import Chat
-from chatsessions.live import LiveSession
+from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession, Worker
 
 # Rows

@@ -13,12 +13,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 from django.utils.module_loading import import_string
 
-from chatsessions import reaching
+from chatsessions.cluster import reaching
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
-from chatsessions.filesweep import sweep
+from chatsessions.files.sweep import sweep
+from chatsessions.files.uploads import give_up_stale
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.uploads import give_up_stale
 from chatsessions.worker import get_worker
 
 

@@ -1,0 +1,303 @@
+"""``Desk``: where a worker does what other workers ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+import msgspec
+from django.contrib.auth import get_user_model
+
+from chatsessions import frames
+from chatsessions.conf import settings
+from chatsessions.entrance import is_visitors, why_over
+from chatsessions.exceptions import FrameError, SessionOver
+from chatsessions.live.session import LiveSession
+
+from . import posting
+from .commands import (
+    Alive,
+    Answer,
+    Apply,
+    Attach,
+    Attached,
+    Broadcast,
+    Busy,
+    Call,
+    Command,
+    Detach,
+    Done,
+    End,
+    Entries,
+    Forward,
+    Halt,
+    News,
+    NotHere,
+    OfGuest,
+    Post,
+    ReadLog,
+    Refused,
+    Reply,
+    decode_command,
+    encode,
+    failure_of,
+)
+from .guests import Guest, VisitingGuest
+from .link import OwnerLink
+from .mail import Mail
+from .steps import apply
+
+logger = logging.getLogger("chatsessions.relay")
+
+T = TypeVar("T")
+
+#: Seconds that a session which nobody needs here may take to be given away, before it is relayed
+#: instead: a slow ``on_disconnect`` is to keep nobody waiting.
+GIVE_TIMEOUT = 1.0
+
+
+class DeskHost(Protocol):
+    """The worker, as its desk sees it."""
+
+    loop: asyncio.AbstractEventLoop
+    mail: Mail
+    live: dict[UUID, LiveSession]
+    relays: dict[str, OwnerLink]
+
+    async def read(self, function: Callable[[], T]) -> T:
+        """Run something that reads the store."""
+
+    async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession: ...
+
+
+class Desk:
+    """Answers commands. What it does for a relay, a :class:`Guest` stands for."""
+
+    def __init__(self, host: DeskHost) -> None:
+        self._host = host
+        self._guests: dict[str, Guest] = {}
+
+    async def answer(self, raw: bytes) -> bytes:
+        """Do a command, and give its answer; what it raises is one, too."""
+        try:
+            return encode(await self._do(decode_command(raw)))
+        except Exception as error:
+            return encode(failure_of(error))
+
+    def look_round(self) -> None:
+        """Part with the guests whose worker is not heard of any more."""
+        now = self._host.loop.time()
+        for guest in list(self._guests.values()):
+            if not guest.over and now - guest.heard_at > settings.WORKER_STALE:
+                guest.lost(1006)
+            if guest.over and not guest.is_sending:
+                del self._guests[guest.relay]
+
+    async def _do(self, command: Command) -> Answer:
+        match command:
+            case Attach():
+                return await self._attach(command)
+            case News():
+                return self._hear(command)
+            case Forward() | Halt() | Detach() | Alive() | ReadLog() | Post() | Reply():
+                return await self._for_guest(command)
+            case Broadcast():
+                return Done(await self.broadcast(command))
+        return await self._outside(command)
+
+    # For a worker with a client
+
+    async def _attach(self, command: Attach) -> Answer:
+        live = self._host.live.get(command.session)
+        if live is None or live.closed:
+            return NotHere()
+        if not is_visitors(live, command.user, command.token):
+            return Refused("unknown")
+        if live.ending is not None:
+            return Refused(why_over(live.ending))
+        if live.is_spare and (live.listener is None or command.how != "visit"):
+            live.presence.part(frames.CloseCode.TAKEN_OVER)
+            live.note()
+            try:
+                async with asyncio.timeout(GIVE_TIMEOUT):
+                    await live.until_closed()
+            except TimeoutError:
+                pass
+            else:
+                return NotHere()
+        if command.how == "give":
+            return Busy()
+        if command.user is not None:
+            live.session.user = await self._host.read(partial(_user, live.owner_id))
+        if live.closed:
+            return NotHere()
+        take_in = self._take_in if command.how == "relay" else self._take_in_visitor
+        return await take_in(live, command)
+
+    async def _take_in(self, live: LiveSession, command: Attach) -> Answer:
+        """The session has its connection elsewhere from now on."""
+        guest = Guest(live, self._host.mail, relay=command.relay, channel=command.channel)
+        self._guests[command.relay] = guest
+        token = live.issue_token(command.token)
+        stored = asyncio.Event()
+        live.connect(guest, welcome=stored.set)
+        live.go()
+        await _first_of(stored.wait(), live.until_closed())
+        if live.listener is not guest:
+            return NotHere()
+        guest.welcome()
+        live.announce(resumed=True)
+        return _facts(live, token)
+
+    async def _take_in_visitor(self, live: LiveSession, command: Attach) -> Answer:
+        """Somebody follows the session elsewhere, beside whatever connection it has."""
+        guest = VisitingGuest(live, self._host.mail, relay=command.relay, channel=command.channel)
+        self._guests[command.relay] = guest
+        guest.arrive()
+        live.go()
+        try:
+            if live.log.head > live.log.stored:
+                await live.sink.flush()
+        except BaseException:
+            guest.lost(1006)
+            raise
+        if guest.over:
+            return NotHere()
+        guest.welcome()
+        return _facts(live, "")
+
+    async def _for_guest(self, command: OfGuest) -> Answer:
+        guest = self._guests.get(command.relay)
+        if guest is None or guest.over or not guest.is_here:
+            return NotHere()
+        guest.heard()
+        live = guest.live
+        match command:
+            case Forward():
+                await self._receive(live, guest, command.frames)
+            case Halt():
+                live.stop()
+            case Detach():
+                guest.lost(command.code)
+            case Alive(visited=True):
+                live.presence.visited()
+            case Post(name=name, data=raw):
+                data = frames.decode_data(frames.ClientEvent(1, name, raw))
+                return await posting.post(live, name, bytes(raw), data, key=command.key)
+            case Reply(call=call, data=raw):
+                data = frames.decode_data(frames.Answer(1, call, raw))
+                return await posting.answer(live, call, bytes(raw), data)
+            case ReadLog():
+                entries = await live.read_log(command.after, command.limit)
+                return Entries(
+                    [
+                        (one.seq, one.n, one.turn, one.name, one.data, one.created_at)
+                        for one in entries
+                    ]
+                )
+        return Done()
+
+    async def _receive(self, live: LiveSession, guest: Guest, given: list[msgspec.Raw]) -> None:
+        live.confirm_token()
+        live.holders += 1  # not to be let go between two frames
+        try:
+            for raw in given:
+                frame = frames.decode(bytes(raw).decode())
+                if isinstance(frame, frames.End):
+                    live.end("user")
+                elif isinstance(frame, frames.ClientEvent | frames.Answer):
+                    try:
+                        await live.receive(guest, frame, frames.decode_data(frame))
+                    except FrameError as error:
+                        guest.frame(frames.error_of(error))
+                        if live.is_hammered:
+                            guest.close(frames.CloseCode.RATE_LIMITED)
+                            live.disconnect(guest, frames.CloseCode.RATE_LIMITED)
+        finally:
+            live.holders -= 1
+            live.note()
+
+    def _hear(self, news: News) -> Answer:
+        relay = self._host.relays.get(news.relay)
+        if relay is None:
+            return NotHere()
+        relay.hear(news.items)
+        return Done()
+
+    # From outside
+
+    async def _outside(self, command: Apply | Call | End) -> Answer:
+        """What code elsewhere wants of a session that this worker holds."""
+        live = self._host.live.get(command.session)
+        if live is None or live.closed:
+            return NotHere()
+        match command:
+            case End():
+                live.end(command.reason)
+                await live.until_closed()
+                if live.lost is not None:
+                    raise live.lost
+                return Done()
+            case Apply():
+                await self._held(live, lambda: apply(live, command))
+                return Done()
+            case Call():
+                call = partial(
+                    live.sink.call, command.kind, command.data, timeout=command.timeout, turn=None
+                )
+                return Done(await self._held(live, call))
+
+    async def _held(self, live: LiveSession, step: Callable[[], Any]) -> Any:
+        if live.ending is not None:
+            raise SessionOver(live.id, live.ending)
+        live.holders += 1
+        try:
+            return await step()
+        finally:
+            live.holders -= 1
+            live.note()
+
+    async def broadcast(self, command: Broadcast) -> int:
+        """To every session here that has a connection, until it is stored; how many there are."""
+        told = []
+        for live in list(self._host.live.values()):
+            meant = command.chat is None or live.chat.name == command.chat
+            if meant and live.listener is not None and live.ending is None and not live.closed:
+                live.emit(command.name, bytes(command.data))
+                told.append(live.draft.waiter())
+                live.note()
+        stored = await asyncio.gather(*told, return_exceptions=True)
+        return sum(result is None for result in stored)
+
+
+def _facts(live: LiveSession, token: str) -> Attached:
+    """How a session stands, for whoever follows it from now on."""
+    return Attached(
+        token=token,
+        received=live.received,
+        first=live.first,
+        head=live.stored,
+        turn=live.turn,
+        turn_name=next((turn.name for turn in live.turns.running), ""),
+        idle=live.position.is_idle,
+        numbered=live.numbered,
+        streams=[msgspec.Raw(frames.encode(stream).encode()) for stream in live.open_streams],
+    )
+
+
+def _user(pk: Any) -> Any:
+    return get_user_model()._default_manager.using(settings.DATABASE).get(pk=pk)
+
+
+async def _first_of(*steps: Any) -> None:
+    """Wait until one of ``steps`` is done, and cancel the others."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

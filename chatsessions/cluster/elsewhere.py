@@ -1,0 +1,239 @@
+"""Sessions whose owner is another worker: who that is, and what is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
+from uuid import UUID, uuid4
+from weakref import WeakValueDictionary
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import OwnerUnreachable
+from chatsessions.models import ChatSession, Worker
+
+from .commands import (
+    Alive,
+    Answer,
+    Attach,
+    Attached,
+    Broadcast,
+    Busy,
+    Command,
+    Done,
+    How,
+    Refused,
+    decode_answer,
+    encode,
+)
+from .link import LOOK_AGAIN, LinkHost, OwnerLink
+from .mail import NoAnswer
+from .relay import Move, Relay
+from .visit_relay import VisitRelay
+from .worker_rows import WorkerRows
+
+logger = logging.getLogger("chatsessions.relay")
+
+Link = TypeVar("Link", bound=OwnerLink)
+
+#: Sessions of one owner that are asked for at a time.
+MAX_ATTACHING = 50
+#: Seconds before an owner is asked once more that has just let a session go.
+SOON = 0.02
+
+
+class ElsewhereHost(LinkHost, Protocol):
+    """The worker that asks others."""
+
+    id: UUID
+    rows: WorkerRows
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Another worker that lives and holds a session."""
+
+    id: UUID
+    name: str
+    #: Where it is reached; empty if there is no way.
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks for a session: the user's id, None for an anonymous one, and the client's token."""
+
+    user: str | None
+    token: str | None = field(repr=False)
+
+
+class OwnedElsewhere(OwnerUnreachable):
+    """Another worker that can be reached holds the session."""
+
+    def __init__(self, session_id: UUID, owner: Owner) -> None:
+        super().__init__(session_id, owner.name)
+        self.channel = owner.channel
+
+
+class Elsewhere:
+    """One worker's way to the sessions of the others."""
+
+    def __init__(self, host: ElsewhereHost) -> None:
+        self._host = host
+        #: By the channel of an owner that gave no sign: done when it does, or is dead.
+        self._silences: dict[str, asyncio.Task[None]] = {}
+        self._rooms: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    def owner_of(self, row: ChatSession) -> Owner | None:
+        """Who else holds a session, as far as its row says; None if nobody living does."""
+        worker = row.worker
+        if worker is None or worker.pk == self._host.id or not self._host.rows.is_alive(worker):
+            return None
+        return Owner(worker.pk, str(worker), worker.channel if self._host.mail.channel else "")
+
+    def refuse(self, row: ChatSession) -> None:
+        """
+        Leave a session to another worker that holds it.
+
+        Raises ``OwnedElsewhere`` if that can be asked, ``OwnerUnreachable`` if it cannot.
+        """
+        owner = self.owner_of(row)
+        if owner is not None:
+            raise (
+                OwnedElsewhere(row.pk, owner)
+                if owner.channel
+                else OwnerUnreachable(row.pk, owner.name)
+            )
+
+    async def ask(self, channel: str, command: Command, *, number: str | None = None) -> Answer:
+        """
+        The owner's answer. Raises ``NoAnswer`` after ``LOOK_AGAIN`` seconds without a sign, and
+        what the owner raised.
+        """
+        raw = await self._host.mail.ask(
+            channel, encode(command), patience=LOOK_AGAIN, number=number
+        )
+        return decode_answer(raw)
+
+    async def attach(
+        self, row: ChatSession, owner: Owner, visitor: Visitor, *, how: How, move: Move
+    ) -> Relay | Refused | Busy | None:
+        """
+        Ask ``owner`` for a session, for a connection here.
+
+        None if it is to be looked for again: it was given away, or there was no sign of the owner.
+        While there is none, however many wait for sessions of its, one asks.
+        """
+
+        def link() -> Relay:
+            return Relay(
+                self._host, row.pk, generation=row.generation, owner=owner.channel, move=move
+            )
+
+        return await self._ask_for(owner, visitor, how, link)
+
+    async def visit(
+        self, row: ChatSession, owner: Owner, visitor: Visitor
+    ) -> VisitRelay | Refused | Busy | None:
+        """As :meth:`attach`, for a request."""
+
+        def link() -> VisitRelay:
+            return VisitRelay(
+                self._host,
+                row.pk,
+                generation=row.generation,
+                owner=owner.channel,
+                name=owner.name,
+            )
+
+        return await self._ask_for(owner, visitor, "visit", link)
+
+    async def _ask_for(
+        self, owner: Owner, visitor: Visitor, how: How, link: Callable[[], Link]
+    ) -> Link | Refused | Busy | None:
+        room = self._rooms.setdefault(owner.channel, asyncio.Semaphore(MAX_ATTACHING))
+        async with room:
+            silence = self._silences.get(owner.channel)
+            if silence is None:
+                return await self._attach(owner, visitor, how, link())
+        await asyncio.wait([silence], timeout=settings.WORKER_STALE)
+        return None
+
+    async def _attach(
+        self, owner: Owner, visitor: Visitor, how: How, link: Link
+    ) -> Link | Refused | Busy | None:
+        command = Attach(
+            session=link.id,
+            relay=link.number,
+            channel=self._host.mail.channel,
+            user=visitor.user,
+            token=visitor.token,
+            how=how,
+        )
+        try:
+            answer = await self.ask(owner.channel, command)
+        except NoAnswer:
+            link.abandon()
+            self._wait_for(owner)
+            return None
+        except BaseException:
+            link.abandon()
+            raise
+        if isinstance(answer, Attached):
+            link.attached(answer)
+            return link
+        link.leave()
+        if isinstance(answer, Refused | Busy):
+            return answer
+        await asyncio.sleep(SOON)
+        return None
+
+    def _wait_for(self, owner: Owner) -> None:
+        """Until there is a sign of ``owner``, or it is dead, nobody else asks it."""
+        if owner.channel not in self._silences:
+            silence = self._host.loop.create_task(self._silence(owner), name="chatsessions-silence")
+            self._silences[owner.channel] = silence
+            self._host.own(silence)
+
+    async def _silence(self, owner: Owner) -> None:
+        logger.warning("Worker %s gives no sign; its sessions are waited for", owner.name)
+        try:
+            while await self._host.read(partial(self._host.rows.lives, owner.id)):
+                with suppress(NoAnswer):
+                    await self.ask(owner.channel, Alive(relay=""))
+                    return
+        finally:
+            del self._silences[owner.channel]
+
+    async def broadcast(self, command: Broadcast, workers: Sequence[Worker]) -> int:
+        """
+        Have every one of ``workers`` do it; how many sessions got it.
+
+        Raises ``OwnerUnreachable`` before anything is done if there is no way to one of them.
+        """
+        for worker in workers:
+            if not (worker.channel and self._host.mail.channel):
+                raise OwnerUnreachable("of all", str(worker))
+        return sum(await asyncio.gather(*(self._broadcast(command, one) for one in workers)))
+
+    async def _broadcast(self, command: Broadcast, worker: Worker) -> int:
+        number, deadline = uuid4().hex, self.deadline()
+        while True:
+            try:
+                answer = await self.ask(worker.channel, command, number=number)
+            except NoAnswer as error:
+                if not await self._host.read(partial(self._host.rows.lives, worker.pk)):
+                    return 0  # it died, and its sessions have no connection
+                if self._host.loop.time() > deadline:
+                    raise OwnerUnreachable("of all", str(worker), silent=True) from error
+            else:
+                return int(answer.value) if isinstance(answer, Done) else 0
+
+    def deadline(self) -> float:
+        """When an owner that gives no sign, and is not dead either, is given up."""
+        patience = settings.WORKER_STALE + 2 * settings.WORKER_HEARTBEAT
+        return self._host.loop.time() + patience

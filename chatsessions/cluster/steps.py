@@ -1,0 +1,97 @@
+"""Changes from outside, as the owner of a session makes them: each once, all of them or none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatsessions.live.session import LiveSession
+
+from .commands import (
+    AddToken,
+    Append,
+    Apply,
+    CloseStream,
+    Declare,
+    Drop,
+    Offer,
+    OpenStream,
+    Put,
+    Step,
+    Withdraw,
+)
+
+#: Changes that a session remembers, to know them again when they come twice.
+REMEMBERED = 20
+
+
+async def apply(live: LiveSession, change: Apply) -> None:
+    """
+    Make ``change`` in a session that is held, and wait until it is stored.
+
+    Raises ``TooLarge`` for values that have no room, ``SessionOver``, ``OwnershipLost``,
+    ``StoreUnavailable``.
+    """
+    if change.number not in live.applied:
+        live.check(None)
+        live.sink.raise_error()
+        live.user_session.put_encoded(
+            {step.key: step.value for step in change.steps if isinstance(step, Put)},
+            drops=[step.key for step in change.steps if isinstance(step, Drop)],
+        )
+        for step in change.steps:
+            await _do(live, step)
+        live.applied = [*live.applied, change.number][-REMEMBERED:]
+        live.draft.set(applied=live.applied)
+    await live.sink.flush()
+
+
+async def _do(live: LiveSession, step: Step) -> None:
+    sink = live.sink
+    match step:
+        case Append():
+            sink.append(step.name, bytes(step.data), None)
+        case Offer():
+            sink.offer(step.message, step.actions)
+        case Withdraw():
+            await sink.withdraw(step.action, None)
+        case Declare():
+            sink.declare_settings(step.inputs, step.values, None)
+        case OpenStream():
+            sink.open_stream(ForeignStream(step.event), None)
+        case AddToken():
+            stream = sink.streams.find(step.message)
+            if stream is not None:
+                sink.write(stream, step.text, None, replaces=step.replaces)
+        case CloseStream():
+            sink.close_stream(step.message)
+
+
+class ForeignStream:
+    """A message that another process streams, as its session's owner knows it."""
+
+    def __init__(self, event: dict[str, Any]) -> None:
+        self.id: str = event["id"]
+        self.size = 0
+        self._event = event
+        self._parts: list[str] = [event["content"]]
+
+    @property
+    def content(self) -> str:
+        if len(self._parts) > 1:
+            self._parts = ["".join(self._parts)]
+        return self._parts[0]
+
+    def as_event(self) -> dict[str, Any]:
+        return self._event | {"content": self.content}
+
+    def begin_stream(self) -> None:
+        """It was opened where it comes from."""
+
+    def add_content(self, text: str) -> None:
+        self._parts.append(text)
+
+    def replace_content(self, text: str) -> None:
+        self._parts = [text]
+
+    def end_stream(self) -> None:
+        self._event = self._event | {"streaming": False}

@@ -1,0 +1,211 @@
+"""``WorkerRows``: the rows that say which workers live, and what follows from one that does not."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.db.models.expressions import Combinable
+from django.utils import timezone
+
+from chatsessions.conf import settings
+from chatsessions.models import ChatSession, Worker
+from chatsessions.store.database_time import DatabaseNow
+
+logger = logging.getLogger("chatsessions.worker")
+
+#: A clock further from the database's than this is worth a warning, in seconds. Those that a time
+#: service keeps are within milliseconds.
+MAX_CLOCK_SKEW = 5.0
+#: A smaller difference is not corrected, in seconds: it would be that of the question.
+CLOCK_TOLERANCE = timedelta(seconds=1)
+
+
+class WorkerRows:
+    """One worker's view of all workers, and of whose the sessions are. Synchronous, as a store."""
+
+    def __init__(self, worker_id: UUID) -> None:
+        self._id = worker_id
+        self._hostname = socket.gethostname()
+        self._pid_space = pid_space()
+        self._made = self._swept = False
+        self._beaten_at = 0.0
+        #: Where other workers reach this one.
+        self.channel = ""
+        #: How far this process' clock was ahead of the database's at the last heartbeat.
+        self.clock_ahead = timedelta()
+
+    def beat(self) -> bool:
+        """This worker lives. Makes its row; whether one was swept away since the last time."""
+        self._beat()
+        swept, self._swept = self._swept, False
+        return swept
+
+    def beat_if_late(self) -> None:
+        """
+        A worker that was paused makes sure of its row before it writes sessions.
+
+        They refer to it, and somebody may have swept it away meanwhile.
+        """
+        if self._made and time.monotonic() - self._beaten_at > settings.WORKER_STALE:
+            self._beat()
+
+    def _beat(self) -> None:
+        rows = Worker.objects.using(settings.DATABASE)
+        beat: dict[str, Any] = {
+            "heartbeat_at": DatabaseNow(),
+            "clock_at": timezone.now(),
+            "channel": self.channel,
+        }
+        if not rows.filter(pk=self._id).update(**beat):
+            rows.create(
+                id=self._id,
+                hostname=self._hostname,
+                pid=os.getpid(),
+                pid_space=self._pid_space,
+                started_at=DatabaseNow(),
+                **beat,
+            )
+            self._swept, self._made = self._made, True
+        self._beaten_at = time.monotonic()
+        self._compare_clocks()
+
+    def now(self) -> datetime:
+        """The database's time, which other workers compare what is stored with."""
+        return timezone.now() - self.clock_ahead
+
+    def _compare_clocks(self) -> None:
+        rows = Worker.objects.using(settings.DATABASE).filter(pk=self._id)
+        asked = timezone.now()
+        row = rows.timed().first()
+        took = timezone.now() - asked
+        if row is not None and row.read_at is not None:
+            ahead = asked + took / 2 - row.read_at
+            self.clock_ahead = ahead if abs(ahead) > CLOCK_TOLERANCE + took else timedelta()
+
+    def let_go(self, session_id: UUID, generation: int) -> None:
+        """A session that cannot be stored is nobody's; its client may come back for it."""
+        rows = ChatSession.objects.using(settings.DATABASE)
+        rows = rows.filter(pk=session_id, generation=generation, worker=self._id)
+        _leave_behind(rows.exclude(status=ChatSession.Status.ENDED), DatabaseNow())
+
+    def leave(self) -> None:
+        """This worker is going; nobody is to wait for it."""
+        Worker.objects.using(settings.DATABASE).filter(pk=self._id).delete()
+
+    def is_alive(self, worker: Worker) -> bool:
+        """Whether another worker still holds its sessions."""
+        if not worker.is_heard():
+            return False
+        return worker.pid_space != self._pid_space or _process_lives(worker.pid)
+
+    def sweep(self) -> int:
+        """
+        Forget dead workers; their sessions that still say connected become away. How many.
+
+        A client is away since its worker's last sign of life, however long it had been silent.
+        """
+        swept = 0
+        for worker in Worker.objects.using(settings.DATABASE).timed():
+            if worker.pk == self._id:
+                _tell_of_clock(worker)
+            elif not self.is_alive(worker):
+                swept += _forget(worker)
+        sessions = ChatSession.objects.using(settings.DATABASE).connected()
+        return swept + _leave_behind(sessions.filter(worker=None), DatabaseNow())
+
+    def expired(self, limit: int) -> list[UUID]:
+        """Sessions whose client has been away for too long."""
+        rows = ChatSession.objects.using(settings.DATABASE).expired()
+        return list(rows.order_by("disconnected_at").values_list("pk", flat=True)[:limit])
+
+    def count_connected(self, user_id: Any, other_than: UUID | None) -> int:
+        """How many sessions of a user are connected to other workers."""
+        rows = ChatSession.objects.using(settings.DATABASE).connected().filter(user=user_id)
+        rows = rows.exclude(worker=self._id)
+        return rows.count() if other_than is None else rows.exclude(pk=other_than).count()
+
+    def others(self, here: Collection[UUID], chat: str | None) -> list[Worker]:
+        """The living workers but those ``here`` that have connected sessions (of ``chat``)."""
+        sessions = ChatSession.objects.using(settings.DATABASE).connected()
+        if chat is not None:
+            sessions = sessions.filter(chat=chat)
+        rows = Worker.objects.using(settings.DATABASE).timed().exclude(pk__in=here)
+        workers = rows.filter(pk__in=sessions.values("worker"))
+        return [worker for worker in workers if self.is_alive(worker)]
+
+    def lives(self, worker_id: UUID) -> bool:
+        """Whether another worker is there, and heard of."""
+        worker = Worker.objects.using(settings.DATABASE).timed().filter(pk=worker_id).first()
+        return worker is not None and self.is_alive(worker)
+
+    def exists(self, session_id: UUID) -> bool:
+        """Whether the session is still there and not over."""
+        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+        return rows.exclude(status=ChatSession.Status.ENDED).exists()
+
+
+def pid_space() -> str:
+    """
+    Among which processes a pid is the number of one: this host's since its start, or a container's.
+
+    Not the host's name alone: containers may share it, and do not see each other's processes.
+    """
+    parts = [socket.gethostname()]
+    with suppress(OSError):  # no Linux, so no containers
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _forget(worker: Worker) -> int:
+    """Delete the row of a dead worker, unless it has come to life since it was read."""
+    with transaction.atomic(using=settings.DATABASE):
+        rows = Worker.objects.using(settings.DATABASE).select_for_update()
+        # Not for equality: SQLite compares text, and its own has fewer digits than Python's.
+        as_read = worker.heartbeat_at + timedelta(milliseconds=1)
+        if rows.filter(pk=worker.pk, heartbeat_at__lt=as_read).first() is None:
+            return 0
+        sessions = ChatSession.objects.using(settings.DATABASE).connected()
+        swept = _leave_behind(sessions.filter(worker=worker), worker.heartbeat_at)
+        worker.delete()
+    return swept
+
+
+def _leave_behind(sessions: QuerySet[ChatSession], since: datetime | Combinable) -> int:
+    return sessions.update(status=ChatSession.Status.AWAY, disconnected_at=since, worker=None)
+
+
+def _tell_of_clock(worker: Worker) -> None:
+    ahead = worker.clock_ahead.total_seconds()
+    if abs(ahead) > MAX_CLOCK_SKEW:
+        logger.warning(
+            "The clock of %s is %.0f s %s the database's. Times in logs and transcripts are "
+            "wrong by that much; set the clock, and have a time service keep it.",
+            worker,
+            abs(ahead),
+            "ahead of" if ahead > 0 else "behind",
+        )
+
+
+def _process_lives(pid: int) -> bool:
+    """Whether a process of this host lives; another one of our own number cannot be us."""
+    if pid == os.getpid():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,1 @@
+"""Files of sessions: their rows, where they lie, and how they come in."""

@@ -1,0 +1,236 @@
+"""
+The files of sessions: stored, found, and deleted, rows and content together.
+
+Content comes first and its row after it, so that a row always has its content. What a crash
+leaves between the two is content without a row, which :mod:`chatsessions.files.sweep` finds.
+Everything here is synchronous.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core.files.base import File
+from django.db import transaction
+from django.db.models import Count, Sum
+from django.template.defaultfilters import filesizeformat
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
+from chatsessions.models import ChatSession, SessionFile, SessionUpload, UploadSlice
+
+from .chatfile import ChatFile
+from .names import clean_name
+from .storage import SessionStorage, path_of
+from .types import HEAD, TypeMismatch, accepts, type_of
+
+logger = logging.getLogger("chatsessions.files")
+
+
+def check_size(size: int, *, empty: bool = True) -> None:
+    """Raise ``FileRefused`` for a file of more than ``MAX_FILE_BYTES``, or of none if so asked."""
+    if size > settings.MAX_FILE_BYTES:
+        limit = filesizeformat(settings.MAX_FILE_BYTES)
+        raise FileRefused("too_large", f"A file may have at most {limit}.")
+    if not size and not empty:
+        raise FileRefused("empty_file", "The file is empty.")
+
+
+def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
+    """
+    Raise ``FileRefused`` if the session cannot take ``files`` more, of ``adding`` bytes in all.
+
+    What has come of unfinished uploads takes room as well.
+    """
+    stored = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
+    coming = SessionUpload.objects.using(settings.DATABASE).filter(session=session_id)
+    taken = stored.aggregate(count=Count("pk"), size=Sum("size"))
+    begun = coming.aggregate(count=Count("pk"), size=Sum("received"))
+    if taken["count"] + begun["count"] + files > settings.MAX_FILES_PER_SESSION:
+        limit = settings.MAX_FILES_PER_SESSION
+        raise FileRefused("too_many_files", f"A conversation may have at most {limit} files.")
+    size = (taken["size"] or 0) + (begun["size"] or 0)
+    if size + adding > settings.MAX_FILES_BYTES_PER_SESSION:
+        shown = filesizeformat(settings.MAX_FILES_BYTES_PER_SESSION)
+        raise FileRefused("too_many_files", f"All files of a conversation may have {shown}.")
+
+
+def uploaded_type(name: str, head: bytes, *, declared: str = "") -> str:
+    """
+    The type of what a client uploads; ``name`` is cleaned, ``head`` the first ``HEAD`` bytes.
+
+    Raises ``FileRefused`` for one that is not what it says, or not of ``FILE_TYPES``.
+    """
+    try:
+        found = type_of(name, head, declared=declared)
+    except TypeMismatch as error:
+        raise FileRefused("type_mismatch", str(error)) from error
+    if not accepts(settings.FILE_TYPES, found):
+        raise FileRefused("type_not_accepted", f"Files of type {found} are not accepted here.")
+    return found
+
+
+def store_upload(
+    session_id: UUID,
+    content: File[Any],
+    *,
+    name: str,
+    declared: str,
+    instead_of: SessionUpload | None = None,
+) -> ChatFile:
+    """
+    Store what a client has uploaded, and all of it is there.
+
+    Raises ``FileRefused``, ``SessionOver``, ``SessionNotFound``, and what the storage and the
+    database raise; nothing is left then. The file of an upload takes its place and its id;
+    raises ``SessionUpload.DoesNotExist`` if it has been given up meanwhile.
+    """
+    check_size(content.size, empty=False)
+    content.seek(0)
+    shown = clean_name(name)
+    mime = uploaded_type(shown, content.read(HEAD), declared=declared)
+    content.seek(0)
+    return store(session_id, content, name=shown, mime=mime, by_client=True, instead_of=instead_of)
+
+
+def store(
+    session_id: UUID,
+    content: File[Any],
+    *,
+    name: str,
+    mime: str,
+    by_client: bool = False,
+    instead_of: SessionUpload | None = None,
+) -> ChatFile:
+    """
+    Store a file for a session. ``name`` is cleaned, ``mime`` a type.
+
+    Raises ``FileRefused`` for one that is too large or too many, ``SessionOver`` (for a client
+    from the moment that the end has begun), ``SessionNotFound``, and what the storage and the
+    database raise; nothing is left then.
+    """
+    size = content.size
+    check_size(size)
+    row = SessionFile(id=uuid4(), session_id=session_id, name=name, mime=mime, size=size)
+    # By an id of its own: two who put one upload together do not write to one place.
+    path = path_of(session_id, row.id)
+    if instead_of is not None:
+        row.id = instead_of.pk
+    step = partial(_insert, row, by_client=by_client, instead_of=instead_of)
+    keep(row, path, content, step)
+    return row.as_chat_file()
+
+
+def keep(
+    row: SessionFile | UploadSlice, path: str, content: File[Any], insert: Callable[[], None]
+) -> None:
+    """Store ``content`` at ``path``, then ``row`` by ``insert``; if that fails nothing is left."""
+    path = SessionStorage().generate_filename(path)
+    try:
+        row.content.name = _save(path, content)
+        insert()
+    except BaseException:
+        delete_content(row.content.name or path)
+        raise
+
+
+def _save(path: str, content: File[Any]) -> str:
+    try:
+        return SessionStorage().save(path, content)
+    except FileNotFoundError:
+        # The session's folder was removed as an empty one between its making and its use.
+        content.seek(0)
+        return SessionStorage().save(path, content)
+
+
+def _insert(row: SessionFile, *, by_client: bool, instead_of: SessionUpload | None) -> None:
+    with transaction.atomic(using=settings.DATABASE):
+        check_open(locked_session(row.session_id), by_client=by_client)
+        if instead_of is not None:
+            replaced = SessionUpload.objects.using(settings.DATABASE).filter(pk=instead_of.pk)
+            if not replaced.delete()[0]:
+                raise SessionUpload.DoesNotExist
+        row.save(using=settings.DATABASE, force_insert=True)
+        check_room(row.session_id, files=0)
+
+
+def locked_session(session_id: UUID) -> ChatSession:
+    """
+    The session, until the end of the transaction. Raises ``SessionNotFound``.
+
+    Uploads of one session are taken one after another, or two could take the same room; and none
+    is taken beside its deletion.
+    """
+    sessions = ChatSession.objects.using(settings.DATABASE).select_for_update()
+    session = sessions.only(*_STATUS).filter(pk=session_id).first()
+    if session is None:
+        raise SessionNotFound(session_id)
+    return session
+
+
+_STATUS = ("status", "end_reason", "disconnected_at")
+
+
+def check_open(session: ChatSession, *, by_client: bool) -> None:
+    """Raise ``SessionOver`` if the session takes no more files."""
+    over = session.status == ChatSession.Status.ENDED
+    if by_client:
+        # Handlers may still save what is left to save in on_chat_end.
+        over = over or bool(session.end_reason) or session.is_expired()
+    if over:
+        reason = session.end_reason or ChatSession.EndReason.EXPIRED
+        raise SessionOver(session.pk, str(reason))
+
+
+def files_of(session_id: UUID) -> list[ChatFile]:
+    """All files of a session, oldest first."""
+    rows = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
+    return [row.as_chat_file() for row in rows.order_by("created_at", "pk")]
+
+
+def find_files(session_id: UUID, ids: Sequence[str]) -> list[ChatFile]:
+    """
+    The files with these ids, in their order, each once.
+
+    Raises ``FileRefused`` with code ``unknown_file`` if one of them is not this session's.
+    """
+    wanted = dict.fromkeys(map(_as_uuid, ids))
+    known: dict[UUID, SessionFile] = {}
+    if None not in wanted and len(wanted) <= settings.MAX_FILES_PER_SESSION:
+        rows = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
+        known = {row.pk: row for row in rows.filter(pk__in=list(wanted))}
+    if len(known) < len(wanted):
+        raise FileRefused("unknown_file", "There is no such file in this session.")
+    return [known[pk].as_chat_file() for pk in wanted if pk is not None]
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def delete_content(key: str) -> None:
+    """Delete the content of a file. What cannot be deleted is logged; the sweep finds it."""
+    storage = SessionStorage()
+    try:
+        storage.delete(key)
+    except Exception:
+        logger.exception("The content of file %s was not deleted; it is swept later", key)
+        return
+    # Local storages have folders, and delete empty ones only. Others know none.
+    with suppress(Exception):
+        storage.path(key)
+        storage.delete(key.rpartition("/")[0])
+
+
+def content_goes_with_row(instance: SessionFile | UploadSlice, using: str, **kwargs: Any) -> None:
+    """Receiver of ``post_delete``: however the row went, its content goes once that is sure."""
+    if instance.content.name:
+        transaction.on_commit(partial(delete_content, instance.content.name), using=using)

@@ -1,0 +1,98 @@
+"""
+``Bundle``: frames that leave together, for a client that takes several in one message.
+
+What a message costs a server depends little on its size: the frames of a turn, a replay, or the
+tokens of a stream cost a fraction that way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import Context
+
+from chatsessions import frames
+from chatsessions.conf import settings
+
+#: Characters in one message, unless a single frame has more: a thin line shows what has come.
+MAX_SIZE = 64 * 1024
+
+
+class Departures:
+    """The bundles that leave when the event loop is through with what it does now, all at once."""
+
+    __slots__ = ("_context", "_due", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._due: list[Bundle] = []
+        #: Nobody's: what is sent is of everybody who has had something to tell.
+        self._context = Context()
+
+    def add(self, bundle: Bundle) -> None:
+        if not self._due:
+            self.loop.call_soon(self._leave, context=self._context)
+        self._due.append(bundle)
+
+    def call_later(self, seconds: float, bundle: Bundle) -> asyncio.TimerHandle:
+        """One that leaves later."""
+        return self.loop.call_later(seconds, bundle.leave, context=self._context)
+
+    def _leave(self) -> None:
+        due, self._due = self._due, []
+        for bundle in due:
+            bundle.leave()
+
+
+class Bundle:
+    """
+    Gathers frames while the event loop is busy with what caused them, and hands on their text.
+
+    One that ``can_wait`` does so for ``TOKEN_INTERVAL`` seconds at most, or for one that cannot.
+    """
+
+    __slots__ = ("_departures", "_frames", "_is_due", "_left_at", "_send", "_size", "_timer")
+
+    def __init__(self, departures: Departures, send: Callable[[str], None]) -> None:
+        self._departures = departures
+        self._send = send
+        self._frames: list[str] = []
+        self._size = 0
+        self._is_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._left_at = 0.0
+
+    def add(self, frame: str, *, can_wait: bool = False) -> None:
+        """One more frame, behind those before it."""
+        self._frames.append(frame)
+        self._size += len(frame)
+        if self._size > MAX_SIZE:
+            self.leave()
+        elif not self._is_due and not (can_wait and self._waits()):
+            self._is_due = True
+            self._departures.add(self)
+
+    def leave(self) -> None:
+        """What has gathered leaves now."""
+        self._is_due = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        gathered, self._frames = self._frames, []
+        self._size = 0
+        if gathered:
+            self._left_at = self._departures.loop.time()
+            self._send(gathered[0] if len(gathered) == 1 else frames.bundle(gathered))
+
+    def clear(self) -> None:
+        """Forget what has gathered: nobody is there any more."""
+        self._frames = []
+        self.leave()
+
+    def _waits(self) -> bool:
+        """Whether it is too early to leave for one that can wait; then it is due in time."""
+        if self._timer is None:
+            wait = self._left_at + settings.TOKEN_INTERVAL - self._departures.loop.time()
+            if wait > 0:
+                self._timer = self._departures.call_later(wait, self)
+        return self._timer is not None

@@ -1,0 +1,185 @@
+"""
+``Commits``: what a session has changed, on its way into the store and back as news.
+
+Entries get their numbers here, the journal takes from here what there is to store, and nothing
+leaves for a client before the journal says that it is stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from chatsessions import frames
+from chatsessions.conf import settings
+from chatsessions.emitter import encode_data
+from chatsessions.exceptions import OwnershipLost, StorageError, StoreUnavailable
+from chatsessions.store.changes import Change, Entry, Position
+from chatsessions.user_session import UserSession
+
+from .draft import Draft
+from .inbox import Inbox
+from .log import SessionLog
+from .ports import Host
+from .presence import Presence
+from .recall import Recall
+from .sink import SessionSink
+
+logger = logging.getLogger("chatsessions.live")
+
+
+class CommitsHost(Protocol):
+    """What the commits need of their session."""
+
+    host: Host
+    draft: Draft
+    log: SessionLog
+    position: Position
+    user_session: UserSession
+    presence: Presence
+    inbox: Inbox
+    sink: SessionSink
+    recall: Recall
+    closed: bool
+
+    @property
+    def id(self) -> UUID: ...
+
+    @property
+    def can_release(self) -> bool:
+        """Whether nobody needs the session in memory."""
+
+    def release(self) -> None:
+        """It is stored that nobody owns the session."""
+
+    def lose(self, error: Exception, *, held: bool) -> None:
+        """The session cannot be stored, and is not this worker's any more."""
+
+
+class Commits:
+    """One session's side of the journal."""
+
+    __slots__ = ("_draft", "_host", "_log", "_noted", "_position", "id")
+
+    def __init__(self, host: CommitsHost) -> None:
+        self.id = host.id
+        self._host = host
+        self._draft = host.draft
+        self._log = host.log
+        self._position = host.position
+        #: Whether the journal knows that there is something.
+        self._noted = False
+
+    # For the session
+
+    def note(self) -> None:
+        """There is something to store."""
+        if not self._noted and not self._host.closed:
+            self._noted = True
+            self._host.host.journal.note(self)
+
+    def when_stored(self, callback: Callable[[], None]) -> None:
+        """Call back when everything changed so far is stored."""
+        self._draft.then(callback)
+        self.note()
+
+    def append(
+        self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
+    ) -> int:
+        """One more entry of the log; its ``seq``."""
+        seq = self._position.head = self._log.number()
+        entry = Entry(seq, n, turn, name, data, settings.now())
+        self._draft.append(entry)
+        host = self._host
+        host.recall.take(entry)
+        if not host.closed:
+            host.host.journal.count(1)
+            self.note()
+        return seq
+
+    def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
+        """One more entry of the server's."""
+        self._position.events_out += 1
+        return self.append(name, data, turn=turn)
+
+    def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
+        """An entry of our own, whatever state the session is in."""
+        self.emit(name, encode_data(name, data), turn=turn)
+
+    def collect(self) -> StorageError | None:
+        """Look for changes inside values; what cannot be stored any more is refused."""
+        try:
+            state = self._host.user_session.collect()
+        except StorageError as error:
+            return error
+        if state is not None:
+            self._draft.set_state(state)
+        return None
+
+    # For the journal
+
+    def take_change(self, now: datetime) -> Change | None:
+        host = self._host
+        self._noted = False
+        if host.closed:
+            return None
+        host.sink.error = self.collect() or host.sink.error
+        host.recall.collect(self._draft)
+        if host.can_release:
+            self._draft.set(worker_id=None)
+        if self._log.is_full:
+            self._trim()
+        if host.presence.listener is not None:
+            self._position.last_seen_at = now
+        return self._draft.take(self._position.copy())
+
+    def _trim(self) -> None:
+        trim = self._log.trim(self._host.inbox.seq_of(self._position.handled + 1))
+        if trim is not None:
+            self._draft.trim(trim)
+
+    def committed(self, change: Change) -> None:
+        self._log.committed(change)
+        self._release(change.entries)
+        self._draft.stored()
+        if "worker_id" in change.fields and change.fields["worker_id"] is None:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """It is stored that nobody owns the session: unless somebody needs it after all."""
+        host = self._host
+        if host.closed:
+            return
+        if host.can_release:
+            host.release()
+        else:
+            self._draft.set(worker_id=host.host.id)
+            self.note()
+
+    def _release(self, entries: Sequence[Entry]) -> None:
+        """``entries`` are stored: they may leave, and so may the tokens between them."""
+        streams, presence = self._host.sink.streams, self._host.presence
+        if streams.is_ordered:
+            for entry in entries:
+                presence.tell_entries([entry])
+                streams.release(entry.seq, presence.tell)
+        elif entries:
+            presence.tell_entries(entries)
+        streams.release(self._log.stored, presence.tell)
+
+    def refused(self, change: Change | None, error: Exception) -> None:
+        if isinstance(error, OwnershipLost):
+            logger.warning("Session %s is no longer held by this worker", self.id)
+        else:
+            logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
+        self._host.lose(error, held=change is None or change.claims is None)
+
+    def delayed(self, error: StoreUnavailable) -> None:
+        self._draft.fail(error)
+        presence = self._host.presence
+        for n in self._host.inbox.not_stored:
+            presence.tell(frames.Error("storage_unavailable", str(error), n, 1.0))
+        presence.tell_followers(frames.Error("storage_unavailable", str(error), retry_after=1.0))

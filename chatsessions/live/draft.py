@@ -1,0 +1,125 @@
+"""``Draft``: what a session has changed since its last commit, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from chatsessions.store.changes import Change, Claim, Entry, Position
+from chatsessions.store.snapshots import State
+
+
+class Draft:
+    """Gathers one session's next :class:`~chatsessions.store.changes.Change`."""
+
+    __slots__ = (
+        "_claims",
+        "_entries",
+        "_fields",
+        "_insert",
+        "_leaving",
+        "_outcomes",
+        "_session_id",
+        "_state",
+        "_taken",
+        "_then",
+        "_trim",
+        "_waiters",
+        "generation",
+        "is_stored",
+    )
+
+    def __init__(self, session_id: UUID, *, generation: int, claims: Claim | None) -> None:
+        self._session_id = session_id
+        self.generation = generation
+        self._claims = claims
+        #: Whether anything is stored: the session is this worker's, and not only to be.
+        self.is_stored = False
+        #: A session that nobody held before is a new row.
+        self._insert = claims is None
+        self._entries: list[Entry] = []
+        #: Those that the journal is storing now.
+        self._leaving: list[Entry] = []
+        self._fields: dict[str, Any] = {}
+        self._outcomes: list[tuple[int, str]] = []
+        self._state: State | None = None
+        self._trim: int | None = None
+        self._then: list[Callable[[], None]] = []
+        self._taken: list[Callable[[], None]] = []
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+
+    @property
+    def unstored(self) -> list[Entry]:
+        """The entries that are not known to be stored, oldest first."""
+        return self._leaving + self._entries
+
+    def set(self, **fields: Any) -> None:
+        """Columns of the row other than its position."""
+        self._fields.update(fields)
+
+    def set_state(self, state: State) -> None:
+        self._state = state.after(self._state)
+
+    def set_outcome(self, n: int, status: str) -> None:
+        """Event ``n`` came to another end than done."""
+        self._outcomes.append((n, status))
+
+    def trim(self, seq: int) -> None:
+        """Entries up to ``seq`` are no longer kept."""
+        self._trim = seq
+
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call back when everything so far is stored."""
+        self._then.append(callback)
+
+    def waiter(self) -> asyncio.Future[None]:
+        """Done when everything so far is stored, or fails with what keeps it from being."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiters.add(future)
+        future.add_done_callback(self._waiters.discard)
+        self.then(lambda: None if future.done() else future.set_result(None))
+        return future
+
+    def take(self, position: Position) -> Change:
+        """Everything so far, to be stored. What comes after it goes into the next."""
+        change = Change(
+            session_id=self._session_id,
+            generation=self.generation,
+            position=position,
+            entries=self._entries,
+            state=self._state,
+            fields=self._fields,
+            outcomes=self._outcomes,
+            claims=self._claims,
+            insert=self._insert,
+            trim=self._trim,
+        )
+        self._leaving, self._entries = self._entries, []
+        self._fields, self._outcomes = {}, []
+        self._state = self._trim = self._claims = None
+        self._insert = False
+        self._taken, self._then = self._then, []
+        return change
+
+    def stored(self) -> None:
+        """What was taken last is stored."""
+        self.is_stored = True
+        taken, self._taken, self._leaving = self._taken, [], []
+        for callback in taken:
+            callback()
+
+    def fail(self, error: Exception) -> None:
+        """Tell everybody who waits; what is gathered stays."""
+        for future in list(self._waiters):
+            if not future.done():
+                future.set_exception(error)
+
+    def discard(self) -> int:
+        """Forget the entries that will never be stored; how many there are."""
+        count, self._entries = len(self._entries), []
+        return count

@@ -1,0 +1,198 @@
+"""``Presence``: who is there for a session, by a connection or by a request that waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from django.utils import timezone
+
+from chatsessions import frames, signals
+from chatsessions.chat import Chat
+from chatsessions.models import ChatSession
+from chatsessions.session import Session, Tokens
+from chatsessions.store.changes import Entry, Position
+
+from .draft import Draft
+from .inbox import Inbox
+from .ports import Host, Listener
+
+
+class PresenceHost(Protocol):
+    """What presence needs of its session."""
+
+    host: Host
+    chat: Chat
+    session: Session
+    draft: Draft
+    position: Position
+    inbox: Inbox
+    closed: bool
+    ending: str | None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the session was made here, and nothing has run in it."""
+
+    def add_hook(self, name: str, argument: Any = None) -> None: ...
+
+    def when_stored(self, callback: Callable[[], None]) -> None: ...
+
+    def note(self) -> None: ...
+
+
+class Presence:
+    """A session's connection, of which there is one at most, and those who follow without."""
+
+    __slots__ = ("_connections", "_host", "followers", "listener", "tokens")
+
+    def __init__(self, host: PresenceHost, row: ChatSession) -> None:
+        self._host = host
+        self._connections = row.connections
+        self.tokens = Tokens(row.token_hash, row.previous_token_hash)
+        self.listener: Listener | None = None
+        #: Clients without a connection of their own, who wait for what comes of a request.
+        self.followers: set[Listener] = set()
+
+    # Who comes and goes
+
+    def connect(self, listener: Listener, *, welcome: Callable[[], None], **fields: Any) -> None:
+        """
+        ``listener`` is the session's connection from now on, instead of any other.
+
+        ``welcome`` is called when that is stored; it makes the listener hear.
+        """
+        host = self._host
+        if self.listener is not None:
+            self.listener.close(frames.CloseCode.TAKEN_OVER)
+            self.disconnect(self.listener, frames.CloseCode.TAKEN_OVER)
+        self.listener = listener
+        host.session.connected = True
+        self._connections += 1
+        host.draft.set(
+            status=ChatSession.Status.CONNECTED,
+            worker_id=host.host.id,
+            connected_at=timezone.now(),
+            connections=self._connections,
+            **fields,
+        )
+        if host.is_new:
+            host.when_stored(self._tell_started)
+        host.when_stored(welcome)
+
+    def rejoin(self, listener: Listener, *, stored: Callable[[], None]) -> None:
+        """The connection that another worker's session had is here, and so is the session now."""
+        host = self._host
+        self.listener = listener
+        host.session.connected = True
+        host.draft.set(status=ChatSession.Status.CONNECTED, worker_id=host.host.id)
+        host.when_stored(stored)
+
+    def claim_again(self) -> None:
+        """Somebody thought this worker dead: the row says again whose the session is."""
+        host = self._host
+        here = self.listener is not None
+        status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
+        if host.ending is None and not host.closed:
+            host.draft.set(status=status, worker_id=host.host.id)
+            host.note()
+
+    def disconnect(self, listener: Listener, code: int) -> None:
+        """``listener`` is gone. The session goes on without it."""
+        host = self._host
+        if listener is not self.listener or host.closed:
+            return
+        self.listener = None
+        host.session.connected = False
+        host.position.last_seen_at = timezone.now()
+        host.draft.set(status=ChatSession.Status.AWAY, disconnected_at=host.host.now())
+        if host.ending is None:
+            host.add_hook("disconnect")
+        host.when_stored(
+            partial(
+                host.host.send_signal,
+                signals.session_disconnected,
+                host.chat,
+                session=host.session,
+                code=int(code),
+            )
+        )
+
+    def part(self, code: frames.CloseCode) -> None:
+        """Part with the connection, if there is one."""
+        if self.listener is not None:
+            self.listener.close(code)
+            self.disconnect(self.listener, code)
+
+    def visited(self, **fields: Any) -> None:
+        """A client is here that has no connection, by a request."""
+        host = self._host
+        if host.closed or self.listener is not None:
+            return
+        host.position.last_seen_at = timezone.now()
+        host.draft.set(disconnected_at=host.host.now(), **fields)
+        if host.is_new:
+            host.when_stored(self._tell_started)
+        host.note()
+
+    def _tell_started(self) -> None:
+        host = self._host
+        host.host.send_signal(signals.session_started, host.chat, session=host.session)
+
+    # Tokens
+
+    def issue_token(self, used: str | None, *, named: bool = False) -> str:
+        """A new token for a connection that came with ``used``; ``named`` says whose it is."""
+        token = self.tokens.rotate(used, self._host.session.id if named else None)
+        self._host.draft.set(
+            token_hash=self.tokens.current, previous_token_hash=self.tokens.previous
+        )
+        return token
+
+    def confirm_token(self) -> None:
+        """The client was heard after its welcome."""
+        host = self._host
+        if self.tokens.confirm():
+            host.draft.set(previous_token_hash="")
+            host.note()
+        if host.inbox.posted_from is not None:  # it knows which numbers are taken
+            host.inbox.set_posted_from(None)
+            host.note()
+
+    # What they hear
+
+    def tell(self, frame: frames.ServerFrame) -> None:
+        """Something that is not in the log."""
+        if self.listener is not None:
+            self.listener.frame(frame)
+        if self.followers:
+            self.tell_followers(frame)
+
+    def tell_followers(self, frame: frames.ServerFrame) -> None:
+        """The same, to those without a connection."""
+        for follower in list(self.followers):
+            follower.frame(frame)
+
+    def tell_entries(self, entries: Sequence[Entry]) -> None:
+        """These are stored now."""
+        if self.listener is not None:
+            self.listener.entries(entries)
+        if self.followers:
+            for follower in list(self.followers):
+                follower.entries(entries)
+
+    def tell_end(self, reason: str) -> None:
+        """The session is over."""
+        if self.listener is not None:
+            self.listener.close(frames.CloseCode.SESSION_ENDED, ended=reason)
+        for follower in list(self.followers):
+            follower.close(frames.CloseCode.SESSION_ENDED, ended=reason)
+        self.listener = None
+        self.followers.clear()
+        self._host.session.connected = False
+
+    def part_with_followers(self, code: frames.CloseCode) -> None:
+        """Let those go who have no connection."""
+        for follower in list(self.followers):
+            follower.close(code)

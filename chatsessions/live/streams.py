@@ -1,0 +1,139 @@
+"""``Streams``: the messages that a session is streaming, on their way to the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from chatsessions import frames
+from chatsessions.delivery import Outbox
+from chatsessions.emitter import Streaming, Turn
+
+from .draft import Draft
+from .log import SessionLog
+
+#: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
+CHECKPOINT = 1.0
+#: Tokens that may wait for the journal before the handler does.
+MAX_WAITING = 1000
+
+Tell = Callable[[frames.ServerFrame], None]
+
+
+class StreamsHost(Protocol):
+    """What the streams need of their session."""
+
+    loop: asyncio.AbstractEventLoop
+    draft: Draft
+    log: SessionLog
+
+    def tell(self, frame: frames.ServerFrame) -> None: ...
+
+    def note(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    """A message that is being streamed."""
+
+    stream: Streaming
+    turn: Turn | None
+    #: The entry that opened it.
+    seq: int
+    #: Of the next token.
+    index: int = 0
+
+
+class Streams:
+    """Keeps tokens behind the entries they belong to, and stores the texts of open messages."""
+
+    __slots__ = ("_checkpointed", "_host", "_open", "_outbox")
+
+    def __init__(self, host: StreamsHost) -> None:
+        self._host = host
+        self._open: dict[str, _Open] = {}
+        self._outbox: Outbox[frames.ServerFrame] = Outbox(host.log.stored)
+        self._checkpointed = 0.0
+
+    def open(self, stream: Streaming, turn: Turn | None) -> None:
+        """The last entry has opened ``stream``."""
+        self._open[stream.id] = _Open(stream, turn, self._host.log.head)
+        self._checkpoint(self._host.loop.time())
+
+    def find(self, stream_id: str) -> Streaming | None:
+        """The open stream with this id."""
+        found = self._open.get(stream_id)
+        return None if found is None else found.stream
+
+    def add(self, stream_id: str, token: str) -> None:
+        """One more token of an open stream."""
+        found = self._open[stream_id]
+        frame = frames.Token(stream_id, found.index, token)
+        found.index += 1
+        self._put(frame)
+
+    def replace(self, stream_id: str, text: str) -> None:
+        """Another text for all of an open stream."""
+        self._put(frames.Stream(stream_id, self._open[stream_id].index, text))
+
+    def close(self, stream_id: str) -> None:
+        """No more tokens belong to the stream."""
+        if self._open.pop(stream_id, None) is not None:
+            self._checkpoint(self._host.loop.time())
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether much waits for the journal."""
+        return len(self._outbox) > MAX_WAITING
+
+    # For the session
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether tokens wait that must keep their place between entries."""
+        return len(self._outbox) > 0
+
+    def release(self, seq: int, tell: Tell) -> None:
+        """Everything up to entry ``seq`` is stored: the tokens behind it may leave."""
+        for frame in self._outbox.release(seq):
+            tell(frame)
+
+    @property
+    def so_far(self) -> list[frames.Stream]:
+        """What a connection that has the log needs beside it."""
+        return [
+            frames.Stream(stream_id, found.index, found.stream.content)
+            for stream_id, found in self._open.items()
+            if found.seq <= self._host.log.stored
+        ]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The text so far of each, by id."""
+        return {found.stream.id: found.stream.content for found in list(self._open.values())}
+
+    def take(self, turn: Turn) -> list[Streaming]:
+        """Close the streams that ``turn`` has left open."""
+        if not self._open:
+            return []
+        left = [found.stream for found in self._open.values() if found.turn is turn]
+        for stream in left:
+            stream.end_stream()
+            self.close(stream.id)
+        return left
+
+    def _put(self, frame: frames.ServerFrame) -> None:
+        if not self._outbox.hold(self._host.log.head, frame):
+            self._host.tell(frame)
+        now = self._host.loop.time()
+        if now - self._checkpointed > CHECKPOINT:
+            self._checkpoint(now)
+
+    def _checkpoint(self, now: float) -> None:
+        """The text of open streams is stored with the next commit, for whoever takes over."""
+        self._checkpointed = now
+        streams: list[dict[str, Any]] = [found.stream.as_event() for found in self._open.values()]
+        self._host.draft.set(streams=streams)
+        self._host.note()

@@ -1,0 +1,37 @@
+"""What is read of a stored session, for whoever is to hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chatsessions.models import ChatSession
+from chatsessions.transcript import Said
+
+from .changes import Entry
+from .snapshots import State
+
+
+@dataclass(slots=True, kw_only=True)
+class Loaded:
+    """A session as it was stored."""
+
+    row: ChatSession
+    state: State
+    state_lost: bool
+    first: int
+    #: Events that were accepted and whose turn has not come to its end.
+    pending: list[Entry]
+    #: What was said in it and before in its thread, if that was asked for.
+    said: list[Said] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Where a session stands, without what is in it."""
+
+    generation: int
+    worker_id: UUID | None
+    status: str
+    end_reason: str
+    head: int

@@ -1,0 +1,261 @@
+"""
+The statements that the journal writes, run by ``executemany`` on Django's own connection.
+
+They are written out: for one message the ORM would cost more than the database does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import OwnershipLost
+from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot
+
+from .bulk import Bulk
+from .changes import Change, Position
+from .snapshots import State
+
+#: The columns of a session that move with every event.
+POSITION = (
+    "accepted",
+    "handled",
+    "running",
+    "head",
+    "events_in",
+    "events_out",
+    "turns_failed",
+    "last_seen_at",
+)
+STATE = ("state", "state_bytes")
+#: Beside the generation, what a row that is claimed still has to have.
+CLAIMED = ("head", "handled", "state")
+#: What a session has that nothing was set in.
+NOTHING = State.whole(b"")
+ENTRY = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
+
+#: Of changes that share a statement: other columns, and whether they claim and have values.
+Kind = tuple[tuple[str, ...], bool, bool]
+
+
+class Statements:
+    """Writes changes on one database connection, in transactions of the caller's."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        self._sessions = self._events = None
+        if connection.vendor == "postgresql":
+            self._sessions = Bulk(connection, ChatSession)
+            self._events = Bulk(connection, SessionEvent)
+        #: Whether rows went through psycopg's pipeline since the last look.
+        self._piped = False
+        self._has_uuid: bool = connection.features.has_native_uuid_field
+        self._moment = _moment_adapter(connection)
+        self._last_seen: tuple[datetime | None, Any] = (None, None)
+
+    def insert(self, changes: Sequence[Change]) -> None:
+        """The rows of new sessions. What a change does not name has its default."""
+        for (names, *_), alike in _by_kind(changes).items():
+            given = ("id", "generation", *POSITION, *STATE, *names)
+            defaults = {
+                field.attname: field.get_db_prep_save(field.get_default(), self.connection)
+                for field in ChatSession._meta.concrete_fields
+                if field.attname not in given
+            }
+            rows = [
+                (
+                    self._id(change),
+                    change.generation,
+                    *self._position(change.position),
+                    *self._state(change.state or NOTHING),
+                    *self._fields(change, names),
+                    *defaults.values(),
+                )
+                for change in alike
+            ]
+            self._insert(ChatSession._meta.db_table, (*given, *defaults), rows)
+
+    def update(self, changes: Sequence[Change]) -> None:
+        """
+        The rows of known sessions, as every message needs it.
+
+        Raises ``OwnershipLost`` if one of them is another owner's by now.
+        """
+        for kind, alike in _by_kind(changes).items():
+            self._update(alike, *kind)
+
+    def insert_entries(self, changes: Iterable[Change]) -> None:
+        """What is new in the log."""
+        moment = self._moment
+        rows = []
+        for change in changes:
+            session = self._id(change)
+            rows += [
+                (
+                    session,
+                    entry.seq,
+                    entry.n,
+                    entry.turn,
+                    entry.name,
+                    entry.data.decode(),
+                    moment(entry.created_at),
+                )
+                for entry in change.entries
+            ]
+        if not rows:
+            return
+        if self._events is not None:
+            self._events.insert(ENTRY, rows)
+        else:
+            self._insert(SessionEvent._meta.db_table, ENTRY, rows)
+
+    def update_outcomes(self, change: Change) -> None:
+        """How events ended that are not done, and what is no longer kept."""
+        log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
+        for n, status in change.outcomes:
+            log.filter(n=n).update(status=status)
+        if change.trim is not None:
+            log.filter(seq__lte=change.trim).delete()
+
+    def write_snapshot(self, session_id: UUID, snapshot: bytes) -> None:
+        """The values that the row's state is a patch on, where they are new or go."""
+        if not _state_in_row():
+            return
+        text = snapshot.decode()
+        rows = SessionSnapshot.objects.using(self.connection.alias)
+        rows = rows.filter(session=session_id)
+        if not text:
+            rows.delete()
+        elif not rows.update(state=text):
+            rows.create(session_id=session_id, state=text)
+
+    def settle(self) -> None:
+        """See that the database watches a transaction that stands still from here on."""
+        if self._piped and self.connection.vendor == "postgresql":
+            # Behind psycopg's pipeline the server's watch on idle transactions is off.
+            with self.connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+        self._piped = False
+
+    def _update(
+        self,
+        changes: Sequence[Change],
+        names: tuple[str, ...],
+        claims: bool,  # noqa: FBT001, RUF100  # of the kind of changes that these are
+        has_state: bool,  # noqa: FBT001, RUF100
+    ) -> None:
+        columns = (*POSITION, *(STATE if has_state else ()), *names, "generation")
+        rows = [
+            (
+                *self._position(change.position),
+                *(() if change.state is None else self._state(change.state)),
+                *(self._fields(change, names) if names else ()),
+                change.generation,
+                self._id(change),
+                *_expected(change),
+            )
+            for change in changes
+        ]
+        if self._sessions is not None and not names and not claims:
+            count = self._sessions.update((*columns, "id"), rows)
+        else:
+            count = self._run(self._update_sql(columns, claims=claims), rows)
+        if count != len(rows):
+            raise OwnershipLost(changes[0].session_id)
+
+    def _update_sql(self, columns: tuple[str, ...], *, claims: bool) -> str:
+        quote = self.connection.ops.quote_name
+        assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
+        compared = ("id", "generation", *(CLAIMED if claims else ()))
+        expected = " AND ".join(f"{quote(name)} = %s" for name in compared)
+        table = quote(ChatSession._meta.db_table)
+        return f"UPDATE {table} SET {assigned} WHERE {expected}"  # noqa: S608  # only names
+
+    def _insert(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+        quote = self.connection.ops.quote_name
+        names = ", ".join(map(quote, columns))
+        places = ", ".join(["%s"] * len(columns))
+        sql = f"INSERT INTO {quote(table)} ({names}) VALUES ({places})"  # noqa: S608  # only names
+        self._run(sql, rows)
+
+    def _run(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many rows it was for."""
+        self._piped = True
+        with self.connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+            count: int = cursor.rowcount
+            return count
+
+    # Values as the database wants them
+
+    def _id(self, change: Change) -> Any:
+        return change.session_id if self._has_uuid else change.session_id.hex
+
+    def _position(self, at: Position) -> tuple[Any, ...]:
+        return (
+            at.accepted,
+            at.handled,
+            at.running,
+            at.head,
+            at.events_in,
+            at.events_out,
+            at.turns_failed,
+            self._seen(at.last_seen_at),
+        )
+
+    def _seen(self, moment: datetime) -> Any:
+        """One moment is nearly always that of all changes that were gathered at a time."""
+        if moment is not self._last_seen[0]:
+            self._last_seen = moment, self._moment(moment)
+        return self._last_seen[1]
+
+    def _state(self, state: State) -> tuple[str, int]:
+        return state.text.decode() if _state_in_row() else "", state.size
+
+    def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
+        field: Any = ChatSession._meta.get_field  # none of those that have no column
+        return [
+            field(name).get_db_prep_save(change.fields[name], self.connection) for name in names
+        ]
+
+
+def _state_in_row() -> bool:
+    return settings.USER_SESSION_STORE == "cached_db"
+
+
+def _expected(change: Change) -> tuple[Any, ...]:
+    """What the row has to have for ``change`` to be written."""
+    claim = change.claims
+    if claim is None:
+        return (change.generation,)
+    return claim.generation, claim.head, claim.handled, claim.state
+
+
+def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:
+    """The changes that share a statement."""
+    alike: dict[Kind, list[Change]] = {}
+    for change in changes:
+        names = tuple(sorted(change.fields)) if change.fields else ()
+        kind = names, change.claims is not None, change.state is not None
+        alike.setdefault(kind, []).append(change)
+    return alike
+
+
+def _moment_adapter(connection: BaseDatabaseWrapper) -> Callable[[datetime], Any]:
+    """How this database wants a moment."""
+    adapt = connection.ops.adapt_datetimefield_value
+    if connection.vendor != "sqlite" or connection.timezone is not UTC:
+        return adapt
+
+    def adapt_utc(moment: datetime) -> Any:
+        # What Django makes of it, without a conversion from UTC to UTC.
+        if moment.tzinfo is UTC:
+            return moment.isoformat(" ").removesuffix("+00:00")
+        return adapt(moment)
+
+    return adapt_utc

@@ -1,0 +1,390 @@
+"""
+What the journal writes to and sessions are loaded from: the rows, and Django's cache.
+
+Everything here is synchronous and knows no event loop; the journal and the worker call it from
+threads of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.core.cache import BaseCache, caches
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Min, TextField
+from django.db.models.functions import Cast
+from django.db.utils import InterfaceError, OperationalError
+
+from chatsessions.conf import settings
+from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot
+
+from .changes import Batch, Change, Entry
+from .doubt import is_stored
+from .loaded import Loaded, Peek
+from .snapshots import State
+from .statements import Statements
+
+logger = logging.getLogger("chatsessions.store")
+
+#: What may pass by itself: a locked table, a lost connection. Anything else is the row's fault.
+TRANSIENT = (OperationalError, InterfaceError)
+
+
+#: Values that a failing cache has not taken, and that are offered again: the latest.
+MAX_UNCACHED = 1000
+
+
+class CacheFailed(Exception):
+    """The cache did not take what it was given: all of it, or only ``keys``."""
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = frozenset(keys)
+
+
+class Store:
+    """The database and the cache of the settings."""
+
+    def __init__(self) -> None:
+        self._cache: BaseCache | None = None
+        self._uncached: dict[str, bytes] = {}
+        #: Called in the writer's thread ahead of every batch.
+        self.before_commit: Callable[[], None] = lambda: None
+        self._statements: Statements | None = None
+        #: The database connection whose idling in a transaction is limited.
+        self._limited: Any = None
+
+    # Writing
+
+    def commit(self, batch: Batch) -> None:
+        """
+        Store a batch: its rows in one transaction, then its states in the cache with one call.
+
+        If the transaction fails for a reason that is not transient, each change is tried by
+        itself, and those that cannot be stored are ``refused``. Raises ``OperationalError``,
+        ``InterfaceError`` or ``CacheFailed`` if trying the same batch again may help; what of it
+        is stored already is not stored again.
+        """
+        self.before_commit()
+        cache_first = settings.USER_SESSION_STORE == "cache"
+        if cache_first and batch.pending:
+            # What the log says must be known after a crash between the two.
+            try:
+                self.cache_states(batch.pending)
+            except CacheFailed as error:
+                self._refuse_uncached(batch, error)
+        if batch.pending:
+            try:
+                self.write(batch)
+            except TRANSIENT:
+                connections[settings.DATABASE].close_if_unusable_or_obsolete()
+                raise
+        if not cache_first:
+            self.cache_states(
+                change for change in batch.changes if change.session_id not in batch.refused
+            )
+
+    def _refuse_uncached(self, batch: Batch, error: CacheFailed) -> None:
+        """
+        Go on without the sessions whose values alone the cache does not take, such as too large.
+
+        Raises ``error`` if it is not theirs alone.
+        """
+        if not error.keys or not self._cache_takes_anything():
+            raise error
+        taken = []
+        for change in batch.pending:
+            if cache_key(change.session_id, change.generation) in error.keys:
+                batch.refused[change.session_id] = error
+            else:
+                taken.append(change)
+        batch.pending = taken
+
+    def _cache_takes_anything(self) -> bool:
+        try:
+            return not self.cache.set_many({"chatsessions:probe": b"1"}, timeout=1)
+        except Exception:
+            logger.warning("The cache takes nothing", exc_info=True)
+            return False
+
+    def write(self, batch: Batch) -> None:
+        """Store the rows of a batch."""
+        self._settle_doubt(batch)
+        try:
+            self._write(batch, batch.pending)
+            batch.pending = []
+        except TRANSIENT:
+            raise
+        except Exception as error:
+            logger.warning("A commit failed as a whole; each session is tried by itself: %s", error)
+            self._store_one_by_one(batch)
+
+    def _store_one_by_one(self, batch: Batch) -> None:
+        while batch.pending:
+            change = batch.pending[0]
+            try:
+                self._write(batch, [change])
+            except TRANSIENT:
+                raise
+            except Exception as error:
+                if not (batch.was_in_doubt and is_stored(change)):
+                    batch.refused[change.session_id] = error
+            del batch.pending[0]
+
+    def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
+        if not settings.JOURNAL_INLINE:
+            self._limit_idling()
+        with transaction.atomic(using=settings.DATABASE):
+            self._write_rows(changes)
+            batch.doubtful = list(changes)
+        batch.doubtful = []
+
+    def _limit_idling(self) -> None:
+        """
+        See that a worker that stands still in the middle of a commit keeps no row locked.
+
+        Whoever claims its sessions would wait for it, with all the others of that worker.
+        """
+        connection = connections[settings.DATABASE]
+        if connection.vendor != "postgresql":
+            return  # SQLite's lock is the process's, and MySQL has no such limit
+        connection.ensure_connection()
+        if connection.connection is not self._limited:
+            limit = f"{int(settings.WORKER_STALE * 1000)}ms"
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [limit]
+                )
+            self._limited = connection.connection
+
+    def _settle_doubt(self, batch: Batch) -> None:
+        """Find out what became of a commit whose answer was lost: it was one transaction."""
+        if not batch.doubtful:
+            return
+        batch.was_in_doubt = True
+        if any(map(is_stored, batch.doubtful)):
+            stored = {change.session_id for change in batch.doubtful}
+            batch.pending = [one for one in batch.pending if one.session_id not in stored]
+        batch.doubtful = []
+
+    def cache_states(self, changes: Iterable[Change]) -> None:
+        """
+        Put the states of committed ``changes`` into the cache, with one call.
+
+        Raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``; under ``cached_db`` a failure
+        is logged, and what could not be written goes with the next call.
+        """
+        states, snapshots = dict(self._uncached), {}
+        for change in changes:
+            if change.state is not None:
+                key = cache_key(change.session_id, change.generation)
+                states[key] = change.state.text
+                if change.state.snapshot:
+                    snapshots[snapshot_key(key, change.state.revision)] = change.state.snapshot
+        if not states:
+            return
+        try:
+            failed = self._cache_all(states, snapshots)
+        except Exception as error:
+            self._cache_failed(CacheFailed(str(error)), states | snapshots)
+        else:
+            self._uncached = {}
+            if failed:
+                message = f"{len(failed)} of {len(states)} values were not taken"
+                self._cache_failed(CacheFailed(message, failed), states | snapshots)
+
+    def _cache_all(self, states: dict[str, bytes], snapshots: dict[str, bytes]) -> list[str]:
+        """Put both into the cache; the keys of what it has not taken."""
+        lacking: list[str] = []
+        if snapshots:
+            # Ahead of the patches on them, which are nothing without. One is not written again
+            # for as long as it takes until all values are, and has to outlast the patches.
+            timeout = 2 * settings.CACHE_TIMEOUT
+            for key in self.cache.set_many(snapshots, timeout=timeout):
+                lacking += (key, state_key(key))
+            states = {key: text for key, text in states.items() if key not in lacking}
+        if states:  # else Redis would refuse it
+            lacking += self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
+        return lacking
+
+    def _cache_failed(self, error: CacheFailed, states: dict[str, bytes]) -> None:
+        if settings.USER_SESSION_STORE == "cache":
+            raise error
+        logger.warning("The cache failed; user_session is safe in the database: %s", error)
+        left = [(key, state) for key, state in states.items() if key in (error.keys or states)]
+        self._uncached = dict(left[-MAX_UNCACHED:])
+
+    def _write_rows(self, changes: Sequence[Change]) -> None:
+        statements = self._statements_on(connections[settings.DATABASE])
+        statements.insert([change for change in changes if change.insert])
+        statements.update([change for change in changes if not change.insert])
+        if settings.EVENT_LOG == "database":
+            statements.insert_entries(changes)
+        for change in changes:
+            if change.state is not None and change.state.snapshot is not None:
+                statements.write_snapshot(change.session_id, change.state.snapshot)
+            if change.outcomes or change.trim is not None:
+                statements.update_outcomes(change)
+        statements.settle()
+
+    def _statements_on(self, connection: BaseDatabaseWrapper) -> Statements:
+        """They know some things about their connection."""
+        if self._statements is None or self._statements.connection is not connection:
+            self._statements = Statements(connection)
+        return self._statements
+
+    # Reading
+
+    def load(self, session_id: UUID) -> Loaded | None:
+        """A session with what its owner needs, or None if there is no such session."""
+        rows = ChatSession.objects.using(settings.DATABASE).timed()
+        rows = rows.select_related("user", "worker", "snapshot")
+        row = rows.filter(pk=session_id).first()
+        if row is None:
+            return None
+        if row.worker is not None:
+            row.worker.read_at = row.read_at
+        state, lost = self.read_state(row)
+        return Loaded(
+            row=row,
+            state=state,
+            state_lost=lost,
+            first=self._first(row),
+            pending=self._pending(row),
+        )
+
+    def peek(self, session_id: UUID) -> Peek | None:
+        """Where a session stands; None if there is no such session."""
+        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+        found = rows.values_list("generation", "worker_id", "status", "end_reason", "head").first()
+        return None if found is None else Peek(*found)
+
+    def read_state(self, row: ChatSession) -> tuple[State, bool]:
+        """
+        The committed user_session of ``row``, and whether the cache has thrown it away.
+
+        The row is to be read together with its ``snapshot``: its owner may write both meanwhile.
+        """
+        if settings.USER_SESSION_STORE == "cached_db":
+            return _state_of(row), False
+        try:
+            state = self._cached(row)
+        except Exception as error:
+            raise CacheFailed(str(error)) from error
+        return state or State.whole(b""), state is None and row.state_bytes > 0
+
+    def _cached(self, row: ChatSession) -> State | None:
+        key = cache_key(row.pk, row.generation)
+        text = self.cache.get(key)
+        if text is None:
+            return None
+        state = State(text, row.state_bytes)
+        if state.revision:
+            state.snapshot = self.cache.get(snapshot_key(key, state.revision))
+        return state if state.is_complete else None
+
+    def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
+        """The next entries of the stored log, oldest first."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
+        return entries_of(rows.filter(seq__gt=after).order_by("seq")[:limit])
+
+    def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
+        """A message as it was sent or updated last, if that is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(
+            session=session_id, n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"'
+        )
+        return find_message(entries_of(rows.order_by("seq")), message)
+
+    def seq_of(self, session_id: UUID, n: int) -> int | None:
+        """The entry that event ``n`` became, if it is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
+        return rows.values_list("seq", flat=True).first()
+
+    def find_posted(self, session_id: UUID, message_id: str) -> Entry | None:
+        """The client's message with this id, if it is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
+        rows = rows.filter(name="message", n__isnull=False, data__contains=message_id)
+        return next((entry for entry in entries_of(rows) if entry.has_id(message_id)), None)
+
+    def _first(self, row: ChatSession) -> int:
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
+        first: int | None = rows.aggregate(first=Min("seq"))["first"]
+        return row.head + 1 if first is None else first
+
+    def _pending(self, row: ChatSession) -> list[Entry]:
+        if row.accepted <= row.handled:
+            return []
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
+        return entries_of(rows.filter(n__gt=row.handled).order_by("n"))
+
+    @property
+    def cache(self) -> BaseCache:
+        """One connection for the process: ``caches[...]`` makes one per thread and context."""
+        if self._cache is None:
+            self._cache = caches.create_connection(settings.CACHE)
+        return self._cache
+
+
+def outcome_of(session_id: UUID, n: int) -> str:
+    """How event ``n`` has ended, of which nothing more comes."""
+    rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
+    return rows.values_list("status", flat=True).first() or "done"
+
+
+#: Events that carry a whole message.
+MESSAGE_EVENTS = ("message", "message_update")
+
+
+def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | None:
+    """The latest of a message in ``entries``, oldest first."""
+    found = None
+    for entry in entries:
+        if entry.n is None and entry.name in MESSAGE_EVENTS:
+            data = msgspec.json.decode(entry.data)
+            found = data if data["id"] == message else found
+    return found
+
+
+def cache_key(session_id: UUID, generation: int) -> str:
+    """Where a session's values lie. Another owner writes under another generation."""
+    return f"chatsessions:{session_id.hex}:{generation}"
+
+
+def snapshot_key(key: str, revision: int) -> str:
+    """
+    Where the snapshot lies that the patch at ``key`` is on.
+
+    There are two places, taken in turns: a crash may come between a snapshot and its patch, and
+    leaves the last patch, which then still has the last snapshot.
+    """
+    return f"{key}:{revision % 2}"
+
+
+def state_key(snapshot_key: str) -> str:
+    """Where the patch on such a snapshot lies."""
+    return snapshot_key.rpartition(":")[0]
+
+
+def _state_of(row: ChatSession) -> State:
+    """As it is in the rows."""
+    state = State(row.state.encode(), row.state_bytes)
+    if state.revision:
+        snapshot: SessionSnapshot | None = getattr(row, "snapshot", None)
+        state.snapshot = None if snapshot is None else snapshot.state.encode()
+    return state
+
+
+def entries_of(rows: Any) -> list[Entry]:
+    """The entries that a query of ``SessionEvent`` gives, in its order."""
+    # Through values_list a JSONTextField would be decoded, only to be encoded again.
+    return [
+        Entry(seq, n, turn, name, data.encode(), created_at)
+        for seq, n, turn, name, data, created_at in rows.values_list(
+            "seq", "n", "turn", "name", Cast("data", TextField()), "created_at"
+        )
+    ]

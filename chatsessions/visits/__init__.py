@@ -1,0 +1,1 @@
+"""Clients that come by a request and have no connection."""
