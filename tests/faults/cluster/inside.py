@@ -26,6 +26,7 @@ def _held() -> dict[str, Any]:
     return {
         "worker": [str(worker.id) for worker in workers],
         "live": sum(len(worker.live) for worker in workers),
+        "batches": sum(worker.journal.batches for worker in workers),
         "lines": sum(len(worker.lines) for worker in workers),
         "tasks": Counter(task.get_name() for task in asyncio.all_tasks()),
         "threads": sorted(thread.name for thread in threading.enumerate()),
