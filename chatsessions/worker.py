@@ -154,6 +154,10 @@ class Worker:
 
     # Host
 
+    @property
+    def pauses(self) -> int:
+        return self.rows.pauses
+
     def now(self) -> datetime:
         return self.rows.now()
 

@@ -65,6 +65,53 @@ async def test_an_owner_that_wakes_up_changes_nothing(
     await scenario.finish()
 
 
+@pytest.mark.parametrize("name", ["a", "b"] if LONG else ["a"])
+async def test_an_owner_that_wakes_up_tells_its_old_client_nothing(
+    name: str, make_cluster: Callable[..., Cluster], play: Play
+) -> None:
+    """One that has waited all the time, while another tab took the session."""
+    cluster = make_cluster(chatsessions={"HEARTBEAT": 25})
+    scenario = play(cluster)
+    old, new = cluster.worker(name), cluster.other(cluster.worker(name))
+    left = await scenario.tab(pick=lambda: cluster.door(old)).begun()
+    n = await left.event("stream", {"count": 2000, "pause": 0.01})
+    await left.until(lambda: len(left.got("token")) > 5)
+    with old.paused():
+        tab = await scenario.tab(pick=lambda: cluster.door(new)).knows(left).begun()
+        assert await scenario.outcome(tab, n) == "interrupted"
+        heard = len(left.record)
+    await left.until(lambda: left.over is not None, 10)
+    assert left.over == 4509
+    assert [note.frame for note in left.record[heard:] if not note.sent] == []
+    assert await scenario.outcome(tab, await tab.message()) == "done"
+    await scenario.finish()
+
+
+async def test_an_owner_that_nobody_missed_goes_on_with_its_stream(
+    make_cluster: Callable[..., Cluster], play: Play
+) -> None:
+    """What it did not tell while it was not sure of the session comes in one piece."""
+    cluster = make_cluster(chatsessions={"HEARTBEAT": 25})
+    scenario = play(cluster)
+    owner = cluster.worker("a")
+    await scenario.tab(pick=lambda: cluster.door(cluster.other(owner))).begun()
+    tab = await scenario.tab(pick=lambda: cluster.door(owner)).begun()
+    n = await tab.event("stream", {"count": 200, "pause": 0.02})
+    await tab.until(lambda: len(tab.got("token")) > 5)
+    with owner.paused():
+        # The other one takes it for dead.
+        await until(lambda: owner.pid not in cluster.books.worker_pids())
+    assert await scenario.outcome(tab, n, 20) == "done"
+    pieces = [note.frame for note in tab.record if note.frame["type"] in ("token", "stream")]
+    assert "stream" in [frame["type"] for frame in pieces]
+    text = ""
+    for frame in pieces:
+        text = frame["content"] if frame["type"] == "stream" else text + frame["text"]
+    assert text.split() == [str(number) for number in range(200)]
+    assert len(tab.lines) == 1
+    await scenario.finish()
+
+
 def writes_of(worker: WorkerProcess, cluster: Cluster, session: str) -> list[Write]:
     return [write for write in cluster.books.writes(session) if write.writer == worker.name]
 
