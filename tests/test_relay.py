@@ -247,6 +247,7 @@ async def test_entries_come_though_the_layer_is_dead(chat: Chat) -> None:
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
+        await until(lambda: new.texts == ["1"])  # what it reads by itself on its way in
         layer.is_cut = True
         chat.gate.set()  # type: ignore[attr-defined]
         await until(lambda: new.texts == ["1", "waited"])

@@ -92,7 +92,7 @@ async def test_a_stop_by_another_worker_takes_effect_within_a_second(
     either: Cluster, play: Play
 ) -> None:
     scenario = play(either)
-    for _ in range(3):
+    for _ in range(8):  # so often that some of what is asked for is lost
         tab, n = await busy_elsewhere(scenario, "slow", 30)
         since = time.monotonic()
         await tab.stop()
@@ -260,8 +260,10 @@ async def test_a_worker_whose_clock_is_ten_minutes_off(
     make_cluster: Callable[..., Cluster], play: Play
 ) -> None:
     """Its sign of life is as good as any other's, and so is what it thinks of the others'."""
-    for skew in (600, -600) if LONG else (600,):
-        cluster = make_cluster(own={"a": {"host": "here"}, "b": {"host": "there", "skew": skew}})
+    # Both ways at once shows as much as one by one: the database's clock is right.
+    for here, there in ((0, 600), (0, -600), (600, -600)) if LONG else ((600, -600),):
+        own = {"a": {"host": "here", "skew": here}, "b": {"host": "there", "skew": there}}
+        cluster = make_cluster(own=own)
         scenario = play(cluster)
         tab, n = await busy_elsewhere(scenario, "slow", 3.0)
         assert await scenario.outcome(tab, n) == "done"
