@@ -21,6 +21,18 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 Play = Callable[..., Scenario]
 
 
+@pytest.fixture(scope="module")
+def patient_cluster(module_clusters: Callable[..., Cluster]) -> Cluster:
+    return module_clusters(chatsessions={"HEARTBEAT": 25})
+
+
+@pytest.fixture
+def patient(patient_cluster: Cluster) -> Cluster:
+    """Workers whose clients wait for them to wake up."""
+    patient_cluster.refresh()
+    return patient_cluster
+
+
 async def on_worker(scenario: Scenario, name: str) -> Tab:
     """A tab that comes in by this worker's door, and by the other's from then on."""
     cluster = scenario.cluster
@@ -67,17 +79,16 @@ async def test_an_owner_that_wakes_up_changes_nothing(
 
 @pytest.mark.parametrize("name", ["a", "b"] if LONG else ["a"])
 async def test_an_owner_that_wakes_up_tells_its_old_client_nothing(
-    name: str, make_cluster: Callable[..., Cluster], play: Play
+    name: str, patient: Cluster, play: Play
 ) -> None:
     """One that has waited all the time, while another tab took the session."""
-    cluster = make_cluster(chatsessions={"HEARTBEAT": 25})
-    scenario = play(cluster)
-    old, new = cluster.worker(name), cluster.other(cluster.worker(name))
-    left = await scenario.tab(pick=lambda: cluster.door(old)).begun()
+    scenario = play(patient)
+    old, new = patient.worker(name), patient.other(patient.worker(name))
+    left = await scenario.tab(pick=lambda: patient.door(old)).begun()
     n = await left.event("stream", {"count": 2000, "pause": 0.01})
     await left.until(lambda: len(left.got("token")) > 5)
     with old.paused():
-        tab = await scenario.tab(pick=lambda: cluster.door(new)).knows(left).begun()
+        tab = await scenario.tab(pick=lambda: patient.door(new)).knows(left).begun()
         assert await scenario.outcome(tab, n) == "interrupted"
         heard = len(left.record)
     await left.until(lambda: left.over is not None, 10)
@@ -88,26 +99,25 @@ async def test_an_owner_that_wakes_up_tells_its_old_client_nothing(
 
 
 async def test_an_owner_that_nobody_missed_goes_on_with_its_stream(
-    make_cluster: Callable[..., Cluster], play: Play
+    patient: Cluster, play: Play
 ) -> None:
     """What it did not tell while it was not sure of the session comes in one piece."""
-    cluster = make_cluster(chatsessions={"HEARTBEAT": 25})
-    scenario = play(cluster)
-    owner = cluster.worker("a")
-    await scenario.tab(pick=lambda: cluster.door(cluster.other(owner))).begun()
-    tab = await scenario.tab(pick=lambda: cluster.door(owner)).begun()
-    n = await tab.event("stream", {"count": 200, "pause": 0.02})
+    scenario = play(patient)
+    owner = patient.worker("a")
+    await scenario.tab(pick=lambda: patient.door(patient.other(owner))).begun()
+    tab = await scenario.tab(pick=lambda: patient.door(owner)).begun()
+    n = await tab.event("stream", {"count": 100, "pause": 0.02})
     await tab.until(lambda: len(tab.got("token")) > 5)
     with owner.paused():
         # The other one takes it for dead.
-        await until(lambda: owner.pid not in cluster.books.worker_pids())
+        await until(lambda: owner.pid not in patient.books.worker_pids())
     assert await scenario.outcome(tab, n, 20) == "done"
     pieces = [note.frame for note in tab.record if note.frame["type"] in ("token", "stream")]
     assert "stream" in [frame["type"] for frame in pieces]
     text = ""
     for frame in pieces:
         text = frame["content"] if frame["type"] == "stream" else text + frame["text"]
-    assert text.split() == [str(number) for number in range(200)]
+    assert text.split() == [str(number) for number in range(100)]
     assert len(tab.lines) == 1
     await scenario.finish()
 
