@@ -55,11 +55,12 @@ class Scenario:
 
     async def outcome(self, tab: Tab, n: int, seconds: float = 10.0) -> str:
         """
-        Of a turn: what the client is told. Only one whose line has broken meanwhile may have
-        missed it, as it is not in the log; then what is stored.
+        Of a turn: what the client is told. Only one whose line has broken since it sent the event
+        may have missed it, as it is not in the log; then what is stored.
         """
-        lines = len(tab.lines)
-        await tab.until(lambda: n in tab.outcomes or len(tab.lines) > lines, seconds)
+        sent = (note.line for note in tab.record if note.sent and note.frame.get("n") == n)
+        line = next(sent, len(tab.lines))
+        await tab.until(lambda: n in tab.outcomes or len(tab.lines) > line, seconds)
         if n in tab.outcomes:
             return tab.outcomes[n]
         session = tab.session

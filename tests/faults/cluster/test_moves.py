@@ -19,12 +19,15 @@ from .talk import talk, talking
 pytestmark = [pytest.mark.server, pytest.mark.faults]
 Play = Callable[..., Scenario]
 
-#: The layers that are supported, and both losing a fifth of all that is sent.
-LAYERS = {
-    "dropping pubsub": {"layer": "dropping pubsub", "cluster": {"losses": {"drop": 0.2}}},
+#: With a fifth of all that is sent lost. Two seconds are six messages and their answers: now and
+#: then none of them is heard, and a worker that lives is given up.
+DROPPING = {"cluster": {"losses": {"drop": 0.2}}, "chatsessions": {"WORKER_STALE": 4}}
+#: The layers that are supported, and both losing.
+LAYERS: dict[str, dict[str, Any]] = {
+    "dropping pubsub": {"layer": "dropping pubsub", **DROPPING},
     "core": {"layer": "core"},
     "pubsub": {"layer": "pubsub"},
-    "dropping core": {"layer": "dropping core", "cluster": {"losses": {"drop": 0.2}}},
+    "dropping core": {"layer": "dropping core", **DROPPING},
 }
 #: A stop takes effect within a second (the ninth part of one for a busy machine).
 STOP_TIME = 1.1
