@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .invariants import violations
+from .long_run import LONG
 from .rig import Cluster, until
 from .visitor import Visitor
 
@@ -28,7 +29,7 @@ LAYERS = {
 }
 
 
-@pytest.fixture(scope="module", params=LAYERS)
+@pytest.fixture(scope="module", params=LAYERS if LONG else ["dropping core"])
 def layered(request: pytest.FixtureRequest, module_clusters: Callable[..., Cluster]) -> Cluster:
     options: dict[str, Any] = LAYERS[request.param]
     return module_clusters(**options)
