@@ -32,9 +32,13 @@ from .entrance import User
 from .exceptions import SessionNotFound, SessionOver
 from .live.session import LiveSession
 from .models import ChatSession
+from .session import Session
 from .worker import Worker, get_worker, running_workers
 
 T = TypeVar("T")
+
+#: A session, or the id of one.
+Which = Session | ChatSession | UUID | str
 
 #: Sessions of one user that are reached at a time.
 EMITS_AT_A_TIME = 10
@@ -42,7 +46,8 @@ EMITS_AT_A_TIME = 10
 
 class session_context:  # noqa: N801  # used like a function
     """
-    Work with a session from outside of it, ``with`` or ``async with``.
+    Work with a session from outside of it, ``with`` or ``async with``. It is named by its id, or
+    is one that somebody has: a row, or what a signal tells of.
 
     Inside the block ``user_session``, ``context`` and ``Message`` are the session's; what is set
     and sent there is stored when the block ends. Gives the context.
@@ -53,8 +58,8 @@ class session_context:  # noqa: N801  # used like a function
     ``StoreUnavailable``.
     """
 
-    def __init__(self, session_id: UUID | str) -> None:
-        self.session_id = _as_uuid(session_id)
+    def __init__(self, session: Which) -> None:
+        self.session_id = _id_of(session)
         self._stack = ExitStack()
         self._visit: AbstractAsyncContextManager[Worker] | None = None
         self._held: LiveSession | AfarSession | None = None
@@ -132,14 +137,15 @@ class session_context:  # noqa: N801  # used like a function
                 runner.close()
 
 
-async def aemit_to(session_id: UUID | str, name: str, data: Any = None) -> None:
+async def aemit_to(session: Which, name: str, data: Any = None) -> None:
     """
     Emit an event to one session, wherever it is, also to one whose client is away.
 
-    Returns when it is stored. Raises what ``context.emitter.emit`` raises, ``SessionNotFound``,
-    ``SessionOver``, and ``OwnerUnreachable``; nothing is emitted then.
+    ``session`` is a session or the id of one. Returns when it is stored. Raises what
+    ``context.emitter.emit`` raises, ``SessionNotFound``, ``SessionOver``, and
+    ``OwnerUnreachable``; nothing is emitted then.
     """
-    found = _as_uuid(session_id)
+    found = _id_of(session)
     steps: list[Step] = [_append(name, data)]
     worker = _holder(found) or get_worker()
 
@@ -150,9 +156,9 @@ async def aemit_to(session_id: UUID | str, name: str, data: Any = None) -> None:
     await _in_loop(worker.loop, emit)
 
 
-def emit_to(session_id: UUID | str, name: str, data: Any = None) -> None:
+def emit_to(session: Which, name: str, data: Any = None) -> None:
     """:func:`aemit_to` for synchronous code."""
-    _run_sync("emit_to", partial(aemit_to, session_id, name, data))
+    _run_sync("emit_to", partial(aemit_to, session, name, data))
 
 
 async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
@@ -161,7 +167,8 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
 
     A session whose client is away keeps it for the client's return. ``user`` is a user or the id
     of one. Raises what :func:`aemit_to` raises; ``OwnerUnreachable`` for a session that is known
-    to be out of reach comes before anything is emitted.
+    to be out of reach comes before anything is emitted, for one that is found to be when all the
+    others have got it.
     """
     encode_data(name, data)  # refused before any of them gets it
     async with get_worker().visit() as worker:
@@ -177,7 +184,12 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
                     return 0  # it has ended meanwhile
                 return 1
 
-        return sum(await asyncio.gather(*map(emit, found)))
+        # One that cannot be reached after all keeps it from no other.
+        told = await asyncio.gather(*map(emit, found), return_exceptions=True)
+        for error in told:
+            if isinstance(error, BaseException):
+                raise error
+        return sum(one for one in told if isinstance(one, int))
 
 
 def emit_to_user(user: User | Any, name: str, data: Any = None) -> int:
@@ -210,14 +222,14 @@ def broadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) ->
     return _run_sync("broadcast", partial(abroadcast, name, data, chat=chat))
 
 
-async def aend_session(session_id: UUID | str, reason: str = "app") -> None:
+async def aend_session(session: Which, reason: str = "app") -> None:
     """
     End a session: its turn is stopped, ``on_chat_end`` runs, its client is told.
 
-    ``reason`` is one of ``ChatSession.EndReason``. Returns when the end is stored. Raises what
-    ``session_context`` raises.
+    ``session`` is a session or the id of one, ``reason`` one of ``ChatSession.EndReason``.
+    Returns when the end is stored. Raises what ``session_context`` raises.
     """
-    found = _as_uuid(session_id)
+    found = _id_of(session)
     _checked(reason)
     worker = _holder(found) or get_worker()
 
@@ -228,9 +240,9 @@ async def aend_session(session_id: UUID | str, reason: str = "app") -> None:
     await _in_loop(worker.loop, end)
 
 
-def end_session(session_id: UUID | str, reason: str = "app") -> None:
+def end_session(session: Which, reason: str = "app") -> None:
     """:func:`aend_session` for synchronous code."""
-    _run_sync("end_session", partial(aend_session, session_id, reason))
+    _run_sync("end_session", partial(aend_session, session, reason))
 
 
 class _Runner:
@@ -333,11 +345,12 @@ def _holder(session_id: UUID) -> Worker | None:
     return next((worker for worker in running_workers() if session_id in worker.live), None)
 
 
-def _as_uuid(session_id: UUID | str) -> UUID:
+def _id_of(session: Which) -> UUID:
+    named = session.id if isinstance(session, Session | ChatSession) else session
     try:
-        return session_id if isinstance(session_id, UUID) else UUID(session_id)
+        return named if isinstance(named, UUID) else UUID(named)
     except (ValueError, AttributeError, TypeError) as error:
-        raise SessionNotFound(session_id) from error
+        raise SessionNotFound(named) from error
 
 
 def _checked(reason: str) -> str:

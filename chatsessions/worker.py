@@ -40,6 +40,7 @@ from .logins import Logins
 from .models import ChatSession
 from .sigterm import SigtermHandler
 from .store.changes import Entry
+from .store.standstill import end_standstills
 from .store.store import Store
 from .threads import DaemonThreads
 
@@ -50,6 +51,9 @@ T = TypeVar("T")
 #: How long an old database connection may be used before it is looked at, in seconds. Channels
 #: does so before every event, with a thread hop each; once a second keeps the same promise.
 CONNECTION_CHECK = 1.0
+#: How long a heartbeat may wait for the commits before it, until it is looked what they wait for,
+#: in seconds.
+HELD_UP = 1.0
 #: How long clients may take to answer the close of a shutdown, in seconds.
 FAREWELL = 1.0
 #: Threads that handlers' files are written in. A handler in a thread may wait for one of them, so
@@ -153,6 +157,10 @@ class Worker:
         return await self.elsewhere.broadcast(command, workers)
 
     # Host
+
+    @property
+    def pauses(self) -> int:
+        return self.rows.pauses
 
     def now(self) -> datetime:
         return self.rows.now()
@@ -297,7 +305,13 @@ class Worker:
 
     async def _say_alive(self) -> None:
         """One that was silent for so long that it counted as dead takes back what nobody took."""
-        if await self.threads.write(self.rows.beat):
+        beat = self.loop.create_task(self.threads.write(self.rows.beat), name="chatsessions-beat")
+        try:
+            while not (await asyncio.wait([beat], timeout=HELD_UP))[0]:
+                await self._try(self.threads.read(end_standstills))
+        finally:
+            beat.cancel()
+        if await beat:
             for live in list(self.live.values()):
                 live.presence.claim_again()
 

@@ -1,19 +1,21 @@
-"""Two who write the same session at once, at each level of isolation that PostgreSQL has."""
+"""Two who write the same session at once: PostgreSQL's levels of isolation, and its locks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.db import connections
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, OperationalError
 
 from chatsessions import Chat, user_session
 from chatsessions.context import use_context
 from chatsessions.exceptions import OwnershipLost
 from chatsessions.models import ChatSession
+from chatsessions.store.standstill import end_standstills
 from chatsessions.worker import Worker
 
 from .support.database import OtherConnection, another_connection
@@ -98,3 +100,52 @@ async def test_a_commit_that_meets_the_claim_of_another_owner_changes_nothing(
     row = await ChatSession.objects.aget(pk=client.live.id)
     assert (row.generation, row.head, row.worker_id) == (2, 0, None)
     assert not await row.events.aexists()
+
+
+async def test_a_transaction_that_stands_still_is_ended(
+    worker: Worker, chat: Chat, settings: Any
+) -> None:
+    """As that of a worker that is paused while it sends a commit, where no watch of its own is."""
+    times = {"WORKER_STALE": 0.5, "WORKER_HEARTBEAT": 0.1}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
+    client = await Client.open(worker, chat)
+    with another_connection() as paused:
+        paused.execute("SET idle_in_transaction_session_timeout = '100ms'")
+        paused.execute("BEGIN")
+        paused.execute_in_pipeline(
+            f"UPDATE {ChatSession._meta.db_table} SET head = 7 WHERE id = ?",  # noqa: S608
+            [(client.live.id,)],
+        )
+        with use_context(client.live.context(None)) as context:
+            await context.emitter.emit("changed")
+            await asyncio.wait_for(context.emitter.flush(), 10)
+        with pytest.raises(OperationalError, match="administrator command"):
+            paused.execute("COMMIT")
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.head == 1
+
+
+async def test_a_transaction_that_is_in_nobodys_way_is_let_be(
+    worker: Worker, chat: Chat, settings: Any
+) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 0.1}
+    client = await Client.open(worker, chat)
+    table = ChatSession._meta.db_table
+    with another_connection() as idle, another_connection() as other:
+        idle.execute("BEGIN")
+        idle.execute(f"SELECT * FROM {table} WHERE id = ? FOR KEY SHARE", client.live.id)  # noqa: S608
+        with use_context(client.live.context(None)) as context:
+            await context.emitter.emit("changed")
+            await context.emitter.flush()
+        await until(lambda: _idles_for(other, 0.1))
+        assert await worker.threads.read(end_standstills) == 0
+        idle.execute("ROLLBACK")
+
+
+def _idles_for(other: OtherConnection, seconds: float) -> bool:
+    ((found,),) = other.rows(
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' "
+        "AND state_change < clock_timestamp() - make_interval(secs => ?)",
+        seconds,
+    )
+    return bool(found)

@@ -31,6 +31,7 @@ from chatsessions import (
 )
 from chatsessions.chat import resolve_chat
 from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.outside import Which
 from chatsessions.worker import Worker as RunningWorker
 from chatsessions.worker import _workers, get_worker, running_workers
 
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-async def visit(way: Way, session_id: UUID | str, work: Callable[[], None] = lambda: None) -> UUID:
+async def visit(way: Way, session_id: Which, work: Callable[[], None] = lambda: None) -> UUID:
     """Do ``work`` and send a message from outside; sync, from a thread as a view would."""
     if way == "async":
         async with session_context(session_id) as found:
@@ -71,7 +72,7 @@ async def visit(way: Way, session_id: UUID | str, work: Callable[[], None] = lam
     return await asyncio.to_thread(view)
 
 
-async def end(way: Way, session_id: UUID | str, *reason: str) -> None:
+async def end(way: Way, session_id: Which, *reason: str) -> None:
     if way == "async":
         await aend_session(session_id, *reason)
     else:
@@ -103,11 +104,19 @@ async def test_a_live_session(worker: RunningWorker, chat: Chat, way: Way) -> No
 
 
 @ways
-async def test_a_live_session_by_the_text_of_its_id(
-    worker: RunningWorker, chat: Chat, way: Way
+@pytest.mark.parametrize("by", ["text", "row", "session"])
+async def test_a_live_session_by_another_name(
+    worker: RunningWorker, chat: Chat, way: Way, by: str
 ) -> None:
     client = await Client.open(worker, chat)
-    assert await visit(way, str(client.live.id)) == client.live.id
+    names = {
+        "text": str(client.live.id),
+        "row": await ChatSession.objects.aget(pk=client.live.id),
+        "session": client.live.session,
+    }
+    assert await visit(way, names[by]) == client.live.id
+    await end(way, names[by])
+    assert client.closed == [(4503, "app")]
 
 
 @ways

@@ -17,6 +17,7 @@ from chatsessions.cluster.afar import AfarSession
 from chatsessions.cluster.commands import Append, Broadcast, Put
 from chatsessions.context import use_context
 from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.outside import EMITS_AT_A_TIME
 from chatsessions.worker import Worker
 
 from .support.layer import LossyLayer
@@ -252,3 +253,26 @@ async def test_a_users_sessions_get_an_event_away_or_not(chat: Chat) -> None:
         stored = SessionEvent.objects.filter(name="mail").values_list("session", flat=True)
         assert {pk async for pk in stored} == {here.live.id, there.live.id, away.live.id}
         assert "mail" not in [name for name, _ in stranger.events]
+
+
+async def test_an_owner_that_gives_no_sign_keeps_an_event_from_no_other_session(
+    chat: Chat, settings: Any
+) -> None:
+    from chatsessions import aemit_to_user
+
+    times = {"WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2, "MAX_SESSIONS_PER_USER": 50}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
+    user = await get_user_model().objects.acreate(username="ada")
+    layer = LossyLayer()
+    async with two_workers(layer) as (_, second):
+        # More than are reached at a time, with some before and behind them.
+        clients = [await owned(second, chat, user=user) for _ in range(EMITS_AT_A_TIME + 6)]
+        away = clients[:3] + clients[-3:]
+        for client in away:
+            client.leave()
+        await until(lambda: len(second.live) == EMITS_AT_A_TIME)
+        layer.is_cut = True
+        with pytest.raises(OwnerUnreachable, match="gives no sign"):
+            await aemit_to_user(user, "mail", {"count": 1})
+        stored = SessionEvent.objects.filter(name="mail").values_list("session", flat=True)
+        assert {pk async for pk in stored} == {client.live.id for client in away}

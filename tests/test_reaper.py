@@ -199,13 +199,13 @@ async def test_a_database_that_fails_is_tried_again(worker: RunningWorker, chat:
 async def test_values_are_put_into_the_cache_again_before_it_forgets_them(
     worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
 ) -> None:
-    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 0.4}
+    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 2}
     client = await Client.open(worker, chat)
     with use_context(client.live.context(None)):
         user_session["value"] = [1]
     await client.live.context(None).emitter.flush()
     key = cache_key(client.live.id, 1)
-    deadline = worker.loop.time() + 1
+    deadline = worker.loop.time() + 2.5
     while worker.loop.time() < deadline:
         assert worker.store.cache.get(key) == b'{"value":[1]}'
         await asyncio.sleep(0.02)

@@ -39,7 +39,8 @@ class WorkerRows:
         self._hostname = socket.gethostname()
         self._pid_space = pid_space()
         self._made = self._swept = False
-        self._beaten_at = 0.0
+        #: How often it was late with a beat, and when the last one began.
+        self._beats = (0, 0.0)
         #: Where other workers reach this one.
         self.channel = ""
         #: How far this process' clock was ahead of the database's at the last heartbeat.
@@ -57,10 +58,24 @@ class WorkerRows:
 
         They refer to it, and somebody may have swept it away meanwhile.
         """
-        if self._made and time.monotonic() - self._beaten_at > settings.WORKER_STALE:
+        if self._is_late:
             self._beat()
 
+    @property
+    def pauses(self) -> int:
+        """
+        How often this worker has been silent for so long that it counted as dead, now included.
+
+        Its sessions may have been taken each time.
+        """
+        return self._beats[0] + self._is_late
+
+    @property
+    def _is_late(self) -> bool:
+        return self._made and time.monotonic() - self._beats[1] > settings.WORKER_STALE
+
     def _beat(self) -> None:
+        begun_at = time.monotonic()
         rows = Worker.objects.using(settings.DATABASE)
         beat: dict[str, Any] = {
             "heartbeat_at": DatabaseNow(),
@@ -77,7 +92,7 @@ class WorkerRows:
                 **beat,
             )
             self._swept, self._made = self._made, True
-        self._beaten_at = time.monotonic()
+        self._beats = (self.pauses, begun_at)
         self._compare_clocks()
 
     def now(self) -> datetime:

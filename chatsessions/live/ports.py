@@ -44,6 +44,10 @@ class Host(Protocol):
     loop: asyncio.AbstractEventLoop
     journal: Journal
 
+    @property
+    def pauses(self) -> int:
+        """How often its sessions may have been taken, as it was silent for so long."""
+
     def now(self) -> datetime:
         """The time by which all workers say how long somebody has been away."""
 

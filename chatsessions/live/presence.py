@@ -35,6 +35,10 @@ class PresenceHost(Protocol):
     def is_new(self) -> bool:
         """Whether the session was made here, and nothing has run in it."""
 
+    @property
+    def open_streams(self) -> list[frames.Stream]:
+        """What streams, as far as it is stored."""
+
     def add_hook(self, name: str, argument: Any = None) -> None: ...
 
     def when_stored(self, callback: Callable[[], None]) -> None: ...
@@ -45,11 +49,14 @@ class PresenceHost(Protocol):
 class Presence:
     """A session's connection, of which there is one at most, and those who follow without."""
 
-    __slots__ = ("_connections", "_host", "followers", "listener", "tokens")
+    __slots__ = ("_asked", "_connections", "_host", "_pauses", "followers", "listener", "tokens")
 
     def __init__(self, host: PresenceHost, row: ChatSession) -> None:
         self._host = host
         self._connections = row.connections
+        #: Of its worker's pauses: how many there were when the session was known to be its, and
+        #: when that was asked.
+        self._pauses = self._asked = host.host.pauses
         self.tokens = Tokens(row.token_hash, row.previous_token_hash)
         self.listener: Listener | None = None
         #: Clients without a connection of their own, who wait for what comes of a request.
@@ -164,10 +171,30 @@ class Presence:
 
     def tell(self, frame: frames.ServerFrame) -> None:
         """Something that is not in the log."""
+        if isinstance(frame, frames.Token | frames.Stream) and not self._is_ours():
+            return  # all that it stands for comes with the next stream
         if self.listener is not None:
             self.listener.frame(frame)
         if self.followers:
             self.tell_followers(frame)
+
+    def _is_ours(self) -> bool:
+        """
+        Whether nobody can have taken the session. If it is not known, the row is asked.
+
+        What streams is told without being stored first, so its commits do not say.
+        """
+        pauses = self._host.host.pauses
+        if pauses not in (self._pauses, self._asked):
+            self._asked = pauses
+            self.claim_again()
+            self._host.when_stored(partial(self._made_sure, pauses))
+        return pauses == self._pauses
+
+    def _made_sure(self, pauses: int) -> None:
+        self._pauses = pauses
+        for stream in self._host.open_streams:
+            self.tell(stream)
 
     def tell_followers(self, frame: frames.ServerFrame) -> None:
         """The same, to those without a connection."""

@@ -6,11 +6,16 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 
+import chatsessions
 from chatsessions.worker import running_workers
+
+PACKAGE = str(Path(chatsessions.__file__).parent)
 
 
 async def report(_scope: dict[str, Any], _receive: Any, send: Any) -> None:
@@ -26,8 +31,21 @@ def _held() -> dict[str, Any]:
     return {
         "worker": [str(worker.id) for worker in workers],
         "live": sum(len(worker.live) for worker in workers),
+        "batches": sum(worker.journal.batches for worker in workers),
         "lines": sum(len(worker.lines) for worker in workers),
-        "tasks": Counter(task.get_name() for task in asyncio.all_tasks()),
+        # What joins it with other workers: both ends, and commands that wait or are worked on.
+        "relays": sum(len(worker.relays) for worker in workers),
+        "guests": sum(len(worker._desk._guests) for worker in workers),
+        "letters": sum(len(worker.mail._asked) + len(worker.mail._working) for worker in workers),
+        "tasks": Counter(_tasks()),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "bytes": psutil.Process().memory_info().rss,
     }
+
+
+def _tasks() -> Iterator[str]:
+    """What runs of the package's own."""
+    for task in asyncio.all_tasks():
+        coroutine: Any = task.get_coro()
+        if coroutine is not None and coroutine.cr_code.co_filename.startswith(PACKAGE):
+            yield coroutine.__qualname__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,11 +55,12 @@ class Scenario:
 
     async def outcome(self, tab: Tab, n: int, seconds: float = 10.0) -> str:
         """
-        Of a turn: what the client is told. Only one whose line has broken meanwhile may have
-        missed it, as it is not in the log; then what is stored.
+        Of a turn: what the client is told. Only one whose line has broken since it sent the event
+        may have missed it, as it is not in the log; then what is stored.
         """
-        lines = len(tab.lines)
-        await tab.until(lambda: n in tab.outcomes or len(tab.lines) > lines, seconds)
+        sent = (note.line for note in tab.record if note.sent and note.frame.get("n") == n)
+        line = next(sent, len(tab.lines))
+        await tab.until(lambda: n in tab.outcomes or len(tab.lines) > line, seconds)
         if n in tab.outcomes:
             return tab.outcomes[n]
         session = tab.session
@@ -139,25 +141,52 @@ class Scenario:
         self.cluster.assert_calm()
 
     async def nothing_left(self) -> None:
-        """No row that says connected, no session in memory, no line, no task; keys have an end."""
+        """
+        No row that says connected; nothing of a session in memory, no line, task or thread; keys
+        have an end, and nobody listens to a channel or is in a group but the workers themselves.
+        """
         books, workers = self.cluster.books, self.cluster.workers
         await until(lambda: not books.connected(), 10, "rows say connected")
         for worker in workers:
             if worker.is_running:
-                await until(lambda worker=worker: _is_empty(worker), 10, f"{worker!r} holds on")
+                await _until_empty(worker)
         assert not await asyncio.to_thread(self._endless_keys), "keys without a timeout"
+        listening = await asyncio.to_thread(self._channels)
+        assert len(listening) <= len(workers), listening
 
     def _endless_keys(self) -> list[bytes]:
         with self.cluster.services.redis.client() as client:
             keys = list(client.scan_iter(match=f"{self.cluster.database}*"))
             return [key for key in keys if client.ttl(key) == -1]
 
+    def _channels(self) -> list[bytes]:
+        """Groups among them: of the one layer they are channels, of the other keys."""
+        with self.cluster.services.redis.client() as client:
+            channels = client.pubsub_channels(f"{self.cluster.database}*")
+            return [*channels, *client.scan_iter(match=f"{self.cluster.database}:group:*")]
 
-#: The tasks that a worker always has.
-HOUSEKEEPING = {f"chatsessions-{name}" for name in ("heartbeat", "reaper", "logins", "mail")}
+
+#: The tasks that a worker always has, and the threads that it may keep, with how many of them.
+HOUSEKEEPING = {"Worker._beat", "Worker._reap", "Logins.watch", "Mail._receive"}
+THREADS = {"journal": 1, "reader": 1, "handler": 8, "files": 4}
+#: What is to be 0 of all that a worker tells of itself.
+HELD = ("live", "lines", "relays", "guests", "letters")
 
 
-def _is_empty(worker: Any) -> bool:
-    held = worker.inside()
-    ours = {name for name in held["tasks"] if name.startswith("chatsessions-")}
-    return not held["live"] and not held["lines"] and ours <= HOUSEKEEPING
+async def _until_empty(worker: WorkerProcess) -> None:
+    held: dict[str, Any] = {}
+
+    def is_empty() -> bool:
+        held.update(worker.inside())
+        return not any(held[name] for name in HELD) and set(held["tasks"]) <= HOUSEKEEPING
+
+    try:
+        await until(is_empty, 10)
+    except AssertionError:
+        raise AssertionError(f"{worker!r} holds on: {held}") from None
+    threads = Counter(
+        name.removeprefix("chatsessions-").rstrip("-_0123456789")
+        for name in held["threads"]
+        if name.startswith("chatsessions-")
+    )
+    assert all(count <= THREADS.get(name, 0) for name, count in threads.items()), threads

@@ -21,9 +21,14 @@ from websockets.exceptions import WebSocketException
 
 SUBPROTOCOL = "chatsessions.v1"
 OUTCOMES = ("done", "failed", "stopped", "interrupted")
-#: Back-off with full jitter: the first longest wait and the last, in seconds.
-FIRST_PAUSE = 0.1
-LAST_PAUSE = 2.0
+#: Back-off with full jitter: the first longest wait and the last, in seconds. Shorter than a
+#: page's, for scenarios that are to take no minute.
+PAUSES = (0.1, 2.0)
+#: Those of a page.
+PAGE_PAUSES = (0.5, 30.0)
+#: How long the way to the welcome may take, in seconds, and how much of it the handshake.
+WELCOME_TIMEOUT = 10.0
+OPEN_TIMEOUT = 5.0
 #: Not accepted for so long: sent again, in seconds.
 RESEND_AFTER = 5.0
 ACK_EVERY = 16
@@ -102,6 +107,8 @@ class Tab:
     #: Whether it stays away for now.
     away: bool = False
     acks: bool = True
+    pauses: tuple[float, float] = PAUSES
+    patience: float = OPEN_TIMEOUT
     _acked: int = 0
     _heard: float = 0.0
     _spoke: float = 0.0
@@ -173,7 +180,8 @@ class Tab:
                     return
             await self._connect()
             if self.over is None and not self.away:
-                longest = min(LAST_PAUSE, FIRST_PAUSE * 2**self._failures)
+                first, last = self.pauses
+                longest = min(last, first * 2**self._failures)
                 self._failures += 1
                 await asyncio.sleep(self.source.uniform(0, longest))
 
@@ -190,7 +198,7 @@ class Tab:
                 compression=None,
                 max_size=None,
                 ping_interval=None,
-                open_timeout=5,
+                open_timeout=self.patience,
                 close_timeout=1,
                 proxy=None,
             ) as ws:
@@ -277,7 +285,7 @@ class Tab:
             await asyncio.sleep(TICK)
             now = time.monotonic()
             if self.welcome is None:
-                if now - line.opened > 10:
+                if now - line.opened > WELCOME_TIMEOUT:
                     self.drop()
                 continue
             heartbeat = self.welcome["heartbeat"]

@@ -12,7 +12,7 @@ from .tab import Tab
 
 #: Events of one tab that are not accepted, and those whose turn has not come to its end.
 MAX_UNACCEPTED = 5
-MAX_OPEN = 20
+MAX_OPEN = 10
 
 
 async def talk(tab: Tab, source: random.Random, over: asyncio.Event) -> None:

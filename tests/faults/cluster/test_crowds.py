@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
 
 from .rig import Cluster
 from .scenario import Scenario
+from .tab import PAGE_PAUSES, WELCOME_TIMEOUT
 
-pytestmark = [pytest.mark.server, pytest.mark.faults]
+# A busy machine takes its time for a crowd; what is looked at is what it takes beside that.
+pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(300)]
 Play = Callable[..., Scenario]
 
 CROWD = 1000
 #: How many of them come at a time in the beginning, which is nobody's concern here.
 AT_A_TIME = 200
+#: Seconds until all of them are there, if they come back as pages do.
+ALL_BACK = 120.0
 #: Bytes that a session may take of a worker's memory, with its line; see docs/deployment.md.
 BYTES_EACH = 150_000
 
@@ -31,19 +34,23 @@ async def test_a_thousand_clients_come_back_at_once(
     before = new.inside()["bytes"]
     for _ in range(CROWD // AT_A_TIME):
         tabs = [
-            scenario.tab(pick=lambda: cluster.door(old if old.is_running else new))
+            scenario.tab(
+                pick=lambda: cluster.door(old if old.is_running else new),
+                pauses=PAGE_PAUSES,
+                patience=WELCOME_TIMEOUT,
+            )
             for _ in range(AT_A_TIME)
         ]
         await asyncio.gather(*(tab.begun() for tab in tabs))
         for tab in tabs:
             await tab.message()
     await scenario.rest(60)
+    commits = new.inside()["batches"]
     await asyncio.to_thread(old.kill)
-    since = time.monotonic()
     await asyncio.gather(
-        *(tab.until(lambda tab=tab: tab.welcome is not None, 60) for tab in scenario.tabs)
+        *(tab.until(lambda tab=tab: tab.welcome is not None, ALL_BACK) for tab in scenario.tabs)
     )
-    took = time.monotonic() - since
+    commits = new.inside()["batches"] - commits
     for tab in scenario.tabs:
         await tab.message()
     await scenario.rest(60)
@@ -53,6 +60,7 @@ async def test_a_thousand_clients_come_back_at_once(
     # Nobody knocks again and again.
     lines = sum(len(tab.lines) for tab in scenario.tabs)
     assert lines < 4 * CROWD, f"{lines} connections"
-    assert took < 30, f"{took:.1f} s"
+    # What they bring, a claim and a token at least, is stored together and not one by one.
+    assert commits < CROWD, f"{commits} commits"
     for stored in await scenario.finish():
         assert stored.state["count"] == 2

@@ -1,11 +1,15 @@
-"""Clients that read nothing, flood, or vanish: what it costs those who share a worker with them."""
+"""
+Clients that read nothing, flood, or vanish: what it costs those who share a worker with them.
+
+Compared with clients that have the same done for them and behave: what handlers cost, they cost.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 
 import pytest
@@ -17,17 +21,25 @@ from .rig import Cluster
 from .scenario import Scenario
 from .tab import Door, Tab
 
-pytestmark = [pytest.mark.server, pytest.mark.faults]
+# As often as it is tried.
+pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(300)]
 Play = Callable[..., Scenario]
 
 NEIGHBOURS = 20
 #: Seconds that are measured, and messages of each neighbour per second.
 SECONDS = 3.0
 PACE = 5.0
-#: Below this a p99 says more about a machine with two busy cores than about its clients.
-NOISE = 0.5
-#: What a worker may grow by for a client that takes nothing (MAX_UNACKED_BYTES is 4 MiB).
-BYTES_EACH = 8 * 2**20
+#: Below this a p99 says more about the machine than about its clients, in seconds; and how often
+#: they are compared, as one that is busy with something else may be so in one of the two alone.
+NOISE = 0.05
+TRIES = 4
+#: How many read nothing, and how many vanish.
+DEAF, LOST = 3, 20
+#: What a worker may grow by for a client that takes nothing (MAX_UNACKED_BYTES is 4 MiB), for any
+#: other, and for its allocator.
+BYTES_DEAF, BYTES_EACH, BYTES_MORE = 8 * 2**20, 150_000, 16 * 2**20
+#: What a client may send, as everybody may.
+EVENTS_PER_SECOND = 20
 EVENT = '{"type": "event", "n": %d, "name": "message", "data": {"content": "more"}}'
 
 
@@ -64,41 +76,73 @@ async def flood(door: Door) -> None:
         await asyncio.sleep(0.5)
 
 
+@asynccontextmanager
+async def company(scenario: Scenario, door: Door, *, behaves: bool) -> AsyncIterator[None]:
+    """
+    Some who get many entries, some whose handler runs for a while, and one who says a lot.
+
+    If they do not behave, the first read nothing, the next are gone at once, and the last floods.
+    """
+    readers = [scenario.tab(pick=lambda: door, acks=behaves) for _ in range(DEAF)]
+    waiting = [scenario.tab(pick=lambda: door) for _ in range(LOST)]
+    await asyncio.gather(*(tab.begun() for tab in [*readers, *waiting]))
+    for tab in readers:
+        await tab.event("many", 1500)
+        if not behaves:
+            assert tab.ws is not None
+            tab.ws.transport.pause_reading()
+    for tab in waiting:
+        await tab.event("slow", 2.0)
+        if not behaves:
+            await tab.stay_away()
+    talker = scenario.tab(pick=lambda: door)
+    talk = asyncio.create_task(say_a_lot(talker) if behaves else flood(door))
+    try:
+        yield
+    finally:
+        talk.cancel()
+        await asyncio.gather(talk, return_exceptions=True)
+    for tab in waiting:
+        tab.come_back()
+    if not behaves:
+        scenario.tabs.remove(talker)  # which has never come
+        for tab in readers:
+            await tab.leave()
+            scenario.tabs.remove(tab)
+
+
+async def say_a_lot(tab: Tab) -> None:
+    """As much as is allowed."""
+    await tab.begun()
+    while True:
+        await tab.message()
+        await asyncio.sleep(1 / EVENTS_PER_SECOND)
+
+
 @pytest.mark.parametrize("worker", ["a", "b"] if LONG else ["a"])
 async def test_bad_clients_are_no_bother(
     worker: str, make_cluster: Callable[..., Cluster], play: Play
 ) -> None:
     # With the limits of everybody.
-    cluster = make_cluster(chatsessions={"EVENTS_PER_SECOND": 20, "EVENT_BURST": 100})
+    limits = {"EVENTS_PER_SECOND": EVENTS_PER_SECOND, "EVENT_BURST": 100}
+    cluster = make_cluster(chatsessions=limits)
     scenario = play(cluster)
     there = cluster.worker(worker)
     door = cluster.door(there)
     neighbours = [scenario.tab(pick=lambda: door) for _ in range(NEIGHBOURS)]
     await asyncio.gather(*(tab.begun() for tab in neighbours))
-    before = await p99(neighbours)
-    size = there.inside()["bytes"]
-    deaf = [scenario.tab(pick=lambda: door, acks=False) for _ in range(3)]
-    lost = [scenario.tab(pick=lambda: door) for _ in range(20)]
-    await asyncio.gather(*(tab.begun() for tab in [*deaf, *lost]))
-    for tab in deaf:
-        await tab.event("many", 1500)
-        assert tab.ws is not None
-        tab.ws.transport.pause_reading()
-    for tab in lost:
-        await tab.event("slow", 2.0)
-        await tab.stay_away()
-    flooding = asyncio.create_task(flood(door))
-    try:
-        after = await p99(neighbours)
-    finally:
-        flooding.cancel()
-        await asyncio.gather(flooding, return_exceptions=True)
-    assert after < 2 * max(before, NOISE), f"{before:.3f} s before, {after:.3f} s beside them"
-    grown = there.inside()["bytes"] - size
-    assert grown < BYTES_EACH * (len(deaf) + 1 + len(lost)), f"{grown:,} bytes"
-    for tab in deaf:
-        await tab.leave()
-        scenario.tabs.remove(tab)
-    for tab in lost:
-        tab.come_back()
+    for left in reversed(range(TRIES)):
+        async with company(scenario, door, behaves=True):
+            before = await p99(neighbours)
+        await scenario.rest(30)
+        size = there.inside()["bytes"]
+        async with company(scenario, door, behaves=False):
+            after = await p99(neighbours)
+            grown = there.inside()["bytes"] - size
+        await scenario.rest(30)
+        allowed = DEAF * BYTES_DEAF + (LOST + 1) * BYTES_EACH + BYTES_MORE
+        assert grown < allowed, f"{grown:,} bytes"
+        if after < 2 * max(before, NOISE):
+            break
+        assert left, f"{before:.3f} s before, {after:.3f} s beside them"
     await scenario.finish()

@@ -21,6 +21,18 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 Play = Callable[..., Scenario]
 
 
+@pytest.fixture(scope="module")
+def patient_cluster(module_clusters: Callable[..., Cluster]) -> Cluster:
+    return module_clusters(chatsessions={"HEARTBEAT": 25})
+
+
+@pytest.fixture
+def patient(patient_cluster: Cluster) -> Cluster:
+    """Workers whose clients wait for them to wake up."""
+    patient_cluster.refresh()
+    return patient_cluster
+
+
 async def on_worker(scenario: Scenario, name: str) -> Tab:
     """A tab that comes in by this worker's door, and by the other's from then on."""
     cluster = scenario.cluster
@@ -65,6 +77,51 @@ async def test_an_owner_that_wakes_up_changes_nothing(
     await scenario.finish()
 
 
+@pytest.mark.parametrize("name", ["a", "b"] if LONG else ["a"])
+async def test_an_owner_that_wakes_up_tells_its_old_client_nothing(
+    name: str, patient: Cluster, play: Play
+) -> None:
+    """One that has waited all the time, while another tab took the session."""
+    scenario = play(patient)
+    old, new = patient.worker(name), patient.other(patient.worker(name))
+    left = await scenario.tab(pick=lambda: patient.door(old)).begun()
+    n = await left.event("stream", {"count": 2000, "pause": 0.01})
+    await left.until(lambda: len(left.got("token")) > 5)
+    with old.paused():
+        tab = await scenario.tab(pick=lambda: patient.door(new)).knows(left).begun()
+        assert await scenario.outcome(tab, n) == "interrupted"
+        heard = len(left.record)
+    await left.until(lambda: left.over is not None, 10)
+    assert left.over == 4509
+    assert [note.frame for note in left.record[heard:] if not note.sent] == []
+    assert await scenario.outcome(tab, await tab.message()) == "done"
+    await scenario.finish()
+
+
+async def test_an_owner_that_nobody_missed_goes_on_with_its_stream(
+    patient: Cluster, play: Play
+) -> None:
+    """What it did not tell while it was not sure of the session comes in one piece."""
+    scenario = play(patient)
+    owner = patient.worker("a")
+    await scenario.tab(pick=lambda: patient.door(patient.other(owner))).begun()
+    tab = await scenario.tab(pick=lambda: patient.door(owner)).begun()
+    n = await tab.event("stream", {"count": 100, "pause": 0.02})
+    await tab.until(lambda: len(tab.got("token")) > 5)
+    with owner.paused():
+        # The other one takes it for dead.
+        await until(lambda: owner.pid not in patient.books.worker_pids())
+    assert await scenario.outcome(tab, n, 20) == "done"
+    pieces = [note.frame for note in tab.record if note.frame["type"] in ("token", "stream")]
+    assert "stream" in [frame["type"] for frame in pieces]
+    text = ""
+    for frame in pieces:
+        text = frame["content"] if frame["type"] == "stream" else text + frame["text"]
+    assert text.split() == [str(number) for number in range(100)]
+    assert len(tab.lines) == 1
+    await scenario.finish()
+
+
 def writes_of(worker: WorkerProcess, cluster: Cluster, session: str) -> list[Write]:
     return [write for write in cluster.books.writes(session) if write.writer == worker.name]
 
@@ -97,17 +154,18 @@ async def test_an_owner_that_wakes_up_while_it_is_taken_over(
     await scenario.finish()
 
 
+@pytest.mark.parametrize("place", ["in-transaction", "in-pipeline"])
 async def test_an_owner_that_stops_in_the_middle_of_a_commit_holds_nobody_up(
-    cluster: Cluster, play: Play
+    place: str, cluster: Cluster, play: Play
 ) -> None:
     """Its transaction has rows locked that the other worker needs."""
     scenario = play(cluster)
     tab = await on_worker(scenario, "a")
     old, new = cluster.worker("a"), cluster.worker("b")
     neighbour = await scenario.tab(pick=lambda: cluster.door(new)).begun()
-    arm(old.folder, "delay-in-transaction", "1")
+    arm(old.folder, f"delay-{place}", "1")
     await tab.message()
-    await until(lambda: not (old.folder / "point-delay-in-transaction").exists(), 5)
+    await until(lambda: not (old.folder / f"point-delay-{place}").exists(), 5)
     with old.paused():
         tab.drop()
         await scenario.arrived(tab, new)

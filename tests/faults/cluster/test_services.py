@@ -15,6 +15,18 @@ pytestmark = [pytest.mark.server, pytest.mark.faults]
 Play = Callable[..., Scenario]
 
 
+@pytest.fixture(scope="module")
+def module_wired(module_clusters: Callable[..., Cluster]) -> Cluster:
+    return module_clusters(wired=True)
+
+
+@pytest.fixture
+def wired(module_wired: Cluster) -> Cluster:
+    """Workers with wires before their services."""
+    module_wired.refresh()
+    return module_wired
+
+
 async def test_postgresql_restarts_at_once(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
@@ -42,39 +54,33 @@ async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play)
     await scenario.finish()
 
 
-async def test_a_commit_whose_answer_is_lost(
-    make_cluster: Callable[..., Cluster], play: Play
-) -> None:
+async def test_a_commit_whose_answer_is_lost(wired: Cluster, play: Play) -> None:
     """It is stored, and the worker cannot know: not stored twice, and nobody loses a session."""
-    cluster = make_cluster(wired=True)
-    scenario = play(cluster)
-    tabs = [scenario.tab(pick=lambda door=door: door) for door in cluster.doors * 2]
+    scenario = play(wired)
+    tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.doors * 2]
     await asyncio.gather(*(tab.begun() for tab in tabs))
     async with talking(scenario, tabs):
         for _ in range(10):
-            for wire in cluster.to_postgres.values():
+            for wire in wired.to_postgres.values():
                 strikes = wire.strikes
                 wire.cut_after_word(b"COMMIT")
                 await until(lambda wire=wire, strikes=strikes: wire.strikes > strikes, 5)
             await asyncio.sleep(scenario.source.uniform(0, 0.1))
-    for wire in cluster.to_postgres.values():
+    for wire in wired.to_postgres.values():
         wire.disarm()
     await scenario.finish()
 
 
-async def test_the_connection_to_postgresql_breaks_at_any_byte(
-    make_cluster: Callable[..., Cluster], play: Play
-) -> None:
-    cluster = make_cluster(wired=True)
-    scenario = play(cluster)
-    tabs = [scenario.tab(pick=lambda door=door: door) for door in cluster.doors * 2]
+async def test_the_connection_to_postgresql_breaks_at_any_byte(wired: Cluster, play: Play) -> None:
+    scenario = play(wired)
+    tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.doors * 2]
     await asyncio.gather(*(tab.begun() for tab in tabs))
     async with talking(scenario, tabs):
         for _ in range(20):
-            for wire in cluster.to_postgres.values():
+            for wire in wired.to_postgres.values():
                 wire.cut_after_bytes(int(2 ** scenario.source.uniform(0, 13)))
             await asyncio.sleep(0.1)
-    for wire in cluster.to_postgres.values():
+    for wire in wired.to_postgres.values():
         wire.disarm()
     await scenario.finish()
 
