@@ -36,7 +36,10 @@ class Scenario:
         return sum(worker.kills for worker in self.cluster.workers)
 
     def tab(self, *, pick: Callable[[], Door] | None = None, **options: Any) -> Tab:
-        """A client that chooses its workers by ``pick``, else by chance."""
+        """
+        A client that chooses its workers by ``pick``, else by chance. Every other takes bundles.
+        """
+        options.setdefault("bundles", len(self.tabs) % 2 == 1)
         source = random.Random(self.source.random())  # noqa: S311
         doors = self.cluster.doors
         tab = Tab(doors, source, pick or (lambda: source.choice(doors)), **options)
@@ -72,6 +75,8 @@ class Scenario:
         )
         log = await asyncio.to_thread(self.cluster.books.log, session)
         stored = next(entry.status for entry in log if entry.n == n) or "done"
+        # What came of the turn is on its way.
+        await tab.until(lambda: tab.received >= log[-1].seq or n in tab.outcomes, seconds)
         return tab.outcomes.get(n, stored)
 
     async def rest(self, seconds: float = 20.0) -> None:

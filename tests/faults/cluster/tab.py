@@ -107,6 +107,8 @@ class Tab:
     #: Whether it stays away for now.
     away: bool = False
     acks: bool = True
+    #: Whether it takes several frames in one message.
+    bundles: bool = False
     pauses: tuple[float, float] = PAUSES
     patience: float = OPEN_TIMEOUT
     _acked: int = 0
@@ -206,7 +208,9 @@ class Tab:
                 self._heard = time.monotonic()
                 await self._greet()
                 async for text in ws:
-                    await self._take(line, json.loads(text))
+                    found = json.loads(text)
+                    for frame in found if isinstance(found, list) else [found]:
+                        await self._take(line, frame)
         except (OSError, WebSocketException, TimeoutError):
             pass
         finally:
@@ -250,7 +254,7 @@ class Tab:
         await self._send({"type": "end"})
 
     async def _greet(self) -> None:
-        hello: Frame = {"type": "hello"}
+        hello: Frame = {"type": "hello", "bundles": self.bundles}
         if self.session is not None:
             known = {"session": self.session, "token": self.token, "received": self.received}
             hello |= known
