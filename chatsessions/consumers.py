@@ -19,9 +19,10 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from . import frames
 from .access import Access, Refused
+from .arrival import User
 from .chat import Chat, resolve_chat
 from .context import use_context
-from .entrance import ShuttingDown, TooManySessions, User
+from .entrance import ShuttingDown, TooManySessions
 from .env import log_error
 from .exceptions import ChatError, OwnershipLost, SessionOver
 from .frames import CloseCode

@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
-from uuid import UUID, uuid4
+from typing import Protocol
+from uuid import UUID
 from weakref import WeakValueDictionary
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.utils import timezone
+from django.contrib.auth.models import AnonymousUser
 
 from . import access
+from .arrival import (
+    ROW_FIELDS,
+    Admit,
+    Arrival,
+    anybody,
+    may_resume,
+    new_row,
+    session_of,
+    why_not,
+    why_over,
+)
 from .chat import Chat, find_chat
 from .cluster.commands import Busy, How, Refused
 from .cluster.elsewhere import Elsewhere, ElsewhereHost, Visitor
@@ -38,34 +48,15 @@ from .live.served import LocalListener
 from .live.session import LiveSession
 from .models import ChatSession
 from .profiles import chosen_profile
-from .session import Session, Tokens, is_owner
+from .session import Session
 from .store.loaded import Loaded
 from .store.store import Store
 from .store.thread_rows import Mark, Part, ThreadKey, read_context
 
 logger = logging.getLogger("chatsessions.worker")
 
-User = AbstractBaseUser | AnonymousUser
-
 #: Sessions whose pace is remembered after they were let go.
 MAX_PACES = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
-    """Who comes, and which session they say is theirs."""
-
-    user: User
-    session_id: str | None = None
-    token: str | None = field(default=None, repr=False)
-    #: The thread of theirs that a new session is to go on with.
-    thread: str | None = None
-    client_type: str = "webapp"
-    language: str = ""
-    profile: str = ""
-    env: dict[str, str] = field(default_factory=dict, repr=False)
-    ip: str | None = None
-    user_agent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +74,6 @@ class Opened:
         if isinstance(self.served, LiveSession):
             return self.served
         raise TypeError(f"session {self.served.id} is relayed")
-
-
-#: Asks whether who has come may have a session; raises ``Refused``.
-Admit = Callable[[Session], Awaitable[None]]
-
-
-async def anybody(session: Session) -> None:
-    """Lets everybody in whose session it is."""
 
 
 class ShuttingDown(Exception):
@@ -221,7 +204,7 @@ class Entrance:
         )
         if arrival.thread is not None and past is None and reason == "new":
             reason = "unknown"
-        row = _new_row(chat, arrival, await self._profile_of(chat, arrival, past), past)
+        row = new_row(chat, arrival, await self._profile_of(chat, arrival, past), past)
         session = session_of(row, arrival.user)
         session.env = arrival.env
         session.state_lost = past is not None and past.values_lost
@@ -287,7 +270,7 @@ class Entrance:
         if live is None:
             loaded = await self._host.threads.read(self._load, session_id)
             return await self._take_over(chat, loaded, arrival, admit, how=how)
-        if not _may_resume(chat, live.session.chat, live.owner_id, live.presence.tokens, arrival):
+        if not may_resume(chat, live.session.chat, live.owner_id, live.presence.tokens, arrival):
             return None, "unknown"
         if live.ending is None:
             live.holders += 1  # not to be let go while we look
@@ -302,7 +285,7 @@ class Entrance:
     async def _take_over(
         self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit, *, how: How
     ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
-        refusal = _why_not(chat, loaded, arrival)
+        refusal = why_not(chat, loaded, arrival)
         if loaded is None or refusal is not None:
             return None, refusal or "unknown"
         row = loaded.row
@@ -362,7 +345,7 @@ class Entrance:
                     raise OwnerUnreachable(row.pk, owner.name, silent=True)
                 raise ShuttingDown
             again = await self._host.threads.read(self._load, row.pk)
-            refusal = _why_not(chat, again, arrival)
+            refusal = why_not(chat, again, arrival)
             if again is None or refusal is not None:
                 return None, refusal or "unknown"
             loaded = again
@@ -413,7 +396,7 @@ class Entrance:
         live = LiveSession(self._host, chat, session, row, None, past=past)
         self._host.live[live.id] = live
         live.draft.set(
-            **{name: getattr(row, name) for name in _ROW_FIELDS}, status=ChatSession.Status.AWAY
+            **{name: getattr(row, name) for name in ROW_FIELDS}, status=ChatSession.Status.AWAY
         )
         return live
 
@@ -475,88 +458,8 @@ class Entrance:
             del paces[next(iter(paces))]
 
 
-_ROW_FIELDS = (
-    "user_id",
-    "chat",
-    "thread_id",
-    "client_type",
-    "profile",
-    "chat_settings",
-    "inputs",
-    "language",
-    "ip",
-    "user_agent",
-    "created_at",
-)
-
-
-def _new_row(chat: Chat, arrival: Arrival, profile: str, past: Resumption | None) -> ChatSession:
-    row = ChatSession(
-        id=uuid4(),
-        user_id=arrival.user.pk,
-        chat=chat.name,
-        thread_id=uuid4() if past is None else past.thread.id,
-        client_type=arrival.client_type,
-        profile=profile,
-        language=arrival.language,
-        ip=arrival.ip,
-        user_agent=arrival.user_agent[:400],
-        created_at=timezone.now(),
-    )
-    if past is not None:
-        row.chat_settings, row.inputs = past.chat_settings, past.inputs
-    return row
-
-
-def session_of(row: ChatSession, user: User) -> Session:
-    return Session(
-        id=row.pk,
-        chat=row.chat,
-        thread_id=row.thread_id,
-        created_at=row.created_at,
-        user=user,
-        client_type=row.client_type,
-        profile=row.profile,
-        language=row.language,
-        ip=row.ip,
-        user_agent=row.user_agent,
-        chat_settings=row.chat_settings,
-    )
-
-
-def _why_not(chat: Chat, loaded: Loaded | None, arrival: Arrival) -> str | None:
-    """Why who has arrived does not get a stored session; None if it is theirs."""
-    if loaded is None:
-        return "unknown"
-    row = loaded.row
-    tokens = Tokens(row.token_hash, row.previous_token_hash)
-    if not _may_resume(chat, row.chat, row.user_id, tokens, arrival):
-        return "unknown"
-    return why_over(row.end_reason) if row.status == ChatSession.Status.ENDED else None
-
-
-def _may_resume(
-    chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, arrival: Arrival
-) -> bool:
-    """Whether it is this chat's session, and who asks has its token or is its logged-in owner."""
-    if chat_name != chat.name or not is_owner(owner_id, arrival.user):
-        return False
-    return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token)
-
-
-def is_visitors(live: LiveSession, user: str | None, token: str | None) -> bool:
-    """Whether a session is that of a client at another worker: of user ``user``, or by token."""
-    owner = None if live.owner_id is None else str(live.owner_id)
-    return owner == user and (user is not None or live.presence.tokens.accept(token))
-
-
 def _uuid(text: str) -> UUID | None:
     try:
         return UUID(text)
     except ValueError:
         return None
-
-
-def why_over(reason: str) -> str:
-    """What the rightful owner of a dead session is told."""
-    return "expired" if reason == ChatSession.EndReason.EXPIRED else "ended"

@@ -20,6 +20,7 @@ import msgspec
 from asgiref.sync import async_to_sync
 from django.db import connections
 
+from .arrival import User
 from .chat import Chat, resolve_chat
 from .cluster import reaching
 from .cluster.afar import AfarSession
@@ -28,7 +29,6 @@ from .cluster.elsewhere import OwnedElsewhere
 from .conf import settings
 from .context import Context, use_context
 from .emitter import encode_data
-from .entrance import User
 from .exceptions import SessionNotFound, SessionOver
 from .live.session import LiveSession
 from .models import ChatSession

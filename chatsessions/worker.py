@@ -21,6 +21,7 @@ from asgiref.sync import sync_to_async
 from django.db import close_old_connections
 from django.dispatch import Signal
 
+from .arrival import Admit, Arrival, anybody
 from .chat import Chat
 from .cluster.commands import Broadcast
 from .cluster.desk import Desk
@@ -30,7 +31,7 @@ from .cluster.mail import Mail
 from .cluster.visit_relay import VisitRelay
 from .cluster.worker_rows import WorkerRows
 from .conf import settings
-from .entrance import Admit, Arrival, Entrance, Opened, anybody
+from .entrance import Entrance, Opened
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads

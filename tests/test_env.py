@@ -26,8 +26,8 @@ from chatsessions import (
     spawn,
     user_session,
 )
+from chatsessions.arrival import Arrival
 from chatsessions.consumers import ChatConsumer
-from chatsessions.entrance import Arrival
 from chatsessions.env import HIDDEN, hide
 from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession

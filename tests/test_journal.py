@@ -17,8 +17,8 @@ from django.db.models import F
 from django.test import TestCase, override_settings
 
 from chatsessions import Chat, OwnershipLost, StoreUnavailable, context, frames, user_session
+from chatsessions.arrival import Arrival
 from chatsessions.context import use_context
-from chatsessions.entrance import Arrival
 from chatsessions.exceptions import FrameError
 from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession, SessionEvent, Worker

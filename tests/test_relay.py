@@ -14,8 +14,9 @@ from channels.layers import channel_layers
 from django.contrib.auth.models import AnonymousUser
 
 from chatsessions import Chat, Message, frames, user_session
+from chatsessions.arrival import Arrival
 from chatsessions.cluster.relay import Relay
-from chatsessions.entrance import Arrival, ShuttingDown
+from chatsessions.entrance import ShuttingDown
 from chatsessions.line.attachment import Attachment
 from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession

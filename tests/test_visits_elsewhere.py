@@ -29,9 +29,9 @@ from chatsessions import (
     http_session,
     user_session,
 )
+from chatsessions.arrival import Arrival
 from chatsessions.cluster.relay import Relay
 from chatsessions.cluster.visit_relay import VisitRelay
-from chatsessions.entrance import Arrival
 from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow

@@ -15,11 +15,11 @@ from uuid import UUID
 import msgspec
 from django.contrib.auth.models import AnonymousUser
 
+from chatsessions.arrival import session_of
 from chatsessions.chat import find_chat
 from chatsessions.conf import settings
 from chatsessions.context import Context
 from chatsessions.emitter import Emitter, Streaming, Turn
-from chatsessions.entrance import session_of
 from chatsessions.exceptions import SessionNotFound
 from chatsessions.live.draft import Draft
 from chatsessions.live.log import SessionLog

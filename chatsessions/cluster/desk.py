@@ -13,8 +13,8 @@ import msgspec
 from django.contrib.auth import get_user_model
 
 from chatsessions import frames
+from chatsessions.arrival import is_visitors, why_over
 from chatsessions.conf import settings
-from chatsessions.entrance import is_visitors, why_over
 from chatsessions.exceptions import FrameError, SessionOver
 from chatsessions.live.session import LiveSession
 

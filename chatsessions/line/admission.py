@@ -10,7 +10,8 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, close_old_connections
 
 from chatsessions.access import Access, Refused
-from chatsessions.entrance import ShuttingDown, User
+from chatsessions.arrival import User
+from chatsessions.entrance import ShuttingDown
 from chatsessions.env import log_error
 from chatsessions.logins import Login
 from chatsessions.session import Session

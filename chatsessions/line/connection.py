@@ -17,10 +17,11 @@ from django.db import Error as DatabaseError
 
 from chatsessions import frames
 from chatsessions.access import Access, Refused
+from chatsessions.arrival import Arrival, User
 from chatsessions.chat import Chat
 from chatsessions.conf import settings
 from chatsessions.delivery import RateLimit
-from chatsessions.entrance import Arrival, Opened, ShuttingDown, TooManySessions, User
+from chatsessions.entrance import Opened, ShuttingDown, TooManySessions
 from chatsessions.env import taken_env
 from chatsessions.exceptions import FrameError, StoreUnavailable
 from chatsessions.frames import CloseCode

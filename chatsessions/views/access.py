@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 
 from chatsessions.access import Refused
+from chatsessions.arrival import User
 from chatsessions.chat import Chat, find_chat
 from chatsessions.conf import settings
-from chatsessions.entrance import User
 from chatsessions.models import ChatSession
 from chatsessions.session import Tokens, is_owner
 

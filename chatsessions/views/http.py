@@ -14,10 +14,10 @@ from django.http.response import HttpResponseBase
 from django.views import View
 
 from chatsessions import access, frames
+from chatsessions.arrival import User
 from chatsessions.chat import resolve_chat
 from chatsessions.cluster import reaching
 from chatsessions.cluster.commands import Posted
-from chatsessions.entrance import User
 from chatsessions.env import taken_env
 from chatsessions.line.admission import Admission
 from chatsessions.session import Session

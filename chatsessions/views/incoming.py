@@ -18,9 +18,9 @@ from django.middleware.csrf import CsrfViewMiddleware
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from chatsessions import frames
+from chatsessions.arrival import Admit, Arrival, User, anybody
 from chatsessions.chat import Chat
 from chatsessions.conf import settings
-from chatsessions.entrance import Admit, Arrival, User, anybody
 from chatsessions.exceptions import ChatSessionsError, SessionOver
 from chatsessions.line.connection import first_language, valid_ip
 from chatsessions.session import session_of_token

@@ -11,8 +11,8 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from chatsessions.arrival import User
 from chatsessions.chat import routed_chat
-from chatsessions.entrance import User
 from chatsessions.profiles import default_profile
 
 from .access import not_served, refusal

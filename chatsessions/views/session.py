@@ -14,12 +14,12 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from chatsessions import frames
+from chatsessions.arrival import Arrival
 from chatsessions.chat import Chat, resolve_chat
 from chatsessions.cluster.afar import AfarSession
 from chatsessions.cluster.visit_relay import VisitRelay
 from chatsessions.conf import settings
 from chatsessions.context import Context, use_context
-from chatsessions.entrance import Arrival
 from chatsessions.env import taken_env
 from chatsessions.exceptions import SessionNotFound
 from chatsessions.line.attachment import REPLAY_CHUNK

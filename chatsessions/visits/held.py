@@ -5,9 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from chatsessions import frames
+from chatsessions.arrival import User
 from chatsessions.cluster import posting
 from chatsessions.cluster.commands import Posted
-from chatsessions.entrance import ShuttingDown, User
+from chatsessions.entrance import ShuttingDown
 from chatsessions.live.ports import Listener
 from chatsessions.live.session import LiveSession
 from chatsessions.store.changes import Entry

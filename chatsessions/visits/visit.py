@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Self
 
+from chatsessions.arrival import Admit, Arrival, anybody
 from chatsessions.chat import Chat
 from chatsessions.cluster.commands import Posted
 from chatsessions.cluster.visit_relay import VisitRelay
-from chatsessions.entrance import Admit, Arrival, anybody
 from chatsessions.line.admission import Admission
 from chatsessions.live.session import LiveSession
 from chatsessions.worker import get_worker

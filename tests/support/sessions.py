@@ -16,7 +16,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.dispatch import Signal
 
 from chatsessions import Chat, frames
-from chatsessions.entrance import Arrival
+from chatsessions.arrival import Arrival
 from chatsessions.live.session import LiveSession
 from chatsessions.session import Session
 from chatsessions.store.changes import Entry
