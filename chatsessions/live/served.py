@@ -17,17 +17,11 @@ if TYPE_CHECKING:
     from chatsessions.access import User
 
 
-class Served(Protocol):
-    """A session as its connection sees it, whichever worker owns it."""
-
-    loop: asyncio.AbstractEventLoop
+class Followed(Protocol):
+    """What of a session can be followed from outside of it: where its log stands, and what runs."""
 
     @property
     def id(self) -> UUID: ...
-
-    @property
-    def listener(self) -> Listener | None:
-        """The session's connection."""
 
     @property
     def first(self) -> int:
@@ -42,23 +36,36 @@ class Served(Protocol):
         """The highest stored number of an event."""
 
     @property
-    def numbered(self) -> int:
-        """The highest of them that a connection's own client may have given."""
-
-    @property
     def turn(self) -> int | None:
         """The number of the running turn."""
 
     @property
     def open_streams(self) -> list[frames.Stream]:
-        """What a connection that has the log needs beside it."""
+        """What somebody who has the log needs beside it."""
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        """Stored entries behind ``after``, oldest first."""
+
+    def renew_user(self, user: User) -> None:
+        """The client's user was looked at again."""
+
+
+class Served(Followed, Protocol):
+    """A session as its connection sees it, whichever worker owns it."""
+
+    loop: asyncio.AbstractEventLoop
+
+    @property
+    def listener(self) -> Listener | None:
+        """The session's connection."""
+
+    @property
+    def numbered(self) -> int:
+        """The highest of them that a connection's own client may have given."""
 
     @property
     def is_hammered(self) -> bool:
         """Whether the client keeps sending what it was told to hold back."""
-
-    async def read_log(self, after: int, limit: int) -> list[Entry]:
-        """Stored entries behind ``after``, oldest first."""
 
     def issue_token(self, used: str | None) -> str:
         """The token of a connection that came with ``used``."""
@@ -71,9 +78,6 @@ class Served(Protocol):
 
     def announce(self, *, resumed: bool) -> None:
         """The connection is stored: tell the application."""
-
-    def renew_user(self, user: User) -> None:
-        """The connection's user was looked at again."""
 
     def own(self, task: asyncio.Task[Any]) -> None:
         """A task of the connection's, which ends with the session."""
@@ -108,35 +112,12 @@ class LocalListener(Listener, Protocol):
         """Its session is ``served`` from now on: go on where the other one was left."""
 
 
-class Visited(Protocol):
+class Visited(Followed, Protocol):
     """A session as a request sees it, which is not its connection, whichever worker owns it."""
-
-    @property
-    def id(self) -> UUID: ...
-
-    @property
-    def first(self) -> int:
-        """The first entry of the log that is kept."""
-
-    @property
-    def stored(self) -> int:
-        """The last that is stored."""
-
-    @property
-    def received(self) -> int:
-        """The highest stored number of an event."""
-
-    @property
-    def turn(self) -> int | None:
-        """The number of the running turn."""
 
     @property
     def turn_name(self) -> str:
         """What that handles."""
-
-    @property
-    def open_streams(self) -> list[frames.Stream]:
-        """What somebody who has the log needs beside it."""
 
     @property
     def is_idle(self) -> bool:
@@ -153,9 +134,6 @@ class Visited(Protocol):
     async def settle(self) -> None:
         """Wait until what was emitted so far is stored."""
 
-    async def read_log(self, after: int, limit: int) -> list[Entry]:
-        """Stored entries behind ``after``, oldest first."""
-
     def follow(self, listener: Listener) -> None:
         """``listener`` hears of the session from now on."""
 
@@ -166,9 +144,6 @@ class Visited(Protocol):
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
         """Give it the answer to a question."""
-
-    def renew_user(self, user: User) -> None:
-        """Its client was looked at again."""
 
     def visited(self) -> None:
         """Its client is still there."""
