@@ -14,7 +14,8 @@ from contextvars import Context
 from chatsessions import frames
 from chatsessions.conf import settings
 
-#: Characters in one message, unless a single frame has more: a thin line shows what has come.
+#: Characters in one message, unless a single frame has more: a thin line shows what has come, and
+#: daphne sends no message over 1 MiB, which such a frame nearly has.
 MAX_SIZE = 64 * 1024
 
 
@@ -64,11 +65,11 @@ class Bundle:
 
     def add(self, frame: str, *, can_wait: bool = False) -> None:
         """One more frame, behind those before it."""
+        if self._size + len(frame) > MAX_SIZE:
+            self.leave()
         self._frames.append(frame)
         self._size += len(frame)
-        if self._size > MAX_SIZE:
-            self.leave()
-        elif not self._is_due and not (can_wait and self._waits()):
+        if not self._is_due and not (can_wait and self._waits()):
             self._is_due = True
             self._departures.add(self)
 
