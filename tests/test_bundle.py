@@ -144,3 +144,21 @@ async def test_bundles_of_many_connections_leave_by_one_callback() -> None:
     assert called == []
     await asyncio.sleep(0)
     assert sent == ["[a,A]", "[b,B]", "[c,C,d]"]
+
+
+async def test_one_that_cannot_leave_keeps_none_of_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    departures = Departures(asyncio.get_running_loop())
+    sent: list[str] = []
+
+    def fail(_text: str) -> None:
+        raise ConnectionError("gone")
+
+    broken, whole = Bundle(departures, fail), Bundle(departures, sent.append)
+    for _ in range(2):
+        broken.add("a")
+        whole.add("b")
+        await asyncio.sleep(0)
+    assert sent == ["b", "b"]
+    assert caplog.text.count("ConnectionError: gone") == 2

@@ -8,11 +8,14 @@ tokens of a stream cost a fraction that way.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextvars import Context
 
 from chatsessions import frames
 from chatsessions.conf import settings
+
+logger = logging.getLogger("chatsessions.connection")
 
 #: Characters in one message, unless a single frame has more: a thin line shows what has come, and
 #: daphne sends no message over 1 MiB, which such a frame nearly has.
@@ -42,7 +45,10 @@ class Departures:
     def _leave(self) -> None:
         due, self._due = self._due, []
         for bundle in due:
-            bundle.leave()
+            try:
+                bundle.leave()
+            except Exception:  # one connection's trouble is not its neighbours'
+                logger.exception("What has gathered for a connection could not be sent")
 
 
 class Bundle:
