@@ -44,9 +44,9 @@ class Server:
         text = msgspec.json.encode(frame).decode()
         self._in.put_nowait({"type": "websocket.receive", "text": text})
 
-    def open(self) -> None:
+    def open(self, *, bundles: bool = True) -> None:
         self._in.put_nowait({"type": "websocket.connect"})
-        self.say({"type": "hello", "bundles": True})
+        self.say({"type": "hello", "bundles": bundles})
 
     async def leave(self) -> None:
         self._in.put_nowait({"type": "websocket.disconnect", "code": 1006})
@@ -74,4 +74,21 @@ async def test_behind_what_was_not_sent_only_the_close_is(
     texts = [message["text"] for message in server.sent if "text" in message]
     assert not any("waits in the bundle" in text for text in texts)
     assert server.sent[-1]["code"] == 4000
+    await server.leave()
+
+
+@pytest.mark.parametrize("bundles", [False, True])
+async def test_what_was_told_before_a_close_comes_before_it_and_nothing_after(
+    chat: Chat, worker: Worker, bundles: bool
+) -> None:
+    server = Server(chat, "fails")
+    server.open(bundles=bundles)
+    server.say({"type": "end"})
+    server.say({"type": "ping"})
+    await until(lambda: server.sent and server.sent[-1]["type"] == "websocket.close")
+    assert server.sent[-1]["code"] == 4503
+    assert '{"type":"ended","reason":"user"}' in server.sent[-2]["text"]
+    server.say({"type": "ping"})
+    await asyncio.sleep(0.05)
+    assert server.sent[-1]["type"] == "websocket.close"
     await server.leave()
