@@ -184,7 +184,7 @@ class Journal:
                 change = session.take_change(now)
             except Exception as error:
                 logger.exception("Session %s cannot say what to store", session.id)
-                session.refused(None, error)
+                _tell(session, None, error)
             else:
                 if change is not None:
                     batch.append((session, change))
@@ -240,12 +240,12 @@ class Journal:
             self._room = None
 
 
-def _tell(session: Writes, change: Change, error: Exception | None) -> None:
+def _tell(session: Writes, change: Change | None, error: Exception | None) -> None:
     """One session's trouble with the news is not its neighbours'."""
     try:
-        if error is None:
-            session.committed(change)
-        else:
+        if error is not None:
             session.refused(change, error)
+        elif change is not None:
+            session.committed(change)
     except Exception:
         logger.exception("Session %s failed to go on after a commit", session.id)

@@ -65,7 +65,16 @@ async def test_a_bundle_is_bounded(wire: Wire) -> None:
     await asyncio.sleep(0)
     assert sum(text.count("x") for text in wire) == 12 * len(frame)
     assert len(wire) == 3
-    assert max(map(len, wire)) < MAX_SIZE + len(frame) + 10
+    assert max(map(len, wire)) < MAX_SIZE + 10
+
+
+async def test_a_large_frame_takes_none_of_those_before_it_along(wire: Wire) -> None:
+    """Together they would be more than a server sends, however often the client came back."""
+    small, large = "s" * (MAX_SIZE - 10), "l" * 15 * MAX_SIZE
+    for frame in (small, large, small):
+        wire.bundle.add(frame)
+    await asyncio.sleep(0)
+    assert wire == [small, large, small]
 
 
 async def test_what_can_wait_does_not_when_nothing_has_left_lately(wire: Wire) -> None:
@@ -135,3 +144,21 @@ async def test_bundles_of_many_connections_leave_by_one_callback() -> None:
     assert called == []
     await asyncio.sleep(0)
     assert sent == ["[a,A]", "[b,B]", "[c,C,d]"]
+
+
+async def test_one_that_cannot_leave_keeps_none_of_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    departures = Departures(asyncio.get_running_loop())
+    sent: list[str] = []
+
+    def fail(_text: str) -> None:
+        raise ConnectionError("gone")
+
+    broken, whole = Bundle(departures, fail), Bundle(departures, sent.append)
+    for _ in range(2):
+        broken.add("a")
+        whole.add("b")
+        await asyncio.sleep(0)
+    assert sent == ["b", "b"]
+    assert caplog.text.count("ConnectionError: gone") == 2

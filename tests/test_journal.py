@@ -16,7 +16,15 @@ from django.db import connections
 from django.db.models import F
 from django.test import TestCase, override_settings
 
-from chatsessions import Chat, OwnershipLost, StoreUnavailable, context, frames, user_session
+from chatsessions import (
+    Chat,
+    Message,
+    OwnershipLost,
+    StoreUnavailable,
+    context,
+    frames,
+    user_session,
+)
 from chatsessions.arrival import Arrival
 from chatsessions.context import use_context
 from chatsessions.exceptions import FrameError
@@ -465,6 +473,28 @@ async def test_a_row_that_cannot_be_written_is_isolated(worker: RunningWorker, c
     for n, client in enumerate(healthy, start=1):
         assert client.events == [("changed", n)]
         assert await state_of(client.live) == {"value": n}
+
+
+async def test_a_session_that_cannot_even_be_given_up_is_nobody_elses_trouble(
+    worker: RunningWorker,
+    chat: Chat,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @chat.on_message
+    async def echo(message: Message) -> None:
+        await Message(message.content).send()
+
+    broken, other = await Client.open(worker, chat), await Client.open(worker, chat)
+    await worker.journal.settled()
+    with monkeypatch.context() as patched:
+        patched.setattr(broken.live, "user_session", None)
+        patched.setattr(broken.live, "lose", None)
+        broken.live.note()
+        assert await other.run("message", {"content": "still here"}) == "done"
+    assert other.texts == ["still here"]
+    assert "cannot say what to store" in caplog.text
+    assert await broken.run("message", {"content": "here as well"}) == "done"
 
 
 async def test_a_poisoned_row_and_a_store_that_fails_in_between(

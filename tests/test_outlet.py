@@ -40,7 +40,7 @@ class Server:
     def outlet(self) -> Outlet:
         return Outlet(self.send, failed=self.fail, own=self.tasks.add)
 
-    def fail(self, message: Message, error: Exception) -> None:
+    def fail(self, message: Message, error: BaseException) -> None:
         self.failed.append((message["text"], str(error)))
 
     async def through(self) -> None:
@@ -89,6 +89,17 @@ async def test_a_message_that_fails_is_told_and_the_next_goes_on() -> None:
     await server.through()
     assert server.taken == ["1", "3", "5"]
     assert server.failed == [("0", "no 0"), ("2", "no 2"), ("4", "no 4")]
+
+
+async def test_a_send_that_waited_for_something_cancelled_has_failed() -> None:
+    """Whoever had something to tell, such as the journal to all of its sessions, goes on."""
+
+    async def send(_message: Message) -> None:
+        raise asyncio.CancelledError("gone")
+
+    server = Server()
+    Outlet(send, failed=server.fail, own=server.tasks.add).put(text(0))
+    assert server.failed == [("0", "gone")]
 
 
 async def test_what_is_cleared_is_not_sent() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import msgspec
@@ -15,11 +17,14 @@ from django.contrib.auth.models import AnonymousUser
 
 from chatsessions import Chat, Message, frames, user_session
 from chatsessions.arrival import Arrival
+from chatsessions.cluster.commands import Stored, Told
+from chatsessions.cluster.hearing import Hearing
 from chatsessions.cluster.relay import Relay
 from chatsessions.entrance import ShuttingDown
 from chatsessions.line.attachment import Attachment
 from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession
+from chatsessions.store.changes import Entry
 from chatsessions.worker import Worker
 
 from .support.layer import LossyLayer
@@ -228,6 +233,65 @@ async def test_a_stream_goes_on_at_the_other_worker(chat: Chat) -> None:
         tokens = [one for one in new.frames if one["type"] == "token"]
         assert (stream["index"], stream["content"]) == (1, "one ")
         assert [(one["index"], one["text"]) for one in tokens] == [(1, "two")]
+
+
+class Listens:
+    """Stands for the end of a link: hears of a log and of tokens."""
+
+    over = False
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.listener = Mock()
+        self.hearing = Hearing(self)
+        self._log: list[Entry] = []
+
+    async def hears(self, *events: tuple[str, Any], token: frames.Token | None = None) -> None:
+        """Stored events, and a token behind them."""
+        for name, data in events:
+            seq, raw = len(self._log) + 1, msgspec.json.encode(data)
+            self._log.append(Entry(seq, None, 1, name, raw, datetime.now(UTC)))
+        await self.hearing._pass_on(Stored(len(self._log)), self.listener)
+        if token is not None:
+            told = Told(msgspec.Raw(frames.encode(token).encode()))
+            await self.hearing._pass_on(told, self.listener)
+
+    @property
+    def streams(self) -> list[tuple[int, str]]:
+        return [(stream.index, stream.content) for stream in self.hearing.open_streams]
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        return self._log[after : after + limit]
+
+    async def let_down(self, item: object) -> None:
+        raise AssertionError(item)
+
+    def give_up(self, why: str) -> None:
+        raise AssertionError(why)
+
+
+async def test_what_streams_is_known_from_its_beginning() -> None:
+    """For a client that is still being brought up to date when it begins."""
+    message, link = {"id": "m", "content": "Hello ", "streaming": True}, Listens()
+    await link.hears(("message", message), token=frames.Token("m", 0, "wor"))
+    await link.hears(token=frames.Token("m", 1, "ld"))
+    assert link.streams == [(2, "Hello world")]
+    whole = message | {"content": "Hello world", "streaming": False}
+    await link.hears(("message_update", whole))
+    assert link.streams == []
+    again = whole | {"streaming": True}
+    await link.hears(("message_update", again), token=frames.Token("m", 0, "!"))
+    assert link.streams == [(1, "Hello world!")]
+    await link.hears(("message_remove", {"id": "m"}))
+    assert link.streams == []
+
+
+@pytest.mark.parametrize("data", [None, [1], {"id": []}, {"id": 7, "streaming": True}])
+async def test_events_of_an_application_may_have_the_names_of_ours(data: Any) -> None:
+    link = Listens()
+    await link.hears(token=frames.Token("m", 0, "a"))
+    await link.hears(("message_update", data), ("message_remove", data), ("message", data))
+    assert link.streams == [(1, "a")]
 
 
 async def test_stop_reaches_the_owner(chat: Chat) -> None:

@@ -12,14 +12,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from django.contrib.auth.models import User
+from django.db import connection
 from django.db.utils import OperationalError
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chatsessions.cluster.worker_rows import WorkerRows, _forget, pid_space
 from chatsessions.exceptions import NotLoadable, OwnershipLost
 from chatsessions.models import ChatSession, SessionSnapshot, Worker
+from chatsessions.store import bulk
 from chatsessions.store.changes import Batch, Change, Claim, Entry, Position
 from chatsessions.store.snapshots import State
 from chatsessions.store.store import CacheFailed, Store, cache_key, snapshot_key
@@ -141,6 +145,38 @@ def test_a_whole_change_is_written() -> None:
     assert (row.state, row.state_bytes, row.accepted) == ('{"new":2}', 9, 3)
     assert row.chat_settings == {"theme": "dark"}
     assert list(row.events.order_by("seq").values_list("n", "status")) == [(2, "failed"), (3, None)]
+
+
+def test_much_is_written_in_several_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On PostgreSQL; anywhere it is all written, and another owner's row is noticed."""
+    monkeypatch.setattr(bulk, "MAX_BYTES", 2000)
+    rows, store = [session_row() for _ in range(9)], Store()
+    entries = [entry(seq, data=b'"%b"' % (b"x" * 100 * seq)) for seq in range(1, 31)]
+    with CaptureQueriesContext(connection) as queries:
+        commit(store, *(change_of(row, entries=entries, state=b"{}") for row in rows))
+    if connection.vendor == "postgresql":
+        arguments = [len(query["sql"]) for query in queries if "json_to_recordset" in query["sql"]]
+        assert len(arguments) > 200
+        assert max(arguments) < 4000
+    for row in rows:
+        assert store.read_log(row.pk, after=0, limit=100) == entries
+    stale = change_of(rows[-1], generation=7)
+    assert isinstance(
+        write(store, [*map(change_of, rows[:-1]), stale])[stale.session_id], OwnershipLost
+    )
+
+
+def test_rows_are_parted_where_one_argument_would_have_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bulk, "MAX_BYTES", 30)
+    rows = [(1, "a"), (2, "b"), (3, "c" * 40), (4, "d"), (5, "e")]
+    found = [msgspec.json.decode(values) for values in bulk.arrays(("n", "text"), rows)]
+    assert [[row["n"] for row in given] for given in found] == [[1], [2], [3], [4], [5]]
+    monkeypatch.setattr(bulk, "MAX_BYTES", 50)
+    found = [msgspec.json.decode(values) for values in bulk.arrays(("n", "text"), rows)]
+    assert [[row["n"] for row in given] for given in found] == [[1, 2], [3], [4, 5]]
+    assert found[0] == [{"n": 1, "text": "a"}, {"n": 2, "text": "b"}]
 
 
 def test_another_generation_writes_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -13,6 +14,7 @@ from chatsessions import frames
 from chatsessions.chat import ANSWER
 from chatsessions.live.ports import Listener
 from chatsessions.store.changes import Entry
+from chatsessions.store.store import MESSAGE_EVENTS
 
 from .commands import Attached, Parted, Released, Stored, Told
 
@@ -42,6 +44,14 @@ class HearingHost(Protocol):
 
     def give_up(self, why: str) -> None:
         """There is no way to go on."""
+
+
+class _Message(msgspec.Struct):
+    """What an entry says of a message that may stream from there on."""
+
+    id: str
+    content: str
+    streaming: bool
 
 
 class Hearing:
@@ -142,5 +152,10 @@ class Hearing:
     def _passed(self, entry: Entry) -> None:
         if entry.n is not None and entry.name != ANSWER:
             self.is_idle = False
-        if self._streams and entry.name in ("message_update", "message_remove"):
-            self._streams.pop(msgspec.json.decode(entry.data)["id"], None)
+        if self._streams:
+            self._streams.pop(entry.closes or "", None)
+        if b'"streaming":true' in entry.data and entry.name in MESSAGE_EVENTS:
+            with suppress(msgspec.ValidationError):  # the application's own, by that name
+                message = msgspec.json.decode(entry.data, type=_Message)
+                if message.streaming:
+                    self._streams[message.id] = frames.Stream(message.id, 0, message.content)

@@ -42,7 +42,7 @@ class Attachment:
         self.welcomed = False
         self._caught_up = False
         self._withheld = False
-        #: Up to which token the ``stream`` frames have told each message.
+        #: Up to which token the ``stream`` frames have told each message that is open since then.
         self._told: dict[str, int] = {}
         self._held: list[str] = []
         self._acked = asyncio.Event()
@@ -70,7 +70,7 @@ class Attachment:
         is_token = isinstance(frame, frames.Token)
         if not self._caught_up:
             return  # the replay ends with the whole of every open stream
-        if is_token and self._told and frame.index < self._told.get(frame.message, 0):
+        if self._told and frame.index < self._told.get(frame.message, 0):
             return  # it waited for the journal while the whole was told
         if self._window.volatile_full:
             self._withheld = True
@@ -194,6 +194,8 @@ class Attachment:
             text = frames.encode(frames.Accepted(entry.n, entry.seq))
         else:
             text = frames.encode(event_frame(entry))
+        if self._told:
+            self._told.pop(entry.closes or "", None)  # what comes now counts from 0 again
         self._position = entry.seq
         self._window.sent(entry.seq, len(text))
         self._line.send_frame(text)

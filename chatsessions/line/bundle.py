@@ -8,13 +8,17 @@ tokens of a stream cost a fraction that way.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextvars import Context
 
 from chatsessions import frames
 from chatsessions.conf import settings
 
-#: Characters in one message, unless a single frame has more: a thin line shows what has come.
+logger = logging.getLogger("chatsessions.connection")
+
+#: Characters in one message, unless a single frame has more: a thin line shows what has come, and
+#: daphne sends no message over 1 MiB, which such a frame nearly has.
 MAX_SIZE = 64 * 1024
 
 
@@ -41,7 +45,10 @@ class Departures:
     def _leave(self) -> None:
         due, self._due = self._due, []
         for bundle in due:
-            bundle.leave()
+            try:
+                bundle.leave()
+            except Exception:  # one connection's trouble is not its neighbours'
+                logger.exception("What has gathered for a connection could not be sent")
 
 
 class Bundle:
@@ -64,11 +71,11 @@ class Bundle:
 
     def add(self, frame: str, *, can_wait: bool = False) -> None:
         """One more frame, behind those before it."""
+        if self._size + len(frame) > MAX_SIZE:
+            self.leave()
         self._frames.append(frame)
         self._size += len(frame)
-        if self._size > MAX_SIZE:
-            self.leave()
-        elif not self._is_due and not (can_wait and self._waits()):
+        if not self._is_due and not (can_wait and self._waits()):
             self._is_due = True
             self._departures.add(self)
 

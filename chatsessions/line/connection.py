@@ -108,9 +108,7 @@ class ChatConnection:
         self._admission.leave()
         if self._timer is not None:
             self._timer.cancel()
-        self._outlet.clear()
-        if self._bundle is not None:
-            self._bundle.clear()
+        self._forget()
         if self._attachment is not None:
             self._attachment.stop()
             self._attachment.served.disconnect(self._attachment, self._code)
@@ -138,10 +136,16 @@ class ChatConnection:
             self._code = int(code)
             self._set_timer(CLOSE_TIMEOUT, self.abandon)
 
-    def _not_sent(self, message: Message, error: Exception) -> None:
+    def _forget(self) -> None:
+        """What waits to be sent never is."""
+        self._outlet.clear()
+        if self._bundle is not None:
+            self._bundle.clear()
+
+    def _not_sent(self, message: Message, error: BaseException) -> None:
         """The client left meanwhile, or the server does not take this."""
         logger.debug("A %s could not be sent: %r", message["type"], error)
-        self._outlet.clear()
+        self._forget()
         if message["type"] != "websocket.close":
             # The client comes back, and resumes behind the last that it got.
             self.close_line(CloseCode.SHUTTING_DOWN)

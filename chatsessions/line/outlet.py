@@ -30,7 +30,7 @@ class Outlet:
         self,
         send: Send,
         *,
-        failed: Callable[[Message, Exception], None],
+        failed: Callable[[Message, BaseException], None],
         own: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self._send = _past_sessions(send)
@@ -52,7 +52,7 @@ class Outlet:
             waits_for = self._context.run(next, sending)
         except StopIteration:
             return  # the server has taken it: a task for every frame would cost more than that
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:  # nobody has cancelled us
             self._failed(message, error)
             return
         rest = self._go_on(message, _Begun(sending, waits_for))

@@ -68,15 +68,18 @@ class Streams:
         return None if found is None else found.stream
 
     def add(self, stream_id: str, token: str) -> None:
-        """One more token of an open stream."""
-        found = self._open[stream_id]
-        frame = frames.Token(stream_id, found.index, token)
-        found.index += 1
-        self._put(frame)
+        """One more token of an open stream; of another one it comes with the next event."""
+        found = self._open.get(stream_id)
+        if found is not None:
+            frame = frames.Token(stream_id, found.index, token)
+            found.index += 1
+            self._put(frame)
 
     def replace(self, stream_id: str, text: str) -> None:
         """Another text for all of an open stream."""
-        self._put(frames.Stream(stream_id, self._open[stream_id].index, text))
+        found = self._open.get(stream_id)
+        if found is not None:
+            self._put(frames.Stream(stream_id, found.index, text))
 
     def close(self, stream_id: str) -> None:
         """No more tokens belong to the stream."""

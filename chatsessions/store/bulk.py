@@ -7,15 +7,20 @@ server, and costs several times what it costs as one element of a JSON array.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+#: Bytes of the rows in one argument, unless a single row has more. It is copied several times on
+#: its way, quoted in a text that is quoted itself, and PostgreSQL takes less than a gigabyte.
+MAX_BYTES = 4 * 1024 * 1024
 #: What of the row is compared before it is updated, by the name it has among the given values.
 EXPECTED = "expected_generation"
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Bulk:
@@ -58,11 +63,12 @@ class Bulk:
     ) -> int:
         if columns not in self._statements:
             self._statements[columns] = self._recordset(columns)
-        values = msgspec.json.encode([dict(zip(columns, row, strict=True)) for row in rows])
+        count = 0
         with self._connection.cursor() as cursor:
-            cursor.execute(before + self._statements[columns] + after, [values.decode()])
-            count: int = cursor.rowcount
-            return count
+            for values in arrays(columns, rows):
+                cursor.execute(before + self._statements[columns] + after, [values.decode()])
+                count += cursor.rowcount
+        return count
 
     def _recordset(self, columns: tuple[str, ...]) -> str:
         """The argument as rows named ``given``, its values of the types that the columns have."""
@@ -76,3 +82,17 @@ class Bulk:
 
     def _quote(self, name: str) -> str:
         return self._connection.ops.quote_name(name)
+
+
+def arrays(columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """``rows`` as JSON, with no more of them at a time than one argument may have."""
+    given: list[bytes] = []
+    size = 0
+    for row in rows:
+        raw = _encode(dict(zip(columns, row, strict=True)))
+        if given and size + len(raw) > MAX_BYTES:
+            yield b"[%b]" % b",".join(given)
+            given, size = [], 0
+        given.append(raw)
+        size += len(raw)
+    yield b"[%b]" % b",".join(given)

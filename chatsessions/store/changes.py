@@ -36,6 +36,15 @@ class Entry(Struct):
         data: dict[str, Any] = msgspec.json.decode(self.data)
         return data.get("id") == message_id
 
+    @property
+    def closes(self) -> str | None:
+        """The id of the message whose stream, if it has one, ends here. Another may begin."""
+        if self.name not in ("message_update", "message_remove"):
+            return None
+        data: Any = msgspec.json.decode(self.data)
+        found = data.get("id") if isinstance(data, dict) else None
+        return found if isinstance(found, str) else None
+
 
 class Position(Struct):
     """The columns of a session that move with every event."""

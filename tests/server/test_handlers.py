@@ -400,6 +400,19 @@ async def test_a_message_may_be_larger_than_a_clients_frame(client: Client, serv
     await assert_whole(client, server.database)
 
 
+async def test_a_replay_never_asks_the_line_to_carry_too_much_at_once(
+    server: Server, client_of: ClientOf
+) -> None:
+    """Daphne sends no more than 1 MiB at a time; the same replay comes whenever the client does."""
+    client = await client_of(server, "faulty", bundles=True).start()
+    assert await client.outcome(await client.event("many", {"count": 1, "bytes": 60_000})) == "done"
+    assert await client.outcome(await client.event("big", 990_000), 10) == "done"
+    await client.resume(received=0)
+    await client.caught_up()
+    await goes_on(client)
+    await assert_whole(client, server.database)
+
+
 async def test_a_message_that_the_line_cannot_carry_fails_its_turn(
     client: Client, server: Server
 ) -> None:
