@@ -112,10 +112,12 @@ class OwnerUnreachable(ChatSessionsError):
     Either no channel layer leads from process to process, or that process gives no sign.
     """
 
-    def __init__(self, session_id: UUID | str, owner: str, *, silent: bool = False) -> None:
+    def __init__(self, session_id: UUID | str | None, owner: str, *, silent: bool = False) -> None:
+        #: None for an event to all sessions.
         self.session_id = session_id
         self.owner = owner
         self.silent = silent
+        which = "A session that it is for" if session_id is None else f"Session {session_id}"
         remedy = (
             "It lives, but gives no sign over the channel layer: look whether the layer's Redis "
             "can be reached from both, and try again."
@@ -125,7 +127,7 @@ class OwnerUnreachable(ChatSessionsError):
             "is away. Nothing was changed."
         )
         super().__init__(
-            f"Session {session_id} is live in another process ({owner}), which this process "
+            f"{which} is live in another process ({owner}), which this process "
             f"cannot reach. {remedy}"
         )
 

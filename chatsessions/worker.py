@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self, TypeVar
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
 from django.db import close_old_connections
 from django.dispatch import Signal
 
@@ -44,6 +45,7 @@ from .store.changes import Entry
 from .store.standstill import end_standstills
 from .store.store import Store
 from .threads import DaemonThreads
+from .unheard import hear_warnings
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -281,6 +283,8 @@ class Worker:
             await self.threads.write(self.rows.sweep)
         if settings.HANDLE_SIGTERM:
             self._sigterm.install()
+        if django_settings.DEBUG:
+            hear_warnings()
         self.own(self.loop.create_task(self._beat(), name="chatsessions-heartbeat"))
         self.own(self.loop.create_task(self._reap(), name="chatsessions-reaper"))
         self.own(self.loop.create_task(self.logins.watch(), name="chatsessions-logins"))

@@ -13,6 +13,7 @@ from channels.auth import AuthMiddlewareStack
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa: A004
 from django.db.backends.base.features import BaseDatabaseFeatures
@@ -21,6 +22,7 @@ from django.test import override_settings
 from django.urls import path
 
 from chatsessions import checks
+from chatsessions.checks import project
 from chatsessions.consumers import ChatConsumer, SessionConsumer
 from demo_project.settings import _SQLITE
 
@@ -492,3 +494,22 @@ def test_middleware_in_a_circle_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_project_without_our_consumers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "chatsessions.consumers")
     assert deployed(routed(AsyncWebsocketConsumer.as_asgi()), monkeypatch) == []
+
+
+# runserver
+
+
+def test_w024_djangos_own_runserver(monkeypatch: pytest.MonkeyPatch) -> None:
+    for app, is_told in (
+        ("django.core", True),
+        ("django.contrib.staticfiles", True),
+        ("daphne", False),
+        (apps.get_app_config("staticfiles"), True),
+    ):
+        commands = {"runserver": app}
+        monkeypatch.setattr(
+            "chatsessions.checks.project.get_commands", lambda known=commands: known
+        )
+        assert ids(found(DEBUG=True)) == (["W024"] if is_told else [])
+        assert ids(found(DEBUG=False)) == []
+        assert ids(found(DEBUG=True, ASGI_APPLICATION=None)) == []

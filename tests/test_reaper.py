@@ -215,14 +215,14 @@ async def test_values_are_put_into_the_cache_again_before_it_forgets_them(
 async def test_large_values_are_put_into_the_cache_again_as_well(
     worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
 ) -> None:
-    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 0.4}
+    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 2}
     client = await Client.open(worker, chat)
     for value in (1, 2):
         with use_context(client.live.context(None)):
             user_session.update(value=value, much="x" * 50_000)
         await client.live.context(None).emitter.flush()
     key = cache_key(client.live.id, 1)
-    deadline = worker.loop.time() + 1
+    deadline = worker.loop.time() + 4.5  # longer than a snapshot is kept
     while worker.loop.time() < deadline:
         state = State(worker.store.cache.get(key), 0)
         state.snapshot = worker.store.cache.get(snapshot_key(key, state.revision))

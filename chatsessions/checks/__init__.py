@@ -38,6 +38,7 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``W021`` (database)            several workers live, the channel layer is in memory
 ``W022`` (database)            the clock of a worker is off
 ``W023`` (database)            the isolation of transactions is not READ COMMITTED
+``W024``                       ``runserver`` is Django's own, which speaks no websockets
 ============================== =====================================================================
 
 Those marked *database* ask the database that ``CHATSESSIONS['DATABASE']`` names, and run with

@@ -9,6 +9,7 @@ from channels import DEFAULT_CHANNEL_LAYER
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import Error, Tags, Warning  # noqa: A004
+from django.core.management import get_commands
 from django.utils import timezone
 from django.utils.version import get_version_tuple
 
@@ -41,9 +42,25 @@ def check_channel_layer() -> Found:
             f"CHANNEL_LAYERS has {sorted(layers)!r} and no {DEFAULT_CHANNEL_LAYER!r}: a session "
             "that is live in another process can be neither relayed nor sent to.",
             hint="Write CHANNEL_LAYERS = {'default': {'BACKEND': "
-            "'channels_redis.core.RedisChannelLayer', 'CONFIG': {'hosts': [...]}}}, or "
+            "'channels_redis.pubsub.RedisPubSubChannelLayer', 'CONFIG': {'hosts': [...]}}}, or "
             "'channels.layers.InMemoryChannelLayer' for a single process.",
             id=message_id("W006"),
+        )
+
+
+@check()
+def check_runserver() -> Found:
+    """Only where one develops: elsewhere nobody uses it."""
+    app = get_commands().get("runserver")
+    name = app if isinstance(app, str) else getattr(app, "name", "")
+    asgi = getattr(django_settings, "ASGI_APPLICATION", None)
+    if django_settings.DEBUG and asgi and name.startswith("django."):
+        yield Warning(
+            "runserver is Django's own here, and speaks no websockets: a page says that it cannot "
+            "connect.",
+            hint="Install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI "
+            "server, and silence this.",
+            id=message_id("W024"),
         )
 
 

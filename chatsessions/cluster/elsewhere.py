@@ -217,7 +217,7 @@ class Elsewhere:
         """
         for worker in workers:
             if not (worker.channel and self._host.mail.channel):
-                raise OwnerUnreachable("of all", str(worker))
+                raise OwnerUnreachable(None, str(worker))
         return sum(await asyncio.gather(*(self._broadcast(command, one) for one in workers)))
 
     async def _broadcast(self, command: Broadcast, worker: Worker) -> int:
@@ -229,7 +229,7 @@ class Elsewhere:
                 if not await self._host.read(partial(self._host.rows.lives, worker.pk)):
                     return 0  # it died, and its sessions have no connection
                 if self._host.loop.time() > deadline:
-                    raise OwnerUnreachable("of all", str(worker), silent=True) from error
+                    raise OwnerUnreachable(None, str(worker), silent=True) from error
             else:
                 return int(answer.value) if isinstance(answer, Done) else 0
 

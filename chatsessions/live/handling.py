@@ -277,7 +277,8 @@ class Handling:
         if turn.n is not None:
             generic = "Something went wrong. Please try again."
             shown = code == "no_handler" or django_settings.DEBUG
-            detail = _printable(str(error) or repr(error)) if shown else generic
+            told = str(error) if code == "no_handler" else f"{type(error).__name__}: {error}"
+            detail = _printable(told) if shown else generic
             detail = env.hide(detail, host.session.env)
             host.say("error", {"code": code, "detail": detail}, turn=turn.n)
 

@@ -81,7 +81,7 @@ class ChatCommunicator:
             path,
             user=user,
             headers=headers,
-            origin=default_origin() if origin == ALLOWED_ORIGIN else origin,
+            origin=default_origin(application) if origin == ALLOWED_ORIGIN else origin,
             hello=frames.Hello(
                 session=None if session is None else str(session),
                 token=token,

@@ -28,10 +28,30 @@ def headers_of(headers: Headers, origin: str | None) -> list[tuple[bytes, bytes]
     return found
 
 
-def default_origin() -> str:
-    """An origin that ``AllowedHostsOriginValidator`` lets in: of the first of ``ALLOWED_HOSTS``."""
-    hosts = (host.lstrip(".") for host in django_settings.ALLOWED_HOSTS if host != "*")
-    return f"http://{next(hosts, 'localhost')}"
+def default_origin(application: object) -> str:
+    """
+    An origin that the validator around ``application`` lets in.
+
+    ``AllowedHostsOriginValidator`` reads ``ALLOWED_HOSTS`` when the application is made: a test run
+    may have changed them since.
+    """
+    allowed = _origins_of(application)
+    hosts = django_settings.ALLOWED_HOSTS if allowed is None else allowed
+    host = next((str(host).lstrip(".") for host in hosts if host != "*"), "localhost")
+    return host if "://" in host else f"http://{host}"
+
+
+def _origins_of(application: Any) -> Iterable[object] | None:
+    """What the outermost origin validator lets in; None if there is none."""
+    while application is not None:
+        if hasattr(application, "allowed_origins"):
+            origins: Iterable[object] = application.allowed_origins
+            return origins
+        if hasattr(application, "application_mapping"):
+            application = application.application_mapping.get("websocket")
+        else:
+            application = getattr(application, "application", None)
+    return None
 
 
 async def log_in(user: User) -> list[tuple[bytes, bytes]]:

@@ -237,10 +237,16 @@ export class ChatSessionElement extends HTMLElement {
     this.#ready = true;
     this.#showEarlier();
     this.#passOn();
-    this.#parts.messages.removeAttribute("aria-busy");
-    this.#parts.messages.setAttribute("aria-live", "polite");
+    // A moment later: all of the replay may have come in one message, and is not to be read out.
+    setTimeout(() => this.#readOut());
     this.#showEmpty();
     this.#showWork();
+  }
+
+  #readOut() {
+    if (!this.#ready) return;
+    this.#parts.messages.removeAttribute("aria-busy");
+    this.#parts.messages.setAttribute("aria-live", "polite");
   }
 
   /** @param {Entry & {live: boolean}} entry */
