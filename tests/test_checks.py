@@ -22,7 +22,6 @@ from django.test import override_settings
 from django.urls import path
 
 from chatsessions import checks
-from chatsessions.checks import project
 from chatsessions.consumers import ChatConsumer, SessionConsumer
 from demo_project.settings import _SQLITE
 
