@@ -1,7 +1,6 @@
 """Streams a story, one word at a time. No network: the words are its own."""
 
 import asyncio
-from itertools import cycle, islice
 
 from chatsessions import Chat, Message, user_session
 
@@ -24,6 +23,8 @@ SENTENCES = (
     "The baker swore he had seen the hour himself, crossing the bridge with a suitcase.",
     "They waited, and while they waited they told one another what they would do with it.",
     "One would sleep. One would learn the cello. One would finally call her brother.",
+    "The mayor asked for a vote, and nobody could agree when it had begun.",
+    "Towards evening the rain stopped writing, and every clock in the house fell silent.",
     "When the missing hour arrived it was small, and wet, and looking for a place to sit.",
     "So the clockmaker made tea, and nobody in that town was ever late again.",
 )
@@ -54,6 +55,6 @@ async def stop() -> None:
 
 def _tokens(subject: str, told: int) -> list[str]:
     opening = OPENINGS[told % len(OPENINGS)]
-    body = " ".join(islice(cycle(SENTENCES), 12))
+    body = " ".join(SENTENCES)
     text = f"A story about {subject.strip() or 'nothing'}. {opening} {body}"
     return [f"{word} " for word in text.split()]
