@@ -37,6 +37,8 @@ import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.js";
 const STYLESHEET = new URL("./chat-session.css", import.meta.url).href;
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
+/** What the console was told of. @type {Set<string>} */
+const unreachable = new Set();
 
 export class ChatSessionElement extends HTMLElement {
   static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api"];
@@ -317,9 +319,10 @@ export class ChatSessionElement extends HTMLElement {
   #showState(state) {
     const { chat, status, composer, activity, end, dialog } = this.#parts;
     const silent = SILENT.includes(state.state);
+    const past = { reached: this.#client?.reached ?? false };
     this.setAttribute("data-state", state.state);
     chat.setAttribute("data-state", state.state);
-    status.textContent = statusWords(state);
+    status.textContent = statusWords(state, past);
     if (silent) {
       this.#notice.dismiss();
       dialog.close();
@@ -327,12 +330,25 @@ export class ChatSessionElement extends HTMLElement {
     }
     this.#keepFocus(() => {
       composer.hidden = activity.hidden = end.hidden = silent;
-      this.#banner.show(state, this.getAttribute("login-url"));
+      this.#banner.show(state, past, this.getAttribute("login-url"));
       this.#showKeys(state);
     });
     this.#showWaiting();
     this.#showWork();
+    if (state.state === "offline" && state.attempt > 1 && !past.reached) this.#explain();
     this.#dispatch("chat-state", state);
+  }
+
+  /** Tell who sets this up what it may be, once. */
+  #explain() {
+    const url = this.#client?.url ?? "";
+    if (unreachable.has(url)) return;
+    unreachable.add(url);
+    console.error(
+      `<chat-session> cannot connect to ${url}. The usual causes: no websocket route has this path; runserver is not ` +
+        "daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; migrations are not " +
+        "applied; the server is not running. The server's log says more.",
+    );
   }
 
   /** @param {StateDetail} state */

@@ -32,6 +32,7 @@ export const texts = {
     closed: "Closed",
   },
   reconnecting: "Trying to reconnect…",
+  unreachable: "Cannot connect.",
   offline: "The connection is lost. Your messages are kept and will be sent.",
   retryIn: (/** @type {number} */ seconds) => `Next try in ${seconds} s.`,
   tryNow: "Try now",
