@@ -2,7 +2,7 @@
 import { texts } from "./texts.js";
 
 /** @typedef {import("./client.js").StateDetail} StateDetail */
-/** What there was before. @typedef {{reached: boolean}} Past */
+/** What there was before. @typedef {{reached: boolean, session: boolean}} Past */
 /** @typedef {ReturnType<typeof import("./layout.js").layout>} Parts */
 
 /** The line above the composer, or in its place where nobody can write. */
@@ -79,12 +79,13 @@ export function statusWords({ state, attempt, reason }, { reached }) {
 }
 
 /** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @param {Past} past @returns {[string, string]} */
-function words({ state, attempt, reason, code, detail }, { reached }) {
+function words({ state, attempt, reason, code, detail }, { reached, session }) {
   // The first attempt follows at once: no need to alarm anybody.
   if ((state === "offline" || state === "connecting") && attempt > 1) return [reached ? texts.offline : texts.unreachable, texts.tryNow];
   if (state === "replaced") return [texts.replaced, texts.takeOver];
   if (state === "ended") return [texts.endedBy[reason ?? ""] ?? texts.ended, texts.startNew];
   if (state !== "refused" || reason === "missing_env") return ["", ""];
+  if (code === 4502 && reason === "unauthorized" && !session) return [texts.loginFirst, texts.tryAgain];
   const known = (code === 4502 && texts.refusedFor[reason ?? ""]) || texts.refusedWith[code ?? 0];
   return [known ?? (detail || texts.refused), texts.tryAgain];
 }

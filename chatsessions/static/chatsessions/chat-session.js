@@ -319,7 +319,8 @@ export class ChatSessionElement extends HTMLElement {
   #showState(state) {
     const { chat, status, composer, activity, end, dialog } = this.#parts;
     const silent = SILENT.includes(state.state);
-    const past = { reached: this.#client?.reached ?? false };
+    const { reached = false, session } = this.#client ?? {};
+    const past = { reached, session: reached || Boolean(session) };
     this.setAttribute("data-state", state.state);
     chat.setAttribute("data-state", state.state);
     status.textContent = statusWords(state, past);

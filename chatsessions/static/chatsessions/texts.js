@@ -59,6 +59,7 @@ export const texts = {
     unauthorized: "You are not logged in any more. What you have written is kept.",
     forbidden: "You are not allowed to use this chat.",
   },
+  loginFirst: "Log in to use this chat.",
   logIn: "Log in",
   tryAgain: "Try again",
   /** @type {Record<string, string>} why the log begins anew */
