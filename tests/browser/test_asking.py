@@ -43,12 +43,15 @@ def test_a_quiz(server: Server, open_chat: Callable[..., Chat]) -> None:
     expect(chat.element.get_by_role("timer")).to_have_text(re.compile(r"\d\d s left"))
     expect(chat.element.get_by_role("timer")).to_have_attribute("aria-live", "off")
     answer(chat, "Ada")
-    expect(chat.input).to_be_visible()
+    expect(chat.input).to_have_accessible_description(
+        "Choose one of the buttons above; a message waits until then"
+    )
     chat.press("Jupiter")
     expect(chat.element.get_by_role("button", name="Jupiter")).to_have_count(0)
     chat.press("Six")
     chat.press("Pink")
     expect(chat.contents.last).to_have_text("Ada, you have 2 of 3 points.")
+    expect(chat.input).to_have_accessible_description("Enter sends, Shift+Enter starts a new line")
     assert chat.texts()[:8] == [RULES, NAME, "Ada", FIRST, "Jupiter", *chat.texts()[5:8]]
     assert chat.texts()[6:8] == ["Six", "It is Four."]
     expect(chat.element.get_by_role("timer")).to_have_count(0)

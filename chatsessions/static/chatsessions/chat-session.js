@@ -281,13 +281,14 @@ export class ChatSessionElement extends HTMLElement {
     const busy = this.#working;
     const asked = this.#transcript.asks.open; // the server works at waiting for us
     const answering = this.#transcript.asks.openText !== undefined;
+    const choosing = !answering && this.#transcript.asks.openChoice;
     this.#keepFocus(() => {
       working.hidden = !busy || asked;
       stop.hidden = !busy;
     });
-    hint.hidden = busy && !answering;
-    hint.textContent = answering ? texts.answerHint : texts.hint;
-    activity.toggleAttribute("data-question", answering);
+    hint.hidden = busy && !answering && !choosing;
+    hint.textContent = answering ? texts.answerHint : choosing ? texts.choiceHint : texts.hint;
+    activity.toggleAttribute("data-question", answering || choosing);
     this.#composer.answering = answering;
   }
 

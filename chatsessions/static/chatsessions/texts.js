@@ -6,6 +6,7 @@ export const texts = {
   placeholder: "Write a message…",
   hint: "Enter sends, Shift+Enter starts a new line",
   answerHint: "Your next message answers the question above",
+  choiceHint: "Choose one of the buttons above; a message waits until then",
   answerLabel: "Your answer",
   answerPlaceholder: "Write your answer…",
   send: "Send",
