@@ -131,6 +131,20 @@ def test_a_list_with_buttons(open_chat: Callable[..., Chat]) -> None:
     expect(chat.log.get_by_role("button")).to_have_count(0)
 
 
+def test_a_press_further_up(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """What follows a press is seen, wherever the button was, as after a message."""
+    chat = open_chat("quiz")
+    chat.page.set_viewport_size({"width": 360, "height": 420})
+    for _ in range(4):
+        chat.say("hello\n" * 8)
+    expect(chat.contents).to_have_count(9)
+    chat.log.evaluate("log => log.scrollTo(0, 0)")
+    expect(chat.element.get_by_role("button", name="Jump to latest")).to_be_visible()
+    chat.press("Play")
+    expect(chat.contents.last).to_have_text(NAME)
+    expect(chat.contents.last).to_be_in_viewport(ratio=1)
+
+
 def test_buttons_without_a_line(server: Server, page: Page) -> None:
     """While the line is down nothing can be pressed; what is not offered any more is refused."""
     line = Line(page)

@@ -55,7 +55,7 @@ export class ChatSessionElement extends HTMLElement {
   #banner = new Banner(this.#parts);
   #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
   #transcript = new Transcript(this.#parts.list, this.#parts.waiting, {
-    act: (data) => this.#attempt(() => this.#client?.send("action", data)),
+    act: (data) => this.#attempt(() => this.#client?.send("action", data)) && this.#scrolling.toEnd(),
     answer: (call, data) => this.#answer(call, data),
     asked: () => this.#showWork(),
     announce: (text) => (this.#parts.announcer.textContent = text),
@@ -254,6 +254,8 @@ export class ChatSessionElement extends HTMLElement {
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
     this.#showWork();
+    // At once: buttons that go while a question comes would look like a reader who scrolls up.
+    if (live) this.#scrolling.keep();
   }
 
   /** The application's own questions are its own to answer; of a replay, those that are still open. */
@@ -401,7 +403,8 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {string} text @param {string[]} files */
   #say(text, files) {
     const question = this.#transcript.asks.openText;
-    const said = question ? this.#answer(question.call, { content: text }) : this.#attempt(() => this.#client?.sendMessage(text, files));
+    if (question) return this.#answer(question.call, { content: text });
+    const said = this.#attempt(() => this.#client?.sendMessage(text, files));
     if (said) this.#scrolling.toEnd();
     return said;
   }
@@ -409,8 +412,10 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {string} call @param {any} data */
   #answer(call, data) {
     const answered = this.#attempt(() => this.#client?.answer(call, data));
-    if (answered) this.#keepFocus(() => this.#showWaiting());
-    return answered;
+    if (!answered) return false;
+    this.#keepFocus(() => this.#showWaiting());
+    this.#scrolling.toEnd();
+    return true;
   }
 
   /** Do something that may be refused at once. @param {() => void} send */
