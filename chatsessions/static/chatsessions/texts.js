@@ -35,7 +35,7 @@ export const texts = {
   reconnecting: "Trying to reconnect…",
   unreachable: "Cannot connect.",
   offline: "The connection is lost. Your messages are kept and will be sent.",
-  retryIn: (/** @type {number} */ seconds) => `Next try in ${seconds} s.`,
+  retryIn: (/** @type {number} */ seconds) => `Next try in ${seconds}\u00a0s.`,
   tryNow: "Try now",
   replaced: "This conversation is open in another tab or on another device.",
   takeOver: "Use it here",
