@@ -11,6 +11,9 @@ chat = Chat("parrot")
 async def repeat(message: Message) -> None:
     if message.content == "fail":
         raise RuntimeError("a secret of the server")
+    if message.content == "stumble":
+        await Message().stream_token("")
+        raise RuntimeError("before the first word")
     await Message(message.content, author=message.content).send()
     streamed = Message()
     for piece in message.content:

@@ -105,7 +105,7 @@ class Line:
         self._whole = False
         while self._ends:
             self._ends.pop().close(code=4000)
-        resting = self.page.get_by_text(re.compile(r"Next try in \d\d+ s\."))
+        resting = self.page.get_by_text(re.compile(r"Next try in \d\d+\ss\."))
         self.page.get_by_role("button", name="Try now").wait_for()
         self.page.evaluate("window.chance = 20")
         resting.wait_for()

@@ -43,12 +43,15 @@ def test_a_quiz(server: Server, open_chat: Callable[..., Chat]) -> None:
     expect(chat.element.get_by_role("timer")).to_have_text(re.compile(r"\d\d s left"))
     expect(chat.element.get_by_role("timer")).to_have_attribute("aria-live", "off")
     answer(chat, "Ada")
-    expect(chat.input).to_be_visible()
+    expect(chat.input).to_have_accessible_description(
+        "Choose one of the buttons above; a message waits until then"
+    )
     chat.press("Jupiter")
     expect(chat.element.get_by_role("button", name="Jupiter")).to_have_count(0)
     chat.press("Six")
     chat.press("Pink")
     expect(chat.contents.last).to_have_text("Ada, you have 2 of 3 points.")
+    expect(chat.input).to_have_accessible_description("Enter sends, Shift+Enter starts a new line")
     assert chat.texts()[:8] == [RULES, NAME, "Ada", FIRST, "Jupiter", *chat.texts()[5:8]]
     assert chat.texts()[6:8] == ["Six", "It is Four."]
     expect(chat.element.get_by_role("timer")).to_have_count(0)
@@ -126,6 +129,20 @@ def test_a_list_with_buttons(open_chat: Callable[..., Chat]) -> None:
     chat.reload()
     expect(chat.contents.last).to_have_text("That was all.")
     expect(chat.log.get_by_role("button")).to_have_count(0)
+
+
+def test_a_press_further_up(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """What follows a press is seen, wherever the button was, as after a message."""
+    chat = open_chat("quiz")
+    chat.page.set_viewport_size({"width": 360, "height": 420})
+    for _ in range(4):
+        chat.say("hello\n" * 8)
+    expect(chat.contents).to_have_count(9)
+    chat.log.evaluate("log => log.scrollTo(0, 0)")
+    expect(chat.element.get_by_role("button", name="Jump to latest")).to_be_visible()
+    chat.press("Play")
+    expect(chat.contents.last).to_have_text(NAME)
+    expect(chat.contents.last).to_be_in_viewport(ratio=1)
 
 
 def test_buttons_without_a_line(server: Server, page: Page) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.server.harness import Server
 
 from .chat import Chat, Line
+from .conftest import CHANCE
 
 pytestmark = pytest.mark.browser
 
@@ -165,3 +167,32 @@ def test_a_network_that_is_gone_for_a_while(
     chat.is_("Online")
     chat.shows(GREETINGS["counter"], "before", counted(1), "meanwhile", counted(2))
     chat.shows_what_is_stored(server.database)
+
+
+def test_a_server_that_was_never_there(server: Server, browser: Browser) -> None:
+    """
+    Where the page has not been welcomed yet no connection is lost: it cannot connect, and the
+    console says once what that may be.
+    """
+    context = browser.new_context()
+    try:
+        context.add_init_script(CHANCE)
+        page = context.new_page()
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.route_web_socket("**/ws/nowhere/", lambda socket: socket.close(code=4000))
+        page.goto(f"{server.origin}/bare/")
+        chat = Chat(page)
+        chat.is_("Online")
+        chat.element.evaluate("e => e.setAttribute('src', '/ws/nowhere/')")
+        expect(chat.banner).to_contain_text(re.compile(r"^Cannot connect\. Next try in \d+\ss\."))
+        chat.element.get_by_role("button", name="Try now").click()
+        expect(chat.banner).to_contain_text("Next try in")
+        explained = [text for text in said if "cannot connect" in text]
+        assert len(explained) == 1
+        assert f"{server.origin.replace('http', 'ws')}/ws/nowhere/" in explained[0]
+        assert "INSTALLED_APPS" in explained[0]
+        chat.element.evaluate("e => e.setAttribute('src', '/ws/parrot/')")
+        chat.is_("Online")
+    finally:
+        context.close()

@@ -249,6 +249,26 @@ def assert_apart(chat: Chat) -> None:
     assert dict(boxes)["messages"]["height"] >= 100
 
 
+@pytest.mark.parametrize("width", [360, 800, 1100])
+def test_everything_is_in_line(
+    width: int, server: Server, new_context: Callable[..., BrowserContext]
+) -> None:
+    """The messages and what stands below them have the same edges."""
+    page = new_context(viewport={"width": width, "height": 700}).new_page()
+    line = Line(page)
+    page.goto(f"{server.origin}/csp/source/")
+    chat = Chat(page)
+    chat.is_("Online")
+    chat.say("hello")
+    expect(chat.contents).to_have_count(3)
+    line.cut()
+    edges = set()
+    for part in ("list", "composer-row", "banner"):
+        box = chat.element.locator(f"[part={part}]").bounding_box()
+        edges.add((round(box["x"]), round(box["x"] + box["width"])))
+    assert len(edges) == 1
+
+
 def assert_side_by_side(*locators: Locator) -> None:
     right = 0.0
     for locator in locators:

@@ -98,6 +98,16 @@ def test_a_handler_that_fails(parrot: Chat) -> None:
     assert "secret" not in (parrot.page.content() + parrot.log.inner_html())
 
 
+def test_a_stream_that_ends_before_its_first_word(parrot: Chat) -> None:
+    """It leaves no empty bubble, neither at once nor after a reload."""
+    parrot.say("stumble")
+    for _ in range(2):
+        parrot.shows("stumble", "Something went wrong. Please try again.")
+        expect(parrot.streaming).to_have_count(0)
+        expect(parrot.log.locator("article[hidden]")).to_have_count(1)
+        parrot.reload()
+
+
 def test_a_message_that_is_too_large(parrot: Chat) -> None:
     """It is refused at once, with the reason, and stays where it was written."""
     parrot.is_("Online")

@@ -159,8 +159,13 @@ def test_who_is_not_logged_in_is_shown_the_way(open_chat: Callable[..., Chat]) -
     expect(link).to_have_attribute("href", "/admin/login/?next=/chat/assistant/")
 
 
-def test_a_login_that_is_over(server: Server, page: Page) -> None:
-    """It is told, with the way to the login; what was being written is there afterwards."""
+def test_a_login_that_is_over(
+    server: Server, page: Page, new_context: Callable[..., BrowserContext]
+) -> None:
+    """
+    It is told, with the way to the login; what was being written is there afterwards. Who never
+    had a conversation is only asked to log in.
+    """
     over: list[bool] = []
 
     def refuse(socket: object) -> None:
@@ -178,6 +183,11 @@ def test_a_login_that_is_over(server: Server, page: Page) -> None:
     over.append(True)
     chat.element.evaluate("e => { e.client.close(); e.client.connect(); }")
     expect(chat.banner).to_contain_text("You are not logged in any more.")
+    stranger = new_context().new_page()
+    stranger.route_web_socket("**/ws/**", refuse)
+    stranger.goto(page.url)
+    expect(Chat(stranger).banner).to_contain_text("Log in to use this chat.")
+    expect(Chat(stranger).banner.get_by_role("link", name="Log in")).to_be_visible()
     link = chat.banner.get_by_role("link", name="Log in")
     expect(link).to_have_attribute("href", "/admin/login/?next=%2Fchat%2Fassistant%2F")
     over.clear()

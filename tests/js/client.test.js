@@ -114,6 +114,21 @@ test("a server that never welcomes is left", () => {
   assert.equal(Socket.last.closedWith, 1000);
 });
 
+test("a server is reached from its first welcome on", () => {
+  const { client, connect, Socket, timers } = setUp();
+  client.connect();
+  Socket.last.drop();
+  assert.equal(client.reached, false);
+  timers.advance(client.state.retryIn * 1000);
+  Socket.last.open();
+  assert.equal(client.reached, false);
+  Socket.last.push(WELCOME);
+  assert.equal(client.reached, true);
+  Socket.last.drop();
+  assert.equal(client.reached, true);
+  assert.equal(setUp().client.reached, false);
+});
+
 // --- entries ---
 
 test("an entry that is known already is ignored", () => {

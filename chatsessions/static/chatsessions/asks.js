@@ -69,6 +69,11 @@ export class Asks {
     return this.#waiting("text")?.ask;
   }
 
+  /** Whether a question waits for one of its buttons. */
+  get openChoice() {
+    return this.#waiting("action") !== undefined;
+  }
+
   /** Where files that are dropped belong, if a question asks for some. */
   get openFiles() {
     return this.#waiting("files")?.attachments ?? null;

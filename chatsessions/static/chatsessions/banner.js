@@ -2,6 +2,7 @@
 import { texts } from "./texts.js";
 
 /** @typedef {import("./client.js").StateDetail} StateDetail */
+/** What there was before. @typedef {{reached: boolean, session: boolean}} Past */
 /** @typedef {ReturnType<typeof import("./layout.js").layout>} Parts */
 
 /** The line above the composer, or in its place where nobody can write. */
@@ -15,11 +16,11 @@ export class Banner {
     this.#parts = parts;
   }
 
-  /** @param {StateDetail} state @param {string | null} loginUrl */
-  show(state, loginUrl) {
+  /** @param {StateDetail} state @param {Past} past @param {string | null} loginUrl */
+  show(state, past, loginUrl) {
     const { banner, bannerText, bannerTime, bannerLink, bannerButton } = this.#parts;
     window.clearInterval(this.#countdown);
-    const [text, label] = words(state);
+    const [text, label] = words(state, past);
     banner.hidden = !text;
     bannerText.textContent = text;
     bannerButton.textContent = label;
@@ -71,19 +72,20 @@ export class Notice {
   }
 }
 
-/** A state in a word or two. @param {StateDetail} state */
-export function statusWords({ state, attempt, reason }) {
+/** A state in a word or two. @param {StateDetail} state @param {Past} past */
+export function statusWords({ state, attempt, reason }, { reached }) {
   if (state === "refused" && reason === "missing_env") return texts.keysWanted;
-  return state === "connecting" && attempt ? texts.reconnecting : texts.states[state];
+  return state === "connecting" && attempt && reached ? texts.reconnecting : texts.states[state];
 }
 
-/** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @returns {[string, string]} */
-function words({ state, attempt, reason, code, detail }) {
+/** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @param {Past} past @returns {[string, string]} */
+function words({ state, attempt, reason, code, detail }, { reached, session }) {
   // The first attempt follows at once: no need to alarm anybody.
-  if ((state === "offline" || state === "connecting") && attempt > 1) return [texts.offline, texts.tryNow];
+  if ((state === "offline" || state === "connecting") && attempt > 1) return [reached ? texts.offline : texts.unreachable, texts.tryNow];
   if (state === "replaced") return [texts.replaced, texts.takeOver];
   if (state === "ended") return [texts.endedBy[reason ?? ""] ?? texts.ended, texts.startNew];
   if (state !== "refused" || reason === "missing_env") return ["", ""];
+  if (code === 4502 && reason === "unauthorized" && !session) return [texts.loginFirst, texts.tryAgain];
   const known = (code === 4502 && texts.refusedFor[reason ?? ""]) || texts.refusedWith[code ?? 0];
   return [known ?? (detail || texts.refused), texts.tryAgain];
 }

@@ -37,6 +37,8 @@ import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.js";
 const STYLESHEET = new URL("./chat-session.css", import.meta.url).href;
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
+/** What the console was told of. @type {Set<string>} */
+const unreachable = new Set();
 
 export class ChatSessionElement extends HTMLElement {
   static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api"];
@@ -53,7 +55,7 @@ export class ChatSessionElement extends HTMLElement {
   #banner = new Banner(this.#parts);
   #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
   #transcript = new Transcript(this.#parts.list, this.#parts.waiting, {
-    act: (data) => this.#attempt(() => this.#client?.send("action", data)),
+    act: (data) => this.#attempt(() => this.#client?.send("action", data)) && this.#scrolling.toEnd(),
     answer: (call, data) => this.#answer(call, data),
     asked: () => this.#showWork(),
     announce: (text) => (this.#parts.announcer.textContent = text),
@@ -258,6 +260,8 @@ export class ChatSessionElement extends HTMLElement {
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
     this.#showWork();
+    // At once: buttons that go while a question comes would look like a reader who scrolls up.
+    if (live) this.#scrolling.keep();
   }
 
   /** The application's own questions are its own to answer; of a replay, those that are still open. */
@@ -285,13 +289,14 @@ export class ChatSessionElement extends HTMLElement {
     const busy = this.#working;
     const asked = this.#transcript.asks.open; // the server works at waiting for us
     const answering = this.#transcript.asks.openText !== undefined;
+    const choosing = !answering && this.#transcript.asks.openChoice;
     this.#keepFocus(() => {
       working.hidden = !busy || asked;
       stop.hidden = !busy;
     });
-    hint.hidden = busy && !answering;
-    hint.textContent = answering ? texts.answerHint : texts.hint;
-    activity.toggleAttribute("data-question", answering);
+    hint.hidden = busy && !answering && !choosing;
+    hint.textContent = answering ? texts.answerHint : choosing ? texts.choiceHint : texts.hint;
+    activity.toggleAttribute("data-question", answering || choosing);
     this.#composer.answering = answering;
   }
 
@@ -323,9 +328,11 @@ export class ChatSessionElement extends HTMLElement {
   #showState(state) {
     const { chat, status, composer, activity, end, dialog } = this.#parts;
     const silent = SILENT.includes(state.state);
+    const { reached = false, session } = this.#client ?? {};
+    const past = { reached, session: reached || Boolean(session) };
     this.setAttribute("data-state", state.state);
     chat.setAttribute("data-state", state.state);
-    status.textContent = statusWords(state);
+    status.textContent = statusWords(state, past);
     if (silent) {
       this.#notice.dismiss();
       dialog.close();
@@ -333,12 +340,25 @@ export class ChatSessionElement extends HTMLElement {
     }
     this.#keepFocus(() => {
       composer.hidden = activity.hidden = end.hidden = silent;
-      this.#banner.show(state, this.getAttribute("login-url"));
+      this.#banner.show(state, past, this.getAttribute("login-url"));
       this.#showKeys(state);
     });
     this.#showWaiting();
     this.#showWork();
+    if (state.state === "offline" && state.attempt > 1 && !past.reached) this.#explain();
     this.#dispatch("chat-state", state);
+  }
+
+  /** Tell who sets this up what it may be, once. */
+  #explain() {
+    const url = this.#client?.url ?? "";
+    if (unreachable.has(url)) return;
+    unreachable.add(url);
+    console.error(
+      `<chat-session> cannot connect to ${url}. The usual causes: no websocket route has this path; runserver is not ` +
+        "daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; migrations are not " +
+        "applied; the server is not running. The server's log says more.",
+    );
   }
 
   /** @param {StateDetail} state */
@@ -389,7 +409,8 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {string} text @param {string[]} files */
   #say(text, files) {
     const question = this.#transcript.asks.openText;
-    const said = question ? this.#answer(question.call, { content: text }) : this.#attempt(() => this.#client?.sendMessage(text, files));
+    if (question) return this.#answer(question.call, { content: text });
+    const said = this.#attempt(() => this.#client?.sendMessage(text, files));
     if (said) this.#scrolling.toEnd();
     return said;
   }
@@ -397,8 +418,10 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {string} call @param {any} data */
   #answer(call, data) {
     const answered = this.#attempt(() => this.#client?.answer(call, data));
-    if (answered) this.#keepFocus(() => this.#showWaiting());
-    return answered;
+    if (!answered) return false;
+    this.#keepFocus(() => this.#showWaiting());
+    this.#scrolling.toEnd();
+    return true;
   }
 
   /** Do something that may be refused at once. @param {() => void} send */

@@ -123,6 +123,7 @@ export class ChatClient extends EventTarget {
   /** @type {Monitor | null} */
   #monitor = null;
   #welcomed = false;
+  #reached = false;
   /** The last error frame of this connection: the reason for a close that may follow. @type {Frame | null} */
   #lastError = null;
   /** The end of the log at the `welcome`, until the replay has reached it. @type {number | null} */
@@ -161,6 +162,16 @@ export class ChatClient extends EventTarget {
   /** The state and what belongs to it. */
   get state() {
     return this.#state;
+  }
+
+  /** Where it connects to. */
+  get url() {
+    return this.#url;
+  }
+
+  /** Whether the server has welcomed us, on this page. */
+  get reached() {
+    return this.#reached;
   }
 
   /** The session's id, once there is one. */
@@ -398,6 +409,7 @@ export class ChatClient extends EventTarget {
   #welcome(welcome) {
     const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
     this.#timeouts.cancel("welcome");
+    this.#reached = true;
     this.#identity.welcomed(welcome);
     this.#maxFrame = max_frame ?? Infinity;
     this.#inbox.resume();

@@ -62,7 +62,7 @@ export class Transcript {
   }
 
   get empty() {
-    return !this.#list.childElementCount && !this.#waiting.childElementCount;
+    return ![...this.#list.children].some((element) => !/** @type {HTMLElement} */ (element).hidden) && !this.#waiting.childElementCount;
   }
 
   /** Who writes when a message does not say. @param {string} author */
@@ -170,6 +170,8 @@ export class Transcript {
       this.#actions.row(id, actions),
     );
     element.dataset.id = id;
+    // Such as a stream that was interrupted before its first word.
+    element.hidden = !streaming && !content && !files?.length && !actions?.length;
     if (streaming) element.setAttribute("aria-live", "off");
     return element;
   }
