@@ -110,7 +110,7 @@ async def test_a_transaction_that_stands_still_is_ended(
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
     client = await Client.open(worker, chat)
     with another_connection() as paused:
-        paused.execute("SET idle_in_transaction_session_timeout = '100ms'")
+        paused.execute("SET idle_in_transaction_session_timeout = 0")
         paused.execute("BEGIN")
         paused.execute_in_pipeline(
             f"UPDATE {ChatSession._meta.db_table} SET head = 7 WHERE id = ?",  # noqa: S608

@@ -32,7 +32,7 @@ async def test_the_line_is_cut_at_every_frame(how: str, cluster: Cluster, play: 
             proxy.port = first.port
             proxy.arm(number, swallows=how != "cut", stalls=False)
             doors = chain([Door(first.name, proxy.listens_on)], repeat(cluster.door(then)))
-            tab = scenario.tab(pick=partial(next, doors))
+            tab = scenario.tab(pick=partial(next, doors), bundles=False)
             await tab.begun()
             for _ in range(MESSAGES):
                 await tab.message()
