@@ -78,11 +78,12 @@ python: $(VENV)/.dev
 # Many workers on PostgreSQL and Redis, which are killed, paused and cut off.
 cluster: $(VENV)/.dev
 	$(BIN)/python -m coverage run -m pytest -m faults tests/faults/cluster
+	@$(MAKE) --no-print-directory postgres
 
 # All the rest, one after another; mostly it waits, as the cluster does.
 others: $(VENV)/.dev
 	$(BIN)/python -m coverage run -m pytest -m faults tests/faults --ignore=tests/faults/cluster
-	@$(MAKE) --no-print-directory postgres matrix
+	@$(MAKE) --no-print-directory matrix
 
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
 # has all of it.
