@@ -111,19 +111,19 @@ class SessionSink:
 
     @property
     def is_crowded(self) -> bool:
-        host = self._host
-        return (
-            host.log.head - host.log.stored > settings.MAX_UNCOMMITTED
-            or self.streams.is_crowded
-            or host.journal.is_full
-        )
+        return self._is_ahead or self._host.journal.is_full
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether more of this session waits to be stored than may."""
+        log = self._host.log
+        return log.head - log.stored > settings.MAX_UNCOMMITTED or self.streams.is_crowded
 
     async def room(self) -> None:
-        host = self._host
-        while host.log.head - host.log.stored > settings.MAX_UNCOMMITTED or self.streams.is_crowded:
+        while self._is_ahead:
             await self.flush()
-        if host.journal.is_full:
-            await host.journal.room()
+        if self._host.journal.is_full:
+            await self._host.journal.room()
 
     async def flush(self) -> None:
         self.raise_error()
