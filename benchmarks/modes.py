@@ -64,7 +64,7 @@ DJANGO = Mode(
 )
 FLOOR = Mode(
     name="floor",
-    title="the floor: plain ASGI, our two bundles per message, nothing stored",
+    title="the floor: plain ASGI, our frames of a message in one bundle, nothing stored",
     path="/ws/four-frames/",
     dialect=ChatClient,
 )

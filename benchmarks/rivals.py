@@ -103,7 +103,7 @@ async def four_frames(_scope: object, receive: Receive, send: Send) -> None:
     """
     The floor: the frames of ``chatsessions.v1`` and nothing else, in a plain ASGI application.
 
-    No Channels, no session, no log: what decoding one frame and sending four, in two messages,
+    No Channels, no session, no log: what decoding one frame and sending four, in one message,
     costs on a server.
     """
     await receive()
@@ -113,11 +113,12 @@ async def four_frames(_scope: object, receive: Receive, send: Send) -> None:
     async def say(*frames: dict[str, Any]) -> None:
         await send({"type": "websocket.send", "text": msgspec.json.encode(frames).decode()})
 
-    async def answer(turn: int, content: str) -> None:
+    async def answer(turn: int, content: str, *before: dict[str, Any]) -> None:
         nonlocal seq
         seq += 1
         data = {"id": "", "author": "Assistant", "content": content, "streaming": False}
         await say(
+            *before,
             {"type": "event", "seq": seq, "name": "message", "data": data, "turn": turn},
             {"type": "turn", "turn": turn, "name": "message", "status": "done"},
         )
@@ -129,8 +130,9 @@ async def four_frames(_scope: object, receive: Receive, send: Send) -> None:
             await answer(0, GREETING)
         elif frame["type"] == "event":
             count, seq = count + 1, seq + 1
-            await say(
+            await answer(
+                frame["n"],
+                f"You have sent {count} message(s)!",
                 {"type": "accepted", "n": frame["n"], "seq": seq},
                 {"type": "turn", "turn": frame["n"], "name": "message", "status": "running"},
             )
-            await answer(frame["n"], f"You have sent {count} message(s)!")

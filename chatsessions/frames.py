@@ -51,7 +51,7 @@ class CloseCode(IntEnum):
     FRAME_TOO_LARGE = 1009
 
 
-class _Frame(Struct, tag_field="type"):
+class _Frame(Struct, tag_field="type", gc=False):
     """Every frame is an object with a ``type``; unknown keys are ignored."""
 
 
@@ -213,6 +213,10 @@ _KNOWN_DATA: dict[str, Any] = {
     "action": ActionData,
     "settings": dict[str, Any],
 }
+
+#: The frames that tell of a message while it is being streamed. (A union would be made anew
+#: wherever one is looked for, which is several times for every frame.)
+PIECES = (Token, Stream)
 
 _encoder = msgspec.json.Encoder()
 _client_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)

@@ -27,6 +27,9 @@ class Line:
     def send_frame(self, text: str, *, can_wait: bool = False) -> None:
         self.sent.append(msgspec.json.decode(text))
 
+    def send_along(self, text: str) -> None:
+        self.send_frame(text)
+
     def close_line(self, code: int) -> None:
         raise AssertionError(f"closed with {code}")
 

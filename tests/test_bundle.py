@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatsessions.line.bundle import MAX_SIZE, Bundle, Departures
+from chatsessions.line.bundle import ALONG, MAX_SIZE, Bundle, Departures
 
 from .support.sessions import until
 
@@ -114,6 +114,68 @@ async def test_what_comes_behind_one_that_cannot_wait_leaves_with_it(
     wire.bundle.add("2", can_wait=True)
     await asyncio.sleep(0)
     assert wire == ["0", "[1,2]"]
+
+
+async def test_what_goes_along_leaves_with_the_next(wire: Wire) -> None:
+    for frame in "ab":
+        wire.bundle.add_along(frame)
+        await asyncio.sleep(0)
+    assert wire == []
+    wire.bundle.add("c")
+    await asyncio.sleep(0)
+    assert wire == ["[a,b,c]"]
+
+
+async def test_what_goes_along_leaves_by_itself_if_nothing_comes(wire: Wire) -> None:
+    for frame in "ab":
+        wire.bundle.add_along(frame)
+    await until(lambda: wire == ["[a,b]"])
+    wire.bundle.add_along("c")  # once more, from the beginning
+    assert wire == ["[a,b]"]
+    await until(lambda: wire == ["[a,b]", "c"])
+
+
+async def test_what_has_gone_along_is_not_waited_for(wire: Wire) -> None:
+    """The next that goes along has the whole time for itself."""
+    loop = asyncio.get_running_loop()
+    wire.bundle.add_along("a")
+    wire.bundle.add("b")
+    await asyncio.sleep(ALONG * 0.8)
+    assert wire == ["[a,b]"]
+    started = loop.time()
+    wire.bundle.add_along("c")
+    await until(lambda: len(wire) == 2)
+    assert loop.time() - started > ALONG * 0.9
+
+
+async def test_what_goes_along_leaves_with_a_token(wire: Wire) -> None:
+    """The first token of an answer is not kept waiting for a receipt's sake."""
+    wire.bundle.add_along("a")
+    wire.bundle.add("t", can_wait=True)
+    await asyncio.sleep(0)
+    assert wire == ["[a,t]"]
+
+
+async def test_connections_wait_by_one_timer() -> None:
+    loop = asyncio.get_running_loop()
+    departures = Departures(loop)
+    sent: list[str] = []
+    timers: list[float] = []
+    call_at = loop.call_at
+
+    def counted(when: float, *args: Any, **options: Any) -> asyncio.TimerHandle:
+        timers.append(when)
+        return call_at(when, *args, **options)
+
+    try:
+        loop.call_at = counted  # type: ignore[method-assign]
+        for name in "abc":
+            Bundle(departures, sent.append).add_along(name)
+            await asyncio.sleep(0)
+    finally:
+        loop.call_at = call_at  # type: ignore[method-assign]
+    assert len(timers) == 1
+    await until(lambda: sent == ["a", "b", "c"])
 
 
 async def test_what_was_cleared_never_leaves(wire: Wire) -> None:

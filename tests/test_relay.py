@@ -83,6 +83,9 @@ class Tab:
     def send_frame(self, text: str, *, can_wait: bool = False) -> None:
         self.frames.append(msgspec.json.decode(text))
 
+    def send_along(self, text: str) -> None:
+        self.send_frame(text)
+
     def close_line(self, code: int) -> None:
         self.closed = int(code)
 

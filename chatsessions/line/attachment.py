@@ -24,6 +24,9 @@ class Line(Protocol):
     def send_frame(self, text: str, *, can_wait: bool = False) -> None:
         """Send it; one that ``can_wait`` may leave a moment later, with others."""
 
+    def send_along(self, text: str) -> None:
+        """Send it with what comes next, or a moment later: it tells nothing that one waits for."""
+
     def close_line(self, code: int) -> None: ...
 
 
@@ -58,12 +61,18 @@ class Attachment:
     def frame(self, frame: frames.ServerFrame) -> None:
         if not self.welcomed:
             return
-        if isinstance(frame, frames.Token | frames.Stream):
+        if isinstance(frame, frames.TurnStatus):
+            text = frames.encode(frame)
+            if not self._caught_up:
+                self._held.append(text)  # live traffic comes behind the replay
+            elif frame.status == "running":
+                self._line.send_along(text)
+            else:
+                self._line.send_frame(text)
+        elif isinstance(frame, frames.PIECES):
             self._piece(frame)
-        elif self._caught_up or not isinstance(frame, frames.TurnStatus):
-            self._line.send_frame(frames.encode(frame))
         else:
-            self._held.append(frames.encode(frame))  # live traffic comes behind the replay
+            self._line.send_frame(frames.encode(frame))
 
     def _piece(self, frame: frames.Token | frames.Stream) -> None:
         """Of a streaming message: a connection that is behind gets the whole later on."""
@@ -191,14 +200,14 @@ class Attachment:
         if entry.seq <= self._position:
             return  # the replay was ahead of the news
         if live and entry.n is not None:
-            text = frames.encode(frames.Accepted(entry.n, entry.seq))
+            text, send = frames.encode(frames.Accepted(entry.n, entry.seq)), self._line.send_along
         else:
-            text = frames.encode(event_frame(entry))
+            text, send = frames.encode(event_frame(entry)), self._line.send_frame
         if self._told:
             self._told.pop(entry.closes or "", None)  # what comes now counts from 0 again
         self._position = entry.seq
         self._window.sent(entry.seq, len(text))
-        self._line.send_frame(text)
+        send(text)
         if live and self._window.full:
             self.stop()
             self._line.close_line(frames.CloseCode.TOO_SLOW)

@@ -71,6 +71,8 @@ class ChatConnection:
         self._bundle: Bundle | None = None
         self._attachment: Attachment | None = None
         self._hello_said = False
+        #: Whether the client was heard after its welcome.
+        self._knows_token = False
         self._bad_frames = 0
         self._pace = RateLimit(
             rate=max(FRAMES_PER_SECOND, 2 * settings.EVENTS_PER_SECOND),
@@ -122,6 +124,12 @@ class ChatConnection:
             self._bundle.add(text, can_wait=can_wait)
         else:
             self._send_text(text)
+
+    def send_along(self, text: str) -> None:
+        if self._bundle is not None and not self._closing:
+            self._bundle.add_along(text)
+        else:
+            self.send_frame(text)
 
     def _send_text(self, text: str) -> None:
         self._outlet.put({"type": "websocket.send", "text": text})
@@ -279,7 +287,8 @@ class ChatConnection:
         if attachment is None:
             raise FrameError("hello_expected", "the first frame is hello")
         served = attachment.served
-        if attachment.welcomed:
+        if not self._knows_token and attachment.welcomed:
+            self._knows_token = True
             served.confirm_token()
         attachment.heard()
         if isinstance(frame, frames.Ack):

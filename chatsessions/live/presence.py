@@ -171,7 +171,7 @@ class Presence:
 
     def tell(self, frame: frames.ServerFrame) -> None:
         """Something that is not in the log."""
-        if isinstance(frame, frames.Token | frames.Stream) and not self._is_ours():
+        if isinstance(frame, frames.PIECES) and not self._is_ours():
             return  # all that it stands for comes with the next stream
         if self.listener is not None:
             self.listener.frame(frame)
