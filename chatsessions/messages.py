@@ -22,6 +22,7 @@ from .transcript import ASSISTANT, SYSTEM, USER, Type
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"
+TYPES = (USER, ASSISTANT, SYSTEM)
 
 
 @serializable(name="chatsessions.Message")
@@ -51,8 +52,8 @@ class Message:
         created_at: datetime | None = None,
         type: Type = ASSISTANT,  # noqa: A002  # Chainlit's name
     ) -> None:
-        if type not in (USER, ASSISTANT, SYSTEM):
-            raise ValueError(f"type is {type!r}; there are: {USER}, {ASSISTANT}, {SYSTEM}.")
+        if type not in TYPES:
+            raise ValueError(f"type is {type!r}; there are: {', '.join(TYPES)}.")
         self.id = id or new_id()
         self.author = author
         self.type = type

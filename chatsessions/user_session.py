@@ -151,6 +151,11 @@ class UserSession(MutableMapping[str, Any]):
 
     # For the owner
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether :meth:`collect` may find something."""
+        return self._changed or bool(self._touched)
+
     def collect(self) -> State | None:
         """
         What is to be stored, or None if nothing changed since the last call.
@@ -248,7 +253,7 @@ class UserSession(MutableMapping[str, Any]):
         old = self._encoded.get(key)
         if raw == old:
             return
-        size = self._size + _item_size((key, raw)) - (_item_size((key, old)) if old else 0)
+        size = self._size + (_item_size((key, raw)) if old is None else len(raw) - len(old))
         if size > self._max_bytes and size > self._size:
             raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
         self._size = size

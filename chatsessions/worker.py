@@ -228,7 +228,7 @@ class Worker:
         return await self.threads.read(self.store.find_posted, session_id, message_id)
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
-        if signal.has_listeners(chat):
+        if signal.receivers and signal.has_listeners(chat):
             self.own(self.loop.create_task(_send(signal, chat, arguments)))
 
     def drop(self, live: LiveSession) -> None:

@@ -188,8 +188,7 @@ def split_state(text: bytes | str) -> dict[str, bytes]:
 
 def join(encoded: Mapping[str, bytes]) -> bytes:
     """The values of these keys as one JSON text."""
-    items = (name(key) + raw for key, raw in list(encoded.items()))
-    return b"{" + b",".join(items) + b"}"
+    return b"{" + b",".join([name(key) + raw for key, raw in list(encoded.items())]) + b"}"
 
 
 @lru_cache(maxsize=4096)  # an application has few, and its sessions share them
