@@ -24,6 +24,7 @@ from django.db import connections
 from .conf import settings
 from .exceptions import StoreUnavailable
 from .store.changes import Batch, Change
+from .store.lag import LAG
 from .store.store import TRANSIENT, CacheFailed, Store
 
 logger = logging.getLogger("chatsessions.journal")
@@ -41,8 +42,12 @@ class Writes(Protocol):
     @property
     def id(self) -> UUID: ...
 
-    def take_change(self, now: datetime) -> Change | None:
-        """What there is to store now. It is not asked again before this is stored or refused."""
+    def take_change(self, now: datetime, *, row_is_due: bool) -> Change | None:
+        """
+        What there is to store now. It is not asked again before this is stored or refused.
+
+        One whose row has been behind for long enough has to bring it up to date.
+        """
 
     def committed(self, change: Change) -> None:
         """``change`` is stored: what it covers may be told."""
@@ -116,6 +121,10 @@ class Journal:
         #: In the order in which they came.
         self._noted: dict[Writes, None] = {}
         self._writing: list[tuple[Writes, Change]] = []
+        #: Sessions whose rows are behind, and those of them whose rows are to be written next.
+        self._behind: dict[Writes, None] = {}
+        self._due: dict[Writes, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Event | None = None
         self._entries = 0
@@ -154,11 +163,15 @@ class Journal:
 
     async def settled(self) -> None:
         """Wait until there is nothing to store."""
+        self._catch_up()
         while self._task is not None:
             await asyncio.wait([self._task])
+            self._catch_up()
 
     async def abandon(self) -> None:
         """Stop trying; what is not stored is lost with the process."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -177,11 +190,12 @@ class Journal:
 
     def _gather(self) -> list[tuple[Writes, Change]]:
         noted, self._noted = self._noted, {}
+        due, self._due = self._due, {}
         batch = []
         now = settings.now()
         for session in noted:
             try:
-                change = session.take_change(now)
+                change = session.take_change(now, row_is_due=session in due)
             except Exception as error:
                 logger.exception("Session %s cannot say what to store", session.id)
                 _tell(session, None, error)
@@ -198,7 +212,10 @@ class Journal:
         deadline = loop.call_later(settings.STORE_TIMEOUT, self._fail)
         stored = Batch([change for _, change in batch])
         try:
-            await self._persist(stored)
+            if stored.lags and self._store.is_near:
+                self._store.commit(stored)
+            else:
+                await self._persist(stored)
         except Exception as error:
             logger.exception("A commit failed for a reason of the program's own")
             stored.refused = {change.session_id: error for change in stored.changes}
@@ -212,7 +229,24 @@ class Journal:
         self.batches += 1
         self._wake()
         for session, change in batch:
-            _tell(session, change, stored.refused.get(change.session_id))
+            if change.lags:
+                self._behind[session] = None
+            else:
+                self._behind.pop(session, None)
+            refusal = stored.refused.get(change.session_id) if stored.refused else None
+            _tell(session, change, refusal)
+        if self._behind and self._timer is None:
+            self._timer = loop.call_later(LAG, self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Write the rows that are behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due.update(self._behind)
+        self._behind = {}
+        for session in self._due:
+            self.note(session)
 
     async def _persist(self, batch: Batch) -> None:
         """Try until it does not fail for a reason that may pass."""

@@ -17,7 +17,7 @@ from chatsessions.exceptions import NotLoadable
 from chatsessions.live.draft import Draft
 from chatsessions.models import ChatSession, SessionSnapshot
 from chatsessions.serializer import dumps
-from chatsessions.store.changes import Batch, Claim, Position
+from chatsessions.store.changes import Batch, Position
 from chatsessions.store.snapshots import WHOLE_BYTES, Snapshots, State, join
 from chatsessions.store.store import Store
 from chatsessions.user_session import UserSession
@@ -218,12 +218,12 @@ def test_all_of_it_is_one_json_text_for_whoever_shows_it() -> None:
 
 
 def draft() -> Draft:
-    return Draft(make_session().id, generation=1, claims=None)
+    position = Position(0, 0, None, 0, 0, 0, 0, timezone.now())
+    return Draft(make_session().id, generation=1, position=position, claims=None)
 
 
 def taken(draft: Draft) -> State | None:
-    now = timezone.now()
-    return draft.take(Position(0, 0, None, 0, 0, 0, 0, now)).state
+    return draft.take().state
 
 
 def test_a_snapshot_that_waits_is_not_lost_by_a_patch_on_it() -> None:
@@ -306,9 +306,11 @@ class Holder:
         assert loaded is not None
         assert not loaded.state_lost
         self.user_session = user_session_of(loaded.state)
-        self._position = Position.of(loaded.row)
         self._draft = Draft(
-            row.pk, generation=loaded.row.generation + 1, claims=Claim.on(loaded.row)
+            row.pk,
+            generation=loaded.row.generation + 1,
+            position=Position.of(loaded.row),
+            claims=loaded.claim,
         )
         if conf.USER_SESSION_STORE == "cache":
             self._draft.set_state(loaded.state)
@@ -323,7 +325,7 @@ class Holder:
 
     def commit(self) -> None:
         self.collect()
-        batch = Batch([self._draft.take(self._position.copy())])
+        batch = Batch([self._draft.take()])
         self.store.commit(batch)
         assert batch.refused == {}
 

@@ -25,6 +25,7 @@ from chatsessions.live.draft import Draft
 from chatsessions.live.log import SessionLog
 from chatsessions.live.recall import Recall
 from chatsessions.live.session_files import SessionFiles
+from chatsessions.store.changes import Position
 from chatsessions.store.loaded import Loaded
 from chatsessions.store.thread_rows import Mark
 from chatsessions.user_session import UserSession
@@ -57,7 +58,9 @@ class AfarSession:
         self.session = session_of(row, row.user or AnonymousUser())
         self.session.restored = True
         self.session.kept_by = SessionFiles(self)
-        self.draft = Draft(row.pk, generation=row.generation, claims=None)
+        self.draft = Draft(
+            row.pk, generation=row.generation, position=Position.of(row), claims=None
+        )
         self.log = SessionLog(head=row.head, first=loaded.first)
         self._before = loaded.state.values()
         self.user_session = UserSession(

@@ -18,6 +18,7 @@ from chatsessions.conf import settings
 from chatsessions.emitter import encode_data
 from chatsessions.exceptions import OwnershipLost, StorageError, StoreUnavailable
 from chatsessions.store.changes import Change, Entry, Position
+from chatsessions.store.lag import Lag, rows_lag
 from chatsessions.user_session import UserSession
 
 from .draft import Draft
@@ -62,7 +63,7 @@ class CommitsHost(Protocol):
 class Commits:
     """One session's side of the journal."""
 
-    __slots__ = ("_draft", "_host", "_log", "_noted", "_position", "id")
+    __slots__ = ("_draft", "_host", "_journal", "_lag", "_log", "_noted", "_position", "id")
 
     def __init__(self, host: CommitsHost) -> None:
         self.id = host.id
@@ -70,8 +71,10 @@ class Commits:
         self._draft = host.draft
         self._log = host.log
         self._position = host.position
+        self._journal = host.host.journal
         #: Whether the journal knows that there is something.
         self._noted = False
+        self._lag = Lag() if rows_lag() else None
 
     # For the session
 
@@ -79,7 +82,7 @@ class Commits:
         """There is something to store."""
         if not self._noted and not self._host.closed:
             self._noted = True
-            self._host.host.journal.note(self)
+            self._journal.note(self)
 
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
@@ -96,7 +99,7 @@ class Commits:
         host = self._host
         host.recall.take(entry)
         if not host.closed:
-            host.host.journal.count(1)
+            self._journal.count(1)
             self.note()
         return seq
 
@@ -121,12 +124,13 @@ class Commits:
 
     # For the journal
 
-    def take_change(self, now: datetime) -> Change | None:
+    def take_change(self, now: datetime, *, row_is_due: bool) -> Change | None:
         host = self._host
         self._noted = False
         if host.closed:
             return None
-        host.sink.error = self.collect() or host.sink.error
+        if host.user_session.is_dirty:
+            host.sink.error = self.collect() or host.sink.error
         host.recall.collect(self._draft)
         if host.can_release:
             self._draft.set(worker_id=None)
@@ -134,7 +138,10 @@ class Commits:
             self._trim()
         if host.presence.listener is not None:
             self._position.last_seen_at = now
-        return self._draft.take(self._position.copy())
+        change = self._draft.take()
+        if self._lag is not None:
+            self._lag.judge(change, pauses=host.host.pauses, row_is_due=row_is_due)
+        return change
 
     def _trim(self) -> None:
         trim = self._log.trim(self._host.inbox.seq_of(self._position.handled + 1))
@@ -143,6 +150,8 @@ class Commits:
 
     def committed(self, change: Change) -> None:
         self._log.committed(change)
+        if self._lag is not None:
+            self._lag.stored(change)
         self._release(change.entries)
         self._draft.stored()
         if "worker_id" in change.fields and change.fields["worker_id"] is None:

@@ -14,64 +14,53 @@ from chatsessions.store.snapshots import State
 class Draft:
     """Gathers one session's next :class:`~chatsessions.store.changes.Change`."""
 
-    __slots__ = (
-        "_claims",
-        "_entries",
-        "_fields",
-        "_insert",
-        "_leaving",
-        "_outcomes",
-        "_session_id",
-        "_state",
-        "_taken",
-        "_then",
-        "_trim",
-        "_waiters",
-        "generation",
-        "is_stored",
-    )
+    __slots__ = ("_leaving", "_next", "_taken", "_then", "_waiters", "is_stored")
 
-    def __init__(self, session_id: UUID, *, generation: int, claims: Claim | None) -> None:
-        self._session_id = session_id
-        self.generation = generation
-        self._claims = claims
+    def __init__(
+        self, session_id: UUID, *, generation: int, position: Position, claims: Claim | None
+    ) -> None:
+        self._next = Change(
+            session_id=session_id,
+            generation=generation,
+            position=position,
+            claims=claims,
+            insert=claims is None,  # a session that nobody held before is a new row
+        )
         #: Whether anything is stored: the session is this worker's, and not only to be.
         self.is_stored = False
-        #: A session that nobody held before is a new row.
-        self._insert = claims is None
-        self._entries: list[Entry] = []
-        #: Those that the journal is storing now.
+        #: The entries that the journal is storing now.
         self._leaving: list[Entry] = []
-        self._fields: dict[str, Any] = {}
-        self._outcomes: list[tuple[int, str]] = []
-        self._state: State | None = None
-        self._trim: int | None = None
         self._then: list[Callable[[], None]] = []
         self._taken: list[Callable[[], None]] = []
         self._waiters: set[asyncio.Future[None]] = set()
 
+    @property
+    def generation(self) -> int:
+        """By which the store knows this owner."""
+        return self._next.generation
+
     def append(self, entry: Entry) -> None:
-        self._entries.append(entry)
+        self._next.entries.append(entry)
 
     @property
     def unstored(self) -> list[Entry]:
         """The entries that are not known to be stored, oldest first."""
-        return self._leaving + self._entries
+        return self._leaving + self._next.entries
 
     def set(self, **fields: Any) -> None:
         """Columns of the row other than its position."""
-        self._fields.update(fields)
+        self._next.fields.update(fields)
 
     def set_state(self, state: State) -> None:
-        self._state = state.after(self._state)
+        self._next.state = state.after(self._next.state)
 
     def set_outcome(self, n: int, status: str) -> None:
         """Event ``n`` came to another end than done."""
-        self._outcomes.append((n, status))
+        self._next.outcomes.append((n, status))
 
     def trim(self, seq: int) -> None:
         """Entries up to ``seq`` are no longer kept."""
-        self._trim = seq
+        self._next.trim = seq
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when everything so far is stored."""
@@ -85,24 +74,14 @@ class Draft:
         self.then(lambda: None if future.done() else future.set_result(None))
         return future
 
-    def take(self, position: Position) -> Change:
+    def take(self) -> Change:
         """Everything so far, to be stored. What comes after it goes into the next."""
-        change = Change(
-            session_id=self._session_id,
-            generation=self.generation,
-            position=position,
-            entries=self._entries,
-            state=self._state,
-            fields=self._fields,
-            outcomes=self._outcomes,
-            claims=self._claims,
-            insert=self._insert,
-            trim=self._trim,
+        change, position = self._next, self._next.position
+        self._next = Change(
+            session_id=change.session_id, generation=change.generation, position=position
         )
-        self._leaving, self._entries = self._entries, []
-        self._fields, self._outcomes = {}, []
-        self._state = self._trim = self._claims = None
-        self._insert = False
+        change.position = position.copy()
+        self._leaving = change.entries
         self._taken, self._then = self._then, []
         return change
 
@@ -121,5 +100,6 @@ class Draft:
 
     def discard(self) -> int:
         """Forget the entries that will never be stored; how many there are."""
-        count, self._entries = len(self._entries), []
+        count = len(self._next.entries)
+        self._next.entries = []
         return count

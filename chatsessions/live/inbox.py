@@ -7,7 +7,7 @@ from typing import Protocol
 
 from chatsessions import frames
 from chatsessions.conf import settings
-from chatsessions.delivery import Gate, Handled, Intake, RateLimit
+from chatsessions.delivery import Gate, Handled, Intake, RateLimit, Verdict
 from chatsessions.journal import Journal
 from chatsessions.store.changes import Position
 from chatsessions.store.loaded import Loaded
@@ -50,7 +50,12 @@ class Inbox:
         # What waits, and what runs, is always known.
         seqs_kept = max(256, settings.MAX_PENDING_EVENTS + 1)
         self.gate = Gate(
-            Intake(host.position.accepted, known, seqs_kept=seqs_kept),
+            Intake(
+                host.position.accepted,
+                known,
+                seqs_kept=seqs_kept,
+                unsure=0 if loaded is None else loaded.unsure,
+            ),
             RateLimit(
                 rate=settings.EVENTS_PER_SECOND, burst=settings.EVENT_BURST, now=host.loop.time()
             ),
@@ -64,6 +69,10 @@ class Inbox:
         self._asked: set[int] = set()
         self._finder: asyncio.Task[None] | None = None
 
+    def is_new(self, n: int) -> bool:
+        """Whether event ``n`` is the next to be taken."""
+        return self.gate.intake.judge(n) is Verdict.NEW
+
     def admit(self, n: int, *, overtakes: bool = False) -> bool:
         """
         Whether event ``n`` is new, and may be taken; false for one that was taken before.
@@ -73,17 +82,24 @@ class Inbox:
         A repeat is answered with the same ``accepted`` again, once it is stored. Raises
         ``FrameError`` for one that cannot be accepted now.
         """
-        if self._is_new(n, overtakes):
+        if self._is_admitted(n, overtakes):
             return True
         self._answer_repeat(n)
         return False
 
     def take(self, n: int, name: str, data: bytes) -> None:
         """Take an admitted event into the log."""
+        if n > self._host.position.accepted + 1:
+            self._skip(n - 1)
         seq = self._host.append(name, data, n=n)
         self.gate.intake.take(n, seq, needed=self._host.position.handled + 1)
         self._host.position.accepted = n
         self._host.position.events_in += 1
+
+    def _skip(self, n: int) -> None:
+        """Up to ``n`` all were taken, and are gone with what was in memory."""
+        self._host.handled.all(n)
+        self._host.position.handled = n
 
     def seq_of(self, n: int) -> int | None:
         """The entry that event ``n`` became, if it waits, runs or was taken lately."""
@@ -125,7 +141,7 @@ class Inbox:
         """
         self.gate.charge(n, now=self._host.loop.time())
 
-    def _is_new(self, n: int, overtakes: bool) -> bool:
+    def _is_admitted(self, n: int, overtakes: bool) -> bool:
         host = self._host
         return self.gate.admit(
             n,

@@ -36,7 +36,8 @@ from chatsessions.exceptions import (
 from chatsessions.journal import Journal
 from chatsessions.models import ChatSession
 from chatsessions.session import Session
-from chatsessions.store.changes import Claim, Entry, Position
+from chatsessions.store.changes import Entry, Position
+from chatsessions.store.lag import rows_lag
 from chatsessions.store.loaded import Loaded
 from chatsessions.store.thread_rows import Mark
 from chatsessions.transcript import Said, topic_of
@@ -101,7 +102,8 @@ class LiveSession:
         self.draft = Draft(
             row.pk,
             generation=row.generation + (loaded is not None),
-            claims=None if loaded is None else Claim.on(row),
+            position=self.position,
+            claims=None if loaded is None else loaded.claim,
         )
         self.user_session = UserSession(
             session,
@@ -200,8 +202,8 @@ class LiveSession:
         To be awaited before :meth:`submit`. Such a message is not accepted: without its files it
         would be another one than the user has sent.
         """
-        is_next = event.n == self.position.accepted + 1  # any other has its answer without them
-        if event.name == "message" and is_next and data.get("files"):
+        # Any but a new one has its answer without them.
+        if event.name == "message" and data.get("files") and self.inbox.is_new(event.n):
             self.inbox.charge(event.n)
             await self.files.check(event.n, data["files"])
 
@@ -212,8 +214,7 @@ class LiveSession:
         To be awaited before :meth:`submit_answer`; the question stays open.
         """
         event = self.asks.open_event(answer.call)
-        is_next = answer.n == self.position.accepted + 1
-        if event is not None and event["kind"] == "files" and is_next:
+        if event is not None and event["kind"] == "files" and self.inbox.is_new(answer.n):
             self.inbox.charge(answer.n)
             await self.files.check_answer(answer.n, data, event)
 
@@ -450,9 +451,10 @@ class LiveSession:
         self.host.send_signal(signals.session_ended, self.chat, session=self.session, reason=reason)
 
     def refresh_cache(self) -> None:
-        """Write the values again before the cache forgets them."""
+        """Write again what the cache would forget."""
         if len(self.user_session):
             self.draft.set_state(self.user_session.collect_all())
+        if len(self.user_session) or rows_lag():
             self.note()
 
     # Letting go

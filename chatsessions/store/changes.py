@@ -16,10 +16,11 @@ from .snapshots import State
 if TYPE_CHECKING:
     from chatsessions.models import ChatSession
 
-# What is made for every message is a Struct: a dataclass takes several times as long.
+# What is made for every message is a Struct: a dataclass takes several times as long. What has only
+# values in it is in no cycle, and the garbage collector need not look at it.
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """One entry of a session's log. ``data`` is JSON as it goes over the wire."""
 
     seq: int
@@ -46,7 +47,7 @@ class Entry(Struct):
         return found if isinstance(found, str) else None
 
 
-class Position(Struct):
+class Position(Struct, gc=False):
     """The columns of a session that move with every event."""
 
     accepted: int
@@ -77,6 +78,11 @@ class Position(Struct):
         """Whether no turn runs or waits."""
         return self.running is None and self.handled >= self.accepted
 
+    def put_into(self, row: ChatSession) -> None:
+        """Let ``row`` say so, in memory."""
+        for name, value in structs.asdict(self).items():
+            setattr(row, name, value)
+
     def copy(self) -> Position:
         """As it is now: the session's own moves on while this one is being stored."""
         return structs.replace(self)
@@ -105,8 +111,9 @@ class Change(Struct, kw_only=True):
 
     session_id: UUID
     generation: int
+    #: Until it is taken the session's own, which moves.
     position: Position
-    entries: list[Entry]
+    entries: list[Entry] = []
     #: What there is to store of user_session, None if it did not change.
     state: State | None = None
     #: Other columns, by field name.
@@ -119,6 +126,14 @@ class Change(Struct, kw_only=True):
     outcomes: list[tuple[int, str]] = []
     #: Entries up to this one are no longer kept.
     trim: int | None = None
+    #: Whether its row may be written later: see :mod:`chatsessions.store.lag`.
+    lags: bool = False
+
+    @property
+    def moves_only(self) -> bool:
+        """Whether the position and the values are all of the row that it changes."""
+        others = self.fields or self.outcomes or self.claims or self.insert
+        return not others and self.trim is None
 
 
 @dataclass(slots=True)
@@ -137,3 +152,8 @@ class Batch:
 
     def __post_init__(self) -> None:
         self.pending = list(self.changes)
+
+    @property
+    def lags(self) -> bool:
+        """Whether none of its rows has to be written now."""
+        return all(change.lags for change in self.changes)

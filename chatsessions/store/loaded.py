@@ -8,7 +8,7 @@ from uuid import UUID
 from chatsessions.models import ChatSession
 from chatsessions.transcript import Said
 
-from .changes import Entry
+from .changes import Claim, Entry
 from .snapshots import State
 
 
@@ -16,12 +16,17 @@ from .snapshots import State
 class Loaded:
     """A session as it was stored."""
 
+    #: With the position that was stored last, wherever that is.
     row: ChatSession
+    #: What the row was when it was read.
+    claim: Claim
     state: State
     state_lost: bool
     first: int
     #: Events that were accepted and whose turn has not come to its end.
     pending: list[Entry]
+    #: How many numbers of events, beyond those accepted, may have been taken: nobody knows.
+    unsure: int = 0
     #: What was said in it and before in its thread, if that was asked for.
     said: list[Said] | None = None
 

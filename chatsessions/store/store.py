@@ -14,6 +14,7 @@ from uuid import UUID
 
 import msgspec
 from django.core.cache import BaseCache, caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Min, TextField
@@ -23,8 +24,9 @@ from django.db.utils import InterfaceError, OperationalError
 from chatsessions.conf import settings
 from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot
 
-from .changes import Batch, Change, Entry
+from .changes import Batch, Change, Claim, Entry, Position
 from .doubt import is_stored
+from .lag import RESERVE, rows_lag
 from .loaded import Loaded, Peek
 from .snapshots import State
 from .statements import Statements
@@ -70,14 +72,15 @@ class Store:
         ``InterfaceError`` or ``CacheFailed`` if trying the same batch again may help; what of it
         is stored already is not stored again.
         """
+        if batch.lags:
+            self._cache_pending(batch)
+            batch.pending = []
+            return
         self.before_commit()
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
             # What the log says must be known after a crash between the two.
-            try:
-                self.cache_states(batch.pending)
-            except CacheFailed as error:
-                self._refuse_uncached(batch, error)
+            self._cache_pending(batch)
         if batch.pending:
             try:
                 self.write(batch)
@@ -89,6 +92,17 @@ class Store:
                 change for change in batch.changes if change.session_id not in batch.refused
             )
 
+    @property
+    def is_near(self) -> bool:
+        """Whether the cache is this process' memory: it takes no time, and ends with it."""
+        return type(self.cache) is LocMemCache
+
+    def _cache_pending(self, batch: Batch) -> None:
+        try:
+            self.cache_states(batch.pending)
+        except CacheFailed as error:
+            self._refuse_uncached(batch, error)
+
     def _refuse_uncached(self, batch: Batch, error: CacheFailed) -> None:
         """
         Go on without the sessions whose values alone the cache does not take, such as too large.
@@ -99,7 +113,8 @@ class Store:
             raise error
         taken = []
         for change in batch.pending:
-            if cache_key(change.session_id, change.generation) in error.keys:
+            key = cache_key(change.session_id, change.generation)
+            if key in error.keys or position_key(key) in error.keys:
                 batch.refused[change.session_id] = error
             else:
                 taken.append(change)
@@ -180,9 +195,13 @@ class Store:
         is logged, and what could not be written goes with the next call.
         """
         states, snapshots = dict(self._uncached), {}
+        # In this process' memory it would be gone with all that it is for.
+        with_position = rows_lag() and not self.is_near
         for change in changes:
+            key = cache_key(change.session_id, change.generation)
+            if with_position:
+                states[position_key(key)] = msgspec.json.encode(change.position)
             if change.state is not None:
-                key = cache_key(change.session_id, change.generation)
                 states[key] = change.state.text
                 if change.state.snapshot:
                     snapshots[snapshot_key(key, change.state.revision)] = change.state.snapshot
@@ -249,14 +268,31 @@ class Store:
             return None
         if row.worker is not None:
             row.worker.read_at = row.read_at
+        claim = Claim.on(row)
         state, lost = self.read_state(row)
+        unsure = 0
+        if rows_lag() and not self._find_position(row):
+            row.head += RESERVE
+            unsure = RESERVE
         return Loaded(
             row=row,
+            claim=claim,
             state=state,
             state_lost=lost,
             first=self._first(row),
             pending=self._pending(row),
+            unsure=unsure,
         )
+
+    def _find_position(self, row: ChatSession) -> bool:
+        """Where a session stands whose row may be behind; whether that is known."""
+        text = self.cache.get(position_key(cache_key(row.pk, row.generation)))
+        try:
+            position = msgspec.json.decode(text or b"", type=Position)
+        except msgspec.MsgspecError:
+            return False  # it is not there, or another release has written it
+        position.put_into(row)
+        return True
 
     def peek(self, session_id: UUID) -> Peek | None:
         """Where a session stands; None if there is no such session."""
@@ -312,6 +348,8 @@ class Store:
         return next((entry for entry in entries_of(rows) if entry.has_id(message_id)), None)
 
     def _first(self, row: ChatSession) -> int:
+        if settings.EVENT_LOG == "memory":
+            return row.head + 1  # the log was its last owner's
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
         first: int | None = rows.aggregate(first=Min("seq"))["first"]
         return row.head + 1 if first is None else first
@@ -355,6 +393,11 @@ def cache_key(session_id: UUID, generation: int) -> str:
     return f"chatsessions:{session_id.hex}:{generation}"
 
 
+def position_key(key: str) -> str:
+    """Where it lies where the session stands whose values lie at ``key``."""
+    return f"{key}:at"
+
+
 def snapshot_key(key: str, revision: int) -> str:
     """
     Where the snapshot lies that the patch at ``key`` is on.
@@ -365,9 +408,9 @@ def snapshot_key(key: str, revision: int) -> str:
     return f"{key}:{revision % 2}"
 
 
-def state_key(snapshot_key: str) -> str:
-    """Where the patch on such a snapshot lies."""
-    return snapshot_key.rpartition(":")[0]
+def state_key(key: str) -> str:
+    """Where the values lie that such a snapshot or position belongs to."""
+    return key.rpartition(":")[0]
 
 
 def _state_of(row: ChatSession) -> State:

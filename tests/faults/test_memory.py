@@ -9,7 +9,7 @@ import pytest
 from tests.server.client import Client
 from tests.server.harness import Server
 
-from .support import at_rest, counted, effects, exchange
+from .support import at_rest, counted, effects, exchange, until
 
 Serve = Callable[..., Server]
 ClientOf = Callable[..., Client]
@@ -83,4 +83,29 @@ async def test_a_full_ring_can_be_replayed(serve: Serve, client_of: ClientOf) ->
         assert client.received == welcome["head"]
         assert client.problems == []
     assert welcome["first"] > 1
+    await at_rest(server, client)
+
+
+IN_MEMORY = {"EVENT_LOG": "memory", "USER_SESSION_STORE": "cache"}
+
+
+async def test_with_its_values_in_the_server_s_memory_a_session_begins_again(
+    serve: Serve, client_of: ClientOf
+) -> None:
+    """All that it kept is gone; the client's numbers go on, and no entry's is given twice."""
+    server = serve(chatsessions=IN_MEMORY)
+    client = await client_of(server, "ledger").start()
+    for _ in range(3):
+        await exchange(client)
+    before = client.received
+    await until(lambda: server.database.sessions()[-1]["head"] == before)
+    server.restart()
+    await client.closed()
+    welcome = await client.resume()
+    assert welcome["resumed"]
+    assert welcome["first"] == welcome["head"] + 1 > before + 1
+    for _ in range(2):
+        assert await exchange(client) == "done"
+    assert client.events("counted")[-1]["data"] == {"n": 5, "count": 2}
+    assert client.problems == []
     await at_rest(server, client)

@@ -129,9 +129,13 @@ class Client:
     def send(self, name: str, data: Any = None) -> int:
         """Send an event; its number, which is its turn's as well."""
         self._n += 1
-        raw = msgspec.Raw(msgspec.json.encode(data))
-        self.live.submit(frames.ClientEvent(self._n, name, raw), data)
+        self.send_as(self._n, name, data)
         return self._n
+
+    def send_as(self, n: int, name: str = "message", data: Any = None) -> None:
+        """The same, with any number."""
+        raw = msgspec.Raw(msgspec.json.encode(data))
+        self.live.submit(frames.ClientEvent(n, name, raw), data)
 
     def answer(self, call: str, data: Any) -> int:
         """Answer a question; the number of the answer."""

@@ -1,0 +1,429 @@
+"""Rows that follow: what is stored without them, when they are written, and what a crash leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from django.core.cache.backends.locmem import LocMemCache
+
+from chatsessions import Chat, context, frames, journal, user_session
+from chatsessions.exceptions import FrameError
+from chatsessions.models import ChatSession
+from chatsessions.store.lag import RESERVE
+from chatsessions.worker import Worker
+
+from .support.sessions import Client, eventually, running_worker
+from .support.storage import SpyCache, worker_row
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _in_memory(settings: Settings) -> None:
+    settings.CHATSESSIONS = {"EVENT_LOG": "memory", "USER_SESSION_STORE": "cache"}
+
+
+@pytest.fixture
+def near(settings: Settings) -> None:
+    """The cache is this process' memory; each worker here has its own, as processes have."""
+    backend = f"{LocMemCache.__module__}.{LocMemCache.__name__}"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": uuid4().hex}}
+
+
+@pytest.fixture
+def _far(cache: type[SpyCache]) -> None:
+    """The cache outlives workers."""
+
+
+far = pytest.mark.usefixtures("_far")
+
+
+@pytest.fixture(params=["near", "far"])
+def anywhere(request: pytest.FixtureRequest) -> str:
+    request.getfixturevalue("near" if request.param == "near" else "_far")
+    return str(request.param)
+
+
+@pytest.fixture
+def _never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No row is written for having been behind for long."""
+    monkeypatch.setattr(journal, "LAG", 3600)
+
+
+never = pytest.mark.usefixtures("_never")
+
+
+@pytest.fixture
+def counter(chat: Chat) -> Chat:
+    """Counts, and waits when asked to."""
+
+    @chat.on_message
+    async def count() -> None:
+        user_session["count"] = user_session.get("count", 0) + 1
+        await context.emitter.emit("count", user_session["count"])
+
+    @chat.on_event("many")
+    async def many(data: int) -> None:
+        for number in range(data):
+            await context.emitter.emit("number", number)
+
+    @chat.on_event("wait")
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    return chat
+
+
+async def row_of(client: Client) -> ChatSession:
+    return await ChatSession.objects.aget(pk=client.live.id)
+
+
+async def say(client: Client, times: int = 1) -> None:
+    for _ in range(times):
+        assert await client.run("message", {"content": "hello"}) == "done"
+
+
+async def started(worker: Worker, chat: Chat) -> Client:
+    """A client whose first message, which the session is called by, is in the row."""
+    client = await Client.open(worker, chat)
+    await say(client)
+    await worker.journal.settled()
+    return client
+
+
+def forget(settings: Settings) -> None:
+    """The memory of a process is gone, and the cache that was in it."""
+    cache = settings.CACHES["default"]
+    settings.CACHES = {"default": {**cache, "LOCATION": uuid4().hex}}
+
+
+@asynccontextmanager
+async def after_a_crash(
+    worker: Worker, client: Client, settings: Settings | None = None
+) -> AsyncIterator[Client]:
+    """``client`` back, at the next worker. With ``settings`` the cache is gone as well."""
+    await worker.close()  # nothing is stored any more
+    if settings is not None:
+        forget(settings)
+    live = client.live
+    async with running_worker() as second:
+        yield await Client.open(second, live.chat, live.id, client.token)
+
+
+# When rows are written
+
+
+async def test_a_row_follows(worker: Worker, counter: Chat, anywhere: str) -> None:
+    client = await Client.open(worker, counter)
+    await say(client, 3)
+
+    async def followed() -> bool:
+        row = await row_of(client)
+        return (row.accepted, row.handled, row.head, row.events_out) == (3, 3, 6, 3)
+
+    await eventually(followed)
+    row = await row_of(client)
+    assert (row.running, row.events_in, row.state) == (None, 3, "")
+    assert row.state_bytes == len('{"count":3}')
+
+
+@never
+async def test_until_then_it_is_behind(worker: Worker, counter: Chat, anywhere: str) -> None:
+    client = await started(worker, counter)
+    await say(client, 2)
+    row = await row_of(client)
+    assert (row.accepted, row.head) == (1, 2)
+    assert client.events == [("count", 1), ("count", 2), ("count", 3)]
+
+
+@never
+async def test_what_waits_for_nothing_but_the_rows_settles(
+    worker: Worker, counter: Chat, anywhere: str
+) -> None:
+    client = await Client.open(worker, counter)
+    await say(client)
+    await worker.journal.settled()
+    assert (await row_of(client)).head == 2
+
+
+@never
+async def test_another_column_takes_the_position_along(
+    worker: Worker, counter: Chat, anywhere: str
+) -> None:
+    client = await Client.open(worker, counter)
+    await say(client, 2)
+    client.leave()
+
+    async def away() -> bool:
+        return (await row_of(client)).status == ChatSession.Status.AWAY
+
+    await eventually(away)
+    row = await row_of(client)
+    assert (row.accepted, row.head, row.state_bytes) == (2, 4, len('{"count":2}'))
+
+
+@never
+async def test_a_row_is_never_so_far_behind_that_numbers_could_be_given_twice(
+    worker: Worker, counter: Chat, anywhere: str
+) -> None:
+    client = await Client.open(worker, counter)
+    await worker.journal.settled()
+    for _ in range(5):
+        assert await client.run("many", 300) == "done"
+        assert client.live.log.stored - (await row_of(client)).head < RESERVE
+    assert (await row_of(client)).head > 0
+
+
+async def test_a_shutdown_leaves_nothing_behind(counter: Chat, anywhere: str) -> None:
+    async with running_worker() as worker:
+        client = await Client.open(worker, counter)
+        await say(client, 3)
+        await worker.shut_down()
+    row = await row_of(client)
+    assert (row.accepted, row.handled, row.head, row.worker_id) == (3, 3, 6, None)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"EVENT_LOG": "database"}, {"USER_SESSION_STORE": "cached_db"}, {"JOURNAL_INLINE": True}],
+)
+async def test_with_other_settings_no_row_is_behind(
+    counter: Chat, settings: Settings, changed: dict[str, Any]
+) -> None:
+    settings.CHATSESSIONS = settings.CHATSESSIONS | changed
+    async with running_worker() as worker:
+        client = await Client.open(worker, counter)
+        await say(client)
+        assert (await row_of(client)).head == 2
+
+
+# Whose the session is
+
+
+@never
+async def test_since_a_pause_nothing_is_stored_without_the_row(
+    worker: Worker, counter: Chat, anywhere: str
+) -> None:
+    """Somebody may have taken the session meanwhile."""
+    client = await Client.open(worker, counter)
+    await say(client)
+    other = await asyncio.to_thread(worker_row)
+    taken = ChatSession.objects.filter(pk=client.live.id)
+    await taken.aupdate(generation=client.live.draft.generation + 1, worker=other)
+    beats, begun_at = worker.rows._beats
+    worker.rows._beats = (beats, begun_at - 3600)
+    client.send("message", {"content": "hello"})
+    await eventually(_async(lambda: client.closed == [(frames.CloseCode.TAKEN_OVER, None)]))
+    assert client.events == [("count", 1)]
+    assert client.live.closed
+
+
+@never
+async def test_after_a_pause_in_which_nobody_came_rows_follow_again(
+    worker: Worker, counter: Chat, anywhere: str
+) -> None:
+    client = await Client.open(worker, counter)
+    await say(client)
+    beats, begun_at = worker.rows._beats
+    worker.rows._beats = (beats, begun_at - 3600)
+    await say(client)
+    assert (await row_of(client)).accepted == 2
+    await worker.journal.settled()
+    head = (await row_of(client)).head
+    await say(client)
+    assert (await row_of(client)).head == head
+    assert client.events[-1] == ("count", 3)
+
+
+def _async(condition: Any) -> Any:
+    async def check() -> bool:
+        return bool(condition())
+
+    return check
+
+
+# What a crash leaves
+
+
+@far
+@never
+async def test_a_cache_elsewhere_knows_all(worker: Worker, counter: Chat) -> None:
+    client = await Client.open(worker, counter)
+    await say(client, 3)
+    waits = client.send("wait")
+    await eventually(_async(lambda: len(client.frames) == 7))
+    assert (await row_of(client)).head < 7
+    async with after_a_crash(worker, client) as again:
+        assert again.live.position.accepted == waits
+        assert await again.outcome(waits) == "interrupted"
+        assert not again.live.session.state_lost
+        await say(again)
+        assert again.events[-1] == ("count", 4)
+        with pytest.raises(FrameError, match="the next event is 6, not 8"):
+            again.send_as(8)
+
+
+@never
+async def test_this_process_memory_is_gone_and_the_client_goes_on(
+    worker: Worker, counter: Chat, near: None, settings: Settings
+) -> None:
+    """The numbers that were given in the last moment are known to the client alone."""
+    client = await started(worker, counter)
+    await say(client, 2)
+    async with after_a_crash(worker, client, settings) as again:
+        assert again.resumed
+        assert again.live.session.state_lost
+        # No number of an entry is given twice; that some are gone the client is told.
+        assert again.live.first > client.live.log.head + 1
+        assert again.live.received == 1
+        again._n = 3
+        await say(again)
+        assert again.events == [("count", 1)]
+        assert again.live.received == 4
+        assert again.live.position.handled == 4
+        with pytest.raises(FrameError, match="the next event is 5, not 6"):
+            again.send_as(6)
+        await again.live.journal.settled()
+        row = await row_of(again)
+        assert (row.accepted, row.handled, row.handled_ahead) == (4, 4, [])
+
+
+@never
+async def test_without_a_cache_the_session_is_as_the_row_has_it(
+    worker: Worker, counter: Chat, near: None, settings: Settings
+) -> None:
+    """A quarter of a second ago: what ran then counts as interrupted."""
+    client = await started(worker, counter)
+    n = client.send("wait")
+    await eventually(_async(lambda: len(client.frames) == 3))
+    await worker.journal.settled()
+    async with after_a_crash(worker, client, settings) as again:
+        assert await again.outcome(n) == "interrupted"
+
+
+@never
+async def test_a_client_that_knows_nothing_goes_on_too(
+    worker: Worker, counter: Chat, near: None, settings: Settings
+) -> None:
+    """A reloaded page numbers from what it is told."""
+    client = await started(worker, counter)
+    await say(client, 3)
+    async with after_a_crash(worker, client, settings) as again:
+        await say(again, 2)
+        assert again.events == [("count", 1), ("count", 2)]
+
+
+@never
+async def test_files_of_the_first_event_after_a_crash_are_looked_at(
+    worker: Worker, counter: Chat, near: None, settings: Settings
+) -> None:
+    client = await Client.open(worker, counter)
+    await say(client, 3)
+    async with after_a_crash(worker, client, settings) as again:
+        foreign = {"content": "mine", "files": [str(uuid4())]}
+        with pytest.raises(FrameError, match="file"):
+            await again.live.check_files(frames.ClientEvent(4, "message", None), foreign)
+
+
+@never
+async def test_a_number_beyond_all_that_can_have_been_given_is_a_gap(
+    worker: Worker, counter: Chat, near: None, settings: Settings
+) -> None:
+    client = await Client.open(worker, counter)
+    await say(client)
+    async with after_a_crash(worker, client, settings) as again:
+        with pytest.raises(FrameError, match=f"the next event is 2, not {RESERVE + 3}"):
+            again.send_as(RESERVE + 3)
+
+
+@far
+@never
+async def test_a_position_that_nobody_can_read_is_one_that_is_not_there(
+    worker: Worker, counter: Chat, cache: type[SpyCache]
+) -> None:
+    """It may be from before an update."""
+    client = await started(worker, counter)
+    await say(client)
+    key = f"chatsessions:{client.live.id.hex}:{client.live.draft.generation}:at"
+    assert worker.store.cache.get(key)
+    await worker.close()
+    async with running_worker() as second:
+        second.store.cache.set(key, b'{"where":7}')
+        again = await Client.open(second, counter, client.live.id, client.token)
+        assert again.live.received == 1
+        again._n = 2
+        await say(again)
+        assert again.events == [("count", 3)]
+
+
+@far
+@never
+async def test_what_the_cache_would_forget_is_written_again(
+    worker: Worker, counter: Chat, cache: type[SpyCache]
+) -> None:
+    client = await Client.open(worker, counter)
+    assert await client.run("many", 1) == "done"  # nothing is set
+    await worker.journal.settled()
+    cache.calls.clear()
+    client.live.refresh_cache()
+    await worker.journal.settled()
+    keys = {key for call in cache.calls for key in call}
+    assert keys == {f"chatsessions:{client.live.id.hex}:{client.live.draft.generation}:at"}
+
+
+@far
+@never
+async def test_a_cache_that_fails_is_a_commit_that_fails(
+    worker: Worker, counter: Chat, cache: type[SpyCache]
+) -> None:
+    client = await Client.open(worker, counter)
+    await say(client)
+    cache.raises = True
+    n = client.send("message", {"content": "hello"})
+    await asyncio.sleep(0.1)
+    assert n not in client.outcomes
+    assert client.events == [("count", 1)]
+    cache.raises = False
+    assert await client.outcome(n) == "done"
+    assert client.events == [("count", 1), ("count", 2)]
+
+
+@never
+async def test_a_session_whose_values_the_cache_refuses_is_dropped_alone(
+    worker: Worker, counter: Chat, cache: type[SpyCache]
+) -> None:
+    @counter.on_event("large")
+    async def large() -> None:
+        user_session["large"] = "x" * 2000
+
+    clients = [await Client.open(worker, counter) for _ in range(2)]
+    for client in clients:
+        await say(client)
+    cache.max_bytes = 1000
+    clients[0].send("large")
+    await eventually(_async(lambda: clients[0].live.closed))
+    await say(clients[1])
+    assert clients[1].events == [("count", 1), ("count", 2)]
+
+
+async def test_a_session_of_a_row_that_is_older_than_its_owner_s_memory_is_claimed(
+    worker: Worker, counter: Chat, cache: type[SpyCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row is compared with what was read of it, not with where the session stands."""
+    monkeypatch.setattr(journal, "LAG", 3600)
+    client = await Client.open(worker, counter)
+    await say(client, 2)
+    assert (await row_of(client)).head < 4
+    async with after_a_crash(worker, client) as again:
+        assert (again.live.stored, again.live.received) == (4, 2)
+        await again.live.journal.settled()
+        row = await row_of(again)
+        assert (row.head, row.accepted, row.generation) == (4, 2, client.live.draft.generation + 1)
