@@ -127,10 +127,12 @@ class Bundle:
             self.waits_until = self._departures.add_later(self)
 
     def _append(self, frame: str) -> None:
-        if self._size + len(frame) > MAX_SIZE:
+        size = self._size + len(frame)
+        if size > MAX_SIZE:
             self.leave()
+            size = len(frame)
         self._frames.append(frame)
-        self._size += len(frame)
+        self._size = size
 
     def leave(self) -> None:
         """What has gathered leaves now."""

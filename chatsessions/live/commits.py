@@ -8,7 +8,7 @@ leaves for a client before the journal says that it is stored.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -87,7 +87,8 @@ class Commits:
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
         self._draft.then(callback)
-        self.note()
+        if not self._noted:
+            self.note()
 
     def append(
         self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
@@ -100,7 +101,8 @@ class Commits:
         host.recall.take(entry)
         if not host.closed:
             self._journal.count(1)
-            self.note()
+            if not self._noted:
+                self.note()
         return seq
 
     def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
@@ -152,7 +154,8 @@ class Commits:
         self._log.committed(change)
         if self._lag is not None:
             self._lag.stored(change)
-        self._release(change.entries)
+        # Stored: the entries may leave, and so may the tokens between them.
+        self._host.sink.streams.release(change.entries, self._host.presence)
         self._draft.stored()
         if "worker_id" in change.fields and change.fields["worker_id"] is None:
             self._let_go()
@@ -167,17 +170,6 @@ class Commits:
         else:
             self._draft.set(worker_id=host.host.id)
             self.note()
-
-    def _release(self, entries: Sequence[Entry]) -> None:
-        """``entries`` are stored: they may leave, and so may the tokens between them."""
-        streams, presence = self._host.sink.streams, self._host.presence
-        if streams.is_ordered:
-            for entry in entries:
-                presence.tell_entries([entry])
-                streams.release(entry.seq, presence.tell)
-        elif entries:
-            presence.tell_entries(entries)
-        streams.release(self._log.stored, presence.tell)
 
     def refused(self, change: Change | None, error: Exception) -> None:
         if isinstance(error, OwnershipLost):

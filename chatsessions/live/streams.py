@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chatsessions import frames
 from chatsessions.delivery import Outbox
 from chatsessions.emitter import Streaming, Turn
+from chatsessions.store.changes import Entry
 
 from .draft import Draft
 from .log import SessionLog
@@ -19,7 +20,13 @@ CHECKPOINT = 1.0
 #: Tokens that may wait for the journal before the handler does.
 MAX_WAITING = 1000
 
-Tell = Callable[[frames.ServerFrame], None]
+
+class Hearers(Protocol):
+    """Whoever hears what comes of a session."""
+
+    def tell_entries(self, entries: Sequence[Entry]) -> None: ...
+
+    def tell(self, frame: frames.ServerFrame) -> None: ...
 
 
 class StreamsHost(Protocol):
@@ -93,15 +100,19 @@ class Streams:
 
     # For the session
 
-    @property
-    def is_ordered(self) -> bool:
-        """Whether tokens wait that must keep their place between entries."""
-        return len(self._outbox) > 0
-
-    def release(self, seq: int, tell: Tell) -> None:
-        """Everything up to entry ``seq`` is stored: the tokens behind it may leave."""
-        for frame in self._outbox.release(seq):
-            tell(frame)
+    def release(self, entries: Sequence[Entry], hearers: Hearers) -> None:
+        """``entries`` are stored and leave now, and so do the tokens between them, in order."""
+        outbox = self._outbox
+        if not outbox:
+            if entries:
+                hearers.tell_entries(entries)
+        else:
+            for entry in entries:
+                hearers.tell_entries([entry])
+                for frame in outbox.release(entry.seq):
+                    hearers.tell(frame)
+        for frame in outbox.release(self._host.log.stored):
+            hearers.tell(frame)
 
     @property
     def so_far(self) -> list[frames.Stream]:
