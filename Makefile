@@ -14,6 +14,9 @@ BIN := $(VENV)/bin
 COMMA := ,
 DEMO_EXTRAS := demo$(if $(DATABASE_URL),$(COMMA)postgres)$(if $(REDIS_URL),$(COMMA)redis$(COMMA)uvicorn)
 DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
+# Most tests wait for processes and timers: there is one more worker than a small machine has cores.
+# Each has its share of the files, in one piece: a module's servers and browsers start once.
+XDIST := -n 3 --dist worksteal
 NODE_TEST := node --experimental-default-type=module --test
 JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
@@ -33,7 +36,8 @@ prepare: $(DEMO_STAMP)
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.services
-	@$(MAKE) --no-print-directory lint types js python
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types js
+	@$(MAKE) --no-print-directory python
 	@$(MAKE) --no-print-directory -j2 --output-sync=target cluster others
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
@@ -73,20 +77,20 @@ js:
 
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest -n 2 -m "not faults"
+	$(BIN)/python -m coverage run -m pytest $(XDIST) -m "not faults"
 
-# Many workers on PostgreSQL and Redis, which are killed, paused and cut off.
+# Many workers on PostgreSQL and Redis, which are killed, paused and cut off. Coverage sees little
+# of who is killed, and makes each start half as long again.
 cluster: $(VENV)/.dev
-	$(BIN)/python -m coverage run -m pytest -m faults tests/faults/cluster
-	@$(MAKE) --no-print-directory postgres
+	$(BIN)/python -m pytest -m faults tests/faults/cluster
 
-# All the rest, one after another; mostly it waits, as the cluster does.
+# All the rest: their servers mostly wait, and know nothing of each other.
 others: $(VENV)/.dev
-	$(BIN)/python -m coverage run -m pytest -m faults tests/faults --ignore=tests/faults/cluster
-	@$(MAKE) --no-print-directory matrix
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m faults tests/faults --ignore=tests/faults/cluster
+	@$(MAKE) --no-print-directory postgres matrix
 
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
-# has all of it.
+# has all of it. One after another: who ends transactions that stand still does so in all databases.
 ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin admin_list clearchatsessions files \
 	files_handlers files_views isolation journal outside reaching reaper snapshots store threads \
 	threads_views uploads))

@@ -69,6 +69,8 @@ def run(version: str, python: str) -> None:
         "-q",
         "-n",
         "2",
+        "--dist",
+        "worksteal",
         *(f"--ignore=tests/{name}" for name in ELSEWHERE),
     ]
     subprocess.run(tests, check=True, cwd=ROOT)

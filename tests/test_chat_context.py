@@ -518,9 +518,11 @@ async def test_a_stopped_turn_changes_nothing(
     worker: RunningWorker, chat: Chat, talk: dict[str, Any]
 ) -> None:
     refused: list[str] = []
+    hangs = asyncio.Event()
 
     @chat.on_event("hang")
     async def hang() -> None:
+        hangs.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -536,8 +538,7 @@ async def test_a_stopped_turn_changes_nothing(
     client = await Client.open(worker, chat)
     await say(client, "one")
     n = client.send("hang")
-    await until(lambda: client.live.turns.number == n and client.live.turns.job is not None)
-    await asyncio.sleep(0.01)
+    await asyncio.wait_for(hangs.wait(), 5)
     client.live.stop()
     assert await client.outcome(n) == "stopped"
     await until(lambda: len(refused) == 2)

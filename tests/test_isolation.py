@@ -128,7 +128,7 @@ async def test_a_transaction_that_stands_still_is_ended(
 async def test_a_transaction_that_is_in_nobodys_way_is_let_be(
     worker: Worker, chat: Chat, settings: Any
 ) -> None:
-    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 0.1}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 0.3}
     client = await Client.open(worker, chat)
     table = ChatSession._meta.db_table
     with another_connection() as idle, another_connection() as other:
@@ -137,7 +137,7 @@ async def test_a_transaction_that_is_in_nobodys_way_is_let_be(
         with use_context(client.live.context(None)) as context:
             await context.emitter.emit("changed")
             await context.emitter.flush()
-        await until(lambda: _idles_for(other, 0.1))
+        await until(lambda: _idles_for(other, 0.3))
         assert await worker.threads.read(end_standstills) == 0
         idle.execute("ROLLBACK")
 

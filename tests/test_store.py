@@ -887,13 +887,14 @@ def test_a_dead_worker_is_forgotten_as_its_own_beat_has_written_it(dead_pid: int
 
 
 def test_a_worker_that_was_paused_has_its_row_again_before_it_writes(settings: Settings) -> None:
-    settings.CHATSESSIONS = {"WORKER_STALE": 0.01}
+    # PostgreSQL ends a commit in which this process pauses for as long.
+    settings.CHATSESSIONS = {"WORKER_STALE": 0.5}
     rows, store = WorkerRows(uuid4()), Store()
     store.before_commit = rows.beat_if_late
     rows.beat()
     session = session_row()
     Worker.objects.all().delete()
-    time.sleep(0.02)
+    time.sleep(0.51)
     batch = Batch([change_of(session, fields={"worker_id": rows._id})])
     store.commit(batch)
     assert batch.refused == {}

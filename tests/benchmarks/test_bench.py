@@ -48,8 +48,16 @@ TINY = Plan(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unwatched() -> Iterator[None]:
+    """What is measured is not slowed down by coverage, nor is the start of so many processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
-def bench() -> Iterator[Bench]:
+def bench(unwatched: None) -> Iterator[Bench]:
     """Servers of a test's own come from it; what it is filled with is shared."""
     with Bench(TINY, ANYWHERE, ["uvicorn"]) as found:
         yield found
@@ -206,9 +214,14 @@ def test_a_server_that_goes_away_is_an_error_with_words(bench: Bench) -> None:
 
 @pytest.mark.server
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_end_it_leaves_nothing_behind(number: int, open_folder: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--only=latency", "--servers=uvicorn"]
+@pytest.mark.parametrize(
+    ("number", "part"),
+    # Servers alone, and with PostgreSQL and Redis.
+    [(signal.SIGINT, "bursts"), (signal.SIGTERM, "latency")],
+)
+def test_told_to_end_it_leaves_nothing_behind(number: int, part: str, open_folder: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", f"--only={part}"]
+    command += ["--servers=uvicorn"]
     environment = {**os.environ, "TMPDIR": str(open_folder), "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, env=environment, cwd=ROOT, text=True
