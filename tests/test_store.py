@@ -57,6 +57,7 @@ def change_of(row: ChatSession, **fields: Any) -> Change:
     )
     given: dict[str, Any] = {
         "session_id": row.pk,
+        "session_hex": row.pk.hex,
         "generation": row.generation,
         "position": position,
         "entries": [],
@@ -374,7 +375,8 @@ def test_a_new_session_may_begin_with_much() -> None:
     fields = {"chat": "counter", "token_hash": "", "client_type": "webapp", "status": "away"}
     fields |= {"created_at": NOW, "thread_id": uuid4()}
     change = change_of(session_row(), insert=True, fields=fields, state=large(b"[1,[],{}]", MUCH))
-    change.session_id = uuid4()
+    change.session_id = new = uuid4()
+    change.session_hex = new.hex
     assert write_again([change]).refused == {}
     row = ChatSession.objects.get(pk=change.session_id)
     assert values_in(row) == {"a": b"1", "much": b'"x"'}
@@ -815,7 +817,8 @@ def test_a_new_session_whose_commit_was_not_confirmed_is_there_once() -> None:
     fields = {"chat": "counter", "token_hash": "", "client_type": "webapp", "status": "away"}
     fields |= {"created_at": NOW, "thread_id": uuid4()}
     change = change_of(row, insert=True, fields=fields)
-    change.session_id = uuid4()
+    change.session_id = new = uuid4()
+    change.session_hex = new.hex
     assert write_again([change]).refused == {}
     assert ChatSession.objects.filter(pk=change.session_id).count() == 1
 

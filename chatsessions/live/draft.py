@@ -21,6 +21,7 @@ class Draft:
     ) -> None:
         self._next = Change(
             session_id=session_id,
+            session_hex=session_id.hex,
             generation=generation,
             position=position,
             claims=claims,
@@ -78,7 +79,10 @@ class Draft:
         """Everything so far, to be stored. What comes after it goes into the next."""
         change, position = self._next, self._next.position
         self._next = Change(
-            session_id=change.session_id, generation=change.generation, position=position
+            session_id=change.session_id,
+            session_hex=change.session_hex,
+            generation=change.generation,
+            position=position,
         )
         change.position = position.copy()
         self._leaving = change.entries

@@ -110,6 +110,8 @@ class Change(Struct, kw_only=True):
     """What one session has to store in one commit."""
 
     session_id: UUID
+    #: The same in hexadecimal, as keys of the cache and SQLite have it.
+    session_hex: str
     generation: int
     #: Until it is taken the session's own, which moves.
     position: Position
@@ -152,6 +154,13 @@ class Batch:
 
     def __post_init__(self) -> None:
         self.pending = list(self.changes)
+
+    @property
+    def accepted(self) -> list[Change]:
+        """Those that are not refused."""
+        if not self.refused:
+            return self.changes
+        return [change for change in self.changes if change.session_id not in self.refused]
 
     @property
     def lags(self) -> bool:

@@ -92,21 +92,19 @@ class Statements:
     def insert_entries(self, changes: Iterable[Change]) -> None:
         """What is new in the log."""
         moment = self._moment
-        rows = []
-        for change in changes:
-            session = self._id(change)
-            rows += [
-                (
-                    session,
-                    entry.seq,
-                    entry.n,
-                    entry.turn,
-                    entry.name,
-                    entry.data.decode(),
-                    moment(entry.created_at),
-                )
-                for entry in change.entries
-            ]
+        rows = [
+            (
+                self._id(change),
+                entry.seq,
+                entry.n,
+                entry.turn,
+                entry.name,
+                entry.data.decode(),
+                moment(entry.created_at),
+            )
+            for change in changes
+            for entry in change.entries
+        ]
         if not rows:
             return
         if self._events is not None:
@@ -194,7 +192,7 @@ class Statements:
     # Values as the database wants them
 
     def _id(self, change: Change) -> Any:
-        return change.session_id if self._has_uuid else change.session_id.hex
+        return change.session_id if self._has_uuid else change.session_hex
 
     def _position(self, at: Position) -> tuple[Any, ...]:
         return (

@@ -88,9 +88,7 @@ class Store:
                 connections[settings.DATABASE].close_if_unusable_or_obsolete()
                 raise
         if not cache_first:
-            self.cache_states(
-                change for change in batch.changes if change.session_id not in batch.refused
-            )
+            self.cache_states(batch.accepted)
 
     @property
     def is_near(self) -> bool:
@@ -113,7 +111,7 @@ class Store:
             raise error
         taken = []
         for change in batch.pending:
-            key = cache_key(change.session_id, change.generation)
+            key = _key_of(change)
             if key in error.keys or position_key(key) in error.keys:
                 batch.refused[change.session_id] = error
             else:
@@ -198,10 +196,10 @@ class Store:
         # In this process' memory it would be gone with all that it is for.
         with_position = rows_lag() and not self.is_near
         for change in changes:
-            key = cache_key(change.session_id, change.generation)
             if with_position:
-                states[position_key(key)] = msgspec.json.encode(change.position)
+                states[position_key(_key_of(change))] = msgspec.json.encode(change.position)
             if change.state is not None:
+                key = _key_of(change)
                 states[key] = change.state.text
                 if change.state.snapshot:
                     snapshots[snapshot_key(key, change.state.revision)] = change.state.snapshot
@@ -390,7 +388,15 @@ def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | Non
 
 def cache_key(session_id: UUID, generation: int) -> str:
     """Where a session's values lie. Another owner writes under another generation."""
-    return f"chatsessions:{session_id.hex}:{generation}"
+    return _key(session_id.hex, generation)
+
+
+def _key_of(change: Change) -> str:
+    return _key(change.session_hex, change.generation)
+
+
+def _key(session_hex: str, generation: int) -> str:
+    return f"chatsessions:{session_hex}:{generation}"
 
 
 def position_key(key: str) -> str:
