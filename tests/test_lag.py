@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from django.core.cache.backends.locmem import LocMemCache
 
 from chatsessions import Chat, context, frames, journal, user_session
 from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession
+from chatsessions.store.changes import Entry
 from chatsessions.store.lag import RESERVE
 from chatsessions.worker import Worker
 
@@ -203,6 +205,59 @@ async def test_with_other_settings_no_row_is_behind(
         client = await Client.open(worker, counter)
         await say(client)
         assert (await row_of(client)).head == 2
+
+
+# What a client sees
+
+
+@pytest.mark.parametrize("name", ["message", "many", "nobody's"])
+async def test_frames_come_in_their_order(
+    worker: Worker, counter: Chat, anywhere: str, name: str
+) -> None:
+    """Also where a turn need not wait until it is stored that it runs."""
+    client = await started(worker, counter)
+    told: list[tuple[str, int | None]] = []
+
+    class Ear:
+        relayed = False
+
+        def entries(self, entries: Sequence[Entry]) -> None:
+            told.extend(("accepted" if entry.n else entry.name, entry.n) for entry in entries)
+
+        def frame(self, frame: frames.ServerFrame) -> None:
+            if isinstance(frame, frames.TurnStatus):
+                told.append((frame.status, frame.turn))
+
+        def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+            raise AssertionError(code)
+
+    client.live.presence.listener = Ear()
+    data = {"content": "hello"} if name == "message" else 2
+    for n in (2, 3, 4):
+        client.live.submit(frames.ClientEvent(n, name, msgspec.Raw(b"2")), data)
+    await eventually(_async(lambda: len(told) >= 12 and told[-1][1] == 4))
+    for n in (2, 3, 4):
+        mine = [what for what, of in told if of == n]
+        ends = "failed" if name == "nobody's" else "done"
+        assert mine == ["accepted", "running", ends]
+        said = {"message": ["count"], "many": ["number"] * 2, "nobody's": ["error"]}[name]
+        begun, ended = told.index(("running", n)), told.index((ends, n))
+        assert [what for what, of in told[begun:ended] if of is None] == said
+
+
+async def test_however_much_waits_that_nobody_handles_is_through(
+    worker: Worker, counter: Chat, near: None, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = settings.CHATSESSIONS | {
+        "MAX_PENDING_EVENTS": 3000,
+        "EVENT_BURST": 10_000,
+    }
+    client = await started(worker, counter)
+    client.send("wait")
+    await eventually(_async(lambda: client.live.turns.number == 2))
+    last = [client.send("nobody's") for _ in range(2000)][-1]
+    client.live.stop()
+    assert await client.outcome(last) == "failed"
 
 
 # Whose the session is
