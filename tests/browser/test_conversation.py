@@ -186,6 +186,7 @@ def test_a_server_that_was_never_there(server: Server, browser: Browser) -> None
         chat.is_("Online")
         chat.element.evaluate("e => e.setAttribute('src', '/ws/nowhere/')")
         expect(chat.banner).to_contain_text(re.compile(r"^Cannot connect\. Next try in \d+\ss\."))
+        expect(chat.log.get_by_text("Connecting…")).to_be_hidden()
         chat.element.get_by_role("button", name="Try now").click()
         expect(chat.banner).to_contain_text("Next try in")
         explained = [text for text in said if "cannot connect" in text]

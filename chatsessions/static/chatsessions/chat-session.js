@@ -280,7 +280,9 @@ export class ChatSessionElement extends HTMLElement {
 
   #showEmpty() {
     const { empty } = this.#parts;
-    empty.hidden = !this.#transcript.empty || !this.#earlier.empty || SILENT.includes(this.#state.state);
+    const { state, attempt } = this.#state;
+    const failing = !this.#ready && attempt > 1; // the banner says so
+    empty.hidden = failing || !this.#transcript.empty || !this.#earlier.empty || SILENT.includes(state);
     empty.textContent = this.#ready ? texts.empty : texts.states.connecting;
   }
 
