@@ -144,11 +144,6 @@ class Journal:
                 self._drain(), name="chatsessions-journal", context=Context()
             )
 
-    @property
-    def is_near(self) -> bool:
-        """See :attr:`Store.is_near`."""
-        return self._store.is_near
-
     def count(self, entries: int) -> None:
         """``entries`` more wait to be stored."""
         self._entries += entries

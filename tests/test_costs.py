@@ -318,8 +318,7 @@ async def test_in_this_process_memory_a_message_needs_no_thread(
             for _ in range(count):
                 await line.message()
         assert costs == {
-            # The turn's, and the journal's when it has ended.
-            "tasks": 2 * count + 1,
+            "tasks": 3 * count + 1,
             "thread hops": 1,
             "BEGIN": 1,
             "UPDATE": 1,

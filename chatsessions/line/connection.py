@@ -71,8 +71,6 @@ class ChatConnection:
         self._bundle: Bundle | None = None
         self._attachment: Attachment | None = None
         self._hello_said = False
-        #: Whether the client was heard after its welcome.
-        self._knows_token = False
         self._bad_frames = 0
         self._pace = RateLimit(
             rate=max(FRAMES_PER_SECOND, 2 * settings.EVENTS_PER_SECOND),
@@ -287,8 +285,7 @@ class ChatConnection:
         if attachment is None:
             raise FrameError("hello_expected", "the first frame is hello")
         served = attachment.served
-        if not self._knows_token and attachment.welcomed:
-            self._knows_token = True
+        if attachment.welcomed:
             served.confirm_token()
         attachment.heard()
         if isinstance(frame, frames.Ack):

@@ -84,16 +84,6 @@ class Commits:
             self._noted = True
             self._journal.note(self)
 
-    @property
-    def is_volatile(self) -> bool:
-        """
-        Whether nothing that moves the session on outlives the process, and nobody waits for it.
-        """
-        lag, draft = self._lag, self._draft
-        if lag is None or draft.is_awaited or not self._journal.is_near:
-            return False
-        return lag.leaves(draft.next, pauses=self._host.host.pauses)
-
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
         self._draft.then(callback)

@@ -36,11 +36,6 @@ class Draft:
         self._waiters: set[asyncio.Future[None]] = set()
 
     @property
-    def next(self) -> Change:
-        """As far as it is known."""
-        return self._next
-
-    @property
     def generation(self) -> int:
         """By which the store knows this owner."""
         return self._next.generation
@@ -67,11 +62,6 @@ class Draft:
     def trim(self, seq: int) -> None:
         """Entries up to ``seq`` are no longer kept."""
         self._next.trim = seq
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether somebody is to hear when everything so far is stored."""
-        return bool(self._then or self._taken)
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when everything so far is stored."""

@@ -64,10 +64,6 @@ class HandlingHost(Protocol):
     def collect(self) -> StorageError | None:
         """Look for changes inside values; what cannot be stored any more is refused."""
 
-    @property
-    def is_volatile(self) -> bool:
-        """See :attr:`Commits.is_volatile`."""
-
     def when_stored(self, callback: Callable[[], None]) -> None: ...
 
     def note(self) -> None: ...
@@ -151,10 +147,6 @@ class Handling:
     def when_stored(self, callback: Callable[[], None]) -> None:
         self._host.when_stored(callback)
 
-    @property
-    def is_volatile(self) -> bool:
-        return self._host.is_volatile
-
     def turn_waits(self, job: Job) -> None:
         if job is self.turns.aside:
             self._aside = job.turn.n
@@ -169,7 +161,7 @@ class Handling:
         if job.handler is not None and job.handler.is_async:
             self._host.host.refresh_connections()
         if job.turn.n is not None:
-            self._host.sink.streams.tell(frames.TurnStatus(job.turn.n, job.turn.name, "running"))
+            self._host.tell(frames.TurnStatus(job.turn.n, job.turn.name, "running"))
 
     def turn_ends(self, job: Job, status: str, error: BaseException | None) -> None:
         host, turn = self._host, job.turn

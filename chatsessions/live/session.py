@@ -399,11 +399,6 @@ class LiveSession:
         """An entry of our own, whatever state the session is in."""
         self.commits.say(name, data, turn=turn)
 
-    @property
-    def is_volatile(self) -> bool:
-        """See :attr:`Commits.is_volatile`."""
-        return self.commits.is_volatile
-
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
         self.commits.when_stored(callback)

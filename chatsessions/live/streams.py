@@ -138,13 +138,9 @@ class Streams:
             self.close(stream.id)
         return left
 
-    def tell(self, frame: frames.ServerFrame) -> None:
-        """Something that is not in the log, behind the entries so far."""
+    def _put(self, frame: frames.ServerFrame) -> None:
         if not self._outbox.hold(self._host.log.head, frame):
             self._host.tell(frame)
-
-    def _put(self, frame: frames.ServerFrame) -> None:
-        self.tell(frame)
         now = self._host.loop.time()
         if now - self._checkpointed > CHECKPOINT:
             self._checkpoint(now)

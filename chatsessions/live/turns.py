@@ -100,10 +100,6 @@ class TurnHost(Protocol):
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
 
-    @property
-    def is_volatile(self) -> bool:
-        """Whether it makes no difference if that a turn runs is stored before it does."""
-
     def turn_waits(self, job: Job) -> None:
         """``job`` is next, and starts when that is stored."""
 
@@ -258,16 +254,11 @@ class Turns:
             self._prepare(job)
 
     def _prepare(self, job: Job) -> None:
-        if not job.waits_for_store:
-            self._start(job)
-            return
-        self._host.turn_waits(job)
-        # What is over at once would start the next one from here, and that the one after it.
-        takes_time = job.handler is not None and job.prepare is None
-        if job.turn.n and takes_time and self._host.is_volatile:
-            self._start(job)
-        else:
+        if job.waits_for_store:
+            self._host.turn_waits(job)
             self._host.when_stored(partial(self._start, job))
+        else:
+            self._start(job)
 
     def _start(self, job: Job) -> None:
         if job is not self.job and job is not self.aside:

@@ -53,19 +53,16 @@ class Lag:
         self._taken_at = pauses
         if change.state is not None:
             self._state = change.state
-        change.lags = not row_is_due and self.leaves(change, pauses=pauses)
-        if not change.lags and change.state is None and self._state is not None:
-            change.state = State(self._state.text, self._state.size)
-
-    def leaves(self, change: Change, *, pauses: int) -> bool:
-        """Whether ``change`` may leave the row as it is."""
-        return (
+        change.lags = (
+            not row_is_due
             # Since a pause the session may be another worker's: only its row can tell.
-            self._pauses == pauses
+            and self._pauses == pauses
             and change.moves_only
             and change.position.head - self._head < RESERVE
             and change.position.accepted - self._accepted < RESERVE
         )
+        if not change.lags and change.state is None and self._state is not None:
+            change.state = State(self._state.text, self._state.size)
 
     def stored(self, change: Change) -> None:
         """``change`` is stored, in the row too if it does not lag."""
