@@ -65,6 +65,10 @@ class Intake:
             return Verdict.REPEAT
         return Verdict.NEW if n <= self._unsure_to + 1 else Verdict.GAP
 
+    def skip(self, n: int) -> None:
+        """Up to ``n`` all were taken: the client has gone on."""
+        self.accepted = self._unsure_to = n
+
     def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
         """Event ``n`` becomes entry ``seq``; those from ``needed`` on are not to be forgotten."""
         self.accepted = self._unsure_to = n

@@ -4,7 +4,8 @@ The journal: group commit, the only place that writes sessions.
 Sessions hand it nothing; they tell it that they have something to store (:meth:`Journal.note`).
 A single writer takes what all of them have at that moment, stores it in one transaction and one
 cache call, and tells each of them. While it writes, the next batch gathers by itself: no timer,
-nothing waits when the journal is idle, and batches grow with the load.
+nothing waits when the journal is idle, and batches grow with the load. What may leave its row
+behind (:mod:`chatsessions.store.lag`) needs the cache alone; its row follows.
 """
 
 from __future__ import annotations
@@ -183,8 +184,14 @@ class Journal:
             while self._noted:
                 # One turn of the loop, so that what happens at the same time shares a batch.
                 await asyncio.sleep(0)
-                await self._commit(self._gather())
+                self._writing = gathered = self._gather()
+                # What needs no row does not wait for those that do.
+                lagging = [one for one in gathered if one[1].lags]
+                others = [one for one in gathered if not one[1].lags]
+                await self._commit(lagging)
+                await self._commit(others)
         finally:
+            self._writing = []
             self._task = None
             self._wake()
 
@@ -207,21 +214,16 @@ class Journal:
     async def _commit(self, batch: list[tuple[Writes, Change]]) -> None:
         if not batch:
             return
-        self._writing = batch
         loop = asyncio.get_running_loop()
         deadline = loop.call_later(settings.STORE_TIMEOUT, self._fail)
-        stored = Batch([change for _, change in batch])
+        stored = Batch([change for _, change in batch], self._store.pauses())
         try:
-            if stored.lags and self._store.is_near:
-                self._store.commit(stored)
-            else:
-                await self._persist(stored)
+            await self._persist(stored)
         except Exception as error:
             logger.exception("A commit failed for a reason of the program's own")
             stored.refused = {change.session_id: error for change in stored.changes}
         finally:
             deadline.cancel()
-            self._writing = []
             self._entries -= sum(len(change.entries) for _, change in batch)
         if self.failure is not None:
             logger.warning("The store takes commits again.")
@@ -253,6 +255,8 @@ class Journal:
         delay = FIRST_RETRY
         while True:
             try:
+                if batch.lags and self._store.is_near:
+                    return self._store.commit(batch)
                 return await self._threads.write(self._store.commit, batch)
             except (*TRANSIENT, CacheFailed) as error:
                 count = len(batch.changes)

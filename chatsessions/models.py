@@ -239,6 +239,8 @@ class ChatSession(models.Model):
     posted_from = models.PositiveBigIntegerField(null=True, blank=True)
     #: Those beyond ``handled`` whose turns have: they overtook one that waits for an answer.
     handled_ahead = JSONTextField(default=list, blank=True)
+    #: Whether the owner may have gone on since this was written: see ``store.lag``.
+    is_behind = models.BooleanField(default=False, editable=False)
     running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)
     #: The turn that runs while ``running`` waits for an answer.
     aside = models.PositiveBigIntegerField(_("turn beside it"), null=True, blank=True)

@@ -84,6 +84,7 @@ class Worker:
         self.rows = WorkerRows(self.id)
         self.threads = Threads()
         self.store.before_commit = self.rows.beat_if_late
+        self.store.pauses = lambda: self.rows.pauses
         self.journal = Journal(self.store, self.threads)
         self.live: dict[UUID, LiveSession] = {}
         self.closing = False

@@ -178,6 +178,18 @@ async def test_connections_wait_by_one_timer() -> None:
     await until(lambda: sent == ["a", "b", "c"])
 
 
+async def test_a_departure_that_causes_another_needs_no_second_timer() -> None:
+    loop = asyncio.get_running_loop()
+    departures = Departures(loop)
+    sent: list[str] = []
+    other = Bundle(departures, sent.append)
+    Bundle(departures, lambda _text: other.add_along("b")).add_along("a")
+    await until(lambda: other.waits_until)
+    timers = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
+    assert sum(handle._callback == departures._leave_overdue for handle in timers) == 1
+    await until(lambda: sent == ["b"])
+
+
 async def test_what_was_cleared_never_leaves(wire: Wire) -> None:
     wire.bundle.add("a")
     wire.bundle.clear()

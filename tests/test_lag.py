@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -13,10 +15,12 @@ import pytest
 from django.core.cache.backends.locmem import LocMemCache
 
 from chatsessions import Chat, context, frames, journal, user_session
-from chatsessions.exceptions import FrameError
+from chatsessions.exceptions import FrameError, OwnershipLost, StoreUnavailable
 from chatsessions.models import ChatSession
+from chatsessions.store import lag
 from chatsessions.store.changes import Entry
 from chatsessions.store.lag import RESERVE
+from chatsessions.store.store import CacheFailed
 from chatsessions.worker import Worker
 
 from .support.sessions import Client, eventually, running_worker
@@ -99,6 +103,12 @@ async def started(worker: Worker, chat: Chat) -> Client:
     await say(client)
     await worker.journal.settled()
     return client
+
+
+def pause(worker: Worker) -> None:
+    """The worker was silent for an hour."""
+    beats, begun_at = worker.rows._beats
+    worker.rows._beats = (beats, begun_at - 3600)
 
 
 def forget(settings: Settings) -> None:
@@ -273,8 +283,7 @@ async def test_since_a_pause_nothing_is_stored_without_the_row(
     other = await asyncio.to_thread(worker_row)
     taken = ChatSession.objects.filter(pk=client.live.id)
     await taken.aupdate(generation=client.live.draft.generation + 1, worker=other)
-    beats, begun_at = worker.rows._beats
-    worker.rows._beats = (beats, begun_at - 3600)
+    pause(worker)
     client.send("message", {"content": "hello"})
     await eventually(_async(lambda: client.closed == [(frames.CloseCode.TAKEN_OVER, None)]))
     assert client.events == [("count", 1)]
@@ -282,20 +291,67 @@ async def test_since_a_pause_nothing_is_stored_without_the_row(
 
 
 @never
-async def test_after_a_pause_in_which_nobody_came_rows_follow_again(
-    worker: Worker, counter: Chat, anywhere: str
+async def test_some_time_after_a_pause_in_which_nobody_came_rows_follow_again(
+    worker: Worker, counter: Chat, anywhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await Client.open(worker, counter)
+    client = await started(worker, counter)
+    pause(worker)
+    for count in (2, 3):
+        await say(client)
+        assert (await row_of(client)).accepted == count
+    later = time.monotonic() + 60
+    monkeypatch.setattr(lag, "time", SimpleNamespace(monotonic=lambda: later))
     await say(client)
-    beats, begun_at = worker.rows._beats
-    worker.rows._beats = (beats, begun_at - 3600)
-    await say(client)
-    assert (await row_of(client)).accepted == 2
-    await worker.journal.settled()
-    head = (await row_of(client)).head
-    await say(client)
-    assert (await row_of(client)).head == head
-    assert client.events[-1] == ("count", 3)
+    assert (await row_of(client)).accepted == 3
+    assert client.events[-1] == ("count", 4)
+
+
+@far
+@never
+async def test_who_has_read_the_row_before_its_owner_woke_up_cannot_claim_it(
+    worker: Worker, counter: Chat
+) -> None:
+    client = await started(worker, counter)
+    second = Worker(asyncio.get_running_loop())
+    try:
+        await second.start()
+        loaded = await second.entrance.read(client.live.id)  # its owner is dead, so it seems
+        assert loaded is not None
+        pause(worker)
+        await worker._say_alive()
+        await worker.journal.settled()
+        await say(client)
+        taken = second.entrance._hold(counter, loaded)
+        with pytest.raises(OwnershipLost):
+            await taken.sink.flush()
+        assert client.events[-1] == ("count", 2)
+    finally:
+        await second.close()
+
+
+@far
+@never
+async def test_what_is_stored_in_a_pause_is_not_told_without_the_row(
+    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await started(worker, counter)
+    live = client.live
+    other = await asyncio.to_thread(worker_row)
+    cache_states = worker.store.cache_states
+
+    def stand_still(changes: Any) -> None:
+        cache_states(changes)
+        taken = ChatSession.objects.filter(pk=live.id)
+        taken.update(generation=live.draft.generation + 1, worker=other)
+        pause(worker)
+        monkeypatch.setattr(worker.store, "cache_states", cache_states)
+
+    monkeypatch.setattr(worker.store, "cache_states", stand_still)
+    told = len(client.log)
+    client.send("message", {"content": "hello"})
+    await eventually(_async(lambda: client.closed))
+    assert client.closed == [(frames.CloseCode.TAKEN_OVER, None)]
+    assert client.log[told:] == []
 
 
 def _async(condition: Any) -> Any:
@@ -303,6 +359,26 @@ def _async(condition: Any) -> Any:
         return bool(condition())
 
     return check
+
+
+# What others need of the database
+
+
+@never
+async def test_who_needs_no_row_does_not_wait_for_who_does(
+    worker: Worker, counter: Chat, near: None
+) -> None:
+    one, two = await started(worker, counter), await started(worker, counter)
+    one.live.append("x", b"1")
+    two.live.draft.set(topic="other")
+    two.live.note()
+    head = one.live.log.head
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert one.live.log.stored == head
+    await eventually(_async(lambda: worker.journal._task is None))
+    assert (await row_of(one)).head == head - 1
+    assert (await row_of(two)).topic == "other"
 
 
 # What a crash leaves
@@ -482,3 +558,106 @@ async def test_a_session_of_a_row_that_is_older_than_its_owner_s_memory_is_claim
         await again.live.journal.settled()
         row = await row_of(again)
         assert (row.head, row.accepted, row.generation) == (4, 2, client.live.draft.generation + 1)
+
+
+async def test_after_an_orderly_restart_a_page_keeps_what_it_shows(
+    counter: Chat, near: None, settings: Settings
+) -> None:
+    """The row is exact: no number is left out."""
+    async with running_worker() as worker:
+        client = await Client.open(worker, counter)
+        await say(client, 3)
+        head, live = client.live.log.head, client.live
+        await worker.shut_down()
+    forget(settings)
+    for _ in range(2):
+        async with running_worker() as second:
+            again = await Client.open(second, counter, live.id, client.token)
+            client.token = again.token
+            assert (again.live.first, again.live.received) == (head + 1, 3)
+            await second.shut_down()
+
+
+@never
+@pytest.mark.parametrize("name", ["message", "action"])
+async def test_a_first_event_that_is_refused_is_not_passed_over(
+    worker: Worker, counter: Chat, near: None, settings: Settings, name: str
+) -> None:
+    """What comes behind it shares its fate, as ever."""
+    client = await started(worker, counter)
+    await say(client, 2)  # 1, 2, 3 are accepted; the row knows of 1
+    data = {"content": "four", "id": "x", "name": "y", "payload": {}}
+    async with after_a_crash(worker, client, settings) as again:
+        journal = again.live.journal
+        if name == "message":
+            journal.failure = StoreUnavailable(1.0)
+        with pytest.raises(FrameError, match=r"could not be stored|action"):
+            again.send_as(4, name, data)
+        journal.failure = None
+        with pytest.raises(FrameError):
+            again.send_as(5, "message", {"content": "five"})
+        assert again.live.received == 3
+        for n in (4, 5):
+            again.send_as(n, "message", {"content": str(n)})
+            assert await again.outcome(n) == "done"
+
+
+@far
+@never
+async def test_an_old_cache_does_not_take_the_row_back(worker: Worker, counter: Chat) -> None:
+    client = await started(worker, counter)
+    key = f"chatsessions:{client.live.id.hex}:{client.live.draft.generation}:at"
+    old = worker.store.cache.get(key)
+    await say(client, 3)
+    await worker.journal.settled()
+    row = await row_of(client)
+    worker.store.cache.set(key, old)  # a replica that lagged was promoted
+    async with after_a_crash(worker, client) as again:
+        assert again.live.position.accepted >= row.accepted
+        assert again.live.log.head >= row.head
+
+
+@far
+@never
+async def test_a_cache_that_fails_for_the_position_is_a_cache_that_fails(
+    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await started(worker, counter)
+    get = worker.store.cache.get
+
+    def failing(key: str, *args: Any) -> Any:
+        if key.endswith(":at"):
+            raise ConnectionError("gone")
+        return get(key, *args)
+
+    monkeypatch.setattr(worker.store.cache, "get", failing)
+    with pytest.raises(CacheFailed):
+        await asyncio.to_thread(worker.store.load, client.live.id)
+
+
+@never
+async def test_values_that_are_gone_are_said_to_be(
+    worker: Worker, counter: Chat, near: None, settings: Settings
+) -> None:
+    """Also those that were set first in the last moment."""
+    client = await Client.open(worker, counter)
+    assert await client.run("many", 1) == "done"
+    await worker.journal.settled()
+    await say(client)
+    async with after_a_crash(worker, client, settings) as again:
+        assert "count" not in again.live.user_session
+        assert again.live.session.state_lost
+
+
+@far
+@never
+async def test_after_a_crash_the_row_says_how_large_the_values_are(
+    worker: Worker, counter: Chat
+) -> None:
+    client = await started(worker, counter)
+    client.live.user_session["more"] = "x" * 100
+    await say(client)
+    async with after_a_crash(worker, client) as again:
+        await again.live.journal.settled()
+        size = len('{"count":2,"more":""}') + 100
+        assert (await row_of(again)).state_bytes == size

@@ -71,7 +71,7 @@ class Departures:
             moment, bundle = self._later.popleft()
             if bundle.waits_until == moment:
                 _see_off(bundle)
-        if self._later:
+        if self._later and self._sweep is None:
             self._sweep = self.loop.call_at(
                 self._later[0][0], self._leave_overdue, context=self._context
             )

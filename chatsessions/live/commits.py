@@ -45,6 +45,8 @@ class CommitsHost(Protocol):
     sink: SessionSink
     recall: Recall
     closed: bool
+    #: Whether it was loaded with values.
+    has_values: bool
 
     @property
     def id(self) -> UUID: ...
@@ -74,21 +76,31 @@ class Commits:
         self._journal = host.host.journal
         #: Whether the journal knows that there is something.
         self._noted = False
-        self._lag = Lag() if rows_lag() else None
+        self._lag = Lag(has_values=host.has_values) if rows_lag() else None
 
     # For the session
 
     def note(self) -> None:
         """There is something to store."""
-        if not self._noted and not self._host.closed:
+        if not self._noted:
+            self._note()
+
+    def _note(self) -> None:
+        if not self._host.closed:
             self._noted = True
             self._journal.note(self)
+
+    def hold(self, *, held: bool) -> None:
+        """Whether this worker owns the session, for the row, which is exact if nobody does."""
+        self._draft.set(worker_id=self._host.host.id if held else None)
+        if self._lag is not None:
+            self._draft.set(is_behind=held)
 
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
         self._draft.then(callback)
         if not self._noted:
-            self.note()
+            self._note()
 
     def append(
         self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
@@ -102,7 +114,7 @@ class Commits:
         if not host.closed:
             self._journal.count(1)
             if not self._noted:
-                self.note()
+                self._note()
         return seq
 
     def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
@@ -135,7 +147,7 @@ class Commits:
             host.sink.error = self.collect() or host.sink.error
         host.recall.collect(self._draft)
         if host.can_release:
-            self._draft.set(worker_id=None)
+            self.hold(held=False)
         if self._log.is_full:
             self._trim()
         if host.presence.listener is not None:
@@ -168,7 +180,7 @@ class Commits:
         if host.can_release:
             host.release()
         else:
-            self._draft.set(worker_id=host.host.id)
+            self.hold(held=True)
             self.note()
 
     def refused(self, change: Change | None, error: Exception) -> None:

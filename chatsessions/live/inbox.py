@@ -89,8 +89,6 @@ class Inbox:
 
     def take(self, n: int, name: str, data: bytes) -> None:
         """Take an admitted event into the log."""
-        if n > self._host.position.accepted + 1:
-            self._skip(n - 1)
         seq = self._host.append(name, data, n=n)
         self.gate.intake.take(n, seq, needed=self._host.position.handled + 1)
         self._host.position.accepted = n
@@ -98,8 +96,11 @@ class Inbox:
 
     def _skip(self, n: int) -> None:
         """Up to ``n`` all were taken, and are gone with what was in memory."""
-        self._host.handled.all(n)
-        self._host.position.handled = n
+        host = self._host
+        self.gate.intake.skip(n)
+        host.position.accepted = host.position.handled = n
+        if host.handled.all(n):
+            host.draft.set(handled_ahead=[])
 
     def seq_of(self, n: int) -> int | None:
         """The entry that event ``n`` became, if it waits, runs or was taken lately."""
@@ -143,6 +144,8 @@ class Inbox:
 
     def _is_admitted(self, n: int, overtakes: bool) -> bool:
         host = self._host
+        if n > host.position.accepted + 1 and self.is_new(n):
+            self._skip(n - 1)  # whatever becomes of it: the next to be taken is this one
         return self.gate.admit(
             n,
             now=host.loop.time(),

@@ -89,6 +89,7 @@ class LiveSession:
         self._has_topic = bool(row.topic)
         self.log = SessionLog(head=row.head, first=1 if loaded is None else loaded.first)
         self.position = Position.of(row)
+        self.has_values = row.state_bytes > 0
         self.ending: str | None = row.end_reason or None
         self.closed = False
         #: Why the session was dropped before all of it was stored, if it was.
@@ -116,6 +117,8 @@ class LiveSession:
         if loaded is not None and loaded.state.text and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
             self.draft.set_state(loaded.state)
+        if row.is_behind != rows_lag():
+            self.draft.set(is_behind=rows_lag())
         if past is not None and past.values:
             self.draft.set_state(self.user_session.collect_all())
         self.history = History(self)

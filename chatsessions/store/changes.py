@@ -143,6 +143,8 @@ class Batch:
     """The changes of many sessions, on their way into the store together."""
 
     changes: list[Change]
+    #: Of the worker's pauses: how many there were when they were taken.
+    pauses: int = 0
     #: Those whose rows are not stored yet.
     pending: list[Change] = field(init=False)
     #: Sessions whose change cannot be stored, now or later.

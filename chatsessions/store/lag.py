@@ -9,6 +9,8 @@ happened since. Where a crash leaves nothing but the row, the session was less t
 
 from __future__ import annotations
 
+import time
+
 from chatsessions.conf import settings
 
 from .changes import Change
@@ -32,17 +34,21 @@ def rows_lag() -> bool:
 class Lag:
     """How far one session's row is behind, and which of its changes may leave it there."""
 
-    __slots__ = ("_accepted", "_head", "_pauses", "_state", "_taken_at")
+    __slots__ = ("_accepted", "_has_values", "_head", "_not_before", "_pauses", "_state", "_taken")
 
-    def __init__(self) -> None:
-        #: As the row has them.
+    def __init__(self, *, has_values: bool) -> None:
+        #: As the row has them, and whether it knows that there are values.
         self._head = self._accepted = 0
+        self._has_values = has_values
         #: The values that the row has not heard of.
         self._state: State | None = None
         #: Of the worker's pauses: how many there were when the row was last known to be its, and
         #: when the latest change was taken.
         self._pauses: int | None = None
-        self._taken_at = 0
+        self._taken = 0
+        #: By ``time.monotonic()``: who has read the row in a pause, and claims it because it is as
+        #: it was, does so before.
+        self._not_before = 0.0
 
     def judge(self, change: Change, *, pauses: int, row_is_due: bool) -> None:
         """
@@ -50,9 +56,7 @@ class Lag:
 
         One that does not brings the row all that it lacks.
         """
-        self._taken_at = pauses
-        if change.state is not None:
-            self._state = change.state
+        self._taken = pauses
         change.lags = (
             not row_is_due
             # Since a pause the session may be another worker's: only its row can tell.
@@ -60,13 +64,22 @@ class Lag:
             and change.moves_only
             and change.position.head - self._head < RESERVE
             and change.position.accepted - self._accepted < RESERVE
+            and (change.state is None or self._has_values)
+            and (not self._not_before or time.monotonic() > self._not_before)
         )
-        if not change.lags and change.state is None and self._state is not None:
+        if change.state is not None:
+            self._state = change.state
+        elif self._state is not None and not change.lags:
             change.state = State(self._state.text, self._state.size)
 
     def stored(self, change: Change) -> None:
-        """``change`` is stored, in the row too if it does not lag."""
-        if not change.lags:
-            self._pauses = self._taken_at
-            self._head, self._accepted = change.position.head, change.position.accepted
+        """``change`` is stored, and in the row if it does not lag."""
+        if change.lags:
+            return
+        if self._pauses not in (None, self._taken):
+            self._not_before = time.monotonic() + settings.WORKER_STALE
+        self._pauses = self._taken
+        self._head, self._accepted = change.position.head, change.position.accepted
+        if change.state is not None:
+            self._has_values = True
             self._state = None

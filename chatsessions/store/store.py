@@ -57,6 +57,8 @@ class Store:
         self._uncached: dict[str, bytes] = {}
         #: Called in the writer's thread ahead of every batch.
         self.before_commit: Callable[[], None] = lambda: None
+        #: How often the worker was silent for so long that its sessions may have been taken.
+        self.pauses: Callable[[], int] = lambda: 0
         self._statements: Statements | None = None
         #: The database connection whose idling in a transaction is limited.
         self._limited: Any = None
@@ -70,17 +72,18 @@ class Store:
         If the transaction fails for a reason that is not transient, each change is tried by
         itself, and those that cannot be stored are ``refused``. Raises ``OperationalError``,
         ``InterfaceError`` or ``CacheFailed`` if trying the same batch again may help; what of it
-        is stored already is not stored again.
+        is stored already is not stored again. What lags is stored by the cache alone.
         """
-        if batch.lags:
-            self._cache_pending(batch)
-            batch.pending = []
-            return
-        self.before_commit()
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
             # What the log says must be known after a crash between the two.
             self._cache_pending(batch)
+        if batch.lags and self.pauses() == batch.pauses:
+            batch.pending = []
+            return
+        for change in batch.changes:
+            change.lags = False  # a pause came in between: only the rows know whose they are
+        self.before_commit()
         if batch.pending:
             try:
                 self.write(batch)
@@ -269,7 +272,7 @@ class Store:
         claim = Claim.on(row)
         state, lost = self.read_state(row)
         unsure = 0
-        if rows_lag() and not self._find_position(row):
+        if row.is_behind and not self._find_position(row):
             row.head += RESERVE
             unsure = RESERVE
         return Loaded(
@@ -284,11 +287,16 @@ class Store:
 
     def _find_position(self, row: ChatSession) -> bool:
         """Where a session stands whose row may be behind; whether that is known."""
-        text = self.cache.get(position_key(cache_key(row.pk, row.generation)))
+        try:
+            text = self.cache.get(position_key(cache_key(row.pk, row.generation)))
+        except Exception as error:
+            raise CacheFailed(str(error)) from error
         try:
             position = msgspec.json.decode(text or b"", type=Position)
         except msgspec.MsgspecError:
             return False  # it is not there, or another release has written it
+        if position.head < row.head or position.accepted < row.accepted:
+            return False  # a cache that is older than the row, such as a replica's
         position.put_into(row)
         return True
 
@@ -318,7 +326,9 @@ class Store:
         if text is None:
             return None
         state = State(text, row.state_bytes)
-        if state.revision:
+        if not state.revision:
+            state.size = len(text)  # the row may be behind
+        else:
             state.snapshot = self.cache.get(snapshot_key(key, state.revision))
         return state if state.is_complete else None
 
