@@ -308,6 +308,48 @@ async def test_stop_reaches_the_owner(chat: Chat) -> None:
         await until(lambda: isinstance(new.served, LiveSession))
 
 
+@pytest.mark.parametrize("phase", ["released", "on its way", "here already"])
+async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        relay = new.served
+        assert isinstance(relay, Relay)
+        move_here, gate = relay._move_here, chat.gate  # type: ignore[attr-defined]
+
+        async def say_and_stop() -> None:
+            gate.clear()
+            await new.say("wait")
+            relay.stop()
+
+        async def moving(*args: Any) -> Any:
+            if phase == "on its way":
+                await say_and_stop()
+            live = await move_here(*args)
+            if phase == "here already":
+                await say_and_stop()
+            return live
+
+        async def released() -> None:
+            """Its owner has let it go, and the relay has not heard of it."""
+            await say_and_stop()
+            await until(lambda: len(relay._frames) == 2)
+            await move()
+
+        move = relay._move
+        relay._move_here = moving
+        if phase == "released":
+            monkeypatch.setattr(relay, "_move", released)
+        gate.set()
+        assert await new.ends(1) == "done"
+        assert await new.ends(2) == "stopped"
+        assert isinstance(new.served, LiveSession)
+
+
 async def test_entries_come_though_the_layer_is_dead(chat: Chat) -> None:
     layer = LossyLayer()
     async with two_workers(layer) as (first, second):

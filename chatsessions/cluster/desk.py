@@ -209,6 +209,8 @@ class Desk:
                 frame = frames.decode(bytes(raw).decode())
                 if isinstance(frame, frames.End):
                     live.end("user")
+                elif isinstance(frame, frames.Stop):
+                    live.stop()
                 elif isinstance(frame, frames.ClientEvent | frames.Answer):
                     try:
                         await live.receive(guest, frame, frames.decode_data(frame))

@@ -149,12 +149,13 @@ class OwnerLink:
         )
         return decode_answer(raw)
 
-    async def ask_quietly(self, command: Command) -> None:
-        """The same, where nothing can be done if it fails."""
+    async def ask_quietly(self, command: Command) -> Any:
+        """The same, where nothing can be done if it fails: None then."""
         try:
-            await self.ask(command)
+            return await self.ask(command)
         except (NoAnswer, ChatSessionsError) as error:
             logger.info("Session %s: its owner took no %s: %s", self.id, command, error)
+            return None
 
     # From the owner
 

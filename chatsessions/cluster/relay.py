@@ -102,10 +102,19 @@ class Relay(OwnerLink):
         self._forward()
 
     def stop(self) -> None:
-        if self._live is not None:
-            self._live.stop()
+        if self._moving:
+            self._stop_next()
         else:
-            self.start(self.ask_quietly(Halt(relay=self.number)))
+            self.start(self._halt())
+
+    async def _halt(self) -> None:
+        """What comes when the owner has just let the session go is for its next one."""
+        if isinstance(await self.ask_quietly(Halt(relay=self.number)), NotHere):
+            self._stop_next()
+
+    def _stop_next(self) -> None:
+        """Behind the events that nobody has taken yet: it is one of them that is to be stopped."""
+        self._frames.append(msgspec.Raw(frames.encode(frames.Stop()).encode()))
 
     def end(self, reason: str) -> None:
         self._frames.append(msgspec.Raw(frames.encode(frames.End()).encode()))
@@ -212,6 +221,8 @@ class Relay(OwnerLink):
             frame = frames.decode(bytes(self._frames.popleft()).decode())
             if isinstance(frame, frames.End):
                 live.end("user")
+            elif isinstance(frame, frames.Stop):
+                live.stop()
             elif isinstance(frame, frames.ClientEvent | frames.Answer):
                 try:
                     await live.receive(listener, frame, frames.decode_data(frame))
