@@ -14,9 +14,8 @@ BIN := $(VENV)/bin
 COMMA := ,
 DEMO_EXTRAS := demo$(if $(DATABASE_URL),$(COMMA)postgres)$(if $(REDIS_URL),$(COMMA)redis$(COMMA)uvicorn)
 DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
-# Most tests wait for processes and timers: there is one more worker than a small machine has cores.
-# Each has its share of the files, in one piece: a module's servers and browsers start once.
-XDIST := -n 3 --dist worksteal
+# Each worker has its share of the files, in one piece: a module's servers and browsers start once.
+XDIST := -n 2 --dist worksteal
 NODE_TEST := node --experimental-default-type=module --test
 JS := chatsessions/static/chatsessions
 TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
@@ -86,7 +85,7 @@ cluster: $(VENV)/.dev
 
 # All the rest: their servers mostly wait, and know nothing of each other.
 others: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m faults tests/faults --ignore=tests/faults/cluster
+	$(BIN)/python -m pytest $(XDIST) -m faults tests/faults --ignore=tests/faults/cluster
 	@$(MAKE) --no-print-directory postgres matrix
 
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py

@@ -9,7 +9,14 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from tests import services
 from tests.server.harness import Server, add_server_logs, running
@@ -52,6 +59,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 # The synchronous Playwright occupies this thread's event loop while it lives, which async tests
 # and Django's ORM would notice: so it lives no longer than a module.
+# Two browsers and their servers on two cores take their time.
+expect.set_options(timeout=10_000)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     found = shutil.which("chromium")
