@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.cache.backends.locmem import LocMemCache
 
 from chatsessions import Chat, context, frames, journal, user_session
@@ -280,7 +281,7 @@ async def test_since_a_pause_nothing_is_stored_without_the_row(
     """Somebody may have taken the session meanwhile."""
     client = await Client.open(worker, counter)
     await say(client)
-    other = await asyncio.to_thread(worker_row)
+    other = await sync_to_async(worker_row)()
     taken = ChatSession.objects.filter(pk=client.live.id)
     await taken.aupdate(generation=client.live.draft.generation + 1, worker=other)
     pause(worker)
@@ -336,7 +337,7 @@ async def test_what_is_stored_in_a_pause_is_not_told_without_the_row(
 ) -> None:
     client = await started(worker, counter)
     live = client.live
-    other = await asyncio.to_thread(worker_row)
+    other = await sync_to_async(worker_row)()
     cache_states = worker.store.cache_states
 
     def stand_still(changes: Any) -> None:
@@ -632,7 +633,7 @@ async def test_a_cache_that_fails_for_the_position_is_a_cache_that_fails(
 
     monkeypatch.setattr(worker.store.cache, "get", failing)
     with pytest.raises(CacheFailed):
-        await asyncio.to_thread(worker.store.load, client.live.id)
+        await worker.threads.read(worker.store.load, client.live.id)
 
 
 @never
