@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -360,6 +361,17 @@ def _async(condition: Any) -> Any:
         return bool(condition())
 
     return check
+
+
+async def test_a_commit_in_memory_asks_no_database_in_the_event_loop(
+    worker: Worker, counter: Chat, near: None
+) -> None:
+    """Whenever a pause is noticed: there is nothing between the two that could stand still."""
+    client = await started(worker, counter)
+    worker.store.pauses = itertools.count().__next__
+    await say(client, 2)
+    assert client.events[-1] == ("count", 3)
+    assert not client.live.closed
 
 
 # What others need of the database

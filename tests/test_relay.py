@@ -324,7 +324,9 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
         async def say_and_stop() -> None:
             gate.clear()
             await new.say("wait")
-            relay.stop()
+            for _ in range(100 if phase == "on its way" else 1):
+                relay.stop()  # a client that says it again and again fills nothing
+            assert len(relay._frames) <= 2
 
         async def moving(*args: Any) -> Any:
             if phase == "on its way":

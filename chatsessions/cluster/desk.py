@@ -15,10 +15,10 @@ from django.contrib.auth import get_user_model
 from chatsessions import frames
 from chatsessions.arrival import is_visitors, why_over
 from chatsessions.conf import settings
-from chatsessions.exceptions import FrameError, SessionOver
+from chatsessions.exceptions import SessionOver
 from chatsessions.live.session import LiveSession
 
-from . import posting
+from . import forwarded, posting
 from .commands import (
     Alive,
     Answer,
@@ -206,19 +206,9 @@ class Desk:
         live.holders += 1  # not to be let go between two frames
         try:
             for raw in given:
-                frame = frames.decode(bytes(raw).decode())
-                if isinstance(frame, frames.End):
-                    live.end("user")
-                elif isinstance(frame, frames.Stop):
-                    live.stop()
-                elif isinstance(frame, frames.ClientEvent | frames.Answer):
-                    try:
-                        await live.receive(guest, frame, frames.decode_data(frame))
-                    except FrameError as error:
-                        guest.frame(frames.error_of(error))
-                        if live.is_hammered:
-                            guest.close(frames.CloseCode.RATE_LIMITED)
-                            live.disconnect(guest, frames.CloseCode.RATE_LIMITED)
+                if not await forwarded.take(live, guest, raw) and live.is_hammered:
+                    guest.close(frames.CloseCode.RATE_LIMITED)
+                    live.disconnect(guest, frames.CloseCode.RATE_LIMITED)
         finally:
             live.holders -= 1
             live.note()

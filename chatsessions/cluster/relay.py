@@ -22,6 +22,7 @@ from chatsessions.exceptions import ChatSessionsError, FrameError
 from chatsessions.live.ports import Listener
 from chatsessions.live.served import LocalListener
 
+from . import forwarded
 from .commands import Forward, Halt, NotHere, Parted, Released
 from .link import LinkHost, OwnerLink
 from .mail import NoAnswer
@@ -98,7 +99,7 @@ class Relay(OwnerLink):
             n = frame.n if isinstance(frame, frames.ClientEvent | frames.Answer) else None
             detail = "the server that runs this session is slow to answer"
             raise FrameError("busy", detail, n=n, retry_after=POLL)
-        self._frames.append(msgspec.Raw(frames.encode(frame).encode()))
+        self._frames.append(forwarded.pack(frame))
         self._forward()
 
     def stop(self) -> None:
@@ -114,10 +115,11 @@ class Relay(OwnerLink):
 
     def _stop_next(self) -> None:
         """Behind the events that nobody has taken yet: it is one of them that is to be stopped."""
-        self._frames.append(msgspec.Raw(frames.encode(frames.Stop()).encode()))
+        if not self._frames or self._frames[-1] is not forwarded.STOP:
+            self._frames.append(forwarded.STOP)
 
     def end(self, reason: str) -> None:
-        self._frames.append(msgspec.Raw(frames.encode(frames.End()).encode()))
+        self._frames.append(forwarded.pack(frames.End()))
         self._forward()
 
     def disconnect(self, listener: Listener, code: int) -> None:
@@ -218,13 +220,4 @@ class Relay(OwnerLink):
     async def _go_on_with(self, live: LiveSession, listener: LocalListener) -> None:
         """Give the session what its last owner has not taken, in order."""
         while self._frames:
-            frame = frames.decode(bytes(self._frames.popleft()).decode())
-            if isinstance(frame, frames.End):
-                live.end("user")
-            elif isinstance(frame, frames.Stop):
-                live.stop()
-            elif isinstance(frame, frames.ClientEvent | frames.Answer):
-                try:
-                    await live.receive(listener, frame, frames.decode_data(frame))
-                except FrameError as error:
-                    listener.frame(frames.error_of(error))
+            await forwarded.take(live, listener, self._frames.popleft())

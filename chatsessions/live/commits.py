@@ -45,8 +45,6 @@ class CommitsHost(Protocol):
     sink: SessionSink
     recall: Recall
     closed: bool
-    #: Whether it was loaded with values.
-    has_values: bool
 
     @property
     def id(self) -> UUID: ...
@@ -76,7 +74,7 @@ class Commits:
         self._journal = host.host.journal
         #: Whether the journal knows that there is something.
         self._noted = False
-        self._lag = Lag(has_values=host.has_values) if rows_lag() else None
+        self._lag = Lag(has_values=len(host.user_session) > 0) if rows_lag() else None
 
     # For the session
 

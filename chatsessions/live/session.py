@@ -89,7 +89,6 @@ class LiveSession:
         self._has_topic = bool(row.topic)
         self.log = SessionLog(head=row.head, first=1 if loaded is None else loaded.first)
         self.position = Position.of(row)
-        self.has_values = row.state_bytes > 0
         self.ending: str | None = row.end_reason or None
         self.closed = False
         #: Why the session was dropped before all of it was stored, if it was.

@@ -78,11 +78,12 @@ class Store:
         if cache_first and batch.pending:
             # What the log says must be known after a crash between the two.
             self._cache_pending(batch)
-        if batch.lags and self.pauses() == batch.pauses:
-            batch.pending = []
-            return
-        for change in batch.changes:
-            change.lags = False  # a pause came in between: only the rows know whose they are
+        if batch.lags:
+            if self.is_near or self.pauses() == batch.pauses:
+                batch.pending = []
+                return
+            for change in batch.changes:
+                change.lags = False  # a pause came in between: only the rows know whose they are
         self.before_commit()
         if batch.pending:
             try:
