@@ -1,6 +1,7 @@
 # make demo   run the demo: needs Python >= 3.11 and make, nothing else
 #             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
 # make test   install what the tests need, and run all of them
+# make page   build the page's JavaScript from frontend/src: needs node and npm
 # make faults the scenarios of many workers for half an hour, with new seeds
 # The other targets are parts of these, or for development.
 
@@ -17,11 +18,9 @@ DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
 # Each worker has its share of the files, in one piece: a module's servers and browsers start once.
 XDIST := -n 2 --dist worksteal
 NODE_TEST := node --experimental-default-type=module --test
-JS := chatsessions/static/chatsessions
-TSC := npx --yes --package typescript@5.9.3 tsc --noEmit --allowJs --checkJs --strict \
-	--target es2022 --module es2022 --moduleResolution bundler --lib es2022,dom,dom.iterable
+NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test lint types js python cluster others postgres matrix faults bench build lock clean
+.PHONY: help demo prepare test page lint types js python cluster others postgres matrix faults bench build lock clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
@@ -67,9 +66,18 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+$(NODE_MODULES): frontend/package.json frontend/package-lock.json
+	@npm ci --prefix frontend --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The built files are committed: who installs the package, or runs the demo, needs no node.
+page: $(NODE_MODULES)
+	@node frontend/build.js
+
 js:
 	@if command -v node >/dev/null; then \
-		$(NODE_TEST) tests/js/*.test.js && $(TSC) $(JS)/*.js; \
+		$(MAKE) --no-print-directory $(NODE_MODULES) && node frontend/build.js --check && \
+		frontend/node_modules/.bin/tsc --project frontend && $(NODE_TEST) tests/js/*.test.js; \
 	else \
 		echo "SKIPPED: node is not installed, the JavaScript modules are not tested."; \
 	fi
@@ -117,4 +125,4 @@ lock: $(VENV)/.dev
 		--all-extras pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) var dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) frontend/node_modules var dist .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatClient } from "../../chatsessions/static/chatsessions/client.js";
-import { UploadError } from "../../chatsessions/static/chatsessions/requests.js";
-import { Memory } from "../../chatsessions/static/chatsessions/storage.js";
-import { FileServer, acceptance, fileName, isRaster, sizeWords } from "../../chatsessions/static/chatsessions/uploads.js";
-import { WindowMessages } from "../../chatsessions/static/chatsessions/window-messages.js";
+import { ChatClient } from "../../frontend/src/client.js";
+import { UploadError } from "../../frontend/src/requests.js";
+import { Memory } from "../../frontend/src/storage.js";
+import { FileServer, acceptance, fileName, isRaster, sizeWords } from "../../frontend/src/uploads.js";
+import { WindowMessages } from "../../frontend/src/window-messages.js";
 import { FakeStorage, FakeTimers, owner, requestClass, settle, socketClass } from "./fakes.js";
 
 const WELCOME = { type: "welcome", session: "s1", token: "t1", resumed: false, reason: "new", received: 0, first: 1, head: 0, turn: null, heartbeat: 20, max_frame: 1000 };

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Backoff } from "../../chatsessions/static/chatsessions/backoff.js";
-import { Inbox, Outbox, Streams, byteLength } from "../../chatsessions/static/chatsessions/delivery.js";
-import { Memory, websocketUrl } from "../../chatsessions/static/chatsessions/storage.js";
+import { Backoff } from "../../frontend/src/backoff.js";
+import { Inbox, Outbox, Streams, byteLength } from "../../frontend/src/delivery.js";
+import { Memory, websocketUrl } from "../../frontend/src/storage.js";
 import { FakeStorage } from "./fakes.js";
 
 const event = (content) => ({ type: "event", name: "message", data: { content } });

@@ -2,7 +2,7 @@
 
 import { webcrypto } from "node:crypto";
 
-import { Memory } from "../../chatsessions/static/chatsessions/storage.js";
+import { Memory } from "../../frontend/src/storage.js";
 
 globalThis.crypto ??= webcrypto; // every browser has it; Node 18 does not
 

@@ -2,8 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { SLICE } from "../../chatsessions/static/chatsessions/slices.js";
-import { FileServer } from "../../chatsessions/static/chatsessions/uploads.js";
+import { SLICE } from "../../frontend/src/slices.js";
+import { FileServer } from "../../frontend/src/uploads.js";
 import { FakeTimers, owner, requestClass, settle } from "./fakes.js";
 
 const FILE = { id: "u1", name: "a.bin", mime: "application/octet-stream", size: 25 };

@@ -10,7 +10,7 @@ export function layout() {
   const announcer = create("p", { part: "announcer", role: "status" });
   const choice = create("div", { part: "choice", hidden: true });
   const keys = create("div", { part: "keys", hidden: true });
-  const chat = create("section", { part: "chat", hidden: true },
+  const chat = create("section", { part: "chat" },
     parts.header, parts.body, choice, parts.notice, parts.banner, keys, parts.activity, parts.composer, parts.dialog, announcer);
   return { chat, announcer, choice, keys, ...parts };
 }

@@ -14,6 +14,9 @@
  *
  * `element.client` is the `ChatClient` beneath.
  */
+import look from "./chat-session.css";
+import panels from "./panels.css";
+
 import { Banner, Notice, statusWords } from "./banner.js";
 import { ChatClient } from "./client.js";
 import { Composer } from "./composer.js";
@@ -34,7 +37,12 @@ import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.js";
 /** @typedef {import("./delivery.js").Entry} Entry */
 /** @typedef {{code: string, detail?: string, frame?: import("./delivery.js").Outgoing, retryAfter?: number}} NoticeDetail */
 
-const STYLESHEET = new URL("./chat-session.css", import.meta.url).href;
+/** One for all elements. A Content-Security-Policy has no say in sheets that a script makes. */
+const STYLESHEETS = [look, panels].map((text) => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(text);
+  return sheet;
+});
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
 /** What the console was told of. @type {Set<string>} */
@@ -83,12 +91,12 @@ export class ChatSessionElement extends HTMLElement {
 
   constructor() {
     super();
-    const stylesheet = create("link", { rel: "stylesheet", href: STYLESHEET });
-    for (const type of ["load", "error"]) stylesheet.addEventListener(type, () => this.#dressed());
     const { chat, tools } = this.#parts;
     tools.prepend(this.#threads.tool, this.#anew, this.#settings.tool, this.#keys.tool);
     chat.append(this.#threads.dialog, this.#settings.dialog, this.#keys.dialog);
-    this.attachShadow({ mode: "open", delegatesFocus: false }).append(stylesheet, chat);
+    const root = this.attachShadow({ mode: "open", delegatesFocus: false });
+    root.adoptedStyleSheets = STYLESHEETS;
+    root.append(chat);
     this.#wire();
   }
 
@@ -100,6 +108,7 @@ export class ChatSessionElement extends HTMLElement {
   connectedCallback() {
     this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
     this.#window.listen();
+    this.#composer.fit(); // only now has anything a size
     if (!this.#client) this.#begin();
     else if (this.#parts.choice.hidden) this.#client.connect();
   }
@@ -119,12 +128,6 @@ export class ChatSessionElement extends HTMLElement {
     if (before === now) return;
     if (name === "src" && this.isConnected) this.#begin();
     else this.#label();
-  }
-
-  /** The stylesheet is here: only now has anything a size. */
-  #dressed() {
-    this.#parts.chat.hidden = false;
-    this.#composer.fit();
   }
 
   /** Put the cursor where one writes. @param {FocusOptions} [options] */

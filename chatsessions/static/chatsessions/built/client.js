@@ -1,0 +1,1191 @@
+// Built from frontend/src by `make page`. Edit that, not this.
+
+// src/backoff.js
+var Backoff = class {
+  #attempt = 0;
+  #base;
+  #cap;
+  #random;
+  /** @param {{base?: number, cap?: number, random?: () => number}} [options] times in milliseconds */
+  constructor({ base = 500, cap = 3e4, random = Math.random } = {}) {
+    this.#base = base;
+    this.#cap = cap;
+    this.#random = random;
+  }
+  /** How many attempts have been made since the last success. */
+  get attempt() {
+    return this.#attempt;
+  }
+  /** The wait before the next attempt, in milliseconds. */
+  next() {
+    const ceiling = Math.min(this.#cap, this.#base * 2 ** this.#attempt);
+    this.#attempt += 1;
+    return this.#random() * ceiling;
+  }
+  reset() {
+    this.#attempt = 0;
+  }
+};
+
+// src/connection.js
+var SUBPROTOCOL = "chatsessions.v1";
+var OPEN = 1;
+var Connection = class {
+  #socket;
+  /**
+   * @param {string} url
+   * @param {typeof WebSocket} Socket
+   * @param {{opened: () => void, received: (frame: Frame) => void, closed: (code: number) => void}} handlers
+   */
+  constructor(url, Socket, { opened, received, closed }) {
+    this.#socket = new Socket(url, [SUBPROTOCOL]);
+    this.#socket.onopen = () => opened();
+    this.#socket.onmessage = ({ data }) => {
+      for (const frame of decode(data)) {
+        if (this.#socket.onmessage) received(frame);
+      }
+    };
+    this.#socket.onclose = ({ code }) => {
+      this.#detach();
+      closed(code);
+    };
+  }
+  /** @param {Frame} frame @returns {boolean} whether the socket took it */
+  send(frame) {
+    if (this.#socket.readyState !== OPEN) return false;
+    this.#socket.send(JSON.stringify(frame));
+    return true;
+  }
+  /** Hang up without waiting for the other side: a dead line would keep us for minutes. */
+  close() {
+    this.#detach();
+    this.#socket.close(1e3);
+  }
+  #detach() {
+    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+  }
+};
+function decode(text) {
+  try {
+    return [JSON.parse(String(text))].flat().filter((frame) => typeof frame?.type === "string");
+  } catch {
+    return [];
+  }
+}
+var MAX_PONG_WAIT = 1e4;
+var Monitor = class {
+  #timers;
+  #heartbeat;
+  #ping;
+  #dead;
+  #heardAt;
+  #sentAt;
+  /** @type {number | null} when the unanswered ping was sent */
+  #pingedAt = null;
+  /** @type {any} */
+  #timer = null;
+  /**
+   * @param {Timers} timers
+   * @param {number} heartbeat milliseconds of silence before a ping
+   * @param {{ping: () => void, dead: () => void}} handlers
+   */
+  constructor(timers, heartbeat, { ping, dead }) {
+    this.#timers = timers;
+    this.#heartbeat = heartbeat;
+    this.#ping = ping;
+    this.#dead = dead;
+    this.#heardAt = this.#sentAt = timers.now();
+    this.#check();
+  }
+  heard() {
+    this.#heardAt = this.#timers.now();
+    this.#pingedAt = null;
+  }
+  sent() {
+    this.#sentAt = this.#timers.now();
+  }
+  /** Ask at once whether the line lives, as after a sleep. */
+  probe() {
+    if (this.#pingedAt === null) this.#askNow();
+    this.#check();
+  }
+  stop() {
+    this.#timers.clearTimeout(this.#timer);
+  }
+  #askNow() {
+    this.#pingedAt = this.#timers.now();
+    this.#ping();
+  }
+  #check() {
+    this.stop();
+    const now = this.#timers.now();
+    if (this.#pingedAt !== null && now >= this.#deadline()) {
+      this.#dead();
+      return;
+    }
+    if (this.#pingedAt === null && now >= this.#deadline()) this.#askNow();
+    this.#timer = this.#timers.setTimeout(() => this.#check(), this.#deadline() - now);
+  }
+  /** When to look again: at the end of the silence, or of the wait for an answer. */
+  #deadline() {
+    if (this.#pingedAt !== null) return this.#pingedAt + Math.min(this.#heartbeat, MAX_PONG_WAIT);
+    return Math.min(this.#heardAt, this.#sentAt) + this.#heartbeat;
+  }
+};
+
+// src/delivery.js
+var Outbox = class {
+  /** @type {Outgoing[]} in the order of `n`; without holes beyond `#accepted` */
+  #items;
+  /** The highest `n` that the server is known to have stored. */
+  #accepted;
+  /** The highest `n` written to the current line. */
+  #cursor;
+  /** @param {Outgoing[]} [items] @param {number} [next] the number of the next frame */
+  constructor(items = [], next = 1) {
+    this.#items = items;
+    const last = items.at(-1)?.n ?? 0;
+    this.#accepted = last < next - 1 ? next - 1 : (items[0]?.n ?? next) - 1;
+    this.#cursor = this.#accepted;
+    const ascending = items.every(({ n }, index) => index === 0 || n > items[index - 1].n);
+    if (!ascending) this.#renumber(items, this.#accepted + 1);
+  }
+  /** Everything that is not confirmed yet, oldest first. @returns {readonly Outgoing[]} */
+  get items() {
+    return this.#items;
+  }
+  /** The number that the next frame will get. */
+  get next() {
+    return Math.max(this.#accepted, this.#items.at(-1)?.n ?? 0) + 1;
+  }
+  /** Whether something was written to the line and is not accepted. */
+  get waiting() {
+    return this.#items.some((item) => item.n > this.#accepted && item.n <= this.#cursor);
+  }
+  /** @param {Omit<Outgoing, "n">} frame @returns {Outgoing} */
+  push(frame) {
+    const item = { ...frame, n: this.next };
+    this.#items.push(item);
+    return item;
+  }
+  /** The frames to write now; they count as written. @param {number} window */
+  take(window) {
+    const limit = this.#accepted + window;
+    const frames = this.#items.filter((item) => item.n > this.#cursor && item.n <= limit);
+    this.#cursor = frames.at(-1)?.n ?? this.#cursor;
+    return frames;
+  }
+  /** Write again from the first that is not accepted. */
+  rewind() {
+    this.#cursor = this.#accepted;
+  }
+  /** `n` is stored. @param {number} n @returns {Outgoing | undefined} the frame, if it was waiting */
+  accept(n) {
+    const item = this.#remove(n);
+    this.#accepted = Math.max(this.#accepted, n);
+    this.#cursor = Math.max(this.#cursor, this.#accepted);
+    return item;
+  }
+  /**
+   * The log holds `entry` as our frame `n`.
+   *
+   * It may be somebody else's: a duplicated tab, or another device, goes on counting from the same
+   * number. What is still ours to send is then numbered anew.
+   * @param {number} n @param {{name: string, data: any}} entry
+   */
+  confirm(n, entry) {
+    const item = this.accept(n);
+    if (item && !isOurs(item, entry)) this.push(item);
+  }
+  /**
+   * The server has stored everything up to `received`. What lies beyond is numbered on from there;
+   * what does not is kept until the replay has shown it.
+   * @param {number} received
+   */
+  resume(received) {
+    this.#accepted = received;
+    this.#cursor = received;
+    this.#renumber(this.#items.filter((item) => item.n > received), received + 1);
+  }
+  /** A new session: what is left is numbered from 1. */
+  restart() {
+    this.settle();
+    this.#accepted = 0;
+    this.#cursor = 0;
+    this.#renumber(this.#items, 1);
+  }
+  /** The replay is complete: what the server said it had stored need not be kept. */
+  settle() {
+    this.#items = this.#items.filter((item) => item.n > this.#accepted);
+  }
+  /** The server expects `n` next. @param {number} n */
+  expect(n) {
+    if (n <= this.#accepted) this.resume(n - 1);
+    this.#cursor = n - 1;
+  }
+  /** `n` will never be accepted; those behind it move up. @param {number} n */
+  refuse(n) {
+    if (n <= this.#accepted) return void 0;
+    const item = this.#remove(n);
+    if (!item) return void 0;
+    this.#renumber(this.#items.filter((other) => other.n > n), n);
+    this.#cursor = Math.min(this.#cursor, n - 1);
+    return item;
+  }
+  /** Among the frames on the line, the largest: the one to blame for "too large". */
+  largestWritten() {
+    return this.#items.filter((item) => item.n > this.#accepted && item.n <= this.#cursor).reduce((largest, item) => largest && byteLength(largest) >= byteLength(item) ? largest : item, void 0);
+  }
+  /** The frames that no line of `limit` bytes a frame can carry. @param {number} limit */
+  oversized(limit) {
+    return this.#items.filter((item) => item.n > this.#accepted && byteLength(item) > limit);
+  }
+  /** @param {number} n */
+  #remove(n) {
+    const index = this.#items.findIndex((item) => item.n === n);
+    return index < 0 ? void 0 : this.#items.splice(index, 1)[0];
+  }
+  /** @param {Outgoing[]} items @param {number} from */
+  #renumber(items, from) {
+    items.forEach((item, offset) => item.n = from + offset);
+  }
+};
+function isOurs(item, { name, data }) {
+  if (item.type === "answer") return name === "answer" && isSame(item, { call: data?.call, data: data?.data });
+  return name === item.name && (name === "action" ? item.data?.id === data?.id : isSame(item, { data }));
+}
+function isSame({ call, data }, entry) {
+  return call === entry.call && JSON.stringify(data ?? null) === JSON.stringify(entry.data ?? null);
+}
+var encoder = new TextEncoder();
+function byteLength(frame) {
+  return encoder.encode(JSON.stringify(frame)).length;
+}
+var Inbox = class {
+  /** The highest `seq` up to which everything is here. */
+  received = 0;
+  /** @type {Map<number, Entry>} own entries whose `accepted` came before their predecessors */
+  #parked = /* @__PURE__ */ new Map();
+  /** Where an entry belongs: to be applied now, known already, or behind a hole. @param {number} seq */
+  place(seq) {
+    if (seq <= this.received) return "old";
+    return seq === this.received + 1 ? "next" : "hole";
+  }
+  /** @param {number} seq */
+  has(seq) {
+    return seq <= this.received || this.#parked.has(seq);
+  }
+  /** Keep an entry until those before it are here. @param {Entry} entry */
+  park(entry) {
+    this.#parked.set(entry.seq, entry);
+  }
+  /** The parked entry whose turn has come. */
+  unpark() {
+    const entry = this.#parked.get(this.received + 1);
+    this.#parked.delete(this.received + 1);
+    return entry;
+  }
+  /** A new line: what was parked comes again in the replay. */
+  resume() {
+    this.#parked.clear();
+  }
+  /** Start again behind `seq`. @param {number} seq */
+  restart(seq) {
+    this.received = seq;
+    this.#parked.clear();
+  }
+};
+var Streams = class {
+  /** @type {Map<string, number>} */
+  #expected = /* @__PURE__ */ new Map();
+  /** Follow what an entry says about a stream. @param {Entry} entry */
+  follow({ name, data }) {
+    if (name === "message_remove") this.#expected.delete(data?.id);
+    if (name !== "message" && name !== "message_update") return;
+    if (!data?.streaming) this.#expected.delete(data?.id);
+    else if (!this.#expected.has(data.id)) this.#expected.set(data.id, 0);
+  }
+  /** Whether a piece is the next one. Others are old, or wait for a `stream`. @param {string} id @param {number} index */
+  take(id, index) {
+    if (this.#expected.get(id) !== index) return false;
+    this.#expected.set(id, index + 1);
+    return true;
+  }
+  /** @param {string} id @param {number} index of the next piece */
+  resync(id, index) {
+    this.#expected.set(id, index);
+  }
+  clear() {
+    this.#expected.clear();
+  }
+};
+
+// src/frames.js
+var RETRY_CODES = /* @__PURE__ */ new Set(["rate_limited", "busy", "storage_unavailable"]);
+var FINAL_CODES = /* @__PURE__ */ new Set(["bad_frame", "too_large", "unauthorized", "forbidden", "call_closed"]);
+var NAME = /^[^\x00-\x1f\x7f]{1,100}$/;
+function asTurn(turn) {
+  if (turn === null || turn === void 0) return null;
+  return typeof turn === "object" ? { type: "turn", status: "running", ...turn } : { type: "turn", turn, name: "", status: "running" };
+}
+function asEntry(item, seq) {
+  if (item.type === "answer") return { seq, n: item.n, name: "answer", data: { call: item.call, data: item.data } };
+  return { seq, n: item.n, name: item.name ?? "", data: item.data };
+}
+function copied(frame) {
+  return JSON.parse(JSON.stringify(frame, wellFormed));
+}
+function wellFormed(_key, value) {
+  return typeof value === "string" ? decoder.decode(encoder2.encode(value)) : value;
+}
+var encoder2 = new TextEncoder();
+var decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = bytes[6] & 15 | 64;
+  bytes[8] = bytes[8] & 63 | 128;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
+}
+
+// src/identity.js
+var Identity = class {
+  /** @type {string | null} */
+  session = null;
+  /** @type {string | null} */
+  token = null;
+  /** @type {string | undefined} */
+  profile;
+  /** @type {string | undefined} */
+  thread;
+  /** @type {Record<string, string>} */
+  env;
+  #given;
+  #memory;
+  /** @param {Memory} memory @param {Wishes} wishes of the page */
+  constructor(memory, { profile, thread, env = {} }) {
+    this.#memory = memory;
+    this.#given = env;
+    this.env = { ...env, ...memory.env };
+    const remembered = memory.load();
+    const same = agrees(profile, remembered.profile) && agrees(thread, remembered.thread);
+    if (same) [this.session, this.token] = [remembered.session, remembered.token];
+    this.profile = profile ?? remembered.profile;
+    this.thread = thread ?? remembered.thread;
+    this.left = { pending: remembered.pending, next: same ? remembered.next : 1 };
+  }
+  /** The first frame of a connection. @param {number} received @param {string | undefined} language @returns {Frame} */
+  hello(received, language) {
+    const credentials = this.session ? { session: this.session, token: this.token } : {};
+    const env = Object.keys(this.env).length ? this.env : void 0;
+    return { type: "hello", ...credentials, received, client_type: "webapp", language, profile: this.profile, thread: this.thread, env, bundles: true };
+  }
+  /** @param {Frame} welcome */
+  welcomed({ session, token, resumed, reason }) {
+    this.session = session;
+    this.token = token;
+    if (!resumed && reason === "unknown") this.thread = void 0;
+  }
+  /** Be nobody's, until the next `welcome`. @param {string | undefined} thread @param {string | undefined} profile */
+  restart(thread, profile) {
+    this.session = this.token = null;
+    this.thread = thread;
+    this.profile = profile;
+  }
+  /** @param {Record<string, string>} values that a person gave */
+  setEnv(values) {
+    this.env = { ...this.#given, ...values };
+    this.#memory.env = values;
+  }
+  /** @param {number} next the number of the next frame @param {readonly Outgoing[]} pending */
+  save(next, pending) {
+    const { session, token, profile, thread } = this;
+    this.#memory.save({ session, token, next, pending: [...pending], profile, thread });
+  }
+};
+function agrees(asked, remembered) {
+  return asked === void 0 || asked === remembered;
+}
+
+// src/page.js
+var WAKING = ["online", "pageshow", "visibilitychange"];
+var Page = class {
+  #target;
+  #Channel;
+  #handlers;
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
+  /**
+   * @param {EventTarget | null} target
+   * @param {typeof BroadcastChannel | null} Channel
+   * @param {{woke: () => void, sibling: (session: string, token: string) => void}} handlers
+   */
+  constructor(target, Channel, handlers) {
+    this.#target = target;
+    this.#Channel = Channel;
+    this.#handlers = handlers;
+  }
+  listen() {
+    for (const type of WAKING) this.#target?.addEventListener(type, this.#wake);
+    if (!this.#Channel) return;
+    this.#channel = new this.#Channel("chatsessions");
+    this.#channel.onmessage = ({ data }) => {
+      if (typeof data?.session === "string" && typeof data.token === "string") {
+        this.#handlers.sibling(data.session, data.token);
+      }
+    };
+  }
+  unlisten() {
+    for (const type of WAKING) this.#target?.removeEventListener(type, this.#wake);
+    this.#channel?.close();
+    this.#channel = null;
+  }
+  /** @param {string} session @param {string} token */
+  share(session, token) {
+    this.#channel?.postMessage({ session, token });
+  }
+  #wake = () => {
+    if (globalThis.document?.visibilityState !== "hidden") this.#handlers.woke();
+  };
+};
+
+// src/timers.js
+var systemTimers = {
+  setTimeout: (callback, delay) => setTimeout(callback, delay),
+  clearTimeout: (timer) => clearTimeout(timer),
+  now: () => Date.now()
+};
+var Timeouts = class {
+  #timers;
+  /** @type {Map<string, any>} */
+  #running = /* @__PURE__ */ new Map();
+  /** @param {Timers} timers */
+  constructor(timers) {
+    this.#timers = timers;
+  }
+  /** @param {string} name @param {number} delay @param {() => void} callback */
+  start(name, delay, callback) {
+    this.cancel(name);
+    const expired = () => {
+      this.#running.delete(name);
+      callback();
+    };
+    this.#running.set(name, this.#timers.setTimeout(expired, delay));
+  }
+  /** @param {string} name */
+  runs(name) {
+    return this.#running.has(name);
+  }
+  /** @param {string} name */
+  cancel(name) {
+    this.#timers.clearTimeout(this.#running.get(name));
+    this.#running.delete(name);
+  }
+  cancelAll() {
+    for (const name of [...this.#running.keys()]) this.cancel(name);
+  }
+};
+
+// src/sender.js
+var RESEND_AFTER = 5e3;
+var WINDOW = 16;
+var SAME_GAP = 1e3;
+var Sender = class {
+  #outbox;
+  #timers;
+  #timeouts;
+  #write;
+  #changed;
+  #online = false;
+  /** @type {{n: number, at: number} | null} */
+  #lastGap = null;
+  /**
+   * @param {Outbox} outbox
+   * @param {Timers} timers
+   * @param {{write: (frame: Frame) => void, changed: () => void}} handlers `changed`: the outbox did
+   */
+  constructor(outbox, timers, { write, changed }) {
+    this.#outbox = outbox;
+    this.#timers = timers;
+    this.#timeouts = new Timeouts(timers);
+    this.#write = write;
+    this.#changed = changed;
+  }
+  get items() {
+    return this.#outbox.items;
+  }
+  get next() {
+    return this.#outbox.next;
+  }
+  /** @param {Omit<Outgoing, "n">} frame */
+  queue(frame) {
+    const item = this.#outbox.push(frame);
+    this.#moved();
+    return item;
+  }
+  /** The server was met: it has stored everything up to `received`. @param {number} received @param {boolean} resumed */
+  welcome(received, resumed) {
+    if (!resumed) this.#outbox.restart();
+    this.#outbox.resume(received);
+    this.#changed();
+  }
+  /** The line is open for our frames. */
+  start() {
+    this.#online = true;
+    this.#lastGap = null;
+    this.#pump();
+  }
+  /** The line is gone. */
+  halt() {
+    this.#online = false;
+    this.#timeouts.cancelAll();
+  }
+  /** A new session without a past. */
+  restart() {
+    this.#outbox.restart();
+    this.#changed();
+  }
+  /** @param {number} n @returns {Outgoing | undefined} the frame, if it waited */
+  accepted(n) {
+    const item = this.#outbox.accept(n);
+    this.#progress();
+    return item;
+  }
+  /** The log holds `entry` as our frame `n`. @param {number} n @param {{name: string, data: any}} entry */
+  confirmed(n, entry) {
+    if (!this.#outbox.items.length) return void this.#outbox.accept(n);
+    this.#outbox.confirm(n, entry);
+    this.#progress();
+  }
+  /** The replay is complete. */
+  settle() {
+    if (!this.#outbox.items.length) return;
+    this.#outbox.settle();
+    this.#progress();
+  }
+  /** Send nothing for a while, then everything that is not accepted. @param {number} seconds */
+  pause(seconds) {
+    this.#timeouts.cancel("resend");
+    this.#timeouts.start("pause", seconds * 1e3, () => this.#resend());
+  }
+  /** The server expects `n` next. @param {number} n */
+  expected(n) {
+    const now = this.#timers.now();
+    const repeated = this.#lastGap?.n === n && now - this.#lastGap.at < SAME_GAP;
+    if (!Number.isInteger(n) || repeated || this.#timeouts.runs("pause")) return;
+    this.#lastGap = { n, at: now };
+    this.#outbox.expect(n);
+    this.#moved();
+  }
+  /** Give up on a frame. @param {number} n @returns {Outgoing | undefined} it, as it was */
+  discard(n) {
+    const item = this.#outbox.refuse(n);
+    if (item) this.#progress();
+    return item;
+  }
+  /** The line broke under a frame that was too large: give up on the largest. */
+  discardLargest() {
+    const item = this.#outbox.largestWritten();
+    return item && this.discard(item.n);
+  }
+  /** The frames beyond the server's limit. @param {number} limit in bytes */
+  oversized(limit) {
+    return this.#outbox.oversized(limit);
+  }
+  /** Something left the outbox: whoever waits may move up. */
+  #progress() {
+    this.#timeouts.cancel("resend");
+    this.#lastGap = null;
+    this.#moved();
+  }
+  #moved() {
+    this.#changed();
+    this.#pump();
+  }
+  #pump() {
+    if (!this.#online || this.#timeouts.runs("pause")) return;
+    for (const frame of this.#outbox.take(WINDOW)) this.#write(frame);
+    if (!this.#outbox.waiting || this.#timeouts.runs("resend")) return;
+    this.#timeouts.start("resend", RESEND_AFTER, () => this.#resend());
+  }
+  #resend() {
+    this.#outbox.rewind();
+    this.#pump();
+  }
+};
+var ACK_EVERY = 1e3;
+var ACK_ENTRIES = 32;
+var Acknowledger = class {
+  #timeouts;
+  #acknowledge;
+  #entries = 0;
+  /** @param {Timers} timers @param {() => void} acknowledge */
+  constructor(timers, acknowledge) {
+    this.#timeouts = new Timeouts(timers);
+    this.#acknowledge = acknowledge;
+  }
+  /** @param {number} entries of the log; 0 for what is not in it */
+  arrived(entries) {
+    this.#entries += entries;
+    if (this.#entries >= ACK_ENTRIES) this.#now();
+    else if (!this.#timeouts.runs("ack")) this.#timeouts.start("ack", ACK_EVERY, () => this.#now());
+  }
+  halt() {
+    this.#timeouts.cancelAll();
+    this.#entries = 0;
+  }
+  #now() {
+    this.halt();
+    this.#acknowledge();
+  }
+};
+
+// src/storage.js
+var Memory = class {
+  #storage;
+  #key;
+  /** @param {string} url @param {Storage | null} [storage] */
+  constructor(url, storage = tabStorage()) {
+    this.#storage = storage;
+    this.#key = `chatsessions:${url}`;
+  }
+  /** @returns {Remembered} */
+  load() {
+    return parse(this.#read(this.#key));
+  }
+  /** @param {Remembered} remembered */
+  save(remembered) {
+    if (this.#write(this.#key, JSON.stringify(remembered))) return;
+    this.#write(this.#key, JSON.stringify({ ...remembered, pending: [] }));
+  }
+  /** What was being written and not sent. */
+  get draft() {
+    return this.#read(`${this.#key}:draft`) ?? "";
+  }
+  set draft(text) {
+    this.#write(`${this.#key}:draft`, text);
+  }
+  /** Values for the handlers that a person gave; nowhere else are they kept. @returns {Record<string, string>} */
+  get env() {
+    return strings(json(this.#read(`${this.#key}:env`)));
+  }
+  set env(values) {
+    this.#write(`${this.#key}:env`, Object.keys(values).length ? JSON.stringify(values) : "");
+  }
+  /** What is remembered of a kind under a name of the page's own. @param {string} kind @returns {any} */
+  recall(kind) {
+    return json(this.#read(`${this.#key}:${kind}`));
+  }
+  /** @param {string} kind @param {any} value that JSON can say; `null`: forget */
+  keep(kind, value) {
+    this.#write(`${this.#key}:${kind}`, value === null ? "" : JSON.stringify(value));
+  }
+  /** @param {string} key @returns {string | null} */
+  #read(key) {
+    try {
+      return this.#storage?.getItem(key) ?? null;
+    } catch {
+      return null;
+    }
+  }
+  /** @param {string} key @param {string} value */
+  #write(key, value) {
+    try {
+      if (value) this.#storage?.setItem(key, value);
+      else this.#storage?.removeItem(key);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+};
+function tabStorage() {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null;
+  }
+}
+function parse(text) {
+  const value = json(text);
+  const pending = Array.isArray(value?.pending) ? value.pending.filter(isOutgoing) : [];
+  const known = typeof value?.session === "string" && typeof value?.token === "string";
+  return {
+    session: known ? value.session : null,
+    token: known ? value.token : null,
+    next: isNumber(value?.next) ? value.next : 1,
+    pending,
+    ...known && typeof value.profile === "string" ? { profile: value.profile } : {},
+    ...known && typeof value.thread === "string" ? { thread: value.thread } : {}
+  };
+}
+function json(text) {
+  try {
+    return JSON.parse(text ?? "null");
+  } catch {
+    return null;
+  }
+}
+function strings(value) {
+  if (typeof value !== "object" || Array.isArray(value)) return {};
+  return Object.fromEntries(Object.entries(value ?? {}).filter(([, text]) => typeof text === "string"));
+}
+function isOutgoing(item) {
+  if (!isNumber(item?.n)) return false;
+  return item.type === "answer" ? typeof item.call === "string" : item.type === "event" && typeof item.name === "string";
+}
+function isNumber(value) {
+  return Number.isInteger(value) && value > 0;
+}
+function websocketUrl(url, base = globalThis.location?.href) {
+  const resolved = new URL(url, base);
+  resolved.protocol = resolved.protocol.replace(/^http/, "ws");
+  resolved.hash = "";
+  return resolved.href;
+}
+
+// src/client.js
+var WELCOME_TIMEOUT = 1e4;
+var SETTLED_AFTER = 5e3;
+var HEARTBEAT = 20;
+var FINAL_STATES = /* @__PURE__ */ new Set(["replaced", "ended", "refused"]);
+var ChatClientError = class extends Error {
+  /** @param {string} code @param {string} message */
+  constructor(code, message) {
+    super(message);
+    this.name = "ChatClientError";
+    this.code = code;
+  }
+};
+var ChatClientEvent = class extends Event {
+  /** @param {string} type @param {T} detail */
+  constructor(type, detail) {
+    super(type);
+    this.detail = detail;
+  }
+};
+var ChatClient = class extends EventTarget {
+  #url;
+  #options;
+  #timers;
+  #timeouts;
+  #backoff;
+  #memory;
+  #identity;
+  #page;
+  #sender;
+  #acknowledger;
+  #inbox = new Inbox();
+  #streams = new Streams();
+  /** @type {StateDetail} */
+  #state = { state: "closed", attempt: 0 };
+  /** @type {Frame | null} */
+  #turn = null;
+  /** @type {Connection | null} */
+  #connection = null;
+  /** @type {Monitor | null} */
+  #monitor = null;
+  #welcomed = false;
+  #reached = false;
+  /** The last error frame of this connection: the reason for a close that may follow. @type {Frame | null} */
+  #lastError = null;
+  /** The end of the log at the `welcome`, until the replay has reached it. @type {number | null} */
+  #replayEnd = null;
+  /** The end of the log at the last pong. */
+  #promisedHead = 0;
+  #maxFrame = Infinity;
+  #ending = false;
+  /**
+   * @param {string} url of the websocket; a relative one belongs to the page's origin
+   * @param {ChatClientOptions} [options]
+   */
+  constructor(url, options = {}) {
+    super();
+    this.#url = websocketUrl(url);
+    this.#options = options;
+    this.#timers = options.timers ?? systemTimers;
+    this.#timeouts = new Timeouts(this.#timers);
+    this.#backoff = new Backoff({ random: options.random });
+    this.#memory = new Memory(this.#url, options.storage);
+    this.#identity = new Identity(this.#memory, options);
+    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
+    this.#page = new Page(page, BroadcastChannel, {
+      woke: () => this.#woke(),
+      sibling: (session, token) => this.#sibling(session, token)
+    });
+    const { left } = this.#identity;
+    this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
+      write: (frame) => this.#write(frame),
+      changed: () => this.#pendingChanged()
+    });
+    this.#acknowledger = new Acknowledger(this.#timers, () => this.#write({ type: "ack", seq: this.#inbox.received }));
+  }
+  /** The state and what belongs to it. */
+  get state() {
+    return this.#state;
+  }
+  /** Where it connects to. */
+  get url() {
+    return this.#url;
+  }
+  /** Whether the server has welcomed us, on this page. */
+  get reached() {
+    return this.#reached;
+  }
+  /** The session's id, once there is one. */
+  get session() {
+    return this.#identity.session;
+  }
+  /** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
+  get token() {
+    return this.#identity.token;
+  }
+  /** The profile that the session was begun with, or will be. */
+  get profile() {
+    return this.#identity.profile;
+  }
+  set profile(name) {
+    this.#identity.profile = name;
+  }
+  /** The old thread that the session goes on with, if it is not one of its own. */
+  get thread() {
+    return this.#identity.thread;
+  }
+  /** Values for the handlers, by their names. */
+  get env() {
+    return { ...this.#identity.env };
+  }
+  /** What this tab remembers of the chat. */
+  get memory() {
+    return this.#memory;
+  }
+  /** The highest `seq` up to which everything has been reported. */
+  get received() {
+    return this.#inbox.received;
+  }
+  /** The running turn, or null. */
+  get turn() {
+    return this.#turn;
+  }
+  /** What was sent and is not accepted yet, oldest first. */
+  get pending() {
+    return [...this.#sender.items];
+  }
+  /** Text that was written and not sent; it survives a reload. */
+  get draft() {
+    return this.#memory.draft;
+  }
+  set draft(text) {
+    this.#memory.draft = text;
+  }
+  /** Connect, or try again at once. */
+  connect() {
+    const { state } = this.#state;
+    if (state === "connecting" || state === "online") return;
+    if (state === "closed") this.#page.listen();
+    this.#open();
+  }
+  /** Hang up. The session goes on, and so can this client: `connect()`. */
+  close() {
+    this.#hangUp();
+    this.#page.unlisten();
+    this.#setState("closed");
+  }
+  /** Take the conversation back from another tab or device. */
+  takeOver() {
+    this.connect();
+  }
+  /** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. @param {Record<string, string>} values */
+  setEnv(values) {
+    this.#identity.setEnv(values);
+    if (this.#state.state !== "closed" && this.#state.state !== "ended") this.#open();
+  }
+  /**
+   * Begin a new conversation. What the old one has not accepted goes to the new one.
+   * @param {{thread?: string, profile?: string}} [options] an old thread to go on with; another profile
+   */
+  newSession({ thread, profile = this.profile } = {}) {
+    this.#hangUp();
+    this.#identity.restart(thread, profile);
+    this.#ending = false;
+    this.#sender.restart();
+    this.#restartLog(0, "new");
+    this.#backoff.reset();
+    if (this.#state.state === "closed") this.#page.listen();
+    this.#open();
+  }
+  /**
+   * Send an event to the session's handlers. It is kept until the server has stored it.
+   * @param {string} name
+   * @param {any} [data] anything JSON can say
+   * @returns {Outgoing} the frame as queued
+   * @throws {ChatClientError} if it can never be sent
+   */
+  send(name, data = {}) {
+    return this.#queue({ type: "event", name, data });
+  }
+  /** Send what a person wrote. @param {string} text @param {string[]} [files] ids of files that were uploaded */
+  sendMessage(text, files = []) {
+    return this.send("message", { id: uuid(), content: text, ...files.length ? { files } : {} });
+  }
+  /**
+   * Answer an `ask` event. Like an event it is kept until the server has stored it.
+   * @param {string} call
+   * @param {any} data by the kind of the question: `{content}`, `{id}` of an action, `{files}`: ids
+   * @returns {Outgoing} the frame as queued
+   * @throws {ChatClientError} if it can never be sent
+   */
+  answer(call, data) {
+    return this.#queue({ type: "answer", call, data });
+  }
+  /** Cancel the running turn. */
+  stop() {
+    this.#write({ type: "stop" });
+  }
+  /** End the session for good; if the line is down, as soon as it is back. */
+  end() {
+    this.#ending = true;
+    if (this.#welcomed) this.#write({ type: "end" });
+  }
+  // --- the line ---------------------------------------------------------------------------------
+  #open() {
+    this.#hangUp();
+    this.#lastError = null;
+    this.#setState("connecting");
+    this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
+    try {
+      this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
+        opened: () => this.#hello(),
+        received: (frame) => this.#receive(frame),
+        closed: (code) => this.#closed(code)
+      });
+    } catch (error) {
+      this.#hangUp();
+      this.#setState("refused", { detail: String(error) });
+    }
+  }
+  #hello() {
+    const { language = globalThis.navigator?.language } = this.#options;
+    this.#write(this.#identity.hello(this.#inbox.received, language));
+  }
+  /** Leave the line, whatever its state, with all that runs on its behalf. */
+  #hangUp() {
+    this.#connection?.close();
+    this.#connection = null;
+    this.#monitor?.stop();
+    this.#monitor = null;
+    this.#welcomed = false;
+    this.#replayEnd = null;
+    this.#sender.halt();
+    this.#acknowledger.halt();
+    this.#timeouts.cancelAll();
+  }
+  /** The line is of no use any more: come back on another. */
+  #drop() {
+    this.#hangUp();
+    this.#retryLater();
+  }
+  /** @param {number} code */
+  #closed(code) {
+    this.#hangUp();
+    if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
+    if (code < 4500 || code > 4999) this.#retryLater(code);
+    else if (code === 4509) this.#setState("replaced", { code });
+    else if (code === 4503) this.#ended(void 0, code);
+    else this.#setState("refused", { code, reason: this.#lastError?.code, detail: this.#lastError?.detail });
+  }
+  /** @param {string} [reason] @param {number} [code] */
+  #ended(reason, code) {
+    this.#hangUp();
+    this.#ending = false;
+    this.#setTurn(null);
+    this.#setState("ended", { reason, code });
+  }
+  /** @param {number} [code] */
+  #retryLater(code) {
+    const delay = this.#backoff.next();
+    this.#timeouts.start("retry", delay, () => this.#open());
+    this.#setState("offline", { retryIn: delay / 1e3, code });
+  }
+  /** @param {Frame} frame */
+  #write(frame) {
+    if (this.#connection?.send(frame)) this.#monitor?.sent();
+  }
+  // --- frames in --------------------------------------------------------------------------------
+  /** @param {Frame} frame */
+  #receive(frame) {
+    this.#monitor?.heard();
+    if (frame.type === "error") this.#error(frame);
+    else if (frame.type === "welcome") this.#welcome(frame);
+    else if (frame.type === "ended") this.#ended(frame.reason);
+    else if (this.#welcomed) this.#receiveLive(frame);
+  }
+  /** @param {Frame} frame */
+  #receiveLive(frame) {
+    if (frame.type === "event") this.#entry(frame);
+    else if (frame.type === "accepted") this.#accepted(frame);
+    else if (frame.type === "token") this.#tokenPiece(frame);
+    else if (frame.type === "stream") this.#stream(frame);
+    else if (frame.type === "turn") this.#setTurn(frame.status === "running" ? frame : null, frame);
+    else if (frame.type === "pong") this.#pong(frame);
+  }
+  /** @param {Frame} welcome */
+  #welcome(welcome) {
+    const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
+    this.#timeouts.cancel("welcome");
+    this.#reached = true;
+    this.#identity.welcomed(welcome);
+    this.#maxFrame = max_frame ?? Infinity;
+    this.#inbox.resume();
+    this.#sender.welcome(received ?? 0, resumed);
+    this.#page.share(session, token);
+    if (!resumed) this.#restartLog(first - 1, reason);
+    else if (first > this.#inbox.received + 1) this.#restartLog(first - 1, "gap");
+    else if (head < this.#inbox.received) {
+      this.#restartLog(0, "gap");
+      return this.#drop();
+    }
+    this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed));
+  }
+  /** @param {number} heartbeat @param {number} head @param {any} turn @param {boolean} resumed */
+  #begin(heartbeat, head, turn, resumed) {
+    this.#welcomed = true;
+    this.#promisedHead = 0;
+    this.#replayEnd = head;
+    this.#monitor = new Monitor(this.#timers, heartbeat * 1e3, {
+      ping: () => this.#write({ type: "ping" }),
+      dead: () => this.#drop()
+    });
+    this.#timeouts.start("settled", SETTLED_AFTER, () => this.#backoff.reset());
+    this.#setTurn(asTurn(turn));
+    this.#setState("online");
+    if (!this.#welcomed) return;
+    for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
+    this.#ending &&= resumed;
+    if (this.#ending) this.#write({ type: "end" });
+    this.#sender.start();
+    this.#checkReplay();
+  }
+  /** @param {Frame} frame */
+  #entry(frame) {
+    const place = this.#inbox.place(frame.seq);
+    if (place === "hole") return this.#drop();
+    if (place === "old") return;
+    this.#apply({ seq: frame.seq, name: frame.name, data: frame.data, turn: frame.turn, n: frame.n });
+    this.#applyParked();
+  }
+  /** @param {Frame} frame `accepted`, which stands for the entry `seq` */
+  #accepted({ n, seq }) {
+    const item = this.#sender.accepted(n);
+    const known = this.#inbox.has(seq);
+    if (item && !known) this.#inbox.park(asEntry(item, seq));
+    if (!item && !known) return this.#drop();
+    this.#applyParked();
+  }
+  #applyParked() {
+    for (let entry = this.#inbox.unpark(); entry; entry = this.#inbox.unpark()) this.#apply(entry);
+  }
+  /** The next entry of the log. @param {Entry} entry */
+  #apply(entry) {
+    const live = this.#replayEnd === null;
+    this.#inbox.received = entry.seq;
+    if (entry.n != null) this.#sender.confirmed(entry.n, entry);
+    this.#streams.follow(entry);
+    this.#acknowledger.arrived(1);
+    this.#emit("event", { ...entry, live });
+    this.#checkReplay();
+  }
+  #checkReplay() {
+    if (this.#replayEnd === null || this.#inbox.received < this.#replayEnd) return;
+    this.#replayEnd = null;
+    this.#sender.settle();
+    this.#emit("ready", {});
+  }
+  /** @param {Frame} frame */
+  #tokenPiece({ message, index, text }) {
+    this.#acknowledger.arrived(0);
+    if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
+  }
+  /** @param {Frame} frame */
+  #stream({ message, index, content }) {
+    this.#acknowledger.arrived(0);
+    this.#streams.resync(message, index);
+    this.#emit("stream", { message, content });
+  }
+  /** @param {Frame} frame */
+  #pong({ head }) {
+    if (this.#inbox.received < this.#promisedHead) return this.#drop();
+    this.#promisedHead = head ?? 0;
+  }
+  /** @param {Frame} frame */
+  #error({ code, detail, n, retry_after }) {
+    this.#lastError = { type: "error", code, detail };
+    if (code === "n_gap") return this.#sender.expected(n);
+    if (RETRY_CODES.has(code)) this.#sender.pause(retry_after ?? 1);
+    const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : void 0;
+    this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
+  }
+  // --- frames out -------------------------------------------------------------------------------
+  /** @param {Omit<Outgoing, "n">} frame */
+  #queue(frame) {
+    if (FINAL_STATES.has(this.#state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
+    if (frame.name !== void 0 && !NAME.test(frame.name)) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
+    const copy = copied(frame);
+    if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
+    return { ...this.#sender.queue(copy) };
+  }
+  /** @param {Outgoing | undefined} frame that will never be sent */
+  #tooLarge(frame) {
+    this.#emit("notice", { code: "too_large", detail: this.#limit(), frame });
+  }
+  #limit() {
+    const limit = Number.isFinite(this.#maxFrame) ? `: at most ${this.#maxFrame} bytes can be sent at once` : "";
+    return `The message is too large${limit}.`;
+  }
+  #pendingChanged() {
+    this.#save();
+    this.#emit("pending", this.pending);
+  }
+  // --- what the page says -----------------------------------------------------------------------
+  /** The network or the person is back. */
+  #woke() {
+    if (this.#state.state === "offline") this.#open();
+    else this.#monitor?.probe();
+  }
+  /** @param {string} session @param {string} token */
+  #sibling(session, token) {
+    if (session !== this.session) return;
+    this.#identity.token = token;
+    this.#save();
+  }
+  // --- small things -----------------------------------------------------------------------------
+  /** @param {number} seq @param {string} reason */
+  #restartLog(seq, reason) {
+    this.#inbox.restart(seq);
+    this.#streams.clear();
+    this.#setTurn(null);
+    this.#emit("reset", { reason });
+  }
+  /** @param {State} state @param {Partial<StateDetail>} [rest] */
+  #setState(state, rest = {}) {
+    this.#state = { state, attempt: this.#backoff.attempt, ...rest };
+    this.#emit("state", this.#state);
+  }
+  /** @param {Frame | null} turn @param {Frame | null} [report] */
+  #setTurn(turn, report = turn) {
+    this.#turn = turn;
+    this.#emit("turn", report && { turn: report.turn, name: report.name, status: report.status });
+  }
+  #save() {
+    this.#identity.save(this.#sender.next, this.#sender.items);
+  }
+  /** @param {string} type @param {any} detail */
+  #emit(type, detail) {
+    this.dispatchEvent(new ChatClientEvent(type, detail));
+  }
+};
+export {
+  ChatClient,
+  ChatClientError,
+  ChatClientEvent
+};
