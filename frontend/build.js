@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
-const STATIC = join(HERE, "../chatsessions/static/chatsessions/built");
+const STATIC = join(HERE, "../chatsessions/static/chatsessions");
 /** What pages import: the names are documented in docs/page.md. */
 const ENTRIES = ["chat-session.js", "client.js", "texts.js"];
 

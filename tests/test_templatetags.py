@@ -56,7 +56,7 @@ def script(arguments: str, **values: object) -> dict[str, str | None]:
 def test_the_least() -> None:
     """A path is enough: the script as a module, the element, and a word for who has no script."""
     assert render('"/ws/counter/"') == [
-        ("script", {"type": "module", "src": "/static/chatsessions/built/chat-session.js"}),
+        ("script", {"type": "module", "src": "/static/chatsessions/chat-session.js"}),
         ("chat-session", {"src": "/ws/counter/"}),
         ("noscript", {}),
     ]
@@ -181,7 +181,7 @@ def test_a_lazy_nonce() -> None:
 def test_the_script_is_a_static_file() -> None:
     """It is looked for where the project keeps its static files."""
     found = script('"/ws/"')
-    assert found["src"] == "https://cdn.example.com/chatsessions/built/chat-session.js"
+    assert found["src"] == "https://cdn.example.com/chatsessions/chat-session.js"
 
 
 def test_a_path_is_needed() -> None:

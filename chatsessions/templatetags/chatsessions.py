@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
-SCRIPT = "chatsessions/built/chat-session.js"
+SCRIPT = "chatsessions/chat-session.js"
 
 #: A text, or whether it is there without one.
 Attributes = dict[str, str | bool]

@@ -24,10 +24,26 @@ AROUND = """<!doctype html><html lang="en"><title>Around</title>
   addEventListener("message", ({ data, origin }) => heard.push([data, origin]));
 </script></html>"""
 
+#: As docs/page.md says it: modules of one's own, before the element and beside it.
+GERMAN = """<!doctype html><html lang="de"><title>Papagei</title>{% load chatsessions static %}
+<script type="module">
+  import { texts } from "{% static 'chatsessions/texts.js' %}";
+  texts.send = "Senden";
+  texts.states.online = "Verbunden";
+</script>
+{% chat_session "/ws/parrot/" %}
+<script type="module">
+  import { ChatClient } from "{% static 'chatsessions/client.js' %}";
+  window.client = new ChatClient("/ws/counter/");
+  window.said = [];
+  client.addEventListener("event", ({ detail }) => said.push(detail.data.content));
+  client.connect();
+</script></html>"""
+
 #: Everything from here, nothing inline.
-BY_SOURCE = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+BY_SOURCE = "default-src 'none'; script-src 'self'; connect-src 'self'"
 #: The page's own script is known by its nonce alone.
-BY_NONCE = "default-src 'none'; script-src 'nonce-c2Vzc2lvbg'; style-src 'self'; connect-src 'self'"
+BY_NONCE = "default-src 'none'; script-src 'nonce-c2Vzc2lvbg'; connect-src 'self'"
 
 
 def bare(request: HttpRequest) -> HttpResponse:
@@ -36,6 +52,10 @@ def bare(request: HttpRequest) -> HttpResponse:
 
 def two(request: HttpRequest) -> HttpResponse:
     return _page(TWO)
+
+
+def german(request: HttpRequest) -> HttpResponse:
+    return _page(GERMAN)
 
 
 def by_source(request: HttpRequest) -> HttpResponse:
@@ -65,6 +85,7 @@ def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
 urlpatterns = [
     path("bare/", bare),
     path("two/", two),
+    path("german/", german),
     path("framed/", framed),
     path("around/", around),
     path("csp/source/", by_source),

@@ -105,6 +105,18 @@ class Server:
 
     # Life
 
+    def manage(self, *arguments: str) -> None:
+        """Run a management command with this server's settings."""
+        result = subprocess.run(
+            [sys.executable, "-m", "django", *arguments],
+            cwd=ROOT,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stdout + result.stderr
+
     def start(self, *, wait: bool = True) -> Self:
         """Start, and wait until connections are accepted."""
         assert not self.is_running, "the server runs already"
@@ -117,9 +129,7 @@ class Server:
             self.process = subprocess.Popen(
                 self._command(),
                 cwd=ROOT,
-                env=_environment(
-                    self.folder, self.settings | {"CHATSESSIONS": self.chatsessions}, self.env
-                ),
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -182,6 +192,10 @@ class Server:
     def _signal(self, number: signal.Signals) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+
+    def _environment(self) -> dict[str, str]:
+        settings = self.settings | {"CHATSESSIONS": self.chatsessions}
+        return _environment(self.folder, settings, self.env)
 
     def _command(self) -> list[str]:
         if self.kind == "uvicorn":

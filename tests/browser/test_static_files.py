@@ -1,0 +1,96 @@
+"""The element from every kind of storage that a project may keep its static files in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.server.harness import Server
+
+from .chat import Chat
+from .conftest import APPLICATION, SETTINGS
+from .static_files import bucket
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+DJANGO = "django.contrib.staticfiles.storage"
+BACKENDS = {
+    "collected": f"{DJANGO}.StaticFilesStorage",
+    "manifest": f"{DJANGO}.ManifestStaticFilesStorage",
+    "hashed only": "whitenoise.storage.CompressedManifestStaticFilesStorage",
+    "bucket": "tests.browser.static_files.SignedManifestStorage",
+}
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def collected(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The demo, after ``collectstatic`` into such a storage."""
+    folder = tmp_path_factory.mktemp("collected")
+    root = folder / "static"
+    root.mkdir()
+    with ExitStack() as stack:
+        storage: dict[str, Any] = {"BACKEND": BACKENDS[request.param]}
+        if request.param == "bucket":
+            storage["OPTIONS"] = {"base_url": stack.enter_context(bucket(root))}
+        server = Server(
+            folder / "server",
+            application=APPLICATION,
+            settings=SETTINGS
+            | {
+                "STATIC_ROOT": str(root),
+                "WHITENOISE_USE_FINDERS": False,
+                "WHITENOISE_KEEP_ONLY_HASHED_FILES": request.param == "hashed only",
+                "STORAGES": {
+                    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+                    "staticfiles": storage,
+                },
+            },
+        )
+        stack.callback(server.discard)
+        (folder / "server").mkdir()
+        server.manage("collectstatic", "--noinput", "--verbosity=0", "--ignore=admin")
+        if request.param == "hashed only":
+            assert not named(root, "chat-session.js"), "the storage keeps plain names as well"
+        yield server.start()
+
+
+def named(root: Path, name: str) -> list[Path]:
+    return list(root.rglob(name))
+
+
+def test_the_element_comes_alive_with_its_style_under_a_strict_policy(
+    collected: Server, page: Page
+) -> None:
+    """One file is all it needs: nothing is imported, and no stylesheet fetched, by a plain name."""
+    page.goto(f"{collected.origin}/csp/nonce/")
+    chat = Chat(page)
+    chat.say("hello")
+    chat.shows("hello", "hello", "hello")
+    part = chat.element.locator("[part=chat]")
+    assert part.evaluate("part => getComputedStyle(part).display") == "flex"
+    assert chat.element.evaluate("element => getComputedStyle(element).borderRadius") == "14px"
+
+
+def test_what_a_page_assigns_to_the_texts_is_said_and_the_client_works_without_the_element(
+    collected: Server, page: Page
+) -> None:
+    """Each file has a name of its own, and all share one set of texts."""
+    page.goto(f"{collected.origin}/german/")
+    chat = Chat(page)
+    chat.is_("Verbunden")
+    expect(chat.element.get_by_role("button", name="Senden")).to_be_visible()
+    page.wait_for_function("said.length === 1")
+    page.evaluate("client.sendMessage('hello')")
+    page.wait_for_function("said.length === 3")
+    assert page.evaluate("said") == [
+        "Hi! I'll count how many messages you send.",
+        "hello",
+        "You have sent 1 message(s)!",
+    ]
