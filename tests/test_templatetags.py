@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory, override_settings
-from django.urls import include, path
+from django.urls import get_script_prefix, include, path, set_script_prefix
 from django.utils.functional import SimpleLazyObject
 
 urlpatterns = [path("talk/", include("chatsessions.urls"))]
@@ -182,6 +182,31 @@ def test_the_script_is_a_static_file() -> None:
     """It is looked for where the project keeps its static files."""
     found = script('"/ws/"')
     assert found["src"] == "https://cdn.example.com/chatsessions/chat-session.js"
+
+
+@pytest.fixture
+def below_a_path() -> Iterator[None]:
+    before = get_script_prefix()
+    set_script_prefix("/app")
+    yield
+    set_script_prefix(before)
+
+
+@pytest.mark.usefixtures("below_a_path")
+@override_settings(ROOT_URLCONF=__name__)
+def test_a_site_below_a_path_has_its_prefix_in_both_addresses() -> None:
+    """The websocket's as well, or the page is offline for ever."""
+    found = element('"/ws/desk/"')
+    assert found["src"] == "/app/ws/desk/"
+    assert found["api"] == "/app/talk/"
+
+
+@pytest.mark.usefixtures("below_a_path")
+@pytest.mark.parametrize(
+    "src", ["wss://chat.example.com/ws/", "https://chat.example.com/ws/", "//other.host/ws/", "ws/"]
+)
+def test_an_address_that_is_no_path_of_the_site_stays_as_it_is(src: str) -> None:
+    assert element(f'"{src}"')["src"] == src
 
 
 def test_a_path_is_needed() -> None:

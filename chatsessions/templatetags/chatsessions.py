@@ -11,7 +11,7 @@ from django import template
 from django.forms.utils import flatatt
 from django.shortcuts import resolve_url
 from django.templatetags.static import static
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -38,7 +38,8 @@ def chat_session(
     """
     Render ``<chat-session>`` and the script that brings it to life.
 
-    ``src`` is the path (or URL) of the chat's websocket. ``nonce`` is for pages with a
+    ``src`` is the path (or URL) of the chat's websocket; a path that begins with a slash gets the
+    prefix of a site below one, as those of ``reverse()`` do. ``nonce`` is for pages with a
     Content-Security-Policy: ``nonce=csp_nonce``. ``profiles`` is a list of profiles to choose
     from, or ``True``: then the page asks the server, and needs ``chat``, the chat's name.
     ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
@@ -54,7 +55,11 @@ def chat_session(
         "src": static(SCRIPT),
         "nonce": "" if nonce is None else str(nonce),
     }
-    element: Attributes = {"src": src, "heading": heading, "placeholder": placeholder}
+    element: Attributes = {
+        "src": _below_prefix(src),
+        "heading": heading,
+        "placeholder": placeholder,
+    }
     element["api"] = _api()
     element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
     element["profiles"] = _profiles(profiles)
@@ -65,6 +70,13 @@ def chat_session(
         flatatt(_given(script)),
         flatatt(_given(element)),
     )
+
+
+def _below_prefix(src: str) -> str:
+    """A path of this site as a browser asks for it; of another site's URL nothing changes."""
+    if src.startswith("/") and not src.startswith("//"):
+        return get_script_prefix() + src[1:]
+    return src
 
 
 def _api() -> str:

@@ -140,7 +140,7 @@ function isNumber(value) {
 }
 
 /** The websocket address that belongs to an address of the page. @param {string} url @param {string} [base] */
-export function websocketUrl(url, base = globalThis.location?.href) {
+export function websocketUrl(url, base = globalThis.document?.baseURI) {
   const resolved = new URL(url, base);
   resolved.protocol = resolved.protocol.replace(/^http/, "ws");
   resolved.hash = "";

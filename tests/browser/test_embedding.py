@@ -101,6 +101,16 @@ def test_another_source(open_chat: Callable[..., Chat]) -> None:
     chat.shows("hello", "hello", "hello")
 
 
+def test_an_address_without_a_slash_is_resolved_as_a_link_is(
+    open_chat: Callable[..., Chat],
+) -> None:
+    """Against the document, which may have a base, and not against the address of the page."""
+    chat = open_chat(path="/pages/relative/")
+    chat.say("hello")
+    chat.shows("hello", "hello", "hello")
+    chat.page.wait_for_function("client.state.state === 'online'")
+
+
 def test_a_line_that_never_answers(server: Server, page: Page) -> None:
     """Until the server answers the page says so, and one can write already."""
     answers: list[bool] = []

@@ -40,6 +40,15 @@ GERMAN = """<!doctype html><html lang="de"><title>Papagei</title>{% load chatses
   client.connect();
 </script></html>"""
 
+#: Addresses without a slash at their beginning, on a page that says what they are relative to.
+RELATIVE = """<!doctype html><html lang="en"><title>Relative</title><base href="/">
+{% load chatsessions static %}{% chat_session "ws/parrot/" %}
+<script type="module">
+  import { ChatClient } from "{% static 'chatsessions/client.js' %}";
+  window.client = new ChatClient("ws/counter/");
+  client.connect();
+</script></html>"""
+
 #: Everything from here, nothing inline.
 BY_SOURCE = "default-src 'none'; script-src 'self'; connect-src 'self'"
 #: The page's own script is known by its nonce alone.
@@ -56,6 +65,10 @@ def two(request: HttpRequest) -> HttpResponse:
 
 def german(request: HttpRequest) -> HttpResponse:
     return _page(GERMAN)
+
+
+def relative(request: HttpRequest) -> HttpResponse:
+    return _page(RELATIVE)
 
 
 def by_source(request: HttpRequest) -> HttpResponse:
@@ -86,6 +99,7 @@ urlpatterns = [
     path("bare/", bare),
     path("two/", two),
     path("german/", german),
+    path("pages/relative/", relative),
     path("framed/", framed),
     path("around/", around),
     path("csp/source/", by_source),

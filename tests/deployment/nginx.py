@@ -13,21 +13,41 @@ from typing import Any
 from tests import services
 from tests.support.ports import free_port
 
-from .page import files
+from .page import block, files
 from .processes import Process
 
 SITE = "/etc/nginx/sites-available/chat"
+FIRST_LOCATION = "    location /static/"
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 
 class Nginx:
-    """Listens on ``port``, and hands on to the ports of ``workers``."""
+    """
+    Listens on ``port``, and hands on to the ports of ``workers``.
 
-    def __init__(self, folder: Path, workers: Sequence[int], *, static: Path | None = None) -> None:
+    ``below_a_path`` has the locations of that section in place of the first ones.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        workers: Sequence[int],
+        *,
+        static: Path | None = None,
+        below_a_path: bool = False,
+        prefix_stays: bool = False,
+    ) -> None:
         self.port = free_port()
         self._folder = folder
         self._folder.mkdir()
         site = files("nginx")[SITE]
+        if below_a_path:
+            locations = block("nginx", "Below a path")
+            if prefix_stays:
+                locations = _replaced(
+                    locations, {"proxy_pass http://chat/;": "proxy_pass http://chat;"}
+                )
+            site = f"{site[: site.index(FIRST_LOCATION)]}{locations}}}\n"
         # Ports and paths are the reader's to choose; the rest is as it is written.
         places = {
             r"listen 80;": f"listen 127.0.0.1:{self.port};",
@@ -45,7 +65,8 @@ class Nginx:
             f"daemon off;\npid {self._folder}/pid;\nerror_log {self._folder}/error.log;\n"
             "worker_processes 2;\nevents { worker_connections 512; }\n"
             "http {\n"
-            f"access_log off;\n{paths}include {self._folder}/site.conf;\n"
+            f"access_log off;\ninclude /etc/nginx/mime.types;\n{paths}"
+            f"include {self._folder}/site.conf;\n"
             "}\n"
         )
 

@@ -20,10 +20,19 @@ def files(language: str) -> dict[str, str]:
     return dict(found)
 
 
+def section(heading: str) -> str:
+    return PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+def block(language: str, heading: str) -> str:
+    """The only block of a section in a language."""
+    [found] = re.findall(rf"^```{language}\n(.*?)^```", section(heading), re.DOTALL | re.M)
+    return str(found)
+
+
 def commands(heading: str) -> list[str]:
     """What is typed in a section."""
-    section = PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return re.findall(r"^\$ (.+)$", section, re.MULTILINE)
+    return re.findall(r"^\$ (.+)$", section(heading), re.MULTILINE)
 
 
 def command(name: str, heading: str) -> list[str]:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,8 @@ class Server:
     One server process on a data folder and a port of its own.
 
     ``chatsessions`` overrides keys of ``CHATSESSIONS``, ``settings`` whole Django settings (both
-    as JSON), ``env`` adds environment variables. ``restart()`` keeps data and port.
+    as JSON), ``env`` adds environment variables, ``arguments`` go to the server's command.
+    ``restart()`` keeps data and port.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Server:
         env: Mapping[str, str] | None = None,
         application: str = "tests.server.app:application",
         port: int | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.kind = kind
@@ -78,6 +80,7 @@ class Server:
         self.settings = dict(settings or {})
         self.env = dict(env or {})
         self.application = application
+        self.arguments = arguments
         self.port = port or free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self.database = Database(folder / "demo.sqlite3")
@@ -203,9 +206,11 @@ class Server:
                 *(sys.executable, "-m", "uvicorn", self.application),
                 *("--host", "127.0.0.1", "--port", str(self.port)),
                 *("--log-level", "info"),
+                *self.arguments,
             ]
         return [
             *(sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port)),
+            *self.arguments,
             self.application,
         ]
 

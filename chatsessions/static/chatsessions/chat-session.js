@@ -1354,7 +1354,7 @@ function isOutgoing(item) {
 function isNumber(value) {
   return Number.isInteger(value) && value > 0;
 }
-function websocketUrl(url, base = globalThis.location?.href) {
+function websocketUrl(url, base = globalThis.document?.baseURI) {
   const resolved = new URL(url, base);
   resolved.protocol = resolved.protocol.replace(/^http/, "ws");
   resolved.hash = "";
