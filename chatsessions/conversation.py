@@ -50,6 +50,8 @@ def to_message(said: Said, *, sent: bool = False) -> Message:
         type=said.type,
     )
     message.mark_sent(sent)
+    if sent and said.n is not None and said.session is not None:
+        message.came_as(said.session, said.n)
     return message
 
 
@@ -66,6 +68,8 @@ def to_said(message: Message) -> Said:
         author=said.author,
         metadata=said.metadata,
         size=len(raw),
+        session=None if message.event is None else message.event[0],
+        n=None if message.event is None else message.event[1],
     )
 
 

@@ -1,9 +1,10 @@
-"""Random ids of what is made for every message."""
+"""Ids of what is made for every message."""
 
 from __future__ import annotations
 
 import os
 from struct import iter_unpack
+from uuid import UUID
 
 #: How many ids are made of what is asked of the system at a time: asking costs more than an id.
 POOLED = 64
@@ -18,6 +19,15 @@ os.register_at_fork(after_in_child=_left.clear)
 #: What makes random bytes those of a UUID of version 4 and RFC 4122's variant.
 _VERSION = bytes(byte & 0x0F | 0x40 for byte in range(256))
 _VARIANT = bytes(byte & 0x3F | 0x80 for byte in range(256))
+
+
+def message_id(session: UUID, n: int) -> str:
+    """
+    The id of a client's message that came without one: the session's own and the event's number.
+
+    It is in the shape of a UUID, and the same wherever and whenever it is made.
+    """
+    return f"{str(session)[:24]}{n:012x}"
 
 
 def new_id() -> str:

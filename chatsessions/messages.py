@@ -64,6 +64,8 @@ class Message:
         self.size = 0
         self._parts = [as_text(content)]
         self._sent = False
+        #: The session and the number of the client's event that said it, if one did.
+        self.event: tuple[UUID, int] | None = None
         self._streaming = False
         #: Whether actions of it may be on offer.
         self._offers = False
@@ -93,12 +95,16 @@ class Message:
         ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session, which
         its client could not fetch.
         """
-        if self._sent:
-            return await self.update()
         here = current("Message.send")
+        if self._is_sent_in(here.session.id):
+            return await self.update()
+        self.event = None  # here it is said by the application
         self._check_files(here.session.id)
         await self._emit(here.emitter, "message")
         return self
+
+    def _is_sent_in(self, session_id: UUID) -> bool:
+        return self._sent and (self.event is None or self.event[0] == session_id)
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
         offers = None
@@ -117,13 +123,27 @@ class Message:
         """Whether the message is in the log, where ``update()`` changes it."""
         self._sent = sent
 
+    def came_as(self, session_id: UUID, n: int) -> None:
+        """The message is what the client said by event ``n`` of a session."""
+        self.event = (session_id, n)
+        self._sent = True
+
     @also_sync(owner_loop)
     async def update(self) -> Self:
-        """Send the message again as it is now, in the place where it was."""
-        if not self._sent:
-            return await self.send()
+        """
+        Send the message again as it is now, in the place where it was.
+
+        Also what the user has sent; that can have no ``actions``, which raises ``ValueError``.
+        """
         here = current("Message.update")
+        if not self._is_sent_in(here.session.id):
+            return await self.send()
         self._check_files(here.session.id)
+        if self.event is not None and self.actions:
+            raise ValueError(
+                "Buttons cannot be put under what the user has sent: send them with a message of "
+                "the application's own."
+            )
         emitter = here.emitter
         if self._streaming:
             self.end_stream()
@@ -140,16 +160,25 @@ class Message:
 
     @also_sync(owner_loop)
     async def remove(self) -> Self:
-        """Take the message out of the conversation. Its entries stay in the log."""
-        emitter = current("Message.remove").emitter
+        """
+        Take the message out of the conversation. Its entries stay in the log.
+
+        Also what the user has sent. One that is not in the conversation stays out of it.
+        """
+        here = current("Message.remove")
+        emitter = here.emitter
         if self._streaming:
             self.end_stream()
             await emitter.close_stream(self)
-        if self._sent:
-            gone = partial(self.mark_sent, False)
-            await emitter.append(
-                "message_remove", {"id": self.id}, appended=gone, offers=(self.id, [])
-            )
+        if not self._is_sent_in(here.session.id):
+            return self
+        gone = partial(self.mark_sent, False)
+        if self.event is not None:
+            data = {"id": self.id, "n": self.event[1]}
+            await emitter.append("message_remove", data, appended=gone)
+        else:
+            offers: tuple[str, list[dict[str, Any]]] = (self.id, [])
+            await emitter.append("message_remove", {"id": self.id}, appended=gone, offers=offers)
         return self
 
     @also_sync(owner_loop)
@@ -158,12 +187,22 @@ class Message:
         Add ``token`` to the message and show it at once.
 
         The first token opens the stream; :meth:`send` or :meth:`update` closes it, and so does
-        the end of the turn. With ``is_sequence`` the token replaces the text so far.
+        the end of the turn. With ``is_sequence`` the token replaces the text so far. Raises
+        ``ValueError`` for what the user has sent, and what ``context.emitter.emit`` raises.
         """
-        emitter = current("Message.stream_token").emitter
+        here = current("Message.stream_token")
+        emitter = here.emitter
         opening = None
         if not self._streaming:
-            opening = "message_update" if self._sent else "message"
+            opening = "message"
+            if self._is_sent_in(here.session.id):
+                if self.event is not None:
+                    raise ValueError(
+                        "Tokens cannot be added to what the user has sent: change its content "
+                        "and call update(), or stream a message of the application's own."
+                    )
+                opening = "message_update"
+            self.event = None
         await emitter.stream(self, token, opening=opening, replaces=is_sequence)
 
     def _check_files(self, session_id: UUID) -> None:
@@ -191,6 +230,8 @@ class Message:
             event["type"] = self.type
         if self.files:
             event["files"] = [file.as_event() for file in self.files]
+        if self.event is not None:
+            event["n"] = self.event[1]
         return event
 
     def begin_stream(self) -> None:
@@ -214,6 +255,8 @@ class Message:
         """What ``user_session`` stores of a message."""
         # Not a subclass's event: what that adds, it adds again.
         stored = Message.as_event(self) | {"streaming": False, "sent": self._sent}
+        if self.event is not None:
+            stored["session"] = self.event[0]
         return stored | {"files": self.files} if self.files else stored
 
     @classmethod
@@ -230,6 +273,8 @@ class Message:
             type=data.get("type", ASSISTANT),
         )
         message._sent = data["sent"]
+        if "n" in data:
+            message.event = (data["session"], data["n"])
         message._offers = bool(message.actions)
         return message
 

@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from .ids import message_id
 from .store.changes import Entry
 
 #: Whose part of the conversation a message is, by Chainlit's names.
@@ -50,6 +51,23 @@ class Said(msgspec.Struct, kw_only=True):
     #: Its entry.
     session: UUID | None = None
     seq: int = 0
+    #: The number of the client's event that said it; None for what the server sent.
+    n: int | None = None
+
+    @property
+    def key(self) -> object:
+        """
+        What a conversation knows it by.
+
+        A client chooses the ids of its messages, and could choose that of another's. The number
+        of its event is the client's alone.
+        """
+        return self.id if self.n is None else (self.session, self.n)
+
+    def changed_to(self, new: Said) -> Said:
+        """``new`` in the place of this one. When a client's message was said does not change."""
+        created_at = new.created_at if self.n is None else self.created_at
+        return msgspec.structs.replace(new, seq=self.seq, created_at=created_at)
 
 
 class _Message(msgspec.Struct):
@@ -60,6 +78,8 @@ class _Message(msgspec.Struct):
     created_at: datetime | None = None
     metadata: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
+    #: In a ``message_update``: the number of the client's message that it changes.
+    n: int | None = None
 
 
 class _Call(msgspec.Struct):
@@ -72,6 +92,10 @@ class _Call(msgspec.Struct):
 
 class _Id(msgspec.Struct):
     id: str
+    n: int | None = None
+
+    def key(self, session: UUID) -> object:
+        return self.id if self.n is None else (session, self.n)
 
 
 _message = msgspec.json.Decoder(_Message)
@@ -101,17 +125,30 @@ def _said(entry: Entry, session: UUID) -> Said | None:
     found = _decoded(_message, entry)
     if found is None:
         return None
+    if entry.n is not None:
+        return Said(
+            id=found.id or message_id(session, entry.n),
+            type=USER,
+            content=found.content,
+            created_at=entry.created_at,
+            size=len(entry.data),
+            session=session,
+            seq=entry.seq,
+            n=entry.n,
+        )
+    n = found.n if entry.name == "message_update" else None
     return Said(
         id=found.id or _made_up_id(entry, session),
-        type=USER if entry.n is not None else found.type,
+        type=found.type,
         content=found.content,
-        author="" if entry.n is not None else found.author,
-        created_at=(found.created_at if entry.n is None else None) or entry.created_at,
-        metadata=found.metadata if entry.n is None else None,
-        actions=found.actions if entry.n is None else [],
+        author=found.author if n is None else "",
+        created_at=found.created_at or entry.created_at,
+        metadata=found.metadata,
+        actions=found.actions,
         size=len(entry.data),
         session=session,
         seq=entry.seq,
+        n=n,
     )
 
 
@@ -124,16 +161,17 @@ def _asked(entry: Entry, session: UUID) -> Said | None:
         text = found.data.get("content") if isinstance(found.data, dict) else None
         if not isinstance(text, str):
             return None  # a button, or files
-    answered = entry.name == "answer"
+    n = entry.n
     return Said(
-        id=_made_up_id(entry, session) if answered else found.call,
-        type=USER if answered else ASSISTANT,
+        id=found.call if n is None else message_id(session, n),
+        type=ASSISTANT if n is None else USER,
         content=text,
-        author="" if answered else found.author,
+        author=found.author if n is None else "",
         created_at=entry.created_at,
         size=len(entry.data),
         session=session,
         seq=entry.seq,
+        n=n,
     )
 
 
@@ -155,25 +193,26 @@ class Recent:
         self._session = session
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._said: dict[str, Said] = {}
+        self._said: dict[object, Said] = {}
         self._answers: dict[str, Said] = {}
         self._bytes = 0
 
-    def __contains__(self, id_: str) -> bool:
-        return id_ in self._said
+    def __contains__(self, said: Said) -> bool:
+        return said.key in self._said
 
     def __iter__(self) -> Iterator[Said]:
         return iter(list(self._said.values()))
 
     def take(self, entry: Entry) -> str | None:
-        """One more entry of the log; the id of the message that it has sent."""
+        """One more entry of the log; the id of the message that the server has sent by it."""
         if entry.name not in (_FROM_SERVER if entry.n is None else _FROM_CLIENT):
             return None
         if entry.name == "ask_closed":
             self._close(entry)
         elif entry.name == "message_remove":
             gone = _decoded(_id, entry)
-            self.remove("" if gone is None else gone.id)
+            if gone is not None:
+                self._remove(gone.key(self._session))
         elif (said := _said(entry, self._session)) is not None:
             return self._take(entry, said)
         return None
@@ -185,12 +224,13 @@ class Recent:
                 del self._answers[next(iter(self._answers))]
             return None
         if entry.name == "message_update":
-            if said.id in self._said:
-                self.put(said)
+            old = self._said.get(said.key)
+            if old is not None:
+                self.put(old.changed_to(said))
             return None
-        self.remove(said.id)  # one that is sent again is where it was sent last
+        self._remove(said.key)  # one that is sent again is where it was sent last
         self.put(said)
-        return said.id
+        return said.id if said.n is None else None
 
     def _close(self, entry: Entry) -> None:
         """An answer is one when the question is closed by it."""
@@ -201,16 +241,16 @@ class Recent:
 
     def put(self, said: Said) -> None:
         """One more message at the end, or a new version of one in its place."""
-        old = self._said.get(said.id)
+        old = self._said.get(said.key)
         self._bytes += said.size - (0 if old is None else old.size)
-        self._said[said.id] = said
+        self._said[said.key] = said
         while len(self._said) > self._max_messages or (
             self._bytes > self._max_bytes and len(self._said) > 1
         ):
-            self.remove(next(iter(self._said)))
+            self._remove(next(iter(self._said)))
 
-    def remove(self, id_: str) -> None:
-        old = self._said.pop(id_, None)
+    def _remove(self, key: object) -> None:
+        old = self._said.pop(key, None)
         self._bytes -= 0 if old is None else old.size
 
     def clear(self) -> None:
@@ -231,10 +271,10 @@ class Backwards:
         self._limit = limit
         self._bytes_left = max_bytes
         self._found: list[Said] = []
-        self._ids: set[str] = set()
+        self._keys: set[object] = set()
         self._streams: dict[Any, Any] = {}
-        self._changed: dict[str, Said] = {}
-        self._removed: set[str] = set()
+        self._changed: dict[object, Said] = {}
+        self._removed: set[object] = set()
         self._answered: set[str] = set()
         self.full = False
 
@@ -256,18 +296,20 @@ class Backwards:
             self._take_clients(entry, session, skip=skip)
         elif entry.name == "message_remove":
             gone = _decoded(_id, entry)
-            if gone is not None and gone.id not in self._changed:
-                self._removed.add(gone.id)
+            if gone is not None and gone.key(session) not in self._changed:
+                self._removed.add(gone.key(session))
         elif entry.name == "ask_closed":
             closed = _decoded(_call, entry)
             if closed is not None and closed.outcome == "answered":
                 self._answered.add(closed.call)
         elif entry.name == "message_update":
             said = _said(entry, session)
-            if said is not None and said.id not in self._removed:
-                self._changed.setdefault(said.id, said)
+            if said is not None and said.key not in self._removed:
+                self._changed.setdefault(said.key, said)
         elif entry.name in ("message", "ask"):
-            self._take_message(entry, session, skip=skip)
+            said = _said(entry, session)
+            if said is not None:
+                self._put_as_it_is(said, text=self._streams.get(said.id), skip=skip)
 
     def _take_clients(self, entry: Entry, session: UUID, *, skip: bool) -> None:
         if entry.name == "answer":
@@ -278,34 +320,33 @@ class Backwards:
         elif entry.name != "message":
             return
         said = _said(entry, session)
-        if said is not None and not skip:
-            self.put(said)
+        if said is not None:
+            self._put_as_it_is(said, skip=skip)
 
-    def _take_message(self, entry: Entry, session: UUID, *, skip: bool) -> None:
-        said = _said(entry, session)
-        if said is None:
-            return
-        new = self._changed.pop(said.id, None)
-        if said.id in self._removed:
-            self._removed.discard(said.id)
+    def _put_as_it_is(self, said: Said, *, text: object = None, skip: bool = False) -> None:
+        """A message as the entries behind its own have left it; ``text`` is that of its stream."""
+        new = self._changed.pop(said.key, None)
+        if said.key in self._removed:
+            self._removed.discard(said.key)
             return
         if new is not None:
-            new.seq = said.seq
-            said = new
-        text = self._streams.get(said.id)
+            said = said.changed_to(new)
         if isinstance(text, str):
             said.content = text
         if not skip:
-            self.put(said)
+            self._put(said)
 
     def put(self, said: Said) -> None:
-        """One more message before those found."""
-        if self.full or said.id in self._ids:
+        """One more message before those found, which is not in the log."""
+        self._put_as_it_is(said)
+
+    def _put(self, said: Said) -> None:
+        if self.full or said.key in self._keys:
             return  # a message that was sent again is where it was sent last
         if self._found and said.size > self._bytes_left:
             self.full = True
             return
         self._found.append(said)
-        self._ids.add(said.id)
+        self._keys.add(said.key)
         self._bytes_left -= said.size
         self.full = len(self._found) >= self._limit

@@ -48,6 +48,7 @@ def texts(said: list[Said]) -> list[tuple[str, str]]:
     return [(one.type.removesuffix("_message"), one.content) for one in said]
 
 
+WHAT = ["send", "update", "remove", "user", "update own", "remove own", "odd", "forged"]
 IDS = st.sampled_from(["a", "b", "c"])
 
 
@@ -56,10 +57,11 @@ def logs(draw: st.DrawFn) -> list[Entry]:
     """What an application may do: messages are changed and removed while they are there."""
     events: list[tuple[str, Any, bool]] = []
     there: set[str] = set()
+    own: set[int] = set()
     for number in range(draw(st.integers(0, 30))):
         id_, text = draw(IDS), str(number)
         message = {"id": id_, "author": "Bot", "content": text, "created_at": NOW}
-        what = draw(st.sampled_from(["send", "update", "remove", "user", "odd", "forged"]))
+        what = draw(st.sampled_from(WHAT))
         if what == "send" and id_ not in there:
             there.add(id_)
             events.append(("message", message, False))
@@ -69,7 +71,17 @@ def logs(draw: st.DrawFn) -> list[Entry]:
             there.discard(id_)
             events.append(("message_remove", {"id": id_}, False))
         elif what == "user":
-            events.append(("message", {"content": text}, True))
+            own.add(len(events) + 1)
+            client = draw(st.sampled_from([{}, {"id": id_}]))
+            events.append(("message", {"content": text} | client, True))
+        elif what == "update own" and own:
+            n = draw(st.sampled_from(sorted(own)))
+            user = {"n": n, "type": "user_message"}
+            events.append(("message_update", message | user, False))
+        elif what == "remove own" and own:
+            n = draw(st.sampled_from(sorted(own)))
+            own.discard(n)
+            events.append(("message_remove", {"id": id_, "n": n}, False))
         elif what == "odd":
             odd = draw(
                 st.sampled_from([None, [], {}, {"content": 1}, {"content": "x", "type": "y"}])

@@ -159,7 +159,8 @@ class _Builder:
         self.client = client
         self.reveal = reveal
         self.lines: list[Line] = []
-        self._messages: dict[str, Line] = {}
+        #: Those of the client by the number of their event, which nobody else's can have.
+        self._messages: dict[str | int, Line] = {}
         self._asks: dict[str, Line] = {}
         #: By id: what the buttons of questions say.
         self._labels: dict[str, str] = {}
@@ -188,7 +189,12 @@ class _Builder:
     # From the client
 
     def _client_message(self, entry: Entry, data: dict[str, Any]) -> Line:
-        return self._said(entry, "client", self.client, data)
+        return self._clients(entry, self._said(entry, "client", self.client, data))
+
+    def _clients(self, entry: Entry, line: Line) -> Line:
+        if entry.n is not None:
+            self._messages[entry.n] = line
+        return line
 
     def _answer(self, entry: Entry, data: dict[str, Any]) -> Line:
         answer = data.get("data", data)
@@ -201,7 +207,7 @@ class _Builder:
         if not line.files:
             line.text = self._text(content if isinstance(content, str) else answer)
         line.note(_("answer"))
-        return line
+        return self._clients(entry, line)
 
     def _action(self, entry: Entry, data: dict[str, Any]) -> Line:
         """What was pressed, and what came with it; how the button looked is in the message."""
@@ -214,8 +220,16 @@ class _Builder:
     # From the server
 
     def _message(self, entry: Entry, data: dict[str, Any]) -> Line:
-        line = self._said(entry, "server", _text_of(data.get("author")), data)
+        line = self._version(entry, data)
         self._messages[_text_of(data.get("id"))] = line
+        return line
+
+    def _version(self, entry: Entry, data: dict[str, Any], *, of_client: bool = False) -> Line:
+        """A message as this entry has it."""
+        kind, author = "server", _text_of(data.get("author"))
+        if of_client:
+            kind, author = "client", self.client
+        line = self._said(entry, kind, author, data)
         line.streaming = data.get("streaming") is True
         if metadata := data.get("metadata"):
             line.failure = isinstance(metadata, dict) and metadata.get("error") is True
@@ -223,18 +237,20 @@ class _Builder:
         return line
 
     def _message_update(self, entry: Entry, data: dict[str, Any]) -> Line | None:
-        id_ = _text_of(data.get("id"))
-        old = self._messages.get(id_)
-        new = self._message(entry, data)
+        key = _key(data)
+        old = self._messages.get(key)
+        new = self._version(entry, data, of_client=isinstance(key, int))
         if old is None:
+            self._messages[key] = new
             new.note(_("changes an earlier message"))
             return new
+        if isinstance(key, int) and "files" not in data:
+            new.files = old.files
         old.replace_with(new)
-        self._messages[id_] = old
         return None
 
     def _message_remove(self, entry: Entry, data: dict[str, Any]) -> Line | None:
-        line = self._messages.get(_text_of(data.get("id")))
+        line = self._messages.get(_key(data))
         if line is None:
             line = self._event(entry, data)
             line.title = _("An earlier message was removed")
@@ -334,6 +350,12 @@ def _text_of(value: Any) -> str:
     if value is None:
         return ""
     return value[:200] if isinstance(value, str) else one_line(mask(value))
+
+
+def _key(data: dict[str, Any]) -> str | int:
+    """Which message a change is about: the client's are named by their number."""
+    n = data.get("n")
+    return n if isinstance(n, int) else _text_of(data.get("id"))
 
 
 def _names(title: str, data: dict[str, Any], key: str) -> list[str]:

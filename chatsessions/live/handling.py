@@ -120,7 +120,7 @@ class Handling:
         if name == "message":
             return self._message_job(n, data)
         if name != "settings":
-            return event_job(chat, n, name, data)
+            return event_job(chat, self._host.id, n, name=name, data=data)
         job = turn_job(n, name, chat.hooks.get(name), self._host.session.chat_settings)
         job.prepare = partial(self._host.form.update, n, data)
         job.needs_handler = False
@@ -128,7 +128,7 @@ class Handling:
         return job
 
     def _message_job(self, n: int, data: dict[str, Any]) -> Job:
-        job = event_job(self._host.chat, n, "message", data)
+        job = event_job(self._host.chat, self._host.id, n, name="message", data=data)
         if data.get("files"):
             job.load = partial(self._load_files, job.argument, data["files"])
         return job

@@ -19,7 +19,7 @@ from chatsessions.conf import settings
 from chatsessions.session import Session
 from chatsessions.store.changes import Entry
 from chatsessions.store.thread_rows import Mark, Part, ThreadKey, read_context
-from chatsessions.transcript import USER, Recent, Said
+from chatsessions.transcript import Recent, Said
 
 from .draft import Draft
 from .log import SessionLog
@@ -107,13 +107,15 @@ class Recall:
         """
         texts = self._host.texts  # of what is being streamed; the log has its beginning
         return [
-            msgspec.structs.replace(said, content=texts[said.id]) if said.id in texts else said
+            msgspec.structs.replace(said, content=texts[said.id])
+            if said.n is None and said.id in texts
+            else said
             for said in self._get()
         ]
 
     def has_sent(self, said: Said) -> bool:
-        """Whether it is a message that the application has sent in this session."""
-        return said.session == self._host.session.id and said.type != USER
+        """Whether it is a message of this session's log."""
+        return said.session == self._host.session.id
 
     async def aload(self) -> None:
         """See that the messages are here; :meth:`messages` then waits for nothing."""
@@ -140,11 +142,11 @@ class Recall:
         """One more message that is not in the log. One that is there already stays as it is."""
         self._before_change()
         recent = self._get()
-        if said.id in recent:
+        if said in recent:
             return
         recent.put(said)
         added = [*self._mark.added, (self._host.log.head, said)]
-        self._mark.added = [(seq, one) for seq, one in added if one.id in recent]
+        self._mark.added = [(seq, one) for seq, one in added if one in recent]
         self._note()
 
     def clear(self) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -24,6 +25,7 @@ from chatsessions.conf import settings
 from chatsessions.context import Context, use_context
 from chatsessions.emitter import Turn
 from chatsessions.exceptions import ChatSessionsError, FrameError, StorageError, TurnStopped
+from chatsessions.ids import message_id
 from chatsessions.messages import USER_AUTHOR, Message
 from chatsessions.transcript import USER
 
@@ -69,10 +71,12 @@ def turn_job(n: int, name: str, handler: Handler | None, argument: Any = None) -
     )
 
 
-def event_job(chat: Chat, n: int, name: str, data: Any) -> Job:
+def event_job(chat: Chat, session_id: UUID, n: int, *, name: str, data: Any) -> Job:
     """The turn of an event that is the application's business alone."""
     if name == "message":
-        message = Message(data["content"], id=data.get("id"), author=USER_AUTHOR, type=USER)
+        id_ = data.get("id") or message_id(session_id, n)
+        message = Message(data["content"], id=id_, author=USER_AUTHOR, type=USER)
+        message.came_as(session_id, n)
         return turn_job(n, name, chat.hooks.get(name), message)
     if name == "action":
         job = turn_job(n, name, chat.actions.get(data["name"]), Action.offered(data))

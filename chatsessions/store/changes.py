@@ -43,7 +43,9 @@ class Entry(Struct, gc=False):
         if self.name not in ("message_update", "message_remove"):
             return None
         data: Any = msgspec.json.decode(self.data)
-        found = data.get("id") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or data.get("n") is not None:
+            return None  # with a number it is of the client's message, which is no stream
+        found = data.get("id")
         return found if isinstance(found, str) else None
 
 

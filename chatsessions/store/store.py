@@ -388,12 +388,13 @@ MESSAGE_EVENTS = ("message", "message_update")
 
 
 def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | None:
-    """The latest of a message in ``entries``, oldest first."""
+    """The latest of a message of the server's in ``entries``, oldest first."""
     found = None
     for entry in entries:
         if entry.n is None and entry.name in MESSAGE_EVENTS:
             data = msgspec.json.decode(entry.data)
-            found = data if data["id"] == message else found
+            is_it = data["id"] == message and data.get("n") is None
+            found = data if is_it else found
     return found
 
 

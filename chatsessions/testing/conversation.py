@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from chatsessions import frames
 from chatsessions.delivery import ClientDelivery
+from chatsessions.ids import message_id
 from chatsessions.messages import USER_AUTHOR
 
 
@@ -43,6 +45,13 @@ class ChatMessage:
     metadata: dict[str, Any] = field(default_factory=dict)
     actions: list[Any] = field(default_factory=list)
     files: list[Any] = field(default_factory=list)
+    #: The number of the client's event that said it; None for the server's.
+    n: int | None = None
+
+    @property
+    def key(self) -> str | int:
+        """What a client knows it by: a client's message by its number, whatever its id is."""
+        return self.id if self.n is None else self.n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +134,8 @@ class Conversation:
         #: How far the log went at each answer to a ping.
         self.pongs: list[int] = []
         self.ended: str | None = None
-        self._messages: dict[str, ChatMessage] = {}
-        self._removed: dict[str, ChatMessage] = {}
+        self._messages: dict[str | int, ChatMessage] = {}
+        self._removed: dict[str | int, ChatMessage] = {}
         #: By open stream: the index of its next token.
         self._expected: dict[str, int] = {}
         self._errors: list[ErrorReport] = []
@@ -225,16 +234,30 @@ class Conversation:
     def _add(self, event: ChatEvent) -> None:
         self.events.append(event)
         if event.name == "message" or (event.name == "message_update" and event.n is None):
-            message = message_of(event)
-            self._messages[message.id] = message
+            message = self._message_of(event)
+            if event.n is None and message.n is not None:
+                old = self._messages.get(message.key)
+                if old is None:
+                    return  # an answer, or no longer kept
+                if "files" not in event.data:
+                    message = replace(message, files=old.files)
+            self._messages[message.key] = message
+            if message.n is not None:
+                return  # it is no stream, whatever its id is
             if message.streaming:
                 self._expected[message.id] = 0
             else:
                 self._expected.pop(message.id, None)
         elif event.name == "message_remove" and event.n is None:
-            removed = self._messages.pop(event.data["id"], None)
+            removed = self._messages.pop(_key_of(event), None)
             if removed is not None:
-                self._removed[removed.id] = removed
+                self._removed[removed.key] = removed
+
+    def _message_of(self, event: ChatEvent) -> ChatMessage:
+        message = message_of(event)
+        if message.id or self.welcome is None or message.n is None:
+            return message
+        return replace(message, id=message_id(UUID(self.welcome.session), message.n))
 
     def _token(self, frame: frames.Token) -> None:
         message = self._messages.get(frame.message)
@@ -261,17 +284,21 @@ class Conversation:
         if not message.streaming:
             return message, opening
         for event in self.since(opening.seq):
-            if event.n is not None or _id_of(event) != message.id:
+            if event.n is not None or _key_of(event) != message.key:
                 continue
             if event.name == "message_remove":
-                return replace(self._removed.get(message.id, message), streaming=False), event
+                return replace(self._removed.get(message.key, message), streaming=False), event
             if event.name == "message_update" and not event.data["streaming"]:
                 return message_of(event), event
         return None
 
 
-def _id_of(event: ChatEvent) -> Any:
-    return event.data.get("id") if isinstance(event.data, dict) else None
+def _key_of(event: ChatEvent) -> Any:
+    """Which message a ``message_update`` or ``message_remove`` is about."""
+    if not isinstance(event.data, dict):
+        return None
+    n = event.data.get("n")
+    return event.data.get("id") if n is None else n
 
 
 def message_of(event: ChatEvent) -> ChatMessage:
@@ -279,10 +306,11 @@ def message_of(event: ChatEvent) -> ChatMessage:
     data = event.data
     if event.n is not None:
         return ChatMessage(
-            id=data.get("id") or f"n{event.n}",
+            id=data.get("id") or "",
             author=USER_AUTHOR,
             content=data["content"],
             files=data.get("files") or [],
+            n=event.n,
         )
     return ChatMessage(
         id=data["id"],
@@ -293,4 +321,5 @@ def message_of(event: ChatEvent) -> ChatMessage:
         metadata=data.get("metadata") or {},
         actions=data.get("actions") or [],
         files=data.get("files") or [],
+        n=data.get("n") if event.name == "message_update" else None,
     )

@@ -229,6 +229,7 @@ export class Streams {
 
   /** Follow what an entry says about a stream. @param {Entry} entry */
   follow({ name, data }) {
+    if (data?.n != null) return; // a change of what a person wrote, which is no stream
     if (name === "message_remove") this.#expected.delete(data?.id);
     if (name !== "message" && name !== "message_update") return;
     if (!data?.streaming) this.#expected.delete(data?.id);

@@ -23,9 +23,10 @@ import { texts } from "./texts.js";
  * @property {Action[]} [actions]
  * @property {FileInfo[]} [files]
  * @property {any} [metadata] `error`: it tells of a failure
+ * @property {number} [n] in a change: it is of what a person wrote, by the event with this number
  */
 
-/** What a person wrote: its text, and the ids of its files. @typedef {{text: string, files?: string[]}} Words */
+/** What a person wrote: its text, and its files or their ids. @typedef {{text: string, files?: (string | FileInfo)[]}} Words */
 
 /**
  * What happens around a transcript.
@@ -41,6 +42,8 @@ import { texts } from "./texts.js";
 export class Transcript {
   /** @type {Map<string, HTMLElement>} messages by their id */
   #messages = new Map();
+  /** @type {Map<number, HTMLElement>} what persons wrote, by the number of its event: ids are chosen by clients */
+  #own = new Map();
   #list;
   #waiting;
   #actions;
@@ -72,6 +75,7 @@ export class Transcript {
 
   clear() {
     this.#messages.clear();
+    this.#own.clear();
     this.#actions.clear();
     this.#files.clear();
     this.asks.clear();
@@ -85,7 +89,9 @@ export class Transcript {
 
   /** Show an entry. @param {Entry} entry @param {boolean} live @returns {boolean} whether it was one of ours to show */
   show({ name, data, n }, live) {
-    if (n != null) this.#showOwn(name, data);
+    if (n != null) this.#showOwn(name, data, n);
+    else if (name === "message_update" && data?.n != null) this.#changeOwn(data);
+    else if (name === "message_remove" && data?.n != null) this.#removeOwn(data.n);
     else if (name === "message" || name === "message_update") this.#put(data);
     else if (name === "message_remove") this.#remove(data?.id);
     else if (name === "error") this.#list.append(failure(data));
@@ -115,16 +121,36 @@ export class Transcript {
   showWaiting(frames, online) {
     const state = online ? texts.sending : texts.waiting;
     const words = frames.map((frame) => this.#words(frame.type === "answer" ? "answer" : frame.name, frame.type === "answer" ? frame : frame.data));
-    this.#waiting.replaceChildren(...words.flatMap((said) => (said ? [this.#own(said, { waiting: state })] : [])));
+    this.#waiting.replaceChildren(...words.flatMap((said) => (said ? [this.#written(said, { waiting: state })] : [])));
     this.asks.update(new Set(frames.flatMap(({ type, call }) => (type === "answer" && call ? [call] : []))));
     this.#actions.update(online, new Set(frames.flatMap(({ name, data }) => (name === "action" ? [data?.id] : []))));
   }
 
-  /** @param {string} name @param {any} data */
-  #showOwn(name, data) {
+  /** @param {string} name @param {any} data @param {number} n */
+  #showOwn(name, data, n) {
     const words = this.#words(name, data);
     if (name === "answer") this.asks.close(data?.call);
-    if (words) this.#list.append(this.#own(words, { time: data?.created_at }));
+    if (!words) return;
+    const element = this.#written(words, { time: data?.created_at });
+    this.#own.set(n, element);
+    this.#list.append(element);
+  }
+
+  /** The bot has changed what a person wrote. Where no files are named they are as they were. @param {MessageData & {n?: number}} data */
+  #changeOwn({ n, content, created_at, files }) {
+    const shown = this.#own.get(Number(n));
+    const element = this.#written({ text: String(content ?? ""), files }, { time: created_at });
+    const kept = files ? null : shown?.querySelector("[part~=files]");
+    if (kept) element.append(kept);
+    this.#own.set(Number(n), element);
+    if (shown) shown.replaceWith(element);
+    else this.#list.append(element);
+  }
+
+  /** @param {number} n */
+  #removeOwn(n) {
+    this.#own.get(n)?.remove();
+    this.#own.delete(n);
   }
 
   /** What a person said with a frame, or null for what is no talk. @param {string | undefined} name @param {any} data @returns {Words | null} */
@@ -135,7 +161,7 @@ export class Transcript {
   }
 
   /** @param {Words} words @param {{waiting?: string, time?: string}} options */
-  #own({ text, files }, options) {
+  #written({ text, files }, options) {
     return ownArticle(text, { ...options, files: this.#files.list(files) });
   }
 

@@ -14,6 +14,13 @@ async def repeat(message: Message) -> None:
     if message.content == "stumble":
         await Message().stream_token("")
         raise RuntimeError("before the first word")
+    if message.content == "swear":
+        message.content = "* * *"
+        await message.update()
+        return
+    if message.content == "unsay":
+        await message.remove()
+        return
     await Message(message.content, author=message.content).send()
     streamed = Message()
     for piece in message.content:

@@ -72,6 +72,38 @@ def test_spaces_and_lines_are_kept(server: Server, parrot: Chat) -> None:
     parrot.shows_what_is_stored(server.database)
 
 
+def test_what_the_user_wrote_is_changed_and_removed_in_its_place(
+    server: Server, parrot: Chat
+) -> None:
+    """By a bot that takes back what was said: now, and when the page reads it from the log."""
+    parrot.say("swear")
+    parrot.shows("* * *")
+    parrot.say("unsay")
+    parrot.say("hello")
+    parrot.shows("* * *", "hello", "hello", "hello")
+    expect(parrot.log.locator("[part~=own]")).to_have_count(2)
+    parrot.reload()
+    parrot.shows("* * *", "hello", "hello", "hello")
+    expect(parrot.log.locator("[part~=own]")).to_have_count(2)
+
+
+def test_an_id_that_a_client_has_chosen_takes_no_answer_away(parrot: Chat) -> None:
+    parrot.say("hello")
+    parrot.shows("hello", "hello", "hello")
+    answer = parrot.messages.nth(1).get_attribute("data-id")
+    parrot.element.evaluate(
+        "(e, id) => e.client.send('message', { content: 'swear', id })", arg=answer
+    )
+    parrot.shows("hello", "hello", "hello", "* * *")
+    parrot.element.evaluate(
+        "(e, id) => e.client.send('message', { content: 'unsay', id })", arg=answer
+    )
+    parrot.say("bye")
+    parrot.shows("hello", "hello", "hello", "* * *", "bye", "bye", "bye")
+    parrot.reload()
+    parrot.shows("hello", "hello", "hello", "* * *", "bye", "bye", "bye")
+
+
 def test_blank_is_not_sent(parrot: Chat) -> None:
     """Enter on nothing, or on nothing but space, sends nothing."""
     parrot.is_("Online")

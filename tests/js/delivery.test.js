@@ -188,6 +188,13 @@ test("a stream ends with an update or a removal, and starts again at 0", () => {
   }
 });
 
+test("a change of what a person wrote ends no stream that has its id", () => {
+  const streams = new Streams();
+  streams.follow(opening);
+  for (const name of ["message_update", "message_remove"]) streams.follow({ seq: 2, name, data: { id: "m", n: 1 } });
+  assert.equal(streams.take("m", 0), true);
+});
+
 test("pieces of an unknown stream wait for it to be told", () => {
   assert.equal(new Streams().take("m", 0), false);
 });
