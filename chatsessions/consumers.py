@@ -28,7 +28,7 @@ from .exceptions import ChatError, OwnershipLost, SessionOver
 from .frames import CloseCode
 from .line.admission import Admission
 from .line.connection import ChatConnection, Scope, arrival_of
-from .line.outlet import Message
+from .line.sender import Message
 from .live.session import LiveSession
 from .session import Session
 from .store.changes import Entry
@@ -344,4 +344,3 @@ class ChatConsumer(SessionConsumer):
             await connection.run(receive)
         finally:
             lines.discard(connection)
-            connection.gone()

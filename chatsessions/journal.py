@@ -72,10 +72,14 @@ class Threads:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="chatsessions-reader")
 
     async def write(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._run(self._writer, function, *args)
+        return await self.start_write(function, *args)
+
+    def start_write(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """As :meth:`write`, for a caller that has to learn the outcome even if it is cancelled."""
+        return self._start(self._writer, function, *args)
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._run(self._reader, _with_fresh_connection, function, *args)
+        return await self._start(self._reader, _with_fresh_connection, function, *args)
 
     def read_now(self, function: Callable[[], T]) -> T:
         """
@@ -94,14 +98,16 @@ class Threads:
         """Wait for what runs, and close the threads' connections."""
         for executor in (self._writer, self._reader):
             if not settings.JOURNAL_INLINE:
-                await self._run(executor, connections.close_all)
+                await self._start(executor, connections.close_all)
             executor.shutdown(wait=False)
 
-    async def _run(self, executor: ThreadPoolExecutor, function: Callable[..., T], *args: Any) -> T:
+    def _start(
+        self, executor: ThreadPoolExecutor, function: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         if settings.JOURNAL_INLINE:
             # Not database_sync_to_async: it closes a connection that is in a transaction.
-            return await sync_to_async(function)(*args)
-        return await asyncio.get_running_loop().run_in_executor(executor, function, *args)
+            return asyncio.ensure_future(sync_to_async(function)(*args))
+        return asyncio.get_running_loop().run_in_executor(executor, function, *args)
 
 
 def _with_fresh_connection(function: Callable[..., T], *args: Any) -> T:
@@ -127,6 +133,8 @@ class Journal:
         self._due: dict[Writes, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        #: Whether the task was cancelled: it tries each batch that is left once, and ends.
+        self._cancelled = False
         self._room: asyncio.Event | None = None
         self._entries = 0
         #: None, or why the store is not taking commits.
@@ -144,6 +152,7 @@ class Journal:
             self._task = asyncio.get_running_loop().create_task(
                 self._drain(), name="chatsessions-journal", context=Context()
             )
+            self._task.add_done_callback(self._drained)
 
     def count(self, entries: int) -> None:
         """``entries`` more wait to be stored."""
@@ -170,9 +179,10 @@ class Journal:
             self._catch_up()
 
     async def abandon(self) -> None:
-        """Stop trying; what is not stored is lost with the process."""
+        """Stop trying: what is being written is stored or refused, the rest is lost."""
         if self._timer is not None:
             self._timer.cancel()
+        self._noted.clear()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -180,20 +190,29 @@ class Journal:
     # The writer
 
     async def _drain(self) -> None:
-        try:
-            while self._noted:
-                # One turn of the loop, so that what happens at the same time shares a batch.
+        while self._noted:
+            # One turn of the loop, so that what happens at the same time shares a batch.
+            try:
                 await asyncio.sleep(0)
-                self._writing = gathered = self._gather()
-                # What needs no row does not wait for those that do.
-                lagging = [one for one in gathered if one[1].lags]
-                others = [one for one in gathered if not one[1].lags]
-                await self._commit(lagging)
-                await self._commit(others)
-        finally:
-            self._writing = []
-            self._task = None
-            self._wake()
+            except asyncio.CancelledError:
+                self._cancelled = True
+            self._writing = gathered = self._gather()
+            # What needs no row does not wait for those that do.
+            lagging = [one for one in gathered if one[1].lags]
+            others = [one for one in gathered if not one[1].lags]
+            await self._commit(lagging)
+            await self._commit(others)
+
+    def _drained(self, task: asyncio.Task[None]) -> None:
+        self._writing = []
+        self._task = None
+        self._cancelled = False
+        self._wake()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("The journal failed; it is started again", exc_info=error)
+        for session in self._noted:  # since then, or before it was cancelled
+            self.note(session)
+            break
 
     def _gather(self) -> list[tuple[Writes, Change]]:
         noted, self._noted = self._noted, {}
@@ -219,6 +238,8 @@ class Journal:
         stored = Batch([change for _, change in batch], self._store.pauses())
         try:
             await self._persist(stored)
+        except (*TRANSIENT, CacheFailed) as error:
+            stored.refused = {change.session_id: error for change in stored.changes}
         except Exception as error:
             logger.exception("A commit failed for a reason of the program's own")
             stored.refused = {change.session_id: error for change in stored.changes}
@@ -251,17 +272,32 @@ class Journal:
             self.note(session)
 
     async def _persist(self, batch: Batch) -> None:
-        """Try until it does not fail for a reason that may pass."""
+        """
+        Try until it does not fail for a reason that may pass.
+
+        Once the journal is cancelled, the failure of what is being tried is raised.
+        """
         delay = FIRST_RETRY
         while True:
             try:
                 if batch.lags and self._store.is_near:
                     return self._store.commit(batch)
-                return await self._threads.write(self._store.commit, batch)
+                written = self._threads.start_write(self._store.commit, batch)
+                while not written.done():  # its thread goes on, whoever cancels the journal
+                    try:
+                        await asyncio.wait([written])
+                    except asyncio.CancelledError:
+                        self._cancelled = True
+                return written.result()
             except (*TRANSIENT, CacheFailed) as error:
                 count = len(batch.changes)
+                if self._cancelled:
+                    raise
                 logger.warning("A commit of %d sessions failed, trying again: %s", count, error)
-            await asyncio.sleep(delay)
+            try:
+                await asyncio.sleep(delay)
+            except asyncio.CancelledError:
+                self._cancelled = True
             delay = min(2 * delay, LAST_RETRY)
 
     def _fail(self) -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AnonymousUser
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.models import F
 from django.test import TestCase, override_settings
 
@@ -93,6 +93,66 @@ async def open_many(worker: RunningWorker, chat: Chat, count: int) -> list[Clien
 async def log_of(live: LiveSession) -> list[tuple[int, Any]]:
     rows = SessionEvent.objects.filter(session=live.id).order_by("seq")
     return [(row.seq, row.data) async for row in rows]
+
+
+# Cancelled
+
+
+def the_journal() -> asyncio.Task[Any]:
+    [task] = [task for task in asyncio.all_tasks() if task.get_name() == "chatsessions-journal"]
+    return task
+
+
+async def test_what_is_being_written_is_stored_though_the_journal_is_cancelled(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """It was in the database, and who waited for it never heard."""
+    client, other = await open_many(worker, chat, 2)
+    with locked():
+        first = asyncio.create_task(change(client.live, 1))
+        await asyncio.sleep(0.1)  # it is taken, and waits for the database
+        second = asyncio.create_task(change(other.live, 2))
+        await asyncio.sleep(0)
+        the_journal().cancel()
+        await asyncio.sleep(0.05)
+        the_journal().cancel()
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(20):
+        await asyncio.gather(first, second)
+        await change(client.live, 3)
+    assert await state_of(client.live) == {"value": 3}
+    assert await log_of(client.live) == [(1, 1), (2, 3)]
+    assert await log_of(other.live) == [(1, 2)]
+
+
+async def test_what_cannot_be_stored_is_refused_when_the_journal_is_cancelled(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """Its callers waited for ever, and later changes were never written."""
+    client, other = await open_many(worker, chat, 2)
+    with failing(client.live.id):
+        waiting = asyncio.create_task(change(client.live, 1))
+        await asyncio.sleep(0.2)  # it is tried again and again
+        the_journal().cancel()
+        async with asyncio.timeout(20):
+            with pytest.raises(DatabaseError):
+                await waiting
+    async with asyncio.timeout(20):
+        await change(other.live, 2)
+    assert await log_of(other.live) == [(1, 2)]
+
+
+async def test_a_journal_cancelled_before_it_began_begins_again(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    [client] = await open_many(worker, chat, 1)
+    with use_context(client.live.context(None)):
+        user_session["value"] = 1
+        await context.emitter.emit("changed", 1)
+    the_journal().cancel()
+    async with asyncio.timeout(20):
+        await flush(client.live)
+    assert await log_of(client.live) == [(1, 1)]
 
 
 # Group commit

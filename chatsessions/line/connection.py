@@ -31,7 +31,7 @@ from chatsessions.worker import get_worker
 from .admission import Admission, Authorize
 from .attachment import Attachment
 from .bundle import Bundle
-from .outlet import Message, Outlet
+from .sender import Message, Sender
 
 logger = logging.getLogger("chatsessions.connection")
 
@@ -61,12 +61,11 @@ class ChatConnection:
     ) -> None:
         self._chat = chat
         self._scope = scope
-        self._send = send
         self._admission = Admission(
             scope, access, authorize, renewed=self._login_renewed, revoked=self._login_lost
         )
         self._loop = asyncio.get_running_loop()
-        self._outlet = Outlet(send, failed=self._not_sent, own=lambda task: get_worker().own(task))
+        self._sender = Sender(send, failed=self._not_sent)
         #: Where the client takes several frames at a time.
         self._bundle: Bundle | None = None
         self._attachment: Attachment | None = None
@@ -77,6 +76,8 @@ class ChatConnection:
             burst=max(FRAME_BURST, 2 * settings.EVENT_BURST, 2 * settings.MAX_PENDING_EVENTS),
             now=self._loop.time(),
         )
+        #: What an unread line may have waiting: all that its window and its pace allow at once.
+        self._max_waiting = 2 * settings.MAX_UNACKED_EVENTS + FRAME_BURST
         self._closing = False
         self._code = 1006
         self._heard_at = self._loop.time()
@@ -87,6 +88,7 @@ class ChatConnection:
     async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
         """Read frames until the client is gone, or does not answer our close in time."""
         self._reader = asyncio.current_task()
+        self._sender.start()
         try:
             while True:
                 message = await receive()
@@ -101,9 +103,18 @@ class ChatConnection:
         except asyncio.CancelledError:
             if not self._abandoned:
                 raise
+        finally:
+            close = self._unsent_close() if self._abandoned else None
+            self._leave()
+            await self._sender.stop(close)
 
-    def gone(self) -> None:
-        """The websocket is no more."""
+    def _unsent_close(self) -> Message | None:
+        """The close that waits for a ``send`` which does not return."""
+        waiting = self._sender.waiting
+        return waiting[-1] if waiting and waiting[-1]["type"] == "websocket.close" else None
+
+    def _leave(self) -> None:
+        """Leave the session: the websocket is no more."""
         self._closing = True
         self._admission.leave()
         if self._timer is not None:
@@ -130,7 +141,10 @@ class ChatConnection:
             self.send_frame(text)
 
     def _send_text(self, text: str) -> None:
-        self._outlet.put({"type": "websocket.send", "text": text})
+        self._sender.put({"type": "websocket.send", "text": text})
+        if len(self._sender.waiting) > self._max_waiting and not self._closing:
+            self._forget()
+            self.close_line(CloseCode.TOO_SLOW)
 
     def close_line(self, code: int) -> None:
         """Close after what was sent before. The client is given a while to answer."""
@@ -138,26 +152,32 @@ class ChatConnection:
             self._bundle.leave()
         if not self._closing:
             self._closing = True
-            self._outlet.put({"type": "websocket.close", "code": int(code)})
+            self._sender.put({"type": "websocket.close", "code": int(code)})
             self._code = int(code)
             self._set_timer(CLOSE_TIMEOUT, self.abandon)
 
     def _forget(self) -> None:
         """What waits to be sent never is."""
-        self._outlet.clear()
+        self._sender.clear()
         if self._bundle is not None:
             self._bundle.clear()
 
     def _not_sent(self, message: Message, error: BaseException) -> None:
-        """The client left meanwhile, or the server does not take this."""
-        logger.debug("A %s could not be sent: %r", message["type"], error)
+        """The client has left meanwhile, or the server does not take this."""
+        level = logging.DEBUG if self._has_left(error) else logging.WARNING
+        logger.log(level, "A %s could not be sent: %r", message["type"], error)
         self._forget()
         if message["type"] != "websocket.close":
             # The client comes back, and resumes behind the last that it got.
             self.close_line(CloseCode.SHUTTING_DOWN)
         elif message["code"] == CloseCode.FRAME_TOO_LARGE:
             # Daphne closes with 1009 by itself, but refuses the code from an application.
-            self._outlet.put(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
+            self._sender.put(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
+
+    def _has_left(self, error: BaseException) -> bool:
+        """Whether ``error`` is how the server says that the client has left, since ASGI 2.4."""
+        says_so = _version(self._scope.get("asgi", {}).get("spec_version")) >= (2, 4)
+        return says_so and isinstance(error, OSError) and not isinstance(error, TimeoutError)
 
     def abandon(self) -> None:
         """The other side does not answer our close."""
@@ -170,7 +190,7 @@ class ChatConnection:
     async def _accept(self) -> None:
         offered = self._scope.get("subprotocols") or []
         speaks = frames.SUBPROTOCOL in offered
-        await self._send(
+        self._sender.put(
             {"type": "websocket.accept", "subprotocol": frames.SUBPROTOCOL if speaks else None}
         )
         if offered and not speaks:
@@ -345,6 +365,14 @@ def arrival_of(scope: Scope, *, language: str | None = None, **given: Any) -> Ar
         user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
         **given,
     )
+
+
+def _version(text: object) -> tuple[int, ...]:
+    """``"2.4"`` as ``(2, 4)``; empty for what is no version."""
+    try:
+        return tuple(int(part) for part in str(text).split("."))
+    except ValueError:
+        return ()
 
 
 def first_language(header: bytes) -> str:

@@ -29,9 +29,9 @@ from django.contrib.sessions.backends.db import SessionStore
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-START_TIMEOUT = 20.0
+START_TIMEOUT = 60.0
 
-Kind = Literal["daphne", "uvicorn"]
+Kind = Literal["daphne", "uvicorn", "hypercorn", "granian"]
 
 #: Servers that a test may have talked to; their logs go into the report of one that fails.
 started: list[Server] = []
@@ -201,6 +201,16 @@ class Server:
         return _environment(self.folder, settings, self.env)
 
     def _command(self) -> list[str]:
+        if self.kind == "hypercorn":
+            return [
+                *(sys.executable, "-m", "hypercorn", "--workers", "0"),
+                *("--bind", f"127.0.0.1:{self.port}", self.application),
+            ]
+        if self.kind == "granian":
+            return [
+                *(sys.executable, "-m", "granian", "--interface", "asginl"),
+                *("--host", "127.0.0.1", "--port", str(self.port), self.application),
+            ]
         if self.kind == "uvicorn":
             return [
                 *(sys.executable, "-m", "uvicorn", self.application),

@@ -1,0 +1,379 @@
+"""The way out of a websocket: whatever the server's ``send`` does, it does to its own client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from channels.sessions import InstanceSessionWrapper
+
+from chatsessions import Chat, Message, context, user_session
+from chatsessions.consumers import ChatConsumer
+from chatsessions.line import connection, sender
+from chatsessions.models import ChatSession
+from chatsessions.worker import Worker
+
+from .support.sessions import until
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache", "worker")]
+
+Sent = dict[str, Any]
+Send = Callable[[Sent], Awaitable[None]]
+
+around: ContextVar[str] = ContextVar("around", default="")
+
+
+class Website:
+    """One websocket of a server; ``wrap`` puts middleware around its ``send``."""
+
+    def __init__(
+        self, chat: Chat, wrap: Callable[[Send], Send] | None = None, **scope: Any
+    ) -> None:
+        self.sent: list[Sent] = []
+        self._in: asyncio.Queue[Sent] = asyncio.Queue()
+        known = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
+        send: Send = self._send if wrap is None else wrap(self._send)
+        app = ChatConsumer.as_asgi(chat=chat)
+        self.task = asyncio.create_task(app(known | scope, self._in.get, send))
+        self._n = 0
+
+    async def _send(self, message: Sent) -> None:
+        self.sent.append(message)
+
+    def say(self, frame: dict[str, Any]) -> None:
+        text = msgspec.json.encode(frame).decode()
+        self._in.put_nowait({"type": "websocket.receive", "text": text})
+
+    async def open(self) -> None:
+        self._in.put_nowait({"type": "websocket.connect"})
+        self.say({"type": "hello"})
+        await until(lambda: self.has('"welcome"'))
+
+    def message(self, content: str) -> None:
+        self._n += 1
+        data = {"content": content}
+        self.say({"type": "event", "n": self._n, "name": "message", "data": data})
+
+    def has(self, text: str) -> bool:
+        return any(text in message.get("text", "") for message in self.sent)
+
+    @property
+    def code(self) -> int | None:
+        """The code that the connection was closed with."""
+        last = self.sent[-1] if self.sent else {}
+        return last.get("code") if last.get("type") == "websocket.close" else None
+
+    async def leave(self) -> None:
+        self._in.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        await self.task
+
+
+@pytest.fixture
+def echo(chat: Chat) -> Chat:
+    @chat.on_message
+    async def handle(message: Message) -> None:
+        user_session["said"] = message.content
+        await Message(f"echo {message.content}").send()
+
+    return chat
+
+
+async def test_a_timeout_around_one_clients_send_loses_no_change_of_another_session(
+    echo: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cancelled the journal, which forgot what it had taken of everybody."""
+
+    def timed(send: Send) -> Send:
+        async def with_timeout(message: Sent) -> None:
+            async with asyncio.timeout(0.05):
+                if "echo slow" in message.get("text", ""):
+                    await asyncio.Event().wait()
+                await send(message)
+
+        return with_timeout
+
+    slow, other = Website(echo, timed), Website(echo)
+    await slow.open()
+    await other.open()
+    for number in range(20):
+        slow.message("slow")
+        other.message(f"{number}")
+        await until(lambda: other.has(f"echo {number}"))  # noqa: B023  # awaited at once
+    await until(lambda: slow.code == 4000)
+    rows = [row.state async for row in ChatSession.objects.all()]
+    assert any('"19"' in state for state in rows)
+    [warning] = [one for one in caplog.records if "could not be sent" in one.getMessage()]
+    assert warning.levelno == logging.WARNING
+    assert "TimeoutError" in warning.getMessage()
+    await slow.leave()
+    await other.leave()
+
+
+async def test_what_a_timer_sends_is_sent_by_a_task(
+    echo: Chat, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A timeout in middleware raised "Timeout should be used inside a task"."""
+    settings.CHATSESSIONS = {"HELLO_TIMEOUT": 0.05}
+
+    def timed(send: Send) -> Send:
+        async def with_timeout(message: Sent) -> None:
+            async with asyncio.timeout(5):
+                await send(message)
+
+        return with_timeout
+
+    line = Website(echo, timed)
+    line._in.put_nowait({"type": "websocket.connect"})
+    await until(lambda: line.code is not None)
+    assert line.has("hello_expected")
+    assert caplog.records == []
+    await line.leave()
+
+
+async def test_a_send_that_raises_is_logged_with_its_reason(
+    echo: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(send: Send) -> Send:
+        async def refusing(message: Sent) -> None:
+            if "echo" in message.get("text", ""):
+                raise RuntimeError("no more today")
+            await send(message)
+
+        return refusing
+
+    line = Website(echo, broken)
+    await line.open()
+    line.message("hello")
+    await until(lambda: line.code == 4000)
+    [warning] = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert "no more today" in warning.getMessage()
+    await line.leave()
+
+
+async def test_a_client_that_has_left_is_no_warning(
+    echo: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Since ASGI 2.4 a server says by OSError that the client is gone: every day's business."""
+
+    def left(send: Send) -> Send:
+        async def gone(message: Sent) -> None:
+            if "echo" in message.get("text", ""):
+                raise ConnectionResetError("gone")
+            await send(message)
+
+        return gone
+
+    line = Website(echo, left, asgi={"version": "3.0", "spec_version": "2.4"})
+    await line.open()
+    line.message("hello")
+    await until(lambda: line.code is not None)
+    await line.leave()
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+async def test_something_cancelled_that_a_send_waited_for_is_a_failure_of_that_send(
+    echo: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    def cancelled(send: Send) -> Send:
+        async def raising(message: Sent) -> None:
+            if "echo" in message.get("text", ""):
+                raise asyncio.CancelledError("not you")
+            await send(message)
+
+        return raising
+
+    line = Website(echo, cancelled)
+    await line.open()
+    line.message("hello")
+    await until(lambda: line.code == 4000)
+    assert "not you" in caplog.text
+    await line.leave()
+
+
+async def test_a_send_that_never_returns_is_given_up_and_the_close_sent(
+    echo: Chat, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Daphne keeps a websocket open whose application has returned without a close."""
+    settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+    ended: list[str] = []
+
+    def hanging(send: Send) -> Send:
+        async def hang(message: Sent) -> None:
+            if "echo" in message.get("text", ""):
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ended.append("cancelled")
+            await send(message)
+
+        return hang
+
+    line = Website(echo, hanging)
+    await line.open()
+    line.message("hello")
+    async with asyncio.timeout(10):
+        await line.task
+    assert ended == ["cancelled"]
+    assert line.code == 4012
+
+
+async def test_a_send_that_ignores_its_cancellation_does_not_keep_the_connection(
+    echo: Chat,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(sender, "STOP_TIMEOUT", 0.1)
+    free = asyncio.Event()
+
+    def stubborn(send: Send) -> Send:
+        async def hang(message: Sent) -> None:
+            while "echo" in message.get("text", "") and not free.is_set():
+                try:
+                    await free.wait()
+                except asyncio.CancelledError:
+                    continue
+            await send(message)
+
+        return hang
+
+    line = Website(echo, stubborn)
+    await line.open()
+    line.message("hello")
+    async with asyncio.timeout(10):
+        await line.task
+    assert "goes on" in caplog.text
+    free.set()
+
+
+async def test_what_an_unread_line_has_waiting_is_bounded(
+    chat: Chat, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answers to pings are in no window: they grew for as long as the client sent them."""
+    settings.CHATSESSIONS = {"MAX_UNACKED_EVENTS": 64, "EVENT_BURST": 500}
+    monkeypatch.setattr(connection, "FRAME_BURST", 100)
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+
+    def hanging(send: Send) -> Send:
+        async def hang(message: Sent) -> None:
+            if "pong" in message.get("text", ""):
+                await asyncio.Event().wait()
+            await send(message)
+
+        return hang
+
+    line = Website(chat, hanging)
+    await line.open()
+    for _ in range(300):
+        line.say({"type": "ping"})
+    async with asyncio.timeout(10):
+        await line.task
+    assert line.code == 4008
+
+
+async def test_any_awaitable_will_do(echo: Chat) -> None:
+    """Granian's, written in Rust, has no ``send()`` to step it by."""
+
+    class Foreign:
+        def __init__(self, awaitable: Awaitable[None]) -> None:
+            self._awaitable = awaitable
+
+        def __await__(self) -> Generator[Any, Any, None]:
+            return iter(asyncio.ensure_future(self._awaitable))  # type: ignore[call-overload, no-any-return]
+
+    def foreign(send: Send) -> Send:
+        return lambda message: Foreign(send(message))
+
+    line = Website(echo, foreign)
+    await line.open()
+    line.message("hello")
+    await until(lambda: line.has("echo hello"))
+    await line.leave()
+
+
+async def test_a_variable_set_around_a_send_is_the_connections(echo: Chat) -> None:
+    """Middleware sets it and resets it, which Python refuses in another context."""
+    seen: list[str] = []
+
+    def traced(send: Send) -> Send:
+        async def trace(message: Sent) -> None:
+            seen.append(around.get())
+            token = around.set("sending")
+            await asyncio.sleep(0)
+            await send(message)
+            around.reset(token)
+
+        return trace
+
+    around.set("this connection")
+    line = Website(echo, traced)
+    around.set("")
+    await line.open()
+    line.message("hello")
+    await until(lambda: line.has("echo hello"))
+    assert set(seen) == {"this connection"}
+    await line.leave()
+
+
+async def test_channels_session_middleware_is_passed_by_and_others_are_not(echo: Chat) -> None:
+    counted: list[str] = []
+
+    class Counting(InstanceSessionWrapper):  # type: ignore[misc]  # Channels is untyped
+        async def send(self, message: Sent) -> None:
+            counted.append(message["type"])
+            await self.real_send(message)
+
+    def plain(send: Send) -> Send:
+        wrapper = InstanceSessionWrapper({"type": "websocket", "cookies": {}}, send)
+        wrapper.activated = None  # its own send() would look at the session, which is not there
+        wrapped: Send = wrapper.send
+        return wrapped
+
+    def counting(send: Send) -> Send:
+        wrapped: Send = Counting({"type": "websocket", "cookies": {}}, send).send
+        return wrapped
+
+    for wrap in (plain, counting):
+        line = Website(echo, wrap)
+        await line.open()
+        line.message("hello")
+        await until(lambda: line.has("echo hello"))  # noqa: B023  # awaited at once
+        await line.leave()
+    assert "websocket.send" in counted
+
+
+async def test_a_thread_that_sends_waits_for_no_client(chat: Chat, worker: Worker) -> None:
+    """A handler written as ``def`` goes on while its client takes nothing."""
+    free = asyncio.Event()
+
+    def hanging(send: Send) -> Send:
+        async def hang(message: Sent) -> None:
+            if '"name":"thing"' in message.get("text", ""):
+                await free.wait()
+            await send(message)
+
+        return hang
+
+    @chat.on_message
+    def handle() -> None:
+        for number in range(20):
+            context.emitter.emit("thing", number)
+        context.emitter.flush()
+        worker.loop.call_soon_threadsafe(free.set)
+
+    line = Website(chat, hanging)
+    await line.open()
+    line.message("hello")
+    await until(lambda: line.has('"status":"done"'))
+    await line.leave()
