@@ -68,15 +68,15 @@ class Sender:
             try:
                 async with asyncio.timeout(STOP_TIMEOUT):
                     await self._send(last)
-            except Exception as error:
-                self._failed(last, error)
+            except Exception as failure:
+                self._failed(last, failure)
         if not self._task.done():
             logger.warning("A cancelled send() of the server goes on; it is left to itself")
         elif not self._task.cancelled() and (error := self._task.exception()) is not None:
             logger.error("The sender of a connection failed", exc_info=error)
 
     async def _run(self) -> None:
-        while not self._stopped:  # a send() may have taken the cancellation for itself
+        while True:
             while self.waiting:
                 message = self.waiting.popleft()
                 try:
@@ -87,6 +87,8 @@ class Sender:
                     self._failed(message, error)  # something that send() waited for was cancelled
                 except Exception as error:
                     self._failed(message, error)
+            if self._stopped:
+                return  # a send() has kept the cancellation to itself
             wake = self._wake = self._loop.create_future()
             await wake
 
