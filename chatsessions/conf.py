@@ -100,6 +100,15 @@ def seconds(default: float, *, doc: str) -> Setting[float]:
     )
 
 
+def rate(default: float, *, doc: str) -> Setting[float]:
+    return Setting(
+        default,
+        allowed="a number above 0",
+        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
+        doc=doc,
+    )
+
+
 def count(default: int, *, minimum: int = 1, doc: str) -> Setting[int]:
     return Setting(
         default,
@@ -255,11 +264,8 @@ class Settings:
     REVALIDATE_SECONDS = seconds(
         60, doc="How often the logins of open connections are looked at again."
     )
-    EVENTS_PER_SECOND: Setting[float] = Setting(
-        20,
-        allowed="a number above 0",
-        accepts=lambda value: _is_number(value) and 0 < value < float("inf"),
-        doc="The rate at which one session's events are accepted over time.",
+    EVENTS_PER_SECOND = rate(
+        20, doc="The rate at which one session's events are accepted over time."
     )
     EVENT_BURST = count(100, doc="How many events one session may send at once.")
     MAX_RATE_LIMITED = count(
@@ -283,6 +289,29 @@ class Settings:
         4 * MIB,
         minimum=64 * KIB,
         doc="Bytes sent to a client and not acknowledged, before it is closed as too slow.",
+    )
+    READS_PER_SECOND = rate(
+        20, doc="How many hellos and GETs one session at one address is answered over time."
+    )
+    READ_BURST = count(200, doc="How many of them at once.")
+    REPLAY_BYTES_PER_SECOND = count(
+        2 * MIB,
+        minimum=KIB,
+        doc="How fast stored entries are sent again, to one session at one address.",
+    )
+    REPLAY_BURST_BYTES = count(
+        32 * MIB, minimum=KIB, doc="How many bytes of them as fast as they are read."
+    )
+    MAX_STREAMS = count(
+        20, doc="Event streams (HTTP) that may be open for one session at one address."
+    )
+    MAX_STREAM_BYTES = count(
+        2 * MIB,
+        minimum=KIB,
+        doc="The most bytes that one event stream sends; its client resumes with another.",
+    )
+    ADDRESS_FACTOR = count(
+        10, doc="How many times what one session may read all those of an address may together."
     )
     MAX_SESSIONS_PER_USER = count(
         50, doc="Connected sessions one logged-in user may have; a further one is closed (4504)."

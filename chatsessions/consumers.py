@@ -24,7 +24,7 @@ from .chat import Chat, resolve_chat
 from .context import use_context
 from .entrance import ShuttingDown, TooManySessions
 from .env import log_error
-from .exceptions import ChatError, OwnershipLost, SessionOver
+from .exceptions import ChatError, FrameError, OwnershipLost, SessionOver
 from .frames import CloseCode
 from .line.admission import Admission
 from .line.connection import ChatConnection, Scope, arrival_of
@@ -185,6 +185,10 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             return
         except TooManySessions:
             await self._refuse(CloseCode.TOO_MANY_SESSIONS)
+            return
+        except FrameError as error:
+            logger.info("A connection was refused: %s", error)
+            await self._refuse(CloseCode.RATE_LIMITED)
             return
         self._live = opened.live
         self.session = opened.live.session

@@ -226,9 +226,16 @@ class RateLimit:
             return 0.0
         return (1 - self._tokens) / self._rate
 
-    def is_full(self, now: float) -> bool:
-        """Whether nothing is left of what was taken."""
-        return self._tokens + (now - self._updated) * self._rate >= self._burst
+    def wait(self, now: float, cost: float = 1.0) -> float:
+        """The seconds until ``cost`` tokens are there; 0 if they are."""
+        lacking = cost - self._tokens - (now - self._updated) * self._rate
+        return lacking / self._rate if lacking > _ALMOST else 0.0
+
+    def spend(self, now: float, cost: float) -> None:
+        """``cost`` tokens were used, whether they were there or not: who comes next waits."""
+        tokens = self._tokens + (now - self._updated) * self._rate
+        self._tokens = min(tokens, self._burst) - cost
+        self._updated = now
 
 
 class Gate:

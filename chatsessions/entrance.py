@@ -38,10 +38,10 @@ from .cluster.visit_relay import VisitRelay
 from .cluster.worker_rows import WorkerRows
 from .conf import settings
 from .conversation import in_use
-from .delivery import RateLimit
 from .env import log_error
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .journal import Threads
+from .limits import Limits
 from .live.ports import Host
 from .live.resumption import Resumption, find_thread
 from .live.served import LocalListener
@@ -54,9 +54,6 @@ from .store.store import Store
 from .store.thread_rows import Mark, Part, ThreadKey, read_context
 
 logger = logging.getLogger("chatsessions.worker")
-
-#: Sessions whose pace is remembered after they were let go.
-MAX_PACES = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +90,7 @@ class EntranceHost(Host, ElsewhereHost, Protocol):
     store: Store
     rows: WorkerRows
     elsewhere: Elsewhere
+    limits: Limits
 
     async def start(self) -> None:
         """Make the worker known, once. Raises what the database raises."""
@@ -103,8 +101,6 @@ class Entrance:
 
     def __init__(self, host: EntranceHost) -> None:
         self._host = host
-        #: How fast the clients of sessions were that were let go lately.
-        self._paces: dict[UUID, RateLimit] = {}
         self._arrivals: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
     async def open(
@@ -115,7 +111,8 @@ class Entrance:
 
         With ``relays`` it may be another worker's, which has work to do in it; without, that is
         waited for. ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
-        ``ShuttingDown``, ``TooManySessions``, and what the database raises.
+        ``ShuttingDown``, ``TooManySessions``, ``FrameError`` (``rate_limited``), and what the
+        database raises.
         """
         if arrival.session_id is None:
             return await self._open_new(chat, arrival, "new", admit)
@@ -123,6 +120,7 @@ class Entrance:
             session_id = UUID(arrival.session_id)
         except ValueError:
             return await self._open_new(chat, arrival, "unknown", admit)
+        self._host.limits.read(session_id, arrival.ip)
         async with self._looking_for(session_id):
             how: How = "relay" if relays else "give"
             found, reason = await self._resume(chat, session_id, arrival, admit, how=how)
@@ -151,6 +149,8 @@ class Entrance:
             reason = "unknown"
             session_id = _uuid(arrival.session_id)
             if session_id is not None:
+                count = self._host.limits.post if make else self._host.limits.read
+                count(session_id, arrival.ip)
                 found, reason = await self._find(chat, session_id, arrival, admit)
                 if found is not None:
                     return found, None
@@ -409,7 +409,7 @@ class Entrance:
         if loaded.state_lost:
             logger.error("Session %s: the cache has thrown its user_session away", row.pk)
         live = LiveSession(self._host, chat, session, row, loaded)
-        live.inbox.gate.rate = self._paces.pop(row.pk, live.inbox.gate.rate)
+        live.inbox.gate.rate = self._host.limits.event_pace(row.pk)
         live.draft.set(worker_id=self._host.id)
         self._host.live[live.id] = live
         live.note()
@@ -448,14 +448,6 @@ class Entrance:
             live.finish()
             raise SessionOver(row.pk, row.end_reason)
         return live
-
-    def remember_pace(self, live: LiveSession) -> None:
-        """A client is no faster for its session being let go between what it sends."""
-        now, paces = self._host.loop.time(), self._paces
-        if not live.inbox.gate.rate.is_full(now):
-            paces[live.id] = live.inbox.gate.rate
-        while paces and (len(paces) > MAX_PACES or next(iter(paces.values())).is_full(now)):
-            del paces[next(iter(paces))]
 
 
 def _uuid(text: str) -> UUID | None:

@@ -36,6 +36,7 @@ from .entrance import Entrance, Opened
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
+from .limits import Limits
 from .line.bundle import Departures
 from .live.session import LiveSession
 from .logins import Logins
@@ -97,6 +98,8 @@ class Worker:
         self._visitors = 0
         #: What leaves for its clients when the event loop is through with what it does.
         self.departures = Departures(loop)
+        #: What its clients may ask of it.
+        self.limits = Limits(loop.time)
         self.mail = Mail(loop, self._answer, self.own)
         #: Sessions of other workers whose clients are here.
         self.relays: dict[str, OwnerLink] = {}
@@ -235,7 +238,7 @@ class Worker:
     def drop(self, live: LiveSession) -> None:
         if self.live.get(live.id) is live:
             del self.live[live.id]
-            self.entrance.remember_pace(live)
+            self.limits.keep_event_pace(live.id, live.inbox.gate.rate)
 
     def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):

@@ -10,7 +10,7 @@ import pytest
 
 from chatsessions import Chat, Message, context
 from chatsessions.line.attachment import Attachment
-from chatsessions.worker import Worker
+from chatsessions.worker import Worker, get_worker
 
 from .support.database import locked
 from .support.sessions import Client, until
@@ -36,7 +36,9 @@ class Line:
     def join(self, client: Client) -> None:
         """Be the connection of a client that has the whole log."""
         live = client.live
-        attachment = Attachment(live, self, position=live.stored)
+        attachment = Attachment(
+            live, self, position=live.stored, replay=get_worker().limits.replay(live.id, None)
+        )
 
         def welcome() -> None:
             attachment.welcome("token", resumed=True, reason=None)

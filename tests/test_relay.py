@@ -25,7 +25,7 @@ from chatsessions.line.attachment import Attachment
 from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession
 from chatsessions.store.changes import Entry
-from chatsessions.worker import Worker
+from chatsessions.worker import Worker, get_worker
 
 from .support.layer import LossyLayer
 from .support.sessions import eventually, running_worker, until
@@ -65,7 +65,9 @@ class Tab:
         arrival = Arrival(user=user or AnonymousUser(), session_id=asked, token=token)
         opened = await worker.open(chat, arrival, relays=True)
         served = opened.served
-        attachment = tab.attachment = Attachment(served, tab, position=received)
+        attachment = tab.attachment = Attachment(
+            served, tab, position=received, replay=get_worker().limits.replay(served.id, None)
+        )
         given = served.issue_token(token)
 
         def welcome() -> None:

@@ -11,10 +11,11 @@ import msgspec
 from chatsessions import frames
 from chatsessions.conf import settings
 from chatsessions.delivery import SendWindow
+from chatsessions.limits import Replay
 from chatsessions.live.served import Served
 from chatsessions.store.changes import Entry
 
-#: Entries read at a time for a replay: bounds what one returning client takes of memory.
+#: Entries that are read at a time for a replay, at most.
 REPLAY_CHUNK = 200
 
 
@@ -35,10 +36,11 @@ class Attachment:
 
     relayed = False
 
-    def __init__(self, served: Served, line: Line, *, position: int) -> None:
+    def __init__(self, served: Served, line: Line, *, position: int, replay: Replay) -> None:
         self.served = served
         self._line = line
         self._position = position
+        self._pace = replay
         self._window = SendWindow(
             max_events=settings.MAX_UNACKED_EVENTS, max_bytes=settings.MAX_UNACKED_BYTES
         )
@@ -160,11 +162,13 @@ class Attachment:
     async def _catch_up(self) -> None:
         """Send the stored log from the client's position to its end, as fast as it is applied."""
         while self._position < self.served.stored:
+            await self._pace.room()
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
             if not entries or entries[0].seq != self._position + 1:
                 # Trimmed meanwhile: only a new welcome can tell the client of the gap.
                 self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
                 return
+            self._pace.took(sum(len(entry.data) for entry in entries))
             for entry in entries:
                 if not await self._has_room():
                     self._line.close_line(frames.CloseCode.TOO_SLOW)

@@ -211,7 +211,11 @@ class ChatConnection:
         try:
             await self._open(hello)
         except FrameError as error:
-            self._fail(error.code, error.detail)  # the same hello would be refused again
+            if error.code == "rate_limited":
+                self.send_frame(frames.encode(frames.error_of(error)))
+                self.close_line(CloseCode.RATE_LIMITED)
+            else:
+                self._fail(error.code, error.detail)  # the same hello would be refused again
         except Refused as refused:
             self._fail(refused.code, refused.detail, CloseCode.NOT_ALLOWED)
         except ShuttingDown:
@@ -237,14 +241,15 @@ class ChatConnection:
         opened = await get_worker().open(
             self._chat, arrival, admit=self._admission.admit, relays=True
         )
-        self._attach(opened, hello)
+        self._attach(opened, hello, ip=arrival.ip)
         if self._closing:  # the login was lost in the last moment
             self._detach(CloseCode.NOT_ALLOWED)
 
-    def _attach(self, opened: Opened, hello: frames.Hello) -> None:
+    def _attach(self, opened: Opened, hello: frames.Hello, *, ip: str | None) -> None:
         served = opened.served
         position = hello.received if opened.resumed else 0
-        attachment = self._attachment = Attachment(served, self, position=position)
+        replay = get_worker().limits.replay(served.id, ip)
+        attachment = self._attachment = Attachment(served, self, position=position, replay=replay)
         token = served.issue_token(hello.token if opened.resumed else None)
 
         def welcome() -> None:

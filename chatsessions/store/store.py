@@ -8,7 +8,8 @@ threads of their own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +29,7 @@ from .changes import Batch, Change, Claim, Entry, Position
 from .doubt import is_stored
 from .lag import RESERVE, rows_lag
 from .loaded import Loaded, Peek
+from .octet_length import OctetLength
 from .snapshots import State
 from .statements import Statements
 
@@ -36,6 +38,9 @@ logger = logging.getLogger("chatsessions.store")
 #: What may pass by itself: a locked table, a lost connection. Anything else is the row's fault.
 TRANSIENT = (OperationalError, InterfaceError)
 
+
+#: Bytes of entries that are read at a time.
+CHUNK_BYTES = 512 * 1024
 
 #: Values that a failing cache has not taken, and that are offered again: the latest.
 MAX_UNCACHED = 1000
@@ -334,9 +339,10 @@ class Store:
         return state if state.is_complete else None
 
     def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
-        """The next entries of the stored log, oldest first."""
+        """The next entries of the stored log, oldest first: see :func:`read_chunk`."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
-        return entries_of(rows.filter(seq__gt=after).order_by("seq")[:limit])
+        entries, _ = read_chunk(rows.filter(seq__gt=after).order_by("seq"), limit)
+        return entries
 
     def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
         """A message as it was sent or updated last, if that is still kept."""
@@ -442,10 +448,50 @@ def _state_of(row: ChatSession) -> State:
 
 def entries_of(rows: Any) -> list[Entry]:
     """The entries that a query of ``SessionEvent`` gives, in its order."""
+    return [_entry(*row) for row in _columns(rows)]
+
+
+def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
+    """
+    The first entries of an ordered query of ``SessionEvent``, and whether there may be more.
+
+    They are at most ``limit``, and at most ``CHUNK_BYTES`` unless the first alone has more: an
+    entry may have a megabyte, and whoever reads does not choose who asks at the same time.
+    """
+    entries: list[Entry] = []
+    left = CHUNK_BYTES
+    for entry in _one_by_one(rows, limit):
+        left -= len(entry.data)
+        if left < 0 and entries:
+            return entries, True
+        entries.append(entry)
+    return entries, len(entries) == limit
+
+
+def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
+    """The first of ``rows``; no more are in memory than :func:`read_chunk` takes, and one."""
+    if connections[rows.db].vendor == "sqlite":
+        for row in _columns(rows[:limit]).iterator(chunk_size=1):
+            yield _entry(*row)
+        return
+    # Others send all rows of an answer at once, but know the length of a text without reading it.
+    fitting: list[int] = []
+    left = CHUNK_BYTES
+    for seq, size in rows.annotate(size=OctetLength("data")).values_list("seq", "size")[:limit]:
+        left -= size
+        if left < 0 and fitting:
+            fitting.append(seq)
+            break
+        fitting.append(seq)
+    yield from entries_of(rows.filter(seq__in=fitting))
+
+
+def _columns(rows: Any) -> Any:
     # Through values_list a JSONTextField would be decoded, only to be encoded again.
-    return [
-        Entry(seq, n, turn, name, data.encode(), created_at)
-        for seq, n, turn, name, data, created_at in rows.values_list(
-            "seq", "n", "turn", "name", Cast("data", TextField()), "created_at"
-        )
-    ]
+    return rows.values_list("seq", "n", "turn", "name", Cast("data", TextField()), "created_at")
+
+
+def _entry(
+    seq: int, n: int | None, turn: int | None, name: str, data: str, created_at: datetime
+) -> Entry:
+    return Entry(seq, n, turn, name, data.encode(), created_at)

@@ -15,7 +15,7 @@ from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent
 from chatsessions.transcript import NAMES, Backwards, Said
 
 from .changes import Entry
-from .store import entries_of
+from .store import read_chunk
 
 #: Entries read at a time: an entry may have a megabyte.
 _CHUNK = 50
@@ -171,9 +171,8 @@ def _entries(part: Part) -> Iterator[Entry]:
     if part.until is not None:
         rows = rows.filter(created_at__lte=part.until)
     rows = rows.order_by("-seq")
-    chunk = entries_of(rows[:_CHUNK])
-    while chunk:
+    chunk, more = read_chunk(rows, _CHUNK)
+    yield from chunk
+    while more:
+        chunk, more = read_chunk(rows.filter(seq__lt=chunk[-1].seq), _CHUNK)
         yield from chunk
-        if len(chunk) < _CHUNK:
-            return
-        chunk = entries_of(rows.filter(seq__lt=chunk[-1].seq)[:_CHUNK])

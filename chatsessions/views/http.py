@@ -118,13 +118,15 @@ class ChatView(View):
         event = event_of(body)
         asked = await self._credentials(request, body)
         asked = asked.bringing(taken_env(body.env, self.chat.user_env))
+        streams = _wants_stream(request)
         visit = await self._begin(request, asked, make=True)
         try:
+            if streams:
+                visit.open_stream()
             if event.call is None:
                 posted = await visit.post(event.name, event.raw, event.data, key=event.key)
             else:
                 posted = await visit.answer(event.call, event.raw, event.data)
-            streams = _wants_stream(request)
             follower = visit.follow(posted.after, known=visit.before, bounded=streams)
             if visit.reason is not None and await self._may_keep(request, asked):
                 await keep(request, self.chat.name, str(visit.served.id), visit.token)
@@ -148,6 +150,7 @@ class ChatView(View):
             await served.settle()
             idle = served.is_idle
             if _wants_stream(request) and not (idle and served.stored <= after):
+                visit.open_stream()
                 follower = visit.follow(after)
                 return await _stream(request, visit, follower, None, () if idle else None)
             answer = await _events_since(visit, after)
@@ -338,6 +341,7 @@ async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
     served = visit.served
     follower = visit.follow(after)
     follower.stop()
+    follower.replay.check()
     told = Collected(None, everything=True)
     async for frame in follower.frames():
         told.take(frame)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
 from math import ceil
 from typing import Any
 
@@ -33,6 +33,8 @@ from .incoming import Refused
 
 logger = logging.getLogger("chatsessions.http")
 
+#: The field of an event stream that says after how many milliseconds a browser comes back.
+RECONNECT = b"retry: 100\n"
 #: Seconds after which what failed for a reason that passes may be tried again.
 SOON = 1.0
 
@@ -150,6 +152,11 @@ class EventStream:
     The body of a streaming answer. It lets the session go when it ends, however it ends.
 
     ``is_last`` says of a frame whether it is the last one; ``end`` comes behind all of them.
+
+    There is no sign of how much the client has read: a server may take all that it is given into
+    its memory. So a stream ends with the frame that makes it ``MAX_STREAM_BYTES`` long, and the
+    client resumes behind the last entry. Where the server does wait for the client, a stream
+    ends when nothing was taken for 2.5 heartbeats.
     """
 
     def __init__(
@@ -165,29 +172,56 @@ class EventStream:
         self._end_frames = end
         self._loop = asyncio.get_running_loop()
         self._over = False
+        #: Since when the server has not asked for more than it was given; None while it waits.
+        self._given_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        visit = self._visit
+        size = 0
+        self._watch()
         try:
-            if visit.lost is None:
-                yield sse(welcome_of(visit))
-            async for frame in self._follower.frames(quiet=settings.HEARTBEAT):
-                if visit.lost is not None:
-                    break
-                if frame is None:
-                    visit.served.visited()
-                    yield b":\n\n"
-                    continue
-                yield sse(frame)
-                if self._is_last(frame) and not visit.served.is_ending:
-                    break
-            for frame in self._end_frames if visit.lost is None else ():
-                yield sse(frame)
-            if visit.lost is not None:
-                yield sse(frames.Error("unauthorized", visit.lost))
+            async with aclosing(self._parts()) as parts:
+                async for part in parts:
+                    size += len(part)
+                    self._given_at = self._loop.time()
+                    yield part
+                    self._given_at = None
+                    if self._over or size >= settings.MAX_STREAM_BYTES:
+                        break
         finally:
             self._end()
-        await visit.given_back()
+        await self._visit.given_back()
+
+    async def _parts(self) -> AsyncGenerator[bytes, None]:
+        visit = self._visit
+        if visit.lost is None:
+            yield RECONNECT + sse(welcome_of(visit))
+        async for frame in self._follower.frames(quiet=settings.HEARTBEAT):
+            if visit.lost is not None:
+                break
+            if frame is None:
+                visit.served.visited()
+                yield b":\n\n"
+                continue
+            yield sse(frame)
+            if self._is_last(frame) and not visit.served.is_ending:
+                break
+        for frame in self._end_frames if visit.lost is None else ():
+            yield sse(frame)
+        if visit.lost is not None:
+            yield sse(frames.Error("unauthorized", visit.lost))
+
+    def _watch(self) -> None:
+        """Let the session go if the client takes nothing."""
+        patience = 2.5 * settings.HEARTBEAT
+        since = self._loop.time() if self._given_at is None else self._given_at
+        left = since + patience - self._loop.time()
+        if left <= 0:
+            logger.info("Session %s: an event stream is not read", self._visit.served.id)
+            self._visit.abandon()
+            self._over = True
+        else:
+            self._timer = self._loop.call_later(left, self._watch)
 
     def close(self) -> None:
         """The answer is over, or nobody reads it. From any thread, and as often as you like."""
@@ -197,6 +231,8 @@ class EventStream:
 
     def _end(self) -> None:
         self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._follower.stop()
         self._visit.leave()
 

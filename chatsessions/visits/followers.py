@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 from chatsessions import frames
 from chatsessions.conf import settings
+from chatsessions.limits import Replay
 from chatsessions.line.attachment import REPLAY_CHUNK, event_frame
 from chatsessions.live.served import Visited
 from chatsessions.store.changes import Entry
@@ -28,8 +29,11 @@ class Follower:
 
     relayed = False
 
-    def __init__(self, served: Visited, after: int, *, known: int, bounded: bool = True) -> None:
+    def __init__(
+        self, served: Visited, after: int, *, known: int, replay: Replay, bounded: bool = True
+    ) -> None:
         self.served = served
+        self.replay = replay
         self._position = after
         self._known = known
         self._bounded = bounded
@@ -48,6 +52,11 @@ class Follower:
         self._closed = True
         self._news.set()
         self.served.unfollow(self)
+
+    def abandon(self) -> None:
+        """Hear no more, and forget what was not read."""
+        self.stop()
+        self._queue.clear()
 
     # Listener
 
@@ -129,9 +138,11 @@ class Follower:
         """The entries that were stored before; those that are no longer kept are left out."""
         self._position = max(self._position, self.served.first - 1)
         while self._position < up_to:
+            await self.replay.room()
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
             if not entries:
                 return
+            self.replay.took(sum(len(entry.data) for entry in entries))
             for entry in entries:
                 if entry.seq > self._position:
                     self._position = entry.seq

@@ -7,6 +7,7 @@ the log from a position on, and what is told between its entries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 from chatsessions.arrival import Admit, Arrival, anybody
@@ -24,8 +25,11 @@ from .held import Held
 class Visit:
     """Somebody who came by a request, and the session they have."""
 
-    def __init__(self, served: Held | VisitRelay, *, token: str, reason: str | None) -> None:
+    def __init__(
+        self, served: Held | VisitRelay, *, ip: str | None, token: str, reason: str | None
+    ) -> None:
         self.served = served
+        self._ip = ip
         #: What lets the client come back; empty for a logged-in owner who came without one.
         self.token = token
         #: None if the session was theirs; else why they have a new one.
@@ -35,6 +39,7 @@ class Visit:
         #: Looks after the login of who came, until they leave.
         self.guard: Admission | None = None
         self._over = False
+        self._close_stream: Callable[[], None] | None = None
         self._follower: Follower | None = None
 
     @classmethod
@@ -50,14 +55,14 @@ class Visit:
         found, reason = await get_worker().receive(chat, arrival, make=make, admit=admit)
         token = arrival.token or ""
         if isinstance(found, VisitRelay):  # its owner has seen to the rest
-            return cls(found, token=token, reason=reason)
+            return cls(found, ip=arrival.ip, token=token, reason=reason)
         if reason is None:
             found.session.user = arrival.user
             if arrival.env:
                 found.session.env = arrival.env
         else:
             token = found.presence.issue_token(None, named=True)
-        visit = cls(Held(found), token=token, reason=reason)
+        visit = cls(Held(found), ip=arrival.ip, token=token, reason=reason)
         found.presence.visited()
         found.go()
         return visit
@@ -78,15 +83,30 @@ class Visit:
         Entries up to ``known`` are told as what was there before; by default all that are stored.
         """
         known = self.served.stored if known is None else known
-        self._follower = Follower(self.served, after, known=known, bounded=bounded)
+        replay = get_worker().limits.replay(self.served.id, self._ip)
+        self._follower = Follower(self.served, after, known=known, replay=replay, bounded=bounded)
         if self.lost is not None:
             self._follower.stop()
         return self._follower
+
+    def open_stream(self) -> None:
+        """
+        Be one of the event streams that may be open, until the visit is over.
+
+        Raises ``FrameError`` ``busy`` if there are too many.
+        """
+        self._close_stream = get_worker().limits.open_stream(self.served.id, self._ip)
 
     @property
     def lost(self) -> str | None:
         """Why who came may not be here any more, if so."""
         return None if self.guard is None else self.guard.lost
+
+    def abandon(self) -> None:
+        """Leave, and forget what was not read."""
+        if self._follower is not None:
+            self._follower.abandon()
+        self.leave()
 
     def stop(self) -> None:
         """Follow the session no further. What runs in it goes on."""
@@ -98,6 +118,8 @@ class Visit:
         if not self._over:
             self._over = True
             self.stop()
+            if self._close_stream is not None:
+                self._close_stream()
             if self.guard is not None:
                 self.guard.leave()
             self.served.let_go()

@@ -1,0 +1,392 @@
+"""What one client may have of a worker: counted in bytes, rows, queries and frames."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tracemalloc
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+from asgiref.sync import markcoroutinefunction
+from django.http import HttpRequest
+from django.test import AsyncClient
+from django.urls import path
+
+from chatsessions import Chat, Message, context
+from chatsessions.consumers import ChatConsumer
+from chatsessions.limits import Limits, Paces, address_of
+from chatsessions.models import ChatSession
+from chatsessions.store.store import CHUNK_BYTES
+from chatsessions.views.http import ChatView
+from chatsessions.worker import Worker
+
+from .support.sessions import until
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache")]
+
+STREAM = {"Accept": "text/event-stream"}
+KIB = 1024
+#: No test takes so long that a bucket which gets this much a second is noticeably fuller.
+SLOW = 0.0001
+
+
+@pytest.fixture
+def bot(chat: Chat) -> Chat:
+    """Says what it hears, and as many texts of a length as it is asked for."""
+
+    @chat.on_message
+    async def echo(message: Message) -> None:
+        await Message(message.content).send()
+
+    @chat.on_event("fill")
+    async def fill(data: dict[str, int]) -> None:
+        for _ in range(data["count"]):
+            await context.emitter.emit("text", "x" * data["size"])
+
+    @chat.on_event("wait")
+    async def wait(_data: Any) -> None:
+        await asyncio.sleep(3600)
+
+    return chat
+
+
+@pytest.fixture(autouse=True)
+def urls(bot: Chat, settings: Settings) -> Iterator[None]:
+    module = types.ModuleType(f"urls_{uuid4().hex}")
+    module.urlpatterns = [path("chat/", ChatView.as_view(chat=bot))]
+    sys.modules[module.__name__] = module
+    settings.ROOT_URLCONF = module.__name__
+    settings.MIDDLEWARE = [f"{__name__}.RealIP"]
+    yield
+    del sys.modules[module.__name__]
+
+
+class RealIP:
+    """What a project does whose proxy says in a header who asks."""
+
+    async_capable, sync_capable = True, False
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> Any:
+        request.META["REMOTE_ADDR"] = request.headers["X-Real-IP"]
+        return await self.get_response(request)
+
+
+class Visitor:
+    """A client by requests, from an address of its own, that keeps its token."""
+
+    def __init__(self, ip: str = "192.0.2.1", token: str = "") -> None:
+        self.token = token
+        self._ip = ip
+        self._client = AsyncClient()
+
+    async def request(self, method: str, headers: Any = None, **given: Any) -> Any:
+        headers = {"X-Real-IP": self._ip} | (headers or {})
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        call = getattr(self._client, method)
+        return await call("/chat/", headers=headers, **given)
+
+    async def post(self, headers: Any = None, **body: Any) -> Any:
+        response = await self.request("post", headers, data=body, content_type="application/json")
+        if response.headers["Content-Type"] == "application/json":
+            self.token = response.json().get("token") or self.token
+        return response
+
+    async def get(self, headers: Any = None, after: int = 0) -> Any:
+        return await self.request("get", headers, data={"after": after})
+
+    @classmethod
+    async def with_log(cls, count: int, size: int, **kwargs: Any) -> Visitor:
+        """A session with ``count`` entries of ``size`` bytes each."""
+        visitor = cls(**kwargs)
+        response = await visitor.post(name="fill", data={"count": count, "size": size})
+        assert response.status_code == 200, response.content
+        return visitor
+
+
+async def read(response: Any) -> list[dict[str, Any]]:
+    """The frames of a stream that is read to its end."""
+    body = b"".join([part async for part in response.streaming_content])
+    lines = body.decode().splitlines()
+    return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
+
+
+class Tab:
+    """A websocket, from the server's side of it."""
+
+    def __init__(self, chat: Chat, ip: str = "192.0.2.1") -> None:
+        self.frames: list[dict[str, Any]] = []
+        self.closed: int | None = None
+        self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        scope = {"type": "websocket", "path": "/", "headers": [], "client": (ip, 1)}
+        app = ChatConsumer.as_asgi(chat=chat)
+        self._task = asyncio.create_task(app(scope, self._in.get, self._send))
+        self._in.put_nowait({"type": "websocket.connect"})
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.close":
+            self.closed = message["code"]
+        elif "text" in message:
+            self.frames.append(json.loads(message["text"]))
+
+    def say(self, **frame: Any) -> None:
+        text = msgspec.json.encode(frame).decode()
+        self._in.put_nowait({"type": "websocket.receive", "text": text})
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [frame for frame in self.frames if frame["type"] == kind]
+
+    async def answered(self) -> None:
+        await until(lambda: self.closed is not None or self.of("welcome"))
+
+    async def leave(self) -> None:
+        self._in.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        await self._task
+
+    @classmethod
+    async def hello(cls, chat: Chat, ip: str = "192.0.2.1", **hello: Any) -> Tab:
+        """One that has said hello, been answered, and left."""
+        tab = cls(chat, ip)
+        tab.say(type="hello", **hello)
+        await tab.answered()
+        await tab.leave()
+        return tab
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        welcome = self.of("welcome")[0]
+        return {"session": welcome["session"], "token": welcome["token"]}
+
+
+# Replays
+
+
+async def test_unread_replays_take_a_chunk_of_bytes_each_and_not_two_hundred_entries(
+    worker: Worker,
+) -> None:
+    visitor = await Visitor.with_log(count=40, size=100 * KIB)
+    tracemalloc.start()
+    try:
+        unread = [(await visitor.get(STREAM)).streaming_content for _ in range(10)]
+        parts = [aiter(content) for content in unread]
+        for part in parts:
+            assert b"welcome" in await anext(part)
+            assert b'"name":"fill"' in await anext(part)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 10 * (CHUNK_BYTES + 200 * KIB) < 10 * 40 * 100 * KIB / 5
+    for part in parts:
+        await part.aclose()
+
+
+async def test_a_stream_is_so_long_and_is_resumed_without_a_hole(
+    worker: Worker, settings: Settings
+) -> None:
+    """Under a server that waits for no reader that is all that an unread stream keeps in memory."""
+    settings.CHATSESSIONS = {"MAX_STREAM_BYTES": 64 * KIB}
+    visitor = await Visitor.with_log(count=20, size=10 * KIB)
+    seqs: list[int] = []
+    sizes = []
+    while (response := await visitor.get(STREAM | {"Last-Event-ID": str(len(seqs))})) and (
+        response.status_code == 200
+    ):
+        frames = await read(response)
+        assert frames[0]["type"] == "welcome"
+        sizes.append(sum(len(json.dumps(frame)) for frame in frames))
+        seqs += [frame["seq"] for frame in frames[1:]]
+    assert seqs == list(range(1, 22))
+    assert len(sizes) == 3
+    assert max(sizes) < (64 + 20) * KIB
+
+
+async def test_a_stream_that_nobody_reads_lets_its_session_go(
+    worker: Worker, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"HEARTBEAT": 0.02}
+    visitor = await Visitor.with_log(count=3, size=10)
+    response = await visitor.get(STREAM)
+    parts = aiter(response.streaming_content)
+    await anext(parts)
+    assert worker.live
+    await until(lambda: not worker.live)
+    assert [part async for part in parts] == []
+
+
+async def test_a_few_streams_are_open_for_a_session_at_a_time(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"MAX_STREAMS": 2, "ADDRESS_FACTOR": 2}
+    visitor = await Visitor.with_log(count=1, size=10)
+    other = await Visitor.with_log(count=1, size=10)
+    third = await Visitor.with_log(count=1, size=10)
+    streams = [await visitor.get(STREAM), await visitor.get(STREAM)]
+    for refused in (await visitor.get(STREAM), await visitor.post(STREAM, content="not taken")):
+        assert (refused.status_code, refused.json()["error"]) == (429, "busy")
+        assert refused.json()["retry_after"] == 1
+    assert (await visitor.get()).json()["head"] == 2
+    elsewhere = await Visitor(ip="192.0.2.2", token=visitor.token).get(STREAM)
+    assert elsewhere.status_code == 200
+    # What all sessions of an address may have together is twice as many.
+    streams += [await other.get(STREAM), await other.get(STREAM), elsewhere]
+    assert (await third.get(STREAM)).status_code == 429
+    for stream in streams:
+        await read(stream)
+    assert (await third.get(STREAM)).status_code == 200
+    assert (await visitor.get(STREAM)).status_code == 200
+
+
+async def test_a_session_is_not_read_again_and_again_for_nothing(
+    worker: Worker, settings: Settings
+) -> None:
+    """Few bytes of requests bring no more of the log than its pace allows."""
+    settings.CHATSESSIONS = {"REPLAY_BURST_BYTES": 30 * KIB, "REPLAY_BYTES_PER_SECOND": KIB}
+    visitor = await Visitor.with_log(count=10, size=20 * KIB)
+    brought = 0
+    refused = []
+    for _ in range(50):
+        response = await visitor.get()
+        brought += len(response.content)
+        if response.status_code != 200:
+            refused.append(response)
+    assert brought < 300 * KIB
+    assert {response.status_code for response in refused} == {429}
+    assert 100 < refused[0].json()["retry_after"] <= 200
+    assert int(refused[0].headers["Retry-After"]) > 100
+    # Somebody else's session is as fast as ever.
+    other = await Visitor.with_log(count=1, size=10)
+    assert (await other.get()).status_code == 200
+
+
+async def test_a_replay_over_a_websocket_waits_for_its_pace(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"REPLAY_BURST_BYTES": KIB, "REPLAY_BYTES_PER_SECOND": KIB}
+    visitor = await Visitor.with_log(count=12, size=100 * KIB)
+    tab = Tab(bot)
+    session, _, _ = visitor.token.partition(".")
+    tab.say(type="hello", session=session, token=visitor.token)
+    await until(lambda: tab.of("event"))
+    tab.say(type="ping")
+    await until(lambda: tab.of("pong"))
+    # One chunk, and no second one before the first has had its 500 seconds.
+    assert sum(len(json.dumps(frame)) for frame in tab.frames) < CHUNK_BYTES + 100 * KIB
+    assert tab.closed is None
+    await tab.leave()
+
+
+# Requests that load a session
+
+
+async def test_a_flood_of_hellos_is_told_when_to_come_again(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 5}
+    first = await Tab.hello(bot)
+    theirs = first.credentials
+    answered = 0
+    for _ in range(20):
+        tab = await Tab.hello(bot, **theirs)
+        if tab.closed is not None:
+            break
+        answered += 1
+        theirs = tab.credentials
+    assert answered == 5
+    error = tab.of("error")[0]
+    assert (error["code"], tab.closed) == ("rate_limited", 4013)
+    assert error["retry_after"] > 1000
+    assert not tab.of("welcome")
+    # Nobody else is concerned, and the client itself is not at another address.
+    assert not (await Tab.hello(bot)).closed
+    moved = await Tab.hello(bot, ip="192.0.2.2", **theirs)
+    assert moved.of("welcome")[0]["resumed"] is True
+
+
+async def test_sessions_of_an_address_share_a_larger_pace(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 2, "ADDRESS_FACTOR": 3}
+    statuses = []
+    for _ in range(4):
+        visitor = await Visitor.with_log(count=1, size=1)
+        statuses += [(await visitor.get()).status_code for _ in range(2)]
+    assert statuses == [200] * 6 + [429] * 2
+
+
+async def test_a_flood_of_posts_loads_the_session_no_more_often_than_it_is_fast(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"EVENTS_PER_SECOND": SLOW, "EVENT_BURST": 3}
+    visitor = await Visitor.with_log(count=1, size=1)
+    statuses = [(await visitor.post(content="hi")).status_code for _ in range(20)]
+    assert statuses == [200] * 2 + [429] * 18
+    row = await ChatSession.objects.aget()
+    # Each time that it is loaded it is claimed, by another generation.
+    assert row.generation <= 1 + 2 * 3
+
+
+# The buckets
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_no_more_than_so_many_buckets_are_remembered() -> None:
+    clock = Clock()
+    paces = Paces(clock, max_buckets=100)
+    for key in range(1000):
+        paces.bucket(key, rate=1, burst=5).take(clock())
+    assert len(paces) == 100
+    assert paces.bucket(999, rate=1, burst=5).wait(clock(), 5) == 1
+    assert paces.bucket(0, rate=1, burst=5).wait(clock(), 5) == 0
+
+
+def test_a_bucket_that_is_in_use_is_not_the_one_that_goes() -> None:
+    clock = Clock()
+    paces = Paces(clock, max_buckets=10)
+    assert [paces.bucket("mine", rate=1, burst=2).take(clock()) for _ in range(3)] == [0, 0, 1]
+    for key in range(100):
+        paces.bucket(key, rate=1, burst=2).take(clock())
+        assert paces.bucket("mine", rate=1, burst=2).take(clock()) == 1
+
+
+@pytest.mark.parametrize(
+    ("ip", "counted"),
+    [
+        (None, None),
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+    ],
+)
+def test_a_host_has_one_address_however_many_it_chooses(
+    ip: str | None, counted: str | None
+) -> None:
+    assert address_of(ip) == counted
+
+
+async def test_where_the_address_is_not_known_sessions_do_not_share_a_pace(
+    settings: Settings,
+) -> None:
+    settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 1, "ADDRESS_FACTOR": 1}
+    limits = Limits(Clock())
+    for _ in range(10):
+        limits.read(uuid4(), None)
