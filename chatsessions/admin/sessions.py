@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -36,13 +36,9 @@ from . import deletion, files, filters
 from .ending import end_all, not_deleted, tell
 from .labels import ago, chat_label, date_over_time, status_label, user_label, worker_label
 from .listing import Pages, SessionList
+from .lookups import OpenLookupsOnly
 from .page import page_context
 from .search import find_sessions
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[ChatSession]
-else:
-    _ModelAdmin = admin.ModelAdmin
 
 #: Sessions that one action takes: each is ended on its own, and a form has at most
 #: DATA_UPLOAD_MAX_NUMBER_FIELDS (1,000) fields.
@@ -55,7 +51,7 @@ _DEFERRED = ("state", "chat_settings", "streams", "token_hash", "previous_token_
 _USER_NAME = f"user__{get_user_model().USERNAME_FIELD}"
 
 
-class ChatSessionAdmin(_ModelAdmin):
+class ChatSessionAdmin(OpenLookupsOnly):
     """Sessions to look at, to end and to delete; nothing in them can be edited."""
 
     list_display = ("label", "who", "chat_name", "started", "seen", "counts")
@@ -69,6 +65,17 @@ class ChatSessionAdmin(_ModelAdmin):
         filters.WorkerFilter,
         # Not a date_hierarchy: it looks at the date of every session there is.
         ("created_at", admin.DateFieldListFilter),
+    )
+    open_lookups = (
+        "pk",
+        "id",
+        "user",
+        "chat",
+        "thread_id",
+        "ip",
+        "profile",
+        "last_seen_at",
+        "turns_failed",
     )
     list_select_related = ("user", "worker")
     list_per_page = 50

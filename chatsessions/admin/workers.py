@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -27,11 +27,7 @@ from .labels import (
     user_label,
     worker_label,
 )
-
-if TYPE_CHECKING:
-    _ModelAdmin = admin.ModelAdmin[Worker]
-else:
-    _ModelAdmin = admin.ModelAdmin
+from .lookups import OpenLookupsOnly
 
 VIEW_SESSIONS = "chatsessions.view_chatsession"
 #: Sessions on the page of a worker; the list has all of them.
@@ -45,7 +41,7 @@ _SHOWN = (
 )
 
 
-class WorkerAdmin(_ModelAdmin):
+class WorkerAdmin(OpenLookupsOnly):
     """Server processes. Their rows are theirs: nothing can be added, changed or deleted."""
 
     list_display = (
@@ -58,6 +54,7 @@ class WorkerAdmin(_ModelAdmin):
         "started",
     )
     list_filter = (AliveFilter,)
+    open_lookups = ("pk", "id", "hostname", "pid", "heartbeat_at", "started_at")
     ordering = ("-heartbeat_at",)
     search_fields = ("hostname",)
     show_full_result_count = False
