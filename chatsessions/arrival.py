@@ -14,8 +14,7 @@ from .chat import Chat
 from .live.resumption import Resumption
 from .live.session import LiveSession
 from .models import ChatSession
-from .session import Session, Tokens, is_owner
-from .store.loaded import Loaded
+from .session import Session, Tokens, hash_token, is_owner
 
 User = AbstractBaseUser | AnonymousUser
 
@@ -35,6 +34,11 @@ class Arrival:
     env: dict[str, str] = field(default_factory=dict, repr=False)
     ip: str | None = None
     user_agent: str = ""
+
+    @property
+    def token_hash(self) -> str | None:
+        """What is known of ``token`` wherever it is compared."""
+        return None if self.token is None else hash_token(self.token)
 
 
 #: Asks whether who has come may have a session; raises ``Refused``.
@@ -94,11 +98,10 @@ def session_of(row: ChatSession, user: User) -> Session:
     )
 
 
-def why_not(chat: Chat, loaded: Loaded | None, arrival: Arrival) -> str | None:
+def why_not(chat: Chat, row: ChatSession | None, arrival: Arrival) -> str | None:
     """Why who has arrived does not get a stored session; None if it is theirs."""
-    if loaded is None:
+    if row is None:
         return "unknown"
-    row = loaded.row
     tokens = Tokens(row.token_hash, row.previous_token_hash)
     if not may_resume(chat, row.chat, row.user_id, tokens, arrival):
         return "unknown"
@@ -109,13 +112,13 @@ def may_resume(chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, arriva
     """Whether it is this chat's session, and who asks has its token or is its logged-in owner."""
     if chat_name != chat.name or not is_owner(owner_id, arrival.user):
         return False
-    return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token)
+    return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token_hash)
 
 
-def is_visitors(live: LiveSession, user: str | None, token: str | None) -> bool:
+def is_visitors(live: LiveSession, user: str | None, token_hash: str | None) -> bool:
     """Whether a session is that of a client at another worker: of user ``user``, or by token."""
     owner = None if live.owner_id is None else str(live.owner_id)
-    return owner == user and (user is not None or live.presence.tokens.accept(token))
+    return owner == user and (user is not None or live.presence.tokens.accept(token_hash))
 
 
 def why_over(reason: str) -> str:

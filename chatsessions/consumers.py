@@ -211,7 +211,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
-            self._live.presence.confirm_token()
+            if self._own_listener is not None:
+                self._live.presence.confirm_token(self._own_listener)
             await self._inside(super().websocket_receive(message))
 
     async def websocket_disconnect(self, message: Message) -> None:

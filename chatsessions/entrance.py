@@ -48,7 +48,7 @@ from .live.served import LocalListener
 from .live.session import LiveSession
 from .models import ChatSession
 from .profiles import chosen_profile
-from .session import Session
+from .session import Session, token_after
 from .store.loaded import Loaded
 from .store.store import Store
 from .store.thread_rows import Mark, Part, ThreadKey, read_context
@@ -75,6 +75,15 @@ class Opened:
 
 class ShuttingDown(Exception):
     """The server is on its way down and takes nobody in."""
+
+
+class Overtaken(ShuttingDown):
+    """
+    A newer connection has come for the session while this one waited for it.
+
+    Its client is mostly gone: it waited too long here and has come back by another way. If it is
+    not, it comes back once more and is the newest then.
+    """
 
 
 class TooManySessions(Exception):
@@ -268,8 +277,9 @@ class Entrance:
             raise ShuttingDown
         live = self._host.live.get(session_id)
         if live is None:
-            loaded = await self._host.threads.read(self._load, session_id)
-            return await self._take_over(chat, loaded, arrival, admit, how=how)
+            row = await self._host.threads.read(self._host.store.find, session_id)
+            return await self._take_over(chat, row, arrival, admit, how=how)
+        connections = live.presence.connections
         if not may_resume(chat, live.session.chat, live.owner_id, live.presence.tokens, arrival):
             return None, "unknown"
         if live.ending is None:
@@ -280,19 +290,21 @@ class Entrance:
             finally:
                 live.holders -= 1
                 live.note()
+        if how != "visit" and live.presence.connections > connections:
+            raise Overtaken
         return (None, why_over(live.ending)) if live.ending is not None else (live, "")
 
     async def _take_over(
-        self, chat: Chat, loaded: Loaded | None, arrival: Arrival, admit: Admit, *, how: How
+        self, chat: Chat, row: ChatSession | None, arrival: Arrival, admit: Admit, *, how: How
     ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
-        refusal = why_not(chat, loaded, arrival)
-        if loaded is None or refusal is not None:
+        """A stored session, of which nothing but ``row`` is read before its right is known."""
+        refusal = why_not(chat, row, arrival)
+        if row is None or refusal is not None:
             return None, refusal or "unknown"
-        row = loaded.row
         if not row.end_reason and not row.is_expired():
-            await admit(session_of(row, row.user or AnonymousUser()))
+            await admit(session_of(row, arrival.user))
             await self._check_count(arrival, other_than=row.pk)
-        found, reason = await self._look_elsewhere(chat, loaded, arrival, how)
+        found, reason = await self._look_elsewhere(chat, row, arrival, how)
         if not isinstance(found, Loaded):
             return found, reason
         live = self._hold(chat, found)
@@ -307,24 +319,38 @@ class Entrance:
         return live, ""
 
     async def _look_elsewhere(
-        self, chat: Chat, loaded: Loaded, arrival: Arrival, how: How
+        self, chat: Chat, row: ChatSession, arrival: Arrival, how: How
     ) -> tuple[Loaded | Relay | VisitRelay | None, str]:
         """
         A stored session that nobody holds (any more), or the way to the worker that does.
 
         Where no layer leads to that worker, a connection takes the session from it. Raises
-        ``OwnerUnreachable`` for a visit.
+        ``OwnerUnreachable`` for a visit, ``Overtaken`` for a connection.
         """
         elsewhere = self._host.elsewhere
         deadline = elsewhere.deadline()
         user = str(arrival.user.pk) if arrival.user.is_authenticated else None
-        visitor = Visitor(user, arrival.token)
+        visitor = Visitor(
+            user=user,
+            used=arrival.token,
+            given=token_after(arrival.token, row.pk),
+            connections=row.connections,
+        )
         while True:
             if self._host.closing:
                 raise ShuttingDown
-            row, owner = loaded.row, elsewhere.owner_of(loaded.row)
+            owner = elsewhere.owner_of(row)
             if owner is None or (how != "visit" and not owner.channel):
-                return loaded, ""
+                loaded = await self._host.threads.read(self._load, row.pk)
+                again = None if loaded is None else loaded.row
+                refusal = self._why_no_more(chat, again, arrival, visitor, how)
+                if loaded is None or refusal is not None:
+                    return None, refusal or "unknown"
+                row = loaded.row
+                owner_now = elsewhere.owner_of(row)
+                if owner_now is None or (owner is not None and owner_now.id == owner.id):
+                    return loaded, ""
+                continue  # somebody else was faster
             if not owner.channel:
                 raise OwnerUnreachable(row.pk, owner.name)
             found: Relay | VisitRelay | Refused | Busy | None
@@ -344,11 +370,20 @@ class Entrance:
                 if how == "visit":
                     raise OwnerUnreachable(row.pk, owner.name, silent=True)
                 raise ShuttingDown
-            again = await self._host.threads.read(self._load, row.pk)
-            refusal = why_not(chat, again, arrival)
+            again = await self._host.threads.read(self._host.store.find, row.pk)
+            refusal = self._why_no_more(chat, again, arrival, visitor, how)
             if again is None or refusal is not None:
                 return None, refusal or "unknown"
-            loaded = again
+            row = again
+
+    def _why_no_more(
+        self, chat: Chat, row: ChatSession | None, arrival: Arrival, visitor: Visitor, how: How
+    ) -> str | None:
+        """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
+        refusal = why_not(chat, row, arrival)
+        if row is not None and how != "visit" and row.connections > visitor.connections:
+            raise Overtaken
+        return refusal
 
     async def _move_here(
         self,

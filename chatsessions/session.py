@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from uuid import UUID
+
+from django.utils.crypto import salted_hmac
 
 from .exceptions import OwnershipLost
 
@@ -123,6 +126,22 @@ def new_token(session_id: UUID | None = None) -> str:
     return token if session_id is None else f"{session_id.hex}.{token}"
 
 
+def token_after(used: str | None, session_id: UUID) -> str:
+    """
+    The token that a client of a session gets when it comes back with ``used``.
+
+    Every connection that comes with the same token gets the same one, whichever worker it comes
+    to and in whatever order: of connections that a client has given up, none can take a token
+    from it that it got by another. Only the server can tell what follows a token: it needs the
+    ``SECRET_KEY``. Without ``used`` it is a random one.
+    """
+    if used is None:
+        return new_token()
+    value = session_id.bytes + used.encode(errors="replace")
+    digest = salted_hmac("chatsessions.token_after", value, algorithm="sha256").digest()
+    return urlsafe_b64encode(digest).decode().rstrip("=")
+
+
 def session_of_token(token: str) -> str | None:
     """The session that a token says it belongs to, if it does."""
     found, dot, _ = token.partition(".")
@@ -137,31 +156,31 @@ def hash_token(token: str) -> str:
 @dataclass(slots=True)
 class Tokens:
     """
-    The hashes of the tokens that are valid for a session.
+    The hashes of the tokens that are valid for a session; "" stands for none.
 
-    What a client holds stays valid until it is heard again after the welcome that gave it a new
-    one: a welcome that is lost, or several, lock nobody out.
+    ``previous`` is what the client came with last, ``current`` what it was given then. Both are
+    valid until the client is heard on a connection that was given ``current``: a lost welcome
+    locks nobody out, however many there are.
     """
 
     current: str
     previous: str
 
-    def accept(self, token: str | None) -> bool:
-        """Whether ``token`` is one of them."""
+    def accept(self, token_hash: str | None) -> bool:
+        """Whether the token with this hash is valid."""
         # Hashes of 256 random bits: comparing them in constant time would hide nothing.
-        return token is not None and hash_token(token) in (self.current, self.previous)
+        return bool(token_hash) and token_hash in (self.current, self.previous)
 
-    def rotate(self, used: str | None, session_id: UUID | None = None) -> str:
-        """A new token for a client that came with ``used``."""
-        given = hash_token(used) if used is not None else ""
-        if not (given and given == self.previous):
+    def rotate(self, used: str | None, given: str) -> None:
+        """Give the token hashed as ``given`` to a client that came with that of ``used``."""
+        if given == self.current:
+            return  # another connection has come with the same token
+        if not (used and used == self.previous):
             self.previous = self.current
-        token = new_token(session_id)
-        self.current = hash_token(token)
-        return token
+        self.current = given
 
     def confirm(self) -> bool:
-        """The client was heard: only the new one is valid from now on. Whether that is news."""
+        """Let only the current token be valid; return whether the other one was."""
         news = bool(self.previous)
         self.previous = ""
         return news

@@ -17,7 +17,7 @@ from django.contrib.auth.models import AnonymousUser
 
 from chatsessions import Chat, Message, frames, user_session
 from chatsessions.arrival import Arrival
-from chatsessions.cluster.commands import Stored, Told
+from chatsessions.cluster.commands import Failed, Stored, Told, encode
 from chatsessions.cluster.hearing import Hearing
 from chatsessions.cluster.relay import Relay
 from chatsessions.entrance import ShuttingDown
@@ -104,8 +104,8 @@ class Tab:
     async def send(self, name: str, data: Any) -> int:
         self.n += 1
         event = frames.ClientEvent(self.n, name, msgspec.Raw(msgspec.json.encode(data)))
-        self.served.confirm_token()
         assert self.attachment is not None
+        self.served.confirm_token(self.attachment)
         await self.served.receive(self.attachment, event, data)
         return self.n
 
@@ -352,6 +352,143 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
         assert await new.ends(1) == "done"
         assert await new.ends(2) == "stopped"
         assert isinstance(new.served, LiveSession)
+
+
+class LateHello:
+    """
+    A connection to ``second`` that its client has given up, and whose hello is taken later.
+
+    The session's owner, ``first``, is not reached by then; the client comes back there.
+    """
+
+    def __init__(self, second: Worker, chat: Chat, back: Tab, layer: LossyLayer) -> None:
+        self._layer = layer
+        layer.is_cut = True
+        self._task = asyncio.create_task(Tab.open(second, chat, back))
+
+    async def sent(self) -> None:
+        before = self._layer.sent
+        await until(lambda: self._layer.sent > before)
+
+    async def taken(self) -> None:
+        """The owner is reached again: the client, if it were there, is told to come back."""
+        self._layer.is_cut = False
+        with pytest.raises(ShuttingDown):
+            await self._task
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+async def test_a_late_hello_of_a_broken_line_neither_locks_out_nor_replaces_the_client(
+    busy: bool, chat: Chat
+) -> None:
+    """It came with the same token as a newer one, whose client has not been heard since."""
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        n = await old.say("wait" if busy else "one")
+        await until(lambda: old.texts == ["1"])
+        late = LateHello(second, chat, old, layer)
+        await late.sent()
+        new = await Tab.open(first, chat, old)
+        await late.taken()
+        assert new.closed is None, "a connection was replaced by an older one"
+        new.leave()
+        newest = await Tab.open(second, chat, new)
+        assert newest.welcome["session"] == old.welcome["session"]
+        chat.gate.set()  # type: ignore[attr-defined]
+        await newest.say("two")
+        await until(lambda: "2" in newest.texts)
+        assert newest.statuses.get(n, "done") == "done"
+
+
+async def test_ten_lost_welcomes_by_another_worker_lock_nobody_out(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        for worker in [second, first] * 5:
+            lost = await Tab.open(worker, chat, old)
+            assert lost.welcome["resumed"] is True
+            lost.leave()
+        new = await Tab.open(second, chat, old)
+        assert new.welcome["resumed"] is True
+        await new.say("two")
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: new.texts == ["1", "waited", "2"])
+        stranger = await Tab.open(first, chat, old)
+        assert stranger.welcome["reason"] == "unknown", "the token from before is valid still"
+
+
+async def test_a_frame_of_an_older_connection_ends_no_token(chat: Chat) -> None:
+    """It is on its way when the client, which has left, comes back; that welcome is lost."""
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        held = await Tab.open(second, chat, old)
+        assert isinstance(held.served, Relay)
+        lost = await Tab.open(second, chat, held)
+        assert lost.welcome["resumed"] is True
+        assert held.attachment is not None
+        assert old.attachment is not None
+        for line in (old, held):
+            line.served.confirm_token(line.attachment)
+        await first.journal.settled()
+        lost.leave()
+        new = await Tab.open(second, chat, held)
+        assert new.welcome["resumed"] is True
+
+
+class TappedLayer(LossyLayer):
+    """Keeps all that was sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[Any] = []
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        self.told.append(message)
+        await super().send(channel, message)
+
+
+async def test_no_token_crosses_the_channel_layer(chat: Chat) -> None:
+    """A layer that others can read, or that logs what goes through it, gives no session away."""
+    layer = TappedLayer()
+    async with two_workers(layer) as (first, second):
+        tabs = [await Tab.open(first, chat)]
+        await tabs[0].say("wait")
+        await until(lambda: tabs[0].texts == ["1"])
+        for worker in (second, first, second):
+            tabs.append(await Tab.open(worker, chat, tabs[-1]))
+            await tabs[-1].say("more")
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: isinstance(tabs[-1].served, LiveSession))
+        crossed = repr(layer.told)
+        assert "join" in crossed
+        for tab in tabs:
+            assert tab.welcome["token"] not in crossed
+
+
+async def test_an_owner_that_does_not_know_the_command_is_waited_for(chat: Chat) -> None:
+    """As one of another release, while a deployment is under way: its clients lose nothing."""
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+
+        async def answer(command: bytes) -> bytes:
+            text = "ValidationError at the session's owner: see its log"
+            return encode(Failed("ChatSessionsError", text))
+
+        first.mail._answer = answer
+        coming = asyncio.create_task(Tab.open(second, chat, old))
+        await asyncio.sleep(0.1)
+        chat.gate.set()  # type: ignore[attr-defined]
+        await old.ends(1)
+        old.leave()
+        new = await coming
+        assert new.welcome["resumed"] is True
+        await until(lambda: new.texts == ["1", "waited"])
 
 
 async def test_entries_come_though_the_layer_is_dead(chat: Chat) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chatsessions.session import Tokens, hash_token, is_owner, new_token
+from chatsessions.session import Tokens, hash_token, is_owner, new_token, token_after
 
-from .support.sessions import SESSION_ID, make_session
+from .support.sessions import SESSION_ID, THREAD_ID, make_session
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 # Session
 
@@ -93,93 +100,218 @@ def test_whatever_a_client_sends_as_a_token_can_be_hashed(token: str) -> None:
     assert len(hash_token(token)) == 64
 
 
-def fresh() -> tuple[Tokens, str]:
-    """The tokens of a new session, and what its client was given."""
-    tokens = Tokens("", "")
-    return tokens, tokens.rotate(None)
+def test_what_follows_a_token_is_the_same_for_all_who_come_with_it() -> None:
+    token = new_token()
+    assert token_after(token, SESSION_ID) == token_after(token, SESSION_ID)
+    assert token_after(token, SESSION_ID) not in (token, token_after(new_token(), SESSION_ID))
+    assert len(token_after(token, SESSION_ID)) >= 43
+
+
+def test_what_follows_a_token_is_known_to_the_server_of_that_session_alone(
+    settings: Settings,
+) -> None:
+    token = new_token()
+    here = token_after(token, SESSION_ID)
+    assert token_after(token, THREAD_ID) != here, "a session of another one's"
+    settings.SECRET_KEY = "another one"
+    assert token_after(token, SESSION_ID) != here
+
+
+def test_a_client_without_a_token_gets_a_random_one() -> None:
+    assert token_after(None, SESSION_ID) != token_after(None, SESSION_ID)
+
+
+@given(st.text(st.characters(codec=None)))
+def test_whatever_a_client_sends_as_a_token_has_one_that_follows(token: str) -> None:
+    assert token_after(token, SESSION_ID) != token
+
+
+class Keys:
+    """A session's tokens, and what its clients come with and are given."""
+
+    def __init__(self, stored: Tokens | None = None) -> None:
+        self.tokens = stored or Tokens("", "")
+
+    def give(self, used: str | None) -> str:
+        token = token_after(used, SESSION_ID)
+        self.tokens.rotate(None if used is None else hash_token(used), hash_token(token))
+        return token
+
+    def accept(self, token: str) -> bool:
+        return self.tokens.accept(hash_token(token))
 
 
 def test_a_new_token_is_valid() -> None:
-    tokens, token = fresh()
-    assert tokens.accept(token)
+    keys = Keys()
+    assert keys.accept(keys.give(None))
 
 
-@pytest.mark.parametrize("token", [None, "", "wrong", "\ud800"])
-def test_another_token_is_not(token: str | None) -> None:
-    tokens, _ = fresh()
-    assert not tokens.accept(token)
-    tokens.confirm()
-    assert not tokens.accept(token)
-    assert not Tokens("", "").accept(token)
+@pytest.mark.parametrize("token", ["", "wrong", "\ud800"])
+def test_another_token_is_not(token: str) -> None:
+    keys = Keys()
+    keys.give(None)
+    assert not keys.accept(token)
+    keys.tokens.confirm()
+    assert not keys.accept(token)
+    assert not Keys().accept(token)
+
+
+@pytest.mark.parametrize("token_hash", [None, ""])
+def test_no_hash_is_that_of_a_token(token_hash: str | None) -> None:
+    """An empty one stands for none; a command of another worker may have one."""
+    keys = Keys()
+    keys.give(None)
+    assert not keys.tokens.accept(token_hash)
+    assert not Tokens("", "").accept(token_hash)
 
 
 def test_only_hashes_are_kept() -> None:
-    tokens, first = fresh()
-    second = tokens.rotate(first)
-    assert first not in repr(tokens)
-    assert second not in repr(tokens)
+    keys = Keys()
+    first = keys.give(None)
+    second = keys.give(first)
+    assert first not in repr(keys.tokens)
+    assert second not in repr(keys.tokens)
 
 
 def test_the_previous_token_is_valid_until_the_client_is_heard() -> None:
-    tokens, first = fresh()
-    second = tokens.rotate(first)
-    assert tokens.accept(first)
-    assert tokens.accept(second)
-    assert tokens.confirm()
-    assert not tokens.accept(first)
-    assert tokens.accept(second)
+    keys = Keys()
+    first = keys.give(None)
+    second = keys.give(first)
+    assert keys.accept(first)
+    assert keys.accept(second)
+    assert keys.tokens.confirm()
+    assert not keys.accept(first)
+    assert keys.accept(second)
 
 
 def test_being_heard_again_is_no_news() -> None:
-    tokens, first = fresh()
-    tokens.rotate(first)
-    assert tokens.confirm()
-    assert not tokens.confirm()
+    keys = Keys()
+    keys.give(keys.give(None))
+    assert keys.tokens.confirm()
+    assert not keys.tokens.confirm()
 
 
-def test_several_lost_welcomes_lock_nobody_out() -> None:
-    tokens, first = fresh()
-    tokens.confirm()
-    for _ in range(3):
-        tokens.rotate(first)
-        assert tokens.accept(first)
+def test_a_token_of_an_earlier_release_is_followed_by_another() -> None:
+    """Those were random: what follows one that is stored is not what was given for it."""
+    keys = Keys()
+    first, lost = new_token(), new_token()
+    keys.tokens.rotate(None, hash_token(first))
+    keys.tokens.rotate(hash_token(first), hash_token(lost))
+    second = keys.give(first)
+    assert [keys.accept(token) for token in (first, lost, second)] == [True, False, True]
 
 
-class LosingWelcomes(RuleBasedStateMachine):
-    """A client that comes back with what it holds, while welcomes get lost."""
+@dataclass(eq=False)
+class Connection:
+    """One of a client's connections, from its hello on."""
+
+    used: str
+    #: At which worker the session's owner finds it: there, or relayed.
+    worker: int
+    given: str | None = None
+    #: Whether the client has left it, and so will never hear what is given.
+    is_left: bool = False
+    is_welcome: bool = False
+
+
+class Wandering(RuleBasedStateMachine):
+    """
+    One client, whose connections break; two workers, and all that can be late between them.
+
+    A hello is taken as often as it is repeated, and long after its connection has broken. The
+    owner lets go of the session, and whoever takes it knows what is stored. Frames of connections
+    that have broken arrive later.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.tokens, self.held = fresh()
-        self.given: list[str] = [self.held]
-        self.connected = True
+        self.keys = Keys()
+        self.held = self.keys.give(None)
+        self.given = {self.held}
+        self.owner = 0
+        self.stored = copy(self.keys.tokens)
+        #: The session's connection, as its owner knows it.
+        self.listener: Connection | None = None
+        self.connections: list[Connection] = []
 
-    @precondition(lambda self: not self.connected)
-    @rule(arrives=st.booleans())
-    def come_back(self, arrives: bool) -> None:
-        assert self.tokens.accept(self.held)
-        token = self.tokens.rotate(self.held)
-        self.given.append(token)
-        if arrives:
-            self.held = token
-            self.connected = True
+    @property
+    def newest(self) -> Connection | None:
+        return self.connections[-1] if self.connections else None
 
-    @precondition(lambda self: self.connected)
+    @rule(worker=st.integers(0, 1))
+    def come_back(self, worker: int) -> None:
+        """By a new connection, with what it holds; the last one is left."""
+        if self.newest is not None:
+            self.newest.is_left = True
+        self.connections.append(Connection(self.held, worker))
+
+    @precondition(lambda self: self.connections)
+    @rule(data=st.data())
+    def take_hello(self, data: st.DataObject) -> None:
+        """Of any connection, whether it was taken before or not; a foreign one is refused."""
+        came = data.draw(st.sampled_from(self.connections))
+        if not self.keys.accept(came.used):
+            assert came is not self.newest or came.is_welcome, "the client is locked out"
+            return
+        given = self.keys.give(came.used)
+        assert came.given in (None, given), "a repeat is answered as the first one"
+        came.given = given
+        self.given.add(given)
+        self.listener = came
+        self.stored = copy(self.keys.tokens)  # before anybody is welcome
+
+    @precondition(lambda self: self.newest is not None and self.newest.given is not None)
     @rule()
-    def speak(self) -> None:
-        self.tokens.confirm()
-        assert [token for token in self.given if self.tokens.accept(token)] == [self.held]
+    def welcome(self) -> None:
+        newest = self.newest
+        assert newest is not None
+        assert newest.given is not None
+        if not newest.is_welcome:
+            newest.is_welcome = True
+            self.held = newest.given
 
-    @precondition(lambda self: self.connected)
-    @rule()
-    def lose_the_line(self) -> None:
-        self.connected = False
+    @precondition(lambda self: any(one.is_welcome for one in self.connections))
+    @rule(data=st.data())
+    def hear(self, data: st.DataObject) -> None:
+        """A frame of a connection that was welcome, which may be long ago."""
+        heard = data.draw(st.sampled_from([one for one in self.connections if one.is_welcome]))
+        if heard is self.listener:
+            self.keys.tokens.confirm()
 
-    def teardown(self) -> None:
-        assert self.tokens.accept(self.held)
-        valid = [token for token in self.given if self.tokens.accept(token)]
-        assert len(valid) <= 2
+    @rule(stores=st.booleans())
+    def move(self, stores: bool) -> None:
+        """Another worker goes on from the row, which may not know who was heard last."""
+        if stores:
+            self.stored = copy(self.keys.tokens)
+        self.owner = 1 - self.owner
+        self.keys = Keys(copy(self.stored))
+        self.listener = None
+
+    @invariant()
+    def nobody_is_locked_out(self) -> None:
+        assert self.keys.accept(self.held)
+
+    @invariant()
+    def few_are_valid(self) -> None:
+        assert sum(map(self.keys.accept, self.given)) <= 2
 
 
-LosingWelcomes.TestCase.settings = settings(max_examples=50, deadline=None)
-TestLosingWelcomes = LosingWelcomes.TestCase
+Wandering.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestWandering = Wandering.TestCase
+
+
+def test_a_frame_of_the_given_token_ends_all_older_ones() -> None:
+    keys = Keys()
+    tokens = [keys.give(None)]
+    for _ in range(10):
+        tokens.append(keys.give(tokens[-1]))
+        keys.tokens.confirm()
+        assert [token for token in tokens if keys.accept(token)] == tokens[-1:]
+
+
+def test_a_hundred_lost_welcomes_lock_nobody_out() -> None:
+    keys = Keys()
+    held = keys.give(None)
+    keys.tokens.confirm()
+    assert len({keys.give(held) for _ in range(100)}) == 1
+    assert keys.accept(held)

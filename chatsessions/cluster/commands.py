@@ -34,7 +34,7 @@ class _Command(Struct, tag_field="do", kw_only=True):
 # A client at another worker than the owner's
 
 
-class Attach(_Command, tag="attach"):
+class Attach(_Command, tag="join"):
     """A client came to another worker: give its session away, or let that worker relay it."""
 
     session: UUID
@@ -43,7 +43,13 @@ class Attach(_Command, tag="attach"):
     channel: str
     #: Who has come; None for an anonymous one.
     user: str | None
-    token: str | None
+    #: The hash of the token that the client came with, and that of the one that it is given.
+    #: (Releases that say ``attach`` send the token itself.)
+    used: str | None
+    given: str
+    #: How many connections the session had when the client came: if there are more by now, a
+    #: newer one is not to be replaced by it.
+    connections: int
     how: How
 
 
@@ -250,7 +256,6 @@ Command = Attach | OfGuest | News | Apply | Call | End | Broadcast
 class Attached(Struct, tag="attached", kw_only=True):
     """The session is busy: its frames come to the relay."""
 
-    token: str
     received: int
     first: int
     head: int

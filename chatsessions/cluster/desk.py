@@ -115,10 +115,12 @@ class Desk:
         live = self._host.live.get(command.session)
         if live is None or live.closed:
             return NotHere()
-        if not is_visitors(live, command.user, command.token):
+        if not is_visitors(live, command.user, command.used):
             return Refused("unknown")
         if live.ending is not None:
             return Refused(why_over(live.ending))
+        if _is_overtaken(live, command):
+            return NotHere()
         if live.is_spare and (live.listener is None or command.how != "visit"):
             live.presence.part(frames.CloseCode.TAKEN_OVER)
             live.note()
@@ -133,7 +135,7 @@ class Desk:
             return Busy()
         if command.user is not None:
             live.session.user = await self._host.read(partial(_user, live.owner_id))
-        if live.closed:
+        if live.closed or _is_overtaken(live, command):
             return NotHere()
         take_in = self._take_in if command.how == "relay" else self._take_in_visitor
         return await take_in(live, command)
@@ -142,7 +144,7 @@ class Desk:
         """The session has its connection elsewhere from now on."""
         guest = Guest(live, self._host.mail, relay=command.relay, channel=command.channel)
         self._guests[command.relay] = guest
-        token = live.issue_token(command.token)
+        live.presence.rotate_tokens(command.used, command.given)
         stored = asyncio.Event()
         live.connect(guest, welcome=stored.set)
         live.go()
@@ -151,7 +153,7 @@ class Desk:
             return NotHere()
         guest.welcome()
         live.announce(resumed=True)
-        return _facts(live, token)
+        return _facts(live)
 
     async def _take_in_visitor(self, live: LiveSession, command: Attach) -> Answer:
         """Somebody follows the session elsewhere, beside whatever connection it has."""
@@ -168,7 +170,7 @@ class Desk:
         if guest.over:
             return NotHere()
         guest.welcome()
-        return _facts(live, "")
+        return _facts(live)
 
     async def _for_guest(self, command: OfGuest) -> Answer:
         guest = self._guests.get(command.relay)
@@ -202,7 +204,7 @@ class Desk:
         return Done()
 
     async def _receive(self, live: LiveSession, guest: Guest, given: list[msgspec.Raw]) -> None:
-        live.confirm_token()
+        live.confirm_token(guest)
         live.holders += 1  # not to be let go between two frames
         try:
             for raw in given:
@@ -266,10 +268,14 @@ class Desk:
         return sum(result is None for result in stored)
 
 
-def _facts(live: LiveSession, token: str) -> Attached:
+def _is_overtaken(live: LiveSession, command: Attach) -> bool:
+    """Whether a newer connection has come since ``command`` was begun: it has the session."""
+    return command.how != "visit" and live.presence.connections > command.connections
+
+
+def _facts(live: LiveSession) -> Attached:
     """How a session stands, for whoever follows it from now on."""
     return Attached(
-        token=token,
         received=live.received,
         first=live.first,
         head=live.stored,

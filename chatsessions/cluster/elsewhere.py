@@ -13,8 +13,9 @@ from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import OwnerUnreachable
+from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
 from chatsessions.models import ChatSession, Worker
+from chatsessions.session import hash_token
 
 from .commands import (
     Alive,
@@ -65,10 +66,15 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks for a session: the user's id, None for an anonymous one, and the client's token."""
+    """Who asks for a session."""
 
+    #: The user's id, None for an anonymous one.
     user: str | None
-    token: str | None = field(repr=False)
+    #: The token that they came with, and the one that they are given.
+    used: str | None = field(repr=False)
+    given: str = field(repr=False)
+    #: How many connections the session had when they came.
+    connections: int
 
 
 class OwnedElsewhere(OwnerUnreachable):
@@ -131,7 +137,12 @@ class Elsewhere:
 
         def link() -> Relay:
             return Relay(
-                self._host, row.pk, generation=row.generation, owner=owner.channel, move=move
+                self._host,
+                row.pk,
+                generation=row.generation,
+                owner=owner.channel,
+                token=visitor.given,
+                move=move,
             )
 
         return await self._ask_for(owner, visitor, how, link)
@@ -171,7 +182,9 @@ class Elsewhere:
             relay=link.number,
             channel=self._host.mail.channel,
             user=visitor.user,
-            token=visitor.token,
+            used=None if visitor.used is None else hash_token(visitor.used),
+            given=hash_token(visitor.given),
+            connections=visitor.connections,
             how=how,
         )
         try:
@@ -180,9 +193,14 @@ class Elsewhere:
             link.abandon()
             self._wait_for(owner)
             return None
-        except BaseException:
+        except BaseException as error:
             link.abandon()
-            raise
+            if type(error) is not ChatSessionsError:
+                raise
+            # It does not know the command, as another release may not, or failed at it.
+            logger.warning("Worker %s does not give its sessions away: %s", owner.name, error)
+            await asyncio.sleep(LOOK_AGAIN)
+            return None
         if isinstance(answer, Attached):
             link.attached(answer)
             return link

@@ -54,9 +54,11 @@ class Relay(OwnerLink):
         *,
         generation: int,
         owner: str,
+        token: str,
         move: Move,
     ) -> None:
         super().__init__(host, session_id, generation=generation, owner=owner)
+        self._token = token
         self._move_here = move
         self._frames: deque[msgspec.Raw] = deque()
         self._forwarder: asyncio.Task[None] | None = None
@@ -74,8 +76,8 @@ class Relay(OwnerLink):
     is_hammered = False  # the owner closes the line itself
 
     def issue_token(self, used: str | None) -> str:
-        """The one that the owner has issued."""
-        return self.facts.token
+        """The one whose hash the owner knows."""
+        return self._token
 
     def connect(self, listener: LocalListener, *, welcome: Callable[[], None]) -> None:
         """The owner has stored that there is a connection: greet it."""
@@ -88,9 +90,9 @@ class Relay(OwnerLink):
     def renew_user(self, user: User) -> None:
         """The owner's turns keep theirs; the session gets this one when it moves."""
 
-    def confirm_token(self) -> None:
-        """The client was heard after its welcome."""
-        if not self._confirmed:
+    def confirm_token(self, listener: Listener) -> None:
+        """The client was heard by ``listener`` after its welcome."""
+        if not self._confirmed and listener is self.listener:
             self._confirmed = True
             self._forward()
 

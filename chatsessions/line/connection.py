@@ -311,7 +311,7 @@ class ChatConnection:
             raise FrameError("hello_expected", "the first frame is hello")
         served = attachment.served
         if attachment.welcomed:
-            served.confirm_token()
+            served.confirm_token(attachment)
         attachment.heard()
         if isinstance(frame, frames.Ack):
             attachment.ack(frame.seq)

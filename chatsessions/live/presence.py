@@ -11,7 +11,7 @@ from django.utils import timezone
 from chatsessions import frames, signals
 from chatsessions.chat import Chat
 from chatsessions.models import ChatSession
-from chatsessions.session import Session, Tokens
+from chatsessions.session import Session, Tokens, hash_token, new_token, token_after
 from chatsessions.store.changes import Entry, Position
 
 from .draft import Draft
@@ -49,11 +49,12 @@ class PresenceHost(Protocol):
 class Presence:
     """A session's connection, of which there is one at most, and those who follow without."""
 
-    __slots__ = ("_asked", "_connections", "_host", "_pauses", "followers", "listener", "tokens")
+    __slots__ = ("_asked", "_host", "_pauses", "connections", "followers", "listener", "tokens")
 
     def __init__(self, host: PresenceHost, row: ChatSession) -> None:
         self._host = host
-        self._connections = row.connections
+        #: How many there have been: each that comes is one more.
+        self.connections = row.connections
         #: Of its worker's pauses: how many there were when the session was known to be its, and
         #: when that was asked.
         self._pauses = self._asked = host.host.pauses
@@ -76,12 +77,12 @@ class Presence:
             self.disconnect(self.listener, frames.CloseCode.TAKEN_OVER)
         self.listener = listener
         host.session.connected = True
-        self._connections += 1
+        self.connections += 1
         host.draft.set(
             status=ChatSession.Status.CONNECTED,
             worker_id=host.host.id,
             connected_at=timezone.now(),
-            connections=self._connections,
+            connections=self.connections,
             **fields,
         )
         if host.is_new:
@@ -151,15 +152,28 @@ class Presence:
 
     def issue_token(self, used: str | None, *, named: bool = False) -> str:
         """A new token for a connection that came with ``used``; ``named`` says whose it is."""
-        token = self.tokens.rotate(used, self._host.session.id if named else None)
+        session_id = self._host.session.id
+        token = new_token(session_id) if named else token_after(used, session_id)
+        self.rotate_tokens(None if used is None else hash_token(used), hash_token(token))
+        return token
+
+    def rotate_tokens(self, used: str | None, given: str) -> None:
+        """A connection came with the token hashed as ``used``, and is given that of ``given``."""
+        self.tokens.rotate(used, given)
         self._host.draft.set(
             token_hash=self.tokens.current, previous_token_hash=self.tokens.previous
         )
-        return token
 
-    def confirm_token(self) -> None:
-        """The client was heard after its welcome."""
+    def confirm_token(self, listener: Listener) -> None:
+        """
+        The client was heard by ``listener`` after its welcome, so it has the current token.
+
+        What comes by another connection than the session's says nothing: it was given an older
+        one.
+        """
         host = self._host
+        if listener is not self.listener:
+            return
         if self.tokens.confirm():
             host.draft.set(previous_token_hash="")
             host.note()

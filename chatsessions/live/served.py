@@ -82,8 +82,8 @@ class Served(Followed, Protocol):
     def own(self, task: asyncio.Task[Any]) -> None:
         """A task of the connection's, which ends with the session."""
 
-    def confirm_token(self) -> None:
-        """The client was heard after its welcome."""
+    def confirm_token(self, listener: Listener) -> None:
+        """The client was heard by ``listener`` after its welcome."""
 
     async def receive(self, listener: Listener, frame: frames.ClientFrame, data: Any) -> None:
         """

@@ -332,8 +332,8 @@ class LiveSession:
     def own(self, task: asyncio.Task[Any]) -> None:
         self.tasks.own(task)
 
-    def confirm_token(self) -> None:
-        self.presence.confirm_token()
+    def confirm_token(self, listener: Listener) -> None:
+        self.presence.confirm_token(listener)
 
     async def receive(self, listener: Listener, frame: frames.ClientFrame, data: Any) -> None:
         """An event or an answer of the connection ``listener``, with its ``data`` decoded."""

@@ -23,7 +23,7 @@ from django.db.models.functions import Cast
 from django.db.utils import InterfaceError, OperationalError
 
 from chatsessions.conf import settings
-from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot
+from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent, SessionSnapshot
 
 from .changes import Batch, Change, Claim, Entry, Position
 from .doubt import is_stored
@@ -42,6 +42,17 @@ TRANSIENT = (OperationalError, InterfaceError)
 #: Bytes of entries that are read at a time.
 CHUNK_BYTES = 512 * 1024
 
+#: The columns that hold what is in a session.
+CONTENTS = (
+    "state",
+    "chat_context",
+    "streams",
+    "asks",
+    "actions",
+    "inputs",
+    "applied",
+    "handled_ahead",
+)
 #: Values that a failing cache has not taken, and that are offered again: the latest.
 MAX_UNCACHED = 1000
 
@@ -266,15 +277,21 @@ class Store:
 
     # Reading
 
+    def find(self, session_id: UUID) -> ChatSession | None:
+        """
+        A session's row without what the session holds: whose it is, and which worker has it.
+
+        Enough to know whether somebody may have it, before a megabyte of values is read for them.
+        """
+        rows = ChatSession.objects.using(settings.DATABASE)
+        return _read_row(rows.select_related("worker").defer(*CONTENTS), session_id)
+
     def load(self, session_id: UUID) -> Loaded | None:
         """A session with what its owner needs, or None if there is no such session."""
-        rows = ChatSession.objects.using(settings.DATABASE).timed()
-        rows = rows.select_related("user", "worker", "snapshot")
-        row = rows.filter(pk=session_id).first()
+        rows = ChatSession.objects.using(settings.DATABASE)
+        row = _read_row(rows.select_related("user", "worker", "snapshot"), session_id)
         if row is None:
             return None
-        if row.worker is not None:
-            row.worker.read_at = row.read_at
         claim = Claim.on(row)
         state, lost = self.read_state(row)
         unsure = 0
@@ -381,6 +398,13 @@ class Store:
         if self._cache is None:
             self._cache = caches.create_connection(settings.CACHE)
         return self._cache
+
+
+def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None:
+    row = rows.timed().filter(pk=session_id).first()
+    if row is not None and row.worker is not None:
+        row.worker.read_at = row.read_at
+    return row
 
 
 def outcome_of(session_id: UUID, n: int) -> str:

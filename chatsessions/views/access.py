@@ -16,7 +16,7 @@ from chatsessions.arrival import User
 from chatsessions.chat import Chat, find_chat
 from chatsessions.conf import settings
 from chatsessions.models import ChatSession
-from chatsessions.session import Tokens, is_owner
+from chatsessions.session import Tokens, hash_token, is_owner
 
 logger = logging.getLogger("chatsessions.http")
 
@@ -79,7 +79,8 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     if session is None or not is_owner(session.user_id, user):
         return None
     tokens = Tokens(session.token_hash, session.previous_token_hash)
-    has_token = tokens.accept(_bearer(request))
+    token = _bearer(request)
+    has_token = token is not None and tokens.accept(hash_token(token))
     if not has_token and not is_authenticated:
         return None
     refused = refusal(find_chat(session.chat), user)
