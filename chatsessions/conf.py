@@ -167,6 +167,11 @@ class Settings:
     MAX_LOG_ENTRIES = count(
         10_000, minimum=10, doc="The most entries that a session's log keeps; older ones go."
     )
+    MAX_LOG_BYTES = count(
+        32 * MIB,
+        minimum=MIB,
+        doc="The most bytes that a session's log keeps; older entries go.",
+    )
     STORAGE = text("default", doc="Alias in STORAGES of the storage that holds sessions' files.")
     STORE_TIMEOUT = seconds(
         10, doc="How long a failing commit is retried before StoreUnavailable is raised."

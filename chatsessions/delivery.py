@@ -298,7 +298,13 @@ class Gate:
 
     def charge(self, n: int, *, now: float) -> None:
         """Event ``n`` counts. Raises ``FrameError`` ``rate_limited``."""
-        wait = self.rate.take(now)
+        self._refuse_early(n, now, self.rate.take(now))
+
+    def check_pace(self, n: int, *, now: float) -> None:
+        """Raise ``FrameError`` ``rate_limited`` if ``charge`` would."""
+        self._refuse_early(n, now, self.rate.wait(now))
+
+    def _refuse_early(self, n: int, now: float, wait: float) -> None:
         if wait:
             self._strikes += 1
             self._refuse(n, "rate_limited", "too many events", now, wait)

@@ -30,6 +30,11 @@ def message_id(session: UUID, n: int) -> str:
     return f"{str(session)[:24]}{n:012x}"
 
 
+def message_key(id_: str) -> str:
+    """The id that a client gave its message, however it wrote it, in hexadecimal."""
+    return id_.replace("-", "").lower()
+
+
 def new_id() -> str:
     """A random UUID as text, as ``str(uuid4())`` is one. Threads may ask at the same time."""
     try:

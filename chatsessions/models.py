@@ -245,6 +245,8 @@ class ChatSession(models.Model):
     #: The turn that runs while ``running`` waits for an answer.
     aside = models.PositiveBigIntegerField(_("turn beside it"), null=True, blank=True)
     head = models.PositiveBigIntegerField(_("log entries"), default=0)
+    #: What the kept entries of its log take.
+    log_bytes = models.PositiveBigIntegerField(_("log bytes"), default=0, db_default=0)
     events_in = models.PositiveBigIntegerField(_("events in"), default=0)
     events_out = models.PositiveBigIntegerField(_("events out"), default=0)
     connections = models.PositiveIntegerField(_("connections"), default=0)
@@ -325,6 +327,8 @@ class SessionEvent(models.Model):
         null=True, blank=True, help_text=_("The client's number; none for what the server emits.")
     )
     turn = models.PositiveBigIntegerField(null=True, blank=True)
+    #: The id that the client gave its message, by which a message that is posted again is known.
+    key = models.UUIDField(null=True, blank=True, editable=False)
     name = models.CharField(max_length=100)
     data = JSONTextField()
     status = models.CharField(max_length=12, choices=Status, null=True, blank=True)  # noqa: DJ001  # null is "no outcome to tell"
@@ -337,6 +341,13 @@ class SessionEvent(models.Model):
             models.UniqueConstraint(fields=["session", "seq"], name="chatsessions_event_seq"),
             models.UniqueConstraint(
                 fields=["session", "n"], condition=Q(n__isnull=False), name="chatsessions_event_n"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["session", "key"],
+                condition=Q(key__isnull=False),
+                name="chatsessions_event_key",
             ),
         ]
 

@@ -228,8 +228,8 @@ class Worker:
     def read_now(self, function: Callable[[], T]) -> T:
         return self.threads.read_now(function)
 
-    async def find_posted(self, session_id: UUID, message_id: str) -> Entry | None:
-        return await self.threads.read(self.store.find_posted, session_id, message_id)
+    async def find_posted(self, session_id: UUID, key: str) -> Entry | None:
+        return await self.threads.read(self.store.find_posted, session_id, key)
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
         if signal.receivers and signal.has_listeners(chat):

@@ -7,13 +7,17 @@ import json
 import sys
 import tracemalloc
 import types
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import msgspec
 import pytest
 from asgiref.sync import markcoroutinefunction
+from django.db.backends.signals import connection_created
+from django.db.models import TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest
 from django.test import AsyncClient
 from django.urls import path
@@ -390,3 +394,122 @@ async def test_where_the_address_is_not_known_sessions_do_not_share_a_pace(
     limits = Limits(Clock())
     for _ in range(10):
         limits.read(uuid4(), None)
+
+
+# Logs
+
+
+async def test_a_log_has_no_more_than_so_many_bytes_however_few_its_entries(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    """Also where the session is let go after each request, and nobody holds its log in memory."""
+    settings.CHATSESSIONS = {"MAX_LOG_BYTES": 1024 * KIB}
+    visitor = await Visitor.with_log(count=5, size=100 * KIB)
+    for _ in range(8):
+        await visitor.post(name="fill", data={"count": 5, "size": 100 * KIB})
+        await until(lambda: not worker.live)
+        row = await ChatSession.objects.aget()
+        kept = [len(data) async for data in _stored(row)]
+        assert row.log_bytes == sum(kept) <= (1024 + 52 + 500) * KIB
+    assert row.head == 9 * 6
+    assert sum(kept) > 900 * KIB
+    # What is not kept is told as a gap, as it is beyond MAX_LOG_ENTRIES.
+    answer = (await visitor.get()).json()
+    assert answer["first"] == row.head - len(kept) + 1 == answer["events"][0]["seq"]
+
+
+async def test_entries_that_are_too_many_are_no_bytes_of_the_log_any_more(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"MAX_LOG_ENTRIES": 10}
+    visitor = await Visitor.with_log(count=50, size=10)
+    await visitor.post(content="ä" * 10)
+    await until(lambda: not worker.live)
+    row = await ChatSession.objects.aget()
+    kept = [len(data) async for data in _stored(row)]
+    assert len(kept) <= 11 + 2
+    assert row.log_bytes == sum(kept)
+
+
+async def test_what_waits_is_kept_though_the_log_is_too_long(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    """After a crash it is run from its entry."""
+    settings.CHATSESSIONS = {"MAX_LOG_BYTES": 1024 * KIB, "MAX_PENDING_BYTES": 4096 * KIB}
+    tab = Tab(bot)
+    tab.say(type="hello")
+    await tab.answered()
+    tab.say(type="event", n=1, name="wait", data=None)
+    for n in range(2, 14):
+        tab.say(type="event", n=n, name="message", data={"content": "x" * 200 * KIB})
+    await until(lambda: len(tab.of("accepted")) == 13)
+    row = await ChatSession.objects.aget()
+    assert [entry.n async for entry in row.events.order_by("seq")] == list(range(1, 14))
+    await tab.leave()
+
+
+async def _stored(row: ChatSession) -> AsyncIterator[bytes]:
+    async for entry in row.events.order_by("seq").annotate(text=Cast("data", TextField())):
+        yield entry.text.encode()
+
+
+# Messages that are posted again
+
+
+async def test_a_repeated_id_costs_no_more_than_its_pace_and_reads_no_log(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"EVENTS_PER_SECOND": SLOW, "EVENT_BURST": 5}
+    visitor = await Visitor.with_log(count=30, size=10)
+    known = str(uuid4())
+    answers = []
+    with reading() as statements:
+        for _ in range(9):
+            answers.append(await visitor.post(content="once", id=known))
+            await until(lambda: not worker.live)
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429] * 5
+    assert {answer.json()["turn"]["turn"] for answer in answers[:4]} == {2}
+    assert answers[-1].json()["retry_after"] > 1000
+    assert [sql for sql in statements if "LIKE" in sql] == []
+    looks = [sql for sql in statements if '"key" = ' in sql]
+    assert len(looks) == 4
+
+
+async def test_an_id_is_known_however_it_is_written_and_whoever_has_brought_it(
+    worker: Worker, bot: Chat
+) -> None:
+    known = uuid4()
+    tab = Tab(bot)
+    tab.say(type="hello")
+    await tab.answered()
+    data = {"content": "by websocket", "id": str(known).upper()}
+    tab.say(type="event", n=1, name="message", data=data)
+    await until(lambda: any(frame["status"] == "done" for frame in tab.of("turn")))
+    theirs = tab.credentials
+    await tab.leave()
+    visitor = Visitor()
+    for id_ in (known.hex, str(known)):
+        answer = (await visitor.post(content="by HTTP", id=id_, **theirs)).json()
+        assert (answer["turn"]["turn"], answer["turn"]["status"]) == (1, "done")
+    assert (await visitor.post(content="another", id=str(uuid4()), **theirs)).json()["turn"][
+        "turn"
+    ] == 2
+
+
+@contextmanager
+def reading() -> Iterator[list[str]]:
+    """The statements that a worker's thread for reading runs."""
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    def wrap(connection: Any, **_: Any) -> None:
+        connection.execute_wrappers.append(note)
+
+    connection_created.connect(wrap)
+    try:
+        yield statements
+    finally:
+        connection_created.disconnect(wrap)

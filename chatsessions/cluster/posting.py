@@ -72,10 +72,19 @@ async def _repeated(live: LiveSession, name: str, known: Entry) -> Posted:
 
 
 async def _find(live: LiveSession, key: str) -> Entry | None:
-    """The message that was posted with the id ``key``."""
+    """
+    The message that was posted with the id ``key``. One that is known counts as another would.
+
+    Raises ``FrameError`` ``rate_limited`` before anything is looked for.
+    """
+    n = live.inbox.gate.intake.expected
+    live.inbox.check_pace(n)
     if live.log.head > live.log.stored:
         await live.sink.flush()
-    return await _looked_up(live.history.find_posted(key))
+    known = await _looked_up(live.history.find_posted(key))
+    if known is not None:
+        live.inbox.charge(n)
+    return known
 
 
 async def _looked_up(look: Awaitable[T]) -> T:

@@ -101,11 +101,18 @@ class Commits:
             self._note()
 
     def append(
-        self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
+        self,
+        name: str,
+        data: bytes,
+        *,
+        n: int | None = None,
+        turn: int | None = None,
+        key: str | None = None,
     ) -> int:
         """One more entry of the log; its ``seq``."""
         seq = self._position.head = self._log.number()
-        entry = Entry(seq, n, turn, name, data, settings.now())
+        self._position.log_bytes += len(data)
+        entry = Entry(seq, n, turn, name, data, settings.now(), key)
         self._draft.append(entry)
         host = self._host
         host.recall.take(entry)
@@ -148,6 +155,8 @@ class Commits:
             self.hold(held=False)
         if self._log.is_full:
             self._trim()
+        elif excess := self._log.excess(self._position.log_bytes):
+            self._draft.trim_bytes(excess, needed=self._needed)
         if host.presence.listener is not None:
             self._position.last_seen_at = now
         change = self._draft.take()
@@ -156,12 +165,19 @@ class Commits:
         return change
 
     def _trim(self) -> None:
-        trim = self._log.trim(self._host.inbox.seq_of(self._position.handled + 1))
+        trim = self._log.trim(self._needed)
         if trim is not None:
             self._draft.trim(trim)
 
+    @property
+    def _needed(self) -> int | None:
+        """The first entry whose event waits or runs."""
+        return self._host.inbox.seq_of(self._position.handled + 1)
+
     def committed(self, change: Change) -> None:
         self._log.committed(change)
+        if change.trimmed_bytes:
+            self._position.log_bytes = max(0, self._position.log_bytes - change.trimmed_bytes)
         if self._lag is not None:
             self._lag.stored(change)
         # Stored: the entries may leave, and so may the tokens between them.

@@ -63,6 +63,11 @@ class Draft:
         """Entries up to ``seq`` are no longer kept."""
         self._next.trim = seq
 
+    def trim_bytes(self, size: int, *, needed: int | None) -> None:
+        """The oldest entries before ``needed``, of ``size`` bytes, are no longer kept."""
+        self._next.trim_bytes = size
+        self._next.needed = needed
+
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when everything so far is stored."""
         self._then.append(callback)

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from chatsessions.conf import settings
+from chatsessions.ids import message_key
 from chatsessions.store.changes import Entry
 from chatsessions.store.store import find_message, outcome_of
 
@@ -52,10 +53,11 @@ class History:
 
     async def find_posted(self, message: str) -> Entry | None:
         """The client's message with this id."""
+        key = message_key(message)
         remembered = self._host.log.remembered(0, settings.MAX_LOG_ENTRIES)
         if remembered is None:
-            return await self._host.host.find_posted(self._host.id, message)
-        return next((entry for entry in remembered if entry.has_id(message)), None)
+            return await self._host.host.find_posted(self._host.id, key)
+        return next((entry for entry in remembered if entry.key == key), None)
 
     async def find_outcome(self, n: int) -> str:
         """How event ``n`` has ended, from the store. Nothing more comes of it."""

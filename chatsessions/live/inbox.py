@@ -34,7 +34,9 @@ class InboxHost(Protocol):
     @property
     def journal(self) -> Journal: ...
 
-    def append(self, name: str, data: bytes, *, n: int | None = None) -> int:
+    def append(
+        self, name: str, data: bytes, *, n: int | None = None, key: str | None = None
+    ) -> int:
         """One more entry of the log; its ``seq``."""
 
     def tell(self, frame: frames.ServerFrame) -> None: ...
@@ -87,9 +89,9 @@ class Inbox:
         self._answer_repeat(n)
         return False
 
-    def take(self, n: int, name: str, data: bytes) -> None:
-        """Take an admitted event into the log."""
-        seq = self._host.append(name, data, n=n)
+    def take(self, n: int, name: str, data: bytes, *, key: str | None = None) -> None:
+        """Take an admitted event into the log. A message is known by ``key`` from then on."""
+        seq = self._host.append(name, data, n=n, key=key)
         self.gate.intake.take(n, seq, needed=self._host.position.handled + 1)
         self._host.position.accepted = n
         self._host.position.events_in += 1
@@ -133,6 +135,14 @@ class Inbox:
     def not_stored(self) -> range:
         """The numbers of the events that a crash would still lose."""
         return range(self.stored + 1, self._host.position.accepted + 1)
+
+    def check_pace(self, n: int) -> None:
+        """
+        Event ``n`` costs a look into the database, and is charged once it is known what it is.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        self.gate.check_pace(n, now=self._host.loop.time())
 
     def charge(self, n: int) -> None:
         """

@@ -15,7 +15,7 @@ class SessionLog:
     Under ``EVENT_LOG="memory"`` it also keeps the entries, as nobody else does.
     """
 
-    __slots__ = ("_limit", "_ring", "first", "head", "stored")
+    __slots__ = ("_limit", "_limit_bytes", "_ring", "first", "head", "stored")
 
     def __init__(self, *, head: int, first: int) -> None:
         #: The last entry there is, the last that is stored, and the first that is kept.
@@ -23,6 +23,7 @@ class SessionLog:
         self.first = first
         # Some slack, so that a full log is not trimmed at every entry.
         self._limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
+        self._limit_bytes = settings.MAX_LOG_BYTES + settings.MAX_LOG_BYTES // 20
         self._ring: deque[Entry] | None = None
         if settings.EVENT_LOG == "memory":
             self._ring = deque(maxlen=settings.MAX_LOG_ENTRIES)
@@ -41,6 +42,12 @@ class SessionLog:
     def is_full(self) -> bool:
         """Whether so much is kept that the oldest are to go."""
         return self.head - self.first >= self._limit
+
+    def excess(self, size: int) -> int:
+        """How many bytes are to go of a log that has ``size``; 0 while it has few enough."""
+        if size <= self._limit_bytes or self.in_memory:
+            return 0
+        return size - settings.MAX_LOG_BYTES
 
     def trim(self, needed: int | None) -> int | None:
         """

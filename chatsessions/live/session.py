@@ -33,6 +33,7 @@ from chatsessions.exceptions import (
     StorageError,
     TurnStopped,
 )
+from chatsessions.ids import message_key
 from chatsessions.journal import Journal
 from chatsessions.models import ChatSession
 from chatsessions.session import Session
@@ -192,7 +193,7 @@ class LiveSession:
             data = msgspec.json.decode(raw)
         elif event.name == "settings":
             self.form.check(data, n=event.n)
-        self.inbox.take(event.n, event.name, raw)
+        self.inbox.take(event.n, event.name, raw, key=_key_of(event.name, data))
         if not self._has_topic and event.name == "message":
             self._set_topic(data["content"])
         self.handling.add(event.n, event.name, data, size=len(raw))
@@ -388,10 +389,16 @@ class LiveSession:
         self.presence.tell(frame)
 
     def append(
-        self, name: str, data: bytes, *, n: int | None = None, turn: int | None = None
+        self,
+        name: str,
+        data: bytes,
+        *,
+        n: int | None = None,
+        turn: int | None = None,
+        key: str | None = None,
     ) -> int:
         """One more entry of the log; its ``seq``."""
-        return self.commits.append(name, data, n=n, turn=turn)
+        return self.commits.append(name, data, n=n, turn=turn, key=key)
 
     def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
         """One more entry of the server's."""
@@ -559,6 +566,12 @@ class LiveSession:
         elif (turn := current_turn()) is None or not self.turns.is_running(turn):
             # A turn's changes go with its next event or its end; anything else has no end.
             self.loop.call_soon(self.note)
+
+
+def _key_of(name: str, data: Any) -> str | None:
+    """By what a client's event is known if it comes again: the id that it gave its message."""
+    found = data.get("id") if name == "message" else None
+    return None if found is None else message_key(found)
 
 
 def _values(loaded: Loaded | None, past: Resumption | None) -> dict[str, bytes]:

@@ -29,13 +29,8 @@ class Entry(Struct, gc=False):
     name: str
     data: bytes
     created_at: datetime
-
-    def has_id(self, message_id: str) -> bool:
-        """Whether it is the client's message with this id."""
-        if self.n is None or self.name != "message":
-            return False
-        data: dict[str, Any] = msgspec.json.decode(self.data)
-        return data.get("id") == message_id
+    #: The id that the client gave its message, in hexadecimal. It is stored, and not read again.
+    key: str | None = None
 
     @property
     def closes(self) -> str | None:
@@ -61,6 +56,8 @@ class Position(Struct, gc=False):
     turns_failed: int
     #: When there was a client last.
     last_seen_at: datetime
+    #: What the kept entries of its log take.
+    log_bytes: int = 0
 
     @classmethod
     def of(cls, row: ChatSession) -> Position:
@@ -73,6 +70,7 @@ class Position(Struct, gc=False):
             events_out=row.events_out,
             turns_failed=row.turns_failed,
             last_seen_at=row.last_seen_at or timezone.now(),
+            log_bytes=row.log_bytes,
         )
 
     @property
@@ -130,6 +128,12 @@ class Change(Struct, kw_only=True):
     outcomes: list[tuple[int, str]] = []
     #: Entries up to this one are no longer kept.
     trim: int | None = None
+    #: So many bytes of the oldest entries are to go, of those before entry ``needed``. The store
+    #: knows which they are, and sets ``trim``.
+    trim_bytes: int = 0
+    needed: int | None = None
+    #: The bytes of what is trimmed; None until the store has looked.
+    trimmed_bytes: int | None = None
     #: Whether its row may be written later: see :mod:`chatsessions.store.lag`.
     lags: bool = False
 
@@ -137,7 +141,7 @@ class Change(Struct, kw_only=True):
     def moves_only(self) -> bool:
         """Whether the position and the values are all of the row that it changes."""
         others = self.fields or self.outcomes or self.claims or self.insert
-        return not others and self.trim is None
+        return not others and self.trim is None and not self.trim_bytes
 
 
 @dataclass(slots=True)

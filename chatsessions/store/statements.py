@@ -19,6 +19,7 @@ from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot
 
 from .bulk import Bulk
 from .changes import Change, Position
+from .octet_length import OctetLength
 from .snapshots import State
 
 #: The columns of a session that move with every event.
@@ -31,13 +32,14 @@ POSITION = (
     "events_out",
     "turns_failed",
     "last_seen_at",
+    "log_bytes",
 )
 STATE = ("state", "state_bytes")
 #: Beside the generation, what a row that is claimed still has to have.
 CLAIMED = ("head", "handled", "state")
 #: What a session has that nothing was set in.
 NOTHING = State.whole(b"")
-ENTRY = ("session_id", "seq", "n", "turn", "name", "data", "created_at")
+ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
 #: Of changes that share a statement: other columns, and whether they claim and have values.
 Kind = tuple[tuple[str, ...], bool, bool]
@@ -98,6 +100,7 @@ class Statements:
                 entry.seq,
                 entry.n,
                 entry.turn,
+                entry.key,
                 entry.name,
                 entry.data.decode(),
                 moment(entry.created_at),
@@ -111,6 +114,29 @@ class Statements:
             self._events.insert(ENTRY, rows)
         else:
             self._insert(SessionEvent._meta.db_table, ENTRY, rows)
+
+    def choose_trimmed(self, change: Change) -> None:
+        """Find out which entries are no longer kept, and how many bytes they have; once."""
+        if change.trimmed_bytes is not None:
+            return  # the same change is tried again
+        log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
+        sizes = log.annotate(size=OctetLength("data")).order_by("seq").values_list("seq", "size")
+        if change.trim is not None:
+            sizes = sizes.filter(seq__lte=change.trim)
+        if change.needed is not None:
+            sizes = sizes.filter(seq__lt=change.needed)
+        trimmed = 0
+        for seq, size in sizes.iterator(chunk_size=100):
+            if change.trim_bytes:
+                if trimmed >= change.trim_bytes:
+                    break
+                change.trim = seq
+            trimmed += size
+        # Some may be as new as the change itself.
+        last = change.trim or 0
+        trimmed += sum(len(entry.data) for entry in change.entries if entry.seq <= last)
+        change.trimmed_bytes = trimmed
+        change.position.log_bytes = max(0, change.position.log_bytes - trimmed)
 
     def update_outcomes(self, change: Change) -> None:
         """How events ended that are not done, and what is no longer kept."""
@@ -204,6 +230,7 @@ class Statements:
             at.events_out,
             at.turns_failed,
             self._seen(at.last_seen_at),
+            at.log_bytes,
         )
 
     def _seen(self, moment: datetime) -> Any:

@@ -258,6 +258,9 @@ class Store:
 
     def _write_rows(self, changes: Sequence[Change]) -> None:
         statements = self._statements_on(connections[settings.DATABASE])
+        for change in changes:
+            if change.trim is not None or change.trim_bytes:
+                statements.choose_trimmed(change)
         statements.insert([change for change in changes if change.insert])
         statements.update([change for change in changes if not change.insert])
         if settings.EVENT_LOG == "database":
@@ -373,11 +376,10 @@ class Store:
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
         return rows.values_list("seq", flat=True).first()
 
-    def find_posted(self, session_id: UUID, message_id: str) -> Entry | None:
-        """The client's message with this id, if it is still kept."""
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
-        rows = rows.filter(name="message", n__isnull=False, data__contains=message_id)
-        return next((entry for entry in entries_of(rows) if entry.has_id(message_id)), None)
+    def find_posted(self, session_id: UUID, key: str) -> Entry | None:
+        """The client's message with this id, in hexadecimal, if it is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, key=key)
+        return next(iter(entries_of(rows.order_by("seq")[:1])), None)
 
     def _first(self, row: ChatSession) -> int:
         if settings.EVENT_LOG == "memory":
