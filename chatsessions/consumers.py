@@ -10,12 +10,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextvars import copy_context
 from typing import Any
 
 import msgspec
 from asgiref.sync import iscoroutinefunction
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.utils.translation import override
 
 from . import frames
 from .access import Access, Refused
@@ -26,6 +28,7 @@ from .entrance import ShuttingDown, TooManySessions
 from .env import log_error
 from .exceptions import ChatError, FrameError, OwnershipLost, SessionOver
 from .frames import CloseCode
+from .language import supported_language
 from .line.admission import Admission
 from .line.connection import ChatConnection, Scope, arrival_of
 from .line.sender import Message
@@ -251,7 +254,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         if live is None:
             return
         context = live.context(None)
-        with use_context(context):
+        language = supported_language(live.session.language)
+        with use_context(context), override(language):
             try:
                 await step
             finally:
@@ -275,6 +279,8 @@ class _ConsumerListener:
         self._queue: deque[Entry | CloseCode] = deque()
         self._closed = False
         self._task: asyncio.Task[None] | None = None
+        #: The connection's, whoever has emitted what is passed on.
+        self._context = copy_context()
 
     def entries(self, entries: Sequence[Entry]) -> None:
         self._put(*(entry for entry in entries if entry.n is None))
@@ -293,12 +299,13 @@ class _ConsumerListener:
         if not self._closed:
             self._queue.extend(items)
         if self._task is None and self._queue:
-            self._task = self._live.loop.create_task(self._deliver())
+            self._task = self._live.loop.create_task(self._deliver(), context=self._context)
             self._live.host.own(self._task)
 
     async def _deliver(self) -> None:
         try:
-            with use_context(self._live.context(None)):
+            language = supported_language(self._live.session.language)
+            with use_context(self._live.context(None)), override(language):
                 while self._queue:
                     await self._pass_on(self._queue.popleft())
         finally:

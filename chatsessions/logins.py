@@ -13,6 +13,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -238,7 +239,9 @@ class Logins:
         else:
             self._changed.add(user_id)
         if self._looking is None or self._looking.done():
-            self._looking = self._loop.create_task(self._look(), name="chatsessions-logins")
+            self._looking = self._loop.create_task(
+                self._look(), name="chatsessions-logins", context=Context()
+            )
             self._own(self._looking)
 
     async def _look(self) -> None:

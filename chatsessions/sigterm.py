@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from types import FrameType
 from typing import Any
 
@@ -62,7 +63,9 @@ class SigtermHandler:
             signal.raise_signal(signal.SIGTERM)
 
     def _start(self) -> None:
-        self._task = self._loop.create_task(self._run(), name="chatsessions-shutdown")
+        self._task = self._loop.create_task(
+            self._run(), name="chatsessions-shutdown", context=Context()
+        )
 
     async def _run(self) -> None:
         try:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol, Self, TypeVar
@@ -21,6 +22,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.db import close_old_connections
 from django.dispatch import Signal
+from django.utils import translation
 
 from .arrival import Admit, Arrival, anybody
 from .chat import Chat
@@ -36,6 +38,7 @@ from .entrance import Entrance, Opened
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
 from .journal import Journal, Threads
+from .language import supported_language
 from .limits import Limits
 from .line.bundle import Departures
 from .live.session import LiveSession
@@ -210,7 +213,7 @@ class Worker:
         now = self.loop.time()
         if now - self._connections_checked > CONNECTION_CHECK and not settings.JOURNAL_INLINE:
             self._connections_checked = now
-            self.own(self.loop.create_task(sync_to_async(close_old_connections)()))
+            self.start_task(sync_to_async(close_old_connections)())
 
     async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]:
         read = partial(self.store.read_log, session_id, after=after, limit=limit)
@@ -233,7 +236,7 @@ class Worker:
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
         if signal.receivers and signal.has_listeners(chat):
-            self.own(self.loop.create_task(_send(signal, chat, arguments)))
+            self.start_task(_send(signal, chat, arguments))
 
     def drop(self, live: LiveSession) -> None:
         if self.live.get(live.id) is live:
@@ -243,9 +246,9 @@ class Worker:
     def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
             let_go = self.threads.write(self.rows.let_go, live.id, live.draft.generation)
-            self.own(self.loop.create_task(self._try(let_go)))
+            self.start_task(self._try(let_go))
         if live.listener is not None:
-            self.own(self.loop.create_task(self._part_with(live, error, held=held)))
+            self.start_task(self._part_with(live, error, held=held))
 
     async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
@@ -259,6 +262,14 @@ class Worker:
             listener.close(CloseCode.TAKEN_OVER)
         else:
             listener.close(CloseCode.SHUTTING_DOWN)  # come back, and find it where it is now
+
+    def start_task(
+        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
+    ) -> asyncio.Task[Any]:
+        """Start a task of the worker's own: no ``contextvars`` of whoever was first stay in it."""
+        task = self.loop.create_task(coroutine, name=name, context=Context())
+        self.own(task)
+        return task
 
     def own(self, task: asyncio.Task[Any]) -> None:
         """See ``task`` to its end, and log what it raises."""
@@ -277,7 +288,9 @@ class Worker:
         if self._started is None or (
             self._started.done() and not self._started.cancelled() and self._started.exception()
         ):
-            self._started = self.loop.create_task(self._start(), name="chatsessions-start")
+            self._started = self.loop.create_task(
+                self._start(), name="chatsessions-start", context=Context()
+            )
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
@@ -289,9 +302,9 @@ class Worker:
             self._sigterm.install()
         if django_settings.DEBUG:
             hear_warnings()
-        self.own(self.loop.create_task(self._beat(), name="chatsessions-heartbeat"))
-        self.own(self.loop.create_task(self._reap(), name="chatsessions-reaper"))
-        self.own(self.loop.create_task(self.logins.watch(), name="chatsessions-logins"))
+        self.start_task(self._beat(), "chatsessions-heartbeat")
+        self.start_task(self._reap(), "chatsessions-reaper")
+        self.start_task(self.logins.watch(), "chatsessions-logins")
 
     async def _open_mail(self) -> None:
         """Without it the worker serves its own sessions; those of others it cannot reach."""
@@ -452,4 +465,5 @@ def running_workers() -> list[Worker]:
 
 
 async def _send(signal: Signal, chat: Chat, arguments: dict[str, Any]) -> None:
+    translation.activate(supported_language(arguments["session"].language))
     await signal.asend_robust(chat, **arguments)

@@ -8,6 +8,7 @@ owner.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any
 from uuid import UUID
@@ -153,7 +154,7 @@ class AfarSink:
             stream.add_content(text)
         self._steps.append(AddToken(stream.id, text, replaces=replaces))
         if self._pump is None:  # at once: somebody watches it being written
-            self._pump = self.loop.create_task(self._send_on())
+            self._pump = self.loop.create_task(self._send_on(), context=contextvars.Context())
             self._host.host.own(self._pump)
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:

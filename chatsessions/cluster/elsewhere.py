@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
@@ -213,7 +214,9 @@ class Elsewhere:
     def _wait_for(self, owner: Owner) -> None:
         """Until there is a sign of ``owner``, or it is dead, nobody else asks it."""
         if owner.channel not in self._silences:
-            silence = self._host.loop.create_task(self._silence(owner), name="chatsessions-silence")
+            silence = self._host.loop.create_task(
+                self._silence(owner), name="chatsessions-silence", context=Context()
+            )
             self._silences[owner.channel] = silence
             self._host.own(silence)
 

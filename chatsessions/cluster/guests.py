@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextvars import Context
 
 import msgspec
 
@@ -108,7 +109,9 @@ class Guest:
         else:
             self._items.append(item)
         if self._pump is None:
-            self._pump = self.live.loop.create_task(self._send(), name="chatsessions-guest")
+            self._pump = self.live.loop.create_task(
+                self._send(), name="chatsessions-guest", context=Context()
+            )
             self.live.host.own(self._pump)
 
     async def _send(self) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
@@ -187,8 +188,8 @@ class OwnerLink:
 
     # Tasks, and the end
 
-    def start(self, step: Awaitable[None]) -> None:
-        self.own(asyncio.ensure_future(step, loop=self.loop))
+    def start(self, step: Coroutine[Any, Any, None]) -> None:
+        self.own(self.loop.create_task(step, context=Context()))
 
     def own(self, task: asyncio.Task[Any]) -> None:
         """A task that ends with the link."""
@@ -200,7 +201,7 @@ class OwnerLink:
         """Leave, and tell the owner; when that is done it knows."""
         self.leave()
         detach = self.ask_quietly(Detach(relay=self.number, code=int(code)))
-        task = self.loop.create_task(detach)
+        task = self.loop.create_task(detach, context=Context())
         self._host.own(task)
         return task
 

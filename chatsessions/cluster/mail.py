@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -81,7 +82,9 @@ class Mail:
         self._layer = layer
         async with asyncio.timeout(settings.STORE_TIMEOUT):
             self.channel = await layer.new_channel()
-        self._receiver = self._loop.create_task(self._receive(), name="chatsessions-mail")
+        self._receiver = self._loop.create_task(
+            self._receive(), name="chatsessions-mail", context=Context()
+        )
 
     async def settle(self, seconds: float) -> None:
         """Wait until everything asked is answered, for so long at most."""
@@ -129,7 +132,7 @@ class Mail:
     def tell(self, channel: str, command: bytes) -> None:
         """Send a command whose loss does no harm: there is no answer, and no repeat."""
         letter = {"type": "chatsessions.tell", "body": command}
-        self._own(self._loop.create_task(self._send(channel, letter)))
+        self._own(self._loop.create_task(self._send(channel, letter), context=Context()))
 
     async def _send(self, channel: str, letter: Letter) -> None:
         try:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -133,7 +134,7 @@ class Relay(OwnerLink):
 
     def _forward(self) -> None:
         if self._forwarder is None and not self._moving and not self.over:
-            self._forwarder = self.loop.create_task(self._send_frames())
+            self._forwarder = self.loop.create_task(self._send_frames(), context=Context())
             self.own(self._forwarder)
 
     async def _send_frames(self) -> None:

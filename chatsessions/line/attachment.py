@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from typing import Protocol
 
 import msgspec
@@ -156,7 +157,9 @@ class Attachment:
             self._go_live()
         else:
             loop = self.served.loop
-            self._replay = loop.create_task(self._catch_up(), name="chatsessions-replay")
+            self._replay = loop.create_task(
+                self._catch_up(), name="chatsessions-replay", context=Context()
+            )
             self.served.own(self._replay)
 
     async def _catch_up(self) -> None:

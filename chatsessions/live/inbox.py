@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import Protocol
 
 from chatsessions import frames
@@ -170,7 +171,7 @@ class Inbox:
         if seq is None:
             self._asked.add(n)
             if self._finder is None:
-                self._finder = self._host.loop.create_task(self._find())
+                self._finder = self._host.loop.create_task(self._find(), context=Context())
                 self._host.tasks.own(self._finder)
         elif seq <= self._host.log.stored:
             self._host.tell(frames.Accepted(n, seq))

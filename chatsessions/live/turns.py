@@ -1,6 +1,9 @@
 """
 ``Turns``: a session's handlers, run one at a time and in order, by tasks of the worker.
 
+Each task starts in an empty ``contextvars`` context. It has our ``context`` and the session's
+language, and no variable of a connection, a request or another session.
+
 A numbered turn starts only when its event and the fact that it runs are stored, so that after a
 crash it is known to have been begun and is never begun again.
 """
@@ -8,6 +11,7 @@ crash it is known to have been begun and is never begun again.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import threading
 from collections import deque
@@ -17,6 +21,7 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
+from django.utils import translation
 from msgspec import Struct
 
 from chatsessions.actions import Action
@@ -26,6 +31,7 @@ from chatsessions.context import Context, use_context
 from chatsessions.emitter import Turn
 from chatsessions.exceptions import ChatSessionsError, FrameError, StorageError, TurnStopped
 from chatsessions.ids import message_id
+from chatsessions.language import supported_language
 from chatsessions.messages import USER_AUTHOR, Message
 from chatsessions.transcript import USER
 
@@ -286,7 +292,9 @@ class Turns:
             self._finish(job, "failed" if error else "done", error)
             return
         job.task = self._host.loop.create_task(
-            self._run(job, job.handler), name=f"chatsessions-turn-{job.turn.name}"
+            self._run(job, job.handler),
+            name=f"chatsessions-turn-{job.turn.name}",
+            context=contextvars.Context(),
         )
 
     def _put_back(self, job: Job) -> None:
@@ -302,7 +310,8 @@ class Turns:
         status = "done"
         error: BaseException | None = None
         try:
-            with use_context(self._host.context(job.turn)):
+            with use_context(self._host.context(job.turn)) as context:
+                translation.activate(supported_language(context.session.language))
                 if job.load is not None:
                     await job.load()
                 await self._call(job.turn, handler, job.argument)
