@@ -8,6 +8,7 @@ The server's side of one session is a :class:`Gate` (the client's numbers and th
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import deque
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
@@ -87,48 +88,72 @@ class Handled:
     """
     Which of a client's events have come to their end.
 
-    Nearly always all up to one number; some may overtake one that waits for an answer.
+    Nearly always all up to one number; some may overtake one that waits for an answer. Those are
+    kept as runs: there are no more of them than events that wait, however many have overtaken.
     """
 
-    __slots__ = ("_ahead", "up_to")
+    __slots__ = ("_runs", "up_to")
 
     def __init__(self, up_to: int = 0, ahead: Iterable[int] = ()) -> None:
         self.up_to = up_to
-        self._ahead = set(ahead)
+        #: First and last number of each run, in order; between two of them one is missing.
+        self._runs: list[tuple[int, int]] = []
+        for number in ahead:
+            if number < 0:
+                first, _ = self._runs.pop()
+                self._put(first, -number)
+            else:
+                self._put(number, number)
 
     def __contains__(self, n: int) -> bool:
-        return n <= self.up_to or n in self._ahead
+        return n <= self.up_to or any(first <= n <= last for first, last in self._runs)
 
     @property
     def count_ahead(self) -> int:
         """How many there are beyond ``up_to``."""
-        return len(self._ahead)
+        return sum(last - first + 1 for first, last in self._runs)
 
     @property
     def ahead(self) -> list[int]:
-        """Those beyond ``up_to``, in order."""
-        return sorted(self._ahead)
+        """
+        Those beyond ``up_to``, in order, to be stored.
+
+        Of three and more that follow each other the first, and the last as a negative number.
+        """
+        stored: list[int] = []
+        for first, last in self._runs:
+            stored += [first, -last] if last - first > 1 else range(first, last + 1)
+        return stored
 
     def add(self, n: int) -> bool:
         """Event ``n`` has come to its end. Whether ``ahead`` is another one now."""
-        if n <= self.up_to:
+        if n in self:
             return False
-        known = len(self._ahead)
         if n > self.up_to + 1:
-            self._ahead.add(n)
-        else:
-            self.up_to = n
-            while self.up_to + 1 in self._ahead:
-                self.up_to += 1
-                self._ahead.remove(self.up_to)
-        return len(self._ahead) != known
+            self._put(n, n)
+            return True
+        self.up_to = n
+        if not self._runs or self._runs[0][0] != n + 1:
+            return False
+        self.up_to = self._runs.pop(0)[1]
+        return True
 
     def all(self, accepted: int) -> bool:
         """All up to ``accepted`` have. Whether ``ahead`` is another one now."""
-        changed = bool(self._ahead)
+        changed = bool(self._runs)
         self.up_to = max(self.up_to, accepted)
-        self._ahead.clear()
+        self._runs.clear()
         return changed
+
+    def _put(self, first: int, last: int) -> None:
+        """One more run, which may join those beside it."""
+        place = bisect(self._runs, (first, last))
+        if place < len(self._runs) and self._runs[place][0] == last + 1:
+            last = self._runs.pop(place)[1]
+        if place and self._runs[place - 1][1] == first - 1:
+            first = self._runs.pop(place - 1)[0]
+            place -= 1
+        self._runs.insert(place, (first, last))
 
 
 class Outbox(Generic[T]):

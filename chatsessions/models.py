@@ -237,7 +237,8 @@ class ChatSession(models.Model):
     handled = models.PositiveBigIntegerField(_("handled events"), default=0)
     #: The first event since then that came by HTTP, where a websocket's client cannot know of it.
     posted_from = models.PositiveBigIntegerField(null=True, blank=True)
-    #: Those beyond ``handled`` whose turns have: they overtook one that waits for an answer.
+    #: Those beyond ``handled`` whose turns have: they overtook one that waits for an answer. As
+    #: ``delivery.Handled`` writes them.
     handled_ahead = JSONTextField(default=list, blank=True)
     #: Whether the owner may have gone on since this was written: see ``store.lag``.
     is_behind = models.BooleanField(default=False, editable=False)

@@ -54,12 +54,29 @@ def test_handled_in_any_order(order: list[int], crash_after: int) -> None:
     for count, n in enumerate(order, start=1):
         before = handled.ahead
         assert handled.add(n) is (handled.ahead != before)
-        done = {*range(1, handled.up_to + 1), *handled.ahead}
-        assert done == set(order[:count])
+        done = set(order[:count])
+        assert {number for number in range(14) if number in handled} == done | {0}
+        assert handled.up_to + handled.count_ahead == count
         assert not handled.add(n)
         if count == crash_after:
             handled = Handled(handled.up_to, handled.ahead)
     assert (handled.up_to, handled.ahead) == (12, [])
+
+
+def test_however_many_overtake_little_is_stored_of_them() -> None:
+    handled = Handled()
+    for n in range(2, 100_000):
+        handled.add(n)
+    handled.add(100_001)
+    assert handled.ahead == [2, -99_999, 100_001]
+    assert handled.add(1)
+    assert (handled.up_to, handled.ahead) == (99_999, [100_001])
+
+
+def test_what_older_releases_have_stored_is_understood() -> None:
+    """They stored each number."""
+    handled = Handled(1, [3, 4, 5, 6, 9])
+    assert (handled.count_ahead, handled.ahead) == (5, [3, -6, 9])
 
 
 def test_all_are_handled_at_the_end() -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 import tracemalloc
 import types
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from django.http import HttpRequest
 from django.test import AsyncClient
 from django.urls import path
 
-from chatsessions import Chat, Message, context
+from chatsessions import AskUserMessage, Chat, Message, context
 from chatsessions.consumers import ChatConsumer
 from chatsessions.limits import Limits, Paces, address_of
 from chatsessions.models import ChatSession
@@ -513,3 +514,52 @@ def reading() -> Iterator[list[str]]:
         yield statements
     finally:
         connection_created.disconnect(wrap)
+
+
+# Answers
+
+
+async def test_answers_that_nobody_asked_for_do_not_overtake(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 5, "EVENT_BURST": 1000}
+    tab = Tab(bot)
+    tab.say(type="hello")
+    await tab.answered()
+    tab.say(type="event", n=1, name="wait", data=None)
+    for n in range(2, 100):
+        tab.say(type="answer", n=n, call="nobody's", data=None)
+    tab.say(type="ping")
+    await until(lambda: tab.of("pong"))
+    codes = Counter(error["code"] for error in tab.of("error"))
+    assert set(codes) == {"call_closed", "busy"}
+    assert codes["call_closed"] <= 6
+    row = await ChatSession.objects.aget()
+    assert row.accepted <= 7
+    await tab.leave()
+
+
+async def test_as_many_answers_as_a_turn_asks_for_are_one_line_of_the_row(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    """They were all written again with each answer: a megabyte after 72,000."""
+    settings.CHATSESSIONS = {"EVENT_BURST": 1000, "MAX_PENDING_EVENTS": 5}
+
+    @bot.on_event("quiz")
+    async def quiz(_data: Any) -> None:
+        while True:
+            await AskUserMessage("And?").send()
+
+    tab = Tab(bot)
+    tab.say(type="hello")
+    await tab.answered()
+    tab.say(type="event", n=1, name="quiz", data=None)
+    for n in range(2, 52):
+        asks = lambda: [f["data"]["call"] for f in tab.of("event") if f["name"] == "ask"]  # noqa: E731
+        await until(lambda n=n, asks=asks: len(asks()) == n - 1)
+        tab.say(type="answer", n=n, call=asks()[-1], data={"content": "yes"})
+    await until(lambda: len(tab.of("accepted")) == 51)
+    row = await ChatSession.objects.aget()
+    assert (row.accepted, row.handled, row.handled_ahead) == (51, 0, [2, -51])
+    assert tab.of("error") == []
+    await tab.leave()

@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from chatsessions.delivery import Handled
 from chatsessions.models import ChatSession, Worker
 
 from .labels import (
@@ -133,7 +134,8 @@ def _times(session: ChatSession) -> list[tuple[str, SafeString | str]]:
 
 def _activity(session: ChatSession) -> list[tuple[str, SafeString | str]]:
     running = [f"#{n}" for n in (session.running, session.aside) if n is not None]
-    waiting = session.accepted - session.handled - len(session.handled_ahead)
+    handled = Handled(session.handled, session.handled_ahead)
+    waiting = session.accepted - handled.up_to - handled.count_ahead
     return [
         (_("Events in / out"), f"{_number(session.events_in)} / {_number(session.events_out)}"),
         (_("Accepted events"), _number(session.accepted)),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from chatsessions.chat import START, InterruptedTurn
+from chatsessions.delivery import Handled
 from chatsessions.store.changes import Entry
 from chatsessions.store.loaded import Loaded
 
@@ -39,8 +40,12 @@ class LeftOver:
         row = loaded.row
         entries = {entry.n: entry for entry in loaded.pending}
         running = [n for n in (row.running, row.aside) if n is not None]
-        begun = {*running, *row.handled_ahead}
-        left = [n for n in range(row.handled + 1, row.accepted + 1) if n not in begun]
+        handled = Handled(row.handled, row.handled_ahead)
+        left = [
+            n
+            for n in range(row.handled + 1, row.accepted + 1)
+            if n not in running and n not in handled
+        ]
         return cls(
             streams=row.streams,
             asks=row.asks,

@@ -227,8 +227,9 @@ class LiveSession:
 
         It is in the log all the same: it had its number.
         """
-        # However much waits: it waits for this.
-        if not self._takes or not self.inbox.admit(answer.n, overtakes=True):
+        # However much waits: it waits for this. Nothing waits for any other answer.
+        overtakes = self.asks.open_event(answer.call) is not None
+        if not self._takes or not self.inbox.admit(answer.n, overtakes=overtakes):
             return
         self.asks.check(answer.call, data, n=answer.n)
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
