@@ -97,10 +97,10 @@ others: $(VENV)/.dev
 	@$(MAKE) --no-print-directory postgres matrix
 
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
-# has all of it. One after another: who ends transactions that stand still does so in all databases.
+# has all of it.
 ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin admin_list clearchatsessions files \
-	files_handlers files_views isolation journal limits outside reaching reaper snapshots store threads \
-	threads_views uploads))
+	connections files_handlers files_views isolation journal limits outside reaching reaper snapshots \
+	store threads threads_views uploads))
 postgres: $(VENV)/.dev
 	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 

@@ -40,7 +40,6 @@ from .conf import settings
 from .conversation import in_use
 from .env import log_error
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
-from .journal import Threads
 from .limits import Limits
 from .live.ports import Host
 from .live.resumption import Resumption, find_thread
@@ -52,6 +51,7 @@ from .session import Session, token_after
 from .store.loaded import Loaded
 from .store.store import Store
 from .store.thread_rows import Mark, Part, ThreadKey, read_context
+from .threads import Threads
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -234,7 +234,7 @@ class Entrance:
         if not chat.has_profiles:
             return arrival.profile or carried
         try:
-            offered = await chat.get_profiles(arrival.user, run_in_thread=self._host.run_in_thread)
+            offered = await chat.get_profiles(arrival.user, run_in_thread=self._host.threads.check)
         except Exception as error:
             log_error(logger, arrival.env, "The profiles of %s failed", chat.name, error=error)
             raise access.Refused("forbidden", "the profiles are not known") from error

@@ -12,29 +12,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import time
 from contextvars import Context
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 from uuid import UUID
-
-from asgiref.sync import sync_to_async
-from django.db import connections
 
 from .conf import settings
 from .exceptions import StoreUnavailable
 from .store.changes import Batch, Change
+from .store.connections import is_transient
 from .store.lag import LAG
-from .store.store import TRANSIENT, CacheFailed, Store
+from .store.store import CacheFailed, Store
+from .threads import Threads
 
 logger = logging.getLogger("chatsessions.journal")
-
-T = TypeVar("T")
 
 #: Seconds between the tries of a failing commit: doubled from the first to the last.
 FIRST_RETRY = 0.05
 LAST_RETRY = 1.0
+#: Seconds between the log's lines that say that nothing can be stored.
+REMINDER = 60.0
 
 
 class Writes(Protocol):
@@ -60,65 +58,6 @@ class Writes(Protocol):
         """The store takes nothing for ``STORE_TIMEOUT``; it is tried further."""
 
 
-class Threads:
-    """
-    Where the store runs: one thread that writes and one that reads, with connections of their own.
-
-    Under ``JOURNAL_INLINE`` both are the caller's thread, so that a ``TestCase`` sees all of it.
-    """
-
-    def __init__(self) -> None:
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="chatsessions-journal")
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="chatsessions-reader")
-
-    async def write(self, function: Callable[..., T], *args: Any) -> T:
-        return await self.start_write(function, *args)
-
-    def start_write(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """As :meth:`write`, for a caller that has to learn the outcome even if it is cancelled."""
-        return self._start(self._writer, function, *args)
-
-    async def read(self, function: Callable[..., T], *args: Any) -> T:
-        return await self._start(self._reader, _with_fresh_connection, function, *args)
-
-    def read_now(self, function: Callable[[], T]) -> T:
-        """
-        As :meth:`read`, and the event loop waits for it: where nothing else will do.
-
-        Raises ``RuntimeError`` under ``JOURNAL_INLINE``, where it would wait for itself.
-        """
-        if settings.JOURNAL_INLINE:
-            raise RuntimeError(
-                "With JOURNAL_INLINE nothing can be read while the event loop waits; "
-                "call 'await chat_context.aget()' first."
-            )
-        return self._reader.submit(_with_fresh_connection, function).result()
-
-    async def close(self) -> None:
-        """Wait for what runs, and close the threads' connections."""
-        for executor in (self._writer, self._reader):
-            if not settings.JOURNAL_INLINE:
-                await self._start(executor, connections.close_all)
-            executor.shutdown(wait=False)
-
-    def _start(
-        self, executor: ThreadPoolExecutor, function: Callable[..., T], *args: Any
-    ) -> asyncio.Future[T]:
-        if settings.JOURNAL_INLINE:
-            # Not database_sync_to_async: it closes a connection that is in a transaction.
-            return asyncio.ensure_future(sync_to_async(function)(*args))
-        return asyncio.get_running_loop().run_in_executor(executor, function, *args)
-
-
-def _with_fresh_connection(function: Callable[..., T], *args: Any) -> T:
-    """One more try on a new connection, for one that the database had closed meanwhile."""
-    try:
-        return function(*args)
-    except TRANSIENT:
-        connections[settings.DATABASE].close_if_unusable_or_obsolete()
-        return function(*args)
-
-
 class Journal:
     """Commits the changes of one worker's sessions, many at a time, each session's in order."""
 
@@ -139,6 +78,10 @@ class Journal:
         self._entries = 0
         #: None, or why the store is not taking commits.
         self.failure: StoreUnavailable | None = None
+        #: When the batch under way was begun, by the event loop's clock, and what it failed with.
+        self._begun_at = 0.0
+        self._last_error: Exception | None = None
+        self._reminder: asyncio.TimerHandle | None = None
         #: Batches committed so far.
         self.batches = 0
 
@@ -157,6 +100,13 @@ class Journal:
     def count(self, entries: int) -> None:
         """``entries`` more wait to be stored."""
         self._entries += entries
+
+    @property
+    def stuck_for(self) -> float | None:
+        """For how many seconds nothing could be stored; None unless that is ``STORE_TIMEOUT``."""
+        if self.failure is None:
+            return None
+        return time.monotonic() - self._begun_at
 
     @property
     def is_full(self) -> bool:
@@ -234,17 +184,18 @@ class Journal:
         if not batch:
             return
         loop = asyncio.get_running_loop()
-        deadline = loop.call_later(settings.STORE_TIMEOUT, self._fail)
+        self._begun_at = time.monotonic()
+        self._last_error = None
+        self._reminder = loop.call_later(settings.STORE_TIMEOUT, self._fail)
         stored = Batch([change for _, change in batch], self._store.pauses())
         try:
             await self._persist(stored)
-        except (*TRANSIENT, CacheFailed) as error:
-            stored.refused = {change.session_id: error for change in stored.changes}
         except Exception as error:
-            logger.exception("A commit failed for a reason of the program's own")
+            if not _may_pass(error):  # else it was cancelled
+                logger.exception("A commit failed for a reason of the program's own")
             stored.refused = {change.session_id: error for change in stored.changes}
         finally:
-            deadline.cancel()
+            self._reminder.cancel()
             self._entries -= sum(len(change.entries) for _, change in batch)
         if self.failure is not None:
             logger.warning("The store takes commits again.")
@@ -289,29 +240,61 @@ class Journal:
                     except asyncio.CancelledError:
                         self._cancelled = True
                 return written.result()
-            except (*TRANSIENT, CacheFailed) as error:
-                count = len(batch.changes)
-                if self._cancelled:
+            except Exception as error:
+                if self._cancelled or not _may_pass(error):
                     raise
-                logger.warning("A commit of %d sessions failed, trying again: %s", count, error)
+                self._failed(batch, error)
             try:
                 await asyncio.sleep(delay)
             except asyncio.CancelledError:
                 self._cancelled = True
             delay = min(2 * delay, LAST_RETRY)
 
+    def _failed(self, batch: Batch, error: Exception) -> None:
+        """Say what a commit failed with; loudly if it is not what it failed with before."""
+        is_known = str(error) == str(self._last_error)
+        logger.log(
+            logging.DEBUG if is_known else logging.WARNING,
+            "A commit of %d sessions failed, trying again: %s",
+            len(batch.changes),
+            _where(error),
+        )
+        self._last_error = error
+
     def _fail(self) -> None:
         """The batch has been tried for ``STORE_TIMEOUT``: say so to whoever waits for it."""
         self.failure = StoreUnavailable(settings.STORE_TIMEOUT)
-        logger.error("%s", self.failure)
+        self._remind()
         self._wake()
         for session in [session for session, _ in self._writing] + list(self._noted):
             session.delayed(self.failure)
+
+    def _remind(self) -> None:
+        """Say in the log that nothing can be stored, now and every minute."""
+        reason = "no answer yet" if self._last_error is None else _where(self._last_error)
+        logger.error(
+            "Nothing could be stored for %d s, and %d sessions wait for it: %s",
+            self.stuck_for or 0,
+            len(self._writing) + len(self._noted),
+            reason,
+        )
+        self._reminder = asyncio.get_running_loop().call_later(REMINDER, self._remind)
 
     def _wake(self) -> None:
         if self._room is not None:
             self._room.set()
             self._room = None
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, CacheFailed) or is_transient(error)
+
+
+def _where(error: Exception) -> str:
+    """What failed, with the alias of the cache or of the database that it came from."""
+    if isinstance(error, CacheFailed):
+        return f"the cache {settings.CACHE!r}: {error}"
+    return f"the database {settings.DATABASE!r}: {error}"
 
 
 def _tell(session: Writes, change: Change | None, error: Exception | None) -> None:

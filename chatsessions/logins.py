@@ -32,7 +32,7 @@ from django.contrib.auth.backends import AllowAllUsersModelBackend, ModelBackend
 from django.contrib.auth.models import AbstractBaseUser, Group, PermissionsMixin
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import Signal
 from django.utils import timezone
@@ -267,14 +267,6 @@ def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
     Takes one query for the users, one for Django sessions that are in the database, and one for
     each permission; more where a project has authentication backends or permissions of its own.
     """
-    try:
-        return _look_again(logins)
-    except DatabaseError:
-        close_old_connections()  # the next time gets new ones
-        raise
-
-
-def _look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
     users: dict[Login, AbstractBaseUser] = {}
     for (model, backend), group in _grouped(logins, lambda one: (one.model, one.backend)):
         users.update(_find_users(model, backend, group))

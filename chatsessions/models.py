@@ -76,6 +76,8 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField(_("last heartbeat"), db_index=True)
     #: The same moment by the worker's own clock.
     clock_at = models.DateTimeField(_("its clock"), null=True, blank=True)
+    #: Since when nothing of what it holds could be stored; None while that works.
+    stuck_since = models.DateTimeField(_("stores nothing since"), null=True, blank=True)
 
     #: The database's time when the row was read, where ``timed()`` has asked for it.
     read_at: datetime | None = None

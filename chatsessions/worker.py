@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from contextlib import asynccontextmanager
 from contextvars import Context
@@ -20,7 +18,6 @@ from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
-from django.db import close_old_connections
 from django.dispatch import Signal
 from django.utils import translation
 
@@ -37,7 +34,7 @@ from .conf import settings
 from .entrance import Entrance, Opened
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from .frames import CloseCode
-from .journal import Journal, Threads
+from .journal import Journal
 from .language import supported_language
 from .limits import Limits
 from .line.bundle import Departures
@@ -46,26 +43,17 @@ from .logins import Logins
 from .models import ChatSession
 from .sigterm import SigtermHandler
 from .store.changes import Entry
-from .store.standstill import end_standstills
+from .store.connections import LOOK_INTERVAL, close_unusable
 from .store.store import Store
-from .threads import DaemonThreads
+from .threads import Threads
 from .unheard import hear_warnings
 
 logger = logging.getLogger("chatsessions.worker")
 
 T = TypeVar("T")
 
-#: How long an old database connection may be used before it is looked at, in seconds. Channels
-#: does so before every event, with a thread hop each; once a second keeps the same promise.
-CONNECTION_CHECK = 1.0
-#: How long a heartbeat may wait for the commits before it, until it is looked what they wait for,
-#: in seconds.
-HELD_UP = 1.0
 #: How long clients may take to answer the close of a shutdown, in seconds.
 FAREWELL = 1.0
-#: Threads that handlers' files are written in. A handler in a thread may wait for one of them, so
-#: they are not the handlers' own.
-FILE_THREADS = 4
 #: Sessions that the reaper ends at a time.
 REAP_BATCH = 100
 
@@ -89,12 +77,14 @@ class Worker:
         self.threads = Threads()
         self.store.before_commit = self.rows.beat_if_late
         self.store.pauses = lambda: self.rows.pauses
+        self.store.restore_worker = self.rows.restore
         self.journal = Journal(self.store, self.threads)
+        self.rows.stuck_for = lambda: self.journal.stuck_for
         self.live: dict[UUID, LiveSession] = {}
         self.closing = False
         #: The open lines, so that a shutdown can see them to their end.
         self.lines: set[OpenLine] = set()
-        self.logins = Logins(loop, self.threads.read, self.own)
+        self.logins = Logins(loop, self.threads.check, self.own)
         self._closed = False
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
@@ -111,10 +101,7 @@ class Worker:
         self._desk = Desk(self)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._started: asyncio.Task[None] | None = None
-        self._handlers: DaemonThreads | None = None
-        self._files: DaemonThreads | None = None
         self._connections_checked = 0.0
-        self._thread_state = threading.local()
         self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
 
     # Sessions
@@ -177,43 +164,22 @@ class Worker:
 
     async def run_in_thread(self, function: Callable[[], Any]) -> Any:
         """Run a handler written as ``def``, with the caller's context."""
-        if settings.JOURNAL_INLINE:
-            return await sync_to_async(function)()
-        if self._handlers is None:
-            self._handlers = DaemonThreads(settings.SYNC_HANDLER_THREADS, "chatsessions-handler")
-        return await self._run_in(self._handlers, function)
+        return await self.threads.handle(function)
 
     async def do_files(self, function: Callable[[], T]) -> T:
-        if settings.JOURNAL_INLINE:
-            return await sync_to_async(function)()
-        if self._files is None:
-            self._files = DaemonThreads(FILE_THREADS, "chatsessions-files")
-        result: T = await self._run_in(self._files, function)
-        return result
-
-    async def _run_in(self, threads: DaemonThreads, function: Callable[[], Any]) -> Any:
-        run = sync_to_async(  # type: ignore[call-overload]  # any Executor does
-            self._in_thread, thread_sensitive=False, executor=threads
-        )
-        return await run(function)
-
-    def _in_thread(self, function: Callable[[], Any]) -> Any:
-        now = time.monotonic()
-        if now - getattr(self._thread_state, "checked", 0.0) > CONNECTION_CHECK:
-            self._thread_state.checked = now
-            close_old_connections()
-        return function()
+        return await self.threads.do_files(function)
 
     def refresh_connections(self) -> None:
         """
         See that async handlers' queries find no connection that the database has closed.
 
         They run in one thread, one after another, so what is queued here comes before them.
+        Channels does so before every event, with a thread hop each; once a second will do.
         """
         now = self.loop.time()
-        if now - self._connections_checked > CONNECTION_CHECK and not settings.JOURNAL_INLINE:
+        if now - self._connections_checked > LOOK_INTERVAL and not settings.JOURNAL_INLINE:
             self._connections_checked = now
-            self.start_task(sync_to_async(close_old_connections)())
+            self.start_task(sync_to_async(close_unusable)())
 
     async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]:
         read = partial(self.store.read_log, session_id, after=after, limit=limit)
@@ -327,13 +293,7 @@ class Worker:
 
     async def _say_alive(self) -> None:
         """One that was silent for so long that it counted as dead takes back what nobody took."""
-        beat = self.loop.create_task(self.threads.write(self.rows.beat), name="chatsessions-beat")
-        try:
-            while not (await asyncio.wait([beat], timeout=HELD_UP))[0]:
-                await self._try(self.threads.read(end_standstills))
-        finally:
-            beat.cancel()
-        if await beat:
+        if await self.threads.write(self.rows.beat):
             for live in list(self.live.values()):
                 live.presence.claim_again()
 
@@ -427,9 +387,6 @@ class Worker:
         await self.journal.abandon()
         await self._try(self.threads.write(self.rows.leave))
         await self.threads.close()
-        for threads in (self._handlers, self._files):
-            if threads is not None:
-                threads.shutdown()
         if not for_good and _workers.get(self.loop) is self:
             del _workers[self.loop]
 

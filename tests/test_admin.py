@@ -1090,6 +1090,16 @@ def test_a_worker_that_is_alive_is_so_by_the_databases_clock(
                 assert [str(row.hostname) for row in response.context["cl"].result_list] == [name]
 
 
+def test_a_worker_that_lives_and_stores_nothing_is_not_called_alive(
+    web_1: Worker, web_2: Worker, admin_client: Client
+) -> None:
+    web_1.stuck_since = web_1.heartbeat_at - timedelta(seconds=75)
+    web_1.save()
+    text = admin_client.get(reverse(WORKERS)).content.decode()
+    assert text.count("stores nothing for 1 min 15 s") == 1
+    assert "chatsessions-label-connected" not in text
+
+
 def test_a_clock_that_is_off_is_shown(web_1: Worker, admin_client: Client) -> None:
     text = admin_client.get(reverse(WORKERS)).content.decode()
     assert "ahead" not in text

@@ -180,7 +180,7 @@ async def counting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch, cache: type[SpyCache]) -> None:
     """Old database connections are looked at once a second; here only by the first message."""
-    monkeypatch.setattr(worker_module, "CONNECTION_CHECK", 3600.0)
+    monkeypatch.setattr(worker_module, "LOOK_INTERVAL", 3600.0)
 
 
 @asynccontextmanager
@@ -433,7 +433,7 @@ async def test_a_handler_gets_a_fresh_connection_for_one_that_is_too_old(
     worker: Worker, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looked at once a second and not before each event: what it is for still happens."""
-    monkeypatch.setattr(worker_module, "CONNECTION_CHECK", 0.01)
+    monkeypatch.setattr(worker_module, "LOOK_INTERVAL", 0.01)
     used: list[object] = []
 
     def query() -> None:

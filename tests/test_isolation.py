@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import connections
-from psycopg import IsolationLevel, OperationalError
+from psycopg import IsolationLevel
 
 from chatsessions import Chat, user_session
 from chatsessions.context import use_context
 from chatsessions.exceptions import OwnershipLost
 from chatsessions.models import ChatSession
-from chatsessions.store.standstill import end_standstills
+from chatsessions.models import Worker as WorkerRow
+from chatsessions.store.changes import Change
+from chatsessions.store.store import Store
 from chatsessions.worker import Worker
 
 from .support.database import OtherConnection, another_connection
@@ -102,50 +108,64 @@ async def test_a_commit_that_meets_the_claim_of_another_owner_changes_nothing(
     assert not await row.events.aexists()
 
 
-async def test_a_transaction_that_stands_still_is_ended(
+async def test_a_transaction_of_somebody_elses_is_never_ended(
     worker: Worker, chat: Chat, settings: Any
 ) -> None:
-    """As that of a worker that is paused while it sends a commit, where no watch of its own is."""
-    times = {"WORKER_STALE": 0.5, "WORKER_HEARTBEAT": 0.1}
+    """Such as a developer's shell that has a session's row locked: the commit waits for it."""
+    times = {"WORKER_STALE": 0.3, "WORKER_HEARTBEAT": 0.05}
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
     client = await Client.open(worker, chat)
-    with another_connection() as paused:
-        paused.execute("SET idle_in_transaction_session_timeout = 0")
-        paused.execute("BEGIN")
-        paused.execute_in_pipeline(
-            f"UPDATE {ChatSession._meta.db_table} SET head = 7 WHERE id = ?",  # noqa: S608
-            [(client.live.id,)],
-        )
+    with somebody_else_writes(client, "user_agent = 'changed'") as shell:
         with use_context(client.live.context(None)) as context:
             await context.emitter.emit("changed")
-            await asyncio.wait_for(context.emitter.flush(), 10)
-        with pytest.raises(OperationalError, match="administrator command"):
-            paused.execute("COMMIT")
+            stored = asyncio.create_task(context.emitter.flush())
+        beats = [await _heartbeat(worker)]
+        async with asyncio.timeout(10):
+            while len(beats) < 4:  # its heart beats on meanwhile
+                await asyncio.sleep(0.05)
+                beats = sorted({*beats, await _heartbeat(worker)})
+        assert beats[-1] - beats[0] > timedelta(seconds=0.3)
+        assert not stored.done()
+        assert shell.rows("SELECT 1") == [(1,)]
+    await asyncio.wait_for(stored, 10)
     row = await ChatSession.objects.aget(pk=client.live.id)
-    assert row.head == 1
+    assert (row.user_agent, row.head) == ("changed", 1)
 
 
-async def test_a_transaction_that_is_in_nobodys_way_is_let_be(
+async def _heartbeat(worker: Worker) -> datetime:
+    return (await WorkerRow.objects.aget(pk=worker.id)).heartbeat_at
+
+
+async def test_a_transaction_of_a_worker_that_is_paused_is_ended_by_the_database(
     worker: Worker, chat: Chat, settings: Any
 ) -> None:
+    """In the middle of any commit: of a new session, a claim, values or entries."""
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 0.3}
     client = await Client.open(worker, chat)
-    table = ChatSession._meta.db_table
-    with another_connection() as idle, another_connection() as other:
-        idle.execute("BEGIN")
-        idle.execute(f"SELECT * FROM {table} WHERE id = ? FOR KEY SHARE", client.live.id)  # noqa: S608
+    paused = threading.Event()
+
+    def pause_before_commit(self: Store, changes: Sequence[Change]) -> None:
+        write_rows(self, changes)
+        if not paused.is_set():
+            paused.set()
+            time.sleep(1)
+
+    write_rows = Store._write_rows
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Store, "_write_rows", pause_before_commit)
         with use_context(client.live.context(None)) as context:
             await context.emitter.emit("changed")
-            await context.emitter.flush()
-        await until(lambda: _idles_for(other, 0.3))
-        assert await worker.threads.read(end_standstills) == 0
-        idle.execute("ROLLBACK")
-
-
-def _idles_for(other: OtherConnection, seconds: float) -> bool:
-    ((found,),) = other.rows(
-        "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction' "
-        "AND state_change < clock_timestamp() - make_interval(secs => ?)",
-        seconds,
-    )
-    return bool(found)
+            stored = asyncio.create_task(context.emitter.flush())
+        await until(paused.is_set)
+        with another_connection() as other:
+            # It waits for the lock, and has it long before the worker wakes up.
+            began = time.monotonic()
+            table = ChatSession._meta.db_table
+            await sync_to_async(other.execute)(
+                f"UPDATE {table} SET user_agent = 'changed' WHERE id = ?",  # noqa: S608
+                client.live.id,
+            )
+            assert time.monotonic() - began < 0.9
+        await asyncio.wait_for(stored, 10)
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.user_agent, row.head) == ("changed", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -10,10 +11,12 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser
+from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.db.models import F
+from django.db.utils import OperationalError
 from django.test import TestCase, override_settings
 
 from chatsessions import (
@@ -23,6 +26,7 @@ from chatsessions import (
     StoreUnavailable,
     context,
     frames,
+    journal,
     user_session,
 )
 from chatsessions.arrival import Arrival
@@ -34,7 +38,7 @@ from chatsessions.store.loaded import Loaded
 from chatsessions.worker import Worker as RunningWorker
 
 from .support.database import another_connection, failing, locked, poisoned
-from .support.sessions import Client, running_worker, threads_of_ours, until
+from .support.sessions import Client, eventually, running_worker, threads_of_ours, until
 from .support.storage import SpyCache, state_of
 
 if TYPE_CHECKING:
@@ -290,6 +294,7 @@ async def test_done_is_told_after_the_last_commit(worker: RunningWorker, chat: C
 async def test_a_failing_commit_is_tried_again_with_back_off(
     worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "chatsessions.journal")
     (client,) = await open_many(worker, chat, 1)
 
     def tries() -> list[float]:
@@ -343,6 +348,61 @@ async def test_a_store_that_stays_away_is_told_and_nothing_is_lost(
     assert await state_of(other.live) == {"value": 2}
     assert ran == []
     assert "The store takes commits again." in caplog.text
+
+
+async def test_a_worker_that_stores_nothing_says_so_again_and_again(
+    worker: RunningWorker,
+    chat: Chat,
+    settings: Settings,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In its log, with the database that it is about, and in its row until it stores again."""
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1, "WORKER_HEARTBEAT": 0.05}
+    monkeypatch.setattr(journal, "REMINDER", 0.1)
+
+    def said() -> list[str]:
+        return [text for text in caplog.messages if text.startswith("Nothing could be stored for")]
+
+    async def is_stuck() -> bool:
+        return (await Worker.objects.aget(pk=worker.id)).stuck_since is not None
+
+    (client,) = await open_many(worker, chat, 1)
+    with failing():
+        with pytest.raises(StoreUnavailable):
+            await change(client.live, 1)
+        await until(lambda: len(said()) >= 3)
+        await eventually(is_stuck)
+    assert "1 sessions wait for it: the database 'default': " in said()[-1]
+    await until(lambda: worker.journal.failure is None)
+    known = len(said())
+
+    async def is_well() -> bool:
+        return not await is_stuck()
+
+    await eventually(is_well)
+    assert len(said()) == known
+    assert caplog.text.count("trying again") == 1
+
+
+@pytest.mark.skipif(connections["default"].vendor != "sqlite", reason="of SQLite")
+async def test_a_disk_that_is_full_passes(worker: RunningWorker, chat: Chat) -> None:
+    (client,) = await open_many(worker, chat, 1)
+
+    def limit_pages(more: int) -> None:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("PRAGMA page_count")
+            (pages,) = cursor.fetchone()
+            cursor.execute(f"PRAGMA max_page_count = {pages + more}")
+
+    await worker.threads.write(limit_pages, 0)
+    waiter = asyncio.create_task(change(client.live, "x" * 100_000))
+    await until(lambda: isinstance(worker.journal._last_error, OperationalError))
+    assert "full" in str(worker.journal._last_error)
+    assert not client.live.closed
+    await worker.threads.write(limit_pages, 10_000)
+    await waiter
+    assert await log_of(client.live) == [(1, "x" * 100_000)]
 
 
 async def test_an_event_that_waits_for_the_store_is_told_so(
@@ -561,6 +621,7 @@ async def test_a_poisoned_row_and_a_store_that_fails_in_between(
     worker: RunningWorker, chat: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While changes are tried one by one the database may go: nothing is written twice."""
+    caplog.set_level(logging.DEBUG, "chatsessions.journal")
     sick, healthy, unlucky = clients = await open_many(worker, chat, 3)
     with poisoned(sick.live.id):
         with failing(unlucky.live.id):
@@ -573,6 +634,22 @@ async def test_a_poisoned_row_and_a_store_that_fails_in_between(
         await change(client.live, 2)
         assert await log_of(client.live) == [(1, 1), (2, 2)]
         assert client.events == [("changed", 1), ("changed", 2)]
+
+
+async def test_tables_that_are_flushed_under_a_running_server_refuse_nobody(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """The worker's row is gone, which sessions refer to: it is made again, at once."""
+    (gone,) = await open_many(worker, chat, 1)
+    await sync_to_async(call_command)("flush", verbosity=0, interactive=False)
+    client = await asyncio.wait_for(Client.open(worker, chat), 3)
+    await change(client.live, 1)
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.worker_id == worker.id
+    assert await Worker.objects.filter(pk=worker.id).aexists()
+    assert not client.live.closed
+    with pytest.raises(OwnershipLost):  # that session is gone with its row
+        await change(gone.live, 1)
 
 
 async def test_a_session_that_another_worker_took_writes_nothing(

@@ -40,10 +40,17 @@ def status_label(session: ChatSession) -> SafeString:
 
 
 def alive_label(worker: Worker) -> SafeString:
-    """Whether a worker has been heard of within ``WORKER_STALE`` seconds, as a coloured label."""
-    if worker.is_heard():
+    """
+    Whether a worker has been heard of within ``WORKER_STALE`` seconds, as a coloured label.
+
+    One that lives and cannot store what it holds says since when.
+    """
+    if not worker.is_heard():
+        return _label("silent", _("silent"))
+    if worker.stuck_since is None:
         return _label("connected", _("alive"))
-    return _label("silent", _("silent"))
+    since = max(worker.heartbeat_at - worker.stuck_since, timedelta())
+    return _label("silent", _("stores nothing for %(time)s") % {"time": duration(since)})
 
 
 def worker_label(worker: Worker) -> SafeString:

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from chatsessions.conf import settings
 from chatsessions.models import ChatSession, Worker
-from chatsessions.store.database_time import DatabaseNow
+from chatsessions.store.database_time import DatabaseNow, ago
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -45,12 +45,21 @@ class WorkerRows:
         self.channel = ""
         #: How far this process' clock was ahead of the database's at the last heartbeat.
         self.clock_ahead = timedelta()
+        #: For how many seconds nothing could be stored; None while storing works.
+        self.stuck_for: Callable[[], float | None] = lambda: None
 
     def beat(self) -> bool:
         """This worker lives. Makes its row; whether one was swept away since the last time."""
         self._beat()
         swept, self._swept = self._swept, False
         return swept
+
+    def restore(self) -> bool:
+        """Make this worker's row again if somebody has deleted it; whether it was gone."""
+        known, self._swept = self._swept, False
+        self._beat()
+        gone, self._swept = self._swept, self._swept or known
+        return gone
 
     def beat_if_late(self) -> None:
         """
@@ -76,11 +85,13 @@ class WorkerRows:
 
     def _beat(self) -> None:
         begun_at = time.monotonic()
+        stuck_for = self.stuck_for()
         rows = Worker.objects.using(settings.DATABASE)
         beat: dict[str, Any] = {
             "heartbeat_at": DatabaseNow(),
             "clock_at": timezone.now(),
             "channel": self.channel,
+            "stuck_since": None if stuck_for is None else ago(stuck_for),
         }
         if not rows.filter(pk=self._id).update(**beat):
             rows.create(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError
 
 from chatsessions.access import Access, Refused
 from chatsessions.arrival import User
@@ -64,7 +64,7 @@ class Admission:
         if session is None or hasattr(session, "_session_cache"):
             self._login = self._find_login()
         else:  # nobody has read it yet
-            self._login = await worker.threads.read(self._find_login)
+            self._login = await worker.threads.check(self._find_login)
         if self._login is not None:
             worker.logins.add(self._login)
 
@@ -88,7 +88,7 @@ class Admission:
             raise ShuttingDown
         try:
             if self._access.permissions:
-                await get_worker().threads.read(_check, self._access, self.user)
+                await get_worker().threads.check(self._access.check, self.user)
             else:
                 self._access.check(self.user)
         except (Refused, DatabaseError):
@@ -126,11 +126,3 @@ class Admission:
     def _revoked(self, detail: str) -> None:
         self.lost = detail
         self._on_revoked(detail)
-
-
-def _check(access: Access, user: User) -> None:
-    try:
-        access.check(user)
-    except DatabaseError:
-        close_old_connections()  # permissions may be in a database of their own
-        raise

@@ -13,11 +13,11 @@ from chatsessions.chat_thread import Thread
 from chatsessions.conf import settings
 from chatsessions.conversation import in_use
 from chatsessions.exceptions import NotLoadable
-from chatsessions.journal import Threads
 from chatsessions.models import ChatSession
 from chatsessions.store.snapshots import State
 from chatsessions.store.store import Store
 from chatsessions.store.thread_rows import Page, ThreadKey, read_context, read_page
+from chatsessions.threads import Threads
 from chatsessions.transcript import Said
 from chatsessions.user_session import RESERVED
 

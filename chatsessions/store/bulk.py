@@ -17,10 +17,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 #: Bytes of the rows in one argument, unless a single row has more. It is copied several times on
 #: its way, quoted in a text that is quoted itself, and PostgreSQL takes less than a gigabyte.
 MAX_BYTES = 4 * 1024 * 1024
-#: What of the row is compared before it is updated, by the name it has among the given values.
-EXPECTED = "expected_generation"
+#: Before the name of a column: the value that the row has to have, to be updated.
+EXPECTED = "expected_"
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Bulk:
@@ -42,20 +42,26 @@ class Bulk:
             "",
         )
 
-    def update(self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> int:
+    def update(
+        self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]], *, compared: tuple[str, ...]
+    ) -> int:
         """
-        Update rows by ``id`` where the generation is as expected; how many there were.
+        Update rows by ``id`` that are as expected; how many there were.
 
-        ``rows`` have values for ``columns``, then the expected generation.
+        ``rows`` have values for ``columns``, the id among them, then those expected of
+        ``compared``.
         """
         assigned = ", ".join(
             f"{self._quote(name)} = given.{self._quote(name)}" for name in columns if name != "id"
         )
+        expected = "".join(
+            f" AND stored.{self._quote(name)} = given.{EXPECTED}{name}" for name in compared
+        )
         return self._run(
             f"UPDATE {self._table} AS stored SET {assigned} FROM ",  # noqa: S608  # only names
-            (*columns, EXPECTED),
+            (*columns, *(EXPECTED + name for name in compared)),
             rows,
-            f" WHERE stored.id = given.id AND stored.generation = given.{EXPECTED}",
+            f" WHERE stored.id = given.id{expected}",
         )
 
     def _run(
@@ -76,7 +82,7 @@ class Bulk:
         return f"json_to_recordset(%s::json) AS given({types})"
 
     def _type(self, name: str) -> str:
-        field: Any = self._model._meta.get_field("generation" if name == EXPECTED else name)
+        field: Any = self._model._meta.get_field(name.removeprefix(EXPECTED))
         found: str = field.rel_db_type(self._connection)
         return found
 

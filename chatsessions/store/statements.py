@@ -1,7 +1,9 @@
 """
-The statements that the journal writes, run by ``executemany`` on Django's own connection.
+The statements that the journal writes on Django's own connection.
 
-They are written out: for one message the ORM would cost more than the database does.
+They are written out: for one message the ORM would cost more than the database does. On
+PostgreSQL none of them is an ``executemany``, which psycopg sends in a pipeline: the server's limit
+for transactions that stand still does not hold in one.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost
@@ -54,8 +57,6 @@ class Statements:
         if connection.vendor == "postgresql":
             self._sessions = Bulk(connection, ChatSession)
             self._events = Bulk(connection, SessionEvent)
-        #: Whether rows went through psycopg's pipeline since the last look.
-        self._piped = False
         self._has_uuid: bool = connection.features.has_native_uuid_field
         self._moment = _moment_adapter(connection)
         self._last_seen: tuple[datetime | None, Any] = (None, None)
@@ -80,7 +81,7 @@ class Statements:
                 )
                 for change in alike
             ]
-            self._insert(ChatSession._meta.db_table, (*given, *defaults), rows)
+            self._insert(self._sessions, ChatSession, (*given, *defaults), rows)
 
     def update(self, changes: Sequence[Change]) -> None:
         """
@@ -108,12 +109,8 @@ class Statements:
             for change in changes
             for entry in change.entries
         ]
-        if not rows:
-            return
-        if self._events is not None:
-            self._events.insert(ENTRY, rows)
-        else:
-            self._insert(SessionEvent._meta.db_table, ENTRY, rows)
+        if rows:
+            self._insert(self._events, SessionEvent, ENTRY, rows)
 
     def choose_trimmed(self, change: Change) -> None:
         """Find out which entries are no longer kept, and how many bytes they have; once."""
@@ -158,14 +155,6 @@ class Statements:
         elif not rows.update(state=text):
             rows.create(session_id=session_id, state=text)
 
-    def settle(self) -> None:
-        """See that the database watches a transaction that stands still from here on."""
-        if self._piped and self.connection.vendor == "postgresql":
-            # Behind psycopg's pipeline the server's watch on idle transactions is off.
-            with self.connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-        self._piped = False
-
     def _update(
         self,
         changes: Sequence[Change],
@@ -185,31 +174,40 @@ class Statements:
             )
             for change in changes
         ]
-        if self._sessions is not None and not names and not claims:
-            count = self._sessions.update((*columns, "id"), rows)
+        compared = ("generation", *(CLAIMED if claims else ()))
+        if self._sessions is not None:
+            count = self._sessions.update((*columns, "id"), rows, compared=compared)
         else:
-            count = self._run(self._update_sql(columns, claims=claims), rows)
+            count = self._run(self._update_sql(columns, compared), rows)
         if count != len(rows):
             raise OwnershipLost(changes[0].session_id)
 
-    def _update_sql(self, columns: tuple[str, ...], *, claims: bool) -> str:
+    def _update_sql(self, columns: tuple[str, ...], compared: tuple[str, ...]) -> str:
         quote = self.connection.ops.quote_name
         assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
-        compared = ("id", "generation", *(CLAIMED if claims else ()))
-        expected = " AND ".join(f"{quote(name)} = %s" for name in compared)
+        expected = " AND ".join(f"{quote(name)} = %s" for name in ("id", *compared))
         table = quote(ChatSession._meta.db_table)
         return f"UPDATE {table} SET {assigned} WHERE {expected}"  # noqa: S608  # only names
 
-    def _insert(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+    def _insert(
+        self,
+        bulk: Bulk | None,
+        model: type[Model],
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> None:
+        if bulk is not None:
+            bulk.insert(columns, rows)
+            return
         quote = self.connection.ops.quote_name
         names = ", ".join(map(quote, columns))
         places = ", ".join(["%s"] * len(columns))
-        sql = f"INSERT INTO {quote(table)} ({names}) VALUES ({places})"  # noqa: S608  # only names
+        table = quote(model._meta.db_table)
+        sql = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608  # only names
         self._run(sql, rows)
 
     def _run(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
         """How many rows it was for."""
-        self._piped = True
         with self.connection.cursor() as cursor:
             cursor.executemany(sql, rows)
             count: int = cursor.rowcount

@@ -16,16 +16,16 @@ from uuid import UUID
 import msgspec
 from django.core.cache import BaseCache, caches
 from django.core.cache.backends.locmem import LocMemCache
-from django.db import connections, transaction
+from django.db import IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Min, TextField
 from django.db.models.functions import Cast
-from django.db.utils import InterfaceError, OperationalError
 
 from chatsessions.conf import settings
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent, SessionSnapshot
 
 from .changes import Batch, Change, Claim, Entry, Position
+from .connections import is_pooled, is_transient
 from .doubt import is_stored
 from .lag import RESERVE, rows_lag
 from .loaded import Loaded, Peek
@@ -34,10 +34,6 @@ from .snapshots import State
 from .statements import Statements
 
 logger = logging.getLogger("chatsessions.store")
-
-#: What may pass by itself: a locked table, a lost connection. Anything else is the row's fault.
-TRANSIENT = (OperationalError, InterfaceError)
-
 
 #: Bytes of entries that are read at a time.
 CHUNK_BYTES = 512 * 1024
@@ -73,10 +69,12 @@ class Store:
         self._uncached: dict[str, bytes] = {}
         #: Called in the writer's thread ahead of every batch.
         self.before_commit: Callable[[], None] = lambda: None
+        #: Makes the worker's row again, which sessions refer to; whether it was gone.
+        self.restore_worker: Callable[[], bool] = lambda: False
         #: How often the worker was silent for so long that its sessions may have been taken.
         self.pauses: Callable[[], int] = lambda: 0
         self._statements: Statements | None = None
-        #: The database connection whose idling in a transaction is limited.
+        #: The database connection whose waiting in a transaction is limited.
         self._limited: Any = None
 
     # Writing
@@ -86,9 +84,9 @@ class Store:
         Store a batch: its rows in one transaction, then its states in the cache with one call.
 
         If the transaction fails for a reason that is not transient, each change is tried by
-        itself, and those that cannot be stored are ``refused``. Raises ``OperationalError``,
-        ``InterfaceError`` or ``CacheFailed`` if trying the same batch again may help; what of it
-        is stored already is not stored again. What lags is stored by the cache alone.
+        itself, and those that cannot be stored are ``refused``. Raises ``CacheFailed``, or what
+        :func:`is_transient` says so of, if trying the same batch again may help; what of it is
+        stored already is not stored again. What lags is stored by the cache alone.
         """
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
@@ -102,11 +100,7 @@ class Store:
                 change.lags = False  # a pause came in between: only the rows know whose they are
         self.before_commit()
         if batch.pending:
-            try:
-                self.write(batch)
-            except TRANSIENT:
-                connections[settings.DATABASE].close_if_unusable_or_obsolete()
-                raise
+            self.write(batch)
         if not cache_first:
             self.cache_states(batch.accepted)
 
@@ -149,12 +143,23 @@ class Store:
         """Store the rows of a batch."""
         self._settle_doubt(batch)
         try:
-            self._write(batch, batch.pending)
+            try:
+                self._write(batch, batch.pending)
+            except IntegrityError:
+                # Such as when somebody has flushed the tables under a running server.
+                if not self.restore_worker():
+                    raise
+                self._write(batch, batch.pending)
             batch.pending = []
-        except TRANSIENT:
-            raise
         except Exception as error:
-            logger.warning("A commit failed as a whole; each session is tried by itself: %s", error)
+            if is_transient(error):
+                raise
+            logger.warning(
+                "A commit to the database %r failed as a whole; each session is tried by itself: "
+                "%s",
+                settings.DATABASE,
+                error,
+            )
             self._store_one_by_one(batch)
 
     def _store_one_by_one(self, batch: Batch) -> None:
@@ -162,37 +167,30 @@ class Store:
             change = batch.pending[0]
             try:
                 self._write(batch, [change])
-            except TRANSIENT:
-                raise
             except Exception as error:
+                if is_transient(error):
+                    raise
                 if not (batch.was_in_doubt and is_stored(change)):
                     batch.refused[change.session_id] = error
             del batch.pending[0]
 
     def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
-        if not settings.JOURNAL_INLINE:
-            self._limit_idling()
+        connection = connections[settings.DATABASE]
+        has_limits = connection.vendor == "postgresql" and not settings.JOURNAL_INLINE
+        if has_limits and not is_pooled(connection):
+            self._limit_connection(connection)
         with transaction.atomic(using=settings.DATABASE):
+            if has_limits and is_pooled(connection):
+                _limit_waiting(connection, for_transaction=True)
             self._write_rows(changes)
             batch.doubtful = list(changes)
         batch.doubtful = []
 
-    def _limit_idling(self) -> None:
-        """
-        See that a worker that stands still in the middle of a commit keeps no row locked.
-
-        Whoever claims its sessions would wait for it, with all the others of that worker.
-        """
-        connection = connections[settings.DATABASE]
-        if connection.vendor != "postgresql":
-            return  # SQLite's lock is the process's, and MySQL has no such limit
+    def _limit_connection(self, connection: BaseDatabaseWrapper) -> None:
+        """Limit the waiting once for each connection to the database."""
         connection.ensure_connection()
         if connection.connection is not self._limited:
-            limit = f"{int(settings.WORKER_STALE * 1000)}ms"
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT set_config('idle_in_transaction_session_timeout', %s, false)", [limit]
-                )
+            _limit_waiting(connection, for_transaction=False)
             self._limited = connection.connection
 
     def _settle_doubt(self, batch: Batch) -> None:
@@ -270,7 +268,6 @@ class Store:
                 statements.write_snapshot(change.session_id, change.state.snapshot)
             if change.outcomes or change.trim is not None:
                 statements.update_outcomes(change)
-        statements.settle()
 
     def _statements_on(self, connection: BaseDatabaseWrapper) -> Statements:
         """They know some things about their connection."""
@@ -407,6 +404,27 @@ def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None
     if row is not None and row.worker is not None:
         row.worker.read_at = row.read_at
     return row
+
+
+def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) -> None:
+    """
+    Limit how long a transaction of the journal's may keep others waiting, and wait itself.
+
+    A worker that is paused in the middle of a commit has its transaction ended by PostgreSQL once
+    it counts as dead; whoever claims its sessions would wait for it. And a commit that waits for
+    a lock of somebody else's is tried again, so that heartbeats get their turn.
+    """
+    stale = settings.WORKER_STALE * 1000
+    limits = (("idle_in_transaction_session_timeout", stale), ("lock_timeout", stale / 3))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config(%s, %s, %s), set_config(%s, %s, %s)",
+            [
+                one
+                for name, milliseconds in limits
+                for one in (name, f"{max(1, int(milliseconds))}ms", for_transaction)
+            ],
+        )
 
 
 def outcome_of(session_id: UUID, n: int) -> str:

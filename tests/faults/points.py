@@ -19,7 +19,6 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connections
 from django.db.utils import OperationalError
 
 from chatsessions.cluster.worker_rows import WorkerRows
@@ -68,15 +67,6 @@ def delay(point: str) -> None:
     """Sleep, if ``delay-point`` is armed."""
     seconds = _disarm(f"delay-{point}")
     if seconds is not None:
-        time.sleep(float(seconds))
-
-
-def delay_in_pipeline() -> None:
-    """Sleep as between two statements of one pipeline, if ``delay-in-pipeline`` is armed."""
-    seconds = _disarm("delay-in-pipeline")
-    if seconds is not None:
-        with connections["default"].cursor() as cursor:
-            cursor.executemany("SELECT %s", [(1,), (2,)])
         time.sleep(float(seconds))
 
 
@@ -133,7 +123,6 @@ def install() -> None:
             raise OperationalError("database is locked (by a test)")
         write_rows(self, changes)
         delay("in-transaction")
-        delay_in_pipeline()
 
     def count_slowly(self: WorkerRows, *args: Any) -> int:
         delay("count")

@@ -36,11 +36,6 @@ class OtherConnection:
     def execute(self, sql: str, *parameters: Any) -> None:
         self._raw.execute(*self._adapted(sql, parameters))
 
-    def execute_in_pipeline(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
-        """As a commit executes it."""
-        with self._raw.cursor() as cursor:
-            cursor.executemany(self._adapted(sql, ())[0], rows)
-
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a query, whose parameters are written ``?``."""
         found: list[tuple[Any, ...]] = self._raw.execute(*self._adapted(sql, parameters)).fetchall()

@@ -21,8 +21,8 @@ DATABASES = {
         "PORT": CLUSTER["postgres"],
         "NAME": CLUSTER["database"],
         "USER": CLUSTER["role"],
-        "CONN_MAX_AGE": 0 if CLUSTER.get("pool") else 60,
-        "CONN_HEALTH_CHECKS": True,
+        "CONN_MAX_AGE": 0 if CLUSTER.get("pool") else CLUSTER.get("conn_max_age", 60),
+        "CONN_HEALTH_CHECKS": CLUSTER.get("conn_health_checks", True),
         "OPTIONS": {
             # Says in the audit who wrote.
             "application_name": CLUSTER["worker"],

@@ -154,18 +154,17 @@ async def test_an_owner_that_wakes_up_while_it_is_taken_over(
     await scenario.finish()
 
 
-@pytest.mark.parametrize("place", ["in-transaction", "in-pipeline"])
 async def test_an_owner_that_stops_in_the_middle_of_a_commit_holds_nobody_up(
-    place: str, cluster: Cluster, play: Play
+    cluster: Cluster, play: Play
 ) -> None:
     """Its transaction has rows locked that the other worker needs."""
     scenario = play(cluster)
     tab = await on_worker(scenario, "a")
     old, new = cluster.worker("a"), cluster.worker("b")
     neighbour = await scenario.tab(pick=lambda: cluster.door(new)).begun()
-    arm(old.folder, f"delay-{place}", "1")
+    arm(old.folder, "delay-in-transaction", "1")
     await tab.message()
-    await until(lambda: not (old.folder / f"point-delay-{place}").exists(), 5)
+    await until(lambda: not (old.folder / "point-delay-in-transaction").exists(), 5)
     with old.paused():
         tab.drop()
         await scenario.arrived(tab, new)

@@ -1,0 +1,122 @@
+"""What runs in a worker's threads finds a database connection that works, whatever runs first."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from django.db import connections
+from django.db.utils import InternalError, OperationalError
+
+from chatsessions.models import ChatSession
+from chatsessions.store import connections as store_connections
+from chatsessions.threads import Threads
+
+from .support.database import another_connection
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+on_postgres = pytest.mark.skipif(
+    connections["default"].vendor != "postgresql", reason="make postgres runs it"
+)
+
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+KINDS: dict[str, Callable[[Threads], Run]] = {
+    "write": lambda threads: threads.write,
+    "read": lambda threads: threads.read,
+    "check": lambda threads: threads.check,
+    "handle": lambda threads: threads.handle,
+    "do_files": lambda threads: threads.do_files,
+}
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[Threads]:
+    found = Threads()
+    yield found
+    await found.close()
+
+
+def count() -> int:
+    return ChatSession.objects.count()
+
+
+def backend() -> Any:
+    return connections["default"].connection
+
+
+def pid() -> int:
+    """The process of the database that serves the calling thread."""
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def cut(process: int) -> None:
+    """End a connection, as a restart of the database does, or a pooler before it."""
+    with another_connection() as other:
+        other.rows("SELECT pg_terminate_backend(?, 5000)", process)
+
+
+@on_postgres
+@pytest.mark.parametrize("max_age", [0, 60, None])
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_connection_that_was_lost_while_nothing_ran_is_replaced(
+    threads: Threads, kind: str, max_age: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", max_age)
+    monkeypatch.setattr(store_connections, "LOOK_INTERVAL", 0.0)
+    run = KINDS[kind](threads)
+    cut(await run(pid))
+    assert await run(count) == 0
+
+
+@on_postgres
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_connection_that_failed_is_not_used_again(threads: Threads, kind: str) -> None:
+    run = KINDS[kind](threads)
+    served_by: list[int] = []
+
+    def fail() -> int:
+        served_by.append(pid())
+        cut(served_by[-1])
+        return count()
+
+    with pytest.raises(OperationalError):
+        await run(fail)
+    assert await run(pid) not in served_by
+
+
+@on_postgres
+async def test_a_connection_that_takes_no_writes_is_not_used_again(threads: Threads) -> None:
+    def write() -> int:
+        return ChatSession.objects.update(topic="")
+
+    def become_standby() -> None:
+        with connections["default"].cursor() as cursor:
+            cursor.execute("SET default_transaction_read_only = on")
+
+    await threads.write(become_standby)
+    with pytest.raises(InternalError) as raised:
+        await threads.write(write)
+    assert store_connections.is_transient(raised.value)
+    assert await threads.write(write) == 0
+
+
+@pytest.mark.parametrize(("max_age", "is_kept"), [(0, True), (None, True), (60, False)])
+async def test_a_connection_is_kept_unless_it_is_older_than_conn_max_age(
+    threads: Threads, max_age: int | None, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CONN_MAX_AGE=0 is about requests: a commit does not connect anew."""
+    monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", max_age)
+    monkeypatch.setattr(store_connections, "LOOK_INTERVAL", 0.0)
+    first = await threads.write(lambda: (count(), backend())[1])
+
+    def grow_old() -> None:
+        if connections["default"].close_at is not None:
+            connections["default"].close_at -= 61
+
+    await threads.write(grow_old)
+    second = await threads.write(lambda: (count(), backend())[1])
+    assert (first is second) == is_kept
