@@ -10,7 +10,7 @@ import types
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import msgspec
@@ -21,7 +21,7 @@ from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest
 from django.test import AsyncClient
-from django.urls import path
+from django.urls import include, path
 
 from chatsessions import AskUserMessage, Chat, Message, context
 from chatsessions.consumers import ChatConsumer
@@ -67,7 +67,10 @@ def bot(chat: Chat) -> Chat:
 @pytest.fixture(autouse=True)
 def urls(bot: Chat, settings: Settings) -> Iterator[None]:
     module = types.ModuleType(f"urls_{uuid4().hex}")
-    module.urlpatterns = [path("chat/", ChatView.as_view(chat=bot))]
+    module.urlpatterns = [
+        path("chat/", ChatView.as_view(chat=bot)),
+        path("chats/", include("chatsessions.urls")),
+    ]
     sys.modules[module.__name__] = module
     settings.ROOT_URLCONF = module.__name__
     settings.MIDDLEWARE = [f"{__name__}.RealIP"]
@@ -97,12 +100,14 @@ class Visitor:
         self._ip = ip
         self._client = AsyncClient()
 
-    async def request(self, method: str, headers: Any = None, **given: Any) -> Any:
+    async def request(
+        self, method: str, headers: Any = None, *, url: str = "/chat/", **given: Any
+    ) -> Any:
         headers = {"X-Real-IP": self._ip} | (headers or {})
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         call = getattr(self._client, method)
-        return await call("/chat/", headers=headers, **given)
+        return await call(url, headers=headers, **given)
 
     async def post(self, headers: Any = None, **body: Any) -> Any:
         response = await self.request("post", headers, data=body, content_type="application/json")
@@ -147,9 +152,12 @@ class Tab:
         elif "text" in message:
             self.frames.append(json.loads(message["text"]))
 
+    def put(self, message: dict[str, Any]) -> None:
+        self._in.put_nowait(message)
+
     def say(self, **frame: Any) -> None:
         text = msgspec.json.encode(frame).decode()
-        self._in.put_nowait({"type": "websocket.receive", "text": text})
+        self.put({"type": "websocket.receive", "text": text})
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [frame for frame in self.frames if frame["type"] == kind]
@@ -562,4 +570,78 @@ async def test_as_many_answers_as_a_turn_asks_for_are_one_line_of_the_row(
     row = await ChatSession.objects.aget()
     assert (row.accepted, row.handled, row.handled_ahead) == (51, 0, [2, -51])
     assert tab.of("error") == []
+    await tab.leave()
+
+
+# What is too large, or nested too deeply
+
+
+class Counted(str):
+    """A text that counts how often it is encoded."""
+
+    __slots__ = ()
+    encoded: ClassVar[int] = 0
+
+    def encode(self, *args: Any, **kwargs: Any) -> bytes:
+        Counted.encoded += 1
+        return super().encode(*args, **kwargs)
+
+
+async def test_a_frame_of_many_megabytes_is_not_encoded_to_be_counted(
+    worker: Worker, bot: Chat
+) -> None:
+    tab = Tab(bot)
+    tab.put({"type": "websocket.receive", "text": Counted("x" * 16 * 1024 * KIB)})
+    await until(lambda: tab.closed)
+    assert tab.of("error")[0]["code"] == "too_large"
+    assert Counted.encoded == 0
+    await tab.leave()
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("url", "body"),
+    [
+        ("/chat/", DEEP),
+        ("/chat/", '{"content": ' + DEEP),
+        ("/chat/", '{"name": "wait", "data": ' + DEEP + "]" * 100_000 + "}"),
+        ("/chat/", '{"name": "wait", "data": ' + DEEP[:65] + "]" * 65 + "}"),
+        ("/chat/", '{"call": "x", "data": ' + DEEP + "]" * 100_000 + "}"),
+        ("/chat/", '{"name": "wait", "data": 1, "unknown": ' + DEEP + "]" * 100_000 + "}"),
+        ("/chats/{session}/uploads/", DEEP),
+        ("/chats/{session}/uploads/", '{"name": "a", "size": 1, "x": ' + DEEP),
+        (
+            "/chats/{session}/uploads/",
+            '{"name": "a", "size": 1, "x": ' + DEEP + "]" * 100_000 + "}",
+        ),
+    ],
+)
+async def test_deep_json_is_a_bad_request_at_every_door(
+    worker: Worker, settings: Settings, caplog: pytest.LogCaptureFixture, url: str, body: str
+) -> None:
+    settings.CHATSESSIONS = {"MAX_FRAME_BYTES": 1024 * KIB}
+    visitor = await Visitor.with_log(count=1, size=1)
+    session, _, _ = visitor.token.partition(".")
+    response = await visitor.request(
+        "post", url=url.format(session=session), data=body, content_type="application/json"
+    )
+    assert (response.status_code, response.json()["error"]) == (400, "bad_request")
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+@pytest.mark.parametrize(
+    "frame", [DEEP, '{"type": "event", "n": 1, "name": "wait", "data": ' + DEEP]
+)
+async def test_deep_json_is_a_bad_frame(
+    worker: Worker, bot: Chat, caplog: pytest.LogCaptureFixture, frame: str
+) -> None:
+    tab = Tab(bot)
+    tab.say(type="hello")
+    await tab.answered()
+    tab.put({"type": "websocket.receive", "text": frame})
+    await until(lambda: tab.of("error"))
+    assert tab.of("error")[0]["code"] == "bad_frame"
+    assert [record for record in caplog.records if record.exc_info] == []
     await tab.leave()

@@ -290,8 +290,10 @@ class ChatConnection:
             if text is None:
                 raise FrameError("bad_frame", "frames are text, not binary")
             limit = settings.MAX_FRAME_BYTES
-            # A character takes at most four bytes.
-            if 4 * len(text) > limit and len(text.encode(errors="replace")) > limit:
+            # A character takes one to four bytes: only what may be small enough is encoded.
+            if len(text) > limit or (
+                4 * len(text) > limit and len(text.encode(errors="replace")) > limit
+            ):
                 self._fail(
                     "too_large", f"a frame has at most {limit} bytes", CloseCode.FRAME_TOO_LARGE
                 )

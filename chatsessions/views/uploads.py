@@ -46,7 +46,7 @@ def _begin(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> H
     _check(request, session, check_csrf=check_csrf)
     try:
         asked = msgspec.json.decode(request.body, type=_Begin)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise BadUpload(f"The body is to be {{name, mime, size}} in JSON: {error}") from error
     if asked.size < 0:
         raise BadUpload("The size is below 0.")
