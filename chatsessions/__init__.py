@@ -25,9 +25,11 @@ from .chat import (
     on_interrupted,
     on_message,
     on_session_load,
+    on_session_unload,
     on_settings_update,
     on_stop,
     on_window_message,
+    session_lifespan,
     set_chat_profiles,
 )
 from .chat_settings import ChatSettings
@@ -126,6 +128,7 @@ __all__ = [
     "on_interrupted",
     "on_message",
     "on_session_load",
+    "on_session_unload",
     "on_settings_update",
     "on_stop",
     "on_window_message",
@@ -133,6 +136,7 @@ __all__ = [
     "send_window_message",
     "serializable",
     "session_context",
+    "session_lifespan",
     "set_chat_profiles",
     "sleep",
     "spawn",

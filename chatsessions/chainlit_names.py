@@ -25,7 +25,7 @@ _LLM = (
     "call the library's own client and pass its tokens to Message.stream_token(); its callbacks "
     "run in the context by bind_context()"
 )
-_MCP = "connect to the server in @on_session_load and keep the client in user_session.local"
+_MCP = "connect to the server in @session_lifespan and keep the client in user_session.local"
 _MODEL = "there are no steps to keep it in: call the library's own client, and send what it says"
 _STARTERS = "send a Message with actions in @on_chat_start, or put buttons on the page"
 

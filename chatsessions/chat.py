@@ -155,9 +155,37 @@ class Chat:
         """
         Runs whenever a worker takes the session, new or stored, before its other handlers: ``()``.
 
-        The place to rebuild ``user_session.local``.
+        The place to rebuild ``user_session.local``. What has to be closed is opened in
+        :meth:`session_lifespan`, or closed in :meth:`on_session_unload`.
         """
         return self._add(self.hooks, "session_load", function)
+
+    def on_session_unload(self, function: F) -> F:
+        """
+        Runs when this worker holds the session no more: it was let go, has moved or ended, or
+        the server stops: ``()``.
+
+        Nothing can be set or sent any more; ``user_session`` can be read. It has
+        ``LIFESPAN_TIMEOUT`` seconds. After a crash it has not run.
+        """
+        return self._add(self.hooks, "session_unload", function)
+
+    def session_lifespan(self, function: F) -> F:
+        """
+        What a session needs while a worker holds it, an async generator: ``()``.
+
+        What is before its one ``yield`` runs when a worker takes the session, before all other
+        handlers, what is behind when the worker holds it no more, after all others; each within
+        ``LIFESPAN_TIMEOUT`` seconds, and both in one task. Raises ``ChatError`` for anything else.
+        """
+        if not inspect.isasyncgenfunction(function):
+            raise ChatError(
+                f"{_describe(function)} cannot be a session_lifespan: write an 'async def' "
+                "without arguments and with one 'yield'."
+            )
+        if _handler(function).takes_argument:
+            raise ChatError(f"{_describe(function)}: a session_lifespan takes no arguments.")
+        return self._add(self.hooks, "session_lifespan", function)
 
     def on_interrupted(self, function: F) -> F:
         """
@@ -373,6 +401,8 @@ on_connect = _in_module_chat("on_connect")
 on_disconnect = _in_module_chat("on_disconnect")
 on_chat_end = _in_module_chat("on_chat_end")
 on_session_load = _in_module_chat("on_session_load")
+on_session_unload = _in_module_chat("on_session_unload")
+session_lifespan = _in_module_chat("session_lifespan")
 on_interrupted = _in_module_chat("on_interrupted")
 set_chat_profiles = _in_module_chat("profiles")
 set_chat_profiles.__name__ = set_chat_profiles.__qualname__ = "set_chat_profiles"

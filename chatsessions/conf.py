@@ -233,6 +233,11 @@ class Settings:
     STOP_TIMEOUT = seconds(
         5, doc="How long a stopped handler may take to clean up before it is abandoned."
     )
+    LIFESPAN_TIMEOUT = seconds(
+        5,
+        doc="How long session_lifespan may take to set up, and again to tear down with "
+        "on_session_unload, before it is cancelled.",
+    )
     SHUTDOWN_TIMEOUT = seconds(
         8, doc="On SIGTERM, how long running turns may take to finish before they are interrupted."
     )

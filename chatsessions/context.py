@@ -202,7 +202,7 @@ class UserSessionProxy(MutableMapping[str, Any]):
 
     @property
     def local(self) -> dict[str, Any]:
-        """Live objects of this worker, never stored; ``on_session_load`` rebuilds them."""
+        """Live objects of this worker, never stored; ``session_lifespan`` opens and closes them."""
         return self._target().local
 
 

@@ -100,6 +100,8 @@ class Worker:
         self.entrance = Entrance(self)
         self._desk = Desk(self)
         self._tasks: set[asyncio.Task[Any]] = set()
+        #: What sets up and tears down for sessions, which is not cut short.
+        self._lifespans: set[asyncio.Task[None]] = set()
         self._started: asyncio.Task[None] | None = None
         self._connections_checked = 0.0
         self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
@@ -235,6 +237,12 @@ class Worker:
         """Start a task of the worker's own: no ``contextvars`` of whoever was first stay in it."""
         task = self.loop.create_task(coroutine, name=name, context=Context())
         self.own(task)
+        return task
+
+    def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.start_task(coroutine, "chatsessions-lifespan")
+        self._lifespans.add(task)
+        task.add_done_callback(self._lifespans.discard)
         return task
 
     def own(self, task: asyncio.Task[Any]) -> None:
@@ -374,6 +382,8 @@ class Worker:
         self.closing = self._closed = True
         for live in list(self.live.values()):
             live.discard()
+        if self._lifespans:  # the hook that unloads, and the end of the generator
+            await asyncio.wait(self._lifespans, timeout=2 * settings.LIFESPAN_TIMEOUT)
         self.logins.close()
         self._sigterm.remove()
         for relay in list(self.relays.values()):

@@ -71,6 +71,8 @@ from chatsessions.session import Session
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.user_session import RESERVED
 
+from .support.sessions import until
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
@@ -561,9 +563,13 @@ async def test_what_concepts_says_of_user_session() -> None:
             assert user_session["cart"] == ["a pen", "ink"]
             assert page.keep(object()).startswith("client is a builtins.object, which cannot be")
             assert user_session.local["shop"].language == found.session.language
+            pool = user_session.local["pool"]
             user_session["order"] = page.Order(1, items=["ink"])
+        assert (await ask(tab, "query"))["content"] == "Asked by a connection."
+        assert pool.is_open
         row = await ChatSession.objects.aget(pk=tab.session_id)
         assert loads(row.state)["order"] == page.Order(1, items=["ink"])
+    await until(lambda: not pool.is_open)
     order = page.Order(7, items=["pen"])
     assert loads(dumps(order)) == order
     assert b'"shop.Order"' in dumps(order)
@@ -575,9 +581,9 @@ async def test_what_concepts_says_of_the_context() -> None:
     with pytest.raises(ContextNotFound, match=r"bind_context.*session_context"):
         user_session["cart"]
     async with visit(page.chat) as tab:
-        assert (await ask(tab, "remind", {"seconds": 0.01}))["content"] == "I will."
-        await tab.receive_message()
-        assert (await tab.receive_message()).content == "You wanted to be reminded."
+        await ask(tab, "remind", {"seconds": 0.01})
+        said = {(await tab.receive_message()).content for _ in range(2)}
+        assert said == {"I will.", "You wanted to be reminded."}
         assert (await ask(tab, "digest", {"text": "loud"}))["content"] == "LOUD"
         await tab.receive_message()
         await page.order_delayed(tab.session_id)
@@ -636,6 +642,7 @@ async def test_what_handlers_says() -> None:
         assert await ask(tab, "rate", {"stars": 9}) == {"allowed": "1 to 5"}
         assert await ask(tab, "rate", {"stars": 4}) == {"stars": 4}
         assert (await ask(tab, "reverse", "abc"))["content"] == "cba"
+        assert (await ask(tab, "weather", {"city": "Graz"}))["content"] == "weather in Graz: sunny"
         assert (await ask(tab, "nobody", status="failed"))["code"] == "no_handler"
         changed = await ask(tab, "settings", {"tone": "kind"})
         assert changed["content"] == "From now on I am kind."
@@ -972,13 +979,13 @@ def test_the_protocol_page_has_the_error_codes_that_are_sent() -> None:
 
 
 def test_the_handlers_page_has_every_hook() -> None:
-    hooks = {name for name in vars(Chat) if name.startswith("on_")}
+    hooks = {name for name in vars(Chat) if name.startswith("on_")} | {"session_lifespan"}
     text = PAGES["handlers"].read_text()
-    assert set(re.findall(r"^## (on_\w+)$", text, re.MULTILINE)) == hooks
+    assert set(re.findall(r"^## ((?:on_|session_)\w+)$", text, re.MULTILINE)) == hooks
     listed = {code_spans(row[0])[0].split("(")[0] for row in table("handlers", "# Handlers")}
     assert listed == hooks
     exported = {name for name in chatsessions.__all__ if name.startswith("on_")}
-    assert exported == hooks
+    assert exported | {"session_lifespan"} == hooks
 
 
 def test_every_public_name_is_documented() -> None:

@@ -7,15 +7,17 @@ from typing import Any, Protocol
 import msgspec
 
 from chatsessions.chat import ANSWER, START, Chat
+from chatsessions.emitter import Turn
 from chatsessions.store.changes import Position
 from chatsessions.store.loaded import Loaded
 
 from .draft import Draft
 from .handling import Handling
+from .lifespan import Lifespan
 from .recovery import LeftOver
 from .resumption import Resumption
 from .settings_form import SettingsForm
-from .turns import turn_job
+from .turns import Job, turn_job
 
 
 class BeginningHost(Protocol):
@@ -25,6 +27,7 @@ class BeginningHost(Protocol):
     draft: Draft
     position: Position
     handling: Handling
+    lifespan: Lifespan
     form: SettingsForm
 
     def say(self, name: str, data: Any, *, turn: int | None = None) -> None: ...
@@ -52,6 +55,10 @@ class Beginning:
             return
         self._begun = True
         host = self._host
+        host.lifespan.begin()
+        set_up = host.lifespan.handler
+        if set_up is not None:
+            host.handling.turns.add(Job(turn=Turn(None, "session_lifespan"), handler=set_up))
         host.handling.add_hook("session_load")
         left, self._left = self._left, None
         if left is not None:

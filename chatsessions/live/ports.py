@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
@@ -72,6 +72,9 @@ class Host(Protocol):
     async def find_posted(self, session_id: UUID, key: str) -> Entry | None: ...
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None: ...
+
+    def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run what sets up and tears down for a session; a worker that stops waits for its end."""
 
     def own(self, task: asyncio.Task[Any]) -> None:
         """See ``task`` to its end, and log what it raises."""

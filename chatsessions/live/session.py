@@ -51,6 +51,7 @@ from .draft import Draft
 from .handling import Handling
 from .history import History
 from .inbox import Inbox
+from .lifespan import Lifespan
 from .log import SessionLog
 from .offers import Offers
 from .ports import Host, Listener
@@ -139,6 +140,7 @@ class LiveSession:
         self.inbox = Inbox(self, loaded, posted_from=row.posted_from)
         self.asks = Asks(self)
         self.presence = Presence(self, row)
+        self.lifespan = Lifespan(self)
         self.beginning = Beginning(self, loaded, past)
         self.recall = Recall(
             self,
@@ -541,6 +543,7 @@ class LiveSession:
         """Nothing holds the session in memory any more; whoever waits gets ``error``."""
         self._closing.set()
         self.closed = True
+        self.lifespan.stop()
         self.host.journal.count(-self.draft.discard())
         self.draft.fail(error or OwnershipLost(self.id))
         self.tasks.cancel()

@@ -58,7 +58,9 @@ def test_systemd_takes_every_unit(tmp_path: Path) -> None:
 def test_systemd_waits_for_as_long_as_a_stop_may_take() -> None:
     limit = float(files("ini")[UNIT].split("TimeoutStopSec=")[1].split("\n")[0])
     for_requests = 5  # --timeout-graceful-shutdown
-    assert limit > settings.SHUTDOWN_TIMEOUT + settings.STORE_TIMEOUT + 2 + for_requests
+    for_lifespans = 2 * settings.LIFESPAN_TIMEOUT
+    ours = settings.SHUTDOWN_TIMEOUT + settings.STORE_TIMEOUT + 2 + for_lifespans
+    assert limit > ours + for_requests
 
 
 @pytest.mark.parametrize("server", ["daphne", "uvicorn"])

@@ -1,0 +1,310 @@
+"""What a session opens in a worker is closed when the worker holds the session no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.test import AsyncClient
+from django.urls import path
+from django.utils import timezone
+
+import chatsessions
+from chatsessions import (
+    Chat,
+    ChatError,
+    Message,
+    OwnershipLost,
+    SessionOver,
+    context,
+    session_context,
+    user_session,
+)
+from chatsessions.chat import module_chat
+from chatsessions.models import ChatSession
+from chatsessions.views.http import ChatView
+from chatsessions.worker import Worker
+
+from .support.sessions import Client, Way, until, ways
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache")]
+
+
+class Tool:
+    """As a client of a tool server: a task group and a timeout, which end in their own task."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+        self._group = asyncio.TaskGroup()
+        self._owner: asyncio.Task[Any] | None = None
+
+    async def __aenter__(self) -> Tool:
+        await self._group.__aenter__()
+        self._owner = asyncio.current_task()
+        self._group.create_task(self._serve())
+        self._log.append("open")
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert asyncio.current_task() is self._owner, "closed in another task"
+        self._served.cancel()
+        await self._group.__aexit__(None, None, None)
+        self._log.append("closed")
+
+    async def _serve(self) -> None:
+        served = asyncio.current_task()
+        assert served is not None
+        self._served = served
+        await asyncio.Event().wait()
+
+    def call(self, text: str) -> str:
+        return text.upper()
+
+
+@pytest.fixture
+def log(chat: Chat) -> list[str]:
+    """What happens, in order, in a chat that keeps a tool open for each session."""
+    log: list[str] = []
+
+    @chat.session_lifespan
+    async def tools() -> AsyncIterator[None]:
+        async with Tool(log) as tool:
+            user_session.local["tool"] = tool
+            yield
+            log.append(f"count {user_session.get('count')}")
+
+    @chat.on_session_load
+    def load() -> None:
+        log.append("load" if "tool" in user_session.local else "load without the tool")
+
+    @chat.on_session_unload
+    def unload() -> None:
+        log.append(f"unload {context.session.language}")
+
+    @chat.on_message
+    async def handle(message: Message) -> None:
+        user_session["count"] = user_session.get("count", 0) + 1
+        await Message(user_session.local["tool"].call(message.content)).send()
+
+    @chat.on_chat_end
+    def over() -> None:
+        log.append("end")
+
+    return log
+
+
+async def test_what_is_opened_is_closed_when_the_session_is_let_go(
+    worker: Worker, chat: Chat, log: list[str]
+) -> None:
+    """And opened again, once, when its client returns: nothing leaks with each return."""
+    client = await Client.open(worker, chat, language="de")
+    assert await client.run("message", {"content": "hello"}) == "done"
+    assert client.texts == ["HELLO"]
+    assert log == ["open", "load"]
+    client.leave()
+    await until(lambda: "closed" in log)
+    assert log == ["open", "load", "unload de", "count 1", "closed"]
+    log.clear()
+    again = await Client.open(worker, chat, client.live.id, client.token, language="de")
+    assert await again.run("message", {"content": "again"}) == "done"
+    assert log == ["open", "load"]
+
+
+async def test_it_is_closed_after_on_chat_end(worker: Worker, chat: Chat, log: list[str]) -> None:
+    client = await Client.open(worker, chat, language="de")
+    assert await client.run("message", {"content": "hello"}) == "done"
+    client.live.end("app")
+    await until(lambda: "closed" in log)
+    assert log == ["open", "load", "end", "unload de", "count 1", "closed"]
+
+
+async def test_it_is_closed_when_another_worker_takes_the_session(
+    worker: Worker, chat: Chat, log: list[str]
+) -> None:
+    client = await Client.open(worker, chat, language="de")
+    assert await client.run("message", {"content": "hello"}) == "done"
+    await ChatSession.objects.filter(pk=client.live.id).aupdate(generation=100)
+    client.send("message", {"content": "lost"})
+    await until(lambda: "closed" in log)
+    assert log[:4] == ["open", "load", "unload de", "count 1"]
+
+
+async def test_a_worker_that_stops_closes_it(worker: Worker, chat: Chat, log: list[str]) -> None:
+    clients = [await Client.open(worker, chat, language="de") for _ in range(3)]
+    for client in clients:
+        assert await client.run("message", {"content": "hello"}) == "done"
+    await worker.shut_down()
+    assert log.count("closed") == log.count("unload de") == 3
+
+
+async def test_a_session_of_a_block_outside_has_it_too(
+    worker: Worker, chat: Chat, log: list[str]
+) -> None:
+    row = await ChatSession.objects.acreate(
+        chat=chat.name,
+        status="away",
+        language="de",
+        created_at=timezone.now(),
+        last_seen_at=timezone.now(),
+    )
+    async with session_context(row.pk):
+        await until(lambda: "load" in log)
+        assert user_session.local["tool"].call("x") == "X"
+        assert "closed" not in log
+    await until(lambda: "closed" in log)
+    assert log == ["open", "load", "unload de", "count None", "closed"]
+
+
+async def test_a_session_of_http_has_it_too(
+    worker: Worker, chat: Chat, log: list[str], settings: Settings
+) -> None:
+    urls = ModuleType("tests.lifespan_urls")
+    urls.urlpatterns = [path("chat/", ChatView.as_view(chat=chat))]  # type: ignore[attr-defined]
+    settings.ROOT_URLCONF = urls
+    body = {"content": "hello", "wait": True}
+    response = await AsyncClient().post("/chat/", body, content_type="application/json")
+    assert response.status_code == 200, response.content
+    assert b"HELLO" in response.content
+    await until(lambda: "closed" in log)
+    assert log[:2] == ["open", "load"]
+    assert log[-2:] == ["count 1", "closed"]
+
+
+@ways
+async def test_nothing_can_be_set_or_sent_when_a_session_is_unloaded(
+    worker: Worker, chat: Chat, way: Way
+) -> None:
+    """It may be another worker's by then."""
+    told: list[BaseException] = []
+
+    @chat.on_chat_start
+    async def start() -> None:
+        user_session["kept"] = 1
+
+    def change() -> None:
+        assert user_session["kept"] == 1
+        try:
+            user_session["kept"] = 2
+        except (OwnershipLost, SessionOver) as error:
+            told.append(error)
+
+    async def change_async() -> None:
+        change()
+        try:
+            await Message("too late").send()
+        except (OwnershipLost, SessionOver) as error:
+            told.append(error)
+
+    chat.on_session_unload(change_async if way == "async" else change)
+    client = await Client.open(worker, chat)
+    await until(lambda: not client.live.is_busy)
+    client.leave()
+    await until(lambda: len(told) == (2 if way == "async" else 1))
+
+
+async def test_one_that_hangs_is_cancelled_at_the_deadline_and_the_session_goes_on(
+    worker: Worker, chat: Chat, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CHATSESSIONS = {"LIFESPAN_TIMEOUT": 0.1}
+    log: list[str] = []
+
+    @chat.session_lifespan
+    async def hang() -> AsyncIterator[None]:
+        try:
+            if not log:
+                await asyncio.Event().wait()
+            yield
+            await asyncio.Event().wait()
+        finally:
+            log.append("cleaned")
+
+    @chat.on_message
+    async def handle() -> None:
+        await Message("here").send()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "done"
+    assert log == ["cleaned"]
+    assert "LIFESPAN_TIMEOUT" in caplog.text
+    caplog.clear()
+    second = await Client.open(worker, chat)
+    assert await second.run("message", {"content": ""}) == "done"
+    second.leave()
+    await until(lambda: log == ["cleaned", "cleaned"])
+    await until(lambda: "failed at the end" in caplog.text)
+
+
+async def test_one_that_is_still_opening_is_cancelled_when_the_session_goes(
+    worker: Worker, chat: Chat
+) -> None:
+    log: list[str] = []
+
+    @chat.session_lifespan
+    async def slow() -> AsyncIterator[None]:
+        log.append("opening")
+        try:
+            await asyncio.Event().wait()
+            yield
+        finally:
+            log.append("cancelled")
+
+    client = await Client.open(worker, chat)
+    await until(lambda: log)
+    client.live.discard()
+    await until(lambda: log == ["opening", "cancelled"])
+
+
+@pytest.mark.parametrize("fault", ["raises", "never yields", "yields twice", "raises at the end"])
+async def test_a_wrong_one_is_logged_and_the_session_goes_on(
+    worker: Worker, chat: Chat, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    @chat.session_lifespan
+    async def wrong() -> AsyncIterator[None]:
+        if fault == "raises":
+            raise RuntimeError("broken")
+        if fault != "never yields":
+            yield
+        if fault == "yields twice":
+            yield
+        if fault == "raises at the end":
+            raise RuntimeError("broken")
+
+    @chat.on_message
+    async def handle() -> None:
+        await Message("here").send()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "done"
+    client.leave()
+    words = {"never yields": "without a yield", "yields twice": "yield once"}
+    await until(lambda: words.get(fault, "broken") in caplog.text)
+
+
+def test_what_is_no_lifespan_is_refused(chat: Chat) -> None:
+    async def coroutine() -> None: ...
+
+    async def takes(_session: object) -> AsyncIterator[None]:
+        yield
+
+    for function in (coroutine, lambda: None, takes):
+        with pytest.raises(ChatError, match="session_lifespan"):
+            chat.session_lifespan(function)
+
+
+def test_a_module_has_them_too() -> None:
+    @chatsessions.session_lifespan
+    async def lifespan() -> AsyncIterator[None]:
+        yield
+
+    @chatsessions.on_session_unload
+    def unload() -> None: ...
+
+    hooks = module_chat(__name__).hooks
+    assert hooks["session_lifespan"].function is lifespan
+    assert hooks["session_unload"].function is unload
