@@ -174,7 +174,10 @@ class Logins:
                 return
             for login, verdict in zip(batch, verdicts, strict=True):
                 if login in self._logins:
-                    self._tell(login, verdict)
+                    try:
+                        self._tell(login, verdict)
+                    except Exception:  # those of others are told all the same
+                        logger.exception("User %s could not be told of", login.user.pk)
 
     def _tell(self, login: Login, verdict: AbstractBaseUser | str) -> None:
         if isinstance(verdict, str):

@@ -45,6 +45,7 @@ from .sigterm import SigtermHandler
 from .store.changes import Entry
 from .store.connections import LOOK_INTERVAL, close_unusable
 from .store.store import Store
+from .supervision import keep_running
 from .threads import Threads
 from .unheard import hear_warnings
 
@@ -276,9 +277,13 @@ class Worker:
             self._sigterm.install()
         if django_settings.DEBUG:
             hear_warnings()
-        self.start_task(self._beat(), "chatsessions-heartbeat")
-        self.start_task(self._reap(), "chatsessions-reaper")
-        self.start_task(self.logins.watch(), "chatsessions-logins")
+        for name, loop in (
+            ("heartbeat", self._beat),
+            ("reaper", self._reap),
+            ("logins", self.logins.watch),
+        ):
+            kept = keep_running(f"The worker's task {name!r}", loop)
+            self.start_task(kept, f"chatsessions-{name}")
 
     async def _open_mail(self) -> None:
         """Without it the worker serves its own sessions; those of others it cannot reach."""
@@ -294,7 +299,10 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(settings.WORKER_HEARTBEAT)
-            self._desk.look_round()
+            try:
+                self._desk.look_round()
+            except Exception:
+                logger.exception("The worker's guests could not be looked at")
             if not self.mail.channel:
                 await self._open_mail()
             await self._try(self._say_alive())
@@ -314,7 +322,10 @@ class Worker:
             if self.loop.time() - last_refresh > settings.CACHE_TIMEOUT / 2:
                 last_refresh = self.loop.time()
                 for live in list(self.live.values()):
-                    live.refresh_cache()
+                    try:
+                        live.refresh_cache()
+                    except Exception:
+                        logger.exception("Session %s: its values may leave the cache", live.id)
 
     async def _end_expired(self) -> None:
         for session_id in await self.threads.read(self.rows.expired, REAP_BATCH):

@@ -709,6 +709,27 @@ async def test_a_thousand_connections_take_two_queries(
     assert len({user.pk for user in told}) == 1000
 
 
+async def test_a_connection_that_cannot_be_told_keeps_no_other_from_losing_its_login(
+    worker: Worker, settings: Settings
+) -> None:
+    """It ended the watch: whoever was logged out from then on stayed connected."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "REVALIDATE_SECONDS": 0.02}
+    await worker.start()
+    users = [await User.objects.acreate_user(name) for name in ("ada", "bob")]
+    lost: list[str] = []
+
+    def fail(_user: Any) -> None:
+        raise RuntimeError("this connection is broken")
+
+    logins = await sync_to_async(logins_of)(users, renewed=fail, revoked=lost.append)
+    for login in logins:
+        worker.logins.add(login)
+    for user in reversed(users):  # behind Django's back: only the watch can find out
+        known = len(lost)
+        await User.objects.filter(pk=user.pk).aupdate(is_active=False)
+        await until(lambda known=known: len(lost) > known)
+
+
 def test_many_logins_with_a_permission_take_two_queries() -> None:
     User.objects.bulk_create([User(username=f"user {number}") for number in range(100)])
     first, second, *others = User.objects.order_by("pk")

@@ -491,6 +491,54 @@ async def test_an_owner_that_does_not_know_the_command_is_waited_for(chat: Chat)
         await until(lambda: new.texts == ["1", "waited"])
 
 
+async def _no_log(after: int, limit: int) -> list[Entry]:
+    raise OSError("the log cannot be read")
+
+
+async def test_a_relayed_client_whose_news_cannot_be_passed_on_is_told_to_come_back(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would wait for ever, on a line that looks well."""
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        await until(lambda: new.texts == ["1"])
+        monkeypatch.setattr(new.served, "read_log", _no_log)
+        await new.say("queued")
+        await until(lambda: new.closed == 4000)
+        again = await Tab.open(second, chat, new)
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: again.texts == ["1", "waited", "2"])
+
+
+async def test_a_client_whose_log_cannot_be_read_is_told_to_come_back(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_workers() as (first, _):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        monkeypatch.setattr(old.served, "read_log", _no_log)
+        new = await Tab.open(first, chat, old)
+        await until(lambda: new.closed == 4000)
+        chat.gate.set()  # type: ignore[attr-defined]
+
+
+async def test_a_frame_that_only_another_release_knows_is_left_out(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        assert isinstance(new.served, Relay)
+        new.served.hear([Told(msgspec.Raw(b'{"type":"hologram"}'))])
+        chat.gate.set()  # type: ignore[attr-defined]
+        assert await new.ends(1) == "done"
+        assert new.closed is None
+
+
 async def test_entries_come_though_the_layer_is_dead(chat: Chat) -> None:
     layer = LossyLayer()
     async with two_workers(layer) as (first, second):

@@ -333,8 +333,15 @@ def decode_command(raw: bytes) -> Command:
 
 
 def decode_answer(raw: bytes) -> Answer:
-    """An answer that is no failure. Raises what the other worker raised."""
-    answer = _answers.decode(raw)
+    """
+    An answer that is no failure.
+
+    Raises what the other worker raised, and ``ChatSessionsError`` for what cannot be read.
+    """
+    try:
+        answer = _answers.decode(raw)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ChatSessionsError(f"The other worker's answer cannot be read: {error}") from error
     if isinstance(answer, Failed):
         raise _raised(answer)
     return answer

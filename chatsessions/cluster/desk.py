@@ -33,6 +33,7 @@ from .commands import (
     Done,
     End,
     Entries,
+    Failed,
     Forward,
     Halt,
     News,
@@ -58,6 +59,8 @@ T = TypeVar("T")
 #: Seconds that a session which nobody needs here may take to be given away, before it is relayed
 #: instead: a slow ``on_disconnect`` is to keep nobody waiting.
 GIVE_TIMEOUT = 1.0
+#: To a worker of another release, or whoever sends what looks like a command.
+UNKNOWN = Failed("ChatSessionsError", "the owner of the session does not know this command")
 
 
 class DeskHost(Protocol):
@@ -84,7 +87,12 @@ class Desk:
     async def answer(self, raw: bytes) -> bytes:
         """Do a command, and give its answer; what it raises is one, too."""
         try:
-            return encode(await self._do(decode_command(raw)))
+            command = decode_command(raw)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            logger.warning("A command from another worker is none that is known here: %s", error)
+            return encode(UNKNOWN)
+        try:
+            return encode(await self._do(command))
         except Exception as error:
             return encode(failure_of(error))
 

@@ -225,7 +225,8 @@ class Elsewhere:
         try:
             while await self._host.read(partial(self._host.rows.lives, owner.id)):
                 with suppress(NoAnswer):
-                    await self.ask(owner.channel, Alive(relay=""))
+                    with suppress(ChatSessionsError):  # whatever it says, it is there
+                        await self.ask(owner.channel, Alive(relay=""))
                     return
         finally:
             del self._silences[owner.channel]

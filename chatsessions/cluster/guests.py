@@ -15,6 +15,7 @@ import msgspec
 
 from chatsessions import frames
 from chatsessions.conf import settings
+from chatsessions.exceptions import ChatSessionsError
 from chatsessions.live.session import LiveSession
 from chatsessions.store.changes import Entry
 
@@ -126,6 +127,9 @@ class Guest:
                     self.lost(1006)
         except NoAnswer:
             logger.info("Session %s: the worker that relays it is gone", self.live.id)
+            self.lost(1006)
+        except ChatSessionsError as error:
+            logger.warning("Session %s: its relay does not take the news: %s", self.live.id, error)
             self.lost(1006)
         finally:
             self._pump = None

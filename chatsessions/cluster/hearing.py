@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,8 @@ from chatsessions.store.changes import Entry
 from chatsessions.store.store import MESSAGE_EVENTS
 
 from .commands import Attached, Parted, Released, Stored, Told
+
+logger = logging.getLogger("chatsessions.relay")
 
 #: Entries read at a time.
 CHUNK = 200
@@ -103,6 +106,13 @@ class Hearing:
 
     async def deliver(self) -> None:
         """Pass the news on as they come, while there is a listener."""
+        try:
+            await self._deliver()
+        except Exception:
+            logger.exception("What the owner of a session tells cannot be passed on")
+            self._host.give_up("what its owner tells cannot be passed on")
+
+    async def _deliver(self) -> None:
         while not self._host.over:
             self._has_news.clear()
             while self._news and self._host.listener is not None:
@@ -113,7 +123,9 @@ class Hearing:
     async def _pass_on(self, item: Item, listener: Listener) -> None:
         match item:
             case Told():
-                frame = frames.decode_server(bytes(item.frame).decode())
+                frame = _decoded(item.frame)
+                if frame is None:
+                    return
                 self._follow(frame)
                 if isinstance(frame, frames.TurnStatus):
                     self.is_idle, self.is_ending = item.idle, item.ending
@@ -159,3 +171,12 @@ class Hearing:
                 message = msgspec.json.decode(entry.data, type=_Message)
                 if message.streaming:
                     self._streams[message.id] = frames.Stream(message.id, 0, message.content)
+
+
+def _decoded(raw: msgspec.Raw) -> frames.ServerFrame | None:
+    """A frame that the owner tells; None for one that only another release knows."""
+    try:
+        return frames.decode_server(bytes(raw).decode())
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        logger.warning("A frame from a session's owner is not known here: %s", error)
+        return None

@@ -13,12 +13,14 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 from uuid import uuid4
 
+import msgspec
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from chatsessions.conf import settings
+from chatsessions.supervision import keep_running
 
 logger = logging.getLogger("chatsessions.mail")
 
@@ -33,8 +35,36 @@ RECEIVE_RETRY = 0.5
 #: Answers that are remembered for repeats that are still under way, and their bytes.
 MAX_ANSWERS = 10_000
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
+#: Seconds between two warnings that messages were skipped.
+SKIPPED_EVERY = 60.0
 
-Letter = dict[str, Any]
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class _Ask(msgspec.Struct, tag_field="type", tag="chatsessions.ask"):
+    """A command, to be answered at the channel ``to``."""
+
+    id: _Name
+    to: _Name
+    body: bytes
+
+
+class _Sign(msgspec.Struct, tag_field="type", tag="chatsessions.sign"):
+    """The command is still worked on."""
+
+    id: _Name
+
+
+class _Answer(msgspec.Struct, tag_field="type", tag="chatsessions.answer"):
+    """The answer to a command."""
+
+    id: _Name
+    body: bytes
+
+
+Letter: TypeAlias = _Ask | _Sign | _Answer
+#: Layers carry bytes.
+_AS_IS = (bytes,)
 
 
 class NoAnswer(Exception):
@@ -73,6 +103,9 @@ class Mail:
         self._answers: OrderedDict[str, bytes] = OrderedDict()
         self._answer_bytes = 0
         self._receiver: asyncio.Task[None] | None = None
+        #: Messages that were none of ours since that was logged, and when that was.
+        self._skipped = 0
+        self._skipped_at = -SKIPPED_EVERY
 
     async def open(self) -> None:
         """Get a channel, if there is a layer that crosses processes. Raises what the layer does."""
@@ -82,8 +115,9 @@ class Mail:
         self._layer = layer
         async with asyncio.timeout(settings.STORE_TIMEOUT):
             self.channel = await layer.new_channel()
+        receiver = keep_running("The worker's task 'mail'", self._receive)
         self._receiver = self._loop.create_task(
-            self._receive(), name="chatsessions-mail", context=Context()
+            receiver, name="chatsessions-mail", context=Context()
         )
 
     async def settle(self, seconds: float) -> None:
@@ -113,7 +147,7 @@ class Mail:
         does. With the same ``number`` a command is the same one again. Raises ``NoAnswer``.
         """
         number = number or uuid4().hex
-        letter = {"type": "chatsessions.ask", "id": number, "to": self.channel, "body": command}
+        letter = _Ask(number, self.channel, command)
         asked = _Asked(self._loop.create_future(), self._loop.time())
         self._asked[number] = asked
         try:
@@ -129,17 +163,12 @@ class Mail:
             self._asked.pop(number, None)
             asked.answer.cancel()
 
-    def tell(self, channel: str, command: bytes) -> None:
-        """Send a command whose loss does no harm: there is no answer, and no repeat."""
-        letter = {"type": "chatsessions.tell", "body": command}
-        self._own(self._loop.create_task(self._send(channel, letter), context=Context()))
-
     async def _send(self, channel: str, letter: Letter) -> None:
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
-                await self._layer.send(channel, letter)
+                await self._layer.send(channel, msgspec.to_builtins(letter, builtin_types=_AS_IS))
         except Exception as error:
-            logger.debug("A %s is lost: %r", letter["type"], error)
+            logger.debug("A %s is lost: %r", type(letter).__name__, error)
 
     # Receiving
 
@@ -147,7 +176,7 @@ class Mail:
         fails = False
         while True:
             try:
-                letter = await self._layer.receive(self.channel)
+                message = await self._layer.receive(self.channel)
             except Exception as error:
                 if not fails:
                     logger.warning("The channel layer fails; it is tried further: %s", error)
@@ -155,28 +184,46 @@ class Mail:
                 await asyncio.sleep(RECEIVE_RETRY)
                 continue
             fails = False
-            self._take(letter)
+            try:
+                letter = msgspec.convert(message, Letter, builtin_types=_AS_IS)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                self._skip(error)
+            else:
+                self._take(letter)
+
+    def _skip(self, error: Exception) -> None:
+        """
+        What came is no command of ours, nor an answer: any process may send to the channel.
+
+        What is in it is not logged.
+        """
+        self._skipped += 1
+        now = self._loop.time()
+        if now - self._skipped_at >= SKIPPED_EVERY:
+            logger.warning(
+                "Skipped %d message(s) on this worker's channel that are none of ours: %s",
+                self._skipped,
+                str(error)[:200],
+            )
+            self._skipped, self._skipped_at = 0, now
 
     def _take(self, letter: Letter) -> None:
-        match letter.get("type"):
-            case "chatsessions.ask":
+        match letter:
+            case _Ask():
                 self._take_command(letter)
-            case "chatsessions.tell":
-                self._own(self._loop.create_task(self._hear(letter["body"])))
-            case "chatsessions.sign":
-                asked = self._asked.get(letter["id"])
+            case _Sign():
+                asked = self._asked.get(letter.id)
                 if asked is not None:
                     asked.heard_at = self._loop.time()
-            case "chatsessions.answer":
-                asked = self._asked.get(letter["id"])
+            case _Answer():
+                asked = self._asked.get(letter.id)
                 if asked is not None and not asked.answer.done():
-                    asked.answer.set_result(letter["body"])
+                    asked.answer.set_result(letter.body)
 
-    def _take_command(self, letter: Letter) -> None:
-        number = letter["id"]
+    def _take_command(self, letter: _Ask) -> None:
+        number = letter.id
         if number in self._working:
-            sign = {"type": "chatsessions.sign", "id": number}
-            step = self._send(letter["to"], sign)
+            step = self._send(letter.to, _Sign(number))
         elif number in self._answers:
             step = self._reply(letter, self._answers[number])
         else:
@@ -184,10 +231,10 @@ class Mail:
             step = self._work(letter)
         self._own(self._loop.create_task(step, name="chatsessions-command"))
 
-    async def _work(self, letter: Letter) -> None:
-        number = letter["id"]
+    async def _work(self, letter: _Ask) -> None:
+        number = letter.id
         try:
-            answer = await self._answer(letter["body"])
+            answer = await self._answer(letter.body)
             self._remember(number, answer)
         finally:
             self._working.discard(number)
@@ -200,12 +247,8 @@ class Mail:
             _, forgotten = self._answers.popitem(last=False)
             self._answer_bytes -= len(forgotten)
 
-    async def _reply(self, letter: Letter, answer: bytes) -> None:
-        reply = {"type": "chatsessions.answer", "id": letter["id"], "body": answer}
-        await self._send(letter["to"], reply)
-
-    async def _hear(self, command: bytes) -> None:
-        await self._answer(command)
+    async def _reply(self, letter: _Ask, answer: bytes) -> None:
+        await self._send(letter.to, _Answer(letter.id, answer))
 
 
 def crossing_layer() -> Any:

@@ -207,6 +207,9 @@ class Relay(OwnerLink):
             self._live = None
             self.leave()
             listener.moved(live)
+        except Exception:
+            self._moving = False  # it can be given up
+            raise
         finally:
             if self._live is not None:  # the client left meanwhile
                 live.disconnect(listener, 1006)

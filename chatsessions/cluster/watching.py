@@ -93,7 +93,10 @@ class Watching:
                 continue
             if host.over or host.is_moving:
                 return
-            self._judge(peek, is_dead=is_dead)
+            try:
+                self._judge(peek, is_dead=is_dead)
+            except Exception:
+                logger.exception("Session %s: what its row says could not be acted on", host.id)
             if host.loop.time() - alive_at > settings.WORKER_HEARTBEAT:
                 alive_at = host.loop.time()
                 host.start(self.check_owner())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextvars import Context
 from typing import Protocol
@@ -15,6 +16,8 @@ from chatsessions.delivery import SendWindow
 from chatsessions.limits import Replay
 from chatsessions.live.served import Served
 from chatsessions.store.changes import Entry
+
+logger = logging.getLogger("chatsessions.connection")
 
 #: Entries that are read at a time for a replay, at most.
 REPLAY_CHUNK = 200
@@ -164,6 +167,14 @@ class Attachment:
 
     async def _catch_up(self) -> None:
         """Send the stored log from the client's position to its end, as fast as it is applied."""
+        try:
+            await self._replay_log()
+        except Exception as error:
+            logger.warning("Session %s: its log cannot be read: %s", self.served.id, error)
+            # Without it the client would wait here for ever; it comes back, and tries again.
+            self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
+
+    async def _replay_log(self) -> None:
         while self._position < self.served.stored:
             await self._pace.room()
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
