@@ -22,6 +22,10 @@ from .exceptions import NotStorable, TooLarge
 
 T = TypeVar("T")
 
+#: What can be sent instead of what JSON has no way to write.
+_ADVICE = (
+    "An event is JSON: send plain data, of a pydantic model what .model_dump(mode='json') gives."
+)
 #: Bytes kept for the other keys of a message that is closed with as much text as fits, without
 #: its metadata.
 MESSAGE_OVERHEAD = 500
@@ -308,7 +312,8 @@ def encode_data(name: str, data: Any) -> bytes:
         if b"null" in raw and _has_odd_number(msgspec.to_builtins(data)):
             raise ValueError("JSON has neither NaN nor infinity")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise NotStorable(f"the data of event {name!r}", type(data), str(error)) from error
+        what = f"the data of event {name!r}"
+        raise NotStorable(what, type(data), str(error), advice=_ADVICE) from error
     if len(raw) > settings.MAX_EVENT_BYTES:
         limit = settings.MAX_EVENT_BYTES
         raise TooLarge(f"The data of event {name!r}", len(raw), limit, "MAX_EVENT_BYTES")

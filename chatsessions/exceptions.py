@@ -192,22 +192,30 @@ class StorageError(ChatSessionsError):
     """What ``user_session`` and the log refuse."""
 
 
+#: What can be done with a value of which nothing else is known.
+_ADVICE = (
+    "Register its class with @chatsessions.serializable, store plain data instead, or keep a live "
+    "object in user_session.local, which is never stored."
+)
+
+
 class NotStorable(StorageError, TypeError):
     """
     A value that cannot be stored.
 
-    ``path`` says where: the ``user_session`` key, then the way inside its value.
+    ``path`` says where: the ``user_session`` key, then the way inside its value. ``advice`` is
+    what can be done with such a value.
     """
 
-    def __init__(self, path: str, value_type: type, reason: str = "") -> None:
+    def __init__(
+        self, path: str, value_type: type, reason: str = "", *, advice: str = _ADVICE
+    ) -> None:
         self.path = path
         self.value_type = value_type
         self.reason = reason
         super().__init__(
             f"{path or 'the value'} is a {value_type.__module__}.{value_type.__qualname__}, which "
-            f"cannot be stored{f' ({reason})' if reason else ''}. Register its class with "
-            "@chatsessions.serializable, store plain data instead, or keep a live object in "
-            "user_session.local, which is never stored."
+            f"cannot be stored{f' ({reason})' if reason else ''}. {advice}"
         )
 
 

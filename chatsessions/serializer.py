@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Iterable
 from datetime import date, datetime, time, timedelta
@@ -37,7 +38,14 @@ from django.utils.functional import LazyObject, Promise
 from django.utils.safestring import SafeString
 
 from .exceptions import NotLoadable, NotStorable
-from .storable import Codec, by_class, by_name, default_name
+from .storable import (
+    Codec,
+    by_class,
+    by_name,
+    default_name,
+    is_pydantic_model,
+    is_serializable,
+)
 
 #: Containers and objects inside each other; JSON parsers are recursive, the stack is not endless.
 MAX_DEPTH = 100
@@ -194,7 +202,8 @@ class _Packer:
             return writer(self, value)
         if codec := by_class.get(kind):
             return self._pack_object(codec, value)
-        raise self.error(kind, _hint(kind))
+        reason, advice = _why_not(kind)
+        raise self.error(kind, reason, advice=advice)
 
     def _plain_text(self, value: Any) -> msgspec.Raw | None:
         levels = min(_QUICK_LEVELS, MAX_DEPTH - len(self.trail))
@@ -234,9 +243,12 @@ class _Packer:
         text = "".join(keys)
         return _MARK not in text and not (self.careful and not _is_encodable(text))
 
-    def error(self, kind: type, reason: str) -> NotStorable:
+    def error(self, kind: type, reason: str, *, advice: str = "") -> NotStorable:
         """Return the error that names the place the walk has come to."""
-        return NotStorable(self.path + "".join(map(str, self.trail)), kind, reason)
+        path = self.path + "".join(map(str, self.trail))
+        if advice:
+            return NotStorable(path, kind, reason, advice=advice)
+        return NotStorable(path, kind, reason)
 
     def _depth_error(self, parent: object) -> NotStorable:
         seen: set[int] = set()
@@ -312,19 +324,36 @@ def _to_base64(data: bytes | bytearray) -> str:
     return b64encode(data).decode()
 
 
-def _hint(kind: type) -> str:
+_REGISTER = "Register its class with @chatsessions.serializable"
+_ELSE = (
+    "store plain data instead, or keep a live object in user_session.local, which is never stored."
+)
+
+
+def _why_not(kind: type) -> tuple[str, str]:
+    """Why instances of ``kind`` are refused, if there is more to say, and what can be done."""
     if issubclass(kind, Promise):
-        return "a lazy text: call str() on it first"
+        return "a lazy text: call str() on it first", "Store the text."
     if issubclass(kind, LazyObject):
-        return "a lazy stand-in, such as request.user: store what it stands for, by its pk"
+        reason = "a lazy stand-in, such as request.user: store what it stands for, by its pk"
+        return reason, "Fetch the object when it is needed."
     if hasattr(kind, "_meta") and hasattr(kind, "_default_manager"):
-        return "a model instance: store its pk and fetch it when it is needed"
+        reason = "a model instance: store its pk and fetch it when it is needed"
+        return reason, "Values are not kept up with the database."
     if default_name(kind) in by_name:
-        return "a different class is registered under its name now; was the module reloaded?"
-    for base in (*_LEAVES, list, dict, *(entry[0] for entry in _TAGGED)):
-        if issubclass(kind, base):
-            return f"it would come back as a plain {base.__name__}"
-    return ""
+        reason = "a different class is registered under its name now; was the module reloaded?"
+        return reason, "Make the object anew, or restart the server."
+    if is_pydantic_model(kind):
+        return "", f"{_REGISTER}, or store what its .model_dump() gives."
+    bases = (*_LEAVES, list, dict, *(entry[0] for entry in _TAGGED))
+    base = next((base for base in bases if issubclass(kind, base)), None)
+    reason = f"it would come back as a plain {base.__name__}" if base is not None else ""
+    if is_serializable(kind):
+        return reason, f"{_REGISTER}, or {_ELSE}"
+    plain = f"store {base.__name__}(value) instead" if base is not None else _ELSE
+    if kind.__module__.partition(".")[0] in sys.stdlib_module_names:
+        return reason, f"{plain[0].upper()}{plain[1:]}"
+    return reason, f"{_REGISTER} (it needs to_storable() and from_storable()), or {plain}"
 
 
 # The way back.

@@ -8,7 +8,9 @@ called while stored data is loaded but what is registered here.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from enum import Enum, Flag
 from typing import Any, TypeVar, overload
 
@@ -40,7 +42,8 @@ def serializable(cls: Any = None, /, *, name: str = "") -> Any:
     """
     Let instances of a class be stored: ``@serializable``, or ``@serializable(name="shop.Cart")``.
 
-    For dataclasses, msgspec Structs, named tuples and Enums, and for any class that has
+    For dataclasses, pydantic models, msgspec Structs, named tuples and Enums, and for any class
+    that has
     ``to_storable(self)``, returning something storable, and a class method
     ``from_storable(cls, data)``, which gets that back. The methods come first where there are
     both. Subclasses are registered on their own.
@@ -49,9 +52,10 @@ def serializable(cls: Any = None, /, *, name: str = "") -> Any:
     outlive the code: give the old name when a class moves. A class may have several names; it is
     written under the last one and read under each.
 
-    A dataclass comes back without a call of ``__init__`` and ``__post_init__``, a Struct is made
-    by calling its class. Fields that stored data lacks take their defaults; data that has no
-    field any more is left out.
+    A dataclass comes back without a call of ``__init__`` and ``__post_init__``, a pydantic model
+    (of version 2) without validation, with its private attributes as they are in a new one. A
+    Struct is made by calling its class. Fields that stored data lacks take their defaults; data
+    that has no field any more is left out.
 
     Raises ``TypeError`` for a class that cannot be stored, ``ValueError`` for a name that is
     another class's. The same class defined again, by a reload of its module, replaces the former.
@@ -92,13 +96,32 @@ def _codec(cls: Any, name: str) -> Codec:
         return _struct_codec(cls, name)
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return _namedtuple_codec(cls, name)
+    if is_pydantic_model(cls):
+        return _pydantic_codec(cls, name)
     if dataclasses.is_dataclass(cls):
         return _dataclass_codec(cls, name)
     raise TypeError(
-        f"{default_name(cls)} is no dataclass, msgspec Struct, Enum or named tuple, so it needs "
-        "the methods to_storable(self) and from_storable(cls, data). (Put @serializable above "
-        "@dataclass.)"
+        f"{default_name(cls)} is no dataclass, pydantic model (of version 2), msgspec Struct, Enum "
+        "or named tuple, so it needs the methods to_storable(self) and from_storable(cls, data). "
+        "(Put @serializable above @dataclass.)"
     )
+
+
+def is_serializable(cls: type) -> bool:
+    """Whether a class can be registered as it is."""
+    return (
+        callable(getattr(cls, "to_storable", None))
+        or issubclass(cls, Enum | msgspec.Struct)
+        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
+        or is_pydantic_model(cls)
+        or dataclasses.is_dataclass(cls)
+    )
+
+
+def is_pydantic_model(cls: type) -> bool:
+    """Whether a class is a model of pydantic 2, which nobody has to have installed."""
+    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
+    return isinstance(base, type) and issubclass(cls, base) and hasattr(cls, "model_fields")
 
 
 def _method_codec(cls: Any, name: str) -> Codec:
@@ -147,6 +170,66 @@ def _dataclass_codec(cls: Any, name: str) -> Codec:
         return value
 
     return Codec(name, cls, _taker([field.name for field in fields]), build)
+
+
+#: Beside the fields of a pydantic model: the names of those that were never set. No field can be
+#: called so.
+_UNSET = " unset"
+#: Whether a default is made of the fields before it; pydantic 2.10 has brought that.
+_TAKES_DATA = "default_factory_takes_validated_data"
+
+
+def _pydantic_codec(cls: Any, name: str) -> Codec:
+    def take(value: Any) -> dict[str, Any]:
+        names = cls.model_fields
+        content = {name: getattr(value, name) for name in names} | (value.model_extra or {})
+        unset = sorted(names.keys() - value.model_fields_set)
+        return content | {_UNSET: unset} if unset else content
+
+    def build(content: dict[str, Any]) -> Any:
+        unset = content.pop(_UNSET, [])
+        fields = cls.model_fields
+        values = {}
+        for name, field in fields.items():
+            if name in content:
+                values[name] = content.pop(name)
+            elif field.is_required():
+                raise LookupError(f"no value for {name!r}, which has no default")
+            else:
+                before = {"validated_data": values} if getattr(field, _TAKES_DATA, False) else {}
+                values[name] = field.get_default(call_default_factory=True, **before)
+                unset = [*unset, name]
+        extra = content if cls.model_config.get("extra") == "allow" else None
+        # As pydantic's own copy and pickle do it: nothing is validated, or run.
+        value = cls.__new__(cls)
+        value.__setstate__(
+            {
+                "__dict__": values,
+                "__pydantic_extra__": extra,
+                "__pydantic_fields_set__": (fields.keys() | (extra or {}).keys()) - set(unset),
+                "__pydantic_private__": _private(cls, values),
+            }
+        )
+        return value
+
+    return Codec(name, cls, take, build)
+
+
+def _private(cls: Any, fields: dict[str, Any]) -> dict[str, Any] | None:
+    """The private attributes of a new pydantic model."""
+    if not cls.__private_attributes__:
+        return None
+    undefined: Any = sys.modules["pydantic_core"].PydanticUndefined
+    made: dict[str, Any] = {}
+    for name, attribute in cls.__private_attributes__.items():
+        factory = attribute.default_factory
+        if factory is None and attribute.default is not undefined:
+            made[name] = deepcopy(attribute.default)
+        elif factory is not None and getattr(attribute, _TAKES_DATA, False):
+            made[name] = factory({**fields, **made})
+        elif factory is not None:
+            made[name] = factory()
+    return made
 
 
 def _taker(names: Iterable[str]) -> Callable[[Any], dict[str, Any]]:

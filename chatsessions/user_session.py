@@ -163,8 +163,19 @@ class UserSession(MutableMapping[str, Any]):
         A touched value that cannot be stored any more falls back to what is stored; the first
         such error is raised after all keys have been looked at, and the next call goes on.
         """
-        if self._touched:
-            self._look()
+        error = self.look()
+        if error is not None:
+            raise error
+        return self.take_state()
+
+    def check(self) -> None:
+        """Raise what keeps a change inside a value from being stored; the value stays as it is."""
+        error = self.look(drop=False)
+        if error is not None:
+            raise error
+
+    def take_state(self) -> State | None:
+        """What is to be stored of all that was looked at, or None if nothing changed."""
         if not self._changed:
             return None
         self._changed = False
@@ -174,9 +185,16 @@ class UserSession(MutableMapping[str, Any]):
         """All values as they are to be stored, whatever has changed."""
         return self._snapshots.write_all(self._encoded, self._size)
 
-    def _look(self) -> None:
-        """Encode again what was touched."""
+    def look(self, *, drop: bool = True) -> StorageError | None:
+        """
+        Encode again what was touched; the first error, if a value cannot be stored any more.
+
+        With ``drop`` such a value falls back to what is stored, else it is looked at again.
+        """
+        if not self._touched:
+            return None
         error: StorageError | None = None
+        refusing: set[str] = set()
         raw: dict[str, bytes] = {}
         # A copy: a handler in a thread may go on while a commit looks.
         for key in list(self._touched):
@@ -185,7 +203,7 @@ class UserSession(MutableMapping[str, Any]):
             except (RuntimeError, KeyError):
                 continue  # changing right now, in a thread: the end of the turn looks again
             except NotStorable as refused:
-                self._values.pop(key, None)
+                refusing.add(key)
                 error = error or refused
         # What shrinks makes room for what grows, in whichever order they were touched.
         for key in sorted(raw, key=lambda key: len(raw[key]) - len(self._encoded.get(key, b""))):
@@ -194,11 +212,13 @@ class UserSession(MutableMapping[str, Any]):
             try:
                 self._put(key, raw[key])
             except TooLarge as refused:
-                self._values.pop(key, None)
+                refusing.add(key)
                 error = error or refused
-        if error is not None:
-            self._touched &= self._values.keys()
-            raise error
+        if drop:
+            for key in refusing:
+                self._values.pop(key, None)
+                self._touched.discard(key)
+        return error
 
     def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
         """

@@ -53,6 +53,10 @@ class CommitsHost(Protocol):
     def can_release(self) -> bool:
         """Whether nobody needs the session in memory."""
 
+    @property
+    def is_worked_with(self) -> bool:
+        """Whether a turn, or a block outside of turns, works with the session's values."""
+
     def release(self) -> None:
         """It is stored that nobody owns the session."""
 
@@ -131,15 +135,17 @@ class Commits:
         """An entry of our own, whatever state the session is in."""
         self.emit(name, encode_data(name, data), turn=turn)
 
-    def collect(self) -> StorageError | None:
-        """Look for changes inside values; what cannot be stored any more is refused."""
-        try:
-            state = self._host.user_session.collect()
-        except StorageError as error:
-            return error
+    def collect(self, *, drop: bool = True) -> StorageError | None:
+        """
+        Look for changes inside values, and return the error of one that cannot be stored any more.
+
+        All others are stored. With ``drop`` that one falls back to what is stored.
+        """
+        error = self._host.user_session.look(drop=drop)
+        state = self._host.user_session.take_state()
         if state is not None:
             self._draft.set_state(state)
-        return None
+        return error
 
     # For the journal
 
@@ -149,7 +155,7 @@ class Commits:
         if host.closed:
             return None
         if host.user_session.is_dirty:
-            host.sink.error = self.collect() or host.sink.error
+            self._collect_changes()
         host.recall.collect(self._draft)
         if host.can_release:
             self.hold(held=False)
@@ -163,6 +169,19 @@ class Commits:
         if self._lag is not None:
             self._lag.judge(change, pauses=host.host.pauses, row_is_due=row_is_due)
         return change
+
+    def _collect_changes(self) -> None:
+        """
+        Look for changes inside values in the middle of whatever goes on.
+
+        Who works with a value that cannot be stored hears of it when they send the next message,
+        or at the end, and may mend it until then.
+        """
+        host = self._host
+        if host.is_worked_with:
+            self.collect(drop=False)
+        else:
+            host.sink.error = self.collect() or host.sink.error
 
     def _trim(self) -> None:
         trim = self._log.trim(self._needed)

@@ -492,6 +492,11 @@ class LiveSession:
             and (self.turns.draining or not self.log.in_memory)
         )
 
+    @property
+    def is_worked_with(self) -> bool:
+        """Whether a turn, or a block outside of turns, works with the session's values."""
+        return self.turns.job is not None or self.holders > 0
+
     def release(self) -> None:
         """It is stored that nobody owns the session; whoever relays it may take it."""
         listener, self.presence.listener = self.listener, None
@@ -563,6 +568,15 @@ class LiveSession:
             if self.ending is not None:
                 raise SessionOver(self.id, self.ending)
             raise OwnershipLost(self.id)
+
+    def check_values(self, turn: Turn | None) -> None:
+        """
+        Raise what keeps a change inside a value from being stored, before ``turn`` tells of it.
+
+        What a running turn has changed is that turn's to hear of, and nobody else's.
+        """
+        if self.turns.job is None or (turn is not None and self.turns.is_running(turn)):
+            self.user_session.check()
 
     def _after_change(self) -> None:
         if threading.get_ident() != self._thread:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from chatsessions import frames
 from chatsessions.conf import settings
+from chatsessions.context import current_turn
 from chatsessions.emitter import Streaming, Turn, encode_data
 from chatsessions.exceptions import StorageError
 from chatsessions.journal import Journal
@@ -35,6 +36,9 @@ class SinkHost(Protocol):
     def check(self, turn: Turn | None) -> None:
         """Raise if ``turn`` may not change the session any more."""
 
+    def check_values(self, turn: Turn | None) -> None:
+        """Raise what keeps a change inside a value from being stored."""
+
     def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
         """One more entry of the server's in the log."""
 
@@ -61,8 +65,7 @@ class SessionSink:
     # Sink
 
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
-        self._host.check(turn)
-        self.raise_error()
+        self._check(turn)
         return self._host.emit(name, data, turn=None if turn is None else turn.n)
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
@@ -99,14 +102,13 @@ class SessionSink:
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
     ) -> None:
-        self._host.check(turn)
-        self.raise_error()
+        self._check(turn)
         self._host.declare_settings(inputs, values, turn=None if turn is None else turn.n)
 
     async def call(
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
     ) -> Any:
-        self.raise_error()
+        self._check(turn)
         return await self._host.asks.call(kind, data, timeout=timeout, turn=turn)
 
     @property
@@ -126,14 +128,20 @@ class SessionSink:
             await self._host.journal.room()
 
     async def flush(self) -> None:
-        self.raise_error()
-        self._host.check(None)
+        self._check(None)
+        self._host.check_values(current_turn())
         if self._host.journal.failure is not None:
             raise self._host.journal.failure
         waiter = self._host.draft.waiter()
         self._host.note()
         await waiter
         self.raise_error()
+
+    def _check(self, turn: Turn | None) -> None:
+        """Raise if ``turn`` may not tell the client anything now."""
+        self._host.check(turn)
+        self.raise_error()
+        self._host.check_values(turn)
 
     # For the session
 
