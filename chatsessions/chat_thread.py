@@ -11,6 +11,7 @@ from uuid import UUID
 from .conversation import to_message
 from .messages import ErrorMessage, Message
 from .store.thread_rows import Page
+from .times import with_offset
 from .transcript import Said
 
 #: The messages that one call of ``messages()`` gives at most.
@@ -118,7 +119,7 @@ def _steps(thread: Thread) -> list[dict[str, Any]]:
 
 _KEYS: dict[str, Callable[[Thread], Any]] = {
     "id": lambda thread: str(thread.id),
-    "createdAt": lambda thread: thread.created_at.isoformat(),
+    "createdAt": lambda thread: with_offset(thread.created_at).isoformat(),
     "name": lambda thread: thread.title or None,
     "userId": lambda thread: str(thread.user.pk),
     "userIdentifier": lambda thread: thread.user.get_username(),

@@ -10,9 +10,9 @@ from uuid import UUID
 
 import msgspec
 
+from . import times
 from .actions import Action
 from .bridge import also_sync
-from .conf import settings
 from .context import current, owner_loop
 from .emitter import Emitter
 from .files.chatfile import ChatFile
@@ -60,7 +60,8 @@ class Message:
         self.metadata = metadata
         self.actions = list(actions)
         self.files = [*files, *elements]
-        self.created_at = created_at or settings.now()
+        #: Always with an offset, also where the project's own times have none.
+        self.created_at = times.now() if created_at is None else times.with_offset(created_at)
         self.size = 0
         self._parts = [as_text(content)]
         self._sent = False
@@ -219,7 +220,7 @@ class Message:
             "id": self.id,
             "author": self.author,
             "content": self.content,
-            "created_at": self.created_at,
+            "created_at": times.with_offset(self.created_at),
             "streaming": self._streaming,
         }
         if self.metadata is not None:

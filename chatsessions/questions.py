@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.utils import timezone
-
+from . import times
 from .actions import Action
 from .context import current
 from .files.chatfile import ChatFile
@@ -76,7 +75,7 @@ class AskUserMessage(_Question):
             "type": "user_message",
             "name": USER_AUTHOR,
             "output": answer["content"],
-            "createdAt": timezone.now().isoformat(),
+            "createdAt": times.now().isoformat(),
         }
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from .ids import message_id
 from .store.changes import Entry
+from .times import with_offset
 
 #: Whose part of the conversation a message is, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]
@@ -130,7 +131,7 @@ def _said(entry: Entry, session: UUID) -> Said | None:
             id=found.id or message_id(session, entry.n),
             type=USER,
             content=found.content,
-            created_at=entry.created_at,
+            created_at=with_offset(entry.created_at),
             size=len(entry.data),
             session=session,
             seq=entry.seq,
@@ -142,7 +143,7 @@ def _said(entry: Entry, session: UUID) -> Said | None:
         type=found.type,
         content=found.content,
         author=found.author if n is None else "",
-        created_at=found.created_at or entry.created_at,
+        created_at=with_offset(found.created_at or entry.created_at),
         metadata=found.metadata,
         actions=found.actions,
         size=len(entry.data),
@@ -167,7 +168,7 @@ def _asked(entry: Entry, session: UUID) -> Said | None:
         type=ASSISTANT if n is None else USER,
         content=text,
         author=found.author if n is None else "",
-        created_at=entry.created_at,
+        created_at=with_offset(entry.created_at),
         size=len(entry.data),
         session=session,
         seq=entry.seq,

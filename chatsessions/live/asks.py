@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 import msgspec
-from django.utils import timezone
 
+from chatsessions import times
 from chatsessions.emitter import Turn
 from chatsessions.exceptions import FrameError
 
@@ -104,7 +104,7 @@ class Asks:
     ) -> Ask:
         host = self._host
         call = str(uuid4())
-        deadline = None if timeout is None else timezone.now() + timedelta(seconds=timeout)
+        deadline = None if timeout is None else times.now() + timedelta(seconds=timeout)
         event = {**data, "call": call, "kind": kind, "deadline": deadline, "timeout": timeout}
         n = None if turn is None else turn.n
         host.say("ask", event, turn=n)

@@ -23,6 +23,7 @@ from chatsessions.conversation import to_message
 from chatsessions.messages import Message
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.store.thread_rows import ThreadKey, read_page
+from chatsessions.times import with_offset
 
 from .access import not_served, refusal, status_of, user_of
 
@@ -101,8 +102,11 @@ def thread_list(request: HttpRequest) -> HttpResponse:
 
 
 def _listed(thread: dict[str, Any]) -> dict[str, Any]:
-    names = ("chat", "title", "started", "last_seen", "sessions")
-    return {"id": thread["thread_id"], **{name: thread[name] for name in names}}
+    return {
+        "id": thread["thread_id"],
+        **{name: thread[name] for name in ("chat", "title", "sessions")},
+        **{name: with_offset(thread[name]) for name in ("started", "last_seen")},
+    }
 
 
 def _threads_that_say(user: Any, text: str) -> set[UUID]:

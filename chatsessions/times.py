@@ -1,0 +1,22 @@
+"""Times as they go over the wire: with an offset, whatever ``USE_TZ`` is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.conf import settings as django_settings
+from django.utils import timezone
+
+
+def now() -> datetime:
+    """This moment, in UTC. What goes into the database is ``settings.now()`` instead."""
+    return datetime.now(UTC)
+
+
+def with_offset(at: datetime) -> datetime:
+    """``at``; without an offset, as under ``USE_TZ=False``, it is a time of ``TIME_ZONE``."""
+    if at.tzinfo is not None:
+        return at
+    if django_settings.TIME_ZONE is None:
+        return at.astimezone()  # of the host
+    return timezone.make_aware(at, timezone.get_default_timezone())
