@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Iterator, MutableMapping
+from collections.abc import Callable, Coroutine, ItemsView, Iterator, KeysView, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -181,6 +181,14 @@ class UserSessionProxy(MutableMapping[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._target()
+
+    def keys(self) -> KeysView[str]:
+        """The application's own keys, as iteration gives them."""
+        return self._target().keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        """The application's own keys and values, as iteration gives them."""
+        return self._target().items()
 
     def __repr__(self) -> str:
         found = _current.get()

@@ -8,7 +8,15 @@ encoded falls back to what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+)
 from copy import deepcopy
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +27,8 @@ from .store.snapshots import Snapshots, State, name
 
 T = TypeVar("T")
 
-#: Read live from the session; cannot be set and are not part of iteration.
+#: Read live from the session: they are ``in`` a ``user_session``, cannot be set, and are not part
+#: of iteration, nor of ``len()``, ``keys()``, ``values()`` and ``items()``.
 RESERVED: Mapping[str, Callable[[Session], Any]] = {
     "id": lambda session: str(session.id),
     "env": lambda session: session.env,
@@ -120,7 +129,15 @@ class UserSession(MutableMapping[str, Any]):
         return len(self._encoded)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._encoded
+        return key in RESERVED or key in self._encoded
+
+    def keys(self) -> KeysView[str]:
+        """The application's own keys, as iteration gives them."""
+        return _Keys(self)
+
+    def items(self) -> ItemsView[str, Any]:
+        """The application's own keys and values, as iteration gives them."""
+        return _Items(self)
 
     def __repr__(self) -> str:
         return f"<UserSession of {self._session.id}: {', '.join(self._encoded) or 'empty'}>"
@@ -280,6 +297,21 @@ class UserSession(MutableMapping[str, Any]):
         self._encoded[key] = raw
         self._snapshots.put(key)
         self._changed = True
+
+
+class _Keys(KeysView[str]):
+    def __contains__(self, key: object) -> bool:
+        return key not in RESERVED and super().__contains__(key)
+
+
+class _Items(ItemsView[str, Any]):
+    def __contains__(self, item: object) -> bool:
+        return (
+            isinstance(item, tuple)
+            and len(item) == 2
+            and item[0] not in RESERVED
+            and super().__contains__(item)
+        )
 
 
 class SessionAccessor(Generic[T]):

@@ -61,6 +61,33 @@ async def test_an_async_handler_sees_its_session(worker: Worker, chat: Chat) -> 
     assert await state_of(client.live) == {"data": [1]}
 
 
+async def test_what_user_session_says_of_its_keys_agrees(worker: Worker, chat: Chat) -> None:
+    """Of a key of the application's, of one of the session's own, and of one that is not there."""
+    seen: dict[str, list[bool]] = {}
+
+    @chat.on_event("look")
+    async def look() -> None:
+        user_session["mine"] = 1
+        for key in ("mine", "client_type", "nowhere"):
+            seen[key] = [
+                key in user_session,
+                user_session.get(key) is not None,
+                key in list(user_session),
+                key in user_session.keys(),  # noqa: SIM118  # the view is what is looked at
+                (key, user_session.get(key)) in user_session.items(),
+                key in dict(user_session),
+            ]
+        assert len(user_session) == len(user_session.keys()) == len(user_session.items()) == 1
+
+    client = await Client.open(worker, chat)
+    assert await client.run("look") == "done"
+    assert seen == {
+        "mine": [True] * 6,
+        "client_type": [True] * 2 + [False] * 4,
+        "nowhere": [False] * 6,
+    }
+
+
 async def test_a_sync_handler_sees_its_session_in_a_thread(worker: Worker, chat: Chat) -> None:
     seen: list[Any] = []
 

@@ -219,6 +219,29 @@ def test_reserved_names_are_not_part_of_iteration() -> None:
     assert stored(user_session) == {"a": 1}
 
 
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_a_reserved_name_is_in_it_as_long_as_it_can_be_got(name: str) -> None:
+    """``"client_type" in user_session`` was false while ``user_session["client_type"]`` worked."""
+    found = make(session=make_session(profile=""))
+    found["a"] = 1
+    assert name in found
+    assert found.get(name, "default") == found[name] == found.setdefault(name, "default")
+    with pytest.raises(ReservedKey):
+        found.pop(name, None)
+    assert name not in found.keys()  # noqa: SIM118  # the view is what is looked at
+    assert (name, found[name]) not in found.items()
+    assert found.keys() & {name, "a"} == {"a"}
+    assert found.keys() == {"a"}
+    assert found.items() == {("a", 1)}
+    assert (list(found), list(found.values()), dict(found)) == (["a"], [1], {"a": 1})
+    assert len(found) == len(found.keys()) == len(found.items()) == 1
+    assert ("a", 2) not in found.items()
+    assert "a" not in found.items()
+    found.clear()
+    assert name in found
+    assert len(found) == 0
+
+
 def test_a_refused_update_keeps_what_came_before() -> None:
     user_session = make()
     with pytest.raises(ReservedKey):
