@@ -17,16 +17,18 @@ import msgspec
 from asgiref.sync import iscoroutinefunction
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
 from django.utils.translation import override
 
 from . import frames
 from .access import Access, Refused
 from .arrival import User
 from .chat import Chat, resolve_chat
+from .conf import settings
 from .context import use_context
-from .entrance import ShuttingDown, TooManySessions
+from .entrance import Opened, ShuttingDown, TooManySessions
 from .env import log_error
-from .exceptions import ChatError, FrameError, OwnershipLost, SessionOver
+from .exceptions import ChatError, FrameError, OwnershipLost, SessionOver, StoreUnavailable
 from .frames import CloseCode
 from .language import supported_language
 from .line.admission import Admission
@@ -35,6 +37,7 @@ from .line.sender import Message
 from .live.session import LiveSession
 from .session import Session
 from .store.changes import Entry
+from .store.store import CacheFailed
 from .user_session import UserSession
 from .worker import get_worker
 
@@ -172,13 +175,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         if admission is None:
             raise RuntimeError("A SessionConsumer is called with a scope, receive and send.")
         try:
-            await admission.watch()
-            await admission.check()
-            credentials = await self.get_resume_credentials()
-            session_id, token = credentials or (None, None)
-            arrival = arrival_of(self.scope, session_id=session_id, token=token)
-            chat = self._find_chat(self.chat)
-            opened = await get_worker().open(chat, arrival, admit=admission.admit)
+            opened, token = await self._open(admission)
         except Refused as refused:
             logger.info("A connection was refused: %s", refused)
             await self._refuse(CloseCode.NOT_ALLOWED)
@@ -193,30 +190,59 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             logger.info("A connection was refused: %s", error)
             await self._refuse(CloseCode.RATE_LIMITED)
             return
+        except (DatabaseError, StoreUnavailable, CacheFailed) as error:
+            logger.error("A session could not be opened (are all migrations applied?): %s", error)
+            await self._refuse(CloseCode.SHUTTING_DOWN)
+            return
         self._live = opened.live
         self.session = opened.live.session
         self.user_session = opened.live.user_session
         self.resumed = opened.resumed
         self.session_token = opened.live.presence.issue_token(token)
-        self._own_listener = _ConsumerListener(self, opened.live)
-        welcomed = asyncio.get_running_loop().create_future()
-        opened.live.presence.connect(
-            self._own_listener,
-            welcome=lambda: None if welcomed.done() else welcomed.set_result(None),
-        )
+        self._own_listener = listener = _ConsumerListener(self, opened.live)
+        opened.live.presence.connect(listener, welcome=listener.welcome)
         opened.live.go()
-        await welcomed
+        code = await listener.greeted()
+        if code is not None:
+            self._part(int(code))
+            self._live = None
+            await self._refuse(code)
+            return
         opened.live.announce(resumed=opened.resumed)
         if admission.lost is not None:
             await self._refuse(CloseCode.NOT_ALLOWED)
             return
-        await self._inside(super().websocket_connect(message))
+        try:
+            await self._inside(super().websocket_connect(message))
+        except (OwnershipLost, SessionOver) as error:
+            logger.info("connect() came after the end of its session: %s", error)
+        except StoreUnavailable as error:
+            self._not_stored("connect()", error)
+
+    async def _open(self, admission: Admission) -> tuple[Opened, str | None]:
+        """The session of the connection, and the token that it was asked for with."""
+        await admission.watch()
+        await admission.check()
+        credentials = await self.get_resume_credentials()
+        session_id, token = credentials or (None, None)
+        arrival = arrival_of(self.scope, session_id=session_id, token=token)
+        chat = self._find_chat(self.chat)
+        return await get_worker().open(chat, arrival, admit=admission.admit), token
 
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
             if self._own_listener is not None:
                 self._live.presence.confirm_token(self._own_listener)
-            await self._inside(super().websocket_receive(message))
+            try:
+                await self._inside(super().websocket_receive(message))
+            except StoreUnavailable as error:
+                self._not_stored("receive()", error)
+
+    def _not_stored(self, what: str, error: StoreUnavailable) -> None:
+        """The client is asked to come back; what was changed is stored as soon as that works."""
+        logger.error("What %s changed is not stored yet: %s", what, error)
+        if self._own_listener is not None:
+            self._own_listener.close(CloseCode.SHUTTING_DOWN)
 
     async def websocket_disconnect(self, message: Message) -> None:
         if self._live is None:
@@ -225,6 +251,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             await self._inside(super().websocket_disconnect(message))
         except (SessionOver, OwnershipLost) as error:
             logger.info("disconnect() came after the end of its session: %s", error)
+            raise StopConsumer from error
+        except StoreUnavailable as error:
+            self._not_stored("disconnect()", error)
             raise StopConsumer from error
         finally:
             self._part(message.get("code") or 1005)
@@ -281,6 +310,33 @@ class _ConsumerListener:
         self._task: asyncio.Task[None] | None = None
         #: The connection's, whoever has emitted what is passed on.
         self._context = copy_context()
+        #: None when it is stored that there is a connection; else why there is none.
+        self._greeting: asyncio.Future[CloseCode | None] = live.loop.create_future()
+
+    def welcome(self) -> None:
+        """It is stored that the session has this connection."""
+        self._greet(None)
+
+    async def greeted(self) -> CloseCode | None:
+        """
+        Wait until the session is the connection's; a code if it is not, to close the line with.
+
+        Another worker may have taken the session, or the store may take nothing for
+        ``STORE_TIMEOUT`` seconds.
+        """
+        closed = self._live.loop.create_task(self._live.until_closed())
+        try:
+            steps = (self._greeting, closed)
+            timeout = settings.STORE_TIMEOUT
+            await asyncio.wait(steps, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            closed.cancel()
+        self._greet(CloseCode.SHUTTING_DOWN)
+        return self._greeting.result()
+
+    def _greet(self, code: CloseCode | None) -> None:
+        if not self._greeting.done():
+            self._greeting.set_result(code)
 
     def entries(self, entries: Sequence[Entry]) -> None:
         self._put(*(entry for entry in entries if entry.n is None))
@@ -289,7 +345,9 @@ class _ConsumerListener:
         """Tokens and turns belong to the protocol, which this consumer does not speak."""
 
     def close(self, code: CloseCode, *, ended: str | None = None) -> None:
-        self._put(code)
+        if self._greeting.done():
+            self._put(code)
+        self._greet(code)
         self._closed = True  # what comes later is not theirs
 
     def stop(self) -> None:

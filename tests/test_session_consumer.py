@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from uuid import UUID
@@ -29,8 +31,9 @@ from chatsessions.models import ChatSession
 from chatsessions.signals import session_connected, session_started
 from chatsessions.worker import Worker as RunningWorker
 
-from .support.database import another_connection
+from .support.database import another_connection, failing
 from .support.sessions import connected, eventually, until
+from .support.storage import SpyCache
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -513,7 +516,7 @@ async def test_a_connection_that_is_denied(worker: RunningWorker, chat: Chat) ->
 
 async def refusal(client: Socket) -> Any:
     """The close of a connection whose ``connect`` never ran."""
-    accepted, _ = await client.connect()
+    accepted, _ = await client.connect(timeout=10)
     assert accepted  # a browser would not see the code of a refused handshake
     return await client.receive_output()
 
@@ -606,3 +609,87 @@ async def test_connections_are_refreshed_at_most_once_a_second(
         await until(lambda more=more: len(calls) >= before + more)  # type: ignore[misc]
     assert len(calls) <= before + 2 + (worker.loop.time() - now)
     await client.disconnect()
+
+
+# Sessions that cannot be had
+
+
+async def test_a_session_that_another_worker_takes_at_this_moment_is_not_waited_for(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """Between the look at its row and the commit that claims it."""
+    application = Counter.as_asgi(chat=chat)
+    client = Socket(application, "/ws/")
+    await client.open()
+    await client.disconnect()
+    await until(lambda: not worker.live)
+    query = f"?session={client.session}&token={client.token}"
+    back = Socket(application, f"/ws/{query}")
+    with another_connection() as other:
+        other.execute("BEGIN IMMEDIATE" if other.is_sqlite else "BEGIN")
+        take = "UPDATE chatsessions_chatsession SET generation = generation + 1 WHERE id = ?"
+        other.execute(take, UUID(client.session))
+        refused = asyncio.create_task(refusal(back))
+        await until(lambda: worker.live)  # by the row as it was
+        other.execute("COMMIT")
+    assert await refused == {"type": "websocket.close", "code": 4000}
+    await back.disconnect()
+    again = Socket(application, f"/ws/{query}")
+    assert await again.open() == client.session
+    await again.disconnect()
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+async def test_a_store_that_fails_at_connect_asks_to_come_back(
+    worker: RunningWorker,
+    chat: Chat,
+    settings: Settings,
+    cache: type[SpyCache],
+    kept_in: str,
+) -> None:
+    """No traceback, no 1011, and no session that is connected to nobody."""
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3, "USER_SESSION_STORE": kept_in}
+    application = Counter.as_asgi(chat=chat)
+    client = Socket(application, "/ws/")
+    await client.open()
+    await client.disconnect()
+    await until(lambda: not worker.live)
+    await worker.journal.settled()
+    back = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    with failing() if kept_in == "cached_db" else raising(cache):
+        assert await refusal(back) == {"type": "websocket.close", "code": 4000}
+        await back.disconnect()
+    await until(lambda: not worker.live)
+    await until(lambda: worker.journal.failure is None)
+    again = Socket(application, f"/ws/?session={client.session}&token={client.token}")
+    assert await again.open() == client.session
+    await again.disconnect()
+
+
+@contextmanager
+def raising(cache: type[SpyCache]) -> Iterator[None]:
+    cache.raises = True
+    try:
+        yield
+    finally:
+        cache.raises = False
+
+
+async def test_a_store_that_fails_while_connect_runs_asks_to_come_back(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3}
+    faults = ExitStack()
+
+    class Changing(Counter):
+        async def connect(self) -> None:
+            await super().connect()
+            faults.enter_context(failing())
+
+    client = Socket(Changing.as_asgi(chat=chat), "/ws/")
+    with faults:
+        await client.open()
+        assert await client.receive_output() == {"type": "websocket.close", "code": 4000}
+    await client.disconnect()
+    await until(lambda: not worker.live)
+    assert '"connects":1' in (await row_of(client)).state
