@@ -32,7 +32,7 @@ from .arrival import (
 )
 from .chat import Chat, find_chat
 from .cluster.commands import Busy, How, Refused
-from .cluster.elsewhere import Elsewhere, ElsewhereHost, Visitor
+from .cluster.elsewhere import SOON, Elsewhere, ElsewhereHost, Visitor
 from .cluster.relay import Relay
 from .cluster.visit_relay import VisitRelay
 from .cluster.worker_rows import WorkerRows
@@ -340,7 +340,7 @@ class Entrance:
             if self._host.closing:
                 raise ShuttingDown
             owner = elsewhere.owner_of(row)
-            if owner is None or (how != "visit" and not owner.channel):
+            if owner is None or (how != "visit" and not (owner.channel or owner.is_here)):
                 loaded = await self._host.threads.read(self._load, row.pk)
                 again = None if loaded is None else loaded.row
                 refusal = self._why_no_more(chat, again, arrival, visitor, how)
@@ -351,10 +351,13 @@ class Entrance:
                 if owner_now is None or (owner is not None and owner_now.id == owner.id):
                     return loaded, ""
                 continue  # somebody else was faster
-            if not owner.channel:
+            if not (owner.channel or owner.is_here):
                 raise OwnerUnreachable(row.pk, owner.name)
             found: Relay | VisitRelay | Refused | Busy | None
-            if how == "visit":
+            if not owner.channel:  # this process', for the moment of a call from outside
+                await asyncio.sleep(SOON)
+                found = None
+            elif how == "visit":
                 found = await elsewhere.visit(row, owner, visitor)
             else:
                 move = partial(self._move_here, chat, arrival)

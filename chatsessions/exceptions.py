@@ -10,6 +10,7 @@ Everything that ``chatsessions`` raises.
     ├── SessionConnected         a websocket numbers the session's events
     ├── OwnershipLost            another worker holds the session now
     ├── OwnerUnreachable         the session is live in another process
+    ├── ServerStopped            the server that did it stopped meanwhile
     ├── TurnStopped              the turn was stopped; nothing more may come of it
     ├── StoreUnavailable         the database (or cache) did not take a commit in time
     ├── FileRefused              a file that a session does not take
@@ -112,11 +113,20 @@ class OwnerUnreachable(ChatSessionsError):
     Either no channel layer leads from process to process, or that process gives no sign.
     """
 
-    def __init__(self, session_id: UUID | str | None, owner: str, *, silent: bool = False) -> None:
+    def __init__(
+        self,
+        session_id: UUID | str | None,
+        owner: str,
+        *,
+        silent: bool = False,
+        is_here: bool = False,
+    ) -> None:
         #: None for an event to all sessions.
         self.session_id = session_id
         self.owner = owner
         self.silent = silent
+        #: Whether it is an event loop of this process that has the session, for a moment.
+        self.is_here = is_here
         which = "A session that it is for" if session_id is None else f"Session {session_id}"
         remedy = (
             "It lives, but gives no sign over the channel layer: look whether the layer's Redis "
@@ -129,6 +139,17 @@ class OwnerUnreachable(ChatSessionsError):
         super().__init__(
             f"{which} is live in another process ({owner}), which this process "
             f"cannot reach. {remedy}"
+        )
+
+
+class ServerStopped(ChatSessionsError):
+    """The server of this process stopped before it was through with a call from outside."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server of this process stopped before the call was through: whether it was done "
+            "is not known. Look at the session, or let the task be tried again in a process that "
+            "goes on."
         )
 
 

@@ -8,9 +8,10 @@ for as long as it needs.
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, ExitStack, suppress
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
+from contextlib import AsyncExitStack, ExitStack
+from contextvars import Context as ContextVars
 from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,19 +22,22 @@ from asgiref.sync import async_to_sync
 from django.db import connections
 
 from .arrival import User
+from .background import background_loop
+from .bridge import PATIENCE, has_loop
 from .chat import Chat, resolve_chat
 from .cluster import reaching
 from .cluster.afar import AfarSession
 from .cluster.commands import Append, Broadcast, Step
-from .cluster.elsewhere import OwnedElsewhere
+from .cluster.elsewhere import SOON, OwnedElsewhere
 from .conf import settings
 from .context import Context, use_context
-from .emitter import encode_data
-from .exceptions import SessionNotFound, SessionOver
+from .emitter import Turn, encode_data
+from .exceptions import OwnerUnreachable, ServerStopped, SessionNotFound, SessionOver
 from .live.session import LiveSession
+from .live.writers import new_writer
 from .models import ChatSession
 from .session import Session
-from .worker import Worker, get_worker, running_workers
+from .worker import Worker, running_workers, visiting
 
 T = TypeVar("T")
 
@@ -61,45 +65,30 @@ class session_context:  # noqa: N801  # used like a function
     def __init__(self, session: Which) -> None:
         self.session_id = _id_of(session)
         self._stack = ExitStack()
-        self._visit: AbstractAsyncContextManager[Worker] | None = None
-        self._held: LiveSession | AfarSession | None = None
-        self._runner: _Runner | None = None
+        #: Lets the session go, and the worker; in the worker's event loop.
+        self._holding = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Context:
-        worker = _holder(self.session_id) or get_worker()
-        context = await _in_loop(worker.loop, lambda: self._open(worker))
+        context = await _done(self.session_id, self._open)
         return self._stack.enter_context(use_context(context))
 
     async def _open(self, worker: Worker) -> Context:
         """In the worker's loop: hold the session, and the worker while it is held."""
-        visit = worker.visit()
-        await visit.__aenter__()
-        try:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(visiting())
             try:
-                held = self._held = await worker.acquire(self.session_id)
-                context = held.context(None)
+                held = await reaching.acquired(worker, self.session_id)
+                writer = new_writer()
+                stack.push_async_exit(partial(leave_here, held, writer))
+                context = held.context(None, writer=writer)
             except OwnedElsewhere:
-                afar = self._held = await AfarSession.open(worker, self.session_id)
+                afar = await AfarSession.open(worker, self.session_id)
+                stack.push_async_exit(partial(leave_afar, afar))
                 context = afar.context()
-        except BaseException:
-            await visit.__aexit__(None, None, None)
-            raise
-        self._visit = visit
+            self._loop = worker.loop
+            self._holding = stack.pop_all()
         return context
-
-    async def _close(self) -> None:
-        """In the worker's loop: store what the block changed, and let everything go."""
-        held, visit = self._held, self._visit
-        self._held = self._visit = None
-        if held is None or visit is None:
-            return
-        try:
-            if isinstance(held, LiveSession):
-                await release(held)
-            else:
-                await held.close()
-        finally:
-            await visit.__aexit__(None, None, None)
 
     async def __aexit__(
         self,
@@ -108,18 +97,23 @@ class session_context:  # noqa: N801  # used like a function
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
-        if self._held is not None:
-            await _in_loop(self._held.loop, self._close)
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            await _in_loop(loop, partial(self._close, kind, error, traceback))
+
+    async def _close(self, *raised: Any) -> None:
+        """In the worker's loop: store what the block did, and let everything go."""
+        await self._holding.__aexit__(*raised)
 
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
         _refuse_in_transaction("session_context")
-        self._runner = _Runner(self.session_id)
-        try:
-            context = self._runner.run(self._open)
-        except BaseException:
-            self._runner.close()
-            raise
+        if settings.JOURNAL_INLINE and not _lasting_workers():
+            raise RuntimeError(
+                "With JOURNAL_INLINE everything happens in the caller's database connection, "
+                "which a thread does not share: write 'async with session_context(…):'."
+            )
+        context = _run_in(_lasting_loop(), lambda: _done(self.session_id, self._open))
         return self._stack.enter_context(use_context(context))
 
     def __exit__(
@@ -129,12 +123,9 @@ class session_context:  # noqa: N801  # used like a function
         traceback: TracebackType | None,
     ) -> None:
         self._stack.close()
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            try:
-                runner.run(lambda _worker: self._close())
-            finally:
-                runner.close()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            _run_in(loop, partial(self._close, kind, error, traceback))
 
 
 async def aemit_to(session: Which, name: str, data: Any = None) -> None:
@@ -147,13 +138,7 @@ async def aemit_to(session: Which, name: str, data: Any = None) -> None:
     """
     found = _id_of(session)
     steps: list[Step] = [_append(name, data)]
-    worker = _holder(found) or get_worker()
-
-    async def emit() -> None:
-        async with worker.visit():
-            await reaching.change(worker, found, steps)
-
-    await _in_loop(worker.loop, emit)
+    await _done(found, lambda worker: reaching.change(worker, found, steps))
 
 
 def emit_to(session: Which, name: str, data: Any = None) -> None:
@@ -171,9 +156,14 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
     others have got it.
     """
     encode_data(name, data)  # refused before any of them gets it
-    async with get_worker().visit() as worker:
-        await worker.start()
-        found = await worker.threads.read(_sessions_of, worker, getattr(user, "pk", user))
+    return await _in_loop(_lasting_loop(), partial(_emit_to_user, user, name, data))
+
+
+async def _emit_to_user(user: User | Any, name: str, data: Any) -> int:
+    async with visiting() as worker:
+        await reaching.patiently(worker.start)
+        find = partial(worker.threads.read, _sessions_of, worker, getattr(user, "pk", user))
+        found = await reaching.patiently(find)
         room = asyncio.Semaphore(EMITS_AT_A_TIME)
 
         async def emit(session_id: UUID) -> int:
@@ -208,8 +198,12 @@ async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = N
     step = _append(name, data)
     wanted = None if chat is None else _chat_name(chat)
     command = Broadcast(name=step.name, data=step.data, chat=wanted)
-    async with get_worker().visit() as worker:
-        await worker.start()
+    return await _in_loop(_lasting_loop(), partial(_broadcast, command))
+
+
+async def _broadcast(command: Broadcast) -> int:
+    async with visiting() as worker:
+        await reaching.patiently(worker.start)
         here = running_workers()
         told = await worker.broadcast_elsewhere(command, [one.id for one in here])
         for one in here:
@@ -231,13 +225,7 @@ async def aend_session(session: Which, reason: str = "app") -> None:
     """
     found = _id_of(session)
     _checked(reason)
-    worker = _holder(found) or get_worker()
-
-    async def end() -> None:
-        async with worker.visit():
-            await reaching.end(worker, found, reason)
-
-    await _in_loop(worker.loop, end)
+    await _done(found, lambda worker: reaching.end(worker, found, reason))
 
 
 def end_session(session: Which, reason: str = "app") -> None:
@@ -245,57 +233,23 @@ def end_session(session: Which, reason: str = "app") -> None:
     _run_sync("end_session", partial(aend_session, session, reason))
 
 
-class _Runner:
-    """
-    Runs coroutines for synchronous code: in the server's event loop, or in one of its own.
-
-    A loop of its own lives in a thread, so that what the block sends can be stored meanwhile.
-    """
-
-    def __init__(self, session_id: UUID) -> None:
-        self._thread: threading.Thread | None = None
-        worker = _holder(session_id) or next(iter(running_workers()), None)
-        if worker is None:
-            if settings.JOURNAL_INLINE:
-                raise RuntimeError(
-                    "With JOURNAL_INLINE everything happens in the caller's database connection, "
-                    "which a thread does not share: write 'async with session_context(…):'."
-                )
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=self._loop.run_forever, name="chatsessions-outside", daemon=True
-            )
-            self._thread.start()
-            worker = self._run(_make_worker())
-        else:
-            self._loop = worker.loop
-        self._worker = worker
-
-    def run(self, step: Callable[[Worker], Coroutine[Any, Any, T]]) -> T:
-        return self._run(step(self._worker))
-
-    def close(self) -> None:
-        if self._thread is not None:
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
-
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
-async def _make_worker() -> Worker:
-    return get_worker()
-
-
-async def release(live: LiveSession) -> None:
-    """Store what a block changed, and let the session go."""
+async def leave_here(
+    live: LiveSession, writer: Turn, kind: type[BaseException] | None, *_: object
+) -> None:
+    """Store what a block changed, close what it left streaming, and let the session go."""
     try:
+        if not live.closed:
+            live.writers.close(writer, interrupted=kind is not None)
         live.user_session_used()
         if not (live.closed and live.ending):
             await live.sink.flush()
     finally:
         await reaching.let_go(live)
+
+
+async def leave_afar(afar: AfarSession, kind: type[BaseException] | None, *_: object) -> None:
+    """The same, for a session that another process owns."""
+    await afar.close(failed=kind is not None)
 
 
 def _append(name: str, data: Any) -> Append:
@@ -313,36 +267,109 @@ def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
     for row in found:
         if row.worker is not None:
             row.worker.read_at = row.read_at
-        if _holder(row.pk) is None:
-            with suppress(OwnedElsewhere):
-                worker.elsewhere.refuse(row)
+        try:
+            worker.elsewhere.refuse(row)
+        except OwnedElsewhere:
+            continue
+        except OwnerUnreachable as error:
+            if not error.is_here:
+                raise
     return [row.pk for row in found]
 
 
 def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run ``step`` in the server's event loop if this process has one, else in one of its own."""
+    """Run ``step`` for synchronous code, in an event loop of the process that lasts."""
     _refuse_in_loop(name, f"a{name}")
     _refuse_in_transaction(name)
-    worker = next(iter(running_workers()), None)
-    if worker is None:
+    if settings.JOURNAL_INLINE and not _lasting_workers():
         return async_to_sync(step)()
-    return asyncio.run_coroutine_threadsafe(step(), worker.loop).result()
+    return _run_in(_lasting_loop(), step)
 
 
-async def _in_loop(loop: asyncio.AbstractEventLoop, step: Callable[[], Awaitable[T]]) -> T:
-    """Await ``step`` in the event loop of the session's owner."""
+def _lasting_workers() -> list[Worker]:
+    """The workers of this process whose event loops are a server's."""
+    return [worker for worker in running_workers() if worker.serves]
+
+
+def _lasting_loop() -> asyncio.AbstractEventLoop:
+    """
+    Where calls from outside are done: a server's event loop, best the running one, or else the
+    background one. One that lasts for a view or a task would end under what others do in it.
+    """
+    here = asyncio.get_running_loop() if has_loop() else None
+    loops = [worker.loop for worker in _lasting_workers()]
+    if here is not None and (here in loops or settings.JOURNAL_INLINE):
+        return here
+    return loops[0] if loops else background_loop()
+
+
+def _loop_for(session_id: UUID) -> asyncio.AbstractEventLoop:
+    """The same, for a session: where it is in memory, if it is."""
+    lasting = _lasting_loop()
+    for worker in running_workers():
+        if session_id in worker.live and (worker.loop is lasting or worker.serves):
+            return worker.loop
+    return lasting
+
+
+async def _done(session_id: UUID, step: Callable[[Worker], Coroutine[Any, Any, T]]) -> T:
+    """
+    What comes of ``step``, done with the worker that is to reach the session.
+
+    One that another event loop of this process holds for the moment is waited for.
+    """
+
+    async def visit() -> T:
+        async with visiting() as worker:
+            return await step(worker)
+
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + settings.STORE_TIMEOUT
+    while True:
+        try:
+            return await _in_loop(_loop_for(session_id), visit)
+        except OwnerUnreachable as error:
+            if not error.is_here or clock.time() > deadline:
+                raise
+        await asyncio.sleep(SOON)
+
+
+def _run_in(loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``step`` in another thread's event loop. Raises ``ServerStopped`` if that ends."""
+    # The caller's variables are no concern of what goes on after the call.
+    future = ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop)
+    try:
+        while True:
+            try:
+                return future.result(PATIENCE)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if not loop.is_running():
+                    raise ServerStopped from None
+    except CancelledError as error:
+        raise ServerStopped from error
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def _in_loop(
+    loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """Await ``step`` in ``loop``. Raises ``ServerStopped`` if that ends."""
     if loop is asyncio.get_running_loop():
         return await step()
-
-    async def there() -> T:
-        return await step()
-
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))
-
-
-def _holder(session_id: UUID) -> Worker | None:
-    """The worker of this process that has the session in memory."""
-    return next((worker for worker in running_workers() if session_id in worker.live), None)
+    future = asyncio.wrap_future(ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop))
+    try:
+        while not (await asyncio.wait([future], timeout=PATIENCE))[0]:
+            if not loop.is_running():
+                raise ServerStopped
+    finally:
+        future.cancel()
+    if future.cancelled():
+        raise ServerStopped
+    return future.result()
 
 
 def _id_of(session: Which) -> UUID:

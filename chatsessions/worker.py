@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from datetime import datetime
 from functools import partial
@@ -18,6 +19,7 @@ from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
+from django.db import DatabaseError
 from django.dispatch import Signal
 from django.utils import translation
 
@@ -32,7 +34,13 @@ from .cluster.visit_relay import VisitRelay
 from .cluster.worker_rows import WorkerRows
 from .conf import settings
 from .entrance import Entrance, Opened
-from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
+from .exceptions import (
+    OwnershipLost,
+    OwnerUnreachable,
+    ServerStopped,
+    SessionNotFound,
+    SessionOver,
+)
 from .frames import CloseCode
 from .journal import Journal
 from .language import supported_language
@@ -83,6 +91,8 @@ class Worker:
         self.rows.stuck_for = lambda: self.journal.stuck_for
         self.live: dict[UUID, LiveSession] = {}
         self.closing = False
+        #: Set when nothing is left of it.
+        self.gone = asyncio.Event()
         #: The open lines, so that a shutdown can see them to their end.
         self.lines: set[OpenLine] = set()
         self.logins = Logins(loop, self.threads.check, self.own)
@@ -130,10 +140,17 @@ class Worker:
         """Stay, whoever visits and leaves: the event loop is a server's."""
         self._serves = True
 
+    @property
+    def serves(self) -> bool:
+        """Whether the event loop is a server's, and takes sessions in."""
+        return self._serves and not self.closing
+
     @asynccontextmanager
     async def visit(self) -> AsyncIterator[Self]:
         """
         For code outside of connections: a worker that serves none is gone with its last visitor.
+
+        That waits for what still runs in sessions, and leaves it to whoever comes meanwhile.
         """
         self._visitors += 1
         try:
@@ -141,7 +158,10 @@ class Worker:
         finally:
             self._visitors -= 1
             if not self._visitors and not self._serves:
-                await self.shut_down()
+                ends = [live.until_idle() for live in self.live.values()]
+                await _within(settings.SHUTDOWN_TIMEOUT, ends)
+                if not self._visitors and not self._serves:
+                    await self.shut_down(patience=0)
 
     async def broadcast(self, command: Broadcast) -> int:
         """An event for the connected sessions that are held here; how many got it."""
@@ -224,8 +244,11 @@ class Worker:
         listener, live.presence.listener = live.listener, None
         if listener is None:
             return
-        taken = isinstance(error, OwnershipLost)
-        if taken and not await self.threads.read(self.rows.exists, live.id):
+        taken, exists = isinstance(error, OwnershipLost), True
+        if taken:
+            with suppress(DatabaseError):
+                exists = await self.threads.read(self.rows.exists, live.id)
+        if not exists:
             listener.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
         elif taken and held:
             listener.close(CloseCode.TAKEN_OVER)
@@ -342,12 +365,13 @@ class Worker:
         except Exception:
             logger.exception("The worker's housekeeping failed; it is tried again")
 
-    async def shut_down(self, *, for_good: bool = False) -> None:
+    async def shut_down(self, *, for_good: bool = False, patience: float | None = None) -> None:
         """
         Come to an orderly end: close connections (4000), let turns finish, commit.
 
-        What runs longer than ``SHUTDOWN_TIMEOUT`` seconds is interrupted, and known to be so by
-        whoever takes the session next. ``for_good``: whoever comes later is told to come back.
+        What runs longer than ``patience`` seconds (``SHUTDOWN_TIMEOUT``) is interrupted, and known
+        to be so by whoever takes the session next. ``for_good``: whoever comes later is told to
+        come back.
         """
         if self.closing:
             return
@@ -361,7 +385,7 @@ class Worker:
             line.close_line(CloseCode.SHUTTING_DOWN)
         visits = [relay for relay in self.relays.values() if isinstance(relay, VisitRelay)]
         ends = [*(live.until_idle() for live in lives), *(visit.until_left() for visit in visits)]
-        await _within(settings.SHUTDOWN_TIMEOUT, ends)
+        await _within(settings.SHUTDOWN_TIMEOUT if patience is None else patience, ends)
         for live in lives:
             live.interrupt()
         for visit in visits:
@@ -410,6 +434,7 @@ class Worker:
         await self.threads.close()
         if not for_good and _workers.get(self.loop) is self:
             del _workers[self.loop]
+        self.gone.set()
 
 
 async def _within(seconds: float, steps: list[Coroutine[Any, Any, None]]) -> bool:
@@ -424,6 +449,7 @@ async def _within(seconds: float, steps: list[Coroutine[Any, Any, None]]) -> boo
 
 
 _workers: dict[asyncio.AbstractEventLoop, Worker] = {}
+os.register_at_fork(after_in_child=_workers.clear)  # the parent's loops do not run in a child
 
 
 def get_worker() -> Worker:
@@ -440,6 +466,22 @@ def get_worker() -> Worker:
 def running_workers() -> list[Worker]:
     """The workers of this process whose event loops run."""
     return [worker for loop, worker in list(_workers.items()) if loop.is_running()]
+
+
+@asynccontextmanager
+async def visiting() -> AsyncIterator[Worker]:
+    """
+    The worker of the running event loop, for code outside of connections, as long as it needs it.
+
+    One that its last visitor has just left is waited for: a new one comes after it. Raises
+    ``ServerStopped``.
+    """
+    while (worker := get_worker()).closing:
+        if worker.gone.is_set():
+            raise ServerStopped
+        await worker.gone.wait()
+    async with worker.visit():
+        yield worker
 
 
 async def _send(signal: Signal, chat: Chat, arguments: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -662,6 +663,60 @@ def test_blocks_inside_each_other_in_a_command(chat: Chat) -> None:
     for row, name in ((first, "first"), (second, "second")):
         row.refresh_from_db()
         assert msgspec.json.decode(row.state) == {"name": name}
+    assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("how", ["sync", "asyncio.run", "mixed"])
+def test_threads_of_a_command_reach_one_session_that_is_live_nowhere(chat: Chat, how: str) -> None:
+    """None waits for ever, and none is told that another process has the session."""
+    row = session_row(chat=chat.name)
+
+    def call(number: int) -> None:
+        if how == "sync" or (how == "mixed" and number % 2):
+            with session_context(row.pk):
+                user_session[f"key {number}"] = number
+                Message(f"{number}").send()
+        else:
+            asyncio.run(asynchronous(number))
+
+    async def asynchronous(number: int) -> None:
+        async with session_context(row.pk):
+            user_session[f"key {number}"] = number
+            await Message(f"{number}").send()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(call, range(40)))
+    row.refresh_from_db()
+    assert msgspec.json.decode(row.state) == {f"key {number}": number for number in range(40)}
+    data = SessionEvent.objects.filter(session=row.pk).values_list("data", flat=True)
+    assert sorted(int(one["content"]) for one in data) == [*range(40)]
+    assert_nothing_is_left()
+
+
+def test_what_a_block_leaves_streaming_is_closed(chat: Chat) -> None:
+    """Also where it raised: else the page would wait for the rest for ever."""
+    row = session_row(chat=chat.name)
+
+    def fail() -> None:
+        with session_context(row.pk):
+            Message().stream_token("one ")
+            raise ValueError("on purpose")
+
+    with pytest.raises(ValueError, match="on purpose"):
+        fail()
+    with session_context(row.pk):
+        Message().stream_token("two ")
+    data = SessionEvent.objects.filter(session=row.pk).order_by("seq")
+    events = [(one.name, one.data) for one in data]
+    assert [name for name, _ in events] == [
+        *("message", "message_update", "error"),
+        *("message", "message_update"),
+    ]
+    assert [events[at][1]["content"] for at in (1, 4)] == ["one ", "two "]
+    assert [events[at][1]["streaming"] for at in (1, 4)] == [False, False]
+    assert events[2][1]["code"] == "interrupted"
+    row.refresh_from_db()
+    assert row.streams == []
     assert_nothing_is_left()
 
 

@@ -16,12 +16,13 @@ from chatsessions.cluster import reaching
 from chatsessions.cluster.afar import AfarSession
 from chatsessions.cluster.commands import Append, Broadcast, Put
 from chatsessions.context import use_context
+from chatsessions.frames import Token
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.outside import EMITS_AT_A_TIME
 from chatsessions.worker import Worker
 
 from .support.layer import LossyLayer
-from .support.sessions import Client, until
+from .support.sessions import Client, eventually, until
 from .test_relay import two_workers
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -114,6 +115,73 @@ async def test_a_stream_from_afar_is_seen_while_it_is_written(chat: Chat) -> Non
         assert client.live.texts == {}
         name, data = client.events[-1]
         assert (name, data["content"], data["streaming"]) == ("message_update", "one two", False)
+
+
+async def test_a_session_stays_with_its_owner_while_somebody_elsewhere_streams_into_it(
+    chat: Chat,
+) -> None:
+    """Its page is reloaded meanwhile: it gets the text so far, and the next tokens."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        afar = await AfarSession.open(second, client.live.id)
+        with use_context(afar.context()):
+            answer = Message()
+            await answer.stream_token("one ")
+            await until(lambda: client.live.texts == {answer.id: "one "})
+            client.leave()
+            await first.journal.settled()
+            assert not client.live.closed
+            back = await Client.open(first, chat, client.live.id, client.token)
+            assert [stream.content for stream in back.live.open_streams] == ["one "]
+            await answer.stream_token("two")
+            await until(lambda: Token(answer.id, 1, "two") in back.frames)
+            await answer.send()
+        await afar.close()
+        back.leave()
+        await until(lambda: not first.live)
+
+
+async def test_all_of_a_stream_that_pauses_is_stored(chat: Chat) -> None:
+    """Within a second, and not with the next token, which may not come."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        afar = await AfarSession.open(second, client.live.id)
+        with use_context(afar.context()):
+            answer = Message()
+            for number in range(10):
+                await answer.stream_token(f"{number} ")
+
+        async def is_stored() -> bool:
+            row = await ChatSession.objects.aget(pk=client.live.id)
+            return [one["content"] for one in row.streams] == ["0 1 2 3 4 5 6 7 8 9 "]
+
+        await eventually(is_stored)
+        await afar.close()
+
+
+async def test_a_stream_of_a_worker_that_is_gone_is_closed_as_interrupted(
+    chat: Chat, settings: Any
+) -> None:
+    times = {"WORKER_STALE": 2, "WORKER_HEARTBEAT": 0.2}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        afar = await AfarSession.open(second, client.live.id)
+        with use_context(afar.context()):
+            answer = Message()
+            await answer.stream_token("one ")
+            await until(lambda: client.live.texts == {answer.id: "one "})
+        # One that is only quiet is waited for.
+        quiet = first.loop.time() + 2.5
+        await until(lambda: first.loop.time() > quiet)
+        assert client.live.texts == {answer.id: "one "}
+        await second.close()
+        await until(lambda: client.events[-1][0] == "error")
+        (_, update), (name, error) = client.events[-2:]
+        assert (update["content"], update["streaming"]) == ("one ", False)
+        assert (name, error["code"]) == ("error", "interrupted")
+        client.leave()
+        await until(lambda: not first.live)
 
 
 async def test_values_without_room_change_nothing(chat: Chat, settings: Any) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 from django.contrib.auth.models import AnonymousUser
@@ -20,12 +21,13 @@ from chatsessions.arrival import session_of
 from chatsessions.chat import find_chat
 from chatsessions.conf import settings
 from chatsessions.context import Context
-from chatsessions.emitter import Emitter, Streaming, Turn
-from chatsessions.exceptions import SessionNotFound
+from chatsessions.emitter import Emitter, Streaming, Turn, encode_data
+from chatsessions.exceptions import ChatSessionsError, SessionNotFound
 from chatsessions.live.draft import Draft
 from chatsessions.live.log import SessionLog
 from chatsessions.live.recall import Recall
 from chatsessions.live.session_files import SessionFiles
+from chatsessions.live.writers import DETAIL
 from chatsessions.store.changes import Position
 from chatsessions.store.loaded import Loaded
 from chatsessions.store.thread_rows import Mark
@@ -106,9 +108,13 @@ class AfarSession:
             recall=self.recall,
         )
 
-    async def close(self) -> None:
-        """Have made what the block has gathered. Raises what :func:`reaching.change` raises."""
-        await self.sink.flush()
+    async def close(self, *, failed: bool = False) -> None:
+        """
+        Have made what the block has gathered, also of one that has ``failed``.
+
+        Raises what :func:`reaching.change` raises.
+        """
+        await self.sink.close(failed=failed)
 
     def take_values(self) -> list[Step]:
         """What was changed in ``user_session`` since the last look. Raises ``StorageError``."""
@@ -136,6 +142,10 @@ class AfarSink:
         self.loop = host.loop
         self._host = host
         self._steps: list[Step] = []
+        #: By which the owner knows this block.
+        self._writer = uuid4().hex
+        self._streams: dict[str, Streaming] = {}
+        self._keeper: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
         self._error: Exception | None = None
@@ -159,8 +169,13 @@ class AfarSink:
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
         self._steps.append(OpenStream(stream.as_event()))
+        self._streams[stream.id] = stream
+        if self._keeper is None:
+            self._keeper = self.loop.create_task(self._keep_streams())
+            self._host.host.own(self._keeper)
 
     def close_stream(self, stream_id: str) -> None:
+        self._streams.pop(stream_id, None)
         self._steps.append(CloseStream(stream_id))
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
@@ -194,7 +209,33 @@ class AfarSink:
             self._raise()
             steps, self._steps = [*self._host.take_values(), *self._steps], []
             if steps:
-                await reaching.change(self._host.host, self._host.id, steps)
+                await self._send(steps)
+
+    async def close(self, *, failed: bool) -> None:
+        """Send the rest, with the end of what still streams, as a turn's end has it."""
+        left, self._streams = self._streams, {}
+        for stream in left.values():
+            stream.end_stream()
+            self._steps.append(CloseStream(stream.id))
+            update = encode_data("message_update", stream.as_event())
+            self._steps.append(Append("message_update", msgspec.Raw(update)))
+        if left and failed:
+            error = encode_data("error", {"code": "interrupted", "detail": DETAIL})
+            self._steps.append(Append("error", msgspec.Raw(error)))
+        if self._keeper is not None:
+            self._keeper.cancel()
+        await self.flush()
+
+    async def _send(self, steps: list[Step]) -> None:
+        await reaching.change(self._host.host, self._host.id, steps, writer=self._writer)
+
+    async def _keep_streams(self) -> None:
+        """Say now and then that this block goes on with what it streams."""
+        while True:
+            await asyncio.sleep(settings.WORKER_HEARTBEAT / 2)
+            if self._streams:
+                with suppress(ChatSessionsError):  # whoever sends next hears of it
+                    await self._send([])
 
     async def _send_on(self) -> None:
         try:
@@ -203,7 +244,7 @@ class AfarSink:
                 async with self._sending:
                     steps, self._steps = self._steps, []
                     if steps:
-                        await reaching.change(self._host.host, self._host.id, steps)
+                        await self._send(steps)
         except Exception as error:
             self._error = error  # it surfaces at the next emit or flush
         finally:

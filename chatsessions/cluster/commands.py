@@ -219,6 +219,10 @@ class Apply(_Command, tag="apply"):
     #: Of this change: one that the session has had already is not made again.
     number: str
     steps: list[Step]
+    #: The block that makes it, for what it streams, and the worker that the block is at. Without
+    #: steps it says that the block goes on.
+    writer: str = ""
+    worker: UUID | None = None
 
 
 class Call(_Command, tag="call"):

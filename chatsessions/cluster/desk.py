@@ -51,6 +51,7 @@ from .guests import Guest, VisitingGuest
 from .link import OwnerLink
 from .mail import Mail
 from .steps import apply
+from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.relay")
 
@@ -70,6 +71,10 @@ class DeskHost(Protocol):
     mail: Mail
     live: dict[UUID, LiveSession]
     relays: dict[str, OwnerLink]
+    rows: WorkerRows
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """See ``task`` to its end, and log what it raises."""
 
     async def read(self, function: Callable[[], T]) -> T:
         """Run something that reads the store."""
@@ -104,6 +109,20 @@ class Desk:
                 guest.lost(1006)
             if guest.over and not guest.is_sending:
                 del self._guests[guest.relay]
+        for live in list(self._host.live.values()):
+            if live.writers.suspects():
+                self._host.own(self._host.loop.create_task(self._look_for_writers(live)))
+
+    async def _look_for_writers(self, live: LiveSession) -> None:
+        """Close the streams of blocks elsewhere whose process is gone, or silent for long."""
+        for number, writer in live.writers.suspects().items():
+            is_lost = live.writers.is_lost(writer)
+            if not is_lost and writer.worker is not None:
+                lives = partial(self._host.rows.lives, writer.worker)
+                is_lost = not await self._host.read(lives)
+            if is_lost and not live.closed:
+                logger.info("Session %s: a block that streamed into it is gone", live.id)
+                live.writers.interrupt(number)
 
     async def _do(self, command: Command) -> Answer:
         match command:

@@ -44,6 +44,8 @@ Link = TypeVar("Link", bound=OwnerLink)
 
 #: Sessions of one owner that are asked for at a time.
 MAX_ATTACHING = 50
+#: Owners that are remembered.
+MAX_OWNERS = 1000
 #: Seconds before an owner is asked once more that has just let a session go.
 SOON = 0.02
 
@@ -63,6 +65,8 @@ class Owner:
     name: str
     #: Where it is reached; empty if there is no way.
     channel: str
+    #: Whether it is another event loop of this process.
+    is_here: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class OwnedElsewhere(OwnerUnreachable):
 
     def __init__(self, session_id: UUID, owner: Owner) -> None:
         super().__init__(session_id, owner.name)
+        self.held_id = session_id
         self.channel = owner.channel
 
 
@@ -93,6 +98,8 @@ class Elsewhere:
         self._host = host
         #: By the channel of an owner that gave no sign: done when it does, or is dead.
         self._silences: dict[str, asyncio.Task[None]] = {}
+        #: By session: who answered for it last, to be asked again without looking at its row.
+        self._last_owners: dict[UUID, OwnedElsewhere] = {}
         self._rooms: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def owner_of(self, row: ChatSession) -> Owner | None:
@@ -100,7 +107,9 @@ class Elsewhere:
         worker = row.worker
         if worker is None or worker.pk == self._host.id or not self._host.rows.is_alive(worker):
             return None
-        return Owner(worker.pk, str(worker), worker.channel if self._host.mail.channel else "")
+        channel = worker.channel if self._host.mail.channel else ""
+        is_here = self._host.rows.is_of_this_process(worker)
+        return Owner(worker.pk, str(worker), channel, is_here)
 
     def refuse(self, row: ChatSession) -> None:
         """
@@ -113,8 +122,22 @@ class Elsewhere:
             raise (
                 OwnedElsewhere(row.pk, owner)
                 if owner.channel
-                else OwnerUnreachable(row.pk, owner.name)
+                else OwnerUnreachable(row.pk, owner.name, is_here=owner.is_here)
             )
+
+    def last_owner(self, session_id: UUID) -> OwnedElsewhere | None:
+        """Who answered last for a session. It may have let it go since, and says so then."""
+        return self._last_owners.get(session_id)
+
+    def remember_owner(self, owned: OwnedElsewhere) -> None:
+        """``owned`` is right: its owner has answered."""
+        if len(self._last_owners) >= MAX_OWNERS:
+            self._last_owners.clear()
+        self._last_owners[owned.held_id] = owned
+
+    def forget_owner(self, session_id: UUID) -> None:
+        """The session's row has to say who owns it."""
+        self._last_owners.pop(session_id, None)
 
     async def ask(self, channel: str, command: Command, *, number: str | None = None) -> Answer:
         """

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from chatsessions.exceptions import OwnershipLost, OwnerUnreachable, SessionOver
+from django.db import Error
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    OwnershipLost,
+    OwnerUnreachable,
+    SessionOver,
+    StoreUnavailable,
+)
+from chatsessions.journal import FIRST_RETRY
 from chatsessions.live.session import LiveSession
+from chatsessions.store.connections import is_transient
 from chatsessions.worker import Worker
 
 from .commands import Apply, Call, Done, End, Step
@@ -16,16 +28,48 @@ from .elsewhere import SOON, OwnedElsewhere
 from .mail import NoAnswer
 from .steps import apply
 
+logger = logging.getLogger("chatsessions.worker")
 
-async def change(worker: Worker, session_id: UUID, steps: list[Step]) -> None:
+T = TypeVar("T")
+
+
+async def patiently(step: Callable[[], Awaitable[T]]) -> T:
+    """
+    What comes of ``step``, which is tried again while the database does not answer.
+
+    Raises ``StoreUnavailable`` after ``STORE_TIMEOUT`` seconds.
+    """
+    try:
+        async with asyncio.timeout(settings.STORE_TIMEOUT):
+            while True:
+                try:
+                    return await step()
+                except Error as error:
+                    if not is_transient(error):
+                        raise
+                    logger.warning("The database fails, trying again: %s", error)
+                await asyncio.sleep(FIRST_RETRY)
+    except TimeoutError as error:
+        raise StoreUnavailable(settings.STORE_TIMEOUT) from error
+
+
+async def acquired(worker: Worker, session_id: UUID, *, to_end: bool = False) -> LiveSession:
+    """As :meth:`Worker.acquire`; raises ``StoreUnavailable`` if the database does not answer."""
+    return await patiently(partial(worker.acquire, session_id, to_end=to_end))
+
+
+async def change(worker: Worker, session_id: UUID, steps: list[Step], *, writer: str = "") -> None:
     """
     Make changes in a session, all of them or none, and wait until they are stored.
+
+    ``writer`` is the number of the block that makes them; without steps it is said to go on.
 
     Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``, and
     ``TooLarge`` for values that have no room.
     """
-    command = Apply(session=session_id, number=uuid4().hex, steps=steps)
-    await _reach(worker, command, lambda live: apply(live, command), number=command.number)
+    number = uuid4().hex
+    command = Apply(session=session_id, number=number, steps=steps, writer=writer, worker=worker.id)
+    await _reach(worker, command, lambda live: apply(live, command), number=number)
 
 
 async def call(
@@ -71,30 +115,36 @@ async def _reach(
     deadline = elsewhere.deadline()
     has_asked = False
     while True:
-        try:
-            live = await worker.acquire(command.session, to_end=to_end)
-        except SessionOver:
-            if to_end and has_asked:
-                return None  # it was done, and its answer is lost
-            raise
-        except OwnedElsewhere as owned:
-            has_asked = True
+        owned = None if to_end else elsewhere.last_owner(command.session)
+        if owned is None or command.session in worker.live:
             try:
-                answer = await elsewhere.ask(owned.channel, command, number=number)
-            except NoAnswer:
-                if worker.loop.time() > deadline:
-                    raise OwnerUnreachable(command.session, owned.owner, silent=True) from owned
+                live = await acquired(worker, command.session, to_end=to_end)
+            except SessionOver:
+                if to_end and has_asked:
+                    return None  # it was done, and its answer is lost
+                raise
+            except OwnedElsewhere as error:
+                owned = error
             else:
-                if isinstance(answer, Done):
-                    return answer.value
-                await asyncio.sleep(SOON)
+                try:
+                    return await holding(live, here)
+                except OwnershipLost:
+                    if live.draft.is_stored or worker.loop.time() > deadline:
+                        raise
+                    continue  # It never was this worker's: somebody else was faster.
+        has_asked = True
+        try:
+            answer = await elsewhere.ask(owned.channel, command, number=number)
+        except NoAnswer:
+            elsewhere.forget_owner(command.session)
+            if worker.loop.time() > deadline:
+                raise OwnerUnreachable(command.session, owned.owner, silent=True) from owned
         else:
-            try:
-                return await holding(live, here)
-            except OwnershipLost:
-                if live.draft.is_stored or worker.loop.time() > deadline:
-                    raise
-                # It never was this worker's: somebody else was faster, and can be asked.
+            if isinstance(answer, Done):
+                elsewhere.remember_owner(owned)
+                return answer.value
+            elsewhere.forget_owner(command.session)
+            await asyncio.sleep(SOON)
 
 
 async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any]]) -> Any:

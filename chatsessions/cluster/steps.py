@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chatsessions.emitter import Turn
 from chatsessions.live.session import LiveSession
 
 from .commands import (
@@ -31,6 +32,16 @@ async def apply(live: LiveSession, change: Apply) -> None:
     Raises ``TooLarge`` for values that have no room, ``SessionOver``, ``OwnershipLost``,
     ``StoreUnavailable``.
     """
+    writer = live.writers.heard(change.writer, change.worker)
+    try:
+        await _apply(live, change, writer)
+    finally:
+        live.writers.settle(change.writer)
+
+
+async def _apply(live: LiveSession, change: Apply, writer: Turn) -> None:
+    if not change.steps:
+        return
     if change.number not in live.applied:
         live.check(None)
         live.sink.raise_error()
@@ -39,13 +50,13 @@ async def apply(live: LiveSession, change: Apply) -> None:
             drops=[step.key for step in change.steps if isinstance(step, Drop)],
         )
         for step in change.steps:
-            await _do(live, step)
+            await _do(live, step, writer)
         live.applied = [*live.applied, change.number][-REMEMBERED:]
         live.draft.set(applied=live.applied)
     await live.sink.flush()
 
 
-async def _do(live: LiveSession, step: Step) -> None:
+async def _do(live: LiveSession, step: Step, writer: Turn) -> None:
     sink = live.sink
     match step:
         case Append():
@@ -57,7 +68,7 @@ async def _do(live: LiveSession, step: Step) -> None:
         case Declare():
             sink.declare_settings(step.inputs, step.values, None)
         case OpenStream():
-            sink.open_stream(ForeignStream(step.event), None)
+            sink.open_stream(ForeignStream(step.event), writer)
         case AddToken():
             stream = sink.streams.find(step.message)
             if stream is not None:

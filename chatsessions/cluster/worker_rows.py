@@ -135,6 +135,10 @@ class WorkerRows:
             return False
         return worker.pid_space != self._pid_space or _process_lives(worker.pid)
 
+    def is_of_this_process(self, worker: Worker) -> bool:
+        """Whether a living worker is another event loop of this process."""
+        return worker.pid == os.getpid() and worker.pid_space == self._pid_space
+
     def sweep(self) -> int:
         """
         Forget dead workers; their sessions that still say connected become away. How many.

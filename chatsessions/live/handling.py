@@ -165,7 +165,7 @@ class Handling:
 
     def turn_ends(self, job: Job, status: str, error: BaseException | None) -> None:
         host, turn = self._host, job.turn
-        unclosed = None if turn.spawned else self._close_streams(turn)
+        unclosed = None if turn.spawned else self.close_streams(turn)
         refused = host.collect() or host.sink.error or unclosed
         host.sink.error = None
         if refused is not None and status == "done":
@@ -208,7 +208,7 @@ class Handling:
     def spawned_done(self, turn: Turn) -> None:
         """The last task that ``turn`` has spawned is through."""
         if not self._host.closed and not self.turns.is_running(turn):
-            self._close_streams(turn)
+            self.close_streams(turn)
 
     def finish(self) -> None:
         """The session is over: nothing runs, and all that was accepted is done with."""
@@ -243,7 +243,7 @@ class Handling:
             seconds=seconds,
         )
 
-    def _close_streams(self, turn: Turn) -> StorageError | None:
+    def close_streams(self, turn: Turn) -> StorageError | None:
         """``turn`` is over, and nothing that it spawned runs any more."""
         host = self._host
         error = None

@@ -63,6 +63,7 @@ from .settings_form import SettingsForm
 from .sink import SessionSink
 from .tasks import SessionTasks
 from .turns import hook_job
+from .writers import Writers
 
 if TYPE_CHECKING:
     from chatsessions.access import User
@@ -150,6 +151,7 @@ class LiveSession:
             after_change=self._after_change,
         )
         self.commits = Commits(self)
+        self.writers = Writers(self)
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
         self._thread = threading.get_ident()
@@ -167,12 +169,12 @@ class LiveSession:
         """The session's connection."""
         return self.presence.listener
 
-    def context(self, turn: Turn | None) -> Context:
-        """What code that belongs to ``turn`` sees."""
+    def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
+        """What code that belongs to ``turn`` sees, or to a block outside of turns (``writer``)."""
         return Context(
             session=self.session,
             user_session=self.user_session,
-            emitter=Emitter(self.sink, turn),
+            emitter=Emitter(self.sink, turn or writer),
             chat=self.chat,
             turn=turn,
             spawn=self.spawn,
@@ -439,6 +441,7 @@ class LiveSession:
         self.ending = str(reason)  # a plain one, for handlers to keep
         self.handling.clear()
         self.tasks.cancel()
+        self.writers.interrupt_all()
         self.asks.cancel()
         self.beginning.begin(run=False)
         # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
@@ -488,6 +491,7 @@ class LiveSession:
         return (
             not self.is_busy
             and self.holders == 0
+            and not self.writers.is_writing
             and self.ending is None
             and (self.turns.draining or not self.log.in_memory)
         )
@@ -532,6 +536,7 @@ class LiveSession:
         """The server stops now: whoever takes the session next tells what became of the turn."""
         self.turns.cancel("interrupted")
         self.tasks.cancel()
+        self.writers.interrupt_all()
         if self.ending is None:  # else they are told of the end
             # Behind the ends of turns that came in time.
             self.when_stored(

@@ -56,13 +56,14 @@ class _Open:
 class Streams:
     """Keeps tokens behind the entries they belong to, and stores the texts of open messages."""
 
-    __slots__ = ("_checkpointed", "_host", "_open", "_outbox")
+    __slots__ = ("_checkpointed", "_host", "_open", "_outbox", "_timer")
 
     def __init__(self, host: StreamsHost) -> None:
         self._host = host
         self._open: dict[str, _Open] = {}
         self._outbox: Outbox[frames.ServerFrame] = Outbox(host.log.stored)
         self._checkpointed = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def open(self, stream: Streaming, turn: Turn | None) -> None:
         """The last entry has opened ``stream``."""
@@ -128,6 +129,10 @@ class Streams:
         """The text so far of each, by id."""
         return {found.stream.id: found.stream.content for found in list(self._open.values())}
 
+    def has_open(self, turn: Turn) -> bool:
+        """Whether ``turn`` has streams that are not closed."""
+        return any(found.turn is turn for found in self._open.values())
+
     def take(self, turn: Turn) -> list[Streaming]:
         """Close the streams that ``turn`` has left open."""
         if not self._open:
@@ -144,6 +149,13 @@ class Streams:
         now = self._host.loop.time()
         if now - self._checkpointed > CHECKPOINT:
             self._checkpoint(now)
+        elif self._timer is None:  # for what comes last before a pause
+            self._timer = self._host.loop.call_later(CHECKPOINT, self._checkpoint_late)
+
+    def _checkpoint_late(self) -> None:
+        self._timer = None
+        if self._open:
+            self._checkpoint(self._host.loop.time())
 
     def _checkpoint(self, now: float) -> None:
         """The text of open streams is stored with the next commit, for whoever takes over."""

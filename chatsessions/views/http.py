@@ -23,7 +23,7 @@ from chatsessions.line.admission import Admission
 from chatsessions.session import Session
 from chatsessions.visits.followers import Follower, is_end, is_end_of
 from chatsessions.visits.visit import Visit
-from chatsessions.worker import get_worker
+from chatsessions.worker import get_worker, visiting
 
 from .incoming import (
     Body,
@@ -278,12 +278,11 @@ class ChatView(View):
 @asynccontextmanager
 async def _serving(request: HttpRequest) -> AsyncIterator[None]:
     """Under ASGI the worker stays; under WSGI the event loop ends with the request, and so it."""
-    worker = get_worker()
     if isinstance(request, ASGIRequest):
-        worker.serve()
+        get_worker().serve()
         yield
     else:
-        async with worker.visit():
+        async with visiting():
             yield
 
 

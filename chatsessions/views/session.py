@@ -23,12 +23,13 @@ from chatsessions.context import Context, use_context
 from chatsessions.env import taken_env
 from chatsessions.exceptions import SessionNotFound
 from chatsessions.line.attachment import REPLAY_CHUNK
-from chatsessions.outside import release
+from chatsessions.live.writers import new_writer
+from chatsessions.outside import leave_afar, leave_here
 from chatsessions.session import Session
 from chatsessions.store.changes import Entry
 from chatsessions.visits.held import Held
 from chatsessions.visits.visit import Visit
-from chatsessions.worker import get_worker
+from chatsessions.worker import get_worker, visiting
 
 from .access import parse_id
 from .incoming import Body, Credentials, begin_visit, credentials_of, keep
@@ -76,11 +77,10 @@ class http_session:  # noqa: N801  # used like a function
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            worker = get_worker()
             if isinstance(self._request, ASGIRequest):
-                worker.serve()
+                get_worker().serve()
             else:
-                await stack.enter_async_context(worker.visit())
+                await stack.enter_async_context(visiting())
             visit, context = await self._begin(stack)
             if visit.live is not None and visit.reason is not None:
                 await visit.live.until_idle()
@@ -110,8 +110,9 @@ class http_session:  # noqa: N801  # used like a function
         served = visit.served
         if isinstance(served, Held):
             stack.callback(served.unfollow, self._emitted)
-            stack.push_async_callback(release, served.live)
-            context = served.live.context(None)
+            writer = new_writer()
+            stack.push_async_exit(partial(leave_here, served.live, writer))
+            context = served.live.context(None, writer=writer)
         else:
             stack.push_async_callback(visit.given_back)
             stack.callback(visit.leave)
@@ -126,7 +127,7 @@ class http_session:  # noqa: N801  # used like a function
         afar = await AfarSession.open(get_worker(), served.id)
         afar.session.user, afar.session.env = arrival.user, arrival.env
         stack.push_async_callback(self._emitted.read_on, served)
-        stack.push_async_callback(afar.close)
+        stack.push_async_exit(partial(leave_afar, afar))
         return afar.context()
 
     async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:

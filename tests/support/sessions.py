@@ -17,6 +17,7 @@ from django.dispatch import Signal
 
 from chatsessions import Chat, frames
 from chatsessions.arrival import Arrival
+from chatsessions.background import THREAD as BACKGROUND
 from chatsessions.live.session import LiveSession
 from chatsessions.session import Session
 from chatsessions.store.changes import Entry
@@ -72,7 +73,8 @@ def join_threads_of_ours() -> None:
 
 
 def _threads_of_ours() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name.startswith("chatsessions")]
+    ours = (one for one in threading.enumerate() if one.name.startswith("chatsessions"))
+    return [one for one in ours if one.name != BACKGROUND]  # which lasts as long as the process
 
 
 class Client:

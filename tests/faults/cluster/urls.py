@@ -1,9 +1,38 @@
-"""The bot by plain requests."""
+"""The bot by plain requests, and views that reach sessions from outside."""
 
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
+from chatsessions import Message, aemit_to, emit_to, session_context, user_session
 from chatsessions.views.http import ChatView
 
 from .bots import books
 
-urlpatterns = [path("http/books/", ChatView.as_view(chat=books))]
+
+def emit(_request: HttpRequest, session: UUID, number: int) -> HttpResponse:
+    emit_to(session, "note", number)
+    return HttpResponse()
+
+
+async def emit_async(_request: HttpRequest, session: UUID, number: int) -> HttpResponse:
+    await aemit_to(session, "note", number)
+    return HttpResponse()
+
+
+def write(_request: HttpRequest, session: UUID, number: int) -> HttpResponse:
+    with session_context(session):
+        user_session[f"key {number}"] = number
+        Message(f"note {number}").send()
+    return HttpResponse()
+
+
+urlpatterns = [
+    path("http/books/", ChatView.as_view(chat=books)),
+    path("emit/<uuid:session>/<int:number>/", emit),
+    path("emit-async/<uuid:session>/<int:number>/", emit_async),
+    path("write/<uuid:session>/<int:number>/", write),
+]

@@ -1,0 +1,250 @@
+"""
+From outside, by threads of processes that serve no websockets: each call is done once, and returns.
+
+Views under a threaded WSGI server, task queues and management commands with pools of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.deployment.processes import Process
+from tests.server.harness import ROOT
+from tests.support.ports import free_port
+
+from .rig import Cluster, until
+from .scenario import Scenario
+from .tab import Tab
+
+pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(240)]
+Play = Callable[..., Scenario]
+
+THREADS = 8
+#: Seconds that a request may take: more than any call that is documented to give up.
+PATIENCE = 40.0
+
+
+@pytest.fixture(scope="module", params=["pubsub", "core"])
+def shared(request: pytest.FixtureRequest, module_clusters: Callable[..., Cluster]) -> Cluster:
+    return module_clusters(kinds=("uvicorn",), layer=request.param)
+
+
+@pytest.fixture
+def server(shared: Cluster) -> Cluster:
+    """A uvicorn for the websockets."""
+    shared.refresh()
+    return shared
+
+
+@pytest.fixture
+def site(server: Cluster) -> Iterator[Process]:
+    """A gunicorn for the views, with threads."""
+    port = free_port()
+    command = [
+        *(sys.executable, "-m", "gunicorn", "-k", "gthread", "--threads", str(THREADS)),
+        *("--bind", f"127.0.0.1:{port}", "tests.faults.cluster.site:application"),
+    ]
+    process = Process(command, port, server.folder / "site.log", server.workers[0].environment())
+    process.start()
+    try:
+        yield process
+    finally:
+        process.end()
+
+
+def get(site: Process, path: str) -> int:
+    """The status of an answer; 0 if there is none in time."""
+    url = f"http://127.0.0.1:{site.port}/{path}/"
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return int(error.code)
+    except OSError:
+        return 0
+
+
+async def ask_all(site: Process, paths: list[str]) -> Counter[int]:
+    """How often each status was the answer, of requests that come at once."""
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(THREADS) as pool:
+        answers = [loop.run_in_executor(pool, get, site, path) for path in paths]
+        return Counter(await asyncio.gather(*answers))
+
+
+def notes(tab: Tab) -> list[int]:
+    """The numbers that the client was told, in order."""
+    events = [note.frame for note in tab.record if note.frame["type"] == "event"]
+    return [event["data"] for event in events if event["name"] == "note"]
+
+
+async def all_told(server: Cluster, tab: Tab, numbers: range) -> None:
+    """The client is told each number, once."""
+    await tab.until(lambda: len(notes(tab)) >= len(numbers), 60)
+    assert sorted(notes(tab)) == list(numbers)
+    server.assert_calm()
+
+
+@pytest.mark.parametrize("view", ["emit", "emit-async"])
+async def test_events_of_views_in_threads_are_each_emitted_once(
+    server: Cluster, site: Process, play: Play, view: str
+) -> None:
+    tab = await play(server).tab(bundles=True).begun()
+    statuses = await ask_all(site, [f"{view}/{tab.session}/{number}" for number in range(40)])
+    assert statuses == {200: 40}, site.said()
+    await all_told(server, tab, range(40))
+    site.stop()
+
+
+async def test_blocks_of_views_in_threads_are_each_made_once(
+    server: Cluster, site: Process, play: Play
+) -> None:
+    tab = await play(server).tab().begun()
+    assert tab.session is not None
+    statuses = await ask_all(site, [f"write/{tab.session}/{number}" for number in range(40)])
+    assert statuses == {200: 40}, site.said()
+    stored = await asyncio.to_thread(server.books.stored, tab.session)
+    assert stored.state == {f"key {number}": number for number in range(40)}
+    texts = [entry.data["content"] for entry in stored.log if entry.name == "message"]
+    assert sorted(texts[1:]) == sorted(f"note {number}" for number in range(40))
+    site.stop()
+
+
+async def test_a_session_that_is_live_nowhere_is_reached_by_views_in_threads(
+    server: Cluster, site: Process, play: Play
+) -> None:
+    """Two threads of one process are not two processes that keep the session from each other."""
+    tab = await play(server).tab().begun()
+    session = tab.session
+    assert session is not None
+    await tab.stay_away()
+    await until(lambda: server.books.session(session)["worker_id"] is None)
+    statuses = await ask_all(site, [f"emit/{session}/{number}" for number in range(40)])
+    assert statuses == {200: 40}, site.said()
+    tab.come_back()
+    await all_told(server, tab, range(40))
+    site.stop()
+
+
+@pytest.mark.parametrize(("how", "count"), [("threads", 1600), ("fork", 80), ("loops", 50)])
+@pytest.mark.timeout(900)
+async def test_a_crowd_of_threads_reaches_a_session(
+    server: Cluster, play: Play, how: str, count: int
+) -> None:
+    tab = await play(server).tab(bundles=True).begun()
+    assert tab.session is not None
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", "tests.faults.cluster.crowd", tab.session, how, "0"],
+        cwd=ROOT,
+        env=server.workers[0].environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stdout[:3000]}\n{done.stderr[-3000:]}"
+    await all_told(server, tab, range(count))
+
+
+def launched(server: Cluster, tab: Tab, how: str) -> subprocess.Popen[str]:
+    assert tab.session is not None
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.cluster.job", tab.session, how],
+        cwd=ROOT,
+        env=server.workers[0].environment(),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+async def streaming(server: Cluster, tab: Tab, how: str) -> subprocess.Popen[str]:
+    """A job that streams into the tab's session, when the tab has seen some of it."""
+    job = launched(server, tab, how)
+    await tab.until(lambda: len(shown(tab).split()) >= 10, 60)
+    return job
+
+
+def shown(tab: Tab) -> str:
+    """The text of the latest message, as this line has it: its tokens as they come, by index."""
+    line, text, index = tab.lines[-1].number, "", 0
+    for note in tab.record:
+        frame = note.frame
+        if note.sent or note.line != line:
+            continue
+        if frame["type"] == "event" and frame["name"] in ("message", "message_update"):
+            text, index = frame["data"]["content"], 0
+        elif frame["type"] == "stream":
+            text, index = frame["content"], frame["index"]
+        elif frame["type"] == "token":
+            assert frame["index"] == index, f"token {frame['index']} after {index - 1}"
+            text, index = text + frame["text"], index + 1
+    return text
+
+
+def is_streaming(tab: Tab) -> bool:
+    events = [note.frame for note in tab.record if note.frame["type"] == "event"]
+    latest = [event for event in events if event["name"] in ("message", "message_update")][-1]
+    return bool(latest["data"]["streaming"])
+
+
+async def reloaded(tab: Tab) -> None:
+    lines = len(tab.lines)
+    tab.reload()
+    await tab.until(lambda: len(tab.lines) > lines and tab.welcome is not None, 20)
+
+
+def end(job: subprocess.Popen[str]) -> None:
+    assert job.stdin is not None
+    job.stdin.close()
+    job.wait(30)
+
+
+async def test_a_page_that_is_reloaded_goes_on_seeing_what_a_job_streams(
+    server: Cluster, play: Play
+) -> None:
+    tab = await play(server).tab().begun()
+    job = await streaming(server, tab, "go on")
+    try:
+        await reloaded(tab)
+        before = len(shown(tab).split())
+        await tab.until(lambda: len(shown(tab).split()) >= max(before, 10) + 10, 30)
+        assert is_streaming(tab)
+    finally:
+        end(job)
+    await tab.until(lambda: not is_streaming(tab), 30)
+    words = shown(tab).split()
+    assert words == [str(number) for number in range(len(words))]
+
+
+@pytest.mark.parametrize("how", ["raise", "kill"])
+async def test_a_stream_whose_job_is_gone_is_closed_with_all_that_was_seen(
+    server: Cluster, play: Play, how: str
+) -> None:
+    tab = await play(server).tab().begun()
+    job = await streaming(server, tab, how)
+    if how == "kill":
+        job.kill()
+    end(job)
+    seen = shown(tab)
+    await tab.until(lambda: not is_streaming(tab), 60)
+    assert shown(tab).startswith(seen)
+    await reloaded(tab)
+    await tab.until(lambda: shown(tab).startswith(seen), 20)
+    assert not is_streaming(tab)
+    errors = [note.frame["data"] for note in tab.record if note.frame.get("name") == "error"]
+    assert [error["code"] for error in errors][:1] == ["interrupted"]
+    assert tab.session is not None
+    stored = await asyncio.to_thread(server.books.stored, tab.session)
+    # As a turn that fails, the block keeps what it did before.
+    assert stored.state == ({"before": 1} if how == "raise" else {})
