@@ -917,6 +917,7 @@ var Streams = class {
   #expected = /* @__PURE__ */ new Map();
   /** Follow what an entry says about a stream. @param {Entry} entry */
   follow({ name, data }) {
+    if (data?.n != null) return;
     if (name === "message_remove") this.#expected.delete(data?.id);
     if (name !== "message" && name !== "message_update") return;
     if (!data?.streaming) this.#expected.delete(data?.id);
@@ -3499,6 +3500,8 @@ function unnamed(file) {
 var Transcript = class {
   /** @type {Map<string, HTMLElement>} messages by their id */
   #messages = /* @__PURE__ */ new Map();
+  /** @type {Map<number, HTMLElement>} what persons wrote, by the number of its event: ids are chosen by clients */
+  #own = /* @__PURE__ */ new Map();
   #list;
   #waiting;
   #actions;
@@ -3526,6 +3529,7 @@ var Transcript = class {
   }
   clear() {
     this.#messages.clear();
+    this.#own.clear();
     this.#actions.clear();
     this.#files.clear();
     this.asks.clear();
@@ -3537,7 +3541,9 @@ var Transcript = class {
   }
   /** Show an entry. @param {Entry} entry @param {boolean} live @returns {boolean} whether it was one of ours to show */
   show({ name, data, n }, live) {
-    if (n != null) this.#showOwn(name, data);
+    if (n != null) this.#showOwn(name, data, n);
+    else if (name === "message_update" && data?.n != null) this.#changeOwn(data);
+    else if (name === "message_remove" && data?.n != null) this.#removeOwn(data.n);
     else if (name === "message" || name === "message_update") this.#put(data);
     else if (name === "message_remove") this.#remove(data?.id);
     else if (name === "error") this.#list.append(failure(data));
@@ -3564,15 +3570,33 @@ var Transcript = class {
   showWaiting(frames, online) {
     const state = online ? texts.sending : texts.waiting;
     const words2 = frames.map((frame) => this.#words(frame.type === "answer" ? "answer" : frame.name, frame.type === "answer" ? frame : frame.data));
-    this.#waiting.replaceChildren(...words2.flatMap((said) => said ? [this.#own(said, { waiting: state })] : []));
+    this.#waiting.replaceChildren(...words2.flatMap((said) => said ? [this.#written(said, { waiting: state })] : []));
     this.asks.update(new Set(frames.flatMap(({ type, call }) => type === "answer" && call ? [call] : [])));
     this.#actions.update(online, new Set(frames.flatMap(({ name, data }) => name === "action" ? [data?.id] : [])));
   }
-  /** @param {string} name @param {any} data */
-  #showOwn(name, data) {
+  /** @param {string} name @param {any} data @param {number} n */
+  #showOwn(name, data, n) {
     const words2 = this.#words(name, data);
     if (name === "answer") this.asks.close(data?.call);
-    if (words2) this.#list.append(this.#own(words2, { time: data?.created_at }));
+    if (!words2) return;
+    const element = this.#written(words2, { time: data?.created_at });
+    this.#own.set(n, element);
+    this.#list.append(element);
+  }
+  /** The bot has changed what a person wrote. Where no files are named they are as they were. @param {MessageData & {n?: number}} data */
+  #changeOwn({ n, content, created_at, files }) {
+    const shown = this.#own.get(Number(n));
+    const element = this.#written({ text: String(content ?? ""), files }, { time: created_at });
+    const kept = files ? null : shown?.querySelector("[part~=files]");
+    if (kept) element.append(kept);
+    this.#own.set(Number(n), element);
+    if (shown) shown.replaceWith(element);
+    else this.#list.append(element);
+  }
+  /** @param {number} n */
+  #removeOwn(n) {
+    this.#own.get(n)?.remove();
+    this.#own.delete(n);
   }
   /** What a person said with a frame, or null for what is no talk. @param {string | undefined} name @param {any} data @returns {Words | null} */
   #words(name, data) {
@@ -3581,7 +3605,7 @@ var Transcript = class {
     return { text: data.content, files: Array.isArray(data.files) ? data.files : void 0 };
   }
   /** @param {Words} words @param {{waiting?: string, time?: string}} options */
-  #own({ text, files }, options) {
+  #written({ text, files }, options) {
     return ownArticle(text, { ...options, files: this.#files.list(files) });
   }
   /** @param {MessageData} data */

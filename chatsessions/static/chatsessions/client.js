@@ -300,6 +300,7 @@ var Streams = class {
   #expected = /* @__PURE__ */ new Map();
   /** Follow what an entry says about a stream. @param {Entry} entry */
   follow({ name, data }) {
+    if (data?.n != null) return;
     if (name === "message_remove") this.#expected.delete(data?.id);
     if (name !== "message" && name !== "message_update") return;
     if (!data?.streaming) this.#expected.delete(data?.id);
