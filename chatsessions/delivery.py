@@ -3,13 +3,13 @@ Positions, duplicates, gaps and windows: what makes delivery exact, without a so
 
 The server's side of one session is a :class:`Gate` (the client's numbers and their pace), an
 :class:`Outbox` (what may leave for the client, and when) and, per connection, a
-:class:`SendWindow`. The client's side is a :class:`ClientDelivery`.
+:class:`SendWindow`. The client's side is a :class:`ClientDelivery`, with a :class:`ClientWindow`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from enum import Enum, auto
 from math import ceil
@@ -331,7 +331,8 @@ class Gate:
 
     def _refuse_early(self, n: int, now: float, wait: float) -> None:
         if wait:
-            self._strikes += 1
+            # Only who comes before the time it was told is hammering.
+            self._strikes = self._strikes + 1 if now < self._until else 1
             self._refuse(n, "rate_limited", "too many events", now, wait)
 
     def _refuse_gap(self, n: int, now: float) -> None:
@@ -352,6 +353,54 @@ def _milliseconds(seconds: float) -> float:
     return ceil(seconds * 1000) / 1000
 
 
+#: How many events a client may have on the wire if the server's welcome does not say.
+DEFAULT_WINDOW = 100
+
+
+class ClientWindow:
+    """
+    How many unaccepted events a client may have on the wire, and how long it waits when refused.
+
+    After a refusal it begins with one event, and has one more for every four that are accepted. So
+    what is sent behind a refused event, and refused with it, is a fourth of what was taken. Where
+    hardly anything is taken between two refusals the waits become longer.
+    """
+
+    #: Events on the wire before anything was accepted or refused.
+    FIRST = 16
+    #: Accepted events between two refusals: with fewer the wait is doubled, with more it is halved.
+    FEW, MANY = 8, 32
+    #: The longest wait in seconds, unless the server asks for more.
+    LONGEST = 5.0
+
+    __slots__ = ("_accepted", "_first", "_wait", "maximum")
+
+    def __init__(self, maximum: int = DEFAULT_WINDOW) -> None:
+        self.maximum = maximum
+        self._first = self.FIRST
+        #: Events that were accepted since the last refusal.
+        self._accepted = 0
+        self._wait = 0.0
+
+    @property
+    def size(self) -> int:
+        return min(self.maximum, max(1, self._first + self._accepted // 4))
+
+    def accepted(self, count: int) -> None:
+        """The server has taken ``count`` more events."""
+        self._accepted += count
+
+    def refused(self, retry_after: float) -> float:
+        """An event was refused for now: the seconds to wait before it is sent again."""
+        if self._accepted < self.FEW:
+            self._wait = min(2 * self._wait, self.LONGEST)
+        elif self._accepted >= self.MANY:
+            self._wait /= 2
+        self._wait = max(self._wait, retry_after)
+        self._first = self._accepted = 0
+        return self._wait
+
+
 class ClientDelivery(Generic[T]):
     """
     A client's side: numbers what it sends, keeps it until accepted, and applies the log once.
@@ -364,12 +413,53 @@ class ClientDelivery(Generic[T]):
         self._next = 1
         #: Whether the numbers are the session's: only a welcome tells where an old one is.
         self._counts = False
-        self._unaccepted: dict[int, T] = {}
+        self._unaccepted: OrderedDict[int, T] = OrderedDict()
+        self._window = ClientWindow()
+        #: The highest number that is on the wire.
+        self._sent = 0
+        #: The number that a hole was reported for, or an event refused: what was sent behind it is
+        #: on its way, and brings the same report again.
+        self._hole: int | None = None
 
     @property
     def unaccepted(self) -> list[tuple[int, T]]:
-        """What must be sent again after a welcome, in order."""
+        """What the server is not known to have, in order."""
         return list(self._unaccepted.items())
+
+    @property
+    def on_the_wire(self) -> int:
+        """How many events were sent, and neither accepted nor refused."""
+        return max(0, self._sent + 1 - (self._next - len(self._unaccepted)))
+
+    def to_send(self) -> list[tuple[int, T]]:
+        """What may be sent now, in order. From now on it is on the wire."""
+        first = max(self._sent + 1, self._next - len(self._unaccepted))
+        end = min(self._next, first + self._window.size - self.on_the_wire)
+        self._sent = max(self._sent, end - 1)
+        return [(n, self._unaccepted[n]) for n in range(first, end)]
+
+    def refused(self, n: int, retry_after: float) -> float | None:
+        """
+        Event ``n`` was refused for now: the seconds until :meth:`to_send` may be asked again.
+
+        None if it is not on the wire, but was sent behind one that was refused before.
+        """
+        if n not in self._unaccepted or n > self._sent:
+            return None
+        self.send_again(n)
+        return self._window.refused(retry_after)
+
+    def missing(self, n: int) -> bool:
+        """The server misses event ``n``. Whether that is news, so that it is to be sent again."""
+        if n == self._hole or n > self._sent:
+            return False
+        self.send_again(n)
+        return True
+
+    def send_again(self, n: int) -> None:
+        """Event ``n`` and those behind it are not on the wire any more."""
+        self._hole = n
+        self._sent = n - 1
 
     def number(self, event: T) -> int:
         """The number of a new event."""
@@ -379,14 +469,23 @@ class ClientDelivery(Generic[T]):
         return n
 
     def welcomed(
-        self, *, resumed: bool, accepted: int, first: int, yours: int | None = None
+        self,
+        *,
+        resumed: bool,
+        accepted: int,
+        first: int,
+        yours: int | None = None,
+        window: int = DEFAULT_WINDOW,
     ) -> bool:
         """
         A welcome came. True if what was applied so far must be cleared (a gap, or a new session).
 
         ``accepted`` is the welcome's ``received``, ``first`` the first entry that is kept. Numbers
         behind ``yours`` (by default all are the client's) were given to what came by HTTP.
+        Nothing is on the wire, and ``window`` events may be.
         """
+        self._window = ClientWindow(window)
+        self._sent, self._hole = 0, None
         counts, self._counts = self._counts, True
         if not resumed:
             self._renumber(1)
@@ -426,10 +525,12 @@ class ClientDelivery(Generic[T]):
         return True
 
     def _renumber(self, first: int) -> None:
-        self._unaccepted = dict(enumerate(self._unaccepted.values(), start=first))
+        self._unaccepted = OrderedDict(enumerate(self._unaccepted.values(), start=first))
         self._next = first + len(self._unaccepted)
 
     def _accept_up_to(self, n: int) -> None:
-        for number in [number for number in self._unaccepted if number <= n]:
-            del self._unaccepted[number]
+        waiting = len(self._unaccepted)
+        while self._unaccepted and next(iter(self._unaccepted)) <= n:
+            self._unaccepted.popitem(last=False)
+        self._window.accepted(waiting - len(self._unaccepted))
         self._next = max(self._next, n + 1)

@@ -123,6 +123,8 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     turn: int | None
     heartbeat: float
     max_frame: int
+    #: How many unaccepted events the client may have on the wire; left out by older servers.
+    window: int | UnsetType = UNSET
     #: Up to which number of those received the client's own can be; left out if all can.
     yours: int | UnsetType = UNSET
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from heapq import heappop, heappush
+from itertools import count as counting
 from typing import Any
 
 import pytest
@@ -25,6 +28,7 @@ from chatsessions.delivery import (
     Verdict,
 )
 from chatsessions.exceptions import FrameError
+from chatsessions.line.connection import FRAME_BURST, FRAMES_PER_SECOND
 
 # Intake
 
@@ -458,6 +462,15 @@ def test_an_admitted_event_clears_the_strikes() -> None:
         assert admit(it, it.intake.expected, now=start + 1) is True
 
 
+def test_who_comes_when_it_was_told_to_is_no_hammer_though_others_took_its_place() -> None:
+    """What comes by HTTP is counted with it."""
+    it = gate(burst=1, rate=1.0, strikes=2)
+    for second in range(20):
+        it.charge(1, now=float(second))
+        assert admit(it, 1, now=float(second)) == ("rate_limited", 1)
+        assert not it.is_hammered
+
+
 def test_busy_and_failing_stores_are_no_strikes() -> None:
     it = gate(pending=1, strikes=0)
     for _ in range(10):
@@ -643,6 +656,171 @@ def test_a_client_with_nothing_left_goes_on_behind_the_numbers_that_were_taken()
     delivery.welcomed(resumed=False, accepted=0, first=1)
     delivery.welcomed(resumed=True, accepted=4, first=1, yours=0)
     assert delivery.number("a") == 5
+
+
+def test_a_client_has_no_more_on_the_wire_than_the_server_allows() -> None:
+    delivery: ClientDelivery[int] = ClientDelivery()
+    for number in range(10):
+        delivery.number(number)
+    delivery.welcomed(resumed=False, accepted=0, first=1, window=3)
+    assert [n for n, _ in delivery.to_send()] == [1, 2, 3]
+    assert delivery.to_send() == []
+    delivery.accepted(2, 2)
+    assert [n for n, _ in delivery.to_send()] == [4, 5]
+
+
+def test_a_refused_event_is_sent_again_alone_and_the_others_behind_it_as_room_comes() -> None:
+    delivery = client("a", "b", "c")
+    assert [n for n, _ in delivery.to_send()] == [1, 2, 3]
+    assert delivery.refused(1, 0.5) == 0.5
+    assert delivery.refused(2, 0.4) is None, "it was sent behind the refused one"
+    assert not delivery.missing(1), "this is said of those that were sent behind it, too"
+    assert delivery.to_send() == [(1, "a")]
+    assert delivery.to_send() == []
+    delivery.accepted(1, 1)
+    assert delivery.to_send() == [(2, "b")]
+
+
+def test_a_hole_is_filled_once_however_often_it_is_reported() -> None:
+    delivery = client("a", "b", "c")
+    delivery.to_send()
+    assert delivery.missing(1)
+    assert [n for n, _ in delivery.to_send()] == [1, 2, 3]
+    assert not delivery.missing(1)
+    assert delivery.to_send() == []
+
+
+@dataclass
+class Clockwork:
+    """A client that does as it is told and a gate, with a clock of their own between them."""
+
+    gate: Gate
+    latency: float
+    handling: float
+    max_pending: int
+    #: Of frames of any kind: beyond it a client is taken for a flood.
+    pace: RateLimit
+    delivery: ClientDelivery[int] = field(default_factory=ClientDelivery)
+    now: float = 0.0
+    due: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    order: Iterator[int] = field(default_factory=counting)
+    sent: int = 0
+    most: int = 0
+    paused: bool = False
+    taken: list[int] = field(default_factory=list)
+    turns: deque[int] = field(default_factory=deque)
+
+    def later(self, delay: float, call: Callable[[], None]) -> None:
+        heappush(self.due, (self.now + delay, next(self.order), call))
+
+    def run(self, events: int) -> None:
+        for number in range(events):
+            self.delivery.number(number)
+        self.delivery.welcomed(resumed=False, accepted=0, first=1, window=self.max_pending)
+        self.pump()
+        while self.due:
+            self.now, _, call = heappop(self.due)
+            call()
+
+    def pump(self) -> None:
+        if self.paused:
+            return
+        for n, number in self.delivery.to_send():
+            self.sent += 1
+            self.later(self.latency, partial(self.arrive, n, number))
+        self.most = max(self.most, self.delivery.on_the_wire)
+
+    def arrive(self, n: int, number: int) -> None:
+        assert self.pace.take(self.now) == 0, "the server takes it for a flood"
+        try:
+            assert self.gate.admit(n, now=self.now, pending=len(self.turns), storing=True)
+        except FrameError as error:
+            assert not self.gate.is_hammered, "the server closes the line"
+            self.later(self.latency, partial(self.refused, error))
+            return
+        self.gate.intake.take(n, n)
+        self.taken.append(number)
+        self.turns.append(n)
+        if len(self.turns) == 1:
+            self.later(self.handling, self.handled)
+        self.later(self.latency, partial(self.accepted, n))
+
+    def handled(self) -> None:
+        self.turns.popleft()
+        if self.turns:
+            self.later(self.handling, self.handled)
+
+    def accepted(self, n: int) -> None:
+        self.delivery.accepted(n, n)
+        self.pump()
+
+    def refused(self, error: FrameError) -> None:
+        assert error.n is not None
+        if error.code == "n_gap":
+            self.delivery.missing(error.n)
+        else:
+            assert error.retry_after is not None
+            wait = self.delivery.refused(error.n, error.retry_after)
+            if wait is not None:
+                self.paused = True
+                self.later(wait, self.go_on)
+        self.pump()
+
+    def go_on(self) -> None:
+        self.paused = False
+        self.pump()
+
+
+def clockwork(
+    *, rate: float, burst: int, pending: int, latency: float, handling: float
+) -> Clockwork:
+    limit = RateLimit(rate=rate, burst=burst, now=0.0)
+    it = Gate(Intake(), limit, max_pending=pending, max_strikes=10)
+    # As a connection has it.
+    pace = RateLimit(
+        rate=max(FRAMES_PER_SECOND, 2 * rate),
+        burst=max(FRAME_BURST, 2 * burst, 2 * pending),
+        now=0.0,
+    )
+    return Clockwork(it, latency, handling, pending, pace)
+
+
+@pytest.mark.parametrize("latency", [0.00001, 0.001, 0.05, 0.5])
+@pytest.mark.parametrize("handling", [0.00001, 0.002, 0.2])
+@pytest.mark.parametrize(
+    ("rate", "burst", "pending"),
+    [
+        pytest.param(20.0, 100, 100, id="default"),
+        pytest.param(1000.0, 100, 100, id="fast"),
+        pytest.param(1e6, 10**6, 1000, id="generous"),
+    ],
+)
+def test_ten_thousand_events_at_once_arrive_in_order_whatever_the_speed_and_the_limits(
+    rate: float, burst: int, pending: int, latency: float, handling: float
+) -> None:
+    it = clockwork(rate=rate, burst=burst, pending=pending, latency=latency, handling=handling)
+    it.run(10_000)
+    assert it.taken == list(range(10_000))
+    assert it.delivery.unaccepted == []
+    assert it.sent <= 15_000
+    assert it.most <= pending
+
+
+@given(
+    rate=st.floats(0.5, 1e4),
+    burst=st.integers(1, 300),
+    pending=st.integers(1, 300),
+    latency=st.floats(0, 2),
+    handling=st.floats(1e-5, 3),
+)
+@settings(max_examples=200)
+def test_a_client_that_does_as_it_is_told_is_never_closed(
+    rate: float, burst: int, pending: int, latency: float, handling: float
+) -> None:
+    it = clockwork(rate=rate, burst=burst, pending=pending, latency=latency, handling=handling)
+    it.run(300)
+    assert it.taken == list(range(300))
+    assert it.most <= pending
 
 
 # All of it together, over a line that fails and with a server that crashes

@@ -598,6 +598,7 @@ def test_a_welcome_has_all_its_keys_also_where_they_are_null() -> None:
         turn=None,
         heartbeat=20,
         max_frame=65536,
+        window=100,
     )
     assert json.loads(encode(welcome)) == {
         "type": "welcome",
@@ -611,6 +612,7 @@ def test_a_welcome_has_all_its_keys_also_where_they_are_null() -> None:
         "turn": None,
         "heartbeat": 20,
         "max_frame": 65536,
+        "window": 100,
     }
 
 

@@ -605,6 +605,17 @@ async def test_what_the_server_delays_is_sent_again(chat_communicator: Any) -> N
     assert {error.code for error in client.errors} == {"rate_limited"}
 
 
+async def test_a_line_that_the_server_closes_is_said_at_once_with_its_code(
+    chat_communicator: Any,
+) -> None:
+    """An event that was not accepted by then has no turn: nothing is left to wait for."""
+    with override_settings(CHATSESSIONS={"JOURNAL_INLINE": True, "MAX_FRAME_BYTES": 1024}):
+        async with chat_communicator(bare, PATH) as client, asyncio.timeout(60):
+            await client.send("x" * 2000)
+            with pytest.raises(ChatAssertionError, match=r"the line is down \(1009\)"):
+                await client.wait_for_turn(timeout=1000)
+
+
 async def test_what_the_server_refuses_is_given_up(chat_communicator: Any) -> None:
     async with chat_communicator(bare, PATH) as client:
         await client.send_event("message", {"no": "content"})

@@ -121,6 +121,7 @@ class Attachment:
             turn=served.turn,
             heartbeat=settings.HEARTBEAT,
             max_frame=settings.MAX_FRAME_BYTES,
+            window=settings.MAX_PENDING_EVENTS,
             yours=msgspec.UNSET if numbered == received else numbered,
         )
         self._line.send_frame(frames.encode(welcome))

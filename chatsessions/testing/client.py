@@ -17,6 +17,8 @@ from .unread import Unread
 
 #: An error that means: send it again, after ``retry_after`` seconds.
 RETRIED = frozenset({"rate_limited", "busy", "storage_unavailable"})
+#: One that means: never send it again.
+GIVEN_UP = frozenset({"bad_frame", "forbidden", "too_large", "unauthorized"})
 
 
 class Client:
@@ -123,18 +125,23 @@ class Client:
     def say(self, sent: Sent) -> None:
         """Number ``sent``, and send it until it is accepted."""
         self.told.delivery.add(sent)
-        if self.told.welcome is not None and self._retry is None:
-            self.write(sent.frame())
+        self._send_waiting()
 
     def write(self, frame: frames.ClientFrame) -> None:
         """Send a frame. Without an open line it is lost."""
         if self.line is not None:
             self.line.send(frame)
 
-    def _send_unaccepted(self) -> None:
-        self._stop_retrying()
-        for _, sent in self.told.delivery.unaccepted:
-            self.write(sent.frame())
+    def _send_waiting(self) -> None:
+        """Send as much as the server lets a client have on the wire."""
+        line = self.line
+        if line is not None and line.is_open and line.welcomed and self._retry is None:
+            for _, sent in self.told.delivery.to_send():
+                self.write(sent.frame())
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self._send_waiting()
 
     def _stop_retrying(self) -> None:
         if self._retry is not None:
@@ -142,6 +149,11 @@ class Client:
             self._retry = None
 
     # Being told
+
+    def is_stranded(self, n: int) -> bool:
+        """Whether event ``n`` was not accepted before the server closed the line."""
+        closed = self.line is not None and self.line.closed_by_server
+        return closed and self.told.delivery.find(n) is not None
 
     def outcome(self, turn: int) -> str | None:
         """How ``turn`` ended; None while that is not known."""
@@ -173,22 +185,26 @@ class Client:
             if not frame.resumed:
                 self.unread.forget()
                 self._outcomes.clear()
-            self._send_unaccepted()
+            self._stop_retrying()
         elif isinstance(frame, frames.Error) and frame.n is not msgspec.UNSET:
             self._refused(frame, frame.n)
+        self._send_waiting()
         if delivery.received > self._acked:
             self._acked = delivery.received
             self.write(frames.Ack(self._acked))
 
     def _refused(self, error: frames.Error, n: int) -> None:
-        """The server did not take event ``n``."""
-        if error.code == "bad_frame":
-            self.told.delivery.refuse(n)
+        """The server did not take event ``n``, or misses it."""
+        delivery = self.told.delivery
+        if error.code in GIVEN_UP:
+            delivery.refuse(n)
         elif error.code == "n_gap":
-            self._send_unaccepted()
-        elif error.code in RETRIED and self._retry is None:
-            delay = 1.0 if error.retry_after is msgspec.UNSET else error.retry_after
-            self._retry = asyncio.get_running_loop().call_later(delay, self._send_unaccepted)
+            delivery.missing(n)
+        elif error.code in RETRIED:
+            retry_after = 1.0 if error.retry_after is msgspec.UNSET else error.retry_after
+            wait = delivery.refused(n, retry_after)
+            if wait is not None:
+                self._retry = asyncio.get_running_loop().call_later(wait, self._try_again)
 
     def _tell(self) -> None:
         self.news.set()

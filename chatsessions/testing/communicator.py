@@ -303,8 +303,10 @@ class ChatCommunicator:
         Wait for the outcome of event ``n``: ``done``, ``failed``, ``stopped`` or ``interrupted``.
 
         By default of the last event sent; 0 is the start of the chat. Everything that the turn has
-        sent is here by then. Without a line it waits for the handler, which goes on. Raises
-        ``RuntimeError`` if nothing was sent.
+        sent is here by then. Without a line it waits for the handler, which goes on; but an event
+        that was not accepted before the server closed the line has no turn, and
+        ``ChatAssertionError`` says so at once, with the code. Raises ``RuntimeError`` if nothing
+        was sent.
         """
         sent = self._last
         if n is None and sent is None:
@@ -317,8 +319,14 @@ class ChatCommunicator:
                 raise self._waiter.failure("the event was refused, and so has no turn")
             return sent.n
 
+        def outcome() -> str | None:
+            found = self._client.outcome(number())
+            if found is None and self._client.is_stranded(number()):
+                self._waiter.fail_without_line(what)
+            return found
+
         what = f"the end of the turn of event {number()}"
-        found = await self._wait(lambda: self._client.outcome(number()), what, timeout, line=False)
+        found = await self._wait(outcome, what, timeout, line=False)
         # Its end may overtake what it has sent: in a replay, and where only the signal told of it.
         await self._settle(timeout)
         return found

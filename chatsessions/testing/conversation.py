@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from chatsessions import frames
-from chatsessions.delivery import ClientDelivery
+from chatsessions.delivery import DEFAULT_WINDOW, ClientDelivery
 from chatsessions.ids import message_id
 from chatsessions.messages import USER_AUTHOR
 
@@ -110,10 +110,9 @@ class Delivery(ClientDelivery[Sent]):
         if refused is None:
             return
         refused.refused = True
-        before = {number: sent for number, sent in self._unaccepted.items() if number < n}
-        behind = [sent for number, sent in self._unaccepted.items() if number > n]
-        self._unaccepted = before | dict(enumerate(behind, start=n))
-        self._next = n + len(behind)
+        oldest = self._next - len(self._unaccepted) - 1
+        self._renumber(oldest)
+        self.send_again(n)
         self.renumber()
 
     def renumber(self) -> None:
@@ -207,6 +206,7 @@ class Conversation:
             accepted=welcome.received,
             first=welcome.first,
             yours=None if welcome.yours is msgspec.UNSET else welcome.yours,
+            window=DEFAULT_WINDOW if welcome.window is msgspec.UNSET else welcome.window,
         )
         if cleared:
             received = self.delivery.received

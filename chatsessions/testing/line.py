@@ -53,6 +53,8 @@ class Line:
         self.welcomed = False
         #: The code of the close; None while the line is open.
         self.code: int | None = None
+        #: Whether it was the server that ended it.
+        self.closed_by_server = False
         #: What the application raised, or what was wrong with a frame of its.
         self.crash: BaseException | None = None
 
@@ -120,4 +122,5 @@ class Line:
 
     def _lost(self, code: int) -> None:
         self.code = code
+        self.closed_by_server = True
         self._take(None)

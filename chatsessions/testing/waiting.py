@@ -35,7 +35,7 @@ class Waiter:
         if found is not None:
             return found
         if line and not self.client.connected:
-            self._fail_without_line(what)
+            self.fail_without_line(what)
         raise self.failure(f"{what} did not come within {seconds:g} s")
 
     async def wait_or_none(
@@ -56,7 +56,8 @@ class Waiter:
         """The error for a test that went wrong in the way that ``what`` says."""
         return ChatAssertionError(what, self._story(), errors=self.client.told.errors)
 
-    def _fail_without_line(self, what: str) -> NoReturn:
+    def fail_without_line(self, what: str) -> NoReturn:
+        """Raise the error that says why the line is down, with its code."""
         line = self.client.line
         if line is None or line.code is None:
             raise RuntimeError("not connected: write 'async with ChatCommunicator(…) as chat:'")

@@ -115,6 +115,8 @@ class Tab:
     _heard: float = 0.0
     _spoke: float = 0.0
     _not_before: float = 0.0
+    #: The number of the last hole that was reported: what was sent behind it reports it again.
+    _hole: int | None = None
     _failures: int = 0
     _next_door: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -335,6 +337,7 @@ class Tab:
     async def _take_welcome(self, frame: Frame) -> None:
         self._failures = 0
         self._not_before = 0.0
+        self._hole = None
         self.session, self.token = frame["session"], frame["token"]
         if not frame["resumed"]:
             self.received = 0
@@ -361,7 +364,9 @@ class Tab:
         if n is None or n not in self.unaccepted:
             return
         if frame["code"] == "n_gap":
-            await self._resend(n)
+            if n != self._hole:
+                self._hole = n
+                await self._resend(n)
         elif "retry_after" in frame:
             self._not_before = max(self._not_before, time.monotonic() + frame["retry_after"])
             # Sent again by the next tick after that.
