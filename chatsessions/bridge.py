@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine, Generator
+import sys
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from inspect import CORO_CREATED, getcoroutinestate
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from asgiref.sync import markcoroutinefunction
 
-from .exceptions import TurnStopped
+from .exceptions import ChatSessionsError, TurnStopped
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,6 +66,62 @@ def has_loop() -> bool:
     return True
 
 
+#: Of the running turn: coroutines of sending calls, with the file and the line of each call.
+_Calls = list[tuple[Coroutine[Any, Any, Any], str, int]]
+_calls: ContextVar[_Calls | None] = ContextVar("chatsessions_calls", default=None)
+#: Calls of a turn that are kept before all those are dropped that have begun to run.
+_MAX_CALLS = 100
+
+
+@contextmanager
+def no_await_forgotten() -> Iterator[None]:
+    """
+    Raise ``ChatSessionsError`` at the end for calls in the block whose ``await`` was forgotten.
+
+    These are the calls of :func:`watched` of which nothing has run, and that nobody else holds.
+    """
+    calls: _Calls = []
+    _calls.set(calls)
+    yield
+    forgotten = []
+    for work, file, line in calls:
+        # The list's, this variable's and the argument's references; a task would be a further one.
+        if getcoroutinestate(work) == CORO_CREATED and sys.getrefcount(work) <= 3:
+            work.close()
+            name = getattr(work, "__qualname__", repr(work))
+            forgotten.append(f"{name}() in {file}, line {line}")
+    if forgotten:
+        raise ChatSessionsError(
+            f"Never awaited, so that nothing came of it: {'; '.join(forgotten)}. Write 'await' "
+            "before it."
+        )
+
+
+def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
+    """Return ``work``; the turn fails if it is never awaited. To be called by what was called."""
+    calls = _calls.get()
+    if calls is not None:
+        while calls and calls[-1][0].cr_frame is None:  # type: ignore[attr-defined]
+            calls.pop()  # it is through, as nearly every one is before the next
+        if len(calls) >= _MAX_CALLS:
+            calls[:] = [call for call in calls if getcoroutinestate(call[0]) == CORO_CREATED]
+        caller = sys._getframe(2)
+        calls.append((work, caller.f_code.co_filename, caller.f_lineno))
+    return work
+
+
+def has_to_be_awaited(
+    function: Callable[P, Coroutine[Any, Any, R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Make a turn fail that calls ``function`` and forgets to await it."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        return watched(function(*args, **kwargs))
+
+    return markcoroutinefunction(call)
+
+
 def also_sync(
     loop_of: Callable[[Any, str], asyncio.AbstractEventLoop],
     *,
@@ -82,7 +142,7 @@ def also_sync(
         @functools.wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
             if has_loop():
-                return method(self, *args, **kwargs)
+                return watched(method(self, *args, **kwargs))
             loop = loop_of(self, method.__qualname__)
             refuse_stopped(loop)  # before there is a coroutine that nobody would await
             work = method(self, *args, **kwargs)

@@ -12,7 +12,7 @@ import msgspec
 
 from . import times
 from .actions import Action
-from .bridge import also_sync
+from .bridge import also_sync, has_to_be_awaited
 from .context import current, owner_loop
 from .emitter import Emitter
 from .files.chatfile import ChatFile
@@ -293,6 +293,7 @@ class ErrorMessage(Message):
         return event | {"metadata": {**event.get("metadata", {}), "error": True}}
 
 
+@has_to_be_awaited
 async def send_window_message(data: Any) -> None:
     """
     Tell the window around the page something: ``data``, any JSON, by ``window.postMessage``.

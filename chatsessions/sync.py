@@ -14,7 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.db import close_old_connections
 
-from .bridge import Done, has_loop, refuse_stopped, wait_for
+from .bridge import Done, has_loop, refuse_stopped, wait_for, watched
 from .conf import settings
 from .context import Context, current
 from .emitter import Turn
@@ -65,7 +65,7 @@ def waits_in_sync(
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         work = method(self, *args, **kwargs)
-        return work if has_loop() else Done(run_sync(work))
+        return watched(work) if has_loop() else Done(run_sync(work))
 
     return markcoroutinefunction(call)
 

@@ -25,6 +25,7 @@ from django.utils import translation
 from msgspec import Struct
 
 from chatsessions.actions import Action
+from chatsessions.bridge import no_await_forgotten
 from chatsessions.chat import Chat, Handler
 from chatsessions.conf import settings
 from chatsessions.context import Context, use_context
@@ -314,7 +315,8 @@ class Turns:
                 translation.activate(supported_language(context.session.language))
                 if job.load is not None:
                     await job.load()
-                await self._call(job.turn, handler, job.argument)
+                with no_await_forgotten():
+                    await self._call(job.turn, handler, job.argument)
         except (asyncio.CancelledError, TurnStopped) as cancelled:
             # Without our asking it is the handler's own doing, and a failure like any other.
             status, error = "failed", cancelled

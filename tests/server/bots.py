@@ -55,6 +55,20 @@ async def add(data: int) -> None:
     await Message(f"total {total + data}").send()
 
 
+@faulty.on_event("forgets_to_send")
+async def forget_to_send() -> None:
+    Message("never said").send()  # type: ignore[unused-coroutine]  # what is tried here
+
+
+async def pause_for_thought() -> None:
+    """Not ours: only Python can tell that it was never awaited."""
+
+
+@faulty.on_event("forgets_a_coroutine")
+async def forget_a_coroutine() -> None:
+    pause_for_thought()  # type: ignore[unused-coroutine]  # what is tried here
+
+
 @faulty.on_event("slow")
 async def slow(data: float) -> None:
     await Message("slow begins").send()
