@@ -1,0 +1,15 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+const SHARED = Symbol.for("chatsessions.texts");
+
+test("Files of two releases in a browser's cache share the texts, and none is missing", async () => {
+  const older = { send: "Senden", states: { online: "Verbunden" } };
+  globalThis[SHARED] = older;
+  const { texts } = await import("../../frontend/src/texts.js");
+  assert.equal(texts, older);
+  assert.equal(texts.send, "Senden", "what was assigned stays");
+  assert.equal(texts.states.online, "Verbunden");
+  assert.equal(texts.stop, "Stop", "what the other file does not know is added");
+  assert.equal(texts.states.ended, "Ended");
+});
