@@ -224,6 +224,11 @@ class Settings:
     SESSION_AGE = seconds(
         HOUR, doc="A session whose client has been away for this long ends as expired."
     )
+    UNUSED_SESSION_AGE = seconds(
+        10 * MINUTE,
+        doc="The same, for a session whose client has never done anything; as long after its end "
+        "its rows may go.",
+    )
     KEEP = seconds(14 * DAY, doc="How long a session's rows are kept after its end.")
     REAP_INTERVAL = seconds(60, doc="How often a running server looks for expired sessions.")
     WORKER_HEARTBEAT = seconds(5, doc="How often a worker says in its row that it lives.")
@@ -299,6 +304,9 @@ class Settings:
         4 * MIB,
         minimum=64 * KIB,
         doc="Bytes sent to a client and not acknowledged, before it is closed as too slow.",
+    )
+    NEW_SESSIONS_PER_MINUTE = count(
+        300, doc="New sessions of anonymous clients at one address, at once and over a minute."
     )
     READS_PER_SECOND = rate(
         20, doc="How many hellos and GETs one session at one address is answered over time."

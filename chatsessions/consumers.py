@@ -233,6 +233,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         if self._live is not None and not self._is_out:
             if self._own_listener is not None:
                 self._live.presence.confirm_token(self._own_listener)
+            self._live.presence.acted()
             try:
                 await self._inside(super().websocket_receive(message))
             except StoreUnavailable as error:

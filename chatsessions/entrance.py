@@ -203,6 +203,8 @@ class Entrance:
                         raise
 
     async def _open_new(self, chat: Chat, arrival: Arrival, reason: str, admit: Admit) -> Opened:
+        if not arrival.user.is_authenticated:
+            self._host.limits.new_session(arrival.ip)
         await self._host.start()
         past = await find_thread(
             self._host.threads,

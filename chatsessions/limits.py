@@ -2,12 +2,13 @@
 ``Limits``: how much one client may ask of this worker, by its session and by its address.
 
 Events have a pace of their own in their session. Here is what else costs the server something:
-requests that load a session, replays of its log, and event streams that stay open.
+new sessions, requests that load one, replays of its log, and event streams that stay open.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
@@ -18,6 +19,8 @@ from uuid import UUID
 from .conf import settings
 from .delivery import RateLimit
 from .exceptions import FrameError
+
+logger = logging.getLogger("chatsessions.worker")
 
 #: Token buckets that are remembered at a time; those that were not used for longest go first.
 MAX_BUCKETS = 10_000
@@ -103,6 +106,30 @@ class Limits:
     def keep_event_pace(self, session: UUID, pace: RateLimit) -> None:
         """``session`` is let go: remember how fast its client was."""
         self._paces.keep(("event", session), pace)
+
+    # New sessions
+
+    def new_session(self, ip: str | None) -> None:
+        """
+        A session is about to be made for an anonymous client.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        address, now = address_of(ip), self._clock()
+        if address is None:
+            return
+        most = settings.NEW_SESSIONS_PER_MINUTE
+        wait = self._paces.bucket(("new", address), rate=most / 60, burst=most).take(now)
+        if not wait:
+            return
+        if not self._paces.bucket(("warned", address), rate=1 / 60, burst=1).take(now):
+            logger.warning(
+                "More than NEW_SESSIONS_PER_MINUTE (%d) new sessions are asked for at %s. If that "
+                "is a proxy, have it tell the clients' addresses and the server believe it.",
+                most,
+                address,
+            )
+        _refuse("rate_limited", "too many new sessions", wait)
 
     # Requests
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 from django.conf import settings as django_settings
 from django.db import models
-from django.db.models import Count, Max, Min, OuterRef, Q, Subquery, Sum, Value
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q, Subquery, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -154,9 +154,18 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         """With ``read_at``: the database's time."""
         return self.annotate(**_READ_AT)
 
+    def unused(self) -> ChatSessionQuerySet:
+        """Sessions whose client has never done anything but connect."""
+        files = SessionFile.objects.using(self.db).filter(session=OuterRef("pk"))
+        return self.filter(~Exists(files), events_in=0, has_acted=False)
+
     def expired(self, now: datetime | None = None) -> ChatSessionQuerySet:
-        """Sessions away for longer than ``SESSION_AGE`` that have not been ended yet."""
-        return self.away().filter(disconnected_at__lt=ago(settings.SESSION_AGE, now))
+        """
+        Sessions away for longer than ``SESSION_AGE`` that have not been ended yet.
+
+        Of those that are ``unused()`` for longer than ``UNUSED_SESSION_AGE``.
+        """
+        return self.away()._older("disconnected_at", settings.SESSION_AGE, now)
 
     def stale(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """Sessions that say connected while no living worker holds them."""
@@ -164,8 +173,20 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         return self.connected().filter(silent | Q(worker=None))
 
     def past_keep(self, now: datetime | None = None) -> ChatSessionQuerySet:
-        """Ended sessions whose rows have been kept for ``KEEP`` seconds."""
-        return self.ended().filter(ended_at__lt=ago(settings.KEEP, now))
+        """
+        Ended sessions whose rows have been kept for ``KEEP`` seconds.
+
+        Those that are ``unused()`` are kept for ``UNUSED_SESSION_AGE`` seconds.
+        """
+        return self.ended()._older("ended_at", settings.KEEP, now)
+
+    def _older(self, moment: str, age: float, now: datetime | None) -> ChatSessionQuerySet:
+        """Those of which ``moment`` is longer ago than their age allows."""
+        least = min(age, settings.UNUSED_SESSION_AGE)
+        # First what an index knows.
+        rows = self.filter(**{f"{moment}__lt": ago(least, now)})
+        is_old = Q(**{f"{moment}__lt": ago(age, now)})
+        return rows.filter(is_old | Q(pk__in=rows.unused().values("pk")))
 
 
 class ChatSession(models.Model):
@@ -254,6 +275,8 @@ class ChatSession(models.Model):
     events_out = models.PositiveBigIntegerField(_("events out"), default=0)
     connections = models.PositiveIntegerField(_("connections"), default=0)
     turns_failed = models.PositiveIntegerField(_("failed turns"), default=0)
+    #: Whether the client has done something that is no event, in a protocol of the application's.
+    has_acted = models.BooleanField(default=False, db_default=False, editable=False)
 
     created_at = models.DateTimeField(_("started"), db_index=True)
     # No index: it moves with every event, and on PostgreSQL would make each update touch them all.

@@ -10,28 +10,34 @@ import types
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
 import msgspec
 import pytest
-from asgiref.sync import markcoroutinefunction
+from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
 from django.db.backends.signals import connection_created
 from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest
 from django.test import AsyncClient
 from django.urls import include, path
+from django.utils import timezone
 
 from chatsessions import AskUserMessage, Chat, Message, context
-from chatsessions.consumers import ChatConsumer
+from chatsessions.consumers import ChatConsumer, SessionConsumer
 from chatsessions.limits import Limits, Paces, address_of
 from chatsessions.models import ChatSession
 from chatsessions.store.store import CHUNK_BYTES
 from chatsessions.views.http import ChatView
 from chatsessions.worker import Worker
 
-from .support.sessions import until
+from .support.files import stored_file
+from .support.sessions import eventually, until
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -137,12 +143,17 @@ async def read(response: Any) -> list[dict[str, Any]]:
 class Tab:
     """A websocket, from the server's side of it."""
 
-    def __init__(self, chat: Chat, ip: str = "192.0.2.1") -> None:
+    def __init__(
+        self, chat: Chat | None, ip: str = "192.0.2.1", *, user: Any = None, app: Any = None
+    ) -> None:
         self.frames: list[dict[str, Any]] = []
         self.closed: int | None = None
         self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope = {"type": "websocket", "path": "/", "headers": [], "client": (ip, 1)}
-        app = ChatConsumer.as_asgi(chat=chat)
+        scope: dict[str, Any] = {"type": "websocket", "path": "/", "headers": []}
+        scope["client"] = (ip, 1)
+        if user is not None:
+            scope["user"] = user
+        app = app or ChatConsumer.as_asgi(chat=chat)
         self._task = asyncio.create_task(app(scope, self._in.get, self._send))
         self._in.put_nowait({"type": "websocket.connect"})
 
@@ -645,3 +656,89 @@ async def test_deep_json_is_a_bad_frame(
     assert tab.of("error")[0]["code"] == "bad_frame"
     assert [record for record in caplog.records if record.exc_info] == []
     await tab.leave()
+
+
+# New sessions
+
+
+async def test_an_address_makes_no_more_than_so_many_anonymous_sessions(
+    worker: Worker, settings: Settings, bot: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.CHATSESSIONS = {"NEW_SESSIONS_PER_MINUTE": 3}
+    tabs = [await Tab.hello(bot) for _ in range(3)]
+    refused = await Tab.hello(bot)
+    error = refused.of("error")[0]
+    assert (error["code"], refused.closed) == ("rate_limited", 4013)
+    assert 0 < error["retry_after"] <= 20
+    # Whatever is asked for that is not there makes a new session, too, and so does a request.
+    settings.CHATSESSIONS = {"NEW_SESSIONS_PER_MINUTE": 1}
+    tabs.append(await Tab.hello(bot, ip="192.0.2.9"))
+    unknown = await Tab.hello(bot, ip="192.0.2.9", session=str(uuid4()), token="x")
+    assert unknown.closed == 4013
+    by_http = await Visitor(ip="192.0.2.9").post(content="hi")
+    assert (by_http.status_code, by_http.json()["error"]) == (429, "rate_limited")
+    assert 30 < int(by_http.headers["Retry-After"]) <= 60
+    assert await ChatSession.objects.acount() == 4
+    # Who has a session has it still, and nobody else is concerned.
+    back = await Tab.hello(bot, ip="192.0.2.9", **tabs[-1].credentials)
+    assert back.of("welcome")[0]["resumed"] is True
+    assert (await Tab.hello(bot, ip="192.0.2.2")).of("welcome")
+    warnings = [one.getMessage() for one in caplog.records if "NEW_SESSIONS" in one.getMessage()]
+    assert [text.count("192.0.2.9") for text in warnings] == [0, 1]
+
+
+async def test_who_is_logged_in_is_counted_as_a_user_and_not_by_the_address(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.CHATSESSIONS = {"NEW_SESSIONS_PER_MINUTE": 1}
+    user = await get_user_model().objects.acreate(username="ada")
+    for _ in range(3):
+        tab = Tab(bot, user=user)
+        tab.say(type="hello")
+        await tab.answered()
+        assert tab.of("welcome")
+        await tab.leave()
+
+
+async def test_sessions_in_which_nothing_happened_end_and_go_after_minutes(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    used, unused, with_file, new = [await Tab.hello(bot) for _ in range(4)]
+    visitor = Visitor()
+    await visitor.post(content="hi", **used.credentials)
+    row = await ChatSession.objects.aget(pk=with_file.credentials["session"])
+    await sync_to_async(stored_file)(row)
+    await until(lambda: not worker.live)
+    old = [tab.credentials["session"] for tab in (used, unused, with_file)]
+    ago = timezone.now() - timedelta(minutes=11)
+    await ChatSession.objects.filter(pk__in=old).aupdate(disconnected_at=ago)
+    await sync_to_async(call_command)("clearchatsessions", verbosity=0)
+    ended = ChatSession.objects.ended()
+    assert [str(row.pk) async for row in ended] == [unused.credentials["session"]]
+    await ended.aupdate(ended_at=ago)
+    await sync_to_async(call_command)("clearchatsessions", verbosity=0)
+    left = {str(row.pk) async for row in ChatSession.objects.all()}
+    assert left == {tab.credentials["session"] for tab in (used, with_file, new)}
+
+
+async def test_a_session_with_a_protocol_of_its_own_is_used_as_soon_as_its_client_speaks(
+    worker: Worker,
+) -> None:
+    class Own(SessionConsumer):
+        async def receive(self, **_: Any) -> None:
+            await self.send(text_data="{}")
+
+    for count, speaks in enumerate((False, True), start=1):
+        tab = Tab(None, app=Own.as_asgi())
+        await eventually(partial(_are_stored, count))
+        if speaks:
+            tab.say(anything="goes")
+            await until(lambda tab=tab: tab.frames)
+        await tab.leave()
+        await until(lambda: not worker.live)
+    rows = [row.pk async for row in ChatSession.objects.order_by("created_at")]
+    assert [row.pk async for row in ChatSession.objects.unused()] == rows[:1]
+
+
+async def _are_stored(count: int) -> bool:
+    return await ChatSession.objects.acount() == count

@@ -49,12 +49,22 @@ class PresenceHost(Protocol):
 class Presence:
     """A session's connection, of which there is one at most, and those who follow without."""
 
-    __slots__ = ("_asked", "_host", "_pauses", "connections", "followers", "listener", "tokens")
+    __slots__ = (
+        "_asked",
+        "_has_acted",
+        "_host",
+        "_pauses",
+        "connections",
+        "followers",
+        "listener",
+        "tokens",
+    )
 
     def __init__(self, host: PresenceHost, row: ChatSession) -> None:
         self._host = host
         #: How many there have been: each that comes is one more.
         self.connections = row.connections
+        self._has_acted = row.has_acted
         #: Of its worker's pauses: how many there were when the session was known to be its, and
         #: when that was asked.
         self._pauses = self._asked = host.host.pauses
@@ -143,6 +153,13 @@ class Presence:
         if host.is_new:
             host.when_stored(self._tell_started)
         host.note()
+
+    def acted(self) -> None:
+        """The client has done something that is no event."""
+        if not self._has_acted:
+            self._has_acted = True
+            self._host.draft.set(has_acted=True)
+            self._host.note()
 
     def _tell_started(self) -> None:
         host = self._host

@@ -15,6 +15,17 @@ class Migration(migrations.Migration):
             name='log_bytes',
             field=models.PositiveBigIntegerField(db_default=0, default=0, verbose_name='log bytes'),
         ),
+        # Of the sessions that are there nobody knows: they count as used.
+        migrations.AddField(
+            model_name='chatsession',
+            name='has_acted',
+            field=models.BooleanField(db_default=True, default=True, editable=False),
+        ),
+        migrations.AlterField(
+            model_name='chatsession',
+            name='has_acted',
+            field=models.BooleanField(db_default=False, default=False, editable=False),
+        ),
         migrations.AddField(
             model_name='sessionevent',
             name='key',

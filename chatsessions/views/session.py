@@ -54,7 +54,8 @@ class http_session:  # noqa: N801  # used like a function
     sessions that have no handlers. ``env`` are the client's own keys, which a new session of a chat
     with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (no way to that process),
     ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
-    ``env`` that is too large, and ``chatsessions.access.Refused`` for one that misses a key.
+    ``env`` that is too large and (``rate_limited``) for a client that asks too often, and
+    ``chatsessions.access.Refused`` for an ``env`` that misses a key.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class http_session:  # noqa: N801  # used like a function
             stack.callback(served.unfollow, self._emitted)
             writer = new_writer()
             stack.push_async_exit(partial(leave_here, served.live, writer))
+            served.live.presence.acted()
             context = served.live.context(None, writer=writer)
         else:
             stack.push_async_callback(visit.given_back)

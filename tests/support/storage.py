@@ -18,12 +18,13 @@ from chatsessions.models import ChatSession, Worker
 
 
 def session_row(**fields: Any) -> ChatSession:
-    """A stored session; away by default, and nobody's."""
+    """A stored session; away by default, nobody's, and not unused."""
     now = timezone.now()
     given: dict[str, Any] = {
         "chat": "tests.store",
         "status": ChatSession.Status.AWAY,
         "client_type": "webapp",
+        "has_acted": True,
         "created_at": now,
         "last_seen_at": now,
         "disconnected_at": now,
