@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
+from django.utils.crypto import salted_hmac
+
 from .exceptions import ChatError
 
 if TYPE_CHECKING:
@@ -89,3 +91,15 @@ class Access:
         """Whether ``user`` has the permissions. Synchronous, as :meth:`check`."""
         has_perms = getattr(user, "has_perms", None)  # a user model of one's own may have none
         return not self.permissions or (has_perms is not None and bool(has_perms(self.permissions)))
+
+
+def owner_of(user: User) -> str:
+    """
+    Return a keyed hash of ``user``; the empty string for somebody who is not logged in.
+
+    A page keeps it with what it remembers, and so knows whose that is. It stays the same from one
+    login to the next, and tells nothing to whoever does not have ``SECRET_KEY``.
+    """
+    if not user.is_authenticated:
+        return ""
+    return salted_hmac("chatsessions.owner", str(user.pk), algorithm="sha256").hexdigest()[:32]

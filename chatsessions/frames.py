@@ -67,6 +67,8 @@ class Hello(_Frame, tag="hello"):
     client_type: ClientType = "webapp"
     language: Annotated[str, Meta(max_length=35, pattern=CLEAN)] | None = None
     env: dict[str, str] | None = None
+    #: Whose the client takes what it brings to be: ``owner`` of an earlier ``welcome``.
+    owner: Annotated[str, Meta(max_length=100)] | None = None
     #: Whether the client takes several frames in one message.
     bundles: bool = False
 
@@ -127,6 +129,8 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     window: int | UnsetType = UNSET
     #: Up to which number of those received the client's own can be; left out if all can.
     yours: int | UnsetType = UNSET
+    #: A keyed hash of the connection's user; empty for somebody who is not logged in.
+    owner: str | UnsetType = UNSET
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -172,6 +176,8 @@ class Error(_Frame, tag="error"):
     detail: str
     n: int | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET
+    #: In answer to a ``hello`` that named another owner: whose the connection is.
+    owner: str | UnsetType = UNSET
 
 
 def error_of(error: FrameError) -> Error:

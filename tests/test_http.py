@@ -324,6 +324,7 @@ async def test_a_stream_is_resumed_behind_the_last_event_id(
     resumed = aiter(again.streaming_content)
     frames = [frames_of(await anext(resumed))[0] for _ in range(3)]
     assert [frame["type"] for frame in frames] == ["welcome", "event", "stream"]
+    assert frames[0]["owner"] == ""
     assert frames[0]["resumed"]
     assert (frames[1]["seq"], frames[2]["content"]) == (3, "Once ")
     go.set()

@@ -102,7 +102,7 @@ class Attachment:
 
     # The connection's side
 
-    def welcome(self, token: str, *, resumed: bool, reason: str | None) -> None:
+    def welcome(self, token: str, *, resumed: bool, reason: str | None, owner: str = "") -> None:
         """Everything about the connection is stored: greet the client, then bring it up to date."""
         served = self.served
         if served.listener is not self:
@@ -123,6 +123,7 @@ class Attachment:
             max_frame=settings.MAX_FRAME_BYTES,
             window=settings.MAX_PENDING_EVENTS,
             yours=msgspec.UNSET if numbered == received else numbered,
+            owner=owner,
         )
         self._line.send_frame(frames.encode(welcome))
         self._bring_up_to_date()

@@ -12,11 +12,12 @@ from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
 
 from chatsessions import frames
-from chatsessions.access import Access, Refused
+from chatsessions.access import Access, Refused, owner_of
 from chatsessions.arrival import Arrival, User
 from chatsessions.chat import Chat
 from chatsessions.conf import settings
@@ -70,6 +71,8 @@ class ChatConnection:
         self._bundle: Bundle | None = None
         self._attachment: Attachment | None = None
         self._hello_said = False
+        #: Whose the connection is, if its hello says that it is somebody else's.
+        self._mistaken_owner: str | None = None
         self._bad_frames = 0
         self._pace = RateLimit(
             rate=max(FRAMES_PER_SECOND, 2 * settings.EVENTS_PER_SECOND),
@@ -227,6 +230,12 @@ class ChatConnection:
             self._fail("storage_unavailable", "try again", CloseCode.SHUTTING_DOWN)
 
     async def _open(self, hello: frames.Hello) -> None:
+        owner = owner_of(self._admission.user)
+        if hello.owner not in (None, owner):
+            # The keys and the wishes of whoever used this tab before. The session asked for may
+            # be this user's all the same: it was assigned to them.
+            self._mistaken_owner = owner
+            hello = msgspec.structs.replace(hello, env=None, thread=None, profile=None)
         await self._admission.check()
         arrival = arrival_of(
             self._scope,
@@ -254,7 +263,12 @@ class ChatConnection:
 
         def welcome() -> None:
             self._heard_at = self._loop.time()  # until now it has waited for us
-            attachment.welcome(token, resumed=opened.resumed, reason=opened.reason)
+            attachment.welcome(
+                token,
+                resumed=opened.resumed,
+                reason=opened.reason,
+                owner=owner_of(self._admission.user),
+            )
             served.announce(resumed=opened.resumed)
 
         self._heard_at = self._loop.time()
@@ -340,7 +354,8 @@ class ChatConnection:
     def _fail(
         self, code: str, detail: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION
     ) -> None:
-        self.send_frame(frames.encode(frames.Error(code, detail)))
+        owner = msgspec.UNSET if self._mistaken_owner is None else self._mistaken_owner
+        self.send_frame(frames.encode(frames.Error(code, detail, owner=owner)))
         self.close_line(close)
 
     # Silence

@@ -8,12 +8,15 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import template
+from django.core.exceptions import SynchronousOnlyOperation
 from django.forms.utils import flatatt
 from django.shortcuts import resolve_url
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from chatsessions.access import owner_of
 
 register = template.Library()
 
@@ -45,7 +48,9 @@ def chat_session(
     ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
     keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
     ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
-    ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included.
+    ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included, and ``owner``,
+    a keyed hash of the request's user, where the context has a request: so that the tab sends
+    nothing that somebody else has written in it.
 
     A tag may stand on a page more than once; a browser runs the script once.
     """
@@ -63,12 +68,17 @@ def chat_session(
     element["api"] = _api()
     element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
     element["profiles"] = _profiles(profiles)
-    element["login-url"] = _login_url(login_url, context.get("request"))
+    request = context.get("request")
+    element["login-url"] = _login_url(login_url, request)
+    given = _given(element)
+    owner = _owner(request)
+    if owner is not None:  # the empty one says that nobody is logged in
+        given.setdefault("owner", owner)
     return format_html(
         "<script{}></script>\n"
         "<chat-session{}><noscript>This chat needs JavaScript.</noscript></chat-session>",
         flatatt(_given(script)),
-        flatatt(_given(element)),
+        flatatt(given),
     )
 
 
@@ -77,6 +87,15 @@ def _below_prefix(src: str) -> str:
     if src.startswith("/") and not src.startswith("//"):
         return get_script_prefix() + src[1:]
     return src
+
+
+def _owner(request: Any) -> str | None:
+    """Whose page this is; None where the request does not say, or cannot be asked."""
+    try:
+        user = getattr(request, "user", None)
+        return None if user is None else owner_of(user)
+    except SynchronousOnlyOperation:
+        return None  # an async view renders this, and nobody has asked for the user before
 
 
 def _api() -> str:

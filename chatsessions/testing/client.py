@@ -69,8 +69,7 @@ class Client:
 
     async def log_in(self) -> None:
         """Log ``user`` in, for the connections to come."""
-        if self.user is not None:
-            self._login = await log_in(self.user)
+        self._login = [] if self.user is None else await log_in(self.user)
 
     def connect(self) -> None:
         """Open a line, on which hello says how far the log was received. The welcome is to come."""
@@ -78,6 +77,8 @@ class Client:
         hello = msgspec.structs.replace(self._hello, received=received)
         if self.told.welcome is not None:
             hello.session, hello.token = self.told.welcome.session, self.told.welcome.token
+            if self.told.welcome.owner is not msgspec.UNSET:
+                hello.owner = self.told.welcome.owner
         line = Line(
             self.application,
             self.path,
@@ -179,6 +180,9 @@ class Client:
 
     def _apply(self, line: Line, frame: frames.ServerFrame) -> None:
         delivery = self.told.delivery
+        if isinstance(frame, frames.Welcome) and self.told.is_another_owner(frame):
+            delivery.refuse_all()
+            self._hello = msgspec.structs.replace(self._hello, env=None, thread=None, profile=None)
         self.told.apply(frame)
         if isinstance(frame, frames.Welcome):
             line.welcomed = True

@@ -371,6 +371,15 @@ class ChatCommunicator:
         else:
             await self._client.unplug()
 
+    async def log_in(self, user: User | None) -> None:
+        """
+        Be ``user`` from the next connection on, in the same tab; None logs out.
+
+        As a page does, the client then sends nothing that somebody else has written.
+        """
+        self._client.user = user
+        await self._client.log_in()
+
     async def resume(self, *, timeout: float | None = None) -> bool:
         """
         Come back with session, token and position; whether the session was there.

@@ -115,6 +115,13 @@ class Delivery(ClientDelivery[Sent]):
         self.send_again(n)
         self.renumber()
 
+    def refuse_all(self) -> None:
+        """Somebody else is here: nothing of what waits will ever be accepted."""
+        for _, sent in self.unaccepted:
+            sent.refused = True
+        self._next -= len(self._unaccepted)
+        self._unaccepted.clear()
+
     def renumber(self) -> None:
         """Tell what is unaccepted the numbers it has now."""
         for n, sent in self.unaccepted:
@@ -196,6 +203,11 @@ class Conversation:
             self.ended = frame.reason
         else:
             self.pongs.append(frame.head)
+
+    def is_another_owner(self, welcome: frames.Welcome) -> bool:
+        """Whether what was written so far was written by somebody else."""
+        before = self.welcome
+        return before is not None and not welcome.resumed and before.owner != welcome.owner
 
     def _welcomed(self, welcome: frames.Welcome) -> None:
         if not welcome.resumed:

@@ -137,6 +137,7 @@ def welcome_of(visit: Visit) -> frames.Welcome:
         turn=served.turn,
         heartbeat=settings.HEARTBEAT,
         max_frame=settings.MAX_FRAME_BYTES,
+        owner=msgspec.UNSET if visit.guard is None else access.owner_of(visit.guard.user),
     )
 
 

@@ -49,7 +49,7 @@ const SILENT = ["replaced", "ended", "refused"];
 const unreachable = new Set();
 
 export class ChatSessionElement extends HTMLElement {
-  static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api"];
+  static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api", "owner"];
   /** Every word it says. */
   static texts = texts;
 
@@ -57,6 +57,8 @@ export class ChatSessionElement extends HTMLElement {
   #client = null;
   /** @type {FileServer | null} */
   #server = null;
+  /** Whose page it is, when the conversation began. @type {string | null} */
+  #owner = null;
   #parts = layout();
   #ready = false;
   #notice = new Notice(this.#parts);
@@ -126,7 +128,8 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {string} name @param {string | null} before @param {string | null} now */
   attributeChangedCallback(name, before, now) {
     if (before === now) return;
-    if (name === "src" && this.isConnected) this.#begin();
+    const another = name === "src" || (name === "owner" && this.#client && now !== this.#owner);
+    if (another && this.isConnected) this.#begin();
     else this.#label();
   }
 
@@ -146,12 +149,14 @@ export class ChatSessionElement extends HTMLElement {
     this.#label();
     const src = this.getAttribute("src");
     if (!src) return;
-    const [profile, thread, language] = ["profile", "thread", "language"].map((name) => this.getAttribute(name) ?? undefined);
-    const client = new ChatClient(src, { profile, thread, language });
+    const [profile, thread, language, owner] = ["profile", "thread", "language", "owner"].map((name) => this.getAttribute(name) ?? undefined);
+    this.#owner = this.getAttribute("owner");
+    const client = new ChatClient(src, { profile, thread, language, owner });
     this.#client = client;
     this.#server = this.#api ? new FileServer(this.#api, client) : null;
     this.#keys.client = client;
     this.#listen(client);
+    this.#composer.clear();
     this.#composer.text = client.draft;
     this.#showWaiting();
     this.#showProfile();
@@ -167,6 +172,7 @@ export class ChatSessionElement extends HTMLElement {
         if (client === this.#client) handle(/** @type {CustomEvent} */ (event).detail);
       });
     on("state", (state) => this.#showState(state));
+    on("owner", () => this.#forget());
     on("reset", ({ reason }) => this.#reset(reason));
     on("ready", () => this.#caughtUp());
     on("event", (entry) => this.#showEntry(entry));
@@ -175,6 +181,14 @@ export class ChatSessionElement extends HTMLElement {
     on("turn", () => this.#showWork());
     on("pending", () => this.#showWaiting());
     on("notice", (notice) => this.#showNotice(notice));
+  }
+
+  /** Somebody else is here. */
+  #forget() {
+    this.#composer.clear();
+    this.#keys.forget();
+    this.#notice.dismiss();
+    this.#showProfile();
   }
 
   /** @param {() => void} then */
@@ -348,6 +362,8 @@ export class ChatSessionElement extends HTMLElement {
       this.#banner.show(state, past, this.getAttribute("login-url"));
       this.#showKeys(state);
     });
+    // What was written before a login comes back with its conversation.
+    if (state.state === "online" && this.#client && !this.#composer.text) this.#composer.text = this.#client.draft;
     this.#showWaiting();
     this.#showWork();
     if (state.state === "offline" && state.attempt > 1 && !past.reached) this.#explain();

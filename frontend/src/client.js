@@ -15,6 +15,7 @@
  * | event | detail | when |
  * |---|---|---|
  * | `state` | `StateDetail` | the connection's state changed |
+ * | `owner` | `{}` | somebody else is logged in now: what was written and not sent is gone, here too |
  * | `reset` | `{reason}`: `new`, `unknown`, `ended`, `expired`, `gap` | forget what was shown: another log, or a later part of it, follows |
  * | `ready` | `{}` | the replay is complete; what follows is live |
  * | `event` | `{seq, name, data, turn?, n?, live}` | one entry of the log. `n`: it is our own |
@@ -63,6 +64,7 @@ import { Timeouts, systemTimers } from "./timers.js";
  * @property {string} [thread] an old thread to go on with
  * @property {string} [language] default: the browser's
  * @property {Record<string, string>} [env] values for the handlers; never stored
+ * @property {string} [owner] who is here, as the template tag says it: what another user left in this tab is forgotten at once
  * @property {Storage | null} [storage] default: `sessionStorage`; `null`: none
  * @property {typeof WebSocket} [WebSocket]
  * @property {typeof BroadcastChannel | null} [BroadcastChannel] how tabs of one session share its token
@@ -144,7 +146,7 @@ export class ChatClient extends EventTarget {
     this.#timers = options.timers ?? systemTimers;
     this.#timeouts = new Timeouts(this.#timers);
     this.#backoff = new Backoff({ random: options.random });
-    this.#memory = new Memory(this.#url, options.storage);
+    this.#memory = new Memory(this.#url, options.storage, { owner: options.owner });
     this.#identity = new Identity(this.#memory, options);
     const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
     this.#page = new Page(page, BroadcastChannel, {
@@ -410,13 +412,16 @@ export class ChatClient extends EventTarget {
     const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
     this.#timeouts.cancel("welcome");
     this.#reached = true;
-    this.#identity.welcomed(welcome);
+    const meeting = this.#identity.welcomed(welcome);
+    this.#met(meeting);
     this.#maxFrame = max_frame ?? Infinity;
     this.#inbox.resume();
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received ?? 0, resumed);
     this.#page.share(session, token);
-    if (!resumed) this.#restartLog(first - 1, reason);
+    if (meeting.forget) this.#emit("owner", {});
+    if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
+    if (!resumed) this.#restartLog(first - 1, this.#identity.reasonOf(reason));
     else if (first > this.#inbox.received + 1) this.#restartLog(first - 1, "gap");
     else if (head < this.#inbox.received) {
       // The server's log is shorter than ours, restored from a backup perhaps: read it anew.
@@ -424,6 +429,13 @@ export class ChatClient extends EventTarget {
       return this.#drop();
     }
     this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed));
+  }
+
+  /** What waits to be sent is theirs who are here, and nobody else's. @param {import("./identity.js").Meeting} meeting */
+  #met({ forget, adopt }) {
+    if (adopt) this.#sender.adopt(adopt.pending, adopt.next);
+    if (forget === "all") this.#sender.forget();
+    else if (forget === "left") this.#sender.forget(this.#identity.left.pending);
   }
 
   /** @param {number} heartbeat @param {number} head @param {any} turn @param {boolean} resumed */
@@ -507,12 +519,22 @@ export class ChatClient extends EventTarget {
   }
 
   /** @param {Frame} frame */
-  #error({ code, detail, n, retry_after }) {
+  #error({ code, detail, n, retry_after, owner }) {
+    // Who is merely not logged in any more may be back at once, and finds what they wrote.
+    if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
     this.#lastError = { type: "error", code, detail };
     if (code === "n_gap") return this.#sender.expected(n);
     if (RETRY_CODES.has(code)) this.#sender.pause(retry_after ?? 1);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
     this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
+  }
+
+  /** Our hello was somebody else's. @param {string} owner who is here */
+  #refusedAs(owner) {
+    this.#met(this.#identity.refused(owner));
+    this.#sender.restart();
+    this.#restartLog(0, "new");
+    this.#emit("owner", {});
   }
 
   // --- frames out -------------------------------------------------------------------------------

@@ -66,6 +66,12 @@ export class Composer {
     this.#tray.restart();
   }
 
+  /** Somebody else is here: nothing that is written or attached is theirs. */
+  clear() {
+    this.#tray.clear();
+    this.text = "";
+  }
+
   /** As high as the text needs, within what the stylesheet allows. */
   fit() {
     const { input } = this.#parts;

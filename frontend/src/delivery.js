@@ -29,7 +29,7 @@ export class Outbox {
 
   /** @param {Outgoing[]} [items] @param {number} [next] the number of the next frame */
   constructor(items = [], next = 1) {
-    this.#items = items;
+    this.#items = [...items];
     const last = items.at(-1)?.n ?? 0;
     // A guess, good enough to go on counting from `next`, until the server says what it has stored.
     this.#accepted = last < next - 1 ? next - 1 : (items[0]?.n ?? next) - 1;
@@ -110,6 +110,24 @@ export class Outbox {
     this.#accepted = 0;
     this.#cursor = 0;
     this.#renumber(this.#items, 1);
+  }
+
+  /**
+   * What was left from before this page is ours after all, and goes before what was sent since.
+   * @param {readonly Outgoing[]} items @param {number} next the number of the next frame, when it was left
+   */
+  adopt(items, next) {
+    const last = items.at(-1)?.n ?? 0;
+    this.#renumber(this.#items, Math.max(next, last + 1));
+    this.#items = [...items, ...this.#items];
+  }
+
+  /** Somebody else wrote these. @param {readonly Outgoing[]} [items] all, if left out */
+  forget(items = this.#items) {
+    const foreign = new Set(items);
+    this.#items = this.#items.filter((item) => !foreign.has(item));
+    this.#renumber(this.#items, this.#accepted + 1);
+    this.#cursor = this.#accepted;
   }
 
   /** The replay is complete: what the server said it had stored need not be kept. */

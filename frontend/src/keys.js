@@ -43,6 +43,13 @@ export class Keys {
     this.#refresh();
   }
 
+  /** Somebody else is here. */
+  forget() {
+    this.dialog.close();
+    this.#body.replaceChildren();
+    this.release();
+  }
+
   #open() {
     this.#body.replaceChildren(this.#form(Object.keys(this.#known()), []));
     this.dialog.showModal();

@@ -59,6 +59,19 @@ export class Sender {
     this.#changed();
   }
 
+  /**
+   * What was left from before this page is ours after all; to be followed by `welcome()`.
+   * @param {readonly Outgoing[]} items @param {number} next
+   */
+  adopt(items, next) {
+    this.#outbox.adopt(items, next);
+  }
+
+  /** Somebody else wrote these; to be followed by `welcome()`. @param {readonly Outgoing[]} [items] all, if left out */
+  forget(items) {
+    this.#outbox.forget(items);
+  }
+
   /** The line is open for our frames. */
   start() {
     this.#online = true;

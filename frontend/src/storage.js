@@ -12,8 +12,14 @@
  * @property {string} [thread] that the session goes on with
  */
 
+/** What is kept beside the session and what waits to be sent. @typedef {"draft" | "env" | "files" | "relayed"} Kind @type {Kind[]} */
+const KINDS = ["draft", "env", "files", "relayed"];
+
 /**
  * One tab's memory of one chat, in `sessionStorage`: another tab is another session.
+ *
+ * It belongs to who wrote it, and is read by nobody else. Its `owner` is a keyed hash that the
+ * server makes of a user: empty for somebody who is not logged in, `undefined` while it is not known.
  *
  * A browser may forbid storage, be out of room, or hold something that is not ours: then the chat
  * works all the same, and only a reload forgets.
@@ -21,20 +27,63 @@
 export class Memory {
   #storage;
   #key;
+  /** Who is here. @type {string | undefined} */
+  #reader;
 
-  /** @param {string} url @param {Storage | null} [storage] */
-  constructor(url, storage = tabStorage()) {
+  /**
+   * @param {string} url
+   * @param {Storage | null} [storage]
+   * @param {{owner?: string}} [options] who is here, if the page knows
+   */
+  constructor(url, storage = tabStorage(), { owner } = {}) {
     this.#storage = storage;
     this.#key = `chatsessions:${url}`;
+    this.#reader = owner;
+    // Of somebody who is logged out the rest may still come back; another user is another person.
+    if (owner && this.owner && this.owner !== owner) this.#forget();
   }
 
-  /** @returns {Remembered} */
+  /** Who wrote what is here. @returns {string | undefined} */
+  get owner() {
+    const owner = json(this.#read(`${this.#key}:owner`));
+    return typeof owner === "string" ? owner : undefined;
+  }
+
+  /**
+   * What of it is for who is here: `all`; the `session` alone, which was begun without a login and
+   * may have been assigned to them meanwhile; or `nothing`.
+   * @returns {"all" | "session" | "nothing"}
+   */
+  get access() {
+    if (this.#reader === undefined || this.#reader === this.owner) return "all";
+    return this.owner ? "nothing" : "session";
+  }
+
+  /** Whether anything is here. */
+  get empty() {
+    return [this.#key, ...this.#keys].every((key) => this.#read(key) === null);
+  }
+
+  /**
+   * The server says who is here.
+   * @param {string} owner
+   * @param {boolean} theirs what is here, whoever wrote it; else it is forgotten
+   */
+  belongsTo(owner, theirs) {
+    this.#reader = owner;
+    if (this.owner === owner) return;
+    if (!theirs) this.#forget();
+    this.#write(`${this.#key}:owner`, JSON.stringify(owner));
+  }
+
+  /** @returns {Remembered} what is not for who is here is left out, but for a session that may be theirs */
   load() {
-    return parse(this.#read(this.#key));
+    return parse(this.access === "nothing" ? null : this.#read(this.#key));
   }
 
   /** @param {Remembered} remembered */
   save(remembered) {
+    this.#claim();
     if (this.#write(this.#key, JSON.stringify(remembered))) return;
     // Without room for everything, the way back into the session matters most.
     this.#write(this.#key, JSON.stringify({ ...remembered, pending: [] }));
@@ -42,30 +91,54 @@ export class Memory {
 
   /** What was being written and not sent. */
   get draft() {
-    return this.#read(`${this.#key}:draft`) ?? "";
+    return this.#recall("draft") ?? "";
   }
 
   set draft(text) {
-    this.#write(`${this.#key}:draft`, text);
+    this.#keep("draft", text);
   }
 
   /** Values for the handlers that a person gave; nowhere else are they kept. @returns {Record<string, string>} */
   get env() {
-    return strings(json(this.#read(`${this.#key}:env`)));
+    return strings(json(this.#recall("env")));
   }
 
   set env(values) {
-    this.#write(`${this.#key}:env`, Object.keys(values).length ? JSON.stringify(values) : "");
+    this.#keep("env", Object.keys(values).length ? JSON.stringify(values) : "");
   }
 
-  /** What is remembered of a kind under a name of the page's own. @param {string} kind @returns {any} */
+  /** What is remembered of a kind. @param {Kind} kind @returns {any} */
   recall(kind) {
-    return json(this.#read(`${this.#key}:${kind}`));
+    return json(this.#recall(kind));
   }
 
-  /** @param {string} kind @param {any} value that JSON can say; `null`: forget */
+  /** @param {Kind} kind @param {any} value that JSON can say; `null`: forget */
   keep(kind, value) {
-    this.#write(`${this.#key}:${kind}`, value === null ? "" : JSON.stringify(value));
+    this.#keep(kind, value === null ? "" : JSON.stringify(value));
+  }
+
+  get #keys() {
+    return KINDS.map((kind) => `${this.#key}:${kind}`);
+  }
+
+  /** @param {Kind} kind */
+  #recall(kind) {
+    return this.access === "all" ? this.#read(`${this.#key}:${kind}`) : null;
+  }
+
+  /** @param {Kind} kind @param {string} text */
+  #keep(kind, text) {
+    this.#claim();
+    this.#write(`${this.#key}:${kind}`, text);
+  }
+
+  /** Who is here writes: what somebody else has written is gone. */
+  #claim() {
+    if (this.#reader !== undefined) this.belongsTo(this.#reader, false);
+  }
+
+  #forget() {
+    for (const key of [this.#key, ...this.#keys, `${this.#key}:owner`]) this.#write(key, "");
   }
 
   /** @param {string} key @returns {string | null} */

@@ -13,7 +13,7 @@ import { systemTimers } from "./timers.js";
  * @property {string | null} session
  * @property {string | null} token
  * @property {{state: string}} state
- * @property {{recall: (kind: string) => any, keep: (kind: string, value: any) => void}} memory
+ * @property {import("./storage.js").Memory} memory
  * @property {(type: string, listener: () => void) => void} addEventListener
  * @property {(type: string, listener: () => void) => void} removeEventListener
  */

@@ -110,6 +110,10 @@ class Line:
         self.page.evaluate("window.chance = 20")
         resting.wait_for()
 
+    def restore(self) -> None:
+        """The next page that is loaded has a line."""
+        self._whole = True
+
     def mend(self) -> None:
         """What it takes for the page to come back, too."""
         self._whole = True

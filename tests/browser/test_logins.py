@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.server.harness import Server, free_port, started
 
-from .chat import PATIENCE, Chat
+from .chat import PATIENCE, Chat, Line
 from .conftest import APPLICATION, CHATSESSIONS, SETTINGS
 
 pytestmark = pytest.mark.browser
@@ -46,10 +46,14 @@ def beside(often: Server) -> Iterator[Server]:
 @pytest.fixture
 def name(often: Server) -> str:
     """Somebody who may log in by the admin's page."""
+    return add_staff(often)
+
+
+def add_staff(server: Server) -> str:
     user = User(username=f"user-{uuid4().hex[:8]}")
     user.set_password(PASSWORD)
-    often.database.add_user(user)
-    often.database.execute("UPDATE auth_user SET is_staff = 1")
+    server.database.add_user(user)
+    server.database.execute("UPDATE auth_user SET is_staff = 1")
     return user.username
 
 
@@ -115,3 +119,61 @@ def test_an_account_that_is_closed(often: Server, name: str, context: BrowserCon
     chat.is_("Online")
     expect(chat.notes).to_contain_text("could not be continued")
     assert chat.session != session
+
+
+def log_out_and_in(server: Server, context: BrowserContext, name: str) -> None:
+    """In another tab: from now on the browser is somebody else's."""
+    tab = context.new_page()
+    tab.goto(f"{server.origin}/admin/")
+    tab.get_by_role("button", name="Log out").click()
+    tab.goto(f"{server.origin}/admin/login/")
+    log_in(tab, name)
+    expect(tab.get_by_role("button", name="Log out")).to_be_visible()
+    tab.close()
+
+
+@pytest.mark.parametrize("reloads", [True, False])
+def test_the_next_user_of_a_tab_sends_and_sees_nothing_of_the_last_one_s(
+    reloads: bool, often: Server, name: str, context: BrowserContext
+) -> None:
+    """
+    Neither what was written without a line, nor a draft, nor keys: on a page that is loaded for
+    the next user, and on one that was there before them.
+    """
+    page = context.new_page()
+    line = Line(page)
+    page.goto(f"{often.origin}/admin/login/?next=/chat/vault/")
+    log_in(page, name)
+    chat = Chat(page)
+    for label, value in (("API_KEY", "sesame-42"), ("REGION", "Bree")):
+        chat.element.get_by_label(label).fill(value)
+    chat.press("Save and connect")
+    chat.is_("Online")
+    session = chat.session
+    line.cut()
+    chat.say("my PIN is 1234")
+    expect(chat.waiting).to_have_count(1)
+    chat.input.fill("half a thought")
+
+    log_out_and_in(often, context, add_staff(often))
+    if reloads:
+        line.restore()
+        chat.reload()
+    else:
+        line.mend()
+    key = chat.element.get_by_label("API_KEY")
+    expect(key).to_have_value("", timeout=PATIENCE * 1000)
+    expect(chat.element.get_by_label("REGION")).to_have_value("")
+    expect(chat.waiting).to_have_count(0)
+    key.fill("other-7")
+    chat.element.get_by_label("REGION").fill("Rohan")
+    chat.press("Save and connect")
+    chat.is_("Online")
+    expect(chat.input).to_have_value("")
+    chat.say("which?")
+    expect(chat.contents.last).to_have_text("A key of 7 characters that ends in '-7', for Rohan.")
+    assert chat.session != session
+    remembered = page.evaluate("JSON.stringify(Object.entries(sessionStorage))")
+    everything = str(often.database.query("SELECT * FROM chatsessions_sessionevent")) + remembered
+    for secret in ("1234", "half a thought", "sesame"):
+        assert secret not in everything

@@ -143,7 +143,7 @@ var Outbox = class {
   #cursor;
   /** @param {Outgoing[]} [items] @param {number} [next] the number of the next frame */
   constructor(items = [], next = 1) {
-    this.#items = items;
+    this.#items = [...items];
     const last = items.at(-1)?.n ?? 0;
     this.#accepted = last < next - 1 ? next - 1 : (items[0]?.n ?? next) - 1;
     this.#cursor = this.#accepted;
@@ -213,6 +213,22 @@ var Outbox = class {
     this.#accepted = 0;
     this.#cursor = 0;
     this.#renumber(this.#items, 1);
+  }
+  /**
+   * What was left from before this page is ours after all, and goes before what was sent since.
+   * @param {readonly Outgoing[]} items @param {number} next the number of the next frame, when it was left
+   */
+  adopt(items, next) {
+    const last = items.at(-1)?.n ?? 0;
+    this.#renumber(this.#items, Math.max(next, last + 1));
+    this.#items = [...items, ...this.#items];
+  }
+  /** Somebody else wrote these. @param {readonly Outgoing[]} [items] all, if left out */
+  forget(items = this.#items) {
+    const foreign = new Set(items);
+    this.#items = this.#items.filter((item) => !foreign.has(item));
+    this.#renumber(this.#items, this.#accepted + 1);
+    this.#cursor = this.#accepted;
   }
   /** The replay is complete: what the server said it had stored need not be kept. */
   settle() {
@@ -361,41 +377,101 @@ var Identity = class {
   thread;
   /** @type {Record<string, string>} */
   env;
+  /** Who is here, as far as is known. @type {string | undefined} */
+  owner;
+  /** What the page asks for. */
   #given;
   #memory;
+  /** What was left by somebody who was not logged in; who is here may have it if the session is theirs now. @type {Remembered | null} */
+  #held;
+  /** Whether it is not known who wrote what was left. */
+  #unsigned;
+  #met = false;
+  /** Whether a conversation of somebody who was logged in is left here, which is not asked for. */
+  #lost;
   /** @param {Memory} memory @param {Wishes} wishes of the page */
-  constructor(memory, { profile, thread, env = {} }) {
+  constructor(memory, { profile, thread, env = {}, owner }) {
     this.#memory = memory;
-    this.#given = env;
+    this.#given = { profile, thread, env };
+    this.owner = owner ?? memory.owner;
     this.env = { ...env, ...memory.env };
+    this.#unsigned = memory.owner === void 0 && !memory.empty;
+    this.#lost = memory.access === "nothing";
     const remembered = memory.load();
     const same = agrees(profile, remembered.profile) && agrees(thread, remembered.thread);
     if (same) [this.session, this.token] = [remembered.session, remembered.token];
-    this.profile = profile ?? remembered.profile;
-    this.thread = thread ?? remembered.thread;
-    this.left = { pending: remembered.pending, next: same ? remembered.next : 1 };
+    const ours = memory.access === "all";
+    this.#held = same && !ours ? remembered : null;
+    this.profile = profile ?? (ours ? remembered.profile : void 0);
+    this.thread = thread ?? (ours ? remembered.thread : void 0);
+    this.left = { pending: ours ? remembered.pending : [], next: ours && same ? remembered.next : 1 };
   }
   /** The first frame of a connection. @param {number} received @param {string | undefined} language @returns {Frame} */
   hello(received, language) {
     const credentials = this.session ? { session: this.session, token: this.token } : {};
     const env = Object.keys(this.env).length ? this.env : void 0;
-    return { type: "hello", ...credentials, received, client_type: "webapp", language, profile: this.profile, thread: this.thread, env, bundles: true };
+    const { owner, profile, thread } = this;
+    return { type: "hello", ...credentials, received, client_type: "webapp", language, profile, thread, env, owner, bundles: true };
   }
-  /** @param {Frame} welcome */
-  welcomed({ session, token, resumed, reason }) {
+  /** Why it is another log. @param {string} reason as the server says it */
+  reasonOf(reason) {
+    const lost = this.#lost;
+    this.#lost = false;
+    return lost && reason === "new" ? "unknown" : reason;
+  }
+  /** @param {Frame} welcome @returns {Meeting} */
+  welcomed({ session, token, resumed, reason, owner }) {
+    const meeting = resumed ? this.#rejoin(owner) : this.#meet(owner);
+    this.#held = null;
+    this.#unsigned = false;
+    this.#met = true;
     this.session = session;
     this.token = token;
     if (!resumed && reason === "unknown") this.thread = void 0;
+    return meeting;
+  }
+  /** Somebody else is here, and was not let in. @param {string} owner @returns {Meeting} */
+  refused(owner) {
+    const meeting = this.#meet(owner);
+    this.#held = null;
+    this.session = this.token = null;
+    return meeting;
+  }
+  /** The session is theirs, and so is all that was written in it. @param {string | undefined} owner @returns {Meeting} */
+  #rejoin(owner) {
+    const adopt = this.#held;
+    const changed = owner !== void 0 && this.owner !== void 0 && owner !== this.owner;
+    if (owner !== void 0) this.#memory.belongsTo(owner, true);
+    this.owner = owner ?? this.owner;
+    this.profile ??= adopt?.profile;
+    this.thread ??= adopt?.thread;
+    this.env = adopt ? { ...this.#given.env, ...this.#memory.env } : this.env;
+    return { forget: "", adopt, again: (changed || Boolean(adopt)) && Object.keys(this.env).length > 0 };
+  }
+  /** They have a session of their own now, or none. @param {string | undefined} owner of a server that tells @returns {Meeting} */
+  #meet(owner) {
+    const before = this.owner;
+    if (owner === void 0) return { forget: "", adopt: null, again: false };
+    this.owner = owner;
+    const theirs = before === void 0 ? !this.#unsigned : before === owner;
+    this.#memory.belongsTo(owner, before === void 0 && theirs);
+    if (theirs) return { forget: "", adopt: null, again: false };
+    const { profile, thread, env } = this.#met ? { profile: void 0, thread: void 0, env: {} } : this.#given;
+    this.#given = { profile, thread, env };
+    [this.profile, this.thread, this.env] = [profile, thread, { ...env }];
+    const wishes = profile !== void 0 || thread !== void 0 || Object.keys(env).length > 0;
+    return before === void 0 ? { forget: "left", adopt: null, again: false } : { forget: "all", adopt: null, again: wishes };
   }
   /** Be nobody's, until the next `welcome`. @param {string | undefined} thread @param {string | undefined} profile */
   restart(thread, profile) {
     this.session = this.token = null;
+    this.#held = null;
     this.thread = thread;
     this.profile = profile;
   }
   /** @param {Record<string, string>} values that a person gave */
   setEnv(values) {
-    this.env = { ...this.#given, ...values };
+    this.env = { ...this.#given.env, ...values };
     this.#memory.env = values;
   }
   /** @param {number} next the number of the next frame @param {readonly Outgoing[]} pending */
@@ -530,6 +606,17 @@ var Sender = class {
     this.#outbox.resume(received);
     this.#changed();
   }
+  /**
+   * What was left from before this page is ours after all; to be followed by `welcome()`.
+   * @param {readonly Outgoing[]} items @param {number} next
+   */
+  adopt(items, next) {
+    this.#outbox.adopt(items, next);
+  }
+  /** Somebody else wrote these; to be followed by `welcome()`. @param {readonly Outgoing[]} [items] all, if left out */
+  forget(items) {
+    this.#outbox.forget(items);
+  }
   /** The line is open for our frames. */
   start() {
     this.#online = true;
@@ -642,44 +729,102 @@ var Acknowledger = class {
 };
 
 // src/storage.js
+var KINDS = ["draft", "env", "files", "relayed"];
 var Memory = class {
   #storage;
   #key;
-  /** @param {string} url @param {Storage | null} [storage] */
-  constructor(url, storage = tabStorage()) {
+  /** Who is here. @type {string | undefined} */
+  #reader;
+  /**
+   * @param {string} url
+   * @param {Storage | null} [storage]
+   * @param {{owner?: string}} [options] who is here, if the page knows
+   */
+  constructor(url, storage = tabStorage(), { owner } = {}) {
     this.#storage = storage;
     this.#key = `chatsessions:${url}`;
+    this.#reader = owner;
+    if (owner && this.owner && this.owner !== owner) this.#forget();
   }
-  /** @returns {Remembered} */
+  /** Who wrote what is here. @returns {string | undefined} */
+  get owner() {
+    const owner = json(this.#read(`${this.#key}:owner`));
+    return typeof owner === "string" ? owner : void 0;
+  }
+  /**
+   * What of it is for who is here: `all`; the `session` alone, which was begun without a login and
+   * may have been assigned to them meanwhile; or `nothing`.
+   * @returns {"all" | "session" | "nothing"}
+   */
+  get access() {
+    if (this.#reader === void 0 || this.#reader === this.owner) return "all";
+    return this.owner ? "nothing" : "session";
+  }
+  /** Whether anything is here. */
+  get empty() {
+    return [this.#key, ...this.#keys].every((key) => this.#read(key) === null);
+  }
+  /**
+   * The server says who is here.
+   * @param {string} owner
+   * @param {boolean} theirs what is here, whoever wrote it; else it is forgotten
+   */
+  belongsTo(owner, theirs) {
+    this.#reader = owner;
+    if (this.owner === owner) return;
+    if (!theirs) this.#forget();
+    this.#write(`${this.#key}:owner`, JSON.stringify(owner));
+  }
+  /** @returns {Remembered} what is not for who is here is left out, but for a session that may be theirs */
   load() {
-    return parse(this.#read(this.#key));
+    return parse(this.access === "nothing" ? null : this.#read(this.#key));
   }
   /** @param {Remembered} remembered */
   save(remembered) {
+    this.#claim();
     if (this.#write(this.#key, JSON.stringify(remembered))) return;
     this.#write(this.#key, JSON.stringify({ ...remembered, pending: [] }));
   }
   /** What was being written and not sent. */
   get draft() {
-    return this.#read(`${this.#key}:draft`) ?? "";
+    return this.#recall("draft") ?? "";
   }
   set draft(text) {
-    this.#write(`${this.#key}:draft`, text);
+    this.#keep("draft", text);
   }
   /** Values for the handlers that a person gave; nowhere else are they kept. @returns {Record<string, string>} */
   get env() {
-    return strings(json(this.#read(`${this.#key}:env`)));
+    return strings(json(this.#recall("env")));
   }
   set env(values) {
-    this.#write(`${this.#key}:env`, Object.keys(values).length ? JSON.stringify(values) : "");
+    this.#keep("env", Object.keys(values).length ? JSON.stringify(values) : "");
   }
-  /** What is remembered of a kind under a name of the page's own. @param {string} kind @returns {any} */
+  /** What is remembered of a kind. @param {Kind} kind @returns {any} */
   recall(kind) {
-    return json(this.#read(`${this.#key}:${kind}`));
+    return json(this.#recall(kind));
   }
-  /** @param {string} kind @param {any} value that JSON can say; `null`: forget */
+  /** @param {Kind} kind @param {any} value that JSON can say; `null`: forget */
   keep(kind, value) {
-    this.#write(`${this.#key}:${kind}`, value === null ? "" : JSON.stringify(value));
+    this.#keep(kind, value === null ? "" : JSON.stringify(value));
+  }
+  get #keys() {
+    return KINDS.map((kind) => `${this.#key}:${kind}`);
+  }
+  /** @param {Kind} kind */
+  #recall(kind) {
+    return this.access === "all" ? this.#read(`${this.#key}:${kind}`) : null;
+  }
+  /** @param {Kind} kind @param {string} text */
+  #keep(kind, text) {
+    this.#claim();
+    this.#write(`${this.#key}:${kind}`, text);
+  }
+  /** Who is here writes: what somebody else has written is gone. */
+  #claim() {
+    if (this.#reader !== void 0) this.belongsTo(this.#reader, false);
+  }
+  #forget() {
+    for (const key of [this.#key, ...this.#keys, `${this.#key}:owner`]) this.#write(key, "");
   }
   /** @param {string} key @returns {string | null} */
   #read(key) {
@@ -807,7 +952,7 @@ var ChatClient = class extends EventTarget {
     this.#timers = options.timers ?? systemTimers;
     this.#timeouts = new Timeouts(this.#timers);
     this.#backoff = new Backoff({ random: options.random });
-    this.#memory = new Memory(this.#url, options.storage);
+    this.#memory = new Memory(this.#url, options.storage, { owner: options.owner });
     this.#identity = new Identity(this.#memory, options);
     const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
     this.#page = new Page(page, BroadcastChannel, {
@@ -1035,18 +1180,27 @@ var ChatClient = class extends EventTarget {
     const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
     this.#timeouts.cancel("welcome");
     this.#reached = true;
-    this.#identity.welcomed(welcome);
+    const meeting = this.#identity.welcomed(welcome);
+    this.#met(meeting);
     this.#maxFrame = max_frame ?? Infinity;
     this.#inbox.resume();
     this.#sender.welcome(received ?? 0, resumed);
     this.#page.share(session, token);
-    if (!resumed) this.#restartLog(first - 1, reason);
+    if (meeting.forget) this.#emit("owner", {});
+    if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
+    if (!resumed) this.#restartLog(first - 1, this.#identity.reasonOf(reason));
     else if (first > this.#inbox.received + 1) this.#restartLog(first - 1, "gap");
     else if (head < this.#inbox.received) {
       this.#restartLog(0, "gap");
       return this.#drop();
     }
     this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed));
+  }
+  /** What waits to be sent is theirs who are here, and nobody else's. @param {import("./identity.js").Meeting} meeting */
+  #met({ forget, adopt }) {
+    if (adopt) this.#sender.adopt(adopt.pending, adopt.next);
+    if (forget === "all") this.#sender.forget();
+    else if (forget === "left") this.#sender.forget(this.#identity.left.pending);
   }
   /** @param {number} heartbeat @param {number} head @param {any} turn @param {boolean} resumed */
   #begin(heartbeat, head, turn, resumed) {
@@ -1119,12 +1273,20 @@ var ChatClient = class extends EventTarget {
     this.#promisedHead = head ?? 0;
   }
   /** @param {Frame} frame */
-  #error({ code, detail, n, retry_after }) {
+  #error({ code, detail, n, retry_after, owner }) {
+    if (owner || owner === "" && code === "missing_env") this.#refusedAs(owner);
     this.#lastError = { type: "error", code, detail };
     if (code === "n_gap") return this.#sender.expected(n);
     if (RETRY_CODES.has(code)) this.#sender.pause(retry_after ?? 1);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : void 0;
     this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
+  }
+  /** Our hello was somebody else's. @param {string} owner who is here */
+  #refusedAs(owner) {
+    this.#met(this.#identity.refused(owner));
+    this.#sender.restart();
+    this.#restartLog(0, "new");
+    this.#emit("owner", {});
   }
   // --- frames out -------------------------------------------------------------------------------
   /** @param {Omit<Outgoing, "n">} frame */
