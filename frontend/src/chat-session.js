@@ -10,6 +10,7 @@
  * Dispatches (bubbling, composed):
  * - `chat-event`: `{seq, name, data, live}`, an event of the application's own. `live` is false in a replay;
  * - `chat-ask`: a question of the application's own kind, to be answered by `element.client.answer(call, data)`;
+ * - `chat-event-refused`: `{code, detail, frame}`, something of ours that the server does not take, and that is given up;
  * - `chat-state`: the `StateDetail` of the connection.
  *
  * `element.client` is the `ChatClient` beneath.
@@ -45,6 +46,8 @@ const STYLESHEETS = [look, panels].map((text) => {
 });
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
+/** Which conversations elements of this page have. @type {Set<string>} */
+const places = new Set();
 /** What the console was told of. @type {Set<string>} */
 const unreachable = new Set();
 
@@ -57,6 +60,8 @@ export class ChatSessionElement extends HTMLElement {
   #client = null;
   /** @type {FileServer | null} */
   #server = null;
+  /** Which conversation of the page it has. @type {string | null} */
+  #place = null;
   /** Whose page it is, when the conversation began. @type {string | null} */
   #owner = null;
   #parts = layout();
@@ -111,7 +116,7 @@ export class ChatSessionElement extends HTMLElement {
     this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
     this.#window.listen();
     this.#composer.fit(); // only now has anything a size
-    if (!this.#client) this.#begin();
+    if (!this.#client || this.#place === null) this.#begin();
     else if (this.#parts.choice.hidden) this.#client.connect();
   }
 
@@ -122,6 +127,7 @@ export class ChatSessionElement extends HTMLElement {
       this.#scrolling.disconnect();
       this.#window.unlisten();
       this.#client?.close();
+      this.#unclaim();
     });
   }
 
@@ -143,6 +149,7 @@ export class ChatSessionElement extends HTMLElement {
   #begin() {
     this.#client?.close();
     this.#client = this.#server = null;
+    this.#unclaim();
     this.#choice.cancel();
     this.#offerChoice(false);
     this.#reset("new");
@@ -151,7 +158,7 @@ export class ChatSessionElement extends HTMLElement {
     if (!src) return;
     const [profile, thread, language, owner] = ["profile", "thread", "language", "owner"].map((name) => this.getAttribute(name) ?? undefined);
     this.#owner = this.getAttribute("owner");
-    const client = new ChatClient(src, { profile, thread, language, owner });
+    const client = new ChatClient(src, { profile, thread, language, owner, key: this.#claim(src) });
     this.#client = client;
     this.#server = this.#api ? new FileServer(this.#api, client) : null;
     this.#keys.client = client;
@@ -162,6 +169,23 @@ export class ChatSessionElement extends HTMLElement {
     this.#showProfile();
     if (client.session || client.profile || !this.hasAttribute("profiles")) client.connect();
     else this.#chooseProfile(() => client.connect());
+  }
+
+  /**
+   * What tells this element's conversation from others of its chat on the page: its `id`, or its place.
+   * @param {string} src
+   */
+  #claim(src) {
+    let key = this.id && `id=${this.id}`;
+    for (let place = 2; places.has(`${src} ${key}`); place++) key = `${place}`;
+    this.#place = `${src} ${key}`;
+    places.add(this.#place);
+    return key;
+  }
+
+  #unclaim() {
+    if (this.#place !== null) places.delete(this.#place);
+    this.#place = null;
   }
 
   /** @param {ChatClient} client */
@@ -325,6 +349,7 @@ export class ChatSessionElement extends HTMLElement {
 
   /** @param {NoticeDetail} notice */
   #showNotice({ code, detail, frame, retryAfter }) {
+    if (frame) this.#dispatch("chat-event-refused", { code, detail, frame });
     if (code === "handler_error" || code === "interrupted" || code === "missing_env") return; // said elsewhere
     if (frame?.name === "settings") return this.#settings.refused(frame.data, detail || code);
     const text = frame?.data?.content;

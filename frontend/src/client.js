@@ -30,12 +30,16 @@
 import { Backoff } from "./backoff.js";
 import { Connection, Monitor } from "./connection.js";
 import { Inbox, Outbox, Streams, byteLength } from "./delivery.js";
-import { FINAL_CODES, NAME, RETRY_CODES, asEntry, asTurn, copied, uuid } from "./frames.js";
+import { FINAL_CODES, MAX_DEPTH, NAME, RETRY_CODES, asEntry, asTurn, copied, isTooDeep, uuid } from "./frames.js";
+import { ChatClientError } from "./errors.js";
+import { Hold } from "./hold.js";
 import { Identity } from "./identity.js";
 import { Page } from "./page.js";
 import { Acknowledger, Sender } from "./sender.js";
 import { Memory, websocketUrl } from "./storage.js";
 import { Timeouts, systemTimers } from "./timers.js";
+
+export { ChatClientError };
 
 /** @typedef {import("./connection.js").Frame} Frame */
 /** @typedef {import("./timers.js").Timers} Timers */
@@ -65,9 +69,11 @@ import { Timeouts, systemTimers } from "./timers.js";
  * @property {string} [language] default: the browser's
  * @property {Record<string, string>} [env] values for the handlers; never stored
  * @property {string} [owner] who is here, as the template tag says it: what another user left in this tab is forgotten at once
+ * @property {string} [key] which of several chats of one address on this page it is; each has a session of its own
  * @property {Storage | null} [storage] default: `sessionStorage`; `null`: none
  * @property {typeof WebSocket} [WebSocket]
  * @property {typeof BroadcastChannel | null} [BroadcastChannel] how tabs of one session share its token
+ * @property {import("./hold.js").Locks | null} [locks] by which a duplicate of a tab knows that it is one; default: the browser's
  * @property {EventTarget | null} [page] where `online`, `pageshow` and `visibilitychange` happen
  * @property {Timers} [timers]
  * @property {() => number} [random]
@@ -79,19 +85,15 @@ const WELCOME_TIMEOUT = 10_000;
 const SETTLED_AFTER = 5_000;
 /** Seconds between pings on a silent line, if the server names none. */
 const HEARTBEAT = 20;
+/** Milliseconds to wait for the page before this one, which has left but may not be gone; and for any other. */
+const GOING = 5_000;
+const STAYING = 300;
+/** How much may wait to be sent and still be written down with every change; what is more is, every so many milliseconds. */
+const SAVED_AT_ONCE = 50;
+const SAVE_EVERY = 2_000;
 
 /** States in which nothing can be sent. @type {Set<State>} */
 const FINAL_STATES = new Set(["replaced", "ended", "refused"]);
-
-/** Something that cannot be sent; nothing was queued. `code`: `too_large`, `bad_name` or `closed`. */
-export class ChatClientError extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
-    super(message);
-    this.name = "ChatClientError";
-    this.code = code;
-  }
-}
 
 /** An event of a `ChatClient`. @template T */
 export class ChatClientEvent extends Event {
@@ -107,9 +109,13 @@ export class ChatClient extends EventTarget {
   #options;
   #timers;
   #timeouts;
+  #saving;
   #backoff;
   #memory;
   #identity;
+  #hold;
+  /** Whether the page that had the session before was left. */
+  #returned;
   #page;
   #sender;
   #acknowledger;
@@ -130,6 +136,10 @@ export class ChatClient extends EventTarget {
   #lastError = null;
   /** The end of the log at the `welcome`, until the replay has reached it. @type {number | null} */
   #replayEnd = null;
+  /** Who waits for a pong, in the order of their pings. @type {string[]} */
+  #asking = [];
+  /** How many of our events may be on the wire. @type {number | undefined} */
+  #window;
   /** The end of the log at the last pong. */
   #promisedHead = 0;
   #maxFrame = Infinity;
@@ -145,17 +155,22 @@ export class ChatClient extends EventTarget {
     this.#options = options;
     this.#timers = options.timers ?? systemTimers;
     this.#timeouts = new Timeouts(this.#timers);
+    this.#saving = new Timeouts(this.#timers);
     this.#backoff = new Backoff({ random: options.random });
-    this.#memory = new Memory(this.#url, options.storage, { owner: options.owner });
+    this.#memory = new Memory(this.#url, options.storage, { owner: options.owner, key: options.key });
     this.#identity = new Identity(this.#memory, options);
+    this.#hold = new Hold(options.locks === undefined ? globalThis.navigator?.locks ?? null : options.locks, this.#timers);
+    this.#returned = this.#memory.arrive();
     const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
     this.#page = new Page(page, BroadcastChannel, {
       woke: () => this.#woke(),
+      left: () => this.#left(),
       sibling: (session, token) => this.#sibling(session, token),
     });
     const { left } = this.#identity;
     this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
       write: (frame) => this.#write(frame),
+      ping: () => this.#ping("sender"),
       changed: () => this.#pendingChanged(),
     });
     this.#acknowledger = new Acknowledger(this.#timers, () => this.#write({ type: "ack", seq: this.#inbox.received }));
@@ -245,6 +260,8 @@ export class ChatClient extends EventTarget {
   /** Hang up. The session goes on, and so can this client: `connect()`. */
   close() {
     this.#hangUp();
+    this.#saveNow();
+    this.#hold.release();
     this.#page.unlisten();
     this.#setState("closed");
   }
@@ -332,7 +349,25 @@ export class ChatClient extends EventTarget {
     }
   }
 
+  /** Say hello, once it is known that the session is not another tab's, whose duplicate this one is. */
   #hello() {
+    const { session } = this;
+    const connection = this.#connection;
+    if (!session) return this.#sayHello();
+    this.#hold.take(session, this.#returned ? GOING : STAYING, (ours) => {
+      if (!ours) this.#separate();
+      if (connection === this.#connection) this.#sayHello();
+    });
+  }
+
+  /** Another tab has the session, and sends what waits in it. */
+  #separate() {
+    this.#identity.separate();
+    this.#sender.forget(this.#identity.left.pending);
+    this.#sender.restart();
+  }
+
+  #sayHello() {
     const { language = globalThis.navigator?.language } = this.#options;
     this.#write(this.#identity.hello(this.#inbox.received, language));
   }
@@ -344,6 +379,7 @@ export class ChatClient extends EventTarget {
     this.#monitor?.stop();
     this.#monitor = null;
     this.#welcomed = false;
+    this.#asking = [];
     this.#replayEnd = null;
     this.#sender.halt();
     this.#acknowledger.halt();
@@ -358,7 +394,9 @@ export class ChatClient extends EventTarget {
 
   /** @param {number} code */
   #closed(code) {
+    const unreadable = code === 4500 && this.#welcomed && this.#lastError?.code === "bad_frame";
     this.#hangUp();
+    if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
     if (code < 4500 || code > 4999) this.#retryLater(code);
     else if (code === 4509) this.#setState("replaced", { code });
@@ -379,6 +417,12 @@ export class ChatClient extends EventTarget {
     const delay = this.#backoff.next();
     this.#timeouts.start("retry", delay, () => this.#open());
     this.#setState("offline", { retryIn: delay / 1000, code });
+  }
+
+  /** @param {"sender" | "monitor"} asking */
+  #ping(asking) {
+    this.#asking.push(asking);
+    this.#write({ type: "ping" });
   }
 
   /** @param {Frame} frame */
@@ -415,10 +459,14 @@ export class ChatClient extends EventTarget {
     const meeting = this.#identity.welcomed(welcome);
     this.#met(meeting);
     this.#maxFrame = max_frame ?? Infinity;
+    this.#window = Number.isInteger(welcome.window) ? welcome.window : undefined;
     this.#inbox.resume();
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received ?? 0, resumed);
+    this.#saveNow();
     this.#page.share(session, token);
+    this.#hold.take(session, GOING, () => {});
+    this.#returned = false;
     if (meeting.forget) this.#emit("owner", {});
     if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
     if (!resumed) this.#restartLog(first - 1, this.#identity.reasonOf(reason));
@@ -444,7 +492,7 @@ export class ChatClient extends EventTarget {
     this.#promisedHead = 0;
     this.#replayEnd = head;
     this.#monitor = new Monitor(this.#timers, heartbeat * 1000, {
-      ping: () => this.#write({ type: "ping" }),
+      ping: () => this.#ping("monitor"),
       dead: () => this.#drop(),
     });
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#backoff.reset());
@@ -454,7 +502,7 @@ export class ChatClient extends EventTarget {
     for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
     this.#ending &&= resumed;
     if (this.#ending) this.#write({ type: "end" });
-    this.#sender.start();
+    this.#sender.start(this.#window);
     this.#checkReplay();
   }
 
@@ -513,6 +561,7 @@ export class ChatClient extends EventTarget {
 
   /** @param {Frame} frame */
   #pong({ head }) {
+    if (this.#asking.shift() === "sender") return this.#sender.answered();
     // The line was silent since the last pong. What it promised should have come long ago.
     if (this.#inbox.received < this.#promisedHead) return this.#drop();
     this.#promisedHead = head ?? 0;
@@ -524,9 +573,16 @@ export class ChatClient extends EventTarget {
     if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
     this.#lastError = { type: "error", code, detail };
     if (code === "n_gap") return this.#sender.expected(n);
-    if (RETRY_CODES.has(code)) this.#sender.pause(retry_after ?? 1);
+    if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
+    if (code === "bad_frame" && n == null && this.#welcomed) return this.#unreadable(detail);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
     this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
+  }
+
+  /** @param {string} detail */
+  #unreadable(detail) {
+    const { searching, found } = this.#sender.unreadable();
+    if (found || !searching) this.#emit("notice", { code: "bad_frame", detail, frame: found });
   }
 
   /** Our hello was somebody else's. @param {string} owner who is here */
@@ -542,8 +598,7 @@ export class ChatClient extends EventTarget {
   /** @param {Omit<Outgoing, "n">} frame */
   #queue(frame) {
     if (FINAL_STATES.has(this.#state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
-    if (frame.name !== undefined && !NAME.test(frame.name)) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
-    const copy = copied(frame);
+    const copy = sendable(frame);
     if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
     return { ...this.#sender.queue(copy) };
   }
@@ -559,7 +614,8 @@ export class ChatClient extends EventTarget {
   }
 
   #pendingChanged() {
-    this.#save();
+    if (this.#sender.items.length <= SAVED_AT_ONCE) this.#save();
+    else if (!this.#saving.runs("save")) this.#saving.start("save", SAVE_EVERY, () => this.#save());
     this.#emit("pending", this.pending);
   }
 
@@ -567,8 +623,17 @@ export class ChatClient extends EventTarget {
 
   /** The network or the person is back. */
   #woke() {
+    this.#memory.arrive();
     if (this.#state.state === "offline") this.#open();
     else this.#monitor?.probe();
+  }
+
+  /** The page goes: to be loaded again, or to come back as it is. */
+  #left() {
+    this.#saveNow();
+    this.#hold.release();
+    this.#returned = true;
+    this.#memory.leave();
   }
 
   /** @param {string} session @param {string} token */
@@ -601,11 +666,37 @@ export class ChatClient extends EventTarget {
   }
 
   #save() {
+    this.#saving.cancel("save");
     this.#identity.save(this.#sender.next, this.#sender.items);
+  }
+
+  /** Write down what has changed, if that has not been done yet. */
+  #saveNow() {
+    if (this.#saving.runs("save")) this.#save();
   }
 
   /** @param {string} type @param {any} detail */
   #emit(type, detail) {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
+}
+
+/**
+ * A frame as the server can read it. One that it cannot would stand in the way of all behind it.
+ * @param {Omit<Outgoing, "n">} frame
+ */
+function sendable(frame) {
+  const { type, name, call, data } = frame;
+  if (type === "event" && !(typeof name === "string" && NAME.test(name))) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
+  if (name === "answer") throw new ChatClientError("bad_name", "An answer to a question is sent by answer().");
+  if (type === "answer" && !(typeof call === "string" && call.length <= 100)) throw new ChatClientError("bad_call", "A question is named by its call.");
+  let copy;
+  try {
+    copy = copied(frame);
+  } catch (error) {
+    throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${error}`);
+  }
+  if (copy.data === undefined) throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${typeof data}`);
+  if (isTooDeep(copy.data)) throw new ChatClientError("bad_data", `The data is nested deeper than ${MAX_DEPTH} levels.`);
+  return copy;
 }

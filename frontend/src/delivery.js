@@ -50,7 +50,23 @@ export class Outbox {
 
   /** Whether something was written to the line and is not accepted. */
   get waiting() {
-    return this.#items.some((item) => item.n > this.#accepted && item.n <= this.#cursor);
+    const first = this.#items.find((item) => item.n > this.#accepted);
+    return first !== undefined && first.n <= this.#cursor;
+  }
+
+  /** The number of the first frame that is not accepted. */
+  get first() {
+    return this.#accepted + 1;
+  }
+
+  /** How many frames were written to the line and are not accepted. */
+  get onTheWire() {
+    return this.#cursor - this.#accepted;
+  }
+
+  /** Whether a frame is still to be written. */
+  get more() {
+    return (this.#items.at(-1)?.n ?? 0) > this.#cursor;
   }
 
   /** @param {Omit<Outgoing, "n">} frame @returns {Outgoing} */
@@ -60,17 +76,20 @@ export class Outbox {
     return item;
   }
 
-  /** The frames to write now; they count as written. @param {number} window */
-  take(window) {
-    const limit = this.#accepted + window;
-    const frames = this.#items.filter((item) => item.n > this.#cursor && item.n <= limit);
+  /** The frames to write now; they count as written. @param {number} window @param {number} [last] the highest number that may go */
+  take(window, last = Infinity) {
+    const limit = Math.min(this.#accepted + window, last);
+    if (limit <= this.#cursor) return [];
+    const from = this.#items.findIndex((item) => item.n > this.#cursor);
+    const frames = [];
+    for (let index = from; index >= 0 && index < this.#items.length && this.#items[index].n <= limit; index++) frames.push(this.#items[index]);
     this.#cursor = frames.at(-1)?.n ?? this.#cursor;
     return frames;
   }
 
-  /** Write again from the first that is not accepted. */
-  rewind() {
-    this.#cursor = this.#accepted;
+  /** Write again from `n`, or from the first that is not accepted. @param {number} [n] */
+  rewind(n = 0) {
+    this.#cursor = Math.max(this.#accepted, n - 1);
   }
 
   /** `n` is stored. @param {number} n @returns {Outgoing | undefined} the frame, if it was waiting */

@@ -8,8 +8,30 @@
 export const RETRY_CODES = new Set(["rate_limited", "busy", "storage_unavailable"]);
 /** Refusals of one frame for good: sending it again would only bring the same answer. */
 export const FINAL_CODES = new Set(["bad_frame", "too_large", "unauthorized", "forbidden", "call_closed"]);
-/** The names of events that the server takes. */
-export const NAME = /^[^\x00-\x1f\x7f]{1,100}$/;
+/** The names of events that the server takes: whole characters, and none that controls anything. */
+export const NAME = /^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,100}$/u;
+/** How deep lists and objects may be nested in what is sent. */
+export const MAX_DEPTH = 64;
+
+/** What goes into a `hello`, as far as the server can read it. @param {unknown} text @param {number} longest */
+export function readable(text, longest) {
+  if (typeof text !== "string") return undefined;
+  const clean = wellFormed(text);
+  return clean === text && [...text].length <= longest && !CONTROLS.test(text) ? text : undefined;
+}
+
+/** Half a character is none, in names and in texts. @param {string} text */
+export function wellFormed(text) {
+  return decoder.decode(encoder.encode(text));
+}
+
+/** Whether lists and objects are nested deeper than the server reads. @param {any} value @param {number} [left] @returns {boolean} */
+export function isTooDeep(value, left = MAX_DEPTH) {
+  if (typeof value !== "object" || value === null) return false;
+  return left === 0 || Object.values(value).some((inner) => isTooDeep(inner, left - 1));
+}
+
+const CONTROLS = /[\x00-\x1f\x7f-\x9f]/;
 
 /** @param {any} turn as `welcome` says it @returns {Frame | null} */
 export function asTurn(turn) {
@@ -25,12 +47,15 @@ export function asEntry(item, seq) {
 
 /** A copy of a frame as the line will carry it. @template T @param {T} frame @returns {T} */
 export function copied(frame) {
-  return JSON.parse(JSON.stringify(frame, wellFormed));
+  return JSON.parse(JSON.stringify(frame), repaired);
 }
 
 /** JSON's escape for half a surrogate pair is one that servers refuse. @param {string} _key @param {any} value */
-function wellFormed(_key, value) {
-  return typeof value === "string" ? decoder.decode(encoder.encode(value)) : value;
+function repaired(_key, value) {
+  if (typeof value === "string") return wellFormed(value);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const keys = Object.keys(value);
+  return keys.every((key) => wellFormed(key) === key) ? value : Object.fromEntries(keys.map((key) => [wellFormed(key), value[key]]));
 }
 
 const encoder = new TextEncoder();

@@ -1,5 +1,8 @@
 /** Whose conversation it is: the session and what shows that it is ours, and what it was begun with. */
 
+import { ChatClientError } from "./errors.js";
+import { readable, wellFormed } from "./frames.js";
+
 /** @typedef {import("./connection.js").Frame} Frame */
 /** @typedef {import("./delivery.js").Outgoing} Outgoing */
 /** @typedef {import("./storage.js").Memory} Memory */
@@ -42,9 +45,10 @@ export class Identity {
   /** @param {Memory} memory @param {Wishes} wishes of the page */
   constructor(memory, { profile, thread, env = {}, owner }) {
     this.#memory = memory;
+    env = checkedEnv(env);
     this.#given = { profile, thread, env };
     this.owner = owner ?? memory.owner;
-    this.env = { ...env, ...memory.env };
+    this.env = checkedEnv({ ...env, ...memory.env });
     this.#unsigned = memory.owner === undefined && !memory.empty;
     this.#lost = memory.access === "nothing";
     const remembered = memory.load();
@@ -63,8 +67,9 @@ export class Identity {
   hello(received, language) {
     const credentials = this.session ? { session: this.session, token: this.token } : {};
     const env = Object.keys(this.env).length ? this.env : undefined;
-    const { owner, profile, thread } = this;
-    return { type: "hello", ...credentials, received, client_type: "webapp", language, profile, thread, env, owner, bundles: true };
+    // What the server could not read would be refused as a whole, each time.
+    const wishes = { language: readable(language, 35), profile: readable(this.profile, 200), thread: readable(this.thread, 100) };
+    return { type: "hello", ...credentials, received, client_type: "webapp", ...wishes, env, owner: this.owner, bundles: true };
   }
 
   /** Why it is another log. @param {string} reason as the server says it */
@@ -102,7 +107,7 @@ export class Identity {
     this.owner = owner ?? this.owner;
     this.profile ??= adopt?.profile;
     this.thread ??= adopt?.thread;
-    this.env = adopt ? { ...this.#given.env, ...this.#memory.env } : this.env;
+    this.env = adopt ? checkedEnv({ ...this.#given.env, ...this.#memory.env }) : this.env;
     return { forget: "", adopt, again: (changed || Boolean(adopt)) && Object.keys(this.env).length > 0 };
   }
 
@@ -130,8 +135,14 @@ export class Identity {
     this.profile = profile;
   }
 
+  /** It is another tab's conversation: this one begins its own. */
+  separate() {
+    this.restart(this.#given.thread, this.profile);
+  }
+
   /** @param {Record<string, string>} values that a person gave */
   setEnv(values) {
+    values = checkedEnv(values);
     this.env = { ...this.#given.env, ...values };
     this.#memory.env = values;
   }
@@ -146,4 +157,13 @@ export class Identity {
 /** @param {string | undefined} asked @param {string | undefined} remembered */
 function agrees(asked, remembered) {
   return asked === undefined || asked === remembered;
+}
+
+/** @param {Record<string, unknown>} values @returns {Record<string, string>} as the server can read them */
+function checkedEnv(values) {
+  const texts = Object.entries(values).map(([name, text]) => {
+    if (typeof text !== "string") throw new ChatClientError("bad_env", `The value of ${wellFormed(name)} is no text.`);
+    return [wellFormed(name), wellFormed(text)];
+  });
+  return Object.fromEntries(texts);
 }

@@ -3,7 +3,7 @@
 const WAKING = ["online", "pageshow", "visibilitychange"];
 
 /**
- * Calls `woke` when the network or the person is back, and `sibling` when a duplicate of this tab
+ * Calls `woke` when the network or the person is back, `left` when the page goes, and `sibling` when a duplicate of this tab
  * got a new token for its session: the old one will soon be worth nothing.
  */
 export class Page {
@@ -16,7 +16,7 @@ export class Page {
   /**
    * @param {EventTarget | null} target
    * @param {typeof BroadcastChannel | null} Channel
-   * @param {{woke: () => void, sibling: (session: string, token: string) => void}} handlers
+   * @param {{woke: () => void, left: () => void, sibling: (session: string, token: string) => void}} handlers
    */
   constructor(target, Channel, handlers) {
     this.#target = target;
@@ -26,6 +26,7 @@ export class Page {
 
   listen() {
     for (const type of WAKING) this.#target?.addEventListener(type, this.#wake);
+    this.#target?.addEventListener("pagehide", this.#leave);
     if (!this.#Channel) return;
     this.#channel = new this.#Channel("chatsessions");
     this.#channel.onmessage = ({ data }) => {
@@ -37,6 +38,7 @@ export class Page {
 
   unlisten() {
     for (const type of WAKING) this.#target?.removeEventListener(type, this.#wake);
+    this.#target?.removeEventListener("pagehide", this.#leave);
     this.#channel?.close();
     this.#channel = null;
   }
@@ -45,6 +47,8 @@ export class Page {
   share(session, token) {
     this.#channel?.postMessage({ session, token });
   }
+
+  #leave = () => this.#handlers.left();
 
   #wake = () => {
     if (globalThis.document?.visibilityState !== "hidden") this.#handlers.woke();

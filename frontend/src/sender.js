@@ -1,5 +1,6 @@
 /** When what goes out goes out: repeats, pauses, acknowledgements. */
 import { Outbox } from "./delivery.js";
+import { Pace } from "./pace.js";
 import { Timeouts } from "./timers.js";
 
 /** @typedef {import("./connection.js").Frame} Frame */
@@ -8,10 +9,21 @@ import { Timeouts } from "./timers.js";
 
 /** Milliseconds without `accepted` before everything unaccepted is sent again. */
 const RESEND_AFTER = 5_000;
-/** How many frames may be on their way: a long queue meets the server's rate limit in small portions. */
-const WINDOW = 16;
-/** Milliseconds in which the same `n_gap` is one complaint: each frame behind a gap causes another. */
-const SAME_GAP = 1_000;
+/** How many frames may be on their way, if the server does not say: what it lets wait for its turn. */
+const WINDOW = 100;
+/** How many are, at most: behind one that is refused, all are sent again. */
+const MAX_WINDOW = 32;
+
+/**
+ * A search for the frame that the server cannot read: it cannot say which. Each frame goes alone,
+ * and a ping behind it: what the server says before it answers that is about this one.
+ * @typedef {object} Search
+ * @property {boolean} asked whether a ping is not answered yet
+ * @property {number | null} suspect the number of the frame before that ping
+ * @property {number} last the number of the last frame that it may be
+ * @property {boolean} tried whether a frame has gone alone
+ * @property {boolean} fruitful whether one was found
+ */
 
 /** Brings the outbox across, whatever the line and the server do. */
 export class Sender {
@@ -19,21 +31,29 @@ export class Sender {
   #timers;
   #timeouts;
   #write;
+  #ping;
   #changed;
+  #pace = new Pace();
   #online = false;
-  /** @type {{n: number, at: number} | null} */
-  #lastGap = null;
+  #window = MAX_WINDOW;
+  /** The frame that was refused for now: until it is accepted none goes behind it. @type {number | null} */
+  #refused = null;
+  /** The frame that the server was missing, and that is on its way again: each behind it complains. @type {number | null} */
+  #missing = null;
+  /** @type {Search | null} */
+  #search = null;
 
   /**
    * @param {Outbox} outbox
    * @param {Timers} timers
-   * @param {{write: (frame: Frame) => void, changed: () => void}} handlers `changed`: the outbox did
+   * @param {{write: (frame: Frame) => void, ping: () => void, changed: () => void}} handlers `ping`: its answer calls `answered()`; `changed`: the outbox did
    */
-  constructor(outbox, timers, { write, changed }) {
+  constructor(outbox, timers, { write, ping, changed }) {
     this.#outbox = outbox;
     this.#timers = timers;
     this.#timeouts = new Timeouts(timers);
     this.#write = write;
+    this.#ping = ping;
     this.#changed = changed;
   }
 
@@ -54,7 +74,7 @@ export class Sender {
 
   /** The server was met: it has stored everything up to `received`. @param {number} received @param {boolean} resumed */
   welcome(received, resumed) {
-    if (!resumed) this.#outbox.restart();
+    if (!resumed) this.#restart();
     this.#outbox.resume(received);
     this.#changed();
   }
@@ -72,10 +92,12 @@ export class Sender {
     this.#outbox.forget(items);
   }
 
-  /** The line is open for our frames. */
-  start() {
+  /** The line is open for our frames. @param {number} [window] how many may be on their way */
+  start(window = WINDOW) {
+    this.#window = Math.max(1, Math.min(window, MAX_WINDOW));
     this.#online = true;
-    this.#lastGap = null;
+    this.#refused = this.#missing = null;
+    if (this.#search) this.#search = { ...this.#search, last: this.#outbox.next - 1 };
     this.#pump();
   }
 
@@ -83,17 +105,19 @@ export class Sender {
   halt() {
     this.#online = false;
     this.#timeouts.cancelAll();
+    if (this.#search) this.#search = { ...this.#search, asked: false, suspect: null };
   }
 
   /** A new session without a past. */
   restart() {
-    this.#outbox.restart();
+    this.#restart();
     this.#changed();
   }
 
   /** @param {number} n @returns {Outgoing | undefined} the frame, if it waited */
   accepted(n) {
     const item = this.#outbox.accept(n);
+    if (item) this.#pace.accepted();
     this.#progress();
     return item;
   }
@@ -112,18 +136,28 @@ export class Sender {
     this.#progress();
   }
 
-  /** Send nothing for a while, then everything that is not accepted. @param {number} seconds */
-  pause(seconds) {
+  /**
+   * The server does not take frame `n` for a while, nor what was sent behind it.
+   * @param {string} code @param {number} seconds @param {number} [n]
+   * @returns {boolean} whether that is news: those behind it are refused like it
+   */
+  pause(code, seconds, n = this.#outbox.first) {
+    const onTheWire = n >= this.#outbox.first && n < this.#outbox.first + this.#outbox.onTheWire;
+    if (!onTheWire || (this.#refused !== null && n > this.#refused)) return false;
+    const until = this.#timers.now() + seconds * 1000;
+    this.#pace.refused(code, n, until);
+    this.#refused = n;
+    this.#outbox.rewind(n);
     this.#timeouts.cancel("resend");
-    this.#timeouts.start("pause", seconds * 1000, () => this.#resend());
+    this.#timeouts.start("pause", seconds * 1000, () => this.#pump());
+    return true;
   }
 
   /** The server expects `n` next. @param {number} n */
   expected(n) {
-    const now = this.#timers.now();
-    const repeated = this.#lastGap?.n === n && now - this.#lastGap.at < SAME_GAP;
-    if (!Number.isInteger(n) || repeated || this.#timeouts.runs("pause")) return;
-    this.#lastGap = { n, at: now };
+    const known = n === this.#refused || n === this.#missing || (this.#search !== null && n === this.#outbox.first);
+    if (!Number.isInteger(n) || known || this.#timeouts.runs("pause")) return;
+    this.#missing = n;
     this.#outbox.expect(n);
     this.#moved();
   }
@@ -131,7 +165,10 @@ export class Sender {
   /** Give up on a frame. @param {number} n @returns {Outgoing | undefined} it, as it was */
   discard(n) {
     const item = this.#outbox.refuse(n);
-    if (item) this.#progress();
+    if (!item) return undefined;
+    this.#pace.renumbered();
+    if (this.#refused !== null && n < this.#refused) this.#refused -= 1;
+    this.#progress();
     return item;
   }
 
@@ -146,10 +183,80 @@ export class Sender {
     return this.#outbox.oversized(limit);
   }
 
+  // --- what the server cannot read ---------------------------------------------------------------
+
+  /**
+   * The server could not read a frame, and cannot say which.
+   * @returns {{searching: boolean, found?: Outgoing}} whether one of ours may be it; and if that is clear, it, given up
+   */
+  unreadable() {
+    const search = this.#search;
+    if (search && search.suspect !== null) {
+      const found = this.#outbox.refuse(search.suspect);
+      search.suspect = null;
+      search.last -= 1;
+      search.fruitful = true;
+      this.#pace.renumbered();
+      this.#progress();
+      return { searching: true, found };
+    }
+    if (search) return { searching: true };
+    if (!this.#outbox.waiting) return { searching: false };
+    this.#begin();
+    this.#ask(null);
+    return { searching: true };
+  }
+
+  /** The line was closed over frames that the server could not read. @returns {boolean} whether another is worth while */
+  searchAnew() {
+    const before = this.#search;
+    if (!this.#outbox.items.length || (before?.tried && !before.fruitful)) return false;
+    this.#begin();
+    return true;
+  }
+
+  /** A ping of ours was answered. */
+  answered() {
+    const search = this.#search;
+    if (!search) return;
+    // Before it was asked for the first time anything may be on its way.
+    if (!search.tried) this.#outbox.rewind();
+    search.asked = false;
+    search.suspect = null;
+    this.#pump();
+  }
+
+  #begin() {
+    this.#search = { asked: false, suspect: null, last: this.#outbox.next - 1, tried: false, fruitful: false };
+  }
+
+  /** @param {number | null} suspect */
+  #ask(suspect) {
+    const search = /** @type {Search} */ (this.#search);
+    search.asked = true;
+    search.suspect = suspect;
+    this.#ping();
+  }
+
+  #searchOn() {
+    const search = /** @type {Search} */ (this.#search);
+    if (search.asked || this.#outbox.onTheWire) return;
+    for (const frame of this.#outbox.take(1)) {
+      search.tried = true;
+      this.#write(frame);
+      this.#ask(frame.n);
+    }
+  }
+
+  // --- moving on ---------------------------------------------------------------------------------
+
   /** Something left the outbox: whoever waits may move up. */
   #progress() {
+    const { first } = this.#outbox;
     this.#timeouts.cancel("resend");
-    this.#lastGap = null;
+    if (this.#refused !== null && first > this.#refused) this.#refused = null;
+    if (this.#missing !== null && first > this.#missing) this.#missing = null;
+    if (this.#search && first > this.#search.last) this.#search = null;
     this.#moved();
   }
 
@@ -160,14 +267,33 @@ export class Sender {
 
   #pump() {
     if (!this.#online || this.#timeouts.runs("pause")) return;
-    for (const frame of this.#outbox.take(WINDOW)) this.#write(frame);
+    if (this.#search) this.#searchOn();
+    else this.#send();
     if (!this.#outbox.waiting || this.#timeouts.runs("resend")) return;
     this.#timeouts.start("resend", RESEND_AFTER, () => this.#resend());
   }
 
+  #send() {
+    const now = this.#timers.now();
+    const { onTheWire } = this.#outbox;
+    const room = Math.min(this.#window - onTheWire, this.#pace.room(now));
+    const frames = this.#outbox.take(onTheWire + room, this.#refused ?? Infinity);
+    for (const frame of frames) this.#write(frame);
+    this.#pace.sent(frames.length, now);
+    if (!this.#outbox.more || this.#timeouts.runs("pace")) return;
+    const wait = this.#pace.wait(now);
+    if (wait) this.#timeouts.start("pace", wait, () => this.#pump());
+  }
+
   #resend() {
+    this.#missing = null;
     this.#outbox.rewind();
     this.#pump();
+  }
+
+  #restart() {
+    this.#outbox.restart();
+    this.#pace.renumbered();
   }
 }
 

@@ -33,12 +33,13 @@ export class Memory {
   /**
    * @param {string} url
    * @param {Storage | null} [storage]
-   * @param {{owner?: string}} [options] who is here, if the page knows
+   * @param {{owner?: string, key?: string}} [options] who is here, if the page knows; which of several chats of one address it is
    */
-  constructor(url, storage = tabStorage(), { owner } = {}) {
+  constructor(url, storage = tabStorage(), { owner, key = "" } = {}) {
     this.#storage = storage;
-    this.#key = `chatsessions:${url}`;
+    this.#key = `chatsessions:${url}${key && `#${key}`}`;
     this.#reader = owner;
+    if (key && this.empty) this.#inherit(`chatsessions:${url}`);
     // Of somebody who is logged out the rest may still come back; another user is another person.
     if (owner && this.owner && this.owner !== owner) this.#forget();
   }
@@ -115,6 +116,27 @@ export class Memory {
   /** @param {Kind} kind @param {any} value that JSON can say; `null`: forget */
   keep(kind, value) {
     this.#keep(kind, value === null ? "" : JSON.stringify(value));
+  }
+
+  /** The page was left, and may be back: what is here is not a duplicate's. */
+  leave() {
+    this.#write(`${this.#key}:left`, "1");
+  }
+
+  /** Whether it was left before, and not copied from a page that is still there. */
+  arrive() {
+    const left = this.#read(`${this.#key}:left`) !== null;
+    this.#write(`${this.#key}:left`, "");
+    return left;
+  }
+
+  /** What a release left that had one memory for all chats of an address. @param {string} before */
+  #inherit(before) {
+    if (this.#read(before) === null || this.#read(`${before}:owner`) !== null) return;
+    for (const suffix of ["", ...KINDS.map((kind) => `:${kind}`)]) {
+      this.#write(`${this.#key}${suffix}`, this.#read(`${before}${suffix}`) ?? "");
+      this.#write(`${before}${suffix}`, "");
+    }
   }
 
   get #keys() {

@@ -285,7 +285,7 @@ test("n_gap sends again from the number that is expected, once", () => {
 });
 
 for (const code of ["rate_limited", "busy", "storage_unavailable"]) {
-  test(`${code} pauses for retry_after, then sends again from the first unaccepted`, () => {
+  test(`${code} pauses for retry_after, then the refused one is sent again, and the others behind it as it is accepted`, () => {
     const { client, connect, timers, seen } = setUp();
     const socket = connect();
     client.send("message", { content: "a" });
@@ -295,6 +295,8 @@ for (const code of ["rate_limited", "busy", "storage_unavailable"]) {
     timers.advance(6_999);
     assert.equal(socket.of("event").length, 2);
     timers.advance(1);
+    assert.deepEqual(texts(socket.of("event").slice(2)), [[1, "a"]]);
+    socket.push({ type: "accepted", n: 1, seq: 1 });
     assert.deepEqual(texts(socket.of("event").slice(2)), [[1, "a"], [2, "b"], [3, "c"]]);
     assert.deepEqual(seen.notice, [{ code, detail: "slow down", frame: undefined, retryAfter: 7 }]);
   });

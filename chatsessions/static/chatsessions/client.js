@@ -160,7 +160,20 @@ var Outbox = class {
   }
   /** Whether something was written to the line and is not accepted. */
   get waiting() {
-    return this.#items.some((item) => item.n > this.#accepted && item.n <= this.#cursor);
+    const first = this.#items.find((item) => item.n > this.#accepted);
+    return first !== void 0 && first.n <= this.#cursor;
+  }
+  /** The number of the first frame that is not accepted. */
+  get first() {
+    return this.#accepted + 1;
+  }
+  /** How many frames were written to the line and are not accepted. */
+  get onTheWire() {
+    return this.#cursor - this.#accepted;
+  }
+  /** Whether a frame is still to be written. */
+  get more() {
+    return (this.#items.at(-1)?.n ?? 0) > this.#cursor;
   }
   /** @param {Omit<Outgoing, "n">} frame @returns {Outgoing} */
   push(frame) {
@@ -168,16 +181,19 @@ var Outbox = class {
     this.#items.push(item);
     return item;
   }
-  /** The frames to write now; they count as written. @param {number} window */
-  take(window) {
-    const limit = this.#accepted + window;
-    const frames = this.#items.filter((item) => item.n > this.#cursor && item.n <= limit);
+  /** The frames to write now; they count as written. @param {number} window @param {number} [last] the highest number that may go */
+  take(window, last = Infinity) {
+    const limit = Math.min(this.#accepted + window, last);
+    if (limit <= this.#cursor) return [];
+    const from = this.#items.findIndex((item) => item.n > this.#cursor);
+    const frames = [];
+    for (let index = from; index >= 0 && index < this.#items.length && this.#items[index].n <= limit; index++) frames.push(this.#items[index]);
     this.#cursor = frames.at(-1)?.n ?? this.#cursor;
     return frames;
   }
-  /** Write again from the first that is not accepted. */
-  rewind() {
-    this.#cursor = this.#accepted;
+  /** Write again from `n`, or from the first that is not accepted. @param {number} [n] */
+  rewind(n = 0) {
+    this.#cursor = Math.max(this.#accepted, n - 1);
   }
   /** `n` is stored. @param {number} n @returns {Outgoing | undefined} the frame, if it was waiting */
   accept(n) {
@@ -340,7 +356,21 @@ var Streams = class {
 // src/frames.js
 var RETRY_CODES = /* @__PURE__ */ new Set(["rate_limited", "busy", "storage_unavailable"]);
 var FINAL_CODES = /* @__PURE__ */ new Set(["bad_frame", "too_large", "unauthorized", "forbidden", "call_closed"]);
-var NAME = /^[^\x00-\x1f\x7f]{1,100}$/;
+var NAME = /^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,100}$/u;
+var MAX_DEPTH = 64;
+function readable(text, longest) {
+  if (typeof text !== "string") return void 0;
+  const clean = wellFormed(text);
+  return clean === text && [...text].length <= longest && !CONTROLS.test(text) ? text : void 0;
+}
+function wellFormed(text) {
+  return decoder.decode(encoder2.encode(text));
+}
+function isTooDeep(value, left = MAX_DEPTH) {
+  if (typeof value !== "object" || value === null) return false;
+  return left === 0 || Object.values(value).some((inner) => isTooDeep(inner, left - 1));
+}
+var CONTROLS = /[\x00-\x1f\x7f-\x9f]/;
 function asTurn(turn) {
   if (turn === null || turn === void 0) return null;
   return typeof turn === "object" ? { type: "turn", status: "running", ...turn } : { type: "turn", turn, name: "", status: "running" };
@@ -350,10 +380,13 @@ function asEntry(item, seq) {
   return { seq, n: item.n, name: item.name ?? "", data: item.data };
 }
 function copied(frame) {
-  return JSON.parse(JSON.stringify(frame, wellFormed));
+  return JSON.parse(JSON.stringify(frame), repaired);
 }
-function wellFormed(_key, value) {
-  return typeof value === "string" ? decoder.decode(encoder2.encode(value)) : value;
+function repaired(_key, value) {
+  if (typeof value === "string") return wellFormed(value);
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const keys = Object.keys(value);
+  return keys.every((key) => wellFormed(key) === key) ? value : Object.fromEntries(keys.map((key) => [wellFormed(key), value[key]]));
 }
 var encoder2 = new TextEncoder();
 var decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -364,6 +397,88 @@ function uuid() {
   const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
+
+// src/errors.js
+var ChatClientError = class extends Error {
+  /** @param {string} code @param {string} message */
+  constructor(code, message) {
+    super(message);
+    this.name = "ChatClientError";
+    this.code = code;
+  }
+};
+
+// src/hold.js
+var Hold = class {
+  #locks;
+  #timers;
+  /** What is held, or asked for. @type {string | null} */
+  #session = null;
+  #held = false;
+  /** @type {(ours: boolean) => void} */
+  #told = () => {
+  };
+  /** Gives it up, or stops asking. */
+  #leave = () => {
+  };
+  /** @param {Locks | null} locks @param {import("./timers.js").Timers} timers */
+  constructor(locks, timers) {
+    this.#locks = locks;
+    this.#timers = timers;
+  }
+  /**
+   * Hold a session instead of any other.
+   * @param {string} session
+   * @param {number} patience milliseconds to wait for another page to leave it
+   * @param {(ours: boolean) => void} told at once, where nobody has to be asked
+   */
+  take(session, patience, told) {
+    if (!this.#locks || this.#held && this.#session === session) return told(true);
+    this.#told = told;
+    if (this.#session === session) return void 0;
+    this.release();
+    this.#told = told;
+    this.#session = session;
+    this.#ask(this.#locks, session, patience);
+    return void 0;
+  }
+  /** Hold nothing. */
+  release() {
+    this.#leave();
+    this.#leave = () => {
+    };
+    this.#told = () => {
+    };
+    this.#session = null;
+    this.#held = false;
+  }
+  /** @param {Locks} locks @param {string} session @param {number} patience */
+  #ask(locks, session, patience) {
+    const stop = new AbortController();
+    const timer = this.#timers.setTimeout(() => stop.abort(), patience);
+    this.#leave = () => {
+      this.#timers.clearTimeout(timer);
+      stop.abort();
+    };
+    const current = () => this.#session === session && this.#leave === leave;
+    const leave = this.#leave;
+    const granted = () => new Promise((resolve) => {
+      this.#timers.clearTimeout(timer);
+      if (!current()) return resolve();
+      this.#held = true;
+      this.#leave = resolve;
+      const told = this.#told;
+      queueMicrotask(() => told(true));
+    });
+    locks.request(`chatsessions:${session}`, { signal: stop.signal }, granted).catch((error) => {
+      if (!current()) return;
+      this.#timers.clearTimeout(timer);
+      const told = this.#told;
+      this.release();
+      told(error.name !== "AbortError");
+    });
+  }
+};
 
 // src/identity.js
 var Identity = class {
@@ -392,9 +507,10 @@ var Identity = class {
   /** @param {Memory} memory @param {Wishes} wishes of the page */
   constructor(memory, { profile, thread, env = {}, owner }) {
     this.#memory = memory;
+    env = checkedEnv(env);
     this.#given = { profile, thread, env };
     this.owner = owner ?? memory.owner;
-    this.env = { ...env, ...memory.env };
+    this.env = checkedEnv({ ...env, ...memory.env });
     this.#unsigned = memory.owner === void 0 && !memory.empty;
     this.#lost = memory.access === "nothing";
     const remembered = memory.load();
@@ -410,8 +526,8 @@ var Identity = class {
   hello(received, language) {
     const credentials = this.session ? { session: this.session, token: this.token } : {};
     const env = Object.keys(this.env).length ? this.env : void 0;
-    const { owner, profile, thread } = this;
-    return { type: "hello", ...credentials, received, client_type: "webapp", language, profile, thread, env, owner, bundles: true };
+    const wishes = { language: readable(language, 35), profile: readable(this.profile, 200), thread: readable(this.thread, 100) };
+    return { type: "hello", ...credentials, received, client_type: "webapp", ...wishes, env, owner: this.owner, bundles: true };
   }
   /** Why it is another log. @param {string} reason as the server says it */
   reasonOf(reason) {
@@ -445,7 +561,7 @@ var Identity = class {
     this.owner = owner ?? this.owner;
     this.profile ??= adopt?.profile;
     this.thread ??= adopt?.thread;
-    this.env = adopt ? { ...this.#given.env, ...this.#memory.env } : this.env;
+    this.env = adopt ? checkedEnv({ ...this.#given.env, ...this.#memory.env }) : this.env;
     return { forget: "", adopt, again: (changed || Boolean(adopt)) && Object.keys(this.env).length > 0 };
   }
   /** They have a session of their own now, or none. @param {string | undefined} owner of a server that tells @returns {Meeting} */
@@ -469,8 +585,13 @@ var Identity = class {
     this.thread = thread;
     this.profile = profile;
   }
+  /** It is another tab's conversation: this one begins its own. */
+  separate() {
+    this.restart(this.#given.thread, this.profile);
+  }
   /** @param {Record<string, string>} values that a person gave */
   setEnv(values) {
+    values = checkedEnv(values);
     this.env = { ...this.#given.env, ...values };
     this.#memory.env = values;
   }
@@ -482,6 +603,13 @@ var Identity = class {
 };
 function agrees(asked, remembered) {
   return asked === void 0 || asked === remembered;
+}
+function checkedEnv(values) {
+  const texts = Object.entries(values).map(([name, text]) => {
+    if (typeof text !== "string") throw new ChatClientError("bad_env", `The value of ${wellFormed(name)} is no text.`);
+    return [wellFormed(name), wellFormed(text)];
+  });
+  return Object.fromEntries(texts);
 }
 
 // src/page.js
@@ -495,7 +623,7 @@ var Page = class {
   /**
    * @param {EventTarget | null} target
    * @param {typeof BroadcastChannel | null} Channel
-   * @param {{woke: () => void, sibling: (session: string, token: string) => void}} handlers
+   * @param {{woke: () => void, left: () => void, sibling: (session: string, token: string) => void}} handlers
    */
   constructor(target, Channel, handlers) {
     this.#target = target;
@@ -504,6 +632,7 @@ var Page = class {
   }
   listen() {
     for (const type of WAKING) this.#target?.addEventListener(type, this.#wake);
+    this.#target?.addEventListener("pagehide", this.#leave);
     if (!this.#Channel) return;
     this.#channel = new this.#Channel("chatsessions");
     this.#channel.onmessage = ({ data }) => {
@@ -514,6 +643,7 @@ var Page = class {
   }
   unlisten() {
     for (const type of WAKING) this.#target?.removeEventListener(type, this.#wake);
+    this.#target?.removeEventListener("pagehide", this.#leave);
     this.#channel?.close();
     this.#channel = null;
   }
@@ -521,9 +651,56 @@ var Page = class {
   share(session, token) {
     this.#channel?.postMessage({ session, token });
   }
+  #leave = () => this.#handlers.left();
   #wake = () => {
     if (globalThis.document?.visibilityState !== "hidden") this.#handlers.woke();
   };
+};
+
+// src/pace.js
+var MARGIN = 1.03;
+var QUICKER = { rate_limited: 0.995, busy: 0.98 };
+var SAVED = 32;
+var Pace = class {
+  /** Milliseconds for each event; 0 while it is not known. */
+  #interval = 0;
+  #quicker = 1;
+  /** The last event that was refused, and when it can be taken. @type {{n: number, at: number} | null} */
+  #refused = null;
+  /** When the next may go. */
+  #next = 0;
+  /** How many events may go now. @param {number} now */
+  room(now) {
+    if (!this.#interval) return Infinity;
+    return Math.max(0, Math.floor((now - this.#next) / this.#interval) + 1);
+  }
+  /** How long the next has to wait, in milliseconds. @param {number} now */
+  wait(now) {
+    return this.#interval ? Math.max(0, this.#next - now) : 0;
+  }
+  /** So many were sent. @param {number} count @param {number} now */
+  sent(count, now) {
+    this.#next = Math.max(this.#next, now - SAVED * this.#interval) + count * this.#interval;
+  }
+  accepted() {
+    this.#interval *= this.#quicker;
+  }
+  /**
+   * Event `n` was refused, and can be taken at `at`.
+   * @param {string} code @param {number} n @param {number} at in milliseconds
+   */
+  refused(code, n, at) {
+    if (!(code in QUICKER)) return;
+    this.#quicker = QUICKER[code];
+    const before = this.#refused;
+    if (before && n > before.n) this.#interval = MARGIN * Math.max(0, at - before.at) / (n - before.n);
+    this.#refused = { n, at };
+    this.#next = at;
+  }
+  /** The numbers are others from now on. */
+  renumbered() {
+    this.#refused = null;
+  }
 };
 
 // src/timers.js
@@ -565,27 +742,35 @@ var Timeouts = class {
 
 // src/sender.js
 var RESEND_AFTER = 5e3;
-var WINDOW = 16;
-var SAME_GAP = 1e3;
+var WINDOW = 100;
+var MAX_WINDOW = 32;
 var Sender = class {
   #outbox;
   #timers;
   #timeouts;
   #write;
+  #ping;
   #changed;
+  #pace = new Pace();
   #online = false;
-  /** @type {{n: number, at: number} | null} */
-  #lastGap = null;
+  #window = MAX_WINDOW;
+  /** The frame that was refused for now: until it is accepted none goes behind it. @type {number | null} */
+  #refused = null;
+  /** The frame that the server was missing, and that is on its way again: each behind it complains. @type {number | null} */
+  #missing = null;
+  /** @type {Search | null} */
+  #search = null;
   /**
    * @param {Outbox} outbox
    * @param {Timers} timers
-   * @param {{write: (frame: Frame) => void, changed: () => void}} handlers `changed`: the outbox did
+   * @param {{write: (frame: Frame) => void, ping: () => void, changed: () => void}} handlers `ping`: its answer calls `answered()`; `changed`: the outbox did
    */
-  constructor(outbox, timers, { write, changed }) {
+  constructor(outbox, timers, { write, ping, changed }) {
     this.#outbox = outbox;
     this.#timers = timers;
     this.#timeouts = new Timeouts(timers);
     this.#write = write;
+    this.#ping = ping;
     this.#changed = changed;
   }
   get items() {
@@ -602,7 +787,7 @@ var Sender = class {
   }
   /** The server was met: it has stored everything up to `received`. @param {number} received @param {boolean} resumed */
   welcome(received, resumed) {
-    if (!resumed) this.#outbox.restart();
+    if (!resumed) this.#restart();
     this.#outbox.resume(received);
     this.#changed();
   }
@@ -617,25 +802,29 @@ var Sender = class {
   forget(items) {
     this.#outbox.forget(items);
   }
-  /** The line is open for our frames. */
-  start() {
+  /** The line is open for our frames. @param {number} [window] how many may be on their way */
+  start(window = WINDOW) {
+    this.#window = Math.max(1, Math.min(window, MAX_WINDOW));
     this.#online = true;
-    this.#lastGap = null;
+    this.#refused = this.#missing = null;
+    if (this.#search) this.#search = { ...this.#search, last: this.#outbox.next - 1 };
     this.#pump();
   }
   /** The line is gone. */
   halt() {
     this.#online = false;
     this.#timeouts.cancelAll();
+    if (this.#search) this.#search = { ...this.#search, asked: false, suspect: null };
   }
   /** A new session without a past. */
   restart() {
-    this.#outbox.restart();
+    this.#restart();
     this.#changed();
   }
   /** @param {number} n @returns {Outgoing | undefined} the frame, if it waited */
   accepted(n) {
     const item = this.#outbox.accept(n);
+    if (item) this.#pace.accepted();
     this.#progress();
     return item;
   }
@@ -651,24 +840,37 @@ var Sender = class {
     this.#outbox.settle();
     this.#progress();
   }
-  /** Send nothing for a while, then everything that is not accepted. @param {number} seconds */
-  pause(seconds) {
+  /**
+   * The server does not take frame `n` for a while, nor what was sent behind it.
+   * @param {string} code @param {number} seconds @param {number} [n]
+   * @returns {boolean} whether that is news: those behind it are refused like it
+   */
+  pause(code, seconds, n = this.#outbox.first) {
+    const onTheWire = n >= this.#outbox.first && n < this.#outbox.first + this.#outbox.onTheWire;
+    if (!onTheWire || this.#refused !== null && n > this.#refused) return false;
+    const until = this.#timers.now() + seconds * 1e3;
+    this.#pace.refused(code, n, until);
+    this.#refused = n;
+    this.#outbox.rewind(n);
     this.#timeouts.cancel("resend");
-    this.#timeouts.start("pause", seconds * 1e3, () => this.#resend());
+    this.#timeouts.start("pause", seconds * 1e3, () => this.#pump());
+    return true;
   }
   /** The server expects `n` next. @param {number} n */
   expected(n) {
-    const now = this.#timers.now();
-    const repeated = this.#lastGap?.n === n && now - this.#lastGap.at < SAME_GAP;
-    if (!Number.isInteger(n) || repeated || this.#timeouts.runs("pause")) return;
-    this.#lastGap = { n, at: now };
+    const known = n === this.#refused || n === this.#missing || this.#search !== null && n === this.#outbox.first;
+    if (!Number.isInteger(n) || known || this.#timeouts.runs("pause")) return;
+    this.#missing = n;
     this.#outbox.expect(n);
     this.#moved();
   }
   /** Give up on a frame. @param {number} n @returns {Outgoing | undefined} it, as it was */
   discard(n) {
     const item = this.#outbox.refuse(n);
-    if (item) this.#progress();
+    if (!item) return void 0;
+    this.#pace.renumbered();
+    if (this.#refused !== null && n < this.#refused) this.#refused -= 1;
+    this.#progress();
     return item;
   }
   /** The line broke under a frame that was too large: give up on the largest. */
@@ -680,10 +882,77 @@ var Sender = class {
   oversized(limit) {
     return this.#outbox.oversized(limit);
   }
+  // --- what the server cannot read ---------------------------------------------------------------
+  /**
+   * The server could not read a frame, and cannot say which.
+   * @returns {{searching: boolean, found?: Outgoing}} whether one of ours may be it; and if that is clear, it, given up
+   */
+  unreadable() {
+    const search = this.#search;
+    if (search && search.suspect !== null) {
+      const found = this.#outbox.refuse(search.suspect);
+      search.suspect = null;
+      search.last -= 1;
+      search.fruitful = true;
+      this.#pace.renumbered();
+      this.#progress();
+      return { searching: true, found };
+    }
+    if (search) return { searching: true };
+    if (!this.#outbox.waiting) return { searching: false };
+    this.#begin();
+    this.#ask(null);
+    return { searching: true };
+  }
+  /** The line was closed over frames that the server could not read. @returns {boolean} whether another is worth while */
+  searchAnew() {
+    const before = this.#search;
+    if (!this.#outbox.items.length || before?.tried && !before.fruitful) return false;
+    this.#begin();
+    return true;
+  }
+  /** A ping of ours was answered. */
+  answered() {
+    const search = this.#search;
+    if (!search) return;
+    if (!search.tried) this.#outbox.rewind();
+    search.asked = false;
+    search.suspect = null;
+    this.#pump();
+  }
+  #begin() {
+    this.#search = { asked: false, suspect: null, last: this.#outbox.next - 1, tried: false, fruitful: false };
+  }
+  /** @param {number | null} suspect */
+  #ask(suspect) {
+    const search = (
+      /** @type {Search} */
+      this.#search
+    );
+    search.asked = true;
+    search.suspect = suspect;
+    this.#ping();
+  }
+  #searchOn() {
+    const search = (
+      /** @type {Search} */
+      this.#search
+    );
+    if (search.asked || this.#outbox.onTheWire) return;
+    for (const frame of this.#outbox.take(1)) {
+      search.tried = true;
+      this.#write(frame);
+      this.#ask(frame.n);
+    }
+  }
+  // --- moving on ---------------------------------------------------------------------------------
   /** Something left the outbox: whoever waits may move up. */
   #progress() {
+    const { first } = this.#outbox;
     this.#timeouts.cancel("resend");
-    this.#lastGap = null;
+    if (this.#refused !== null && first > this.#refused) this.#refused = null;
+    if (this.#missing !== null && first > this.#missing) this.#missing = null;
+    if (this.#search && first > this.#search.last) this.#search = null;
     this.#moved();
   }
   #moved() {
@@ -692,13 +961,30 @@ var Sender = class {
   }
   #pump() {
     if (!this.#online || this.#timeouts.runs("pause")) return;
-    for (const frame of this.#outbox.take(WINDOW)) this.#write(frame);
+    if (this.#search) this.#searchOn();
+    else this.#send();
     if (!this.#outbox.waiting || this.#timeouts.runs("resend")) return;
     this.#timeouts.start("resend", RESEND_AFTER, () => this.#resend());
   }
+  #send() {
+    const now = this.#timers.now();
+    const { onTheWire } = this.#outbox;
+    const room = Math.min(this.#window - onTheWire, this.#pace.room(now));
+    const frames = this.#outbox.take(onTheWire + room, this.#refused ?? Infinity);
+    for (const frame of frames) this.#write(frame);
+    this.#pace.sent(frames.length, now);
+    if (!this.#outbox.more || this.#timeouts.runs("pace")) return;
+    const wait = this.#pace.wait(now);
+    if (wait) this.#timeouts.start("pace", wait, () => this.#pump());
+  }
   #resend() {
+    this.#missing = null;
     this.#outbox.rewind();
     this.#pump();
+  }
+  #restart() {
+    this.#outbox.restart();
+    this.#pace.renumbered();
   }
 };
 var ACK_EVERY = 1e3;
@@ -738,12 +1024,13 @@ var Memory = class {
   /**
    * @param {string} url
    * @param {Storage | null} [storage]
-   * @param {{owner?: string}} [options] who is here, if the page knows
+   * @param {{owner?: string, key?: string}} [options] who is here, if the page knows; which of several chats of one address it is
    */
-  constructor(url, storage = tabStorage(), { owner } = {}) {
+  constructor(url, storage = tabStorage(), { owner, key = "" } = {}) {
     this.#storage = storage;
-    this.#key = `chatsessions:${url}`;
+    this.#key = `chatsessions:${url}${key && `#${key}`}`;
     this.#reader = owner;
+    if (key && this.empty) this.#inherit(`chatsessions:${url}`);
     if (owner && this.owner && this.owner !== owner) this.#forget();
   }
   /** Who wrote what is here. @returns {string | undefined} */
@@ -806,6 +1093,24 @@ var Memory = class {
   /** @param {Kind} kind @param {any} value that JSON can say; `null`: forget */
   keep(kind, value) {
     this.#keep(kind, value === null ? "" : JSON.stringify(value));
+  }
+  /** The page was left, and may be back: what is here is not a duplicate's. */
+  leave() {
+    this.#write(`${this.#key}:left`, "1");
+  }
+  /** Whether it was left before, and not copied from a page that is still there. */
+  arrive() {
+    const left = this.#read(`${this.#key}:left`) !== null;
+    this.#write(`${this.#key}:left`, "");
+    return left;
+  }
+  /** What a release left that had one memory for all chats of an address. @param {string} before */
+  #inherit(before) {
+    if (this.#read(before) === null || this.#read(`${before}:owner`) !== null) return;
+    for (const suffix of ["", ...KINDS.map((kind) => `:${kind}`)]) {
+      this.#write(`${this.#key}${suffix}`, this.#read(`${before}${suffix}`) ?? "");
+      this.#write(`${before}${suffix}`, "");
+    }
   }
   get #keys() {
     return KINDS.map((kind) => `${this.#key}:${kind}`);
@@ -894,15 +1199,11 @@ function websocketUrl(url, base = globalThis.document?.baseURI) {
 var WELCOME_TIMEOUT = 1e4;
 var SETTLED_AFTER = 5e3;
 var HEARTBEAT = 20;
+var GOING = 5e3;
+var STAYING = 300;
+var SAVED_AT_ONCE = 50;
+var SAVE_EVERY = 2e3;
 var FINAL_STATES = /* @__PURE__ */ new Set(["replaced", "ended", "refused"]);
-var ChatClientError = class extends Error {
-  /** @param {string} code @param {string} message */
-  constructor(code, message) {
-    super(message);
-    this.name = "ChatClientError";
-    this.code = code;
-  }
-};
 var ChatClientEvent = class extends Event {
   /** @param {string} type @param {T} detail */
   constructor(type, detail) {
@@ -915,9 +1216,13 @@ var ChatClient = class extends EventTarget {
   #options;
   #timers;
   #timeouts;
+  #saving;
   #backoff;
   #memory;
   #identity;
+  #hold;
+  /** Whether the page that had the session before was left. */
+  #returned;
   #page;
   #sender;
   #acknowledger;
@@ -937,6 +1242,10 @@ var ChatClient = class extends EventTarget {
   #lastError = null;
   /** The end of the log at the `welcome`, until the replay has reached it. @type {number | null} */
   #replayEnd = null;
+  /** Who waits for a pong, in the order of their pings. @type {string[]} */
+  #asking = [];
+  /** How many of our events may be on the wire. @type {number | undefined} */
+  #window;
   /** The end of the log at the last pong. */
   #promisedHead = 0;
   #maxFrame = Infinity;
@@ -951,17 +1260,22 @@ var ChatClient = class extends EventTarget {
     this.#options = options;
     this.#timers = options.timers ?? systemTimers;
     this.#timeouts = new Timeouts(this.#timers);
+    this.#saving = new Timeouts(this.#timers);
     this.#backoff = new Backoff({ random: options.random });
-    this.#memory = new Memory(this.#url, options.storage, { owner: options.owner });
+    this.#memory = new Memory(this.#url, options.storage, { owner: options.owner, key: options.key });
     this.#identity = new Identity(this.#memory, options);
+    this.#hold = new Hold(options.locks === void 0 ? globalThis.navigator?.locks ?? null : options.locks, this.#timers);
+    this.#returned = this.#memory.arrive();
     const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
     this.#page = new Page(page, BroadcastChannel, {
       woke: () => this.#woke(),
+      left: () => this.#left(),
       sibling: (session, token) => this.#sibling(session, token)
     });
     const { left } = this.#identity;
     this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
       write: (frame) => this.#write(frame),
+      ping: () => this.#ping("sender"),
       changed: () => this.#pendingChanged()
     });
     this.#acknowledger = new Acknowledger(this.#timers, () => this.#write({ type: "ack", seq: this.#inbox.received }));
@@ -1034,6 +1348,8 @@ var ChatClient = class extends EventTarget {
   /** Hang up. The session goes on, and so can this client: `connect()`. */
   close() {
     this.#hangUp();
+    this.#saveNow();
+    this.#hold.release();
     this.#page.unlisten();
     this.#setState("closed");
   }
@@ -1110,7 +1426,23 @@ var ChatClient = class extends EventTarget {
       this.#setState("refused", { detail: String(error) });
     }
   }
+  /** Say hello, once it is known that the session is not another tab's, whose duplicate this one is. */
   #hello() {
+    const { session } = this;
+    const connection = this.#connection;
+    if (!session) return this.#sayHello();
+    this.#hold.take(session, this.#returned ? GOING : STAYING, (ours) => {
+      if (!ours) this.#separate();
+      if (connection === this.#connection) this.#sayHello();
+    });
+  }
+  /** Another tab has the session, and sends what waits in it. */
+  #separate() {
+    this.#identity.separate();
+    this.#sender.forget(this.#identity.left.pending);
+    this.#sender.restart();
+  }
+  #sayHello() {
     const { language = globalThis.navigator?.language } = this.#options;
     this.#write(this.#identity.hello(this.#inbox.received, language));
   }
@@ -1121,6 +1453,7 @@ var ChatClient = class extends EventTarget {
     this.#monitor?.stop();
     this.#monitor = null;
     this.#welcomed = false;
+    this.#asking = [];
     this.#replayEnd = null;
     this.#sender.halt();
     this.#acknowledger.halt();
@@ -1133,7 +1466,9 @@ var ChatClient = class extends EventTarget {
   }
   /** @param {number} code */
   #closed(code) {
+    const unreadable = code === 4500 && this.#welcomed && this.#lastError?.code === "bad_frame";
     this.#hangUp();
+    if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
     if (code < 4500 || code > 4999) this.#retryLater(code);
     else if (code === 4509) this.#setState("replaced", { code });
@@ -1152,6 +1487,11 @@ var ChatClient = class extends EventTarget {
     const delay = this.#backoff.next();
     this.#timeouts.start("retry", delay, () => this.#open());
     this.#setState("offline", { retryIn: delay / 1e3, code });
+  }
+  /** @param {"sender" | "monitor"} asking */
+  #ping(asking) {
+    this.#asking.push(asking);
+    this.#write({ type: "ping" });
   }
   /** @param {Frame} frame */
   #write(frame) {
@@ -1183,9 +1523,14 @@ var ChatClient = class extends EventTarget {
     const meeting = this.#identity.welcomed(welcome);
     this.#met(meeting);
     this.#maxFrame = max_frame ?? Infinity;
+    this.#window = Number.isInteger(welcome.window) ? welcome.window : void 0;
     this.#inbox.resume();
     this.#sender.welcome(received ?? 0, resumed);
+    this.#saveNow();
     this.#page.share(session, token);
+    this.#hold.take(session, GOING, () => {
+    });
+    this.#returned = false;
     if (meeting.forget) this.#emit("owner", {});
     if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
     if (!resumed) this.#restartLog(first - 1, this.#identity.reasonOf(reason));
@@ -1208,7 +1553,7 @@ var ChatClient = class extends EventTarget {
     this.#promisedHead = 0;
     this.#replayEnd = head;
     this.#monitor = new Monitor(this.#timers, heartbeat * 1e3, {
-      ping: () => this.#write({ type: "ping" }),
+      ping: () => this.#ping("monitor"),
       dead: () => this.#drop()
     });
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#backoff.reset());
@@ -1218,7 +1563,7 @@ var ChatClient = class extends EventTarget {
     for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
     this.#ending &&= resumed;
     if (this.#ending) this.#write({ type: "end" });
-    this.#sender.start();
+    this.#sender.start(this.#window);
     this.#checkReplay();
   }
   /** @param {Frame} frame */
@@ -1269,6 +1614,7 @@ var ChatClient = class extends EventTarget {
   }
   /** @param {Frame} frame */
   #pong({ head }) {
+    if (this.#asking.shift() === "sender") return this.#sender.answered();
     if (this.#inbox.received < this.#promisedHead) return this.#drop();
     this.#promisedHead = head ?? 0;
   }
@@ -1277,9 +1623,15 @@ var ChatClient = class extends EventTarget {
     if (owner || owner === "" && code === "missing_env") this.#refusedAs(owner);
     this.#lastError = { type: "error", code, detail };
     if (code === "n_gap") return this.#sender.expected(n);
-    if (RETRY_CODES.has(code)) this.#sender.pause(retry_after ?? 1);
+    if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? void 0) && n != null) return;
+    if (code === "bad_frame" && n == null && this.#welcomed) return this.#unreadable(detail);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : void 0;
     this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
+  }
+  /** @param {string} detail */
+  #unreadable(detail) {
+    const { searching, found } = this.#sender.unreadable();
+    if (found || !searching) this.#emit("notice", { code: "bad_frame", detail, frame: found });
   }
   /** Our hello was somebody else's. @param {string} owner who is here */
   #refusedAs(owner) {
@@ -1292,8 +1644,7 @@ var ChatClient = class extends EventTarget {
   /** @param {Omit<Outgoing, "n">} frame */
   #queue(frame) {
     if (FINAL_STATES.has(this.#state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
-    if (frame.name !== void 0 && !NAME.test(frame.name)) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
-    const copy = copied(frame);
+    const copy = sendable(frame);
     if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
     return { ...this.#sender.queue(copy) };
   }
@@ -1306,14 +1657,23 @@ var ChatClient = class extends EventTarget {
     return `The message is too large${limit}.`;
   }
   #pendingChanged() {
-    this.#save();
+    if (this.#sender.items.length <= SAVED_AT_ONCE) this.#save();
+    else if (!this.#saving.runs("save")) this.#saving.start("save", SAVE_EVERY, () => this.#save());
     this.#emit("pending", this.pending);
   }
   // --- what the page says -----------------------------------------------------------------------
   /** The network or the person is back. */
   #woke() {
+    this.#memory.arrive();
     if (this.#state.state === "offline") this.#open();
     else this.#monitor?.probe();
+  }
+  /** The page goes: to be loaded again, or to come back as it is. */
+  #left() {
+    this.#saveNow();
+    this.#hold.release();
+    this.#returned = true;
+    this.#memory.leave();
   }
   /** @param {string} session @param {string} token */
   #sibling(session, token) {
@@ -1340,13 +1700,33 @@ var ChatClient = class extends EventTarget {
     this.#emit("turn", report && { turn: report.turn, name: report.name, status: report.status });
   }
   #save() {
+    this.#saving.cancel("save");
     this.#identity.save(this.#sender.next, this.#sender.items);
+  }
+  /** Write down what has changed, if that has not been done yet. */
+  #saveNow() {
+    if (this.#saving.runs("save")) this.#save();
   }
   /** @param {string} type @param {any} detail */
   #emit(type, detail) {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
 };
+function sendable(frame) {
+  const { type, name, call, data } = frame;
+  if (type === "event" && !(typeof name === "string" && NAME.test(name))) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
+  if (name === "answer") throw new ChatClientError("bad_name", "An answer to a question is sent by answer().");
+  if (type === "answer" && !(typeof call === "string" && call.length <= 100)) throw new ChatClientError("bad_call", "A question is named by its call.");
+  let copy;
+  try {
+    copy = copied(frame);
+  } catch (error) {
+    throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${error}`);
+  }
+  if (copy.data === void 0) throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${typeof data}`);
+  if (isTooDeep(copy.data)) throw new ChatClientError("bad_data", `The data is nested deeper than ${MAX_DEPTH} levels.`);
+  return copy;
+}
 export {
   ChatClient,
   ChatClientError,

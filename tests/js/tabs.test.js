@@ -1,0 +1,186 @@
+/** Several chats in one browser: each has a conversation of its own, duplicates of a tab included. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { ChatClient } from "../../frontend/src/client.js";
+import { FakeStorage, FakeTimers, settle, socketClass } from "./fakes.js";
+
+const WELCOME = { type: "welcome", session: "s1", token: "t1", resumed: false, reason: "new", received: 0, first: 1, head: 0, turn: null, heartbeat: 20, max_frame: 1000, owner: "" };
+
+/** The locks of one browser. */
+class Locks {
+  held = new Set();
+  waiting = [];
+
+  request(name, { signal }, granted) {
+    return new Promise((resolve, reject) => {
+      const ask = { name, begin: () => this.begin(name, granted, resolve) };
+      signal.addEventListener("abort", () => {
+        const index = this.waiting.indexOf(ask);
+        if (index < 0) return;
+        this.waiting.splice(index, 1);
+        reject(Object.assign(new Error("aborted"), { name: "AbortError" }));
+      });
+      if (this.held.has(name)) this.waiting.push(ask);
+      else ask.begin();
+    });
+  }
+
+  begin(name, granted, resolve) {
+    this.held.add(name);
+    Promise.resolve().then(granted).then(() => {
+      this.held.delete(name);
+      const index = this.waiting.findIndex((ask) => ask.name === name);
+      if (index >= 0) this.waiting.splice(index, 1)[0].begin();
+      resolve();
+    });
+  }
+}
+
+function copyOf(storage) {
+  const copy = new FakeStorage();
+  copy.items = new Map(storage.items);
+  return copy;
+}
+
+/** A page that is loaded in a tab. */
+function load(locks, storage, options = {}) {
+  const Socket = socketClass();
+  const timers = new FakeTimers();
+  const page = new EventTarget();
+  const client = new ChatClient("ws://test/ws/", { WebSocket: Socket, timers, page, storage, random: () => 1, BroadcastChannel: null, locks, ...options });
+  client.connect();
+  Socket.last.open();
+  return { client, Socket, timers, page, storage, hello: () => Socket.last.sent[0] };
+}
+
+async function original(locks, options) {
+  const tab = load(locks, new FakeStorage(), options);
+  tab.Socket.last.push(WELCOME);
+  await settle();
+  return tab;
+}
+
+test("a duplicated tab begins a conversation of its own, and sends nothing that waits in the other", async () => {
+  const locks = new Locks();
+  const tab = await original(locks);
+  tab.Socket.last.drop();
+  tab.client.send("message", { content: "once" });
+  const copy = load(locks, copyOf(tab.storage));
+  await settle();
+  assert.equal(copy.hello(), undefined); // it asks first
+  copy.timers.advance(300);
+  await settle();
+  assert.equal(copy.hello().session, undefined);
+  copy.Socket.last.push({ ...WELCOME, session: "s2", token: "t2" });
+  assert.deepEqual([copy.client.session, copy.client.pending], ["s2", []]);
+  assert.equal(tab.client.pending.length, 1);
+  await settle();
+  const reloaded = load(locks, copy.storage, { page: null });
+  assert.equal(JSON.parse(copy.storage.getItem("chatsessions:ws://test/ws/")).session, "s2");
+  reloaded.client.close();
+});
+
+test("what is written in a duplicate before it knows is its own", async () => {
+  const locks = new Locks();
+  const tab = await original(locks);
+  tab.Socket.last.drop();
+  tab.client.send("message", { content: "the other's" });
+  const copy = load(locks, copyOf(tab.storage));
+  copy.client.send("message", { content: "mine" });
+  copy.timers.advance(300);
+  await settle();
+  copy.Socket.last.push({ ...WELCOME, session: "s2" });
+  assert.deepEqual(copy.Socket.last.of("event").map(({ n, data }) => [n, data.content]), [[1, "mine"]]);
+});
+
+test("a reload goes on with its conversation, however slowly the page before it goes", async () => {
+  const locks = new Locks();
+  const tab = await original(locks);
+  const before = locks.held.size;
+  tab.page.dispatchEvent(new Event("pagehide"));
+  await settle();
+  assert.deepEqual([before, locks.held.size], [1, 0]);
+  locks.held.add("chatsessions:s1"); // as if it were there still
+  const again = load(locks, tab.storage);
+  again.timers.advance(4_000);
+  await settle();
+  assert.equal(again.hello(), undefined);
+  locks.held.delete("chatsessions:s1");
+  locks.waiting.shift().begin();
+  await settle();
+  assert.equal(again.hello().session, "s1");
+});
+
+test("a tab that a browser restores after a crash goes on with its conversation", async () => {
+  const tab = await original(new Locks());
+  const restored = load(new Locks(), copyOf(tab.storage));
+  await settle();
+  assert.equal(restored.hello().session, "s1");
+});
+
+test("a line that breaks is not another tab", async () => {
+  const tab = await original(new Locks());
+  tab.Socket.last.drop();
+  tab.timers.advance(tab.client.state.retryIn * 1000);
+  tab.Socket.last.open();
+  assert.equal(tab.hello().session, "s1");
+});
+
+test("a page that comes back as it was left goes on", async () => {
+  const tab = await original(new Locks());
+  tab.page.dispatchEvent(new Event("pagehide"));
+  tab.Socket.last.drop();
+  tab.page.dispatchEvent(new Event("pageshow"));
+  tab.Socket.last.open();
+  await settle();
+  assert.equal(tab.hello().session, "s1");
+  assert.equal(tab.storage.getItem("chatsessions:ws://test/ws/:left"), null);
+});
+
+test("where locks are forbidden a page goes on", async () => {
+  const forbidden = { request: () => Promise.reject(Object.assign(new Error("no"), { name: "SecurityError" })) };
+  const tab = await original(forbidden);
+  const again = load(forbidden, tab.storage);
+  await settle();
+  assert.equal(again.hello().session, "s1");
+});
+
+test("a closed client leaves its session to others, and no timer", async () => {
+  const locks = new Locks();
+  const tab = await original(locks);
+  tab.client.close();
+  await settle();
+  assert.deepEqual([locks.held.size, tab.timers.size], [0, 0]);
+  const next = load(locks, tab.storage);
+  await settle();
+  assert.equal(next.hello().session, "s1");
+  next.client.close();
+  assert.equal(next.timers.size, 0);
+});
+
+test("chats of one address on a page have a memory each", async () => {
+  const storage = new FakeStorage();
+  const locks = new Locks();
+  for (const [key, session] of [["", "s1"], ["2", "s2"], ["id=desk", "s3"]]) {
+    const tab = load(locks, storage, { key });
+    assert.equal(tab.hello()?.session, undefined);
+    tab.Socket.last.push({ ...WELCOME, session });
+    tab.client.draft = session;
+    tab.client.close();
+  }
+  await settle();
+  for (const [key, session] of [["", "s1"], ["2", "s2"], ["id=desk", "s3"]]) {
+    const { client } = load(null, storage, { key });
+    assert.deepEqual([client.session, client.draft], [session, session]);
+  }
+});
+
+test("an element that has an id goes on with what an older release left without", () => {
+  const storage = new FakeStorage();
+  storage.setItem("chatsessions:ws://test/ws/", JSON.stringify({ session: "s1", token: "t1", next: 1, pending: [] }));
+  storage.setItem("chatsessions:ws://test/ws/:draft", "half");
+  const { client, hello } = load(null, storage, { key: "id=desk" });
+  assert.deepEqual([hello().session, client.draft], ["s1", "half"]);
+  assert.equal(load(null, storage, { key: "id=other" }).client.session, null);
+});
