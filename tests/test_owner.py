@@ -20,7 +20,7 @@ from chatsessions.testing import ChatCommunicator, ChatRefused
 
 from .support.sessions import eventually
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ async def released(session: Any) -> None:
     await eventually(free)
 
 
-def test_no_frame_needs_an_owner() -> None:
+async def test_no_frame_needs_an_owner() -> None:
     """An old client names none, and an old server sends none."""
     hello = frames.decode('{"type": "hello"}')
     assert isinstance(hello, frames.Hello)

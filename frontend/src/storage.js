@@ -84,6 +84,7 @@ export class Memory {
 
   /** @param {Remembered} remembered */
   save(remembered) {
+    if (!this.#storage) return;
     this.#claim();
     if (this.#write(this.#key, JSON.stringify(remembered))) return;
     // Without room for everything, the way back into the session matters most.

@@ -127,7 +127,7 @@ function socketTo(server) {
 function give(limits, count, reads) {
   const timers = new FakeTimers();
   const server = new Server(timers, limits, reads);
-  const client = new ChatClient("ws://test/", { WebSocket: socketTo(server), timers, page: null, storage: new FakeStorage(), random: () => 0, BroadcastChannel: null, locks: null });
+  const client = new ChatClient("ws://test/", { WebSocket: socketTo(server), timers, page: null, storage: null, random: () => 0, BroadcastChannel: null, locks: null });
   const refused = [];
   client.addEventListener("notice", ({ detail }) => detail.frame && refused.push(detail));
   client.connect();

@@ -1068,6 +1068,7 @@ var Memory = class {
   }
   /** @param {Remembered} remembered */
   save(remembered) {
+    if (!this.#storage) return;
     this.#claim();
     if (this.#write(this.#key, JSON.stringify(remembered))) return;
     this.#write(this.#key, JSON.stringify({ ...remembered, pending: [] }));
