@@ -331,6 +331,12 @@ class Settings:
     ADDRESS_FACTOR = count(
         10, doc="How many times what one session may read all those of an address may together."
     )
+    SEARCHES_PER_MINUTE = count(
+        120, doc="Searches of threads by one user, at once and over a minute."
+    )
+    MAX_SEARCH_BYTES = count(
+        32 * MIB, minimum=MIB, doc="Bytes of logs that a search looks into, the latest first."
+    )
     MAX_SESSIONS_PER_USER = count(
         50, doc="Connected sessions one logged-in user may have; a further one is closed (4504)."
     )

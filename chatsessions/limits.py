@@ -155,6 +155,17 @@ class Limits:
             if wait := bucket.take(self._clock()):
                 _refuse("rate_limited", "too many requests for a session", wait)
 
+    def search(self, user: Hashable) -> None:
+        """
+        Logs of a user are about to be searched.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        most = settings.SEARCHES_PER_MINUTE
+        bucket = self._paces.bucket(("search", user), rate=most / 60, burst=most)
+        if wait := bucket.take(self._clock()):
+            _refuse("rate_limited", "too many searches", wait)
+
     # Replays
 
     def replay(self, session: UUID, ip: str | None) -> Replay:

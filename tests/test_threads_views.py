@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.http import HttpResponse
-from django.test import Client, override_settings
+from django.test import AsyncClient, Client, override_settings
 from django.urls import include, path
 from django.utils import timezone
 
@@ -19,6 +19,7 @@ from chatsessions import Chat
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent
 
+from .support.sessions import running_worker
 from .support.storage import session_row
 
 if TYPE_CHECKING:
@@ -238,6 +239,35 @@ def test_an_odd_search_finds_nothing_or_all(client: Client, ada: User, q: str) -
     with override_settings(DEBUG=False):
         told = answer(client.get(LIST, {"q": q.encode(errors="replace")}))
     assert told["count"] in (0, 1)
+
+
+def test_a_search_looks_into_so_many_bytes_of_the_latest_logs(
+    client: Client, ada: User, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"MAX_SEARCH_BYTES": 2**20}
+    for age in range(30):
+        row = thread(ada, f"number {age:02}", "needle", age=age, log_bytes=2**17)
+        entry(row, 5, {"content": "needle " + "x" * 100_000})
+    assert titles(client, q="needle") == [f"number {age:02}" for age in range(8)]
+    # Of short entries there are no more than of a kilobyte each.
+    ChatSession.objects.update(log_bytes=0, head=200)
+    assert titles(client, q="needle") == [f"number {age:02}" for age in range(6)]
+    # A title is found however old it is.
+    assert titles(client, q="number 29") == ["number 29"]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_user_searches_no_faster_than_so(ada: User, settings: Settings) -> None:
+    settings.CHATSESSIONS = {"SEARCHES_PER_MINUTE": 3}
+    client = AsyncClient()
+    await client.aforce_login(ada)
+    async with running_worker():
+        told = [await client.get(LIST, {"q": "a"}) for _ in range(5)]
+        assert [one.status_code for one in told] == [200] * 3 + [429] * 2
+        assert told[-1].json()["error"] == "rate_limited"
+        assert 0 < told[-1].json()["retry_after"] <= 20
+        assert 1 <= int(told[-1]["Retry-After"]) <= 20
+        assert (await client.get(LIST)).status_code == 200
 
 
 # One thread

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
+from itertools import islice
+from math import ceil
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from asgiref.sync import sync_to_async
 from django.core.paginator import Paginator
 from django.db import DatabaseError
 from django.db.models import Q
@@ -20,10 +23,12 @@ from chatsessions.access import Refused
 from chatsessions.chat import find_chat, routed_chats
 from chatsessions.conf import settings
 from chatsessions.conversation import to_message
+from chatsessions.exceptions import FrameError
 from chatsessions.messages import Message
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.store.thread_rows import ThreadKey, read_page
 from chatsessions.times import with_offset
+from chatsessions.worker import get_worker
 
 from .access import not_served, refusal, status_of, user_of
 
@@ -32,6 +37,10 @@ PAGE_SIZE = 20
 #: Messages in one answer of a transcript, and bytes of them.
 TRANSCRIPT_SIZE = 100
 TRANSCRIPT_BYTES = 1_000_000
+#: Bytes that an entry counts as in a search, at least: however short it is, it is looked at.
+ENTRY_BYTES = 1024
+#: Sessions whose logs are searched by one statement.
+SEARCHED_AT_A_TIME = 200
 #: The longest text to search for; more is cut off.
 MAX_QUERY = 200
 
@@ -65,18 +74,35 @@ def _unauthorized() -> JsonResponse:
 
 @never_cache
 @require_safe
-@_served
-def thread_list(request: HttpRequest) -> HttpResponse:
+async def thread_list(request: HttpRequest) -> HttpResponse:
     """
     The threads in which the user has said something, the one used last first; 20 a page.
 
-    ``q`` is looked for in titles and messages, ``chat`` is the name of the only chat that is
-    meant, ``page`` counts from 1. A page beyond the end is the last one. Those of a chat that lets
-    the user in no more are left out. 401 for anonymous users.
+    ``q`` is looked for in titles, and in the latest ``MAX_SEARCH_BYTES`` of messages; ``chat`` is
+    the name of the only chat that is meant, ``page`` counts from 1. A page beyond the end is the
+    last one. Those of a chat that lets the user in no more are left out. 401 for anonymous users,
+    429 for more than ``SEARCHES_PER_MINUTE``.
     """
-    user = _user(request)
-    if user is None:
-        return _unauthorized()
+    try:
+        user = await sync_to_async(_user)(request)
+        if user is None:
+            return _unauthorized()
+        if _query(request):
+            get_worker().limits.search(user.pk)
+        return await sync_to_async(_list)(request, user)
+    except FrameError as error:
+        retry_after = error.retry_after or 0
+        told = {"error": error.code, "detail": error.detail, "retry_after": retry_after}
+        return JsonResponse(told, status=429, headers={"Retry-After": str(ceil(retry_after))})
+    except (Refused, DatabaseError) as error:
+        return not_served(error)
+
+
+def _query(request: HttpRequest) -> str:
+    return request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUERY]
+
+
+def _list(request: HttpRequest, user: Any) -> HttpResponse:
     threads: Any = ChatSession.objects.using(settings.DATABASE).threads_of(user)
     threads = threads.filter(said__gt=0)
     closed = [one.name for one in routed_chats() if refusal(one, user) is not None]
@@ -85,7 +111,7 @@ def thread_list(request: HttpRequest) -> HttpResponse:
     chat = request.GET.get("chat", "").replace("\0", "")
     if chat:
         threads = threads.filter(chat=chat)
-    text = request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUERY]
+    text = _query(request)
     if text:
         found = Q(title__icontains=text) | Q(thread_id__in=_threads_that_say(user, text))
         threads = threads.filter(found)
@@ -114,7 +140,7 @@ def _threads_that_say(user: Any, text: str) -> set[UUID]:
     The user's threads with a message that has ``text`` in it, in whatever case.
 
     The database finds the entries that have it anywhere; that it is in what was said, and not in
-    a key or an id, is looked at here.
+    a key or an id, is looked at here. Only the latest logs are looked into.
     """
     # A client's JSON is kept as it came: with what is beyond ASCII escaped, or without.
     written = {msgspec.json.encode(text).decode()[1:-1], json.dumps(text)[1:-1]}
@@ -122,14 +148,29 @@ def _threads_that_say(user: Any, text: str) -> set[UUID]:
     for form in written:
         anywhere |= Q(data__icontains=form)
     entries = SessionEvent.objects.using(settings.DATABASE).filter(
-        anywhere, session__user=user.pk, name__in=("message", "message_update", "ask", "answer")
+        anywhere, name__in=("message", "message_update", "ask", "answer")
     )
     wanted = text.casefold()
     found: set[UUID] = set()
-    for thread_id, data in entries.values_list("session__thread_id", "data").iterator(100):
-        if thread_id not in found and wanted in _content(data).casefold():
-            found.add(thread_id)
+    searched = _latest_sessions(user)
+    while ids := list(islice(searched, SEARCHED_AT_A_TIME)):
+        rows = entries.filter(session__in=ids).exclude(session__thread_id__in=found)
+        for thread_id, data in rows.values_list("session__thread_id", "data").iterator(100):
+            if thread_id not in found and wanted in _content(data).casefold():
+                found.add(thread_id)
     return found
+
+
+def _latest_sessions(user: Any) -> Iterator[UUID]:
+    """The user's sessions, the latest first, until their logs have ``MAX_SEARCH_BYTES``."""
+    rows = ChatSession.objects.using(settings.DATABASE).for_user(user).filter(events_in__gt=0)
+    left = settings.MAX_SEARCH_BYTES
+    facts = rows.order_by("-last_seen_at").values_list("pk", "head", "log_bytes")
+    for pk, head, log_bytes in facts[: left // ENTRY_BYTES]:
+        left -= max(log_bytes, ENTRY_BYTES * min(head, settings.MAX_LOG_ENTRIES))
+        yield pk
+        if left <= 0:
+            return
 
 
 def _content(data: Any) -> str:
