@@ -10,11 +10,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.utils import timezone
 
-from chatsessions import Chat, user_session
+from chatsessions import Chat, context, user_session
+from chatsessions.cluster.worker_rows import WorkerRows
 from chatsessions.context import use_context
 from chatsessions.models import ChatSession, Worker
 from chatsessions.store.snapshots import State
 from chatsessions.store.store import cache_key, snapshot_key
+from chatsessions.worker import REAP_BATCH
 from chatsessions.worker import Worker as RunningWorker
 
 from .support import storage
@@ -156,15 +158,13 @@ async def test_a_hook_that_hangs_does_not_keep_others_from_ending(
     worker: RunningWorker, chat: Chat
 ) -> None:
     go = asyncio.Event()
-    hanging: list[str] = []
+    older = await expired_row(chat, disconnected_at=timezone.now() - timedelta(days=1))
 
     @chat.on_chat_end
     async def over() -> None:
-        if not hanging:
-            hanging.append("here")
+        if context.session.id == older.pk:
             await go.wait()
 
-    older = await expired_row(chat, disconnected_at=timezone.now() - timedelta(days=1))
     newer = await expired_row(chat)
     await worker.start()
     try:
@@ -229,3 +229,112 @@ async def test_large_values_are_put_into_the_cache_again_as_well(
         assert state.values() == {"value": b"2", "much": b'"%b"' % (b"x" * 50_000)}
         await asyncio.sleep(0.02)
     assert state.revision > 1
+
+
+def make_expired(chat: Chat, count: int, **fields: Any) -> None:
+    """So many rows of sessions that have expired, each a little later than the one before."""
+    template = storage.expired_row(chat, **fields)
+    values = {
+        field.attname: getattr(template, field.attname)
+        for field in ChatSession._meta.concrete_fields
+        if field.name != "id"
+    }
+    first = template.disconnected_at
+    assert first is not None
+    rows = [
+        ChatSession(**values | {"disconnected_at": first + timedelta(milliseconds=number)})
+        for number in range(1, count)
+    ]
+    ChatSession.objects.bulk_create(rows, batch_size=1000)
+
+
+async def left() -> int:
+    return await ChatSession.objects.exclude(status="ended").acount()
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(5000, False), (500, True)])
+async def test_the_reaper_goes_on_until_nothing_is_left(
+    worker: RunningWorker, chat: Chat, settings: Settings, count: int, is_told: bool
+) -> None:
+    """Beyond 6,000 an hour they piled up. And clients are served meanwhile."""
+    settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600}
+    ends: list[str] = []
+    if is_told:
+        chat.on_chat_end(lambda reason: ends.append(reason))
+    await sync_to_async(make_expired)(chat, count)
+    client = await Client.open(worker, chat)
+    lags: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            since = worker.loop.time()
+            await asyncio.sleep(0.01)
+            lags.append(worker.loop.time() - since - 0.01)
+
+    watcher = asyncio.create_task(watch())
+    biggest = 0
+    commit = worker.store.commit
+
+    def count_rows(batch: Any) -> None:
+        nonlocal biggest
+        biggest = max(biggest, len(batch.changes))
+        commit(batch)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(worker.store, "commit", count_rows)
+        ending = asyncio.create_task(worker._end_expired())
+        await asyncio.sleep(0)
+        assert await client.run("message", {"content": "hello"}) in ("done", "failed")
+        await ending
+    watcher.cancel()
+    assert await left() == 1  # the client's
+    assert ends == ["expired"] * (count if is_told else 0)
+    assert biggest <= REAP_BATCH
+    assert sorted(lags)[len(lags) // 2] < 0.1
+
+
+async def test_workers_share_what_has_expired(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """None asks for the sessions that another one ends; all of them are somebody's."""
+    settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600}
+    await worker.start()
+    others = [await sync_to_async(worker_row)() for _ in range(2)]
+    await sync_to_async(make_expired)(chat, 90)
+    shares = [
+        {row.id for row in await worker.threads.read(WorkerRows(one).expired, 1000)}
+        for one in (worker.id, *(other.pk for other in others))
+    ]
+    assert sum(map(len, shares)) == len(set().union(*shares)) == 90
+    assert all(shares)
+    await worker._end_expired()
+    assert await left() == 90 - len(shares[0])
+
+
+async def test_what_a_worker_leaves_undone_is_anybodys(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """One may live and end nothing, such as one whose hooks hang."""
+    settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 20}
+    await worker.start()
+    await sync_to_async(worker_row)()
+    await sync_to_async(make_expired)(chat, 40)  # four minutes ago, three rounds are one
+    await worker._end_expired()
+    assert await left() == 0
+
+
+async def test_sessions_that_cannot_end_keep_none_from_ending(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    """More of them than are taken together, and the oldest."""
+    settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600}
+    await worker.start()
+    ends: list[str] = []
+    chat.on_chat_end(lambda reason: ends.append(reason))
+    await sync_to_async(make_expired)(chat, 250, state="{broken")
+    await sync_to_async(make_expired)(
+        chat, 20, disconnected_at=timezone.now() - timedelta(minutes=2)
+    )
+    await worker._end_expired()
+    assert await left() == 250
+    assert ends == ["expired"] * 20

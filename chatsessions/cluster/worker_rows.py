@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.utils import timezone
 
@@ -29,6 +29,24 @@ logger = logging.getLogger("chatsessions.worker")
 MAX_CLOCK_SKEW = 5.0
 #: A smaller difference is not corrected, in seconds: it would be that of the question.
 CLOCK_TOLERANCE = timedelta(seconds=1)
+#: Of the reaper, after which a worker ends expired sessions of another one's share.
+ROUNDS = 3
+
+
+#: What is read of an expired session.
+_EXPIRED = (
+    *("chat", "worker", "running", "aside", "accepted", "handled", "streams", "asks"),
+    *("end_reason", "is_behind"),
+)
+
+
+class Expired(NamedTuple):
+    """A session whose client has been away for too long."""
+
+    id: UUID
+    chat: str
+    #: Whether nothing of it waits, runs, is asked or is said, and no worker owns it.
+    is_idle: bool
 
 
 class WorkerRows:
@@ -154,10 +172,50 @@ class WorkerRows:
         sessions = ChatSession.objects.using(settings.DATABASE).connected()
         return swept + _leave_behind(sessions.filter(worker=None), DatabaseNow())
 
-    def expired(self, limit: int) -> list[UUID]:
-        """Sessions whose client has been away for too long."""
-        rows = ChatSession.objects.using(settings.DATABASE).expired()
-        return list(rows.order_by("disconnected_at").values_list("pk", flat=True)[:limit])
+    def expired(self, limit: int, but: Collection[UUID] = ()) -> list[Expired]:
+        """
+        Sessions whose client has been away for too long, that are for this worker to end.
+
+        Those that it owns, and its share of those that nobody owns. What is left undone in the
+        others' shares for several rounds is anybody's.
+        """
+        rows = ChatSession.objects.using(settings.DATABASE).expired().exclude(pk__in=but)
+        first, last = self._share()
+        unowned = Q(worker=None, pk__gte=first, pk__lte=last)
+        mine = rows.filter(Q(worker=self._id) | unowned).order_by("disconnected_at")
+        found = list(mine.only(*_EXPIRED)[:limit])
+        if not found:
+            since = ago(settings.SESSION_AGE + ROUNDS * settings.REAP_INTERVAL)
+            late = rows.filter(worker=None, disconnected_at__lt=since)
+            # From the other end than whoever is at work on them.
+            found = list(late.order_by("-disconnected_at").only(*_EXPIRED)[:limit])
+        return [Expired(row.pk, row.chat, is_idle=_is_idle(row)) for row in found]
+
+    def end_expired(self, ids: Collection[UUID]) -> int:
+        """
+        End idle sessions of which nobody has to be told; how many.
+
+        Without an owner, all in one statement: what its owner would have to store of each is known.
+        """
+        rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
+        idle = rows.filter(
+            worker=None, running=None, accepted=F("handled"), end_reason="", is_behind=False
+        )
+        return idle.update(
+            status=ChatSession.Status.ENDED,
+            end_reason=ChatSession.EndReason.EXPIRED,
+            ended_at=DatabaseNow(),
+            generation=F("generation") + 1,
+            previous_token_hash="",
+        )
+
+    def _share(self) -> tuple[UUID, UUID]:
+        """The range of ids that is this worker's, of as many equal ones as there are workers."""
+        rows = Worker.objects.using(settings.DATABASE).alive()
+        workers = sorted({self._id, *rows.values_list("pk", flat=True)})
+        place, size = workers.index(self._id), 2**128 // len(workers)
+        end = 2**128 if place == len(workers) - 1 else (place + 1) * size
+        return UUID(int=place * size), UUID(int=end - 1)
 
     def count_connected(self, user_id: Any, other_than: UUID | None) -> int:
         """How many sessions of a user are connected to other workers."""
@@ -183,6 +241,12 @@ class WorkerRows:
         """Whether the session is still there and not over."""
         rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
         return rows.exclude(status=ChatSession.Status.ENDED).exists()
+
+
+def _is_idle(row: ChatSession) -> bool:
+    waits = row.running is not None or row.aside is not None or row.accepted != row.handled
+    is_owned = row.worker_id is not None or bool(row.end_reason) or row.is_behind
+    return not (waits or is_owned or row.streams or row.asks)
 
 
 def pid_space() -> str:

@@ -173,7 +173,7 @@ class Scenario:
 
 #: The tasks that a worker always has, and the threads that it may keep, with how many of them.
 HOUSEKEEPING = {"keep_running"}
-THREADS = {"journal": 1, "reader": 1, "handler": 8, "files": 4}
+THREADS = {"journal": 1, "reader": 4, "checker": 4, "handler": 8, "files": 4}
 #: What is to be 0 of all that a worker tells of itself.
 HELD = ("live", "lines", "relays", "guests", "letters")
 
