@@ -19,6 +19,7 @@ import msgspec
 import pytest
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.db.backends.signals import connection_created
 from django.db.models import TextField
@@ -742,3 +743,24 @@ async def test_a_session_with_a_protocol_of_its_own_is_used_as_soon_as_its_clien
 
 async def _are_stored(count: int) -> bool:
     return await ChatSession.objects.acount() == count
+
+
+# What is stored of tokens
+
+
+async def test_django_sessions_alone_keep_a_token_readable_as_the_docs_say(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    settings.MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        *settings.MIDDLEWARE,
+    ]
+    browser = Visitor()
+    token = (await browser.post(content="hi")).json()["token"]
+    await Visitor(token=token).post(content="hi")
+    kept = [row.get_decoded() async for row in Session.objects.all()]
+    assert [data["chatsessions"][bot.name]["token"] for data in kept] == [token]
+    session, _, secret = token.partition(".")
+    row = await ChatSession.objects.filter(pk=session).values().aget()
+    assert [name for name, value in row.items() if secret in str(value)] == []
