@@ -266,7 +266,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     def _renewed(self, user: User) -> None:
         if self._live is not None and self._live.listener is self._own_listener:
-            self._live.session.user = user
+            self._live.session.renew_user(user)
 
     def _revoked(self, _detail: str) -> None:
         if self._own_listener is not None:

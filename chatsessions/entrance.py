@@ -47,7 +47,7 @@ from .live.served import LocalListener
 from .live.session import LiveSession
 from .models import ChatSession
 from .profiles import chosen_profile
-from .session import Session, token_after
+from .session import Session, is_owner, token_after
 from .store.loaded import Loaded
 from .store.store import Store
 from .store.thread_rows import Mark, Part, ThreadKey, read_context
@@ -138,7 +138,7 @@ class Entrance:
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
                 raise ShuttingDown  # come back
             if isinstance(found, LiveSession):
-                found.session.user = arrival.user
+                found.session.renew_user(arrival.user)
                 found.session.env = arrival.env
             return Opened(served=found, resumed=True, reason=None)
 
@@ -410,7 +410,9 @@ class Entrance:
                 live = self._hold(chat, loaded)
             if live.listener is not None or live.ending is not None:
                 return None
-            live.session.user = arrival.user
+            if not is_owner(live.owner_id, arrival.user):
+                return None  # it was given to another user meanwhile
+            live.session.renew_user(arrival.user)
             live.session.env = arrival.env
             live.presence.rejoin(listener, stored=stored)
             live.go()

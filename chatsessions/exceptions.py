@@ -8,6 +8,7 @@ Everything that ``chatsessions`` raises.
     ├── SessionNotFound          no such session
     ├── SessionOver              the session has ended
     ├── SessionConnected         a websocket numbers the session's events
+    ├── SessionOwned             the session is a user's already
     ├── OwnershipLost            another worker holds the session now
     ├── OwnerUnreachable         the session is live in another process
     ├── ServerStopped            the server that did it stopped meanwhile
@@ -91,6 +92,17 @@ class SessionConnected(ChatSessionsError):
         super().__init__(
             f"Session {session_id} is connected by a websocket: send its events there, or when "
             "that is closed."
+        )
+
+
+class SessionOwned(ChatSessionsError):
+    """The session belongs to a user already; it is given to no other."""
+
+    def __init__(self, session_id: UUID | str) -> None:
+        self.session_id = session_id
+        super().__init__(
+            f"Session {session_id} belongs to a user already. Only a session that was begun "
+            "without a login can be assigned, and once; for another user begin a new one."
         )
 
 

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import msgspec
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections
 
 from .arrival import User
@@ -27,7 +28,7 @@ from .bridge import PATIENCE, has_loop
 from .chat import Chat, resolve_chat
 from .cluster import reaching
 from .cluster.afar import AfarSession
-from .cluster.commands import Append, Broadcast, Step
+from .cluster.commands import Append, Assign, Broadcast, Step
 from .cluster.elsewhere import SOON, OwnedElsewhere
 from .conf import settings
 from .context import Context, use_context
@@ -250,6 +251,27 @@ async def leave_here(
 async def leave_afar(afar: AfarSession, kind: type[BaseException] | None, *_: object) -> None:
     """The same, for a session that another process owns."""
     await afar.close(failed=kind is not None)
+
+
+async def aassign_user(session: Which, user: AbstractBaseUser) -> None:
+    """
+    Give a session that was begun without a login to ``user``, for instance when they log in.
+
+    ``session`` is a session or the id of one: make sure that it is theirs. From now on it opens
+    for that user alone, wherever it is live, and with new tokens; what runs in it goes on.
+    Returns when that is stored. Raises ``SessionOwned`` for a session that is a user's already,
+    ``ValueError`` for a user that is not stored or anonymous, and what :func:`aemit_to` raises.
+    """
+    found = _id_of(session)
+    if not user.is_authenticated or user.pk is None:
+        raise ValueError(f"A session is assigned to a user that is stored, not to {user!r}.")
+    steps: list[Step] = [Assign(str(user.pk))]
+    await _done(found, lambda worker: reaching.change(worker, found, steps))
+
+
+def assign_user(session: Which, user: AbstractBaseUser) -> None:
+    """:func:`aassign_user` for synchronous code."""
+    _run_sync("assign_user", partial(aassign_user, session, user))
 
 
 def _append(name: str, data: Any) -> Append:

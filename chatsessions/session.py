@@ -107,6 +107,19 @@ class Session:
             raise OwnershipLost(self.id)
         return self.kept_by
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "user" and hasattr(self, name):
+            raise AttributeError(
+                "A session's user cannot be set here: it would be forgotten, and the row would "
+                "still say somebody else. Give a session that has no user to one with "
+                "chatsessions.assign_user(session, user)."
+            )
+        object.__setattr__(self, name, value)
+
+    def renew_user(self, user: AbstractBaseUser | AnonymousUser) -> None:
+        """For the owner: handlers see the user as ``user`` is now."""
+        object.__setattr__(self, "user", user)
+
     def __str__(self) -> str:
         return str(self.id)
 

@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.db.models import F
 from django.test import TestCase, override_settings
 
@@ -23,8 +25,10 @@ from chatsessions import (
     OwnerUnreachable,
     SessionNotFound,
     SessionOver,
+    SessionOwned,
     StoreUnavailable,
     aend_session,
+    assign_user,
     context,
     end_session,
     session_context,
@@ -652,6 +656,36 @@ def test_an_exception_in_a_commands_block(chat: Chat) -> None:
     row.refresh_from_db()
     assert row.state == '{"visits":1}'
     assert_nothing_is_left()
+
+
+def test_a_session_that_is_away_is_assigned_to_a_user_once(chat: Chat) -> None:
+    row = session_row(chat=chat.name)
+    ada, eve = (get_user_model().objects.create(username=name) for name in ("ada", "eve"))
+    assign_user(row.pk, ada)
+    tokens = (row.token_hash, row.previous_token_hash)
+    row.refresh_from_db()
+    assert row.user_id == ada.pk
+    assert row.token_hash not in ("", *tokens)
+    assert row.previous_token_hash == ""
+    for user in (ada, eve):
+        with pytest.raises(SessionOwned, match="belongs to a user already"):
+            assign_user(row.pk, user)
+    with pytest.raises(ValueError, match="a user that is stored"):
+        assign_user(session_row(chat=chat.name).pk, AnonymousUser())
+    with session_context(row.pk) as found:
+        assert found.session.user == ada
+    assert_nothing_is_left()
+
+
+def test_to_set_a_sessions_user_is_an_error_that_says_what_to_do(chat: Chat) -> None:
+    row = session_row(chat=chat.name)
+    user = get_user_model().objects.create(username="ada")
+    with session_context(row.pk) as found:
+        with pytest.raises(AttributeError, match="assign_user"):
+            found.session.user = user
+        assert found.session.user.is_anonymous
+    row.refresh_from_db()
+    assert row.user_id is None
 
 
 def test_blocks_inside_each_other_in_a_command(chat: Chat) -> None:

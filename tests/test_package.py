@@ -21,10 +21,12 @@ PACKAGE = ROOT / "chatsessions"
 #: Names that need models, and so are imported at their first use.
 LAZY = {
     "Thread",
+    "aassign_user",
     "abroadcast",
     "aemit_to",
     "aemit_to_user",
     "aend_session",
+    "assign_user",
     "broadcast",
     "emit_to",
     "emit_to_user",

@@ -11,10 +11,10 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 
-from chatsessions import Chat, Message, OwnerUnreachable, SessionOver, TooLarge
+from chatsessions import Chat, Message, OwnerUnreachable, SessionOver, SessionOwned, TooLarge
 from chatsessions.cluster import reaching
 from chatsessions.cluster.afar import AfarSession
-from chatsessions.cluster.commands import Append, Broadcast, Put
+from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
 from chatsessions.context import use_context
 from chatsessions.frames import Token
 from chatsessions.models import ChatSession, SessionEvent
@@ -223,6 +223,26 @@ async def test_an_end_from_afar_runs_on_chat_end_at_the_owner(chat: Chat) -> Non
         assert client.closed == [(4503, "admin")]
         with pytest.raises(SessionOver):
             await reaching.end(second, client.live.id, "admin")
+
+
+async def test_a_session_is_assigned_wherever_it_is_live_and_once(chat: Chat) -> None:
+    users = get_user_model().objects
+    ada, eve = await users.acreate(username="ada"), await users.acreate(username="eve")
+    async with two_workers(LossyLayer(loss=0.2, seed=6)) as (first, second):
+        client = await owned(first, chat)
+        session, token = client.live.id, client.token
+        await reaching.change(second, session, [Assign(str(ada.pk))])
+        assert client.closed == [(4000, None)]
+        row = await ChatSession.objects.aget(pk=session)
+        assert row.user_id == ada.pk
+        with pytest.raises(SessionOwned):
+            await reaching.change(second, session, [Assign(str(eve.pk))])
+        for user in (AnonymousUser(), eve):
+            other = await Client.open(second, chat, session, token, user=user)
+            assert other.reason == "unknown"
+        back = await Client.open(first, chat, session, token, user=ada)
+        assert back.resumed
+        assert back.live.session.user == ada
 
 
 async def test_a_session_of_nobody_is_taken_and_given_back(chat: Chat) -> None:

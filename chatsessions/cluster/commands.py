@@ -209,7 +209,15 @@ class CloseStream(Struct, tag="whole"):
     message: str
 
 
-Step = Append | Put | Drop | Offer | Withdraw | Declare | OpenStream | AddToken | CloseStream
+class Assign(Struct, tag="assign"):
+    """The user, by their primary key, whose the session is from now on."""
+
+    user: str
+
+
+Step = (
+    Append | Put | Drop | Offer | Withdraw | Declare | OpenStream | AddToken | CloseStream | Assign
+)
 
 
 class Apply(_Command, tag="apply"):

@@ -161,7 +161,7 @@ class Desk:
         if command.how == "give":
             return Busy()
         if command.user is not None:
-            live.session.user = await self._host.read(partial(_user, live.owner_id))
+            live.session.renew_user(await self._host.read(partial(_user, live.owner_id)))
         if live.closed or _is_overtaken(live, command):
             return NotHere()
         take_in = self._take_in if command.how == "relay" else self._take_in_visitor

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+
+from chatsessions.conf import settings
 from chatsessions.emitter import Turn
 from chatsessions.live.session import LiveSession
 
@@ -11,6 +16,7 @@ from .commands import (
     AddToken,
     Append,
     Apply,
+    Assign,
     CloseStream,
     Declare,
     Drop,
@@ -73,8 +79,17 @@ async def _do(live: LiveSession, step: Step, writer: Turn) -> None:
             stream = sink.streams.find(step.message)
             if stream is not None:
                 sink.write(stream, step.text, None, replaces=step.replaces)
+        case Assign():
+            live.assign_user(await live.host.read(partial(find_user, step.user)))
         case CloseStream():
             sink.close_stream(step.message)
+
+
+def find_user(pk: str) -> AbstractBaseUser:
+    """Read a user. Raises what the model raises for one that is not there."""
+    users = get_user_model()._default_manager.using(settings.DATABASE)
+    user: AbstractBaseUser = users.get(pk=pk)
+    return user
 
 
 class ForeignStream:

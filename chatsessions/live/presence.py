@@ -174,6 +174,12 @@ class Presence:
         self.rotate_tokens(None if used is None else hash_token(used), hash_token(token))
         return token
 
+    def revoke_tokens(self) -> None:
+        """No token that was given to anybody is valid any more."""
+        self.rotate_tokens(None, hash_token(new_token()))
+        self.tokens.confirm()
+        self._host.draft.set(previous_token_hash="")
+
     def rotate_tokens(self, used: str | None, given: str) -> None:
         """A connection came with the token hashed as ``used``, and is given that of ``given``."""
         self.tokens.rotate(used, given)

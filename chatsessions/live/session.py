@@ -30,6 +30,7 @@ from chatsessions.exceptions import (
     FrameError,
     OwnershipLost,
     SessionOver,
+    SessionOwned,
     StorageError,
     TurnStopped,
 )
@@ -333,7 +334,22 @@ class LiveSession:
 
     def renew_user(self, user: User) -> None:
         """Handlers see the user as they are now."""
-        self.session.user = user
+        self.session.renew_user(user)
+
+    def assign_user(self, user: User) -> None:
+        """
+        Give the session to ``user``. Raises ``SessionOwned`` if it is somebody's.
+
+        Whoever has its connection comes back, and is let in if they are that user.
+        """
+        if self.owner_id is not None:
+            raise SessionOwned(self.id)
+        self.owner_id = user.pk
+        self.session.renew_user(user)
+        self.draft.set(user_id=user.pk)
+        self.presence.revoke_tokens()
+        self.when_stored(partial(self.presence.part, frames.CloseCode.SHUTTING_DOWN))
+        self.when_stored(partial(self.presence.part_with_followers, frames.CloseCode.SHUTTING_DOWN))
 
     def own(self, task: asyncio.Task[Any]) -> None:
         self.tasks.own(task)

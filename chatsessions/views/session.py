@@ -127,7 +127,8 @@ class http_session:  # noqa: N801  # used like a function
     async def _reach(self, served: VisitRelay, arrival: Arrival, stack: AsyncExitStack) -> Context:
         """As ``session_context()`` does it with a session that is owned elsewhere."""
         afar = await AfarSession.open(get_worker(), served.id)
-        afar.session.user, afar.session.env = arrival.user, arrival.env
+        afar.session.renew_user(arrival.user)
+        afar.session.env = arrival.env
         stack.push_async_callback(self._emitted.read_on, served)
         stack.push_async_exit(partial(leave_afar, afar))
         return afar.context()

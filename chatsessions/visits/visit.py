@@ -57,7 +57,7 @@ class Visit:
         if isinstance(found, VisitRelay):  # its owner has seen to the rest
             return cls(found, ip=arrival.ip, token=token, reason=reason)
         if reason is None:
-            found.session.user = arrival.user
+            found.session.renew_user(arrival.user)
             if arrival.env:
                 found.session.env = arrival.env
         else:

@@ -16,7 +16,9 @@ django_application = get_asgi_application()
 from chatsessions.consumers import ChatConsumer  # noqa: E402
 from demo_project.bots.counter import chat as counter  # noqa: E402
 from tests.server.bots import CHATS  # noqa: E402
+from tests.server.logins import VisitorConsumer  # noqa: E402
 
+members = ChatConsumer.as_asgi(chat=counter, login_required=True)
 application = ProtocolTypeRouter(
     {
         "http": django_application,
@@ -27,7 +29,12 @@ application = ProtocolTypeRouter(
                         path(f"ws/{chat.name}/", ChatConsumer.as_asgi(chat=chat))
                         for chat in (counter, *CHATS)
                     ]
-                    + [path("ws/members/", ChatConsumer.as_asgi(chat=counter, login_required=True))]
+                    + [
+                        path(
+                            "ws/members/", ChatConsumer.as_asgi(chat=counter, login_required=True)
+                        ),
+                        path("ws/visitors/", VisitorConsumer.as_asgi(chat=counter)),
+                    ]
                 )
             )
         ),

@@ -1,0 +1,76 @@
+"""A conversation that was begun without a login goes on after it, for that user alone."""
+
+from __future__ import annotations
+
+import asyncio
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .client import Client, wait_for
+from .harness import Kind, Server, running
+
+ClientOf = Callable[..., Client]
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    kind: Kind = request.param
+    with running(kind=kind) as found:
+        yield found
+
+
+def request(server: Server, path: str, cookie: str = "", **data: str) -> tuple[int, str]:
+    """The status of an answer, and the cookie of the browser after it."""
+    body = urllib.parse.urlencode(data).encode() if data else None
+    asked = urllib.request.Request(  # noqa: S310  # our own server
+        f"{server.origin}/{path}/", data=body, headers={"Cookie": cookie}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(asked, timeout=20) as answer:
+            given = [one.partition(";")[0] for one in answer.headers.get_all("Set-Cookie") or []]
+            sessions = [one for one in given if one.startswith("sessionid=")]
+            return answer.status, sessions[0] if sessions else cookie
+    except urllib.error.HTTPError as error:
+        return error.code, cookie
+
+
+async def test_an_anonymous_conversation_goes_on_after_the_login(
+    server: Server, client_of: ClientOf
+) -> None:
+    _, before = await asyncio.to_thread(request, server, "visit")
+    tab = await client_of(server, "visitors", cookie=before).start()
+    await tab.message("one")
+    assert await tab.outcome(1) == "done"
+    stranger = client_of(server, "visitors")
+    stranger.session, stranger.token = tab.session, tab.token
+    # The login form is on the page itself: the line is open meanwhile.
+    _, after = await asyncio.to_thread(request, server, "log-in", before, name="grace")
+    assert after != before
+    assert await tab.closed() == 4000, "a line that is anonymous has it no more"
+    # The page is reloaded, as who has logged in.
+    session, token = tab.session, tab.token
+    tab.cookie = after
+    welcome = await tab.resume(received=0)
+    assert (welcome["session"], welcome["resumed"]) == (session, True)
+    assert welcome["token"] != token
+    await wait_for(lambda: tab.received >= welcome["head"])
+    assert [seen.data["content"] for seen in tab.entries.values() if seen.n] == ["one"]
+    await tab.message("two")
+    assert await tab.outcome(2) == "done"
+    assert server.database.session(session or "")["user_id"] == server.database.user_id("grace")
+    # For nobody else: not by the old token, and not for another user.
+    assert not (await stranger.resume(received=0))["resumed"]
+    other = client_of(server, "visitors", cookie=server.login("eve"))
+    other.session, other.token = session, token
+    assert not (await other.resume(received=0))["resumed"]
+    # And it is given to nobody else.
+    status, _ = await asyncio.to_thread(
+        request, server, "assign", name="eve", session=session or ""
+    )
+    assert status == 409
+    await tab.ping()
