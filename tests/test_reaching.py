@@ -245,6 +245,16 @@ async def test_a_session_is_assigned_wherever_it_is_live_and_once(chat: Chat) ->
         assert back.live.session.user == ada
 
 
+async def test_events_from_afar_that_come_at_once_are_each_emitted(chat: Chat) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        steps = ([append("note", number)] for number in range(20))
+        await asyncio.gather(*(reaching.change(second, client.live.id, one) for one in steps))
+        notes = [data for name, data in client.events if name == "note"]
+        assert sorted(notes) == [*range(20)]
+        assert not client.live.writers.is_writing
+
+
 async def test_a_session_of_nobody_is_taken_and_given_back(chat: Chat) -> None:
     async with two_workers() as (first, second):
         client = await owned(first, chat)

@@ -66,7 +66,8 @@ class Writers:
 
     def settle(self, number: str) -> None:
         """Forget a block that streams nothing (any more)."""
-        if not self._host.sink.streams.has_open(self._writers[number].turn):
+        writer = self._writers.get(number)  # of changes at the same time the first one does it
+        if writer is not None and not self._host.sink.streams.has_open(writer.turn):
             del self._writers[number]
 
     @property
