@@ -349,7 +349,7 @@ async def test_what_a_users_message_cannot_have_is_refused(views: Views, name: s
     await views.are("one", "re one")
 
 
-@pytest.mark.usefixtures("urls")
+@pytest.mark.usefixtures("urls", "worker")
 async def test_by_http_it_is_changed_in_its_place_too() -> None:
     api = AsyncClient()
 
@@ -370,6 +370,13 @@ async def test_by_http_it_is_changed_in_its_place_too() -> None:
     assert (change["data"]["id"], change["data"]["n"]) == (heard, n)
     told = await post(name="look")
     assert told["events"][0]["data"][0] == [heard, "edited"]
+    # Nor does an id that the client has chosen touch what was answered.
+    answer = (await post(content="two"))["events"][-1]["data"]
+    forged = await post(content="three", id=answer["id"])
+    assert forged["events"][0]["data"] == answer["id"]
+    seen = (await post(name="look"))["events"][0]["data"]
+    assert [text for _, text in seen] == ["edited", "re one", "two", "re two", "three", "re three"]
+    n, heard = forged["turn"]["turn"], answer["id"]
     told = await post(name="remove")
     assert [(one["name"], one["data"]) for one in told["events"]] == [
         ("message_remove", {"id": heard, "n": n})
