@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextvars import Context
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -75,7 +76,9 @@ class Threads:
 
     async def check(self, function: Callable[..., T], *args: Any) -> T:
         """As :meth:`read`, for what asks the project's code: who somebody is, what they may do."""
-        return await self._start(self._checkers, self._read, function, *args)
+        # Of its own: what project code sets in a thread is not for whom it is asked about next.
+        run = Context().run
+        return await self._start(self._checkers, self._read, run, function, *args)
 
     async def handle(self, function: Callable[[], Any]) -> Any:
         """Run a handler written as ``def``, with the caller's context."""

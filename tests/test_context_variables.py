@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import ContextVar, copy_context
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 import pytest
+from channels.auth import AuthMiddlewareStack
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.test import AsyncClient
 from django.utils import timezone, translation
 
 from chatsessions import Chat, Message, context, session_context, spawn, user_session
@@ -48,11 +52,18 @@ class TenantMiddleware:
 class Line:
     """One websocket behind that middleware."""
 
-    def __init__(self, chat: Chat, name: str) -> None:
+    def __init__(
+        self,
+        chat: Chat,
+        name: str,
+        *,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        app: Any = None,
+    ) -> None:
         self.sent: list[dict[str, Any]] = []
         self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        app = TenantMiddleware(ChatConsumer.as_asgi(chat=chat), name)
-        scope = {"type": "websocket", "path": "/", "headers": [], "subprotocols": []}
+        app = TenantMiddleware(app or ChatConsumer.as_asgi(chat=chat), name)
+        scope = {"type": "websocket", "path": "/", "headers": list(headers), "subprotocols": []}
         self._task = asyncio.create_task(app(scope, self._in.get, self._send))
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -223,6 +234,40 @@ async def test_a_language_that_the_project_does_not_have_is_its_default(
         await until(lambda: len(seen) == 1)
         assert seen.pop() == ("connect", None, "de")
         await line.leave()
+
+
+class Leaky(ModelBackend):
+    """An authentication backend that sets variables and does not reset them."""
+
+    seen: ClassVar[Seen] = []
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        record(self.seen, "backend")
+        tenant.set(str(user_obj))
+        translation.activate("fr")
+        return True
+
+
+async def test_what_a_backend_sets_is_not_there_for_the_next_user(
+    worker: Worker, chat: Chat, settings: Settings
+) -> None:
+    """Backends run in threads that all users share."""
+    backend = f"{__name__}.Leaky"
+    settings.AUTHENTICATION_BACKENDS = [backend]
+    Leaky.seen.clear()
+    consumer = ChatConsumer.as_asgi(chat=chat, permission_required="auth.view_user")
+    app = AuthMiddlewareStack(consumer)
+    for name in ("ada", "bob", "eve", "joe", "kim"):
+        user = await get_user_model().objects.acreate_user(name)
+        for _ in range(2):
+            client = AsyncClient()
+            await client.aforce_login(user, backend)
+            headers = [(b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode())]
+            line = Line(chat, name, headers=headers, app=app)
+            await line.open()
+            await line.leave()
+    assert len(Leaky.seen) >= 10
+    assert {(found, language) for _, found, language in Leaky.seen} == {(None, "en")}
 
 
 class Own(SessionConsumer):

@@ -171,7 +171,9 @@ class AfarSink:
         self._steps.append(OpenStream(stream.as_event()))
         self._streams[stream.id] = stream
         if self._keeper is None:
-            self._keeper = self.loop.create_task(self._keep_streams())
+            self._keeper = self.loop.create_task(
+                self._keep_streams(), context=contextvars.Context()
+            )
             self._host.host.own(self._keeper)
 
     def close_stream(self, stream_id: str) -> None:
