@@ -61,6 +61,11 @@ def sqlite(*, name: object = "db.sqlite3", **options: object) -> dict[str, Any]:
     return {"DATABASES": {"default": config}}
 
 
+def databases(*names: str) -> dict[str, Any]:
+    """An alias with a file of its own for each name."""
+    return {"DATABASES": {name: sqlite(name=name)["DATABASES"]["default"] for name in names}}
+
+
 CASES = [
     ("E001", {"CHATSESSIONS": ["CACHE"]}, "CHATSESSIONS is ['CACHE']", "CHATSESSIONS = {...}"),
     ("E001", {"CHATSESSIONS": None}, "CHATSESSIONS is None", "CHATSESSIONS = {...}"),
@@ -74,6 +79,12 @@ CASES = [
     ),
     ("E005", chatsessions(CACHE="redis"), "CHATSESSIONS['CACHE'] is 'redis'", "'default'"),
     ("E006", chatsessions(DATABASE="chats"), "CHATSESSIONS['DATABASE'] is 'chats'", "'default'"),
+    (
+        "E015",
+        chatsessions(DATABASE="chats") | databases("default", "chats"),
+        "CHATSESSIONS['DATABASE'] is 'chats', and users are in the database 'default'",
+        "'DATABASE': 'default'",
+    ),
     (
         "E007",
         chatsessions(CACHE_TIMEOUT=60, USER_SESSION_STORE="cache"),
@@ -240,6 +251,11 @@ def test_every_id_is_in_the_documented_table() -> None:
 
 
 # The settings' own dict
+
+
+def test_another_alias_of_the_database_that_users_are_in_is_fine() -> None:
+    two = sqlite()["DATABASES"]
+    assert found(DATABASES=two | {"chats": two["default"]}, **chatsessions(DATABASE="chats")) == []
 
 
 def test_every_problem_is_told_at_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -213,6 +214,45 @@ async def test_a_failing_backend_lets_nobody_in(
 class Broken(ModelBackend):
     def has_perm(self, *_: Any, **__: Any) -> bool:
         raise ValueError("broken on purpose")
+
+
+async def test_a_backend_that_takes_its_time_keeps_nobody_else_waiting(
+    chat: Chat, ada: User, settings: Settings
+) -> None:
+    """It has threads of its own: the store is read meanwhile."""
+    open_chat = Chat(f"tests.{uuid4().hex}")
+    settings.AUTHENTICATION_BACKENDS = [
+        "django.contrib.auth.backends.ModelBackend",
+        f"{__name__}.{Slow.__name__}",
+    ]
+    Slow.entered.clear()
+    Slow.go.clear()
+    async with visit(open_chat) as tab:
+        session, token = tab.session_id, tab.token
+    waiting = [
+        asyncio.create_task(refused(visit(chat, permission_required=PERMISSION, user=ada)))
+        for _ in range(3)
+    ]
+    try:
+        await until(Slow.entered.is_set)
+        async with asyncio.timeout(10), visit(open_chat, session=session, token=token) as again:
+            assert again.session_id == session
+        assert not any(task.done() for task in waiting)
+    finally:
+        Slow.go.set()
+    assert await asyncio.gather(*waiting) == [("forbidden", 4502)] * 3
+
+
+class Slow(ModelBackend):
+    """Answers when it is told to."""
+
+    entered = threading.Event()
+    go = threading.Event()
+
+    def has_perm(self, *_: Any, **__: Any) -> bool:
+        self.entered.set()
+        self.go.wait(30)
+        return False
 
 
 # authorize()

@@ -19,6 +19,7 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``E012``, ``W020`` (database)  several workers live, the cache is in local memory (E: as above)
 ``E013`` (database)            workers live on several hosts, the database is SQLite
 ``E014`` (database)            the database has no transactions
+``E015``                       ``DATABASE`` leads to another database than the one with the users
 ``W003``                       the cache throws entries away beyond a small ``MAX_ENTRIES``
 ``W004``                       the cache is a table in the database
 ``W005``                       ``MAX_FRAME_BYTES`` is above what daphne lets through

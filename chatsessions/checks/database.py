@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 from django.core.checks import Error, Warning  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
@@ -54,6 +56,32 @@ def check_database_alias() -> Found:
 
 
 @check()
+def check_users_are_in_the_same_database() -> Found:
+    alias = settings.DATABASE
+    if alias not in django_settings.DATABASES:
+        return
+    try:
+        users = router.db_for_write(get_user_model())
+    except (ImproperlyConfigured, LookupError):
+        return  # Django's own checks say so
+    if users not in django_settings.DATABASES or _place(users) == _place(alias):
+        return
+    yield Error(
+        f"CHATSESSIONS['DATABASE'] is {alias!r}, and users are in the database {users!r}: a "
+        "session refers to its user by a foreign key, and no database keeps one into another "
+        "database.",
+        hint=f"Write CHATSESSIONS = {{'DATABASE': {users!r}}}, or an alias of the same database.",
+        id=message_id("E015"),
+    )
+
+
+def _place(alias: str) -> tuple[str, ...]:
+    """Which database an alias leads to: several may lead to one, with other options."""
+    config: Mapping[str, Any] = django_settings.DATABASES[alias]
+    return tuple(str(config.get(key) or "") for key in ("ENGINE", "NAME", "HOST", "PORT"))
+
+
+@check()
 def check_sqlite_journal_mode() -> Found:
     sqlite = _sqlite_file()
     if sqlite is None:
@@ -95,7 +123,7 @@ def check_partial_unique() -> Found:
             f"DATABASES[{alias!r}]['ENGINE'] is {config['ENGINE']!r}: {backend.display_name} has "
             "no partial unique constraint, so the database does not refuse a client's event that "
             "is stored twice; the session's one owner alone does.",
-            hint="Write the engine of PostgreSQL or SQLite; CHATSESSIONS['DATABASE'] may name an "
-            "alias of its own. Otherwise silence this and Django's models.W036.",
+            hint="Write the engine of PostgreSQL or SQLite. Otherwise silence this and Django's "
+            "models.W036.",
             id=message_id("W009"),
         )
