@@ -46,6 +46,9 @@ const STYLESHEETS = [look, panels].map((text) => {
 });
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
+/** How much may wait to be sent and still be shown anew with every change; what is more is, every so many milliseconds. */
+const SHOWN_AT_ONCE = 50;
+const SHOWN_EVERY = 500;
 /** Which conversations elements of this page have. @type {Set<string>} */
 const places = new Set();
 /** What the console was told of. @type {Set<string>} */
@@ -60,6 +63,8 @@ export class ChatSessionElement extends HTMLElement {
   #client = null;
   /** @type {FileServer | null} */
   #server = null;
+  /** @type {number | undefined} */
+  #waiting;
   /** Which conversation of the page it has. @type {string | null} */
   #place = null;
   /** Whose page it is, when the conversation began. @type {string | null} */
@@ -203,7 +208,7 @@ export class ChatSessionElement extends HTMLElement {
     on("token", ({ message, text }) => this.#transcript.append(message, text));
     on("stream", ({ message, content }) => this.#transcript.replace(message, content));
     on("turn", () => this.#showWork());
-    on("pending", () => this.#showWaiting());
+    on("pending", ({ length }) => (length <= SHOWN_AT_ONCE ? this.#showWaiting() : this.#showWaitingSoon()));
     on("notice", (notice) => this.#showNotice(notice));
   }
 
@@ -310,7 +315,14 @@ export class ChatSessionElement extends HTMLElement {
     for (const ask of this.#transcript.asks.takeOthers()) this.#dispatch("chat-ask", ask);
   }
 
+  /** With thousands of them, not with each one. */
+  #showWaitingSoon() {
+    this.#waiting ??= window.setTimeout(() => this.#showWaiting(), SHOWN_EVERY);
+  }
+
   #showWaiting() {
+    window.clearTimeout(this.#waiting);
+    this.#waiting = undefined;
     const client = this.#client;
     if (!client) return;
     const frames = client.pending;

@@ -28,6 +28,11 @@ async def repeat(message: Message) -> None:
     await streamed.send()
 
 
+@chat.on_event("note")
+async def note(_: Any) -> None:
+    """Say nothing: there may be thousands."""
+
+
 @chat.on_window_message
 async def seen(data: Any) -> None:
     await send_window_message({"seen": data})

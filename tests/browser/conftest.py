@@ -136,6 +136,12 @@ def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
 
 
 @pytest.fixture
+def no_locks(context: BrowserContext) -> None:
+    """As on a page without TLS: no tab can tell that it is another's duplicate."""
+    context.add_init_script("Object.defineProperty(Navigator.prototype, 'locks', { value: null })")
+
+
+@pytest.fixture
 def page(context: BrowserContext) -> Page:
     return context.new_page()
 

@@ -33,6 +33,51 @@ def leave(chat: Chat, server: Server) -> None:
         chat.page.wait_for_timeout(20)
 
 
+def test_a_duplicated_tab_begins_its_own_conversation(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """The other goes on undisturbed, and each has its own after a reload, of both."""
+    old = open_chat("counter")
+    old.say("one")
+    old.shows(GREETING, "one", counted(1))
+    new = Chat(duplicate(old.page))
+    new.shows(GREETING)
+    assert new.session != old.session
+    new.say("mine")
+    new.shows(GREETING, "mine", counted(1))
+    old.is_("Online")
+    sessions = [old.session, new.session]
+    for chat in (old, new, old):
+        chat.reload()
+        chat.is_("Online")
+    assert [old.session, new.session] == sessions
+    old.say("two")
+    old.shows(GREETING, "one", counted(1), "two", counted(2))
+    new.shows(GREETING, "mine", counted(1))
+    old.shows_what_is_stored(server.database)
+
+
+def test_two_chats_of_one_kind_on_a_page(server: Server, page: Page) -> None:
+    """Each has its own conversation, also after a reload; an id is what it is known by."""
+    page.goto(f"{server.origin}/twins/")
+    chats = [Chat(page, page.locator("chat-session").nth(index)) for index in range(3)]
+    for number, chat in enumerate(chats):
+        chat.say(f"to {number}")
+        chat.shows(GREETING, f"to {number}", counted(1))
+    sessions = [chat.session for chat in chats]
+    assert len(set(sessions)) == 3
+    page.reload()
+    for number, chat in enumerate(chats):
+        chat.shows(GREETING, f"to {number}", counted(1))
+        chat.is_("Online")
+    assert [chat.session for chat in chats] == sessions
+    page.goto(f"{server.origin}/twins/?first=third")
+    third = Chat(page, page.locator("#third"))
+    third.shows(GREETING, "to 2", counted(1))
+    assert third.session == sessions[2]
+
+
+@pytest.mark.usefixtures("no_locks")
 def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Chat]) -> None:
     """
     Two tabs with one session do not fight: the newer has it, the older says so and offers to take
@@ -66,6 +111,7 @@ def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Ch
     new.shows_what_is_stored(server.database)
 
 
+@pytest.mark.usefixtures("no_locks")
 def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
     open_chat: Callable[..., Chat],
 ) -> None:
@@ -82,6 +128,7 @@ def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
     expect(new.banner).to_contain_text(TAKEN)
 
 
+@pytest.mark.usefixtures("no_locks")
 def test_two_tabs_that_count_at_once(server: Server, page: Page) -> None:
     """
     What is written without a line in one of them is sent, though the other has given its number

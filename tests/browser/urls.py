@@ -14,6 +14,12 @@ TWO = """<!doctype html><html lang="en"><title>Two</title>{% load chatsessions %
 {% chat_session "/ws/counter/" heading="One" %}
 {% chat_session "/ws/tutorial/" heading="Two" placeholder="Count me" class="second" %}</html>"""
 
+TWINS = """<!doctype html><html lang="en"><title>Twins</title>{% load chatsessions %}
+{% if first %}{% chat_session "/ws/counter/" id=first %}{% else %}
+{% chat_session "/ws/counter/" %}{% chat_session "/ws/counter/" %}
+{% chat_session "/ws/counter/" id="third" %}
+{% endif %}</html>"""
+
 FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsessions %}
 {% chat_session "/ws/parrot/" parent_origin=named %}</html>"""
 
@@ -71,6 +77,10 @@ def relative(request: HttpRequest) -> HttpResponse:
     return _page(RELATIVE)
 
 
+def twins(request: HttpRequest) -> HttpResponse:
+    return _page(TWINS, first=request.GET.get("first", ""))
+
+
 def by_source(request: HttpRequest) -> HttpResponse:
     return _page(POLITE, policy=BY_SOURCE)
 
@@ -98,6 +108,7 @@ def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
 urlpatterns = [
     path("bare/", bare),
     path("two/", two),
+    path("twins/", twins),
     path("german/", german),
     path("pages/relative/", relative),
     path("framed/", framed),

@@ -4260,6 +4260,8 @@ var STYLESHEETS = [chat_session_default, panels_default].map((text) => {
   return sheet;
 });
 var SILENT = ["replaced", "ended", "refused"];
+var SHOWN_AT_ONCE = 50;
+var SHOWN_EVERY = 500;
 var places = /* @__PURE__ */ new Set();
 var unreachable = /* @__PURE__ */ new Set();
 var ChatSessionElement = class extends HTMLElement {
@@ -4270,6 +4272,8 @@ var ChatSessionElement = class extends HTMLElement {
   #client = null;
   /** @type {FileServer | null} */
   #server = null;
+  /** @type {number | undefined} */
+  #waiting;
   /** Which conversation of the page it has. @type {string | null} */
   #place = null;
   /** Whose page it is, when the conversation began. @type {string | null} */
@@ -4402,7 +4406,7 @@ var ChatSessionElement = class extends HTMLElement {
     on("token", ({ message, text }) => this.#transcript.append(message, text));
     on("stream", ({ message, content }) => this.#transcript.replace(message, content));
     on("turn", () => this.#showWork());
-    on("pending", () => this.#showWaiting());
+    on("pending", ({ length }) => length <= SHOWN_AT_ONCE ? this.#showWaiting() : this.#showWaitingSoon());
     on("notice", (notice2) => this.#showNotice(notice2));
   }
   /** Somebody else is here. */
@@ -4494,7 +4498,13 @@ var ChatSessionElement = class extends HTMLElement {
   #passOn() {
     for (const ask of this.#transcript.asks.takeOthers()) this.#dispatch("chat-ask", ask);
   }
+  /** With thousands of them, not with each one. */
+  #showWaitingSoon() {
+    this.#waiting ??= window.setTimeout(() => this.#showWaiting(), SHOWN_EVERY);
+  }
   #showWaiting() {
+    window.clearTimeout(this.#waiting);
+    this.#waiting = void 0;
     const client = this.#client;
     if (!client) return;
     const frames = client.pending;
