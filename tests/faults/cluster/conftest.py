@@ -65,10 +65,15 @@ def make_cluster(services: Services) -> Iterator[Callable[..., Cluster]]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A long run plays each scenario with many seeds."""
+    """
+    A long run plays each scenario with many seeds, any other with as many as it says.
+
+    ``@pytest.mark.seeds(8, everyday=4, known=(650056,))``: all of it may be left out.
+    """
     if "seed" in metafunc.fixturenames:
         mark = metafunc.definition.get_closest_marker("seeds")
-        metafunc.parametrize("seed", seeds(mark.args[0] if mark else SEEDS))
+        args, options = (mark.args, mark.kwargs) if mark else ((), {})
+        metafunc.parametrize("seed", seeds(*(args or (SEEDS,)), **options))
 
 
 def pytest_report_header() -> list[str]:

@@ -1,4 +1,4 @@
-"""How long the scenarios go on: each once with a known seed, or many times (``make faults``)."""
+"""How long the scenarios go on: with a few known seeds, or with many new ones (``make faults``)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ FIRST_SEED = int(
 SEEDS = 4
 
 
-def seeds(count: int) -> list[int]:
-    """Of one scenario, which a run of everyday has but one of."""
-    return [FIRST_SEED + number for number in range(count)] if LONG else [1]
+def seeds(count: int, *, everyday: int = 1, known: tuple[int, ...] = ()) -> list[int]:
+    """
+    Of one scenario: ``count`` of a long run, of every other ``everyday``.
+
+    ``known`` are those that have found something once; every run has them.
+    """
+    first = FIRST_SEED if LONG else 1
+    found = [*known, *range(first, first + (count if LONG else everyday))]
+    return list(dict.fromkeys(found))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from .long_run import LONG, SEEDS
 from .rig import Cluster, until
 from .scenario import Scenario
 from .talk import talking
@@ -27,6 +28,7 @@ def wired(module_wired: Cluster) -> Cluster:
     return module_wired
 
 
+@pytest.mark.seeds(SEEDS, everyday=3, known=(650055,))
 async def test_postgresql_restarts_at_once(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
@@ -41,6 +43,7 @@ async def test_postgresql_restarts_at_once(cluster: Cluster, play: Play) -> None
     await scenario.finish()
 
 
+@pytest.mark.seeds(SEEDS, everyday=4)
 async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
@@ -49,18 +52,19 @@ async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play)
         with cluster.services.postgres.crowded(cluster.database):
             # One that comes in this time is told to come back.
             late = scenario.tab().begin()
-            await asyncio.sleep(2)
+            await asyncio.sleep(2 if LONG else 1)
         await late.until(lambda: late.welcome is not None, 10)
     await scenario.finish()
 
 
+@pytest.mark.seeds(SEEDS, everyday=4)
 async def test_a_commit_whose_answer_is_lost(wired: Cluster, play: Play) -> None:
     """It is stored, and the worker cannot know: not stored twice, and nobody loses a session."""
     scenario = play(wired)
     tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.doors * 2]
     await asyncio.gather(*(tab.begun() for tab in tabs))
     async with talking(scenario, tabs):
-        for _ in range(10):
+        for _ in range(10 if LONG else 4):
             for wire in wired.to_postgres.values():
                 strikes = wire.strikes
                 wire.cut_after_word(b"COMMIT")
@@ -71,12 +75,13 @@ async def test_a_commit_whose_answer_is_lost(wired: Cluster, play: Play) -> None
     await scenario.finish()
 
 
+@pytest.mark.seeds(SEEDS, everyday=3, known=(650055,))
 async def test_the_connection_to_postgresql_breaks_at_any_byte(wired: Cluster, play: Play) -> None:
     scenario = play(wired)
     tabs = [scenario.tab(pick=lambda door=door: door) for door in wired.doors * 2]
     await asyncio.gather(*(tab.begun() for tab in tabs))
     async with talking(scenario, tabs):
-        for _ in range(20):
+        for _ in range(20 if LONG else 8):
             for wire in wired.to_postgres.values():
                 wire.cut_after_bytes(int(2 ** scenario.source.uniform(0, 13)))
             await asyncio.sleep(0.1)
@@ -85,6 +90,7 @@ async def test_the_connection_to_postgresql_breaks_at_any_byte(wired: Cluster, p
     await scenario.finish()
 
 
+@pytest.mark.seeds(SEEDS, everyday=4)
 async def test_redis_is_lost_with_all_that_was_in_it(cluster: Cluster, play: Play) -> None:
     scenario = play(cluster)
     tabs = await scenario.begin(4)
