@@ -90,6 +90,15 @@ class TooManySessions(Exception):
     """The user has as many connected sessions as allowed."""
 
 
+class _Turnstile(asyncio.Lock):
+    """Lets those who look for one session pass one at a time, in the order in which they came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Connections that were given the session here.
+        self.opened = 0
+
+
 class EntranceHost(Host, ElsewhereHost, Protocol):
     """The worker, as its entrance sees it."""
 
@@ -110,7 +119,7 @@ class Entrance:
 
     def __init__(self, host: EntranceHost) -> None:
         self._host = host
-        self._arrivals: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
+        self._arrivals: WeakValueDictionary[UUID, _Turnstile] = WeakValueDictionary()
 
     async def open(
         self, chat: Chat, arrival: Arrival, *, admit: Admit = anybody, relays: bool = False
@@ -130,9 +139,17 @@ class Entrance:
         except ValueError:
             return await self._open_new(chat, arrival, "unknown", admit)
         self._host.limits.read(session_id, arrival.ip)
-        async with self._looking_for(session_id):
+        turnstile = self._looking_for(session_id)
+        known = await self._count_connections(session_id) if turnstile.locked() else None
+        opened = turnstile.opened
+        async with turnstile:
             how: How = "relay" if relays else "give"
-            found, reason = await self._resume(chat, session_id, arrival, admit, how=how)
+            if known is not None:
+                # Those that were opened here meanwhile had come earlier; others had not.
+                known += turnstile.opened - opened
+            found, reason = await self._resume(
+                chat, session_id, arrival, admit, how=how, connections=known
+            )
             if not isinstance(found, LiveSession | Relay):
                 return await self._open_new(chat, arrival, reason, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
@@ -140,7 +157,16 @@ class Entrance:
             if isinstance(found, LiveSession):
                 found.session.renew_user(arrival.user)
                 found.session.env = arrival.env
+            turnstile.opened += 1
             return Opened(served=found, resumed=True, reason=None)
+
+    async def _count_connections(self, session_id: UUID) -> int:
+        """How many connections a session has had, as far as is known without waiting for it."""
+        live = self._host.live.get(session_id)
+        if live is not None:
+            return live.presence.connections
+        row = await self._host.threads.read(self._host.store.find, session_id)
+        return 0 if row is None else row.connections
 
     async def receive(
         self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody
@@ -244,14 +270,14 @@ class Entrance:
             return carried
         return chosen_profile(offered, arrival.profile)
 
-    def _looking_for(self, session_id: UUID) -> asyncio.Lock:
+    def _looking_for(self, session_id: UUID) -> _Turnstile:
         """
         Held by whoever looks for a session, until they hold it or know that they cannot.
 
         Between reading a row and holding its session nobody else may hold and release it: the
         row's generation would be gone. And an older connection must not take a newer one's place.
         """
-        return self._arrivals.setdefault(session_id, asyncio.Lock())
+        return self._arrivals.setdefault(session_id, _Turnstile())
 
     async def _check_count(self, arrival: Arrival, other_than: UUID | None) -> None:
         if not arrival.user.is_authenticated:
@@ -267,12 +293,21 @@ class Entrance:
             raise TooManySessions
 
     async def _resume(
-        self, chat: Chat, session_id: UUID, arrival: Arrival, admit: Admit, *, how: How
+        self,
+        chat: Chat,
+        session_id: UUID,
+        arrival: Arrival,
+        admit: Admit,
+        *,
+        how: How,
+        connections: int | None = None,
     ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
         """
         The session asked for, or why it is not given. Foreign and unknown look alike.
 
         A visit leaves another worker's to it where there is no way, with ``OwnerUnreachable``.
+        ``connections`` is how many the session had had when a connection came, if that was
+        earlier; raises ``Overtaken`` if there are more in the end.
         """
         await self._host.start()
         if self._host.closing:
@@ -280,8 +315,11 @@ class Entrance:
         live = self._host.live.get(session_id)
         if live is None:
             row = await self._host.threads.read(self._host.store.find, session_id)
+            if row is not None and connections is not None:
+                row.connections = min(row.connections, connections)
             return await self._take_over(chat, row, arrival, admit, how=how)
-        connections = live.presence.connections
+        if connections is None:
+            connections = live.presence.connections
         if not may_resume(chat, live.session.chat, live.owner_id, live.presence.tokens, arrival):
             return None, "unknown"
         if live.ending is None:

@@ -401,6 +401,45 @@ async def test_a_late_hello_of_a_broken_line_neither_locks_out_nor_replaces_the_
         assert newest.statuses.get(n, "done") == "done"
 
 
+async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
+    chat: Chat,
+) -> None:
+    """The second is looked at only when the first has been: by then the client is connected."""
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        late = [LateHello(second, chat, old, layer) for _ in range(3)]
+        await late[0].sent()
+        # The others have come, too: they wait for the first.
+        await until(lambda: len(second.entrance._arrivals[old.id]._waiters or ()) == 2)
+        new = await Tab.open(first, chat, old)
+        for one in late:
+            await one.taken()
+        assert new.closed is None
+        chat.gate.set()  # type: ignore[attr-defined]
+        await new.say("two")
+        await until(lambda: new.texts == ["1", "waited", "2"])
+
+
+async def test_of_hellos_that_wait_for_each_other_the_last_has_the_session(chat: Chat) -> None:
+    """As of a client whose line breaks again and again while its session is slow to come."""
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        layer.is_cut = True
+        coming = [asyncio.create_task(Tab.open(second, chat, old)) for _ in range(3)]
+        await until(lambda: layer.sent > 2)
+        layer.is_cut = False
+        tabs = [await one for one in coming]
+        assert [tab.closed for tab in tabs] == [4509, 4509, None]
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: tabs[-1].texts == ["1", "waited"])
+
+
 async def test_ten_lost_welcomes_by_another_worker_lock_nobody_out(chat: Chat) -> None:
     async with two_workers() as (first, second):
         old = await Tab.open(first, chat)
