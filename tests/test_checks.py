@@ -305,10 +305,9 @@ def test_the_cache_that_is_named_is_the_one_looked_at() -> None:
 
 
 def test_the_database_that_is_named_is_the_one_looked_at() -> None:
-    bare = sqlite(init_command=None)["DATABASES"]["default"]
-    databases = {**settings.DATABASES, "chats": bare}
-    assert found(DATABASES=databases) == []
-    (message,) = found(DATABASES=databases, **chatsessions(DATABASE="chats"))
+    both = {**sqlite()["DATABASES"], "chats": sqlite(init_command=None)["DATABASES"]["default"]}
+    assert found(DATABASES=both) == []
+    (message,) = found(DATABASES=both, **chatsessions(DATABASE="chats"))
     assert "DATABASES['chats']" in message.msg
 
 
