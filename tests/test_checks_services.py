@@ -93,8 +93,15 @@ def test_workers_that_share_everything() -> None:
 
 
 @pytest.mark.usefixtures("two_workers")
-@pytest.mark.parametrize("layer", [{}, {"default": {"BACKEND": "no.such.Layer"}}])
-def test_a_layer_that_others_complain_of(layer: dict[str, Any]) -> None:
+def test_workers_without_a_layer() -> None:
+    found = asked(CACHES=SHARED["CACHES"], CHANNEL_LAYERS={})
+    assert ids(found) == ["W021"]
+    assert "CHANNEL_LAYERS['default'] is not there" in found[0].msg
+
+
+@pytest.mark.usefixtures("two_workers")
+def test_a_layer_that_channels_complains_of() -> None:
+    layer = {"default": {"BACKEND": "no.such.Layer"}}
     assert "W021" not in ids(asked(CACHES=SHARED["CACHES"], CHANNEL_LAYERS=layer))
 
 

@@ -23,9 +23,7 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``W003``                       the cache throws entries away beyond a small ``MAX_ENTRIES``
 ``W004``                       the cache is a table in the database
 ``W005``                       ``MAX_FRAME_BYTES`` is above what daphne lets through
-``W006``                       ``CHANNEL_LAYERS`` has no ``"default"``
-``W007``                       SQLite without write-ahead logging
-``W008``                       SQLite with deferred transactions
+``W007``                       SQLite is told not to use write-ahead logging
 ``W009``                       the database has no partial unique constraints (MySQL, Oracle)
 ``W010``                       daphne is older than 4.2.2
 ``W011``                       ``USE_TZ`` is off in a time zone with summer time
@@ -36,7 +34,7 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``W016``                       files are taken, and would lie in the working directory
 ``W017`` (deploy)              files are taken into a folder that a web server may serve to anybody
 ``W019`` (deploy)              Redis evicts, and is the only store
-``W021`` (database)            several workers live, the channel layer is in memory
+``W021`` (database)            several workers live, the channel layer is in memory or missing
 ``W022`` (database)            the clock of a worker is off
 ``W023`` (database)            the isolation of transactions is not READ COMMITTED
 ``W024``                       ``runserver`` is Django's own, which speaks no websockets

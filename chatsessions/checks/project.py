@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from importlib import metadata
 
-from channels import DEFAULT_CHANNEL_LAYER
 from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import Error, Tags, Warning  # noqa: A004
@@ -30,21 +29,6 @@ def check_auth_installed() -> Found:
             "not, comes from there.",
             hint="Add 'django.contrib.auth' and 'django.contrib.contenttypes', which it needs.",
             id=message_id("E009"),
-        )
-
-
-@check()
-def check_channel_layer() -> Found:
-    layers = getattr(django_settings, "CHANNEL_LAYERS", {})
-    if DEFAULT_CHANNEL_LAYER not in layers:
-        # Aliases only: a layer's CONFIG may hold a password.
-        yield Warning(
-            f"CHANNEL_LAYERS has {sorted(layers)!r} and no {DEFAULT_CHANNEL_LAYER!r}: a session "
-            "that is live in another process can be neither relayed nor sent to.",
-            hint="Write CHANNEL_LAYERS = {'default': {'BACKEND': "
-            "'channels_redis.pubsub.RedisPubSubChannelLayer', 'CONFIG': {'hosts': [...]}}}, or "
-            "'channels.layers.InMemoryChannelLayer' for a single process.",
-            id=message_id("W006"),
         )
 
 

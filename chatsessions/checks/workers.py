@@ -62,19 +62,21 @@ def check_workers_share_a_layer() -> Found:
     workers = _living()
     layers = getattr(django_settings, "CHANNEL_LAYERS", {})
     backend = layers.get(DEFAULT_CHANNEL_LAYER, {}).get("BACKEND")
-    if len(workers) > 1 and backend is not None:
-        try:
-            in_memory = issubclass(import_string(backend), InMemoryChannelLayer)
-        except (ImportError, TypeError):
-            return  # Channels names it where the layer is used first
-        if in_memory:
-            yield Warning(
-                f"{len(workers)} workers live ({_names(workers)}), and "
-                f"CHANNEL_LAYERS[{DEFAULT_CHANNEL_LAYER!r}] is in memory: they cannot reach each "
-                "other, nor the sessions that another one has.",
-                hint="Write 'channels_redis.pubsub.RedisPubSubChannelLayer', or run one worker.",
-                id=message_id("W021"),
-            )
+    if len(workers) < 2:
+        return
+    try:
+        reaches = backend and not issubclass(import_string(backend), InMemoryChannelLayer)
+    except (ImportError, TypeError):
+        return  # Channels names it where the layer is used first
+    if not reaches:
+        what = "is in memory" if backend else "is not there"
+        yield Warning(
+            f"{len(workers)} workers live ({_names(workers)}), and "
+            f"CHANNEL_LAYERS[{DEFAULT_CHANNEL_LAYER!r}] {what}: they cannot reach each other, nor "
+            "the sessions that another one has.",
+            hint="Write 'channels_redis.pubsub.RedisPubSubChannelLayer', or run one worker.",
+            id=message_id("W021"),
+        )
 
 
 @database_check

@@ -49,6 +49,8 @@ CONTENTS = (
     "applied",
     "handled_ahead",
 )
+#: The least entries of a cache in local memory.
+MIN_LOCAL_ENTRIES = 100_000
 #: Values that a failing cache has not taken, and that are offered again: the latest.
 MAX_UNCACHED = 1000
 
@@ -76,6 +78,8 @@ class Store:
         self._statements: Statements | None = None
         #: The database connection whose waiting in a transaction is limited.
         self._limited: Any = None
+        #: The connection to SQLite that is set up.
+        self._prepared: Any = None
 
     # Writing
 
@@ -179,6 +183,8 @@ class Store:
         has_limits = connection.vendor == "postgresql" and not settings.JOURNAL_INLINE
         if has_limits and not is_pooled(connection):
             self._limit_connection(connection)
+        elif connection.vendor == "sqlite" and not settings.JOURNAL_INLINE:
+            self._prepare_sqlite(connection)
         with transaction.atomic(using=settings.DATABASE):
             if has_limits and is_pooled(connection):
                 _limit_waiting(connection, for_transaction=True)
@@ -192,6 +198,24 @@ class Store:
         if connection.connection is not self._limited:
             _limit_waiting(connection, for_transaction=False)
             self._limited = connection.connection
+
+    def _prepare_sqlite(self, connection: Any) -> None:
+        """
+        See once for each connection that readers do not wait for commits, nor commits for readers.
+
+        A transaction takes its lock at once, instead of failing half way beside another writer.
+        Write-ahead logging is a property of the file; an ``init_command`` that says something
+        else of it, as a file on a network's disk needs, is left alone.
+        """
+        connection.ensure_connection()
+        if connection.connection is self._prepared:
+            return
+        connection.transaction_mode = connection.transaction_mode or "IMMEDIATE"
+        command = connection.settings_dict["OPTIONS"].get("init_command") or ""
+        if "journal_mode" not in command.lower():
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA journal_mode=WAL")
+        self._prepared = connection.connection
 
     def _settle_doubt(self, batch: Batch) -> None:
         """Find out what became of a commit whose answer was lost: it was one transaction."""
@@ -395,8 +419,20 @@ class Store:
     def cache(self) -> BaseCache:
         """One connection for the process: ``caches[...]`` makes one per thread and context."""
         if self._cache is None:
-            self._cache = caches.create_connection(settings.CACHE)
+            self._cache = with_room(caches.create_connection(settings.CACHE))
         return self._cache
+
+
+def with_room(cache: BaseCache) -> BaseCache:
+    """
+    Return ``cache``, or for a small one in local memory another one, with room for sessions.
+
+    From the 300th entry on Django's default throws entries away, those of sessions that are in
+    use among them. A process' memory is its own: nobody else looks there for what is ours.
+    """
+    if type(cache) is not LocMemCache or cache._max_entries >= MIN_LOCAL_ENTRIES:
+        return cache
+    return LocMemCache("chatsessions", {"OPTIONS": {"MAX_ENTRIES": MIN_LOCAL_ENTRIES}})
 
 
 def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None:
