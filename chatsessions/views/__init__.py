@@ -1,1 +1,6 @@
-"""What is asked for by HTTP, beside the conversation itself."""
+"""Views: ``ChatPage``, a page with a chat, and ``ChatView``, a chat without a websocket."""
+
+from .http import ChatView
+from .page import ChatPage
+
+__all__ = ["ChatPage", "ChatView"]

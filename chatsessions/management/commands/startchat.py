@@ -1,0 +1,251 @@
+"""``manage.py startchat counter``: a bot, its websocket's route and its page."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import keyword
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import Resolver404, resolve
+
+BOT = """\
+from chatsessions import Chat, Message, user_session
+
+chat = Chat("{name}")
+
+
+@chat.on_chat_start
+async def start():
+    user_session.set("message_count", 0)
+    await Message(content="Hi! I'll count how many messages you send.").send()
+
+
+@chat.on_message
+async def handle(message: Message):
+    count = user_session.get("message_count", 0) + 1
+    user_session.set("message_count", count)
+    await Message(content=f"You have sent {{count}} message(s)!").send()
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewChat:
+    """A chat that is to be made, and what it adds to the project's files."""
+
+    name: str
+    #: The path of its page, such as ``counter/``; empty for the start page.
+    page: str
+
+    @property
+    def path(self) -> str:
+        return f"bots.{self.name}.chat"
+
+    @property
+    def route(self) -> str:
+        return f"ws/{self.name}/"
+
+    @property
+    def asgi_import(self) -> str:
+        return "from chatsessions.asgi import get_chat_application"
+
+    @property
+    def asgi_entry(self) -> str:
+        return f'"{self.route}": "{self.path}"'
+
+    @property
+    def urls_import(self) -> str:
+        return "from chatsessions.views import ChatPage"
+
+    @property
+    def urls_entry(self) -> str:
+        return f'path("{self.page}", ChatPage.as_view(chat="{self.path}", url="{self.route}"))'
+
+
+class Command(BaseCommand):
+    """Make a bot in ``bots/``, route its websocket in ``asgi.py``, and give it a page."""
+
+    help = (
+        "Make a bot in bots/, route its websocket in asgi.py and its page in urls.py. What cannot "
+        "be changed safely is printed instead, for you to paste."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", help="the chat's name, such as counter")
+        parser.add_argument("--dry-run", action="store_true", help="print what would be done")
+
+    def handle(self, *, name: str, dry_run: bool, **_: Any) -> None:
+        """Do it. Raises ``CommandError`` for a name that cannot be one or is taken."""
+        if not name.isidentifier() or keyword.iskeyword(name):
+            raise CommandError(
+                f"{name!r} cannot be a chat's name: it becomes a Python module, so write letters, "
+                "digits and underscores."
+            )
+        urls = _file_of(settings.ROOT_URLCONF)
+        if urls is None:
+            raise CommandError(f"ROOT_URLCONF is {settings.ROOT_URLCONF!r}, which has no file.")
+        bot = urls.parent.parent / "bots" / f"{name}.py"
+        if bot.exists():
+            raise CommandError(f"{bot} is there already. Choose another name, or edit that.")
+        chat = NewChat(name=name, page=f"{name}/" if _is_served("/") else "")
+        self._dry_run = dry_run
+        self._write(bot, BOT.format(name=name))
+        if not (bot.parent / "__init__.py").exists():
+            self._write(bot.parent / "__init__.py", "")
+        asgi = _file_of(_asgi_module())
+        routed = None if asgi is None else with_route(asgi.read_text(), chat)
+        self._change(asgi, routed, _asgi_advice(chat))
+        self._change(urls, with_page(urls.read_text(), chat), _urls_advice(chat))
+        self._advise_on_settings()
+
+    def _write(self, path: Path, text: str) -> None:
+        self.stdout.write(f"{'Would write' if self._dry_run else 'Wrote'} {path}")
+        if not self._dry_run:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def _change(self, path: Path | None, text: str | None, advice: str) -> None:
+        if path is not None and text is not None:
+            self._write(path, text)
+        else:
+            where = path or "your asgi.py"
+            self.stdout.write(f"\n{where} is not one that can be changed safely. Paste there:\n")
+            self.stdout.write(advice)
+
+    def _advise_on_settings(self) -> None:
+        """Say what the settings lack."""
+        if not getattr(settings, "ASGI_APPLICATION", None):
+            self.stdout.write(
+                "\nYour settings name no ASGI application. Write there:\n\n"
+                f'    ASGI_APPLICATION = "{_asgi_module()}.application"'
+            )
+        if not {"daphne"} & set(settings.INSTALLED_APPS):
+            self.stdout.write(
+                '\nDjango\'s own runserver speaks no websockets. Put "daphne" first in '
+                "INSTALLED_APPS, or serve the project with another ASGI server."
+            )
+
+
+def _asgi_module() -> str:
+    """The module of ``ASGI_APPLICATION``; beside the URLs where that is not set."""
+    application: str | None = getattr(settings, "ASGI_APPLICATION", None)
+    if application:
+        return application.rpartition(".")[0]
+    return f"{settings.ROOT_URLCONF.rpartition('.')[0]}.asgi"
+
+
+def _file_of(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
+def _is_served(path: str) -> bool:
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True
+
+
+def _asgi_advice(chat: NewChat) -> str:
+    return (
+        f"\n    {chat.asgi_import}\n\n"
+        f"    application = get_chat_application({{{chat.asgi_entry}}})\n"
+    )
+
+
+def _urls_advice(chat: NewChat) -> str:
+    return f"\n    {chat.urls_import}\n\n    urlpatterns += [{chat.urls_entry}]\n"
+
+
+def with_route(source: str, chat: NewChat) -> str | None:
+    """
+    Return the source of an ``asgi.py`` with the chat's websocket routed in it.
+
+    It is Django's own, or one that calls ``get_chat_application()`` with a dict; None for any
+    other, which is not to be changed by a program.
+    """
+    call = _application(source)
+    if call is None:
+        return None
+    function = ast.unparse(call.func)
+    if function == "get_asgi_application" and not call.args:
+        source = _replaced(source, call, f"get_chat_application({{{chat.asgi_entry}}})")
+        return source.replace("from django.core.asgi import get_asgi_application", chat.asgi_import)
+    if function == "get_chat_application" and call.args and isinstance(call.args[0], ast.Dict):
+        return _with_item(source, call.args[0], len(call.args[0].keys), chat.asgi_entry)
+    return None
+
+
+def with_page(source: str, chat: NewChat) -> str | None:
+    """
+    Return the source of a ``urls.py`` with the chat's page in it; None for one without a plain
+    ``urlpatterns = […]`` that uses ``path``.
+    """
+    found = _assigned(source, "urlpatterns")
+    if not isinstance(found, ast.List) or not _imports(source, "path"):
+        return None
+    changed = _with_item(source, found, len(found.elts), chat.urls_entry)
+    if _imports(source, "ChatPage"):
+        return changed
+    last = max(
+        node.end_lineno or 0
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    )
+    lines = changed.splitlines(keepends=True)
+    return "".join([*lines[:last], f"\n{chat.urls_import}\n", *lines[last:]])
+
+
+def _application(source: str) -> ast.Call | None:
+    found = _assigned(source, "application")
+    return found if isinstance(found, ast.Call) else None
+
+
+def _assigned(source: str, name: str) -> ast.expr | None:
+    """What ``name`` is set to, if it is set once, at the top of the module."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError:
+        return None
+    found = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and [ast.unparse(one) for one in node.targets] == [name]
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _imports(source: str, name: str) -> bool:
+    return any(
+        isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}
+        for node in ast.parse(source).body
+    )
+
+
+def _offset(source: str, line: int, column: int) -> int:
+    """A position of ``ast``'s, which counts bytes, as an index into the text."""
+    lines = source.splitlines(keepends=True)
+    before = lines[line - 1].encode()[:column].decode()
+    return sum(map(len, lines[: line - 1])) + len(before)
+
+
+def _replaced(source: str, node: ast.expr, text: str) -> str:
+    start = _offset(source, node.lineno, node.col_offset)
+    end = _offset(source, node.end_lineno or 0, node.end_col_offset or 0)
+    return source[:start] + text + source[end:]
+
+
+def _with_item(source: str, node: ast.List | ast.Dict, count: int, item: str) -> str:
+    """Add ``item`` at the end of a list or dict that has ``count`` items already."""
+    end = _offset(source, node.end_lineno or 0, node.end_col_offset or 0) - 1
+    inside = source[:end].rstrip()
+    needs_comma = count > 0 and not inside.endswith(",")
+    return f"{inside}{',' if needs_comma else ''}\n    {item},\n{source[end:]}"

@@ -1,0 +1,89 @@
+"""``get_chat_application()``: one line in ``asgi.py``, and what it lets in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser
+from django.test import override_settings
+from django.urls import path
+
+from chatsessions import Chat, ChatError
+from chatsessions.asgi import get_chat_application
+from chatsessions.consumers import ChatConsumer
+from chatsessions.frames import SUBPROTOCOL
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def connects(application: Any, address: str, origin: str = "http://testserver") -> bool:
+    """Whether the websocket is accepted."""
+    line = WebsocketCommunicator(
+        application,
+        address,
+        headers=[(b"origin", origin.encode()), (b"host", b"testserver")],
+        subprotocols=[SUBPROTOCOL],
+    )
+    try:
+        return (await line.connect(timeout=10))[0]
+    finally:
+        await line.disconnect(timeout=10)
+
+
+async def test_chats_are_named_by_path_by_object_and_by_application(chat: Chat) -> None:
+    application = get_chat_application(
+        {
+            "ws/path/": "demo_project.bots.counter.chat",
+            "ws/module/": "demo_project.bots.tutorial",
+            "ws/object/": chat,
+            "ws/consumer/": ChatConsumer.as_asgi(chat=chat, login_required=True),
+        },
+        routes=[path("ws/more/", ChatConsumer.as_asgi(chat=chat))],
+    )
+    for name in ("path", "module", "object", "consumer", "more"):
+        assert await connects(application, f"/ws/{name}/")
+
+
+async def test_another_sites_page_is_refused(chat: Chat) -> None:
+    application = get_chat_application({"ws/": chat})
+    assert not await connects(application, "/ws/", "https://evil.example")
+
+
+async def test_http_is_djangos_or_what_is_given(chat: Chat) -> None:
+    asked: list[str] = []
+
+    async def http(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+
+    application = get_chat_application({"ws/": chat}, http=http)
+    await application({"type": "http", "path": "/page/"}, None, None)
+    assert asked == ["/page/"]
+
+
+async def test_middleware_of_ones_own_says_who_the_user_is(chat: Chat) -> None:
+    seen: list[str] = []
+
+    def middleware(inner: Any) -> Any:
+        async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            seen.append(scope["path"])
+            await inner({**scope, "user": AnonymousUser()}, receive, send)
+
+        return application
+
+    application = get_chat_application({"ws/": chat}, middleware=middleware)
+    assert await connects(application, "/ws/")
+    assert seen == ["/ws/"]
+
+
+def test_a_chat_that_is_not_there_is_said_at_once() -> None:
+    with pytest.raises(ChatError, match=r"there is no module 'no\.such\.chat'"):
+        get_chat_application({"ws/": "no.such.chat"})
+
+
+@override_settings(ALLOWED_HOSTS=["chat.example"])
+async def test_the_hosts_are_those_of_the_settings(chat: Chat) -> None:
+    application = get_chat_application({"ws/": chat})
+    assert await connects(application, "/ws/", "https://chat.example")
+    assert not await connects(application, "/ws/")

@@ -1,0 +1,161 @@
+"""``manage.py startchat``: what it writes into a project, and what it leaves to its owner."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chatsessions.management.commands.startchat import NewChat, with_page, with_route
+
+ROOT = Path(__file__).resolve().parent.parent
+COUNTER = NewChat(name="counter", page="")
+QUIZ = NewChat(name="quiz", page="quiz/")
+
+DJANGOS_ASGI = '''\
+"""ASGI config for mysite project."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')
+
+application = get_asgi_application()
+'''
+
+DJANGOS_URLS = '''\
+"""URL configuration for mysite project — naïve, with a word that is not ASCII: größer."""
+from django.contrib import admin
+from django.urls import path
+
+urlpatterns = [
+    path('admin/', admin.site.urls),
+]
+'''
+
+
+def test_djangos_own_asgi_serves_the_chat_and_then_a_second_one() -> None:
+    first = with_route(DJANGOS_ASGI, COUNTER)
+    assert first == DJANGOS_ASGI.replace(
+        "from django.core.asgi import get_asgi_application",
+        "from chatsessions.asgi import get_chat_application",
+    ).replace(
+        "get_asgi_application()", 'get_chat_application({"ws/counter/": "bots.counter.chat"})'
+    )
+    second = with_route(first, QUIZ)
+    assert second is not None
+    assert '"ws/counter/": "bots.counter.chat",\n    "ws/quiz/": "bots.quiz.chat",\n}' in second
+
+
+def test_djangos_own_urls_have_the_page_and_then_a_second_one() -> None:
+    first = with_page(DJANGOS_URLS, COUNTER)
+    assert first is not None
+    assert first.count("from chatsessions.views import ChatPage") == 1
+    assert (
+        """\
+    path('admin/', admin.site.urls),
+    path("", ChatPage.as_view(chat="bots.counter.chat", url="ws/counter/")),
+]
+"""
+        in first
+    )
+    second = with_page(first, QUIZ)
+    assert second is not None
+    assert second.count("from chatsessions.views import ChatPage") == 1
+    compile(second, "urls.py", "exec")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "application = ProtocolTypeRouter({'http': get_asgi_application()})\n",
+        "application = get_chat_application(CHATS)\n",
+        "application = get_asgi_application()\napplication = Sentry(application)\n",
+        "def application(scope):\n    pass\n",
+        "application = (\n",
+    ],
+)
+def test_an_asgi_that_is_somebodys_own_is_not_changed(source: str) -> None:
+    assert with_route(source, COUNTER) is None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from x import urlpatterns\n",
+        "urlpatterns = i18n_patterns(path('', view))\n",
+        "from django.urls import re_path\n\nurlpatterns = [re_path('^$', view)]\n",
+    ],
+)
+def test_urls_that_are_somebodys_own_are_not_changed(source: str) -> None:
+    assert with_page(source, COUNTER) is None
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Django's own new project, with the apps in its settings."""
+    run(tmp_path, "-m", "django", "startproject", "mysite", ".")
+    with (tmp_path / "mysite" / "settings.py").open("a") as settings:
+        settings.write(
+            'INSTALLED_APPS = ["daphne", *INSTALLED_APPS, "channels", "chatsessions"]\n'
+            'ASGI_APPLICATION = "mysite.asgi.application"\n'
+        )
+    return tmp_path
+
+
+def test_in_djangos_new_project_three_commands_make_a_chat(project: Path) -> None:
+    before = {path: path.read_text() for path in project.rglob("*.py")}
+    dry = run(project, "manage.py", "startchat", "counter", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert dry.stdout.count("Would write") == 4
+    assert {path: path.read_text() for path in project.rglob("*.py")} == before
+    made = run(project, "manage.py", "startchat", "counter")
+    assert made.returncode == 0, made.stderr
+    assert "Paste" not in made.stdout
+    shown = run(
+        project,
+        "-c",
+        "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'mysite.settings'\n"
+        "import mysite.asgi\n"
+        "from django.test import Client\n"
+        "print(Client(headers={'host': 'localhost'}).get('/').content.decode())",
+    )
+    assert 'src="/ws/counter/"' in shown.stdout, shown.stderr
+    again = run(project, "manage.py", "startchat", "counter")
+    assert again.returncode == 1
+    assert "is there already" in again.stderr
+    second = run(project, "manage.py", "startchat", "quiz")
+    assert second.returncode == 0, second.stderr
+    assert 'path("quiz/"' in (project / "mysite" / "urls.py").read_text()
+
+
+def test_where_a_file_is_somebodys_own_it_says_what_to_paste(project: Path) -> None:
+    asgi = project / "mysite" / "asgi.py"
+    asgi.write_text(DJANGOS_ASGI.replace("get_asgi_application()", "(lambda: None)"))
+    before = asgi.read_text()
+    made = run(project, "manage.py", "startchat", "counter")
+    assert made.returncode == 0, made.stderr
+    assert asgi.read_text() == before
+    assert 'application = get_chat_application({"ws/counter/": "bots.counter.chat"})' in made.stdout
+
+
+@pytest.mark.parametrize("name", ["my-bot", "class", "2nd"])
+def test_a_name_that_cannot_be_a_modules(project: Path, name: str) -> None:
+    made = run(project, "manage.py", "startchat", name)
+    assert made.returncode == 1
+    assert "cannot be a chat's name" in made.stderr
+    assert not (project / "bots").exists()
