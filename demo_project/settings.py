@@ -7,33 +7,22 @@ Redis instead, and may be any number of processes: see docs/deployment.md.
 """
 
 import os
-from contextlib import suppress
 from pathlib import Path
 
-from django.core.management.utils import get_random_secret_key
-
-from .service_urls import postgres, redis_cache, redis_layer
+from chatsessions.cli.project.services import (
+    local_memory,
+    postgres,
+    redis_cache,
+    redis_layer,
+    secret_key,
+    sqlite,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("DEMO_DATA", BASE_DIR / "var"))
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 
-
-def _secret_key() -> str:
-    """One key per installation, made at the first start."""
-    path = DATA_DIR / "secret_key"
-    if not path.exists():
-        # Whole from the first moment on: several processes may start at once.
-        new = path.with_suffix(f".{os.getpid()}")
-        new.touch(mode=0o600)
-        new.write_text(get_random_secret_key())
-        with suppress(FileExistsError):
-            path.hardlink_to(new)
-        new.unlink()
-    return path.read_text()
-
-
-SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or _secret_key()
+SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or secret_key(DATA_DIR)
 DEBUG = os.environ.get("DJANGO_DEBUG", "0") == "1"
 ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 # Behind a server that speaks TLS: the origin of the page, such as https://chat.example.com.
@@ -87,28 +76,12 @@ TEMPLATES = [
     },
 ]
 
-_SQLITE = {
-    "ENGINE": "django.db.backends.sqlite3",
-    "NAME": DATA_DIR / "demo.sqlite3",
-    "OPTIONS": {
-        # Readers never wait for the journal's writer, and a write takes its lock at once
-        # instead of failing half way.
-        "transaction_mode": "IMMEDIATE",
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-        # A checkpoint waits for the disk; fewer of them cost a larger -wal file (40 MB).
-        "PRAGMA wal_autocheckpoint=10000;",
-        "timeout": 10,
-    },
-}
-_LOCAL_MEMORY = {
-    "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-    # The default of 300 would throw user sessions away.
-    "OPTIONS": {"MAX_ENTRIES": 100_000},
-}
 _IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
-DATABASES = {"default": postgres(DATABASE_URL) if DATABASE_URL else _SQLITE}
-CACHES = {"default": redis_cache(REDIS_URL, REDIS_PREFIX) if REDIS_URL else _LOCAL_MEMORY}
+DATABASES = {
+    "default": postgres(DATABASE_URL) if DATABASE_URL else sqlite(DATA_DIR / "demo.sqlite3")
+}
+CACHES = {"default": redis_cache(REDIS_URL, REDIS_PREFIX) if REDIS_URL else local_memory()}
 CHANNEL_LAYERS = {
     "default": redis_layer(REDIS_URL, REDIS_PREFIX, os.environ.get("CHANNEL_LAYER", "pubsub"))
     if REDIS_URL

@@ -14,7 +14,7 @@ from pathlib import Path
 for _variable in ("DATABASE_URL", "REDIS_URL"):
     os.environ.pop(_variable, None)
 
-from demo_project.service_urls import postgres  # noqa: E402
+from chatsessions.cli.project.services import postgres  # noqa: E402
 from demo_project.settings import *  # noqa: E402, F403
 from demo_project.settings import DATABASES as DEMO_DATABASES  # noqa: E402
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from demo_project.service_urls import LAYERS, postgres, redis_cache, redis_layer
+from chatsessions.cli.project.services import LAYERS, postgres, redis_cache, redis_layer
 
 from .support.ports import free_port
 

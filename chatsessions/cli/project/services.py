@@ -1,14 +1,20 @@
 """
-Settings for PostgreSQL and Redis, made of ``DATABASE_URL`` and ``REDIS_URL``.
+Where a project keeps its data: SQLite and local memory, or PostgreSQL and Redis by their URLs.
 
-What is wrong with a URL is told in words, without the URL: it may hold a password.
+What is wrong with a URL is said without the URL: it may hold a password.
 """
 
+from __future__ import annotations
+
+import os
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.utils import get_random_secret_key
 
 #: How long a service may take to answer, in seconds. One that is stalled is as one that is down.
 TIMEOUT = 5
@@ -20,13 +26,53 @@ LAYERS = {
 }
 
 
+def secret_key(folder: Path) -> str:
+    """Return the key that ``folder`` keeps in ``secret_key``, made at the first start."""
+    path = folder / "secret_key"
+    if not path.exists():
+        # Whole from the first moment on: several processes may start at once.
+        new = path.with_suffix(f".{os.getpid()}")
+        new.touch(mode=0o600)
+        new.write_text(get_random_secret_key())
+        with suppress(FileExistsError):
+            path.hardlink_to(new)
+        new.unlink()
+    return path.read_text()
+
+
+def sqlite(path: Path) -> dict[str, Any]:
+    """Return ``DATABASES["default"]`` for a file of SQLite."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            # Readers never wait for the one writer, and a write takes its lock at once instead of
+            # failing half way.
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+            # A checkpoint waits for the disk; fewer of them cost a larger -wal file (40 MB).
+            "PRAGMA wal_autocheckpoint=10000;",
+            "timeout": 10,
+        },
+    }
+
+
+def local_memory() -> dict[str, Any]:
+    """Return ``CACHES["default"]`` for one process, with room for its sessions."""
+    return {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # The default of 300 would throw sessions' values away.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+
+
 def postgres(url: str) -> dict[str, Any]:
     """``DATABASES["default"]`` for a ``DATABASE_URL``."""
     parts = _split(url)
     if parts is None or parts.scheme not in ("postgres", "postgresql"):
         raise ImproperlyConfigured(
             f"DATABASE_URL is no URL of PostgreSQL. Write {POSTGRES_EXAMPLE} (a password's special "
-            "characters percent-encoded), or leave it out: then the demo keeps SQLite in var/."
+            "characters percent-encoded), or leave it out: then SQLite is used."
         )
     if not parts.path.strip("/"):
         raise ImproperlyConfigured(
@@ -71,7 +117,7 @@ def _check_redis(url: str) -> None:
     if not socket and not (remote and (not database or database.isdigit())):
         raise ImproperlyConfigured(
             f"REDIS_URL is no URL of Redis. Write {REDIS_EXAMPLE} (rediss:// with TLS, "
-            "unix:///path for a socket), or leave it out: then the demo is one process."
+            "unix:///path for a socket), or leave it out: then there is one process."
         )
     _need("channels_redis", "REDIS_URL", "channels-redis")
 
@@ -87,6 +133,5 @@ def _split(url: str) -> SplitResult | None:
 def _need(module: str, variable: str, package: str) -> None:
     if find_spec(module) is None:
         raise ImproperlyConfigured(
-            f"{variable} is set, and {package} is not installed. Run "
-            f"pip install '{package}', or make demo, which installs what it needs."
+            f"{variable} is set, and {package} is not installed. Run pip install '{package}'."
         )

@@ -1,0 +1,164 @@
+"""Find the bots named on the command line, and import them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from traceback import TracebackException
+
+from chatsessions.chat import Chat, resolve_chat
+from chatsessions.exceptions import ChatError
+
+from .errors import CommandFailed
+
+#: Whose lines in a traceback nobody who writes a bot wants to see.
+PACKAGE = str(Path(__file__).parent.parent)
+IMPORTLIB = str(Path(importlib.__file__).parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BotName:
+    """A bot as the command line names it."""
+
+    #: The module's name, such as ``counter_bot`` or ``shop.bots``.
+    module: str
+    #: The name of the ``Chat`` in the module; empty for the module's own.
+    attribute: str = ""
+    #: The file; None for a module that is found on Python's path.
+    file: Path | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> BotName:
+        """
+        Return the bot that ``text`` names: a file, a module, or ``module:attribute``.
+
+        Raises ``CommandFailed`` for a file that is not there and for a name that is none.
+        """
+        name, attribute = text, ""
+        # The colon of a Windows drive is followed by a slash.
+        if (match := re.fullmatch(r"(.+):([A-Za-z_]\w*)", text)) is not None:
+            name, attribute = match.groups()
+        path = Path(name)
+        if path.suffix == ".py" or len(path.parts) > 1:
+            return cls(module=path.stem, attribute=attribute, file=_file(path))
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise CommandFailed(
+                f"{text!r} is neither a file nor a module. Write a file such as bot.py, a module "
+                "such as shop.bots, or one of its chats: shop.bots:support."
+            )
+        if "." not in name and (path := Path(f"{name}.py")).is_file():
+            return cls(module=name, attribute=attribute, file=_file(path))
+        return cls(module=name, attribute=attribute)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that its imports start from."""
+        return Path.cwd() if self.file is None else self.file.parent
+
+    @property
+    def title(self) -> str:
+        """What people read: ``Counter bot`` for ``counter_bot.py``."""
+        name = self.attribute if self.attribute not in ("", "chat") else self.module.split(".")[-1]
+        return name.replace("_", " ").replace("-", " ").strip().capitalize() or name
+
+    @property
+    def slug(self) -> str:
+        """What its addresses have."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "bot"
+
+    def load(self) -> Chat:
+        """
+        Import the bot.
+
+        Raises ``ChatError`` if there is no bot, and whatever its module raises.
+        """
+        folder = str(self.folder)
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        if self.file is not None:
+            self._check_that_the_file_is_found(self.file)
+        if self.attribute:
+            return resolve_chat(f"{self.module}.{self.attribute}")
+        return resolve_chat(self.module)
+
+    def _check_that_the_file_is_found(self, file: Path) -> None:
+        """Refuse a file that would hide a module of the same name, or be hidden by it."""
+        known = sys.modules.get(self.module)
+        found = getattr(known, "__file__", None) if known else _origin(self.module)
+        if found is None or Path(found).resolve() != file or self.module in sys.stdlib_module_names:
+            raise ChatError(
+                f"{file.name} has the name of the module {self.module!r}, which others import. "
+                f"Rename it, for instance to {self.module}_bot.py."
+            )
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise CommandFailed(f"There is no file {path}. {_near(path)}".strip())
+    return path.resolve()
+
+
+def _near(path: Path) -> str:
+    """What is there instead."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"There is no folder {folder} either."
+    names = sorted(file.name for file in folder.glob("*.py"))
+    return f"In {folder.resolve()} there are: {', '.join(names[:10])}." if names else ""
+
+
+def _origin(module: str) -> str | None:
+    spec = find_spec(module)
+    return None if spec is None else spec.origin
+
+
+def parse_bots(texts: Iterable[str]) -> list[BotName]:
+    """Return the bots of a command line. Raises ``CommandFailed`` if two have the same address."""
+    bots = [BotName.parse(text) for text in texts]
+    if not bots:
+        files = sorted(file.name for file in Path.cwd().glob("*.py"))
+        raise CommandFailed(
+            "Which bot? Write its file: chatsessions run counter_bot.py -w"
+            + (f"\nHere are: {', '.join(files[:10])}." if files else "")
+        )
+    slugs: dict[str, BotName] = {}
+    for bot in bots:
+        other = slugs.setdefault(bot.slug, bot)
+        if other is not bot:
+            raise CommandFailed(
+                f"{bot.title!r} is given twice, and both would be served at /{bot.slug}/."
+            )
+    return bots
+
+
+@contextmanager
+def explained() -> Iterator[list[str]]:
+    """Catch what importing a bot raises; the list then has its text, as a programmer reads it."""
+    problem: list[str] = []
+    try:
+        yield problem
+    except ChatError as error:
+        problem.append(str(error))
+    except (Exception, SystemExit) as error:  # whatever a bot's file does
+        problem.append(_traceback(error))
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback of what a bot's file raises, from the first line of that file on."""
+    report = TracebackException.from_exception(error)
+    ours = [n for n, frame in enumerate(report.stack) if _is_machinery(frame.filename)]
+    # Only those before the bot's: it may use what is ours, and fail there.
+    while report.stack and ours[:1] == [0]:
+        del report.stack[0]
+        ours = [n - 1 for n in ours[1:]]
+    return "".join(report.format()).strip()
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename.startswith((PACKAGE, IMPORTLIB, "<frozen importlib"))

@@ -1,0 +1,1 @@
+"""The Django project that ``chatsessions run`` serves bots in."""

@@ -1,0 +1,113 @@
+"""
+Settings of ``chatsessions run``; ``chatsessions run --show-settings`` prints this file.
+
+One process keeps everything in one folder: SQLite, a cache and a channel layer in its own memory.
+With ``DATABASE_URL`` (PostgreSQL) and ``REDIS_URL`` it may be several processes. A project made by
+``chatsessions startproject`` begins with the same settings, as a file of its own.
+"""
+
+import os
+from pathlib import Path
+
+from chatsessions.cli.project.services import (
+    local_memory,
+    postgres,
+    redis_cache,
+    redis_layer,
+    secret_key,
+    sqlite,
+)
+
+#: The folder that keeps the database, the secret key and uploaded files.
+DATA = Path(os.environ["CHATSESSIONS_DATA"])
+
+SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or secret_key(DATA)
+DEBUG = os.environ.get("CHATSESSIONS_DEBUG") == "1"
+ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+# Behind a proxy that speaks TLS: the origins of the page, such as https://chat.example.com.
+CSRF_TRUSTED_ORIGINS = os.environ.get("DJANGO_CSRF_TRUSTED_ORIGINS", "").split()
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "chatsessions",
+    "chatsessions.cli.project",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "chatsessions.cli.project.urls"
+ASGI_APPLICATION = "chatsessions.cli.project.asgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
+REDIS_URL = os.environ.get("REDIS_URL", "")
+#: What keeps apart those who share a Redis: its pub/sub knows no databases.
+REDIS_PREFIX = os.environ.get("REDIS_PREFIX", "chatsessions")
+
+DATABASES = {"default": postgres(DATABASE_URL) if DATABASE_URL else sqlite(DATA / "db.sqlite3")}
+CACHES = {"default": redis_cache(REDIS_URL, REDIS_PREFIX) if REDIS_URL else local_memory()}
+CHANNEL_LAYERS = {
+    "default": redis_layer(REDIS_URL, REDIS_PREFIX, os.environ.get("CHANNEL_LAYER", "pubsub"))
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Uploaded files lie here; only the session that they belong to gets them.
+MEDIA_ROOT = DATA / "files"
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# The path below which a proxy serves all of this; empty for the root.
+ROOT_PATH = os.environ.get("CHATSESSIONS_ROOT_PATH", "")
+FORCE_SCRIPT_NAME = ROOT_PATH or None
+# Served straight from the packages: nothing to collect.
+STATIC_URL = f"{ROOT_PATH}/static/"
+
+# What the pages and addresses of this project depend on.
+SERVE_ADMIN = os.environ.get("CHATSESSIONS_ADMIN", "1") == "1"
+SHOW_PROBLEMS = os.environ.get("CHATSESSIONS_SHOW_PROBLEMS") == "1"
+WATCH = os.environ.get("CHATSESSIONS_WATCH") == "1"
+
+CHATSESSIONS: dict[str, object] = {}
+if WATCH:
+    # Who saves a file does not want to wait for what runs.
+    CHATSESSIONS["SHUTDOWN_TIMEOUT"] = 0.5
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {"chatsessions": {"level": "DEBUG" if DEBUG else "INFO"}},
+}

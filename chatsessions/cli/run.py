@@ -1,0 +1,262 @@
+"""
+``chatsessions run``: serve bots without a project.
+
+It makes a small Django project (``chatsessions.cli.project``) ready and serves it with uvicorn. The
+project reads its part of the command line from environment variables, which every server process
+inherits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import webbrowser
+from contextlib import ExitStack
+from importlib.util import find_spec
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from .bots import BotName, parse_bots
+from .errors import CommandFailed
+from .folder import DataFolder
+from .project.served import VARIABLE
+
+SETTINGS = "chatsessions.cli.project.settings"
+APPLICATION = "chatsessions.cli.project.asgi:application"
+FIRST_PORT = 8000
+LAST_PORT = 65535
+#: Seconds that connections may take to close on Ctrl-C.
+GOODBYE = 1
+#: How long a browser waits to be opened for the server, in seconds.
+PATIENCE = 30
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve the bots of the command line until it is stopped. Raises ``CommandFailed``."""
+    if options.show_settings:
+        spec = find_spec(SETTINGS)
+        assert spec is not None and spec.origin is not None  # noqa: PT018, S101
+        sys.stdout.write(Path(spec.origin).read_text())
+        return 0
+    bots = parse_bots(options.bots)
+    _check_options(options)
+    data = DataFolder(options.data or bots[0].folder / ".chatsessions")
+    with ExitStack() as stack:
+        data.make()
+        port = _free_port(options.host, options.port)
+        address = _address(options, port)
+        stack.enter_context(data.locked(address))
+        _set_environment(options, bots, data)
+        _prepare(options, data, address)
+        if not options.headless:
+            _open_browser(options.host, port, address)
+        return _serve(options, bots, port)
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    for package in ("uvicorn", "websockets", "watchfiles"):
+        if find_spec(package) is None:
+            raise CommandFailed(
+                f"{package} is not installed. Install what this command needs: "
+                'pip install "chatsessions[run]"'
+            )
+    if options.workers > 1:
+        missing = [name for name in ("DATABASE_URL", "REDIS_URL") if not os.environ.get(name)]
+        if missing:
+            raise CommandFailed(
+                f"Several workers share a database and a Redis: set {' and '.join(missing)}, "
+                "such as DATABASE_URL=postgresql://user:password@127.0.0.1:5432/name and "
+                "REDIS_URL=redis://127.0.0.1:6379/0, or leave --workers out."
+            )
+        if options.watch:
+            raise CommandFailed("--watch serves with one worker: leave out --workers, or --watch.")
+    if options.ssl_keyfile and not options.ssl_certfile:
+        raise CommandFailed("--ssl-keyfile goes with --ssl-certfile.")
+    for path in filter(None, (options.ssl_certfile, options.ssl_keyfile)):
+        if not path.is_file():
+            raise CommandFailed(f"There is no file {path}.")
+    if options.root_path and not options.root_path.startswith("/"):
+        raise CommandFailed(f"--root-path {options.root_path!r} has to begin with a slash.")
+
+
+# The port
+
+
+def _free_port(host: str, wanted: int | None) -> int:
+    """The port to listen on. Raises ``CommandFailed`` if it is taken and nobody takes another."""
+    port = wanted or FIRST_PORT
+    error = _why_not(host, port)
+    if error is None:
+        return port
+    if error.errno != errno.EADDRINUSE:
+        raise CommandFailed(f"Cannot listen on {host}:{port}: {error.strerror or error}.")
+    whose = f"Port {port} is taken: {_who_answers(host, port)}."
+    nearby = range(port + 1, min(port + 100, LAST_PORT + 1))
+    following = next((other for other in nearby if _why_not(host, other) is None), None)
+    if following is None:
+        raise CommandFailed(f"{whose} So are those after it; choose one with --port.")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        answer = input(f"{whose} Use {following} instead? [Y/n] ")
+        if answer.strip().lower() in ("", "y", "yes"):
+            return following
+    raise CommandFailed(f"{whose} The next free one is --port {following}.")
+
+
+def _why_not(host: str, port: int) -> OSError | None:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.create_server((host, port), family=family):
+            return None
+    except OSError as error:
+        return error
+
+
+def _who_answers(host: str, port: int) -> str:
+    """Whose a port may be, by what answers there."""
+    try:
+        with socket.create_connection((_reachable(host), port), timeout=1) as line:
+            line.settimeout(1)
+            line.sendall(b"HEAD / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            head = line.recv(2000).decode("latin-1").lower().split("\r\n")
+    except OSError:
+        return "something listens there that does not speak HTTP"
+    servers = [line.partition(":")[2].strip() for line in head if line.startswith("server:")]
+    if servers:
+        return f"a web server ({servers[0]}) answers there, perhaps another chatsessions run"
+    return "something answers there, perhaps a runserver or another chatsessions run"
+
+
+def _reachable(host: str) -> str:
+    """The address by which this machine reaches what listens on ``host``."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
+
+
+def _address(options: argparse.Namespace, port: int) -> str:
+    host = _reachable(options.host)
+    host = f"[{host}]" if ":" in host else host
+    scheme = "https" if options.ssl_certfile else "http"
+    return f"{scheme}://{host}:{port}{options.root_path.rstrip('/')}"
+
+
+# The project
+
+
+def _set_environment(options: argparse.Namespace, bots: list[BotName], data: DataFolder) -> None:
+    names = [
+        f"{bot.file or bot.module}{':' if bot.attribute else ''}{bot.attribute}" for bot in bots
+    ]
+    local = _is_loopback(options.host)
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": SETTINGS,
+        VARIABLE: json.dumps(names),
+        "CHATSESSIONS_DATA": str(data.path.resolve()),
+        "CHATSESSIONS_ROOT_PATH": options.root_path.rstrip("/"),
+        "CHATSESSIONS_DEBUG": "1" if options.debug else "0",
+        "CHATSESSIONS_ADMIN": "0" if options.no_admin else "1",
+        "CHATSESSIONS_WATCH": "1" if options.watch else "0",
+        # A traceback is for who sits at this machine.
+        "CHATSESSIONS_SHOW_PROBLEMS": "1" if local or options.debug else "0",
+    }
+    if not local and "DJANGO_ALLOWED_HOSTS" not in os.environ:
+        os.environ["DJANGO_ALLOWED_HOSTS"] = ",".join(_hosts(options.host))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _hosts(host: str) -> list[str]:
+    """The names that this machine is reached by, if it listens on ``host``."""
+    names = ["localhost", "127.0.0.1", "[::1]"]
+    if host not in ("0.0.0.0", "::"):  # noqa: S104
+        return [*names, f"[{host}]" if ":" in host else host]
+    own = socket.gethostname()
+    try:
+        addresses = {str(info[4][0]) for info in socket.getaddrinfo(own, None)}
+    except OSError:
+        addresses = set()
+    return [*names, own, *(f"[{one}]" if ":" in one else one for one in sorted(addresses))]
+
+
+def _prepare(options: argparse.Namespace, data: DataFolder, address: str) -> None:
+    """Migrate, make the administrator, and say where everything is."""
+    import django
+    from django.core.exceptions import ImproperlyConfigured
+    from django.db.utils import OperationalError
+
+    try:
+        django.setup()
+    except ImproperlyConfigured as error:
+        raise CommandFailed(str(error)) from error
+    from .prepare import administrator, migrate  # need Django to be set up
+
+    try:
+        copied = migrate(data)
+        login = None if options.no_admin else administrator(new_password=options.new_password)
+    except OperationalError as error:
+        raise CommandFailed(f"The database cannot be used: {error}") from error
+    lines = ["", f"  Chat    {address}/"]
+    if login is not None:
+        lines.append(f"  Admin   {address}/admin/   {login}")
+    if not _is_loopback(options.host):
+        hosts = os.environ["DJANGO_ALLOWED_HOSTS"].replace(",", ", ")
+        lines.append(f"  Reached as {hosts}; for other names set DJANGO_ALLOWED_HOSTS.")
+    if copied is not None:
+        lines.append(f"  The database was of an earlier version; {copied} is a copy of it.")
+    lines.append(f"  Stop with Ctrl-C. Conversations are kept in {data.path}")
+    sys.stdout.write("\n".join([*lines, "", ""]))
+    # Output may be a pipe, and who reads it should not have to wait for more.
+    sys.stdout.flush()
+
+
+# The server
+
+
+def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
+    import uvicorn
+
+    given: dict[str, Any] = {}
+    if options.watch:
+        given["reload"] = True
+        given["reload_dirs"] = sorted({str(bot.folder) for bot in bots})
+    if options.workers > 1:
+        given["workers"] = options.workers
+    if options.ssl_certfile:
+        given["ssl_certfile"] = options.ssl_certfile
+        given["ssl_keyfile"] = options.ssl_keyfile
+    uvicorn.run(
+        APPLICATION,
+        host=options.host,
+        port=port,
+        log_level="debug" if options.debug else "warning",
+        timeout_graceful_shutdown=GOODBYE,
+        # Each connection compressed costs 36 KiB and a third more CPU; frames are small.
+        ws_per_message_deflate=False,
+        **given,
+    )
+    return 0
+
+
+def _open_browser(host: str, port: int, address: str) -> None:
+    def wait_and_open() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection((_reachable(host), port), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                webbrowser.open(f"{address}/")
+                return
+
+    threading.Thread(target=wait_and_open, daemon=True, name="open-browser").start()

@@ -1,0 +1,116 @@
+"""``chatsessions startproject``: out of the single file, into a Django project."""
+
+from __future__ import annotations
+
+import keyword
+import shutil
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.core.management.base import CommandError
+from django.core.management.commands.startproject import Command as StartProject
+
+from .bots import BotName
+from .errors import CommandFailed
+
+TEMPLATE = Path(__file__).parent / "project_template"
+#: Folders of the new project; a project of one of these names would be inside itself.
+TAKEN = {"bots", "templates", "tests", "data"}
+
+NEXT_STEPS = """\
+{name}/ is a Django project with the bot in bots/{module}.py. To run it:
+
+  cd {name}
+  python manage.py migrate
+  python manage.py createsuperuser
+  python manage.py runserver
+
+Its README.md says how to test and deploy it.
+"""
+
+
+def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
+    """
+    Make the project ``name`` in a folder of that name, with ``bot`` or a counter in it.
+
+    ``with_data`` takes along what ``chatsessions run`` has kept for the bot. Raises
+    ``CommandFailed``.
+    """
+    target = Path(name).resolve()
+    if not name.isidentifier() or keyword.iskeyword(name) or name in TAKEN:
+        raise CommandFailed(
+            f"{name!r} cannot be a project's name: it is a Python package, so write letters, "
+            f"digits and underscores, and none of {', '.join(sorted(TAKEN))}."
+        )
+    if target.exists():
+        raise CommandFailed(f"{target} is there already.")
+    if with_data and bot is None:
+        raise CommandFailed("--with-data takes along what a bot has kept: name it with --from.")
+    found = None if bot is None else BotName.parse(str(bot))
+    if found is not None and not found.module.isidentifier():
+        raise CommandFailed(
+            f"{found.module}.py cannot be imported under that name. Rename it first, for instance "
+            f"to {found.slug.replace('-', '_')}.py."
+        )
+    kept = None if found is None or not with_data else _kept(found)
+    _make(name, found)
+    if found is not None and found.file is not None:
+        shutil.copyfile(found.file, target / "bots" / found.file.name)
+        (target / "bots" / "counter.py").unlink()
+    if kept is not None and found is not None:
+        _take_along(kept, target / "data", found)
+    sys.stdout.write(NEXT_STEPS.format(name=name, module=found.module if found else "counter"))
+    return 0
+
+
+def _make(name: str, bot: BotName | None) -> None:
+    if not settings.configured:
+        settings.configure()
+        django.setup()
+    module = "counter" if bot is None else bot.module
+    try:
+        StartProject().handle(
+            name=name,
+            directory=None,
+            template=str(TEMPLATE),
+            extensions=["py", "md", "toml", "yaml"],
+            files=["Dockerfile"],
+            exclude=[],
+            verbosity=0,
+            bot_module=module,
+            bot_path=f"bots.{module}",
+            bot_slug="counter" if bot is None else bot.slug,
+            bot_title="Counter" if bot is None else bot.title,
+        )
+    except CommandError as error:
+        raise CommandFailed(str(error)) from error
+    (Path(name) / "gitignore").rename(Path(name) / ".gitignore")
+
+
+def _kept(bot: BotName) -> Path:
+    folder = bot.folder / ".chatsessions"
+    if not (folder / "db.sqlite3").is_file():
+        raise CommandFailed(f"There is no database in {folder}: leave out --with-data.")
+    return folder
+
+
+def _take_along(kept: Path, data: Path, bot: BotName) -> None:
+    """Copy the database and the files; the bot's module has another name from now on."""
+    data.mkdir(exist_ok=True)
+    path = data / "db.sqlite3"
+    with (
+        closing(sqlite3.connect(kept / "db.sqlite3")) as source,
+        closing(sqlite3.connect(path)) as target,
+    ):
+        source.backup(target)
+        with target:
+            target.execute(
+                "UPDATE chatsessions_chatsession SET chat = ? WHERE chat = ?",
+                (f"bots.{bot.module}", bot.module),
+            )
+    if (kept / "files").is_dir():
+        shutil.copytree(kept / "files", data / "files")

@@ -1,0 +1,1 @@
+"""The command ``chatsessions``, as a user calls it: real processes in folders of their own."""

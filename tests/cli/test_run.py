@@ -1,0 +1,377 @@
+"""``chatsessions run``: one file, one command; and what a beginner does wrong with it."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
+
+import pytest
+from websockets.exceptions import WebSocketException
+
+from chatsessions.cli.main import main
+from tests.server.client import Client
+
+from .command import COUNTER, PATIENCE, Run, call
+
+pytestmark = pytest.mark.server
+
+Start = Callable[..., Run]
+
+BROKEN = "import chatsessions as cl\n\ncl.no_such_thing(\n"
+SLOW = """\
+import asyncio
+import chatsessions as cl
+
+
+@cl.on_message
+async def handle(message: cl.Message):
+    await cl.Message("I begin.").send()
+    await asyncio.sleep(60)
+"""
+
+
+def client(run: Run, slug: str = "counter-bot", prefix: str = "") -> Client:
+    return Client(run.socket(slug, prefix), run.origin)
+
+
+async def come_back(tab: Client) -> None:
+    """Resume as a page does: again, if the server that stops has taken the connection."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                await tab.resume(timeout=PATIENCE)
+            except (AssertionError, OSError, WebSocketException):
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+# What works
+
+
+async def test_one_file_and_one_command_serve_the_tutorials_bot(run: Start) -> None:
+    served = run("counter_bot.py")
+    status, page = served.get("/")
+    assert status == 200
+    assert "<chat-session" in page
+    async with client(served) as one, client(served) as two:
+        await one.start()
+        await two.start()
+        await one.message("a")
+        await one.message("b")
+        await one.said("You have sent 2 message(s)!")
+        await two.message("c")
+        await two.said("You have sent 1 message(s)!")
+
+
+async def test_everything_it_keeps_lies_in_one_folder_and_is_there_again(
+    run: Start, counter: Path
+) -> None:
+    served = run("counter_bot.py")
+    async with client(served) as tab:
+        await tab.start()
+        await tab.message("a")
+        await tab.said("You have sent 1 message(s)!")
+        served.kill()
+        await tab.closed()
+        served.start()
+        await tab.resume()
+        await tab.message("b")
+        await tab.said("You have sent 2 message(s)!")
+    kept = counter / ".chatsessions"
+    assert {"db.sqlite3", "secret_key", ".gitignore"} <= {path.name for path in kept.iterdir()}
+    assert (kept / ".gitignore").read_text().splitlines()[-1] == "*"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    known = {"counter_bot.py", ".chatsessions", "terminal.log", "__pycache__"}
+    assert set(os.listdir(counter)) <= known
+
+
+def _log_in(run: Run, password: str) -> str:
+    """The admin's start page, as the administrator sees it."""
+    jar = CookieJar()
+    browser = build_opener(HTTPCookieProcessor(jar))
+    address = f"{run.origin}/admin/login/?next=/admin/"
+    browser.open(address).read()
+    token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
+    form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
+    page: str = browser.open(address, urlencode(form).encode()).read().decode()
+    return page
+
+
+def test_the_admins_password_is_printed_once_and_can_be_made_anew(run: Start) -> None:
+    served = run("counter_bot.py")
+    first = served.password
+    assert "Chat sessions" in _log_in(served, first)
+    served.interrupt()
+    assert first not in served.start().terminal()
+    assert "--new-password" in served.terminal()
+    served.interrupt()
+    served.arguments = ("counter_bot.py", "--new-password")
+    served.start()
+    assert served.password != first
+    assert "Chat sessions" in _log_in(served, served.password)
+    assert "Please enter the correct" in _log_in(served, first)
+
+
+def test_without_an_admin(run: Start) -> None:
+    served = run("counter_bot.py", "--no-admin")
+    assert served.get("/admin/")[0] == 404
+    assert "/admin/" not in served.get("/")[1]
+    assert "password" not in served.terminal()
+
+
+async def test_several_bots_have_a_start_page(run: Start, counter: Path) -> None:
+    (counter / "shop").mkdir()
+    (counter / "shop" / "__init__.py").touch()
+    (counter / "shop" / "bots.py").write_text(
+        "from chatsessions import Chat, Message\n\n"
+        "support = Chat('support')\n\n\n"
+        "@support.on_message\nasync def handle(message):\n"
+        "    await Message('How can I help?').send()\n"
+    )
+    served = run("counter_bot.py", "shop.bots:support")
+    page = served.get("/")[1]
+    assert 'href="/chat/counter-bot/"' in page
+    assert 'href="/chat/support/"' in page
+    assert "<chat-session" in served.get("/chat/support/")[1]
+    async with client(served, "support") as tab:
+        await tab.start()
+        await tab.message("hello")
+        await tab.said("How can I help?")
+
+
+async def test_below_a_path_it_is_found_with_and_without_it(run: Start) -> None:
+    served = run("counter_bot.py", "--root-path", "/bots")
+    for path in ("/", "/bots/"):
+        status, page = served.get(path)
+        assert status == 200
+        assert 'src="/bots/ws/counter-bot/"' in page
+    style = page.partition('rel="stylesheet" href="')[2].partition('"')[0]
+    assert style.startswith("/bots/static/")
+    assert served.get(style)[0] == 200
+    async with client(served, prefix="/bots") as tab:
+        await tab.start()
+        await tab.message("a")
+        await tab.said("You have sent 1 message(s)!")
+
+
+async def test_a_saved_file_is_served_and_open_tabs_go_on(run: Start, counter: Path) -> None:
+    served = run("counter_bot.py", "-w")
+    async with client(served) as tab:
+        await tab.start()
+        await tab.message("a")
+        await tab.said("You have sent 1 message(s)!")
+        new = COUNTER.replace("You have sent", "By now you have sent")
+        (counter / "counter_bot.py").write_text(new)
+        await tab.closed(timeout=30)
+        await come_back(tab)
+        await tab.message("b")
+        await tab.said("By now you have sent 2 message(s)!", timeout=30)
+
+
+async def test_a_turn_that_a_reload_cuts_short_is_said_to_be_interrupted(
+    run: Start, counter: Path
+) -> None:
+    (counter / "counter_bot.py").write_text(SLOW)
+    served = run("counter_bot.py", "-w")
+    async with client(served) as tab:
+        await tab.start()
+        turn = await tab.message("a")
+        await tab.said("I begin.")
+        (counter / "counter_bot.py").write_text(SLOW + "\n# saved\n")
+        await tab.closed(timeout=30)
+        await come_back(tab)
+        await tab.until(lambda frame: frame.get("name") == "error", timeout=30)
+        assert tab.outcomes.get(turn, "interrupted") == "interrupted"
+
+
+def test_a_mistake_is_shown_on_the_page_and_mended_by_saving(run: Start, counter: Path) -> None:
+    (counter / "counter_bot.py").write_text(BROKEN)
+    served = run("counter_bot.py", "-w")
+    status, page = served.get("/")
+    assert status == 503
+    for text in (page, served.terminal()):
+        assert "SyntaxError" in text
+        assert "counter_bot.py" in text
+        assert "importlib" not in text
+    (counter / "counter_bot.py").write_text(COUNTER)
+    served.until(lambda: "<chat-session" in served.get("/")[1], "it is not mended")
+
+
+def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) -> None:
+    """Of each bot that cannot be served, on the page and in the terminal."""
+    mistakes = {
+        "empty_bot": ("x = 1\n", "has no handlers"),
+        "chainlit_bot": ("import chatsessions as cl\n\ncl.Step\n", "chatsessions has no 'Step'"),
+        "exit_bot": ("raise SystemExit('no key')\n", "SystemExit: no key"),
+        "import_bot": ("import no_such_package\n", "No module named 'no_such_package'"),
+    }
+    for name, (source, _) in mistakes.items():
+        (counter / f"{name}.py").write_text(source)
+    served = run("counter_bot.py", *(f"{name}.py" for name in mistakes))
+    status, page = served.get("/chat/counter-bot/")
+    assert status == 503
+    for name, (_, words) in mistakes.items():
+        for text in (html.unescape(page), served.terminal()):
+            assert f"{name}.py" in text
+            assert words in text
+
+
+def test_ctrl_c_ends_it_without_a_traceback(run: Start) -> None:
+    served = run("counter_bot.py")
+    assert served.interrupt() in (0, 130)
+    assert "Traceback" not in served.terminal()
+
+
+def test_ctrl_c_ends_a_watching_one_with_its_server(run: Start) -> None:
+    served = run("counter_bot.py", "-w")
+    assert served.interrupt() in (0, 130)
+    assert "Traceback" not in served.terminal()
+    assert served.get("/")[0] is None
+
+
+def test_a_database_of_an_earlier_version_is_copied_and_migrated(run: Start, counter: Path) -> None:
+    served = run("counter_bot.py")
+    served.interrupt()
+    database = counter / ".chatsessions" / "db.sqlite3"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("DELETE FROM django_migrations WHERE app = 'admin'")
+        connection.execute("DROP TABLE django_admin_log")
+    served.start()
+    assert "is a copy of it" in served.terminal()
+    assert len(list(database.parent.glob("db.before-*.sqlite3"))) == 1
+    served.interrupt()
+    served.start()
+    assert "is a copy of it" not in served.terminal()
+
+
+# What does not
+
+
+def test_a_database_of_a_later_version_is_left_alone(run: Start, counter: Path) -> None:
+    served = run("counter_bot.py")
+    served.interrupt()
+    with (
+        closing(sqlite3.connect(counter / ".chatsessions" / "db.sqlite3")) as connection,
+        connection,
+    ):
+        connection.execute(
+            "INSERT INTO django_migrations (app, name, applied) "
+            "VALUES ('chatsessions', '9999_later', '2026-01-01')"
+        )
+    result = call("run", "counter_bot.py", "--headless", cwd=counter)
+    assert result.returncode == 1
+    assert "later version of chatsessions (9999_later)" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run"], "Which bot? Write its file"),
+        (["run", "nobody.py"], "There is no file nobody.py. In"),
+        (["run", "folder/bot.py"], "There is no folder folder either."),
+        (["run", "what is this"], "is neither a file nor a module"),
+        (["run", "counter_bot.py", "counter_bot.py"], "is given twice"),
+        (["run", "counter_bot.py", "--port", "70000"], "'70000' is no port"),
+        (["run", "counter_bot.py", "--workers", "2"], "set DATABASE_URL and REDIS_URL"),
+        (["run", "counter_bot.py", "--workers", "none"], "is not a whole number"),
+        (["run", "counter_bot.py", "--root-path", "bots"], "has to begin with a slash"),
+        (["run", "counter_bot.py", "--ssl-keyfile", "key.pem"], "goes with --ssl-certfile"),
+        (["run", "counter_bot.py", "--ssl-certfile", "no.pem"], "There is no file no.pem"),
+        (["run", "counter_bot.py", "--host", "192.0.2.1"], "Cannot listen on 192.0.2.1:8000"),
+    ],
+)
+def test_a_wrong_command_line_is_said_in_words(
+    counter: Path,
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(counter)
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    try:
+        code = main(arguments)
+    except SystemExit as exit_:  # argparse's own
+        code = int(exit_.code or 0)
+    assert code in (1, 2)
+    assert words in capsys.readouterr().err
+
+
+def test_a_file_that_hides_a_module_is_refused(run: Start, counter: Path) -> None:
+    (counter / "bots").mkdir()
+    (counter / "bots" / "random.py").write_text(COUNTER)
+    served = run("bots/random.py")
+    assert "has the name of the module 'random'" in served.terminal()
+    assert "random_bot.py" in served.get("/")[1]
+
+
+def test_a_second_run_of_a_folder_names_the_first(run: Start, counter: Path) -> None:
+    served = run("counter_bot.py")
+    assert served.process is not None
+    result = call(
+        "run", "counter_bot.py", "--headless", "--port", str(served.port + 1), cwd=counter
+    )
+    assert result.returncode == 1
+    assert f"it is served at {served.origin}/ by process {served.process.pid}" in result.stderr
+
+
+def test_a_taken_port_is_named_and_the_next_one_offered(run: Start, tmp_path: Path) -> None:
+    served = run("counter_bot.py")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "counter_bot.py").write_text(COUNTER)
+    result = call("run", "counter_bot.py", "--headless", "--port", str(served.port), cwd=other)
+    assert result.returncode == 1
+    assert f"Port {served.port} is taken" in result.stderr
+    assert "uvicorn" in result.stderr
+    assert "The next free one is --port" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written(counter: Path) -> None:
+    (counter / "taken").write_text("a file, so no folder, not even for root")
+    result = call("run", "counter_bot.py", "--headless", "--data", "taken/data", cwd=counter)
+    assert result.returncode == 1
+    assert "Cannot write in taken/data" in result.stderr
+    assert "--data FOLDER" in result.stderr
+
+
+def test_the_settings_in_use_can_be_read(counter: Path) -> None:
+    result = call("run", "--show-settings", cwd=counter)
+    assert result.returncode == 0
+    assert "INSTALLED_APPS" in result.stdout
+    compile(result.stdout, "settings.py", "exec")
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    script = Path(sys.executable).parent / "chatsessions"
+    assert script.exists(), "pip has installed no command"
+
+
+async def test_several_workers_on_postgresql_and_redis(
+    run: Start, database_url: str, redis_url: str
+) -> None:
+    served = run(
+        "counter_bot.py",
+        "--workers",
+        "2",
+        env={"DATABASE_URL": database_url, "REDIS_URL": redis_url},
+    )
+    async with client(served) as tab:
+        await tab.start()
+        for count in (1, 2, 3, 4):
+            await tab.message("a")
+            await tab.said(f"You have sent {count} message(s)!")
+            await tab.drop()
+            await come_back(tab)

@@ -1,0 +1,111 @@
+"""``chatsessions startproject``: a project whose tests pass, out of the single file."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from chatsessions.cli.main import main
+from tests.server.client import Client
+
+from .command import COUNTER, PATIENCE, ROOT, Run, call, environment
+
+pytestmark = pytest.mark.server
+
+
+def python(*arguments: str, cwd: Path, **env: str) -> str:
+    """What a command of the new project prints; it succeeds."""
+    result = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment({"PYTHONPATH": str(ROOT), **env}),
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def test_a_new_project_passes_its_tests_and_the_checks_of_a_deployment(tmp_path: Path) -> None:
+    result = call("startproject", "mysite", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    project = tmp_path / "mysite"
+    assert "2 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+    said = python(
+        *("manage.py", "check", "--deploy"),
+        cwd=project,
+        DJANGO_DEBUG="0",
+        DJANGO_SECRET_KEY="k3y" * 20 + "0123456789abcdef",
+        DJANGO_ALLOWED_HOSTS="chat.example.com",
+    )
+    # Only the owner knows how long browsers are to insist on https; the README says so.
+    assert re.findall(r"\((\w+\.[EW]\d+)\)", said) == ["security.W004"]
+    assert "security.W004" in (project / "README.md").read_text()
+    assert "No changes detected" in python("manage.py", "makemigrations", "--check", cwd=project)
+    left = [path for path in project.rglob("*") if path.name.endswith("-tpl")]
+    texts = [
+        path.read_text() for path in project.rglob("*") if path.suffix in {".py", ".md", ".yaml"}
+    ]
+    assert not left
+    assert not [text for text in texts if "{{" in text]
+
+
+async def test_bot_and_conversations_are_taken_along(
+    run: Callable[..., Run], counter: Path
+) -> None:
+    served = run("counter_bot.py")
+    async with Client(served.socket("counter-bot"), served.origin) as tab:
+        await tab.start()
+        await tab.message("a")
+        await tab.said("You have sent 1 message(s)!")
+        session = tab.session
+    served.interrupt()
+    result = call(
+        *("startproject", "mysite", "--from", "counter_bot.py", "--with-data"), cwd=counter
+    )
+    assert result.returncode == 0, result.stderr
+    project = counter / "mysite"
+    assert sorted(os.listdir(project / "bots")) == ["__init__.py", "counter_bot.py"]
+    assert (project / "bots" / "counter_bot.py").read_text() == COUNTER
+    with closing(sqlite3.connect(project / "data" / "db.sqlite3")) as connection:
+        rows = connection.execute("SELECT id, chat, state FROM chatsessions_chatsession").fetchall()
+    assert rows == [(str(session).replace("-", ""), "bots.counter_bot", '{"message_count":1}')]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["my-site"], "'my-site' cannot be a project's name"),
+        (["class"], "cannot be a project's name"),
+        (["bots"], "cannot be a project's name"),
+        (["there"], "is there already"),
+        (["mysite", "--from", "nobody.py"], "There is no file nobody.py"),
+        (["mysite", "--from", "my-bot.py"], "Rename it first, for instance to my_bot.py"),
+        (["mysite", "--with-data"], "name it with --from"),
+        (["mysite", "--from", "counter_bot.py", "--with-data"], "There is no database in"),
+        (["json"], "Please try another name"),
+    ],
+)
+def test_what_cannot_be_made_is_said_and_nothing_is_made(
+    counter: Path,
+    arguments: list[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(counter)
+    (counter / "there").mkdir()
+    (counter / "my-bot.py").write_text(COUNTER)
+    assert main(["startproject", *arguments]) == 1
+    assert words in capsys.readouterr().err
+    assert sorted(os.listdir(counter)) == ["counter_bot.py", "my-bot.py", "there"]
