@@ -20,7 +20,8 @@ XDIST := -n 2 --dist worksteal
 NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test page lint types js python cluster others postgres matrix faults bench build lock clean
+.PHONY: help demo prepare test page lint types js docs pictures python cluster others postgres matrix faults bench build \
+	lock clean
 
 help:
 	@sed -n 's/^# \(make\)/\1/p' Makefile
@@ -34,7 +35,7 @@ prepare: $(DEMO_STAMP)
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m tests.services
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types js
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types js docs
 	@$(MAKE) --no-print-directory python
 	@$(MAKE) --no-print-directory -j2 --output-sync=target cluster others
 	@$(BIN)/python -m coverage combine --quiet
@@ -55,7 +56,7 @@ $(DEMO_STAMP): pyproject.toml requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[demo,postgres,redis,uvicorn,testing,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[run,demo,postgres,redis,uvicorn,testing,docs,dev]'
 	@touch $@ $(DEMO_STAMP)
 
 lint: $(VENV)/.dev
@@ -81,6 +82,14 @@ js:
 	else \
 		echo "SKIPPED: node is not installed, the JavaScript modules are not tested."; \
 	fi
+
+# The site, in docs/_build/html. A link that leads nowhere is an error, as any warning is.
+docs: $(VENV)/.dev
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+# Those of the README, of the page as it is.
+pictures: $(VENV)/.dev
+	@$(BIN)/python docs/pictures.py
 
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*

@@ -20,6 +20,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,7 +28,7 @@ import types
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from pathlib import Path
@@ -79,12 +80,13 @@ DOCS = ROOT / "docs"
 PAGES = {"README": README, **{path.stem: path for path in sorted(DOCS.glob("*.md"))}}
 
 #: Pages whose Python blocks are files of a project rather than parts of one module.
-PROJECT_PAGES = ("README", "tutorial")
+PROJECT_PAGES = ("README", "project", "tutorial")
 #: Commands that a test does not repeat: they make the environment that it runs in.
 ENVIRONMENT = (
     "python3 -m venv .venv",
     "source .venv/bin/activate",
     'pip install "chatsessions[daphne]"',
+    'pip install "chatsessions[run]"',
 )
 #: What a process may take to start, or a frame to come, in seconds.
 PATIENCE = 30.0
@@ -109,12 +111,12 @@ class Block:
     def file(self) -> tuple[str, bool] | None:
         """The file that it says it is, and whether it belongs at the end of it."""
         first = self.code.split("\n", 1)[0]
-        found = re.fullmatch(r"(?:#|<!--) (\w+/[\w/]+\.\w+)(, at the end)?(?: -->)?", first)
+        found = re.fullmatch(r"(?:#|<!--) ((?:\w+/)*\w+\.\w+)(, at the end)?(?: -->)?", first)
         return None if found is None else (found[1], found[2] is not None)
 
 
 _FENCE = re.compile(
-    r"^(?:<!-- no-run: (?P<why>.+?) -->\n)?```(?P<language>[\w-]*)\n(?P<code>.*?)^```$",
+    r"^(?:<!-- no-run: (?P<why>.+?) -->\n)?```(?P<language>[\w{}-]*)\n(?P<code>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -200,6 +202,7 @@ def test_hardly_any_code_is_left_out() -> None:
     left_out = [block for page in PAGES for block in blocks(page) if block.no_run]
     assert len(left_out) <= 5
     known = {"python", "pycon", "console", "text", "html", "js", "nginx", "ini", "toml"}
+    known |= {"{toctree}", "{eval-rst}"}
     assert {block.language for page in PAGES for block in blocks(page)} <= known
 
 
@@ -234,7 +237,8 @@ class Project:
                 self.write(name, block.code, at_the_end=at_the_end)
 
     def write(self, name: str, code: str, *, at_the_end: bool) -> None:
-        path = self.folder / name
+        # The bot of "chatsessions run", which the README then has in a project.
+        path = self.folder / (name if "/" in name else f"bots/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.files.append(name)
         path.write_text((path.read_text() + "\n" if at_the_end else "") + code)
@@ -244,7 +248,7 @@ class Project:
             command, _, expected = entered.partition("\n")
             if command in ENVIRONMENT or (skip and command.startswith(skip)):
                 continue
-            if command == "python manage.py runserver":
+            if command == "python manage.py runserver" or command.startswith("chatsessions "):
                 continue
             if command.startswith("mkdir "):
                 (self.folder / command.removeprefix("mkdir ")).mkdir()
@@ -331,6 +335,15 @@ def readme(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("readme"))
     project.python("-m", "django", "startproject", "mysite", ".")
     project.follow("README", before="make ")
+    return project
+
+
+@pytest.fixture(scope="module")
+def own_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Somebody's project, to which the steps of its page were added."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    project.python("-m", "django", "startproject", "mysite", ".")
+    project.follow("project")
     return project
 
 
@@ -467,20 +480,40 @@ async def _shell_shows(project: Project) -> None:
 
 
 @pytest.mark.server
-async def test_the_steps_of_the_readme(readme: Project) -> None:
-    """With the steps of the README a project has the counter, and nothing to complain of."""
-    [check] = re.findall(r"`(python manage.py check .+?)`", README.read_text())
-    assert "no issues" in readme.run(check)
-    assert "No changes" in readme.python("manage.py", "makemigrations", "--check", "--dry-run")
-    with readme.served() as address:
+@pytest.mark.parametrize("page", ["README", "project"])
+async def test_the_steps_into_a_project(page: str, readme: Project, own_project: Project) -> None:
+    """With the three steps a project has the counter, and nothing to complain of."""
+    project = {"README": readme, "project": own_project}[page]
+    assert "no issues" in project.run("python manage.py check --tag chatsessions")
+    assert "No changes" in project.python("manage.py", "makemigrations", "--check", "--dry-run")
+    with project.served() as address:
         browser = Browser(address)
-        page = await browser.get("/")
-        assert '<chat-session heading="Counter" src="/ws/counter/">' in page
+        shown = await browser.get("/")
+        assert 'src="/ws/counter/"' in shown
         await browser.log_in()
         assert "Chat sessions" in await browser.get("/admin/")
         async with open_line(address) as line:
             tab = await Tab(line).hello()
             assert await tab.say("hello") == "You have sent 1 message(s)!"
+    with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
+        # Readers do not wait for commits, though no setting says so.
+        assert database.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+
+
+def test_the_readmes_steps_are_few() -> None:
+    """Measured as a new user counts: commands to type, files to make, lines to write."""
+    commands = [
+        command
+        for block in blocks("README")
+        if block.language == "console"
+        for command in re.findall(r"^\$ (.+)$", block.code, re.MULTILINE)
+        if not command.startswith("make ")
+    ]
+    assert commands[:2] == ['pip install "chatsessions[run]"', "chatsessions run counter_bot.py -w"]
+    assert len(commands[2:]) < 5
+    steps = [b for b in blocks("README") if b.file is not None and b.file[0].startswith("mysite/")]
+    lines = [line for block in steps for line in block.code.splitlines()[1:] if line.strip()]
+    assert len(lines) < 15
 
 
 @pytest.mark.server
@@ -511,14 +544,19 @@ def test_the_command_of_the_admin_page(tutorial: Project) -> None:
         assert code_spans(option)[0] in usage
 
 
-def test_the_readme_and_the_tutorial_have_one_bot() -> None:
-    bots = {
-        block.code
-        for page in PROJECT_PAGES
-        for block in blocks(page)
-        if block.file == ("bots/counter.py", False)
-    }
-    assert len(bots) == 1
+def test_the_readme_and_the_first_page_have_one_bot() -> None:
+    first, second = (
+        next(block.code for block in python_blocks(page)) for page in ("README", "start")
+    )
+    assert first == f"# counter_bot.py\n{second}"
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    text = PAGES["api"].read_text()
+    named = set(re.findall(r"^\.\. [\w:]+:: chatsessions\.(\w+)", text, re.MULTILINE))
+    errors = {name for name in chatsessions.__all__ if name in vars(chatsessions.exceptions)}
+    assert named >= set(chatsessions.__all__) - errors
+    assert "automodule:: chatsessions.exceptions" in text
 
 
 def test_the_readme_names_targets_that_exist() -> None:
@@ -1069,10 +1107,8 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_the_index_leads_to_every_page() -> None:
-    index = PAGES["index"].read_text()
-    assert [
-        page for page in PAGES if page not in ("README", "index") and f"({page}.md" not in index
-    ] == []
+    listed = set(PAGES["index"].read_text().splitlines())
+    assert set(PAGES) - {"README", "index"} <= listed
 
 
 def test_the_changelog_has_this_version() -> None:

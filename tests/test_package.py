@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from email import message_from_bytes
@@ -15,6 +18,8 @@ import pytest
 from django.core.management import call_command
 
 import chatsessions
+from tests.server.client import Client
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "chatsessions"
@@ -187,6 +192,65 @@ def test_the_wheel_has_its_licence_and_says_what_it_needs(
     needed = {r for r in metadata.get_all("Requires-Dist", []) if "extra ==" not in r}
     names = {requirement.split(">")[0] for requirement in needed}
     assert names == {"django", "channels", "msgspec"}
+
+
+@pytest.mark.slow
+def test_the_readme_of_an_indexs_page_links_to_nothing_that_is_not_there(
+    metadata: Message,
+) -> None:
+    text = str(metadata.get_payload())
+    assert "chatsessions run counter_bot.py -w" in text
+    targets = re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text)
+    assert [one for pair in targets for one in pair if one and not one.startswith("http")] == []
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    """Two commands and one file: what a new user has. The seconds are printed, not judged."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    binaries = tmp_path / "venv" / "bin"
+    install = [binaries / "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*install, "-c", ROOT / "requirements.lock", f"{wheel.filename}[run]"], check=True
+    )
+    installed = time.monotonic()
+    folder = tmp_path / "bot"
+    folder.mkdir()
+    readme = (ROOT / "README.md").read_text()
+    [source] = re.findall(r"```python\n# counter_bot.py\n(.*?)```", readme, re.DOTALL)
+    (folder / "counter_bot.py").write_text(source)
+    port = free_port()
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DJANGO", "PYTHON"))}
+    command = [binaries / "chatsessions", "run", "counter_bot.py", "--headless"]
+    with subprocess.Popen([*command, "--port", str(port)], cwd=folder, env=environment) as server:
+        try:
+            answer = asyncio.run(_first_answer(port))
+        finally:
+            server.terminate()
+    assert answer == "You have sent 1 message(s)!"
+    print(  # noqa: T201
+        f"installed in {installed - began:.1f} s, first answer {time.monotonic() - installed:.1f} s"
+    )
+
+
+async def _first_answer(port: int) -> str:
+    """What the bot says to a first message, as soon as it is served."""
+    async with asyncio.timeout(60):
+        while True:
+            client = Client(f"ws://127.0.0.1:{port}/ws/counter-bot/", f"http://127.0.0.1:{port}")
+            try:
+                await client.start()
+                break
+            except OSError:
+                await asyncio.sleep(0.05)
+        async with client:
+            await client.message("hello")
+            await client.until({"type": "turn", "turn": 1, "status": "done"}, 30)
+            return client.contents[-1]
 
 
 # Migrations
