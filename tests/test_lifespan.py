@@ -286,6 +286,34 @@ async def test_a_wrong_one_is_logged_and_the_session_goes_on(
     await until(lambda: words.get(fault, "broken") in caplog.text)
 
 
+@pytest.mark.parametrize("fault", ["raises", "never yields"])
+async def test_a_session_whose_lifespan_failed_is_unloaded_all_the_same(
+    worker: Worker, chat: Chat, fault: str
+) -> None:
+    """What on_session_load had opened was never closed."""
+    log: list[str] = []
+
+    @chat.session_lifespan
+    async def wrong() -> AsyncIterator[None]:
+        if fault == "raises":
+            raise RuntimeError("broken")
+        if log:
+            yield
+
+    @chat.on_session_load
+    async def load() -> None:
+        log.append("load")
+
+    @chat.on_session_unload
+    async def unload() -> None:
+        log.append("unload")
+
+    client = await Client.open(worker, chat)
+    await until(lambda: log == ["load"])
+    client.leave()
+    await until(lambda: log == ["load", "unload"])
+
+
 def test_what_is_no_lifespan_is_refused(chat: Chat) -> None:
     async def coroutine() -> None: ...
 

@@ -42,13 +42,12 @@ class Lifespan:
     and tearing down have ``LIFESPAN_TIMEOUT`` seconds each.
     """
 
-    __slots__ = ("_begun", "_error", "_host", "_is_set_up", "_settled", "_stopped", "_task")
+    __slots__ = ("_begun", "_error", "_host", "_settled", "_stopped", "_task")
 
     def __init__(self, host: LifespanHost) -> None:
         self._host = host
         #: Whether handlers have run, so that there may be something to unload.
         self._begun = False
-        self._is_set_up = False
         #: What setting up has raised.
         self._error: Exception | None = None
         self._settled = asyncio.Event()
@@ -82,7 +81,7 @@ class Lifespan:
         if self._task is None:
             if self._begun and "session_unload" in self._host.chat.hooks:
                 self._task = self._host.host.start_lifespan(self._run(None))
-        elif not self._is_set_up:
+        elif not self._settled.is_set():
             self._task.cancel()
 
     async def _run(self, generator: AsyncGenerator[Any, None] | None) -> None:
@@ -90,8 +89,9 @@ class Lifespan:
         translation.activate(supported_language(host.session.language))
         with use_context(host.context(None)):
             try:
+                # Without what it would have opened the session goes on, and is unloaded as any.
                 if generator is not None and not await self._set_up(generator):
-                    return
+                    generator = None
             finally:
                 self._settled.set()
             await self._stopped.wait()
@@ -108,9 +108,7 @@ class Lifespan:
             self._error = ChatSessionsError("session_lifespan has ended without a yield.")
         except Exception as error:
             self._error = _reason("session_lifespan", error, deadline)
-        else:
-            self._is_set_up = True
-        return self._is_set_up
+        return self._error is None
 
     async def _unload(self) -> None:
         handler = self._host.chat.hooks["session_unload"]
