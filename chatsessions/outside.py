@@ -8,9 +8,10 @@ for as long as it needs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import logging
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from contextvars import Context as ContextVars
 from functools import partial
 from types import TracebackType
@@ -33,12 +34,20 @@ from .cluster.elsewhere import SOON, OwnedElsewhere
 from .conf import settings
 from .context import Context, use_context
 from .emitter import Turn, encode_data
-from .exceptions import OwnerUnreachable, ServerStopped, SessionNotFound, SessionOver
+from .exceptions import (
+    ChatSessionsError,
+    OwnerUnreachable,
+    ServerStopped,
+    SessionNotFound,
+    SessionOver,
+)
 from .live.session import LiveSession
 from .live.writers import new_writer
 from .models import ChatSession
 from .session import Session
 from .worker import Worker, running_workers, visiting
+
+logger = logging.getLogger("chatsessions.outside")
 
 T = TypeVar("T")
 
@@ -239,18 +248,36 @@ async def leave_here(
 ) -> None:
     """Store what a block changed, close what it left streaming, and let the session go."""
     try:
-        if not live.closed:
-            live.writers.close(writer, interrupted=kind is not None)
-        live.user_session_used()
-        if not (live.closed and live.ending):
-            await live.sink.flush()
+        with _unless_raised(live.id, kind):
+            if not live.closed:
+                live.writers.close(writer, interrupted=kind is not None)
+            live.user_session_used()
+            if not (live.closed and live.ending):
+                await live.sink.flush()
     finally:
         await reaching.let_go(live)
 
 
 async def leave_afar(afar: AfarSession, kind: type[BaseException] | None, *_: object) -> None:
     """The same, for a session that another process owns."""
-    await afar.close(failed=kind is not None)
+    with _unless_raised(afar.id, kind):
+        await afar.close(failed=kind is not None)
+
+
+@contextmanager
+def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterator[None]:
+    """What a block has raised itself is what its caller hears; what comes behind that is logged."""
+    try:
+        yield
+    except ChatSessionsError as error:
+        if kind is None:
+            raise
+        logger.warning(
+            "Session %s: not all that a block did before it raised %s could be stored",
+            session_id,
+            kind.__name__,
+            exc_info=error,
+        )
 
 
 async def aassign_user(session: Which, user: AbstractBaseUser) -> None:

@@ -11,14 +11,23 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 
-from chatsessions import Chat, Message, OwnerUnreachable, SessionOver, SessionOwned, TooLarge
+from chatsessions import (
+    Chat,
+    Message,
+    NotStorable,
+    OwnerUnreachable,
+    SessionOver,
+    SessionOwned,
+    TooLarge,
+    user_session,
+)
 from chatsessions.cluster import reaching
 from chatsessions.cluster.afar import AfarSession
 from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
 from chatsessions.context import use_context
 from chatsessions.frames import Token
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.outside import EMITS_AT_A_TIME
+from chatsessions.outside import EMITS_AT_A_TIME, leave_afar
 from chatsessions.worker import Worker
 
 from .support.layer import LossyLayer
@@ -193,6 +202,32 @@ async def test_values_without_room_change_nothing(chat: Chat, settings: Any) -> 
             await reaching.change(second, client.live.id, steps)
         assert dict(client.live.user_session) == {}
         assert "note" not in [name for name, _ in client.events]
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_value_from_afar_that_cannot_be_stored_takes_nothing_else_with_it(
+    chat: Chat, raises: bool
+) -> None:
+    """All that the block had set and sent before was lost, and what it raised was hidden."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        client.live.user_session["history"] = []
+        client.live.user_session_used()
+        await client.live.sink.flush()
+        afar = await AfarSession.open(second, client.live.id)
+        with use_context(afar.context()):
+            user_session["other"] = 1
+            await Message("sent before").send()
+            user_session["history"].append(object())
+            with pytest.raises(NotStorable, match=r"history\[0\]"):
+                await Message("tells of it").send()
+        if raises:
+            await leave_afar(afar, ZeroDivisionError)
+        else:
+            with pytest.raises(NotStorable, match=r"history\[0\]"):
+                await leave_afar(afar, None)
+        await until(lambda: client.texts[-1] == "sent before")
+        assert dict(client.live.user_session) == {"history": [], "other": 1}
 
 
 async def test_a_question_from_afar_gets_the_clients_answer(chat: Chat) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -213,3 +214,51 @@ async def test_the_advice_for_an_events_data_is_what_works_there(worker: Worker,
 
     client = await Client.open(worker, bot)
     assert await client.run("message", {"content": "hello"}) == "done"
+
+
+async def test_the_end_of_a_block_leaves_what_a_turn_is_working_on(
+    worker: Worker, bot: Chat
+) -> None:
+    """The block was told of the turn's value, and the turn's change was gone."""
+    inside, go = asyncio.Event(), asyncio.Event()
+
+    @bot.on_message
+    async def answer() -> None:
+        history = user_session["history"]
+        history.append(Live())
+        inside.set()
+        await go.wait()
+        history[1] = "mended"
+        await tell()
+
+    client = await Client.open(worker, bot)
+    client.send("message", {"content": "hello"})
+    await inside.wait()
+    async with session_context(client.live.id):
+        user_session["other"] = 1
+    go.set()
+    await until(lambda: client.texts == ["answer"])
+    await until(lambda: not client.live.is_busy)
+    assert await state_of(client.live) == {"history": ["greeting", "mended"], "other": 1}
+
+
+async def test_what_a_block_raises_is_what_its_caller_hears(
+    worker: Worker, bot: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A value that could not be stored hid it. What the block set and sent before it is kept."""
+    client = await Client.open(worker, bot)
+    await until(lambda: not client.live.is_busy)
+
+    async def work() -> None:
+        async with session_context(client.live.id):
+            user_session["other"] = 1
+            await tell()
+            user_session["history"].append(Live())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await work()
+    await until(lambda: client.texts == ["answer"])
+    assert await state_of(client.live) == {"history": ["greeting"], "other": 1}
+    assert "before it raised ZeroDivisionError" in caplog.text
+    assert "history[1]" in caplog.text

@@ -117,8 +117,7 @@ class AfarSession:
         await self.sink.close(failed=failed)
 
     def take_values(self) -> list[Step]:
-        """What was changed in ``user_session`` since the last look. Raises ``StorageError``."""
-        self.user_session.collect()
+        """What was changed in ``user_session`` since this was asked last."""
         put, dropped = self.user_session.changes_since(self._before)
         self._before = self.user_session.encoded()
         return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
@@ -151,7 +150,7 @@ class AfarSink:
         self._error: Exception | None = None
 
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
-        self._raise()
+        self._check()
         self._steps.append(Append(name, msgspec.Raw(data)))
         return 0  # the owner numbers it
 
@@ -189,6 +188,7 @@ class AfarSink:
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
     ) -> None:
+        self._check()
         self._steps.append(Declare(inputs, values))
 
     async def call(
@@ -207,14 +207,15 @@ class AfarSink:
             await self.flush()
 
     async def flush(self) -> None:
-        async with self._sending:
-            self._raise()
-            steps, self._steps = [*self._host.take_values(), *self._steps], []
-            if steps:
-                await self._send(steps)
+        self._check()
+        await self._send_all()
 
     async def close(self, *, failed: bool) -> None:
-        """Send the rest, with the end of what still streams, as a turn's end has it."""
+        """
+        Send the rest, with the end of what still streams, as a turn's end has it.
+
+        Also if a value cannot be stored: it stays as it was, and is raised behind the others.
+        """
         left, self._streams = self._streams, {}
         for stream in left.values():
             stream.end_stream()
@@ -226,7 +227,17 @@ class AfarSink:
             self._steps.append(Append("error", msgspec.Raw(error)))
         if self._keeper is not None:
             self._keeper.cancel()
-        await self.flush()
+        refused = self._host.user_session.look()
+        await self._send_all()
+        if refused is not None:
+            raise refused
+
+    async def _send_all(self) -> None:
+        async with self._sending:
+            self._raise()
+            steps, self._steps = [*self._host.take_values(), *self._steps], []
+            if steps:
+                await self._send(steps)
 
     async def _send(self, steps: list[Step]) -> None:
         await reaching.change(self._host.host, self._host.id, steps, writer=self._writer)
@@ -251,6 +262,11 @@ class AfarSink:
             self._error = error  # it surfaces at the next emit or flush
         finally:
             self._pump = None
+
+    def _check(self) -> None:
+        """Raise if the client may be told nothing now."""
+        self._raise()
+        self._host.user_session.check()
 
     def _raise(self) -> None:
         error, self._error = self._error, None

@@ -439,13 +439,20 @@ class LiveSession:
         if not self.is_busy:
             self._quiet.set()
 
-    def collect(self) -> StorageError | None:
+    def collect(self, *, drop: bool = True) -> StorageError | None:
         """Look for changes inside values; what cannot be stored any more is refused."""
-        return self.commits.collect()
+        return self.commits.collect(drop=drop)
 
     def user_session_used(self) -> None:
-        """Code outside of turns is through with the values it got out."""
-        self.sink.error = self.collect() or self.sink.error
+        """
+        Code outside of turns is through with the values it got out.
+
+        While a turn runs, a value that cannot be stored is for that turn to mend, or to fail of.
+        """
+        if self.turns.job is None:
+            self.sink.error = self.collect() or self.sink.error
+        else:
+            self.collect(drop=False)
         self.handling.settle(None)
 
     # The end
