@@ -320,7 +320,7 @@ class Entrance:
             return await self._take_over(chat, row, arrival, admit, how=how)
         if connections is None:
             connections = live.presence.connections
-        if not may_resume(chat, live.session.chat, live.owner_id, live.presence.tokens, arrival):
+        if not _is_theirs(chat, live, arrival):
             return None, "unknown"
         if live.ending is None:
             live.holders += 1  # not to be let go while we look
@@ -330,6 +330,8 @@ class Entrance:
             finally:
                 live.holders -= 1
                 live.note()
+            if not _is_theirs(chat, live, arrival):
+                return None, "unknown"  # it was given to a user meanwhile
         if how != "visit" and live.presence.connections > connections:
             raise Overtaken
         return (None, why_over(live.ending)) if live.ending is not None else (live, "")
@@ -528,6 +530,11 @@ class Entrance:
             live.finish()
             raise SessionOver(row.pk, row.end_reason)
         return live
+
+
+def _is_theirs(chat: Chat, live: LiveSession, arrival: Arrival) -> bool:
+    tokens = live.presence.tokens
+    return may_resume(chat, live.session.chat, live.owner_id, tokens, arrival)
 
 
 def _uuid(text: str) -> UUID | None:

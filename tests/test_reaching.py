@@ -16,11 +16,13 @@ from chatsessions import (
     Message,
     NotStorable,
     OwnerUnreachable,
+    SessionNotFound,
     SessionOver,
     SessionOwned,
     TooLarge,
     user_session,
 )
+from chatsessions.arrival import Arrival
 from chatsessions.cluster import reaching
 from chatsessions.cluster.afar import AfarSession
 from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
@@ -28,6 +30,7 @@ from chatsessions.context import use_context
 from chatsessions.frames import Token
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.outside import EMITS_AT_A_TIME, leave_afar
+from chatsessions.session import Session
 from chatsessions.worker import Worker
 
 from .support.layer import LossyLayer
@@ -278,6 +281,53 @@ async def test_a_session_is_assigned_wherever_it_is_live_and_once(chat: Chat) ->
         back = await Client.open(first, chat, session, token, user=ada)
         assert back.resumed
         assert back.live.session.user == ada
+
+
+@pytest.mark.parametrize("way", ["connection", "request"])
+async def test_who_is_being_admitted_does_not_get_what_is_assigned_meanwhile(
+    chat: Chat, way: str
+) -> None:
+    """The token was right when its client came; before the client is let in the owner changes."""
+    ada = await get_user_model().objects.acreate(username="ada")
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        session = client.live.id
+
+        async def admit(asked_for: Session) -> None:
+            if asked_for.id == session:
+                await reaching.change(second, session, [Assign(str(ada.pk))])
+
+        arrival = Arrival(user=AnonymousUser(), session_id=str(session), token=client.token)
+        if way == "connection":
+            opened = await first.open(chat, arrival, admit=admit)
+            assert (opened.resumed, opened.reason) == (False, "unknown")
+        else:
+            with pytest.raises(SessionNotFound):
+                await first.receive(chat, arrival, make=False, admit=admit)
+        row = await ChatSession.objects.aget(pk=session)
+        assert row.user_id == ada.pk
+
+
+async def test_who_waits_for_an_owner_elsewhere_does_not_get_what_is_assigned_meanwhile(
+    chat: Chat,
+) -> None:
+    ada = await get_user_model().objects.acreate(username="ada")
+    is_assigned = asyncio.Event()
+
+    @chat.on_disconnect
+    async def leave() -> None:
+        await reaching.change(first, session, [Assign(str(ada.pk))])
+        is_assigned.set()
+        await asyncio.sleep(3600)  # so that the session is not given away, but relayed
+
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        session = client.live.id
+        arrival = Arrival(user=AnonymousUser(), session_id=str(session), token=client.token)
+        opened = await second.open(chat, arrival, relays=True)
+        assert is_assigned.is_set()
+        assert (opened.resumed, opened.reason) == (False, "unknown")
+        client.live.turns.cancel("stopped")
 
 
 async def test_events_from_afar_that_come_at_once_are_each_emitted(chat: Chat) -> None:

@@ -162,7 +162,9 @@ class Desk:
             return Busy()
         if command.user is not None:
             live.session.renew_user(await self._host.read(partial(_user, live.owner_id)))
-        if live.closed or _is_overtaken(live, command):
+        # The session may have been given to a user meanwhile.
+        is_theirs = is_visitors(live, command.user, command.used)
+        if live.closed or not is_theirs or _is_overtaken(live, command):
             return NotHere()
         take_in = self._take_in if command.how == "relay" else self._take_in_visitor
         return await take_in(live, command)
