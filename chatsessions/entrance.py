@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -139,14 +140,8 @@ class Entrance:
         except ValueError:
             return await self._open_new(chat, arrival, "unknown", admit)
         self._host.limits.read(session_id, arrival.ip)
-        turnstile = self._looking_for(session_id)
-        known = await self._count_connections(session_id) if turnstile.locked() else None
-        opened = turnstile.opened
-        async with turnstile:
+        async with self._in_turn(session_id) as (turnstile, known):
             how: How = "relay" if relays else "give"
-            if known is not None:
-                # Those that were opened here meanwhile had come earlier; others had not.
-                known += turnstile.opened - opened
             found, reason = await self._resume(
                 chat, session_id, arrival, admit, how=how, connections=known
             )
@@ -160,13 +155,34 @@ class Entrance:
             turnstile.opened += 1
             return Opened(served=found, resumed=True, reason=None)
 
-    async def _count_connections(self, session_id: UUID) -> int:
-        """How many connections a session has had, as far as is known without waiting for it."""
+    @asynccontextmanager
+    async def _in_turn(self, session_id: UUID) -> AsyncIterator[tuple[_Turnstile, int | None]]:
+        """
+        Wait behind those who came earlier for a session.
+
+        Gives how many connections the session had had when the wait began, those opened here
+        since included: they had come earlier, and others had not. None if there was no wait.
+        """
+        turnstile = self._looking_for(session_id)
+        count = None
+        if turnstile.locked():
+            # Beside the wait: an answer that takes long makes nobody lose their place.
+            count = asyncio.create_task(self._count_connections(session_id, turnstile))
+        try:
+            async with turnstile:
+                known = None if count is None else await count + turnstile.opened
+                yield turnstile, known
+        finally:
+            if count is not None:
+                count.cancel()
+
+    async def _count_connections(self, session_id: UUID, turnstile: _Turnstile) -> int:
+        """How many connections a session has had, as far as is known, but those opened here."""
         live = self._host.live.get(session_id)
         if live is not None:
-            return live.presence.connections
+            return live.presence.connections - turnstile.opened
         row = await self._host.threads.read(self._host.store.find, session_id)
-        return 0 if row is None else row.connections
+        return (0 if row is None else row.connections) - turnstile.opened
 
     async def receive(
         self, chat: Chat, arrival: Arrival, *, make: bool = True, admit: Admit = anybody

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -438,6 +439,38 @@ async def test_of_hellos_that_wait_for_each_other_the_last_has_the_session(chat:
         assert [tab.closed for tab in tabs] == [4509, 4509, None]
         chat.gate.set()  # type: ignore[attr-defined]
         await until(lambda: tabs[-1].texts == ["1", "waited"])
+
+
+async def test_hellos_take_their_turns_in_the_order_in_which_they_came(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the database takes to tell each of them how the session stands."""
+    layer = LossyLayer()
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        layer.is_cut = True
+        coming = [asyncio.create_task(Tab.open(second, chat, old))]
+        await until(lambda: layer.sent > 2)
+        find, asked, may_answer = second.store.find, [0], threading.Event()
+
+        def answer_the_first_last(session_id: UUID) -> ChatSession | None:
+            asked[0] += 1
+            if asked[0] == 1:
+                may_answer.wait(10)
+            return find(session_id)
+
+        monkeypatch.setattr(second.store, "find", answer_the_first_last)
+        coming.append(asyncio.create_task(Tab.open(second, chat, old)))
+        await until(lambda: asked[0] == 1)
+        coming.append(asyncio.create_task(Tab.open(second, chat, old)))
+        await until(lambda: asked[0] > 1)
+        await second.threads.read(lambda: None)  # the answer is there
+        asyncio.get_running_loop().call_later(0.5, may_answer.set)
+        layer.is_cut = False
+        tabs = [await one for one in coming]
+        assert [tab.closed for tab in tabs] == [4509, 4509, None]
 
 
 async def test_ten_lost_welcomes_by_another_worker_lock_nobody_out(chat: Chat) -> None:
