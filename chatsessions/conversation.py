@@ -50,6 +50,8 @@ def to_message(said: Said, *, sent: bool = False) -> Message:
         type=said.type,
     )
     message.mark_sent(sent)
+    if sent:
+        message.files_in_log = said.files
     if sent and said.n is not None and said.session is not None:
         message.came_as(said.session, said.n)
     return message

@@ -60,6 +60,8 @@ class Message:
         self.metadata = metadata
         self.actions = list(actions)
         self.files = [*files, *elements]
+        #: Of a message that was read from the log: its files there, which it keeps if it gets none.
+        self.files_in_log: list[dict[str, Any]] = []
         #: Always with an offset, also where the project's own times have none.
         self.created_at = times.now() if created_at is None else times.with_offset(created_at)
         self.size = 0
@@ -229,8 +231,9 @@ class Message:
             event["actions"] = [action.as_event() for action in self.actions]
         if self.type != ASSISTANT:
             event["type"] = self.type
-        if self.files:
-            event["files"] = [file.as_event() for file in self.files]
+        files = [file.as_event() for file in self.files] or self.files_in_log
+        if files:
+            event["files"] = files
         if self.event is not None:
             event["n"] = self.event[1]
         return event
@@ -258,7 +261,11 @@ class Message:
         stored = Message.as_event(self) | {"streaming": False, "sent": self._sent}
         if self.event is not None:
             stored["session"] = self.event[0]
-        return stored | {"files": self.files} if self.files else stored
+        if self.files:
+            stored["files"] = self.files
+        elif self.files_in_log:
+            stored["files_in_log"] = stored.pop("files")
+        return stored
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:
@@ -277,6 +284,7 @@ class Message:
         if "n" in data:
             message.event = (data["session"], data["n"])
         message._offers = bool(message.actions)
+        message.files_in_log = data.get("files_in_log", [])
         return message
 
     def __repr__(self) -> str:

@@ -47,6 +47,8 @@ class Said(msgspec.Struct, kw_only=True):
     author: str = ""
     metadata: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
+    #: Those of the server's messages, as the wire knows them.
+    files: list[dict[str, Any]] = []
     #: Bytes that it takes in the log.
     size: int = 0
     #: Its entry.
@@ -79,6 +81,8 @@ class _Message(msgspec.Struct):
     created_at: datetime | None = None
     metadata: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
+    #: Of the client's they are ids.
+    files: list[Any] | None = None
     #: In a ``message_update``: the number of the client's message that it changes.
     n: int | None = None
 
@@ -146,6 +150,7 @@ def _said(entry: Entry, session: UUID) -> Said | None:
         created_at=with_offset(found.created_at or entry.created_at),
         metadata=found.metadata,
         actions=found.actions,
+        files=found.files or [],
         size=len(entry.data),
         session=session,
         seq=entry.seq,

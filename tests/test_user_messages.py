@@ -324,6 +324,44 @@ async def test_the_files_of_a_message_stay_when_its_text_is_changed(views: Views
     await views.are("edited", "re with a file")
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["at once", "after user_session had it"])
+async def test_the_files_of_an_answer_stay_when_chat_context_changes_it(
+    views: Views, bot: Chat, kept: bool
+) -> None:
+    """The page lost them; new ones take their place."""
+
+    @bot.on_event("plot")
+    async def plot() -> None:
+        file = await context.session.save_file("plot.txt", "text")
+        await Message("Here.", files=[file]).send()
+
+    @bot.on_event("keep")
+    async def keep() -> None:
+        user_session["last"] = chat_context.get()[-1]
+
+    @bot.on_event("replace")
+    async def replace() -> None:
+        message = chat_context.get()[-1]
+        message.files = [await context.session.save_file("other.txt", "text")]
+        await message.update()
+
+    await views.run("plot")
+    before = views.client.messages[-1]
+    if kept:
+        await views.run("keep")
+        await views.client.resume()
+        await views.run("edit", "edited")
+    else:
+        await views.run("edit by context", {"old": "Here.", "new": "edited"})
+    after = views.client.messages[-1]
+    assert (after.id, after.content) == (before.id, "edited")
+    assert after.files == before.files
+    await views.run("replace")
+    assert [file["name"] for file in views.client.messages[-1].files] == ["other.txt"]
+    await views.run("edit by context", {"old": "edited", "new": "again"})
+    assert [file["name"] for file in views.client.messages[-1].files] == ["other.txt"]
+
+
 async def test_in_another_session_it_is_a_new_message(views: Views, bot: Chat) -> None:
     """A message that user_session carries over changes nothing that has its number there."""
     await views.say("one")
