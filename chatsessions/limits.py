@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
+from threading import Lock
 from typing import NoReturn
 from uuid import UUID
 
@@ -29,11 +31,12 @@ IPV6_NETWORK = 64
 
 
 class Paces:
-    """A token bucket for each key, of those that were used lately."""
+    """A token bucket for each key, of those that were used lately. Threads may share them."""
 
     def __init__(self, clock: Callable[[], float], *, max_buckets: int = MAX_BUCKETS) -> None:
         self._clock = clock
         self._max_buckets = max_buckets
+        self._lock = Lock()
         #: In the order in which they were used last.
         self._buckets: dict[Hashable, RateLimit] = {}
 
@@ -42,14 +45,19 @@ class Paces:
 
     def bucket(self, key: Hashable, *, rate: float, burst: int) -> RateLimit:
         """The bucket of ``key``. A new one holds ``burst`` tokens, and gets ``rate`` a second."""
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = RateLimit(rate=rate, burst=burst, now=self._clock())
-        self.keep(key, bucket)
+        with self._lock:
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = RateLimit(rate=rate, burst=burst, now=self._clock())
+            self._remember(key, bucket)
         return bucket
 
     def keep(self, key: Hashable, bucket: RateLimit) -> None:
         """Remember ``bucket`` as the one of ``key``."""
+        with self._lock:
+            self._remember(key, bucket)
+
+    def _remember(self, key: Hashable, bucket: RateLimit) -> None:
         self._buckets.pop(key, None)
         self._buckets[key] = bucket
         if len(self._buckets) > self._max_buckets:
@@ -85,7 +93,7 @@ class Replay:
 
 class Limits:
     """
-    The limits of one worker.
+    The limits of one worker, or of all that last for one request.
 
     What one session may do from one address, all sessions of that address together may do
     ``ADDRESS_FACTOR`` times. Of a client whose address is not known only the session counts.
@@ -95,6 +103,7 @@ class Limits:
         self._clock = clock
         self._paces = Paces(clock)
         self._streams: Counter[Hashable] = Counter()
+        self._streams_lock = Lock()
 
     # Events
 
@@ -185,15 +194,17 @@ class Limits:
         most: dict[Hashable, int] = {(session, address): settings.MAX_STREAMS}
         if address is not None:
             most[address] = settings.MAX_STREAMS * settings.ADDRESS_FACTOR
-        if any(self._streams[key] >= limit for key, limit in most.items()):
-            _refuse("busy", "too many event streams are open", 1.0)
-        self._streams.update(most.keys())
+        with self._streams_lock:
+            if any(self._streams[key] >= limit for key, limit in most.items()):
+                _refuse("busy", "too many event streams are open", 1.0)
+            self._streams.update(most.keys())
 
         def close() -> None:
-            for key in most:
-                self._streams[key] -= 1
-                if not self._streams[key]:
-                    del self._streams[key]
+            with self._streams_lock:
+                for key in most:
+                    self._streams[key] -= 1
+                    if not self._streams[key]:
+                        del self._streams[key]
 
         return close
 
@@ -208,6 +219,10 @@ class Limits:
         factor = settings.ADDRESS_FACTOR
         shared = self._paces.bucket((kind, address), rate=rate * factor, burst=burst * factor)
         return [shared, mine]
+
+
+#: For event loops that last for one request, as under WSGI: of those none could count alone.
+SHARED = Limits(time.monotonic)
 
 
 def address_of(ip: str | None) -> str | None:

@@ -25,7 +25,7 @@ from django.db.backends.signals import connection_created
 from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest
-from django.test import AsyncClient
+from django.test import AsyncClient, Client
 from django.urls import include, path
 from django.utils import timezone
 
@@ -764,3 +764,37 @@ async def test_django_sessions_alone_keep_a_token_readable_as_the_docs_say(
     session, _, secret = token.partition(".")
     row = await ChatSession.objects.filter(pk=session).values().aget()
     assert [name for name, value in row.items() if secret in str(value)] == []
+
+
+# Under WSGI
+
+
+def test_requests_under_wsgi_are_counted_together(settings: Settings, bot: Chat) -> None:
+    """Each has an event loop of its own, and counted alone: there was no limit at all."""
+    settings.CHATSESSIONS = {
+        "NEW_SESSIONS_PER_MINUTE": 2,
+        "READS_PER_SECOND": SLOW,
+        "READ_BURST": 2,
+        "EVENTS_PER_SECOND": SLOW,
+        "EVENT_BURST": 3,
+        "SEARCHES_PER_MINUTE": 2,
+    }
+    settings.MIDDLEWARE = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+
+    def post(**headers: str) -> Any:
+        body, client = {"content": "hi"}, Client(REMOTE_ADDR="192.0.2.77")
+        return client.post("/chat/", body, content_type="application/json", headers=headers)
+
+    visits = [post() for _ in range(3)]
+    assert [response.status_code for response in visits] == [200, 200, 429]
+    bearer = {"Authorization": f"Bearer {visits[0].json()['token']}"}
+    assert [post(**bearer).status_code for _ in range(3)] == [200, 200, 429]
+    client = Client(REMOTE_ADDR="192.0.2.77")
+    reads = [client.get("/chat/", headers=bearer) for _ in range(3)]
+    assert [response.status_code for response in reads] == [200, 200, 429]
+    client.force_login(get_user_model().objects.create(username="ada"))
+    searches = [client.get("/chats/threads/", {"q": "hi"}) for _ in range(3)]
+    assert [response.status_code for response in searches] == [200, 200, 429]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -23,7 +22,7 @@ from chatsessions.line.admission import Admission
 from chatsessions.session import Session
 from chatsessions.visits.followers import Follower, is_end, is_end_of
 from chatsessions.visits.visit import Visit
-from chatsessions.worker import get_worker, visiting
+from chatsessions.worker import get_worker
 
 from .incoming import (
     Body,
@@ -45,6 +44,7 @@ from .outgoing import (
     json_response,
     refusal_of,
 )
+from .serving import serving
 
 
 class ChatView(View):
@@ -103,7 +103,7 @@ class ChatView(View):
             response.headers["Allow"] = "GET, POST, DELETE"
             return response
         try:
-            async with _serving(request):
+            async with serving(request):
                 answer: HttpResponseBase = await getattr(self, method)(request, *args, **kwargs)
                 return answer
         except REFUSALS as error:
@@ -273,17 +273,6 @@ class ChatView(View):
         elif told.status == "running" and visit.served.lost is not None:
             raise visit.served.lost
         return json_response(answer, status=202 if told.status == "running" else 200)
-
-
-@asynccontextmanager
-async def _serving(request: HttpRequest) -> AsyncIterator[None]:
-    """Under ASGI the worker stays; under WSGI the event loop ends with the request, and so it."""
-    if isinstance(request, ASGIRequest):
-        get_worker().serve()
-        yield
-    else:
-        async with visiting():
-            yield
 
 
 def _wants_stream(request: HttpRequest) -> bool:

@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from chatsessions import frames
@@ -29,10 +28,11 @@ from chatsessions.session import Session
 from chatsessions.store.changes import Entry
 from chatsessions.visits.held import Held
 from chatsessions.visits.visit import Visit
-from chatsessions.worker import get_worker, visiting
+from chatsessions.worker import get_worker
 
 from .access import parse_id
 from .incoming import Body, Credentials, begin_visit, credentials_of, keep
+from .serving import serving
 
 UNOPENED = "none: http_session() is used as 'async with http_session(…):'"
 
@@ -78,10 +78,7 @@ class http_session:  # noqa: N801  # used like a function
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            if isinstance(self._request, ASGIRequest):
-                get_worker().serve()
-            else:
-                await stack.enter_async_context(visiting())
+            await stack.enter_async_context(serving(self._request))
             visit, context = await self._begin(stack)
             if visit.live is not None and visit.reason is not None:
                 await visit.live.until_idle()

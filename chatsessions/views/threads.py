@@ -28,9 +28,9 @@ from chatsessions.messages import Message
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.store.thread_rows import ThreadKey, read_page
 from chatsessions.times import with_offset
-from chatsessions.worker import get_worker
 
 from .access import not_served, refusal, status_of, user_of
+from .serving import limits_of
 
 #: Threads on one page of the list.
 PAGE_SIZE = 20
@@ -88,7 +88,7 @@ async def thread_list(request: HttpRequest) -> HttpResponse:
         if user is None:
             return _unauthorized()
         if _query(request):
-            get_worker().limits.search(user.pk)
+            limits_of(request).search(user.pk)
         return await sync_to_async(_list)(request, user)
     except FrameError as error:
         retry_after = error.retry_after or 0
