@@ -403,7 +403,7 @@ async def test_a_late_hello_of_a_broken_line_neither_locks_out_nor_replaces_the_
 
 
 async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
-    chat: Chat,
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second is looked at only when the first has been: by then the client is connected."""
     layer = LossyLayer()
@@ -411,9 +411,17 @@ async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
         old = await Tab.open(first, chat)
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
+        find, found = second.store.find, []
+
+        def find_and_tell(session_id: UUID) -> ChatSession | None:
+            found.append(find(session_id))
+            return found[-1]
+
+        monkeypatch.setattr(second.store, "find", find_and_tell)
         late = [LateHello(second, chat, old, layer) for _ in range(3)]
         await late[0].sent()
-        # The others have come, too: they wait for the first.
+        # The others have come, too, and know how the session stands: they wait for the first.
+        await until(lambda: len(found) >= 3)
         await until(lambda: len(second.entrance._arrivals[old.id]._waiters or ()) == 2)
         new = await Tab.open(first, chat, old)
         for one in late:
