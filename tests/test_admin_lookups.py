@@ -242,12 +242,16 @@ def test_what_a_project_asks_for_is_allowed(viewer: Client) -> None:
     """Its own filters, and what its own foreign keys narrow their choices to."""
 
     class Ours(ChatSessionAdmin):
-        list_filter = (*ChatSessionAdmin.list_filter, "language")
+        list_filter = (*ChatSessionAdmin.list_filter, "language", "user__groups")
 
     ours = Ours(ChatSession, admin.site)
     request = RequestFactory().get("/")
     assert ours.lookup_allowed("language__exact", "de", request)
     assert not ours.lookup_allowed("language__regex", "d", request)
+    # What the links of such a filter have; it was a bad request.
+    assert ours.lookup_allowed("user__groups__id__exact", "1", request)
+    assert ours.lookup_allowed("user__groups__isnull", "True", request)
+    assert not ours.lookup_allowed("user__groups__name__startswith", "a", request)
     limits = ChatSession._meta.related_fkey_lookups  # type: ignore[attr-defined]  # Django's own
     limits.append({"events_in__gt": 5})
     try:

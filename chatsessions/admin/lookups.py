@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.filters import SimpleListFilter
+from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.widgets import url_params_from_lookup_dict
 from django.db.models.constants import LOOKUP_SEP
 from django.http import HttpRequest
@@ -58,9 +59,9 @@ class OpenLookupsOnly(_ModelAdmin):
 
     def _keys(self, name: str) -> set[str]:
         """What the primary key of the objects is called that field ``name`` points to."""
-        if name == "pk" or LOOKUP_SEP in name:
+        if name == "pk":
             return set()
-        related = self.opts.get_field(name).related_model
+        related = get_fields_from_path(self.model, name)[-1].related_model
         return set() if related is None else {"pk", related._meta.pk.name}
 
     def _is_limit_of_choices(self, lookup: str, value: Any) -> bool:
