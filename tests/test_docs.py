@@ -1038,7 +1038,7 @@ def test_the_concepts_page_has_what_a_session_and_user_session_have() -> None:
     assert set(code_spans(attributes)) == {
         one.name for one in dataclasses.fields(Session) if one.init
     }
-    reserved = text[text.index("**Keys that are read live") :].split("Each is")[0]
+    reserved = text[text.index("**Keys that are read live") :].split("They are not")[0]
     assert set(code_spans(reserved)) == set(RESERVED)
 
 
