@@ -14,7 +14,15 @@ from asgiref.sync import sync_to_async
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections
 
-from chatsessions import Chat, Message, frames, journal, serializer, user_session
+from chatsessions import (
+    Chat,
+    Message,
+    frames,
+    journal,
+    serializer,
+    session_context,
+    user_session,
+)
 from chatsessions import worker as worker_module
 from chatsessions.consumers import ChatConsumer
 from chatsessions.line import bundle
@@ -391,6 +399,23 @@ async def test_a_message_that_changes_little_of_much_costs_as_any_other(
             assert costs == little | {"data encoded": little["data encoded"] + 1}
             assert written.rows < small.rows + 100
             assert written.values < small.values + 100
+
+
+async def test_to_store_what_a_block_has_changed_encodes_it_twice(
+    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once to know that it can be stored, and once with the commit: it may be a megabyte."""
+    async with line_of(counter) as line:
+        await line.open()
+        row = await ChatSession.objects.aget()
+        async with session_context(row) as found:
+            user_session["history"] = ["first"]
+            await found.emitter.flush()
+            user_session["history"].append("second")
+            await worker.journal.settled()
+            async with counting(worker, monkeypatch) as costs:
+                await found.emitter.flush()
+            assert costs["values encoded"] <= 2
 
 
 async def test_a_connect(worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,8 @@ class SessionSink:
             await self._host.journal.room()
 
     async def flush(self) -> None:
-        self._check(None)
+        self._host.check(None)
+        self.raise_error()
         self._host.check_values(current_turn())
         if self._host.journal.failure is not None:
             raise self._host.journal.failure
