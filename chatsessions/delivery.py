@@ -111,7 +111,7 @@ class Handled:
     @property
     def count_ahead(self) -> int:
         """How many there are beyond ``up_to``."""
-        return sum(last - first + 1 for first, last in self._runs)
+        return sum(last - first + 1 for first, last in self._runs) if self._runs else 0
 
     @property
     def ahead(self) -> list[int]:
@@ -127,9 +127,9 @@ class Handled:
 
     def add(self, n: int) -> bool:
         """Event ``n`` has come to its end. Whether ``ahead`` is another one now."""
-        if n in self:
-            return False
-        if n > self.up_to + 1:
+        if n != self.up_to + 1:
+            if n in self:
+                return False
             self._put(n, n)
             return True
         self.up_to = n
@@ -323,17 +323,18 @@ class Gate:
 
     def charge(self, n: int, *, now: float) -> None:
         """Event ``n`` counts. Raises ``FrameError`` ``rate_limited``."""
-        self._refuse_early(n, now, self.rate.take(now))
+        if wait := self.rate.take(now):
+            self._refuse_early(n, now, wait)
 
     def check_pace(self, n: int, *, now: float) -> None:
         """Raise ``FrameError`` ``rate_limited`` if ``charge`` would."""
-        self._refuse_early(n, now, self.rate.wait(now))
+        if wait := self.rate.wait(now):
+            self._refuse_early(n, now, wait)
 
     def _refuse_early(self, n: int, now: float, wait: float) -> None:
-        if wait:
-            # Only who comes before the time it was told is hammering.
-            self._strikes = self._strikes + 1 if now < self._until else 1
-            self._refuse(n, "rate_limited", "too many events", now, wait)
+        # Only who comes before the time it was told is hammering.
+        self._strikes = self._strikes + 1 if now < self._until else 1
+        self._refuse(n, "rate_limited", "too many events", now, wait)
 
     def _refuse_gap(self, n: int, now: float) -> None:
         """What was sent behind a refused event shares its fate; anything else left a hole."""

@@ -92,7 +92,7 @@ class Connections(threading.local):
             self._has_failed = False
             return result
         finally:
-            for connection in _open_connections():
+            for connection in connections.all(initialized_only=True):
                 if is_pooled(connection):
                     connection.close()
 

@@ -57,6 +57,8 @@ class Statements:
         if connection.vendor == "postgresql":
             self._sessions = Bulk(connection, ChatSession)
             self._events = Bulk(connection, SessionEvent)
+        #: Updates that were written out before, by their columns and by what is compared.
+        self._updates: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
         self._has_uuid: bool = connection.features.has_native_uuid_field
         self._moment = _moment_adapter(connection)
         self._last_seen: tuple[datetime | None, Any] = (None, None)
@@ -178,7 +180,10 @@ class Statements:
         if self._sessions is not None:
             count = self._sessions.update((*columns, "id"), rows, compared=compared)
         else:
-            count = self._run(self._update_sql(columns, compared), rows)
+            sql = self._updates.get((columns, compared))
+            if sql is None:
+                sql = self._updates[columns, compared] = self._update_sql(columns, compared)
+            count = self._run(sql, rows)
         if count != len(rows):
             raise OwnershipLost(changes[0].session_id)
 
