@@ -160,9 +160,15 @@ class Limits:
         self._take("post", session, ip, rate, burst)
 
     def _take(self, kind: str, session: UUID, ip: str | None, rate: float, burst: int) -> None:
-        for bucket in self._buckets(kind, session, ip, rate, burst):
-            if wait := bucket.take(self._clock()):
-                _refuse("rate_limited", "too many requests for a session", wait)
+        now = self._clock()
+        shared = self._of_address(kind, ip, rate, burst)
+        wait = 0.0 if shared is None else shared.wait(now)
+        # No bucket for what is refused anyway: whoever makes up sessions would fill all with them.
+        wait = wait or self._of_session(kind, session, ip, rate=rate, burst=burst).take(now)
+        if wait:
+            _refuse("rate_limited", "too many requests for a session", wait)
+        if shared is not None:
+            shared.spend(now, 1)  # not for what was refused: others are at the same address
 
     def search(self, user: Hashable) -> None:
         """
@@ -180,7 +186,9 @@ class Limits:
     def replay(self, session: UUID, ip: str | None) -> Replay:
         """The pace at which the log of ``session`` is read for a client at ``ip``."""
         rate, burst = settings.REPLAY_BYTES_PER_SECOND, settings.REPLAY_BURST_BYTES
-        return Replay(self._clock, self._buckets("replay", session, ip, rate, burst))
+        shared = self._of_address("replay", ip, rate, burst)
+        mine = self._of_session("replay", session, ip, rate=rate, burst=burst)
+        return Replay(self._clock, [mine] if shared is None else [shared, mine])
 
     # Streams
 
@@ -208,17 +216,18 @@ class Limits:
 
         return close
 
-    def _buckets(
-        self, kind: str, session: UUID, ip: str | None, rate: float, burst: int
-    ) -> list[RateLimit]:
-        """The bucket of an address, if that is known, and the one of its session there."""
-        address = address_of(ip)
-        mine = self._paces.bucket((kind, address, session), rate=rate, burst=burst)
+    def _of_session(
+        self, kind: str, session: UUID, ip: str | None, *, rate: float, burst: int
+    ) -> RateLimit:
+        """The bucket of a session at an address."""
+        return self._paces.bucket((kind, address_of(ip), session), rate=rate, burst=burst)
+
+    def _of_address(self, kind: str, ip: str | None, rate: float, burst: int) -> RateLimit | None:
+        """The bucket of all sessions of an address; None if the address is not known."""
+        address, factor = address_of(ip), settings.ADDRESS_FACTOR
         if address is None:
-            return [mine]
-        factor = settings.ADDRESS_FACTOR
-        shared = self._paces.bucket((kind, address), rate=rate * factor, burst=burst * factor)
-        return [shared, mine]
+            return None
+        return self._paces.bucket((kind, address), rate=rate * factor, burst=burst * factor)
 
 
 #: For event loops that last for one request, as under WSGI: of those none could count alone.

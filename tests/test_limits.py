@@ -351,6 +351,30 @@ async def test_sessions_of_an_address_share_a_larger_pace(
     assert statuses == [200] * 6 + [429] * 2
 
 
+async def test_what_is_refused_takes_nothing_from_others_at_the_address(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    """One page in a loop does not lock out everybody behind the same router."""
+    settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 2, "ADDRESS_FACTOR": 3}
+    wild, quiet = [await Visitor.with_log(count=1, size=1) for _ in range(2)]
+    statuses = [(await wild.get()).status_code for _ in range(20)]
+    assert statuses == [200] * 2 + [429] * 18
+    assert (await quiet.get()).status_code == 200
+
+
+async def test_whoever_makes_up_sessions_makes_the_server_remember_no_more_than_is_answered(
+    worker: Worker, settings: Settings, bot: Chat
+) -> None:
+    """Else the paces of all others would be forgotten for those of sessions that are none."""
+    settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 1, "ADDRESS_FACTOR": 3}
+    before = len(worker.limits._paces)
+    for _ in range(20):
+        await Tab.hello(bot, session=str(uuid4()), token="x")
+    # Three of the address; and for each that was answered what was looked for, and the replay and
+    # the events of the session that it got instead.
+    assert len(worker.limits._paces) - before <= 3 + 3 * 3
+
+
 async def test_a_flood_of_posts_loads_the_session_no_more_often_than_it_is_fast(
     worker: Worker, settings: Settings, bot: Chat
 ) -> None:
