@@ -101,13 +101,18 @@ class Message:
         here = current("Message.send")
         if self._is_sent_in(here.session.id):
             return await self.update()
-        self.event = None  # here it is said by the application
+        self._say_anew()
         self._check_files(here.session.id)
         await self._emit(here.emitter, "message")
         return self
 
     def _is_sent_in(self, session_id: UUID) -> bool:
         return self._sent and (self.event is None or self.event[0] == session_id)
+
+    def _say_anew(self) -> None:
+        """Whoever said it elsewhere, here it is the application."""
+        self.event = None
+        self._sent = False
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
         offers = None
@@ -197,15 +202,16 @@ class Message:
         emitter = here.emitter
         opening = None
         if not self._streaming:
-            opening = "message"
-            if self._is_sent_in(here.session.id):
-                if self.event is not None:
-                    raise ValueError(
-                        "Tokens cannot be added to what the user has sent: change its content "
-                        "and call update(), or stream a message of the application's own."
-                    )
+            if not self._is_sent_in(here.session.id):
+                opening = "message"
+                self._say_anew()
+            elif self.event is None:
                 opening = "message_update"
-            self.event = None
+            else:
+                raise ValueError(
+                    "Tokens cannot be added to what the user has sent: change its content "
+                    "and call update(), or stream a message of the application's own."
+                )
         await emitter.stream(self, token, opening=opening, replaces=is_sequence)
 
     def _check_files(self, session_id: UUID) -> None:

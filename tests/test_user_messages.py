@@ -379,6 +379,30 @@ async def test_in_another_session_it_is_a_new_message(views: Views, bot: Chat) -
         assert [one.content for one in later.messages] == ["edited"]
 
 
+async def test_one_that_was_refused_in_another_session_can_be_sent_there_all_the_same(
+    views: Views, bot: Chat
+) -> None:
+    """It counted as sent there, and what was sent then was the change of no message."""
+    file = await views.client.upload("a.txt", "text", mime="text/plain")
+    await views.say("one", files=[file])
+    row = await ChatSession.objects.aget(pk=views.client.session_id)
+    consumer = ChatConsumer.as_asgi(chat=bot)
+
+    @bot.on_chat_resume
+    async def resume(thread: Any) -> None:
+        message = thread.metadata["last"]
+        with pytest.raises(ValueError, match="Save it there first"):
+            await message.send()
+        message.files.clear()
+        await message.send()
+
+    asked = {"user": views.user, "thread": str(row.thread_id)}
+    async with ChatCommunicator(consumer, URL, **asked) as later:
+        assert await later.wait_for_turn(0) == "done", later.errors
+        assert [event.name for event in later.events] == ["message"]
+        assert [one.content for one in later.messages] == ["one"]
+
+
 @pytest.mark.parametrize("name", ["button", "stream"])
 async def test_what_a_users_message_cannot_have_is_refused(views: Views, name: str) -> None:
     await views.say("one")
