@@ -116,7 +116,8 @@ class Message:
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
         offers = None
-        if self.actions or self._offers:
+        # An id that the user has chosen may be that of a message with buttons.
+        if self.event is None and (self.actions or self._offers):
             self._offer()
             offers = (self.id, [action.as_event() for action in self.actions])
         appended = partial(self.mark_sent, True)

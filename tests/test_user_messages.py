@@ -362,6 +362,29 @@ async def test_the_files_of_an_answer_stay_when_chat_context_changes_it(
     assert [file["name"] for file in views.client.messages[-1].files] == ["other.txt"]
 
 
+async def test_no_id_of_the_users_takes_buttons_from_an_answer(views: Views, bot: Chat) -> None:
+    """Where the application takes buttons off what the user has sent, there are none."""
+
+    @bot.on_event("offer")
+    async def offer() -> None:
+        await Message("Press.", actions=[Action("press", payload={})]).send()
+
+    @bot.on_event("take off")
+    async def take_off() -> None:
+        await user_session["last"].remove_actions()
+
+    @bot.on_action("press")
+    async def press() -> None:
+        await Message("pressed").send()
+
+    await views.run("offer")
+    offered = views.client.messages[-1]
+    await views.say("one", id=offered.id)
+    await views.run("take off")
+    await views.run("action", {key: offered.actions[0][key] for key in ("id", "name", "payload")})
+    assert views.client.messages[-1].content == "pressed"
+
+
 async def test_in_another_session_it_is_a_new_message(views: Views, bot: Chat) -> None:
     """A message that user_session carries over changes nothing that has its number there."""
     await views.say("one")
