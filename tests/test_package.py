@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
+from django.db.migrations.loader import MigrationLoader
 
 import chatsessions
 from tests.server.client import Client
@@ -254,6 +255,14 @@ async def _first_answer(port: int) -> str:
 
 
 # Migrations
+
+
+def test_the_migrations_run_in_the_order_of_their_numbers() -> None:
+    """Else ``makemigrations`` gives the next one a number that is taken."""
+    loader = MigrationLoader(None)
+    [last] = loader.graph.leaf_nodes("chatsessions")
+    plan = [name for app, name in loader.graph.forwards_plan(last) if app == "chatsessions"]
+    assert [int(name[:4]) for name in plan] == list(range(1, len(plan) + 1))
 
 
 @pytest.mark.django_db

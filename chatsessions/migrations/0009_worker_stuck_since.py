@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chatsessions', '0009_log_keys_and_bytes'),
+        ('chatsessions', '0008_log_keys_and_bytes'),
     ]
 
     operations = [
