@@ -66,11 +66,23 @@ def has_loop() -> bool:
     return True
 
 
-#: Of the running turn: coroutines of sending calls, with the file and the line of each call.
-_Calls = list[tuple[Coroutine[Any, Any, Any], str, int]]
-_calls: ContextVar[_Calls | None] = ContextVar("chatsessions_calls", default=None)
-#: Calls of a turn that are kept before all those are dropped that have begun to run.
+#: Calls of a turn that are watched at a time.
 _MAX_CALLS = 100
+
+
+class _Calls:
+    """The sending calls of a turn."""
+
+    __slots__ = ("is_over", "made")
+
+    def __init__(self) -> None:
+        #: Their coroutines, with the file and the line of each call.
+        self.made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
+        #: Whether the turn is over. What its tasks forget later Python warns of.
+        self.is_over = False
+
+
+_calls: ContextVar[_Calls | None] = ContextVar("chatsessions_calls", default=None)
 
 
 @contextmanager
@@ -80,11 +92,14 @@ def no_await_forgotten() -> Iterator[None]:
 
     These are the calls of :func:`watched` of which nothing has run, and that nobody else holds.
     """
-    calls: _Calls = []
+    calls = _Calls()
     _calls.set(calls)
-    yield
+    try:
+        yield
+    finally:
+        calls.is_over = True
     forgotten = []
-    for work, file, line in calls:
+    for work, file, line in calls.made:
         # The list's, this variable's and the argument's references; a task would be a further one.
         if getcoroutinestate(work) == CORO_CREATED and sys.getrefcount(work) <= 3:
             work.close()
@@ -100,13 +115,15 @@ def no_await_forgotten() -> Iterator[None]:
 def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
     """Return ``work``; the turn fails if it is never awaited. To be called by what was called."""
     calls = _calls.get()
-    if calls is not None:
-        while calls and calls[-1][0].cr_frame is None:  # type: ignore[attr-defined]
-            calls.pop()  # it is through, as nearly every one is before the next
-        if len(calls) >= _MAX_CALLS:
-            calls[:] = [call for call in calls if getcoroutinestate(call[0]) == CORO_CREATED]
-        caller = sys._getframe(2)
-        calls.append((work, caller.f_code.co_filename, caller.f_lineno))
+    if calls is not None and not calls.is_over:
+        made = calls.made
+        while made and made[-1][0].cr_frame is None:  # type: ignore[attr-defined]
+            made.pop()  # it is through, as nearly every one is before the next
+        if len(made) >= _MAX_CALLS:
+            made[:] = [call for call in made if getcoroutinestate(call[0]) == CORO_CREATED]
+        if len(made) < _MAX_CALLS:
+            caller = sys._getframe(2)
+            made.append((work, caller.f_code.co_filename, caller.f_lineno))
     return work
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ from chatsessions import (
 from chatsessions.input_widget import Switch
 from chatsessions.worker import Worker
 
-from .support.sessions import Client
+from .support.sessions import Client, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache")]
 
@@ -143,6 +144,49 @@ async def test_what_somebody_else_awaits_is_not_forgotten(
         coroutine.close()
     LATER.clear()
     gc.collect()  # what warns of a coroutine that was never awaited fails the test
+
+
+async def test_what_a_spawned_task_forgets_after_its_turn_is_warned_of_and_not_kept(
+    worker: Worker, chat: Chat
+) -> None:
+    """Nobody looks at the turn's list any more: it would only grow, and hide Python's warning."""
+    may_go_on, warned = asyncio.Event(), []
+
+    async def later() -> None:
+        await may_go_on.wait()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for number in range(300):
+                Message(f"{number}").send()
+            warned.append(len(caught))
+
+    @chat.on_message
+    async def handle() -> None:
+        spawn(later())
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "done"
+    may_go_on.set()
+    await until(lambda: warned)
+    assert warned == [300]
+
+
+async def test_a_turn_that_forgets_a_thousand_times_keeps_a_hundred(
+    worker: Worker, chat: Chat, caplog: pytest.LogCaptureFixture
+) -> None:
+    @chat.on_message
+    async def handle() -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for number in range(1000):
+                Message(f"{number}").send()
+            warned.append(len(caught))
+
+    warned: list[int] = []
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": ""}) == "failed"
+    assert warned == [900]
+    assert caplog.text.count("Message.send() in") == 100
 
 
 async def test_a_handler_that_failed_by_itself_says_why(
