@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from functools import wraps
 from itertools import islice
-from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +29,7 @@ from chatsessions.store.thread_rows import ThreadKey, read_page
 from chatsessions.times import with_offset
 
 from .access import not_served, refusal, status_of, user_of
+from .outgoing import error_response, refusal_of
 from .serving import limits_of
 
 #: Threads on one page of the list.
@@ -91,9 +91,7 @@ async def thread_list(request: HttpRequest) -> HttpResponse:
             limits_of(request).search(user.pk)
         return await sync_to_async(_list)(request, user)
     except FrameError as error:
-        retry_after = error.retry_after or 0
-        told = {"error": error.code, "detail": error.detail, "retry_after": retry_after}
-        return JsonResponse(told, status=429, headers={"Retry-After": str(ceil(retry_after))})
+        return error_response(refusal_of(error))
     except (Refused, DatabaseError) as error:
         return not_served(error)
 
