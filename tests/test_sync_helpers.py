@@ -21,6 +21,7 @@ from chatsessions import (
     ContextNotFound,
     Message,
     NotStorable,
+    OwnershipLost,
     TurnStopped,
     bind_context,
     context,
@@ -140,7 +141,7 @@ def test_a_shell_without_a_server(chat: Chat) -> None:
         Message("nobody is here").send()
         seen = context.emitter
     assert [event.name for event in row.events.all()] == ["message"]
-    with pytest.raises(RuntimeError, match="does not run any more"):
+    with pytest.raises(OwnershipLost, match="session_context"):
         seen.emit("late")
 
 

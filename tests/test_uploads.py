@@ -23,7 +23,6 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-import chatsessions
 from chatsessions import Chat
 from chatsessions.conf import Settings
 from chatsessions.consumers import ChatConsumer
@@ -46,7 +45,7 @@ from .support.storage import session_row
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-STATIC = Path(chatsessions.__file__).parent / "static" / "chatsessions"
+SOURCES = Path(__file__).resolve().parent.parent / "frontend" / "src"
 #: Bytes of a slice in these tests, the least that the setting allows.
 SLICE = 64 * 1024
 #: Two slices and a half.
@@ -327,7 +326,7 @@ def test_other_methods_are_not_allowed(uploader: Uploader) -> None:
 
 def test_the_page_brings_what_the_server_takes() -> None:
     """What it sends at once by default; of other limits the server tells it."""
-    script = (STATIC / "slices.js").read_text()
+    script = (SOURCES / "slices.js").read_text()
     found = re.search(r"export const SLICE = (\d+) \* 1024 \*\* 2;", script)
     assert found is not None
     assert int(found[1]) * 1024**2 == Settings.UPLOAD_SLICE_BYTES.default
