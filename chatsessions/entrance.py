@@ -429,7 +429,8 @@ class Entrance:
             if self._host.loop.time() > deadline:
                 logger.info("Session %s is not given away by %s", row.pk, owner.name)
                 if how == "visit":
-                    raise OwnerUnreachable(row.pk, owner.name, silent=True)
+                    silent = bool(owner.channel)
+                    raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
                 raise ShuttingDown
             again = await self._host.threads.read(self._host.store.find, row.pk)
             refusal = self._why_no_more(chat, again, arrival, visitor, how)

@@ -122,7 +122,8 @@ class OwnerUnreachable(ChatSessionsError):
     """
     The session is live in another process, and there is no way to reach it from this one.
 
-    Either no channel layer leads from process to process, or that process gives no sign.
+    Either no channel layer leads from process to process, or that process gives no sign. Or it is
+    another event loop of this process that does not let the session go.
     """
 
     def __init__(
@@ -140,6 +141,12 @@ class OwnerUnreachable(ChatSessionsError):
         #: Whether it is an event loop of this process that has the session, for a moment.
         self.is_here = is_here
         which = "A session that it is for" if session_id is None else f"Session {session_id}"
+        if is_here:
+            super().__init__(
+                f"{which} is in use by another event loop of this process ({owner}). Try again "
+                "when that is done with it. Nothing was changed."
+            )
+            return
         remedy = (
             "It lives, but gives no sign over the channel layer: look whether the layer's Redis "
             "can be reached from both, and try again."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import types
 from collections.abc import AsyncIterator, Iterator
@@ -508,8 +509,10 @@ async def test_a_request_ends_with_its_login(bot: Bot, urls: types.ModuleType) -
 
 
 async def test_without_a_way_it_is_left_alone(bot: Bot, caplog: pytest.LogCaptureFixture) -> None:
+    """And the answer comes at once: there is nothing to wait for."""
     async with held_elsewhere(bot) as api:
         get_worker().mail.channel = ""
+        await WorkerRow.objects.filter(pk=api.owner.id).aupdate(pid=os.getppid())
         for response in (await api.post("x"), await api.get(), await api.delete()):
             told = response.json()
             assert (response.status_code, told["error"]) == (503, "owner_unreachable")
@@ -518,6 +521,24 @@ async def test_without_a_way_it_is_left_alone(bot: Bot, caplog: pytest.LogCaptur
         assert "CHANNEL_LAYERS" in caplog.text
         assert api.live.position.accepted == 1
         assert bot.ended == []
+
+
+async def test_another_event_loop_of_the_process_is_waited_for_and_not_called_another_process(
+    bot: Bot, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call from outside has a session for a moment; if it keeps it, no layer is to blame."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2}
+    async with held_elsewhere(bot) as api:
+        get_worker().mail.channel = ""
+        response = await api.post("too early")
+        assert (response.status_code, response.told["error"]) == (503, "owner_unreachable")
+        assert "the session is in use" in response.told["detail"]
+        assert "another event loop of this process" in caplog.text
+        assert "CHANNEL_LAYERS" not in caplog.text
+        settings.CHATSESSIONS = {}
+        waiting = asyncio.create_task(api.post("patient"))
+        bot.gate.set()
+        assert texts((await waiting).told) == ["2: patient"]
 
 
 @pytest.mark.parametrize("stream", [False, True])

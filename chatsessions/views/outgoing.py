@@ -95,6 +95,8 @@ def refusal_of(error: Exception) -> Refused:
 
 def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
     """What a client may know: no names of machines."""
+    if isinstance(error, OwnerUnreachable) and error.is_here:
+        return "the session is in use: try again, a message with the same id"
     if isinstance(error, OwnerUnreachable) and not error.silent:
         return (
             "the session is live in another process, to which no channel layer leads: try again "
