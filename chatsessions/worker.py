@@ -198,15 +198,17 @@ class Worker:
     async def do_files(self, function: Callable[[], T]) -> T:
         return await self.threads.do_files(function)
 
-    def refresh_connections(self) -> None:
+    def refresh_connections(self, *, failed: bool = False) -> None:
         """
         See that async handlers' queries find no connection that the database has closed.
 
         They run in one thread, one after another, so what is queued here comes before them.
-        Channels does so before every event, with a thread hop each; once a second will do.
+        Channels does so before every event, with a thread hop each; once a second will do, and
+        when a handler ``failed``: a lost connection may be why.
         """
         now = self.loop.time()
-        if now - self._connections_checked > LOOK_INTERVAL and not settings.JOURNAL_INLINE:
+        is_due = failed or now - self._connections_checked > LOOK_INTERVAL
+        if is_due and not settings.JOURNAL_INLINE:
             self._connections_checked = now
             self.start_task(sync_to_async(close_unusable)())
 

@@ -172,6 +172,8 @@ class Handling:
             status, error = "failed", refused
         if status == "failed" and error is not None:
             self._report(turn, error)
+            if job.handler is not None and job.handler.is_async:
+                host.host.refresh_connections(failed=True)
         self.settle(turn)
         if turn.n is None:
             host.note()

@@ -79,8 +79,8 @@ class Host(Protocol):
     def own(self, task: asyncio.Task[Any]) -> None:
         """See ``task`` to its end, and log what it raises."""
 
-    def refresh_connections(self) -> None:
-        """A handler is about to run that may use the database."""
+    def refresh_connections(self, *, failed: bool = False) -> None:
+        """A handler that may use the database is about to run, or one has ``failed``."""
 
     def drop(self, live: LiveSession) -> None:
         """Nobody holds ``live`` in memory any more."""
