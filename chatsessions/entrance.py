@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -482,12 +482,12 @@ class Entrance:
     def _load(self, session_id: UUID) -> Loaded | None:
         """A stored session, and what was said in it if that is wanted."""
         loaded = self._host.store.load(session_id)
-        if loaded is not None and in_use():
-            row = loaded.row
-            key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
-            own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
-            loaded.said = read_context(key, own, before=row.created_at)
-        return loaded
+        return None if loaded is None else _with_context(loaded)
+
+    def _load_all(self, session_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        """The same of several that are stored."""
+        found = self._host.store.load_all(session_ids)
+        return {loaded.row.pk: _with_context(loaded) for loaded in found}
 
     def _create(
         self, chat: Chat, session: Session, row: ChatSession, past: Resumption | None
@@ -537,6 +537,42 @@ class Entrance:
             live.holders += 1
             return live
 
+    async def acquire_to_end(
+        self, session_ids: Collection[UUID]
+    ) -> dict[UUID, LiveSession | Exception]:
+        """
+        Several sessions as by :meth:`acquire`, or what that raises.
+
+        They are read together, but for those that are live or looked for by somebody else.
+        """
+        await self._host.start()
+        found: dict[UUID, LiveSession | Exception] = {}
+        async with AsyncExitStack() as held:
+            for session_id in session_ids:
+                turnstile = self._looking_for(session_id)
+                if session_id not in self._host.live and not turnstile.locked():
+                    await held.enter_async_context(turnstile)  # which is free: nobody waits
+                    found[session_id] = SessionNotFound(session_id)
+            try:
+                loaded = await self._host.threads.read(self._load_all, found)
+            except Exception as error:
+                logger.debug("Sessions are read one by one: %s", error)
+                found.clear()
+            else:
+                for session_id, one in loaded.items():
+                    try:
+                        found[session_id] = live = self._adopt(one)
+                        live.holders += 1
+                    except Exception as error:
+                        found[session_id] = error
+        for session_id in session_ids:
+            if session_id not in found:
+                try:
+                    found[session_id] = await self.acquire(session_id, to_end=True)
+                except Exception as error:
+                    found[session_id] = error
+        return found
+
     def _adopt(self, loaded: Loaded) -> LiveSession:
         row = loaded.row
         if row.status == ChatSession.Status.ENDED:
@@ -552,6 +588,16 @@ class Entrance:
 def _is_theirs(chat: Chat, live: LiveSession, arrival: Arrival) -> bool:
     tokens = live.presence.tokens
     return may_resume(chat, live.session.chat, live.owner_id, tokens, arrival)
+
+
+def _with_context(loaded: Loaded) -> Loaded:
+    """Read what was said in a session if that is wanted."""
+    if in_use():
+        row = loaded.row
+        key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
+        own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
+        loaded.said = read_context(key, own, before=row.created_at)
+    return loaded
 
 
 def _uuid(text: str) -> UUID | None:

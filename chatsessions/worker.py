@@ -9,8 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Sequence,
+)
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from datetime import datetime
@@ -53,7 +59,7 @@ from .logins import Logins
 from .models import ChatSession
 from .sigterm import SigtermHandler
 from .store.changes import Entry
-from .store.connections import LOOK_INTERVAL, close_unusable
+from .store.connections import LOOK_INTERVAL, close_unusable, is_transient
 from .store.store import Store
 from .supervision import keep_running
 from .threads import Threads
@@ -68,7 +74,7 @@ FAREWELL = 1.0
 #: Sessions that the reaper ends together.
 REAP_BATCH = 200
 #: How many of them are read at a time.
-REAPED_AT_ONCE = 4
+REAPED_AT_ONCE = 20
 #: With so many expired sessions that could not be ended the reaper waits for its next time.
 MAX_LEFT = 900
 
@@ -389,27 +395,32 @@ class Worker:
         chat = find_chat(name)
         return "chat_end" in chat.hooks or signals.session_ended.has_listeners(chat)
 
-    async def _begin_ends(self, batch: Collection[UUID]) -> list[LiveSession]:
-        """Begin to end sessions, a few at a time: clients read the store in the same threads."""
-        waiting = deque(batch)
+    async def end_untold(self, ids: Collection[UUID]) -> tuple[int, list[UUID]]:
+        """
+        End those expired sessions of ``ids`` that no code is told of, all together.
+
+        How many that were, and which of the others are still expired.
+        """
+        found = await self.threads.read(self.rows.expired_of, ids)
+        plain = [one.id for one in found if one.is_idle and not self._is_told(one.chat)]
+        ended = await self._end_plain(plain) if plain else 0
+        if ended:
+            found = await self.threads.read(self.rows.expired_of, ids)
+        return ended, [one.id for one in found]
+
+    async def _begin_ends(self, batch: Sequence[UUID]) -> list[LiveSession]:
+        """Begin to end sessions, a few at a time: the event loop does not stand still for all."""
         begun: list[LiveSession] = []
         failures: dict[UUID, Exception] = {}
-
-        async def begin() -> None:
-            while waiting:
-                session_id = waiting.popleft()
-                try:
-                    live = await self.acquire(session_id, to_end=True)
-                except (SessionNotFound, SessionOver, OwnerUnreachable):
-                    continue  # somebody else was faster
-                except Exception as error:
-                    failures[session_id] = error
-                    continue
-                live.end(ChatSession.EndReason.EXPIRED)
-                live.holders -= 1
-                begun.append(live)
-
-        await asyncio.gather(*(begin() for _ in range(REAPED_AT_ONCE)))
+        for start in range(0, len(batch), REAPED_AT_ONCE):
+            some = batch[start : start + REAPED_AT_ONCE]
+            for session_id, found in (await self.entrance.acquire_to_end(some)).items():
+                if isinstance(found, LiveSession):
+                    found.end(ChatSession.EndReason.EXPIRED)
+                    found.holders -= 1
+                    begun.append(found)
+                elif not isinstance(found, SessionNotFound | SessionOver | OwnerUnreachable):
+                    failures[session_id] = found  # else somebody else was faster
         if failures:
             session_id, error = next(iter(failures.items()))
             logger.error(
@@ -420,8 +431,11 @@ class Worker:
     async def _try(self, step: Awaitable[Any]) -> None:
         try:
             await step
-        except Exception:
-            logger.exception("The worker's housekeeping failed; it is tried again")
+        except Exception as error:
+            if is_transient(error):
+                logger.warning("The worker's housekeeping failed; it is tried again: %s", error)
+            else:
+                logger.exception("The worker's housekeeping failed; it is tried again")
 
     async def shut_down(self, *, for_good: bool = False, patience: float | None = None) -> None:
         """

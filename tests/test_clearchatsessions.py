@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -18,7 +19,7 @@ from chatsessions import Chat, context, user_session
 from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot, Worker
 from chatsessions.worker import running_workers
 
-from .support.database import poisoned
+from .support.database import noted_statements, poisoned
 from .support.sessions import join_threads_of_ours, threads_of_ours
 from .support.storage import expired_row, session_row, worker_row
 
@@ -230,6 +231,21 @@ def test_sessions_of_a_dead_worker_are_ended(chat: Chat) -> None:
     assert run() == ["Ended 1 session, deleted 0 sessions."]
     assert status_of(row) == ("ended", "expired")
     assert not Worker.objects.exists()
+
+
+def test_those_that_no_code_is_told_of_end_together(chat: Chat) -> None:
+    """One by one, a hundred thousand took the command half an hour."""
+    calls: list[str] = []
+    chat.on_chat_end(calls.append)
+    rows = [expired_row(one) for one in [Chat("tests.without.hooks")] * 50 + [chat] * 2]
+    kept = session_row(chat=chat.name)
+    with noted_statements() as statements:
+        connection.close()
+        assert run() == ["Ended 52 sessions, deleted 0 sessions."]
+    assert [status_of(row) for row in rows] == [("ended", "expired")] * 52
+    assert status_of(kept) == ("away", "")
+    assert calls == ["expired"] * 2
+    assert 0 < sum(sql.startswith('UPDATE "chatsessions_chatsession"') for sql in statements) < 10
 
 
 # Batches

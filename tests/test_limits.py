@@ -9,7 +9,6 @@ import tracemalloc
 import types
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +20,6 @@ from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
-from django.db.backends.signals import connection_created
 from django.db.models import TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest
@@ -37,6 +35,7 @@ from chatsessions.store.store import CHUNK_BYTES
 from chatsessions.views.http import ChatView
 from chatsessions.worker import Worker
 
+from .support.database import noted_statements
 from .support.files import stored_file
 from .support.sessions import eventually, until
 
@@ -508,7 +507,7 @@ async def test_a_repeated_id_costs_no_more_than_its_pace_and_reads_no_log(
     visitor = await Visitor.with_log(count=30, size=10)
     known = str(uuid4())
     answers = []
-    with reading() as statements:
+    with noted_statements() as statements:
         for _ in range(9):
             answers.append(await visitor.post(content="once", id=known))
             await until(lambda: not worker.live)
@@ -539,25 +538,6 @@ async def test_an_id_is_known_however_it_is_written_and_whoever_has_brought_it(
     assert (await visitor.post(content="another", id=str(uuid4()), **theirs)).json()["turn"][
         "turn"
     ] == 2
-
-
-@contextmanager
-def reading() -> Iterator[list[str]]:
-    """The statements that a worker's thread for reading runs."""
-    statements: list[str] = []
-
-    def note(execute: Any, sql: str, *rest: Any) -> Any:
-        statements.append(sql)
-        return execute(sql, *rest)
-
-    def wrap(connection: Any, **_: Any) -> None:
-        connection.execute_wrappers.append(note)
-
-    connection_created.connect(wrap)
-    try:
-        yield statements
-    finally:
-        connection_created.disconnect(wrap)
 
 
 # Answers

@@ -189,7 +189,12 @@ class WorkerRows:
             late = rows.filter(worker=None, disconnected_at__lt=since)
             # From the other end than whoever is at work on them.
             found = list(late.order_by("-disconnected_at").only(*_EXPIRED)[:limit])
-        return [Expired(row.pk, row.chat, is_idle=_is_idle(row)) for row in found]
+        return [_expired(row) for row in found]
+
+    def expired_of(self, ids: Collection[UUID]) -> list[Expired]:
+        """Those of ``ids`` whose client has been away for too long, whoever owns them."""
+        rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
+        return [_expired(row) for row in rows.only(*_EXPIRED)]
 
     def end_expired(self, ids: Collection[UUID]) -> int:
         """
@@ -241,6 +246,10 @@ class WorkerRows:
         """Whether the session is still there and not over."""
         rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
         return rows.exclude(status=ChatSession.Status.ENDED).exists()
+
+
+def _expired(row: ChatSession) -> Expired:
+    return Expired(row.pk, row.chat, is_idle=_is_idle(row))
 
 
 def _is_idle(row: ChatSession) -> bool:

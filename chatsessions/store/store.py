@@ -8,7 +8,7 @@ threads of their own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,6 +51,8 @@ CONTENTS = (
 )
 #: The least entries of a cache in local memory.
 MIN_LOCAL_ENTRIES = 100_000
+#: The rows that a session's owner reads together with its own.
+LOADED_WITH = ("user", "worker", "snapshot")
 #: Values that a failing cache has not taken, and that are offered again: the latest.
 MAX_UNCACHED = 1000
 
@@ -313,9 +315,17 @@ class Store:
     def load(self, session_id: UUID) -> Loaded | None:
         """A session with what its owner needs, or None if there is no such session."""
         rows = ChatSession.objects.using(settings.DATABASE)
-        row = _read_row(rows.select_related("user", "worker", "snapshot"), session_id)
-        if row is None:
-            return None
+        row = _read_row(rows.select_related(*LOADED_WITH), session_id)
+        return None if row is None else self._loaded(row, self._first(row))
+
+    def load_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
+        """Those of several sessions that are stored, as :meth:`load`, in fewer queries."""
+        rows = ChatSession.objects.using(settings.DATABASE).select_related(*LOADED_WITH)
+        found = [_with_time(row) for row in rows.timed().filter(pk__in=session_ids)]
+        firsts = self._firsts(session_ids)
+        return [self._loaded(row, firsts.get(row.pk, row.head + 1)) for row in found]
+
+    def _loaded(self, row: ChatSession, first: int) -> Loaded:
         claim = Claim.on(row)
         state, lost = self.read_state(row)
         unsure = 0
@@ -327,7 +337,7 @@ class Store:
             claim=claim,
             state=state,
             state_lost=lost,
-            first=self._first(row),
+            first=first,
             pending=self._pending(row),
             unsure=unsure,
         )
@@ -409,6 +419,13 @@ class Store:
         first: int | None = rows.aggregate(first=Min("seq"))["first"]
         return row.head + 1 if first is None else first
 
+    def _firsts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
+        """The oldest entry of each session that has any."""
+        if settings.EVENT_LOG == "memory":
+            return {}
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session__in=session_ids)
+        return dict(rows.order_by().values_list("session").annotate(first=Min("seq")))
+
     def _pending(self, row: ChatSession) -> list[Entry]:
         if row.accepted <= row.handled:
             return []
@@ -437,7 +454,12 @@ def with_room(cache: BaseCache) -> BaseCache:
 
 def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None:
     row = rows.timed().filter(pk=session_id).first()
-    if row is not None and row.worker is not None:
+    return None if row is None else _with_time(row)
+
+
+def _with_time(row: ChatSession) -> ChatSession:
+    """A row whose worker, if it was read with it, knows as well when that was."""
+    if row.worker is not None:
         row.worker.read_at = row.read_at
     return row
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 from django.db import connections
+from django.db.backends.signals import connection_created
 from django.db.models import Model
 
 from chatsessions.models import ChatSession, SessionEvent, Worker
@@ -57,6 +58,25 @@ def another_connection() -> Iterator[OtherConnection]:
         yield other
     finally:
         other.close()
+
+
+@contextmanager
+def noted_statements() -> Iterator[list[str]]:
+    """The statements that run on connections made in the block, such as those of a worker."""
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *rest)
+
+    def wrap(connection: Any, **_: Any) -> None:
+        connection.execute_wrappers.append(note)
+
+    connection_created.connect(wrap)
+    try:
+        yield statements
+    finally:
+        connection_created.disconnect(wrap)
 
 
 @contextmanager

@@ -71,12 +71,18 @@ class Command(BaseCommand):
         self._sweep(dry_run=False)
 
     async def _end(self, ids: Sequence[UUID], batch_size: int) -> tuple[int, int]:
-        """Through their owners: ``on_chat_end`` runs. How many were ended, and left alone."""
+        """
+        Through their owners: ``on_chat_end`` runs. How many were ended, and left alone.
+
+        Those that no code is told of end together.
+        """
         ended = skipped = 0
         worker = get_worker()
         try:
             for batch in self._batches("Ending", ids, batch_size):
-                for session_id in batch:
+                untold, others = await worker.end_untold(batch)
+                ended += untold
+                for session_id in others:
                     try:
                         await reaching.end(worker, session_id, ChatSession.EndReason.EXPIRED)
                         ended += 1
