@@ -72,6 +72,7 @@ from chatsessions.session import Session
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.user_session import RESERVED
 
+from . import services
 from .support.sessions import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,6 +140,11 @@ def python_blocks(page: str) -> list[Block]:
     return [block for block in blocks(page) if block.language == "python" and not block.no_run]
 
 
+def tests_of_a_project(page: str) -> list[Block]:
+    """Blocks that belong into a project's folder, and are nothing without it."""
+    return [one for one in python_blocks(page) if one.file and one.file[0].endswith("/tests.py")]
+
+
 def table(page: str, heading: str) -> list[list[str]]:
     """The cells of the first table under ``heading``, without its head."""
     text = "\n" + PAGES[page].read_text()
@@ -168,6 +174,8 @@ def page_module(page: str) -> types.ModuleType:
     sys.modules[module.__name__] = module
     with _receivers_kept():
         for block in python_blocks(page):
+            if block in tests_of_a_project(page):
+                continue
             # As many lines ahead as on the page, so that a traceback names the line there.
             source = "\n" * (block.line - 1) + block.code
             exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102
@@ -257,7 +265,7 @@ class Project:
             else:
                 assert expected.strip() in self.run(command)
 
-    def run(self, command: str) -> str:
+    def run(self, command: str, *, patience: float = PATIENCE) -> str:
         """What a command prints. One that asks questions gets its answers from the environment."""
         words = command.split()
         if words[0] == "django-admin":
@@ -265,16 +273,16 @@ class Project:
         if words[-1] == "createsuperuser":
             words.append("--noinput")
         assert words[0] == "python", command
-        return self.python(*words[1:])
+        return self.python(*words[1:], patience=patience)
 
-    def python(self, *arguments: str) -> str:
+    def python(self, *arguments: str, patience: float = PATIENCE) -> str:
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=patience,
             check=False,
         )
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
@@ -514,6 +522,24 @@ def test_the_readmes_steps_are_few() -> None:
     steps = [b for b in blocks("README") if b.file is not None and b.file[0].startswith("mysite/")]
     lines = [line for block in steps for line in block.code.splitlines()[1:] if line.strip()]
     assert len(lines) < 15
+
+
+@pytest.mark.server
+@pytest.mark.browser
+def test_the_tests_with_a_browser_pass_in_the_tutorials_project(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Two in a row: the tables are emptied between them, under a server that goes on."""
+    services.need("chromium")
+    [block] = tests_of_a_project("testing")
+    page = PAGES["testing"].read_text()
+    [setting] = set(re.findall(r"`(DATABASES\S+ = .+?)`", page))
+    project = Project(tmp_path_factory.mktemp("browser"))
+    project.follow("tutorial")
+    project.write("mysite/settings.py", setting, at_the_end=True)
+    project.write("bots/tests.py", block.code, at_the_end=False)
+    printed = project.run("python manage.py test", patience=6 * PATIENCE)
+    assert f"Ran {block.code.count('def test_')} tests" in printed
 
 
 @pytest.mark.server

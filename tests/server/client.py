@@ -540,7 +540,7 @@ class Client:
 
 WELCOME_KEYS = {
     *("type", "session", "token", "resumed", "reason", "received", "first", "head", "turn"),
-    *("heartbeat", "max_frame", "window"),
+    *("heartbeat", "max_frame", "window", "owner"),
 }
 
 
