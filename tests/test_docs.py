@@ -526,6 +526,7 @@ def test_the_readmes_steps_are_few() -> None:
 
 @pytest.mark.server
 @pytest.mark.browser
+@pytest.mark.timeout(300)
 def test_the_tests_with_a_browser_pass_in_the_tutorials_project(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
