@@ -156,8 +156,7 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
 
     def unused(self) -> ChatSessionQuerySet:
         """Sessions whose client has never done anything but connect."""
-        files = SessionFile.objects.using(self.db).filter(session=OuterRef("pk"))
-        return self.filter(~Exists(files), events_in=0, has_acted=False)
+        return self.filter(_unused(self.db))
 
     def expired(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """
@@ -186,7 +185,12 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         # First what an index knows.
         rows = self.filter(**{f"{moment}__lt": ago(least, now)})
         is_old = Q(**{f"{moment}__lt": ago(age, now)})
-        return rows.filter(is_old | Q(pk__in=rows.unused().values("pk")))
+        return rows.filter(is_old | _unused(self.db))
+
+
+def _unused(database: str) -> Q:
+    files = SessionFile.objects.using(database).filter(session=OuterRef("pk"))
+    return Q(~Exists(files), events_in=0, has_acted=False)
 
 
 class ChatSession(models.Model):

@@ -743,6 +743,27 @@ def test_who_has_been_away_for_too_long(settings: Settings) -> None:
     assert [one.id for one in worker.expired(2)] == oldest_first[:2]
 
 
+def test_expired_sessions_are_ended_without_a_look_into_the_table_that_is_updated(
+    settings: Settings,
+) -> None:
+    """MySQL refuses a subquery on it (error 1093), and no session would ever end there."""
+    settings.CHATSESSIONS = {"SESSION_AGE": 60, "UNUSED_SESSION_AGE": 30}
+    now = timezone.now()
+    used, unused, recent = (
+        session_row(disconnected_at=now - timedelta(seconds=age), has_acted=has_acted)
+        for age, has_acted in ((100, True), (40, False), (40, True))
+    )
+    ids = [used.pk, unused.pk, recent.pk]
+    with CaptureQueriesContext(connection) as queries:
+        assert WorkerRows(uuid4()).end_expired(ids) == 2
+    updates = [one["sql"] for one in queries if one["sql"].startswith("UPDATE")]
+    assert updates
+    for sql in updates:
+        assert 'FROM "chatsessions_chatsession"' not in sql
+    recent.refresh_from_db()
+    assert not recent.end_reason
+
+
 def test_how_many_sessions_of_a_user_are_connected() -> None:
     ada, bob = User.objects.create_user("ada"), User.objects.create_user("bob")
     connected = ChatSession.Status.CONNECTED
