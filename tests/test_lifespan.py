@@ -124,6 +124,32 @@ async def test_it_is_closed_after_on_chat_end(worker: Worker, chat: Chat, log: l
     assert log == ["open", "load", "end", "unload de", "count 1", "closed"]
 
 
+async def test_a_session_that_ends_while_it_is_set_up_is_set_up_first(
+    worker: Worker, chat: Chat
+) -> None:
+    """on_chat_end ran without what a lifespan opens and on_session_load loads."""
+    log: list[str] = []
+    go = asyncio.Event()
+
+    @chat.session_lifespan
+    async def slow() -> AsyncIterator[None]:
+        log.append("opening")
+        await go.wait()
+        log.append("open")
+        yield
+        log.append("closed")
+
+    chat.on_session_load(lambda: log.append("load"))
+    chat.on_chat_end(lambda: log.append("end"))
+    chat.on_session_unload(lambda: log.append("unload"))
+    client = await Client.open(worker, chat)
+    await until(lambda: log)
+    client.live.end("app")
+    go.set()
+    await until(lambda: "closed" in log)
+    assert log == ["opening", "open", "load", "end", "unload", "closed"]
+
+
 async def test_it_is_closed_when_another_worker_takes_the_session(
     worker: Worker, chat: Chat, log: list[str]
 ) -> None:

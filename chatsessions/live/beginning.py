@@ -58,7 +58,8 @@ class Beginning:
         host.lifespan.begin()
         set_up = host.lifespan.handler
         if set_up is not None:
-            host.handling.turns.add(Job(turn=Turn(None, "session_lifespan"), handler=set_up))
+            turn = Turn(None, "session_lifespan")
+            host.handling.turns.add(Job(turn=turn, handler=set_up, has_deadline=True))
         host.handling.add_hook("session_load")
         left, self._left = self._left, None
         if left is not None:

@@ -97,6 +97,7 @@ class Handling:
             job = hook_job(self._host.chat, name, argument)
             # Not before it is sure that the session is ours: its last owner may have woken up.
             job.waits_for_store = name == "interrupted"
+            job.sets_up = name == "session_load"
             self.turns.add(job)
 
     def stop(self) -> None:
@@ -109,7 +110,11 @@ class Handling:
             self.turns.add(job, first=True)
 
     def clear(self) -> None:
-        """Nothing is to run any more: what waits is stopped before it began, the rest now."""
+        """
+        The session ends: what waits is stopped before it began, the rest now.
+
+        What sets up goes before ``on_chat_end`` all the same.
+        """
         for job in self.turns.clear():
             if job.turn.n is not None:
                 self.end_turn(job.turn.n, job.turn.name, "stopped", seconds=0.0)

@@ -61,6 +61,10 @@ class Job(Struct, eq=False, kw_only=True):
     needs_handler: bool = False
     #: Whether it may run while the turn before it waits for an answer.
     overtakes: bool = False
+    #: Whether all others count on it, so that it runs before the end of a session, too.
+    sets_up: bool = False
+    #: Whether it comes to an end by itself, and is not stopped.
+    has_deadline: bool = False
     task: asyncio.Task[None] | None = None
     started: float = 0.0
     #: Why it is being cancelled: ``stopped`` or ``interrupted``.
@@ -191,9 +195,9 @@ class Turns:
         self._next()
 
     def clear(self) -> list[Job]:
-        """Take out everything that waits."""
-        jobs = list(self._queue)
-        self._queue.clear()
+        """Take out everything that waits, but for what sets up."""
+        jobs = [job for job in self._queue if not job.sets_up]
+        self._queue = deque(job for job in self._queue if job.sets_up)
         return jobs
 
     def cancel(self, status: str) -> bool:
@@ -205,7 +209,7 @@ class Turns:
         """
         anything = False
         for job in (self.job, self.aside):
-            if job is not None:
+            if job is not None and not (job.has_deadline and status == "stopped"):
                 anything = self._cancel(job, status) or anything
         return anything
 
