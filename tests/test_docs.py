@@ -524,23 +524,56 @@ def test_the_readmes_steps_are_few() -> None:
     assert len(lines) < 15
 
 
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tutorial's project, with the setting that the page about testing wants."""
+    project = Project(tmp_path_factory.mktemp("tested"))
+    project.follow("tutorial")
+    [setting] = set(re.findall(r"`(DATABASES\S+ = .+?)`", PAGES["testing"].read_text()))
+    project.write("mysite/settings.py", setting, at_the_end=True)
+    return project
+
+
 @pytest.mark.server
 @pytest.mark.browser
 @pytest.mark.timeout(300)
-def test_the_tests_with_a_browser_pass_in_the_tutorials_project(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """Two in a row: the tables are emptied between them, under a server that goes on."""
+def test_the_tests_with_a_browser_pass_in_the_tutorials_project(tested: Project) -> None:
     services.need("chromium")
     [block] = tests_of_a_project("testing")
-    page = PAGES["testing"].read_text()
-    [setting] = set(re.findall(r"`(DATABASES\S+ = .+?)`", page))
-    project = Project(tmp_path_factory.mktemp("browser"))
-    project.follow("tutorial")
-    project.write("mysite/settings.py", setting, at_the_end=True)
-    project.write("bots/tests.py", block.code, at_the_end=False)
-    printed = project.run("python manage.py test", patience=6 * PATIENCE)
+    tested.write("bots/tests.py", block.code, at_the_end=False)
+    printed = tested.run("python manage.py test", patience=6 * PATIENCE)
     assert f"Ran {block.code.count('def test_')} tests" in printed
+
+
+TALKS = """
+import asyncio
+from channels.testing import ChannelsLiveServerTestCase
+from django.db import connections
+from .small_client import talk
+
+class Talks(ChannelsLiveServerTestCase):
+    @classmethod
+    def setUpClass(cls):
+        connections.close_all()
+        super().setUpClass()
+
+    def talk(self):
+        url = f"{self.live_server_ws_url}/ws/counter/"
+        said, _ = asyncio.run(talk(url, self.live_server_url, "one", "two"))
+        self.assertEqual(said[-1], "You have sent 2 message(s)!")
+
+    test_one = test_two = test_three = talk
+"""
+
+
+@pytest.mark.server
+@pytest.mark.timeout(300)
+def test_live_server_tests_in_a_row_refuse_nobody(tested: Project) -> None:
+    """The tables are emptied between them, the server's own row among them, while it goes on."""
+    [client] = [one for one in python_blocks("protocol") if "async def talk(" in one.code]
+    tested.write("bots/small_client.py", client.code, at_the_end=False)
+    tested.write("bots/tests.py", TALKS, at_the_end=False)
+    assert "Ran 3 tests" in tested.run("python manage.py test", patience=6 * PATIENCE)
 
 
 @pytest.mark.server
