@@ -35,6 +35,7 @@ from .line.admission import Admission
 from .line.connection import ChatConnection, Scope, arrival_of
 from .line.sender import Message
 from .live.session import LiveSession
+from .live.writers import new_writer
 from .session import Session
 from .store.changes import Entry
 from .store.store import CacheFailed
@@ -283,7 +284,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         live = self._live
         if live is None:
             return
-        context = live.context(None)
+        context = live.context(None, writer=new_writer())
         language = supported_language(live.session.language)
         with use_context(context), override(language):
             try:
@@ -364,7 +365,8 @@ class _ConsumerListener:
     async def _deliver(self) -> None:
         try:
             language = supported_language(self._live.session.language)
-            with use_context(self._live.context(None)), override(language):
+            context = self._live.context(None, writer=new_writer())
+            with use_context(context), override(language):
                 while self._queue:
                     await self._pass_on(self._queue.popleft())
         finally:

@@ -120,7 +120,7 @@ class Sink(Protocol):
     async def room(self) -> None:
         """Wait while too much is waiting to be stored. Raises ``StoreUnavailable``."""
 
-    async def flush(self) -> None:
+    async def flush(self, turn: Turn | None = None) -> None:
         """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
 
 
@@ -197,9 +197,9 @@ class Emitter:
     async def flush(self) -> None:
         """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
         if self._is_elsewhere:
-            await self._at_home(self._sink.flush())
+            await self._at_home(self._sink.flush(self._turn))
         else:
-            await self._sink.flush()
+            await self._sink.flush(self._turn)
 
     @also_sync(_owner_loop, within=_awaited)
     async def call(

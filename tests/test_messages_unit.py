@@ -91,7 +91,7 @@ class FakeSink:
             error, self.has_no_room = self.has_no_room, None
             raise error
 
-    async def flush(self) -> None:
+    async def flush(self, turn: Turn | None = None) -> None:
         self.done.append(("flush",))
 
     def _check(self, turn: Turn | None) -> None:

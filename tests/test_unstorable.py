@@ -13,6 +13,7 @@ from chatsessions import (
     Message,
     NotStorable,
     TooLarge,
+    aemit_to,
     context,
     session_context,
     user_session,
@@ -262,3 +263,23 @@ async def test_what_a_block_raises_is_what_its_caller_hears(
     assert await state_of(client.live) == {"history": ["greeting"], "other": 1}
     assert "before it raised ZeroDivisionError" in caplog.text
     assert "history[1]" in caplog.text
+
+
+async def test_who_sends_from_elsewhere_does_not_hear_of_a_blocks_value(
+    worker: Worker, bot: Chat
+) -> None:
+    """emit_to() was refused for what somebody else was working on."""
+    client = await Client.open(worker, bot)
+    await until(lambda: not client.live.is_busy)
+    async with session_context(client.live.id):
+        history = user_session["history"]
+        history.append(Live())
+        await aemit_to(client.live.id, "note")
+        with pytest.raises(NotStorable):
+            await flush()
+        with pytest.raises(NotStorable):
+            await tell()
+        history[1] = "mended"
+        await tell()
+    assert [name for name, _ in client.events] == ["note", "message"]
+    assert await state_of(client.live) == {"history": ["greeting", "mended"]}

@@ -206,7 +206,7 @@ class AfarSink:
         if len(self._steps) > settings.MAX_UNCOMMITTED:
             await self.flush()
 
-    async def flush(self) -> None:
+    async def flush(self, turn: Turn | None = None) -> None:
         self._check()
         await self._send_all()
 

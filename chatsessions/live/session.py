@@ -601,9 +601,10 @@ class LiveSession:
         """
         Raise what keeps a change inside a value from being stored, before ``turn`` tells of it.
 
-        What a running turn has changed is that turn's to hear of, and nobody else's.
+        ``turn`` may stand for a block outside of turns. What a running turn has changed is that
+        turn's to hear of, and nobody else's; and nobody without a turn works with values.
         """
-        if self.turns.job is None or (turn is not None and self.turns.is_running(turn)):
+        if turn is not None and (self.turns.job is None or self.turns.is_running(turn)):
             self.user_session.check()
 
     def _after_change(self) -> None:

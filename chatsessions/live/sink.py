@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from chatsessions import frames
 from chatsessions.conf import settings
-from chatsessions.context import current_turn
 from chatsessions.emitter import Streaming, Turn, encode_data
 from chatsessions.exceptions import StorageError
 from chatsessions.journal import Journal
@@ -127,10 +126,10 @@ class SessionSink:
         if self._host.journal.is_full:
             await self._host.journal.room()
 
-    async def flush(self) -> None:
+    async def flush(self, turn: Turn | None = None) -> None:
         self._host.check(None)
         self.raise_error()
-        self._host.check_values(current_turn())
+        self._host.check_values(turn)
         if self._host.journal.failure is not None:
             raise self._host.journal.failure
         waiter = self._host.draft.waiter()
