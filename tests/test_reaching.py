@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
 from chatsessions.context import use_context
 from chatsessions.frames import Token
 from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.models import Worker as WorkerRow
 from chatsessions.outside import EMITS_AT_A_TIME, leave_afar
 from chatsessions.session import Session
 from chatsessions.worker import Worker
@@ -371,6 +373,7 @@ async def test_without_a_way_nothing_is_changed(chat: Chat) -> None:
     layer = LossyLayer()
     async with two_workers(layer) as (first, second):
         client = await owned(first, chat)
+        await WorkerRow.objects.filter(pk=first.id).aupdate(pid=os.getppid())  # another process
         second.mail.channel = ""
         with pytest.raises(OwnerUnreachable, match="CHANNEL_LAYERS"):
             await reaching.change(second, client.live.id, [append("note")])
