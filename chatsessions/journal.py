@@ -78,7 +78,7 @@ class Journal:
         self._entries = 0
         #: None, or why the store is not taking commits.
         self.failure: StoreUnavailable | None = None
-        #: When the batch under way was begun, by the event loop's clock, and what it failed with.
+        #: When the batch under way was begun, by ``time.monotonic()``, and what it failed with.
         self._begun_at = 0.0
         self._last_error: Exception | None = None
         self._reminder: asyncio.TimerHandle | None = None

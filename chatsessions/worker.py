@@ -170,10 +170,15 @@ class Worker:
         finally:
             self._visitors -= 1
             if not self._visitors and not self._serves:
-                ends = [live.until_idle() for live in self.live.values()]
-                await _within(settings.SHUTDOWN_TIMEOUT, ends)
-                if not self._visitors and not self._serves:
-                    await self.shut_down(patience=0)
+                # By a task of its own: a visitor that is cancelled leaves no worker half closed.
+                await asyncio.wait([self.start_task(self._leave(), "chatsessions-leave")])
+
+    async def _leave(self) -> None:
+        """The last visitor is through."""
+        ends = [live.until_idle() for live in self.live.values()]
+        await _within(settings.SHUTDOWN_TIMEOUT, ends)
+        if not self._visitors and not self._serves:
+            await self.shut_down(patience=0)
 
     async def broadcast(self, command: Broadcast) -> int:
         """An event for the connected sessions that are held here; how many got it."""

@@ -27,9 +27,11 @@ from chatsessions import (
     SessionOver,
     SessionOwned,
     StoreUnavailable,
+    aemit_to,
     aend_session,
     assign_user,
     context,
+    emit_to,
     end_session,
     session_context,
     user_session,
@@ -655,6 +657,33 @@ def test_an_exception_in_a_commands_block(chat: Chat) -> None:
         work()
     row.refresh_from_db()
     assert row.state == '{"visits":1}'
+    assert_nothing_is_left()
+
+
+def test_a_call_that_is_given_up_while_its_worker_leaves_keeps_no_later_one_waiting(
+    chat: Chat,
+) -> None:
+    """As by a timeout around it, or a task queue's limit: the worker's end is not its own."""
+    row = session_row(chat=chat.name)
+
+    async def give_up() -> bool:
+        call = asyncio.create_task(aemit_to(row.pk, "note"))
+        workers = _workers.values
+        while not call.done() and not any(one.closing for one in [*workers()]):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        call.cancel()
+        await asyncio.wait([call])
+        return call.cancelled()
+
+    for _ in range(100):
+        if asyncio.run(give_up()):
+            break
+    else:
+        pytest.fail("a worker that leaves was never met")
+    later = threading.Thread(target=emit_to, args=(row.pk, "note"), daemon=True)
+    later.start()
+    later.join(20)
+    assert not later.is_alive()
     assert_nothing_is_left()
 
 
