@@ -22,13 +22,13 @@ from django.test import override_settings
 from django.urls import path
 
 from chatsessions import checks
+from chatsessions.cli.project.services import sqlite
 from chatsessions.consumers import ChatConsumer, SessionConsumer
-from demo_project.settings import _SQLITE
 
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = "django.core.cache.backends"
 #: What the demo does with SQLite.
-GOOD: dict[str, object] = _SQLITE["OPTIONS"]  # type: ignore[assignment]
+GOOD: dict[str, object] = sqlite(ROOT / "unused.sqlite3")["OPTIONS"]
 IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
 # Django warns that a live connection would not notice; the checks read settings and open none.
