@@ -90,7 +90,7 @@ ENVIRONMENT = (
     'pip install "chatsessions[run]"',
 )
 #: What a process may take to start, or a frame to come, in seconds.
-PATIENCE = 30.0
+PATIENCE = 100.0
 PASSWORD = "only-for-the-tests"
 
 

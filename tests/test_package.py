@@ -207,6 +207,7 @@ def test_the_readme_of_an_indexs_page_links_to_nothing_that_is_not_there(
 
 @pytest.mark.slow
 @pytest.mark.server
+@pytest.mark.timeout(600)  # pip fetches what it needs
 def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(
     wheel: zipfile.ZipFile, tmp_path: Path
 ) -> None:
