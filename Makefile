@@ -20,7 +20,7 @@ XDIST := -n 2 --dist worksteal
 NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test page lint types js docs pictures python cluster others postgres matrix faults bench build \
+.PHONY: help demo prepare test page lint types js docs pictures python servers cluster others postgres matrix faults bench build \
 	lock clean
 
 help:
@@ -37,6 +37,7 @@ test: $(VENV)/.dev
 	@$(BIN)/python -m tests.services
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types js docs
 	@$(MAKE) --no-print-directory python
+	@$(MAKE) --no-print-directory servers
 	@$(MAKE) --no-print-directory -j2 --output-sync=target cluster others
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
@@ -93,7 +94,12 @@ pictures: $(VENV)/.dev
 
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest $(XDIST) -m "not faults"
+	$(BIN)/python -m coverage run -m pytest $(XDIST) -m "not server and not browser and not faults"
+
+# Whole servers and browsers. What they cover is covered without them, and tracing makes each start
+# half as long again.
+servers: $(VENV)/.dev
+	$(BIN)/python -m pytest $(XDIST) -m "(server or browser) and not faults"
 
 # Many workers on PostgreSQL and Redis, which are killed, paused and cut off. Coverage sees little
 # of who is killed, and makes each start half as long again.

@@ -14,8 +14,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.11", "3.12", "3.13")
-#: Whole servers and browsers ran on the first Python already.
+#: Whole servers and browsers ran on the first Python already, and what is computed alike on all.
 ELSEWHERE = (
+    "cli",
+    "test_delivery.py",
+    "test_frames.py",
+    "test_filetypes.py",
+    "test_startchat.py",
     "server",
     "faults",
     "browser",
