@@ -16,16 +16,14 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-pytest.register_assert_rewrite("tests.server.client")
+from tests.faults.cluster.postgres import ROLE, Postgres
+from tests.faults.cluster.redis_server import RedisServer
+from tests.server.client import Client
+from tests.support.ports import free_port
 
-from tests.faults.cluster.postgres import ROLE, Postgres  # noqa: E402
-from tests.faults.cluster.redis_server import RedisServer  # noqa: E402
-from tests.server.client import Client  # noqa: E402
-from tests.support.ports import free_port  # noqa: E402
-
-from .nginx import Nginx  # noqa: E402
-from .page import ROOT, command  # noqa: E402
-from .processes import Process  # noqa: E402
+from .nginx import Nginx
+from .page import ROOT, command
+from .processes import Process
 
 SECTION = "The demo on many processes"
 

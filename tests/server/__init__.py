@@ -1,1 +1,5 @@
-"""Real server processes, driven by a real websocket client."""
+"""Real server processes, and clients of the protocol that talk to them."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.server.client")

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("tests.server.client")
-
-from .client import Client  # noqa: E402
-from .harness import Server, add_server_logs, running  # noqa: E402
+from .client import Client
+from .harness import Server, add_server_logs, running
 
 
 @pytest.hookimpl(wrapper=True)
