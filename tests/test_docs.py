@@ -140,7 +140,7 @@ def python_blocks(page: str) -> list[Block]:
     return [block for block in blocks(page) if block.language == "python" and not block.no_run]
 
 
-def tests_of_a_project(page: str) -> list[Block]:
+def project_tests(page: str) -> list[Block]:
     """Blocks that belong into a project's folder, and are nothing without it."""
     return [one for one in python_blocks(page) if one.file and one.file[0].endswith("/tests.py")]
 
@@ -174,7 +174,7 @@ def page_module(page: str) -> types.ModuleType:
     sys.modules[module.__name__] = module
     with _receivers_kept():
         for block in python_blocks(page):
-            if block in tests_of_a_project(page):
+            if block in project_tests(page):
                 continue
             # As many lines ahead as on the page, so that a traceback names the line there.
             source = "\n" * (block.line - 1) + block.code
@@ -539,7 +539,7 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.mark.timeout(300)
 def test_the_tests_with_a_browser_pass_in_the_tutorials_project(tested: Project) -> None:
     services.need("chromium")
-    [block] = tests_of_a_project("testing")
+    [block] = project_tests("testing")
     tested.write("bots/tests.py", block.code, at_the_end=False)
     printed = tested.run("python manage.py test", patience=6 * PATIENCE)
     assert f"Ran {block.code.count('def test_')} tests" in printed

@@ -436,20 +436,22 @@ class Store:
     def cache(self) -> BaseCache:
         """One connection for the process: ``caches[...]`` makes one per thread and context."""
         if self._cache is None:
-            self._cache = with_room(caches.create_connection(settings.CACHE))
+            self._cache = connect_cache(settings.CACHE)
         return self._cache
 
 
-def with_room(cache: BaseCache) -> BaseCache:
+def connect_cache(alias: str) -> BaseCache:
     """
-    Return ``cache``, or for a small one in local memory another one, with room for sessions.
+    Return the cache of an alias in ``CACHES``; for a small one in local memory a larger one.
 
-    From the 300th entry on Django's default throws entries away, those of sessions that are in
+    From the 301st entry on Django's default throws entries away, those of sessions that are in
     use among them. A process' memory is its own: nobody else looks there for what is ours.
     """
+    cache = caches.create_connection(alias)
     if type(cache) is not LocMemCache or cache._max_entries >= MIN_LOCAL_ENTRIES:
         return cache
-    return LocMemCache("chatsessions", {"OPTIONS": {"MAX_ENTRIES": MIN_LOCAL_ENTRIES}})
+    config = {**caches.settings[alias], "OPTIONS": {"MAX_ENTRIES": MIN_LOCAL_ENTRIES}}
+    return LocMemCache(f"chatsessions:{config.get('LOCATION', '')}", config)
 
 
 def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None:
