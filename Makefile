@@ -17,6 +17,7 @@ DEMO_EXTRAS := demo$(if $(DATABASE_URL),$(COMMA)postgres)$(if $(REDIS_URL),$(COM
 DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
 # Each worker has its share of the files, in one piece: a module's servers and browsers start once.
 XDIST := -n 2 --dist worksteal
+SERVERS := $(addprefix tests/,benchmarks browser cli deployment server test_docs.py test_package.py test_startchat.py)
 NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed
 
@@ -94,12 +95,12 @@ pictures: $(VENV)/.dev
 
 python: $(VENV)/.dev
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest $(XDIST) -m "not server and not browser and not faults"
+	$(BIN)/python -m coverage run -m pytest $(XDIST) -m "not faults" tests $(addprefix --ignore=,$(SERVERS))
 
 # Whole servers and browsers. What they cover is covered without them, and tracing makes each start
 # half as long again.
 servers: $(VENV)/.dev
-	$(BIN)/python -m pytest $(XDIST) -m "(server or browser) and not faults"
+	$(BIN)/python -m pytest $(XDIST) $(SERVERS)
 
 # Many workers on PostgreSQL and Redis, which are killed, paused and cut off. Coverage sees little
 # of who is killed, and makes each start half as long again.

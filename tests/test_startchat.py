@@ -153,9 +153,9 @@ def test_where_a_file_is_somebodys_own_it_says_what_to_paste(project: Path) -> N
     assert 'application = get_chat_application({"ws/counter/": "bots.counter.chat"})' in made.stdout
 
 
-@pytest.mark.parametrize("name", ["my-bot", "class", "2nd"])
-def test_a_name_that_cannot_be_a_modules(project: Path, name: str) -> None:
-    made = run(project, "manage.py", "startchat", name)
-    assert made.returncode == 1
-    assert "cannot be a chat's name" in made.stderr
+def test_a_name_that_cannot_be_a_modules(project: Path) -> None:
+    for name in ("my-bot", "class", "2nd"):
+        made = run(project, "manage.py", "startchat", name)
+        assert made.returncode == 1
+        assert "cannot be a chat's name" in made.stderr
     assert not (project / "bots").exists()

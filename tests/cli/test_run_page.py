@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser.chat import PATIENCE, Chat
-from tests.browser.conftest import browser, context, new_context  # noqa: F401  # fixtures
+from tests.browser.conftest import browser  # noqa: F401  # a fixture
 
 from .command import COUNTER, Run
 
@@ -19,8 +19,9 @@ pytestmark = [pytest.mark.server, pytest.mark.browser]
 def test_a_reload_keeps_conversation_count_and_draft_and_shows_a_mistake(
     run: Callable[..., Run],
     counter: Path,
-    context: BrowserContext,  # noqa: F811
+    browser: Browser,  # noqa: F811
 ) -> None:
+    context = browser.new_context()
     served = run("counter_bot.py", "-w")
     tab = context.new_page()
     tab.goto(f"{served.origin}/")
@@ -52,3 +53,4 @@ def test_a_reload_keeps_conversation_count_and_draft_and_shows_a_mistake(
     chat.is_("Online")
     chat.say("three")
     expect(chat.contents.last).to_have_text("You have sent 3 message(s)!", timeout=PATIENCE * 1000)
+    context.close()
