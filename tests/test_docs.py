@@ -437,7 +437,7 @@ async def test_the_tutorial(tutorial: Project) -> None:
     with tutorial.served() as address:
         browser = Browser(address)
         page = await browser.get("/")
-        assert '<chat-session heading="Counter" src="/ws/counter/">' in page
+        assert re.search('<chat-session heading="Counter"[^>]* src="/ws/counter/">', page)
         script = re.search(r'src="(/static/[^"]+)"', page)
         assert script is not None
         assert "chat-session" in await browser.get(script[1])
