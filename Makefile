@@ -39,7 +39,8 @@ test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types js docs
 	@$(MAKE) --no-print-directory python
 	@$(MAKE) --no-print-directory servers
-	@$(MAKE) --no-print-directory -j2 --output-sync=target cluster others
+	@$(MAKE) --no-print-directory cluster
+	@$(MAKE) --no-print-directory others
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
@@ -107,7 +108,7 @@ servers: $(VENV)/.dev
 cluster: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults tests/faults/cluster
 
-# All the rest: their servers mostly wait, and know nothing of each other.
+# All the rest.
 others: $(VENV)/.dev
 	$(BIN)/python -m pytest $(XDIST) -m faults tests/faults --ignore=tests/faults/cluster
 	@$(MAKE) --no-print-directory postgres matrix
