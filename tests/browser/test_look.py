@@ -399,6 +399,9 @@ def test_targets_are_large_enough_to_touch(server: Server, phone: Page) -> None:
     chat.stop.click()
 
 
+AT_THE_END = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 2"
+
+
 def test_reading_back_is_not_disturbed(server: Server, phone: Page) -> None:
     """
     A reader who has scrolled up stays there while more comes, and gets back down by a button; one
@@ -409,7 +412,7 @@ def test_reading_back_is_not_disturbed(server: Server, phone: Page) -> None:
     jump = chat.element.get_by_role("button", name="Jump to latest")
     chat.say("rain\n" * 30)
     before = chat.has_story(words=5)
-    assert chat.log.evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight < 2")
+    phone.wait_for_function(AT_THE_END, arg=chat.log.element_handle())
     expect(jump).to_be_hidden()
     chat.log.evaluate("log => log.scrollTo(0, 0)")
     expect(jump).to_be_visible()
@@ -418,6 +421,6 @@ def test_reading_back_is_not_disturbed(server: Server, phone: Page) -> None:
     jump.click()
     expect(jump).to_be_hidden()
     expect(chat.input).to_be_focused()
-    assert chat.log.evaluate("log => log.scrollHeight - log.scrollTop - log.clientHeight < 2")
+    phone.wait_for_function(AT_THE_END, arg=chat.log.element_handle())
     chat.stop.click()
     expect(chat.contents.last).to_be_in_viewport()
