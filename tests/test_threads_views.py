@@ -299,7 +299,7 @@ def test_a_long_transcript_has_pages(
     contents: list[str] = []
     before = ""
     for size in (100, 100, 50):
-        with django_assert_max_num_queries(12):
+        with django_assert_max_num_queries(20):
             told = answer(client.get(url(row), {"before": before}))
         assert len(told["messages"]) == size
         contents = [one["content"] for one in told["messages"]] + contents
