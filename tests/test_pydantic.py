@@ -71,7 +71,6 @@ class Unregistered(pydantic.BaseModel):  # type: ignore[name-defined,misc]
         Frozen.model_construct(x=100),  # nothing is validated on the way back
         Names(["a", "b"]),
     ],
-    ids=repr,
 )
 def test_a_registered_model_comes_back_as_it_was(value: Any) -> None:
     back = loads(dumps(value))
