@@ -22,8 +22,11 @@ django.setup()
 
 from chatsessions import aemit_to, emit_to, session_context, user_session  # noqa: E402
 
+from .long_run import LONG  # noqa: E402
+
 THREADS = 32
-CALLS = 50
+#: Calls of each thread; a tenth of them where the run is one of everyday.
+CALLS = 50 if LONG else 5
 
 
 def tell(session: str, number: int) -> None:

@@ -21,6 +21,7 @@ from tests.deployment.processes import Process
 from tests.server.harness import ROOT
 from tests.support.ports import free_port
 
+from .long_run import LONG
 from .rig import Cluster, until
 from .scenario import Scenario
 from .tab import Tab
@@ -135,7 +136,11 @@ async def test_a_session_that_is_live_nowhere_is_reached_by_views_in_threads(
     site.stop()
 
 
-@pytest.mark.parametrize(("how", "count"), [("threads", 1600), ("fork", 80), ("loops", 50)])
+#: How a crowd comes, and how many calls it makes: 32 threads with 50 each in a long run.
+CROWDS = [("threads", 1600 if LONG else 160), ("fork", 80), ("loops", 50)]
+
+
+@pytest.mark.parametrize(("how", "count"), CROWDS)
 @pytest.mark.timeout(900)
 async def test_a_crowd_of_threads_reaches_a_session(
     server: Cluster, play: Play, how: str, count: int
