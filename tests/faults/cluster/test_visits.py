@@ -92,7 +92,7 @@ async def test_an_event_is_taken_by_the_owner_and_answered_by_another(pair: Clus
 async def test_an_event_that_comes_under_wsgi(pair: Cluster) -> None:
     """By a process with an event loop per request, each of which leaves nothing behind."""
     visitor = visitor_of(pair)
-    busy = await busy_at(pair, visitor, "slow", 4)
+    busy = await busy_at(pair, visitor, "slow", 10)
     mine = (visitor.session or "", visitor.token or "")
     with pair.workers[1].beside("tests.faults.cluster.wsgi", *mine) as ask:
         told = json.loads(await asyncio.to_thread(ask, "queued"))
