@@ -152,11 +152,8 @@ def explained() -> Iterator[list[str]]:
 def _traceback(error: BaseException) -> str:
     """The traceback of what a bot's file raises, from the first line of that file on."""
     report = TracebackException.from_exception(error)
-    ours = [n for n, frame in enumerate(report.stack) if _is_machinery(frame.filename)]
-    # Only those before the bot's: it may use what is ours, and fail there.
-    while report.stack and ours[:1] == [0]:
+    while report.stack and _is_machinery(report.stack[0].filename):
         del report.stack[0]
-        ours = [n - 1 for n in ours[1:]]
     return "".join(report.format()).strip()
 
 
