@@ -22,6 +22,8 @@ from django.db import connections
 from django.test import TestCase, TransactionTestCase, override_settings
 
 from chatsessions import (
+    Action,
+    AskActionMessage,
     Chat,
     FileRefused,
     Message,
@@ -662,6 +664,83 @@ async def test_an_answer_to_nobody(chat_communicator: Any) -> None:
         await client.wait_until(lambda: any(e.code == "call_closed" for e in client.errors))
         await client.send_event("add", [1])
         assert await client.wait_for_turn() == "done"
+
+
+# Buttons
+
+
+@chat.on_event("choose")
+async def choose(labels: list[str]) -> None:
+    choices = [Action("choice", {"at": n}, label=label) for n, label in enumerate(labels)]
+    chosen = await AskActionMessage("Which?", actions=choices).send()
+    await Message(f"chosen: {chosen and chosen['payload']['at']}").send()
+
+
+@chat.on_event("sell")
+async def sell(things: list[str]) -> None:
+    for thing in things:
+        offer = [Action("buy", {"thing": thing}, label="Buy"), Action("like")]
+        await Message(thing, actions=offer).send()
+
+
+@chat.on_action("buy")
+async def buy(action: Action) -> None:
+    await Message(f"bought: {action.payload['thing']}").send()
+    await action.remove()
+
+
+@chat.on_action("like")
+async def like(action: Action) -> None:
+    await Message("liked").send()
+
+
+async def test_a_button_is_pressed_by_its_label(chat_communicator: Any) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send_event("sell", ["bread", "milk"])
+        await client.wait_for_turn()
+        n = await client.press("Buy")
+        assert await client.wait_for_turn() == await client.wait_for_turn(n) == "done"
+        assert client.messages[-1].content == "bought: milk", "the last one of that label"
+        await client.press("Buy")
+        await client.wait_for_turn()
+        assert client.messages[-1].content == "bought: bread", "the other is gone"
+        await client.press("like")
+        await client.wait_for_turn()
+        assert client.messages[-1].content == "liked", "an action without a label has its name"
+
+
+async def test_a_choice_is_pressed_by_its_label_as_soon_as_it_is_there(
+    chat_communicator: Any,
+) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send_event("choose", ["no", "yes"])
+        await client.press("yes")
+        assert await client.wait_for_turn() == "done", "the turn that asked"
+        assert client.messages[-1].content == "chosen: 1"
+        with pytest.raises(
+            ChatAssertionError, match="'yes' came within 0 s; the buttons are: none"
+        ):
+            await client.press("yes", timeout=0)
+
+
+async def test_a_button_that_is_not_there_is_told_with_those_that_are(
+    chat_communicator: Any,
+) -> None:
+    async with chat_communicator(bare, PATH) as client:
+        await client.send_event("sell", ["bread"])
+        await client.send_event("choose", ["small", "large"])
+        await client.receive_event("ask")
+        buttons = "the buttons are: 'Buy', 'like', 'small', 'large'"
+        with pytest.raises(ChatAssertionError, match=f"no button 'Sell' .*; {buttons}"):
+            await client.press("Sell", timeout=0.01)
+        await client.press("large")
+        with pytest.raises(ChatAssertionError, match="the buttons are: 'Buy', 'like'\n"):
+            await client.press("small", timeout=0)
+        await client.end()
+        with pytest.raises(
+            ChatAssertionError, match=r"down \(4503\), so a button 'Sell' cannot come"
+        ):
+            await client.press("Sell")
 
 
 # Coming and going

@@ -23,7 +23,7 @@ from chatsessions.signals import turn_finished
 
 from .cleanup import enter, leave
 from .client import Client
-from .conversation import ChatEvent, ChatMessage, ErrorReport, Sent
+from .conversation import Button, ChatEvent, ChatMessage, ErrorReport, Sent
 from .database import check_database
 from .scope import Headers, User, default_origin
 from .story import server_log
@@ -236,6 +236,29 @@ class ChatCommunicator:
     async def answer(self, call: str, data: Any) -> int:
         """Answer the question ``call`` (the ``call`` of an ``ask`` event); the frame's number."""
         return self._say(Sent("answer", data, call=call))
+
+    async def press(self, label: str, *, timeout: float | None = None) -> int:
+        """
+        Press the button ``label``: an action under a message, or a choice of an open question.
+
+        Waits until the page shows it; of several with that label it is the last. Returns the
+        frame's number. ``ChatAssertionError`` lists the buttons that there are.
+        """
+
+        def find() -> Button | None:
+            found = [button for button in self._told.buttons if button.label == label]
+            return found[-1] if found else None
+
+        seconds = self.timeout if timeout is None else timeout
+        button = await self._waiter.wait_or_none(find, seconds, line=True)
+        if button is None:
+            if not self.connected:
+                self._waiter.fail_without_line(f"a button {label!r}")
+            labels = ", ".join(repr(button.label) for button in self._told.buttons) or "none"
+            raise self._waiter.failure(
+                f"no button {label!r} came within {seconds:g} s; the buttons are: {labels}"
+            )
+        return self._say(button.press())
 
     def _say(self, sent: Sent) -> int:
         self._client.say(sent)

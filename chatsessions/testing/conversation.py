@@ -94,6 +94,24 @@ class Sent:
         return frames.ClientEvent(self.n, self.name, self.raw)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Button:
+    """A button that a page shows: an action under a message, or a choice of an open question."""
+
+    label: str
+    action: dict[str, Any]
+    #: The question that it answers.
+    call: str | None = None
+
+    def press(self) -> Sent:
+        """What a page sends for a click."""
+        id = self.action["id"]  # noqa: A001  # the wire's name
+        if self.call is not None:
+            return Sent("answer", {"id": id}, call=self.call)
+        payload = self.action.get("payload") or {}
+        return Sent("action", {"id": id, "name": self.action["name"], "payload": payload})
+
+
 class Delivery(ClientDelivery[Sent]):
     """The client's side of exact delivery, for a client that may send what cannot be accepted."""
 
@@ -160,6 +178,22 @@ class Conversation:
             if event.name == "error" and event.n is None
         ]
         return logged + self._errors
+
+    @property
+    def buttons(self) -> list[Button]:
+        """The buttons that can be pressed now: those of messages, then those of questions."""
+        offered = [(None, action) for message in self.messages for action in message.actions]
+        closed = {sent.call for _, sent in self.delivery.unaccepted} | {
+            event.data["call"] for event in self.events if event.name in ("answer", "ask_closed")
+        }
+        for event in self.events:
+            if event.name == "ask" and event.n is None and event.data["call"] not in closed:
+                asked = event.data["actions"] if event.data["kind"] == "action" else ()
+                offered += [(event.data["call"], action) for action in asked]
+        return [
+            Button(label=action.get("label") or action["name"], action=action, call=call)
+            for call, action in offered
+        ]
 
     def since(self, seq: int) -> Iterator[ChatEvent]:
         """The entries behind ``seq``."""
