@@ -69,11 +69,17 @@ export class Attachments {
     this.#picker.click();
   }
 
-  /** @param {File[]} files */
+  /** What failed makes way for a new choice, and so does the one file where one is asked for. @param {File[]} files */
   add(files) {
+    const { maxFiles } = this.#limits();
+    const before = [...this.#items].sort((a, b) => Number(Boolean(b.error)) - Number(Boolean(a.error)));
     for (const file of files) {
       const objection = this.#objection(file);
+      const full = Boolean(maxFiles && this.#items.length >= maxFiles);
+      const old = full && !objection && (before[0]?.error || maxFiles === 1) ? before.shift() : undefined;
+      if (old) this.#drop(old);
       if (objection) this.#notify(objection);
+      else if (full && !old) this.#notify(texts.tooManyFiles(maxFiles ?? 0));
       else this.#begin(file);
     }
     this.#moved();
@@ -94,8 +100,7 @@ export class Attachments {
 
   /** @param {File} file */
   #objection(file) {
-    const { accept, maxFiles, maxMegabytes } = this.#limits();
-    if (maxFiles && this.#items.length >= maxFiles) return texts.tooManyFiles(maxFiles);
+    const { accept, maxMegabytes } = this.#limits();
     if (!acceptance(accept).matches(file)) return texts.wrongType(quoted(file.name));
     if (maxMegabytes && file.size > maxMegabytes * 1024 ** 2) return texts.fileTooLarge(quoted(file.name), maxMegabytes);
     return "";
@@ -155,12 +160,18 @@ export class Attachments {
     this.#moved();
   }
 
-  /** @param {Item} item */
-  #remove(item) {
+  /** @param {Item} item @returns {number} where it was */
+  #drop(item) {
     const index = this.#items.indexOf(item);
     item.cancel();
     this.#items.splice(index, 1);
     item.element.remove();
+    return index;
+  }
+
+  /** @param {Item} item */
+  #remove(item) {
+    const index = this.#drop(item);
     this.#moved();
     const next = this.#items[index] ?? this.#items[index - 1];
     /** @type {HTMLElement | null | undefined} */ (next?.element.querySelector("[part=attachment-remove]"))?.focus();

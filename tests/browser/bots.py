@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chatsessions import Chat, Message, send_window_message
+from chatsessions import AskFileMessage, Chat, Message, send_window_message
 
 chat = Chat("parrot")
 
@@ -31,6 +31,12 @@ async def repeat(message: Message) -> None:
 @chat.on_event("note")
 async def note(_: Any) -> None:
     """Say nothing: there may be thousands."""
+
+
+@chat.on_event("picture")
+async def picture() -> None:
+    [file] = await AskFileMessage("One picture, please.", accept=["image/*"]).send() or []
+    await Message(f"{file.name}, {file.size} bytes").send()
 
 
 @chat.on_window_message

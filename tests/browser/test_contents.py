@@ -34,6 +34,8 @@ def png(width: int = 40, height: int = 30) -> bytes:
 
 
 PICTURE = FilePayload(name="sea.png", mimeType="image/png", buffer=png())
+#: It says that it is a picture.
+FAKE = FilePayload(name="fake.png", mimeType="image/png", buffer=b"<script>alert(1)</script>")
 #: A name that tries to look like another, and to be markup.
 TRICKY = FilePayload(name="\u202etxt.<b>exe", mimeType="text/plain", buffer=b"plain text\n")
 
@@ -133,8 +135,7 @@ def test_a_picture_is_pasted(
 def test_files_that_the_server_refuses(server: Server, open_chat: Callable[..., Chat]) -> None:
     """It is said of the file; the others and the message can go without it."""
     chat = open_chat("shelf")
-    fake = FilePayload(name="fake.png", mimeType="image/png", buffer=b"<script>alert(1)</script>")
-    choose(chat, "Attach files", fake, PICTURE)
+    choose(chat, "Attach files", FAKE, PICTURE)
     failed = chat.element.locator("[part=attachment][data-failed]")
     expect(failed).to_contain_text("fake.png")
     expect(failed.get_by_role("button", name="Try again")).to_be_visible()
@@ -159,6 +160,33 @@ def test_a_question_for_files(open_chat: Callable[..., Chat]) -> None:
     expect(chat.contents.last).to_contain_text("sea.png: image/png")
     expect(chat.element.get_by_role("button", name="Choose files")).to_have_count(0)
     expect(chat.log.locator("[part~=own]").get_by_role("link")).to_contain_text("sea.png")
+
+
+def test_a_question_for_a_file_takes_another_choice(open_chat: Callable[..., Chat]) -> None:
+    """After a chooser that was cancelled, a wrong or refused file, and a change of mind."""
+    chat = open_chat(path="/with-files/")
+    chat.element.evaluate("element => element.client.send('picture')")
+    expect(chat.element.get_by_text("up to 2 MB each")).to_be_visible()
+    listed = chat.element.get_by_role("list", name="Files to send").get_by_role("listitem")
+    choose(chat, "Choose a file")  # nothing, as who presses Escape
+    expect(listed).to_have_count(0)
+    choose(chat, "Choose a file", TRICKY)
+    expect(chat.element.get_by_role("alert")).to_contain_text("not a kind of file")
+    large = FilePayload(name="large.png", mimeType="image/png", buffer=png() + bytes(2 * 1024**2))
+    choose(chat, "Choose a file", large)
+    expect(chat.element.get_by_role("alert")).to_contain_text("is larger than 2 MB.")
+    choose(chat, "Choose a file", FAKE)
+    expect(listed).to_contain_text("fake.png")
+    expect(listed).to_have_attribute("data-failed", "")
+    choose(chat, "Choose a file", PICTURE)
+    expect(listed).to_have_count(1)
+    expect(listed).to_contain_text("sea.png")
+    other = FilePayload(name="lake.png", mimeType="image/png", buffer=png(20, 10))
+    choose(chat, "Choose a file", other)
+    expect(listed).to_have_count(1)
+    expect(listed).to_contain_text("lake.png")
+    chat.press("Send files")
+    expect(chat.contents.last).to_have_text(f"lake.png, {len(png(20, 10))} bytes")
 
 
 def test_an_upload_that_is_cancelled(server: Server, open_chat: Callable[..., Chat]) -> None:

@@ -23,6 +23,10 @@ TWINS = """<!doctype html><html lang="en"><title>Twins</title>{% load chatsessio
 FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsessions %}
 {% chat_session "/ws/parrot/" parent_origin=named %}</html>"""
 
+#: Its question for a file can be answered.
+FILES = """<!doctype html><html lang="en"><title>Files</title>{% load chatsessions %}
+{% chat_session "/ws/parrot/" files=True %}</html>"""
+
 AROUND = """<!doctype html><html lang="en"><title>Around</title>
 <iframe src="{{ frame }}/framed/?named={{ named|urlencode }}" width="500" height="500"></iframe>
 <script>
@@ -69,6 +73,10 @@ def two(request: HttpRequest) -> HttpResponse:
     return _page(TWO)
 
 
+def files(request: HttpRequest) -> HttpResponse:
+    return _page(FILES)
+
+
 def german(request: HttpRequest) -> HttpResponse:
     return _page(GERMAN)
 
@@ -110,6 +118,7 @@ urlpatterns = [
     path("two/", two),
     path("twins/", twins),
     path("german/", german),
+    path("with-files/", files),
     path("pages/relative/", relative),
     path("framed/", framed),
     path("around/", around),
