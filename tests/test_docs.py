@@ -27,7 +27,7 @@ import time
 import types
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
@@ -36,6 +36,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+import django
 import msgspec
 import pytest
 from asgiref.sync import sync_to_async
@@ -81,13 +82,15 @@ DOCS = ROOT / "docs"
 PAGES = {"README": README, **{path.stem: path for path in sorted(DOCS.glob("*.md"))}}
 
 #: Pages whose Python blocks are files of a project rather than parts of one module.
-PROJECT_PAGES = ("README", "project", "tutorial")
+PROJECT_PAGES = ("README", "jobs", "project", "tutorial")
 #: Commands that a test does not repeat: they make the environment that it runs in.
-ENVIRONMENT = (
-    "python3 -m venv .venv",
-    "source .venv/bin/activate",
-    'pip install "chatsessions[daphne]"',
-    'pip install "chatsessions[run]"',
+ENVIRONMENT = ("python3 -m venv .venv", "source .venv/bin/activate", "pip install ")
+#: Commands that go on until they are stopped; tests that want them start them.
+SERVERS = (
+    "python manage.py runserver",
+    "python manage.py db_worker",
+    "celery ",
+    "chatsessions ",
 )
 #: What a process may take to start, or a frame to come, in seconds.
 PATIENCE = 100.0
@@ -138,6 +141,12 @@ def blocks(page: str) -> tuple[Block, ...]:
 
 def python_blocks(page: str) -> list[Block]:
     return [block for block in blocks(page) if block.language == "python" and not block.no_run]
+
+
+def heading_of(page: str, block: Block) -> str:
+    """The heading of the section that a block is in."""
+    before = PAGES[page].read_text().splitlines()[: block.line - 1]
+    return next((one[3:] for one in reversed(before) if one.startswith("## ")), "")
 
 
 def project_tests(page: str) -> list[Block]:
@@ -223,6 +232,10 @@ class Project:
 
     folder: Path
     files: list[str] = field(default_factory=list)
+    #: Environment variables of its own.
+    env: dict[str, str] = field(default_factory=dict)
+    #: What is written otherwise than on the page.
+    replaced: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -233,11 +246,18 @@ class Project:
             "DJANGO_SUPERUSER_USERNAME": "ada",
             "DJANGO_SUPERUSER_EMAIL": "ada@example.com",
             "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+            **self.env,
         }
 
-    def follow(self, page: str, *, before: str = "") -> None:
-        """Write the files and run the commands of ``page``, in order, until the server starts."""
+    def follow(self, page: str, *, before: str = "", sections: Sequence[str] = ()) -> None:
+        """
+        Write the files and run the commands of ``page``, in order, until the server starts.
+
+        With ``sections`` only those under these headings.
+        """
         for block in blocks(page):
+            if sections and heading_of(page, block) not in sections:
+                continue
             if block.language == "console":
                 self._type(block.code, skip=before)
             elif block.language in ("python", "html") and block.file is not None:
@@ -249,14 +269,16 @@ class Project:
         path = self.folder / (name if "/" in name else f"bots/{name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.files.append(name)
+        for written, other in self.replaced.items():
+            code = code.replace(written, other)
         path.write_text((path.read_text() + "\n" if at_the_end else "") + code)
 
     def _type(self, block: str, *, skip: str) -> None:
         for entered in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, expected = entered.partition("\n")
-            if command in ENVIRONMENT or (skip and command.startswith(skip)):
+            if command.startswith(ENVIRONMENT) or (skip and command.startswith(skip)):
                 continue
-            if command == "python manage.py runserver" or command.startswith("chatsessions "):
+            if command.startswith(SERVERS):
                 continue
             if command.startswith("mkdir "):
                 (self.folder / command.removeprefix("mkdir ")).mkdir()
@@ -314,6 +336,30 @@ class Project:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
+                raise
+
+    @contextmanager
+    def beside(self, command: str) -> Iterator[None]:
+        """A process of the project, such as a queue's worker, that runs during the block."""
+        program, *arguments = command.split()
+        module = [] if program == "python" else ["-m", program]
+        with (self.folder / "worker.log").open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, *module, *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
                 raise
 
 
@@ -393,9 +439,9 @@ class Tab:
                     return frame
 
 
-def open_line(address: str, *, origin: str | None = None) -> connect:
+def open_line(address: str, *, origin: str | None = None, chat: str = "counter") -> connect:
     return connect(
-        f"ws://{address}/ws/counter/",
+        f"ws://{address}/ws/{chat}/",
         origin=Origin(origin or f"http://{address}"),
         subprotocols=[Subprotocol(frames.SUBPROTOCOL)],
         proxy=None,
@@ -588,6 +634,43 @@ async def test_the_small_client_of_the_protocol(tutorial: Project) -> None:
     assert said[-1] == "You have sent 2 message(s)!"
     assert UUID(session)
     assert token
+
+
+#: What the page about jobs says of Django 5.2.
+TASKS_BEFORE_DJANGO_6 = {
+    "from django.tasks": "from django_tasks",
+    '["django_tasks_db"]': '["django_tasks", "django_tasks_db"]',
+}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("queue", ["With Celery", "With Django's tasks"])
+async def test_a_job_in_another_process_answers_into_the_tab(
+    queue: str, tmp_path: Path, redis_url: str
+) -> None:
+    replaced = TASKS_BEFORE_DJANGO_6 if django.VERSION < (6,) else {}
+    project = Project(tmp_path, env={"REDIS_URL": redis_url}, replaced=replaced)
+    project.python("-m", "django", "startproject", "mysite", ".")
+    project.follow("jobs", sections=("The project", queue))
+    [worker] = [
+        block.code.removeprefix("$ ").strip()
+        for block in blocks("jobs")
+        if heading_of("jobs", block) == queue
+        and block.code.removeprefix("$ ").startswith(("celery ", "python manage.py db_worker"))
+    ]
+    if "db_worker" in worker:
+        worker += " --no-reload"  # as where DEBUG is off: one process
+    with project.served() as address, project.beside(worker):
+        async with open_line(address, chat="reports") as line:
+            tab = await Tab(line).hello()
+            assert await tab.say("hats") == "Report 1 is in the queue."
+            await tab.until("event", name="report", data={"state": "begun"})
+            await tab.until("event", name="message")
+            assert (await tab.until("token"))["text"] == "A "
+            whole = await tab.until("event", name="message_update")
+            assert whole["data"]["content"] == "A report about hats. "
+            await tab.until("event", name="report", data={"state": "finished"})
+            assert await tab.say("coats") == "Report 2 is in the queue."
 
 
 @pytest.mark.server
