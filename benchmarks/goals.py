@@ -57,13 +57,6 @@ class Verdict:
 
 GOALS = (
     Goal(
-        title='CPU per message, 50 clients, `EVENT_LOG="memory"` and `USER_SESSION_STORE="cache"`',
-        part="messages",
-        mode="memory",
-        figure="cpu",
-        limit=0.8,
-    ),
-    Goal(
         title="CPU per message, 50 clients, default",
         part="messages",
         mode="default",

@@ -68,12 +68,6 @@ FLOOR = Mode(
     path="/ws/four-frames/",
     dialect=ChatClient,
 )
-MEMORY = _ours(
-    "memory",
-    'chatsessions, `EVENT_LOG="memory"`, `USER_SESSION_STORE="cache"`',
-    EVENT_LOG="memory",
-    USER_SESSION_STORE="cache",
-)
 DEFAULT = _ours("default", "chatsessions, default: all in SQLite")
 POSTGRES = Mode(
     name="postgres",
@@ -125,7 +119,7 @@ HOARDS = (
 )
 
 #: Those with a counter, which is what most are measured by.
-COUNTERS = (BARE, CACHE, REDIS, DJANGO, FLOOR, MEMORY, DEFAULT, POSTGRES)
+COUNTERS = (BARE, CACHE, REDIS, DJANGO, FLOOR, DEFAULT, POSTGRES)
 
 COMPRESSED = Mode(
     name="compressed",
@@ -136,9 +130,7 @@ COMPRESSED = Mode(
 )
 #: For what each setting costs: one thing changed of the default.
 SETTINGS = (
-    _ours("memory-log", '`EVENT_LOG="memory"`', EVENT_LOG="memory"),
     _ours("cache-store", '`USER_SESSION_STORE="cache"`', USER_SESSION_STORE="cache"),
-    MEMORY,
     Mode(
         name="full-sync",
         title="SQLite with `synchronous=FULL`",

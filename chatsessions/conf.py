@@ -157,13 +157,6 @@ class Settings:
         doc="How long a user_session stays in the cache after it was last written; at least "
         "SESSION_AGE. A connected session's is written again before it runs out.",
     )
-    EVENT_LOG: Setting[Literal["database", "memory"]] = Setting(
-        "database",
-        allowed="'database' or 'memory'",
-        accepts=lambda value: value in ("database", "memory"),
-        doc="Where the log's entries are kept. memory: in a bounded ring in the server process; "
-        "fastest, gone with the process.",
-    )
     MAX_LOG_ENTRIES = count(
         10_000, minimum=10, doc="The most entries that a session's log keeps; older ones go."
     )

@@ -32,14 +32,9 @@ class Verdict(Enum):
 
 
 class Intake:
-    """
-    Takes each of a client's events once: numbers 1, 2, 3, … without holes.
+    """Takes each of a client's events once: numbers 1, 2, 3, … without holes."""
 
-    Of ``unsure`` numbers behind ``accepted`` nobody knows whether they were taken: the client
-    does, and goes on with the next.
-    """
-
-    __slots__ = ("_oldest", "_seqs", "_seqs_kept", "_unsure_to", "accepted")
+    __slots__ = ("_oldest", "_seqs", "_seqs_kept", "accepted")
 
     def __init__(
         self,
@@ -47,10 +42,8 @@ class Intake:
         seqs: Mapping[int, int] | None = None,
         *,
         seqs_kept: int = 256,
-        unsure: int = 0,
     ) -> None:
         self.accepted = accepted
-        self._unsure_to = accepted + unsure
         self._seqs = dict(seqs or {})
         self._oldest = min(self._seqs, default=accepted + 1)
         self._seqs_kept = seqs_kept
@@ -62,17 +55,11 @@ class Intake:
     def judge(self, n: int) -> Verdict:
         if n == self.expected:
             return Verdict.NEW
-        if n < self.expected:
-            return Verdict.REPEAT
-        return Verdict.NEW if n <= self._unsure_to + 1 else Verdict.GAP
-
-    def skip(self, n: int) -> None:
-        """Up to ``n`` all were taken: the client has gone on."""
-        self.accepted = self._unsure_to = n
+        return Verdict.REPEAT if n < self.expected else Verdict.GAP
 
     def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
         """Event ``n`` becomes entry ``seq``; those from ``needed`` on are not to be forgotten."""
-        self.accepted = self._unsure_to = n
+        self.accepted = n
         self._seqs[n] = seq
         forget = n - self._seqs_kept if needed is None else min(n - self._seqs_kept, needed - 1)
         while self._oldest <= forget:

@@ -4,8 +4,7 @@ The journal: group commit, the only place that writes sessions.
 Sessions hand it nothing; they tell it that they have something to store (:meth:`Journal.note`).
 A single writer takes what all of them have at that moment, stores it in one transaction and one
 cache call, and tells each of them. While it writes, the next batch gathers by itself: no timer,
-nothing waits when the journal is idle, and batches grow with the load. What may leave its row
-behind (:mod:`chatsessions.store.lag`) needs the cache alone; its row follows.
+nothing waits when the journal is idle, and batches grow with the load.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from .conf import settings
 from .exceptions import StoreUnavailable
 from .store.changes import Batch, Change
 from .store.connections import is_transient
-from .store.lag import LAG
 from .store.store import CacheFailed, Store
 from .threads import Threads
 
@@ -41,12 +39,8 @@ class Writes(Protocol):
     @property
     def id(self) -> UUID: ...
 
-    def take_change(self, now: datetime, *, row_is_due: bool) -> Change | None:
-        """
-        What there is to store now. It is not asked again before this is stored or refused.
-
-        One whose row has been behind for long enough has to bring it up to date.
-        """
+    def take_change(self, now: datetime) -> Change | None:
+        """What there is to store now. It is not asked again before this is stored or refused."""
 
     def committed(self, change: Change) -> None:
         """``change`` is stored: what it covers may be told."""
@@ -67,10 +61,6 @@ class Journal:
         #: In the order in which they came.
         self._noted: dict[Writes, None] = {}
         self._writing: list[tuple[Writes, Change]] = []
-        #: Sessions whose rows are behind, and those of them whose rows are to be written next.
-        self._behind: dict[Writes, None] = {}
-        self._due: dict[Writes, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         #: Whether the task was cancelled: it tries each batch that is left once, and ends.
         self._cancelled = False
@@ -123,15 +113,11 @@ class Journal:
 
     async def settled(self) -> None:
         """Wait until there is nothing to store."""
-        self._catch_up()
         while self._task is not None:
             await asyncio.wait([self._task])
-            self._catch_up()
 
     async def abandon(self) -> None:
         """Stop trying: what is being written is stored or refused, the rest is lost."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._noted.clear()
         if self._task is not None:
             self._task.cancel()
@@ -146,12 +132,9 @@ class Journal:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
                 self._cancelled = True
-            self._writing = gathered = self._gather()
-            # What needs no row does not wait for those that do.
-            lagging = [one for one in gathered if one[1].lags]
-            others = [one for one in gathered if not one[1].lags]
-            await self._commit(lagging)
-            await self._commit(others)
+            self._writing = self._gather()
+            if self._writing:
+                await self._commit(self._writing)
 
     def _drained(self, task: asyncio.Task[None]) -> None:
         self._writing = []
@@ -166,12 +149,11 @@ class Journal:
 
     def _gather(self) -> list[tuple[Writes, Change]]:
         noted, self._noted = self._noted, {}
-        due, self._due = self._due, {}
         batch = []
         now = settings.now()
         for session in noted:
             try:
-                change = session.take_change(now, row_is_due=session in due)
+                change = session.take_change(now)
             except Exception as error:
                 logger.exception("Session %s cannot say what to store", session.id)
                 _tell(session, None, error)
@@ -181,13 +163,10 @@ class Journal:
         return batch
 
     async def _commit(self, batch: list[tuple[Writes, Change]]) -> None:
-        if not batch:
-            return
-        loop = asyncio.get_running_loop()
         self._begun_at = time.monotonic()
         self._last_error = None
-        self._reminder = loop.call_later(settings.STORE_TIMEOUT, self._fail)
-        stored = Batch([change for _, change in batch], self._store.pauses())
+        self._reminder = asyncio.get_running_loop().call_later(settings.STORE_TIMEOUT, self._fail)
+        stored = Batch([change for _, change in batch])
         try:
             await self._persist(stored)
         except Exception as error:
@@ -203,24 +182,8 @@ class Journal:
         self.batches += 1
         self._wake()
         for session, change in batch:
-            if change.lags:
-                self._behind[session] = None
-            else:
-                self._behind.pop(session, None)
             refusal = stored.refused.get(change.session_id) if stored.refused else None
             _tell(session, change, refusal)
-        if self._behind and self._timer is None:
-            self._timer = loop.call_later(LAG, self._catch_up)
-
-    def _catch_up(self) -> None:
-        """Write the rows that are behind."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._due.update(self._behind)
-        self._behind = {}
-        for session in self._due:
-            self.note(session)
 
     async def _persist(self, batch: Batch) -> None:
         """
@@ -231,8 +194,6 @@ class Journal:
         delay = FIRST_RETRY
         while True:
             try:
-                if batch.lags and self._store.is_near:
-                    return self._store.commit(batch)
                 written = self._threads.start_write(self._store.commit, batch)
                 while not written.done():  # its thread goes on, whoever cancels the journal
                     try:

@@ -267,8 +267,6 @@ class ChatSession(models.Model):
     #: Those beyond ``handled`` whose turns have: they overtook one that waits for an answer. As
     #: ``delivery.Handled`` writes them.
     handled_ahead = JSONTextField(default=list, blank=True)
-    #: Whether the owner may have gone on since this was written: see ``store.lag``.
-    is_behind = models.BooleanField(default=False, editable=False)
     running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)
     #: The turn that runs while ``running`` waits for an answer.
     aside = models.PositiveBigIntegerField(_("turn beside it"), null=True, blank=True)

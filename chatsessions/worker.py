@@ -97,7 +97,6 @@ class Worker:
         self.rows = WorkerRows(self.id)
         self.threads = Threads()
         self.store.before_commit = self.rows.beat_if_late
-        self.store.pauses = lambda: self.rows.pauses
         self.store.restore_worker = self.rows.restore
         self.journal = Journal(self.store, self.threads)
         self.rows.stuck_for = lambda: self.journal.stuck_for

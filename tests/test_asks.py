@@ -473,7 +473,7 @@ async def test_an_answer_to_nothing(worker: RunningWorker, chat: Chat) -> None:
     with pytest.raises(FrameError, match="nobody asks"):
         client.answer(str(uuid4()), None)
     await client.live.context(None).emitter.flush()
-    (entry,) = await client.live.history.read(0, 5)
+    (entry,) = await client.live.read_log(0, 5)
     assert (entry.name, entry.n) == ("answer", 1)
 
 

@@ -381,22 +381,6 @@ async def test_it_survives_a_crash(chat: Chat, talk: dict[str, Any]) -> None:
     await sync_to_async(connections.close_all)()
 
 
-async def test_the_log_in_memory_does(
-    worker: RunningWorker, chat: Chat, talk: dict[str, Any], settings: Settings
-) -> None:
-    settings.CHATSESSIONS = {"EVENT_LOG": "memory"}
-    client = await Client.open(worker, chat)
-    await say(client, "one")
-    assert await look(client, talk) == ["u:one", "a:re one"]
-    back = await come_back_in_memory(worker, chat, client)
-    assert await look(back, talk) == ["u:one", "a:re one"]
-
-
-async def come_back_in_memory(worker: RunningWorker, chat: Chat, client: Client) -> Client:
-    client.leave()
-    return await Client.open(worker, chat, client.live.id, client.token)
-
-
 async def test_a_question_and_its_answer_belong_to_it(
     worker: RunningWorker, chat: Chat, talk: dict[str, Any]
 ) -> None:

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from asgiref.sync import sync_to_async
-from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections
 
 from chatsessions import (
     Chat,
     Message,
     frames,
-    journal,
     serializer,
     session_context,
     user_session,
@@ -277,59 +275,6 @@ async def test_messages_of_many_share_all_but_their_turns(
             "UPDATE": 2,
             "INSERT": 2,
             "cache calls": 1,
-            "frames encoded": 4 * count,
-            "data encoded": count,
-            "values encoded": count,
-        }
-
-
-IN_MEMORY = {"EVENT_LOG": "memory", "USER_SESSION_STORE": "cache"}
-
-
-async def test_in_memory_mode_rows_follow(
-    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
-    """The cache is asked twice for a message, the database once for however many."""
-    settings.CHATSESSIONS = IN_MEMORY
-    monkeypatch.setattr(journal, "LAG", 3600)
-    count = 10
-    async with line_of(counter) as line:
-        await line.open()
-        await line.message()
-        async with counting(worker, monkeypatch) as costs:
-            for _ in range(count):
-                await line.message()
-        assert costs == {
-            "tasks": 3 * count + 1,
-            "thread hops": 2 * count + 1,
-            "BEGIN": 1,
-            "UPDATE": 1,
-            "cache calls": 2 * count + 1,
-            "frames encoded": 4 * count,
-            # The reply, and where the session stands.
-            "data encoded": 3 * count + 1,
-            "values encoded": count,
-        }
-
-
-async def test_in_this_process_memory_a_message_needs_no_thread(
-    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch, settings: Settings
-) -> None:
-    settings.CHATSESSIONS = IN_MEMORY
-    settings.CACHES = {"default": {"BACKEND": f"{LocMemCache.__module__}.LocMemCache"}}
-    monkeypatch.setattr(journal, "LAG", 3600)
-    count = 10
-    async with line_of(counter) as line:
-        await line.open()
-        await line.message()
-        async with counting(worker, monkeypatch) as costs:
-            for _ in range(count):
-                await line.message()
-        assert costs == {
-            "tasks": 3 * count + 1,
-            "thread hops": 1,
-            "BEGIN": 1,
-            "UPDATE": 1,
             "frames encoded": 4 * count,
             "data encoded": count,
             "values encoded": count,

@@ -809,40 +809,6 @@ async def test_what_waits_for_its_turn_is_kept_however_small_the_log(
     assert await rows.acount() <= 12
 
 
-@pytest.mark.parametrize("count", [9, 10, 11, 12, 25])
-async def test_a_log_in_memory(
-    worker: RunningWorker, chat: Chat, settings: Settings, count: int
-) -> None:
-    """Resuming works as long as the owner lives: all from ``first`` on is there."""
-    settings.CHATSESSIONS = {"EVENT_LOG": "memory", "MAX_LOG_ENTRIES": 10}
-    (client,) = await open_many(worker, chat, 1)
-    live = client.live
-    for number in range(1, count + 1):
-        await live.context(None).emitter.emit("number", number)
-        await flush(live)
-    assert not await SessionEvent.objects.aexists()
-    kept = await live.history.read(live.log.first - 1, 100)
-    assert [entry.seq for entry in kept] == list(range(live.log.first, count + 1))
-    assert len(kept) >= min(count, 10)
-    client.leave()
-    await worker.journal.settled()
-    assert worker.live == {live.id: live}  # it is nowhere else
-    row = await ChatSession.objects.aget(pk=live.id)
-    assert row.head == count
-
-
-async def test_a_log_in_memory_is_gone_with_its_owner(
-    worker: RunningWorker, chat: Chat, settings: Settings
-) -> None:
-    settings.CHATSESSIONS = {"EVENT_LOG": "memory"}
-    (client,) = await open_many(worker, chat, 1)
-    await change(client.live, 1)
-    loaded = worker.store.load
-    found = await worker.threads.read(loaded, client.live.id)
-    assert found is not None
-    assert (found.row.head, found.first) == (1, 2)
-
-
 # In the transaction of a test
 
 

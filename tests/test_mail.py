@@ -188,7 +188,6 @@ def _commands() -> list[dict[str, Any]]:
         commands.Halt(relay=relay),
         commands.Detach(relay=relay, code=1006),
         commands.Alive(relay=relay, visited=True),
-        commands.ReadLog(relay=relay, after=0, limit=10),
         commands.Post(relay=relay, name="message", data=raw, key=None),
         commands.Reply(relay=relay, call="c", data=raw),
         commands.News(relay=relay, items=[commands.Told(raw), commands.Stored(3)]),

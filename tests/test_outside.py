@@ -177,7 +177,7 @@ async def test_a_session_that_is_away_is_taken_and_given_back(
     # The client finds it on its return.
     back = await Client.open(worker, chat, client.live.id, client.token)
     assert back.resumed
-    assert [entry.name for entry in await back.live.history.read(0, 10)] == ["message"]
+    assert [entry.name for entry in await back.live.read_log(0, 10)] == ["message"]
     assert back.live.user_session["visits"] == 1
 
 

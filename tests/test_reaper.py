@@ -69,8 +69,7 @@ async def test_what_has_expired_ends_with_its_hook(worker: RunningWorker, chat: 
 async def test_a_live_session_whose_client_stays_away_ends(
     worker: RunningWorker, chat: Chat, settings: Settings
 ) -> None:
-    """Also one that is held in memory, such as any with its log there."""
-    settings.CHATSESSIONS = FAST | {"EVENT_LOG": "memory", "SESSION_AGE": 0.05}
+    settings.CHATSESSIONS = FAST | {"SESSION_AGE": 0.05}
     client = await Client.open(worker, chat)
     client.leave()
     await eventually(has(ChatSession(pk=client.live.id), status="ended", end_reason="expired"))

@@ -347,19 +347,6 @@ async def test_too_much_is_refused_as_it_is_there(bot: Bot, settings: Settings) 
         assert texts(await request) == ["2: queued"]
 
 
-async def test_a_log_that_only_the_owner_has(bot: Bot, settings: Settings) -> None:
-    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "EVENT_LOG": "memory"}
-    async with two_workers() as (here, there):
-        tab = await Tab.open(there, bot.chat)
-        await tab.ends(await tab.say("hello"))
-        tab.leave()
-        api = Elsewhere(tab, there)
-        assert texts(await api.say("by http")) == ["2: by http"]
-        assert texts((await api.get()).json()) == ["hello", "1: hello", "by http", "2: by http"]
-        assert there.live.keys() == {tab.id}  # or its log would be gone
-        assert here.live == {}
-
-
 # Reading and ending
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 from benchmarks.bench import Bench, Contender, network, rotated
 from benchmarks.crowd import Crowd
-from benchmarks.modes import BARE, COMPRESSED, DEFAULT, MEMORY, POSTGRES, Mode
+from benchmarks.modes import BARE, COMPRESSED, DEFAULT, POSTGRES, Mode
 from benchmarks.records import Figures, Record
 from benchmarks.wire import Network
 
 from .part import Column, Part, times
 
-MODES = (BARE, MEMORY, DEFAULT, POSTGRES, COMPRESSED)
+MODES = (BARE, DEFAULT, POSTGRES, COMPRESSED)
 #: Those who are there before: what the first connection imports and starts is not the crowd's.
 EARLY = 10
 #: What is left to do after the last reply is done by then.

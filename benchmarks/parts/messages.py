@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.bench import Bench, Measure
 from benchmarks.loads import closed_loop, paced
-from benchmarks.modes import BARE, COUNTERS, DEFAULT, MEMORY, POSTGRES, Mode
+from benchmarks.modes import BARE, COUNTERS, DEFAULT, POSTGRES, Mode
 from benchmarks.records import Record
 
 from .part import BUSY, MILLI, Column, Part, times
@@ -32,12 +32,12 @@ def _messages(bench: Bench) -> Iterator[Record]:
 
 
 def _latency(bench: Bench) -> Iterator[Record]:
-    modes = (BARE, MEMORY, DEFAULT, POSTGRES)
+    modes = (BARE, DEFAULT, POSTGRES)
     yield from _compare(bench, "latency", modes, bench.plan.connections, paced)
 
 
 def _throughput(bench: Bench) -> Iterator[Record]:
-    modes = (BARE, MEMORY, DEFAULT, POSTGRES)
+    modes = (BARE, DEFAULT, POSTGRES)
     yield from _compare(bench, "throughput", modes, bench.plan.throng, closed_loop)
 
 

@@ -81,8 +81,6 @@ def _log_note(session: ChatSession, page: LogPage) -> str:
             text = _("Entries 1 to %(last)d are no longer kept.")
             return text % {"last": page.dropped}
         return ""
-    if settings.EVENT_LOG == "memory" and session.head:
-        return _("The log is kept in the memory of the server process (EVENT_LOG is “memory”).")
     return _("There are no entries here.") if session.head else _("Nothing has been said yet.")
 
 

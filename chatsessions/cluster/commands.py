@@ -8,7 +8,6 @@ failed; whoever has asked goes the way it goes when the owner cannot be reached.
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -79,14 +78,6 @@ class Alive(_Command, tag="alive"):
     relay: str
     #: Whether its client, which has no connection, was heard of as well.
     visited: bool = False
-
-
-class ReadLog(_Command, tag="read"):
-    """Entries of a log that only the owner has."""
-
-    relay: str
-    after: int
-    limit: int
 
 
 # Of a client that comes by requests
@@ -258,7 +249,7 @@ class Broadcast(_Command, tag="broadcast"):
 
 
 #: What the other end of a relay asks of its guest.
-OfGuest = Forward | Halt | Detach | Alive | ReadLog | Post | Reply
+OfGuest = Forward | Halt | Detach | Alive | Post | Reply
 Command = Attach | OfGuest | News | Apply | Call | End | Broadcast
 
 
@@ -301,12 +292,6 @@ class Done(Struct, tag="done"):
     value: Any = None
 
 
-class Entries(Struct, tag="entries"):
-    """Part of a log: ``seq``, ``n``, ``turn``, ``name``, ``data`` and ``created_at`` of each."""
-
-    entries: list[tuple[int, int | None, int | None, str, bytes, datetime]]
-
-
 class Posted(Struct, tag="posted", kw_only=True):
     """What somebody posted is taken: its turn, and behind which entry what comes of it begins."""
 
@@ -327,7 +312,7 @@ class Failed(Struct, tag="failed"):
     carries: dict[str, Any] = {}  # msgspec copies it
 
 
-Answer = Attached | NotHere | Refused | Busy | Done | Entries | Posted | Failed
+Answer = Attached | NotHere | Refused | Busy | Done | Posted | Failed
 
 _encoder = msgspec.json.Encoder()
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)

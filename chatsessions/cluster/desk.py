@@ -32,7 +32,6 @@ from .commands import (
     Detach,
     Done,
     End,
-    Entries,
     Failed,
     Forward,
     Halt,
@@ -40,7 +39,6 @@ from .commands import (
     NotHere,
     OfGuest,
     Post,
-    ReadLog,
     Refused,
     Reply,
     decode_command,
@@ -130,7 +128,7 @@ class Desk:
                 return await self._attach(command)
             case News():
                 return self._hear(command)
-            case Forward() | Halt() | Detach() | Alive() | ReadLog() | Post() | Reply():
+            case Forward() | Halt() | Detach() | Alive() | Post() | Reply():
                 return await self._for_guest(command)
             case Broadcast():
                 return Done(await self.broadcast(command))
@@ -222,14 +220,6 @@ class Desk:
             case Reply(call=call, data=raw):
                 data = frames.decode_data(frames.Answer(1, call, raw))
                 return await posting.answer(live, call, bytes(raw), data)
-            case ReadLog():
-                entries = await live.read_log(command.after, command.limit)
-                return Entries(
-                    [
-                        (one.seq, one.n, one.turn, one.name, one.data, one.created_at)
-                        for one in entries
-                    ]
-                )
         return Done()
 
     async def _receive(self, live: LiveSession, guest: Guest, given: list[msgspec.Raw]) -> None:

@@ -26,9 +26,7 @@ from .commands import (
     Attached,
     Command,
     Detach,
-    Entries,
     Parted,
-    ReadLog,
     Released,
     decode_answer,
     encode,
@@ -121,15 +119,8 @@ class OwnerLink:
         return self.hearing.open_streams
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
-        if settings.EVENT_LOG == "database":
-            read = partial(self._host.store.read_log, self.id, after=after, limit=limit)
-            return await self._host.read(read)
-        try:
-            answer = await self.ask(ReadLog(relay=self.number, after=after, limit=limit))
-        except NoAnswer:
-            return []  # its log is gone with it
-        entries = answer.entries if isinstance(answer, Entries) else []
-        return [Entry(*entry) for entry in entries]
+        read = partial(self._host.store.read_log, self.id, after=after, limit=limit)
+        return await self._host.read(read)
 
     # To the owner
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -11,8 +12,10 @@ from django.db import Error as DatabaseError
 from chatsessions import frames
 from chatsessions.emitter import Turn
 from chatsessions.exceptions import FrameError, SessionConnected, SessionOver
+from chatsessions.ids import message_key
 from chatsessions.live.session import LiveSession
 from chatsessions.store.changes import Entry
+from chatsessions.store.store import outcome_of
 
 from .commands import Posted
 
@@ -67,7 +70,7 @@ async def _repeated(live: LiveSession, name: str, known: Entry) -> Posted:
     n, outcome = known.n or 0, None
     if n in live.handled:
         await live.sink.flush()
-        outcome = await _looked_up(live.history.find_outcome(n))
+        outcome = await _looked_up(live.host.read(partial(outcome_of, live.id, n)))
     return Posted(turn=n, name=name, after=known.seq, outcome=outcome, head=live.log.stored)
 
 
@@ -81,7 +84,7 @@ async def _find(live: LiveSession, key: str) -> Entry | None:
     live.inbox.check_pace(n)
     if live.log.head > live.log.stored:
         await live.sink.flush()
-    known = await _looked_up(live.history.find_posted(key))
+    known = await _looked_up(live.host.find_posted(live.id, message_key(key)))
     if known is not None:
         live.inbox.charge(n)
     return known

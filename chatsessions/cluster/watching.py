@@ -126,7 +126,7 @@ class Watching:
         host = self._host
         if host.listener is None:
             return
-        if peek is not None and host.hearing.is_silent and settings.EVENT_LOG == "database":
+        if peek is not None and host.hearing.is_silent:
             host.hearing.add([Stored(peek.head)])
         if peek is None or peek.status == ChatSession.Status.ENDED:
             self._end_after(ChatSession.EndReason.ADMIN if peek is None else peek.end_reason)

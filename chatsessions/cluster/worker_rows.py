@@ -36,7 +36,7 @@ ROUNDS = 3
 #: What is read of an expired session.
 _EXPIRED = (
     *("chat", "worker", "running", "aside", "accepted", "handled", "streams", "asks"),
-    *("end_reason", "is_behind"),
+    "end_reason",
 )
 
 
@@ -203,9 +203,7 @@ class WorkerRows:
         Without an owner, all in one statement: what its owner would have to store of each is known.
         """
         rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
-        idle = rows.filter(
-            worker=None, running=None, accepted=F("handled"), end_reason="", is_behind=False
-        )
+        idle = rows.filter(worker=None, running=None, accepted=F("handled"), end_reason="")
         return idle.update(
             status=ChatSession.Status.ENDED,
             end_reason=ChatSession.EndReason.EXPIRED,
@@ -254,7 +252,7 @@ def _expired(row: ChatSession) -> Expired:
 
 def _is_idle(row: ChatSession) -> bool:
     waits = row.running is not None or row.aside is not None or row.accepted != row.handled
-    is_owned = row.worker_id is not None or bool(row.end_reason) or row.is_behind
+    is_owned = row.worker_id is not None or bool(row.end_reason)
     return not (waits or is_owned or row.streams or row.asks)
 
 

@@ -18,7 +18,6 @@ from chatsessions.conf import settings
 from chatsessions.emitter import encode_data
 from chatsessions.exceptions import OwnershipLost, StorageError, StoreUnavailable
 from chatsessions.store.changes import Change, Entry, Position
-from chatsessions.store.lag import Lag, rows_lag
 from chatsessions.user_session import UserSession
 
 from .draft import Draft
@@ -67,7 +66,7 @@ class CommitsHost(Protocol):
 class Commits:
     """One session's side of the journal."""
 
-    __slots__ = ("_draft", "_host", "_journal", "_lag", "_log", "_noted", "_position", "id")
+    __slots__ = ("_draft", "_host", "_journal", "_log", "_noted", "_position", "id")
 
     def __init__(self, host: CommitsHost) -> None:
         self.id = host.id
@@ -78,7 +77,6 @@ class Commits:
         self._journal = host.host.journal
         #: Whether the journal knows that there is something.
         self._noted = False
-        self._lag = Lag(has_values=len(host.user_session) > 0) if rows_lag() else None
 
     # For the session
 
@@ -93,10 +91,8 @@ class Commits:
             self._journal.note(self)
 
     def hold(self, *, held: bool) -> None:
-        """Whether this worker owns the session, for the row, which is exact if nobody does."""
+        """Whether this worker owns the session, for the row."""
         self._draft.set(worker_id=self._host.host.id if held else None)
-        if self._lag is not None:
-            self._draft.set(is_behind=held)
 
     def when_stored(self, callback: Callable[[], None]) -> None:
         """Call back when everything changed so far is stored."""
@@ -149,7 +145,7 @@ class Commits:
 
     # For the journal
 
-    def take_change(self, now: datetime, *, row_is_due: bool) -> Change | None:
+    def take_change(self, now: datetime) -> Change | None:
         host = self._host
         self._noted = False
         if host.closed:
@@ -165,10 +161,7 @@ class Commits:
             self._draft.trim_bytes(excess, needed=self._needed)
         if host.presence.listener is not None:
             self._position.last_seen_at = now
-        change = self._draft.take()
-        if self._lag is not None:
-            self._lag.judge(change, pauses=host.host.pauses, row_is_due=row_is_due)
-        return change
+        return self._draft.take()
 
     def _collect_changes(self) -> None:
         """
@@ -197,8 +190,6 @@ class Commits:
         self._log.committed(change)
         if change.trimmed_bytes:
             self._position.log_bytes = max(0, self._position.log_bytes - change.trimmed_bytes)
-        if self._lag is not None:
-            self._lag.stored(change)
         # Stored: the entries may leave, and so may the tokens between them.
         self._host.sink.streams.release(change.entries, self._host.presence)
         self._draft.stored()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from typing import Protocol
+from uuid import UUID
 
 from chatsessions import frames
 from chatsessions.conf import settings
@@ -14,8 +15,8 @@ from chatsessions.store.changes import Position
 from chatsessions.store.loaded import Loaded
 
 from .draft import Draft
-from .history import History
 from .log import SessionLog
+from .ports import Host
 from .tasks import SessionTasks
 from .turns import Turns
 
@@ -23,6 +24,7 @@ from .turns import Turns
 class InboxHost(Protocol):
     """What an inbox needs of its session."""
 
+    host: Host
     loop: asyncio.AbstractEventLoop
     turns: Turns
     tasks: SessionTasks
@@ -30,7 +32,9 @@ class InboxHost(Protocol):
     position: Position
     draft: Draft
     handled: Handled
-    history: History
+
+    @property
+    def id(self) -> UUID: ...
 
     @property
     def journal(self) -> Journal: ...
@@ -53,12 +57,7 @@ class Inbox:
         # What waits, and what runs, is always known.
         seqs_kept = max(256, settings.MAX_PENDING_EVENTS + 1)
         self.gate = Gate(
-            Intake(
-                host.position.accepted,
-                known,
-                seqs_kept=seqs_kept,
-                unsure=0 if loaded is None else loaded.unsure,
-            ),
+            Intake(host.position.accepted, known, seqs_kept=seqs_kept),
             RateLimit(
                 rate=settings.EVENTS_PER_SECOND, burst=settings.EVENT_BURST, now=host.loop.time()
             ),
@@ -96,14 +95,6 @@ class Inbox:
         self.gate.intake.take(n, seq, needed=self._host.position.handled + 1)
         self._host.position.accepted = n
         self._host.position.events_in += 1
-
-    def _skip(self, n: int) -> None:
-        """Up to ``n`` all were taken, and are gone with what was in memory."""
-        host = self._host
-        self.gate.intake.skip(n)
-        host.position.accepted = host.position.handled = n
-        if host.handled.all(n):
-            host.draft.set(handled_ahead=[])
 
     def seq_of(self, n: int) -> int | None:
         """The entry that event ``n`` became, if it waits, runs or was taken lately."""
@@ -155,8 +146,6 @@ class Inbox:
 
     def _is_admitted(self, n: int, overtakes: bool) -> bool:
         host = self._host
-        if n > host.position.accepted + 1 and self.is_new(n):
-            self._skip(n - 1)  # whatever becomes of it: the next to be taken is this one
         return self.gate.admit(
             n,
             now=host.loop.time(),
@@ -185,7 +174,7 @@ class Inbox:
         try:
             while self._asked:
                 n = self._asked.pop()
-                seq = await self._host.history.find_seq(n)
+                seq = await self._host.host.find_seq(self._host.id, n)
                 self._host.tell(frames.Accepted(n, seq or 0))
         finally:
             self._finder = None

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from chatsessions.conf import settings
-from chatsessions.store.changes import Change, Entry
+from chatsessions.store.changes import Change
 
 
 class SessionLog:
-    """
-    The positions of one session's log: entries are numbered, stored, and dropped when too many.
+    """The positions of one log: entries are numbered, stored, and dropped when too many."""
 
-    Under ``EVENT_LOG="memory"`` it also keeps the entries, as nobody else does.
-    """
-
-    __slots__ = ("_limit", "_limit_bytes", "_ring", "first", "head", "stored")
+    __slots__ = ("_limit", "_limit_bytes", "first", "head", "stored")
 
     def __init__(self, *, head: int, first: int) -> None:
         #: The last entry there is, the last that is stored, and the first that is kept.
@@ -24,14 +18,6 @@ class SessionLog:
         # Some slack, so that a full log is not trimmed at every entry.
         self._limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
         self._limit_bytes = settings.MAX_LOG_BYTES + settings.MAX_LOG_BYTES // 20
-        self._ring: deque[Entry] | None = None
-        if settings.EVENT_LOG == "memory":
-            self._ring = deque(maxlen=settings.MAX_LOG_ENTRIES)
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the entries are gone when nobody holds the session."""
-        return self._ring is not None
 
     def number(self) -> int:
         """The ``seq`` of one more entry."""
@@ -45,9 +31,7 @@ class SessionLog:
 
     def excess(self, size: int) -> int:
         """How many bytes are to go of a log that has ``size``; 0 while it has few enough."""
-        if size <= self._limit_bytes or self.in_memory:
-            return 0
-        return size - settings.MAX_LOG_BYTES
+        return size - settings.MAX_LOG_BYTES if size > self._limit_bytes else 0
 
     def trim(self, needed: int | None) -> int | None:
         """
@@ -66,12 +50,3 @@ class SessionLog:
         self.stored = change.position.head
         if change.trim is not None:
             self.first = change.trim + 1
-        if self._ring is not None:
-            self._ring.extend(change.entries)
-            self.first = self._ring[0].seq if self._ring else self.stored + 1
-
-    def remembered(self, after: int, limit: int) -> list[Entry] | None:
-        """The next entries behind ``after``; None if they are read from the store."""
-        if self._ring is None:
-            return None
-        return [entry for entry in self._ring if entry.seq > after][:limit]

@@ -130,7 +130,7 @@ class Recall:
         async with self._loading:
             if self._recent is not None:
                 return
-            read, self._gathered = self._reading(), self._in_memory()
+            read, self._gathered = self._reading(), self._unstored()
             try:
                 said = await self._host.host.read(read)
                 if self._recent is None:
@@ -169,7 +169,7 @@ class Recall:
         return self._recent
 
     def _load_now(self) -> None:
-        read, entries = self._reading(), self._in_memory()
+        read, entries = self._reading(), self._unstored()
         self._fill(self._host.host.read_now(read), entries)
 
     def _reading(self) -> Callable[[], list[Said]]:
@@ -182,11 +182,10 @@ class Recall:
             before=session.created_at,
         )
 
-    def _in_memory(self) -> list[Entry]:
-        """The entries that the store does not have: not yet, or never."""
-        kept = self._host.log.remembered(0, settings.MAX_LOG_ENTRIES) or []
+    def _unstored(self) -> list[Entry]:
+        """The entries that the store does not have yet."""
         stored = self._host.log.stored
-        return [*kept, *(one for one in self._host.draft.unstored if one.seq > stored)]
+        return [one for one in self._host.draft.unstored if one.seq > stored]
 
     def _fill(self, said: list[Said], entries: list[Entry]) -> None:
         recent = Recent(

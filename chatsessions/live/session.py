@@ -39,7 +39,6 @@ from chatsessions.journal import Journal
 from chatsessions.models import ChatSession
 from chatsessions.session import Session
 from chatsessions.store.changes import Entry, Position
-from chatsessions.store.lag import rows_lag
 from chatsessions.store.loaded import Loaded
 from chatsessions.store.thread_rows import Mark
 from chatsessions.transcript import Said, topic_of
@@ -50,7 +49,6 @@ from .beginning import Beginning
 from .commits import Commits
 from .draft import Draft
 from .handling import Handling
-from .history import History
 from .inbox import Inbox
 from .lifespan import Lifespan
 from .log import SessionLog
@@ -120,11 +118,8 @@ class LiveSession:
         if loaded is not None and loaded.state.text and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
             self.draft.set_state(loaded.state)
-        if row.is_behind != rows_lag():
-            self.draft.set(is_behind=rows_lag())
         if past is not None and past.values:
             self.draft.set_state(self.user_session.collect_all())
-        self.history = History(self)
         self.sink = SessionSink(self)
         self.files = SessionFiles(self)
         session.kept_by = self.files
@@ -313,7 +308,7 @@ class LiveSession:
         return self.inbox.gate.is_hammered
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
-        return await self.history.read(after, limit)
+        return await self.host.read_log(self.id, after, limit)
 
     def issue_token(self, used: str | None) -> str:
         return self.presence.issue_token(used)
@@ -492,7 +487,6 @@ class LiveSession:
         """Write again what the cache would forget."""
         if len(self.user_session):
             self.draft.set_state(self.user_session.collect_all())
-        if len(self.user_session) or rows_lag():
             self.note()
 
     # Letting go
@@ -516,7 +510,6 @@ class LiveSession:
             and self.holders == 0
             and not self.writers.is_writing
             and self.ending is None
-            and (self.turns.draining or not self.log.in_memory)
         )
 
     @property

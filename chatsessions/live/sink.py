@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, Protocol
+from uuid import UUID
 
 from chatsessions import frames
 from chatsessions.conf import settings
@@ -13,21 +14,24 @@ from chatsessions.journal import Journal
 
 from .asks import Asks
 from .draft import Draft
-from .history import History
 from .log import SessionLog
 from .offers import Offers
+from .ports import Host
 from .streams import Streams
 
 
 class SinkHost(Protocol):
     """What a sink needs of its session."""
 
+    host: Host
     loop: asyncio.AbstractEventLoop
     draft: Draft
     log: SessionLog
     asks: Asks
     offers: Offers
-    history: History
+
+    @property
+    def id(self) -> UUID: ...
 
     @property
     def journal(self) -> Journal: ...
@@ -93,7 +97,7 @@ class SessionSink:
         if message is None:
             return
         await self.flush()
-        event = await self._host.history.find_message(message)
+        event = await self._host.host.find_message(self._host.id, message)
         if event is not None:
             event["actions"] = self._host.offers.of(message)
             self.append("message_update", encode_data("message_update", event), turn)

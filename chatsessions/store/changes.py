@@ -78,11 +78,6 @@ class Position(Struct, gc=False):
         """Whether no turn runs or waits."""
         return self.running is None and self.handled >= self.accepted
 
-    def put_into(self, row: ChatSession) -> None:
-        """Let ``row`` say so, in memory."""
-        for name, value in structs.asdict(self).items():
-            setattr(row, name, value)
-
     def copy(self) -> Position:
         """As it is now: the session's own moves on while this one is being stored."""
         return structs.replace(self)
@@ -134,14 +129,6 @@ class Change(Struct, kw_only=True):
     needed: int | None = None
     #: The bytes of what is trimmed; None until the store has looked.
     trimmed_bytes: int | None = None
-    #: Whether its row may be written later: see :mod:`chatsessions.store.lag`.
-    lags: bool = False
-
-    @property
-    def moves_only(self) -> bool:
-        """Whether the position and the values are all of the row that it changes."""
-        others = self.fields or self.outcomes or self.claims or self.insert
-        return not others and self.trim is None and not self.trim_bytes
 
 
 @dataclass(slots=True)
@@ -149,8 +136,6 @@ class Batch:
     """The changes of many sessions, on their way into the store together."""
 
     changes: list[Change]
-    #: Of the worker's pauses: how many there were when they were taken.
-    pauses: int = 0
     #: Those whose rows are not stored yet.
     pending: list[Change] = field(init=False)
     #: Sessions whose change cannot be stored, now or later.
@@ -169,8 +154,3 @@ class Batch:
         if not self.refused:
             return self.changes
         return [change for change in self.changes if change.session_id not in self.refused]
-
-    @property
-    def lags(self) -> bool:
-        """Whether none of its rows has to be written now."""
-        return all(change.lags for change in self.changes)

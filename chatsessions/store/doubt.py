@@ -22,7 +22,7 @@ def is_stored(change: Change) -> bool:
 
     False also for one that leaves no traces of its own, and may be stored once more.
     """
-    if change.entries and settings.EVENT_LOG == "database":
+    if change.entries:
         return _has_last_entry(change)
     if change.insert:
         return _row(change).exists()

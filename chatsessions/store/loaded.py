@@ -16,7 +16,6 @@ from .snapshots import State
 class Loaded:
     """A session as it was stored."""
 
-    #: With the position that was stored last, wherever that is.
     row: ChatSession
     #: What the row was when it was read.
     claim: Claim
@@ -25,8 +24,6 @@ class Loaded:
     first: int
     #: Events that were accepted and whose turn has not come to its end.
     pending: list[Entry]
-    #: How many numbers of events, beyond those accepted, may have been taken: nobody knows.
-    unsure: int = 0
     #: What was said in it and before in its thread, if that was asked for.
     said: list[Said] | None = None
 

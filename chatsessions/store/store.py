@@ -24,10 +24,9 @@ from django.db.models.functions import Cast
 from chatsessions.conf import settings
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent, SessionSnapshot
 
-from .changes import Batch, Change, Claim, Entry, Position
+from .changes import Batch, Change, Claim, Entry
 from .connections import is_pooled, is_transient
 from .doubt import is_stored
-from .lag import RESERVE, rows_lag
 from .loaded import Loaded, Peek
 from .octet_length import OctetLength
 from .snapshots import State
@@ -75,8 +74,6 @@ class Store:
         self.before_commit: Callable[[], None] = lambda: None
         #: Makes the worker's row again, which sessions refer to; whether it was gone.
         self.restore_worker: Callable[[], bool] = lambda: False
-        #: How often the worker was silent for so long that its sessions may have been taken.
-        self.pauses: Callable[[], int] = lambda: 0
         self._statements: Statements | None = None
         #: The database connection whose waiting in a transaction is limited.
         self._limited: Any = None
@@ -92,28 +89,17 @@ class Store:
         If the transaction fails for a reason that is not transient, each change is tried by
         itself, and those that cannot be stored are ``refused``. Raises ``CacheFailed``, or what
         :func:`is_transient` says so of, if trying the same batch again may help; what of it is
-        stored already is not stored again. What lags is stored by the cache alone.
+        stored already is not stored again.
         """
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
             # What the log says must be known after a crash between the two.
             self._cache_pending(batch)
-        if batch.lags:
-            if self.is_near or self.pauses() == batch.pauses:
-                batch.pending = []
-                return
-            for change in batch.changes:
-                change.lags = False  # a pause came in between: only the rows know whose they are
         self.before_commit()
         if batch.pending:
             self.write(batch)
         if not cache_first:
             self.cache_states(batch.accepted)
-
-    @property
-    def is_near(self) -> bool:
-        """Whether the cache is this process' memory: it takes no time, and ends with it."""
-        return type(self.cache) is LocMemCache
 
     def _cache_pending(self, batch: Batch) -> None:
         try:
@@ -131,8 +117,7 @@ class Store:
             raise error
         taken = []
         for change in batch.pending:
-            key = _key_of(change)
-            if key in error.keys or position_key(key) in error.keys:
+            if _key_of(change) in error.keys:
                 batch.refused[change.session_id] = error
             else:
                 taken.append(change)
@@ -237,11 +222,7 @@ class Store:
         is logged, and what could not be written goes with the next call.
         """
         states, snapshots = dict(self._uncached), {}
-        # In this process' memory it would be gone with all that it is for.
-        with_position = rows_lag() and not self.is_near
         for change in changes:
-            if with_position:
-                states[position_key(_key_of(change))] = msgspec.json.encode(change.position)
             if change.state is not None:
                 key = _key_of(change)
                 states[key] = change.state.text
@@ -287,8 +268,7 @@ class Store:
                 statements.choose_trimmed(change)
         statements.insert([change for change in changes if change.insert])
         statements.update([change for change in changes if not change.insert])
-        if settings.EVENT_LOG == "database":
-            statements.insert_entries(changes)
+        statements.insert_entries(changes)
         for change in changes:
             if change.state is not None and change.state.snapshot is not None:
                 statements.write_snapshot(change.session_id, change.state.snapshot)
@@ -328,10 +308,6 @@ class Store:
     def _loaded(self, row: ChatSession, first: int) -> Loaded:
         claim = Claim.on(row)
         state, lost = self.read_state(row)
-        unsure = 0
-        if row.is_behind and not self._find_position(row):
-            row.head += RESERVE
-            unsure = RESERVE
         return Loaded(
             row=row,
             claim=claim,
@@ -339,23 +315,7 @@ class Store:
             state_lost=lost,
             first=first,
             pending=self._pending(row),
-            unsure=unsure,
         )
-
-    def _find_position(self, row: ChatSession) -> bool:
-        """Where a session stands whose row may be behind; whether that is known."""
-        try:
-            text = self.cache.get(position_key(cache_key(row.pk, row.generation)))
-        except Exception as error:
-            raise CacheFailed(str(error)) from error
-        try:
-            position = msgspec.json.decode(text or b"", type=Position)
-        except msgspec.MsgspecError:
-            return False  # it is not there, or another release has written it
-        if position.head < row.head or position.accepted < row.accepted:
-            return False  # a cache that is older than the row, such as a replica's
-        position.put_into(row)
-        return True
 
     def peek(self, session_id: UUID) -> Peek | None:
         """Where a session stands; None if there is no such session."""
@@ -384,7 +344,7 @@ class Store:
             return None
         state = State(text, row.state_bytes)
         if not state.revision:
-            state.size = len(text)  # the row may be behind
+            state.size = len(text)
         else:
             state.snapshot = self.cache.get(snapshot_key(key, state.revision))
         return state if state.is_complete else None
@@ -413,16 +373,12 @@ class Store:
         return next(iter(entries_of(rows.order_by("seq")[:1])), None)
 
     def _first(self, row: ChatSession) -> int:
-        if settings.EVENT_LOG == "memory":
-            return row.head + 1  # the log was its last owner's
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
         first: int | None = rows.aggregate(first=Min("seq"))["first"]
         return row.head + 1 if first is None else first
 
     def _firsts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
         """The oldest entry of each session that has any."""
-        if settings.EVENT_LOG == "memory":
-            return {}
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session__in=session_ids)
         return dict(rows.order_by().values_list("session").annotate(first=Min("seq")))
 
@@ -521,11 +477,6 @@ def _key(session_hex: str, generation: int) -> str:
     return f"chatsessions:{session_hex}:{generation}"
 
 
-def position_key(key: str) -> str:
-    """Where it lies where the session stands whose values lie at ``key``."""
-    return f"{key}:at"
-
-
 def snapshot_key(key: str, revision: int) -> str:
     """
     Where the snapshot lies that the patch at ``key`` is on.
@@ -537,7 +488,7 @@ def snapshot_key(key: str, revision: int) -> str:
 
 
 def state_key(key: str) -> str:
-    """Where the values lie that such a snapshot or position belongs to."""
+    """Where the values lie that such a snapshot belongs to."""
     return key.rpartition(":")[0]
 
 

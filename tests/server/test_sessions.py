@@ -419,14 +419,11 @@ async def test_a_client_that_claims_more_than_there_is_gets_what_comes(
     await client.until({"type": "event", "seq": welcome["head"] + 2})
 
 
-@pytest.mark.parametrize("log", ["database", "memory"])
 async def test_a_trimmed_log_announces_its_gap(
-    start_server: StartServer, client_of: ClientOf, log: str
+    start_server: StartServer, client_of: ClientOf
 ) -> None:
     """However full the log is: also between one trimming and the next."""
-    server = start_server(
-        chatsessions={"MAX_LOG_ENTRIES": 40, "EVENT_LOG": log, "EVENTS_PER_SECOND": 1000}
-    )
+    server = start_server(chatsessions={"MAX_LOG_ENTRIES": 40, "EVENTS_PER_SECOND": 1000})
     client = await client_of(server).start()
     await client.said("Hi! I'll count how many messages you send.")
     for sent in range(1, 41):
