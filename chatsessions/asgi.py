@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import ParseResult
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
+from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
+logger = logging.getLogger("chatsessions.asgi")
+
 #: An ASGI application.
 Application = Callable[..., Any]
+
+#: The most characters that the log shows of an ``Origin``: whoever connects has written it.
+MAX_SHOWN = 200
+
+
+class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels is untyped
+    """Channels' ``AllowedHostsOriginValidator``, with a line in the log for what it refuses."""
+
+    def __init__(self, application: Application) -> None:
+        super().__init__(application, AllowedHostsOriginValidator(application).allowed_origins)
+
+    def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
+        """Return whether a page of this origin may connect."""
+        valid: bool = super().valid_origin(parsed_origin)
+        if not valid and parsed_origin is None:
+            logger.warning(
+                "A websocket without an Origin was refused (403). Browsers send one; other clients "
+                "have to send one with a host of ALLOWED_HOSTS."
+            )
+        elif not valid and parsed_origin is not None:
+            logger.warning(
+                "A websocket was refused (403): its page's address is %r. Is the host of it in "
+                "ALLOWED_HOSTS?",
+                parsed_origin.geturl()[:MAX_SHOWN],
+            )
+        return valid
 
 
 def get_chat_application(
@@ -31,7 +61,8 @@ def get_chat_application(
     websockets. ``middleware`` wraps all of them; it is to set ``scope["user"]``. ``http`` is the
     application for everything else, Django's by default.
 
-    A websocket is accepted from the hosts in ``ALLOWED_HOSTS``. Raises ``ChatError`` for a chat
+    A websocket is accepted from pages of the hosts in ``ALLOWED_HOSTS``; the log names those that
+    are refused. Raises ``ChatError`` for a chat
     that cannot be found.
     """
     # Sets Django up, which has to come before anything that imports models.
@@ -49,6 +80,6 @@ def get_chat_application(
         [*(path(route, consumer(chat)) for route, chat in chats.items()), *routes]
     )
     application: Application = ProtocolTypeRouter(
-        {"http": http, "websocket": AllowedHostsOriginValidator(middleware(websockets))}
+        {"http": http, "websocket": AllowedHostsValidator(middleware(websockets))}
     )
     return application

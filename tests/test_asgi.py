@@ -14,6 +14,7 @@ from chatsessions import Chat, ChatError
 from chatsessions.asgi import get_chat_application
 from chatsessions.consumers import ChatConsumer
 from chatsessions.frames import SUBPROTOCOL
+from chatsessions.testing.story import server_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -46,9 +47,31 @@ async def test_chats_are_named_by_path_by_object_and_by_application(chat: Chat) 
         assert await connects(application, f"/ws/{name}/")
 
 
-async def test_another_sites_page_is_refused(chat: Chat) -> None:
+async def test_another_sites_page_is_refused_and_the_log_says_why(chat: Chat) -> None:
     application = get_chat_application({"ws/": chat})
-    assert not await connects(application, "/ws/", "https://evil.example")
+    with server_log() as records:
+        assert not await connects(application, "/ws/", "https://evil.example")
+    [record] = records
+    assert "its page's address is 'https://evil.example'" in record.getMessage()
+    assert "ALLOWED_HOSTS" in record.getMessage()
+
+
+async def test_what_the_log_says_of_an_origin_is_short_and_one_line(chat: Chat) -> None:
+    application = get_chat_application({"ws/": chat})
+    with server_log() as records:
+        assert not await connects(application, "/ws/", "https://a\x1b" + "b" * 10_000)
+    [record] = records
+    assert len(record.getMessage()) < 400
+    assert "\x1b" not in record.getMessage()
+
+
+async def test_a_client_without_an_origin_is_refused_and_the_log_says_why(chat: Chat) -> None:
+    line = WebsocketCommunicator(get_chat_application({"ws/": chat}), "/ws/")
+    with server_log() as records:
+        assert not (await line.connect(timeout=10))[0]
+        await line.disconnect(timeout=10)
+    [record] = records
+    assert "without an Origin was refused (403)" in record.getMessage()
 
 
 async def test_http_is_djangos_or_what_is_given(chat: Chat) -> None:

@@ -92,6 +92,9 @@ const STAYING = 300;
 const SAVED_AT_ONCE = 50;
 const SAVE_EVERY = 2_000;
 
+/** The attempt in vain after which the console says what may be wrong, if there was no other. A restart of the server costs one. */
+const UNREACHED = 2;
+
 /** States in which nothing can be sent. @type {Set<State>} */
 const FINAL_STATES = new Set(["replaced", "ended", "refused"]);
 
@@ -398,6 +401,7 @@ export class ChatClient extends EventTarget {
     this.#hangUp();
     if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
+    if (code === 1006 && !this.#reached && this.#backoff.attempt + 1 === UNREACHED) console.warn(unreached(this.#url));
     if (code < 4500 || code > 4999) this.#retryLater(code);
     else if (code === 4509) this.#setState("replaced", { code });
     else if (code === 4503) this.#ended(undefined, code);
@@ -679,6 +683,12 @@ export class ChatClient extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
+}
+
+/** No page is told why a handshake has failed, so this says what to look at. @param {string} url */
+function unreached(url) {
+  const host = globalThis.location?.host || "this page's host";
+  return `chatsessions: ${url} cannot be opened. If the server answers 403, it refuses pages from ${host}: is that in ALLOWED_HOSTS? Its log says so.`;
 }
 
 /**

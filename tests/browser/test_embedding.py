@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
 from tests.server.harness import Server
 
 from .chat import Chat
+from .conftest import CHANCE
 
 pytestmark = pytest.mark.browser
 
@@ -109,6 +111,25 @@ def test_an_address_without_a_slash_is_resolved_as_a_link_is(
     chat.say("hello")
     chat.shows("hello", "hello", "hello")
     chat.page.wait_for_function("client.state.state === 'online'")
+
+
+def test_a_page_of_another_host(server: Server, browser: Browser) -> None:
+    """It is kept out, and nothing tells it why: the console names what to look at."""
+    page = browser.new_page()
+    page.add_init_script(CHANCE)
+    element = urlopen(f"{server.origin}/static/chatsessions/chat-session.js").read()  # noqa: S310
+    address = server.origin.replace("http", "ws") + "/ws/counter/"
+    page.route(
+        "**/chat.js", lambda route: route.fulfill(body=element, content_type="text/javascript")
+    )
+    body = f'<script type="module" src="/chat.js"></script><chat-session src="{address}">'
+    page.route("**/page/", lambda route: route.fulfill(body=body, content_type="text/html"))
+    with page.expect_console_message(lambda said: "ALLOWED_HOSTS" in said.text) as said:
+        page.goto("http://elsewhere.example/page/")
+    assert "it refuses pages from elsewhere.example" in said.value.text
+    chat = Chat(page)
+    expect(chat.banner).to_contain_text("Cannot connect.")
+    page.close()
 
 
 def test_a_line_that_never_answers(server: Server, page: Page) -> None:

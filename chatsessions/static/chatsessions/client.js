@@ -1204,6 +1204,7 @@ var GOING = 5e3;
 var STAYING = 300;
 var SAVED_AT_ONCE = 50;
 var SAVE_EVERY = 2e3;
+var UNREACHED = 2;
 var FINAL_STATES = /* @__PURE__ */ new Set(["replaced", "ended", "refused"]);
 var ChatClientEvent = class extends Event {
   /** @param {string} type @param {T} detail */
@@ -1471,6 +1472,7 @@ var ChatClient = class extends EventTarget {
     this.#hangUp();
     if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
+    if (code === 1006 && !this.#reached && this.#backoff.attempt + 1 === UNREACHED) console.warn(unreached(this.#url));
     if (code < 4500 || code > 4999) this.#retryLater(code);
     else if (code === 4509) this.#setState("replaced", { code });
     else if (code === 4503) this.#ended(void 0, code);
@@ -1713,6 +1715,10 @@ var ChatClient = class extends EventTarget {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
 };
+function unreached(url) {
+  const host = globalThis.location?.host || "this page's host";
+  return `chatsessions: ${url} cannot be opened. If the server answers 403, it refuses pages from ${host}: is that in ALLOWED_HOSTS? Its log says so.`;
+}
 function sendable(frame) {
   const { type, name, call, data } = frame;
   if (type === "event" && !(typeof name === "string" && NAME.test(name))) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
