@@ -67,6 +67,7 @@ from chatsessions import (
 from chatsessions.chainlit_names import INSTEAD
 from chatsessions.conf import Settings, settings
 from chatsessions.consumers import ChatConsumer
+from chatsessions.input_widget import InputWidget
 from chatsessions.models import ChatSession, ChatSessionQuerySet
 from chatsessions.serializer import dumps, loads
 from chatsessions.session import Session
@@ -154,11 +155,11 @@ def project_tests(page: str) -> list[Block]:
     return [one for one in python_blocks(page) if one.file and one.file[0].endswith("/tests.py")]
 
 
-def table(page: str, heading: str) -> list[list[str]]:
-    """The cells of the first table under ``heading``, without its head."""
+def table(page: str, heading: str, *, after: str = "") -> list[list[str]]:
+    """The cells of the first table under ``heading``, and after a text there, without its head."""
     text = "\n" + PAGES[page].read_text()
     section = text[text.index(f"\n{heading}\n") :]
-    lines = section.splitlines()
+    lines = section[section.index(after) :].splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("|"))
     rows = []
     for line in lines[start + 2 :]:
@@ -397,7 +398,8 @@ def own_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Somebody's project, to which the steps of its page were added."""
     project = Project(tmp_path_factory.mktemp("project"))
     project.python("-m", "django", "startproject", "mysite", ".")
-    project.follow("project")
+    headings = ("Your own project", "What `get_chat_application()` is", "A page of your own")
+    project.follow("project", sections=headings)
     return project
 
 
@@ -1177,8 +1179,8 @@ def test_every_public_name_is_documented() -> None:
 
 def test_the_concepts_page_has_what_a_session_and_user_session_have() -> None:
     text = PAGES["concepts"].read_text()
-    attributes = dict(table("concepts", "## The context"))["`context.session`"]
-    assert set(code_spans(attributes)) == {
+    rows = table("concepts", "### What a session says of itself")
+    assert {name for names, _meaning in rows for name in code_spans(names)} == {
         one.name for one in dataclasses.fields(Session) if one.init
     }
     reserved = text[text.index("**Keys that are read live") :].split("They are not")[0]
@@ -1202,6 +1204,27 @@ def test_the_admin_page_has_every_signal_permission_and_queryset_method() -> Non
     text = PAGES["admin"].read_text()
     methods = [name for name in vars(ChatSessionQuerySet) if not name.startswith("_")]
     assert [name for name in methods if f"`{name}(" not in text] == []
+
+
+def test_the_page_about_the_page_has_every_part() -> None:
+    rows = table("page", "## The look", after="</style>")
+    listed = [name for names, _of in rows for name in code_spans(names)]
+    assert len(listed) == len(set(listed))
+    folder = ROOT / "frontend" / "src"
+    source = {path.name: path.read_text() for path in folder.glob("*.js")}
+    text = "".join(source.values())
+    written = re.findall(r"\bpart: [\"`]([\w -]+)", text)
+    written += re.findall(r"\b(?:button|tool|dialogOf)\(\"([\w -]+)\"", text)
+    written += re.findall(r"\bisolated\([^\"\n]+, \"([\w-]+)\"\)", text)
+    written += re.findall(r"\bsetAttribute\(\"part\", \"([\w -]+)\"", text)
+    for name in ("asks.js", "message.js", "transcript.js"):  # what an article is besides a message
+        for kinds in re.findall(r"\bkind(?:: | = )([^,;\n]+)", source[name]):
+            written += re.findall(r"[\"`](?:\$\{kind\} )?([a-z ]+)[\"`]", kinds)
+    parts = {part for words in written for part in words.split() if not part.endswith("-")}
+    parts |= {f"field-{widget.__struct_config__.tag}" for widget in InputWidget.__subclasses__()}
+    assert set(listed) == parts
+    styles = "".join(path.read_text() for path in folder.glob("*.css"))
+    assert set(re.findall(r"\[part~?=\"([\w-]+)\"\]", styles)) <= parts
 
 
 def test_what_chainlit_has_is_here_or_is_not() -> None:

@@ -962,7 +962,11 @@ def test_the_tests_of_the_documentation_pass(tmp_path: Path) -> None:
     # Blocks that say which file of a project they are: tests/test_docs.py runs them there.
     code = re.findall(r"^```python\n(?!# \w+/)(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     (tmp_path / "test_page.py").write_text("\n\n".join(code))
-    options = ["-q", "-c", ROOT / "pyproject.toml", "--rootdir", tmp_path]
+    [configuration] = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    configuration = configuration.replace("mysite.settings", "tests.settings")
+    (tmp_path / "pyproject.toml").write_text(configuration)
+    # Warnings of the configuration, too.
+    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", tmp_path]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "test_page.py"],
         cwd=tmp_path,
