@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="chatsessions", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="chatsessions", description="Stateful conversations over websockets for Django."
+    )
     parser.add_argument("--version", action="version", version=chatsessions.__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)

@@ -25,6 +25,7 @@ NEXT_STEPS = """\
 {name}/ is a Django project with the bot in bots/{module}.py. To run it:
 
   cd {name}
+  pip install -e ".[dev]"
   python manage.py migrate
   python manage.py createsuperuser
   python manage.py runserver

@@ -40,6 +40,11 @@ def test_a_new_project_passes_its_tests_and_the_checks_of_a_deployment(tmp_path:
     result = call("startproject", "mysite", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     project = tmp_path / "mysite"
+    # What is typed next is what the README says, the installation first.
+    typed = re.findall(r"^  (\S.+)$", result.stdout, re.MULTILINE)
+    readme = (project / "README.md").read_text()
+    assert typed[:2] == ["cd mysite", 'pip install -e ".[dev]"']
+    assert "".join(f"    {command}\n" for command in typed[1:]) in readme
     assert "2 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
     said = python(
         *("manage.py", "check", "--deploy"),
@@ -50,7 +55,7 @@ def test_a_new_project_passes_its_tests_and_the_checks_of_a_deployment(tmp_path:
     )
     # Only the owner knows how long browsers are to insist on https; the README says so.
     assert re.findall(r"\((\w+\.[EW]\d+)\)", said) == ["security.W004"]
-    assert "security.W004" in (project / "README.md").read_text()
+    assert "security.W004" in readme
     assert "No changes detected" in python("manage.py", "makemigrations", "--check", cwd=project)
     left = [path for path in project.rglob("*") if path.name.endswith("-tpl")]
     texts = [
