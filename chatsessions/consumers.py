@@ -38,6 +38,7 @@ from .live.session import LiveSession
 from .live.writers import new_writer
 from .session import Session
 from .store.changes import Entry
+from .store.connections import unavailable
 from .store.store import CacheFailed
 from .user_session import UserSession
 from .worker import get_worker
@@ -192,7 +193,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             await self._refuse(CloseCode.RATE_LIMITED)
             return
         except (DatabaseError, StoreUnavailable, CacheFailed) as error:
-            logger.error("A session could not be opened (are all migrations applied?): %s", error)
+            unavailable(error, "A session could not be opened")
             await self._refuse(CloseCode.SHUTTING_DOWN)
             return
         self._live = opened.live

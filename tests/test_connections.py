@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connections
-from django.db.utils import InternalError, OperationalError
+from django.db.utils import DatabaseError, InternalError, OperationalError
 
 from chatsessions.models import ChatSession
 from chatsessions.store import connections as store_connections
@@ -29,6 +29,23 @@ KINDS: dict[str, Callable[[Threads], Run]] = {
     "handle": lambda threads: threads.handle,
     "do_files": lambda threads: threads.do_files,
 }
+
+
+@pytest.mark.parametrize(
+    ("sql", "lacking"),
+    [
+        ("SELECT 1 FROM chatsessions_nothing", True),
+        ("SELECT chatsessions_worker.absent FROM chatsessions_worker", True),
+        ("INSERT INTO chatsessions_worker (absent) VALUES (1)", True),
+        ("SELECT 1 FROM nothing_of_ours", False),
+        ("SELECT chatsessions_ FROM", False),
+        ("INSERT INTO chatsessions_worker (id) VALUES (NULL)", False),
+    ],
+)
+def test_what_a_migration_would_bring_is_told_from_other_errors(sql: str, *, lacking: bool) -> None:
+    with connections["default"].cursor() as cursor, pytest.raises(DatabaseError) as raised:
+        cursor.execute(sql)
+    assert store_connections.is_unmigrated(raised.value) is lacking
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from chatsessions.entrance import Opened, ShuttingDown, TooManySessions
 from chatsessions.env import taken_env
 from chatsessions.exceptions import FrameError, StoreUnavailable
 from chatsessions.frames import CloseCode
+from chatsessions.store.connections import unavailable
 from chatsessions.store.store import CacheFailed
 from chatsessions.worker import get_worker
 
@@ -226,8 +227,8 @@ class ChatConnection:
         except TooManySessions:
             self._fail("forbidden", "too many sessions", CloseCode.TOO_MANY_SESSIONS)
         except (DatabaseError, StoreUnavailable, CacheFailed) as error:
-            logger.error("A session could not be opened (are all migrations applied?): %s", error)
-            self._fail("storage_unavailable", "try again", CloseCode.SHUTTING_DOWN)
+            code, detail = unavailable(error, "A session could not be opened")
+            self._fail(code, detail, CloseCode.SHUTTING_DOWN)
 
     async def _open(self, hello: frames.Hello) -> None:
         owner = owner_of(self._admission.user)

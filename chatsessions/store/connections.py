@@ -7,17 +7,26 @@ itself, or one that lost its connection never works again.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from django.conf import settings as django_settings
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import DatabaseError, InterfaceError, OperationalError
 
+logger = logging.getLogger("chatsessions.store")
+
 T = TypeVar("T")
+
+#: What is said of a database that was not migrated.
+NOT_MIGRATED = (
+    "The database lacks tables or columns of chatsessions: run `python manage.py migrate`."
+)
 
 #: Seconds after which the connections of a thread are looked at again, although nothing failed.
 LOOK_INTERVAL = 1.0
@@ -28,6 +37,10 @@ _READ_ONLY = "25006"
 _TIMED_OUT = ("25P03", "25P04")
 #: The same of MySQL, by number: --read-only, and a read-only storage.
 _MYSQL_READ_ONLY = (1290, 1836)
+#: A table or a column is not there: to PostgreSQL, to MySQL, and to SQLite.
+_LACKING = ("42P01", "42703")
+_MYSQL_LACKING = (1146, 1054)
+_SQLITE_LACKING = ("no such table: chatsessions_", "no such column: chatsessions_", "has no column")
 
 
 def is_transient(error: BaseException) -> bool:
@@ -49,6 +62,33 @@ def is_read_only(error: BaseException) -> bool:
         return True
     arguments: tuple[Any, ...] = getattr(error.__cause__, "args", ())
     return bool(arguments) and arguments[0] in _MYSQL_READ_ONLY
+
+
+def is_unmigrated(error: BaseException) -> bool:
+    """Whether ``error`` is that of a table or column of this package that is not there."""
+    if not isinstance(error, DatabaseError) or "chatsessions_" not in str(error):
+        return False
+    arguments: tuple[Any, ...] = getattr(error.__cause__, "args", ()) or (None,)
+    return (
+        _sqlstate(error) in _LACKING
+        or arguments[0] in _MYSQL_LACKING
+        or any(words in str(error) for words in _SQLITE_LACKING)
+    )
+
+
+def unavailable(error: BaseException, what: str) -> tuple[str, str]:
+    """
+    Log in one line that ``what`` could not be done; return the error's code and detail for clients.
+
+    Under ``DEBUG`` they are told of a database that was not migrated.
+    """
+    if not is_unmigrated(error):
+        logger.error("%s: %s", what, error)
+    else:
+        logger.error("%s: %s. %s", what, error, NOT_MIGRATED)
+        if django_settings.DEBUG:
+            return "not_migrated", NOT_MIGRATED
+    return "storage_unavailable", "try again"
 
 
 def _sqlstate(error: BaseException) -> str | None:

@@ -17,6 +17,7 @@ from chatsessions.chat import Chat, find_chat
 from chatsessions.conf import settings
 from chatsessions.models import ChatSession
 from chatsessions.session import Tokens, hash_token, is_owner
+from chatsessions.store.connections import is_unmigrated, unavailable
 
 logger = logging.getLogger("chatsessions.http")
 
@@ -104,6 +105,8 @@ def not_served(error: Refused | DatabaseError) -> JsonResponse:
     """The answer to a request of somebody who is not let in, or who cannot be looked up."""
     if isinstance(error, Refused):
         return problem(status_of(error), error.code, error.detail)
+    if is_unmigrated(error):
+        return problem(503, *unavailable(error, "What a request needs could not be looked up"))
     logger.error("What a request needs could not be looked up", exc_info=error)
     return problem(503, "storage_unavailable", "It could not be looked up; try again.")
 

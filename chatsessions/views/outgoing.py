@@ -25,6 +25,7 @@ from chatsessions.exceptions import (
     SessionOver,
     StoreUnavailable,
 )
+from chatsessions.store.connections import unavailable
 from chatsessions.store.store import CacheFailed
 from chatsessions.visits.followers import Follower, is_end_of
 from chatsessions.visits.visit import Visit
@@ -90,7 +91,7 @@ def refusal_of(error: Exception) -> Refused:
             return Refused(503, "shutting_down", "the server is restarting", retry_after=SOON)
         case TooManySessions():
             return Refused(403, "forbidden", "too many sessions")
-    return Refused(503, "storage_unavailable", "try again", retry_after=SOON)
+    return Refused(503, *unavailable(error, "A request could not be served"), retry_after=SOON)
 
 
 def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:

@@ -80,6 +80,7 @@ export function statusWords({ state, attempt, reason }, { reached }) {
 
 /** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @param {Past} past @returns {[string, string]} */
 function words({ state, attempt, reason, code, detail }, { reached, session }) {
+  if ((state === "offline" || state === "connecting") && reason === "not_migrated") return [detail ?? texts.unreachable, texts.tryNow];
   // The first attempt follows at once: no need to alarm anybody.
   if ((state === "offline" || state === "connecting") && attempt > 1) return [reached ? texts.offline : texts.unreachable, texts.tryNow];
   if (state === "replaced") return [texts.replaced, texts.takeOver];

@@ -46,6 +46,8 @@ const STYLESHEETS = [look, panels].map((text) => {
 });
 /** States in which nobody can write. @type {State[]} */
 const SILENT = ["replaced", "ended", "refused"];
+/** Errors that are shown in the conversation, in a form, or beside the state of the line. */
+const SAID_ELSEWHERE = ["handler_error", "interrupted", "missing_env", "not_migrated"];
 /** How much may wait to be sent and still be shown anew with every change; what is more is, every so many milliseconds. */
 const SHOWN_AT_ONCE = 50;
 const SHOWN_EVERY = 500;
@@ -362,7 +364,7 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {NoticeDetail} notice */
   #showNotice({ code, detail, frame, retryAfter }) {
     if (frame) this.#dispatch("chat-event-refused", { code, detail, frame });
-    if (code === "handler_error" || code === "interrupted" || code === "missing_env") return; // said elsewhere
+    if (SAID_ELSEWHERE.includes(code)) return;
     if (frame?.name === "settings") return this.#settings.refused(frame.data, detail || code);
     const text = frame?.data?.content;
     if (typeof text === "string" && !this.#composer.text) {
@@ -403,7 +405,7 @@ export class ChatSessionElement extends HTMLElement {
     if (state.state === "online" && this.#client && !this.#composer.text) this.#composer.text = this.#client.draft;
     this.#showWaiting();
     this.#showWork();
-    if (state.state === "offline" && state.attempt > 1 && !past.reached) this.#explain();
+    if (state.state === "offline" && state.attempt > 1 && !past.reached && !state.reason) this.#explain();
     this.#dispatch("chat-state", state);
   }
 
@@ -414,8 +416,8 @@ export class ChatSessionElement extends HTMLElement {
     unreachable.add(url);
     console.error(
       `<chat-session> cannot connect to ${url}. The usual causes: no websocket route has this path; runserver is not ` +
-        "daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; migrations are not " +
-        "applied; the server is not running. The server's log says more.",
+        `daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; ${location.host || "this page"} is ` +
+        "not in ALLOWED_HOSTS, so that the server refuses its pages (403); the server is not running. Its log says more.",
     );
   }
 

@@ -57,8 +57,8 @@ export { ChatClientError };
  * @property {State} state
  * @property {number} attempt how many attempts have failed in a row
  * @property {number} [retryIn] seconds until the next attempt (`offline`)
- * @property {string} [reason] why it ended, or the server's error code (`ended`, `refused`)
- * @property {string} [detail] the server's words for it (`refused`)
+ * @property {string} [reason] why it ended, or the server's error code (`ended`, `refused`; `offline`, if it gave one)
+ * @property {string} [detail] the server's words for it (`refused`, `offline`)
  * @property {number} [code] the close code
  */
 
@@ -91,9 +91,6 @@ const STAYING = 300;
 /** How much may wait to be sent and still be written down with every change; what is more is, every so many milliseconds. */
 const SAVED_AT_ONCE = 50;
 const SAVE_EVERY = 2_000;
-
-/** The attempt in vain after which the console says what may be wrong, if there was no other. A restart of the server costs one. */
-const UNREACHED = 2;
 
 /** States in which nothing can be sent. @type {Set<State>} */
 const FINAL_STATES = new Set(["replaced", "ended", "refused"]);
@@ -336,9 +333,10 @@ export class ChatClient extends EventTarget {
   // --- the line ---------------------------------------------------------------------------------
 
   #open() {
+    const { state, reason, detail } = this.#state;
     this.#hangUp();
     this.#lastError = null;
-    this.#setState("connecting");
+    this.#setState("connecting", state === "offline" && reason ? { reason, detail } : {});
     this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
     try {
       this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
@@ -397,12 +395,12 @@ export class ChatClient extends EventTarget {
 
   /** @param {number} code */
   #closed(code) {
+    const error = this.#welcomed ? null : this.#lastError;
     const unreadable = code === 4500 && this.#welcomed && this.#lastError?.code === "bad_frame";
     this.#hangUp();
     if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
-    if (code === 1006 && !this.#reached && this.#backoff.attempt + 1 === UNREACHED) console.warn(unreached(this.#url));
-    if (code < 4500 || code > 4999) this.#retryLater(code);
+    if (code < 4500 || code > 4999) this.#retryLater(code, error);
     else if (code === 4509) this.#setState("replaced", { code });
     else if (code === 4503) this.#ended(undefined, code);
     else this.#setState("refused", { code, reason: this.#lastError?.code, detail: this.#lastError?.detail });
@@ -416,11 +414,11 @@ export class ChatClient extends EventTarget {
     this.#setState("ended", { reason, code });
   }
 
-  /** @param {number} [code] */
-  #retryLater(code) {
+  /** @param {number} [code] @param {Frame | null} [error] that came instead of a welcome */
+  #retryLater(code, error) {
     const delay = this.#backoff.next();
     this.#timeouts.start("retry", delay, () => this.#open());
-    this.#setState("offline", { retryIn: delay / 1000, code });
+    this.#setState("offline", { retryIn: delay / 1000, code, ...(error ? { reason: error.code, detail: error.detail } : {}) });
   }
 
   /** @param {"sender" | "monitor"} asking */
@@ -683,12 +681,6 @@ export class ChatClient extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
-}
-
-/** No page is told why a handshake has failed, so this says what to look at. @param {string} url */
-function unreached(url) {
-  const host = globalThis.location?.host || "this page's host";
-  return `chatsessions: ${url} cannot be opened. If the server answers 403, it refuses pages from ${host}: is that in ALLOWED_HOSTS? Its log says so.`;
 }
 
 /**

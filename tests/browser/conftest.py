@@ -44,7 +44,6 @@ CHANCE = "Math.random = () => window.chance ?? 0.1;"
 LINE_IS_DOWN = re.compile(
     r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
     r"|Connection closed before receiving a handshake response"
-    r"|cannot be opened. If the server answers 403"
 )
 #: What it says of a file that the server does not take, and where files go to.
 REFUSED = re.compile(r"the server responded with a status of 4\d\d")

@@ -131,30 +131,6 @@ test("a server is reached from its first welcome on", () => {
 
 // --- entries ---
 
-test("a server that never lets us in is told of once, with what to look at", (t) => {
-  const warned = t.mock.method(console, "warn", () => {});
-  const { client, Socket, timers } = setUp();
-  client.connect();
-  for (let n = 0; n < 4; n++) {
-    assert.equal(warned.mock.callCount(), n < 2 ? 0 : 1);
-    Socket.last.drop();
-    timers.advance(client.state.retryIn * 1000);
-  }
-  const [text] = warned.mock.calls[0].arguments;
-  assert.match(text, /ws:\/\/test\/ws\/ cannot be opened\. .* 403, .* ALLOWED_HOSTS/);
-});
-
-test("a server that was there before is not suspected", (t) => {
-  const warned = t.mock.method(console, "warn", () => {});
-  const { client, Socket, timers, connect } = setUp();
-  connect();
-  for (let n = 0; n < 4; n++) {
-    Socket.last.drop();
-    timers.advance(client.state.retryIn * 1000);
-  }
-  assert.equal(warned.mock.callCount(), 0);
-});
-
 test("an entry that is known already is ignored", () => {
   const { connect, seen } = setUp();
   connect().push(entry(1), entry(1), entry(2));

@@ -604,6 +604,7 @@ function statusWords({ state, attempt, reason }, { reached }) {
   return state === "connecting" && attempt && reached ? texts.reconnecting : texts.states[state];
 }
 function words({ state, attempt, reason, code, detail }, { reached, session }) {
+  if ((state === "offline" || state === "connecting") && reason === "not_migrated") return [detail ?? texts.unreachable, texts.tryNow];
   if ((state === "offline" || state === "connecting") && attempt > 1) return [reached ? texts.offline : texts.unreachable, texts.tryNow];
   if (state === "replaced") return [texts.replaced, texts.takeOver];
   if (state === "ended") return [texts.endedBy[reason ?? ""] ?? texts.ended, texts.startNew];
@@ -1821,7 +1822,6 @@ var GOING = 5e3;
 var STAYING = 300;
 var SAVED_AT_ONCE = 50;
 var SAVE_EVERY = 2e3;
-var UNREACHED = 2;
 var FINAL_STATES = /* @__PURE__ */ new Set(["replaced", "ended", "refused"]);
 var ChatClientEvent = class extends Event {
   /** @param {string} type @param {T} detail */
@@ -2030,9 +2030,10 @@ var ChatClient = class extends EventTarget {
   }
   // --- the line ---------------------------------------------------------------------------------
   #open() {
+    const { state, reason, detail } = this.#state;
     this.#hangUp();
     this.#lastError = null;
-    this.#setState("connecting");
+    this.#setState("connecting", state === "offline" && reason ? { reason, detail } : {});
     this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
     try {
       this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
@@ -2085,12 +2086,12 @@ var ChatClient = class extends EventTarget {
   }
   /** @param {number} code */
   #closed(code) {
+    const error = this.#welcomed ? null : this.#lastError;
     const unreadable = code === 4500 && this.#welcomed && this.#lastError?.code === "bad_frame";
     this.#hangUp();
     if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
-    if (code === 1006 && !this.#reached && this.#backoff.attempt + 1 === UNREACHED) console.warn(unreached(this.#url));
-    if (code < 4500 || code > 4999) this.#retryLater(code);
+    if (code < 4500 || code > 4999) this.#retryLater(code, error);
     else if (code === 4509) this.#setState("replaced", { code });
     else if (code === 4503) this.#ended(void 0, code);
     else this.#setState("refused", { code, reason: this.#lastError?.code, detail: this.#lastError?.detail });
@@ -2102,11 +2103,11 @@ var ChatClient = class extends EventTarget {
     this.#setTurn(null);
     this.#setState("ended", { reason, code });
   }
-  /** @param {number} [code] */
-  #retryLater(code) {
+  /** @param {number} [code] @param {Frame | null} [error] that came instead of a welcome */
+  #retryLater(code, error) {
     const delay = this.#backoff.next();
     this.#timeouts.start("retry", delay, () => this.#open());
-    this.#setState("offline", { retryIn: delay / 1e3, code });
+    this.#setState("offline", { retryIn: delay / 1e3, code, ...error ? { reason: error.code, detail: error.detail } : {} });
   }
   /** @param {"sender" | "monitor"} asking */
   #ping(asking) {
@@ -2332,10 +2333,6 @@ var ChatClient = class extends EventTarget {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
 };
-function unreached(url) {
-  const host = globalThis.location?.host || "this page's host";
-  return `chatsessions: ${url} cannot be opened. If the server answers 403, it refuses pages from ${host}: is that in ALLOWED_HOSTS? Its log says so.`;
-}
 function sendable(frame) {
   const { type, name, call, data } = frame;
   if (type === "event" && !(typeof name === "string" && NAME.test(name))) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
@@ -4276,6 +4273,7 @@ var STYLESHEETS = [chat_session_default, panels_default].map((text) => {
   return sheet;
 });
 var SILENT = ["replaced", "ended", "refused"];
+var SAID_ELSEWHERE = ["handler_error", "interrupted", "missing_env", "not_migrated"];
 var SHOWN_AT_ONCE = 50;
 var SHOWN_EVERY = 500;
 var places = /* @__PURE__ */ new Set();
@@ -4556,7 +4554,7 @@ var ChatSessionElement = class extends HTMLElement {
   /** @param {NoticeDetail} notice */
   #showNotice({ code, detail, frame, retryAfter }) {
     if (frame) this.#dispatch("chat-event-refused", { code, detail, frame });
-    if (code === "handler_error" || code === "interrupted" || code === "missing_env") return;
+    if (SAID_ELSEWHERE.includes(code)) return;
     if (frame?.name === "settings") return this.#settings.refused(frame.data, detail || code);
     const text = frame?.data?.content;
     if (typeof text === "string" && !this.#composer.text) {
@@ -4593,7 +4591,7 @@ var ChatSessionElement = class extends HTMLElement {
     if (state.state === "online" && this.#client && !this.#composer.text) this.#composer.text = this.#client.draft;
     this.#showWaiting();
     this.#showWork();
-    if (state.state === "offline" && state.attempt > 1 && !past.reached) this.#explain();
+    if (state.state === "offline" && state.attempt > 1 && !past.reached && !state.reason) this.#explain();
     this.#dispatch("chat-state", state);
   }
   /** Tell who sets this up what it may be, once. */
@@ -4602,7 +4600,7 @@ var ChatSessionElement = class extends HTMLElement {
     if (unreachable.has(url)) return;
     unreachable.add(url);
     console.error(
-      `<chat-session> cannot connect to ${url}. The usual causes: no websocket route has this path; runserver is not daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; migrations are not applied; the server is not running. The server's log says more.`
+      `<chat-session> cannot connect to ${url}. The usual causes: no websocket route has this path; runserver is not daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; ${location.host || "this page"} is not in ALLOWED_HOSTS, so that the server refuses its pages (403); the server is not running. Its log says more.`
     );
   }
   /** @param {StateDetail} state */

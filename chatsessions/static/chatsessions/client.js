@@ -1204,7 +1204,6 @@ var GOING = 5e3;
 var STAYING = 300;
 var SAVED_AT_ONCE = 50;
 var SAVE_EVERY = 2e3;
-var UNREACHED = 2;
 var FINAL_STATES = /* @__PURE__ */ new Set(["replaced", "ended", "refused"]);
 var ChatClientEvent = class extends Event {
   /** @param {string} type @param {T} detail */
@@ -1413,9 +1412,10 @@ var ChatClient = class extends EventTarget {
   }
   // --- the line ---------------------------------------------------------------------------------
   #open() {
+    const { state, reason, detail } = this.#state;
     this.#hangUp();
     this.#lastError = null;
-    this.#setState("connecting");
+    this.#setState("connecting", state === "offline" && reason ? { reason, detail } : {});
     this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
     try {
       this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
@@ -1468,12 +1468,12 @@ var ChatClient = class extends EventTarget {
   }
   /** @param {number} code */
   #closed(code) {
+    const error = this.#welcomed ? null : this.#lastError;
     const unreadable = code === 4500 && this.#welcomed && this.#lastError?.code === "bad_frame";
     this.#hangUp();
     if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
-    if (code === 1006 && !this.#reached && this.#backoff.attempt + 1 === UNREACHED) console.warn(unreached(this.#url));
-    if (code < 4500 || code > 4999) this.#retryLater(code);
+    if (code < 4500 || code > 4999) this.#retryLater(code, error);
     else if (code === 4509) this.#setState("replaced", { code });
     else if (code === 4503) this.#ended(void 0, code);
     else this.#setState("refused", { code, reason: this.#lastError?.code, detail: this.#lastError?.detail });
@@ -1485,11 +1485,11 @@ var ChatClient = class extends EventTarget {
     this.#setTurn(null);
     this.#setState("ended", { reason, code });
   }
-  /** @param {number} [code] */
-  #retryLater(code) {
+  /** @param {number} [code] @param {Frame | null} [error] that came instead of a welcome */
+  #retryLater(code, error) {
     const delay = this.#backoff.next();
     this.#timeouts.start("retry", delay, () => this.#open());
-    this.#setState("offline", { retryIn: delay / 1e3, code });
+    this.#setState("offline", { retryIn: delay / 1e3, code, ...error ? { reason: error.code, detail: error.detail } : {} });
   }
   /** @param {"sender" | "monitor"} asking */
   #ping(asking) {
@@ -1715,10 +1715,6 @@ var ChatClient = class extends EventTarget {
     this.dispatchEvent(new ChatClientEvent(type, detail));
   }
 };
-function unreached(url) {
-  const host = globalThis.location?.host || "this page's host";
-  return `chatsessions: ${url} cannot be opened. If the server answers 403, it refuses pages from ${host}: is that in ALLOWED_HOSTS? Its log says so.`;
-}
 function sendable(frame) {
   const { type, name, call, data } = frame;
   if (type === "event" && !(typeof name === "string" && NAME.test(name))) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
