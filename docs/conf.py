@@ -52,4 +52,8 @@ if os.environ.get("READTHEDOCS"):
     }
 
 html_theme = "furo"
-html_title = f"chatsessions {release}"
+# Read the Docs builds the main branch as "latest" and tags under their names, and lists them in
+# a menu of its own.
+unreleased = os.environ.get("READTHEDOCS_VERSION") == "latest"
+html_title = f"chatsessions {release}{' (unreleased)' if unreleased else ''}"
+html_baseurl = os.environ.get("READTHEDOCS_CANONICAL_URL", "")
