@@ -13,6 +13,7 @@ from chatsessions import (
     AskActionMessage,
     AskUserMessage,
     Chat,
+    InterruptedTurn,
     Message,
     context,
     spawn,
@@ -244,6 +245,59 @@ async def test_after_a_crash_the_question_is_cancelled_and_the_turn_interrupted(
         await again.live.context(None).emitter.flush()
         row = await ChatSession.objects.aget(pk=client.live.id)
         assert (row.asks, row.running) == ([], None)
+
+
+async def interrupted_question(worker: RunningWorker, asking: Chat) -> tuple[Client, int]:
+    """A client whose question a crash has cancelled, and an event that waits behind it."""
+
+    @asking.on_interrupted
+    async def interrupted(turn: InterruptedTurn) -> None:
+        answer = await AskUserMessage(f"Once more, for your {turn.name}: your name?").send()
+        await Message(f"Hello again {answer and answer['output']}").send()
+
+    @asking.on_event("later")
+    async def later() -> None:
+        await Message("later").send()
+
+    client = await Client.open(worker, asking)
+    client.send("message", {"content": ""})
+    await question(client)
+    waiting = client.send("later")
+    await until(lambda: any(entry.n == waiting for entry in client.log))
+    await worker.close()
+    return client, waiting
+
+
+async def test_after_a_crash_on_interrupted_can_ask_again(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    """What was sent meanwhile waits until it is answered."""
+    client, waiting = await interrupted_question(worker, asking)
+    async with running_worker() as second:
+        again = await Client.open(second, asking, client.live.id, client.token)
+        ask = await question(again)
+        assert ask["content"] == "Once more, for your message: your name?"
+        assert waiting not in again.outcomes
+        again.answer(ask["call"], {"content": "Ada"})
+        assert await again.outcome(waiting) == "done"
+        assert again.texts == ["Hello again Ada", "later"]
+        assert closed(again) == ["cancelled", "answered"]
+
+
+async def test_a_question_of_on_interrupted_does_not_outlive_another_crash(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    """It runs once, as every hook; the session goes on with what waits."""
+    client, waiting = await interrupted_question(worker, asking)
+    async with running_worker() as second:
+        again = await Client.open(second, asking, client.live.id, client.token)
+        await question(again)
+        await again.live.context(None).emitter.flush()
+        await second.close()
+    async with running_worker() as third:
+        last = await Client.open(third, asking, client.live.id, again.token)
+        assert await last.outcome(waiting) == "done"
+        assert (closed(last), last.texts) == (["cancelled"], ["later"])
 
 
 async def test_actions_and_settings_are_handled_while_a_handler_waits(

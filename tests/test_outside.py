@@ -28,6 +28,7 @@ from chatsessions import (
     SessionOwned,
     StoreUnavailable,
     aemit_to,
+    aemit_to_user,
     aend_session,
     assign_user,
     context,
@@ -37,8 +38,10 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.chat import resolve_chat
+from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.outside import Which
+from chatsessions.testing import ChatCommunicator
 from chatsessions.worker import Worker as RunningWorker
 from chatsessions.worker import _workers, get_worker, running_workers
 
@@ -179,6 +182,29 @@ async def test_a_session_that_is_away_is_taken_and_given_back(
     assert back.resumed
     assert [entry.name for entry in await back.live.read_log(0, 10)] == ["message"]
     assert back.live.user_session["visits"] == 1
+
+
+async def test_an_event_for_a_user_is_shown_when_their_tab_returns(chat: Chat) -> None:
+    """Every session of theirs that has not ended keeps it; a new one knows nothing of it."""
+    ada = await get_user_model().objects.acreate_user("ada")
+    application = ChatConsumer.as_asgi(chat=chat)
+    async with (
+        ChatCommunicator(application, "/", user=ada) as returning,
+        ChatCommunicator(application, "/", user=ada) as over,
+        ChatCommunicator(application, "/", user=ada) as gone,
+    ):
+        await over.end()
+        for tab in (returning, gone):
+            await tab.drop()
+        assert await aemit_to_user(ada, "mail", {"count": 1}) == 2
+        assert await returning.resume()
+        assert (await returning.receive_event("mail")).data == {"count": 1}
+        assert await returning.reload()
+        assert [event.name for event in returning.events].count("mail") == 1
+        async with ChatCommunicator(application, "/", user=ada) as new:
+            await new.receive_nothing("mail")
+        stored = SessionEvent.objects.filter(name="mail").values_list("session", flat=True)
+        assert {pk async for pk in stored} == {returning.session_id, gone.session_id}
 
 
 @ways
