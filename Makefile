@@ -117,7 +117,7 @@ others: $(VENV)/.dev
 # has all of it.
 ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin admin_list clearchatsessions files \
 	connections files_handlers files_views isolation journal limits outside reaching reaper snapshots \
-	store threads threads_views uploads))
+	store threads threads_views))
 postgres: $(VENV)/.dev
 	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 

@@ -53,7 +53,7 @@ from .exceptions import (
     TooLarge,
     TurnStopped,
 )
-from .files.chatfile import ChatFile
+from .files.storage import ChatFile
 from .messages import ErrorMessage, Message, send_window_message
 from .profiles import ChatProfile
 from .questions import AskActionMessage, AskFileMessage, AskUserMessage

@@ -13,9 +13,8 @@ class ChatSessionsConfig(AppConfig):
 
         from . import checks  # noqa: F401  # registers the system checks
         from .files.rows import content_goes_with_row
-        from .models import SessionFile, UploadSlice
+        from .models import SessionFile
 
-        for model in (SessionFile, UploadSlice):
-            post_delete.connect(
-                content_goes_with_row, sender=model, dispatch_uid="chatsessions.files.rows"
-            )
+        post_delete.connect(
+            content_goes_with_row, sender=SessionFile, dispatch_uid="chatsessions.files.rows"
+        )

@@ -195,15 +195,6 @@ class Settings:
     MAX_FILES_BYTES_PER_SESSION = count(
         1024 * MIB, doc="The most bytes that all files of one session may have together."
     )
-    UPLOAD_SLICE_BYTES = count(
-        4 * MIB,
-        minimum=64 * KIB,
-        doc="The most bytes of a file in one request; a larger file comes in slices of so many.",
-    )
-    UPLOAD_AGE = seconds(
-        10 * MINUTE,
-        doc="An upload in slices of which nothing has come for this long may be given up.",
-    )
     FILE_TYPES: Setting[Sequence[str]] = Setting(
         ("*/*",),
         allowed="a list of types such as 'image/*', 'text/csv' or '*/*'",

@@ -194,9 +194,8 @@ class FileRefused(ChatSessionsError, ValueError):
     """
     A file that a session does not take; nothing of it is kept.
 
-    ``code`` is one of ``empty_file``, ``slices_expected``, ``too_large``, ``too_many_files``,
-    ``type_mismatch``, ``type_not_accepted`` and ``unknown_file``, ``detail`` a sentence that
-    users may read.
+    ``code`` is one of ``empty_file``, ``too_large``, ``too_many_files``, ``type_mismatch``,
+    ``type_not_accepted`` and ``unknown_file``, ``detail`` a sentence that users may read.
     """
 
     def __init__(self, code: str, detail: str) -> None:

@@ -15,7 +15,7 @@ from .actions import Action
 from .bridge import also_sync, has_to_be_awaited
 from .context import current, owner_loop
 from .emitter import Emitter
-from .files.chatfile import ChatFile
+from .files.storage import ChatFile
 from .ids import new_id
 from .storable import serializable
 from .transcript import ASSISTANT, SYSTEM, USER, Type

@@ -15,10 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import settings
-from .files.chatfile import ChatFile
-from .files.models import SessionUpload as SessionUpload
-from .files.models import UploadSlice as UploadSlice
-from .files.storage import path_of, session_storage
+from .files.storage import ChatFile, path_of, session_storage
 from .store.database_time import DatabaseNow, ago
 
 if TYPE_CHECKING:
@@ -383,10 +380,6 @@ class SessionEvent(models.Model):
         return f"{self.seq}: {self.name}"
 
 
-#: As the migrations know it.
-_storage = session_storage
-
-
 def _file_path(file: SessionFile, filename: str) -> str:
     """Made of ids alone: no name from a client ever reaches a storage."""
     return path_of(file.session_id, file.id)
@@ -402,7 +395,9 @@ class SessionFile(models.Model):
     name = models.CharField(_("name"), max_length=255)
     mime = models.CharField(_("type"), max_length=100)
     size = models.PositiveBigIntegerField(_("bytes"))
-    content = models.FileField(_("content"), storage=_storage, upload_to=_file_path, max_length=200)
+    content = models.FileField(
+        _("content"), storage=session_storage, upload_to=_file_path, max_length=200
+    )
     created_at = models.DateTimeField(_("created"), default=timezone.now)
 
     class Meta:

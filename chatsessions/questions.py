@@ -9,7 +9,7 @@ from uuid import UUID
 from . import times
 from .actions import Action
 from .context import current
-from .files.chatfile import ChatFile
+from .files.storage import ChatFile
 from .messages import DEFAULT_AUTHOR, USER_AUTHOR, as_text
 from .sync import waits_in_sync
 

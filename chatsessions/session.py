@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
-    from .files.chatfile import ChatFile
+    from .files.storage import ChatFile
 
 
 class Files(Protocol):
@@ -92,7 +92,7 @@ class Session:
 
         ``content`` is text, bytes or a file opened for reading in binary; or ``path`` names a
         file to copy. ``name`` is for showing. ``mime`` is its type; left out, it is that of the
-        name, else of the content. It goes when the session is deleted.
+        name. It goes when the session is deleted.
 
         Raises ``FileRefused`` beyond ``MAX_FILE_BYTES``, ``MAX_FILES_PER_SESSION`` and
         ``MAX_FILES_BYTES_PER_SESSION``; ``TypeError`` for both or neither of ``content`` and

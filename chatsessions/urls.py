@@ -6,7 +6,7 @@ Ids of sessions and files are taken as text: one that is none is answered as one
 
 from django.urls import path
 
-from .views import files, threads, uploads
+from .views import files, threads
 from .views.profiles import profiles
 
 app_name = "chatsessions"
@@ -16,7 +16,5 @@ urlpatterns = [
     path("threads/", threads.thread_list, name="threads"),
     path("threads/<uuid:thread_id>/", threads.thread_detail, name="thread"),
     path("<str:session_id>/files/", files.upload, name="files"),
-    path("<str:session_id>/uploads/", uploads.begin, name="uploads"),
-    path("<str:session_id>/uploads/<str:upload_id>/", uploads.upload, name="upload"),
     path("<str:session_id>/files/<str:file_id>/", files.download, name="file"),
 ]

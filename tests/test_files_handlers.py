@@ -234,7 +234,7 @@ async def test_content_may_be_text_bytes_a_file_or_a_path(
     assert [(file.name, file.mime, file.size) for file in saved] == [
         ("a.txt", "text/plain", 7),
         ("b", "application/octet-stream", 2),
-        ("c", "image/png", len(PNG)),
+        ("c", "application/octet-stream", len(PNG)),
         ("d.csv", "text/csv", 11),
         ("e.txt", "application/json", 2),
         ("empty.txt", "text/plain", 0),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from django.template import Context, Template, TemplateSyntaxError
@@ -87,13 +88,22 @@ def test_other_attributes() -> None:
     }
 
 
+def test_the_page_knows_how_large_a_file_may_be(settings: Any) -> None:
+    """So that it sends none in vain."""
+    settings.CHATSESSIONS = {"MAX_FILE_BYTES": 1000}
+    assert element('"/ws/" files=True')["max-file-bytes"] == "1000"
+    assert element('"/ws/" files=True max_file_bytes=5')["max-file-bytes"] == "5"
+    assert "max-file-bytes" not in element('"/ws/" files=False')
+
+
 def test_attributes_without_a_value() -> None:
     """True is there, False and None are not."""
     found = element('"/ws/" files=True threads=False data_x=none', none=None)
-    assert found == {"src": "/ws/", "files": None}
+    assert found == {"src": "/ws/", "files": None, "max-file-bytes": "104857600"}
     assert element('"/ws/" files="image/*" profiles=True chat="desk"') == {
         "src": "/ws/",
         "files": "image/*",
+        "max-file-bytes": "104857600",
         "profiles": None,
         "chat": "desk",
     }

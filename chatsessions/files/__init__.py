@@ -1,1 +1,1 @@
-"""Files of sessions: their rows, where they lie, and how they come in."""
+"""The files of sessions: their rows, where they lie, and what they are called."""

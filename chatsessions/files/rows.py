@@ -9,7 +9,7 @@ Everything here is synchronous.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -22,90 +22,59 @@ from django.template.defaultfilters import filesizeformat
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
-from chatsessions.models import ChatSession, SessionFile, SessionUpload, UploadSlice
+from chatsessions.models import ChatSession, SessionFile
 
-from .chatfile import ChatFile
 from .names import clean_name
-from .storage import SessionStorage, path_of
-from .types import HEAD, TypeMismatch, accepts, type_of
+from .storage import ChatFile, SessionStorage, path_of
+from .types import HEAD, accepts, type_of
 
 logger = logging.getLogger("chatsessions.files")
 
 
-def check_size(size: int, *, empty: bool = True) -> None:
-    """Raise ``FileRefused`` for a file of more than ``MAX_FILE_BYTES``, or of none if so asked."""
+def check_size(size: int) -> None:
+    """Raise ``FileRefused`` for a file of more than ``MAX_FILE_BYTES``."""
     if size > settings.MAX_FILE_BYTES:
         limit = filesizeformat(settings.MAX_FILE_BYTES)
         raise FileRefused("too_large", f"A file may have at most {limit}.")
-    if not size and not empty:
-        raise FileRefused("empty_file", "The file is empty.")
 
 
 def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
-    """
-    Raise ``FileRefused`` if the session cannot take ``files`` more, of ``adding`` bytes in all.
-
-    What has come of unfinished uploads takes room as well.
-    """
+    """Raise ``FileRefused`` if the session cannot take ``files`` more, of ``adding`` bytes."""
     stored = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
-    coming = SessionUpload.objects.using(settings.DATABASE).filter(session=session_id)
     taken = stored.aggregate(count=Count("pk"), size=Sum("size"))
-    begun = coming.aggregate(count=Count("pk"), size=Sum("received"))
-    if taken["count"] + begun["count"] + files > settings.MAX_FILES_PER_SESSION:
+    if taken["count"] + files > settings.MAX_FILES_PER_SESSION:
         limit = settings.MAX_FILES_PER_SESSION
         raise FileRefused("too_many_files", f"A conversation may have at most {limit} files.")
-    size = (taken["size"] or 0) + (begun["size"] or 0)
-    if size + adding > settings.MAX_FILES_BYTES_PER_SESSION:
+    if (taken["size"] or 0) + adding > settings.MAX_FILES_BYTES_PER_SESSION:
         shown = filesizeformat(settings.MAX_FILES_BYTES_PER_SESSION)
         raise FileRefused("too_many_files", f"All files of a conversation may have {shown}.")
 
 
-def uploaded_type(name: str, head: bytes, *, declared: str = "") -> str:
-    """
-    The type of what a client uploads; ``name`` is cleaned, ``head`` the first ``HEAD`` bytes.
-
-    Raises ``FileRefused`` for one that is not what it says, or not of ``FILE_TYPES``.
-    """
-    try:
-        found = type_of(name, head, declared=declared)
-    except TypeMismatch as error:
-        raise FileRefused("type_mismatch", str(error)) from error
-    if not accepts(settings.FILE_TYPES, found):
-        raise FileRefused("type_not_accepted", f"Files of type {found} are not accepted here.")
-    return found
+def check_type(mime: str) -> None:
+    """Raise ``FileRefused`` for a type that is not one of ``FILE_TYPES``."""
+    if not accepts(settings.FILE_TYPES, mime):
+        raise FileRefused("type_not_accepted", f"Files of type {mime} are not accepted here.")
 
 
-def store_upload(
-    session_id: UUID,
-    content: File[Any],
-    *,
-    name: str,
-    declared: str,
-    instead_of: SessionUpload | None = None,
-) -> ChatFile:
+def store_upload(session_id: UUID, content: File[Any], *, name: str, declared: str) -> ChatFile:
     """
     Store what a client has uploaded, and all of it is there.
 
     Raises ``FileRefused``, ``SessionOver``, ``SessionNotFound``, and what the storage and the
-    database raise; nothing is left then. The file of an upload takes its place and its id;
-    raises ``SessionUpload.DoesNotExist`` if it has been given up meanwhile.
+    database raise; nothing is left then.
     """
-    check_size(content.size, empty=False)
+    if not content.size:
+        raise FileRefused("empty_file", "The file is empty.")
     content.seek(0)
     shown = clean_name(name)
-    mime = uploaded_type(shown, content.read(HEAD), declared=declared)
+    mime = type_of(shown, content.read(HEAD), declared=declared)
+    check_type(mime)
     content.seek(0)
-    return store(session_id, content, name=shown, mime=mime, by_client=True, instead_of=instead_of)
+    return store(session_id, content, name=shown, mime=mime, by_client=True)
 
 
 def store(
-    session_id: UUID,
-    content: File[Any],
-    *,
-    name: str,
-    mime: str,
-    by_client: bool = False,
-    instead_of: SessionUpload | None = None,
+    session_id: UUID, content: File[Any], *, name: str, mime: str, by_client: bool = False
 ) -> ChatFile:
     """
     Store a file for a session. ``name`` is cleaned, ``mime`` a type.
@@ -117,26 +86,14 @@ def store(
     size = content.size
     check_size(size)
     row = SessionFile(id=uuid4(), session_id=session_id, name=name, mime=mime, size=size)
-    # By an id of its own: two who put one upload together do not write to one place.
-    path = path_of(session_id, row.id)
-    if instead_of is not None:
-        row.id = instead_of.pk
-    step = partial(_insert, row, by_client=by_client, instead_of=instead_of)
-    keep(row, path, content, step)
-    return row.as_chat_file()
-
-
-def keep(
-    row: SessionFile | UploadSlice, path: str, content: File[Any], insert: Callable[[], None]
-) -> None:
-    """Store ``content`` at ``path``, then ``row`` by ``insert``; if that fails nothing is left."""
-    path = SessionStorage().generate_filename(path)
+    path = SessionStorage().generate_filename(path_of(session_id, row.id))
     try:
         row.content.name = _save(path, content)
-        insert()
+        _insert(row, by_client=by_client)
     except BaseException:
         delete_content(row.content.name or path)
         raise
+    return row.as_chat_file()
 
 
 def _save(path: str, content: File[Any]) -> str:
@@ -148,18 +105,14 @@ def _save(path: str, content: File[Any]) -> str:
         return SessionStorage().save(path, content)
 
 
-def _insert(row: SessionFile, *, by_client: bool, instead_of: SessionUpload | None) -> None:
+def _insert(row: SessionFile, *, by_client: bool) -> None:
     with transaction.atomic(using=settings.DATABASE):
-        check_open(locked_session(row.session_id), by_client=by_client)
-        if instead_of is not None:
-            replaced = SessionUpload.objects.using(settings.DATABASE).filter(pk=instead_of.pk)
-            if not replaced.delete()[0]:
-                raise SessionUpload.DoesNotExist
+        check_open(_locked(row.session_id), by_client=by_client)
         row.save(using=settings.DATABASE, force_insert=True)
         check_room(row.session_id, files=0)
 
 
-def locked_session(session_id: UUID) -> ChatSession:
+def _locked(session_id: UUID) -> ChatSession:
     """
     The session, until the end of the transaction. Raises ``SessionNotFound``.
 
@@ -230,7 +183,7 @@ def delete_content(key: str) -> None:
         storage.delete(key.rpartition("/")[0])
 
 
-def content_goes_with_row(instance: SessionFile | UploadSlice, using: str, **kwargs: Any) -> None:
+def content_goes_with_row(instance: SessionFile, using: str, **kwargs: Any) -> None:
     """Receiver of ``post_delete``: however the row went, its content goes once that is sure."""
     if instance.content.name:
         transaction.on_commit(partial(delete_content, instance.content.name), using=using)

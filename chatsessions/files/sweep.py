@@ -12,7 +12,7 @@ from django.core.files.storage import Storage
 from django.utils import timezone
 
 from chatsessions.conf import settings
-from chatsessions.models import SessionFile, UploadSlice
+from chatsessions.models import SessionFile
 
 from .storage import ROOT, SessionStorage, is_file_name, is_session_folder
 
@@ -76,9 +76,7 @@ def _files(storage: Storage, folder: str) -> Iterator[str]:
 def _known(folders: Sequence[str]) -> set[str]:
     sessions = [UUID(folder) for folder in folders]
     files = SessionFile.objects.using(settings.DATABASE).filter(session__in=sessions)
-    slices = UploadSlice.objects.using(settings.DATABASE).filter(upload__session__in=sessions)
-    rows = (files.values_list("content", flat=True), slices.values_list("content", flat=True))
-    return set().union(*rows)
+    return set(files.values_list("content", flat=True))
 
 
 def _listed(storage: Storage, path: str) -> tuple[list[str], list[str]]:

@@ -17,10 +17,10 @@ from django.db import Error as DatabaseError
 from chatsessions.context import current_turn
 from chatsessions.emitter import Turn
 from chatsessions.exceptions import FileRefused, FrameError
-from chatsessions.files.chatfile import ChatFile
 from chatsessions.files.names import clean_name, suffix_of
 from chatsessions.files.rows import files_of, find_files, store
-from chatsessions.files.types import HEAD, accepts, normal_type, type_of_content, type_of_name
+from chatsessions.files.storage import ChatFile
+from chatsessions.files.types import UNKNOWN, accepts, normal_type, type_of_name
 
 T = TypeVar("T")
 
@@ -135,10 +135,7 @@ def _save(
 
 
 def _store(session_id: UUID, name: str, content: File[Any], mime: str | None) -> ChatFile:
-    found = normal_type(mime or "") or type_of_name(name)
-    if not found:
-        found = type_of_content(content.read(HEAD))
-        content.seek(0)
+    found = normal_type(mime or "") or type_of_name(name) or UNKNOWN
     return store(session_id, content, name=name, mime=found)
 
 

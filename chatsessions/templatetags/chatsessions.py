@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from chatsessions.access import owner_of
+from chatsessions.conf import settings
 
 register = template.Library()
 
@@ -48,9 +49,10 @@ def chat_session(
     ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
     keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
     ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
-    ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included, and ``owner``,
-    a keyed hash of the request's user, where the context has a request: so that the tab sends
-    nothing that somebody else has written in it.
+    ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included, with ``files``
+    ``max-file-bytes``, which is ``MAX_FILE_BYTES``, and ``owner``, a keyed hash of the request's
+    user, where the context has a request: so that the tab sends nothing that somebody else has
+    written in it.
 
     A tag may stand on a page more than once; a browser runs the script once.
     """
@@ -67,6 +69,8 @@ def chat_session(
     }
     element["api"] = _api()
     element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
+    if element.get("files"):
+        element.setdefault("max-file-bytes", str(settings.MAX_FILE_BYTES))
     element["profiles"] = _profiles(profiles)
     request = context.get("request")
     element["login-url"] = _login_url(login_url, request)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from typing import Any, BinaryIO, Self
 from urllib.parse import unquote
 
 from asgiref.sync import sync_to_async
-from django.core.files.uploadedfile import UploadedFile
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, transaction
@@ -19,28 +21,26 @@ from django.http import (
     JsonResponse,
     StreamingHttpResponse,
 )
-from django.template.defaultfilters import filesizeformat
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
 from django.utils.http import content_disposition_header
 from django.views.decorators.csrf import csrf_exempt
 
-from chatsessions.conf import settings
-from chatsessions.exceptions import FileRefused
-from chatsessions.files.chatfile import ChatFile
-from chatsessions.files.rows import check_open, check_room, check_size, find_files, store_upload
-from chatsessions.files.types import RASTER
+from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
+from chatsessions.files.names import clean_name
+from chatsessions.files.rows import (
+    check_open,
+    check_room,
+    check_size,
+    check_type,
+    find_files,
+    store_upload,
+)
+from chatsessions.files.storage import ChatFile
+from chatsessions.files.types import RASTER, claimed_type
 from chatsessions.models import ChatSession
 
-from .access import client_session, not_allowed, not_found, problem
-from .bodies import (
-    CHUNK,
-    FORM,
-    PLAIN_FORM,
-    BadUpload,
-    answer_client,
-    body_of,
-    length_of,
-    require_csrf,
-)
+from .access import client_session, csrf_problem, not_allowed, not_found, problem
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -50,6 +50,26 @@ FIELD = "file"
 NAME_HEADER = "X-File-Name"
 #: Bytes that a form may have beside its file.
 FORM_OVERHEAD = 64 * 1024
+#: Bytes that are read and written at a time.
+CHUNK = 64 * 1024
+#: The types of forms, which Django reads.
+FORM = "multipart/form-data"
+PLAIN_FORM = "application/x-www-form-urlencoded"
+
+_STATUS = {
+    "too_large": 413,
+    "too_many_files": 409,
+    "type_mismatch": 415,
+    "type_not_accepted": 415,
+}
+
+
+class _BadUpload(Exception):
+    """A request that is no upload."""
+
+
+class _CsrfFailed(Exception):
+    """A request that another site may have made its user's browser send."""
 
 
 @csrf_exempt  # the view makes the check itself, for whom it is meant
@@ -58,41 +78,65 @@ def upload(request: HttpRequest, session_id: str) -> HttpResponse:
     """
     ``POST``: store one file, the field ``file`` of a form or the whole body.
 
-    201 with ``{"id", "name", "mime", "size"}``; otherwise ``{"error", "detail"}``. A file of more
-    than ``UPLOAD_SLICE_BYTES`` comes in slices, see :mod:`.uploads`.
+    201 with ``{"id", "name", "mime", "size"}``; otherwise ``{"error", "detail"}``.
     """
     if request.method != "POST":
         return not_allowed("POST")
-    return answer_client(request, session_id, _take)
+    found = client_session(request, session_id)
+    if isinstance(found, HttpResponse):
+        return found
+    session, has_token = found
+    try:
+        stored = _take(request, session, check_csrf=not has_token)
+    except _CsrfFailed as error:
+        return problem(403, "csrf_failed", str(error))
+    except FileRefused as error:
+        return problem(_STATUS.get(error.code, 400), error.code, error.detail)
+    except SessionOver:
+        return problem(410, "session_ended", "The conversation has ended.")
+    except SessionNotFound:
+        return not_found()
+    except _BadUpload as error:
+        return problem(400, "bad_request", str(error))
+    except (MultiPartParserError, UnreadablePostError, SuspiciousOperation, BadRequest) as error:
+        return problem(400, "bad_request", f"The upload cannot be read: {error}")
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return problem(400, "bad_request", "The name of the file is too long.")
+        logger.exception("A file of session %s could not be stored", session.pk)
+        return problem(503, "storage_unavailable", "The file could not be stored; try again.")
+    return JsonResponse(stored.as_event(), status=201)
 
 
-def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> HttpResponse:
+def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> ChatFile:
+    """Everything that can be known without the body is looked at before it is read."""
     check_open(session, by_client=True)
-    length = length_of(request)
     is_form = request.content_type == FORM
-    _check_at_once(length - FORM_OVERHEAD if is_form else length)
-    check_room(session.pk)
+    length = _length_of(request)
+    least = max(0, length - FORM_OVERHEAD) if is_form else length
+    check_size(least)
+    check_room(session.pk, adding=least)
     one_file = _OneFile(request)
     if is_form:
         request.upload_handlers.insert(0, one_file)
     elif request.content_type == PLAIN_FORM:
-        raise BadUpload("Send the file's own Content-Type, or a form with the field 'file'.")
-    # This reads a form, for the token in it: all limits are set by now.
+        raise _BadUpload("Send the file's own Content-Type, or a form with the field 'file'.")
     if check_csrf:
-        require_csrf(request)
+        # This reads a form, for the token in it: all limits are set by now.
+        reason = csrf_problem(request)
+        if reason is not None:
+            raise _CsrfFailed(reason)
     if is_form:
-        stored = _store_form(request, session, one_file)
-    else:
-        stored = _store_body(request, session, length)
-    return JsonResponse(stored.as_event(), status=201)
+        return _store_form(request, session, one_file)
+    return _store_body(request, session, length)
 
 
-def _check_at_once(size: int) -> None:
-    """Raise ``FileRefused`` for more bytes than a file may have, or may bring in one request."""
-    check_size(size)
-    if size > settings.UPLOAD_SLICE_BYTES:
-        limit = filesizeformat(settings.UPLOAD_SLICE_BYTES)
-        raise FileRefused("slices_expected", f"A file of more than {limit} has to come in slices.")
+def _length_of(request: HttpRequest) -> int:
+    """What the request says of its body's length; 0 if nothing."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError as error:
+        raise _BadUpload("The Content-Length is no number.") from error
 
 
 class _OneFile(FileUploadHandler):
@@ -106,11 +150,11 @@ class _OneFile(FileUploadHandler):
     def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
         self._files += 1
         if field_name != FIELD or self._files > 1:
-            self._stop(BadUpload(f"Send one file, in the field {FIELD!r}."))
+            self._stop(_BadUpload(f"Send one file, in the field {FIELD!r}."))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         try:
-            _check_at_once(start + len(raw_data))
+            check_size(start + len(raw_data))
         except FileRefused as error:
             self._stop(error)
         return raw_data
@@ -128,15 +172,28 @@ def _store_form(request: HttpRequest, session: ChatSession, one_file: _OneFile) 
     if one_file.problem is not None:
         raise one_file.problem
     if not isinstance(given, UploadedFile):
-        raise BadUpload(f"There is no file in the field {FIELD!r}.")
+        raise _BadUpload(f"There is no file in the field {FIELD!r}.")
     declared = given.content_type or ""
     return store_upload(session.pk, given, name=given.name or "", declared=declared)
 
 
 def _store_body(request: HttpRequest, session: ChatSession, length: int) -> ChatFile:
-    with body_of(request, length, _check_at_once) as content:
-        name = unquote(request.headers.get(NAME_HEADER, ""))
-        return store_upload(session.pk, content, name=name, declared=request.content_type or "")
+    name = unquote(request.headers.get(NAME_HEADER, ""))
+    declared = request.content_type or ""
+    claimed = claimed_type(clean_name(name), declared)
+    if claimed and not claimed.startswith("image/"):  # of a picture the content decides
+        check_type(claimed)
+    # A file of its own: not every storage takes a stream, and a local one moves it.
+    with TemporaryUploadedFile("body", declared, 0, None) as content:
+        size = 0
+        while chunk := request.read(CHUNK):
+            size += len(chunk)
+            check_size(size)
+            content.write(chunk)
+        if size < length:
+            raise _BadUpload(f"The body ended after {size} of {length} bytes.")
+        content.size = size
+        return store_upload(session.pk, content, name=name, declared=declared)
 
 
 @transaction.non_atomic_requests

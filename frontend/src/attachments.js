@@ -120,7 +120,7 @@ export class Attachments {
     this.#upload(item);
   }
 
-  /** From where it was. @param {Item} item */
+  /** From the beginning. @param {Item} item */
   #again(item) {
     item.cancel = () => {};
     this.#upload(item);

@@ -90,7 +90,7 @@ export class ChatSessionElement extends HTMLElement {
     escape: () => this.#stop(),
     notify: (text) => this.#notice.show(text),
     server: () => this.#server,
-    accept: () => this.getAttribute("files")?.split(","),
+    limits: () => ({ accept: this.getAttribute("files")?.split(","), maxMegabytes: Number(this.getAttribute("max-file-bytes")) / 1024 ** 2 }),
     asked: () => this.#transcript.asks.openFiles,
   });
   #choice = new ProfileChoice(this.#parts.choice);

@@ -11,7 +11,7 @@ import { texts } from "./texts.js";
  * @property {() => void} escape
  * @property {(text: string) => void} notify
  * @property {() => import("./uploads.js").FileServer | null} server
- * @property {() => string[] | undefined} accept which kinds of files
+ * @property {() => import("./attachments.js").Limits} limits of files
  * @property {() => Attachments | null} asked where files belong while a question asks for some
  */
 
@@ -27,8 +27,8 @@ export class Composer {
   constructor(parts, handlers) {
     this.#parts = parts;
     this.#handlers = handlers;
-    const { notify, server, accept } = handlers;
-    this.#tray = new Attachments(server, () => ({ accept: accept() }), { changed: () => {}, notify });
+    const { notify, server, limits } = handlers;
+    this.#tray = new Attachments(server, limits, { changed: () => {}, notify });
     parts.composer.prepend(this.#tray.element);
     this.#wire();
   }

@@ -5,9 +5,9 @@ import { texts } from "./texts.js";
 
 /**
  * @typedef {object} Sending
- * @property {Blob | string | null} body
+ * @property {Blob} body
  * @property {Record<string, string>} headers
- * @property {(loaded: number) => void} [progress] in bytes
+ * @property {(loaded: number) => void} progress in bytes
  * @property {AbortSignal} signal
  */
 
@@ -77,7 +77,7 @@ export class Requests {
       request.open(method, this.url(path));
       request.responseType = "text";
       for (const [name, value] of Object.entries({ ...headers, ...this.credentials, Accept: "application/json" })) request.setRequestHeader(name, value);
-      request.upload.onprogress = ({ loaded }) => progress?.(loaded);
+      request.upload.onprogress = ({ loaded }) => progress(loaded);
       request.onload = settle(() => resolve({ status: request.status, body: parsed(request.responseText) }));
       request.onerror = settle(() => reject(new UploadError("network", texts.uploadNetwork)));
       request.onabort = settle(() => reject(cancelled()));

@@ -112,11 +112,11 @@ const defaults = {
     [count && count > 1 ? `At most ${count} files` : "", megabytes ? `up to ${megabytes} MB each` : ""].filter(Boolean).join(", "),
   tooManyFiles: (/** @type {number} */ count) => (count === 1 ? "Only one file can be sent." : `At most ${count} files can be sent.`),
   wrongType: (/** @type {string} */ name) => `${name} is not a kind of file that is asked for.`,
-  fileTooLarge: (/** @type {string} */ name, /** @type {number} */ megabytes) => `${name} is larger than ${megabytes} MB.`,
+  fileTooLarge: (/** @type {string} */ name, /** @type {number} */ megabytes) => `${name} is larger than ${megabytes.toLocaleString([], { maximumFractionDigits: 1 })} MB.`,
   uploadFailed: "The file could not be uploaded.",
   uploadNetwork: "The connection was lost.",
   uploadCancelled: "The upload was cancelled.",
-  /** @type {Record<string, string>} by the server's error code, or the HTTP status; other errors are told in its own words */
+  /** @type {Record<string, string>} by the server's error code; others are told in its own words, or, where it has none, by the HTTP status */
   uploadErrors: {
     413: "The file is too large.",
   },

@@ -1,11 +1,8 @@
 /** The files of a session, on their way to the server and back. No DOM. */
 import { Requests, UploadError, cancelled } from "./requests.js";
-import { SLICE, SlicedUpload } from "./slices.js";
 import { texts } from "./texts.js";
-import { systemTimers } from "./timers.js";
 
 /** @typedef {import("./message.js").FileInfo} FileInfo */
-/** @typedef {import("./slices.js").Carrier} Carrier */
 
 /**
  * Whose files they are. `ChatClient` is one.
@@ -18,8 +15,6 @@ import { systemTimers } from "./timers.js";
  * @property {(type: string, listener: () => void) => void} removeEventListener
  */
 
-/** The type of what is not known. */
-const UNKNOWN = "application/octet-stream";
 /** How many files' names a tab remembers. */
 const REMEMBERED = 200;
 /** What an image may be to be shown as one: pixels, and nothing that could be a page. */
@@ -29,20 +24,16 @@ export class FileServer {
   #owner;
   #requests;
   #fetch;
-  #timers;
-  /** @type {WeakMap<File, SlicedUpload>} those that may be gone on with */
-  #begun = new WeakMap();
 
   /**
    * @param {string} base where `chatsessions.urls` is included
    * @param {Owner} owner
-   * @param {{XMLHttpRequest?: typeof XMLHttpRequest, fetch?: typeof fetch, timers?: import("./timers.js").Timers}} [options]
+   * @param {{XMLHttpRequest?: typeof XMLHttpRequest, fetch?: typeof fetch}} [options]
    */
   constructor(base, owner, options = {}) {
     this.#owner = owner;
     this.#requests = new Requests(base, owner, options.XMLHttpRequest ?? globalThis.XMLHttpRequest);
     this.#fetch = options.fetch ?? globalThis.fetch?.bind(globalThis);
-    this.#timers = options.timers ?? systemTimers;
   }
 
   /** The address of a file, or of all of them. @param {string} [id] */
@@ -51,16 +42,14 @@ export class FileServer {
   }
 
   /**
-   * Bring a file to the server, as soon as there is a session. One that has failed half way goes on
-   * from there when it is brought again.
+   * Bring a file to the server, in one request, as soon as there is a session.
    * @param {File} file
    * @param {(share: number) => void} progress from 0 to 1
    * @returns {{done: Promise<FileInfo>, cancel: () => void}} `done` fails with `UploadError`
    */
   upload(file, progress) {
     const stop = new AbortController();
-    stop.signal.addEventListener("abort", () => this.#giveUp(file));
-    const done = this.#when(({ state }) => state === "online", stop.signal).then(() => this.#send(file, progress, stop.signal));
+    const done = this.#online(stop.signal).then(() => this.#send(file, progress, stop.signal));
     return { done, cancel: () => stop.abort() };
   }
 
@@ -96,13 +85,13 @@ export class FileServer {
     return this.#owner.memory.recall("files") ?? {};
   }
 
-  /** @param {(state: {state: string}) => boolean} good @param {AbortSignal} signal */
-  #when(good, signal) {
+  /** Wait until there is a session. @param {AbortSignal} signal */
+  #online(signal) {
     const owner = this.#owner;
     return new Promise((/** @type {(value: void) => void} */ resolve, reject) => {
       const check = () => {
         if (signal.aborted) reject(cancelled());
-        else if (!good(owner.state)) return;
+        else if (owner.state.state !== "online") return;
         else resolve();
         owner.removeEventListener("state", check);
         signal.removeEventListener("abort", check);
@@ -115,73 +104,12 @@ export class FileServer {
 
   /** @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal @returns {Promise<FileInfo>} */
   async #send(file, progress, signal) {
-    let answer = file.size > SLICE ? null : await this.#whole(file, progress, signal);
-    // A server may be told to take less in one request.
-    if (!answer || answer.body?.error === "slices_expected") answer = await this.#sliced(file, progress, signal);
-    const { status, body } = answer;
+    const headers = { "Content-Type": typeOf(file), "X-File-Name": encoded(file.name) };
+    const { status, body } = await this.#requests.send("POST", "files/", { body: file, headers, progress: (loaded) => progress(file.size ? loaded / file.size : 1), signal });
     if (status !== 201 && status !== 200) throw new UploadError(body?.error ?? "failed", uploadWords(status, body));
     const info = { id: String(body?.id), name: String(body?.name ?? file.name), mime: String(body?.mime ?? ""), size: Number(body?.size ?? file.size) };
     this.#remember(info);
     return info;
-  }
-
-  /** In one request. @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal */
-  #whole(file, progress, signal) {
-    const headers = { "Content-Type": typeOf(file), "X-File-Name": encoded(file.name) };
-    return this.#requests.send("POST", "files/", { body: file, headers, progress: (loaded) => progress(file.size ? loaded / file.size : 1), signal });
-  }
-
-  /** @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal */
-  async #sliced(file, progress, signal) {
-    const { session } = this.#owner;
-    let upload = this.#begun.get(file);
-    if (upload?.session !== session) this.#begun.set(file, (upload = new SlicedUpload(file, session)));
-    // Who leaves the page does not come back to this file; out of the browser's memory a page may.
-    const leave = (/** @type {Event} */ event) => /** @type {PageTransitionEvent} */ (event).persisted || this.#giveUp(file);
-    globalThis.addEventListener?.("pagehide", leave);
-    try {
-      const answer = await upload.run(this.#carrier(signal), progress);
-      if (answer.status === 201) this.#begun.delete(file);
-      else if (answer.status < 500) this.#giveUp(file);
-      return answer;
-    } finally {
-      globalThis.removeEventListener?.("pagehide", leave);
-    }
-  }
-
-  /** @param {AbortSignal} signal @returns {Carrier} */
-  #carrier(signal) {
-    const { session } = this.#owner;
-    return {
-      ask: async (method, path, body, progress) => {
-        // While the line is down nothing else gets across either.
-        await this.#when(({ state }) => state !== "connecting" && state !== "offline", signal);
-        if (this.#owner.session !== session) throw cancelled();
-        const headers = { "Content-Type": typeof body === "string" ? "application/json" : UNKNOWN };
-        return this.#requests.send(method, `uploads/${path}`, { body, headers, progress, signal });
-      },
-      pause: (milliseconds) =>
-        new Promise((resolve, reject) => {
-          const stop = () => {
-            this.#timers.clearTimeout(timer);
-            reject(cancelled());
-          };
-          const timer = this.#timers.setTimeout(() => {
-            signal.removeEventListener("abort", stop);
-            resolve();
-          }, milliseconds);
-          signal.addEventListener("abort", stop);
-        }),
-    };
-  }
-
-  /** Tell the server to forget what it has of a file. @param {File} file */
-  #giveUp(file) {
-    const upload = this.#begun.get(file);
-    this.#begun.delete(file);
-    if (!upload?.id || upload.session !== this.#owner.session) return;
-    // If that fails, the server forgets by itself after a while.
-    this.#fetch(this.#requests.url(`uploads/${upload.id}/`), { method: "DELETE", headers: this.#requests.credentials, keepalive: true }).catch(() => {});
   }
 
   /** @param {string} id @param {"GET" | "HEAD"} method */
@@ -229,7 +157,7 @@ export function sizeWords(bytes) {
 
 /** The type of a file, unless it is one that a server would read as a form. @param {File} file */
 function typeOf({ type }) {
-  return !type || type.startsWith("multipart/") || type === "application/x-www-form-urlencoded" ? UNKNOWN : type;
+  return !type || type.startsWith("multipart/") || type === "application/x-www-form-urlencoded" ? "application/octet-stream" : type;
 }
 
 /** A name for a header. Half a character, as some systems let names have, is none. @param {string} name */
@@ -239,8 +167,8 @@ function encoded(name) {
 
 /** @param {number} status @param {any} body */
 function uploadWords(status, body) {
-  const known = texts.uploadErrors[body?.error] ?? texts.uploadErrors[String(status)];
-  return known ?? (typeof body?.detail === "string" && body.detail ? body.detail : texts.uploadFailed);
+  const told = typeof body?.detail === "string" && body.detail ? body.detail : null;
+  return texts.uploadErrors[body?.error] ?? told ?? texts.uploadErrors[String(status)] ?? texts.uploadFailed;
 }
 
 /** The name in a `Content-Disposition`. @param {string | null} header */

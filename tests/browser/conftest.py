@@ -47,7 +47,7 @@ LINE_IS_DOWN = re.compile(
 )
 #: What it says of a file that the server does not take, and where files go to.
 REFUSED = re.compile(r"the server responded with a status of 4\d\d")
-TAKEN_AT = re.compile(r"/files/$|/uploads/")
+TAKEN_AT = re.compile(r"/files/$")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""Files that are larger than one request may be."""
+"""Large files: how far they are, taken back, broken off and tried again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import FilePayload, Route, expect
+from playwright.sync_api import FilePayload, expect
 
-from chatsessions.conf import Settings
 from tests.server.harness import Server
 
 from .chat import PATIENCE, Chat
@@ -16,13 +15,30 @@ from .test_contents import choose
 
 pytestmark = pytest.mark.browser
 
-SLICE = Settings.UPLOAD_SLICE_BYTES.default
-#: Two slices and a bit, of a content that shows if one of them is missing or in another place.
+MIB = 1024 * 1024
+#: Of a content that shows if some of it is missing or in another place.
 FILM = FilePayload(
     name="film.bin",
     mimeType="application/octet-stream",
-    buffer=b"".join(bytes([n]) * (SLICE // 2) for n in range(4)) + b"the end",
+    buffer=b"".join(bytes([n]) * MIB for n in range(4)) + b"the end",
 )
+
+
+def slow_down(chat: Chat, rate: int) -> None:
+    """Send at most ``rate`` bytes a second; -1 is as fast as it goes."""
+    session = chat.page.context.new_cdp_session(chat.page)
+    session.send("Network.enable")
+    conditions = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    session.send("Network.emulateNetworkConditions", conditions | {"uploadThroughput": rate})
+
+
+def begin(chat: Chat) -> None:
+    """Choose the film, and wait until some of it is up."""
+    slow_down(chat, MIB)
+    choose(chat, "Attach files", FILM)
+    bar = chat.element.get_by_role("progressbar", name="Uploading film.bin")
+    some = "bar => bar.value > 0 && bar.value < 1"
+    chat.page.wait_for_function(some, arg=bar.element_handle())
 
 
 def sends(chat: Chat) -> None:
@@ -36,105 +52,76 @@ def sends(chat: Chat) -> None:
     assert download.value.path().read_bytes() == FILM["buffer"]
 
 
-def left(server: Server, chat: Chat) -> int:
-    """How many unfinished uploads the server has of the session."""
-    found = server.database.query(
-        "SELECT id FROM chatsessions_sessionupload WHERE session_id = ?",
-        chat.session.replace("-", ""),
+def stored(server: Server, chat: Chat) -> int:
+    """How many files the server has of the session, each with its row."""
+    session = chat.session.replace("-", "")
+    rows = server.database.query(
+        "SELECT id FROM chatsessions_sessionfile WHERE session_id = ?", session
     )
-    return len(found)
+    contents = list((server.folder / "files" / "chatsessions" / session).glob("*"))
+    assert len(rows) == len(contents)
+    return len(rows)
 
 
-def test_a_large_file_goes_up_in_slices(server: Server, open_chat: Callable[..., Chat]) -> None:
-    """No request brings more than a slice, and the bar tells of the whole file."""
-    chat = open_chat("shelf")
-    bodies: list[int] = []
-    shares: list[float] = []
-    bar = chat.element.get_by_role("progressbar", name="Uploading film.bin")
-
-    def look(route: Route) -> None:
-        if route.request.method == "PUT":
-            bodies.append(len(route.request.post_data_buffer or b""))
-            shares.append(bar.evaluate("bar => bar.value"))
-        route.continue_()
-
-    chat.page.route("**/uploads/**", look)
-    choose(chat, "Attach files", FILM)
-    sends(chat)
-    assert bodies == [SLICE, SLICE, len(b"the end")]
-    assert shares == pytest.approx([0, 0.5, 1], abs=0.01)
-    assert left(server, chat) == 0
+def requests_of(chat: Chat) -> list[str]:
+    """The requests of the page from now on, but for what it reads."""
+    seen: list[str] = []
+    chat.page.on("request", lambda one: seen.append(one.method) if one.method != "GET" else None)
+    return seen
 
 
-def test_a_line_that_breaks_in_mid_upload(server: Server, open_chat: Callable[..., Chat]) -> None:
-    """It goes on from where it was by itself; nothing that has come is sent again."""
-    chat = open_chat("shelf")
-    offsets: list[str] = []
-
-    def tear(route: Route) -> None:
-        _, _, offset = route.request.url.partition("?offset=")
-        offsets.append(offset)
-        if offsets.count(str(SLICE)) in (1, 2) and offset == str(SLICE):
-            route.abort("connectionreset")
-        else:
-            route.continue_()
-
-    chat.page.route(re.compile(r"/uploads/.*offset="), tear)
-    choose(chat, "Attach files", FILM)
-    sends(chat)
-    assert offsets == ["0", str(SLICE), str(SLICE), str(SLICE), str(2 * SLICE)]
-
-
-def test_a_server_that_is_restarted_in_mid_upload(
+def test_a_large_file_goes_up_in_one_request(
     server: Server, open_chat: Callable[..., Chat]
 ) -> None:
-    """What it has it keeps, and the page brings the rest when it is back."""
+    """While it does, the bar tells how far it is."""
     chat = open_chat("shelf")
-    held: list[Route] = []
-    pattern = re.compile(rf"offset={SLICE}$")
-    chat.page.route(pattern, lambda route: held.append(route))
-    with chat.page.expect_request(pattern):
-        choose(chat, "Attach files", FILM)
-    server.kill()
-    chat.page.unroute(pattern)
-    for route in held:
-        route.abort("connectionreset")
-    server.start()
+    asked = requests_of(chat)
+    begin(chat)
     sends(chat)
+    assert asked == ["POST"]
+    assert stored(server, chat) == 1
+
+
+def test_a_server_that_dies_in_mid_upload(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """It is said of the file, nothing of it is left, and another try brings it from the start."""
+    chat = open_chat("shelf")
+    asked = requests_of(chat)
+    begin(chat)
+    server.kill()
+    failed = chat.element.locator("[part=attachment][data-failed]")
+    expect(failed).to_contain_text("The connection was lost.")
+    server.start()
+    assert stored(server, chat) == 0
+    chat.press("Try again")
+    sends(chat)
+    assert asked == ["POST", "POST"]
+    assert stored(server, chat) == 1
 
 
 def test_a_large_file_that_is_taken_back(server: Server, open_chat: Callable[..., Chat]) -> None:
-    """In mid-upload, and by leaving the page: the server forgets what it has."""
+    """In mid-upload: the request is cut, and nothing of it is left."""
     chat = open_chat("shelf")
-    held: list[Route] = []
-    chat.page.route(re.compile(rf"offset={SLICE}$"), lambda route: held.append(route))
-    with chat.page.expect_request(re.compile(rf"offset={SLICE}$")):
-        choose(chat, "Attach files", FILM)
-    assert left(server, chat) == 1
-    with chat.page.expect_response(lambda response: response.request.method == "DELETE"):
+    begin(chat)
+    with chat.page.expect_event("requestfailed", lambda one: one.url.endswith("/files/")):
         chat.press("Remove film.bin")
     expect(chat.element.get_by_role("list", name="Files to send")).to_be_hidden()
-    assert left(server, chat) == 0
-    with chat.page.expect_request(re.compile(rf"offset={SLICE}$")):
-        choose(chat, "Attach files", FILM)
-    session = chat.session
-    chat.reload()
-    chat.is_("Online")
-    assert chat.session == session
-    while left(server, chat):  # the browser asks for it when the page is gone; pytest has a timeout
-        chat.page.wait_for_timeout(50)
+    chat.say("nothing with it")
+    expect(chat.contents.last).to_have_text("There is no file in that. I keep nothing else.")
+    assert stored(server, chat) == 0
 
 
-def test_a_file_that_is_not_what_it_says_is_refused_early(
-    server: Server, open_chat: Callable[..., Chat]
-) -> None:
-    """With its first slice, and the page says why."""
+def test_a_file_that_is_larger_than_the_server_takes(open_chat: Callable[..., Chat]) -> None:
+    """The page knows before it sends anything; where it does not, it says what a server says."""
     chat = open_chat("shelf")
-    asked: list[str] = []
-    chat.page.on("request", lambda request: asked.append(request.method))
-    fake = FilePayload(name="fake.png", mimeType="image/png", buffer=b"<p>" * SLICE)
-    choose(chat, "Attach files", fake)
+    assert chat.element.get_attribute("max-file-bytes") == str(100 * MIB)
+    asked = requests_of(chat)
+    chat.element.evaluate("e => e.setAttribute('max-file-bytes', 3.5 * 1024 ** 2)")
+    choose(chat, "Attach files", FILM)
+    alert = chat.element.get_by_role("alert")
+    expect(alert).to_have_text(re.compile("film.bin.* is larger than 3.5 MB"))
+    assert asked == []
+    chat.element.evaluate("e => e.removeAttribute('max-file-bytes')")
+    chat.page.route("**/files/", lambda route: route.fulfill(status=413, body="<p>a proxy</p>"))
+    choose(chat, "Attach files", FILM)
     failed = chat.element.locator("[part=attachment][data-failed]")
-    expect(failed).to_contain_text("fake.png")
-    assert asked.count("PUT") == 1
-    assert left(server, chat) == 0
+    expect(failed).to_contain_text("The file is too large.")

@@ -216,12 +216,16 @@ test("a token that changed on the way is tried once more", async () => {
   await assert.rejects(done, (error) => error instanceof UploadError && error.code === "forbidden" && error.message === "Not yours.");
 });
 
-test("what a proxy says about a file is not shown", async () => {
+test("what a server says about a file is shown, and what a proxy says is not", async () => {
   const Request = requestClass();
   const { done } = new FileServer("/chats/", owner(), { XMLHttpRequest: Request }).upload(file(), () => {});
   await settle();
   Request.all[0].answer(413, "<html>nginx</html>");
   await assert.rejects(done, /^UploadError: The file is too large\.$/);
+  const again = new FileServer("/chats/", owner(), { XMLHttpRequest: Request }).upload(file(), () => {});
+  await settle();
+  Request.all[1].answer(413, { error: "too_large", detail: "A file may have at most 5 MB." });
+  await assert.rejects(again.done, { code: "too_large", message: "A file may have at most 5 MB." });
 });
 
 test("an upload can be cancelled, before and while it runs", async () => {
@@ -234,6 +238,23 @@ test("an upload can be cancelled, before and while it runs", async () => {
   running.cancel();
   await assert.rejects(running.done, { code: "cancelled" });
   assert.equal(Request.all[0].aborted, true);
+});
+
+test("a line that breaks is told, and another try brings the whole file", async () => {
+  const Request = requestClass();
+  const server = new FileServer("/chats/", owner(), { XMLHttpRequest: Request });
+  const sent = file();
+  const first = server.upload(sent, () => {});
+  await settle();
+  Request.all[0].upload.onprogress({ loaded: 3 });
+  Request.all[0].fail();
+  await assert.rejects(first.done, { code: "network", message: "The connection was lost." });
+  const second = server.upload(sent, () => {});
+  await settle();
+  assert.deepEqual([Request.all.length, Request.all[1].method, Request.all[1].url], [2, "POST", "/chats/s1/files/"]);
+  assert.equal(await Request.all[1].body.text(), "abcd");
+  Request.all[1].answer(201, { id: "f1", name: "a.txt", mime: "text/plain", size: 4 });
+  assert.equal((await second.done).id, "f1");
 });
 
 test("a file that this tab has never heard of is asked about, and a token that changed is tried again", async () => {

@@ -130,12 +130,18 @@ async def test_an_upload_that_is_cut_in_the_middle_leaves_nothing(
 
 
 async def test_a_file_that_is_too_large_leaves_nothing(server: Server, client_of: ClientOf) -> None:
+    """By its length where the request says one; where it comes in chunks, once it is too long."""
     client = await client_of(server, "faulty").start()
     before = files_of(server)
     for way in ("body", "form"):
         content = b"x" * (2 * MIB + 1)
         status, answer = await asyncio.to_thread(upload, server, client, content, way=way)
         assert (status, answer["error"]) == (413, "too_large")
+    path = f"/chats/{client.session}/files/"
+    headers = {"Authorization": f"Bearer {client.token}", "Content-Type": "text/plain"}
+    chunks = iter([b"x" * MIB] * 3)
+    status, said = await asyncio.to_thread(request, server, "POST", path, chunks, **headers)
+    assert (status, json.loads(said)["error"]) == (413, "too_large")
     assert files_of(server) == before
 
 
@@ -149,14 +155,11 @@ async def test_files_of_an_ended_session_are_refused(server: Server, client_of: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["body", "form"])
-async def test_a_large_file_in_one_request_takes_no_memory(
+async def test_a_large_file_takes_no_memory(
     start_server: StartServer, client_of: ClientOf, way: str
 ) -> None:
-    """
-    Under uvicorn, where a project may take it. Daphne has a body in memory before any application
-    is asked: once the size of the file, and of a form many times that.
-    """
-    server = start_server(kind="uvicorn", chatsessions={"UPLOAD_SLICE_BYTES": 128 * MIB})
+    """Under uvicorn; daphne has a body in memory before any application is asked."""
+    server = start_server(kind="uvicorn")
     client = await client_of(server, "faulty").start()
     await asyncio.to_thread(upload, server, client, b"x" * MIB, way=way)
     process = psutil.Process(server.pid)

@@ -13,8 +13,8 @@ from django.core.files.base import ContentFile
 from django.http import HttpResponse
 from django.test import Client
 
-from chatsessions.files.chatfile import ChatFile
 from chatsessions.files.rows import store
+from chatsessions.files.storage import ChatFile
 from chatsessions.models import ChatSession
 from chatsessions.session import hash_token, new_token
 

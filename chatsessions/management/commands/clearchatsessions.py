@@ -17,7 +17,6 @@ from chatsessions.cluster import reaching
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
 from chatsessions.files.sweep import sweep
-from chatsessions.files.uploads import give_up_stale
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.worker import get_worker
 
@@ -25,10 +24,9 @@ from chatsessions.worker import get_worker
 class Command(BaseCommand):
     help = (
         "End sessions whose client has been away for longer than SESSION_AGE, and delete ended "
-        "ones whose rows have been kept for KEEP seconds, with their files. Give up uploads of "
-        "which nothing has come for UPLOAD_AGE. Delete the content of files that a crash has "
-        "left without a row, after a day. To be run regularly, for instance by cron; it may run "
-        "while servers do."
+        "ones whose rows have been kept for KEEP seconds, with their files. Delete the "
+        "content of files that a crash has left without a row, after a day. To be run regularly, "
+        "for instance by cron; it may run while servers do."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -52,7 +50,6 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"Would end {_sessions(expired.count())} and delete {_sessions(past_keep.count())}."
             )
-            self._give_up(dry_run=True)
             self._sweep(dry_run=True)
             return
         _load_chats(self.stderr.write)
@@ -67,7 +64,6 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"Left {_sessions(skipped)} to the servers that hold them; those end them."
             )
-        self._give_up(dry_run=False)
         self._sweep(dry_run=False)
 
     async def _end(self, ids: Sequence[UUID], batch_size: int) -> tuple[int, int]:
@@ -105,12 +101,6 @@ class Command(BaseCommand):
             _, by_model = sessions.delete()
             deleted += by_model.get(ChatSession._meta.label, 0)
         return deleted
-
-    def _give_up(self, *, dry_run: bool) -> None:
-        given_up = give_up_stale(dry_run=dry_run)
-        if given_up:
-            would = "Would give up" if dry_run else "Gave up"
-            self.stdout.write(f"{would} {_counted(given_up, 'unfinished upload')}.")
 
     def _sweep(self, *, dry_run: bool) -> None:
         """Content that no row knows. A storage that fails keeps nobody from the rest."""

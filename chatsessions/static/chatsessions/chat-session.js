@@ -1,7 +1,7 @@
 // Built from frontend/src by `make page`. Edit that, not this.
 
 // src/chat-session.css
-var chat_session_default = '/*\n * The look of <chat-session>. Set any of these on the element, or around it:\n *\n *   --chat-background  --chat-surface  --chat-text  --chat-muted  --chat-border\n *   --chat-accent  --chat-accent-text  --chat-own  --chat-own-text\n *   --chat-danger  --chat-danger-surface  --chat-good  --chat-warn\n *   --chat-radius  --chat-font  --chat-height  --chat-width (of the column of messages)\n *\n * Light or dark follows the reader; `chat-session { color-scheme: light }` decides it.\n */\n\n:host {\n  color-scheme: light dark;\n\n  --_background: var(--chat-background, light-dark(#ffffff, #16191d));\n  --_surface: var(--chat-surface, light-dark(#f4f6f7, #1f2429));\n  --_text: var(--chat-text, light-dark(#1b2227, #e7ebee));\n  --_muted: var(--chat-muted, light-dark(#57636c, #a0acb5));\n  --_border: var(--chat-border, light-dark(#dde2e6, #343b42));\n  --_control: light-dark(#87939c, #6c7882);\n  --_accent: var(--chat-accent, light-dark(#0f6674, #7cc9d4));\n  --_accent-text: var(--chat-accent-text, light-dark(#ffffff, #0c2226));\n  --_own: var(--chat-own, light-dark(#dff0f2, #1d4048));\n  --_own-text: var(--chat-own-text, light-dark(#123238, #e4f4f6));\n  --_danger: var(--chat-danger, light-dark(#a3261b, #ffb4a8));\n  --_danger-surface: var(--chat-danger-surface, light-dark(#fdf0ee, #3a1f1c));\n  --_good: var(--chat-good, light-dark(#1d7f4e, #63d297));\n  --_warn: var(--chat-warn, light-dark(#b45f06, #f3b35c));\n  --_warn-text: light-dark(#8f4a00, #f3b35c);\n  --_radius: var(--chat-radius, 0.875rem);\n  --_gap: 1rem;\n\n  display: block;\n  block-size: var(--chat-height, 36rem);\n  max-block-size: 100dvh;\n  min-block-size: 18rem;\n  min-inline-size: 0;\n  border: 1px solid var(--_border);\n  border-radius: var(--_radius);\n  overflow: hidden;\n  background: var(--_background);\n  color: var(--_text);\n  font: 400 1rem/1.5 var(--chat-font, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif);\n  text-align: start;\n}\n\n:host([hidden]),\n[hidden] {\n  display: none !important;\n}\n\n*,\n*::before,\n*::after {\n  box-sizing: border-box;\n}\n\n[part="chat"] {\n  display: flex;\n  flex-direction: column;\n  block-size: 100%;\n}\n\n/* --- header --------------------------------------------------------------- */\n\n[part="header"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 3.25rem;\n  padding: 0.5rem var(--_gap);\n  border-block-end: 1px solid var(--_border);\n}\n\n[part="heading"] {\n  margin: 0;\n  min-inline-size: 0;\n  overflow: hidden;\n  font-size: 1.0625rem;\n  font-weight: 600;\n  line-height: 1.3;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="profile"] {\n  flex: none;\n  max-inline-size: 40%;\n  padding: 0.125rem 0.5rem;\n  border-radius: 1rem;\n  overflow: hidden;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="status"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  white-space: nowrap;\n}\n\n[part="status"]::before {\n  content: "";\n  flex: none;\n  inline-size: 0.5rem;\n  block-size: 0.5rem;\n  border-radius: 50%;\n  background: var(--_muted);\n}\n\n[data-state="online"] [part="status"]::before {\n  background: var(--_good);\n}\n\n[data-state="offline"] [part="status"]::before,\n[data-state="connecting"] [part="status"]::before {\n  background: var(--_warn);\n}\n\n[data-state="refused"] [part="status"]::before {\n  background: var(--_danger);\n}\n\n[part="tools"] {\n  display: flex;\n  flex: none;\n  gap: 0.125rem;\n  margin-inline: auto -0.5rem;\n}\n\n[part~="tool"],\n[part="end"] {\n  display: inline-flex;\n  align-items: center;\n  justify-content: center;\n  gap: 0.375rem;\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding-inline: 0.5rem;\n  border-color: transparent;\n  color: var(--_muted);\n  font-size: 0.875rem;\n}\n\n[part="icon"] {\n  flex: none;\n  inline-size: 1.125em;\n  block-size: 1.125em;\n  fill: none;\n  stroke: currentColor;\n  stroke-linecap: round;\n  stroke-linejoin: round;\n  stroke-width: 1.75;\n}\n\n/* It has said so in words all along. */\n[part="tools"]:not(:has([part~="tool"]:not([hidden]))) [part="end"] [part="icon"] {\n  display: none;\n}\n\nspan[part="icon"] {\n  inline-size: auto;\n  block-size: auto;\n}\n\n/* --- messages ------------------------------------------------------------- */\n\n[part="body"] {\n  position: relative;\n  display: flex;\n  flex: 1;\n  flex-direction: column;\n  min-block-size: 0;\n}\n\n[part="messages"] {\n  flex: 1;\n  min-block-size: 0;\n  overflow-y: auto;\n  overscroll-behavior: contain;\n  padding: 1.25rem var(--_gap) 0.5rem;\n}\n\n[part="messages"]:focus-visible {\n  outline-offset: -3px;\n}\n\n[part="list"],\n[part="earlier"],\n[part="waiting-list"],\n[part="activity"],\n[part="composer"],\n[part="banner"],\n[part="notice"] {\n  inline-size: 100%;\n  max-inline-size: var(--chat-width, 46rem);\n  margin-inline: auto;\n}\n\n/* These have the gap at their sides within them. */\n[part="activity"],\n[part="composer"] {\n  max-inline-size: calc(var(--chat-width, 46rem) + 2 * var(--_gap));\n}\n\n[part="list"],\n[part="earlier"],\n[part="earlier-list"],\n[part="waiting-list"] {\n  display: flex;\n  flex-direction: column;\n}\n\n[part="empty"] {\n  display: grid;\n  place-items: center;\n  block-size: 100%;\n  margin: 0;\n  padding: 1rem;\n  color: var(--_muted);\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="note"],\n[part="earlier-note"] {\n  align-self: center;\n  margin: 0 0 1.25rem;\n  padding: 0.25rem 0.875rem;\n  border-radius: 1rem;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.875rem;\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="more"] {\n  align-self: center;\n  margin-block-end: 1.25rem;\n}\n\n[part~="message"] {\n  align-self: flex-start;\n  max-inline-size: min(88%, 38rem);\n  margin-block-end: 1rem;\n}\n\n[part="message-header"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0 0.5rem;\n  margin: 0 0.125rem 0.1875rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="author"] {\n  font-weight: 600;\n}\n\n[part="content"] {\n  inline-size: fit-content;\n  max-inline-size: 100%;\n  min-block-size: 2.5rem;\n  min-inline-size: 2.5rem;\n  padding: 0.5rem 0.875rem;\n  border-radius: 0.25rem var(--_radius) var(--_radius);\n  background: var(--_surface);\n  overflow-wrap: anywhere;\n  white-space: pre-wrap;\n}\n\n[part~="own"] {\n  align-self: flex-end;\n}\n\n[part~="own"] [part="message-header"] {\n  justify-content: flex-end;\n}\n\n[part~="own"] [part="content"] {\n  margin-inline-start: auto;\n  border-radius: var(--_radius) 0.25rem var(--_radius) var(--_radius);\n  background: var(--_own);\n  color: var(--_own-text);\n}\n\n[part~="waiting"] [part="content"] {\n  background: transparent;\n  outline: 1px dashed var(--_control);\n  outline-offset: -1px;\n  color: var(--_muted);\n}\n\n[part~="error"] [part="content"] {\n  border-inline-start: 3px solid var(--_danger);\n  border-radius: 0.25rem var(--_radius) var(--_radius) 0.25rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part~="streaming"] [part="content"]::after {\n  content: "";\n  display: inline-block;\n  inline-size: 0.5rem;\n  block-size: 1.05em;\n  margin-inline-start: 0.125rem;\n  border-radius: 1px;\n  background: var(--_accent);\n  vertical-align: text-bottom;\n  animation: caret 1s steps(2, jump-none) infinite;\n}\n\n[part="actions"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  margin-block-start: 0.5rem;\n}\n\n[part="action"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  max-inline-size: 100%;\n  overflow-wrap: anywhere;\n  text-align: start;\n}\n\n/* Who was asked should see where. */\n[part~="question"] [part="content"] {\n  border-inline-start: 3px solid var(--_accent);\n}\n\n[part="deadline"],\n[part="outcome"],\n[part="file-hint"] {\n  margin: 0.375rem 0.125rem 0;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  font-variant-numeric: tabular-nums;\n}\n\n[part="file-hint"]:empty {\n  display: none;\n}\n\n[part="deadline"][data-soon] {\n  color: var(--_warn-text);\n  font-weight: 600;\n}\n\n/* --- files ---------------------------------------------------------------- */\n\n[part="files"],\n[part="attachments"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  min-inline-size: 0;\n  margin: 0;\n  padding: 0;\n  list-style: none;\n}\n\n[part="content"]:not([hidden]) + [part="files"] {\n  margin-block-start: 0.5rem;\n}\n\n[part~="own"] [part="files"] {\n  justify-content: flex-end;\n}\n\n[part="files"] li,\n[part="attachments"] li {\n  min-inline-size: 0;\n  max-inline-size: 100%;\n}\n\n[part~="file"],\n[part="attachment"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.5rem;\n  min-block-size: 2.5rem;\n  padding: 0.25rem 0.75rem;\n  border: 1px solid var(--_border);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: var(--_text);\n  font-size: 0.9375rem;\n  text-decoration: none;\n}\n\n[part~="file"]:hover [part="file-name"] {\n  text-decoration: underline;\n}\n\n[part~="file"][aria-busy] {\n  cursor: progress;\n}\n\n[part="file-name"] {\n  min-inline-size: 0;\n  overflow: hidden;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="file-size"],\n[part="attachment-state"] {\n  flex: none;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part~="file"],\n[part="attachment"] {\n  max-inline-size: 100%;\n}\n\n[part~="picture"] {\n  display: inline-grid;\n  grid-template-columns: minmax(0, auto) 1fr;\n  gap: 0.375rem 0.5rem;\n  padding: 0.375rem;\n}\n\n[part~="picture"] > [part="icon"] {\n  display: none;\n}\n\n[part~="picture"] [part="file-name"] {\n  padding-inline-start: 0.25rem;\n}\n\n[part="image"] {\n  display: block;\n  grid-column: 1 / -1;\n  max-inline-size: min(100%, 18rem);\n  max-block-size: 14rem;\n  border-radius: calc(var(--_radius) * 0.5);\n  object-fit: contain;\n}\n\n[part="attachments"] {\n  margin-block-end: 0.5rem;\n}\n\n[part="answer"] [part="attachments"] {\n  margin-block: 0.5rem 0;\n}\n\n[part="attachment"] {\n  padding-inline-end: 0.25rem;\n}\n\n[part="attachment"][data-failed] {\n  flex-wrap: wrap;\n  border-color: var(--_danger);\n  background: var(--_danger-surface);\n}\n\n[part="attachment"][data-failed] [part="file-name"] {\n  flex: 1 1 60%;\n}\n\n[part="attachment"][data-failed] [part="attachment-state"] {\n  flex: 0 1 auto;\n  color: var(--_danger);\n}\n\n[part="progress"] {\n  inline-size: 5rem;\n  block-size: 0.5rem;\n  accent-color: var(--_accent);\n}\n\n[part="attachment-again"] {\n  min-block-size: 2rem;\n  padding: 0.125rem 0.625rem;\n  font-size: 0.875rem;\n}\n\n[part="attachment-remove"],\n[part="dialog-close"],\n[part="tag-remove"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2rem;\n  min-block-size: 2rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n}\n\n[data-dropping] [part="body"]::after {\n  content: "";\n  position: absolute;\n  inset: 0.5rem;\n  border: 2px dashed var(--_accent);\n  border-radius: var(--_radius);\n  background: color-mix(in srgb, var(--_accent) 10%, transparent);\n  pointer-events: none;\n}\n\n[part="jump"] {\n  position: absolute;\n  inset-block-end: 0.5rem;\n  inset-inline: 0;\n  margin-inline: auto;\n  inline-size: fit-content;\n  border-radius: 2rem;\n  background: var(--_background);\n  box-shadow: 0 2px 10px rgb(0 0 0 / 18%);\n}\n\n[part="jump"]::before {\n  content: "↓ " / "";\n}\n\n/* --- buttons -------------------------------------------------------------- */\n\nbutton {\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: transparent;\n  color: var(--_text);\n  font: inherit;\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  cursor: pointer;\n  touch-action: manipulation;\n}\n\nbutton:hover {\n  background: var(--_surface);\n}\n\n[part="send"],\n[part="primary"],\n[part="send-files"],\n[part="banner-link"],\n[part="banner-button"]:not([data-second]),\n[part="end-cancel"] {\n  border-color: transparent;\n  background: var(--_accent);\n  color: var(--_accent-text);\n}\n\n[part="send"]:hover,\n[part="primary"]:hover,\n[part="send-files"]:hover,\n[part="banner-link"]:hover,\n[part="banner-button"]:not([data-second]):hover,\n[part="end-cancel"]:hover {\n  background: color-mix(in oklab, var(--_accent) 88%, var(--_text));\n}\n\nbutton:disabled,\nbutton[aria-disabled="true"] {\n  border-color: var(--_border);\n  background: var(--_surface);\n  color: var(--_muted);\n  cursor: default;\n}\n\n:focus-visible {\n  outline: 2px solid var(--_accent);\n  outline-offset: 2px;\n}\n\n/* --- below the messages --------------------------------------------------- */\n\n[part="activity"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 2.75rem;\n  padding: 0.25rem var(--_gap);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="working"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.625rem;\n  font-size: 0.875rem;\n}\n\n/* A turn of a few milliseconds should not make the page blink. */\n[part="working"],\n[part="stop"] {\n  animation: appear 0.15s 0.25s backwards;\n}\n\n[part="dots"] {\n  display: inline-flex;\n  gap: 0.25rem;\n}\n\n[part="dots"] i {\n  inline-size: 0.4375rem;\n  block-size: 0.4375rem;\n  border-radius: 50%;\n  background: var(--_accent);\n  animation: dot 1.2s ease-in-out infinite;\n}\n\n[part="dots"] i:nth-child(2) {\n  animation-delay: 0.15s;\n}\n\n[part="dots"] i:nth-child(3) {\n  animation-delay: 0.3s;\n}\n\n[part="stop"] {\n  flex: none;\n  min-block-size: 2rem;\n  margin-inline-start: auto;\n  padding-block: 0.25rem;\n  font-size: 0.875rem;\n}\n\n[part="stop"]::before {\n  content: "";\n  display: inline-block;\n  inline-size: 0.625rem;\n  block-size: 0.625rem;\n  margin-inline-end: 0.4375rem;\n  border-radius: 2px;\n  background: currentColor;\n}\n\n[part="composer"] {\n  padding: 0 var(--_gap) max(var(--_gap), env(safe-area-inset-bottom));\n}\n\n[part="composer-row"] {\n  display: flex;\n  align-items: flex-end;\n  gap: 0.625rem;\n}\n\n[part="composer"] [part="attachments"] {\n  max-block-size: 30dvh;\n  overflow-y: auto;\n}\n\n[part="attach"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2.75rem;\n  min-block-size: 2.75rem;\n  padding: 0;\n  font-size: 1.125rem;\n}\n\n[part="announcer"],\n[part="label"] {\n  position: absolute;\n  inline-size: 1px;\n  block-size: 1px;\n  overflow: hidden;\n  clip-path: inset(50%);\n  white-space: nowrap;\n}\n\n[part="input"] {\n  flex: 1;\n  min-inline-size: 0;\n  min-block-size: 2.75rem;\n  max-block-size: min(10rem, 30dvh);\n  padding: 0.5625rem 0.875rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: inherit;\n  font: inherit; /* 16 px at least, or phones zoom in */\n  resize: none;\n}\n\n[part="input"]::placeholder {\n  color: var(--_muted);\n  opacity: 1;\n}\n\n[part="input"]:focus-visible {\n  border-color: var(--_accent);\n  outline-offset: -1px;\n}\n\n[part="send"] {\n  min-block-size: 2.75rem;\n}\n\n[part="notice"],\n[part="banner"] {\n  display: flex;\n  align-items: center;\n  gap: 0.5rem 1rem;\n  inline-size: calc(100% - 2 * var(--_gap));\n  margin-block: 0.5rem 0;\n  padding: 0.625rem 0.875rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_surface);\n  font-size: 0.9375rem;\n}\n\n[part="notice"] {\n  padding-block: 0.25rem;\n  padding-inline-end: 0.375rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part="notice"][data-passing] {\n  background: var(--_surface);\n  color: var(--_text);\n}\n\n[part="notice-text"] {\n  flex: 1;\n  padding-block: 0.375rem;\n}\n\n[part="dismiss"] {\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n  font-size: 1.25rem;\n}\n\n[part="banner"] p {\n  flex: 1;\n  margin: 0;\n}\n\n[part="banner-time"] {\n  color: var(--_muted);\n  font-variant-numeric: tabular-nums;\n}\n\n[part="banner-ways"] {\n  display: flex;\n  flex: none;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n}\n\n[part="banner-link"] {\n  display: inline-grid;\n  place-items: center;\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  text-decoration: none;\n}\n\n/* Where nothing can be written, the way out stands in the composer\'s place. */\n:is([data-state="replaced"], [data-state="ended"], [data-state="refused"]) [part="banner"] {\n  margin-block: 0.75rem max(var(--_gap), env(safe-area-inset-bottom));\n  padding: 1rem;\n}\n\n/* Labels of tools need room: where there are several, and on phones, the pictures do. */\n@media (width < 48rem) {\n  [part="tools"]:has([part~="tool"]:not([hidden])) [part="tool-label"] {\n    position: absolute;\n    inline-size: 1px;\n    block-size: 1px;\n    overflow: hidden;\n    clip-path: inset(50%);\n    white-space: nowrap;\n  }\n}\n\n@media (width < 30rem) {\n  :host {\n    --_gap: 0.75rem;\n  }\n\n  [part="header"] {\n    gap: 0.5rem;\n  }\n\n  [part="tools"] {\n    gap: 0;\n  }\n\n  /* Its colour stays, and is said. */\n  [part="header"]:has([part~="tool"]:not([hidden])) [part="status"] {\n    flex: none;\n    inline-size: 0.5rem;\n    gap: 1rem;\n    overflow: hidden;\n  }\n\n\n  [part="banner"] {\n    flex-direction: column;\n    align-items: stretch;\n    padding-block-end: 0.875rem;\n  }\n\n  /* No such keys on a phone. The row stays: what stands below must not jump. */\n  [part="activity"]:not([data-question]) [part="hint"] {\n    display: none;\n  }\n}\n\n@keyframes caret {\n  to {\n    opacity: 0;\n  }\n}\n\n@keyframes appear {\n  from {\n    opacity: 0;\n  }\n}\n\n@keyframes dot {\n  30%,\n  90% {\n    opacity: 0.3;\n  }\n}\n\n@media (prefers-reduced-motion: reduce) {\n  *,\n  *::before,\n  *::after {\n    animation: none !important;\n    transition: none !important;\n  }\n}\n\n@media (forced-colors: active) {\n  [part="content"],\n  [part="notice"],\n  [part="banner"],\n  [part="profile"],\n  [part="tag"] {\n    border: 1px solid;\n  }\n}\n';
+var chat_session_default = '/*\n * The look of <chat-session>. Set any of these on the element, or around it:\n *\n *   --chat-background  --chat-surface  --chat-text  --chat-muted  --chat-border\n *   --chat-accent  --chat-accent-text  --chat-own  --chat-own-text\n *   --chat-danger  --chat-danger-surface  --chat-good  --chat-warn\n *   --chat-radius  --chat-font  --chat-height  --chat-width (of the column of messages)\n *\n * Light or dark follows the reader; `chat-session { color-scheme: light }` decides it.\n */\n\n:host {\n  color-scheme: light dark;\n\n  --_background: var(--chat-background, light-dark(#ffffff, #16191d));\n  --_surface: var(--chat-surface, light-dark(#f4f6f7, #1f2429));\n  --_text: var(--chat-text, light-dark(#1b2227, #e7ebee));\n  --_muted: var(--chat-muted, light-dark(#57636c, #a0acb5));\n  --_border: var(--chat-border, light-dark(#dde2e6, #343b42));\n  --_control: light-dark(#87939c, #6c7882);\n  --_accent: var(--chat-accent, light-dark(#0f6674, #7cc9d4));\n  --_accent-text: var(--chat-accent-text, light-dark(#ffffff, #0c2226));\n  --_own: var(--chat-own, light-dark(#dff0f2, #1d4048));\n  --_own-text: var(--chat-own-text, light-dark(#123238, #e4f4f6));\n  --_danger: var(--chat-danger, light-dark(#a3261b, #ffb4a8));\n  --_danger-surface: var(--chat-danger-surface, light-dark(#fdf0ee, #3a1f1c));\n  --_good: var(--chat-good, light-dark(#1d7f4e, #63d297));\n  --_warn: var(--chat-warn, light-dark(#b45f06, #f3b35c));\n  --_warn-text: light-dark(#8f4a00, #f3b35c);\n  --_radius: var(--chat-radius, 0.875rem);\n  --_gap: 1rem;\n\n  display: block;\n  block-size: var(--chat-height, 36rem);\n  max-block-size: 100dvh;\n  min-block-size: 18rem;\n  min-inline-size: 0;\n  border: 1px solid var(--_border);\n  border-radius: var(--_radius);\n  overflow: hidden;\n  background: var(--_background);\n  color: var(--_text);\n  font: 400 1rem/1.5 var(--chat-font, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif);\n  text-align: start;\n}\n\n:host([hidden]),\n[hidden] {\n  display: none !important;\n}\n\n*,\n*::before,\n*::after {\n  box-sizing: border-box;\n}\n\n[part="chat"] {\n  display: flex;\n  flex-direction: column;\n  block-size: 100%;\n}\n\n/* --- header --------------------------------------------------------------- */\n\n[part="header"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 3.25rem;\n  padding: 0.5rem var(--_gap);\n  border-block-end: 1px solid var(--_border);\n}\n\n[part="heading"] {\n  margin: 0;\n  min-inline-size: 0;\n  overflow: hidden;\n  font-size: 1.0625rem;\n  font-weight: 600;\n  line-height: 1.3;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="profile"] {\n  flex: none;\n  max-inline-size: 40%;\n  padding: 0.125rem 0.5rem;\n  border-radius: 1rem;\n  overflow: hidden;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="status"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  white-space: nowrap;\n}\n\n[part="status"]::before {\n  content: "";\n  flex: none;\n  inline-size: 0.5rem;\n  block-size: 0.5rem;\n  border-radius: 50%;\n  background: var(--_muted);\n}\n\n[data-state="online"] [part="status"]::before {\n  background: var(--_good);\n}\n\n[data-state="offline"] [part="status"]::before,\n[data-state="connecting"] [part="status"]::before {\n  background: var(--_warn);\n}\n\n[data-state="refused"] [part="status"]::before {\n  background: var(--_danger);\n}\n\n[part="tools"] {\n  display: flex;\n  flex: none;\n  gap: 0.125rem;\n  margin-inline: auto -0.5rem;\n}\n\n[part~="tool"],\n[part="end"] {\n  display: inline-flex;\n  align-items: center;\n  justify-content: center;\n  gap: 0.375rem;\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding-inline: 0.5rem;\n  border-color: transparent;\n  color: var(--_muted);\n  font-size: 0.875rem;\n}\n\n[part="icon"] {\n  flex: none;\n  inline-size: 1.125em;\n  block-size: 1.125em;\n  fill: none;\n  stroke: currentColor;\n  stroke-linecap: round;\n  stroke-linejoin: round;\n  stroke-width: 1.75;\n}\n\n/* It has said so in words all along. */\n[part="tools"]:not(:has([part~="tool"]:not([hidden]))) [part="end"] [part="icon"] {\n  display: none;\n}\n\nspan[part="icon"] {\n  inline-size: auto;\n  block-size: auto;\n}\n\n/* --- messages ------------------------------------------------------------- */\n\n[part="body"] {\n  position: relative;\n  display: flex;\n  flex: 1;\n  flex-direction: column;\n  min-block-size: 0;\n}\n\n[part="messages"] {\n  flex: 1;\n  min-block-size: 0;\n  overflow-y: auto;\n  overscroll-behavior: contain;\n  padding: 1.25rem var(--_gap) 0.5rem;\n}\n\n[part="messages"]:focus-visible {\n  outline-offset: -3px;\n}\n\n[part="list"],\n[part="earlier"],\n[part="waiting-list"],\n[part="activity"],\n[part="composer"],\n[part="banner"],\n[part="notice"] {\n  inline-size: 100%;\n  max-inline-size: var(--chat-width, 46rem);\n  margin-inline: auto;\n}\n\n/* These have the gap at their sides within them. */\n[part="activity"],\n[part="composer"] {\n  max-inline-size: calc(var(--chat-width, 46rem) + 2 * var(--_gap));\n}\n\n[part="list"],\n[part="earlier"],\n[part="earlier-list"],\n[part="waiting-list"] {\n  display: flex;\n  flex-direction: column;\n}\n\n[part="empty"] {\n  display: grid;\n  place-items: center;\n  block-size: 100%;\n  margin: 0;\n  padding: 1rem;\n  color: var(--_muted);\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="note"],\n[part="earlier-note"] {\n  align-self: center;\n  margin: 0 0 1.25rem;\n  padding: 0.25rem 0.875rem;\n  border-radius: 1rem;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.875rem;\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="more"] {\n  align-self: center;\n  margin-block-end: 1.25rem;\n}\n\n[part~="message"] {\n  align-self: flex-start;\n  max-inline-size: min(88%, 38rem);\n  margin-block-end: 1rem;\n}\n\n[part="message-header"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0 0.5rem;\n  margin: 0 0.125rem 0.1875rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="author"] {\n  font-weight: 600;\n}\n\n[part="content"] {\n  inline-size: fit-content;\n  max-inline-size: 100%;\n  min-block-size: 2.5rem;\n  min-inline-size: 2.5rem;\n  padding: 0.5rem 0.875rem;\n  border-radius: 0.25rem var(--_radius) var(--_radius);\n  background: var(--_surface);\n  overflow-wrap: anywhere;\n  white-space: pre-wrap;\n}\n\n[part~="own"] {\n  align-self: flex-end;\n}\n\n[part~="own"] [part="message-header"] {\n  justify-content: flex-end;\n}\n\n[part~="own"] [part="content"] {\n  margin-inline-start: auto;\n  border-radius: var(--_radius) 0.25rem var(--_radius) var(--_radius);\n  background: var(--_own);\n  color: var(--_own-text);\n}\n\n[part~="waiting"] [part="content"] {\n  background: transparent;\n  outline: 1px dashed var(--_control);\n  outline-offset: -1px;\n  color: var(--_muted);\n}\n\n[part~="error"] [part="content"] {\n  border-inline-start: 3px solid var(--_danger);\n  border-radius: 0.25rem var(--_radius) var(--_radius) 0.25rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part~="streaming"] [part="content"]::after {\n  content: "";\n  display: inline-block;\n  inline-size: 0.5rem;\n  block-size: 1.05em;\n  margin-inline-start: 0.125rem;\n  border-radius: 1px;\n  background: var(--_accent);\n  vertical-align: text-bottom;\n  animation: caret 1s steps(2, jump-none) infinite;\n}\n\n[part="actions"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  margin-block-start: 0.5rem;\n}\n\n[part="action"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  max-inline-size: 100%;\n  overflow-wrap: anywhere;\n  text-align: start;\n}\n\n/* Who was asked should see where. */\n[part~="question"] [part="content"] {\n  border-inline-start: 3px solid var(--_accent);\n}\n\n[part="deadline"],\n[part="outcome"],\n[part="file-hint"] {\n  margin: 0.375rem 0.125rem 0;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  font-variant-numeric: tabular-nums;\n}\n\n[part="file-hint"]:empty {\n  display: none;\n}\n\n[part="deadline"][data-soon] {\n  color: var(--_warn-text);\n  font-weight: 600;\n}\n\n/* --- files ---------------------------------------------------------------- */\n\n[part="files"],\n[part="attachments"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  min-inline-size: 0;\n  margin: 0;\n  padding: 0;\n  list-style: none;\n}\n\n[part="content"]:not([hidden]) + [part="files"] {\n  margin-block-start: 0.5rem;\n}\n\n[part~="own"] [part="files"] {\n  justify-content: flex-end;\n}\n\n[part="files"] li,\n[part="attachments"] li {\n  min-inline-size: 0;\n  max-inline-size: 100%;\n}\n\n[part~="file"],\n[part="attachment"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.5rem;\n  min-block-size: 2.5rem;\n  padding: 0.25rem 0.75rem;\n  border: 1px solid var(--_border);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: var(--_text);\n  font-size: 0.9375rem;\n  text-decoration: none;\n}\n\n[part~="file"]:hover [part="file-name"] {\n  text-decoration: underline;\n}\n\n[part~="file"][aria-busy] {\n  cursor: progress;\n}\n\n[part="file-name"] {\n  min-inline-size: 0;\n  overflow: hidden;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="file-size"],\n[part="attachment-state"] {\n  flex: none;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part~="file"],\n[part="attachment"] {\n  max-inline-size: 100%;\n}\n\n[part~="picture"] {\n  display: inline-grid;\n  grid-template-columns: minmax(0, auto) 1fr;\n  gap: 0.375rem 0.5rem;\n  padding: 0.375rem;\n}\n\n[part~="picture"] > [part="icon"] {\n  display: none;\n}\n\n[part~="picture"] [part="file-name"] {\n  padding-inline-start: 0.25rem;\n}\n\n[part="image"] {\n  display: block;\n  grid-column: 1 / -1;\n  max-inline-size: min(100%, 18rem);\n  max-block-size: 14rem;\n  border-radius: calc(var(--_radius) * 0.5);\n  object-fit: contain;\n}\n\n[part="attachments"] {\n  align-items: flex-start;\n  margin-block-end: 0.5rem;\n}\n\n[part="answer"] [part="attachments"] {\n  margin-block: 0.5rem 0;\n}\n\n[part="attachment"] {\n  padding-inline-end: 0.25rem;\n}\n\n[part="attachment"][data-failed] {\n  flex-wrap: wrap;\n  padding-block-start: 0.5rem;\n  border-color: var(--_danger);\n  background: var(--_danger-surface);\n}\n\n[part="attachment"][data-failed] [part="file-name"] {\n  flex: 1 1 60%;\n}\n\n[part="attachment"][data-failed] [part="attachment-state"] {\n  flex: 0 1 auto;\n  color: var(--_danger);\n}\n\n[part="progress"] {\n  inline-size: 5rem;\n  block-size: 0.5rem;\n  accent-color: var(--_accent);\n}\n\n[part="attachment-again"] {\n  min-block-size: 2rem;\n  padding: 0.125rem 0.625rem;\n  font-size: 0.875rem;\n}\n\n[part="attachment-remove"],\n[part="dialog-close"],\n[part="tag-remove"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2rem;\n  min-block-size: 2rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n}\n\n[data-dropping] [part="body"]::after {\n  content: "";\n  position: absolute;\n  inset: 0.5rem;\n  border: 2px dashed var(--_accent);\n  border-radius: var(--_radius);\n  background: color-mix(in srgb, var(--_accent) 10%, transparent);\n  pointer-events: none;\n}\n\n[part="jump"] {\n  position: absolute;\n  inset-block-end: 0.5rem;\n  inset-inline: 0;\n  margin-inline: auto;\n  inline-size: fit-content;\n  border-radius: 2rem;\n  background: var(--_background);\n  box-shadow: 0 2px 10px rgb(0 0 0 / 18%);\n}\n\n[part="jump"]::before {\n  content: "↓ " / "";\n}\n\n/* --- buttons -------------------------------------------------------------- */\n\nbutton {\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: transparent;\n  color: var(--_text);\n  font: inherit;\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  cursor: pointer;\n  touch-action: manipulation;\n}\n\nbutton:hover {\n  background: var(--_surface);\n}\n\n[part="send"],\n[part="primary"],\n[part="send-files"],\n[part="banner-link"],\n[part="banner-button"]:not([data-second]),\n[part="end-cancel"] {\n  border-color: transparent;\n  background: var(--_accent);\n  color: var(--_accent-text);\n}\n\n[part="send"]:hover,\n[part="primary"]:hover,\n[part="send-files"]:hover,\n[part="banner-link"]:hover,\n[part="banner-button"]:not([data-second]):hover,\n[part="end-cancel"]:hover {\n  background: color-mix(in oklab, var(--_accent) 88%, var(--_text));\n}\n\nbutton:disabled,\nbutton[aria-disabled="true"] {\n  border-color: var(--_border);\n  background: var(--_surface);\n  color: var(--_muted);\n  cursor: default;\n}\n\n:focus-visible {\n  outline: 2px solid var(--_accent);\n  outline-offset: 2px;\n}\n\n/* --- below the messages --------------------------------------------------- */\n\n[part="activity"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 2.75rem;\n  padding: 0.25rem var(--_gap);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="working"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.625rem;\n  font-size: 0.875rem;\n}\n\n/* A turn of a few milliseconds should not make the page blink. */\n[part="working"],\n[part="stop"] {\n  animation: appear 0.15s 0.25s backwards;\n}\n\n[part="dots"] {\n  display: inline-flex;\n  gap: 0.25rem;\n}\n\n[part="dots"] i {\n  inline-size: 0.4375rem;\n  block-size: 0.4375rem;\n  border-radius: 50%;\n  background: var(--_accent);\n  animation: dot 1.2s ease-in-out infinite;\n}\n\n[part="dots"] i:nth-child(2) {\n  animation-delay: 0.15s;\n}\n\n[part="dots"] i:nth-child(3) {\n  animation-delay: 0.3s;\n}\n\n[part="stop"] {\n  flex: none;\n  min-block-size: 2rem;\n  margin-inline-start: auto;\n  padding-block: 0.25rem;\n  font-size: 0.875rem;\n}\n\n[part="stop"]::before {\n  content: "";\n  display: inline-block;\n  inline-size: 0.625rem;\n  block-size: 0.625rem;\n  margin-inline-end: 0.4375rem;\n  border-radius: 2px;\n  background: currentColor;\n}\n\n[part="composer"] {\n  padding: 0 var(--_gap) max(var(--_gap), env(safe-area-inset-bottom));\n}\n\n[part="composer-row"] {\n  display: flex;\n  align-items: flex-end;\n  gap: 0.625rem;\n}\n\n[part="composer"] [part="attachments"] {\n  max-block-size: 30dvh;\n  overflow-y: auto;\n}\n\n[part="attach"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2.75rem;\n  min-block-size: 2.75rem;\n  padding: 0;\n  font-size: 1.125rem;\n}\n\n[part="announcer"],\n[part="label"] {\n  position: absolute;\n  inline-size: 1px;\n  block-size: 1px;\n  overflow: hidden;\n  clip-path: inset(50%);\n  white-space: nowrap;\n}\n\n[part="input"] {\n  flex: 1;\n  min-inline-size: 0;\n  min-block-size: 2.75rem;\n  max-block-size: min(10rem, 30dvh);\n  padding: 0.5625rem 0.875rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: inherit;\n  font: inherit; /* 16 px at least, or phones zoom in */\n  resize: none;\n}\n\n[part="input"]::placeholder {\n  color: var(--_muted);\n  opacity: 1;\n}\n\n[part="input"]:focus-visible {\n  border-color: var(--_accent);\n  outline-offset: -1px;\n}\n\n[part="send"] {\n  min-block-size: 2.75rem;\n}\n\n[part="notice"],\n[part="banner"] {\n  display: flex;\n  align-items: center;\n  gap: 0.5rem 1rem;\n  inline-size: calc(100% - 2 * var(--_gap));\n  margin-block: 0.5rem 0;\n  padding: 0.625rem 0.875rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_surface);\n  font-size: 0.9375rem;\n}\n\n[part="notice"] {\n  padding-block: 0.25rem;\n  padding-inline-end: 0.375rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part="notice"][data-passing] {\n  background: var(--_surface);\n  color: var(--_text);\n}\n\n[part="notice-text"] {\n  flex: 1;\n  padding-block: 0.375rem;\n}\n\n[part="dismiss"] {\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n  font-size: 1.25rem;\n}\n\n[part="banner"] p {\n  flex: 1;\n  margin: 0;\n}\n\n[part="banner-time"] {\n  color: var(--_muted);\n  font-variant-numeric: tabular-nums;\n}\n\n[part="banner-ways"] {\n  display: flex;\n  flex: none;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n}\n\n[part="banner-link"] {\n  display: inline-grid;\n  place-items: center;\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  text-decoration: none;\n}\n\n/* Where nothing can be written, the way out stands in the composer\'s place. */\n:is([data-state="replaced"], [data-state="ended"], [data-state="refused"]) [part="banner"] {\n  margin-block: 0.75rem max(var(--_gap), env(safe-area-inset-bottom));\n  padding: 1rem;\n}\n\n/* Labels of tools need room: where there are several, and on phones, the pictures do. */\n@media (width < 48rem) {\n  [part="tools"]:has([part~="tool"]:not([hidden])) [part="tool-label"] {\n    position: absolute;\n    inline-size: 1px;\n    block-size: 1px;\n    overflow: hidden;\n    clip-path: inset(50%);\n    white-space: nowrap;\n  }\n}\n\n@media (width < 30rem) {\n  :host {\n    --_gap: 0.75rem;\n  }\n\n  [part="header"] {\n    gap: 0.5rem;\n  }\n\n  [part="tools"] {\n    gap: 0;\n  }\n\n  /* Its colour stays, and is said. */\n  [part="header"]:has([part~="tool"]:not([hidden])) [part="status"] {\n    flex: none;\n    inline-size: 0.5rem;\n    gap: 1rem;\n    overflow: hidden;\n  }\n\n\n  [part="banner"] {\n    flex-direction: column;\n    align-items: stretch;\n    padding-block-end: 0.875rem;\n  }\n\n  /* No such keys on a phone. The row stays: what stands below must not jump. */\n  [part="activity"]:not([data-question]) [part="hint"] {\n    display: none;\n  }\n}\n\n@keyframes caret {\n  to {\n    opacity: 0;\n  }\n}\n\n@keyframes appear {\n  from {\n    opacity: 0;\n  }\n}\n\n@keyframes dot {\n  30%,\n  90% {\n    opacity: 0.3;\n  }\n}\n\n@media (prefers-reduced-motion: reduce) {\n  *,\n  *::before,\n  *::after {\n    animation: none !important;\n    transition: none !important;\n  }\n}\n\n@media (forced-colors: active) {\n  [part="content"],\n  [part="notice"],\n  [part="banner"],\n  [part="profile"],\n  [part="tag"] {\n    border: 1px solid;\n  }\n}\n';
 
 // src/panels.css
 var panels_default = `/* What opens beside a conversation, or stands in its place: choices, dialogs, forms. Beside chat-session.css. */
@@ -481,11 +481,11 @@ var defaults = {
   fileLimits: (count, megabytes) => [count && count > 1 ? `At most ${count} files` : "", megabytes ? `up to ${megabytes} MB each` : ""].filter(Boolean).join(", "),
   tooManyFiles: (count) => count === 1 ? "Only one file can be sent." : `At most ${count} files can be sent.`,
   wrongType: (name) => `${name} is not a kind of file that is asked for.`,
-  fileTooLarge: (name, megabytes) => `${name} is larger than ${megabytes} MB.`,
+  fileTooLarge: (name, megabytes) => `${name} is larger than ${megabytes.toLocaleString([], { maximumFractionDigits: 1 })} MB.`,
   uploadFailed: "The file could not be uploaded.",
   uploadNetwork: "The connection was lost.",
   uploadCancelled: "The upload was cancelled.",
-  /** @type {Record<string, string>} by the server's error code, or the HTTP status; other errors are told in its own words */
+  /** @type {Record<string, string>} by the server's error code; others are told in its own words, or, where it has none, by the HTTP status */
   uploadErrors: {
     413: "The file is too large."
   },
@@ -2495,7 +2495,7 @@ var Requests = class {
       request.open(method, this.url(path));
       request.responseType = "text";
       for (const [name, value] of Object.entries({ ...headers, ...this.credentials, Accept: "application/json" })) request.setRequestHeader(name, value);
-      request.upload.onprogress = ({ loaded }) => progress?.(loaded);
+      request.upload.onprogress = ({ loaded }) => progress(loaded);
       request.onload = settle(() => resolve({ status: request.status, body: parsed(request.responseText) }));
       request.onerror = settle(() => reject(new UploadError("network", texts.uploadNetwork)));
       request.onabort = settle(() => reject(cancelled()));
@@ -2515,138 +2515,36 @@ function parsed(text) {
   }
 }
 
-// src/slices.js
-var SLICE = 4 * 1024 ** 2;
-var TRIES = 6;
-var JOINING = 1e3;
-var SlicedUpload = class {
-  /** What the server calls it; empty before it has begun. */
-  id = "";
-  #file;
-  #offset = 0;
-  #slice = SLICE;
-  #backoff = new Backoff({ cap: 1e4 });
-  /** @param {File} file @param {string | null} session whose it is */
-  constructor(file, session) {
-    this.#file = file;
-    this.session = session;
-  }
-  /**
-   * Bring the file up, from where it was.
-   * @param {Carrier} carrier
-   * @param {(share: number) => void} progress from 0 to 1
-   * @returns {Promise<Answer>} the file, or what the server says instead
-   */
-  async run(carrier, progress) {
-    for (let again = false; ; again = true) {
-      const answer = await this.#run(carrier, progress);
-      if (answer.status !== 404 || !this.id || again) return answer;
-      this.id = "";
-    }
-  }
-  /** @param {Carrier} carrier @param {(share: number) => void} progress */
-  async #run(carrier, progress) {
-    const begun = this.id ? null : await this.#begin(carrier);
-    if (begun && begun.status !== 201) return begun;
-    for (; ; ) {
-      const answer = await (this.#offset < this.#file.size ? this.#bring(carrier, progress) : this.#finish(carrier));
-      const { offset } = answer.body ?? {};
-      if (![200, 202, 409].includes(answer.status) || !Number.isInteger(offset)) return answer;
-      if (answer.status === 202) await carrier.pause(JOINING);
-      else if (offset !== this.#offset) this.#backoff.reset();
-      else if (!await this.#another(carrier)) return answer;
-      this.#offset = offset;
-    }
-  }
-  /** @param {Carrier} carrier */
-  async #begin(carrier) {
-    const { name, type, size } = this.#file;
-    const answer = await this.#ask(carrier, "POST", "", JSON.stringify({ name, mime: type, size }));
-    if (answer.status === 201) {
-      this.id = String(answer.body?.upload);
-      this.#offset = 0;
-      this.#slice = Number(answer.body?.slice) || SLICE;
-    }
-    return answer;
-  }
-  /** @param {Carrier} carrier @param {(share: number) => void} progress */
-  #bring(carrier, progress) {
-    const offset = this.#offset;
-    const { size } = this.#file;
-    const slice = this.#file.slice(offset, offset + this.#slice);
-    return this.#ask(carrier, "PUT", `${this.id}/?offset=${offset}`, slice, (loaded) => progress((offset + loaded) / size));
-  }
-  /** @param {Carrier} carrier */
-  #finish(carrier) {
-    return this.#ask(carrier, "POST", `${this.id}/`, null);
-  }
-  /**
-   * Ask until there is an answer: whatever is asked here may be asked twice.
-   * @param {Carrier} carrier @param {string} method @param {string} path @param {Blob | string | null} body @param {(loaded: number) => void} [progress]
-   * @returns {Promise<Answer>}
-   */
-  async #ask(carrier, method, path, body, progress) {
-    for (; ; ) {
-      let failure2 = null;
-      const answer = await carrier.ask(method, path, body, progress).catch((error) => {
-        if (error?.code !== "network") throw error;
-        failure2 = error;
-        return null;
-      });
-      if (answer && answer.status < 500 && answer.status !== 429) return answer;
-      if (await this.#another(carrier)) continue;
-      if (!answer) throw failure2;
-      return answer;
-    }
-  }
-  /** Wait for another try; false if there were enough. @param {Carrier} carrier */
-  async #another(carrier) {
-    if (this.#backoff.attempt >= TRIES) {
-      this.#backoff.reset();
-      return false;
-    }
-    await carrier.pause(this.#backoff.next());
-    return true;
-  }
-};
-
 // src/uploads.js
-var UNKNOWN = "application/octet-stream";
 var REMEMBERED = 200;
 var RASTER = /* @__PURE__ */ new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"]);
 var FileServer = class {
   #owner;
   #requests;
   #fetch;
-  #timers;
-  /** @type {WeakMap<File, SlicedUpload>} those that may be gone on with */
-  #begun = /* @__PURE__ */ new WeakMap();
   /**
    * @param {string} base where `chatsessions.urls` is included
    * @param {Owner} owner
-   * @param {{XMLHttpRequest?: typeof XMLHttpRequest, fetch?: typeof fetch, timers?: import("./timers.js").Timers}} [options]
+   * @param {{XMLHttpRequest?: typeof XMLHttpRequest, fetch?: typeof fetch}} [options]
    */
   constructor(base, owner, options = {}) {
     this.#owner = owner;
     this.#requests = new Requests(base, owner, options.XMLHttpRequest ?? globalThis.XMLHttpRequest);
     this.#fetch = options.fetch ?? globalThis.fetch?.bind(globalThis);
-    this.#timers = options.timers ?? systemTimers;
   }
   /** The address of a file, or of all of them. @param {string} [id] */
   url(id) {
     return this.#requests.url(`files/${id ? `${encodeURIComponent(id)}/` : ""}`);
   }
   /**
-   * Bring a file to the server, as soon as there is a session. One that has failed half way goes on
-   * from there when it is brought again.
+   * Bring a file to the server, in one request, as soon as there is a session.
    * @param {File} file
    * @param {(share: number) => void} progress from 0 to 1
    * @returns {{done: Promise<FileInfo>, cancel: () => void}} `done` fails with `UploadError`
    */
   upload(file, progress) {
     const stop = new AbortController();
-    stop.signal.addEventListener("abort", () => this.#giveUp(file));
-    const done = this.#when(({ state }) => state === "online", stop.signal).then(() => this.#send(file, progress, stop.signal));
+    const done = this.#online(stop.signal).then(() => this.#send(file, progress, stop.signal));
     return { done, cancel: () => stop.abort() };
   }
   /** A file's content. @param {string} id @returns {Promise<{blob: Blob, name: string | null}>} */
@@ -2676,13 +2574,13 @@ var FileServer = class {
   #known() {
     return this.#owner.memory.recall("files") ?? {};
   }
-  /** @param {(state: {state: string}) => boolean} good @param {AbortSignal} signal */
-  #when(good, signal) {
+  /** Wait until there is a session. @param {AbortSignal} signal */
+  #online(signal) {
     const owner = this.#owner;
     return new Promise((resolve, reject) => {
       const check = () => {
         if (signal.aborted) reject(cancelled());
-        else if (!good(owner.state)) return;
+        else if (owner.state.state !== "online") return;
         else resolve();
         owner.removeEventListener("state", check);
         signal.removeEventListener("abort", check);
@@ -2694,68 +2592,12 @@ var FileServer = class {
   }
   /** @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal @returns {Promise<FileInfo>} */
   async #send(file, progress, signal) {
-    let answer = file.size > SLICE ? null : await this.#whole(file, progress, signal);
-    if (!answer || answer.body?.error === "slices_expected") answer = await this.#sliced(file, progress, signal);
-    const { status, body } = answer;
+    const headers = { "Content-Type": typeOf(file), "X-File-Name": encoded(file.name) };
+    const { status, body } = await this.#requests.send("POST", "files/", { body: file, headers, progress: (loaded) => progress(file.size ? loaded / file.size : 1), signal });
     if (status !== 201 && status !== 200) throw new UploadError(body?.error ?? "failed", uploadWords(status, body));
     const info = { id: String(body?.id), name: String(body?.name ?? file.name), mime: String(body?.mime ?? ""), size: Number(body?.size ?? file.size) };
     this.#remember(info);
     return info;
-  }
-  /** In one request. @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal */
-  #whole(file, progress, signal) {
-    const headers = { "Content-Type": typeOf(file), "X-File-Name": encoded(file.name) };
-    return this.#requests.send("POST", "files/", { body: file, headers, progress: (loaded) => progress(file.size ? loaded / file.size : 1), signal });
-  }
-  /** @param {File} file @param {(share: number) => void} progress @param {AbortSignal} signal */
-  async #sliced(file, progress, signal) {
-    const { session } = this.#owner;
-    let upload = this.#begun.get(file);
-    if (upload?.session !== session) this.#begun.set(file, upload = new SlicedUpload(file, session));
-    const leave = (event) => (
-      /** @type {PageTransitionEvent} */
-      event.persisted || this.#giveUp(file)
-    );
-    globalThis.addEventListener?.("pagehide", leave);
-    try {
-      const answer = await upload.run(this.#carrier(signal), progress);
-      if (answer.status === 201) this.#begun.delete(file);
-      else if (answer.status < 500) this.#giveUp(file);
-      return answer;
-    } finally {
-      globalThis.removeEventListener?.("pagehide", leave);
-    }
-  }
-  /** @param {AbortSignal} signal @returns {Carrier} */
-  #carrier(signal) {
-    const { session } = this.#owner;
-    return {
-      ask: async (method, path, body, progress) => {
-        await this.#when(({ state }) => state !== "connecting" && state !== "offline", signal);
-        if (this.#owner.session !== session) throw cancelled();
-        const headers = { "Content-Type": typeof body === "string" ? "application/json" : UNKNOWN };
-        return this.#requests.send(method, `uploads/${path}`, { body, headers, progress, signal });
-      },
-      pause: (milliseconds) => new Promise((resolve, reject) => {
-        const stop = () => {
-          this.#timers.clearTimeout(timer);
-          reject(cancelled());
-        };
-        const timer = this.#timers.setTimeout(() => {
-          signal.removeEventListener("abort", stop);
-          resolve();
-        }, milliseconds);
-        signal.addEventListener("abort", stop);
-      })
-    };
-  }
-  /** Tell the server to forget what it has of a file. @param {File} file */
-  #giveUp(file) {
-    const upload = this.#begun.get(file);
-    this.#begun.delete(file);
-    if (!upload?.id || upload.session !== this.#owner.session) return;
-    this.#fetch(this.#requests.url(`uploads/${upload.id}/`), { method: "DELETE", headers: this.#requests.credentials, keepalive: true }).catch(() => {
-    });
   }
   /** @param {string} id @param {"GET" | "HEAD"} method */
   async #get(id, method) {
@@ -2789,14 +2631,14 @@ function sizeWords(bytes) {
   return `${value.toLocaleString([], { maximumFractionDigits: value < 10 && step ? 1 : 0 })} ${["B", "kB", "MB"][step]}`;
 }
 function typeOf({ type }) {
-  return !type || type.startsWith("multipart/") || type === "application/x-www-form-urlencoded" ? UNKNOWN : type;
+  return !type || type.startsWith("multipart/") || type === "application/x-www-form-urlencoded" ? "application/octet-stream" : type;
 }
 function encoded(name) {
   return encodeURIComponent(new TextDecoder().decode(new TextEncoder().encode(name)));
 }
 function uploadWords(status, body) {
-  const known = texts.uploadErrors[body?.error] ?? texts.uploadErrors[String(status)];
-  return known ?? (typeof body?.detail === "string" && body.detail ? body.detail : texts.uploadFailed);
+  const told = typeof body?.detail === "string" && body.detail ? body.detail : null;
+  return texts.uploadErrors[body?.error] ?? told ?? texts.uploadErrors[String(status)] ?? texts.uploadFailed;
 }
 function fileName(header3) {
   const extended = /filename\*\s*=\s*utf-8''([^;]+)/i.exec(header3 ?? "");
@@ -2898,7 +2740,7 @@ var Attachments = class {
     this.element.append(element);
     this.#upload(item);
   }
-  /** From where it was. @param {Item} item */
+  /** From the beginning. @param {Item} item */
   #again(item) {
     item.cancel = () => {
     };
@@ -2995,8 +2837,8 @@ var Composer = class {
   constructor(parts, handlers) {
     this.#parts = parts;
     this.#handlers = handlers;
-    const { notify, server, accept } = handlers;
-    this.#tray = new Attachments(server, () => ({ accept: accept() }), { changed: () => {
+    const { notify, server, limits } = handlers;
+    this.#tray = new Attachments(server, limits, { changed: () => {
     }, notify });
     parts.composer.prepend(this.#tray.element);
     this.#wire();
@@ -4311,7 +4153,7 @@ var ChatSessionElement = class extends HTMLElement {
     escape: () => this.#stop(),
     notify: (text) => this.#notice.show(text),
     server: () => this.#server,
-    accept: () => this.getAttribute("files")?.split(","),
+    limits: () => ({ accept: this.getAttribute("files")?.split(","), maxMegabytes: Number(this.getAttribute("max-file-bytes")) / 1024 ** 2 }),
     asked: () => this.#transcript.asks.openFiles
   });
   #choice = new ProfileChoice(this.#parts.choice);
