@@ -129,13 +129,6 @@ GOALS = (
         limit=0.5,
     ),
     Goal(
-        title="CPU per message, a large `user_session` with one small key changed, of one of 1 KiB",
-        part="state",
-        mode="hoard",
-        figure="cpu",
-        limit=2,
-    ),
-    Goal(
         title="CPU per message on a full database, of an empty one",
         part="rows",
         mode="default",

@@ -239,8 +239,7 @@ class ChatSession(models.Model):
     )
     generation = models.PositiveIntegerField(_("generation"), default=1)
 
-    #: What user_session holds, or of a large one what has changed since its ``snapshot``; "" under
-    #: USER_SESSION_STORE="cache".
+    #: What user_session holds; "" under USER_SESSION_STORE="cache".
     state = models.TextField(_("user session"), blank=True)
     state_bytes = models.PositiveIntegerField(_("user session bytes"), default=0)
     chat_settings = JSONTextField(_("chat settings"), default=dict, blank=True)
@@ -313,26 +312,6 @@ class ChatSession(models.Model):
             and self.disconnected_at is not None
             and self.disconnected_at < now - timedelta(seconds=settings.SESSION_AGE)
         )
-
-
-class SessionSnapshot(models.Model):
-    """
-    All values of a large ``user_session``, at one moment; the session's ``state`` tells the rest.
-
-    Not a column of the session: a database may write a row as a whole, as SQLite does.
-    """
-
-    session = models.OneToOneField(
-        ChatSession, on_delete=models.CASCADE, primary_key=True, related_name="snapshot"
-    )
-    state = models.TextField(_("user session"))
-
-    class Meta:
-        verbose_name = _("snapshot of a user session")
-        verbose_name_plural = _("snapshots of user sessions")
-
-    def __str__(self) -> str:
-        return str(self.session_id)
 
 
 class SessionEvent(models.Model):

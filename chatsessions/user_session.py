@@ -2,12 +2,17 @@
 ``UserSession``: a dict per session, synchronous, found changed by comparing encodings.
 
 While a worker owns a session its values are in memory. Each value is kept with the bytes it was
-last stored as, so a commit encodes only what was touched since, and a value that cannot be
-encoded falls back to what is stored.
+last stored as, so a commit encodes only what was touched since, joins the bytes of all keys, and a
+value that cannot be encoded falls back to what is stored.
+
+A handler in a thread may change the values while the event loop commits them. Every step that goes
+through the dictionaries holds ``_lock``; what may take long, or runs an application's code, does
+not: encoding, decoding, and what is called back.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import (
     Callable,
     ItemsView,
@@ -23,7 +28,7 @@ from typing import Any, Generic, TypeVar
 from . import serializer
 from .exceptions import NotStorable, ReservedKey, StorageError, TooLarge
 from .session import Session
-from .store.snapshots import Snapshots, State, name
+from .store.values import join, name
 
 T = TypeVar("T")
 
@@ -58,10 +63,10 @@ class UserSession(MutableMapping[str, Any]):
         "_before_change",
         "_changed",
         "_encoded",
+        "_lock",
         "_max_bytes",
         "_session",
         "_size",
-        "_snapshots",
         "_touched",
         "_values",
         "local",
@@ -75,11 +80,11 @@ class UserSession(MutableMapping[str, Any]):
         max_bytes: int,
         before_change: Callable[[], None],
         after_change: Callable[[], None],
-        stored: State | None = None,
     ) -> None:
         self._session = session
+        #: Reentrant: where objects go, a finalizer may run that uses the session.
+        self._lock = threading.RLock()
         self._encoded = encoded
-        self._snapshots = Snapshots(stored)
         self._max_bytes = max_bytes
         self._before_change = before_change
         self._after_change = after_change
@@ -94,32 +99,31 @@ class UserSession(MutableMapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         if key in RESERVED:
             return RESERVED[key](self._session)
-        if key not in self._values:
-            self._values[key] = serializer.loads(self._encoded[key])
-        value = self._values[key]
+        value = self._load(key)
         if not isinstance(value, _IMMUTABLE) and key not in self._touched:
             self._before_change()
-            self._touched.add(key)
+            with self._lock:
+                if key in self._values:
+                    self._touched.add(key)
             self._after_change()
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._before_change()
         self._check_key(key)
-        self._put(key, serializer.dumps(value, path=key))
-        self._values[key] = value
-        if not isinstance(value, _IMMUTABLE):
-            self._touched.add(key)
+        raw = serializer.dumps(value, path=key)
+        with self._lock:
+            self._put(key, raw)
+            self._values[key] = value
+            if not isinstance(value, _IMMUTABLE):
+                self._touched.add(key)
         self._after_change()
 
     def __delitem__(self, key: str) -> None:
         self._before_change()
         self._check_key(key)
-        self._size -= _item_size((key, self._encoded.pop(key)))
-        self._values.pop(key, None)
-        self._touched.discard(key)
-        self._snapshots.drop(key)
-        self._changed = True
+        with self._lock:
+            self._drop(key)
         self._after_change()
 
     def __iter__(self) -> Iterator[str]:
@@ -140,7 +144,7 @@ class UserSession(MutableMapping[str, Any]):
         return _Items(self)
 
     def __repr__(self) -> str:
-        return f"<UserSession of {self._session.id}: {', '.join(self._encoded) or 'empty'}>"
+        return f"<UserSession of {self._session.id}: {', '.join(self.encoded()) or 'empty'}>"
 
     # Chainlit's names
 
@@ -173,7 +177,7 @@ class UserSession(MutableMapping[str, Any]):
         """Whether :meth:`collect` may find something."""
         return self._changed or bool(self._touched)
 
-    def collect(self) -> State | None:
+    def collect(self) -> bytes | None:
         """
         What is to be stored, or None if nothing changed since the last call.
 
@@ -191,16 +195,18 @@ class UserSession(MutableMapping[str, Any]):
         if error is not None:
             raise error
 
-    def take_state(self) -> State | None:
-        """What is to be stored of all that was looked at, or None if nothing changed."""
-        if not self._changed:
-            return None
-        self._changed = False
-        return self._snapshots.write(self._encoded, self._size)
+    def take_state(self) -> bytes | None:
+        """All values as one JSON text, or None if none has changed since this was asked last."""
+        with self._lock:
+            if not self._changed:
+                return None
+            self._changed = False
+            encoded = dict(self._encoded)
+        return join(encoded)
 
-    def collect_all(self) -> State:
-        """All values as they are to be stored, whatever has changed."""
-        return self._snapshots.write_all(self._encoded, self._size)
+    def as_json(self) -> bytes:
+        """All values as one JSON text, whatever has changed."""
+        return join(self.encoded())
 
     def look(self, *, drop: bool = True) -> StorageError | None:
         """
@@ -210,31 +216,33 @@ class UserSession(MutableMapping[str, Any]):
         """
         if not self._touched:
             return None
+        with self._lock:
+            touched = {key: self._values[key] for key in self._touched}
         error: StorageError | None = None
         refusing: set[str] = set()
         raw: dict[str, bytes] = {}
-        # A copy: a handler in a thread may go on while a commit looks.
-        for key in list(self._touched):
+        for key, value in touched.items():
             try:
-                raw[key] = serializer.dumps(self._values[key], path=key)
+                raw[key] = serializer.dumps(value, path=key)
             except (RuntimeError, KeyError):
                 continue  # changing right now, in a thread: the end of the turn looks again
             except NotStorable as refused:
                 refusing.add(key)
                 error = error or refused
-        # What shrinks makes room for what grows, in whichever order they were touched.
-        for key in sorted(raw, key=lambda key: len(raw[key]) - len(self._encoded.get(key, b""))):
-            if key not in self._values:
-                continue  # deleted meanwhile, in a thread
-            try:
-                self._put(key, raw[key])
-            except TooLarge as refused:
-                refusing.add(key)
-                error = error or refused
-        if drop:
-            for key in refusing:
-                self._values.pop(key, None)
-                self._touched.discard(key)
+        with self._lock:
+            # Those that were deleted or set anew meanwhile are no longer what was encoded.
+            gone = {key for key in touched if not self._holds(key, touched[key])}
+            # What shrinks makes room for what grows, in whichever order they were touched.
+            for key in sorted(raw.keys() - gone, key=lambda key: self._growth(key, raw[key])):
+                try:
+                    self._put(key, raw[key])
+                except TooLarge as refused:
+                    refusing.add(key)
+                    error = error or refused
+            if drop:
+                for key in refusing - gone:
+                    del self._values[key]
+                    self._touched.discard(key)
         return error
 
     def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
@@ -243,38 +251,38 @@ class UserSession(MutableMapping[str, Any]):
 
         Raises ``TooLarge``; nothing is done then.
         """
-        dropped = {key for key in drops if key in self._encoded}
-        gone = [(key, self._encoded[key]) for key in dropped | (values.keys() & self._encoded)]
-        size = self._size + sum(map(_item_size, values.items())) - sum(map(_item_size, gone))
-        if size > self._max_bytes and size > self._size:
-            raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
         self._before_change()
-        for key in dropped:
-            del self._encoded[key]
-            self._snapshots.drop(key)
-        self._encoded.update(values)
-        for key in values:
-            self._snapshots.put(key)
-        self._size = size
-        for key in dropped | values.keys():
-            self._values.pop(key, None)
-            self._touched.discard(key)
+        with self._lock:
+            dropped = {key for key in drops if key in self._encoded}
+            gone = [(key, self._encoded[key]) for key in dropped | (values.keys() & self._encoded)]
+            size = self._size + sum(map(_item_size, values.items())) - sum(map(_item_size, gone))
+            self._check_size(size)
+            for key in dropped:
+                self._drop(key)
+            for key in values:
+                self._values.pop(key, None)
+                self._touched.discard(key)
+            self._encoded.update(values)
+            self._size = size
+            self._changed = self._changed or bool(values)
         if dropped or values:
-            self._changed = True
             self._after_change()
 
     def changes_since(self, before: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
         """What was put and what was dropped since the values were ``before``."""
-        put = {key: raw for key, raw in self._encoded.items() if before.get(key) != raw}
-        return put, [key for key in before if key not in self._encoded]
+        encoded = self.encoded()
+        put = {key: raw for key, raw in encoded.items() if before.get(key) != raw}
+        return put, [key for key in before if key not in encoded]
 
     def settle(self) -> None:
         """The turn is over: what it got out is no longer looked at for changes."""
-        self._touched.clear()
+        with self._lock:
+            self._touched.clear()
 
     def encoded(self) -> dict[str, bytes]:
         """Each key's own bytes, as they are now."""
-        return dict(self._encoded)
+        with self._lock:
+            return dict(self._encoded)
 
     def _check_key(self, key: object) -> None:
         if not isinstance(key, str):
@@ -286,17 +294,46 @@ class UserSession(MutableMapping[str, Any]):
         except UnicodeEncodeError as error:
             raise NotStorable(f"the key {key!r}", str, "a lone surrogate") from error
 
+    def _load(self, key: str) -> Any:
+        """The value of ``key``, decoded if nobody has asked for it yet."""
+        while True:
+            with self._lock:
+                if key in self._values:
+                    return self._values[key]
+                raw = self._encoded[key]
+            value = serializer.loads(raw)
+            with self._lock:
+                if self._encoded.get(key) is raw:  # else it was changed meanwhile, in a thread
+                    return self._values.setdefault(key, value)
+
+    # With the lock held
+
+    def _holds(self, key: str, value: Any) -> bool:
+        """Whether ``value`` itself is what ``key`` has."""
+        return key in self._values and self._values[key] is value
+
+    def _growth(self, key: str, raw: bytes) -> int:
+        return len(raw) - len(self._encoded.get(key, b""))
+
     def _put(self, key: str, raw: bytes) -> None:
         old = self._encoded.get(key)
         if raw == old:
             return
         size = self._size + (_item_size((key, raw)) if old is None else len(raw) - len(old))
-        if size > self._max_bytes and size > self._size:
-            raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
+        self._check_size(size)
         self._size = size
         self._encoded[key] = raw
-        self._snapshots.put(key)
         self._changed = True
+
+    def _drop(self, key: str) -> None:
+        self._size -= _item_size((key, self._encoded.pop(key)))
+        self._values.pop(key, None)
+        self._touched.discard(key)
+        self._changed = True
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes and size > self._size:
+            raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
 
 
 class _Keys(KeysView[str]):

@@ -25,7 +25,7 @@ from chatsessions.admin.labels import duration
 from chatsessions.admin.secrets import MASK, is_secret, mask
 from chatsessions.admin.transcript import MAX_TEXT, Entry, Line, transcript
 from chatsessions.admin.values import show_json, stored_values
-from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot, Worker
+from chatsessions.models import ChatSession, SessionEvent, Worker
 
 from .support.clocks import clock_off
 from .support.storage import session_row, worker_row
@@ -660,33 +660,6 @@ def test_empty_values_say_where_the_values_are(
     assert "live in the cache" in page(admin_client, session)
 
 
-def make_large(session: ChatSession) -> None:
-    """``much`` and ``colour``, as the session's owner stores them when they are large."""
-    state = '[3,["gone"],{"colour":"green"}]'
-    ChatSession.objects.filter(pk=session.pk).update(state=state, state_bytes=40_000)
-    values = json.dumps({"gone": "away", "colour": "red", "much": "x" * 40_000})
-    SessionSnapshot.objects.create(session=session, state=f"[3,{values}]")
-
-
-def test_large_values_are_shown_as_they_are_now(
-    make_session: MakeSession, admin_client: Client
-) -> None:
-    session = make_session()
-    make_large(session)
-    values = json.loads(stored_values(session) or "")
-    assert values == {"colour": "green", "much": "x" * 40_000}
-    assert "green" in page(admin_client, session)
-
-
-def test_large_values_of_which_some_are_missing_break_nothing(
-    make_session: MakeSession, admin_client: Client
-) -> None:
-    session = make_session()
-    make_large(session)
-    SessionSnapshot.objects.all().delete()
-    assert "green" in page(admin_client, session)
-
-
 def test_a_session_that_is_gone_has_no_values(make_session: MakeSession) -> None:
     session = make_session(state='{"a": 1}')
     ChatSession.objects.all().delete()
@@ -992,20 +965,6 @@ def test_deleting_a_long_log_fetches_none_of_it(
         admin_client.post(url, {"post": "yes"})
     assert not fetched_entries(queries)
     assert not SessionEvent.objects.exists()
-
-
-def test_large_values_go_with_their_session_and_nobody_looks_at_them(
-    make_session: MakeSession, admin_client: Client, django_assert_max_num_queries: Any
-) -> None:
-    session = make_session(status="ended")
-    make_large(session)
-    url = reverse(DELETE, args=[session.pk])
-    with django_assert_max_num_queries(25) as queries:
-        assert "snapshot" not in admin_client.get(url).content.decode()
-        admin_client.post(url, {"post": "yes"})
-    fetched = re.compile(r'SELECT.*sessionsnapshot"\."state"')
-    assert not any(fetched.search(query["sql"]) for query in queries.captured_queries)
-    assert not SessionSnapshot.objects.exists()
 
 
 def fetched_entries(queries: Any) -> list[str]:

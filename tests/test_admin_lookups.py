@@ -15,7 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from chatsessions.admin import ChatSessionAdmin
-from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot, Worker
+from chatsessions.models import ChatSession, SessionEvent, Worker
 
 from .support.storage import session_row, worker_row
 
@@ -81,7 +81,6 @@ def secret(db: None) -> ChatSession:
         ip="192.0.2.1",
     )
     session_row(thread_id=row.thread_id)  # the page links to it
-    SessionSnapshot.objects.create(session=row, state='{"api_key":"s3cret"}')
     SessionEvent.objects.create(
         session=row, seq=1, name="message", data={"key": "s3cret"}, created_at=timezone.now()
     )
@@ -132,7 +131,7 @@ def test_every_list_refuses_it_by_http(
     model: type[models.Model], viewer: Client, secret: ChatSession
 ) -> None:
     closed = {field.name for field in model._meta.get_fields()} - OPEN[model].keys()
-    assert {"state", "token_hash", "snapshot", "events"} <= closed or model is Worker
+    assert {"state", "token_hash", "events"} <= closed or model is Worker
     for name in closed:
         for query in (
             {f"{name}__regex": "s"},
@@ -149,7 +148,6 @@ def test_every_list_refuses_it_by_http(
     [
         "chat_sessions__state__regex",
         "chat_sessions__token_hash__startswith",
-        "chat_sessions__snapshot__state__regex",
         "chat_sessions__events__data__regex",
     ],
 )

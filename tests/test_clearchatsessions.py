@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from chatsessions import Chat, context, user_session
-from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot, Worker
+from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.worker import running_workers
 
 from .support.database import noted_statements, poisoned
@@ -199,12 +199,10 @@ def test_what_is_past_its_keep_is_deleted_with_its_log(chat: Chat) -> None:
     calls: list[str] = []
     chat.on_chat_end(calls.append)
     for _ in range(3):
-        SessionSnapshot.objects.create(session=over(chat), state="[1,{}]")
+        over(chat)
     kept = over(chat, hours=0.5, entries=2)
-    SessionSnapshot.objects.create(session=kept, state="[1,{}]")
     assert run() == ["Ended 0 sessions, deleted 3 sessions."]
     assert list(ChatSession.objects.all()) == [kept]
-    assert SessionSnapshot.objects.get().session == kept
     assert SessionEvent.objects.count() == SessionEvent.objects.filter(session=kept).count() == 2
     assert calls == []
 

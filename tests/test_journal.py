@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
@@ -807,6 +808,33 @@ async def test_what_waits_for_its_turn_is_kept_however_small_the_log(
     assert await client.outcome(second) == "done"
     await flush(client.live)
     assert await rows.acount() <= 12
+
+
+async def test_a_handler_in_a_thread_goes_on_while_its_values_are_committed(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """What it deletes stays deleted: many short turns, each beside its own commits."""
+    done: dict[str, Any] = {}
+
+    @chat.on_event("churn")
+    def churn(turn: int) -> None:
+        for number in range(60):
+            key = f"key {number * turn % 7}"
+            user_session[key] = done[key] = [turn, number]
+            user_session[key].append(turn)
+            done[key].append(turn)
+            gone = f"key {number * 3 % 7}"
+            assert user_session.pop(gone, None) == done.pop(gone, None)
+
+    client = await Client.open(worker, chat)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for turn in range(1, 60):
+            assert await client.run("churn", turn) == "done"
+            assert await state_of(client.live) == done
+    finally:
+        sys.setswitchinterval(before)
 
 
 # In the transaction of a test

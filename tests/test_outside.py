@@ -342,7 +342,7 @@ async def test_changes_inside_of_values_are_found(
 async def test_a_large_session_is_taken_and_given_back(
     worker: RunningWorker, chat: Chat, way: Way, settings: Settings, kept_in: str
 ) -> None:
-    """Each time with all of its values; written is what has changed."""
+    """Each time with all of its values."""
     settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
     client = await Client.open(worker, chat)
     values = {"much": "x" * 100_000, "list": [1]}
@@ -353,8 +353,7 @@ async def test_a_large_session_is_taken_and_given_back(
         await visit(way, client.live.id, visited)
         await until(lambda: not worker.live)
         row = await ChatSession.objects.aget(pk=client.live.id)
-        patch = f'[1,[],{{"visits":{count}}}]'
-        assert row.state == (patch if kept_in == "cached_db" else "")
+        assert (len(row.state) > 100_000) == (kept_in == "cached_db")
         assert row.state_bytes > 100_000
         found: dict[str, Any] = {}
         await visit(way, client.live.id, lambda found=found: found.update(user_session))

@@ -14,8 +14,7 @@ from chatsessions import Chat, context, user_session
 from chatsessions.cluster.worker_rows import WorkerRows
 from chatsessions.context import use_context
 from chatsessions.models import ChatSession, Worker
-from chatsessions.store.snapshots import State
-from chatsessions.store.store import cache_key, snapshot_key
+from chatsessions.store.store import cache_key
 from chatsessions.worker import REAP_BATCH
 from chatsessions.worker import Worker as RunningWorker
 
@@ -208,26 +207,6 @@ async def test_values_are_put_into_the_cache_again_before_it_forgets_them(
     while worker.loop.time() < deadline:
         assert worker.store.cache.get(key) == b'{"value":[1]}'
         await asyncio.sleep(0.02)
-
-
-@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
-async def test_large_values_are_put_into_the_cache_again_as_well(
-    worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
-) -> None:
-    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 2}
-    client = await Client.open(worker, chat)
-    for value in (1, 2):
-        with use_context(client.live.context(None)):
-            user_session.update(value=value, much="x" * 50_000)
-        await client.live.context(None).emitter.flush()
-    key = cache_key(client.live.id, 1)
-    deadline = worker.loop.time() + 4.5  # longer than a snapshot is kept
-    while worker.loop.time() < deadline:
-        state = State(worker.store.cache.get(key), 0)
-        state.snapshot = worker.store.cache.get(snapshot_key(key, state.revision))
-        assert state.values() == {"value": b"2", "much": b'"%b"' % (b"x" * 50_000)}
-        await asyncio.sleep(0.02)
-    assert state.revision > 1
 
 
 def make_expired(chat: Chat, count: int, **fields: Any) -> None:

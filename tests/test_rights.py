@@ -34,7 +34,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 CONTENTS = (
     '"chatsessions_chatsession"."state"',
     '"chatsessions_chatsession"."chat_context"',
-    '"chatsessions_sessionsnapshot"',
     '"chatsessions_sessionevent"',
 )
 

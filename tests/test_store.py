@@ -21,12 +21,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from chatsessions.cluster.worker_rows import WorkerRows, _forget, pid_space
-from chatsessions.exceptions import NotLoadable, OwnershipLost
-from chatsessions.models import ChatSession, SessionSnapshot, Worker
+from chatsessions.exceptions import OwnershipLost
+from chatsessions.models import ChatSession, Worker
 from chatsessions.store import bulk
 from chatsessions.store.changes import Batch, Change, Claim, Entry, Position
-from chatsessions.store.snapshots import State
-from chatsessions.store.store import CacheFailed, Store, cache_key, snapshot_key
+from chatsessions.store.store import CacheFailed, Store, cache_key
 
 from .support.clocks import clock_off
 from .support.storage import SpyCache, session_row, worker_row
@@ -62,8 +61,6 @@ def change_of(row: ChatSession, **fields: Any) -> Change:
         "position": position,
         "entries": [],
     }
-    if isinstance(fields.get("state"), bytes):
-        fields["state"] = State.whole(fields["state"])
     return Change(**given | fields)
 
 
@@ -101,7 +98,7 @@ def test_a_session_is_loaded_with_what_its_owner_needs() -> None:
     loaded = store.load(row.pk)
     assert loaded is not None
     assert (loaded.row.user, loaded.row.worker) == (user, worker)
-    assert (loaded.state, loaded.state_lost) == (State.whole(b'{"a":[1]}'), False)
+    assert (loaded.state, loaded.state_lost) == (b'{"a":[1]}', False)
     assert loaded.first == 4
     assert [(pending.n, pending.data) for pending in loaded.pending] == [
         (2, b'"\\u0000"'),
@@ -216,15 +213,15 @@ def test_values_are_read_back(settings: Settings, kept_in: str) -> None:
     row.refresh_from_db()
     assert row.state == ('{"a":1}' if kept_in == "cached_db" else "")
     assert row.state_bytes == 7
-    assert store.read_state(row) == (State.whole(b'{"a":1}'), False)
+    assert store.read_state(row) == (b'{"a":1}', False)
     # Another process has the same cache and the same rows, and nothing else.
-    assert Store().read_state(row) == (State.whole(b'{"a":1}'), False)
+    assert Store().read_state(row) == (b'{"a":1}', False)
 
 
 @pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
 def test_a_session_without_values_has_lost_none(settings: Settings, kept_in: str) -> None:
     settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
-    assert Store().read_state(session_row()) == (State.whole(b""), False)
+    assert Store().read_state(session_row()) == (b"", False)
 
 
 def test_the_row_is_right_where_the_cache_is_behind() -> None:
@@ -234,7 +231,7 @@ def test_the_row_is_right_where_the_cache_is_behind() -> None:
     commit(store, change_of(row, state=b'{"a":1}'))
     assert write(store, [change_of(row, state=b'{"a":2}')]) == {}
     row.refresh_from_db()
-    assert Store().read_state(row) == (State.whole(b'{"a":2}'), False)
+    assert Store().read_state(row) == (b'{"a":2}', False)
 
 
 @pytest.mark.usefixtures("cache_only")
@@ -244,10 +241,10 @@ def test_values_that_the_cache_has_thrown_away_are_missed() -> None:
     commit(store, change_of(row, state=b'{"a":1}'))
     store.cache.clear()
     row.refresh_from_db()
-    assert store.read_state(row) == (State.whole(b""), True)
+    assert store.read_state(row) == (b"", True)
     loaded = store.load(row.pk)
     assert loaded is not None
-    assert (loaded.state, loaded.state_lost) == (State.whole(b""), True)
+    assert (loaded.state, loaded.state_lost) == (b"", True)
 
 
 @pytest.mark.usefixtures("cache_only")
@@ -260,7 +257,7 @@ def test_the_key_carries_the_generation() -> None:
     commit(store, change_of(row, state=b'{"owner":"new"}'))
     store.cache_states([change_of(row, generation=1, state=b'{"owner":"old"}')])
     row.refresh_from_db()
-    assert store.read_state(row) == (State.whole(b'{"owner":"new"}'), False)
+    assert store.read_state(row) == (b'{"owner":"new"}', False)
 
 
 @pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
@@ -286,7 +283,7 @@ def test_a_cache_that_fails_is_survived(
     commit(store, change_of(row, state=b'{"a":1}'))
     assert "safe in the database" in caplog.text
     row.refresh_from_db()
-    assert store.read_state(row) == (State.whole(b'{"a":1}'), False)
+    assert store.read_state(row) == (b'{"a":1}', False)
     setattr(cache, fault, False)
     # What is missing goes with the next call.
     commit(store, change_of(other, state=b'{"b":1}'))
@@ -314,211 +311,6 @@ def test_a_cache_that_fails_is_an_error_under_cache(cache: type[SpyCache], fault
     setattr(cache, fault, True)
     with pytest.raises(CacheFailed):
         store.cache_states([change_of(row, state=b"{}")])
-
-
-# Large values: a snapshot, and patches on it
-
-MUCH = b'[1,{"a":1,"much":"x"}]'
-MORE = b'[2,{"a":2,"much":"y"}]'
-
-
-def large(patch: bytes, snapshot: bytes | None = None) -> State:
-    return State(patch, 50_000, snapshot)
-
-
-def hoarder(**fields: Any) -> ChatSession:
-    """A session that is stored as a snapshot and a patch."""
-    row = session_row(**fields)
-    state = large(b'[1,[],{"a":2}]', MUCH)
-    commit(Store(), change_of(row, state=state))
-    return fresh(row)
-
-
-def fresh(row: ChatSession) -> ChatSession:
-    return ChatSession.objects.select_related("snapshot").get(pk=row.pk)
-
-
-def values_in(row: ChatSession) -> dict[str, bytes]:
-    state, lost = Store().read_state(fresh(row))
-    assert not lost
-    return state.values()
-
-
-@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
-def test_a_patch_is_read_with_its_snapshot(settings: Settings, kept_in: str) -> None:
-    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
-    row = hoarder()
-    assert (row.state_bytes, row.state == "") == (50_000, kept_in == "cache")
-    assert SessionSnapshot.objects.exists() == (kept_in == "cached_db")
-    assert values_in(row) == {"a": b"2", "much": b'"x"'}
-    commit(Store(), change_of(row, state=large(b'[1,["a"],{"b":3}]')))
-    assert values_in(row) == {"b": b"3", "much": b'"x"'}
-    commit(Store(), change_of(row, state=large(b'[2,[],{"b":3}]', MORE)))
-    assert values_in(row) == {"a": b"2", "much": b'"y"', "b": b"3"}
-    commit(Store(), change_of(row, state=State(b'{"a":1}', 7, b"")))
-    assert values_in(row) == {"a": b"1"}
-    assert not SessionSnapshot.objects.exists()
-
-
-def test_a_load_is_one_statement_for_the_row_and_its_snapshot(
-    django_assert_num_queries: Any,
-) -> None:
-    """Two of them would be of two moments, between which the owner writes."""
-    row = hoarder()
-    with django_assert_num_queries(2):  # and the log's first entry
-        loaded = Store().load(row.pk)
-    assert loaded is not None
-    assert loaded.state == State(b'[1,[],{"a":2}]', 50_000, MUCH)
-
-
-def test_a_new_session_may_begin_with_much() -> None:
-    fields = {"chat": "counter", "token_hash": "", "client_type": "webapp", "status": "away"}
-    fields |= {"created_at": NOW, "thread_id": uuid4()}
-    change = change_of(session_row(), insert=True, fields=fields, state=large(b"[1,[],{}]", MUCH))
-    change.session_id = new = uuid4()
-    change.session_hex = new.hex
-    assert write_again([change]).refused == {}
-    row = ChatSession.objects.get(pk=change.session_id)
-    assert values_in(row) == {"a": b"1", "much": b'"x"'}
-
-
-def test_another_generation_writes_no_snapshot() -> None:
-    row = hoarder(generation=4)
-    stale = change_of(row, generation=3, state=large(b"[2,[],{}]", MORE))
-    assert list(write(Store(), [stale])) == [row.pk]
-    gone = change_of(row, generation=3, state=State(b"{}", 2, b""))
-    assert list(write(Store(), [gone])) == [row.pk]
-    assert values_in(row) == {"a": b"2", "much": b'"x"'}
-
-
-@pytest.mark.parametrize(
-    "written",
-    [large(b'[1,[],{"a":3}]'), large(b"[2,[],{}]", MORE), State(b"{}", 2, b"")],
-)
-def test_large_values_that_were_written_since_they_were_read_are_not_claimed(
-    written: State,
-) -> None:
-    row = hoarder()
-    claim = {"claims": Claim.on(row), "generation": 2, "fields": {"worker_id": worker_row().pk}}
-    commit(Store(), change_of(row, state=written))
-    assert isinstance(write(Store(), [change_of(row, **claim)])[row.pk], OwnershipLost)
-    assert values_in(row) == written.after(State(b"", 0, MUCH)).values()
-    commit(Store(), change_of(row, **claim | {"claims": Claim.on(fresh(row))}))
-
-
-def test_a_snapshot_whose_commit_was_not_confirmed_is_stored_once() -> None:
-    row = hoarder()
-    change = change_of(row, state=large(b'[2,[],{"b":1}]', MORE), entries=[entry(1)])
-    change.position.head = 1
-    other = change_of(session_row(), state=large(b"[2,[],{}]", MORE))
-    assert write_again([change, other]).refused == {}
-    assert values_in(row) == {"a": b"2", "much": b'"y"', "b": b"1"}
-    assert SessionSnapshot.objects.count() == 2
-
-
-def test_a_snapshot_that_cannot_be_written_is_its_own_sessions_trouble() -> None:
-    """And nothing else of that commit is written."""
-    row, other = hoarder(), session_row()
-    bad = change_of(row, state=large(b"[2,[],{}]", b"\xff"), entries=[entry(1)])
-    refused = write(Store(), [bad, change_of(other, state=large(b"[2,[],{}]", MORE))])
-    assert list(refused) == [row.pk]
-    assert values_in(row) == {"a": b"2", "much": b'"x"'}
-    assert row.events.count() == 0
-    assert values_in(other) == {"a": b"2", "much": b'"y"'}
-
-
-@pytest.mark.parametrize("spoilt", ["gone", "other"])
-def test_a_patch_without_its_snapshot_is_damaged(spoilt: str) -> None:
-    row = hoarder()
-    if spoilt == "gone":
-        SessionSnapshot.objects.all().delete()
-    else:
-        SessionSnapshot.objects.update(state=MORE.decode())
-    state, lost = Store().read_state(fresh(row))
-    assert not lost
-    with pytest.raises(NotLoadable, match="snapshot 1 "):
-        state.values()
-
-
-@pytest.mark.usefixtures("cache_only")
-@pytest.mark.parametrize("spoilt", ["snapshot", "patch", "other"])
-def test_large_values_that_the_cache_has_thrown_away_are_missed(spoilt: str) -> None:
-    """Half of them is nothing."""
-    row, store = hoarder(), Store()
-    key = cache_key(row.pk, 1)
-    if spoilt == "other":
-        store.cache.set(snapshot_key(key, 1), MORE)
-    else:
-        store.cache.delete(key if spoilt == "patch" else snapshot_key(key, 1))
-    assert store.read_state(row) == (State.whole(b""), True)
-
-
-@pytest.mark.usefixtures("cache_only")
-def test_a_crash_between_a_snapshot_and_its_patch_leaves_the_last_of_both() -> None:
-    row, store = hoarder(), Store()
-    key = cache_key(row.pk, 1)
-    for revision in (2, 3, 4):
-        snapshot = b'[%d,{"a":%d}]' % (revision, revision)
-        before = values_in(row)
-        store.cache.set(snapshot_key(key, revision), snapshot)
-        assert values_in(row) == before
-        commit(store, change_of(row, state=large(b"[%d,[],{}]" % revision, snapshot)))
-        assert values_in(row) == {"a": b"%d" % revision}
-
-
-@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
-def test_a_snapshot_outlasts_the_patches_on_it(
-    settings: Settings, cache: type[SpyCache], kept_in: str
-) -> None:
-    """It is written again once in half of the time, and they whenever something changes."""
-    settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 1234}
-    row = hoarder()
-    assert cache.timeouts == [2468, 1234]
-    commit(Store(), change_of(row, state=large(b'[1,[],{"a":3}]')))
-    assert cache.timeouts == [2468, 1234, 1234]
-    assert [len(call) for call in cache.calls] == [1, 1, 1]
-
-
-@pytest.mark.usefixtures("cache_only")
-def test_a_snapshot_that_the_cache_does_not_take_is_its_own_sessions_trouble(
-    cache: type[SpyCache],
-) -> None:
-    """And what was there before can still be read."""
-    row, other, store = hoarder(), hoarder(), Store()
-    cache.max_bytes = 100
-    much = b'[2,{"a":"%b"}]' % (b"x" * 100)
-    batch = Batch(
-        [
-            change_of(row, state=large(b"[2,[],{}]", much)),
-            change_of(other, state=large(b'[2,[],{"b":1}]', MORE)),
-        ]
-    )
-    store.commit(batch)
-    assert list(batch.refused) == [row.pk]
-    assert values_in(row) == {"a": b"2", "much": b'"x"'}
-    assert values_in(other) == {"a": b"2", "much": b'"y"', "b": b"1"}
-
-
-def test_large_values_that_a_failing_cache_has_not_taken_go_with_the_next_call(
-    cache: type[SpyCache],
-) -> None:
-    row, store = session_row(), Store()
-    cache.max_bytes = 20
-    commit(store, change_of(row, state=large(b"[1,[],{}]", MUCH)))
-    cache.max_bytes = 1000
-    commit(store, change_of(session_row(), state=b"{}"))
-    key = cache_key(row.pk, 1)
-    assert store.cache.get(key) == b"[1,[],{}]"
-    assert store.cache.get(snapshot_key(key, 1)) == MUCH
-    assert values_in(row) == {"a": b"1", "much": b'"x"'}
-
-
-def test_a_snapshot_goes_with_its_session() -> None:
-    row, other = hoarder(), hoarder()
-    row.delete()
-    assert [snapshot.session for snapshot in SessionSnapshot.objects.all()] == [other]
-    ChatSession.objects.all().delete()
-    assert not SessionSnapshot.objects.exists()
 
 
 # Workers
@@ -794,7 +586,7 @@ def test_the_values_outlast_a_cache_timeout_in_the_row(settings: Settings) -> No
         assert time.monotonic() < deadline
         time.sleep(0.005)
     row.refresh_from_db()
-    assert store.read_state(row) == (State.whole(b'{"a":1}'), False)
+    assert store.read_state(row) == (b'{"a":1}', False)
 
 
 # A commit whose answer is lost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -18,25 +19,23 @@ from chatsessions import serializable, storable
 from chatsessions.exceptions import NotLoadable, NotStorable, ReservedKey, TooLarge, TurnStopped
 from chatsessions.serializer import dumps, loads
 from chatsessions.session import Session
-from chatsessions.store.snapshots import State, join, split_state
+from chatsessions.store.values import join, split_state
 from chatsessions.user_session import RESERVED, UserSession
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session
 
 
 def make(
-    state: bytes | State = b"",
+    state: bytes = b"",
     *,
     max_bytes: int = 100_000,
     before_change: Callable[[], None] = lambda: None,
     after_change: Callable[[], None] = lambda: None,
     session: Session | None = None,
 ) -> UserSession:
-    found = state if isinstance(state, State) else State.whole(state)
     return UserSession(
         session or make_session(),
-        found.values(),
-        stored=found,
+        split_state(state),
         max_bytes=max_bytes,
         before_change=before_change,
         after_change=after_change,
@@ -298,7 +297,7 @@ def test_nothing_to_store_at_first() -> None:
 def test_a_change_is_collected_once() -> None:
     user_session = make()
     user_session["a"] = 1
-    assert user_session.collect() == State.whole(b'{"a":1}')
+    assert user_session.collect() == b'{"a":1}'
     assert user_session.collect() is None
 
 
@@ -319,7 +318,7 @@ def test_a_change_inside_a_value_is_found() -> None:
     user_session["history"] = []
     user_session.collect()
     user_session["history"].append("x")
-    assert user_session.collect() == State.whole(b'{"history":["x"]}')
+    assert user_session.collect() == b'{"history":["x"]}'
 
 
 def test_a_change_inside_a_loaded_value_is_found() -> None:
@@ -365,9 +364,9 @@ class Cart:
 def test_deletion_is_a_change() -> None:
     user_session = holding({"a": 1, "b": [2]})
     del user_session["a"]
-    assert user_session.collect() == State.whole(b'{"b":[2]}')
+    assert user_session.collect() == b'{"b":[2]}'
     assert user_session.pop("b") == [2]
-    assert user_session.collect() == State.whole(b"{}")
+    assert user_session.collect() == b"{}"
     assert user_session.collect() is None
 
 
@@ -375,7 +374,7 @@ def test_a_deleted_value_does_not_come_back_by_a_change_inside_it() -> None:
     user_session = holding({"a": [1]})
     value = user_session.pop("a")
     value.append(2)
-    assert user_session.collect() == State.whole(b"{}")
+    assert user_session.collect() == b"{}"
     assert "a" not in user_session
 
 
@@ -437,7 +436,7 @@ def test_settling_loses_no_change_that_was_set() -> None:
     user_session = make()
     user_session["a"] = [1]
     user_session.settle()
-    assert user_session.collect() == State.whole(b'{"a":[1]}')
+    assert user_session.collect() == b'{"a":[1]}'
 
 
 # A value that cannot be stored any more
@@ -481,7 +480,7 @@ def test_a_value_that_was_never_stored_falls_back_to_what_was_set() -> None:
     with pytest.raises(NotStorable):
         user_session.collect()
     assert user_session["history"] == ["a"]
-    assert user_session.collect() == State.whole(b'{"history":["a"]}')
+    assert user_session.collect() == b'{"history":["a"]}'
 
 
 # The limit
@@ -660,28 +659,41 @@ def test_a_key_deleted_while_a_commit_looks_is_left_out() -> None:
         storable.by_name.pop("tests.user_session.Meanwhile")
 
 
-def test_a_thread_may_go_on_while_commits_look() -> None:
-    """Nothing is raised in the commit, and in the end everything is stored."""
+@pytest.fixture
+def _often_switched() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("_often_switched")
+def test_what_a_thread_changes_while_commits_look_is_what_is_stored() -> None:
+    """Also what it deletes, and sets anew, between a commit's looking and its taking."""
     user_session = make(max_bytes=10_000_000)
     user_session["log"] = {}
-    errors = []
+    errors: list[BaseException] = []
+    stored = b""
 
     def handler() -> None:
         try:
-            for number in range(3000):
-                user_session["log"][f"{number % 500}"] = [number]
-                user_session[f"key {number % 200}"] = [number]
+            for number in range(50_000):
+                user_session["log"][f"{number % 50}"] = [number]
+                user_session[f"key {number % 20}"] = [number]
+                user_session.get(f"key {number * 3 % 20}", []).append(number)
+                user_session.pop(f"key {number * 7 % 20}", None)
         except BaseException as error:
             errors.append(error)
 
     thread = threading.Thread(target=handler)
     thread.start()
     while thread.is_alive():
-        user_session.collect()
-        thread.join(0.001)
-    user_session.collect()
+        stored = user_session.collect() or stored
+        make(stored)
+    stored = user_session.collect() or stored
     assert errors == []
-    assert stored(user_session) == dict(user_session)
+    assert dict(make(stored)) == dict(user_session)
 
 
 # Stored states
@@ -723,7 +735,7 @@ def test_one_value_that_cannot_be_read_leaves_the_others() -> None:
     user_session["a"] = 2
     state = user_session.collect()
     assert state is not None
-    assert b"no.such.Class" in state.text
+    assert b"no.such.Class" in state
     del user_session["gone"]
     assert user_session == {"a": 2}
 
@@ -740,7 +752,7 @@ def test_local_is_a_plain_dict_that_is_never_stored() -> None:
     assert "client" not in user_session
     assert user_session.collect() is None
     user_session["a"] = 1
-    assert user_session.collect() == State.whole(b'{"a":1}')
+    assert user_session.collect() == b'{"a":1}'
 
 
 def test_every_session_has_a_local_of_its_own() -> None:
@@ -852,7 +864,7 @@ class AgainstADict(RuleBasedStateMachine):
         self.user_session = make(max_bytes=1_000_000)
         self.model: dict[str, Any] = {}
         #: What a crash leaves.
-        self.disk = State.whole(b"")
+        self.disk = b""
         self.disk_model: dict[str, Any] = {}
 
     @rule(key=keys, value=values)
@@ -895,7 +907,7 @@ class AgainstADict(RuleBasedStateMachine):
         if state is None:
             assert self.model == self.disk_model
         else:
-            self.disk, self.disk_model = state.after(self.disk), loads(dumps(self.model))
+            self.disk, self.disk_model = state, loads(dumps(self.model))
             self.assert_same(make(self.disk))
 
     @rule()
@@ -913,16 +925,11 @@ class AgainstADict(RuleBasedStateMachine):
         with pytest.raises(NotStorable):
             self.user_session[key] = Unstorable()
 
-    @rule(key=keys, size=st.sampled_from([20_000, 40_000, 60_000]))
-    def grow(self, key: str, size: int) -> None:
-        """Beyond what is stored as a whole."""
-        self.set(key, "x" * size)
-
     @rule()
     def refresh(self) -> None:
         """All values are written, before the cache forgets them."""
         self.commit()
-        self.disk = self.user_session.collect_all().after(self.disk)
+        self.disk = self.user_session.as_json()
         self.assert_same(make(self.disk))
 
     @invariant()

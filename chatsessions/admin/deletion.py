@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot
+from chatsessions.models import ChatSession, SessionEvent
 
 from .labels import user_label
 
@@ -58,12 +58,11 @@ def delete_all(sessions: models.QuerySet[ChatSession]) -> None:
 
 
 class _Collector(NestedObjects):
-    """Django's collector of what is to be deleted, but for log entries and snapshots."""
+    """Django's collector of what is to be deleted, but for log entries."""
 
     def related_objects(self, related_model: Any, *args: Any) -> models.QuerySet[Any]:
-        # A snapshot is part of its session, whatever table it is in.
         found: models.QuerySet[Any] = super().related_objects(related_model, *args)
-        return found.none() if related_model in (SessionEvent, SessionSnapshot) else found
+        return found.none() if related_model is SessionEvent else found
 
 
 def _may_delete(site: AdminSite, request: HttpRequest, model: Any, found: Collection[Any]) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from django.utils.text import Truncator
 
-from chatsessions.exceptions import NotLoadable
 from chatsessions.models import ChatSession
 from chatsessions.store.store import Store
 
@@ -39,16 +38,12 @@ class Shown:
 
 def stored_values(session: ChatSession) -> str | None:
     """The JSON text of what ``user_session`` holds, from the cache or the row; None for nothing."""
-    # Both at once, for its owner may write them meanwhile.
-    rows = ChatSession.objects.filter(pk=session.pk).select_related("snapshot")
-    row = rows.only("state", "state_bytes", "generation", "snapshot__state").first()
+    rows = ChatSession.objects.filter(pk=session.pk)
+    row = rows.only("state", "state_bytes", "generation").first()
     if row is None:
         return None
     state, _lost = Store().read_state(row)
-    try:
-        return state.as_json().decode() or None
-    except NotLoadable:
-        return state.text.decode()
+    return state.decode() or None
 
 
 def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:

@@ -31,6 +31,7 @@ from chatsessions.live.writers import DETAIL
 from chatsessions.store.changes import Position
 from chatsessions.store.loaded import Loaded
 from chatsessions.store.thread_rows import Mark
+from chatsessions.store.values import split_state
 from chatsessions.user_session import UserSession
 from chatsessions.worker import Worker
 
@@ -65,7 +66,7 @@ class AfarSession:
             row.pk, generation=row.generation, position=Position.of(row), claims=None
         )
         self.log = SessionLog(head=row.head, first=loaded.first)
-        self._before = loaded.state.values()
+        self._before = split_state(loaded.state)
         self.user_session = UserSession(
             self.session,
             dict(self._before),

@@ -8,7 +8,6 @@ from typing import Any
 from uuid import UUID
 
 from chatsessions.store.changes import Change, Claim, Entry, Position
-from chatsessions.store.snapshots import State
 
 
 class Draft:
@@ -52,8 +51,9 @@ class Draft:
         """Columns of the row other than its position."""
         self._next.fields.update(fields)
 
-    def set_state(self, state: State) -> None:
-        self._next.state = state.after(self._next.state)
+    def set_state(self, state: bytes) -> None:
+        """All values of user_session as one JSON text."""
+        self._next.state = state
 
     def set_outcome(self, n: int, status: str) -> None:
         """Event ``n`` came to another end than done."""

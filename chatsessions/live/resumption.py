@@ -14,9 +14,9 @@ from chatsessions.conf import settings
 from chatsessions.conversation import in_use
 from chatsessions.exceptions import NotLoadable
 from chatsessions.models import ChatSession
-from chatsessions.store.snapshots import State
 from chatsessions.store.store import Store
 from chatsessions.store.thread_rows import Page, ThreadKey, read_context, read_page
+from chatsessions.store.values import split_state
 from chatsessions.threads import Threads
 from chatsessions.transcript import Said
 from chatsessions.user_session import RESERVED
@@ -50,7 +50,7 @@ class _Found:
     sessions: list[UUID]
     started: ChatSession
     title: str
-    state: State
+    state: bytes
     state_lost: bool
     page: Page
     said: list[Said] | None
@@ -84,7 +84,7 @@ def _find(store: Store, key: ThreadKey) -> _Found | None:
     rows = key.sessions()
     # The values of the one that was used last, whichever began last.
     latest = rows.order_by("-last_seen_at", "-created_at", "-pk")
-    row = latest.select_related("snapshot").first()
+    row = latest.first()
     started = rows.first()
     if row is None or started is None:
         return None
@@ -137,12 +137,12 @@ def _resumption(threads: Threads, key: ThreadKey, found: _Found, user: Any) -> R
     )
 
 
-def _loadable(state: State, session_id: UUID) -> tuple[dict[str, bytes], dict[str, Any], bool]:
+def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[str, Any], bool]:
     """The values that can be loaded, encoded and as they are, and whether that is all of them."""
     kept: dict[str, bytes] = {}
     values: dict[str, Any] = {}
     try:
-        encoded = state.values()
+        encoded = split_state(state)
     except NotLoadable as error:
         logger.warning("The values of session %s are left behind: %s", session_id, error)
         return kept, values, False

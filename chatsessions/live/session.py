@@ -41,6 +41,7 @@ from chatsessions.session import Session
 from chatsessions.store.changes import Entry, Position
 from chatsessions.store.loaded import Loaded
 from chatsessions.store.thread_rows import Mark
+from chatsessions.store.values import split_state
 from chatsessions.transcript import Said, topic_of
 from chatsessions.user_session import UserSession
 
@@ -113,13 +114,12 @@ class LiveSession:
             max_bytes=settings.USER_SESSION_MAX_BYTES,
             before_change=lambda: self.check(current_turn()),
             after_change=self._after_change,
-            stored=None if loaded is None else loaded.state,
         )
-        if loaded is not None and loaded.state.text and settings.USER_SESSION_STORE == "cache":
+        if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
             self.draft.set_state(loaded.state)
         if past is not None and past.values:
-            self.draft.set_state(self.user_session.collect_all())
+            self.draft.set_state(self.user_session.as_json())
         self.sink = SessionSink(self)
         self.files = SessionFiles(self)
         session.kept_by = self.files
@@ -486,7 +486,7 @@ class LiveSession:
     def refresh_cache(self) -> None:
         """Write again what the cache would forget."""
         if len(self.user_session):
-            self.draft.set_state(self.user_session.collect_all())
+            self.draft.set_state(self.user_session.as_json())
             self.note()
 
     # Letting go
@@ -617,7 +617,7 @@ def _key_of(name: str, data: Any) -> str | None:
 def _values(loaded: Loaded | None, past: Resumption | None) -> dict[str, bytes]:
     """The ``user_session`` that a session begins with here."""
     if loaded is not None:
-        return loaded.state.values()
+        return split_state(loaded.state)
     return {} if past is None else dict(past.values)
 
 

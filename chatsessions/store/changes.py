@@ -11,8 +11,6 @@ import msgspec
 from django.utils import timezone
 from msgspec import Struct, structs
 
-from .snapshots import State
-
 if TYPE_CHECKING:
     from chatsessions.models import ChatSession
 
@@ -111,8 +109,8 @@ class Change(Struct, kw_only=True):
     #: Until it is taken the session's own, which moves.
     position: Position
     entries: list[Entry] = []
-    #: What there is to store of user_session, None if it did not change.
-    state: State | None = None
+    #: All values of user_session as one JSON text; None if they did not change.
+    state: bytes | None = None
     #: Other columns, by field name.
     fields: dict[str, Any] = {}
     #: The row as it was read, where this change claims the session.

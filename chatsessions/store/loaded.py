@@ -9,7 +9,6 @@ from chatsessions.models import ChatSession
 from chatsessions.transcript import Said
 
 from .changes import Claim, Entry
-from .snapshots import State
 
 
 @dataclass(slots=True, kw_only=True)
@@ -19,7 +18,7 @@ class Loaded:
     row: ChatSession
     #: What the row was when it was read.
     claim: Claim
-    state: State
+    state: bytes
     state_lost: bool
     first: int
     #: Events that were accepted and whose turn has not come to its end.

@@ -11,19 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost
-from chatsessions.models import ChatSession, SessionEvent, SessionSnapshot
+from chatsessions.models import ChatSession, SessionEvent
 
 from .bulk import Bulk
 from .changes import Change, Position
 from .octet_length import OctetLength
-from .snapshots import State
 
 #: The columns of a session that move with every event.
 POSITION = (
@@ -40,8 +38,6 @@ POSITION = (
 STATE = ("state", "state_bytes")
 #: Beside the generation, what a row that is claimed still has to have.
 CLAIMED = ("head", "handled", "state")
-#: What a session has that nothing was set in.
-NOTHING = State.whole(b"")
 ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
 #: Of changes that share a statement: other columns, and whether they claim and have values.
@@ -77,7 +73,7 @@ class Statements:
                     self._id(change),
                     change.generation,
                     *self._position(change.position),
-                    *self._state(change.state or NOTHING),
+                    *self._state(change.state or b""),
                     *self._fields(change, names),
                     *defaults.values(),
                 )
@@ -144,18 +140,6 @@ class Statements:
             log.filter(n=n).update(status=status)
         if change.trim is not None:
             log.filter(seq__lte=change.trim).delete()
-
-    def write_snapshot(self, session_id: UUID, snapshot: bytes) -> None:
-        """The values that the row's state is a patch on, where they are new or go."""
-        if not _state_in_row():
-            return
-        text = snapshot.decode()
-        rows = SessionSnapshot.objects.using(self.connection.alias)
-        rows = rows.filter(session=session_id)
-        if not text:
-            rows.delete()
-        elif not rows.update(state=text):
-            rows.create(session_id=session_id, state=text)
 
     def _update(
         self,
@@ -242,18 +226,15 @@ class Statements:
             self._last_seen = moment, self._moment(moment)
         return self._last_seen[1]
 
-    def _state(self, state: State) -> tuple[str, int]:
-        return state.text.decode() if _state_in_row() else "", state.size
+    def _state(self, state: bytes) -> tuple[str, int]:
+        in_row = settings.USER_SESSION_STORE == "cached_db"
+        return state.decode() if in_row else "", len(state)
 
     def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
         field: Any = ChatSession._meta.get_field  # none of those that have no column
         return [
             field(name).get_db_prep_save(change.fields[name], self.connection) for name in names
         ]
-
-
-def _state_in_row() -> bool:
-    return settings.USER_SESSION_STORE == "cached_db"
 
 
 def _expected(change: Change) -> tuple[Any, ...]:

@@ -22,14 +22,13 @@ from django.db.models import Min, TextField
 from django.db.models.functions import Cast
 
 from chatsessions.conf import settings
-from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent, SessionSnapshot
+from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent
 
 from .changes import Batch, Change, Claim, Entry
 from .connections import is_pooled, is_transient
 from .doubt import is_stored
 from .loaded import Loaded, Peek
 from .octet_length import OctetLength
-from .snapshots import State
 from .statements import Statements
 
 logger = logging.getLogger("chatsessions.store")
@@ -51,7 +50,7 @@ CONTENTS = (
 #: The least entries of a cache in local memory.
 MIN_LOCAL_ENTRIES = 100_000
 #: The rows that a session's owner reads together with its own.
-LOADED_WITH = ("user", "worker", "snapshot")
+LOADED_WITH = ("user", "worker")
 #: Values that a failing cache has not taken, and that are offered again: the latest.
 MAX_UNCACHED = 1000
 
@@ -221,38 +220,21 @@ class Store:
         Raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``; under ``cached_db`` a failure
         is logged, and what could not be written goes with the next call.
         """
-        states, snapshots = dict(self._uncached), {}
+        states = dict(self._uncached)
         for change in changes:
             if change.state is not None:
-                key = _key_of(change)
-                states[key] = change.state.text
-                if change.state.snapshot:
-                    snapshots[snapshot_key(key, change.state.revision)] = change.state.snapshot
+                states[_key_of(change)] = change.state
         if not states:
             return
         try:
-            failed = self._cache_all(states, snapshots)
+            failed = self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
         except Exception as error:
-            self._cache_failed(CacheFailed(str(error)), states | snapshots)
+            self._cache_failed(CacheFailed(str(error)), states)
         else:
             self._uncached = {}
             if failed:
                 message = f"{len(failed)} of {len(states)} values were not taken"
-                self._cache_failed(CacheFailed(message, failed), states | snapshots)
-
-    def _cache_all(self, states: dict[str, bytes], snapshots: dict[str, bytes]) -> list[str]:
-        """Put both into the cache; the keys of what it has not taken."""
-        lacking: list[str] = []
-        if snapshots:
-            # Ahead of the patches on them, which are nothing without. One is not written again
-            # for as long as it takes until all values are, and has to outlast the patches.
-            timeout = 2 * settings.CACHE_TIMEOUT
-            for key in self.cache.set_many(snapshots, timeout=timeout):
-                lacking += (key, state_key(key))
-            states = {key: text for key, text in states.items() if key not in lacking}
-        if states:  # else Redis would refuse it
-            lacking += self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
-        return lacking
+                self._cache_failed(CacheFailed(message, failed), states)
 
     def _cache_failed(self, error: CacheFailed, states: dict[str, bytes]) -> None:
         if settings.USER_SESSION_STORE == "cache":
@@ -270,8 +252,6 @@ class Store:
         statements.update([change for change in changes if not change.insert])
         statements.insert_entries(changes)
         for change in changes:
-            if change.state is not None and change.state.snapshot is not None:
-                statements.write_snapshot(change.session_id, change.state.snapshot)
             if change.outcomes or change.trim is not None:
                 statements.update_outcomes(change)
 
@@ -323,31 +303,15 @@ class Store:
         found = rows.values_list("generation", "worker_id", "status", "end_reason", "head").first()
         return None if found is None else Peek(*found)
 
-    def read_state(self, row: ChatSession) -> tuple[State, bool]:
-        """
-        The committed user_session of ``row``, and whether the cache has thrown it away.
-
-        The row is to be read together with its ``snapshot``: its owner may write both meanwhile.
-        """
+    def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
+        """The committed user_session of ``row``, and whether the cache has thrown it away."""
         if settings.USER_SESSION_STORE == "cached_db":
-            return _state_of(row), False
+            return row.state.encode(), False
         try:
-            state = self._cached(row)
+            state: bytes | None = self.cache.get(cache_key(row.pk, row.generation))
         except Exception as error:
             raise CacheFailed(str(error)) from error
-        return state or State.whole(b""), state is None and row.state_bytes > 0
-
-    def _cached(self, row: ChatSession) -> State | None:
-        key = cache_key(row.pk, row.generation)
-        text = self.cache.get(key)
-        if text is None:
-            return None
-        state = State(text, row.state_bytes)
-        if not state.revision:
-            state.size = len(text)
-        else:
-            state.snapshot = self.cache.get(snapshot_key(key, state.revision))
-        return state if state.is_complete else None
+        return state or b"", state is None and row.state_bytes > 0
 
     def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
         """The next entries of the stored log, oldest first: see :func:`read_chunk`."""
@@ -475,30 +439,6 @@ def _key_of(change: Change) -> str:
 
 def _key(session_hex: str, generation: int) -> str:
     return f"chatsessions:{session_hex}:{generation}"
-
-
-def snapshot_key(key: str, revision: int) -> str:
-    """
-    Where the snapshot lies that the patch at ``key`` is on.
-
-    There are two places, taken in turns: a crash may come between a snapshot and its patch, and
-    leaves the last patch, which then still has the last snapshot.
-    """
-    return f"{key}:{revision % 2}"
-
-
-def state_key(key: str) -> str:
-    """Where the values lie that such a snapshot belongs to."""
-    return key.rpartition(":")[0]
-
-
-def _state_of(row: ChatSession) -> State:
-    """As it is in the rows."""
-    state = State(row.state.encode(), row.state_bytes)
-    if state.revision:
-        snapshot: SessionSnapshot | None = getattr(row, "snapshot", None)
-        state.snapshot = None if snapshot is None else snapshot.state.encode()
-    return state
 
 
 def entries_of(rows: Any) -> list[Entry]:

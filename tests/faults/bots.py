@@ -90,19 +90,6 @@ async def wait(data: float) -> None:
     await Message(f"{n} ends").send()
 
 
-@ledger.on_event("hoard")
-async def hoard(data: dict[str, int]) -> None:
-    """Hold a text of so many bytes under each key."""
-    user_session.update({key: "x" * count for key, count in data.items()})
-
-
-@ledger.on_event("look")
-async def look() -> None:
-    """How much there is under each key."""
-    texts = {key: len(text) for key, text in user_session.items() if isinstance(text, str)}
-    await context.emitter.emit("looked", texts)
-
-
 @ledger.on_event("block")
 def block(data: float) -> None:
     """A sync handler that nothing can end."""

@@ -5,7 +5,6 @@ A point is armed from outside by a file in the server's data folder, and disarms
 strikes: the next process at the same point lives on. ``before-accept`` is the moment before the
 commit that accepts an event, ``between-accept`` the one between its rows and the cache,
 ``stored-accept`` the one before the client is told. :data:`LABELS` says which commits there are.
-``cached-snapshot`` is the moment between a snapshot and its patch, of two calls to the cache.
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ LABELS: dict[str, Callable[[Change], Any]] = {
     "any": lambda change: True,
     "new": lambda change: change.insert,
     "claim": lambda change: change.claims is not None,
-    "snapshot": lambda change: change.state is not None and change.state.snapshot,
     "accept": lambda change: any(entry.n for entry in change.entries),
     "emit": lambda change: any(entry.turn for entry in change.entries),
     "outcome": lambda change: (

@@ -170,26 +170,3 @@ async def test_a_claim_cut_short_does_not_lose_what_the_cache_has(
     await come_back(client, server)
     assert await count_of(client, server) == 2
     await at_rest(server, client)
-
-
-@pytest.mark.parametrize("store", ["cached_db", "cache"])
-@pytest.mark.parametrize("place", ["before", "cached", "between", "stored"])
-async def test_large_values_are_all_there_wherever_the_server_dies(
-    place: str, store: str, serve: Serve, client_of: ClientOf
-) -> None:
-    """A new snapshot is written, with others' news, and nothing of the last is lost before."""
-    server = serve(**with_cache(store))
-    client = await client_of(server, "ledger").start()
-    hoards = {"first": 50_000, "second": 100_000}
-    for key, size in hoards.items():
-        assert await exchange(client, "hoard", {key: size}) == "done"
-    await exchange(client)
-    arm(server.folder, f"{place}-snapshot")
-    await client.message("struck")
-    await died(client, server)
-    await come_back(client, server)
-    assert await exchange(client, "look") == "done"
-    assert client.events("looked")[-1]["data"] == hoards
-    assert await count_of(client, server) == 3
-    await assert_whole(client, server.database)
-    await at_rest(server, client)
