@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -21,9 +21,29 @@ from .profiles import ChatProfile, checked_profiles
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
+    from .actions import Action
+    from .chat_thread import Thread
+    from .messages import Message
+
     User = AbstractBaseUser | AnonymousUser
 
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
+R = TypeVar("R")
+
+# What handlers are: async or not, and with their argument or without. A parameter that is
+# annotated with anything else is an error of the type checker's.
+NoArgument = TypeVar("NoArgument", bound=Callable[[], Any])
+OnResume = TypeVar("OnResume", bound="Callable[[Thread], Any] | Callable[[], Any]")
+OnMessage = TypeVar("OnMessage", bound="Callable[[Message], Any] | Callable[[], Any]")
+OnAction = TypeVar("OnAction", bound="Callable[[Action], Any] | Callable[[], Any]")
+OnData = TypeVar("OnData", bound=Callable[[Any], Any] | Callable[[], Any])
+OnSettings = TypeVar("OnSettings", bound=Callable[[dict[str, Any]], Any] | Callable[[], Any])
+OnEnd = TypeVar("OnEnd", bound=Callable[[str], Any] | Callable[[], Any])
+OnInterrupted = TypeVar(
+    "OnInterrupted", bound="Callable[[InterruptedTurn], Any] | Callable[[], Any]"
+)
+Lifespan = TypeVar("Lifespan", bound=Callable[[], AsyncIterator[Any]])
 
 #: The longest name of a chat; it is a column of the session's row.
 MAX_NAME = 200
@@ -92,22 +112,22 @@ class Chat:
     def __repr__(self) -> str:
         return f"<Chat {self.name}>"
 
-    def on_chat_start(self, function: F) -> F:
+    def on_chat_start(self, function: NoArgument) -> NoArgument:
         """Runs once per session, before anything else: ``()``."""
         return self._add(self.hooks, "chat_start", function)
 
-    def on_chat_resume(self, function: F) -> F:
+    def on_chat_resume(self, function: OnResume) -> OnResume:
         """
         Runs once per session that goes on with an old thread, instead of ``on_chat_start``:
         ``(thread)``, a ``Thread``.
         """
         return self._add(self.hooks, "chat_resume", function)
 
-    def on_message(self, function: F) -> F:
+    def on_message(self, function: OnMessage) -> OnMessage:
         """Runs for every message of the user: ``(message)``, a ``Message``."""
         return self._add(self.hooks, "message", function)
 
-    def on_event(self, name: str) -> Callable[[F], F]:
+    def on_event(self, name: str) -> Callable[[OnData], OnData]:
         """Runs for the application's own event ``name``: ``(data)``."""
         if name in NAMED_HOOKS:
             raise ChatError(f"Events named {name!r} go to {NAMED_HOOKS[name]}, not to on_event.")
@@ -121,37 +141,37 @@ class Chat:
             ) from error
         return lambda function: self._add(self.events, name, function)
 
-    def on_action(self, name: str) -> Callable[[F], F]:
+    def on_action(self, name: str) -> Callable[[OnAction], OnAction]:
         """Runs when the user chose an action of this name: ``(action)``, an ``Action``."""
         if not isinstance(name, str) or not name:
             raise ChatError(f'{name!r} cannot be an action\'s name; write @chat.on_action("name").')
         return lambda function: self._add(self.actions, name, function)
 
-    def on_settings_update(self, function: F) -> F:
+    def on_settings_update(self, function: OnSettings) -> OnSettings:
         """Runs when the user changed the chat settings: ``(settings)``, all of them, a dict."""
         return self._add(self.hooks, "settings", function)
 
-    def on_window_message(self, function: F) -> F:
+    def on_window_message(self, function: OnData) -> OnData:
         """Runs when the window around the page has sent something: ``(data)``."""
         return self._add(self.hooks, "window_message", function)
 
-    def on_stop(self, function: F) -> F:
+    def on_stop(self, function: NoArgument) -> NoArgument:
         """Runs after the user stopped a turn: ``()``."""
         return self._add(self.hooks, "stop", function)
 
-    def on_connect(self, function: F) -> F:
+    def on_connect(self, function: NoArgument) -> NoArgument:
         """Runs for every connection, after ``on_chat_start``: ``()``."""
         return self._add(self.hooks, "connect", function)
 
-    def on_disconnect(self, function: F) -> F:
+    def on_disconnect(self, function: NoArgument) -> NoArgument:
         """Runs when a connection is gone; the session stays: ``()``."""
         return self._add(self.hooks, "disconnect", function)
 
-    def on_chat_end(self, function: F) -> F:
+    def on_chat_end(self, function: OnEnd) -> OnEnd:
         """Runs once when the session is over, not on a lost connection: ``(reason)``, a str."""
         return self._add(self.hooks, "chat_end", function)
 
-    def on_session_load(self, function: F) -> F:
+    def on_session_load(self, function: NoArgument) -> NoArgument:
         """
         Runs whenever a worker takes the session, new or stored, before its other handlers: ``()``.
 
@@ -160,7 +180,7 @@ class Chat:
         """
         return self._add(self.hooks, "session_load", function)
 
-    def on_session_unload(self, function: F) -> F:
+    def on_session_unload(self, function: NoArgument) -> NoArgument:
         """
         Runs when this worker holds the session no more: it was let go, has moved or ended, or
         the server stops: ``()``.
@@ -170,7 +190,7 @@ class Chat:
         """
         return self._add(self.hooks, "session_unload", function)
 
-    def session_lifespan(self, function: F) -> F:
+    def session_lifespan(self, function: Lifespan) -> Lifespan:
         """
         What a session needs while a worker holds it, an async generator: ``()``.
 
@@ -178,7 +198,8 @@ class Chat:
         handlers, what is behind when the worker holds it no more, after all others; each within
         ``LIFESPAN_TIMEOUT`` seconds, and both in one task. Raises ``ChatError`` for anything else.
         """
-        if not inspect.isasyncgenfunction(function):
+        is_generator = inspect.isasyncgenfunction(function)
+        if not is_generator:
             raise ChatError(
                 f"{_describe(function)} cannot be a session_lifespan: write an 'async def' "
                 "without arguments and with one 'yield'."
@@ -187,14 +208,14 @@ class Chat:
             raise ChatError(f"{_describe(function)}: a session_lifespan takes no arguments.")
         return self._add(self.hooks, "session_lifespan", function)
 
-    def on_interrupted(self, function: F) -> F:
+    def on_interrupted(self, function: OnInterrupted) -> OnInterrupted:
         """
         Runs when a worker takes a session whose turn a crash cut short: ``(turn)``, an
         ``InterruptedTurn``. The turn itself is not run again.
         """
         return self._add(self.hooks, "interrupted", function)
 
-    def profiles(self, function: F) -> F:
+    def profiles(self, function: OnData) -> OnData:
         """
         Says which profiles a user has to choose from: ``(user)``, a list of ``ChatProfile``.
 
@@ -380,40 +401,41 @@ def _caller() -> str:
     return str(sys._getframe(2).f_globals["__name__"])
 
 
-def _in_module_chat(hook: str) -> Callable[[F], F]:
-    def decorate(function: F) -> F:
-        decorated: F = getattr(module_chat(_caller()), hook)(function)
-        return decorated
+def _in_module_chat(method: Callable[[Chat, C], R]) -> Callable[[C], R]:
+    hook = method.__name__
+
+    def decorate(function: C) -> R:
+        return method(module_chat(_caller()), function)
 
     decorate.__name__ = decorate.__qualname__ = hook
-    decorate.__doc__ = f"{getattr(Chat, hook).__doc__}\n\n    For the Chat of the module."
+    decorate.__doc__ = f"{method.__doc__}\n\n    For the Chat of the module."
     return decorate
 
 
 # Chainlit's way: the decorators of a module make the Chat of that module.
-on_chat_start = _in_module_chat("on_chat_start")
-on_chat_resume = _in_module_chat("on_chat_resume")
-on_message = _in_module_chat("on_message")
-on_settings_update = _in_module_chat("on_settings_update")
-on_window_message = _in_module_chat("on_window_message")
-on_stop = _in_module_chat("on_stop")
-on_connect = _in_module_chat("on_connect")
-on_disconnect = _in_module_chat("on_disconnect")
-on_chat_end = _in_module_chat("on_chat_end")
-on_session_load = _in_module_chat("on_session_load")
-on_session_unload = _in_module_chat("on_session_unload")
-session_lifespan = _in_module_chat("session_lifespan")
-on_interrupted = _in_module_chat("on_interrupted")
-set_chat_profiles = _in_module_chat("profiles")
+on_chat_start = _in_module_chat(Chat.on_chat_start)
+on_chat_resume = _in_module_chat(Chat.on_chat_resume)
+on_message = _in_module_chat(Chat.on_message)
+on_settings_update = _in_module_chat(Chat.on_settings_update)
+on_window_message = _in_module_chat(Chat.on_window_message)
+on_stop = _in_module_chat(Chat.on_stop)
+on_connect = _in_module_chat(Chat.on_connect)
+on_disconnect = _in_module_chat(Chat.on_disconnect)
+on_chat_end = _in_module_chat(Chat.on_chat_end)
+on_session_load = _in_module_chat(Chat.on_session_load)
+on_session_unload = _in_module_chat(Chat.on_session_unload)
+session_lifespan = _in_module_chat(Chat.session_lifespan)
+on_interrupted = _in_module_chat(Chat.on_interrupted)
+set_chat_profiles = _in_module_chat(Chat.profiles)
 set_chat_profiles.__name__ = set_chat_profiles.__qualname__ = "set_chat_profiles"
 
 
-def on_event(name: str) -> Callable[[F], F]:
+def on_event(name: str) -> Callable[[OnData], OnData]:
     """Runs for the application's own event ``name``: ``(data)``. For the Chat of the module."""
     return lambda function: module_chat(_caller()).on_event(name)(function)
 
 
-def on_action(name: str) -> Callable[[F], F]:
+def on_action(name: str) -> Callable[[OnAction], OnAction]:
     """Runs when the user chose an action of this name: ``(action)``. For the module's Chat."""
     return lambda function: module_chat(_caller()).on_action(name)(function)
 

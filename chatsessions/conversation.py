@@ -133,16 +133,19 @@ class ChatContext:
         await recall.aload()
         return _messages(recall)
 
-    def to_openai(self) -> list[dict[str, str]]:
+    # Any: to a type checker no dict is one of the dicts that a client of a model declares.
+
+    def to_openai(self) -> list[Any]:
         """
         The messages as ``{"role": …, "content": …}``, with ``user``, ``assistant`` or ``system``.
 
         Without those that have no text, and without error messages, which the assistant has not
-        said.
+        said. Each is a ``dict[str, str]``; ``messages=`` of OpenAI's client takes the list as it
+        is.
         """
         return _for_openai(self.get())
 
-    async def ato_openai(self) -> list[dict[str, str]]:
+    async def ato_openai(self) -> list[Any]:
         """As :meth:`to_openai`; see :meth:`aget`."""
         return _for_openai(await self.aget())
 
