@@ -703,7 +703,7 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     "consumers": set(),
     "exceptions": set(),
     "input_widget": {"InputWidget", "check_settings"},
-    "models": {"JSONTextField", "SessionSnapshot"},
+    "models": {"JSONTextField"},
     "signals": set(),
     "testing": set(),
     "views": set(),
