@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -82,8 +83,21 @@ def _check_options(options: argparse.Namespace) -> None:
     for path in filter(None, (options.ssl_certfile, options.ssl_keyfile)):
         if not path.is_file():
             raise CommandFailed(f"There is no file {path}.")
+    if options.ssl_certfile:
+        _check_certificate(options.ssl_certfile, options.ssl_keyfile)
     if options.root_path and not options.root_path.startswith("/"):
         raise CommandFailed(f"--root-path {options.root_path!r} has to begin with a slash.")
+
+
+def _check_certificate(certificate: Path, key: Path | None) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except OSError as error:
+        both = f"{certificate} and {key} are" if key else f"{certificate} alone is"
+        raise CommandFailed(
+            f"{both} not a certificate and its key, in PEM: {error.strerror or error}. The key is "
+            "in the same file, or in that of --ssl-keyfile."
+        ) from error
 
 
 # The port

@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -79,14 +80,16 @@ class Run:
         self.arguments = arguments
         self.env = env
         self.process: subprocess.Popen[bytes] | None = None
+        #: What knows its certificate, if it is behind TLS.
+        self.trusted: ssl.SSLContext | None = None
         self._log = folder / "terminal.log"
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.trusted else ''}://127.0.0.1:{self.port}"
 
     def socket(self, slug: str, prefix: str = "") -> str:
-        return f"ws://127.0.0.1:{self.port}{prefix}/ws/{slug}/"
+        return f"{self.origin.replace('http', 'ws')}{prefix}/ws/{slug}/"
 
     def start(self, *, wait: bool = True) -> Self:
         with self._log.open("wb") as log:
@@ -110,7 +113,8 @@ class Run:
     def get(self, path: str) -> tuple[int | None, str]:
         """Status and text of a page; None while nobody answers."""
         try:
-            with urlopen(f"{self.origin}{path}", timeout=PATIENCE) as response:  # noqa: S310
+            address = f"{self.origin}{path}"
+            with urlopen(address, timeout=PATIENCE, context=self.trusted) as response:  # noqa: S310
                 return response.status, response.read().decode()
         except HTTPError as error:
             return error.code, error.read().decode()

@@ -6,14 +6,16 @@ import asyncio
 import html
 import os
 import sqlite3
+import ssl
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
 from http.cookiejar import CookieJar
 from pathlib import Path
 from urllib.parse import urlencode
-from urllib.request import HTTPCookieProcessor, build_opener
+from urllib.request import HTTPCookieProcessor, HTTPSHandler, build_opener
 
 import pytest
 from websockets.exceptions import WebSocketException
@@ -99,8 +101,9 @@ async def test_everything_it_keeps_lies_in_one_folder_and_is_there_again(
 def _log_in(run: Run, password: str) -> str:
     """The admin's start page, as the administrator sees it."""
     jar = CookieJar()
-    browser = build_opener(HTTPCookieProcessor(jar))
+    browser = build_opener(HTTPCookieProcessor(jar), HTTPSHandler(context=run.trusted))
     address = f"{run.origin}/admin/login/?next=/admin/"
+    browser.addheaders = [("Referer", address)]
     browser.open(address).read()
     token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
     form = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
@@ -162,6 +165,33 @@ async def test_below_a_path_it_is_found_with_and_without_it(run: Start) -> None:
     async with client(served, prefix="/bots") as tab:
         await tab.start()
         await tab.message("a")
+        await tab.said("You have sent 1 message(s)!")
+
+
+@pytest.fixture
+def certificate(counter: Path) -> Path:
+    """A self-signed one for 127.0.0.1; its key is beside it."""
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    make += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    make += ["-keyout", "key.pem", "-out", "cert.pem"]
+    subprocess.run(make, cwd=counter, check=True, capture_output=True)
+    return counter / "cert.pem"
+
+
+async def test_with_a_certificate_page_admin_and_websocket_are_behind_tls(
+    run: Start, certificate: Path
+) -> None:
+    arguments = ("--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem")
+    served = run("counter_bot.py", *arguments, wait=False)
+    served.trusted = ssl.create_default_context(cafile=certificate)
+    served.until(lambda: served.get("/")[0] == 200, "the server does not answer")
+    assert f"{served.origin}/" in served.terminal()
+    assert "Chat sessions" in _log_in(served, served.password)
+    tab = Client(served.socket("counter-bot"), served.origin)
+    async with tab:
+        await tab.connect(ssl=served.trusted)
+        await tab.hello()
+        await tab.message("hello")
         await tab.said("You have sent 1 message(s)!")
 
 
@@ -288,6 +318,10 @@ def test_a_database_of_a_later_version_is_left_alone(run: Start, counter: Path) 
         (["run", "counter_bot.py", "--root-path", "bots"], "has to begin with a slash"),
         (["run", "counter_bot.py", "--ssl-keyfile", "key.pem"], "goes with --ssl-certfile"),
         (["run", "counter_bot.py", "--ssl-certfile", "no.pem"], "There is no file no.pem"),
+        (
+            ["run", "counter_bot.py", "--ssl-certfile", "counter_bot.py"],
+            "counter_bot.py alone is not a certificate and its key",
+        ),
         (["run", "counter_bot.py", "--host", "192.0.2.1"], "Cannot listen on 192.0.2.1:8000"),
     ],
 )
