@@ -47,7 +47,14 @@ def test_djangos_own_asgi_serves_the_chat_and_then_a_second_one() -> None:
     )
     second = with_route(first, QUIZ)
     assert second is not None
-    assert '"ws/counter/": "bots.counter.chat",\n    "ws/quiz/": "bots.quiz.chat",\n}' in second
+    assert second.endswith(
+        """\
+application = get_chat_application({
+    "ws/counter/": "bots.counter.chat",
+    "ws/quiz/": "bots.quiz.chat",
+})
+"""
+    )
 
 
 def test_djangos_own_urls_have_the_page_and_then_a_second_one() -> None:
@@ -66,6 +73,19 @@ def test_djangos_own_urls_have_the_page_and_then_a_second_one() -> None:
     assert second is not None
     assert second.count("from chatsessions.views import ChatPage") == 1
     compile(second, "urls.py", "exec")
+
+
+def test_what_is_imported_below_the_list_is_not_there_yet() -> None:
+    """As in a project that was made by the README's steps, which add to the end."""
+    first = f"{DJANGOS_URLS}\nfrom chatsessions.views import ChatPage\n\nurlpatterns += []\n"
+    source = with_page(first, COUNTER)
+    assert source is not None
+    names: dict[str, object] = {}
+    before, _, _after = source.partition("urlpatterns = [")
+    exec(before.replace("from django.contrib import admin", ""), names)  # noqa: S102
+    assert {"path", "ChatPage"} <= names.keys()
+    below = "urlpatterns = []\n\nfrom django.urls import path\n"
+    assert with_page(below, COUNTER) is None
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def with_route(source: str, chat: NewChat) -> str | None:
         source = _replaced(source, call, f"get_chat_application({{{chat.asgi_entry}}})")
         return source.replace("from django.core.asgi import get_asgi_application", chat.asgi_import)
     if function == "get_chat_application" and call.args and isinstance(call.args[0], ast.Dict):
-        return _with_item(source, call.args[0], len(call.args[0].keys), chat.asgi_entry)
+        return _with_item(source, call.args[0], chat.asgi_entry)
     return None
 
 
@@ -190,16 +190,17 @@ def with_page(source: str, chat: NewChat) -> str | None:
     ``urlpatterns = […]`` that uses ``path``.
     """
     found = _assigned(source, "urlpatterns")
-    if not isinstance(found, ast.List) or not _imports(source, "path"):
+    if not isinstance(found, ast.List):
         return None
-    changed = _with_item(source, found, len(found.elts), chat.urls_entry)
-    if _imports(source, "ChatPage"):
+    # What is imported below the list is not there yet.
+    imports = [node for node in _imports(source) if node.lineno < found.lineno]
+    names = {alias.name for node in imports for alias in node.names}
+    if "path" not in names:
+        return None
+    changed = _with_item(source, found, chat.urls_entry)
+    if "ChatPage" in names:
         return changed
-    last = max(
-        node.end_lineno or 0
-        for node in ast.parse(source).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    )
+    last = max(node.end_lineno or 0 for node in imports)
     lines = changed.splitlines(keepends=True)
     return "".join([*lines[:last], f"\n{chat.urls_import}\n", *lines[last:]])
 
@@ -223,11 +224,8 @@ def _assigned(source: str, name: str) -> ast.expr | None:
     return found[0] if len(found) == 1 else None
 
 
-def _imports(source: str, name: str) -> bool:
-    return any(
-        isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}
-        for node in ast.parse(source).body
-    )
+def _imports(source: str) -> list[ast.Import | ast.ImportFrom]:
+    return [n for n in ast.parse(source).body if isinstance(n, ast.Import | ast.ImportFrom)]
 
 
 def _offset(source: str, line: int, column: int) -> int:
@@ -243,9 +241,28 @@ def _replaced(source: str, node: ast.expr, text: str) -> str:
     return source[:start] + text + source[end:]
 
 
-def _with_item(source: str, node: ast.List | ast.Dict, count: int, item: str) -> str:
-    """Add ``item`` at the end of a list or dict that has ``count`` items already."""
+def _with_item(source: str, node: ast.List | ast.Dict, item: str) -> str:
+    """Add ``item`` at the end of a list or dict, with a line for each item."""
+    there = _items(source, node)
+    if node.lineno == node.end_lineno:
+        opening, closing = "[]" if isinstance(node, ast.List) else "{}"
+        lines = "".join(f"    {one},\n" for one in [*there, item])
+        return _replaced(source, node, f"{opening}\n{lines}{closing}")
     end = _offset(source, node.end_lineno or 0, node.end_col_offset or 0) - 1
     inside = source[:end].rstrip()
-    needs_comma = count > 0 and not inside.endswith(",")
-    return f"{inside}{',' if needs_comma else ''}\n    {item},\n{source[end:]}"
+    comma = "," if there and not inside.endswith(",") else ""
+    return f"{inside}{comma}\n    {item},\n{source[end:]}"
+
+
+def _items(source: str, node: ast.List | ast.Dict) -> list[str]:
+    """The items of a list or dict, as they are written."""
+
+    def text(part: ast.expr) -> str:
+        return ast.get_source_segment(source, part) or ""
+
+    if isinstance(node, ast.List):
+        return [text(one) for one in node.elts]
+    return [
+        f"**{text(value)}" if key is None else f"{text(key)}: {text(value)}"
+        for key, value in zip(node.keys, node.values, strict=True)
+    ]
