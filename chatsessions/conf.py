@@ -7,6 +7,7 @@ value raises ``ImproperlyConfigured`` there, and the system checks find it befor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -18,8 +19,6 @@ from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
-from .files.types import is_pattern
-
 T = TypeVar("T")
 
 MINUTE = 60
@@ -28,6 +27,13 @@ DAY = 24 * HOUR
 CENTURY = 36_525 * DAY  # far enough, and datetime can still count it
 KIB = 1024
 MIB = 1024 * KIB
+
+_TYPE_PATTERN = re.compile(r"\*/\*\Z|[a-z0-9][a-z0-9!#$&^_.+-]*/(\*|[a-z0-9][a-z0-9!#$&^_.+-]*)\Z")
+
+
+def _is_type_pattern(value: object) -> bool:
+    """Return True for what file types can be compared with: ``image/*``, ``text/csv``, ``*/*``."""
+    return isinstance(value, str) and _TYPE_PATTERN.match(value) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +205,7 @@ class Settings:
         ("*/*",),
         allowed="a list of types such as 'image/*', 'text/csv' or '*/*'",
         accepts=lambda value: (
-            isinstance(value, list | tuple) and bool(value) and all(map(is_pattern, value))
+            isinstance(value, list | tuple) and bool(value) and all(map(_is_type_pattern, value))
         ),
         doc="The types of files that clients may upload.",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, ItemsView, Iterator, KeysView, MutableMapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -19,15 +20,39 @@ from msgspec import Struct
 from .emitter import Emitter, Turn
 from .exceptions import ContextNotFound
 from .session import Session
+from .transcript import Said
 from .user_session import SessionAccessor, UserSession
 
 if TYPE_CHECKING:
     from .chat import Chat
-    from .live.recall import Recall
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+class Conversation(ABC):
+    """The latest messages of a session, as its owner keeps them for ``chat_context``."""
+
+    @abstractmethod
+    def messages(self) -> list[Said]:
+        """Return what was said, oldest first."""
+
+    @abstractmethod
+    def has_sent(self, said: Said) -> bool:
+        """Return True for a message of the session itself, not of an earlier one of its thread."""
+
+    @abstractmethod
+    async def aload(self) -> None:
+        """Read the conversation, if it is not in memory."""
+
+    @abstractmethod
+    def add(self, said: Said) -> None:
+        """Add a message that is not sent."""
+
+    @abstractmethod
+    def clear(self) -> None:
+        """Forget all that was said before."""
 
 
 class Context(Struct, eq=False, kw_only=True):
@@ -40,7 +65,7 @@ class Context(Struct, eq=False, kw_only=True):
     turn: Turn | None
     spawn: Callable[[Coroutine[Any, Any, Any], str | None], asyncio.Task[Any]]
     #: What chat_context has of the session; None where no conversation is kept.
-    recall: Recall | None = None
+    recall: Conversation | None = None
 
 
 _current: ContextVar[Context | None] = ContextVar("chatsessions", default=None)

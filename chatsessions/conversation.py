@@ -8,20 +8,17 @@ nothing: sessions begin to keep them when the name is first used in the process.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from .actions import Action
 from .conf import settings
-from .context import current
+from .context import Conversation, current
 from .emitter import encode_data
 from .exceptions import ContextNotFound
 from .messages import USER_AUTHOR, ErrorMessage, Message
 from .transcript import ASSISTANT, SYSTEM, USER, Said
-
-if TYPE_CHECKING:
-    from .live.recall import Recall
 
 M = TypeVar("M", bound=Message)
 
@@ -171,7 +168,7 @@ class ChatContext:
         return "<chat_context>"
 
 
-def _recall(what: str) -> Recall:
+def _recall(what: str) -> Conversation:
     _use.begun = True
     found = current(what).recall
     if found is None:
@@ -179,7 +176,7 @@ def _recall(what: str) -> Recall:
     return found
 
 
-def _messages(recall: Recall) -> list[Message]:
+def _messages(recall: Conversation) -> list[Message]:
     return [to_message(said, sent=recall.has_sent(said)) for said in recall.messages()]
 
 

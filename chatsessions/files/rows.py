@@ -23,12 +23,15 @@ from django.template.defaultfilters import filesizeformat
 from chatsessions.conf import settings
 from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
 from chatsessions.models import ChatSession, SessionFile
+from chatsessions.storable import serializable
 
 from .names import clean_name
 from .storage import ChatFile, SessionStorage, path_of
 from .types import HEAD, accepts, type_of
 
 logger = logging.getLogger("chatsessions.files")
+
+serializable(name="chatsessions.ChatFile")(ChatFile)
 
 
 def check_size(size: int) -> None:

@@ -17,7 +17,6 @@ from django.core.files.base import File
 from django.core.files.storage import Storage, storages
 
 from chatsessions.conf import settings
-from chatsessions.storable import serializable
 
 #: The folder of all sessions' files.
 ROOT = "chatsessions"
@@ -102,7 +101,6 @@ def is_file_name(name: str) -> bool:
     return _FILE.match(name) is not None
 
 
-@serializable(name="chatsessions.ChatFile")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFile:
     """

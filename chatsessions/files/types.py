@@ -35,7 +35,6 @@ _SIGNATURES = {
 RASTER = frozenset(_SIGNATURES)
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*\Z")
-_PATTERN = re.compile(r"\*/\*\Z|[a-z0-9][a-z0-9!#$&^_.+-]*/(\*|[a-z0-9][a-z0-9!#$&^_.+-]*)\Z")
 
 
 def type_of(name: str, head: bytes, *, declared: str = "") -> str:
@@ -82,8 +81,3 @@ def accepts(patterns: Iterable[str], mime: str) -> bool:
     """Whether ``mime`` is one of ``patterns``, such as ``image/*``, ``text/csv`` or ``*/*``."""
     major = mime.split("/", 1)[0]
     return any(normal_type(one) == mime or one in ("*/*", f"{major}/*") for one in patterns)
-
-
-def is_pattern(value: object) -> bool:
-    """Whether ``value`` can be compared with types: ``image/*``, ``text/csv`` or ``*/*``."""
-    return isinstance(value, str) and _PATTERN.match(value) is not None

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from chatsessions.conf import settings
+from chatsessions.context import Conversation
 from chatsessions.session import Session
 from chatsessions.store.changes import Entry
 from chatsessions.store.thread_rows import Mark, Part, ThreadKey, read_context
@@ -43,7 +44,7 @@ class RecallHost(Protocol):
         """The text so far of each message that is being streamed, by id."""
 
 
-class Recall:
+class Recall(Conversation):
     """The latest messages of a session's conversation."""
 
     __slots__ = (
