@@ -7,9 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 import time
 import tomllib
 import zipfile
+from configparser import ConfigParser
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
@@ -193,6 +195,37 @@ def test_the_wheel_has_its_licence_and_says_what_it_needs(
     needed = {r for r in metadata.get_all("Requires-Dist", []) if "extra ==" not in r}
     names = {requirement.split(">")[0] for requirement in needed}
     assert names == {"django", "channels", "msgspec"}
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_the_command_under_the_packages_name(wheel: zipfile.ZipFile) -> None:
+    """So that uvx and pipx find it."""
+    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")]
+    found = ConfigParser()
+    found.read_string(wheel.read(name).decode())
+    assert dict(found["console_scripts"]) == {"chatsessions": "chatsessions.cli.main:main"}
+
+
+@pytest.mark.slow
+def test_a_wheel_of_the_sdist_is_the_same(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """The sdist is complete: what is not in the wheel, but is needed to build it, included."""
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    subprocess.run([*install, "--target", tmp_path / "tools", *needed], check=True)
+    build = [sys.executable, "-m", "hatchling", "build", "-d", tmp_path]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "tools")}
+    subprocess.run([*build, "-t", "sdist"], cwd=ROOT, env=environment, check=True)
+    [sdist] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    source = tmp_path / sdist.name.removesuffix(".tar.gz")
+    subprocess.run([*build, "-t", "wheel"], cwd=source, env=environment, check=True)
+    [built] = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as other:
+        assert set(other.namelist()) == set(wheel.namelist())
+        different = [name for name in wheel.namelist() if other.read(name) != wheel.read(name)]
+    assert different == []
+    assert sdist.stat().st_size < 5_000_000, "nothing of node_modules, no built documentation"
 
 
 @pytest.mark.slow
