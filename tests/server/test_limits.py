@@ -231,6 +231,11 @@ async def test_a_client_that_pings_and_never_reads_costs_bounded_memory(
     assert rss(server) - before < 10, f"after {sent} frames"
 
 
+#: The code for a flood. Daphne gives a client a second to answer a close and then resets the
+#: connection: on a busy machine the code that was on its way is lost with it.
+CUT = (4013, 1006)
+
+
 async def flood(client: Client, frame: dict[str, Any]) -> None:
     """As fast as can be, by a client that reads meanwhile: a close is heard before a reset is."""
     for _ in range(5_000):
@@ -257,7 +262,7 @@ async def test_a_flood_of_repeats_ends_the_line_and_holds_nobody_else_up(
     other.session, other.token = str(uuid4()), "x" * 43
     await other.connect()
     await other.hello()
-    assert await client.closed() == 4013
+    assert await client.closed() in CUT
     await client.resume()
     await assert_whole(client, server.database)
 
@@ -265,7 +270,7 @@ async def test_a_flood_of_repeats_ends_the_line_and_holds_nobody_else_up(
 async def test_a_flood_of_pings_ends_the_line(server: Server, client_of: ClientOf) -> None:
     client = await client_of(server, "faulty").start()
     await flood(client, {"type": "ping"})
-    assert await client.closed() == 4013
+    assert await client.closed() in CUT
     await client.resume()
     await assert_whole(client, server.database)
 
