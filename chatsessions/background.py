@@ -35,6 +35,11 @@ def background_loop() -> asyncio.AbstractEventLoop:
         return _loop
 
 
+def is_background(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether ``loop`` is the background event loop of this process."""
+    return loop is _loop
+
+
 def _forget() -> None:
     """
     In a forked child the parent's thread does not run: the child makes a loop of its own.

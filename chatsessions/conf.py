@@ -181,11 +181,6 @@ class Settings:
     MAX_JOURNAL_ENTRIES = count(
         10_000, doc="With more entries than this in the whole journal every emit() waits."
     )
-    JOURNAL_INLINE = flag(
-        False,
-        doc="Write in the caller's database connection, so that Django's TestCase sees it. For "
-        "tests only.",
-    )
 
     # Conversations
     CHAT_CONTEXT_MESSAGES = count(

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from .actions import Action
-from .conf import settings
 from .context import Conversation, current
 from .emitter import encode_data
 from .exceptions import ContextNotFound
@@ -92,7 +91,7 @@ _use = _Use()
 
 def in_use() -> bool:
     """Whether sessions are to keep their latest messages in memory."""
-    return _use.begun or settings.JOURNAL_INLINE
+    return _use.begun
 
 
 def use_chat_context() -> ChatContext:

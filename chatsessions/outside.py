@@ -19,12 +19,11 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections
 
 from .arrival import User
-from .background import background_loop
+from .background import background_loop, is_background
 from .bridge import PATIENCE, has_loop
 from .chat import Chat, resolve_chat
 from .cluster import reaching
@@ -45,6 +44,7 @@ from .live.session import LiveSession
 from .live.writers import new_writer
 from .models import ChatSession
 from .session import Session
+from .store.transactions import arefuse_test_transaction, refuse_test_transaction
 from .worker import Worker, running_workers, visiting
 
 logger = logging.getLogger("chatsessions.outside")
@@ -118,11 +118,6 @@ class session_context:  # noqa: N801  # used like a function
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
         _refuse_in_transaction("session_context")
-        if settings.JOURNAL_INLINE and not _lasting_workers():
-            raise RuntimeError(
-                "With JOURNAL_INLINE everything happens in the caller's database connection, "
-                "which a thread does not share: write 'async with session_context(…):'."
-            )
         context = _run_in(_lasting_loop(), lambda: _done(self.session_id, self._open))
         return self._stack.enter_context(use_context(context))
 
@@ -165,6 +160,7 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
     to be out of reach comes before anything is emitted, for one that is found to be when all the
     others have got it.
     """
+    await _refuse_in_test()
     encode_data(name, data)  # refused before any of them gets it
     return await _in_loop(_lasting_loop(), partial(_emit_to_user, user, name, data))
 
@@ -205,6 +201,7 @@ async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = N
     not get it. Raises what ``context.emitter.emit`` raises, and ``OwnerUnreachable`` if a worker
     that has such sessions cannot be reached; if that is known beforehand, nothing is emitted.
     """
+    await _refuse_in_test()
     step = _append(name, data)
     wanted = None if chat is None else _chat_name(chat)
     command = Broadcast(name=step.name, data=step.data, chat=wanted)
@@ -330,8 +327,6 @@ def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``step`` for synchronous code, in an event loop of the process that lasts."""
     _refuse_in_loop(name, f"a{name}")
     _refuse_in_transaction(name)
-    if settings.JOURNAL_INLINE and not _lasting_workers():
-        return async_to_sync(step)()
     return _run_in(_lasting_loop(), step)
 
 
@@ -347,7 +342,7 @@ def _lasting_loop() -> asyncio.AbstractEventLoop:
     """
     here = asyncio.get_running_loop() if has_loop() else None
     loops = [worker.loop for worker in _lasting_workers()]
-    if here is not None and (here in loops or settings.JOURNAL_INLINE):
+    if here in loops:
         return here
     return loops[0] if loops else background_loop()
 
@@ -372,6 +367,7 @@ async def _done(session_id: UUID, step: Callable[[Worker], Coroutine[Any, Any, T
         async with visiting() as worker:
             return await step(worker)
 
+    await _refuse_in_test()
     clock = asyncio.get_running_loop()
     deadline = clock.time() + settings.STORE_TIMEOUT
     while True:
@@ -440,13 +436,24 @@ def _checked(reason: str) -> str:
 
 def _refuse_in_transaction(name: str) -> None:
     """SQLite has one writer: the session's owner would wait for the transaction of this one."""
+    refuse_test_transaction()
     connection = connections[settings.DATABASE]
-    waits = connection.vendor == "sqlite" and not settings.JOURNAL_INLINE
-    if waits and connection.in_atomic_block:
+    if connection.vendor == "sqlite" and connection.in_atomic_block:
         raise RuntimeError(
             f"{name} was called inside of a transaction, for whose end the session's store has "
             "to wait. Call it after the block, for instance with transaction.on_commit()."
         )
+
+
+async def _refuse_in_test() -> None:
+    """
+    Raise ``ImproperlyConfigured`` for a call of asynchronous code in a test with a transaction.
+
+    What runs in a server's event loop or in the background's has been looked at by its caller.
+    """
+    here = asyncio.get_running_loop()
+    if here is not _lasting_loop() and not is_background(here):
+        await arefuse_test_transaction()
 
 
 def _refuse_in_loop(name: str, instead: str = "") -> None:

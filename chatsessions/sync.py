@@ -15,7 +15,6 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.db import close_old_connections
 
 from .bridge import Done, has_loop, refuse_stopped, wait_for, watched
-from .conf import settings
 from .context import Context, current
 from .emitter import Turn
 from .exceptions import TurnStopped
@@ -143,8 +142,6 @@ def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     @functools.wraps(function)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
         work = functools.partial(function, *args, **kwargs)
-        if settings.JOURNAL_INLINE:
-            return await sync_to_async(work)()
         return await sync_to_async(_with_connections, thread_sensitive=False)(work)
 
     return call

@@ -35,8 +35,6 @@ class Threads:
     One thread writes the store. The project's code (handlers written as ``def``, authentication
     backends) never runs in the threads that the store uses: it may take as long as it likes. All
     of them have connections by :class:`~chatsessions.store.connections.Connections`.
-
-    Under ``JOURNAL_INLINE`` everything runs in the caller's thread, so that a ``TestCase`` sees it.
     """
 
     def __init__(self) -> None:
@@ -61,16 +59,7 @@ class Threads:
         return await self._start(self._readers, self._read, function, *args)
 
     def read_now(self, function: Callable[[], T]) -> T:
-        """
-        As :meth:`read`, and the event loop waits for it: where nothing else will do.
-
-        Raises ``RuntimeError`` under ``JOURNAL_INLINE``, where it would wait for itself.
-        """
-        if settings.JOURNAL_INLINE:
-            raise RuntimeError(
-                "With JOURNAL_INLINE nothing can be read while the event loop waits; "
-                "call 'await chat_context.aget()' first."
-            )
+        """As :meth:`read`, and the event loop waits for it: where nothing else will do."""
         result: T = self._readers.submit(self._read, function).result()
         return result
 
@@ -93,8 +82,7 @@ class Threads:
 
     async def close(self) -> None:
         """Wait for what uses the store, and close the threads' connections."""
-        if not settings.JOURNAL_INLINE:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self._close)
+        await asyncio.get_running_loop().run_in_executor(self._writer, self._close)
         self._writer.shutdown(wait=False)
         for threads in (self._checkers, self._files, self._handlers):
             if threads is not None:
@@ -119,14 +107,9 @@ class Threads:
         function: Callable[..., T],
         *args: Any,
     ) -> asyncio.Future[T]:
-        if settings.JOURNAL_INLINE:
-            # Not database_sync_to_async: it closes a connection that is in a transaction.
-            return asyncio.ensure_future(sync_to_async(function)(*args))
         return asyncio.get_running_loop().run_in_executor(executor, run, function, *args)
 
     async def _run_in_context(self, threads: DaemonThreads, function: Callable[[], Any]) -> Any:
-        if settings.JOURNAL_INLINE:
-            return await sync_to_async(function)()
         run = sync_to_async(  # type: ignore[call-overload]  # any Executor does
             self._connections.run, thread_sensitive=False, executor=threads
         )

@@ -218,7 +218,7 @@ class Worker:
         """
         now = self.loop.time()
         is_due = failed or now - self._connections_checked > LOOK_INTERVAL
-        if is_due and not settings.JOURNAL_INLINE:
+        if is_due:
             self._connections_checked = now
             self.start_task(sync_to_async(close_unusable)())
 

@@ -79,7 +79,10 @@ TEMPLATES = [
 _IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 
 DATABASES = {
-    "default": postgres(DATABASE_URL) if DATABASE_URL else sqlite(DATA_DIR / "demo.sqlite3")
+    "default": postgres(DATABASE_URL)
+    if DATABASE_URL
+    # Tests have a file, too: the threads that store chats cannot share a database in memory.
+    else {**sqlite(DATA_DIR / "demo.sqlite3"), "TEST": {"NAME": DATA_DIR / "test.sqlite3"}}
 }
 CACHES = {"default": redis_cache(REDIS_URL, REDIS_PREFIX) if REDIS_URL else local_memory()}
 CHANNEL_LAYERS = {

@@ -4,7 +4,7 @@
 
 from unittest.mock import patch
 
-from django.test import TestCase, override_settings
+from django.test import TestCase, TransactionTestCase
 
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
@@ -13,9 +13,8 @@ from .asgi import BOTS, application
 from .bots import assistant, guide, quiz, storyteller, telegraph
 
 
-# Handlers work inside the transaction of each test, and are rolled back with it.
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class CounterTests(TestCase):
+# Sessions are stored by threads with connections of their own, which see no test's transaction.
+class CounterTests(TransactionTestCase):
     """The counter bot, and the same bot in Chainlit's words."""
 
     async def test_counts(self) -> None:
@@ -61,8 +60,7 @@ class CounterTests(TestCase):
                 self.assertEqual(reply.content, f"You have sent {count} message(s)!")
 
 
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class StorytellerTests(TestCase):
+class StorytellerTests(TransactionTestCase):
     """A long answer, streamed: whole, stopped, and with the line cut in the middle."""
 
     async def test_tells_a_story(self) -> None:
@@ -103,8 +101,7 @@ class StorytellerTests(TestCase):
         self.assertEqual(story.content, "".join(storyteller._tokens("a hat", 0)))
 
 
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class AskingTests(TestCase):
+class AskingTests(TransactionTestCase):
     """Bots that ask, offer, and have settings."""
 
     async def test_a_quiz(self) -> None:
@@ -164,8 +161,7 @@ class AskingTests(TestCase):
             self.assertEqual(answer.content, "c…a\nc…a")
 
 
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class ContentsTests(TestCase):
+class ContentsTests(TransactionTestCase):
     """Bots with profiles, with keys, with a memory, and one without async."""
 
     async def test_a_guide(self) -> None:
@@ -197,8 +193,7 @@ class ContentsTests(TestCase):
         )
 
 
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class RequestTests(TestCase):
+class RequestTests(TransactionTestCase):
     """A bot that is talked to by plain requests."""
 
     def test_a_telegraph(self) -> None:

@@ -181,7 +181,6 @@ SILENT = [
     pytest.param({"MEDIA_URL": "/media/"}, id="served files outside --deploy"),
     pytest.param({"USE_TZ": False, "TIME_ZONE": "UTC"}, id="naive times without summer time"),
     pytest.param({"USE_TZ": False, "TIME_ZONE": None}, id="naive times of the host"),
-    pytest.param(chatsessions(JOURNAL_INLINE=True), id="an inline journal in a test run"),
     pytest.param({"ASGI_APPLICATION": "no.such.application"}, id="no import outside --deploy"),
 ]
 
@@ -376,13 +375,6 @@ class Wrapper:
 
     def __init__(self, app: object) -> None:
         self.app = app
-
-
-def test_an_inline_journal_is_not_deployed() -> None:
-    messages = found(deploy=True, ASGI_APPLICATION=None, **chatsessions(JOURNAL_INLINE=True))
-    assert ids(messages) == ["W012"]
-    assert "CHATSESSIONS['JOURNAL_INLINE'] is True" in messages[0].msg
-    assert "tests' settings" in str(messages[0].hint)
 
 
 @pytest.mark.parametrize("application", [None, ""])

@@ -74,9 +74,9 @@ def test_a_count_may_have_a_minimum_of_its_own() -> None:
 
 @pytest.mark.parametrize("value", [0, 1, "yes"])
 def test_a_flag_is_true_or_false(value: object) -> None:
-    (problem,) = problems(JOURNAL_INLINE=value)
+    (problem,) = problems(HANDLE_SIGTERM=value)
     assert "not True or False" in problem.message
-    assert problems(JOURNAL_INLINE=True) == []
+    assert problems(HANDLE_SIGTERM=False) == []
 
 
 def test_a_text_is_not_empty() -> None:

@@ -12,13 +12,12 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.core.management import call_command
 from django.db import DatabaseError, connections
 from django.db.models import F
 from django.db.utils import OperationalError
-from django.test import TestCase, override_settings
 
 from chatsessions import (
     Chat,
@@ -39,7 +38,7 @@ from chatsessions.store.loaded import Loaded
 from chatsessions.worker import Worker as RunningWorker
 
 from .support.database import another_connection, failing, locked, poisoned
-from .support.sessions import Client, eventually, running_worker, threads_of_ours, until
+from .support.sessions import Client, eventually, until
 from .support.storage import SpyCache, state_of
 
 if TYPE_CHECKING:
@@ -835,50 +834,3 @@ async def test_a_handler_in_a_thread_goes_on_while_its_values_are_committed(
             assert await state_of(client.live) == done
     finally:
         sys.setswitchinterval(before)
-
-
-# In the transaction of a test
-
-
-async def inline_story(chat: Chat) -> UUID:
-    """A session's life, all of it in the caller's transaction."""
-
-    @chat.on_message
-    async def answer() -> None:
-        user_session["answered"] = True
-        await context.emitter.emit("answer")
-
-    async with running_worker() as worker:
-        client = await Client.open(worker, chat)
-        assert await client.run("message", {"content": "hello"}) == "done"
-        assert client.events == [("answer", None)]
-        assert await state_of(client.live) == {"answered": True}
-        assert await Worker.objects.acount() == 1
-        assert threads_of_ours() == set()
-        client.leave()
-        await until(lambda: not worker.live)
-        return client.live.id
-
-
-@pytest.mark.django_db
-def test_inline_a_test_in_a_transaction_sees_everything(chat: Chat, settings: Settings) -> None:
-    settings.CHATSESSIONS = {"JOURNAL_INLINE": True}
-    session_id = async_to_sync(inline_story)(chat)
-    row = ChatSession.objects.get(pk=session_id)
-    assert (row.status, row.head, row.worker) == ("away", 2, None)
-    assert list(row.events.order_by("seq").values_list("name", flat=True)) == ["message", "answer"]
-    with another_connection() as other:
-        assert other.rows(f"SELECT count(*) FROM {SESSIONS}") == [(0,)]  # noqa: S608
-
-
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class TestInline(TestCase):
-    """As an application would write it."""
-
-    async def test_in_djangos_test_case(self) -> None:
-        session_id = await inline_story(Chat("tests.inline"))
-        row = await ChatSession.objects.aget(pk=session_id)
-        assert (row.status, row.head) == ("away", 2)
-
-    def tearDown(self) -> None:
-        assert ChatSession.objects.count() == 1  # rolled back with the test

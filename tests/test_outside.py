@@ -15,7 +15,6 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import F
-from django.test import TestCase, override_settings
 
 from chatsessions import (
     Chat,
@@ -37,13 +36,12 @@ from chatsessions import (
     session_context,
     user_session,
 )
-from chatsessions.chat import resolve_chat
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.outside import Which
 from chatsessions.testing import ChatCommunicator
 from chatsessions.worker import Worker as RunningWorker
-from chatsessions.worker import _workers, get_worker, running_workers
+from chatsessions.worker import _workers, running_workers
 
 from .support.database import failing, locked
 from .support.sessions import (
@@ -855,33 +853,6 @@ def test_an_asynchronous_command_ends_a_session(chat: Chat) -> None:
     asyncio.run(aend_session(row.pk))
     row.refresh_from_db()
     assert (row.status, row.worker_id) == ("ended", None)
-
-
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class TestInline(TestCase):
-    """In the transaction of a test: what it makes is found, what is written is seen."""
-
-    def setUp(self) -> None:
-        self.row = session_row(chat=resolve_chat(Chat("tests.inline")).name)
-
-    def test_a_synchronous_block_says_what_to_write_instead(self) -> None:
-        with (
-            pytest.raises(RuntimeError, match="async with session_context"),
-            session_context(self.row.pk),
-        ):
-            visited()
-
-    def test_ending(self) -> None:
-        end_session(self.row.pk)
-        self.row.refresh_from_db()
-        assert self.row.status == "ended"
-
-    async def test_an_asynchronous_view(self) -> None:
-        async with session_context(self.row.pk):
-            visited()
-        await self.row.arefresh_from_db()
-        assert self.row.state == '{"visits":1}'
-        await get_worker().shut_down()
 
 
 async def test_nothing_waits_for_the_store_outside_of_its_loop(

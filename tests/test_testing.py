@@ -8,8 +8,10 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -18,8 +20,10 @@ from channels.auth import AuthMiddlewareStack
 from channels.security.websocket import AllowedHostsOriginValidator
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
-from django.test import TestCase, TransactionTestCase, override_settings
+from django.db import connections, transaction
+from django.test import AsyncClient, TestCase, TransactionTestCase, override_settings
+from django.test import Client as DjangoClient
+from django.urls import path
 
 from chatsessions import (
     Action,
@@ -28,7 +32,17 @@ from chatsessions import (
     FileRefused,
     Message,
     SessionOver,
+    aassign_user,
+    abroadcast,
+    aemit_to,
+    aemit_to_user,
+    aend_session,
+    assign_user,
+    broadcast,
     context,
+    emit_to,
+    emit_to_user,
+    end_session,
     frames,
     session_context,
     user_session,
@@ -43,6 +57,7 @@ from chatsessions.testing import (
     shut_down_worker,
 )
 from chatsessions.testing.conversation import Conversation, Sent
+from chatsessions.views import ChatView
 from chatsessions.worker import running_workers
 
 from .support.sessions import join_threads_of_ours, threads_of_ours
@@ -165,7 +180,8 @@ async def converse(make: Any) -> None:
     assert await Worker.objects.acount() == 0
     async with session_context(row.pk):
         assert user_session["count"] == 2
-    await shut_down_worker()
+    assert await Worker.objects.acount() == 0
+    assert running_workers() == []
 
 
 async def converse_with_def(make: Any) -> None:
@@ -184,17 +200,14 @@ async def converse_with_def(make: Any) -> None:
 # The kinds of tests
 
 
+async def test_the_fixture_needs_no_marker(chat_communicator: Any) -> None:
+    await converse(chat_communicator)
+
+
 @pytest.mark.django_db
-async def test_a_test_that_is_rolled_back(chat_communicator: Any) -> None:
-    await converse(chat_communicator)
-
-
-async def test_the_fixture_brings_the_database(chat_communicator: Any) -> None:
-    await converse(chat_communicator)
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_a_test_with_real_commits(chat_communicator: Any) -> None:
+async def test_the_fixture_makes_a_marked_test_one_with_real_commits(
+    chat_communicator: Any,
+) -> None:
     await converse(chat_communicator)
 
 
@@ -203,40 +216,11 @@ async def test_a_test_without_the_fixture() -> None:
     await converse(ChatCommunicator)
 
 
-async def test_a_def_handler_in_a_test_that_is_rolled_back(chat_communicator: Any) -> None:
+async def test_a_def_handler(chat_communicator: Any) -> None:
     await converse_with_def(chat_communicator)
 
 
-@pytest.mark.django_db(transaction=True)
-async def test_a_def_handler_in_a_test_with_real_commits(chat_communicator: Any) -> None:
-    await converse_with_def(chat_communicator)
-
-
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True})
-class InlineTests(TestCase):
-    @classmethod
-    def setUpTestData(cls) -> None:
-        cls.grace = User.objects.create_user("grace")
-
-    async def test_a_conversation(self) -> None:
-        await self.grace.adelete()
-        await converse(ChatCommunicator)
-
-    async def test_a_def_handler(self) -> None:
-        await self.grace.adelete()
-        await converse_with_def(ChatCommunicator)
-
-    async def test_data_of_the_class(self) -> None:
-        async with ChatCommunicator(application, PATH, user=self.grace) as client:
-            await client.send_event("query")
-            assert (await client.receive_event("users")).data == ["grace"]
-
-    async def test_rolled_back(self) -> None:
-        assert await ChatSession.objects.acount() == 0
-        assert await User.objects.acount() == 1
-
-
-class ThreadedTests(TransactionTestCase):
+class TransactionTests(TransactionTestCase):
     async def test_a_conversation(self) -> None:
         await converse(ChatCommunicator)
 
@@ -244,16 +228,98 @@ class ThreadedTests(TransactionTestCase):
         await converse_with_def(ChatCommunicator)
 
 
-class ForgottenInlineTests(TestCase):
-    async def test_it_says_what_to_set(self) -> None:
-        with self.assertRaisesMessage(ImproperlyConfigured, "JOURNAL_INLINE"):
-            await ChatCommunicator(application, PATH).__aenter__()
+# Tests in a transaction, which the store does not see
+
+REMEDIES = r"TransactionTestCase.*@pytest\.mark\.django_db\(transaction=True\)"
+refused = partial(pytest.raises, ImproperlyConfigured, match=REMEDIES)
+
+
+async def refuse_asynchronous_code() -> None:
+    with refused():
+        await ChatCommunicator(application, PATH).__aenter__()
+    session, user = uuid4(), User(pk=1)
+    with refused():
+        await session_context(session).__aenter__()
+    for call in (
+        aassign_user(session, user),
+        abroadcast("news"),
+        aemit_to(session, "news"),
+        aemit_to_user(user, "news"),
+        aend_session(session),
+    ):
+        with refused():
+            await call
+    with refused():
+        await AsyncClient().post("/", {"content": "hi"}, content_type="application/json")
+
+
+def refuse_synchronous_code() -> None:
+    session, user = uuid4(), User(pk=1)
+    with refused():
+        session_context(session).__enter__()
+    for call in (
+        partial(assign_user, session, user),
+        partial(broadcast, "news"),
+        partial(emit_to, session, "news"),
+        partial(emit_to_user, user, "news"),
+        partial(end_session, session),
+    ):
+        with refused():
+            call()
+    with refused():
+        DjangoClient().post("/", {"content": "hi"}, content_type="application/json")
+
+
+urlpatterns = [path("", ChatView.as_view(chat=chat))]
+
+
+@override_settings(ROOT_URLCONF=__name__)
+class TestCaseTests(TestCase):
+    async def test_asynchronous_code_says_what_to_use(self) -> None:
+        await refuse_asynchronous_code()
+
+    def test_synchronous_code_says_what_to_use(self) -> None:
+        refuse_synchronous_code()
+
+    def test_a_block_inside_is_no_way_out(self) -> None:
+        with transaction.atomic():
+            refuse_synchronous_code()
 
 
 @pytest.mark.django_db
-async def test_without_the_fixture_it_says_what_to_do() -> None:
-    with pytest.raises(ImproperlyConfigured, match="chat_communicator fixture"):
-        await ChatCommunicator(application, PATH).__aenter__()
+@pytest.mark.urls(__name__)
+async def test_asynchronous_code_in_a_marked_test_says_what_to_use() -> None:
+    await refuse_asynchronous_code()
+
+
+@pytest.mark.django_db
+@pytest.mark.urls(__name__)
+def test_synchronous_code_in_a_marked_test_says_what_to_use() -> None:
+    refuse_synchronous_code()
+    async_to_sync(refuse_asynchronous_code)()
+
+
+def test_sqlite_in_memory_says_what_to_write(tmp_path: Path) -> None:
+    (tmp_path / "in_memory.py").write_text(
+        "from tests.settings import *\n"
+        "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'unused'}}\n"
+    )
+    (tmp_path / "test_it.py").write_text(
+        "from tests.test_testing import PATH, application\n"
+        "async def test_it(chat_communicator):\n"
+        "    await chat_communicator(application, PATH).__aenter__()\n"
+    )
+    options = ["-q", "-p", "chatsessions.testing.pytest", "-o", "asyncio_mode=auto"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "--ds=in_memory", "test_it.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert """DATABASES["default"]["TEST"] = {"NAME": BASE_DIR / "test.sqlite3"}""" in done.stdout
 
 
 async def test_data_of_other_fixtures_is_seen(
@@ -310,7 +376,22 @@ def _open_connections() -> list[Any]:
     return [one for one in connections.all(initialized_only=True) if one.connection is not None]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.urls(__name__)
+async def test_requests_leave_nothing_behind_the_workers_end() -> None:
+    tasks = asyncio.all_tasks()
+    answer = await AsyncClient().post("/", {"content": "hi"}, content_type="application/json")
+    assert answer.json()["turn"]["status"] == "done"
+    assert threads_of_ours(), "the worker stays for the next request"
+    await shut_down_worker()
+    assert asyncio.all_tasks() == tasks
+    assert running_workers() == []
+    assert await sync_to_async(_open_connections)() == []
+    await asyncio.to_thread(join_threads_of_ours)
+    assert threads_of_ours() == set()
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_the_fixture_closes_what_the_test_left_open(request: Any) -> None:
     tasks = asyncio.all_tasks()
     make = await _enter_fixture(request)
@@ -407,7 +488,7 @@ async def test_a_refused_handshake_tells_the_origin(chat_communicator: Any, orig
     assert refused.value.code is None
 
 
-@override_settings(CHATSESSIONS={"JOURNAL_INLINE": True, "MAX_SESSIONS_PER_USER": 1})
+@override_settings(CHATSESSIONS={"MAX_SESSIONS_PER_USER": 1})
 async def test_a_refused_hello_has_its_code(barbara: Any, chat_communicator: Any) -> None:
     async with chat_communicator(bare, PATH, user=barbara):
         with pytest.raises(ChatRefused, match="too many sessions") as refused:
@@ -597,7 +678,7 @@ async def test_the_end(chat_communicator: Any) -> None:
 
 
 async def test_what_the_server_delays_is_sent_again(chat_communicator: Any) -> None:
-    limits = {"JOURNAL_INLINE": True, "EVENTS_PER_SECOND": 50, "EVENT_BURST": 2}
+    limits = {"EVENTS_PER_SECOND": 50, "EVENT_BURST": 2}
     with override_settings(CHATSESSIONS=limits):
         async with chat_communicator(bare, PATH) as client:
             for number in range(6):
@@ -611,7 +692,7 @@ async def test_a_line_that_the_server_closes_is_said_at_once_with_its_code(
     chat_communicator: Any,
 ) -> None:
     """An event that was not accepted by then has no turn: nothing is left to wait for."""
-    with override_settings(CHATSESSIONS={"JOURNAL_INLINE": True, "MAX_FRAME_BYTES": 1024}):
+    with override_settings(CHATSESSIONS={"MAX_FRAME_BYTES": 1024}):
         async with chat_communicator(bare, PATH) as client, asyncio.timeout(60):
             await client.send("x" * 2000)
             with pytest.raises(ChatAssertionError, match=r"the line is down \(1009\)"):

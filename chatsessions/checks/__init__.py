@@ -27,7 +27,6 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``W009``                       the database has no partial unique constraints (MySQL, Oracle)
 ``W010``                       daphne is older than 4.2.2
 ``W011``                       ``USE_TZ`` is off in a time zone with summer time
-``W012`` (deploy)              ``JOURNAL_INLINE`` is on
 ``W013`` (deploy)              ``ASGI_APPLICATION`` cannot be imported
 ``W014`` (deploy)              a consumer is reached from any origin
 ``W015`` (deploy)              a consumer is reached without ``AuthMiddleware``
@@ -42,10 +41,9 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 
 Those marked *database* ask the database that ``CHATSESSIONS['DATABASE']`` names, and run with
 ``manage.py check --database`` and its alias, and before ``migrate``. Those marked *deploy* run
-under ``manage.py check --deploy`` only. ``JOURNAL_INLINE`` belongs in test settings, and a test run
-checks without ``--deploy``. ``ASGI_APPLICATION`` is a server's entry point: importing it loads
-every consumer and middleware and configures logging anew, which no ``makemigrations`` should do on
-the side. Redis is asked how it is configured.
+under ``manage.py check --deploy`` only. ``ASGI_APPLICATION`` is a server's entry point: importing
+it loads every consumer and middleware and configures logging anew, which no ``makemigrations``
+should do on the side. Redis is asked how it is configured.
 """
 
 from . import (  # noqa: F401  # each registers its checks

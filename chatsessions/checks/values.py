@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from django.conf import settings as django_settings
-from django.core.checks import Error, Warning  # noqa: A004
+from django.core.checks import Error
 
 from chatsessions.conf import settings
 
@@ -51,15 +51,4 @@ def check_cache_timeout() -> Found:
             f"CHATSESSIONS['CACHE_TIMEOUT'] is {timeout!r}, below SESSION_AGE ({age!r}): a "
             "session that may still be resumed has lost its user_session from the cache.",
             hint=f"Write a CACHE_TIMEOUT of at least {age!r}, or a shorter SESSION_AGE.",
-        )
-
-
-@check(deploy=True)
-def check_journal_inline() -> Found:
-    if settings.JOURNAL_INLINE:
-        yield Warning(
-            "CHATSESSIONS['JOURNAL_INLINE'] is True: every change is a transaction of its own in "
-            "the thread that all synchronous code shares.",
-            hint="Write it in the tests' settings only.",
-            id=message_id("W012"),
         )

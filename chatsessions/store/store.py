@@ -166,10 +166,10 @@ class Store:
 
     def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
         connection = connections[settings.DATABASE]
-        has_limits = connection.vendor == "postgresql" and not settings.JOURNAL_INLINE
+        has_limits = connection.vendor == "postgresql"
         if has_limits and not is_pooled(connection):
             self._limit_connection(connection)
-        elif connection.vendor == "sqlite" and not settings.JOURNAL_INLINE:
+        elif connection.vendor == "sqlite":
             self._prepare_sqlite(connection)
         with transaction.atomic(using=settings.DATABASE):
             if has_limits and is_pooled(connection):

@@ -6,47 +6,28 @@ import asyncio
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
-from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db import connections
 
-from chatsessions.conf import settings
 from chatsessions.worker import running_workers
-
-from .database import close_connections, hold, release
 
 #: How long turns that still run when a test is over may take to finish, in seconds.
 GRACE = 1.0
 
-
-class Clients:
-    """The clients that use the worker of one event loop."""
-
-    def __init__(self) -> None:
-        self.present: set[object] = set()
-        self.held: list[BaseDatabaseWrapper] = []
+#: The clients that use the worker of an event loop.
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, set[object]] = WeakKeyDictionary()
 
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Clients] = WeakKeyDictionary()
-
-
-async def enter(client: object) -> None:
+def enter(client: object) -> None:
     """``client`` uses the worker of this event loop."""
-    clients = _clients.setdefault(asyncio.get_running_loop(), Clients())
-    clients.present.add(client)
-    if not clients.held:
-        clients.held = await sync_to_async(hold)()
+    _clients.setdefault(asyncio.get_running_loop(), set()).add(client)
 
 
 async def leave(client: object) -> None:
     """``client`` is through; with the last one of the event loop its worker goes."""
-    clients = _clients.get(asyncio.get_running_loop(), Clients())
-    clients.present.discard(client)
-    if clients.present:
-        return
-    try:
+    present = _clients.get(asyncio.get_running_loop(), set())
+    present.discard(client)
+    if not present:
         await shut_down_worker()
-    finally:
-        held, clients.held = clients.held, []
-        await sync_to_async(release)(held)
 
 
 async def shut_down_worker() -> None:
@@ -55,7 +36,7 @@ async def shut_down_worker() -> None:
 
     Turns that still run get a second to finish, and are then interrupted; what was changed is
     stored. The last ``ChatCommunicator`` of an event loop does this by itself when it is closed.
-    It is for tests that use ``SessionConsumer`` or ``session_context()`` without one.
+    It is for tests that use ``SessionConsumer`` or ``ChatView`` without one.
     """
     loop = asyncio.get_running_loop()
     for worker in [worker for worker in running_workers() if worker.loop is loop]:
@@ -71,5 +52,4 @@ async def shut_down_worker() -> None:
         for live in lives:
             live.interrupt()
         await worker.shut_down()
-    if not settings.JOURNAL_INLINE:
-        await sync_to_async(close_connections)()
+    await sync_to_async(connections.close_all)()

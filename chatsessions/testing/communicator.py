@@ -15,16 +15,19 @@ from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
+from django.db import connections
 
 from chatsessions import frames
+from chatsessions.conf import settings
 from chatsessions.files.rows import store_upload
 from chatsessions.signals import turn_finished
+from chatsessions.store.transactions import arefuse_test_transaction
 
 from .cleanup import enter, leave
 from .client import Client
 from .conversation import Button, ChatEvent, ChatMessage, ErrorReport, Sent
-from .database import check_database
 from .scope import Headers, User, default_origin
 from .story import server_log
 from .waiting import Waiter
@@ -170,14 +173,15 @@ class ChatCommunicator:
         Connect, and wait for the welcome.
 
         Raises ``ChatRefused`` if the server closes the connection instead, ``RuntimeError`` the
-        second time, and ``ImproperlyConfigured`` in a test whose database transaction the server
-        cannot see.
+        second time, and ``ImproperlyConfigured`` in a test that runs in a transaction, which the
+        server cannot see, and with SQLite in memory.
         """
         if self._used:
             raise RuntimeError("a ChatCommunicator is for one 'async with' block; make a new one")
-        await check_database()
+        await arefuse_test_transaction()
+        _refuse_memory()
         self._used = self._entered = True
-        await enter(self)
+        enter(self)
         self._waiter.records = self._stack.enter_context(server_log())
         turn_finished.connect(self._client.turn_finished, weak=False)
         self._stack.callback(turn_finished.disconnect, self._client.turn_finished)
@@ -441,3 +445,14 @@ class ChatCommunicator:
     def __repr__(self) -> str:
         state = "connected" if self.connected else f"not connected, {self.close_code}"
         return f"<ChatCommunicator {self._client.path} ({state})>"
+
+
+def _refuse_memory() -> None:
+    """Raise ``ImproperlyConfigured`` for SQLite in memory, which fails where two threads meet."""
+    connection: Any = connections[settings.DATABASE]
+    if connection.vendor == "sqlite" and connection.is_in_memory_db():
+        raise ImproperlyConfigured(
+            "The tests' database is SQLite in memory, where a thread that meets another one's lock "
+            "fails instead of waiting. Give it a file in the settings: "
+            f'DATABASES["{settings.DATABASE}"]["TEST"] = {{"NAME": BASE_DIR / "test.sqlite3"}}.'
+        )

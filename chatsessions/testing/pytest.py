@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest_asyncio
 from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.test.utils import override_settings
+from django.db import connections
 
 from chatsessions import testing
-
-from .database import close_connections, give_back, held_by_thread, hold, lend, release
 
 if TYPE_CHECKING:
     from .communicator import ChatCommunicator
@@ -53,27 +49,16 @@ class ChatCommunicatorFactory:
 
 
 @pytest_asyncio.fixture
-async def chat_communicator(db: None) -> AsyncIterator[ChatCommunicatorFactory]:
+async def chat_communicator(transactional_db: None) -> AsyncIterator[ChatCommunicatorFactory]:
     """
     A factory of ``ChatCommunicator``, and a database that the test and the server both see.
 
-    Under ``django_db(transaction=True)`` the server works as it does in production. Otherwise the
-    test is rolled back at its end as ever: the server writes in the test's own transaction, with
-    ``JOURNAL_INLINE``, and so do ``sync_to_async`` and asynchronous queries of the test.
+    It makes the test one with real transactions, as ``django_db(transaction=True)`` does: the
+    tables are emptied at its end.
     """
     factory = ChatCommunicatorFactory(asyncio.get_running_loop())
-    held = held_by_thread()
-    with ExitStack() as stack:
-        if held:
-            given = {**getattr(settings, "CHATSESSIONS", {}), "JOURNAL_INLINE": True}
-            stack.enter_context(override_settings(CHATSESSIONS=given))
-        await sync_to_async(close_connections)()
-        replaced = await sync_to_async(lend)(held)
-        kept = await sync_to_async(hold)()
-        try:
-            yield factory
-        finally:
-            await factory.aclose()
-            await sync_to_async(release)(kept)
-            await sync_to_async(give_back)(replaced)
-            await sync_to_async(close_connections)()
+    try:
+        yield factory
+    finally:
+        await factory.aclose()
+        await sync_to_async(connections.close_all)()

@@ -9,12 +9,18 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
 from chatsessions.limits import SHARED, Limits
+from chatsessions.store.transactions import arefuse_test_transaction
 from chatsessions.worker import get_worker, visiting
 
 
 @asynccontextmanager
 async def serving(request: HttpRequest) -> AsyncIterator[None]:
-    """Under ASGI the worker stays; under WSGI the event loop ends with the request, and so it."""
+    """
+    Under ASGI the worker stays; under WSGI the event loop ends with the request, and so it.
+
+    Raises ``ImproperlyConfigured`` in a test that runs in a transaction.
+    """
+    await arefuse_test_transaction()
     if isinstance(request, ASGIRequest):
         get_worker().serve()
         yield
