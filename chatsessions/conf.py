@@ -152,8 +152,8 @@ class Settings:
         "cached_db",
         allowed="'cached_db' or 'cache'",
         accepts=lambda value: value in ("cached_db", "cache"),
-        doc="cached_db: the cache, written through to the row in the same commit. cache: the "
-        "cache alone.",
+        doc="cached_db: the cache, written through to the row in the same commit, and read before "
+        "it. cache: the cache alone.",
     )
     USER_SESSION_MAX_BYTES = count(
         MIB, doc="The most bytes that one user_session may take when encoded."
@@ -161,7 +161,7 @@ class Settings:
     CACHE_TIMEOUT = seconds(
         2 * HOUR,
         doc="How long a user_session stays in the cache after it was last written; at least "
-        "SESSION_AGE. A connected session's is written again before it runs out.",
+        "SESSION_AGE. A live session's is kept for as long as it lives.",
     )
     MAX_LOG_ENTRIES = count(
         10_000, minimum=10, doc="The most entries that a session's log keeps; older ones go."

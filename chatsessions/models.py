@@ -239,9 +239,12 @@ class ChatSession(models.Model):
     )
     generation = models.PositiveIntegerField(_("generation"), default=1)
 
-    #: What user_session holds; "" under USER_SESSION_STORE="cache".
+    #: What user_session holds; "" under USER_SESSION_STORE="cache". Read by ``Store.read_states``,
+    #: which asks the cache first.
     state = models.TextField(_("user session"), blank=True)
     state_bytes = models.PositiveIntegerField(_("user session bytes"), default=0)
+    #: How often user_session was written: the values in the cache say of which time they are.
+    state_revision = models.PositiveBigIntegerField(default=0, editable=False)
     chat_settings = JSONTextField(_("chat settings"), default=dict, blank=True)
     #: What chat_context.clear() and add() have made of the conversation.
     chat_context = JSONTextField(_("chat context"), default=dict, blank=True)

@@ -126,6 +126,8 @@ class Worker:
         self._lifespans: set[asyncio.Task[None]] = set()
         self._started: asyncio.Task[None] | None = None
         self._connections_checked = 0.0
+        #: When the cache was told last to keep what live sessions have there.
+        self._touched_at = loop.time()
         self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
 
     # Sessions
@@ -355,18 +357,23 @@ class Worker:
                 live.presence.claim_again()
 
     async def _reap(self) -> None:
-        last_refresh = self.loop.time()
         while True:
             await asyncio.sleep(settings.REAP_INTERVAL)
+            await self._try(self._touch_cache())
             await self._try(self.threads.write(self.rows.sweep))
             await self._try(self._end_expired())
-            if self.loop.time() - last_refresh > settings.CACHE_TIMEOUT / 2:
-                last_refresh = self.loop.time()
-                for live in list(self.live.values()):
-                    try:
-                        live.refresh_cache()
-                    except Exception:
-                        logger.exception("Session %s: its values may leave the cache", live.id)
+
+    async def _touch_cache(self) -> None:
+        """Have the cache keep the values of live sessions, before their time there is over."""
+        now = self.loop.time()
+        if now - self._touched_at < settings.CACHE_TIMEOUT / 2:
+            return
+        held = {live.id: live.draft.generation for live in self.live.values() if live.user_session}
+        gone = await self.threads.read(self.store.touch, held)
+        self._touched_at = now
+        if settings.USER_SESSION_STORE == "cache":  # else the row has them
+            for live in filter(None, map(self.live.get, gone)):
+                live.write_values()
 
     async def _end_expired(self) -> None:
         """End all of this worker's share, batch by batch; what hangs keeps no other waiting."""

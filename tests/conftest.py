@@ -75,6 +75,7 @@ def cache(settings: Settings) -> Iterator[type[SpyCache]]:
     SpyCache.refuses = SpyCache.raises = False
     SpyCache.max_bytes = 2**30
     SpyCache.calls.clear()
+    SpyCache.asked.clear()
     SpyCache.timeouts.clear()
     SpyCache("tests.spy", {}).clear()
 

@@ -467,7 +467,7 @@ async def test_a_cache_that_fails_is_tried_again_under_cache(
     await until(lambda: client.events)
     await worker.journal.settled()
     assert sum(EVENTS in sql for sql in statements) == 1
-    assert [list(call.values()) for call in cache.calls] == [[b'{"value":1}']]
+    assert [list(call.values()) for call in cache.calls] == [[b'1:{"value":1}']]
 
 
 async def test_values_that_the_cache_never_takes_are_their_own_sessions_trouble(
@@ -497,7 +497,7 @@ async def test_a_cache_that_fails_is_survived_under_cached_db(
     assert "The cache failed" in caplog.text
     cache.raises = False
     await change(other.live, 2)
-    assert sorted(cache.calls[-1].values()) == [b'{"value":1}', b'{"value":2}']
+    assert sorted(cache.calls[-1].values()) == [b'1:{"value":1}', b'1:{"value":2}']
 
 
 # Bounds

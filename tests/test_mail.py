@@ -285,13 +285,13 @@ async def test_a_reaper_that_fails_goes_on(
     given = {"REAP_INTERVAL": 0.02, "CACHE_TIMEOUT": 0.02}
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, **given}
     client = await Client.open(worker, chat)
-    refreshed = []
+    touched = []
 
-    def refresh_cache() -> None:
-        refreshed.append(1)
+    def touch(held: Any) -> None:
+        touched.append(1)
         raise RuntimeError("no cache")
 
-    monkeypatch.setattr(client.live, "refresh_cache", refresh_cache)
-    await until(lambda: len(refreshed) > 2)
-    assert "its values may leave the cache" in caplog.text
+    monkeypatch.setattr(worker.store, "touch", touch)
+    await until(lambda: len(touched) > 2)
+    assert "no cache" in caplog.text
     client.leave()

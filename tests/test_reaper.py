@@ -194,7 +194,7 @@ async def test_a_database_that_fails_is_tried_again(worker: RunningWorker, chat:
 
 
 @pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
-async def test_values_are_put_into_the_cache_again_before_it_forgets_them(
+async def test_the_cache_keeps_the_values_of_a_live_session(
     worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
 ) -> None:
     settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 2}
@@ -205,8 +205,28 @@ async def test_values_are_put_into_the_cache_again_before_it_forgets_them(
     key = cache_key(client.live.id, 1)
     deadline = worker.loop.time() + 2.5
     while worker.loop.time() < deadline:
-        assert worker.store.cache.get(key) == b'{"value":[1]}'
+        assert worker.store.cache.get(key) == b'1:{"value":[1]}'
         await asyncio.sleep(0.02)
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.state_revision == 1  # the row was not written for it
+
+
+@pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
+async def test_what_the_cache_has_thrown_away_is_written_again_where_nobody_else_has_it(
+    worker: RunningWorker, chat: Chat, settings: Settings, kept_in: str
+) -> None:
+    settings.CHATSESSIONS = FAST | {"USER_SESSION_STORE": kept_in, "CACHE_TIMEOUT": 2}
+    client = await Client.open(worker, chat)
+    with use_context(client.live.context(None)):
+        user_session["value"] = [1]
+    await client.live.context(None).emitter.flush()
+    key = cache_key(client.live.id, 1)
+    worker.store.cache.delete(key)
+    touched = worker._touched_at
+    await until(lambda: worker._touched_at > touched)
+    await worker.journal.settled()
+    found = worker.store.cache.get(key)
+    assert found == (b'2:{"value":[1]}' if kept_in == "cache" else None)
 
 
 def make_expired(chat: Chat, count: int, **fields: Any) -> None:
@@ -278,7 +298,7 @@ async def test_sessions_that_end_with_a_hook_are_read_together(
     settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600}
     ends: list[str] = []
     chat.on_chat_end(lambda reason: ends.append(reason))
-    await sync_to_async(make_expired)(chat, 100)
+    await sync_to_async(make_expired)(chat, 100, state='{"a":1}')
     with noted_statements() as statements:
         await worker._end_expired()
     assert ends == ["expired"] * 100

@@ -11,7 +11,6 @@ from uuid import uuid4
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db.backends.utils import CursorWrapper
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient
 from django.urls import include, path
@@ -23,10 +22,13 @@ from chatsessions.testing import ChatCommunicator
 from chatsessions.views.http import ChatView
 from chatsessions.views.session import http_session
 
+from .support.database import every_statement
 from .support.files import bearer, files_url, token_session
 
 if TYPE_CHECKING:
     from pytest_django import Settings
+
+    from .support.storage import SpyCache
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,17 +41,10 @@ CONTENTS = (
 
 
 @pytest.fixture
-def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def statements() -> Iterator[list[str]]:
     """What is asked of the database from here on, in any thread."""
-    found: list[str] = []
-    execute = CursorWrapper.execute
-
-    def recording(cursor: Any, sql: str, params: Any = None) -> Any:
-        found.append(sql)
-        return execute(cursor, sql, params)
-
-    monkeypatch.setattr(CursorWrapper, "execute", recording)
-    return found
+    with every_statement() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -154,7 +149,7 @@ async def test_who_has_the_token_gets_in(door: Door, chat: Chat) -> None:
 @pytest.mark.parametrize("whose", ["wrong token", "a user's", "another chat's"])
 @pytest.mark.parametrize("door", DOORS)
 async def test_nothing_of_a_session_is_loaded_for_a_stranger(
-    door: Door, whose: str, chat: Chat, statements: list[str]
+    door: Door, whose: str, chat: Chat, statements: list[str], cache: type[SpyCache]
 ) -> None:
     """A megabyte read from the database would be a cheap way to keep it busy."""
     if whose == "another chat's" and door is upload:
@@ -166,6 +161,7 @@ async def test_nothing_of_a_session_is_loaded_for_a_stranger(
     )
     statements.clear()
     assert not await door(chat, session, "wrong" if whose == "wrong token" else token)
+    assert cache.asked == []
     asked = [sql for sql in statements if str(sql).startswith("SELECT")]
     assert any('"chatsessions_chatsession"' in sql for sql in asked)
     for name in CONTENTS:

@@ -523,7 +523,7 @@ async def test_damaged_values_are_left_behind(
 ) -> None:
     echoes(chat)
     first = await earlier(worker, chat, ada, "one")
-    await ChatSession.objects.filter(pk=first.live.id).aupdate(state='{"told": [')
+    await ChatSession.objects.filter(pk=first.live.id).aupdate(state='{"told": [', state_revision=9)
     client = await Client.open(worker, chat, user=ada, thread=thread_of(first))
     assert user_values(client) == {}
     assert client.live.session.state_lost

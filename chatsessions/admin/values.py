@@ -39,7 +39,7 @@ class Shown:
 def stored_values(session: ChatSession) -> str | None:
     """The JSON text of what ``user_session`` holds, from the cache or the row; None for nothing."""
     rows = ChatSession.objects.filter(pk=session.pk)
-    row = rows.only("state", "state_bytes", "generation").first()
+    row = rows.only("state_bytes", "state_revision", "generation").first()
     if row is None:
         return None
     state, _lost = Store().read_state(row)

@@ -13,11 +13,19 @@ from chatsessions.store.changes import Change, Claim, Entry, Position
 class Draft:
     """Gathers one session's next :class:`~chatsessions.store.changes.Change`."""
 
-    __slots__ = ("_leaving", "_next", "_taken", "_then", "_waiters", "is_stored")
+    __slots__ = ("_leaving", "_next", "_state_revision", "_taken", "_then", "_waiters", "is_stored")
 
     def __init__(
-        self, session_id: UUID, *, generation: int, position: Position, claims: Claim | None
+        self,
+        session_id: UUID,
+        *,
+        generation: int,
+        position: Position,
+        claims: Claim | None,
+        state_revision: int = 0,
     ) -> None:
+        #: How often the values were written, what was taken last included.
+        self._state_revision = state_revision
         self._next = Change(
             session_id=session_id,
             session_hex=session_id.hex,
@@ -83,6 +91,9 @@ class Draft:
     def take(self) -> Change:
         """Everything so far, to be stored. What comes after it goes into the next."""
         change, position = self._next, self._next.position
+        if change.state is not None:
+            self._state_revision += 1
+            change.state_revision = self._state_revision
         self._next = Change(
             session_id=change.session_id,
             session_hex=change.session_hex,

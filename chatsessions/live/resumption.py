@@ -81,7 +81,7 @@ async def find_thread(
 
 
 def _find(store: Store, key: ThreadKey) -> _Found | None:
-    rows = key.sessions()
+    rows = key.sessions().defer("state")
     # The values of the one that was used last, whichever began last.
     latest = rows.order_by("-last_seen_at", "-created_at", "-pk")
     row = latest.first()

@@ -107,6 +107,7 @@ class LiveSession:
             generation=row.generation + (loaded is not None),
             position=self.position,
             claims=None if loaded is None else loaded.claim,
+            state_revision=row.state_revision,
         )
         self.user_session = UserSession(
             session,
@@ -483,11 +484,10 @@ class LiveSession:
         self.discard(SessionOver(self.id, reason))
         self.host.send_signal(signals.session_ended, self.chat, session=self.session, reason=reason)
 
-    def refresh_cache(self) -> None:
-        """Write again what the cache would forget."""
-        if len(self.user_session):
-            self.draft.set_state(self.user_session.as_json())
-            self.note()
+    def write_values(self) -> None:
+        """Store all values again, whatever has changed."""
+        self.draft.set_state(self.user_session.as_json())
+        self.note()
 
     # Letting go
 

@@ -92,11 +92,11 @@ class Claim:
     generation: int
     head: int
     handled: int
-    state: str
+    state_revision: int
 
     @classmethod
     def on(cls, row: ChatSession) -> Claim:
-        return cls(row.generation, row.head, row.handled, row.state)
+        return cls(row.generation, row.head, row.handled, row.state_revision)
 
 
 class Change(Struct, kw_only=True):
@@ -111,6 +111,8 @@ class Change(Struct, kw_only=True):
     entries: list[Entry] = []
     #: All values of user_session as one JSON text; None if they did not change.
     state: bytes | None = None
+    #: Which writing of them this is; counted through all owners.
+    state_revision: int = 0
     #: Other columns, by field name.
     fields: dict[str, Any] = {}
     #: The row as it was read, where this change claims the session.

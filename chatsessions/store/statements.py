@@ -35,9 +35,9 @@ POSITION = (
     "last_seen_at",
     "log_bytes",
 )
-STATE = ("state", "state_bytes")
+STATE = ("state", "state_bytes", "state_revision")
 #: Beside the generation, what a row that is claimed still has to have.
-CLAIMED = ("head", "handled", "state")
+CLAIMED = ("head", "handled", "state_revision")
 ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
 #: Of changes that share a statement: other columns, and whether they claim and have values.
@@ -73,7 +73,7 @@ class Statements:
                     self._id(change),
                     change.generation,
                     *self._position(change.position),
-                    *self._state(change.state or b""),
+                    *self._state(change),
                     *self._fields(change, names),
                     *defaults.values(),
                 )
@@ -152,7 +152,7 @@ class Statements:
         rows = [
             (
                 *self._position(change.position),
-                *(() if change.state is None else self._state(change.state)),
+                *(self._state(change) if has_state else ()),
                 *(self._fields(change, names) if names else ()),
                 change.generation,
                 self._id(change),
@@ -226,9 +226,10 @@ class Statements:
             self._last_seen = moment, self._moment(moment)
         return self._last_seen[1]
 
-    def _state(self, state: bytes) -> tuple[str, int]:
+    def _state(self, change: Change) -> tuple[str, int, int]:
+        state = change.state or b""
         in_row = settings.USER_SESSION_STORE == "cached_db"
-        return state.decode() if in_row else "", len(state)
+        return state.decode() if in_row else "", len(state), change.state_revision
 
     def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
         field: Any = ChatSession._meta.get_field  # none of those that have no column
@@ -242,7 +243,7 @@ def _expected(change: Change) -> tuple[Any, ...]:
     claim = change.claims
     if claim is None:
         return (change.generation,)
-    return claim.generation, claim.head, claim.handled, claim.state
+    return claim.generation, claim.head, claim.handled, claim.state_revision
 
 
 def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:

@@ -8,7 +8,8 @@ threads of their own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -67,7 +68,7 @@ class Store:
     """The database and the cache of the settings."""
 
     def __init__(self) -> None:
-        self._cache: BaseCache | None = None
+        self._caches = threading.local()
         self._uncached: dict[str, bytes] = {}
         #: Called in the writer's thread ahead of every batch.
         self.before_commit: Callable[[], None] = lambda: None
@@ -223,7 +224,7 @@ class Store:
         states = dict(self._uncached)
         for change in changes:
             if change.state is not None:
-                states[_key_of(change)] = change.state
+                states[_key_of(change)] = b"%d:%b" % (change.state_revision, change.state)
         if not states:
             return
         try:
@@ -275,24 +276,27 @@ class Store:
     def load(self, session_id: UUID) -> Loaded | None:
         """A session with what its owner needs, or None if there is no such session."""
         rows = ChatSession.objects.using(settings.DATABASE)
-        row = _read_row(rows.select_related(*LOADED_WITH), session_id)
-        return None if row is None else self._loaded(row, self._first(row))
+        row = _read_row(rows.select_related(*LOADED_WITH).defer("state"), session_id)
+        if row is None:
+            return None
+        return self._loaded(row, self._first(row), self.read_state(row))
 
     def load_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
         """Those of several sessions that are stored, as :meth:`load`, in fewer queries."""
         rows = ChatSession.objects.using(settings.DATABASE).select_related(*LOADED_WITH)
-        found = [_with_time(row) for row in rows.timed().filter(pk__in=session_ids)]
-        firsts = self._firsts(session_ids)
-        return [self._loaded(row, firsts.get(row.pk, row.head + 1)) for row in found]
+        rows = rows.timed().defer("state").filter(pk__in=session_ids)
+        found = [_with_time(row) for row in rows]
+        firsts, states = self._firsts(session_ids), self.read_states(found)
+        return [
+            self._loaded(row, firsts.get(row.pk, row.head + 1), states[row.pk]) for row in found
+        ]
 
-    def _loaded(self, row: ChatSession, first: int) -> Loaded:
-        claim = Claim.on(row)
-        state, lost = self.read_state(row)
+    def _loaded(self, row: ChatSession, first: int, state: tuple[bytes, bool]) -> Loaded:
         return Loaded(
             row=row,
-            claim=claim,
-            state=state,
-            state_lost=lost,
+            claim=Claim.on(row),
+            state=state[0],
+            state_lost=state[1],
             first=first,
             pending=self._pending(row),
         )
@@ -304,14 +308,57 @@ class Store:
         return None if found is None else Peek(*found)
 
     def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
-        """The committed user_session of ``row``, and whether the cache has thrown it away."""
-        if settings.USER_SESSION_STORE == "cached_db":
-            return row.state.encode(), False
+        """As :meth:`read_states`, of one row."""
+        return self.read_states([row])[row.pk]
+
+    def read_states(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[bytes, bool]]:
+        """
+        The committed user_session of each of ``rows``, and whether the cache has thrown it away.
+
+        They need not have ``state``: the cache is asked for it. The database is, under
+        ``cached_db``, for what the cache does not have, or not in the row's revision. Raises
+        ``CacheFailed`` under ``cache``.
+        """
+        if settings.USER_SESSION_STORE == "cache":
+            kept = self._read_cache(rows)
+            return {
+                row.pk: (kept[row.pk][1], False) if row.pk in kept else (b"", row.state_bytes > 0)
+                for row in rows
+            }
+        wanted = {row.pk: row.state_revision for row in rows if row.state_bytes}
         try:
-            state: bytes | None = self.cache.get(cache_key(row.pk, row.generation))
+            cached = self._read_cache([row for row in rows if row.pk in wanted])
+        except CacheFailed as error:
+            logger.warning("The cache failed; user_session is read from the database: %s", error)
+            cached = {}
+        found = {pk: state for pk, (revision, state) in cached.items() if revision == wanted[pk]}
+        if missing := wanted.keys() - found.keys():
+            stored = ChatSession.objects.using(settings.DATABASE).filter(pk__in=missing)
+            for pk, state in stored.values_list("pk", "state"):
+                found[pk] = state.encode()
+        return {row.pk: (found.get(row.pk, b""), False) for row in rows}
+
+    def _read_cache(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[int, bytes]]:
+        """What the cache has of the values of ``rows``: their revision and they themselves."""
+        keys = {cache_key(row.pk, row.generation): row.pk for row in rows}
+        try:
+            found = self.cache.get_many(keys) if keys else {}
         except Exception as error:
             raise CacheFailed(str(error)) from error
-        return state or b"", state is None and row.state_bytes > 0
+        return {keys[key]: parts for key, value in found.items() if (parts := _parts(value))}
+
+    def touch(self, held: Mapping[UUID, int]) -> list[UUID]:
+        """
+        Have the cache keep the values of sessions, given with their generations, for longer.
+
+        Return those that it does not have. Raises what the cache raises.
+        """
+        timeout = settings.CACHE_TIMEOUT
+        return [
+            session_id
+            for session_id, generation in held.items()
+            if not self.cache.touch(cache_key(session_id, generation), timeout=timeout)
+        ]
 
     def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
         """The next entries of the stored log, oldest first: see :func:`read_chunk`."""
@@ -354,10 +401,11 @@ class Store:
 
     @property
     def cache(self) -> BaseCache:
-        """One connection for the process: ``caches[...]`` makes one per thread and context."""
-        if self._cache is None:
-            self._cache = connect_cache(settings.CACHE)
-        return self._cache
+        """One for each thread, as not every client can be shared, and for all that it does."""
+        cache: BaseCache | None = getattr(self._caches, "cache", None)
+        if cache is None:
+            cache = self._caches.cache = connect_cache(settings.CACHE)
+        return cache
 
 
 def connect_cache(alias: str) -> BaseCache:
@@ -429,8 +477,19 @@ def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | Non
 
 
 def cache_key(session_id: UUID, generation: int) -> str:
-    """Where a session's values lie. Another owner writes under another generation."""
+    """
+    Where a session's values lie in the cache, as ``revision:values``.
+
+    Where they are nowhere else, each owner writes under its own generation: one that has lost the
+    session writes where nobody reads. Where the row has them, its revision says what is old.
+    """
     return _key(session_id.hex, generation)
+
+
+def _parts(value: object) -> tuple[int, bytes] | None:
+    """The revision and the values of what lies in the cache; None if it is something else."""
+    revision, _, state = value.partition(b":") if isinstance(value, bytes) else (b"", b"", b"")
+    return (int(revision), state) if revision.isdigit() else None
 
 
 def _key_of(change: Change) -> str:
@@ -438,7 +497,9 @@ def _key_of(change: Change) -> str:
 
 
 def _key(session_hex: str, generation: int) -> str:
-    return f"chatsessions:{session_hex}:{generation}"
+    if settings.USER_SESSION_STORE == "cache":
+        return f"chatsessions:{session_hex}:{generation}"
+    return f"chatsessions:{session_hex}"
 
 
 def entries_of(rows: Any) -> list[Entry]:

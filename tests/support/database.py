@@ -9,8 +9,10 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+import pytest
 from django.db import connections
 from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Model
 
 from chatsessions.models import ChatSession, SessionEvent, Worker
@@ -58,6 +60,21 @@ def another_connection() -> Iterator[OtherConnection]:
         yield other
     finally:
         other.close()
+
+
+@contextmanager
+def every_statement() -> Iterator[list[str]]:
+    """The statements that run in the block, in any thread and on any connection."""
+    statements: list[str] = []
+    execute = CursorWrapper.execute
+
+    def noting(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
+        statements.append(sql)
+        return execute(cursor, sql, params)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(CursorWrapper, "execute", noting)
+        yield statements
 
 
 @contextmanager

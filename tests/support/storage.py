@@ -28,6 +28,7 @@ def session_row(**fields: Any) -> ChatSession:
         "created_at": now,
         "last_seen_at": now,
         "disconnected_at": now,
+        "state_bytes": len(fields.get("state", "")),
     }
     return ChatSession.objects.create(**given | fields)
 
@@ -66,15 +67,28 @@ async def state_of(live: LiveSession) -> dict[str, Any]:
 
 
 class SpyCache(LocMemCache):
-    """Keeps what each call brought; refuses keys, or everything, when told to."""
+    """Keeps what each call brought or asked for; refuses keys, or everything, when told to."""
 
     calls: ClassVar[list[dict[str, Any]]] = []
+    #: The keys that were asked for.
+    asked: ClassVar[list[str]] = []
     #: Of each call, in seconds.
     timeouts: ClassVar[list[Any]] = []
     refuses: ClassVar[bool] = False
     #: More bytes than this are not taken: Memcached's limit, for one, is 1 MiB.
     max_bytes: ClassVar[int] = 2**30
     raises: ClassVar[bool] = False
+
+    def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
+        if self.raises:
+            raise ConnectionError("no cache here")
+        self.asked.append(key)
+        return super().get(key, default, version)
+
+    def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        if self.raises:
+            raise ConnectionError("no cache here")
+        return bool(super().touch(key, timeout, version))
 
     def set_many(
         self, data: dict[str, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
