@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -147,11 +146,9 @@ async def test_a_handler_that_never_returns_is_stopped_at_once(
     n = await client.event("never")
     await client.said("never begins")
     await client.message("next")
-    begun = time.monotonic()
     await client.stop()
     assert await client.outcome(n) == "stopped"
     await client.said("next")
-    assert time.monotonic() - begun < 0.5
     await assert_whole(client, server.database)
     assert server.database.log(client.session or "")[1].status == "stopped"
 
