@@ -32,7 +32,7 @@ from .arrival import (
     why_over,
 )
 from .chat import Chat, find_chat
-from .cluster.commands import Busy, How, Refused
+from .cluster.commands import Busy, How, NotResumed
 from .cluster.elsewhere import SOON, Elsewhere, ElsewhereHost, Visitor
 from .cluster.relay import Relay
 from .cluster.visit_relay import VisitRelay
@@ -41,6 +41,7 @@ from .conf import settings
 from .conversation import in_use
 from .env import log_error
 from .exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
+from .ids import parse_uuid
 from .limits import Limits
 from .live.ports import Host
 from .live.resumption import Resumption, find_thread
@@ -135,9 +136,8 @@ class Entrance:
         """
         if arrival.session_id is None:
             return await self._open_new(chat, arrival, "new", admit)
-        try:
-            session_id = UUID(arrival.session_id)
-        except ValueError:
+        session_id = parse_uuid(arrival.session_id)
+        if session_id is None:
             return await self._open_new(chat, arrival, "unknown", admit)
         self._host.limits.read(session_id, arrival.ip)
         async with self._in_turn(session_id) as (turnstile, known):
@@ -198,7 +198,7 @@ class Entrance:
         reason = "new"
         if arrival.session_id is not None:
             reason = "unknown"
-            session_id = _uuid(arrival.session_id)
+            session_id = parse_uuid(arrival.session_id)
             if session_id is not None:
                 count = self._host.limits.post if make else self._host.limits.read
                 count(session_id, arrival.ip)
@@ -411,7 +411,7 @@ class Entrance:
                 continue  # somebody else was faster
             if not (owner.channel or owner.is_here):
                 raise OwnerUnreachable(row.pk, owner.name)
-            found: Relay | VisitRelay | Refused | Busy | None
+            found: Relay | VisitRelay | NotResumed | Busy | None
             if not owner.channel:  # this process', for the moment of a call from outside
                 await asyncio.sleep(SOON)
                 found = None
@@ -422,7 +422,7 @@ class Entrance:
                 found = await elsewhere.attach(row, owner, visitor, how=how, move=move)
             if isinstance(found, Relay | VisitRelay):
                 return found, ""
-            if isinstance(found, Refused):
+            if isinstance(found, NotResumed):
                 return None, found.reason
             if isinstance(found, Busy) and how == "visit":  # of an older release
                 raise OwnerUnreachable(row.pk, owner.name)
@@ -598,10 +598,3 @@ def _with_context(loaded: Loaded) -> Loaded:
         own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
         loaded.said = read_context(key, own, before=row.created_at)
     return loaded
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None

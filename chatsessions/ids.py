@@ -1,4 +1,4 @@
-"""Ids of what is made for every message."""
+"""Ids: those of messages, and what somebody says is one."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ os.register_at_fork(after_in_child=_left.clear)
 #: What makes random bytes those of a UUID of version 4 and RFC 4122's variant.
 _VERSION = bytes(byte & 0x0F | 0x40 for byte in range(256))
 _VARIANT = bytes(byte & 0x3F | 0x80 for byte in range(256))
+
+
+def parse_uuid(text: str) -> UUID | None:
+    """The UUID that ``text`` is, in any of its spellings; None if it is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
 
 
 def message_id(session: UUID, n: int) -> str:

@@ -12,8 +12,8 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from chatsessions.ids import parse_uuid
 from chatsessions.models import ChatSession, SessionFile
-from chatsessions.views.access import parse_id
 
 from .labels import date_over_time
 from .transcript import Attached
@@ -64,7 +64,7 @@ def name_files(
     attached: Sequence[Attached], session: ChatSession, request: HttpRequest, site: str
 ) -> None:
     """Give the files of a transcript their names, and links as in the list; one query for all."""
-    asked = [pk for file in reversed(attached) if (pk := parse_id(file.id)) is not None]
+    asked = [pk for file in reversed(attached) if (pk := parse_uuid(file.id)) is not None]
     ids = list(dict.fromkeys(asked))[:MAX_NAMED]
     if not ids:
         return
@@ -75,7 +75,7 @@ def name_files(
         line = known.get(file.id)
         if line is not None:
             file.name, file.url = line.name, line.url
-        elif file.name == file.id and parse_id(file.id) is not None:
+        elif file.name == file.id and parse_uuid(file.id) is not None:
             file.name = _("a file that is no longer there")
 
 

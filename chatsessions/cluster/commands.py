@@ -276,8 +276,8 @@ class NotHere(Struct, tag="gone"):
     """The worker does not hold the session (any more), or the relay: look again."""
 
 
-class Refused(Struct, tag="refused"):
-    """It is not the client's; ``reason`` as ``welcome`` has it."""
+class NotResumed(Struct, tag="not_resumed"):
+    """The client does not get the session back; ``reason`` as ``welcome`` has it."""
 
     reason: str
 
@@ -312,7 +312,7 @@ class Failed(Struct, tag="failed"):
     carries: dict[str, Any] = {}  # msgspec copies it
 
 
-Answer = Attached | NotHere | Refused | Busy | Done | Posted | Failed
+Answer = Attached | NotHere | NotResumed | Busy | Done | Posted | Failed
 
 _encoder = msgspec.json.Encoder()
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)

@@ -37,9 +37,9 @@ from .commands import (
     Halt,
     News,
     NotHere,
+    NotResumed,
     OfGuest,
     Post,
-    Refused,
     Reply,
     decode_command,
     encode,
@@ -141,9 +141,9 @@ class Desk:
         if live is None or live.closed:
             return NotHere()
         if not is_visitors(live, command.user, command.used):
-            return Refused("unknown")
+            return NotResumed("unknown")
         if live.ending is not None:
-            return Refused(why_over(live.ending))
+            return NotResumed(why_over(live.ending))
         if _is_overtaken(live, command):
             return NotHere()
         if live.is_spare and (live.listener is None or command.how != "visit"):

@@ -28,7 +28,7 @@ from .commands import (
     Command,
     Done,
     How,
-    Refused,
+    NotResumed,
     decode_answer,
     encode,
 )
@@ -151,7 +151,7 @@ class Elsewhere:
 
     async def attach(
         self, row: ChatSession, owner: Owner, visitor: Visitor, *, how: How, move: Move
-    ) -> Relay | Refused | Busy | None:
+    ) -> Relay | NotResumed | Busy | None:
         """
         Ask ``owner`` for a session, for a connection here.
 
@@ -173,7 +173,7 @@ class Elsewhere:
 
     async def visit(
         self, row: ChatSession, owner: Owner, visitor: Visitor
-    ) -> VisitRelay | Refused | Busy | None:
+    ) -> VisitRelay | NotResumed | Busy | None:
         """As :meth:`attach`, for a request."""
 
         def link() -> VisitRelay:
@@ -189,7 +189,7 @@ class Elsewhere:
 
     async def _ask_for(
         self, owner: Owner, visitor: Visitor, how: How, link: Callable[[], Link]
-    ) -> Link | Refused | Busy | None:
+    ) -> Link | NotResumed | Busy | None:
         room = self._rooms.setdefault(owner.channel, asyncio.Semaphore(MAX_ATTACHING))
         async with room:
             silence = self._silences.get(owner.channel)
@@ -200,7 +200,7 @@ class Elsewhere:
 
     async def _attach(
         self, owner: Owner, visitor: Visitor, how: How, link: Link
-    ) -> Link | Refused | Busy | None:
+    ) -> Link | NotResumed | Busy | None:
         command = Attach(
             session=link.id,
             relay=link.number,
@@ -229,7 +229,7 @@ class Elsewhere:
             link.attached(answer)
             return link
         link.leave()
-        if isinstance(answer, Refused | Busy):
+        if isinstance(answer, NotResumed | Busy):
             return answer
         await asyncio.sleep(SOON)
         return None

@@ -22,6 +22,7 @@ from django.template.defaultfilters import filesizeformat
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
+from chatsessions.ids import parse_uuid
 from chatsessions.models import ChatSession, SessionFile
 from chatsessions.storable import serializable
 
@@ -155,7 +156,7 @@ def find_files(session_id: UUID, ids: Sequence[str]) -> list[ChatFile]:
 
     Raises ``FileRefused`` with code ``unknown_file`` if one of them is not this session's.
     """
-    wanted = dict.fromkeys(map(_as_uuid, ids))
+    wanted = dict.fromkeys(map(parse_uuid, ids))
     known: dict[UUID, SessionFile] = {}
     if None not in wanted and len(wanted) <= settings.MAX_FILES_PER_SESSION:
         rows = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
@@ -163,13 +164,6 @@ def find_files(session_id: UUID, ids: Sequence[str]) -> list[ChatFile]:
     if len(known) < len(wanted):
         raise FileRefused("unknown_file", "There is no such file in this session.")
     return [known[pk].as_chat_file() for pk in wanted if pk is not None]
-
-
-def _as_uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 def delete_content(key: str) -> None:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
-from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.middleware.csrf import CsrfViewMiddleware
+from django.http import HttpRequest, JsonResponse
 
 from chatsessions.access import Refused
 from chatsessions.arrival import User
 from chatsessions.chat import Chat, find_chat
 from chatsessions.conf import settings
+from chatsessions.ids import parse_uuid
 from chatsessions.models import ChatSession
 from chatsessions.session import Tokens, hash_token, is_owner
 from chatsessions.store.connections import is_unmigrated, unavailable
 
 logger = logging.getLogger("chatsessions.http")
 
+#: The longest token that is looked at, in characters; the session's own are shorter.
+MAX_TOKEN = 200
 #: What is needed of the row; the values of a session may have a megabyte.
 _COLUMNS = (
     "chat",
@@ -72,7 +72,7 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     """
     # Asked for in any case: it decides about a header of the answer, which would tell the rest.
     user, is_authenticated = user_of(request)
-    pk = parse_id(session_id)
+    pk = parse_uuid(session_id)
     if pk is None:
         return None
     rows = ChatSession.objects.using(settings.DATABASE).only(*_COLUMNS)
@@ -80,7 +80,7 @@ def session_of(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool
     if session is None or not is_owner(session.user_id, user):
         return None
     tokens = Tokens(session.token_hash, session.previous_token_hash)
-    token = _bearer(request)
+    token = bearer_token(request)
     has_token = token is not None and tokens.accept(hash_token(token))
     if not has_token and not is_authenticated:
         return None
@@ -127,38 +127,11 @@ def user_of(request: HttpRequest) -> tuple[User, bool]:
         raise Refused("forbidden", "not allowed") from error
 
 
-def parse_id(text: str) -> UUID | None:
-    """An id of a URL; None if it is none."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
-
-
-def _bearer(request: HttpRequest) -> str | None:
+def bearer_token(request: HttpRequest) -> str | None:
+    """The token of an ``Authorization: Bearer`` header; None without one."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    token = token.strip()
+    token = token.strip()[:MAX_TOKEN]
     return token if scheme.lower() == "bearer" and token else None
-
-
-class _CsrfCheck(CsrfViewMiddleware):
-    """Django's check, which tells why it refuses instead of answering with a page."""
-
-    def _reject(self, request: HttpRequest, reason: str) -> Any:
-        return reason
-
-
-def csrf_problem(request: HttpRequest) -> str | None:
-    """
-    Why Django's CSRF check refuses the request; None if it does not.
-
-    For a browser that is logged in, which sends its cookie on anybody's behalf. Who has the
-    session's token needs no check: no other site has it.
-    """
-    check = _CsrfCheck(lambda _request: HttpResponse())
-    check.process_request(request)
-    reason: Any = check.process_view(request, None, (), {})  # type: ignore[arg-type]  # no view
-    return None if reason is None else str(reason)
 
 
 def problem(status: int, code: str, detail: str, **headers: str) -> JsonResponse:

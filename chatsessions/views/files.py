@@ -40,7 +40,8 @@ from chatsessions.files.storage import ChatFile
 from chatsessions.files.types import RASTER, claimed_type
 from chatsessions.models import ChatSession
 
-from .access import client_session, csrf_problem, not_allowed, not_found, problem
+from .access import client_session, not_allowed, not_found, problem
+from .csrf import csrf_problem
 
 logger = logging.getLogger("chatsessions.files")
 

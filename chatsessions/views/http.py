@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -24,13 +25,13 @@ from chatsessions.visits.followers import Follower, is_end, is_end_of
 from chatsessions.visits.visit import Visit
 from chatsessions.worker import get_worker
 
+from .csrf import csrf_problem
 from .incoming import (
     Body,
     Credentials,
-    Refused,
+    RequestRefused,
     begin_visit,
     credentials_of,
-    csrf_problem,
     event_of,
     forget,
     keep,
@@ -99,7 +100,9 @@ class ChatView(View):
     ) -> HttpResponseBase:
         method = (request.method or "").lower()
         if method not in self.http_method_names:
-            response = error_response(Refused(405, "method_not_allowed", "GET, POST or DELETE"))
+            response = error_response(
+                RequestRefused(405, "method_not_allowed", "GET, POST or DELETE")
+            )
             response.headers["Allow"] = "GET, POST, DELETE"
             return response
         try:
@@ -223,9 +226,9 @@ class ChatView(View):
         await self._guard.watch()
         await self._guard.check()
         if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
-            problem = await csrf_problem(request)
+            problem = await sync_to_async(csrf_problem)(request)
             if problem is not None:
-                raise Refused(403, "csrf", problem)
+                raise RequestRefused(403, "csrf", problem)
         return asked
 
     def _renewed(self, user: User) -> None:
@@ -243,7 +246,9 @@ class ChatView(View):
 
         Another site can make a visitor post what it likes; it is not to become the visitor's.
         """
-        return asked.may_keep and (asked.by_cookie or await csrf_problem(request) is None)
+        return asked.may_keep and (
+            asked.by_cookie or await sync_to_async(csrf_problem)(request) is None
+        )
 
     async def _collect(self, visit: Visit, follower: Follower, posted: Posted) -> HttpResponse:
         """Wait for the end of the turn, a question of its, or the end of patience."""
@@ -282,7 +287,9 @@ def _wants_stream(request: HttpRequest) -> bool:
 def _position(request: HttpRequest) -> int:
     text = request.headers.get("last-event-id") or request.GET.get("after", "0")
     if not (text.isascii() and text.isdecimal() and len(text) < 17):
-        raise Refused(400, "bad_request", f"'after' is the seq of an entry, not {text[:50]!r}")
+        raise RequestRefused(
+            400, "bad_request", f"'after' is the seq of an entry, not {text[:50]!r}"
+        )
     return int(text)
 
 

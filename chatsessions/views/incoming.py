@@ -8,13 +8,11 @@ from typing import Annotated, Any, Self
 from uuid import UUID
 
 import msgspec
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig
 from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponseForbidden
+from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
-from django.middleware.csrf import CsrfViewMiddleware
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from chatsessions import frames
@@ -26,13 +24,15 @@ from chatsessions.line.connection import first_language, valid_ip
 from chatsessions.session import session_of_token
 from chatsessions.visits.visit import Visit
 
+from .access import MAX_TOKEN, bearer_token
+
 logger = logging.getLogger("chatsessions.http")
 
 #: Where Django's session keeps which session of each chat is the visitor's.
 KEPT = "chatsessions"
 
 
-class Refused(ChatSessionsError):
+class RequestRefused(ChatSessionsError):
     """A request that is not served: the status and the JSON of its answer."""
 
     def __init__(self, status: int, code: str, detail: str, *, retry_after: float = 0) -> None:
@@ -53,7 +53,7 @@ class Body(Struct):
     data: Raw | UnsetType = UNSET
     call: Annotated[str, Meta(max_length=100)] | UnsetType = UNSET
     session: Annotated[str, Meta(max_length=100)] | None = None
-    token: Annotated[str, Meta(max_length=200)] | None = None
+    token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
     thread: Annotated[str, Meta(max_length=100)] | None = None
     client_type: frames.ClientType = "http"
     language: Annotated[str, Meta(max_length=35, pattern=frames.CLEAN)] | None = None
@@ -84,12 +84,12 @@ def read_body(request: HttpRequest) -> Body:
     """
     The body of a POST.
 
-    Raises ``Refused``: ``too_large`` beyond ``MAX_FRAME_BYTES``, ``bad_request`` for what is not
-    JSON or of another shape.
+    Raises ``RequestRefused``: ``too_large`` beyond ``MAX_FRAME_BYTES``, ``bad_request`` for what is
+    not JSON or of another shape.
     """
     limit = settings.MAX_FRAME_BYTES
     declared = request.headers.get("content-length", "")
-    too_large = Refused(413, "too_large", f"a request has at most {limit} bytes")
+    too_large = RequestRefused(413, "too_large", f"a request has at most {limit} bytes")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large
     try:
@@ -97,24 +97,25 @@ def read_body(request: HttpRequest) -> Body:
     except RequestDataTooBig as error:
         raise too_large from error
     except (UnreadablePostError, RawPostDataException) as error:
-        raise Refused(400, "bad_request", "the body cannot be read") from error
+        raise RequestRefused(400, "bad_request", "the body cannot be read") from error
     if len(raw) > limit:
         raise too_large
     try:
         return msgspec.json.decode(raw, type=Body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise Refused(400, "bad_request", str(error)[:300]) from error
+        raise RequestRefused(400, "bad_request", str(error)[:300]) from error
 
 
 def event_of(body: Body) -> Event:
     """
     What is to be handled.
 
-    Raises ``Refused`` for none or several at once, ``FrameError`` for data of the wrong shape.
+    Raises ``RequestRefused`` for none or several at once, ``FrameError`` for data of the wrong
+    shape.
     """
     kinds = [key for key in ("content", "name", "call") if getattr(body, key) is not UNSET]
     if len(kinds) != 1:
-        raise Refused(400, "bad_request", "give one of 'content', 'name' and 'call'")
+        raise RequestRefused(400, "bad_request", "give one of 'content', 'name' and 'call'")
     raw = b"null" if isinstance(body.data, UnsetType) else bytes(body.data)
     if isinstance(body.call, str):
         data = frames.decode_data(frames.Answer(1, body.call, Raw(raw)))
@@ -188,7 +189,7 @@ async def _user_of(request: HttpRequest) -> User:
     """
     Who is logged in.
 
-    Raises ``Refused`` if an authentication backend fails, and what the database raises.
+    Raises ``RequestRefused`` if an authentication backend fails, and what the database raises.
     """
     try:
         return await request.auser() if hasattr(request, "auser") else AnonymousUser()
@@ -196,7 +197,7 @@ async def _user_of(request: HttpRequest) -> User:
         raise
     except Exception as error:
         logger.exception("The user of a request could not be looked up: nobody comes in")
-        raise Refused(403, "forbidden", "not allowed") from error
+        raise RequestRefused(403, "forbidden", "not allowed") from error
 
 
 async def begin_visit(
@@ -217,12 +218,6 @@ async def begin_visit(
         return visit
 
 
-def bearer_token(request: HttpRequest) -> str | None:
-    """The token of an ``Authorization: Bearer`` header, None without one."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip()[:200] if scheme.lower() == "bearer" else None
-
-
 async def keep(request: HttpRequest, chat_name: str, session: str, token: str) -> None:
     """Let Django's session remember which session of a chat is the visitor's."""
     kept = await request.session.aget(KEPT, {})
@@ -237,24 +232,3 @@ async def forget(request: HttpRequest, chat_name: str) -> None:
     if chat_name in kept:
         del kept[chat_name]
         await request.session.aset(KEPT, kept)
-
-
-class _CsrfCheck(CsrfViewMiddleware):
-    def _reject(self, request: HttpRequest, reason: str) -> HttpResponseForbidden:
-        return HttpResponseForbidden(reason)
-
-
-async def csrf_problem(request: HttpRequest) -> str | None:
-    """Why Django's protection against forged requests would refuse this one, if it would."""
-    return await sync_to_async(_csrf_problem)(request)
-
-
-def _csrf_problem(request: HttpRequest) -> str | None:
-    check = _CsrfCheck(_no_response)
-    check.process_request(request)
-    refused = check.process_view(request, _no_response, (), {})
-    return None if refused is None else refused.content.decode()
-
-
-def _no_response(_request: HttpRequest) -> Any:
-    return None

@@ -30,7 +30,8 @@ from chatsessions.store.store import CacheFailed
 from chatsessions.visits.followers import Follower, is_end_of
 from chatsessions.visits.visit import Visit
 
-from .incoming import Refused
+from .access import status_of
+from .incoming import RequestRefused
 
 logger = logging.getLogger("chatsessions.http")
 
@@ -49,7 +50,7 @@ _STATUS_OF = {
 
 #: What :func:`refusal_of` knows.
 REFUSALS = (
-    Refused,
+    RequestRefused,
     access.Refused,
     FrameError,
     SessionConnected,
@@ -65,33 +66,37 @@ REFUSALS = (
 )
 
 
-def refusal_of(error: Exception) -> Refused:
+def refusal_of(error: Exception) -> RequestRefused:
     """The answer to a request that failed with one of ``REFUSALS``."""
     match error:
-        case Refused():
+        case RequestRefused():
             return error
         case access.Refused():
-            status = 401 if error.code == "unauthorized" else 403
-            return Refused(status, error.code, error.detail)
+            return RequestRefused(status_of(error), error.code, error.detail)
         case FrameError(code="bad_frame" | "too_large"):
-            return Refused(400, "bad_request", error.detail)
+            return RequestRefused(400, "bad_request", error.detail)
         case FrameError():
             status = _STATUS_OF.get(error.code, 400)
-            return Refused(status, error.code, error.detail, retry_after=error.retry_after or 0)
+            return RequestRefused(
+                status, error.code, error.detail, retry_after=error.retry_after or 0
+            )
         case SessionConnected():
-            return Refused(409, "session_connected", str(error))
+            return RequestRefused(409, "session_connected", str(error))
         case SessionNotFound():
-            return Refused(404, "unknown_session", "no such session, or not yours")
+            return RequestRefused(404, "unknown_session", "no such session, or not yours")
         case SessionOver():
-            return Refused(410, "ended", f"the session is over ({error.reason})")
+            return RequestRefused(410, "ended", f"the session is over ({error.reason})")
         case OwnerUnreachable() | OwnershipLost():
             logger.warning("%s", error)
-            return Refused(503, "owner_unreachable", _why_unreachable(error), retry_after=SOON)
+            detail = _why_unreachable(error)
+            return RequestRefused(503, "owner_unreachable", detail, retry_after=SOON)
         case ShuttingDown():
-            return Refused(503, "shutting_down", "the server is restarting", retry_after=SOON)
+            detail = "the server is restarting"
+            return RequestRefused(503, "shutting_down", detail, retry_after=SOON)
         case TooManySessions():
-            return Refused(403, "forbidden", "too many sessions")
-    return Refused(503, *unavailable(error, "A request could not be served"), retry_after=SOON)
+            return RequestRefused(403, "forbidden", "too many sessions")
+    code, detail = unavailable(error, "A request could not be served")
+    return RequestRefused(503, code, detail, retry_after=SOON)
 
 
 def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
@@ -106,7 +111,7 @@ def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
     return "the session's process is gone or gives no sign: try again, a message with the same id"
 
 
-def error_response(refused: Refused) -> HttpResponse:
+def error_response(refused: RequestRefused) -> HttpResponse:
     """``{"error": code, "detail": …}``, with ``Retry-After`` where that helps."""
     answer: dict[str, Any] = {"error": refused.code, "detail": refused.detail}
     if refused.retry_after:
@@ -264,7 +269,7 @@ class Collected:
                 self.status = frame.status
                 self.is_whole = True
             case frames.Error(code="storage_unavailable"):
-                raise Refused(503, frame.code, frame.detail, retry_after=SOON)
+                raise RequestRefused(503, frame.code, frame.detail, retry_after=SOON)
 
     def _take_event(self, event: frames.ServerEvent) -> None:
         own = event.n is not msgspec.UNSET

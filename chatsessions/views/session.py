@@ -21,6 +21,7 @@ from chatsessions.conf import settings
 from chatsessions.context import Context, use_context
 from chatsessions.env import taken_env
 from chatsessions.exceptions import SessionNotFound
+from chatsessions.ids import parse_uuid
 from chatsessions.line.attachment import REPLAY_CHUNK
 from chatsessions.live.writers import new_writer
 from chatsessions.outside import leave_afar, leave_here
@@ -30,7 +31,6 @@ from chatsessions.visits.held import Held
 from chatsessions.visits.visit import Visit
 from chatsessions.worker import get_worker
 
-from .access import parse_id
 from .incoming import Body, Credentials, begin_visit, credentials_of, keep
 from .serving import serving
 
@@ -132,7 +132,7 @@ class http_session:  # noqa: N801  # used like a function
 
     async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
         """A new session needs the chat's ``user_env``; an old one has what its client brought."""
-        if self._env is None and session.id != parse_id(asked.arrival.session_id or ""):
+        if self._env is None and session.id != parse_uuid(asked.arrival.session_id or ""):
             taken_env(None, chat.user_env)
 
     @property
