@@ -9,30 +9,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .actions import Action
-from .chat import (
-    Chat,
-    InterruptedTurn,
-    action_callback,
-    on_action,
-    on_chat_end,
-    on_chat_resume,
-    on_chat_start,
-    on_connect,
-    on_disconnect,
-    on_event,
-    on_interrupted,
-    on_message,
-    on_session_load,
-    on_session_unload,
-    on_settings_update,
-    on_stop,
-    on_window_message,
-    session_lifespan,
-    set_chat_profiles,
-)
-from .chat_settings import ChatSettings
-from .context import bind_context, context, spawn, user_session
 from .exceptions import (
     ChatError,
     ChatSessionsError,
@@ -53,16 +29,58 @@ from .exceptions import (
     TurnStopped,
 )
 from .files.storage import ChatFile
-from .messages import ErrorMessage, Message, send_window_message
-from .profiles import ChatProfile
-from .questions import AskActionMessage, AskFileMessage, AskUserMessage
-from .storable import serializable
-from .sync import make_async, run_sync, sleep
+from .handlers.actions import Action
+from .handlers.asks import (
+    AskActionMessage,
+    AskFileMessage,
+    AskUserMessage,
+)
+from .handlers.chat import (
+    Chat,
+    InterruptedTurn,
+    action_callback,
+    on_action,
+    on_chat_end,
+    on_chat_resume,
+    on_chat_start,
+    on_connect,
+    on_disconnect,
+    on_event,
+    on_interrupted,
+    on_message,
+    on_session_load,
+    on_session_unload,
+    on_settings_update,
+    on_stop,
+    on_window_message,
+    session_lifespan,
+    set_chat_profiles,
+)
+from .handlers.context import (
+    bind_context,
+    context,
+    spawn,
+    user_session,
+)
+from .handlers.messages import (
+    ErrorMessage,
+    Message,
+    send_window_message,
+)
+from .handlers.profiles import ChatProfile
+from .handlers.settings import ChatSettings
+from .handlers.sync import (
+    make_async,
+    run_sync,
+    sleep,
+)
+from .storage.storable import serializable
 
 if TYPE_CHECKING:
-    from .chat_thread import Thread
-    from .conversation import chat_context
-    from .outside import (
+    from .handlers.chat_context import chat_context
+    from .handlers.thread import Thread
+    from .http.session import http_session
+    from .workers.outside import (
         aassign_user,
         abroadcast,
         aemit_to,
@@ -75,7 +93,6 @@ if TYPE_CHECKING:
         end_session,
         session_context,
     )
-    from .views.session import http_session
 
 __version__ = "0.1.0"
 
@@ -152,19 +169,19 @@ __all__ = [
 
 #: These need models, and so their modules are imported at their first use.
 _LAZY = {
-    "Thread": "chat_thread",
-    "aassign_user": "outside",
-    "abroadcast": "outside",
-    "aemit_to": "outside",
-    "aemit_to_user": "outside",
-    "aend_session": "outside",
-    "assign_user": "outside",
-    "broadcast": "outside",
-    "emit_to": "outside",
-    "emit_to_user": "outside",
-    "end_session": "outside",
-    "http_session": "views.session",
-    "session_context": "outside",
+    "Thread": "handlers.thread",
+    "aassign_user": "workers.outside",
+    "abroadcast": "workers.outside",
+    "aemit_to": "workers.outside",
+    "aemit_to_user": "workers.outside",
+    "aend_session": "workers.outside",
+    "assign_user": "workers.outside",
+    "broadcast": "workers.outside",
+    "emit_to": "workers.outside",
+    "emit_to_user": "workers.outside",
+    "end_session": "workers.outside",
+    "http_session": "http.session",
+    "session_context": "workers.outside",
 }
 
 #: Chainlit's names that are not here: docs/from-chainlit.md has what to use instead of each.
@@ -187,7 +204,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name == "chat_context":  # whoever names it wants sessions to keep their conversations
-        return import_module(f"{__name__}.conversation").use_chat_context()
+        return import_module(f"{__name__}.handlers.chat_context").use_chat_context()
     if name in _LAZY:
         return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     message = f"module {__name__!r} has no attribute {name!r}"

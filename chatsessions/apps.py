@@ -12,9 +12,9 @@ class ChatSessionsConfig(AppConfig):
         from django.db.models.signals import post_delete
 
         from . import checks  # noqa: F401  # registers the system checks
-        from .files.rows import content_goes_with_row
         from .models import SessionFile
+        from .storage.files import content_goes_with_row
 
         post_delete.connect(
-            content_goes_with_row, sender=SessionFile, dispatch_uid="chatsessions.files.rows"
+            content_goes_with_row, sender=SessionFile, dispatch_uid="chatsessions.files"
         )

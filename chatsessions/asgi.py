@@ -67,8 +67,8 @@ def get_chat_application(
     """
     # Sets Django up, which has to come before anything that imports models.
     http = http or get_asgi_application()
-    from .chat import Chat
     from .consumers import ChatConsumer
+    from .handlers.chat import Chat
 
     def consumer(chat: Any) -> Application:
         if isinstance(chat, str | Chat):

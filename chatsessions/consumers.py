@@ -20,28 +20,42 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import DatabaseError
 from django.utils.translation import override
 
-from . import frames
-from .access import Access, Refused
-from .arrival import User
-from .chat import Chat, resolve_chat
+from .auth.access import (
+    Access,
+    Refused,
+)
+from .auth.env import log_error
+from .cluster.connect_request import User
 from .conf import settings
-from .context import use_context
-from .entrance import Opened, ShuttingDown, TooManySessions
-from .env import log_error
 from .exceptions import ChatError, FrameError, OwnershipLost, SessionOver, StoreUnavailable
-from .frames import CloseCode
-from .language import supported_language
-from .line.admission import Admission
-from .line.connection import ChatConnection, Scope, arrival_of
-from .line.sender import Message
-from .live.session import LiveSession
-from .live.writers import new_writer
-from .session import Session
-from .store.changes import Entry
-from .store.connections import unavailable
-from .store.store import CacheFailed
-from .user_session import UserSession
-from .worker import get_worker
+from .handlers.chat import (
+    Chat,
+    resolve_chat,
+)
+from .handlers.context import use_context
+from .handlers.user_session import UserSession
+from .protocol import frames
+from .protocol.frames import CloseCode
+from .sessions.session import LiveSession
+from .sessions.writers import new_writer
+from .storage.changes import Entry
+from .storage.connections import unavailable
+from .storage.language import supported_language
+from .storage.session import Session
+from .storage.store import CacheFailed
+from .websocket.admission import Admission
+from .websocket.connection import (
+    ChatConnection,
+    Scope,
+    arrival_of,
+)
+from .websocket.sender import Message
+from .workers.registry import (
+    Opened,
+    ShuttingDown,
+    TooManySessions,
+)
+from .workers.worker import get_worker
 
 logger = logging.getLogger("chatsessions.consumers")
 

@@ -15,8 +15,11 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from .conf import settings
+from .expressions import (
+    DatabaseNow,
+    ago,
+)
 from .files.storage import ChatFile, path_of, session_storage
-from .store.database_time import DatabaseNow, ago
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser

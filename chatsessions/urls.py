@@ -6,8 +6,11 @@ Ids of sessions and files are taken as text: one that is none is answered as one
 
 from django.urls import path
 
-from .views import files, threads
-from .views.profiles import profiles
+from .http import (
+    files,
+    threads,
+)
+from .http.profiles import profiles
 
 app_name = "chatsessions"
 

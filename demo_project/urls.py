@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from chatsessions.views.http import ChatView
+from chatsessions.http.view import ChatView
 
 from . import views
 

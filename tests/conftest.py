@@ -12,8 +12,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from chatsessions.chat import Chat, _chats, resolve_chat
-from chatsessions.worker import Worker
+from chatsessions.handlers.chat import (
+    Chat,
+    _chats,
+    resolve_chat,
+)
+from chatsessions.workers.worker import Worker
 
 from . import services
 from .faults.cluster.postgres import ROLE, Postgres

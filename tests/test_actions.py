@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatsessions import Action, Chat, ChatError, Message, on_action, user_session
-from chatsessions.chat import Chat as ChatClass
 from chatsessions.exceptions import FrameError
+from chatsessions.handlers.chat import Chat as ChatClass
 from chatsessions.models import ChatSession
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, until
 
@@ -269,6 +269,6 @@ def test_the_decorator_of_a_module() -> None:
     @on_action("tests")
     async def handle() -> None: ...
 
-    from chatsessions.chat import _chats  # noqa: PLC0415, RUF100
+    from chatsessions.handlers.chat import _chats  # noqa: PLC0415, RUF100
 
     assert _chats.pop(__name__).actions["tests"].function is handle

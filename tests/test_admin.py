@@ -19,13 +19,14 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chatsessions import outside, serializer
 from chatsessions.admin import filters, log, sessions, workers
 from chatsessions.admin.labels import duration
 from chatsessions.admin.secrets import MASK, is_secret, mask
 from chatsessions.admin.transcript import MAX_TEXT, Entry, Line, transcript
 from chatsessions.admin.values import show_json, stored_values
 from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.storage import serializer
+from chatsessions.workers import outside
 
 from .support.clocks import clock_off
 from .support.storage import session_row, worker_row

@@ -13,7 +13,7 @@ from django.urls import path
 from chatsessions import Chat, ChatError
 from chatsessions.asgi import get_chat_application
 from chatsessions.consumers import ChatConsumer
-from chatsessions.frames import SUBPROTOCOL
+from chatsessions.protocol.frames import SUBPROTOCOL
 from chatsessions.testing.story import server_log
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -20,9 +20,9 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.exceptions import FrameError
+from chatsessions.handlers.asks import AskFileMessage
 from chatsessions.models import ChatSession, SessionFile
-from chatsessions.questions import AskFileMessage
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, until
 from .support.storage import state_of

@@ -9,8 +9,11 @@ import msgspec
 import pytest
 
 from chatsessions import Chat, Message, context
-from chatsessions.line.attachment import Attachment
-from chatsessions.worker import Worker, get_worker
+from chatsessions.websocket.subscriber import WebsocketSubscriber
+from chatsessions.workers.worker import (
+    Worker,
+    get_worker,
+)
 
 from .support.database import locked
 from .support.sessions import Client, until
@@ -36,7 +39,7 @@ class Line:
     def join(self, client: Client) -> None:
         """Be the connection of a client that has the whole log."""
         live = client.live
-        attachment = Attachment(
+        attachment = WebsocketSubscriber(
             live, self, position=live.stored, replay=get_worker().limits.replay(live.id, None)
         )
 

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatsessions.line.bundle import ALONG, MAX_SIZE, Bundle, Departures
+from chatsessions.workers.batcher import (
+    ALONG,
+    MAX_SIZE,
+    BatchTimer,
+    FrameBatcher,
+)
 
 from .support.sessions import until
 
@@ -19,7 +24,7 @@ class Wire(list[str]):
     """The messages that were sent."""
 
     def __init__(self) -> None:
-        self.bundle = Bundle(Departures(asyncio.get_running_loop()), self.append)
+        self.bundle = FrameBatcher(BatchTimer(asyncio.get_running_loop()), self.append)
 
 
 @pytest.fixture
@@ -158,7 +163,7 @@ async def test_what_goes_along_leaves_with_a_token(wire: Wire) -> None:
 
 async def test_connections_wait_by_one_timer() -> None:
     loop = asyncio.get_running_loop()
-    departures = Departures(loop)
+    departures = BatchTimer(loop)
     sent: list[str] = []
     timers: list[float] = []
     call_at = loop.call_at
@@ -170,7 +175,7 @@ async def test_connections_wait_by_one_timer() -> None:
     try:
         loop.call_at = counted  # type: ignore[method-assign]
         for name in "abc":
-            Bundle(departures, sent.append).add_along(name)
+            FrameBatcher(departures, sent.append).add_along(name)
             await asyncio.sleep(0)
     finally:
         loop.call_at = call_at  # type: ignore[method-assign]
@@ -180,10 +185,10 @@ async def test_connections_wait_by_one_timer() -> None:
 
 async def test_a_departure_that_causes_another_needs_no_second_timer() -> None:
     loop = asyncio.get_running_loop()
-    departures = Departures(loop)
+    departures = BatchTimer(loop)
     sent: list[str] = []
-    other = Bundle(departures, sent.append)
-    Bundle(departures, lambda _text: other.add_along("b")).add_along("a")
+    other = FrameBatcher(departures, sent.append)
+    FrameBatcher(departures, lambda _text: other.add_along("b")).add_along("a")
     await until(lambda: other.waits_until)
     timers = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
     assert sum(handle._callback == departures._leave_overdue for handle in timers) == 1
@@ -202,10 +207,10 @@ async def test_what_was_cleared_never_leaves(wire: Wire) -> None:
 
 async def test_bundles_of_many_connections_leave_by_one_callback() -> None:
     loop = asyncio.get_running_loop()
-    departures = Departures(loop)
+    departures = BatchTimer(loop)
     sent: list[str] = []
     for name in "abc":
-        bundle = Bundle(departures, sent.append)
+        bundle = FrameBatcher(departures, sent.append)
         bundle.add(name)
         bundle.add(name.upper())
     called: list[object] = []
@@ -223,13 +228,13 @@ async def test_bundles_of_many_connections_leave_by_one_callback() -> None:
 async def test_one_that_cannot_leave_keeps_none_of_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    departures = Departures(asyncio.get_running_loop())
+    departures = BatchTimer(asyncio.get_running_loop())
     sent: list[str] = []
 
     def fail(_text: str) -> None:
         raise ConnectionError("gone")
 
-    broken, whole = Bundle(departures, fail), Bundle(departures, sent.append)
+    broken, whole = FrameBatcher(departures, fail), FrameBatcher(departures, sent.append)
     for _ in range(2):
         broken.add("a")
         whole.add("b")

@@ -11,9 +11,12 @@ from django.test import AsyncClient
 from django.urls import reverse
 
 from chatsessions import Chat, session_context, user_session
-from chatsessions.cluster.afar import AfarSession
 from chatsessions.models import ChatSession
-from chatsessions.store.store import Store, cache_key
+from chatsessions.storage.store import (
+    Store,
+    cache_key,
+)
+from chatsessions.workers.outside_session import AfarSession
 
 from .support.database import every_statement
 from .support.sessions import Client, running_worker, until

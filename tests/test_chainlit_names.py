@@ -10,8 +10,8 @@ import pytest
 import chatsessions
 import chatsessions as cl
 from chatsessions import Chat, ChatError, ContextNotFound
-from chatsessions.chat import _chats
 from chatsessions.consumers import ChatConsumer
+from chatsessions.handlers.chat import _chats
 from chatsessions.testing import ChatCommunicator
 
 ROOT = Path(__file__).resolve().parent.parent

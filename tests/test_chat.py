@@ -14,9 +14,16 @@ from uuid import uuid4
 import pytest
 
 import chatsessions
-from chatsessions import chat as chat_module
-from chatsessions.chat import MAX_NAME, Chat, Handler, InterruptedTurn, find_chat, resolve_chat
 from chatsessions.exceptions import ChatError
+from chatsessions.handlers import chat as chat_module
+from chatsessions.handlers.chat import (
+    MAX_NAME,
+    Chat,
+    Handler,
+    InterruptedTurn,
+    find_chat,
+    resolve_chat,
+)
 
 HOOKS = {
     "on_chat_start": "chat_start",

@@ -22,13 +22,13 @@ from chatsessions import (
     Message,
     NotStorable,
     TooLarge,
-    conversation,
-    frames,
     session_context,
 )
-from chatsessions.conversation import chat_context
+from chatsessions.handlers import chat_context as conversation
+from chatsessions.handlers.chat_context import chat_context
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.protocol import frames
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, until
 

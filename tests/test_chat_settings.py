@@ -11,7 +11,7 @@ from chatsessions import Chat, ChatSettings, context, user_session
 from chatsessions.exceptions import FrameError
 from chatsessions.input_widget import InputWidget, Select, Slider, Switch, Tags, TextInput
 from chatsessions.models import ChatSession
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, until
 

@@ -15,8 +15,8 @@ from django.db import connection
 from django.test import override_settings
 from django.utils import timezone
 
-from chatsessions.cluster.worker_rows import pid_space
 from chatsessions.models import Worker
+from chatsessions.storage.worker_rows import pid_space
 
 from .faults.cluster.redis_server import RedisServer
 from .support.ports import free_port

@@ -17,7 +17,7 @@ from django.utils.module_loading import import_string
 
 from chatsessions import Chat, context, user_session
 from chatsessions.models import ChatSession, SessionEvent, Worker
-from chatsessions.worker import running_workers
+from chatsessions.workers.worker import running_workers
 
 from .support.database import noted_statements, poisoned
 from .support.sessions import join_threads_of_ours, threads_of_ours

@@ -10,7 +10,7 @@ import pytest
 
 from chatsessions import Chat, Message, context
 from chatsessions.consumers import ChatConsumer
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import until
 

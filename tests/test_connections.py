@@ -10,8 +10,8 @@ from django.db import connections
 from django.db.utils import DatabaseError, InternalError, OperationalError
 
 from chatsessions.models import ChatSession
-from chatsessions.store import connections as store_connections
-from chatsessions.threads import Threads
+from chatsessions.storage import connections as store_connections
+from chatsessions.storage.executors import Executors
 
 from .support.database import another_connection
 
@@ -22,7 +22,7 @@ on_postgres = pytest.mark.skipif(
 )
 
 Run = Callable[[Callable[[], Any]], Awaitable[Any]]
-KINDS: dict[str, Callable[[Threads], Run]] = {
+KINDS: dict[str, Callable[[Executors], Run]] = {
     "write": lambda threads: threads.write,
     "read": lambda threads: threads.read,
     "check": lambda threads: threads.check,
@@ -49,8 +49,8 @@ def test_what_a_migration_would_bring_is_told_from_other_errors(sql: str, *, lac
 
 
 @pytest.fixture
-async def threads() -> AsyncIterator[Threads]:
-    found = Threads()
+async def threads() -> AsyncIterator[Executors]:
+    found = Executors()
     yield found
     await found.close()
 
@@ -80,7 +80,7 @@ def cut(process: int) -> None:
 @pytest.mark.parametrize("max_age", [0, 60, None])
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_connection_that_was_lost_while_nothing_ran_is_replaced(
-    threads: Threads, kind: str, max_age: int | None, monkeypatch: pytest.MonkeyPatch
+    threads: Executors, kind: str, max_age: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", max_age)
     monkeypatch.setattr(store_connections, "LOOK_INTERVAL", 0.0)
@@ -91,7 +91,7 @@ async def test_a_connection_that_was_lost_while_nothing_ran_is_replaced(
 
 @on_postgres
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_connection_that_failed_is_not_used_again(threads: Threads, kind: str) -> None:
+async def test_a_connection_that_failed_is_not_used_again(threads: Executors, kind: str) -> None:
     run = KINDS[kind](threads)
     served_by: list[int] = []
 
@@ -106,7 +106,7 @@ async def test_a_connection_that_failed_is_not_used_again(threads: Threads, kind
 
 
 @on_postgres
-async def test_a_connection_that_takes_no_writes_is_not_used_again(threads: Threads) -> None:
+async def test_a_connection_that_takes_no_writes_is_not_used_again(threads: Executors) -> None:
     def write() -> int:
         return ChatSession.objects.update(topic="")
 
@@ -123,7 +123,7 @@ async def test_a_connection_that_takes_no_writes_is_not_used_again(threads: Thre
 
 @pytest.mark.parametrize(("max_age", "is_kept"), [(0, True), (None, True), (60, False)])
 async def test_a_connection_is_kept_unless_it_is_older_than_conn_max_age(
-    threads: Threads, max_age: int | None, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+    threads: Executors, max_age: int | None, is_kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CONN_MAX_AGE=0 is about requests: a commit does not connect anew."""
     monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", max_age)

@@ -26,7 +26,7 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.models import ChatSession
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, eventually, until
 from .support.storage import state_of

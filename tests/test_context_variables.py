@@ -21,7 +21,7 @@ from chatsessions import make_async as to_thread
 from chatsessions.consumers import ChatConsumer, SessionConsumer
 from chatsessions.models import ChatSession
 from chatsessions.signals import session_connected, session_started
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Way, connected, until, ways
 

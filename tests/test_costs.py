@@ -16,16 +16,16 @@ from django.db import connections
 from chatsessions import (
     Chat,
     Message,
-    frames,
-    serializer,
     session_context,
     user_session,
 )
-from chatsessions import worker as worker_module
 from chatsessions.consumers import ChatConsumer
-from chatsessions.line import bundle
 from chatsessions.models import ChatSession
-from chatsessions.worker import Worker
+from chatsessions.protocol import frames
+from chatsessions.storage import serializer
+from chatsessions.workers import batcher as bundle
+from chatsessions.workers import worker as worker_module
+from chatsessions.workers.worker import Worker
 
 from .support.storage import SpyCache
 

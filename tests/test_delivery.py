@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from msgspec import UNSET, Raw
 
-from chatsessions import frames
-from chatsessions.delivery import (
+from chatsessions.exceptions import FrameError
+from chatsessions.protocol import frames
+from chatsessions.protocol.delivery import (
     ClientDelivery,
     Gate,
     Handled,
@@ -27,8 +28,10 @@ from chatsessions.delivery import (
     SendWindow,
     Verdict,
 )
-from chatsessions.exceptions import FrameError
-from chatsessions.line.connection import FRAME_BURST, FRAMES_PER_SECOND
+from chatsessions.websocket.connection import (
+    FRAME_BURST,
+    FRAMES_PER_SECOND,
+)
 
 # Intake
 

@@ -60,19 +60,22 @@ from chatsessions import (
     InterruptedTurn,
     Message,
     checks,
-    frames,
     session_context,
     signals,
     user_session,
 )
 from chatsessions.conf import Settings, settings
 from chatsessions.consumers import ChatConsumer
+from chatsessions.handlers.user_session import RESERVED
 from chatsessions.input_widget import InputWidget
 from chatsessions.models import ChatSession, ChatSessionQuerySet
-from chatsessions.serializer import dumps, loads
-from chatsessions.session import Session
+from chatsessions.protocol import frames
+from chatsessions.storage.serializer import (
+    dumps,
+    loads,
+)
+from chatsessions.storage.session import Session
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
-from chatsessions.user_session import RESERVED
 
 from . import services
 from .support.sessions import until
@@ -1322,3 +1325,23 @@ def test_the_changelog_has_this_version() -> None:
     versions = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
     assert (chatsessions.__version__, "2026-11-22") in versions
     assert versions[0][0] in ("Unreleased", chatsessions.__version__)
+
+
+def test_the_page_about_the_code_lists_what_is_there() -> None:
+    """Each folder of the package with its modules, and each module beside them."""
+    text = (DOCS / "architecture.md").read_text()
+    table = text.split("<!-- layout -->")[1].split("<!-- /layout -->")[0]
+    told = {
+        part: set(re.findall(r"`(\w+)`", modules))
+        for part, modules in re.findall(r"^\| `([\w/.]+)` \|[^|]*\| ?([^|]*)\|$", table, re.M)
+    }
+    package = ROOT / "chatsessions"
+    there = {f"{path.name}": set[str]() for path in package.glob("*.py")} | {
+        f"{path.parent.name}/": {one.stem for one in path.parent.glob("*.py")} - {"__init__"}
+        for path in package.glob("*/__init__.py")
+    }
+    assert told == {
+        part: modules
+        for part, modules in there.items()
+        if part not in ("__main__.py", "migrations/")
+    }

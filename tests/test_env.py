@@ -20,19 +20,22 @@ from chatsessions import (
     ChatError,
     Message,
     context,
-    frames,
     session_context,
     signals,
     spawn,
     user_session,
 )
-from chatsessions.arrival import Arrival
+from chatsessions.auth.env import (
+    HIDDEN,
+    hide,
+)
+from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.consumers import ChatConsumer
-from chatsessions.env import HIDDEN, hide
 from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession
+from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator, ChatRefused
-from chatsessions.worker import get_worker
+from chatsessions.workers.worker import get_worker
 
 from .support.sessions import connected, make_session, until
 from .support.storage import SpyCache
@@ -213,7 +216,7 @@ def test_a_damaged_hello_quotes_nothing() -> None:
 def test_no_repr_shows_it() -> None:
     user = User(username="ada")
     hello = frames.Hello(env={KEY: SECRET}, token=OTHER)
-    arrival = Arrival(user=user, env={KEY: SECRET}, token=OTHER)
+    arrival = ConnectRequest(user=user, env={KEY: SECRET}, token=OTHER)
     session = make_session(env={KEY: SECRET})
     welcome = frames.Welcome(
         session="s",

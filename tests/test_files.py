@@ -22,11 +22,21 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from chatsessions import ChatFile, FileRefused, SessionNotFound, SessionOver, serializer
+from chatsessions import (
+    ChatFile,
+    FileRefused,
+    SessionNotFound,
+    SessionOver,
+)
 from chatsessions.admin.deletion import delete_all
-from chatsessions.files.rows import files_of, find_files, store
-from chatsessions.files.sweep import sweep
 from chatsessions.models import ChatSession, SessionFile
+from chatsessions.storage import serializer
+from chatsessions.storage.files import (
+    files_of,
+    find_files,
+    store,
+    sweep,
+)
 
 from .support.files import contents, storage_root, stored_file
 from .support.storage import session_row
@@ -51,7 +61,7 @@ class NotDeleting(FileSystemStorage):
         raise ConnectionError("no storage here")
 
 
-class Elsewhere(FileSystemStorage):
+class WorkerDirectory(FileSystemStorage):
     """As S3 is: without local paths, and here without a list."""
 
     def path(self, name: str) -> str:
@@ -150,7 +160,7 @@ def test_two_uploads_at_once_do_not_share_the_last_place(settings: Any) -> None:
 
 
 def test_a_storage_elsewhere_has_no_path_and_says_what_to_do(settings: Any) -> None:
-    use_storage(settings, Elsewhere)
+    use_storage(settings, WorkerDirectory)
     file = stored_file(session_row())
     with pytest.raises(NotImplementedError, match=r"await file\.read\(\)"):
         _ = file.path
@@ -305,7 +315,7 @@ def test_the_command_says_what_it_could_not_sweep(settings: Any) -> None:
     put(f"{FOLDER}/{'b' * 32}", days=2)
     use_storage(settings, NotDeleting)
     assert "1 file without a session could not be deleted" in run()
-    use_storage(settings, Elsewhere)
+    use_storage(settings, WorkerDirectory)
     assert "cannot list its files" in run()
     settings.CHATSESSIONS = {"STORAGE": "nowhere"}
     assert "could not be swept" in run()

@@ -26,10 +26,10 @@ from chatsessions import (
     session_context,
     user_session,
 )
-from chatsessions import frames as wire
 from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession, SessionFile
-from chatsessions.worker import Worker
+from chatsessions.protocol import frames as wire
+from chatsessions.workers.worker import Worker
 
 from .support.database import STAYING, faulty
 from .support.files import PNG, contents, stored_file

@@ -23,7 +23,7 @@ from chatsessions import Chat
 from chatsessions.consumers import ChatConsumer
 from chatsessions.files.types import UNKNOWN
 from chatsessions.models import ChatSession, SessionFile
-from chatsessions.session import hash_token
+from chatsessions.storage.session import hash_token
 
 from .support.files import (
     HTML,

@@ -23,7 +23,7 @@ from chatsessions import (
     spawn,
 )
 from chatsessions.input_widget import Switch
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until
 

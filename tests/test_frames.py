@@ -11,9 +11,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from chatsessions import frames
 from chatsessions.exceptions import FrameError
-from chatsessions.frames import MAX_DEPTH, MAX_SAFE_INTEGER, decode, decode_data, encode
+from chatsessions.protocol import frames
+from chatsessions.protocol.frames import (
+    MAX_DEPTH,
+    MAX_SAFE_INTEGER,
+    decode,
+    decode_data,
+    encode,
+)
 
 
 def event(name: str = "quiz", data: str = "1", n: int = 1) -> frames.ClientEvent:

@@ -13,10 +13,8 @@ from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
 from chatsessions import Chat, Message, context, user_session
-from chatsessions.chat import InterruptedTurn
-from chatsessions.cluster import reaching
+from chatsessions.handlers.chat import InterruptedTurn
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.session import hash_token
 from chatsessions.signals import (
     session_connected,
     session_disconnected,
@@ -24,7 +22,9 @@ from chatsessions.signals import (
     session_started,
     turn_finished,
 )
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.storage.session import hash_token
+from chatsessions.workers import calls as reaching
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, Way, connected, eventually, running_worker, until, ways
 from .support.storage import dead_worker_row, session_row

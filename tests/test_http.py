@@ -32,12 +32,12 @@ from chatsessions import (
 )
 from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import ChatError
+from chatsessions.http.incoming import Body
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
-from chatsessions.session import Session
+from chatsessions.storage.session import Session
 from chatsessions.testing import ChatCommunicator
-from chatsessions.views.http import ChatView
-from chatsessions.views.incoming import Body
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.database import failing
 from .support.sessions import Client as Line

@@ -26,10 +26,10 @@ from chatsessions import (
     Message,
     user_session,
 )
+from chatsessions.http.view import ChatView
 from chatsessions.input_widget import Select
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.views.http import ChatView
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .test_http import URL, Api, texts
 

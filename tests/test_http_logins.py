@@ -19,9 +19,9 @@ from django.test import AsyncClient
 from django.urls import include, path
 
 from chatsessions import Chat, Message, context
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
-from chatsessions.views.http import ChatView
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.files import stored_file
 from .support.sessions import eventually, until

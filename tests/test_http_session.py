@@ -25,11 +25,11 @@ from chatsessions import (
     http_session,
     user_session,
 )
-from chatsessions.access import Refused
+from chatsessions.auth.access import Refused
 from chatsessions.exceptions import FrameError
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.serializer import loads
-from chatsessions.worker import Worker
+from chatsessions.storage.serializer import loads
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client as Line
 

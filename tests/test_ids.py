@@ -7,7 +7,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from uuid import RFC_4122, UUID
 
-from chatsessions.ids import POOLED, new_id
+from chatsessions.storage.ids import (
+    POOLED,
+    new_id,
+)
 
 
 def test_an_id_is_a_random_uuid_as_text() -> None:
@@ -38,7 +41,7 @@ def test_no_two_are_alike_in_whichever_threads() -> None:
 
 FORK = """
 import os
-from chatsessions.ids import POOLED, new_id
+from chatsessions.storage.ids import POOLED, new_id
 
 new_id()  # the pool is not empty now
 child = os.fork()

@@ -16,13 +16,13 @@ from django.db import connections
 from psycopg import IsolationLevel
 
 from chatsessions import Chat, user_session
-from chatsessions.context import use_context
 from chatsessions.exceptions import OwnershipLost
+from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession
 from chatsessions.models import Worker as WorkerRow
-from chatsessions.store.changes import Change
-from chatsessions.store.store import Store
-from chatsessions.worker import Worker
+from chatsessions.storage.changes import Change
+from chatsessions.storage.store import Store
+from chatsessions.workers.worker import Worker
 
 from .support.database import OtherConnection, another_connection
 from .support.sessions import Client, until

@@ -25,17 +25,17 @@ from chatsessions import (
     OwnershipLost,
     StoreUnavailable,
     context,
-    frames,
-    journal,
     user_session,
 )
-from chatsessions.arrival import Arrival
-from chatsessions.context import use_context
+from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.exceptions import FrameError
-from chatsessions.live.session import LiveSession
+from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession, SessionEvent, Worker
-from chatsessions.store.loaded import Loaded
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.protocol import frames
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage import journal
+from chatsessions.storage.store import Loaded
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.database import another_connection, failing, locked, poisoned
 from .support.sessions import Client, eventually, until
@@ -692,7 +692,9 @@ async def test_a_claim_that_another_worker_was_faster_with(
         return loaded
 
     monkeypatch.setattr(worker.store, "load", too_slow)
-    arrival = Arrival(user=AnonymousUser(), session_id=str(client.live.id), token=client.token)
+    arrival = ConnectRequest(
+        user=AnonymousUser(), session_id=str(client.live.id), token=client.token
+    )
     opened = await worker.open(chat, arrival)
     opened.live.presence.connect(client, welcome=lambda: None)
     await until(lambda: client.closed)
@@ -714,7 +716,9 @@ async def test_a_session_that_is_claimed_and_released_while_the_next_reads_its_r
         return loaded
 
     monkeypatch.setattr(worker.store, "load", slow)
-    arrival = Arrival(user=AnonymousUser(), session_id=str(client.live.id), token=client.token)
+    arrival = ConnectRequest(
+        user=AnonymousUser(), session_id=str(client.live.id), token=client.token
+    )
     gone, stays = Client(client.live), Client(client.live)
     welcomed = asyncio.Event()
 

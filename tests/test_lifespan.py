@@ -23,10 +23,10 @@ from chatsessions import (
     session_context,
     user_session,
 )
-from chatsessions.chat import module_chat
+from chatsessions.handlers.chat import module_chat
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
-from chatsessions.views.http import ChatView
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, Way, until, ways
 

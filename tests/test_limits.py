@@ -29,11 +29,15 @@ from django.utils import timezone
 
 from chatsessions import AskUserMessage, Chat, Message, context
 from chatsessions.consumers import ChatConsumer, SessionConsumer
-from chatsessions.limits import Limits, Paces, address_of
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
-from chatsessions.store.store import CHUNK_BYTES
-from chatsessions.views.http import ChatView
-from chatsessions.worker import Worker
+from chatsessions.storage.store import CHUNK_BYTES
+from chatsessions.workers.limits import (
+    Limits,
+    Paces,
+    address_of,
+)
+from chatsessions.workers.worker import Worker
 
 from .support.database import noted_statements
 from .support.files import stored_file

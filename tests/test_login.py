@@ -29,18 +29,27 @@ from chatsessions import (
     ChatError,
     Message,
     context,
-    frames,
     session_context,
     user_session,
 )
-from chatsessions.access import Access, Refused
+from chatsessions.auth.access import (
+    Access,
+    Refused,
+)
+from chatsessions.auth.logins import (
+    Login,
+    look_again,
+)
 from chatsessions.consumers import ChatConsumer, SessionConsumer
-from chatsessions.logins import Login, look_again
 from chatsessions.models import ChatSession
-from chatsessions.session import Session
+from chatsessions.protocol import frames
+from chatsessions.storage.session import Session
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.testing.scope import log_in
-from chatsessions.worker import Worker, get_worker
+from chatsessions.workers.worker import (
+    Worker,
+    get_worker,
+)
 
 from .support.sessions import eventually, until
 
@@ -562,7 +571,7 @@ async def test_a_logout_by_channels_is_noticed_soon(
 ) -> None:
     """Its signal does not say whose login it was, and comes before the end of the session."""
     settings.CHATSESSIONS = {"REVALIDATE_SECONDS": NEVER}
-    monkeypatch.setattr("chatsessions.logins.LOGOUT_TAKES", 0.2)
+    monkeypatch.setattr("chatsessions.auth.logins.LOGOUT_TAKES", 0.2)
     async with visit(chat, user=ada) as tab, visit(chat, user=ada) as phone:
         cookie = str(tab._client._login)
         [login] = [one for one in get_worker().logins._logins if str(one.session_key) in cookie]
@@ -740,7 +749,7 @@ async def test_a_thousand_connections_take_two_queries(
         queries.append(len(captured))
         return verdicts
 
-    monkeypatch.setattr("chatsessions.logins.look_again", look)
+    monkeypatch.setattr("chatsessions.auth.logins.look_again", look)
     for login in logins:
         worker.logins.add(login)
     await worker.logins._look_at(list(logins))
@@ -853,7 +862,9 @@ async def test_anonymous_connections_are_not_looked_at(
     chat: Chat, soon: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[int] = []
-    monkeypatch.setattr("chatsessions.logins.look_again", lambda logins: looked.append(1) or [])
+    monkeypatch.setattr(
+        "chatsessions.auth.logins.look_again", lambda logins: looked.append(1) or []
+    )
     async with visit(chat) as tab:
         assert len(get_worker().logins) == 0
         await asyncio.sleep(0.3)
@@ -870,7 +881,7 @@ async def test_connections_are_looked_at_together(
         looked.append(len(logins))
         return look_again(logins)
 
-    monkeypatch.setattr("chatsessions.logins.look_again", look)
+    monkeypatch.setattr("chatsessions.auth.logins.look_again", look)
     async with visit(chat, user=ada), visit(chat, user=ada), visit(chat, user=eve):
         looked.clear()
         await until(lambda: len(looked) >= 2)
@@ -890,7 +901,7 @@ async def test_a_database_that_does_not_answer_throws_nobody_out(
         raise ValueError("no answer")
 
     async with visit(chat, user=ada) as tab:
-        monkeypatch.setattr("chatsessions.logins.look_again", fail)
+        monkeypatch.setattr("chatsessions.auth.logins.look_again", fail)
         await until(lambda: caplog.text.count("no answer") >= 2)
         assert tab.connected
         monkeypatch.undo()
@@ -921,7 +932,7 @@ async def test_the_worker_leaves_no_receiver_behind(worker: Worker, ada: User) -
 # Frames of one's own
 
 
-class Desk(SessionConsumer):
+class CommandServer(SessionConsumer):
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         user_session["last"] = text_data
         await self.send(f"{self.session.user.get_username()}: {text_data}")
@@ -934,14 +945,14 @@ async def desk(consumer: type[SessionConsumer], user: User | None, **rules: Any)
 
 
 async def test_a_consumer_of_ones_own_asks_for_login_permission_and_authorize(ada: User) -> None:
-    class Closed(Desk):
+    class Closed(CommandServer):
         async def authorize(self, scope: Any, session: Session) -> bool:
             return False
 
     try:
         for consumer, user, rules in (
-            (Desk, None, {"login_required": True}),
-            (Desk, ada, {"permission_required": PERMISSION}),
+            (CommandServer, None, {"login_required": True}),
+            (CommandServer, ada, {"permission_required": PERMISSION}),
             (Closed, ada, {}),
         ):
             line = await desk(consumer, user, **rules)
@@ -955,7 +966,7 @@ async def test_a_consumer_of_ones_own_asks_for_login_permission_and_authorize(ad
 
 @pytest.mark.usefixtures("never")
 async def test_a_consumer_of_ones_own_loses_the_login(ada: User) -> None:
-    line = await desk(Desk, ada, login_required=True)
+    line = await desk(CommandServer, ada, login_required=True)
     try:
         assert await line.connect() == (True, None)
         await line.send_to("one")

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from chatsessions import Chat, Message
 from chatsessions.cluster import commands
-from chatsessions.cluster.mail import Mail
+from chatsessions.cluster.rpc import RpcClient
 from chatsessions.models import Worker as WorkerRow
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer
 from .support.sessions import Client, eventually, until
@@ -77,10 +77,10 @@ async def answer_all(command: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def two_mails(layer: Any) -> AsyncIterator[tuple[Mail, Mail]]:
+async def two_mails(layer: Any) -> AsyncIterator[tuple[RpcClient, RpcClient]]:
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
     with using(layer):
-        first, second = (Mail(loop, answer_all, tasks.add) for _ in range(2))
+        first, second = (RpcClient(loop, answer_all, tasks.add) for _ in range(2))
         await first.open()
         await second.open()
         try:
@@ -93,7 +93,7 @@ async def two_mails(layer: Any) -> AsyncIterator[tuple[Mail, Mail]]:
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def assert_answers(asking: Mail, asked: Mail) -> None:
+async def assert_answers(asking: RpcClient, asked: RpcClient) -> None:
     assert await asking.ask(asked.channel, b"a command", patience=10) == b"answer to a command"
 
 
@@ -227,7 +227,7 @@ async def test_a_worker_serves_on_after_any_damaged_command(worker: Worker, chat
 
     with using(LossyLayer()):
         client = await Client.open(worker, chat)
-        asking = Mail(worker.loop, answer_all, worker.own)
+        asking = RpcClient(worker.loop, answer_all, worker.own)
         await asking.open()
         try:
             source = random.Random(7)  # noqa: S311  # to be repeated

@@ -18,10 +18,7 @@ from django.utils.functional import lazystr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatsessions.chat import Chat
 from chatsessions.conf import settings
-from chatsessions.context import Context, use_context
-from chatsessions.emitter import Emitter, Streaming, Turn
 from chatsessions.exceptions import (
     ContextNotFound,
     NotStorable,
@@ -30,9 +27,26 @@ from chatsessions.exceptions import (
     TooLarge,
     TurnStopped,
 )
-from chatsessions.messages import DEFAULT_AUTHOR, ErrorMessage, Message
-from chatsessions.serializer import dumps, loads
-from chatsessions.user_session import UserSession
+from chatsessions.handlers.chat import Chat
+from chatsessions.handlers.context import (
+    Context,
+    use_context,
+)
+from chatsessions.handlers.emitter import (
+    Emitter,
+    Streaming,
+    Turn,
+)
+from chatsessions.handlers.messages import (
+    DEFAULT_AUTHOR,
+    ErrorMessage,
+    Message,
+)
+from chatsessions.handlers.user_session import UserSession
+from chatsessions.storage.serializer import (
+    dumps,
+    loads,
+)
 
 from .support.sessions import make_session
 

@@ -38,10 +38,13 @@ from chatsessions import (
 )
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent, Worker
-from chatsessions.outside import Which
 from chatsessions.testing import ChatCommunicator
-from chatsessions.worker import Worker as RunningWorker
-from chatsessions.worker import _workers, running_workers
+from chatsessions.workers.outside import Which
+from chatsessions.workers.worker import Worker as RunningWorker
+from chatsessions.workers.worker import (
+    _workers,
+    running_workers,
+)
 
 from .support.database import failing, locked
 from .support.sessions import (

@@ -13,9 +13,15 @@ from django.template import Context, Template
 from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject
 
-from chatsessions import Chat, Message, context, frames, user_session
+from chatsessions import (
+    Chat,
+    Message,
+    context,
+    user_session,
+)
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator, ChatRefused
 
 from .support.sessions import eventually

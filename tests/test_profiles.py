@@ -13,10 +13,13 @@ from django.urls import include, path
 
 import chatsessions
 from chatsessions import Chat, ChatError, ChatProfile, Message, user_session
-from chatsessions.chat import _chats
 from chatsessions.consumers import ChatConsumer, SessionConsumer
+from chatsessions.handlers.chat import _chats
+from chatsessions.handlers.profiles import (
+    chosen_profile,
+    default_profile,
+)
 from chatsessions.models import ChatSession
-from chatsessions.profiles import chosen_profile, default_profile
 from chatsessions.testing import ChatCommunicator, ChatRefused
 
 if TYPE_CHECKING:
@@ -275,7 +278,7 @@ async def test_a_chat_without_profiles_offers_none(chat: Chat) -> None:
 
 
 async def test_only_a_chat_that_is_served_is_found() -> None:
-    declared = chatsessions.chat.module_chat("tests.declared_and_not_served")
+    declared = chatsessions.handlers.chat.module_chat("tests.declared_and_not_served")
     try:
         for name in (declared.name, "", "no such", "../secret", "os"):
             response = await get(name)

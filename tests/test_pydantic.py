@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from chatsessions import Chat, Message, NotStorable, serializable, user_session
-from chatsessions.serializer import dumps, loads
-from chatsessions.worker import Worker
+from chatsessions.storage.serializer import (
+    dumps,
+    loads,
+)
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until
 

@@ -23,17 +23,20 @@ from chatsessions import (
     TooLarge,
     user_session,
 )
-from chatsessions.arrival import Arrival
-from chatsessions.cluster import reaching
-from chatsessions.cluster.afar import AfarSession
 from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
-from chatsessions.context import use_context
-from chatsessions.frames import Token
+from chatsessions.cluster.connect_request import ConnectRequest
+from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
-from chatsessions.outside import EMITS_AT_A_TIME, leave_afar
-from chatsessions.session import Session
-from chatsessions.worker import Worker
+from chatsessions.protocol.frames import Token
+from chatsessions.storage.session import Session
+from chatsessions.workers import calls as reaching
+from chatsessions.workers.outside import (
+    EMITS_AT_A_TIME,
+    leave_afar,
+)
+from chatsessions.workers.outside_session import AfarSession
+from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer
 from .support.sessions import Client, eventually, until
@@ -299,7 +302,7 @@ async def test_who_is_being_admitted_does_not_get_what_is_assigned_meanwhile(
             if asked_for.id == session:
                 await reaching.change(second, session, [Assign(str(ada.pk))])
 
-        arrival = Arrival(user=AnonymousUser(), session_id=str(session), token=client.token)
+        arrival = ConnectRequest(user=AnonymousUser(), session_id=str(session), token=client.token)
         if way == "connection":
             opened = await first.open(chat, arrival, admit=admit)
             assert (opened.resumed, opened.reason) == (False, "unknown")
@@ -325,7 +328,7 @@ async def test_who_waits_for_an_owner_elsewhere_does_not_get_what_is_assigned_me
     async with two_workers() as (first, second):
         client = await owned(first, chat)
         session = client.live.id
-        arrival = Arrival(user=AnonymousUser(), session_id=str(session), token=client.token)
+        arrival = ConnectRequest(user=AnonymousUser(), session_id=str(session), token=client.token)
         opened = await second.open(chat, arrival, relays=True)
         assert is_assigned.is_set()
         assert (opened.resumed, opened.reason) == (False, "unknown")

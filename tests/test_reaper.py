@@ -11,12 +11,12 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from chatsessions import Chat, context, user_session
-from chatsessions.cluster.worker_rows import WorkerRows
-from chatsessions.context import use_context
+from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession, Worker
-from chatsessions.store.store import cache_key
-from chatsessions.worker import REAP_BATCH
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.storage.store import cache_key
+from chatsessions.storage.worker_rows import WorkerRows
+from chatsessions.workers.worker import REAP_BATCH
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support import storage
 from .support.clocks import clock_off

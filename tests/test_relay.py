@@ -16,17 +16,25 @@ import pytest
 from channels.layers import channel_layers
 from django.contrib.auth.models import AnonymousUser
 
-from chatsessions import Chat, Message, frames, user_session
-from chatsessions.arrival import Arrival
+from chatsessions import (
+    Chat,
+    Message,
+    user_session,
+)
 from chatsessions.cluster.commands import Failed, Stored, Told, encode
+from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.hearing import Hearing
 from chatsessions.cluster.relay import Relay
-from chatsessions.entrance import ShuttingDown
-from chatsessions.line.attachment import Attachment
-from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession
-from chatsessions.store.changes import Entry
-from chatsessions.worker import Worker, get_worker
+from chatsessions.protocol import frames
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.changes import Entry
+from chatsessions.websocket.subscriber import WebsocketSubscriber
+from chatsessions.workers.registry import ShuttingDown
+from chatsessions.workers.worker import (
+    Worker,
+    get_worker,
+)
 
 from .support.layer import LossyLayer
 from .support.sessions import eventually, running_worker, until
@@ -43,7 +51,7 @@ class Tab:
         self.frames: list[dict[str, Any]] = []
         self.closed: int | None = None
         self.n = 0
-        self.attachment: Attachment | None = None
+        self.attachment: WebsocketSubscriber | None = None
 
     @property
     def served(self) -> LiveSession | Relay:
@@ -63,10 +71,10 @@ class Tab:
         tab = cls(worker, chat)
         asked = None if back is None else back.welcome["session"]
         token = None if back is None else back.welcome["token"]
-        arrival = Arrival(user=user or AnonymousUser(), session_id=asked, token=token)
+        arrival = ConnectRequest(user=user or AnonymousUser(), session_id=asked, token=token)
         opened = await worker.open(chat, arrival, relays=True)
         served = opened.served
-        attachment = tab.attachment = Attachment(
+        attachment = tab.attachment = WebsocketSubscriber(
             served, tab, position=received, replay=get_worker().limits.replay(served.id, None)
         )
         given = served.issue_token(token)

@@ -17,10 +17,10 @@ from django.urls import include, path
 
 from chatsessions import Chat, user_session
 from chatsessions.consumers import ChatConsumer, SessionConsumer
+from chatsessions.http.session import http_session
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
-from chatsessions.views.http import ChatView
-from chatsessions.views.session import http_session
 
 from .support.database import every_statement
 from .support.files import bearer, files_url, token_session

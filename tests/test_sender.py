@@ -14,9 +14,12 @@ from channels.sessions import InstanceSessionWrapper
 
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.consumers import ChatConsumer
-from chatsessions.line import connection, sender
 from chatsessions.models import ChatSession
-from chatsessions.worker import Worker
+from chatsessions.websocket import (
+    connection,
+    sender,
+)
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import until
 

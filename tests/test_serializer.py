@@ -25,10 +25,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from chatsessions import serializer, storable
 from chatsessions.exceptions import ChatSessionsError, NotLoadable, NotStorable
-from chatsessions.serializer import MAX_DEPTH, dumps, loads
-from chatsessions.storable import serializable
+from chatsessions.storage import (
+    serializer,
+    storable,
+)
+from chatsessions.storage.serializer import (
+    MAX_DEPTH,
+    dumps,
+    loads,
+)
+from chatsessions.storage.storable import serializable
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

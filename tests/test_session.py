@@ -13,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chatsessions.session import Tokens, hash_token, is_owner, new_token, token_after
+from chatsessions.storage.session import (
+    Tokens,
+    hash_token,
+    is_owner,
+    new_token,
+    token_after,
+)
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session
 

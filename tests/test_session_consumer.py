@@ -29,7 +29,7 @@ from chatsessions import (
 from chatsessions.consumers import ChatConsumer, SessionConsumer
 from chatsessions.models import ChatSession
 from chatsessions.signals import session_connected, session_started
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.database import another_connection, failing
 from .support.sessions import connected, eventually, until
@@ -593,7 +593,7 @@ async def test_connections_are_refreshed_at_most_once_a_second(
 ) -> None:
     calls: list[None] = []
     now = worker.loop.time()
-    monkeypatch.setattr("chatsessions.worker.close_unusable", lambda: calls.append(None))
+    monkeypatch.setattr("chatsessions.workers.worker.close_unusable", lambda: calls.append(None))
     monkeypatch.setattr("channels.db.close_old_connections", lambda: calls.append(None))
     client = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await client.open()

@@ -21,12 +21,26 @@ from django.db.utils import OperationalError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chatsessions.cluster.worker_rows import WorkerRows, _forget, pid_space
 from chatsessions.exceptions import OwnershipLost
 from chatsessions.models import ChatSession, Worker
-from chatsessions.store import bulk
-from chatsessions.store.changes import Batch, Change, Claim, Entry, Position
-from chatsessions.store.store import CacheFailed, Store, cache_key
+from chatsessions.storage import sql as bulk
+from chatsessions.storage.changes import (
+    Batch,
+    Change,
+    Claim,
+    Entry,
+    Position,
+)
+from chatsessions.storage.store import (
+    CacheFailed,
+    Store,
+    cache_key,
+)
+from chatsessions.storage.worker_rows import (
+    WorkerRows,
+    _forget,
+    pid_space,
+)
 
 from .support.clocks import clock_off
 from .support.storage import SpyCache, session_row, worker_row

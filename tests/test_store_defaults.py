@@ -7,7 +7,7 @@ from uuid import uuid4
 from django.core.cache import caches
 from django.test import override_settings
 
-from chatsessions.store.store import Store
+from chatsessions.storage.store import Store
 
 LOCAL = "django.core.cache.backends.locmem.LocMemCache"
 

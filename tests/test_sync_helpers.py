@@ -25,13 +25,13 @@ from chatsessions import (
     TurnStopped,
     bind_context,
     context,
-    frames,
     make_async,
     run_sync,
     session_context,
     user_session,
 )
-from chatsessions.worker import Worker
+from chatsessions.protocol import frames
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until
 

@@ -43,12 +43,12 @@ from chatsessions import (
     emit_to,
     emit_to_user,
     end_session,
-    frames,
     session_context,
     user_session,
 )
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.protocol import frames
 from chatsessions.signals import turn_finished
 from chatsessions.testing import (
     ChatAssertionError,
@@ -58,7 +58,7 @@ from chatsessions.testing import (
 )
 from chatsessions.testing.conversation import Conversation, Sent
 from chatsessions.views import ChatView
-from chatsessions.worker import running_workers
+from chatsessions.workers.worker import running_workers
 
 from .support.sessions import join_threads_of_ours, threads_of_ours
 

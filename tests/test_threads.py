@@ -18,14 +18,20 @@ from django.test.utils import CaptureQueriesContext
 
 import chatsessions
 from chatsessions import Chat, ChatSettings, Message, Thread, context, serializable, user_session
-from chatsessions.chat import InterruptedTurn, module_chat
-from chatsessions.cluster import reaching
-from chatsessions.entrance import TooManySessions
 from chatsessions.exceptions import FrameError
+from chatsessions.handlers.chat import (
+    InterruptedTurn,
+    module_chat,
+)
 from chatsessions.input_widget import Switch
 from chatsessions.models import ChatSession
-from chatsessions.storable import by_class, by_name
-from chatsessions.worker import Worker as RunningWorker
+from chatsessions.storage.storable import (
+    by_class,
+    by_name,
+)
+from chatsessions.workers import calls as reaching
+from chatsessions.workers.registry import TooManySessions
+from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, Way, eventually, running_worker, until, ways
 from .support.storage import session_row, state_of
@@ -712,7 +718,7 @@ async def test_messages_of_a_thread_can_be_shown_again(
 async def test_a_message_that_was_streaming_when_the_server_died_is_there_as_far_as_it_came(
     chat: Chat, ada: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chatsessions.live.streams.CHECKPOINT", 0.0)
+    monkeypatch.setattr("chatsessions.sessions.outbound.CHECKPOINT", 0.0)
     echoes(chat)
 
     @chat.on_event("stream")

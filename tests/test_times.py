@@ -26,9 +26,9 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.consumers import ChatConsumer
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
-from chatsessions.views.http import ChatView
 
 if TYPE_CHECKING:
     from pytest_django import Settings

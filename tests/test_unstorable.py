@@ -18,7 +18,7 @@ from chatsessions import (
     session_context,
     user_session,
 )
-from chatsessions.worker import Worker
+from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until
 from .support.storage import state_of

@@ -21,14 +21,14 @@ from chatsessions import (
     Chat,
     Message,
     context,
-    conversation,
     user_session,
 )
 from chatsessions.consumers import ChatConsumer
-from chatsessions.conversation import chat_context
+from chatsessions.handlers import chat_context as conversation
+from chatsessions.handlers.chat_context import chat_context
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
-from chatsessions.views.http import ChatView
 
 if TYPE_CHECKING:
     from pytest_django import Settings

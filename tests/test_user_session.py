@@ -15,12 +15,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chatsessions import serializable, storable
+from chatsessions import serializable
 from chatsessions.exceptions import NotLoadable, NotStorable, ReservedKey, TooLarge, TurnStopped
-from chatsessions.serializer import dumps, loads
-from chatsessions.session import Session
-from chatsessions.store.values import join, split_state
-from chatsessions.user_session import RESERVED, UserSession
+from chatsessions.handlers.user_session import (
+    RESERVED,
+    UserSession,
+)
+from chatsessions.storage import storable
+from chatsessions.storage.serializer import (
+    dumps,
+    loads,
+)
+from chatsessions.storage.session import Session
+from chatsessions.storage.values import (
+    join,
+    split_state,
+)
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session
 

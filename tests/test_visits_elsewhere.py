@@ -30,15 +30,18 @@ from chatsessions import (
     http_session,
     user_session,
 )
-from chatsessions.arrival import Arrival
+from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.relay import Relay
 from chatsessions.cluster.visit_relay import VisitRelay
-from chatsessions.live.session import LiveSession
+from chatsessions.http.held import Held
+from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
-from chatsessions.views.http import ChatView
-from chatsessions.visits.held import Held
-from chatsessions.worker import Worker, get_worker
+from chatsessions.sessions.session import LiveSession
+from chatsessions.workers.worker import (
+    Worker,
+    get_worker,
+)
 
 from .support.layer import LossyLayer
 from .support.sessions import eventually, until
@@ -120,7 +123,7 @@ def urls(bot: Bot, settings: Settings) -> Iterator[types.ModuleType]:
     del sys.modules[module.__name__]
 
 
-class Elsewhere(Api):
+class WorkerDirectory(Api):
     """Requests to this worker, for a session that ``owner`` holds."""
 
     def __init__(self, tab: Tab, owner: Worker) -> None:
@@ -162,7 +165,7 @@ class Elsewhere(Api):
 @asynccontextmanager
 async def held_elsewhere(
     bot: Bot, say: str = "wait", *, loss: float = 0.0, layer: LossyLayer | None = None
-) -> AsyncIterator[Elsewhere]:
+) -> AsyncIterator[WorkerDirectory]:
     """A session that another worker is busy with, and whose client's line is broken."""
     async with two_workers(layer or LossyLayer(loss=loss, seed=5)) as (here, there):
         assert here is get_worker()
@@ -170,7 +173,7 @@ async def held_elsewhere(
         await tab.say(say)
         await until(lambda: tab.texts)
         tab.leave()
-        api = Elsewhere(tab, there)
+        api = WorkerDirectory(tab, there)
         yield api
         bot.gate.set()
         await until(lambda: not here.relays)
@@ -262,7 +265,7 @@ async def test_a_repeat_of_what_is_done_while_something_else_runs(bot: Bot, stre
         await tab.say("wait")
         await until(lambda: len(tab.texts) == 2)
         tab.leave()
-        api = Elsewhere(tab, there)
+        api = WorkerDirectory(tab, there)
         if stream:
             told = await api.stream("fail", id=key)
             assert told[-1] == {"type": "turn", "turn": 1, "name": "message", "status": "failed"}
@@ -305,7 +308,7 @@ async def test_a_websocket_that_is_connected_there_has_the_session_to_itself(bot
     async with two_workers() as (here, there):
         tab = await Tab.open(there, bot.chat)
         await tab.ends(await tab.say("hello"))
-        api = Elsewhere(tab, there)
+        api = WorkerDirectory(tab, there)
         for _ in range(2):
             response = await api.post("by http")
             assert (response.status_code, response.told["error"]) == (409, "session_connected")
@@ -325,7 +328,7 @@ async def test_a_session_that_is_relayed_is_reached_where_it_is(bot: Bot) -> Non
         await until(lambda: old.texts)
         tab = await Tab.open(here, bot.chat, old)
         assert isinstance(tab.served, Relay)
-        api = Elsewhere(tab, there)
+        api = WorkerDirectory(tab, there)
         response = await api.post("by http")
         assert (response.status_code, response.told["error"]) == (409, "session_connected")
         assert texts((await api.get()).json())[-1] == "1: wait"
@@ -454,7 +457,7 @@ async def test_the_logged_in_owner_needs_no_token(bot: Bot) -> None:
         await until(lambda: tab.texts)
         tab.leave()
         await get_user_model().objects.filter(pk=ada.pk).aupdate(first_name="Augusta")
-        api = Elsewhere(tab, there)
+        api = WorkerDirectory(tab, there)
         api.secret = ""
         assert (await api.get()).status_code == 404
         await api.client.aforce_login(eve)
@@ -476,7 +479,7 @@ async def test_a_request_ends_with_its_login(bot: Bot, urls: types.ModuleType) -
         await tab.say("wait")
         await until(lambda: tab.texts)
         tab.leave()
-        api = Elsewhere(tab, there)
+        api = WorkerDirectory(tab, there)
         await api.client.aforce_login(ada)
         stream = await api.post("first", headers={"Accept": "text/event-stream"})
         parts = aiter(stream.streaming_content)
@@ -694,7 +697,9 @@ async def test_of_two_workers_that_are_asked_at_once_one_has_it(bot: Bot) -> Non
         tab = await Tab.open(workers[0], bot.chat)
         await tab.ends(await tab.say("hello"))
         tab.leave()
-        arrival = Arrival(user=AnonymousUser(), session_id=str(tab.id), token=tab.welcome["token"])
+        arrival = ConnectRequest(
+            user=AnonymousUser(), session_id=str(tab.id), token=tab.welcome["token"]
+        )
         for _ in range(10):
             await until(lambda: not any(worker.live for worker in workers))
             comes = (worker.receive(bot.chat, arrival) for worker in workers)

@@ -12,7 +12,6 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from chatsessions import outside
 from chatsessions.exceptions import (
     ChatError,
     ChatSessionsError,
@@ -22,6 +21,7 @@ from chatsessions.exceptions import (
     StorageError,
 )
 from chatsessions.models import ChatSession
+from chatsessions.workers import outside
 
 logger = logging.getLogger("chatsessions.admin")
 

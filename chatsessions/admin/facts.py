@@ -18,8 +18,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from chatsessions.delivery import Handled
 from chatsessions.models import ChatSession, Worker
+from chatsessions.protocol.delivery import Handled
 
 from .labels import (
     NOTHING,

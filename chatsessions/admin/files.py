@@ -12,8 +12,8 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from chatsessions.ids import parse_uuid
 from chatsessions.models import ChatSession, SessionFile
+from chatsessions.storage.ids import parse_uuid
 
 from .labels import date_over_time
 from .transcript import Attached

@@ -11,8 +11,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from chatsessions.cluster.worker_rows import MAX_CLOCK_SKEW
 from chatsessions.models import ChatSession, Worker
+from chatsessions.storage.worker_rows import MAX_CLOCK_SKEW
 
 NOTHING = "—"
 

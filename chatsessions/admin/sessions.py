@@ -29,8 +29,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from chatsessions.http.files import respond_with
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionFile
-from chatsessions.views.files import respond_with
 
 from . import deletion, files, filters
 from .ending import end_all, not_deleted, tell

@@ -11,7 +11,7 @@ import msgspec
 from django.utils.text import Truncator
 
 from chatsessions.models import ChatSession
-from chatsessions.store.store import Store
+from chatsessions.storage.store import Store
 
 from .secrets import mask
 

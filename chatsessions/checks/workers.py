@@ -16,9 +16,12 @@ from django.core.checks import Error, Warning  # noqa: A004
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
-from chatsessions.cluster.worker_rows import MAX_CLOCK_SKEW, WorkerRows
 from chatsessions.conf import settings
 from chatsessions.models import Worker
+from chatsessions.storage.worker_rows import (
+    MAX_CLOCK_SKEW,
+    WorkerRows,
+)
 
 from .cache import cache_in_use
 from .registry import Found, by_store, database_check, message_id

@@ -12,8 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from traceback import TracebackException
 
-from chatsessions.chat import Chat, resolve_chat
 from chatsessions.exceptions import ChatError
+from chatsessions.handlers.chat import (
+    Chat,
+    resolve_chat,
+)
 
 from .errors import CommandFailed
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from chatsessions import frames
 from chatsessions.exceptions import FrameError
+from chatsessions.protocol import frames
 
 if TYPE_CHECKING:
-    from chatsessions.live.ports import Listener
-    from chatsessions.live.session import LiveSession
+    from chatsessions.sessions.ports import Listener
+    from chatsessions.sessions.session import LiveSession
 
 
 def pack(frame: frames.ClientFrame) -> msgspec.Raw:

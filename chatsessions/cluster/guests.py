@@ -1,7 +1,7 @@
 """
-Guests: the clients of a session that are at other workers, as its owner here sees them.
+Subscribers of a session that are at other workers, as its owner here sees them.
 
-A :class:`Guest` stands for its connection, a :class:`VisitingGuest` for a request.
+A :class:`RemoteSubscriber` stands for a connection, a :class:`RemoteHttpSubscriber` for a request.
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ from contextvars import Context
 
 import msgspec
 
-from chatsessions import frames
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
-from chatsessions.live.session import LiveSession
-from chatsessions.store.changes import Entry
+from chatsessions.protocol import frames
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.changes import Entry
 
 from .commands import News, NotHere, Parted, Released, Stored, Told, decode_answer, encode
-from .mail import Mail, NoAnswer
+from .rpc import (
+    NoAnswer,
+    RpcClient,
+)
 
 logger = logging.getLogger("chatsessions.relay")
 
 Item = Told | Stored | Parted | Released
 
 
-class Guest:
+class RemoteSubscriber:
     """
     Passes on what a session tells to the worker that relays it, in order.
 
@@ -38,7 +41,7 @@ class Guest:
     #: The session may leave for where its connection is.
     relayed = True
 
-    def __init__(self, live: LiveSession, mail: Mail, *, relay: str, channel: str) -> None:
+    def __init__(self, live: LiveSession, mail: RpcClient, *, relay: str, channel: str) -> None:
         self.live = live
         self.relay = relay
         self.heard_at = live.loop.time()
@@ -135,7 +138,7 @@ class Guest:
             self._pump = None
 
 
-class VisitingGuest(Guest):
+class RemoteHttpSubscriber(RemoteSubscriber):
     """
     A request at another worker, which follows the session and may give it events.
 
@@ -145,7 +148,7 @@ class VisitingGuest(Guest):
     #: The session stays where it is.
     relayed = False
 
-    def __init__(self, live: LiveSession, mail: Mail, *, relay: str, channel: str) -> None:
+    def __init__(self, live: LiveSession, mail: RpcClient, *, relay: str, channel: str) -> None:
         super().__init__(live, mail, relay=relay, channel=channel)
         self._holds = False
 

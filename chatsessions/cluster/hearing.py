@@ -11,11 +11,11 @@ from typing import Protocol
 
 import msgspec
 
-from chatsessions import frames
-from chatsessions.chat import ANSWER
-from chatsessions.live.ports import Listener
-from chatsessions.store.changes import Entry
-from chatsessions.store.store import MESSAGE_EVENTS
+from chatsessions.handlers.chat import ANSWER
+from chatsessions.protocol import frames
+from chatsessions.sessions.ports import Listener
+from chatsessions.storage.changes import Entry
+from chatsessions.storage.store import MESSAGE_EVENTS
 
 from .commands import Attached, Parted, Released, Stored, Told
 

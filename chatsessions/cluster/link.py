@@ -2,7 +2,7 @@
 ``OwnerLink``: this worker's end of what joins it with the owner of a session.
 
 Commands go to the owner, its news come back, and the session's row says how things stand where
-they are lost. The other end is a :class:`~chatsessions.cluster.guests.Guest`.
+they are lost. The other end is a :class:`~chatsessions.cluster.guests.RemoteSubscriber`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID, uuid4
 
-from chatsessions import frames
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
-from chatsessions.live.ports import Listener
-from chatsessions.store.changes import Entry
-from chatsessions.store.store import Store
+from chatsessions.protocol import frames
+from chatsessions.sessions.ports import Listener
+from chatsessions.storage.changes import Entry
+from chatsessions.storage.store import Store
+from chatsessions.storage.worker_rows import WorkerRows
 
 from .commands import (
     Attached,
@@ -32,9 +33,11 @@ from .commands import (
     encode,
 )
 from .hearing import Hearing, Item
-from .mail import Mail, NoAnswer
+from .rpc import (
+    NoAnswer,
+    RpcClient,
+)
 from .watching import Watching
-from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.relay")
 
@@ -48,7 +51,7 @@ class LinkHost(Protocol):
     """The worker, as its links see it."""
 
     loop: asyncio.AbstractEventLoop
-    mail: Mail
+    mail: RpcClient
     store: Store
     rows: WorkerRows
     relays: dict[str, OwnerLink]

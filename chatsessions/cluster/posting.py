@@ -9,13 +9,13 @@ from typing import TypeVar
 import msgspec
 from django.db import Error as DatabaseError
 
-from chatsessions import frames
-from chatsessions.emitter import Turn
 from chatsessions.exceptions import FrameError, SessionConnected, SessionOver
-from chatsessions.ids import message_key
-from chatsessions.live.session import LiveSession
-from chatsessions.store.changes import Entry
-from chatsessions.store.store import outcome_of
+from chatsessions.handlers.emitter import Turn
+from chatsessions.protocol import frames
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.changes import Entry
+from chatsessions.storage.ids import message_key
+from chatsessions.storage.store import outcome_of
 
 from .commands import Posted
 

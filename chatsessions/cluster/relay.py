@@ -17,21 +17,21 @@ from uuid import UUID
 
 import msgspec
 
-from chatsessions import frames
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, FrameError
-from chatsessions.live.ports import Listener
-from chatsessions.live.served import LocalListener
+from chatsessions.protocol import frames
+from chatsessions.sessions.ports import Listener
 
 from . import forwarded
 from .commands import Forward, Halt, NotHere, Parted, Released
 from .link import LinkHost, OwnerLink
-from .mail import NoAnswer
+from .rpc import NoAnswer
+from .served import LocalListener
 from .watching import POLL
 
 if TYPE_CHECKING:
-    from chatsessions.access import User
-    from chatsessions.live.session import LiveSession
+    from chatsessions.auth.access import User
+    from chatsessions.sessions.session import LiveSession
 
 logger = logging.getLogger("chatsessions.relay")
 

@@ -9,8 +9,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 
 from chatsessions.conf import settings
-from chatsessions.emitter import Turn
-from chatsessions.live.session import LiveSession
+from chatsessions.handlers.emitter import Turn
+from chatsessions.sessions.session import LiveSession
 
 from .commands import (
     AddToken,

@@ -9,17 +9,17 @@ from uuid import UUID, uuid4
 
 import msgspec
 
-from chatsessions import frames
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnerUnreachable
-from chatsessions.live.ports import Listener
+from chatsessions.protocol import frames
+from chatsessions.sessions.ports import Listener
 
 from .commands import Alive, Parted, Post, Posted, Released, Reply
 from .link import LOOK_AGAIN, LinkHost, OwnerLink
-from .mail import NoAnswer
+from .rpc import NoAnswer
 
 if TYPE_CHECKING:
-    from chatsessions.access import User
+    from chatsessions.auth.access import User
 
 logger = logging.getLogger("chatsessions.relay")
 

@@ -8,18 +8,17 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
-from chatsessions import frames
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
-from chatsessions.live.ports import Listener
 from chatsessions.models import ChatSession
-from chatsessions.store.loaded import Peek
-from chatsessions.store.store import Store
+from chatsessions.protocol import frames
+from chatsessions.sessions.ports import Listener
+from chatsessions.storage.store import Peek, Store
+from chatsessions.storage.worker_rows import WorkerRows
 
 from .commands import Alive, Command, NotHere, Parted, Stored
 from .hearing import Hearing
-from .mail import NoAnswer
-from .worker_rows import WorkerRows
+from .rpc import NoAnswer
 
 logger = logging.getLogger("chatsessions.relay")
 

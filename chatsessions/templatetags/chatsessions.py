@@ -16,7 +16,7 @@ from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from chatsessions.access import owner_of
+from chatsessions.auth.access import owner_of
 from chatsessions.conf import settings
 
 register = template.Library()

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from chatsessions.worker import running_workers
+from chatsessions.workers.worker import running_workers
 
 #: How long turns that still run when a test is over may take to finish, in seconds.
 GRACE = 1.0

@@ -19,11 +19,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.db import connections
 
-from chatsessions import frames
 from chatsessions.conf import settings
-from chatsessions.files.rows import store_upload
+from chatsessions.protocol import frames
 from chatsessions.signals import turn_finished
-from chatsessions.store.transactions import arefuse_test_transaction
+from chatsessions.storage.files import store_upload
+from chatsessions.storage.transactions import arefuse_test_transaction
 
 from .cleanup import enter, leave
 from .client import Client

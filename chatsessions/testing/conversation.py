@@ -12,10 +12,13 @@ from uuid import UUID
 
 import msgspec
 
-from chatsessions import frames
-from chatsessions.delivery import DEFAULT_WINDOW, ClientDelivery
-from chatsessions.ids import message_id
-from chatsessions.messages import USER_AUTHOR
+from chatsessions.handlers.messages import USER_AUTHOR
+from chatsessions.protocol import frames
+from chatsessions.protocol.delivery import (
+    DEFAULT_WINDOW,
+    ClientDelivery,
+)
+from chatsessions.storage.ids import message_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

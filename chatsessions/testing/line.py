@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from chatsessions import frames
+from chatsessions.protocol import frames
 
 try:
     from channels.testing import WebsocketCommunicator

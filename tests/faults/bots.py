@@ -11,8 +11,8 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 
 from chatsessions import Chat, Message, context, spawn, user_session
-from chatsessions.chat import InterruptedTurn
 from chatsessions.exceptions import StoreUnavailable
+from chatsessions.handlers.chat import InterruptedTurn
 from tests.faults.points import strike
 
 ledger = Chat("ledger")

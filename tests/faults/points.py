@@ -20,9 +20,12 @@ from uuid import UUID
 from django.conf import settings
 from django.db.utils import OperationalError
 
-from chatsessions.cluster.worker_rows import WorkerRows
-from chatsessions.store.changes import Batch, Change
-from chatsessions.store.store import Store
+from chatsessions.storage.changes import (
+    Batch,
+    Change,
+)
+from chatsessions.storage.store import Store
+from chatsessions.storage.worker_rows import WorkerRows
 
 #: What a commit is about; one may be about several things.
 LABELS: dict[str, Callable[[Change], Any]] = {

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from chatsessions.views.http import ChatView
+from chatsessions.http.view import ChatView
 from demo_project.urls import urlpatterns as demo
 
 from . import logins

@@ -15,13 +15,18 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.dispatch import Signal
 
-from chatsessions import Chat, frames
-from chatsessions.arrival import Arrival
-from chatsessions.background import THREAD as BACKGROUND
-from chatsessions.live.session import LiveSession
-from chatsessions.session import Session
-from chatsessions.store.changes import Entry
-from chatsessions.worker import Worker, get_worker, running_workers
+from chatsessions import Chat
+from chatsessions.cluster.connect_request import ConnectRequest
+from chatsessions.handlers.bridge import THREAD as BACKGROUND
+from chatsessions.protocol import frames
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.changes import Entry
+from chatsessions.storage.session import Session
+from chatsessions.workers.worker import (
+    Worker,
+    get_worker,
+    running_workers,
+)
 
 #: Handlers, hooks and receivers are written with ``async def`` or with ``def``.
 Way = Literal["async", "sync"]
@@ -104,7 +109,7 @@ class Client:
         """Connect, and wait for the welcome: to a new session, or back to ``session_id``."""
         arrival.setdefault("user", AnonymousUser())
         asked = None if session_id is None else str(session_id)
-        opened = await worker.open(chat, Arrival(session_id=asked, token=token, **arrival))
+        opened = await worker.open(chat, ConnectRequest(session_id=asked, token=token, **arrival))
         client = cls(opened.live)
         client.resumed, client.reason = opened.resumed, opened.reason
         client.token = opened.live.presence.issue_token(token if opened.resumed else None)

@@ -11,8 +11,8 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.utils import timezone
 
 from chatsessions import Chat
-from chatsessions.live.session import LiveSession
 from chatsessions.models import ChatSession, Worker
+from chatsessions.sessions.session import LiveSession
 
 # Rows
 

@@ -8,8 +8,8 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 
-from chatsessions.chat import Chat
 from chatsessions.cli.bots import BotName, explained, parse_bots
+from chatsessions.handlers.chat import Chat
 
 logger = logging.getLogger("chatsessions.run")
 

@@ -13,12 +13,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 from django.utils.module_loading import import_string
 
-from chatsessions.cluster import reaching
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
-from chatsessions.files.sweep import sweep
 from chatsessions.models import ChatSession, SessionEvent
-from chatsessions.worker import get_worker
+from chatsessions.storage.files import sweep
+from chatsessions.workers import calls as reaching
+from chatsessions.workers.worker import get_worker
 
 
 class Command(BaseCommand):

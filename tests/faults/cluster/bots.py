@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 
 from chatsessions import AskUserMessage, Chat, Message, context, spawn, user_session
-from chatsessions.chat import InterruptedTurn
+from chatsessions.handlers.chat import InterruptedTurn
 from tests.faults.points import strike
 
 books = Chat("books")

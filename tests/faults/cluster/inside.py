@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 import chatsessions
-from chatsessions.worker import running_workers
+from chatsessions.workers.worker import running_workers
 
 PACKAGE = str(Path(chatsessions.__file__).parent)
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
 from chatsessions import Message, aemit_to, emit_to, session_context, user_session
-from chatsessions.views.http import ChatView
+from chatsessions.http.view import ChatView
 
 from .bots import books
 

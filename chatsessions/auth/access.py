@@ -1,0 +1,105 @@
+"""
+Who may come in: what a consumer asks of a user before anything is opened for them.
+
+The rules are a consumer's; that they go on being true is looked after by ``logins``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+from django.utils.crypto import salted_hmac
+
+from chatsessions.exceptions import ChatError
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    User = AbstractBaseUser | AnonymousUser
+
+
+class Refused(Exception):
+    """
+    Somebody does not come in: nothing was created for them, and nothing taken over.
+
+    ``code`` is one of the protocol's error codes, ``detail`` a sentence for a developer, or what
+    the code says it is. The connection is closed with 4502.
+    """
+
+    def __init__(
+        self, code: Literal["unauthorized", "forbidden", "missing_env"], detail: str
+    ) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """What one way in asks of a user."""
+
+    login_required: bool = False
+    #: All of them, as ``app_label.codename``.
+    permissions: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, *, login_required: bool = False, permission_required: str | Iterable[str] | None = None
+    ) -> Self:
+        """
+        From what a consumer's class or ``as_asgi()`` says.
+
+        Raises ``ChatError`` for a ``login_required`` that is no bool, and for permissions that are
+        not non-empty strings.
+        """
+        if not isinstance(login_required, bool):
+            raise ChatError(f"login_required={login_required!r}: write True or False.")
+        given: object = permission_required
+        if given is None:
+            permissions: tuple[object, ...] = ()
+        elif isinstance(given, str):
+            permissions = (given,)
+        elif isinstance(given, Iterable) and not isinstance(given, bytes):
+            permissions = tuple(given)
+        else:
+            permissions = (given,)
+        if not all(isinstance(one, str) and one.strip() for one in permissions):
+            raise ChatError(
+                f"permission_required={permission_required!r}: write a permission such as "
+                "'app_label.codename', a list of them, or None."
+            )
+        return cls(login_required=login_required, permissions=tuple(map(str, permissions)))
+
+    def check(self, user: User) -> None:
+        """
+        Let ``user`` in. Synchronous: with ``permissions`` it asks the authentication backends.
+
+        Raises ``Refused`` with ``unauthorized`` for somebody who is not logged in, and with
+        ``forbidden`` for a user without a permission.
+        """
+        if self.login_required and not user.is_authenticated:
+            raise Refused("unauthorized", "log in first")
+        if self.allows(user):
+            return
+        if not user.is_authenticated:
+            raise Refused("unauthorized", "log in first")
+        raise Refused("forbidden", "a permission is missing")
+
+    def allows(self, user: User) -> bool:
+        """Whether ``user`` has the permissions. Synchronous, as :meth:`check`."""
+        has_perms = getattr(user, "has_perms", None)  # a user model of one's own may have none
+        return not self.permissions or (has_perms is not None and bool(has_perms(self.permissions)))
+
+
+def owner_of(user: User) -> str:
+    """
+    Return a keyed hash of ``user``; the empty string for somebody who is not logged in.
+
+    A page keeps it with what it remembers, and so knows whose that is. It stays the same from one
+    login to the next, and tells nothing to whoever does not have ``SECRET_KEY``.
+    """
+    if not user.is_authenticated:
+        return ""
+    return salted_hmac("chatsessions.owner", str(user.pk), algorithm="sha256").hexdigest()[:32]

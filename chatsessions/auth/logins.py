@@ -1,0 +1,388 @@
+"""
+``Logins``: sees that who was let in is still who may be in.
+
+Each open connection of a logged-in user is looked at again every ``REVALIDATE_SECONDS``, those of
+one worker together; and at once when something in this process says that a login has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from django.conf import settings as django_settings
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_backends,
+    get_user_model,
+    load_backend,
+    user_logged_out,
+)
+from django.contrib.auth.backends import AllowAllUsersModelBackend, ModelBackend
+from django.contrib.auth.models import AbstractBaseUser, Group, PermissionsMixin
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSessions
+from django.db import transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.dispatch import Signal
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from chatsessions.conf import settings
+
+from .access import Access
+
+logger = logging.getLogger("chatsessions.logins")
+
+T = TypeVar("T")
+
+#: Logins looked at in one go: SQLite takes 999 parameters, and others wait for the thread.
+BATCH = 500
+#: ``channels.auth.logout()`` does not say whose connection it is, and only then ends the Django
+#: session: how long it may take to, in seconds.
+LOGOUT_TAKES = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Login:
+    """
+    How the user of one connection is logged in.
+
+    ``renewed`` is called with the user as they are now, ``revoked`` with a sentence when they may
+    not be here any more; both in the worker's event loop.
+    """
+
+    user: AbstractBaseUser
+    access: Access
+    #: The path of the authentication backend; None if the scope has no Django session.
+    backend: str | None
+    #: What changes with the password; None for a user model that has none.
+    auth_hash: str | None
+    #: The class and the key of the Django session.
+    store: type[SessionBase] | None
+    session_key: str | None
+    renewed: Callable[[Any], None]
+    revoked: Callable[[str], None]
+
+    @classmethod
+    def of(
+        cls,
+        scope: dict[str, Any],
+        access: Access,
+        *,
+        renewed: Callable[[Any], None],
+        revoked: Callable[[str], None],
+    ) -> Login | None:
+        """
+        What ``scope`` says of its user; None if nobody is logged in.
+
+        Synchronous: a Django session that was not read yet is read here.
+        """
+        user = scope.get("user")
+        if user is None or not user.is_authenticated:
+            return None
+        session = scope.get("session")
+        if session is not None and SESSION_KEY not in session:
+            session = None  # this login is not from there
+        auth_hash = None if session is None else session.get(HASH_SESSION_KEY)
+        if auth_hash is None and hasattr(user, "get_session_auth_hash"):
+            auth_hash = user.get_session_auth_hash()
+        return cls(
+            user=user,
+            access=access,
+            backend=None if session is None else session.get(BACKEND_SESSION_KEY),
+            auth_hash=auth_hash,
+            store=None if session is None else session.__class__,
+            session_key=None if session is None else session.session_key,
+            renewed=renewed,
+            revoked=revoked,
+        )
+
+    @property
+    def model(self) -> type[AbstractBaseUser]:
+        """The user's own class: the scope has it wrapped."""
+        return self.user.__class__
+
+
+class Logins:
+    """The logins of one worker's open connections. Only its event loop's thread may touch it."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        read: Callable[..., Awaitable[Any]],
+        own: Callable[[asyncio.Task[Any]], None],
+    ) -> None:
+        self._loop = loop
+        #: Runs a function in a thread that may use the database.
+        self._read = read
+        self._own = own
+        self._logins: set[Login] = set()
+        self._changed: set[Any] = set()
+        self._all_changed = False
+        self._looking: asyncio.Task[None] | None = None
+        self._closed = False
+        self._signals: list[tuple[Signal, Callable[..., None], Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._logins)
+
+    def add(self, login: Login) -> None:
+        """Look after ``login`` from now on."""
+        if self._closed:
+            return
+        if not self._signals:
+            self._listen()
+        self._logins.add(login)
+
+    def discard(self, login: Login) -> None:
+        """Its connection is gone."""
+        self._logins.discard(login)
+
+    async def watch(self) -> None:
+        """Look at all of them every ``REVALIDATE_SECONDS``, for ever."""
+        while True:
+            await asyncio.sleep(settings.REVALIDATE_SECONDS)
+            await self._look_at(list(self._logins))
+
+    def close(self) -> None:
+        """Hear no signals any more."""
+        self._closed = True
+        for signal, receiver, sender in self._signals:
+            signal.disconnect(receiver, sender=sender)
+        self._signals.clear()
+        self._logins.clear()
+
+    # Looking
+
+    async def _look_at(self, logins: Sequence[Login]) -> None:
+        for start in range(0, len(logins), BATCH):
+            batch = logins[start : start + BATCH]
+            try:
+                verdicts = await self._read(look_again, batch)
+            except Exception:
+                logger.exception("Logins could not be looked at again; they are, next time")
+                return
+            for login, verdict in zip(batch, verdicts, strict=True):
+                if login in self._logins:
+                    try:
+                        self._tell(login, verdict)
+                    except Exception:  # those of others are told all the same
+                        logger.exception("User %s could not be told of", login.user.pk)
+
+    def _tell(self, login: Login, verdict: AbstractBaseUser | str) -> None:
+        if isinstance(verdict, str):
+            self._logins.discard(login)
+            logger.info("User %s may not stay connected: %s", login.user.pk, verdict)
+            login.revoked(verdict)
+        else:
+            login.renewed(verdict)
+
+    # Signals: received in any thread
+
+    def _listen(self) -> None:
+        user_model = get_user_model()
+        self._connect(user_logged_out, self._on_logged_out, None)
+        self._connect(post_save, self._on_user_changed, user_model)
+        self._connect(post_delete, self._on_user_changed, user_model)
+        for table in _permission_tables(user_model):
+            self._connect(m2m_changed, self._on_permissions_changed, table)
+
+    def _connect(self, signal: Signal, receiver: Callable[..., None], sender: Any) -> None:
+        signal.connect(receiver, sender=sender, weak=False)
+        self._signals.append((signal, receiver, sender))
+
+    def _on_logged_out(self, *, user: Any = None, request: Any = None, **_: Any) -> None:
+        user_id = getattr(user, "pk", None)
+        session = getattr(request, "session", None)
+        self._call(partial(self._logged_out, user_id, getattr(session, "session_key", None)))
+
+    def _on_user_changed(self, *, instance: Any, using: str, **_: Any) -> None:
+        changed = partial(self._look_soon, instance.pk)  # of one that is deleted, as it was
+        transaction.on_commit(partial(self._call, changed), using=using, robust=True)
+
+    def _on_permissions_changed(self, *, action: str, using: str, **_: Any) -> None:
+        if action.startswith("post_"):
+            changed = partial(self._look_soon, None)
+            transaction.on_commit(partial(self._call, changed), using=using, robust=True)
+
+    def _call(self, step: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(step)
+
+    # What they mean: in the event loop
+
+    def _logged_out(self, user_id: Any | None, session_key: str | None) -> None:
+        """
+        A login is over: that of the Django session with this key.
+
+        A connection of the user's that has no Django session cannot tell which of their logins
+        it is, and so goes too.
+        """
+        for login in list(self._logins):
+            known = login.session_key
+            if known == session_key if known is not None else login.user.pk == user_id:
+                self._tell(login, "logged out")
+        if session_key is None and user_id is not None:
+            self._loop.call_later(LOGOUT_TAKES, self._look_soon, user_id)
+
+    def _look_soon(self, user_id: Any | None) -> None:
+        """Look at a user's logins at once, or for None at all that need permissions."""
+        if user_id is None:
+            self._all_changed = True
+        else:
+            self._changed.add(user_id)
+        if self._looking is None or self._looking.done():
+            self._looking = self._loop.create_task(
+                self._look(), name="chatsessions-logins", context=Context()
+            )
+            self._own(self._looking)
+
+    async def _look(self) -> None:
+        while self._changed or self._all_changed:
+            users, permissions = self._changed, self._all_changed
+            self._changed, self._all_changed = set(), False
+            await self._look_at(
+                [
+                    login
+                    for login in self._logins
+                    if login.user.pk in users or (permissions and login.access.permissions)
+                ]
+            )
+
+
+# Looking: synchronous, in a thread
+
+
+def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
+    """
+    For each login its user as they are now, or why they may not stay.
+
+    Takes one query for the users, one for Django sessions that are in the database, and one for
+    each permission; more where a project has authentication backends or permissions of its own.
+    """
+    users: dict[Login, AbstractBaseUser] = {}
+    for (model, backend), group in _grouped(logins, lambda one: (one.model, one.backend)):
+        users.update(_find_users(model, backend, group))
+    open_sessions: set[tuple[Any, str | None]] = {(None, None)}
+    for store, group in _grouped(logins, lambda one: one.store):
+        if store is not None:
+            keys = {one.session_key for one in group if one.session_key is not None}
+            open_sessions |= {(store, key) for key in _open_sessions(store, keys)}
+    permitted: set[Login] = set()
+    for (_, access), group in _grouped(users, lambda one: (one.model, one.access)):
+        permitted |= _permitted(access.permissions, {one: users[one] for one in group})
+    verdicts: list[AbstractBaseUser | str] = []
+    for login in logins:
+        if login not in users:
+            verdicts.append("the account is not active any more")
+        elif not _same_password(users[login], login.auth_hash):
+            verdicts.append("the password was changed")
+        elif (login.store, login.session_key) not in open_sessions:
+            verdicts.append("logged out")
+        elif login not in permitted:
+            verdicts.append("a permission was taken away")
+        else:
+            verdicts.append(users[login])
+    return verdicts
+
+
+def _grouped(logins: Iterable[Login], key: Callable[[Login], T]) -> Iterable[tuple[T, list[Login]]]:
+    groups: defaultdict[T, list[Login]] = defaultdict(list)
+    for login in logins:
+        groups[key(login)].append(login)
+    return groups.items()
+
+
+def _find_users(
+    model: type[AbstractBaseUser], path: str | None, logins: Sequence[Login]
+) -> Iterator[tuple[Login, AbstractBaseUser]]:
+    """Those who may still log in, each with an object of its own."""
+    if path is not None and path not in django_settings.AUTHENTICATION_BACKENDS:
+        return
+    backend: Any = None if path is None else load_backend(path)
+    keys = {login.user.pk for login in logins}
+    found: dict[Any, Any]
+    if backend is None or type(backend).get_user is ModelBackend.get_user:
+        rows = model._default_manager.filter(pk__in=keys)
+        may_log_in = _is_active if backend is None else backend.user_can_authenticate
+        found = {user.pk: user for user in rows if may_log_in(user)}
+    else:
+        found = {key: backend.get_user(key) for key in keys}
+    for login in logins:
+        user = found.get(login.user.pk)
+        if user is not None:
+            user = copy.copy(user)
+            if path is not None:
+                user.backend = path
+            yield login, user
+
+
+def _is_active(user: AbstractBaseUser) -> bool:
+    return bool(getattr(user, "is_active", True))
+
+
+def _same_password(user: AbstractBaseUser, known: str | None) -> bool:
+    if known is None or not hasattr(user, "get_session_auth_hash"):
+        return True
+    if constant_time_compare(known, user.get_session_auth_hash()):
+        return True
+    fallbacks: Iterable[str] = getattr(user, "get_session_auth_fallback_hash", tuple)()
+    return any(constant_time_compare(known, one) for one in fallbacks)
+
+
+def _open_sessions(store: type[SessionBase], keys: Collection[str]) -> set[str]:
+    """The keys of the Django sessions in which somebody is still logged in."""
+    if issubclass(store, DatabaseSessions):
+        # A logout deletes the row, and so do a change of user and a new key.
+        rows = store.get_model_class()._default_manager
+        unexpired = rows.filter(session_key__in=keys, expire_date__gt=timezone.now())
+        return set(unexpired.values_list("session_key", flat=True))
+    return {key for key in keys if SESSION_KEY in store(key).load()}
+
+
+def _permitted(permissions: tuple[str, ...], users: dict[Login, AbstractBaseUser]) -> set[Login]:
+    """The logins whose users have all ``permissions``."""
+    if not permissions:
+        return set(users)
+    if _asks_djangos_tables(users) and all(one.count(".") == 1 for one in permissions):
+        keys = {user.pk for user in users.values()}
+        for permission in permissions:
+            holders = ModelBackend().with_perm(permission)
+            keys = set(holders.filter(pk__in=keys).values_list("pk", flat=True))
+        return {login for login, user in users.items() if user.pk in keys}
+    access = Access(permissions=permissions)
+    return {login for login, user in users.items() if access.allows(user)}
+
+
+def _asks_djangos_tables(users: dict[Login, AbstractBaseUser]) -> bool:
+    """Whether permissions are what Django's own backend says, and can be asked for together."""
+    stock = (ModelBackend, AllowAllUsersModelBackend)
+    return all(type(backend) in stock for backend in get_backends()) and all(
+        user.__class__ is get_user_model()
+        and getattr(user.__class__, "has_perms", None) is PermissionsMixin.has_perms
+        and getattr(user.__class__, "has_perm", None) is PermissionsMixin.has_perm
+        for user in users.values()
+    )
+
+
+def _permission_tables(user_model: Any) -> Iterator[Any]:
+    """Where it is stored who has which permission."""
+    for owner, name in (
+        (user_model, "groups"),
+        (user_model, "user_permissions"),
+        (Group, "permissions"),
+    ):
+        through = getattr(getattr(owner, name, None), "through", None)
+        if through is not None:
+            yield through

@@ -1,0 +1,265 @@
+"""
+``RpcClient``: commands from one worker to another, over the channel layer.
+
+A layer may drop whatever it is given. So a command carries an id, is sent again until there is a
+sign of it, and is taken once however often it arrives; losing a message costs a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
+from uuid import uuid4
+
+import msgspec
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+from chatsessions.conf import settings
+
+from .supervision import keep_running
+
+logger = logging.getLogger("chatsessions.mail")
+
+#: Seconds between the tries of a command: half as much again from the first to the last. A layer
+#: needs some milliseconds, so the first repeat is nearly always for one that was lost.
+FIRST_REPEAT = 0.1
+LAST_REPEAT = 1.0
+#: Seconds that one message may take into the layer before it counts as lost.
+SEND_TIMEOUT = 2.0
+#: Seconds before a layer that fails to receive is asked again.
+RECEIVE_RETRY = 0.5
+#: Answers that are remembered for repeats that are still under way, and their bytes.
+MAX_ANSWERS = 10_000
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+#: Seconds between two warnings that messages were skipped.
+SKIPPED_EVERY = 60.0
+
+_Name = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class _Ask(msgspec.Struct, tag_field="type", tag="chatsessions.ask"):
+    """A command, to be answered at the channel ``to``."""
+
+    id: _Name
+    to: _Name
+    body: bytes
+
+
+class _Sign(msgspec.Struct, tag_field="type", tag="chatsessions.sign"):
+    """The command is still worked on."""
+
+    id: _Name
+
+
+class _Answer(msgspec.Struct, tag_field="type", tag="chatsessions.answer"):
+    """The answer to a command."""
+
+    id: _Name
+    body: bytes
+
+
+Letter: TypeAlias = _Ask | _Sign | _Answer
+#: Layers carry bytes.
+_AS_IS = (bytes,)
+
+
+class NoAnswer(Exception):
+    """The other worker gave no sign for as long as it was waited for."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A command that waits for its answer."""
+
+    answer: asyncio.Future[bytes]
+    heard_at: float
+
+
+class RpcClient:
+    """
+    One worker's letter box. ``answer`` handles a command and returns the answer to it.
+
+    ``channel`` is where others reach it; empty where no layer leads to another process.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        answer: Callable[[bytes], Awaitable[bytes]],
+        own: Callable[[asyncio.Task[Any]], None],
+    ) -> None:
+        self.channel = ""
+        self._loop = loop
+        self._answer = answer
+        self._own = own
+        self._layer: Any = None
+        self._asked: dict[str, _Asked] = {}
+        #: Commands that are worked on, and the answers to those that were.
+        self._working: set[str] = set()
+        self._answers: OrderedDict[str, bytes] = OrderedDict()
+        self._answer_bytes = 0
+        self._receiver: asyncio.Task[None] | None = None
+        #: Messages that were none of ours since that was logged, and when that was.
+        self._skipped = 0
+        self._skipped_at = -SKIPPED_EVERY
+
+    async def open(self) -> None:
+        """Get a channel, if there is a layer that crosses processes. Raises what the layer does."""
+        layer = crossing_layer()
+        if layer is None or self._receiver is not None:
+            return
+        self._layer = layer
+        async with asyncio.timeout(settings.STORE_TIMEOUT):
+            self.channel = await layer.new_channel()
+        receiver = keep_running("The worker's task 'mail'", self._receive)
+        self._receiver = self._loop.create_task(
+            receiver, name="chatsessions-mail", context=Context()
+        )
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until everything asked is answered, for so long at most."""
+        deadline = self._loop.time() + seconds
+        while self._asked and self._loop.time() < deadline:
+            waiting = [asked.answer for asked in self._asked.values()]
+            await asyncio.wait(waiting, timeout=deadline - self._loop.time())
+
+    async def close(self) -> None:
+        """Receive nothing more; who waits for an answer gets ``NoAnswer``."""
+        receiver, self._receiver = self._receiver, None
+        for asked in self._asked.values():
+            if not asked.answer.done():
+                asked.answer.set_exception(NoAnswer("this worker is closing"))
+        if receiver is not None:
+            receiver.cancel()
+            await asyncio.wait([receiver], timeout=SEND_TIMEOUT)
+
+    async def ask(
+        self, channel: str, command: bytes, *, patience: float, number: str | None = None
+    ) -> bytes:
+        """
+        The answer of the worker behind ``channel`` to ``command``, which it takes once.
+
+        ``patience`` is how many seconds it may give no sign; while it works on the command it
+        does. With the same ``number`` a command is the same one again. Raises ``NoAnswer``.
+        """
+        number = number or uuid4().hex
+        letter = _Ask(number, self.channel, command)
+        asked = _Asked(self._loop.create_future(), self._loop.time())
+        self._asked[number] = asked
+        try:
+            for pause in _pauses():
+                await self._send(channel, letter)
+                done, _ = await asyncio.wait([asked.answer], timeout=pause)
+                if done:
+                    return asked.answer.result()
+                if self._loop.time() - asked.heard_at > patience:
+                    raise NoAnswer(f"no sign of the worker for {patience} seconds")
+            raise NoAnswer  # never: the pauses have no end
+        finally:
+            self._asked.pop(number, None)
+            asked.answer.cancel()
+
+    async def _send(self, channel: str, letter: Letter) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await self._layer.send(channel, msgspec.to_builtins(letter, builtin_types=_AS_IS))
+        except Exception as error:
+            logger.debug("A %s is lost: %r", type(letter).__name__, error)
+
+    # Receiving
+
+    async def _receive(self) -> None:
+        fails = False
+        while True:
+            try:
+                message = await self._layer.receive(self.channel)
+            except Exception as error:
+                if not fails:
+                    logger.warning("The channel layer fails; it is tried further: %s", error)
+                fails = True
+                await asyncio.sleep(RECEIVE_RETRY)
+                continue
+            fails = False
+            try:
+                letter = msgspec.convert(message, Letter, builtin_types=_AS_IS)
+            except (msgspec.MsgspecError, RecursionError) as error:
+                self._skip(error)
+            else:
+                self._take(letter)
+
+    def _skip(self, error: Exception) -> None:
+        """
+        What came is no command of ours, nor an answer: any process may send to the channel.
+
+        What is in it is not logged.
+        """
+        self._skipped += 1
+        now = self._loop.time()
+        if now - self._skipped_at >= SKIPPED_EVERY:
+            logger.warning(
+                "Skipped %d message(s) on this worker's channel that are none of ours: %s",
+                self._skipped,
+                str(error)[:200],
+            )
+            self._skipped, self._skipped_at = 0, now
+
+    def _take(self, letter: Letter) -> None:
+        match letter:
+            case _Ask():
+                self._take_command(letter)
+            case _Sign():
+                asked = self._asked.get(letter.id)
+                if asked is not None:
+                    asked.heard_at = self._loop.time()
+            case _Answer():
+                asked = self._asked.get(letter.id)
+                if asked is not None and not asked.answer.done():
+                    asked.answer.set_result(letter.body)
+
+    def _take_command(self, letter: _Ask) -> None:
+        number = letter.id
+        if number in self._working:
+            step = self._send(letter.to, _Sign(number))
+        elif number in self._answers:
+            step = self._reply(letter, self._answers[number])
+        else:
+            self._working.add(number)
+            step = self._work(letter)
+        self._own(self._loop.create_task(step, name="chatsessions-command"))
+
+    async def _work(self, letter: _Ask) -> None:
+        number = letter.id
+        try:
+            answer = await self._answer(letter.body)
+            self._remember(number, answer)
+        finally:
+            self._working.discard(number)
+        await self._reply(letter, answer)
+
+    def _remember(self, number: str, answer: bytes) -> None:
+        self._answers[number] = answer
+        self._answer_bytes += len(answer)
+        while len(self._answers) > MAX_ANSWERS or self._answer_bytes > MAX_ANSWER_BYTES:
+            _, forgotten = self._answers.popitem(last=False)
+            self._answer_bytes -= len(forgotten)
+
+    async def _reply(self, letter: _Ask, answer: bytes) -> None:
+        await self._send(letter.to, _Answer(letter.id, answer))
+
+
+def crossing_layer() -> Any:
+    """The channel layer that leads to other processes, None if there is none."""
+    layer = get_channel_layer()
+    return None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
+
+
+def _pauses() -> Iterator[float]:
+    pause = FIRST_REPEAT
+    while True:
+        yield pause
+        pause = min(1.5 * pause, LAST_REPEAT)

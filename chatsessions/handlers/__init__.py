@@ -1,0 +1,1 @@
+"""What bots import: the chat, its context, messages, questions and values."""

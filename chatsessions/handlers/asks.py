@@ -1,0 +1,152 @@
+"""What handlers ask: ``AskUserMessage``, ``AskActionMessage`` and ``AskFileMessage``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from chatsessions.files.storage import ChatFile
+from chatsessions.storage import times
+
+from .actions import Action
+from .context import current
+from .messages import (
+    DEFAULT_AUTHOR,
+    USER_AUTHOR,
+    as_text,
+)
+from .sync import waits_in_sync
+
+#: How long a user may take, in seconds, unless the application says otherwise. Chainlit's.
+DEFAULT_TIMEOUT = 60
+
+
+class _Question:
+    """
+    A question to the user, and the wait for the answer.
+
+    ``timeout`` is in seconds, None for as long as the session lives. The question is in the log:
+    it is there again after a reload and on another device, and the answer reaches the handler
+    that waits. Meanwhile actions and settings are still handled.
+    """
+
+    kind: str
+
+    def __init__(
+        self,
+        content: object,
+        *,
+        author: str = DEFAULT_AUTHOR,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        raise_on_timeout: bool = False,
+    ) -> None:
+        if timeout is not None and not (
+            isinstance(timeout, int | float) and 0 < timeout < float("inf")
+        ):
+            raise ValueError(f"timeout is seconds above 0, or None; not {timeout!r}.")
+        self.content = as_text(content)
+        self.author = author
+        self.timeout = timeout
+        self.raise_on_timeout = raise_on_timeout
+
+    async def _ask(self, **more: Any) -> Any:
+        emitter = current(f"{type(self).__name__}.send").emitter
+        data = {"content": self.content, "author": self.author, **more}
+        try:
+            return await emitter.call(self.kind, data, timeout=self.timeout)
+        except TimeoutError:
+            if self.raise_on_timeout:
+                raise
+            return None
+
+
+class AskUserMessage(_Question):
+    """Asks for a text: ``await AskUserMessage("Your name?", timeout=60).send()``."""
+
+    kind = "text"
+
+    @waits_in_sync
+    async def send(self) -> dict[str, Any] | None:
+        """
+        The answer as a dict with ``output``, the text; None when the time is up.
+
+        Raises ``TimeoutError`` then with ``raise_on_timeout``, and what ``emitter.call`` raises.
+        """
+        answer = await self._ask()
+        if answer is None:
+            return None
+        return {
+            "type": "user_message",
+            "name": USER_AUTHOR,
+            "output": answer["content"],
+            "createdAt": times.now().isoformat(),
+        }
+
+
+class AskActionMessage(_Question):
+    """Asks for a choice: ``await AskActionMessage("Go on?", actions=[Action("y"), …]).send()``."""
+
+    kind = "action"
+
+    def __init__(self, content: object, actions: Sequence[Action], **options: Any) -> None:
+        super().__init__(content, **options)
+        if not actions:
+            raise ValueError("AskActionMessage needs at least one action to choose from.")
+        self.actions = list(actions)
+
+    @waits_in_sync
+    async def send(self) -> dict[str, Any] | None:
+        """
+        The action chosen, as a dict with ``id``, ``name``, ``payload``, ``label``, ``tooltip``.
+
+        None when the time is up; ``TimeoutError`` then with ``raise_on_timeout``.
+        """
+        answer = await self._ask(actions=[action.as_event() for action in self.actions])
+        if answer is None:
+            return None
+        return next(a.as_event() for a in self.actions if a.id == answer["id"])
+
+
+class AskFileMessage(_Question):
+    """
+    Asks for files: ``await AskFileMessage("A table, please.", accept=["text/csv"]).send()``.
+
+    ``accept`` is a list of types (``image/*`` too) and extensions (``.csv``), or a dict of types
+    and their extensions.
+    """
+
+    kind = "files"
+
+    def __init__(
+        self,
+        content: object,
+        accept: Sequence[str] | dict[str, Sequence[str]],
+        *,
+        max_files: int = 1,
+        max_size_mb: float = 2,
+        **options: Any,
+    ) -> None:
+        super().__init__(content, **options)
+        if max_files < 1 or max_size_mb <= 0:
+            raise ValueError("max_files is at least 1, and max_size_mb above 0.")
+        self.accept = dict(accept) if isinstance(accept, dict) else list(accept)
+        self.max_files = max_files
+        self.max_size_mb = max_size_mb
+
+    @waits_in_sync
+    async def send(self) -> list[ChatFile] | None:
+        """
+        The session's files that the user gave, in their order, each once; None when the time is up.
+
+        ``TimeoutError`` then with ``raise_on_timeout``.
+        """
+        answer = await self._ask(
+            accept=self.accept, max_files=self.max_files, max_size_mb=self.max_size_mb
+        )
+        if answer is None:
+            return None
+        files = await current("AskFileMessage.send").session.files()
+        found = {file.id: file for file in files}
+        wanted = dict.fromkeys(str(UUID(file)) for file in answer["files"])
+        return [found[file] for file in wanted if file in found]

@@ -1,0 +1,259 @@
+"""
+The bridge from synchronous code to the session's event loop.
+
+What is async here may also be called by code that has no event loop: a handler written as
+``def``, a view or a task inside ``with session_context(…)``, a function in an executor. There it
+happens at once, and is done when the call returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from contextvars import ContextVar
+from inspect import CORO_CREATED, getcoroutinestate
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from asgiref.sync import markcoroutinefunction
+from channels.layers import channel_layers
+
+from chatsessions.exceptions import (
+    ChatSessionsError,
+    TurnStopped,
+)
+
+T = TypeVar("T")
+
+#: The name of the thread.
+THREAD = "chatsessions-outside"
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The background event loop of this process, which runs when this returns."""
+    global _loop  # noqa: PLW0603, RUF100  # one per process
+    with _lock:
+        if _loop is None:
+            loop = asyncio.new_event_loop()
+            has_started = threading.Event()
+            loop.call_soon(has_started.set)
+            threading.Thread(target=loop.run_forever, name=THREAD, daemon=True).start()
+            has_started.wait()
+            _loop = loop
+        return _loop
+
+
+def is_background(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether ``loop`` is the background event loop of this process."""
+    return loop is _loop
+
+
+def _forget() -> None:
+    """
+    In a forked child the parent's thread does not run: the child makes a loop of its own.
+
+    And a channel layer: with the parent's each would receive what is for the other.
+    """
+    global _lock, _loop  # noqa: PLW0603, RUF100
+    _lock, _loop = threading.Lock(), None
+    channel_layers.backends.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+#: How often a thread that waits for an event loop looks whether it is still there, in seconds.
+PATIENCE = 1.0
+
+
+class Done(Coroutine[Any, Any, T], Generic[T]):
+    """What a coroutine would give that has run already: awaiting it returns at once."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: T) -> None:
+        self.result = result
+
+    def send(self, value: Any) -> Any:
+        raise StopIteration(self.result)
+
+    def throw(self, typ: Any, val: Any = None, tb: TracebackType | None = None) -> Any:
+        raise typ if val is None else val
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self.result
+        yield
+
+    def __repr__(self) -> str:
+        return f"<Done {self.result!r}>"
+
+
+def has_loop() -> bool:
+    """Whether an event loop runs in this thread, so that one can await."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+#: Calls of a turn that are watched at a time.
+_MAX_CALLS = 100
+
+
+class _Calls:
+    """The sending calls of a turn."""
+
+    __slots__ = ("is_over", "made")
+
+    def __init__(self) -> None:
+        #: Their coroutines, with the file and the line of each call.
+        self.made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
+        #: Whether the turn is over. What its tasks forget later Python warns of.
+        self.is_over = False
+
+
+_calls: ContextVar[_Calls | None] = ContextVar("chatsessions_calls", default=None)
+
+
+@contextmanager
+def no_await_forgotten() -> Iterator[None]:
+    """
+    Raise ``ChatSessionsError`` at the end for calls in the block whose ``await`` was forgotten.
+
+    These are the calls of :func:`watched` of which nothing has run, and that nobody else holds.
+    """
+    calls = _Calls()
+    _calls.set(calls)
+    try:
+        yield
+    finally:
+        calls.is_over = True
+    forgotten = []
+    for work, file, line in calls.made:
+        # The list's, this variable's and the argument's references; a task would be a further one.
+        if getcoroutinestate(work) == CORO_CREATED and sys.getrefcount(work) <= 3:
+            work.close()
+            name = getattr(work, "__qualname__", repr(work))
+            forgotten.append(f"{name}() in {file}, line {line}")
+    if forgotten:
+        raise ChatSessionsError(
+            f"Never awaited, so that nothing came of it: {'; '.join(forgotten)}. Write 'await' "
+            "before it."
+        )
+
+
+def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
+    """Return ``work``; the turn fails if it is never awaited. To be called by what was called."""
+    calls = _calls.get()
+    if calls is not None and not calls.is_over:
+        made = calls.made
+        while made and made[-1][0].cr_frame is None:  # type: ignore[attr-defined]
+            made.pop()  # it is through, as nearly every one is before the next
+        if len(made) >= _MAX_CALLS:
+            made[:] = [call for call in made if getcoroutinestate(call[0]) == CORO_CREATED]
+        if len(made) < _MAX_CALLS:
+            caller = sys._getframe(2)
+            made.append((work, caller.f_code.co_filename, caller.f_lineno))
+    return work
+
+
+def has_to_be_awaited(
+    function: Callable[P, Coroutine[Any, Any, R]],
+) -> Callable[P, Coroutine[Any, Any, R]]:
+    """Make a turn fail that calls ``function`` and forgets to await it."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        return watched(function(*args, **kwargs))
+
+    return markcoroutinefunction(call)
+
+
+def also_sync(
+    loop_of: Callable[[Any, str], asyncio.AbstractEventLoop],
+    *,
+    within: Callable[[Any, Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]] | None = None,
+) -> Callable[
+    [Callable[Concatenate[S, P], Coroutine[Any, Any, R]]],
+    Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+]:
+    """
+    Make an async method run at once where no event loop runs, and return what is done.
+
+    ``loop_of(self, name)`` is the event loop to run it in, ``within`` what runs it there.
+    """
+
+    def decorate(
+        method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+    ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+        @functools.wraps(method)
+        def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+            if has_loop():
+                return watched(method(self, *args, **kwargs))
+            loop = loop_of(self, method.__qualname__)
+            refuse_stopped(loop)  # before there is a coroutine that nobody would await
+            work = method(self, *args, **kwargs)
+            if within is not None:
+                work = within(self, work)
+            return Done(wait_for(submit(work, loop), loop))
+
+        return markcoroutinefunction(call)
+
+    return decorate
+
+
+def submit(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
+    """Run ``coroutine`` in ``loop``, with the context of here. Raises ``RuntimeError``."""
+    try:
+        refuse_stopped(loop)
+    except RuntimeError:
+        coroutine.close()
+        raise
+    return asyncio.run_coroutine_threadsafe(coroutine, loop)
+
+
+def refuse_stopped(loop: asyncio.AbstractEventLoop) -> None:
+    """Raise ``RuntimeError`` for an event loop that will run nothing any more."""
+    if not loop.is_running():
+        raise RuntimeError(
+            "The event loop of the session does not run any more: its server was stopped, or the "
+            "block of session_context() has ended."
+        )
+
+
+def wait_for(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
+    """
+    The result of what runs in ``loop``. Raises ``RuntimeError`` when that is gone, ``TurnStopped``
+    when it is cancelled.
+    """
+    try:
+        while True:
+            try:
+                return future.result(PATIENCE)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if loop.is_closed():
+                    raise RuntimeError("The event loop was stopped meanwhile.") from None
+    except CancelledError:
+        raise TurnStopped from None  # with the turn that it was for
+    except BaseException:
+        future.cancel()
+        raise

@@ -1,0 +1,449 @@
+"""``Chat``: the registry of handlers, and which handler an event goes to."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from asgiref.sync import iscoroutinefunction, sync_to_async
+
+from chatsessions.auth import env
+from chatsessions.auth.access import Access
+from chatsessions.exceptions import ChatError
+from chatsessions.protocol import frames
+
+from .profiles import (
+    ChatProfile,
+    checked_profiles,
+)
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    from .actions import Action
+    from .messages import Message
+    from .thread import Thread
+
+    User = AbstractBaseUser | AnonymousUser
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C")
+R = TypeVar("R")
+
+# What handlers are: async or not, and with their argument or without. A parameter that is
+# annotated with anything else is an error of the type checker's.
+NoArgument = TypeVar("NoArgument", bound=Callable[[], Any])
+OnResume = TypeVar("OnResume", bound="Callable[[Thread], Any] | Callable[[], Any]")
+OnMessage = TypeVar("OnMessage", bound="Callable[[Message], Any] | Callable[[], Any]")
+OnAction = TypeVar("OnAction", bound="Callable[[Action], Any] | Callable[[], Any]")
+OnData = TypeVar("OnData", bound=Callable[[Any], Any] | Callable[[], Any])
+OnSettings = TypeVar("OnSettings", bound=Callable[[dict[str, Any]], Any] | Callable[[], Any])
+OnEnd = TypeVar("OnEnd", bound=Callable[[str], Any] | Callable[[], Any])
+OnInterrupted = TypeVar(
+    "OnInterrupted", bound="Callable[[InterruptedTurn], Any] | Callable[[], Any]"
+)
+Lifespan = TypeVar("Lifespan", bound=Callable[[], AsyncIterator[Any]])
+
+#: The longest name of a chat; it is a column of the session's row.
+MAX_NAME = 200
+
+#: The name of the entry that an answer to a question becomes; no event has it.
+ANSWER = "answer"
+
+#: The name of the turn that greets a new session.
+START = "start"
+
+#: Events that have hooks of their own.
+NAMED_HOOKS = {
+    "message": "on_message",
+    "settings": "on_settings_update",
+    "action": "on_action",
+    "window_message": "on_window_message",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """A function of the application's, and how it is to be called."""
+
+    function: Callable[..., Any]
+    takes_argument: bool
+    is_async: bool
+
+    def __call__(self, argument: object) -> Any:
+        """Call the function with what it names: ``argument``, or nothing."""
+        return self.function(argument) if self.takes_argument else self.function()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptedTurn:
+    """What ``on_interrupted`` gets: the turn that a crash cut short."""
+
+    #: The number of the event; 0 for the start of the chat.
+    turn: int
+    #: The name of the event (``message``, …), ``start`` for the start of the chat.
+    name: str
+    #: The data of the event; None for the start, or if the entry is no longer kept.
+    data: Any
+
+
+class Chat:
+    """
+    The handlers of one kind of conversation.
+
+    A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is what the
+    sessions' rows say; a session is resumed only by a chat of its own name. ``user_env`` names the
+    keys of ``env`` that every client has to bring. Raises ``ChatError`` for what are not names.
+    """
+
+    def __init__(self, name: str, *, user_env: Iterable[str] | None = None) -> None:
+        self.name = name
+        self.user_env = env.checked_names(user_env)
+        self.hooks: dict[str, Handler] = {}
+        self.events: dict[str, Handler] = {}
+        self.actions: dict[str, Handler] = {}
+        #: Whether anything serves it.
+        self.routed = False
+        #: What its consumers ask of a user, each once.
+        self.doors: set[Access] = set()
+        self._profiles: Handler | None = None
+
+    def __repr__(self) -> str:
+        return f"<Chat {self.name}>"
+
+    def on_chat_start(self, function: NoArgument) -> NoArgument:
+        """Runs once per session, before anything else: ``()``."""
+        return self._add(self.hooks, "chat_start", function)
+
+    def on_chat_resume(self, function: OnResume) -> OnResume:
+        """
+        Runs once per session that goes on with an old thread, instead of ``on_chat_start``:
+        ``(thread)``, a ``Thread``.
+        """
+        return self._add(self.hooks, "chat_resume", function)
+
+    def on_message(self, function: OnMessage) -> OnMessage:
+        """Runs for every message of the user: ``(message)``, a ``Message``."""
+        return self._add(self.hooks, "message", function)
+
+    def on_event(self, name: str) -> Callable[[OnData], OnData]:
+        """Runs for the application's own event ``name``: ``(data)``."""
+        if name in NAMED_HOOKS:
+            raise ChatError(f"Events named {name!r} go to {NAMED_HOOKS[name]}, not to on_event.")
+        if name == ANSWER:
+            raise ChatError(f"{name!r} is no event's name: answers have a frame of their own.")
+        try:
+            msgspec.convert(name, frames.EventName)
+        except msgspec.ValidationError as error:
+            raise ChatError(
+                f'{name!r} cannot be an event\'s name ({error}); write @chat.on_event("name").'
+            ) from error
+        return lambda function: self._add(self.events, name, function)
+
+    def on_action(self, name: str) -> Callable[[OnAction], OnAction]:
+        """Runs when the user chose an action of this name: ``(action)``, an ``Action``."""
+        if not isinstance(name, str) or not name:
+            raise ChatError(f'{name!r} cannot be an action\'s name; write @chat.on_action("name").')
+        return lambda function: self._add(self.actions, name, function)
+
+    def on_settings_update(self, function: OnSettings) -> OnSettings:
+        """Runs when the user changed the chat settings: ``(settings)``, all of them, a dict."""
+        return self._add(self.hooks, "settings", function)
+
+    def on_window_message(self, function: OnData) -> OnData:
+        """Runs when the window around the page has sent something: ``(data)``."""
+        return self._add(self.hooks, "window_message", function)
+
+    def on_stop(self, function: NoArgument) -> NoArgument:
+        """Runs after the user stopped a turn: ``()``."""
+        return self._add(self.hooks, "stop", function)
+
+    def on_connect(self, function: NoArgument) -> NoArgument:
+        """Runs for every connection, after ``on_chat_start``: ``()``."""
+        return self._add(self.hooks, "connect", function)
+
+    def on_disconnect(self, function: NoArgument) -> NoArgument:
+        """Runs when a connection is gone; the session stays: ``()``."""
+        return self._add(self.hooks, "disconnect", function)
+
+    def on_chat_end(self, function: OnEnd) -> OnEnd:
+        """Runs once when the session is over, not on a lost connection: ``(reason)``, a str."""
+        return self._add(self.hooks, "chat_end", function)
+
+    def on_session_load(self, function: NoArgument) -> NoArgument:
+        """
+        Runs whenever a worker takes the session, new or stored, before its other handlers: ``()``.
+
+        The place to rebuild ``user_session.local``. What has to be closed is opened in
+        :meth:`session_lifespan`, or closed in :meth:`on_session_unload`.
+        """
+        return self._add(self.hooks, "session_load", function)
+
+    def on_session_unload(self, function: NoArgument) -> NoArgument:
+        """
+        Runs when this worker holds the session no more: it was let go, has moved or ended, or
+        the server stops: ``()``.
+
+        Nothing can be set or sent any more; ``user_session`` can be read. It has
+        ``LIFESPAN_TIMEOUT`` seconds. After a crash it has not run.
+        """
+        return self._add(self.hooks, "session_unload", function)
+
+    def session_lifespan(self, function: Lifespan) -> Lifespan:
+        """
+        What a session needs while a worker holds it, an async generator: ``()``.
+
+        What is before its one ``yield`` runs when a worker takes the session, before all other
+        handlers, what is behind when the worker holds it no more, after all others; each within
+        ``LIFESPAN_TIMEOUT`` seconds, and both in one task. Raises ``ChatError`` for anything else.
+        """
+        is_generator = inspect.isasyncgenfunction(function)
+        if not is_generator:
+            raise ChatError(
+                f"{_describe(function)} cannot be a session_lifespan: write an 'async def' "
+                "without arguments and with one 'yield'."
+            )
+        if _handler(function).takes_argument:
+            raise ChatError(f"{_describe(function)}: a session_lifespan takes no arguments.")
+        return self._add(self.hooks, "session_lifespan", function)
+
+    def on_interrupted(self, function: OnInterrupted) -> OnInterrupted:
+        """
+        Runs when a worker takes a session whose turn a crash cut short: ``(turn)``, an
+        ``InterruptedTurn``. The turn itself is not run again.
+        """
+        return self._add(self.hooks, "interrupted", function)
+
+    def profiles(self, function: OnData) -> OnData:
+        """
+        Says which profiles a user has to choose from: ``(user)``, a list of ``ChatProfile``.
+
+        ``user`` is the Django user, an ``AnonymousUser`` if nobody is logged in. It runs outside
+        of any session: before one is made, and for pages that offer the choice.
+        """
+        handlers = {} if self._profiles is None else {"profiles": self._profiles}
+        self._add(handlers, "profiles", function)
+        self._profiles = handlers["profiles"]
+        return function
+
+    @property
+    def has_profiles(self) -> bool:
+        """Whether there is a choice of profiles; if not, a profile is any text."""
+        return self._profiles is not None
+
+    async def get_profiles(
+        self,
+        user: User,
+        *,
+        run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
+    ) -> list[ChatProfile]:
+        """
+        The profiles that ``user`` may choose from; none without ``@chat.profiles``.
+
+        ``run_in_thread`` awaits a function written as ``def``; ``sync_to_async`` by default.
+        Raises ``ChatError`` for what is no list of profiles, and what the function raises.
+        """
+        handler = self._profiles
+        if handler is None:
+            return []
+        if handler.is_async:
+            return checked_profiles(await handler(user), repr(self))
+
+        def call() -> list[ChatProfile]:
+            # In the thread as well: what is returned may be a generator that queries.
+            return checked_profiles(handler(user), repr(self))
+
+        found: list[ChatProfile] = await (run_in_thread(call) if run_in_thread else _threaded(call))
+        return found
+
+    def _add(self, handlers: dict[str, Handler], name: str, function: F) -> F:
+        known = handlers.get(name)
+        if known is not None and not _is_same(known.function, function):
+            raise ChatError(
+                f"{self!r} has a handler for {name!r} already: {_describe(known.function)}. "
+                f"{_describe(function)} would replace it; remove one of the two."
+            )
+        handlers[name] = _handler(function)
+        return function
+
+
+# The chats of this process by name. Decorators at the top of a module have nowhere else to put
+# what they collect, and a worker that ends a stored session finds its handlers here.
+_chats: dict[str, Chat] = {}
+
+
+def module_chat(module: str) -> Chat:
+    """The ``Chat`` that a module's own decorators fill."""
+    return _chats.setdefault(module, Chat(module))
+
+
+def find_chat(name: str) -> Chat:
+    """The chat that sessions named ``name`` belong to; without handlers if none is routed."""
+    return _chats.get(name) or Chat(name)
+
+
+def resolve_chat(chat: Chat | str) -> Chat:
+    """
+    The chat that a consumer is to serve: a ``Chat``, a dotted path to one, or a module's name.
+
+    Raises ``ChatError`` if there is none.
+    """
+    found = _import_chat(chat) if isinstance(chat, str) else chat
+    if not isinstance(found, Chat):
+        raise ChatError(f"{chat!r} is a {type(found).__name__}, not a chatsessions.Chat.")
+    if not found.name or len(found.name) > MAX_NAME:
+        raise ChatError(f"A chat's name has 1 to {MAX_NAME} characters, not {found.name!r}.")
+    _chats[found.name] = found
+    found.routed = True
+    return found
+
+
+def routed_chat(name: str) -> Chat | None:
+    """The chat named ``name`` if something serves it in this process."""
+    found = _chats.get(name)
+    return found if found is not None and found.routed else None
+
+
+def routed_chats() -> list[Chat]:
+    """All chats that something serves in this process."""
+    return [chat for chat in list(_chats.values()) if chat.routed]
+
+
+def _threaded(call: Callable[[], Any]) -> Awaitable[Any]:
+    return sync_to_async(call)()
+
+
+def _import_chat(path: str) -> Any:
+    if not path or path.startswith("."):
+        raise ChatError(f"chat={path!r}: give the dotted path of a Chat, or a module's name.")
+    module = _import_module(path)
+    if module is not None:
+        if path in _chats:
+            return _chats[path]
+        if hasattr(module, "chat"):
+            return module.chat
+        raise ChatError(
+            f"The module {path!r} has no handlers: decorate functions with "
+            "@chatsessions.on_message and the like, or make a Chat named 'chat' in it."
+        )
+    parent, _, attribute = path.rpartition(".")
+    module = _import_module(parent) if parent else None
+    if module is None:
+        nor = f", nor a module {parent!r}" if parent else ""
+        raise ChatError(f"chat={path!r}: there is no module {path!r}{nor}.")
+    if not hasattr(module, attribute):
+        raise ChatError(f"chat={path!r}: the module {parent!r} has no {attribute!r}.")
+    return getattr(module, attribute)
+
+
+def _import_module(name: str) -> ModuleType | None:
+    """The module, or None if there is none; an import that fails inside it is raised."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            return None
+        raise
+
+
+def _handler(function: Callable[..., Any]) -> Handler:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise ChatError(f"{function!r} cannot be a handler: {error}") from error
+    by_position = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    required = [parameter for parameter in by_position if parameter.default is parameter.empty]
+    keyword_only = [
+        parameter
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+    ]
+    if len(required) > 1 or keyword_only:
+        raise ChatError(
+            f"{_describe(function)} needs {len(required) + len(keyword_only)} arguments; "
+            "a handler takes one or none."
+        )
+    takes_any = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    return Handler(
+        function=function,
+        takes_argument=bool(by_position) or takes_any,
+        is_async=iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__),
+    )
+
+
+def _is_same(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Whether a function is defined again, as by a reload of its module."""
+    if known is function or _describe(known) != _describe(function):
+        return known is function
+    # All lambdas of a module have one name; two of them are on two lines.
+    lines = [getattr(f, "__code__", None) and f.__code__.co_firstlineno for f in (known, function)]
+    return "<lambda>" not in _describe(function) or lines[0] == lines[1]
+
+
+def _describe(function: Callable[..., Any]) -> str:
+    module = getattr(function, "__module__", None)
+    name = getattr(function, "__qualname__", None)
+    return f"{module}.{name}" if name else repr(function)
+
+
+def _caller() -> str:
+    """
+    The module that is using a decorator.
+
+    A function's own ``__module__`` is that of a decorator around it, or of functools for a
+    partial.
+    """
+    return str(sys._getframe(2).f_globals["__name__"])
+
+
+def _in_module_chat(method: Callable[[Chat, C], R]) -> Callable[[C], R]:
+    hook = method.__name__
+
+    def decorate(function: C) -> R:
+        return method(module_chat(_caller()), function)
+
+    decorate.__name__ = decorate.__qualname__ = hook
+    decorate.__doc__ = f"{method.__doc__}\n\n    For the Chat of the module."
+    return decorate
+
+
+# Chainlit's way: the decorators of a module make the Chat of that module.
+on_chat_start = _in_module_chat(Chat.on_chat_start)
+on_chat_resume = _in_module_chat(Chat.on_chat_resume)
+on_message = _in_module_chat(Chat.on_message)
+on_settings_update = _in_module_chat(Chat.on_settings_update)
+on_window_message = _in_module_chat(Chat.on_window_message)
+on_stop = _in_module_chat(Chat.on_stop)
+on_connect = _in_module_chat(Chat.on_connect)
+on_disconnect = _in_module_chat(Chat.on_disconnect)
+on_chat_end = _in_module_chat(Chat.on_chat_end)
+on_session_load = _in_module_chat(Chat.on_session_load)
+on_session_unload = _in_module_chat(Chat.on_session_unload)
+session_lifespan = _in_module_chat(Chat.session_lifespan)
+on_interrupted = _in_module_chat(Chat.on_interrupted)
+set_chat_profiles = _in_module_chat(Chat.profiles)
+set_chat_profiles.__name__ = set_chat_profiles.__qualname__ = "set_chat_profiles"
+
+
+def on_event(name: str) -> Callable[[OnData], OnData]:
+    """Runs for the application's own event ``name``: ``(data)``. For the Chat of the module."""
+    return lambda function: module_chat(_caller()).on_event(name)(function)
+
+
+def on_action(name: str) -> Callable[[OnAction], OnAction]:
+    """Runs when the user chose an action of this name: ``(action)``. For the module's Chat."""
+    return lambda function: module_chat(_caller()).on_action(name)(function)
+
+
+#: Chainlit's name.
+action_callback = on_action

@@ -1,0 +1,341 @@
+"""
+The emitter: what handlers say becomes log entries and volatile frames.
+
+It knows no session and no socket, only a :class:`Sink` that takes what it makes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import lru_cache
+from math import isfinite
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    NotStorable,
+    TooLarge,
+)
+from chatsessions.protocol import frames
+
+from .bridge import also_sync
+
+T = TypeVar("T")
+
+#: What can be sent instead of what JSON has no way to write.
+_ADVICE = (
+    "An event is JSON: send plain data, of a pydantic model what .model_dump(mode='json') gives."
+)
+#: Bytes kept for the other keys of a message that is closed with as much text as fits, without
+#: its metadata.
+MESSAGE_OVERHEAD = 500
+
+
+class Turn(Struct, eq=False):
+    """One run of a handler. ``n`` is the event's number, 0 for the start, None for other hooks."""
+
+    n: int | None
+    name: str
+    #: Whether it was stopped: nothing more may come of it.
+    stopped: bool = False
+    #: Tasks that its handler spawned and that still run.
+    spawned: set[asyncio.Task[Any]] = set()
+    #: Tasks that a thread waits for. They end with the turn, as what a coroutine awaits does.
+    awaited: set[asyncio.Task[Any]] = set()
+    #: The thread that the handler runs in, if it is written as ``def``.
+    thread: int | None = None
+
+    def waits_for(self, task: asyncio.Task[Any]) -> None:
+        """A thread waits for ``task`` from now on."""
+        self.awaited.add(task)
+        task.add_done_callback(self.awaited.discard)
+
+
+class Streaming(Protocol):
+    """A message that is being streamed."""
+
+    id: str
+    #: Bytes of the tokens so far, as JSON.
+    size: int
+
+    @property
+    def content(self) -> str: ...
+
+    def as_event(self) -> dict[str, Any]:
+        """The message as the wire knows it."""
+
+    def begin_stream(self) -> None:
+        """The event that opens the stream is in the log."""
+
+    def add_content(self, text: str) -> None:
+        """One more token is part of the message."""
+
+    def replace_content(self, text: str) -> None:
+        """One more token replaces all of the message."""
+
+    def end_stream(self) -> None:
+        """No more tokens belong to this stream."""
+
+
+class Sink(Protocol):
+    """Where an emitter puts things: the session's owner."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def append(self, name: str, data: bytes, turn: Turn | None) -> int:
+        """One more entry of the log. Raises when the session or the turn takes no more."""
+
+    def open_stream(self, stream: Streaming, turn: Turn | None) -> None: ...
+
+    def write(
+        self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
+    ) -> None:
+        """
+        One more token of an open stream, or with ``replaces`` another text for all of it.
+
+        Raises when the session or the turn takes no more; the text is as it was then.
+        """
+
+    def close_stream(self, stream_id: str) -> None: ...
+
+    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
+        """``message`` offers ``actions`` from now on."""
+
+    async def withdraw(self, action: str, turn: Turn | None) -> None:
+        """Offer ``action`` no more."""
+
+    def declare_settings(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
+    ) -> None: ...
+
+    async def call(
+        self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
+    ) -> Any:
+        """Ask the client, and wait for its answer."""
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether :meth:`room` would have to wait."""
+
+    async def room(self) -> None:
+        """Wait while too much is waiting to be stored. Raises ``StoreUnavailable``."""
+
+    async def flush(self, turn: Turn | None = None) -> None:
+        """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
+
+
+def _owner_loop(emitter: Emitter, _name: str) -> asyncio.AbstractEventLoop:
+    return emitter.loop
+
+
+async def _awaited(emitter: Emitter, work: Coroutine[Any, Any, T]) -> T:
+    """``work``, for which a thread waits as long as the turn lasts."""
+    task = asyncio.current_task()
+    if emitter._turn is not None and task is not None:
+        emitter._turn.waits_for(task)
+    return await work
+
+
+class Emitter:
+    """
+    Sends to the client of a session, through its log (``context.emitter``).
+
+    May be awaited in any event loop; what it does happens in the owner's. Where no event loop
+    runs, as in a handler written as ``def``, ``emit``, ``flush`` and ``call`` are done when they
+    return.
+    """
+
+    __slots__ = ("_sink", "_turn")
+
+    def __init__(self, sink: Sink, turn: Turn | None) -> None:
+        self._sink = sink
+        self._turn = turn
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the session's owner."""
+        return self._sink.loop
+
+    @also_sync(_owner_loop)
+    async def emit(self, name: str, data: Any = None) -> int:
+        """
+        Append an event of the application's own to the log and return its ``seq``.
+
+        It returns before the entry is stored (see :meth:`flush`), and waits only while the
+        session has more than ``MAX_UNCOMMITTED`` entries to store. The client gets it once it is
+        stored. Raises ``NotStorable`` for data that is not JSON, ``StoreUnavailable``,
+        ``TurnStopped``, ``SessionOver``, ``OwnershipLost``.
+        """
+        return await self.append(name, data)
+
+    async def append(
+        self,
+        name: str,
+        data: Any,
+        *,
+        appended: Callable[[], None] | None = None,
+        offers: tuple[str, list[dict[str, Any]]] | None = None,
+    ) -> int:
+        """
+        As :meth:`emit`; ``appended`` is called when the entry is there, whatever comes next.
+
+        ``offers`` are a message's id and the actions that it offers from now on.
+        """
+        if self._is_elsewhere:
+            return await self._at_home(self.append(name, data, appended=appended, offers=offers))
+        sink = self._sink
+        seq = sink.append(name, encode_data(name, data), self._turn)
+        if offers is not None:
+            sink.offer(*offers)
+        if appended is not None:
+            appended()
+        if sink.is_crowded:
+            await sink.room()
+        return seq
+
+    @also_sync(_owner_loop)
+    async def flush(self) -> None:
+        """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
+        if self._is_elsewhere:
+            await self._at_home(self._sink.flush(self._turn))
+        else:
+            await self._sink.flush(self._turn)
+
+    @also_sync(_owner_loop, within=_awaited)
+    async def call(
+        self, kind: str, data: dict[str, Any] | None = None, *, timeout: float | None = 60
+    ) -> Any:
+        """
+        Ask the client, and wait for its answer, which is returned once it is stored.
+
+        The client gets an ``ask`` event with ``kind`` and the keys of ``data``, also after a
+        reload or on another device. Kinds ``text``, ``action`` and ``files`` are known to the
+        page, and their answers are checked; of others an answer is any JSON. ``timeout`` is in
+        seconds, None for as long as the session lives.
+
+        Raises ``TimeoutError``; ``TypeError`` for ``data`` that is no dict; ``RuntimeError`` with
+        too many open questions; and what :meth:`emit` raises.
+        """
+        if data is not None and not isinstance(data, dict):
+            raise TypeError(f"The data of a question is a dict, not {type(data).__name__}.")
+        asked = data or {}
+        encode_data("ask", asked | {"kind": kind})
+        call = self._sink.call(kind, asked, timeout=timeout, turn=self._turn)
+        if self._is_elsewhere:
+            return await self._at_home(_awaited(self, call))
+        return await call
+
+    async def withdraw(self, action: str) -> None:
+        """Offer ``action`` (its id) no more, and take it off its message."""
+        if self._is_elsewhere:
+            await self._at_home(self.withdraw(action))
+        else:
+            await self._sink.withdraw(action, self._turn)
+
+    async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
+        """The settings' ``inputs`` from now on, as the wire knows them, and their ``values``."""
+        if self._is_elsewhere:
+            await self._at_home(self.declare_settings(inputs, values))
+            return
+        for name, data in (("settings_form", {"inputs": inputs}), ("settings", values)):
+            encode_data(name, data)
+        self._sink.declare_settings(inputs, values, self._turn)
+        await self._sink.room()
+
+    async def stream(
+        self, message: Streaming, text: str, *, opening: str | None, replaces: bool = False
+    ) -> None:
+        """
+        One more token of ``message``, or with ``replaces`` a new text for all of it.
+
+        ``opening`` is the name of the event that opens the stream, None for one that is open.
+        """
+        if self._is_elsewhere:
+            again = self.stream(message, text, opening=opening, replaces=replaces)
+            await self._at_home(again)
+            return
+        size = _text_size(text) + (0 if replaces else message.size)
+        limit = settings.MAX_EVENT_BYTES
+        if size > limit - MESSAGE_OVERHEAD:
+            raise TooLarge("The streamed message", size, limit, "MAX_EVENT_BYTES")
+        sink = self._sink
+        if opening is not None:
+            event = message.as_event() | {"streaming": True}
+            sink.append(opening, encode_data(opening, event), self._turn)
+            message.begin_stream()
+            if "actions" in event:
+                sink.offer(message.id, event["actions"])
+            sink.open_stream(message, self._turn)
+        sink.write(message, text, self._turn, replaces=replaces)
+        message.size = size
+        if sink.is_crowded:
+            await sink.room()
+
+    async def close_stream(self, message: Streaming) -> None:
+        """``message`` is whole; its last event is still to be emitted."""
+        if self._is_elsewhere:
+            await self._at_home(self.close_stream(message))
+        else:
+            self._sink.close_stream(message.id)
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether the running event loop is not the owner's."""
+        return asyncio.get_running_loop() is not self._sink.loop
+
+    async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
+        """``work`` in the event loop of the session's owner."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._sink.loop))
+
+
+def _text_size(text: str) -> int:
+    """Bytes of ``text`` as JSON. Raises ``NotStorable`` for half a character, or no text."""
+    if not isinstance(text, str):
+        raise NotStorable("a token", type(text), "it has to be a str")
+    try:
+        return len(msgspec.json.encode(text))
+    except UnicodeEncodeError as error:
+        raise NotStorable("a token", str, str(error)) from error
+
+
+def encode_data(name: str, data: Any) -> bytes:
+    """
+    The data of an event as JSON.
+
+    Raises ``NotStorable`` for data that JSON has no way to write, ``TooLarge`` beyond
+    ``MAX_EVENT_BYTES``, ``ValueError`` for a name that is empty, longer than 100 characters or
+    has control characters.
+    """
+    _check_name(name)
+    try:
+        raw = msgspec.json.encode(data)
+        if b"null" in raw and _has_odd_number(msgspec.to_builtins(data)):
+            raise ValueError("JSON has neither NaN nor infinity")
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        what = f"the data of event {name!r}"
+        raise NotStorable(what, type(data), str(error), advice=_ADVICE) from error
+    if len(raw) > settings.MAX_EVENT_BYTES:
+        limit = settings.MAX_EVENT_BYTES
+        raise TooLarge(f"The data of event {name!r}", len(raw), limit, "MAX_EVENT_BYTES")
+    return raw
+
+
+@lru_cache(maxsize=1000)  # an application has few, and each is said again and again
+def _check_name(name: str) -> None:
+    try:
+        msgspec.convert(name, frames.EventName)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{name!r} cannot be an event's name: {error}") from error
+
+
+def _has_odd_number(data: Any) -> bool:
+    """Whether there is a number that JSON cannot write; msgspec makes it null."""
+    if isinstance(data, float):
+        return not isfinite(data)
+    if isinstance(data, dict):
+        return any(map(_has_odd_number, data.values()))
+    return isinstance(data, list | tuple) and any(map(_has_odd_number, data))

@@ -1,0 +1,340 @@
+"""What handlers send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+
+from chatsessions.files.storage import ChatFile
+from chatsessions.storage import times
+from chatsessions.storage.ids import new_id
+from chatsessions.storage.storable import serializable
+from chatsessions.storage.transcript import (
+    ASSISTANT,
+    SYSTEM,
+    USER,
+    Type,
+)
+
+from .actions import Action
+from .bridge import (
+    also_sync,
+    has_to_be_awaited,
+)
+from .context import (
+    current,
+    owner_loop,
+)
+from .emitter import Emitter
+
+DEFAULT_AUTHOR = "Assistant"
+USER_AUTHOR = "User"
+TYPES = (USER, ASSISTANT, SYSTEM)
+
+
+@serializable(name="chatsessions.Message")
+class Message:
+    """
+    A message of the conversation.
+
+    ``content`` is plain text; a dict or list is shown as JSON, anything else by ``str``.
+    ``metadata`` is JSON that travels with it, ``actions`` are buttons under it, ``files`` files of
+    the session. ``type`` says whose part of the conversation it is, by Chainlit's names:
+    ``assistant_message``, ``user_message`` or ``system_message``. In ``on_message`` it is what the
+    user sent; the ones a handler makes go to the client by :meth:`send` or :meth:`stream_token`.
+    Both are awaited; where no event loop runs, as in a handler written as ``def``, calling them is
+    enough.
+    """
+
+    def __init__(
+        self,
+        content: object = "",
+        *,
+        author: str = DEFAULT_AUTHOR,
+        metadata: dict[str, Any] | None = None,
+        actions: Sequence[Action] = (),
+        files: Iterable[ChatFile] = (),
+        elements: Iterable[ChatFile] = (),  # Chainlit's name for them
+        id: str | None = None,  # noqa: A002  # the wire's name
+        created_at: datetime | None = None,
+        type: Type = ASSISTANT,  # noqa: A002  # Chainlit's name
+    ) -> None:
+        if type not in TYPES:
+            raise ValueError(f"type is {type!r}; there are: {', '.join(TYPES)}.")
+        self.id = id or new_id()
+        self.author = author
+        self.type = type
+        self.metadata = metadata
+        self.actions = list(actions)
+        self.files = [*files, *elements]
+        #: Of a message that was read from the log: its files there, which it keeps if it gets none.
+        self.files_in_log: list[dict[str, Any]] = []
+        #: Always with an offset, also where the project's own times have none.
+        self.created_at = times.now() if created_at is None else times.with_offset(created_at)
+        self.size = 0
+        self._parts = [as_text(content)]
+        self._sent = False
+        #: The session and the number of the client's event that said it, if one did.
+        self.event: tuple[UUID, int] | None = None
+        self._streaming = False
+        #: Whether actions of it may be on offer.
+        self._offers = False
+
+    @property
+    def content(self) -> str:
+        """The text, with all tokens so far."""
+        if len(self._parts) > 1:
+            self._parts = ["".join(self._parts)]
+        return self._parts[0]
+
+    @content.setter
+    def content(self, value: object) -> None:
+        self._parts = [as_text(value)]
+
+    @property
+    def elements(self) -> list[ChatFile]:
+        """``files``, as Chainlit calls what a user has attached."""
+        return self.files
+
+    @also_sync(owner_loop)
+    async def send(self) -> Self:
+        """
+        Send the message, or the whole of one that was streamed.
+
+        It is in the log when this returns and reaches the client once it is stored. Raises what
+        ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session, which
+        its client could not fetch.
+        """
+        here = current("Message.send")
+        if self._is_sent_in(here.session.id):
+            return await self.update()
+        self._say_anew()
+        self._check_files(here.session.id)
+        await self._emit(here.emitter, "message")
+        return self
+
+    def _is_sent_in(self, session_id: UUID) -> bool:
+        return self._sent and (self.event is None or self.event[0] == session_id)
+
+    def _say_anew(self) -> None:
+        """Whoever said it elsewhere, here it is the application."""
+        self.event = None
+        self._sent = False
+
+    async def _emit(self, emitter: Emitter, name: str) -> None:
+        offers = None
+        # An id that the user has chosen may be that of a message with buttons.
+        if self.event is None and (self.actions or self._offers):
+            self._offer()
+            offers = (self.id, [action.as_event() for action in self.actions])
+        appended = partial(self.mark_sent, True)
+        await emitter.append(name, self.as_event(), appended=appended, offers=offers)
+
+    def _offer(self) -> None:
+        self._offers = bool(self.actions)
+        for action in self.actions:
+            action.message_id = self.id
+
+    def mark_sent(self, sent: bool) -> None:  # noqa: FBT001, RUF100
+        """Whether the message is in the log, where ``update()`` changes it."""
+        self._sent = sent
+
+    def came_as(self, session_id: UUID, n: int) -> None:
+        """The message is what the client said by event ``n`` of a session."""
+        self.event = (session_id, n)
+        self._sent = True
+
+    @also_sync(owner_loop)
+    async def update(self) -> Self:
+        """
+        Send the message again as it is now, in the place where it was.
+
+        Also what the user has sent; that can have no ``actions``, which raises ``ValueError``.
+        """
+        here = current("Message.update")
+        if not self._is_sent_in(here.session.id):
+            return await self.send()
+        self._check_files(here.session.id)
+        if self.event is not None and self.actions:
+            raise ValueError(
+                "Buttons cannot be put under what the user has sent: send them with a message of "
+                "the application's own."
+            )
+        emitter = here.emitter
+        if self._streaming:
+            self.end_stream()
+            await emitter.close_stream(self)
+        await self._emit(emitter, "message_update")
+        return self
+
+    @also_sync(owner_loop)
+    async def remove_actions(self) -> None:
+        """Take all buttons away: none of them is offered any more."""
+        self.actions = []
+        self._offers = True
+        await self.update()
+
+    @also_sync(owner_loop)
+    async def remove(self) -> Self:
+        """
+        Take the message out of the conversation. Its entries stay in the log.
+
+        Also what the user has sent. One that is not in the conversation stays out of it.
+        """
+        here = current("Message.remove")
+        emitter = here.emitter
+        if self._streaming:
+            self.end_stream()
+            await emitter.close_stream(self)
+        if not self._is_sent_in(here.session.id):
+            return self
+        gone = partial(self.mark_sent, False)
+        if self.event is not None:
+            data = {"id": self.id, "n": self.event[1]}
+            await emitter.append("message_remove", data, appended=gone)
+        else:
+            offers: tuple[str, list[dict[str, Any]]] = (self.id, [])
+            await emitter.append("message_remove", {"id": self.id}, appended=gone, offers=offers)
+        return self
+
+    @also_sync(owner_loop)
+    async def stream_token(self, token: str, is_sequence: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+        """
+        Add ``token`` to the message and show it at once.
+
+        The first token opens the stream; :meth:`send` or :meth:`update` closes it, and so does
+        the end of the turn. With ``is_sequence`` the token replaces the text so far. Raises
+        ``ValueError`` for what the user has sent, and what ``context.emitter.emit`` raises.
+        """
+        here = current("Message.stream_token")
+        emitter = here.emitter
+        opening = None
+        if not self._streaming:
+            if not self._is_sent_in(here.session.id):
+                opening = "message"
+                self._say_anew()
+            elif self.event is None:
+                opening = "message_update"
+            else:
+                raise ValueError(
+                    "Tokens cannot be added to what the user has sent: change its content "
+                    "and call update(), or stream a message of the application's own."
+                )
+        await emitter.stream(self, token, opening=opening, replaces=is_sequence)
+
+    def _check_files(self, session_id: UUID) -> None:
+        for file in self.files:
+            if file.session_id != session_id:
+                raise ValueError(
+                    f"{file.name!r} is a file of session {file.session_id}, and the message is of "
+                    f"{session_id}. Save it there first: await context.session.save_file(…)."
+                )
+
+    def as_event(self) -> dict[str, Any]:
+        """The message as it goes over the wire."""
+        event: dict[str, Any] = {
+            "id": self.id,
+            "author": self.author,
+            "content": self.content,
+            "created_at": times.with_offset(self.created_at),
+            "streaming": self._streaming,
+        }
+        if self.metadata is not None:
+            event["metadata"] = self.metadata
+        if self.actions:
+            event["actions"] = [action.as_event() for action in self.actions]
+        if self.type != ASSISTANT:
+            event["type"] = self.type
+        files = [file.as_event() for file in self.files] or self.files_in_log
+        if files:
+            event["files"] = files
+        if self.event is not None:
+            event["n"] = self.event[1]
+        return event
+
+    def begin_stream(self) -> None:
+        """The event that opens the stream is in the log."""
+        self._sent = self._streaming = True
+        self._offer()
+
+    def add_content(self, text: str) -> None:
+        """One more token is part of the message."""
+        self._parts.append(text)
+
+    def replace_content(self, text: str) -> None:
+        """One more token replaces all of the message."""
+        self._parts = [text]
+
+    def end_stream(self) -> None:
+        """No more tokens belong to this stream."""
+        self._streaming = False
+
+    def to_storable(self) -> dict[str, Any]:
+        """What ``user_session`` stores of a message."""
+        # Not a subclass's event: what that adds, it adds again.
+        stored = Message.as_event(self) | {"streaming": False, "sent": self._sent}
+        if self.event is not None:
+            stored["session"] = self.event[0]
+        if self.files:
+            stored["files"] = self.files
+        elif self.files_in_log:
+            stored["files_in_log"] = stored.pop("files")
+        return stored
+
+    @classmethod
+    def from_storable(cls, data: dict[str, Any]) -> Self:
+        """The message that was stored as ``data``."""
+        message = cls(
+            data["content"],
+            author=data["author"],
+            metadata=data.get("metadata"),
+            actions=[Action.offered(action) for action in data.get("actions", ())],
+            files=data.get("files", ()),
+            id=data["id"],
+            created_at=data["created_at"],
+            type=data.get("type", ASSISTANT),
+        )
+        message._sent = data["sent"]
+        if "n" in data:
+            message.event = (data["session"], data["n"])
+        message._offers = bool(message.actions)
+        message.files_in_log = data.get("files_in_log", [])
+        return message
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} by {self.author}: {self.content[:40]!r}>"
+
+
+@serializable(name="chatsessions.ErrorMessage")
+class ErrorMessage(Message):
+    """A message that tells the user what went wrong; the page shows it as a failure."""
+
+    def as_event(self) -> dict[str, Any]:
+        """The message as it goes over the wire, with ``error`` in its metadata."""
+        event = super().as_event()
+        return event | {"metadata": {**event.get("metadata", {}), "error": True}}
+
+
+@has_to_be_awaited
+async def send_window_message(data: Any) -> None:
+    """
+    Tell the window around the page something: ``data``, any JSON, by ``window.postMessage``.
+
+    It is an event named ``window_message``, in the log as any other. Raises what
+    ``context.emitter.emit`` raises.
+    """
+    await current("send_window_message").emitter.emit("window_message", data)
+
+
+def as_text(content: object) -> str:
+    """What is shown of ``content``: JSON for a dict or list, else ``str``."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict | list):
+        return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
+    return str(content)

@@ -1,0 +1,166 @@
+"""Synchronous code and the session's event loop: ``make_async``, ``run_sync``, ``sleep``."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from inspect import isawaitable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.db import close_old_connections
+
+from chatsessions.exceptions import TurnStopped
+
+from .bridge import (
+    Done,
+    has_loop,
+    refuse_stopped,
+    wait_for,
+    watched,
+)
+from .context import (
+    Context,
+    current,
+)
+from .emitter import Turn
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def run_sync(awaitable: Awaitable[T]) -> T:
+    """
+    Run ``awaitable`` in the session's event loop, wait for it, and return its result.
+
+    For a handler written as ``def``, and any other thread that has the context:
+    ``answer = run_sync(client.ask(text))``. It is cancelled when the turn is stopped, with
+    ``TurnStopped`` here. Raises ``RuntimeError`` where an event loop runs, which it would block,
+    ``ContextNotFound``, ``TypeError`` for what cannot be awaited, and what ``awaitable`` raises.
+    """
+    if isinstance(awaitable, Done):
+        return awaitable.result  # type: ignore[no-any-return]
+    if not isawaitable(awaitable):
+        raise TypeError(f"run_sync() takes something to await, not {awaitable!r}.")
+    try:
+        if has_loop():
+            raise RuntimeError("run_sync() would block the event loop here; await it instead.")
+        found = current("run_sync")
+        refuse_stopped(found.emitter.loop)
+    except BaseException:
+        _close(awaitable)
+        raise
+    future: Future[T] = Future()
+    turn = found.turn
+    # What another thread of the handler's waits for, the handler may not.
+    waiting = turn if turn is not None and turn.thread == threading.get_ident() else None
+    found.emitter.loop.call_soon_threadsafe(_start, found, awaitable, future, waiting)
+    return wait_for(future, found.emitter.loop)
+
+
+def waits_in_sync(
+    method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """
+    As ``bridge.also_sync``, for what takes as long as its user: it ends with the turn.
+    """
+
+    @functools.wraps(method)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        work = method(self, *args, **kwargs)
+        return watched(work) if has_loop() else Done(run_sync(work))
+
+    return markcoroutinefunction(call)
+
+
+def _start(
+    found: Context, awaitable: Awaitable[T], future: Future[T], waiting: Turn | None
+) -> None:
+    """In the event loop: a task that the session owns, and the turn if there is one."""
+    work = _outcome(awaitable)
+    try:
+        task = found.spawn(work, "chatsessions-run-sync")
+    except BaseException as refused:  # noqa: BLE001, RUF100  # it is the caller's
+        work.close()
+        _close(awaitable)
+        future.set_exception(refused)
+        return
+    if waiting is not None:
+        waiting.waits_for(task)
+    task.add_done_callback(functools.partial(_tell, awaitable, future))
+
+
+async def _outcome(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | None]:
+    """What is raised is the caller's to see, not the log's."""
+    try:
+        return await awaitable, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001, RUF100  # it is the caller's
+        return None, error
+
+
+def _tell(awaitable: Awaitable[T], future: Future[T], task: asyncio.Task[Any]) -> None:
+    if future.cancelled():
+        return
+    if task.cancelled():
+        _close(awaitable)  # where it had not begun
+        future.set_exception(TurnStopped())
+        return
+    result, error = task.result()
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _close(awaitable: Awaitable[Any]) -> None:
+    """It is not going to be awaited, and need not say so."""
+    if isinstance(awaitable, Coroutine):
+        awaitable.close()
+
+
+def sleep(seconds: float) -> Coroutine[Any, Any, None]:
+    """
+    Wait: ``await sleep(1)`` in async code, ``sleep(1)`` in a handler written as ``def``.
+
+    Never blocks an event loop.
+    """
+    if has_loop():
+        return asyncio.sleep(seconds)
+    time.sleep(seconds)
+    return Done(None)
+
+
+def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """
+    ``function``, which blocks, as one to be awaited: it runs in a thread, within the context.
+
+    ``answer = await make_async(client.ask)(text)``. The thread cannot be killed: when the turn is
+    stopped the handler stops waiting, and what the function still sends or sets is refused. The
+    ORM works in it. Raises ``TypeError`` for a function that is async already.
+    """
+    if iscoroutinefunction(function):
+        raise TypeError(f"{function!r} is async already: await it.")
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        work = functools.partial(function, *args, **kwargs)
+        return await sync_to_async(_with_connections, thread_sensitive=False)(work)
+
+    return call
+
+
+def _with_connections(work: Callable[[], R]) -> R:
+    """The thread is anybody's: its database connections are looked at before and after."""
+    close_old_connections()
+    try:
+        return work()
+    finally:
+        close_old_connections()

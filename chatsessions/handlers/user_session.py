@@ -1,0 +1,407 @@
+"""
+``UserSession``: a dict per session, synchronous, found changed by comparing encodings.
+
+While a worker owns a session its values are in memory. Each value is kept with the bytes it was
+last stored as, so a commit encodes only what was touched since, joins the bytes of all keys, and a
+value that cannot be encoded falls back to what is stored.
+
+A handler in a thread may change the values while the event loop commits them. Every step that goes
+through the dictionaries holds ``_lock``; what may take long, or runs an application's code, does
+not: encoding, decoding, and what is called back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import (
+    Callable,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+)
+from copy import deepcopy
+from typing import Any, Generic, TypeVar
+
+from chatsessions.exceptions import (
+    NotStorable,
+    ReservedKey,
+    StorageError,
+    TooLarge,
+)
+from chatsessions.storage import serializer
+from chatsessions.storage.session import Session
+from chatsessions.storage.values import (
+    join,
+    name,
+)
+
+T = TypeVar("T")
+
+#: Read live from the session: they are ``in`` a ``user_session``, cannot be set, and are not part
+#: of iteration, nor of ``len()``, ``keys()``, ``values()`` and ``items()``.
+RESERVED: Mapping[str, Callable[[Session], Any]] = {
+    "id": lambda session: str(session.id),
+    "env": lambda session: session.env,
+    "user": lambda session: session.user,
+    "chat_settings": lambda session: session.chat_settings,
+    "chat_profile": lambda session: session.profile or None,
+    "client_type": lambda session: session.client_type,
+    "thread_id": lambda session: str(session.thread_id),
+    "language": lambda session: session.language,
+}
+
+#: Values of these types cannot change inside; getting one is no reason to look at it again.
+_IMMUTABLE = (str, int, float, bool, type(None), bytes)
+
+
+class UserSession(MutableMapping[str, Any]):
+    """
+    What an application keeps in a session.
+
+    ``before_change`` is called ahead of every change and may refuse it by raising,
+    ``after_change`` when it is made. ``local`` is a plain dict for live objects (clients, chains)
+    in this worker; it is never stored.
+    """
+
+    __slots__ = (
+        "_after_change",
+        "_before_change",
+        "_changed",
+        "_encoded",
+        "_lock",
+        "_max_bytes",
+        "_session",
+        "_size",
+        "_touched",
+        "_values",
+        "local",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        encoded: dict[str, bytes],
+        *,
+        max_bytes: int,
+        before_change: Callable[[], None],
+        after_change: Callable[[], None],
+    ) -> None:
+        self._session = session
+        #: Reentrant: where objects go, a finalizer may run that uses the session.
+        self._lock = threading.RLock()
+        self._encoded = encoded
+        self._max_bytes = max_bytes
+        self._before_change = before_change
+        self._after_change = after_change
+        self._values: dict[str, Any] = {}
+        self._touched: set[str] = set()
+        self._changed = False
+        self._size = 1 + sum(map(_item_size, encoded.items()))
+        self.local: dict[str, Any] = {}
+
+    # The mapping
+
+    def __getitem__(self, key: str) -> Any:
+        if key in RESERVED:
+            return RESERVED[key](self._session)
+        value = self._load(key)
+        if not isinstance(value, _IMMUTABLE) and key not in self._touched:
+            self._before_change()
+            with self._lock:
+                if key in self._values:
+                    self._touched.add(key)
+            self._after_change()
+        return value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._before_change()
+        self._check_key(key)
+        raw = serializer.dumps(value, path=key)
+        with self._lock:
+            self._put(key, raw)
+            self._values[key] = value
+            if not isinstance(value, _IMMUTABLE):
+                self._touched.add(key)
+        self._after_change()
+
+    def __delitem__(self, key: str) -> None:
+        self._before_change()
+        self._check_key(key)
+        with self._lock:
+            self._drop(key)
+        self._after_change()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._encoded)
+
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def __contains__(self, key: object) -> bool:
+        return key in RESERVED or key in self._encoded
+
+    def keys(self) -> KeysView[str]:
+        """The application's own keys, as iteration gives them."""
+        return _Keys(self)
+
+    def items(self) -> ItemsView[str, Any]:
+        """The application's own keys and values, as iteration gives them."""
+        return _Items(self)
+
+    def __repr__(self) -> str:
+        return f"<UserSession of {self._session.id}: {', '.join(self.encoded()) or 'empty'}>"
+
+    # Chainlit's names
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, or ``default``."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def set(self, key: str, value: Any) -> None:
+        """
+        Keep ``value`` under ``key``.
+
+        Raises ``NotStorable`` for a value that cannot be stored, ``TooLarge`` beyond
+        ``USER_SESSION_MAX_BYTES`` and ``ReservedKey``; the old value then stays.
+        """
+        self[key] = value
+
+    def create_accessor(
+        self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
+    ) -> SessionAccessor[T]:
+        """``get``, ``set``, ``reset`` and ``apply`` for one key."""
+        return SessionAccessor(self, key, default, apply_fn)
+
+    # For the owner
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether :meth:`collect` may find something."""
+        return self._changed or bool(self._touched)
+
+    def collect(self) -> bytes | None:
+        """
+        What is to be stored, or None if nothing changed since the last call.
+
+        A touched value that cannot be stored any more falls back to what is stored; the first
+        such error is raised after all keys have been looked at, and the next call goes on.
+        """
+        error = self.look()
+        if error is not None:
+            raise error
+        return self.take_state()
+
+    def check(self) -> None:
+        """Raise what keeps a change inside a value from being stored; the value stays as it is."""
+        error = self.look(drop=False)
+        if error is not None:
+            raise error
+
+    def take_state(self) -> bytes | None:
+        """All values as one JSON text, or None if none has changed since this was asked last."""
+        with self._lock:
+            if not self._changed:
+                return None
+            self._changed = False
+            encoded = dict(self._encoded)
+        return join(encoded)
+
+    def as_json(self) -> bytes:
+        """All values as one JSON text, whatever has changed."""
+        return join(self.encoded())
+
+    def look(self, *, drop: bool = True) -> StorageError | None:
+        """
+        Encode again what was touched; the first error, if a value cannot be stored any more.
+
+        With ``drop`` such a value falls back to what is stored, else it is looked at again.
+        """
+        if not self._touched:
+            return None
+        with self._lock:
+            touched = {key: self._values[key] for key in self._touched}
+        error: StorageError | None = None
+        refusing: set[str] = set()
+        raw: dict[str, bytes] = {}
+        for key, value in touched.items():
+            try:
+                raw[key] = serializer.dumps(value, path=key)
+            except (RuntimeError, KeyError):
+                continue  # changing right now, in a thread: the end of the turn looks again
+            except NotStorable as refused:
+                refusing.add(key)
+                error = error or refused
+        with self._lock:
+            # Those that were deleted or set anew meanwhile are no longer what was encoded.
+            gone = {key for key in touched if not self._holds(key, touched[key])}
+            # What shrinks makes room for what grows, in whichever order they were touched.
+            for key in sorted(raw.keys() - gone, key=lambda key: self._growth(key, raw[key])):
+                try:
+                    self._put(key, raw[key])
+                except TooLarge as refused:
+                    refusing.add(key)
+                    error = error or refused
+            if drop:
+                for key in refusing - gone:
+                    del self._values[key]
+                    self._touched.discard(key)
+        return error
+
+    def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
+        """
+        Keep values that are encoded already, and drop keys.
+
+        Raises ``TooLarge``; nothing is done then.
+        """
+        self._before_change()
+        with self._lock:
+            dropped = {key for key in drops if key in self._encoded}
+            gone = [(key, self._encoded[key]) for key in dropped | (values.keys() & self._encoded)]
+            size = self._size + sum(map(_item_size, values.items())) - sum(map(_item_size, gone))
+            self._check_size(size)
+            for key in dropped:
+                self._drop(key)
+            for key in values:
+                self._values.pop(key, None)
+                self._touched.discard(key)
+            self._encoded.update(values)
+            self._size = size
+            self._changed = self._changed or bool(values)
+        if dropped or values:
+            self._after_change()
+
+    def changes_since(self, before: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
+        """What was put and what was dropped since the values were ``before``."""
+        encoded = self.encoded()
+        put = {key: raw for key, raw in encoded.items() if before.get(key) != raw}
+        return put, [key for key in before if key not in encoded]
+
+    def settle(self) -> None:
+        """The turn is over: what it got out is no longer looked at for changes."""
+        with self._lock:
+            self._touched.clear()
+
+    def encoded(self) -> dict[str, bytes]:
+        """Each key's own bytes, as they are now."""
+        with self._lock:
+            return dict(self._encoded)
+
+    def _check_key(self, key: object) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"user_session keys are strings, not {type(key).__name__}: {key!r}")
+        if key in RESERVED:
+            raise ReservedKey(key)
+        try:
+            key.encode()
+        except UnicodeEncodeError as error:
+            raise NotStorable(f"the key {key!r}", str, "a lone surrogate") from error
+
+    def _load(self, key: str) -> Any:
+        """The value of ``key``, decoded if nobody has asked for it yet."""
+        while True:
+            with self._lock:
+                if key in self._values:
+                    return self._values[key]
+                raw = self._encoded[key]
+            value = serializer.loads(raw)
+            with self._lock:
+                if self._encoded.get(key) is raw:  # else it was changed meanwhile, in a thread
+                    return self._values.setdefault(key, value)
+
+    # With the lock held
+
+    def _holds(self, key: str, value: Any) -> bool:
+        """Whether ``value`` itself is what ``key`` has."""
+        return key in self._values and self._values[key] is value
+
+    def _growth(self, key: str, raw: bytes) -> int:
+        return len(raw) - len(self._encoded.get(key, b""))
+
+    def _put(self, key: str, raw: bytes) -> None:
+        old = self._encoded.get(key)
+        if raw == old:
+            return
+        size = self._size + (_item_size((key, raw)) if old is None else len(raw) - len(old))
+        self._check_size(size)
+        self._size = size
+        self._encoded[key] = raw
+        self._changed = True
+
+    def _drop(self, key: str) -> None:
+        self._size -= _item_size((key, self._encoded.pop(key)))
+        self._values.pop(key, None)
+        self._touched.discard(key)
+        self._changed = True
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes and size > self._size:
+            raise TooLarge("user_session", size, self._max_bytes, "USER_SESSION_MAX_BYTES")
+
+
+class _Keys(KeysView[str]):
+    def __contains__(self, key: object) -> bool:
+        return key not in RESERVED and super().__contains__(key)
+
+
+class _Items(ItemsView[str, Any]):
+    def __contains__(self, item: object) -> bool:
+        return (
+            isinstance(item, tuple)
+            and len(item) == 2
+            and item[0] not in RESERVED
+            and super().__contains__(item)
+        )
+
+
+class SessionAccessor(Generic[T]):
+    """One key of a ``user_session`` with its default and, optionally, a way to move it on."""
+
+    __slots__ = ("_apply_fn", "_default", "_key", "_target")
+
+    def __init__(
+        self,
+        target: MutableMapping[str, Any],
+        key: str,
+        default: T,
+        apply_fn: Callable[[T], T] | None = None,
+    ) -> None:
+        self._target = target
+        self._key = key
+        self._default = default
+        self._apply_fn = apply_fn
+
+    def get(self) -> T:
+        """The value, or a copy of the default."""
+        try:
+            value: T = self._target[self._key]
+        except KeyError:
+            # One accessor serves every session: what is changed inside a default is nobody else's.
+            return deepcopy(self._default)
+        return value
+
+    def set(self, value: T) -> None:
+        """Keep ``value``."""
+        self._target[self._key] = value
+
+    def reset(self) -> None:
+        """Keep the default again."""
+        self.set(deepcopy(self._default))
+
+    def apply(self) -> T:
+        """Move the value on by ``apply_fn``, keep the result and return it."""
+        value = self.get()
+        if self._apply_fn is not None:
+            value = self._apply_fn(value)
+        self.set(value)
+        return value
+
+
+def _item_size(item: tuple[str, bytes]) -> int:
+    """Key and value as they stand in JSON, with a comma."""
+    return len(name(item[0])) + len(item[1]) + 1

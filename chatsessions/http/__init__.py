@@ -1,0 +1,1 @@
+"""Clients that speak HTTP: views, their answers, and event streams."""

@@ -1,0 +1,290 @@
+"""Upload and download of a session's files."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from typing import Any, BinaryIO, Self
+from urllib.parse import unquote
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, StopUpload
+from django.core.handlers.asgi import ASGIRequest
+from django.db import DatabaseError, transaction
+from django.http import (
+    FileResponse,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from django.utils.http import content_disposition_header
+from django.views.decorators.csrf import csrf_exempt
+
+from chatsessions.exceptions import (
+    FileRefused,
+    SessionNotFound,
+    SessionOver,
+)
+from chatsessions.files.names import clean_name
+from chatsessions.files.storage import ChatFile
+from chatsessions.files.types import (
+    RASTER,
+    claimed_type,
+)
+from chatsessions.models import ChatSession
+from chatsessions.storage.files import (
+    check_open,
+    check_room,
+    check_size,
+    check_type,
+    find_files,
+    store_upload,
+)
+
+from .access import (
+    client_session,
+    not_allowed,
+    not_found,
+    problem,
+)
+from .csrf import csrf_problem
+
+logger = logging.getLogger("chatsessions.files")
+
+#: The field of a form that the file is in.
+FIELD = "file"
+#: The name of a file that is the whole body, percent-encoded.
+NAME_HEADER = "X-File-Name"
+#: Bytes that a form may have beside its file.
+FORM_OVERHEAD = 64 * 1024
+#: Bytes that are read and written at a time.
+CHUNK = 64 * 1024
+#: The types of forms, which Django reads.
+FORM = "multipart/form-data"
+PLAIN_FORM = "application/x-www-form-urlencoded"
+
+_STATUS = {
+    "too_large": 413,
+    "too_many_files": 409,
+    "type_mismatch": 415,
+    "type_not_accepted": 415,
+}
+
+
+class _BadUpload(Exception):
+    """A request that is no upload."""
+
+
+class _CsrfFailed(Exception):
+    """A request that another site may have made its user's browser send."""
+
+
+@csrf_exempt  # the view makes the check itself, for whom it is meant
+@transaction.non_atomic_requests  # a transaction as long as an upload would hold up all writers
+def upload(request: HttpRequest, session_id: str) -> HttpResponse:
+    """
+    ``POST``: store one file, the field ``file`` of a form or the whole body.
+
+    201 with ``{"id", "name", "mime", "size"}``; otherwise ``{"error", "detail"}``.
+    """
+    if request.method != "POST":
+        return not_allowed("POST")
+    found = client_session(request, session_id)
+    if isinstance(found, HttpResponse):
+        return found
+    session, has_token = found
+    try:
+        stored = _take(request, session, check_csrf=not has_token)
+    except _CsrfFailed as error:
+        return problem(403, "csrf_failed", str(error))
+    except FileRefused as error:
+        return problem(_STATUS.get(error.code, 400), error.code, error.detail)
+    except SessionOver:
+        return problem(410, "session_ended", "The conversation has ended.")
+    except SessionNotFound:
+        return not_found()
+    except _BadUpload as error:
+        return problem(400, "bad_request", str(error))
+    except (MultiPartParserError, UnreadablePostError, SuspiciousOperation, BadRequest) as error:
+        return problem(400, "bad_request", f"The upload cannot be read: {error}")
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return problem(400, "bad_request", "The name of the file is too long.")
+        logger.exception("A file of session %s could not be stored", session.pk)
+        return problem(503, "storage_unavailable", "The file could not be stored; try again.")
+    return JsonResponse(stored.as_event(), status=201)
+
+
+def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> ChatFile:
+    """Everything that can be known without the body is looked at before it is read."""
+    check_open(session, by_client=True)
+    is_form = request.content_type == FORM
+    length = _length_of(request)
+    least = max(0, length - FORM_OVERHEAD) if is_form else length
+    check_size(least)
+    check_room(session.pk, adding=least)
+    one_file = _OneFile(request)
+    if is_form:
+        request.upload_handlers.insert(0, one_file)
+    elif request.content_type == PLAIN_FORM:
+        raise _BadUpload("Send the file's own Content-Type, or a form with the field 'file'.")
+    if check_csrf:
+        # This reads a form, for the token in it: all limits are set by now.
+        reason = csrf_problem(request)
+        if reason is not None:
+            raise _CsrfFailed(reason)
+    if is_form:
+        return _store_form(request, session, one_file)
+    return _store_body(request, session, length)
+
+
+def _length_of(request: HttpRequest) -> int:
+    """What the request says of its body's length; 0 if nothing."""
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError as error:
+        raise _BadUpload("The Content-Length is no number.") from error
+
+
+class _OneFile(FileUploadHandler):
+    """Stops a form with more than one file, or more bytes than a file may have."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        super().__init__(request)
+        self.problem: Exception | None = None
+        self._files = 0
+
+    def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
+        self._files += 1
+        if field_name != FIELD or self._files > 1:
+            self._stop(_BadUpload(f"Send one file, in the field {FIELD!r}."))
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
+        try:
+            check_size(start + len(raw_data))
+        except FileRefused as error:
+            self._stop(error)
+        return raw_data
+
+    def file_complete(self, file_size: int) -> None:
+        return None  # the next handler has it
+
+    def _stop(self, why: Exception) -> None:
+        self.problem = why
+        raise StopUpload
+
+
+def _store_form(request: HttpRequest, session: ChatSession, one_file: _OneFile) -> ChatFile:
+    given = request.FILES.get(FIELD)
+    if one_file.problem is not None:
+        raise one_file.problem
+    if not isinstance(given, UploadedFile):
+        raise _BadUpload(f"There is no file in the field {FIELD!r}.")
+    declared = given.content_type or ""
+    return store_upload(session.pk, given, name=given.name or "", declared=declared)
+
+
+def _store_body(request: HttpRequest, session: ChatSession, length: int) -> ChatFile:
+    name = unquote(request.headers.get(NAME_HEADER, ""))
+    declared = request.content_type or ""
+    claimed = claimed_type(clean_name(name), declared)
+    if claimed and not claimed.startswith("image/"):  # of a picture the content decides
+        check_type(claimed)
+    # A file of its own: not every storage takes a stream, and a local one moves it.
+    with TemporaryUploadedFile("body", declared, 0, None) as content:
+        size = 0
+        while chunk := request.read(CHUNK):
+            size += len(chunk)
+            check_size(size)
+            content.write(chunk)
+        if size < length:
+            raise _BadUpload(f"The body ended after {size} of {length} bytes.")
+        content.size = size
+        return store_upload(session.pk, content, name=name, declared=declared)
+
+
+@transaction.non_atomic_requests
+def download(request: HttpRequest, session_id: str, file_id: str) -> HttpResponseBase:
+    """``GET``: the content of one file of the session."""
+    if request.method not in ("GET", "HEAD"):
+        return not_allowed("GET", "HEAD")
+    found = client_session(request, session_id)
+    if isinstance(found, HttpResponse):
+        return found
+    try:
+        [file] = find_files(found[0].pk, [file_id])
+        return respond_with(request, file)
+    except FileRefused:
+        return not_found()
+    except FileNotFoundError:
+        logger.exception("The content of file %s is not in the storage", file_id)
+        return not_found()
+    except (OSError, DatabaseError):
+        logger.exception("File %s could not be read", file_id)
+        return problem(503, "storage_unavailable", "The file could not be read; try again.")
+
+
+def respond_with(request: HttpRequest, file: ChatFile) -> HttpResponseBase:
+    """
+    The content of ``file``, streamed, and so that a browser runs nothing of it.
+
+    Who may have it is up to the caller. Raises what the storage raises.
+    """
+    response: HttpResponseBase
+    content = file.open()
+    if request.method == "HEAD":
+        content.close()
+        response = HttpResponse()
+    elif isinstance(request, ASGIRequest):
+        response = StreamingHttpResponse(_Chunks(content))
+    else:
+        response = FileResponse(content)
+    for name, value in _headers(file).items():
+        response.headers[name] = value
+    return response
+
+
+def _headers(file: ChatFile) -> dict[str, str]:
+    as_attachment = file.mime not in RASTER
+    disposition = content_disposition_header(as_attachment, file.name)
+    return {
+        "Content-Type": file.mime,
+        "Content-Length": str(file.size),
+        # For a picture whose name is plain Django leaves it out; the name is wanted all the same.
+        "Content-Disposition": disposition or "inline",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "private, max-age=3600",
+        "Vary": "Authorization, Cookie",
+    }
+
+
+class _Chunks:
+    """
+    A file's content for an ASGI response. Django closes it with the response.
+
+    Of what is not asynchronous Django would make a list first, and so have all of it in memory.
+    """
+
+    def __init__(self, content: BinaryIO) -> None:
+        self._content = content
+        self._read = sync_to_async(content.read, thread_sensitive=False)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._read(CHUNK)
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    def close(self) -> None:
+        self._content.close()

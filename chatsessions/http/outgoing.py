@@ -1,0 +1,296 @@
+"""Answers: JSON, errors, and a stream of the protocol's frames as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
+from math import ceil
+from typing import Any
+
+import msgspec
+from django.db import Error as DatabaseError
+from django.http import HttpResponse
+
+from chatsessions.auth import access
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    FrameError,
+    OwnershipLost,
+    OwnerUnreachable,
+    SessionConnected,
+    SessionNotFound,
+    SessionOver,
+    StoreUnavailable,
+)
+from chatsessions.protocol import frames
+from chatsessions.storage.connections import unavailable
+from chatsessions.storage.store import CacheFailed
+from chatsessions.workers.registry import (
+    ShuttingDown,
+    TooManySessions,
+)
+
+from .access import status_of
+from .followers import (
+    HttpSubscriber,
+    is_end_of,
+)
+from .incoming import RequestRefused
+from .visit import Visit
+
+logger = logging.getLogger("chatsessions.http")
+
+#: The field of an event stream that says after how many milliseconds a browser comes back.
+RECONNECT = b"retry: 100\n"
+#: Seconds after which what failed for a reason that passes may be tried again.
+SOON = 1.0
+
+_STATUS_OF = {
+    "busy": 429,
+    "rate_limited": 429,
+    "storage_unavailable": 503,
+    "call_closed": 409,
+    "forbidden": 403,
+}
+
+#: What :func:`refusal_of` knows.
+REFUSALS = (
+    RequestRefused,
+    access.Refused,
+    FrameError,
+    SessionConnected,
+    SessionNotFound,
+    SessionOver,
+    OwnerUnreachable,
+    OwnershipLost,
+    ShuttingDown,
+    TooManySessions,
+    DatabaseError,
+    StoreUnavailable,
+    CacheFailed,
+)
+
+
+def refusal_of(error: Exception) -> RequestRefused:
+    """The answer to a request that failed with one of ``REFUSALS``."""
+    match error:
+        case RequestRefused():
+            return error
+        case access.Refused():
+            return RequestRefused(status_of(error), error.code, error.detail)
+        case FrameError(code="bad_frame" | "too_large"):
+            return RequestRefused(400, "bad_request", error.detail)
+        case FrameError():
+            status = _STATUS_OF.get(error.code, 400)
+            return RequestRefused(
+                status, error.code, error.detail, retry_after=error.retry_after or 0
+            )
+        case SessionConnected():
+            return RequestRefused(409, "session_connected", str(error))
+        case SessionNotFound():
+            return RequestRefused(404, "unknown_session", "no such session, or not yours")
+        case SessionOver():
+            return RequestRefused(410, "ended", f"the session is over ({error.reason})")
+        case OwnerUnreachable() | OwnershipLost():
+            logger.warning("%s", error)
+            detail = _why_unreachable(error)
+            return RequestRefused(503, "owner_unreachable", detail, retry_after=SOON)
+        case ShuttingDown():
+            detail = "the server is restarting"
+            return RequestRefused(503, "shutting_down", detail, retry_after=SOON)
+        case TooManySessions():
+            return RequestRefused(403, "forbidden", "too many sessions")
+    code, detail = unavailable(error, "A request could not be served")
+    return RequestRefused(503, code, detail, retry_after=SOON)
+
+
+def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
+    """What a client may know: no names of machines."""
+    if isinstance(error, OwnerUnreachable) and error.is_here:
+        return "the session is in use: try again, a message with the same id"
+    if isinstance(error, OwnerUnreachable) and not error.silent:
+        return (
+            "the session is live in another process, to which no channel layer leads: try again "
+            "when it is done there, and let the processes share one (CHANNEL_LAYERS)"
+        )
+    return "the session's process is gone or gives no sign: try again, a message with the same id"
+
+
+def error_response(refused: RequestRefused) -> HttpResponse:
+    """``{"error": code, "detail": …}``, with ``Retry-After`` where that helps."""
+    answer: dict[str, Any] = {"error": refused.code, "detail": refused.detail}
+    if refused.retry_after:
+        answer["retry_after"] = refused.retry_after
+    response = json_response(answer, status=refused.status)
+    if refused.retry_after:
+        response.headers["Retry-After"] = str(ceil(refused.retry_after))
+    return response
+
+
+def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
+    """Nobody is to keep it: it may hold a token."""
+    response = HttpResponse(
+        msgspec.json.encode(answer), status=status, content_type="application/json"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def welcome_of(visit: Visit) -> frames.Welcome:
+    """What a stream begins with."""
+    served = visit.served
+    return frames.Welcome(
+        session=str(served.id),
+        token=visit.token,
+        resumed=visit.resumed,
+        reason=visit.reason,
+        received=served.received,
+        first=served.first,
+        head=served.stored,
+        turn=served.turn,
+        heartbeat=settings.HEARTBEAT,
+        max_frame=settings.MAX_FRAME_BYTES,
+        owner=msgspec.UNSET if visit.guard is None else access.owner_of(visit.guard.user),
+    )
+
+
+def sse(frame: frames.ServerFrame) -> bytes:
+    """A frame as a server-sent event; an entry of the log with its ``seq`` as the id."""
+    entry = isinstance(frame, frames.ServerEvent | frames.Accepted)
+    head = f"id: {frame.seq}\n" if entry else ""  # type: ignore[union-attr]
+    return f"{head}data: {frames.encode(frame)}\n\n".encode()
+
+
+class EventStream:
+    """
+    The body of a streaming answer. It lets the session go when it ends, however it ends.
+
+    ``is_last`` says of a frame whether it is the last one; ``end`` comes behind all of them.
+
+    There is no sign of how much the client has read: a server may take all that it is given into
+    its memory. So a stream ends with the frame that makes it ``MAX_STREAM_BYTES`` long, and the
+    client resumes behind the last entry. Where the server does wait for the client, a stream
+    ends when nothing was taken for 2.5 heartbeats.
+    """
+
+    def __init__(
+        self,
+        visit: Visit,
+        follower: HttpSubscriber,
+        is_last: Callable[[frames.ServerFrame], bool],
+        end: Sequence[frames.ServerFrame],
+    ) -> None:
+        self._visit = visit
+        self._follower = follower
+        self._is_last = is_last
+        self._end_frames = end
+        self._loop = asyncio.get_running_loop()
+        self._over = False
+        #: Since when the server has not asked for more than it was given; None while it waits.
+        self._given_at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        self._watch()
+        try:
+            async with aclosing(self._parts()) as parts:
+                async for part in parts:
+                    size += len(part)
+                    self._given_at = self._loop.time()
+                    yield part
+                    self._given_at = None
+                    if self._over or size >= settings.MAX_STREAM_BYTES:
+                        break
+        finally:
+            self._end()
+        await self._visit.given_back()
+
+    async def _parts(self) -> AsyncGenerator[bytes, None]:
+        visit = self._visit
+        if visit.lost is None:
+            yield RECONNECT + sse(welcome_of(visit))
+        async for frame in self._follower.frames(quiet=settings.HEARTBEAT):
+            if visit.lost is not None:
+                break
+            if frame is None:
+                visit.served.visited()
+                yield b":\n\n"
+                continue
+            yield sse(frame)
+            if self._is_last(frame) and not visit.served.is_ending:
+                break
+        for frame in self._end_frames if visit.lost is None else ():
+            yield sse(frame)
+        if visit.lost is not None:
+            yield sse(frames.Error("unauthorized", visit.lost))
+
+    def _watch(self) -> None:
+        """Let the session go if the client takes nothing."""
+        patience = 2.5 * settings.HEARTBEAT
+        since = self._loop.time() if self._given_at is None else self._given_at
+        left = since + patience - self._loop.time()
+        if left <= 0:
+            logger.info("Session %s: an event stream is not read", self._visit.served.id)
+            self._visit.abandon()
+            self._over = True
+        else:
+            self._timer = self._loop.call_later(left, self._watch)
+
+    def close(self) -> None:
+        """The answer is over, or nobody reads it. From any thread, and as often as you like."""
+        if not self._over:
+            with suppress(RuntimeError):  # the loop is closed, and nothing left to let go
+                self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._follower.stop()
+        self._visit.leave()
+
+    __del__ = close
+
+
+class Collected:
+    """What a turn has emitted, for an answer in one piece."""
+
+    def __init__(self, turn: int | None, *, everything: bool) -> None:
+        self._turn = turn
+        self._everything = everything
+        self._bytes = 0
+        self.events: list[dict[str, Any]] = []
+        #: Whether there is more than one answer holds.
+        self.more = False
+        self.status = "running"
+        self.is_whole = False
+
+    def take(self, frame: frames.ServerFrame | None) -> None:
+        match frame:
+            case frames.ServerEvent():
+                self._take_event(frame)
+            case frames.TurnStatus() if self._turn is not None and is_end_of(frame, self._turn):
+                self.status = frame.status
+                self.is_whole = True
+            case frames.Error(code="storage_unavailable"):
+                raise RequestRefused(503, frame.code, frame.detail, retry_after=SOON)
+
+    def _take_event(self, event: frames.ServerEvent) -> None:
+        own = event.n is not msgspec.UNSET
+        turn = None if event.turn is msgspec.UNSET else event.turn
+        if self._turn is not None and (own or not self._is_wanted(turn)):
+            return
+        if event.name == "ask" and turn == self._turn:
+            self.is_whole = True  # it waits for the client
+        self._bytes += len(bytes(event.data))
+        if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
+            self.more = True
+        if not self.more:
+            entry = {"seq": event.seq, "name": event.name, "data": event.data}
+            self.events.append(entry | ({"n": event.n} if own else {}))
+
+    def _is_wanted(self, turn: int | None) -> bool:
+        return self._everything or turn is None or turn == self._turn

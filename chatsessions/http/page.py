@@ -1,0 +1,74 @@
+"""``ChatPage``: a page with one chat on it."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+from django.views.generic import TemplateView
+
+from chatsessions.handlers.chat import (
+    Chat,
+    resolve_chat,
+)
+
+
+class ChatPage(TemplateView):
+    """
+    A page with a chat: ``ChatPage.as_view(chat="bots.counter.chat", url="ws/counter/")``.
+
+    A template of one's own (``template_name``) has ``chat``, ``heading`` and ``src`` in its context
+    and may be as short as ``{% load chatsessions %}{% chat_session src heading %}``.
+    """
+
+    template_name = "chatsessions/chat_page.html"
+
+    #: A ``Chat``, the dotted path of one, or the name of a module with handlers.
+    chat: Chat | str = ""
+    #: The route of the chat's websocket, as it is written in ``get_chat_application()``; or the
+    #: path or URL of one elsewhere.
+    url: str = ""
+    #: What stands above the chat and in the page's title; the chat's name by default.
+    heading: str = ""
+    #: Whether messages may have files. It needs ``chatsessions.urls``.
+    files: bool = False
+    #: Whether the user chooses one of the chat's profiles. It needs ``chatsessions.urls``.
+    profiles: bool = False
+    #: Whether users who are logged in find their earlier conversations. It needs
+    #: ``chatsessions.urls``.
+    threads: bool = False
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """
+        Return the view.
+
+        Raises ``ChatError`` for a ``chat`` that is not there, and ``ImproperlyConfigured``
+        without a ``url``.
+        """
+        initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
+        if not initkwargs.get("url", cls.url):
+            raise ImproperlyConfigured(
+                "ChatPage needs the route of the chat's websocket: "
+                'ChatPage.as_view(chat="bots.counter.chat", url="ws/counter/").'
+            )
+        return super().as_view(**initkwargs)
+
+    @property
+    def src(self) -> str:
+        """The path or URL of the websocket, as ``{% chat_session %}`` takes it."""
+        is_route = not self.url.startswith("/") and not urlsplit(self.url).scheme
+        return f"/{self.url}" if is_route else self.url
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        assert isinstance(self.chat, Chat)  # noqa: S101  # as_view() has resolved it
+        return super().get_context_data(
+            chat=self.chat,
+            src=self.src,
+            heading=self.heading or self.chat.name,
+            files=self.files,
+            profiles=self.profiles,
+            threads=self.threads and self.request.user.is_authenticated,
+            **kwargs,
+        )

@@ -1,0 +1,230 @@
+"""``http_session``: the session of a request, for views of one's own."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from django.http import HttpRequest
+
+from chatsessions.auth.env import taken_env
+from chatsessions.cluster.connect_request import ConnectRequest
+from chatsessions.cluster.visit_relay import VisitRelay
+from chatsessions.conf import settings
+from chatsessions.exceptions import SessionNotFound
+from chatsessions.handlers.chat import (
+    Chat,
+    resolve_chat,
+)
+from chatsessions.handlers.context import (
+    Context,
+    use_context,
+)
+from chatsessions.protocol import frames
+from chatsessions.sessions.writers import new_writer
+from chatsessions.storage.changes import Entry
+from chatsessions.storage.ids import parse_uuid
+from chatsessions.storage.session import Session
+from chatsessions.websocket.subscriber import REPLAY_CHUNK
+from chatsessions.workers.outside import (
+    leave_afar,
+    leave_here,
+)
+from chatsessions.workers.outside_session import AfarSession
+from chatsessions.workers.worker import get_worker
+
+from .held import Held
+from .incoming import (
+    Body,
+    Credentials,
+    begin_visit,
+    credentials_of,
+    keep,
+)
+from .serving import serving
+from .visit import Visit
+
+UNOPENED = "none: http_session() is used as 'async with http_session(…):'"
+
+
+class http_session:  # noqa: N801  # used like a function
+    """
+    Work with the session of a request: ``async with http_session(request, chat="shop") as found:``.
+
+    Opens the session of ``session`` and ``token``, of an ``Authorization: Bearer`` header, or the
+    one that Django's session keeps for the chat; else a new one, which Django's session keeps
+    from then on. Inside the block ``user_session``, ``context`` and ``Message`` are the session's;
+    what is set and sent there is stored when the block ends. It does not wait for a running turn,
+    but for ``on_chat_start`` of a new session.
+
+    Where another process has work to do in the session, the values are those that are stored, and
+    what is set and sent is made by that process when the block ends (tokens of a stream at once).
+
+    ``chat`` is a ``Chat``, a dotted path of one, a module's name, or any name without a dot for
+    sessions that have no handlers. ``env`` are the client's own keys, which a new session of a chat
+    with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (no way to that process),
+    ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
+    ``env`` that is too large and (``rate_limited``) for a client that asks too often, and
+    ``chatsessions.auth.access.Refused`` for an ``env`` that misses a key.
+    """
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        *,
+        chat: Chat | str,
+        session: str | None = None,
+        token: str | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self._request = request
+        self._chat = chat
+        self._env = env
+        self._asked = Body(session=session, token=token)
+        self._stack = AsyncExitStack()
+        self._visit: Visit | None = None
+        self._session: Session | None = None
+        self._emitted = _Emitted()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(serving(self._request))
+            visit, context = await self._begin(stack)
+            if visit.live is not None and visit.reason is not None:
+                await visit.live.until_idle()
+                await visit.live.sink.flush()
+            self._visit, self._session = visit, context.session
+            stack.enter_context(use_context(context))
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _begin(self, stack: AsyncExitStack) -> tuple[Visit, Context]:
+        """Open the session; ``stack`` lets it go."""
+        chat = self._chat
+        named = isinstance(chat, str) and "." not in chat
+        chat = resolve_chat(Chat(str(chat)) if named else chat)
+        asked = await credentials_of(self._request, chat.name, self._asked)
+        if self._env is not None:
+            asked = asked.bringing(taken_env(self._env, chat.user_env))
+        visit = await begin_visit(chat, asked, admit=partial(self._admit, chat, asked))
+        served = visit.served
+        if isinstance(served, Held):
+            stack.callback(served.unfollow, self._emitted)
+            writer = new_writer()
+            stack.push_async_exit(partial(leave_here, served.live, writer))
+            served.live.presence.acted()
+            context = served.live.context(None, writer=writer)
+        else:
+            stack.push_async_callback(visit.given_back)
+            stack.callback(visit.leave)
+            context = await self._reach(served, asked.arrival, stack)
+        self._emitted.follow(served)
+        if visit.reason is not None and asked.may_keep:
+            await keep(self._request, chat.name, str(served.id), visit.token)
+        return visit, context
+
+    async def _reach(
+        self, served: VisitRelay, arrival: ConnectRequest, stack: AsyncExitStack
+    ) -> Context:
+        """As ``session_context()`` does it with a session that is owned elsewhere."""
+        afar = await AfarSession.open(get_worker(), served.id)
+        afar.session.renew_user(arrival.user)
+        afar.session.env = arrival.env
+        stack.push_async_callback(self._emitted.read_on, served)
+        stack.push_async_exit(partial(leave_afar, afar))
+        return afar.context()
+
+    async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
+        """A new session needs the chat's ``user_env``; an old one has what its client brought."""
+        if self._env is None and session.id != parse_uuid(asked.arrival.session_id or ""):
+            taken_env(None, chat.user_env)
+
+    @property
+    def _opened(self) -> Visit:
+        if self._visit is None:
+            raise SessionNotFound(UNOPENED)
+        return self._visit
+
+    @property
+    def session(self) -> Session:
+        """The session: ``id``, ``user``, …"""
+        if self._session is None:
+            raise SessionNotFound(UNOPENED)
+        return self._session
+
+    @property
+    def token(self) -> str:
+        """What lets the client come back; empty for a logged-in owner who came without one."""
+        return self._opened.token
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the session was the client's before."""
+        return self._opened.resumed
+
+    @property
+    def reason(self) -> str | None:
+        """Why the session is a new one: ``new``, ``unknown``, ``ended`` or ``expired``."""
+        return self._opened.reason
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """
+        What was emitted meanwhile and is stored: ``seq``, ``name`` and ``data`` of each.
+
+        Complete when the block has ended; where no other process has the session, also after
+        ``await context.emitter.flush()``.
+        """
+        return self._emitted.events
+
+
+class _Emitted:
+    """Hears what is emitted for a session."""
+
+    relayed = False
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
+        self._last = 0
+
+    def follow(self, served: Held | VisitRelay) -> None:
+        """Hear of ``served`` from now on."""
+        self._last = served.stored
+        served.follow(self)
+
+    async def read_on(self, served: VisitRelay) -> None:
+        """Read what is stored, and was not told yet."""
+        while entries := await served.read_log(self._last, REPLAY_CHUNK):
+            self.entries(entries)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [
+            {"seq": entry.seq, "name": entry.name, "data": msgspec.json.decode(entry.data)}
+            for entry in self._entries
+        ]
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        news = [entry for entry in entries if entry.seq > self._last]
+        if news:
+            self._last = news[-1].seq
+            self._entries.extend(entry for entry in news if entry.n is None)
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        """Tokens and turns are no events of the log."""
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        """What was stored until then is all there is."""

@@ -1,0 +1,253 @@
+"""The threads of the logged-in user, as JSON: a list to search, and the transcript of one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import wraps
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.core.paginator import Paginator
+from django.db import DatabaseError
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from chatsessions.auth.access import Refused
+from chatsessions.conf import settings
+from chatsessions.exceptions import FrameError
+from chatsessions.handlers.chat import (
+    find_chat,
+    routed_chats,
+)
+from chatsessions.handlers.chat_context import to_message
+from chatsessions.handlers.messages import Message
+from chatsessions.models import (
+    ChatSession,
+    SessionEvent,
+)
+from chatsessions.storage.thread_rows import (
+    ThreadKey,
+    read_page,
+)
+from chatsessions.storage.times import with_offset
+
+from .access import (
+    not_served,
+    refusal,
+    status_of,
+    user_of,
+)
+from .outgoing import (
+    error_response,
+    refusal_of,
+)
+from .serving import limits_of
+
+#: Threads on one page of the list.
+PAGE_SIZE = 20
+#: Messages in one answer of a transcript, and bytes of them.
+TRANSCRIPT_SIZE = 100
+TRANSCRIPT_BYTES = 1_000_000
+#: Bytes that an entry counts as in a search, at least: however short it is, it is looked at.
+ENTRY_BYTES = 1024
+#: Sessions whose logs are searched by one statement.
+SEARCHED_AT_A_TIME = 200
+#: The longest text to search for; more is cut off.
+MAX_QUERY = 200
+
+
+def _error(code: str, detail: str, status: int) -> JsonResponse:
+    return JsonResponse({"error": code, "detail": detail}, status=status)
+
+
+def _user(request: HttpRequest) -> Any:
+    """The logged-in user, None for an anonymous one and without the middleware."""
+    user, is_authenticated = user_of(request)
+    return user if is_authenticated else None
+
+
+def _served(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """``view``, with an answer that says so where something cannot be looked up."""
+
+    @wraps(view)
+    def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except (Refused, DatabaseError) as error:
+            return not_served(error)
+
+    return serve
+
+
+def _unauthorized() -> JsonResponse:
+    return _error("unauthorized", "Log in to see your threads.", 401)
+
+
+@never_cache
+@require_safe
+async def thread_list(request: HttpRequest) -> HttpResponse:
+    """
+    The threads in which the user has said something, the one used last first; 20 a page.
+
+    ``q`` is looked for in titles, and in the latest ``MAX_SEARCH_BYTES`` of messages; ``chat`` is
+    the name of the only chat that is meant, ``page`` counts from 1. A page beyond the end is the
+    last one. Those of a chat that lets the user in no more are left out. 401 for anonymous users,
+    429 for more than ``SEARCHES_PER_MINUTE``.
+    """
+    try:
+        user = await sync_to_async(_user)(request)
+        if user is None:
+            return _unauthorized()
+        if _query(request):
+            limits_of(request).search(user.pk)
+        return await sync_to_async(_list)(request, user)
+    except FrameError as error:
+        return error_response(refusal_of(error))
+    except (Refused, DatabaseError) as error:
+        return not_served(error)
+
+
+def _query(request: HttpRequest) -> str:
+    return request.GET.get("q", "").replace("\0", "").strip()[:MAX_QUERY]
+
+
+def _list(request: HttpRequest, user: Any) -> HttpResponse:
+    threads: Any = ChatSession.objects.using(settings.DATABASE).threads_of(user)
+    threads = threads.filter(said__gt=0)
+    closed = [one.name for one in routed_chats() if refusal(one, user) is not None]
+    if closed:
+        threads = threads.exclude(chat__in=closed)
+    chat = request.GET.get("chat", "").replace("\0", "")
+    if chat:
+        threads = threads.filter(chat=chat)
+    text = _query(request)
+    if text:
+        found = Q(title__icontains=text) | Q(thread_id__in=_threads_that_say(user, text))
+        threads = threads.filter(found)
+    paginator = Paginator(threads, PAGE_SIZE)
+    page = paginator.get_page(request.GET.get("page"))
+    return JsonResponse(
+        {
+            "threads": [_listed(thread) for thread in page],
+            "page": page.number,
+            "pages": paginator.num_pages,
+            "count": paginator.count,
+        }
+    )
+
+
+def _listed(thread: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": thread["thread_id"],
+        **{name: thread[name] for name in ("chat", "title", "sessions")},
+        **{name: with_offset(thread[name]) for name in ("started", "last_seen")},
+    }
+
+
+def _threads_that_say(user: Any, text: str) -> set[UUID]:
+    """
+    The user's threads with a message that has ``text`` in it, in whatever case.
+
+    The database finds the entries that have it anywhere; that it is in what was said, and not in
+    a key or an id, is looked at here. Only the latest logs are looked into.
+    """
+    # A client's JSON is kept as it came: with what is beyond ASCII escaped, or without.
+    written = {msgspec.json.encode(text).decode()[1:-1], json.dumps(text)[1:-1]}
+    anywhere = Q()
+    for form in written:
+        anywhere |= Q(data__icontains=form)
+    entries = SessionEvent.objects.using(settings.DATABASE).filter(
+        anywhere, name__in=("message", "message_update", "ask", "answer")
+    )
+    wanted = text.casefold()
+    found: set[UUID] = set()
+    searched = _latest_sessions(user)
+    while ids := list(islice(searched, SEARCHED_AT_A_TIME)):
+        rows = entries.filter(session__in=ids).exclude(session__thread_id__in=found)
+        for thread_id, data in rows.values_list("session__thread_id", "data").iterator(100):
+            if thread_id not in found and wanted in _content(data).casefold():
+                found.add(thread_id)
+    return found
+
+
+def _latest_sessions(user: Any) -> Iterator[UUID]:
+    """The user's sessions, the latest first, until their logs have ``MAX_SEARCH_BYTES``."""
+    rows = ChatSession.objects.using(settings.DATABASE).for_user(user).filter(events_in__gt=0)
+    left = settings.MAX_SEARCH_BYTES
+    facts = rows.order_by("-last_seen_at").values_list("pk", "head", "log_bytes")
+    for pk, head, log_bytes in facts[: left // ENTRY_BYTES]:
+        left -= max(log_bytes, ENTRY_BYTES * min(head, settings.MAX_LOG_ENTRIES))
+        yield pk
+        if left <= 0:
+            return
+
+
+def _content(data: Any) -> str:
+    """What was said in an entry of the log."""
+    if isinstance(data, dict) and isinstance(data.get("data"), dict):
+        data = data["data"]  # an answer
+    content = data.get("content") if isinstance(data, dict) else None
+    return content if isinstance(content, str) else ""
+
+
+@never_cache
+@require_safe
+@_served
+def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
+    """
+    The latest messages of one of the user's threads, oldest first; at most 100 and 1 MB of them.
+
+    ``before`` in the answer is null, or what to ask for (``?before=…``) to get the messages ahead
+    of these. 401 for anonymous users; another's thread and one that there is not are 404 alike.
+    403 for one of a chat that lets the user in no more, 400 for a ``before`` that was not given
+    out.
+    """
+    user = _user(request)
+    if user is None:
+        return _unauthorized()
+    rows = ChatSession.objects.using(settings.DATABASE).threads_of(user)
+    thread = rows.filter(thread_id=thread_id).first()
+    if thread is None:
+        return _error("not_found", "There is no such thread of yours.", 404)
+    refused = refusal(find_chat(thread["chat"]), user)
+    if refused is not None:
+        return _error(refused.code, refused.detail, status_of(refused))
+    try:
+        before = _position(request.GET.get("before"))
+    except ValueError:
+        return _error("bad_request", "'before' is none that an answer has given.", 400)
+    page = read_page(
+        ThreadKey(id=thread_id, user_id=user.pk, chat=thread["chat"]),
+        limit=TRANSCRIPT_SIZE,
+        max_bytes=TRANSCRIPT_BYTES,
+        before=before,
+    )
+    first = page.messages[0] if page.more and page.messages else None
+    return JsonResponse(
+        {
+            **_listed(thread),
+            "messages": [_shown(to_message(said)) for said in page.messages],
+            "before": None if first is None else f"{first.session}:{first.seq}",
+        }
+    )
+
+
+def _shown(message: Message) -> dict[str, Any]:
+    shown = message.as_event()
+    del shown["streaming"]
+    return {"type": message.type} | shown
+
+
+def _position(text: str | None) -> tuple[UUID, int] | None:
+    if not text:
+        return None
+    session, _, seq = text.partition(":")
+    if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
+        raise ValueError(text)
+    return UUID(session), int(seq)

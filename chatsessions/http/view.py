@@ -1,0 +1,366 @@
+"""``ChatView``: a chat by plain requests, for clients that have no websocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.views import View
+
+from chatsessions.auth import access
+from chatsessions.auth.env import taken_env
+from chatsessions.cluster.commands import Posted
+from chatsessions.cluster.connect_request import User
+from chatsessions.handlers.chat import resolve_chat
+from chatsessions.protocol import frames
+from chatsessions.storage.session import Session
+from chatsessions.websocket.admission import Admission
+from chatsessions.workers import calls as reaching
+from chatsessions.workers.worker import get_worker
+
+from .csrf import csrf_problem
+from .followers import (
+    HttpSubscriber,
+    is_end,
+    is_end_of,
+)
+from .incoming import (
+    Body,
+    Credentials,
+    RequestRefused,
+    begin_visit,
+    credentials_of,
+    event_of,
+    forget,
+    keep,
+    read_body,
+)
+from .outgoing import (
+    REFUSALS,
+    Collected,
+    EventStream,
+    error_response,
+    json_response,
+    refusal_of,
+)
+from .serving import serving
+from .visit import Visit
+
+
+class ChatView(View):
+    """
+    Serves a ``Chat`` without a websocket: ``ChatView.as_view(chat="bots.counter.chat")``.
+
+    POST hands an event to its handler and answers with what came of it, as JSON or, where the
+    request accepts ``text/event-stream``, as a stream of the protocol's frames. GET gives what
+    has been emitted since ``?after=``, DELETE ends the session.
+    """
+
+    #: A ``Chat``, the dotted path of one, or the name of a module with handlers.
+    chat: Any = ""
+    #: Seconds after which POST answers with 202 though the turn still runs; None to wait.
+    timeout: float | None = None
+
+    #: Who may come in; as of a consumer.
+    login_required: bool = False
+    permission_required: str | Iterable[str] | None = None
+
+    http_method_names = ["get", "post", "delete"]  # noqa: RUF012  # Django's
+
+    # Each request has a view of its own.
+    _guard: Admission | None = None
+    _visit: Visit | None = None
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """
+        The view.
+
+        Raises ``ChatError`` for a ``chat`` that is not there, and for a ``login_required`` or a
+        ``permission_required`` that is none.
+
+        It is exempt from ``CsrfViewMiddleware``, and makes the same check itself wherever cookies
+        say who asks.
+        """
+        chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
+        door = access.Access.of(
+            login_required=initkwargs.get("login_required", cls.login_required),
+            permission_required=initkwargs.get("permission_required", cls.permission_required),
+        )
+        # An iterator would be used up by the first request.
+        initkwargs["permission_required"] = door.permissions
+        chat.doors.add(door)
+        view = super().as_view(**initkwargs)
+        view.csrf_exempt = True  # type: ignore[attr-defined]
+        return view
+
+    async def dispatch(  # type: ignore[override]  # all of it is async
+        self, request: HttpRequest, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        method = (request.method or "").lower()
+        if method not in self.http_method_names:
+            response = error_response(
+                RequestRefused(405, "method_not_allowed", "GET, POST or DELETE")
+            )
+            response.headers["Allow"] = "GET, POST, DELETE"
+            return response
+        try:
+            async with serving(request):
+                answer: HttpResponseBase = await getattr(self, method)(request, *args, **kwargs)
+                return answer
+        except REFUSALS as error:
+            return error_response(refusal_of(error))
+        finally:
+            if self._visit is None and self._guard is not None:
+                self._guard.leave()  # else the visit does, whose stream may go on
+
+    async def post(self, request: HttpRequest) -> HttpResponseBase:
+        """Handle an event, and answer with what its turn has emitted."""
+        body = read_body(request)
+        event = event_of(body)
+        asked = await self._credentials(request, body)
+        asked = asked.bringing(taken_env(body.env, self.chat.user_env))
+        streams = _wants_stream(request)
+        visit = await self._begin(request, asked, make=True)
+        try:
+            if streams:
+                visit.open_stream()
+            if event.call is None:
+                posted = await visit.post(event.name, event.raw, event.data, key=event.key)
+            else:
+                posted = await visit.answer(event.call, event.raw, event.data)
+            follower = visit.follow(posted.after, known=visit.before, bounded=streams)
+            if visit.reason is not None and await self._may_keep(request, asked):
+                await keep(request, self.chat.name, str(visit.served.id), visit.token)
+            if streams:
+                return await _stream(request, visit, follower, posted.turn, _end_of(posted))
+            answer = await self._collect(visit, follower, posted)
+        except BaseException:
+            visit.leave()
+            raise
+        visit.leave()
+        await visit.given_back()
+        return answer
+
+    async def get(self, request: HttpRequest) -> HttpResponseBase:
+        """What was emitted behind entry ``?after=`` (or ``Last-Event-ID``)."""
+        after = _position(request)
+        asked = await self._credentials(request, Body(session=request.GET.get("session")))
+        visit = await self._begin(request, asked, make=False)
+        served = visit.served
+        try:
+            await served.settle()
+            idle = served.is_idle
+            if _wants_stream(request) and not (idle and served.stored <= after):
+                visit.open_stream()
+                follower = visit.follow(after)
+                return await _stream(request, visit, follower, None, () if idle else None)
+            answer = await _events_since(visit, after)
+        except BaseException:
+            visit.leave()
+            raise
+        visit.leave()
+        await visit.given_back()
+        # No content tells an EventSource that it need not come again.
+        return HttpResponse(status=204) if _wants_stream(request) else json_response(answer)
+
+    async def delete(self, request: HttpRequest) -> HttpResponseBase:
+        """End the session."""
+        empty = request.headers.get("content-length", "0") in ("", "0")
+        asked = await self._credentials(request, Body() if empty else read_body(request))
+        visit = await self._begin(request, asked, make=False)
+        try:
+            await reaching.end(get_worker(), visit.served.id, "user")
+        finally:
+            visit.leave()
+        if asked.kept:
+            await forget(request, self.chat.name)
+        return HttpResponse(status=204)
+
+    # Who asks
+
+    async def authorize(self, request: HttpRequest, session: Session) -> bool:
+        """
+        Whether ``request`` may have ``session``; everybody's may by default.
+
+        ``session`` is the one that is asked for, or the new one that there would be. It is asked
+        before anything is made or taken. False is answered with 403 ``forbidden``, and so is an
+        exception, which is logged.
+        """
+        return True
+
+    async def _begin(self, request: HttpRequest, asked: Credentials, *, make: bool) -> Visit:
+        guard = self._guard
+        if guard is None:
+            raise RuntimeError("A session is begun for who was let in.")
+        admit = partial(guard.admit, env=asked.arrival.env)
+        visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
+        visit.guard = guard
+        try:
+            guard.still()
+        except access.Refused:
+            visit.leave()
+            raise
+        return visit
+
+    def needs_csrf_check(self, request: HttpRequest) -> bool:
+        """
+        Whether a request whose user is logged in is to prove that it comes from the site.
+
+        Override it for logins that are not cookies, such as a header that middleware reads.
+        """
+        return True
+
+    async def _credentials(self, request: HttpRequest, body: Body) -> Credentials:
+        asked = await credentials_of(request, self.chat.name, body)
+        self._guard = Admission(
+            {"user": asked.arrival.user, "session": getattr(request, "session", None)},
+            access.Access.of(
+                login_required=self.login_required, permission_required=self.permission_required
+            ),
+            lambda _scope, session: self.authorize(request, session),
+            renewed=self._renewed,
+            revoked=self._revoked,
+        )
+        await self._guard.watch()
+        await self._guard.check()
+        if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
+            problem = await sync_to_async(csrf_problem)(request)
+            if problem is not None:
+                raise RequestRefused(403, "csrf", problem)
+        return asked
+
+    def _renewed(self, user: User) -> None:
+        if self._visit is not None:
+            self._visit.served.renew_user(user)
+
+    def _revoked(self, _detail: str) -> None:
+        """The user may not be here any more: nothing further is told, and what runs goes on."""
+        if self._visit is not None:
+            self._visit.stop()
+
+    async def _may_keep(self, request: HttpRequest, asked: Credentials) -> bool:
+        """
+        Whether Django's session may remember a new session.
+
+        Another site can make a visitor post what it likes; it is not to become the visitor's.
+        """
+        return asked.may_keep and (
+            asked.by_cookie or await sync_to_async(csrf_problem)(request) is None
+        )
+
+    async def _collect(
+        self, visit: Visit, follower: HttpSubscriber, posted: Posted
+    ) -> HttpResponse:
+        """Wait for the end of the turn, a question of its, or the end of patience."""
+        told = Collected(posted.turn, everything=visit.reason is not None)
+        if posted.outcome is not None:
+            follower.stop()
+            told.status = posted.outcome
+        try:
+            async with asyncio.timeout(self.timeout):
+                async for frame in follower.frames():
+                    told.take(frame)
+                    if told.is_whole and not visit.served.is_ending:
+                        break
+        except TimeoutError:
+            pass
+        finally:
+            follower.stop()
+        if visit.guard is not None:
+            visit.guard.still()
+        answer = _session_of(visit)
+        answer["turn"] = {"turn": posted.turn, "name": posted.name, "status": told.status}
+        answer["events"] = told.events
+        if told.more:
+            answer["more"] = True
+        if follower.ended is not None:
+            answer["ended"] = follower.ended
+        elif told.status == "running" and visit.served.lost is not None:
+            raise visit.served.lost
+        return json_response(answer, status=202 if told.status == "running" else 200)
+
+
+def _wants_stream(request: HttpRequest) -> bool:
+    return "text/event-stream" in request.headers.get("accept", "").lower()
+
+
+def _position(request: HttpRequest) -> int:
+    text = request.headers.get("last-event-id") or request.GET.get("after", "0")
+    if not (text.isascii() and text.isdecimal() and len(text) < 17):
+        raise RequestRefused(
+            400, "bad_request", f"'after' is the seq of an entry, not {text[:50]!r}"
+        )
+    return int(text)
+
+
+def _end_of(posted: Posted) -> tuple[frames.TurnStatus, ...] | None:
+    """What tells the end of a turn that has ended; None if it has not, as far as is known."""
+    if posted.outcome is None:
+        return None
+    return (frames.TurnStatus(posted.turn, posted.name, posted.outcome),)
+
+
+async def _stream(
+    request: HttpRequest,
+    visit: Visit,
+    follower: HttpSubscriber,
+    turn: int | None,
+    end: tuple[frames.TurnStatus, ...] | None,
+) -> HttpResponseBase:
+    """
+    Frames until ``turn`` is over, or without one until nothing runs.
+
+    With ``end`` all that is to come is stored, and ``end`` comes behind it.
+    """
+    if end is not None:
+        follower.stop()
+
+    def is_last(frame: frames.ServerFrame) -> bool:
+        if turn is not None:
+            return is_end_of(frame, turn)
+        return is_end(frame) and visit.served.is_idle and not follower.has_more
+
+    stream = EventStream(visit, follower, is_last, end or ())
+    if isinstance(request, ASGIRequest):
+        response: HttpResponseBase = StreamingHttpResponse(stream)
+    else:
+        # Nobody would read it while it comes about: all of it at once.
+        response = HttpResponse(b"".join([part async for part in stream]))
+    response.headers["Content-Type"] = "text/event-stream"
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
+    served = visit.served
+    follower = visit.follow(after)
+    follower.stop()
+    follower.replay.check()
+    told = Collected(None, everything=True)
+    async for frame in follower.frames():
+        told.take(frame)
+        if told.more:
+            break
+    running = None
+    if served.turn is not None:
+        running = {"turn": served.turn, "name": served.turn_name, "status": "running"}
+    answer = _session_of(visit) | {"turn": running, "events": told.events}
+    answer |= {"first": served.first, "head": served.stored}
+    return answer | ({"more": True} if told.more else {})
+
+
+def _session_of(visit: Visit) -> dict[str, Any]:
+    return {
+        "session": str(visit.served.id),
+        "token": visit.token,
+        "resumed": visit.resumed,
+        "reason": visit.reason,
+    }

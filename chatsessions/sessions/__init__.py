@@ -1,0 +1,1 @@
+"""One session in its owner's memory."""

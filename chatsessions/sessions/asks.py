@@ -1,0 +1,231 @@
+"""``Asks``: the questions of one session that wait for its client's answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol
+from uuid import UUID, uuid4
+
+import msgspec
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import FrameError
+from chatsessions.handlers.emitter import Turn
+from chatsessions.storage import times
+
+from .pending import PendingChange
+from .turns import Turns
+
+
+class OfferedActions:
+    """
+    What is offered, by action's id; kept in the row, so that a button outlives the server.
+
+    The latest ``MAX_ACTIONS``: a conversation that goes on for long does not grow its row.
+    """
+
+    def __init__(self, draft: PendingChange, stored: dict[str, dict[str, Any]]) -> None:
+        self._draft = draft
+        self._offered = stored
+
+    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
+        """``actions`` are what message ``message`` offers now, instead of what it did."""
+        kept = {key: offer for key, offer in self._offered.items() if offer["message"] != message}
+        if not actions and len(kept) == len(self._offered):
+            return
+        kept |= {action["id"]: {**action, "message": message} for action in actions}
+        self._offered = dict(list(kept.items())[-settings.MAX_ACTIONS :])
+        self._draft.set(actions=self._offered)
+
+    def withdraw(self, action: str) -> str | None:
+        """Offer ``action`` no more; the id of its message, None if it was not offered."""
+        if action not in self._offered:
+            return None
+        offer = self._offered[action]
+        self._offered = {key: kept for key, kept in self._offered.items() if key != action}
+        self._draft.set(actions=self._offered)
+        message: str = offer["message"]
+        return message
+
+    def of(self, message: str) -> list[dict[str, Any]]:
+        """What ``message`` still offers, as the wire knows it."""
+        return [
+            {key: value for key, value in offer.items() if key != "message"}
+            for offer in self._offered.values()
+            if offer["message"] == message
+        ]
+
+    def chosen(self, data: dict[str, Any], *, n: int) -> bytes:
+        """
+        The action as it was offered, whatever the client makes of it.
+
+        Raises ``FrameError`` ``forbidden`` for one that is not.
+        """
+        offer = self._offered.get(data["id"])
+        if offer is None or offer["name"] != data["name"]:
+            raise FrameError("forbidden", "this action is not offered (any more)", n=n)
+        return msgspec.json.encode(offer)
+
+
+#: Questions that may be open at a time in one session.
+MAX_OPEN = 100
+
+
+class TextAnswer(msgspec.Struct):
+    content: str
+
+
+class ActionAnswer(msgspec.Struct):
+    id: str
+
+
+class FilesAnswer(msgspec.Struct):
+    files: list[UUID]
+
+
+#: What the answer to a question of a known kind looks like; those of other kinds are anything.
+ANSWERS: dict[str, Any] = {"text": TextAnswer, "action": ActionAnswer, "files": FilesAnswer}
+
+
+class AsksHost(Protocol):
+    """What questions need of their session."""
+
+    loop: asyncio.AbstractEventLoop
+    draft: PendingChange
+    turns: Turns
+    closed: bool
+
+    def check(self, turn: Turn | None) -> None: ...
+
+    def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
+        """An entry of our own, whatever state the session is in."""
+
+    def when_stored(self, callback: Callable[[], None]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """One open question."""
+
+    event: dict[str, Any]
+    turn: int | None
+    #: The answer; an exception for any other outcome.
+    outcome: asyncio.Future[Any]
+    timer: asyncio.TimerHandle | None = None
+
+
+class Asks:
+    """
+    Asks, and gives each question exactly one outcome: answered, timeout or cancelled.
+
+    The open ones are in the row, so that whoever takes the session after a crash can close them.
+    """
+
+    def __init__(self, host: AsksHost) -> None:
+        self._host = host
+        self._open: dict[str, Ask] = {}
+
+    async def call(
+        self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
+    ) -> Any:
+        """
+        The client's answer, once it is stored. Raises ``TimeoutError`` after ``timeout`` seconds.
+
+        Meanwhile actions and settings are handled; one that still is when the answer comes is
+        finished first.
+        """
+        host = self._host
+        host.check(turn)
+        if len(self._open) >= MAX_OPEN:
+            raise RuntimeError(f"The session has {MAX_OPEN} open questions already.")
+        ask = self._ask(kind, data, timeout, turn)
+        try:
+            with host.turns.waiting_for_answer(turn):
+                await asyncio.wait([ask.outcome])
+        finally:
+            self._close(ask, "cancelled")
+        await host.turns.alone(turn)
+        host.check(turn)
+        return ask.outcome.result()
+
+    def _ask(
+        self, kind: str, data: dict[str, Any], timeout: float | None, turn: Turn | None
+    ) -> Ask:
+        host = self._host
+        call = str(uuid4())
+        deadline = None if timeout is None else times.now() + timedelta(seconds=timeout)
+        event = {**data, "call": call, "kind": kind, "deadline": deadline, "timeout": timeout}
+        n = None if turn is None else turn.n
+        host.say("ask", event, turn=n)
+        ask = self._open[call] = Ask(event, n, host.loop.create_future())
+        if timeout is not None:
+            ask.timer = host.loop.call_later(timeout, self._expire, ask)
+        self._keep()
+        return ask
+
+    def open_event(self, call: str) -> dict[str, Any] | None:
+        """What the open question ``call`` has said; None if it is not open."""
+        ask = self._open.get(call)
+        return None if ask is None else ask.event
+
+    def turn_of(self, call: str) -> int | None:
+        """The number of the turn that asks ``call``; None if it is not open, or no turn asks."""
+        ask = self._open.get(call)
+        return None if ask is None else ask.turn
+
+    def check(self, call: str, data: Any, *, n: int) -> None:
+        """Raise ``FrameError`` ``bad_frame`` for what is no answer to an open question ``call``."""
+        ask = self._open.get(call)
+        if ask is None:
+            return
+        try:
+            answer = msgspec.convert(data, ANSWERS.get(ask.event["kind"], Any))
+        except msgspec.ValidationError as error:
+            raise FrameError("bad_frame", f"the answer: {error}"[:300], n=n) from error
+        if isinstance(answer, ActionAnswer):
+            offered = [action["id"] for action in ask.event.get("actions", ())]
+            if answer.id not in offered:
+                raise FrameError("bad_frame", "the answer: no such action was offered", n=n)
+        if isinstance(answer, FilesAnswer):
+            most = ask.event.get("max_files", 1)
+            if not 1 <= len(answer.files) <= most:
+                raise FrameError("bad_frame", f"the answer: 1 to {most} files are asked for", n=n)
+
+    def answer(self, call: str, data: Any) -> bool:
+        """The answer to question ``call`` is in the log; whether somebody waits for it."""
+        ask = self._open.get(call)
+        if ask is None:
+            return False
+        self._close(ask, "answered")
+        outcome = ask.outcome
+        self._host.when_stored(lambda: None if outcome.done() else outcome.set_result(data))
+        return True
+
+    def cancel(self) -> None:
+        """Nobody can answer any more."""
+        for ask in list(self._open.values()):
+            self._close(ask, "cancelled")
+            ask.outcome.cancel()
+
+    def _expire(self, ask: Ask) -> None:
+        self._close(ask, "timeout")
+        if not ask.outcome.done():
+            ask.outcome.set_exception(TimeoutError())
+            ask.outcome.exception()  # whoever asked may have been stopped, and not look
+
+    def _close(self, ask: Ask, outcome: str) -> None:
+        """The first outcome is the only one."""
+        if self._open.pop(ask.event["call"], None) is None:
+            return
+        if ask.timer is not None:
+            ask.timer.cancel()
+        if not self._host.closed:
+            closed = {"call": ask.event["call"], "outcome": outcome}
+            self._host.say("ask_closed", closed, turn=ask.turn)
+            self._keep()
+
+    def _keep(self) -> None:
+        self._host.draft.set(asks=[{"call": call} for call in self._open])

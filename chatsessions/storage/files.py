@@ -1,0 +1,298 @@
+"""
+The files of sessions: stored, found, and deleted, rows and content together.
+
+Content comes first and its row after it, so that a row always has its content. What a crash
+leaves between the two is content without a row, which :mod:`chatsessions.storage.files` finds.
+Everything here is synchronous.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.core.files.base import File
+from django.core.files.storage import Storage
+from django.db import transaction
+from django.db.models import Count, Sum
+from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    FileRefused,
+    SessionNotFound,
+    SessionOver,
+)
+from chatsessions.files.names import clean_name
+from chatsessions.files.storage import (
+    ROOT,
+    ChatFile,
+    SessionStorage,
+    is_file_name,
+    is_session_folder,
+    path_of,
+)
+from chatsessions.files.types import (
+    HEAD,
+    accepts,
+    type_of,
+)
+from chatsessions.models import (
+    ChatSession,
+    SessionFile,
+)
+
+from .ids import parse_uuid
+from .storable import serializable
+
+logger = logging.getLogger("chatsessions.files")
+
+
+#: Younger content may still get its row.
+MIN_AGE = timedelta(days=1)
+#: Sessions whose rows are looked up at a time.
+BATCH = 200
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep has found."""
+
+    #: Orphans, deleted unless it was a dry run.
+    found: int = 0
+    #: Orphans that the storage did not delete.
+    failed: int = 0
+    #: Whether the storage could list its content, and tell its age.
+    possible: bool = True
+
+
+def sweep(*, dry_run: bool = False, now: datetime | None = None) -> Swept:
+    """
+    Delete the content of ``ROOT`` that no row knows and that is older than ``MIN_AGE``.
+
+    Leaves alone what does not look like a session's file. Raises what the database raises.
+    """
+    swept = Swept()
+    storage = SessionStorage()
+    oldest = (now or timezone.now()) - MIN_AGE
+    try:
+        for key in _orphans(storage):
+            if storage.get_modified_time(key) < oldest:
+                swept.found += 1
+                swept.failed += not (dry_run or _deleted(storage, key))
+        if not dry_run:
+            _remove_empty_folders(storage, oldest)
+    except NotImplementedError:
+        swept.possible = False
+    return swept
+
+
+def _orphans(storage: Storage) -> Iterator[str]:
+    folders = [name for name in _listed(storage, ROOT)[0] if is_session_folder(name)]
+    for start in range(0, len(folders), BATCH):
+        batch = folders[start : start + BATCH]
+        # Listed before the rows are read: what is stored meanwhile is not taken for an orphan.
+        there = [key for folder in batch for key in _files(storage, folder)]
+        known = _known(batch)
+        yield from (key for key in there if key not in known)
+
+
+def _files(storage: Storage, folder: str) -> Iterator[str]:
+    for name in _listed(storage, f"{ROOT}/{folder}")[1]:
+        if is_file_name(name):
+            yield f"{ROOT}/{folder}/{name}"
+
+
+def _known(folders: Sequence[str]) -> set[str]:
+    sessions = [UUID(folder) for folder in folders]
+    files = SessionFile.objects.using(settings.DATABASE).filter(session__in=sessions)
+    return set(files.values_list("content", flat=True))
+
+
+def _listed(storage: Storage, path: str) -> tuple[list[str], list[str]]:
+    try:
+        return storage.listdir(path)
+    except FileNotFoundError:
+        return [], []
+
+
+def _deleted(storage: Storage, key: str) -> bool:
+    try:
+        storage.delete(key)
+    except Exception:
+        logger.exception("The orphaned content %s was not deleted; the next sweep tries again", key)
+        return False
+    return True
+
+
+def _remove_empty_folders(storage: Storage, oldest: datetime) -> None:
+    """Those that are left behind on this machine; other storages have no folders."""
+    for folder in _listed(storage, ROOT)[0]:
+        path = f"{ROOT}/{folder}"
+        try:
+            storage.path(path)
+            if is_session_folder(folder) and storage.get_modified_time(path) < oldest:
+                storage.delete(path)
+        except (OSError, NotImplementedError):
+            continue  # not empty, or not on this machine
+
+
+serializable(name="chatsessions.ChatFile")(ChatFile)
+
+
+def check_size(size: int) -> None:
+    """Raise ``FileRefused`` for a file of more than ``MAX_FILE_BYTES``."""
+    if size > settings.MAX_FILE_BYTES:
+        limit = filesizeformat(settings.MAX_FILE_BYTES)
+        raise FileRefused("too_large", f"A file may have at most {limit}.")
+
+
+def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
+    """Raise ``FileRefused`` if the session cannot take ``files`` more, of ``adding`` bytes."""
+    stored = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
+    taken = stored.aggregate(count=Count("pk"), size=Sum("size"))
+    if taken["count"] + files > settings.MAX_FILES_PER_SESSION:
+        limit = settings.MAX_FILES_PER_SESSION
+        raise FileRefused("too_many_files", f"A conversation may have at most {limit} files.")
+    if (taken["size"] or 0) + adding > settings.MAX_FILES_BYTES_PER_SESSION:
+        shown = filesizeformat(settings.MAX_FILES_BYTES_PER_SESSION)
+        raise FileRefused("too_many_files", f"All files of a conversation may have {shown}.")
+
+
+def check_type(mime: str) -> None:
+    """Raise ``FileRefused`` for a type that is not one of ``FILE_TYPES``."""
+    if not accepts(settings.FILE_TYPES, mime):
+        raise FileRefused("type_not_accepted", f"Files of type {mime} are not accepted here.")
+
+
+def store_upload(session_id: UUID, content: File[Any], *, name: str, declared: str) -> ChatFile:
+    """
+    Store what a client has uploaded, and all of it is there.
+
+    Raises ``FileRefused``, ``SessionOver``, ``SessionNotFound``, and what the storage and the
+    database raise; nothing is left then.
+    """
+    if not content.size:
+        raise FileRefused("empty_file", "The file is empty.")
+    content.seek(0)
+    shown = clean_name(name)
+    mime = type_of(shown, content.read(HEAD), declared=declared)
+    check_type(mime)
+    content.seek(0)
+    return store(session_id, content, name=shown, mime=mime, by_client=True)
+
+
+def store(
+    session_id: UUID, content: File[Any], *, name: str, mime: str, by_client: bool = False
+) -> ChatFile:
+    """
+    Store a file for a session. ``name`` is cleaned, ``mime`` a type.
+
+    Raises ``FileRefused`` for one that is too large or too many, ``SessionOver`` (for a client
+    from the moment that the end has begun), ``SessionNotFound``, and what the storage and the
+    database raise; nothing is left then.
+    """
+    size = content.size
+    check_size(size)
+    row = SessionFile(id=uuid4(), session_id=session_id, name=name, mime=mime, size=size)
+    path = SessionStorage().generate_filename(path_of(session_id, row.id))
+    try:
+        row.content.name = _save(path, content)
+        _insert(row, by_client=by_client)
+    except BaseException:
+        delete_content(row.content.name or path)
+        raise
+    return row.as_chat_file()
+
+
+def _save(path: str, content: File[Any]) -> str:
+    try:
+        return SessionStorage().save(path, content)
+    except FileNotFoundError:
+        # The session's folder was removed as an empty one between its making and its use.
+        content.seek(0)
+        return SessionStorage().save(path, content)
+
+
+def _insert(row: SessionFile, *, by_client: bool) -> None:
+    with transaction.atomic(using=settings.DATABASE):
+        check_open(_locked(row.session_id), by_client=by_client)
+        row.save(using=settings.DATABASE, force_insert=True)
+        check_room(row.session_id, files=0)
+
+
+def _locked(session_id: UUID) -> ChatSession:
+    """
+    The session, until the end of the transaction. Raises ``SessionNotFound``.
+
+    Uploads of one session are taken one after another, or two could take the same room; and none
+    is taken beside its deletion.
+    """
+    sessions = ChatSession.objects.using(settings.DATABASE).select_for_update()
+    session = sessions.only(*_STATUS).filter(pk=session_id).first()
+    if session is None:
+        raise SessionNotFound(session_id)
+    return session
+
+
+_STATUS = ("status", "end_reason", "disconnected_at")
+
+
+def check_open(session: ChatSession, *, by_client: bool) -> None:
+    """Raise ``SessionOver`` if the session takes no more files."""
+    over = session.status == ChatSession.Status.ENDED
+    if by_client:
+        # Handlers may still save what is left to save in on_chat_end.
+        over = over or bool(session.end_reason) or session.is_expired()
+    if over:
+        reason = session.end_reason or ChatSession.EndReason.EXPIRED
+        raise SessionOver(session.pk, str(reason))
+
+
+def files_of(session_id: UUID) -> list[ChatFile]:
+    """All files of a session, oldest first."""
+    rows = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
+    return [row.as_chat_file() for row in rows.order_by("created_at", "pk")]
+
+
+def find_files(session_id: UUID, ids: Sequence[str]) -> list[ChatFile]:
+    """
+    The files with these ids, in their order, each once.
+
+    Raises ``FileRefused`` with code ``unknown_file`` if one of them is not this session's.
+    """
+    wanted = dict.fromkeys(map(parse_uuid, ids))
+    known: dict[UUID, SessionFile] = {}
+    if None not in wanted and len(wanted) <= settings.MAX_FILES_PER_SESSION:
+        rows = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
+        known = {row.pk: row for row in rows.filter(pk__in=list(wanted))}
+    if len(known) < len(wanted):
+        raise FileRefused("unknown_file", "There is no such file in this session.")
+    return [known[pk].as_chat_file() for pk in wanted if pk is not None]
+
+
+def delete_content(key: str) -> None:
+    """Delete the content of a file. What cannot be deleted is logged; the sweep finds it."""
+    storage = SessionStorage()
+    try:
+        storage.delete(key)
+    except Exception:
+        logger.exception("The content of file %s was not deleted; it is swept later", key)
+        return
+    # Local storages have folders, and delete empty ones only. Others know none.
+    with suppress(Exception):
+        storage.path(key)
+        storage.delete(key.rpartition("/")[0])
+
+
+def content_goes_with_row(instance: SessionFile, using: str, **kwargs: Any) -> None:
+    """Receiver of ``post_delete``: however the row went, its content goes once that is sure."""
+    if instance.content.name:
+        transaction.on_commit(partial(delete_content, instance.content.name), using=using)

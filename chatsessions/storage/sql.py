@@ -1,0 +1,368 @@
+"""
+The statements that the journal writes on Django's own connection.
+
+They are written out: for one message the ORM would cost more than the database does. On
+PostgreSQL none of them is an ``executemany``, which psycopg sends in a pipeline: the server's limit
+for transactions that stand still does not hold in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import OwnershipLost
+from chatsessions.expressions import OctetLength
+from chatsessions.models import (
+    ChatSession,
+    SessionEvent,
+)
+
+from .changes import (
+    Change,
+    Position,
+)
+
+#: Bytes of the rows in one argument, unless a single row has more. It is copied several times on
+#: its way, quoted in a text that is quoted itself, and PostgreSQL takes less than a gigabyte.
+MAX_BYTES = 4 * 1024 * 1024
+#: Before the name of a column: the value that the row has to have, to be updated.
+EXPECTED = "expected_"
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class Bulk:
+    """Writes rows of one model on one PostgreSQL connection, all that are given in one go."""
+
+    def __init__(self, connection: BaseDatabaseWrapper, model: type[models.Model]) -> None:
+        self._connection = connection
+        self._model = model
+        self._table = self._quote(model._meta.db_table)
+        self._statements: dict[tuple[str, ...], str] = {}
+
+    def insert(self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+        """Insert ``rows`` of values for ``columns``."""
+        names = ", ".join(map(self._quote, columns))
+        self._run(
+            f"INSERT INTO {self._table} ({names}) SELECT {names} FROM ",  # noqa: S608  # only names
+            columns,
+            rows,
+            "",
+        )
+
+    def update(
+        self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]], *, compared: tuple[str, ...]
+    ) -> int:
+        """
+        Update rows by ``id`` that are as expected; how many there were.
+
+        ``rows`` have values for ``columns``, the id among them, then those expected of
+        ``compared``.
+        """
+        assigned = ", ".join(
+            f"{self._quote(name)} = given.{self._quote(name)}" for name in columns if name != "id"
+        )
+        expected = "".join(
+            f" AND stored.{self._quote(name)} = given.{EXPECTED}{name}" for name in compared
+        )
+        return self._run(
+            f"UPDATE {self._table} AS stored SET {assigned} FROM ",  # noqa: S608  # only names
+            (*columns, *(EXPECTED + name for name in compared)),
+            rows,
+            f" WHERE stored.id = given.id{expected}",
+        )
+
+    def _run(
+        self, before: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]], after: str
+    ) -> int:
+        if columns not in self._statements:
+            self._statements[columns] = self._recordset(columns)
+        count = 0
+        with self._connection.cursor() as cursor:
+            for values in arrays(columns, rows):
+                cursor.execute(before + self._statements[columns] + after, [values.decode()])
+                count += cursor.rowcount
+        return count
+
+    def _recordset(self, columns: tuple[str, ...]) -> str:
+        """The argument as rows named ``given``, its values of the types that the columns have."""
+        types = ", ".join(f"{self._quote(name)} {self._type(name)}" for name in columns)
+        return f"json_to_recordset(%s::json) AS given({types})"
+
+    def _type(self, name: str) -> str:
+        field: Any = self._model._meta.get_field(name.removeprefix(EXPECTED))
+        found: str = field.rel_db_type(self._connection)
+        return found
+
+    def _quote(self, name: str) -> str:
+        return self._connection.ops.quote_name(name)
+
+
+def arrays(columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """``rows`` as JSON, with no more of them at a time than one argument may have."""
+    given: list[bytes] = []
+    size = 0
+    for row in rows:
+        raw = _encode(dict(zip(columns, row, strict=True)))
+        if given and size + len(raw) > MAX_BYTES:
+            yield b"[%b]" % b",".join(given)
+            given, size = [], 0
+        given.append(raw)
+        size += len(raw)
+    yield b"[%b]" % b",".join(given)
+
+
+#: The columns of a session that move with every event.
+POSITION = (
+    "accepted",
+    "handled",
+    "running",
+    "head",
+    "events_in",
+    "events_out",
+    "turns_failed",
+    "last_seen_at",
+    "log_bytes",
+)
+STATE = ("state", "state_bytes", "state_revision")
+#: Beside the generation, what a row that is claimed still has to have.
+CLAIMED = ("head", "handled", "state_revision")
+ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
+
+#: Of changes that share a statement: other columns, and whether they claim and have values.
+Kind = tuple[tuple[str, ...], bool, bool]
+
+
+class Statements:
+    """Writes changes on one database connection, in transactions of the caller's."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self.connection = connection
+        self._sessions = self._events = None
+        if connection.vendor == "postgresql":
+            self._sessions = Bulk(connection, ChatSession)
+            self._events = Bulk(connection, SessionEvent)
+        #: Updates that were written out before, by their columns and by what is compared.
+        self._updates: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
+        self._has_uuid: bool = connection.features.has_native_uuid_field
+        self._moment = _moment_adapter(connection)
+        self._last_seen: tuple[datetime | None, Any] = (None, None)
+
+    def insert(self, changes: Sequence[Change]) -> None:
+        """The rows of new sessions. What a change does not name has its default."""
+        for (names, *_), alike in _by_kind(changes).items():
+            given = ("id", "generation", *POSITION, *STATE, *names)
+            defaults = {
+                field.attname: field.get_db_prep_save(field.get_default(), self.connection)
+                for field in ChatSession._meta.concrete_fields
+                if field.attname not in given
+            }
+            rows = [
+                (
+                    self._id(change),
+                    change.generation,
+                    *self._position(change.position),
+                    *self._state(change),
+                    *self._fields(change, names),
+                    *defaults.values(),
+                )
+                for change in alike
+            ]
+            self._insert(self._sessions, ChatSession, (*given, *defaults), rows)
+
+    def update(self, changes: Sequence[Change]) -> None:
+        """
+        The rows of known sessions, as every message needs it.
+
+        Raises ``OwnershipLost`` if one of them is another owner's by now.
+        """
+        for kind, alike in _by_kind(changes).items():
+            self._update(alike, *kind)
+
+    def insert_entries(self, changes: Iterable[Change]) -> None:
+        """What is new in the log."""
+        moment = self._moment
+        rows = [
+            (
+                self._id(change),
+                entry.seq,
+                entry.n,
+                entry.turn,
+                entry.key,
+                entry.name,
+                entry.data.decode(),
+                moment(entry.created_at),
+            )
+            for change in changes
+            for entry in change.entries
+        ]
+        if rows:
+            self._insert(self._events, SessionEvent, ENTRY, rows)
+
+    def choose_trimmed(self, change: Change) -> None:
+        """Find out which entries are no longer kept, and how many bytes they have; once."""
+        if change.trimmed_bytes is not None:
+            return  # the same change is tried again
+        log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
+        sizes = log.annotate(size=OctetLength("data")).order_by("seq").values_list("seq", "size")
+        if change.trim is not None:
+            sizes = sizes.filter(seq__lte=change.trim)
+        if change.needed is not None:
+            sizes = sizes.filter(seq__lt=change.needed)
+        trimmed = 0
+        for seq, size in sizes.iterator(chunk_size=100):
+            if change.trim_bytes:
+                if trimmed >= change.trim_bytes:
+                    break
+                change.trim = seq
+            trimmed += size
+        # Some may be as new as the change itself.
+        last = change.trim or 0
+        trimmed += sum(len(entry.data) for entry in change.entries if entry.seq <= last)
+        change.trimmed_bytes = trimmed
+        change.position.log_bytes = max(0, change.position.log_bytes - trimmed)
+
+    def update_outcomes(self, change: Change) -> None:
+        """How events ended that are not done, and what is no longer kept."""
+        log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
+        for n, status in change.outcomes:
+            log.filter(n=n).update(status=status)
+        if change.trim is not None:
+            log.filter(seq__lte=change.trim).delete()
+
+    def _update(
+        self,
+        changes: Sequence[Change],
+        names: tuple[str, ...],
+        claims: bool,  # noqa: FBT001, RUF100  # of the kind of changes that these are
+        has_state: bool,  # noqa: FBT001, RUF100
+    ) -> None:
+        columns = (*POSITION, *(STATE if has_state else ()), *names, "generation")
+        rows = [
+            (
+                *self._position(change.position),
+                *(self._state(change) if has_state else ()),
+                *(self._fields(change, names) if names else ()),
+                change.generation,
+                self._id(change),
+                *_expected(change),
+            )
+            for change in changes
+        ]
+        compared = ("generation", *(CLAIMED if claims else ()))
+        if self._sessions is not None:
+            count = self._sessions.update((*columns, "id"), rows, compared=compared)
+        else:
+            sql = self._updates.get((columns, compared))
+            if sql is None:
+                sql = self._updates[columns, compared] = self._update_sql(columns, compared)
+            count = self._run(sql, rows)
+        if count != len(rows):
+            raise OwnershipLost(changes[0].session_id)
+
+    def _update_sql(self, columns: tuple[str, ...], compared: tuple[str, ...]) -> str:
+        quote = self.connection.ops.quote_name
+        assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
+        expected = " AND ".join(f"{quote(name)} = %s" for name in ("id", *compared))
+        table = quote(ChatSession._meta.db_table)
+        return f"UPDATE {table} SET {assigned} WHERE {expected}"  # noqa: S608  # only names
+
+    def _insert(
+        self,
+        bulk: Bulk | None,
+        model: type[Model],
+        columns: tuple[str, ...],
+        rows: list[tuple[Any, ...]],
+    ) -> None:
+        if bulk is not None:
+            bulk.insert(columns, rows)
+            return
+        quote = self.connection.ops.quote_name
+        names = ", ".join(map(quote, columns))
+        places = ", ".join(["%s"] * len(columns))
+        table = quote(model._meta.db_table)
+        sql = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608  # only names
+        self._run(sql, rows)
+
+    def _run(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
+        """How many rows it was for."""
+        with self.connection.cursor() as cursor:
+            cursor.executemany(sql, rows)
+            count: int = cursor.rowcount
+            return count
+
+    # Values as the database wants them
+
+    def _id(self, change: Change) -> Any:
+        return change.session_id if self._has_uuid else change.session_hex
+
+    def _position(self, at: Position) -> tuple[Any, ...]:
+        return (
+            at.accepted,
+            at.handled,
+            at.running,
+            at.head,
+            at.events_in,
+            at.events_out,
+            at.turns_failed,
+            self._seen(at.last_seen_at),
+            at.log_bytes,
+        )
+
+    def _seen(self, moment: datetime) -> Any:
+        """One moment is nearly always that of all changes that were gathered at a time."""
+        if moment is not self._last_seen[0]:
+            self._last_seen = moment, self._moment(moment)
+        return self._last_seen[1]
+
+    def _state(self, change: Change) -> tuple[str, int, int]:
+        state = change.state or b""
+        in_row = settings.USER_SESSION_STORE == "cached_db"
+        return state.decode() if in_row else "", len(state), change.state_revision
+
+    def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
+        field: Any = ChatSession._meta.get_field  # none of those that have no column
+        return [
+            field(name).get_db_prep_save(change.fields[name], self.connection) for name in names
+        ]
+
+
+def _expected(change: Change) -> tuple[Any, ...]:
+    """What the row has to have for ``change`` to be written."""
+    claim = change.claims
+    if claim is None:
+        return (change.generation,)
+    return claim.generation, claim.head, claim.handled, claim.state_revision
+
+
+def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:
+    """The changes that share a statement."""
+    alike: dict[Kind, list[Change]] = {}
+    for change in changes:
+        names = tuple(sorted(change.fields)) if change.fields else ()
+        kind = names, change.claims is not None, change.state is not None
+        alike.setdefault(kind, []).append(change)
+    return alike
+
+
+def _moment_adapter(connection: BaseDatabaseWrapper) -> Callable[[datetime], Any]:
+    """How this database wants a moment."""
+    adapt = connection.ops.adapt_datetimefield_value
+    if connection.vendor != "sqlite" or connection.timezone is not UTC:
+        return adapt
+
+    def adapt_utc(moment: datetime) -> Any:
+        # What Django makes of it, without a conversion from UTC to UTC.
+        if moment.tzinfo is UTC:
+            return moment.isoformat(" ").removesuffix("+00:00")
+        return adapt(moment)
+
+    return adapt_utc

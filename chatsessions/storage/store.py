@@ -1,0 +1,625 @@
+"""
+What the journal writes to and sessions are loaded from: the rows, and Django's cache.
+
+Everything here is synchronous and knows no event loop; the journal and the worker call it from
+threads of their own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.core.cache import BaseCache, caches
+from django.core.cache.backends.locmem import LocMemCache
+from django.db import IntegrityError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Min, QuerySet, TextField
+from django.db.models.functions import Cast
+
+from chatsessions.conf import settings
+from chatsessions.expressions import OctetLength
+from chatsessions.models import (
+    ChatSession,
+    ChatSessionQuerySet,
+    SessionEvent,
+)
+
+from .changes import (
+    Batch,
+    Change,
+    Claim,
+    Entry,
+)
+from .connections import (
+    is_pooled,
+    is_transient,
+)
+from .sql import Statements
+from .transcript import Said
+
+logger = logging.getLogger("chatsessions.store")
+
+
+def is_stored(change: Change) -> bool:
+    """
+    Whether the rows have what only ``change`` can have brought there.
+
+    False also for one that leaves no traces of its own, and may be stored once more.
+    """
+    if change.entries:
+        return _has_last_entry(change)
+    if change.insert:
+        return _row(change).exists()
+    return change.claims is not None and _has_claimed(change)
+
+
+def _has_last_entry(change: Change) -> bool:
+    last = change.entries[-1]
+    log = SessionEvent.objects.using(settings.DATABASE).filter(session=change.session_id)
+    found = log.filter(seq=last.seq, created_at=last.created_at, n=last.n, name=last.name).first()
+    return found is not None and found.data == msgspec.json.decode(last.data)
+
+
+def _has_claimed(change: Change) -> bool:
+    """Another worker may have given itself the same generation."""
+    position = change.position
+    worker = change.fields.get("worker_id")
+    row = _row(change).filter(generation=change.generation, worker=worker)
+    return row.filter(head=position.head, last_seen_at=position.last_seen_at).exists()
+
+
+def _row(change: Change) -> QuerySet[ChatSession]:
+    return ChatSession.objects.using(settings.DATABASE).filter(pk=change.session_id)
+
+
+@dataclass(slots=True, kw_only=True)
+class Loaded:
+    """A session as it was stored."""
+
+    row: ChatSession
+    #: What the row was when it was read.
+    claim: Claim
+    state: bytes
+    state_lost: bool
+    first: int
+    #: Events that were accepted and whose turn has not come to its end.
+    pending: list[Entry]
+    #: What was said in it and before in its thread, if that was asked for.
+    said: list[Said] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    """Where a session stands, without what is in it."""
+
+    generation: int
+    worker_id: UUID | None
+    status: str
+    end_reason: str
+    head: int
+
+
+#: Bytes of entries that are read at a time.
+CHUNK_BYTES = 512 * 1024
+
+#: The columns that hold what is in a session.
+CONTENTS = (
+    "state",
+    "chat_context",
+    "streams",
+    "asks",
+    "actions",
+    "inputs",
+    "applied",
+    "handled_ahead",
+)
+#: The least entries of a cache in local memory.
+MIN_LOCAL_ENTRIES = 100_000
+#: The rows that a session's owner reads together with its own.
+LOADED_WITH = ("user", "worker")
+#: Values that a failing cache has not taken, and that are offered again: the latest.
+MAX_UNCACHED = 1000
+
+
+class CacheFailed(Exception):
+    """The cache did not take what it was given: all of it, or only ``keys``."""
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.keys = frozenset(keys)
+
+
+class Store:
+    """The database and the cache of the settings."""
+
+    def __init__(self) -> None:
+        self._caches = threading.local()
+        self._uncached: dict[str, bytes] = {}
+        #: Called in the writer's thread ahead of every batch.
+        self.before_commit: Callable[[], None] = lambda: None
+        #: Makes the worker's row again, which sessions refer to; whether it was gone.
+        self.restore_worker: Callable[[], bool] = lambda: False
+        self._statements: Statements | None = None
+        #: The database connection whose waiting in a transaction is limited.
+        self._limited: Any = None
+        #: The connection to SQLite that is set up.
+        self._prepared: Any = None
+
+    # Writing
+
+    def commit(self, batch: Batch) -> None:
+        """
+        Store a batch: its rows in one transaction, then its states in the cache with one call.
+
+        If the transaction fails for a reason that is not transient, each change is tried by
+        itself, and those that cannot be stored are ``refused``. Raises ``CacheFailed``, or what
+        :func:`is_transient` says so of, if trying the same batch again may help; what of it is
+        stored already is not stored again.
+        """
+        cache_first = settings.USER_SESSION_STORE == "cache"
+        if cache_first and batch.pending:
+            # What the log says must be known after a crash between the two.
+            self._cache_pending(batch)
+        self.before_commit()
+        if batch.pending:
+            self.write(batch)
+        if not cache_first:
+            self.cache_states(batch.accepted)
+
+    def _cache_pending(self, batch: Batch) -> None:
+        try:
+            self.cache_states(batch.pending)
+        except CacheFailed as error:
+            self._refuse_uncached(batch, error)
+
+    def _refuse_uncached(self, batch: Batch, error: CacheFailed) -> None:
+        """
+        Go on without the sessions whose values alone the cache does not take, such as too large.
+
+        Raises ``error`` if it is not theirs alone.
+        """
+        if not error.keys or not self._cache_takes_anything():
+            raise error
+        taken = []
+        for change in batch.pending:
+            if _key_of(change) in error.keys:
+                batch.refused[change.session_id] = error
+            else:
+                taken.append(change)
+        batch.pending = taken
+
+    def _cache_takes_anything(self) -> bool:
+        try:
+            return not self.cache.set_many({"chatsessions:probe": b"1"}, timeout=1)
+        except Exception:
+            logger.warning("The cache takes nothing", exc_info=True)
+            return False
+
+    def write(self, batch: Batch) -> None:
+        """Store the rows of a batch."""
+        self._settle_doubt(batch)
+        try:
+            try:
+                self._write(batch, batch.pending)
+            except IntegrityError:
+                # Such as when somebody has flushed the tables under a running server.
+                if not self.restore_worker():
+                    raise
+                self._write(batch, batch.pending)
+            batch.pending = []
+        except Exception as error:
+            if is_transient(error):
+                raise
+            logger.warning(
+                "A commit to the database %r failed as a whole; each session is tried by itself: "
+                "%s",
+                settings.DATABASE,
+                error,
+            )
+            self._store_one_by_one(batch)
+
+    def _store_one_by_one(self, batch: Batch) -> None:
+        while batch.pending:
+            change = batch.pending[0]
+            try:
+                self._write(batch, [change])
+            except Exception as error:
+                if is_transient(error):
+                    raise
+                if not (batch.was_in_doubt and is_stored(change)):
+                    batch.refused[change.session_id] = error
+            del batch.pending[0]
+
+    def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
+        connection = connections[settings.DATABASE]
+        has_limits = connection.vendor == "postgresql"
+        if has_limits and not is_pooled(connection):
+            self._limit_connection(connection)
+        elif connection.vendor == "sqlite":
+            self._prepare_sqlite(connection)
+        with transaction.atomic(using=settings.DATABASE):
+            if has_limits and is_pooled(connection):
+                _limit_waiting(connection, for_transaction=True)
+            self._write_rows(changes)
+            batch.doubtful = list(changes)
+        batch.doubtful = []
+
+    def _limit_connection(self, connection: BaseDatabaseWrapper) -> None:
+        """Limit the waiting once for each connection to the database."""
+        connection.ensure_connection()
+        if connection.connection is not self._limited:
+            _limit_waiting(connection, for_transaction=False)
+            self._limited = connection.connection
+
+    def _prepare_sqlite(self, connection: Any) -> None:
+        """
+        See once for each connection that readers do not wait for commits, nor commits for readers.
+
+        A transaction takes its lock at once, instead of failing half way beside another writer.
+        Write-ahead logging is a property of the file; an ``init_command`` that says something
+        else of it, as a file on a network's disk needs, is left alone.
+        """
+        connection.ensure_connection()
+        if connection.connection is self._prepared:
+            return
+        connection.transaction_mode = connection.transaction_mode or "IMMEDIATE"
+        command = connection.settings_dict["OPTIONS"].get("init_command") or ""
+        if "journal_mode" not in command.lower():
+            with connection.cursor() as cursor:
+                cursor.execute("PRAGMA journal_mode=WAL")
+        self._prepared = connection.connection
+
+    def _settle_doubt(self, batch: Batch) -> None:
+        """Find out what became of a commit whose answer was lost: it was one transaction."""
+        if not batch.doubtful:
+            return
+        batch.was_in_doubt = True
+        if any(map(is_stored, batch.doubtful)):
+            stored = {change.session_id for change in batch.doubtful}
+            batch.pending = [one for one in batch.pending if one.session_id not in stored]
+        batch.doubtful = []
+
+    def cache_states(self, changes: Iterable[Change]) -> None:
+        """
+        Put the states of committed ``changes`` into the cache, with one call.
+
+        Raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``; under ``cached_db`` a failure
+        is logged, and what could not be written goes with the next call.
+        """
+        states = dict(self._uncached)
+        for change in changes:
+            if change.state is not None:
+                states[_key_of(change)] = b"%d:%b" % (change.state_revision, change.state)
+        if not states:
+            return
+        try:
+            failed = self.cache.set_many(states, timeout=settings.CACHE_TIMEOUT)
+        except Exception as error:
+            self._cache_failed(CacheFailed(str(error)), states)
+        else:
+            self._uncached = {}
+            if failed:
+                message = f"{len(failed)} of {len(states)} values were not taken"
+                self._cache_failed(CacheFailed(message, failed), states)
+
+    def _cache_failed(self, error: CacheFailed, states: dict[str, bytes]) -> None:
+        if settings.USER_SESSION_STORE == "cache":
+            raise error
+        logger.warning("The cache failed; user_session is safe in the database: %s", error)
+        left = [(key, state) for key, state in states.items() if key in (error.keys or states)]
+        self._uncached = dict(left[-MAX_UNCACHED:])
+
+    def _write_rows(self, changes: Sequence[Change]) -> None:
+        statements = self._statements_on(connections[settings.DATABASE])
+        for change in changes:
+            if change.trim is not None or change.trim_bytes:
+                statements.choose_trimmed(change)
+        statements.insert([change for change in changes if change.insert])
+        statements.update([change for change in changes if not change.insert])
+        statements.insert_entries(changes)
+        for change in changes:
+            if change.outcomes or change.trim is not None:
+                statements.update_outcomes(change)
+
+    def _statements_on(self, connection: BaseDatabaseWrapper) -> Statements:
+        """They know some things about their connection."""
+        if self._statements is None or self._statements.connection is not connection:
+            self._statements = Statements(connection)
+        return self._statements
+
+    # Reading
+
+    def find(self, session_id: UUID) -> ChatSession | None:
+        """
+        A session's row without what the session holds: whose it is, and which worker has it.
+
+        Enough to know whether somebody may have it, before a megabyte of values is read for them.
+        """
+        rows = ChatSession.objects.using(settings.DATABASE)
+        return _read_row(rows.select_related("worker").defer(*CONTENTS), session_id)
+
+    def load(self, session_id: UUID) -> Loaded | None:
+        """A session with what its owner needs, or None if there is no such session."""
+        rows = ChatSession.objects.using(settings.DATABASE)
+        row = _read_row(rows.select_related(*LOADED_WITH).defer("state"), session_id)
+        if row is None:
+            return None
+        return self._loaded(row, self._first(row), self.read_state(row))
+
+    def load_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
+        """Those of several sessions that are stored, as :meth:`load`, in fewer queries."""
+        rows = ChatSession.objects.using(settings.DATABASE).select_related(*LOADED_WITH)
+        rows = rows.timed().defer("state").filter(pk__in=session_ids)
+        found = [_with_time(row) for row in rows]
+        firsts, states = self._firsts(session_ids), self.read_states(found)
+        return [
+            self._loaded(row, firsts.get(row.pk, row.head + 1), states[row.pk]) for row in found
+        ]
+
+    def _loaded(self, row: ChatSession, first: int, state: tuple[bytes, bool]) -> Loaded:
+        return Loaded(
+            row=row,
+            claim=Claim.on(row),
+            state=state[0],
+            state_lost=state[1],
+            first=first,
+            pending=self._pending(row),
+        )
+
+    def peek(self, session_id: UUID) -> Peek | None:
+        """Where a session stands; None if there is no such session."""
+        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+        found = rows.values_list("generation", "worker_id", "status", "end_reason", "head").first()
+        return None if found is None else Peek(*found)
+
+    def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
+        """As :meth:`read_states`, of one row."""
+        return self.read_states([row])[row.pk]
+
+    def read_states(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[bytes, bool]]:
+        """
+        The committed user_session of each of ``rows``, and whether the cache has thrown it away.
+
+        They need not have ``state``: the cache is asked for it. The database is, under
+        ``cached_db``, for what the cache does not have, or not in the row's revision. Raises
+        ``CacheFailed`` under ``cache``.
+        """
+        if settings.USER_SESSION_STORE == "cache":
+            kept = self._read_cache(rows)
+            return {
+                row.pk: (kept[row.pk][1], False) if row.pk in kept else (b"", row.state_bytes > 0)
+                for row in rows
+            }
+        wanted = {row.pk: row.state_revision for row in rows if row.state_bytes}
+        try:
+            cached = self._read_cache([row for row in rows if row.pk in wanted])
+        except CacheFailed as error:
+            logger.warning("The cache failed; user_session is read from the database: %s", error)
+            cached = {}
+        found = {pk: state for pk, (revision, state) in cached.items() if revision == wanted[pk]}
+        if missing := wanted.keys() - found.keys():
+            stored = ChatSession.objects.using(settings.DATABASE).filter(pk__in=missing)
+            for pk, state in stored.values_list("pk", "state"):
+                found[pk] = state.encode()
+        return {row.pk: (found.get(row.pk, b""), False) for row in rows}
+
+    def _read_cache(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[int, bytes]]:
+        """What the cache has of the values of ``rows``: their revision and they themselves."""
+        keys = {cache_key(row.pk, row.generation): row.pk for row in rows}
+        try:
+            found = self.cache.get_many(keys) if keys else {}
+        except Exception as error:
+            raise CacheFailed(str(error)) from error
+        return {keys[key]: parts for key, value in found.items() if (parts := _parts(value))}
+
+    def touch(self, held: Mapping[UUID, int]) -> list[UUID]:
+        """
+        Have the cache keep the values of sessions, given with their generations, for longer.
+
+        Return those that it does not have. Raises what the cache raises.
+        """
+        timeout = settings.CACHE_TIMEOUT
+        return [
+            session_id
+            for session_id, generation in held.items()
+            if not self.cache.touch(cache_key(session_id, generation), timeout=timeout)
+        ]
+
+    def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
+        """The next entries of the stored log, oldest first: see :func:`read_chunk`."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
+        entries, _ = read_chunk(rows.filter(seq__gt=after).order_by("seq"), limit)
+        return entries
+
+    def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
+        """A message as it was sent or updated last, if that is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(
+            session=session_id, n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"'
+        )
+        return find_message(entries_of(rows.order_by("seq")), message)
+
+    def seq_of(self, session_id: UUID, n: int) -> int | None:
+        """The entry that event ``n`` became, if it is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
+        return rows.values_list("seq", flat=True).first()
+
+    def find_posted(self, session_id: UUID, key: str) -> Entry | None:
+        """The client's message with this id, in hexadecimal, if it is still kept."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, key=key)
+        return next(iter(entries_of(rows.order_by("seq")[:1])), None)
+
+    def _first(self, row: ChatSession) -> int:
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
+        first: int | None = rows.aggregate(first=Min("seq"))["first"]
+        return row.head + 1 if first is None else first
+
+    def _firsts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
+        """The oldest entry of each session that has any."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session__in=session_ids)
+        return dict(rows.order_by().values_list("session").annotate(first=Min("seq")))
+
+    def _pending(self, row: ChatSession) -> list[Entry]:
+        if row.accepted <= row.handled:
+            return []
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
+        return entries_of(rows.filter(n__gt=row.handled).order_by("n"))
+
+    @property
+    def cache(self) -> BaseCache:
+        """One for each thread, as not every client can be shared, and for all that it does."""
+        cache: BaseCache | None = getattr(self._caches, "cache", None)
+        if cache is None:
+            cache = self._caches.cache = connect_cache(settings.CACHE)
+        return cache
+
+
+def connect_cache(alias: str) -> BaseCache:
+    """
+    Return the cache of an alias in ``CACHES``; for a small one in local memory a larger one.
+
+    From the 301st entry on Django's default throws entries away, those of sessions that are in
+    use among them. A process' memory is its own: nobody else looks there for what is ours.
+    """
+    cache = caches.create_connection(alias)
+    if type(cache) is not LocMemCache or cache._max_entries >= MIN_LOCAL_ENTRIES:
+        return cache
+    config = {**caches.settings[alias], "OPTIONS": {"MAX_ENTRIES": MIN_LOCAL_ENTRIES}}
+    return LocMemCache(f"chatsessions:{config.get('LOCATION', '')}", config)
+
+
+def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None:
+    row = rows.timed().filter(pk=session_id).first()
+    return None if row is None else _with_time(row)
+
+
+def _with_time(row: ChatSession) -> ChatSession:
+    """A row whose worker, if it was read with it, knows as well when that was."""
+    if row.worker is not None:
+        row.worker.read_at = row.read_at
+    return row
+
+
+def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) -> None:
+    """
+    Limit how long a transaction of the journal's may keep others waiting, and wait itself.
+
+    A worker that is paused in the middle of a commit has its transaction ended by PostgreSQL once
+    it counts as dead; whoever claims its sessions would wait for it. And a commit that waits for
+    a lock of somebody else's is tried again, so that heartbeats get their turn.
+    """
+    stale = settings.WORKER_STALE * 1000
+    limits = (("idle_in_transaction_session_timeout", stale), ("lock_timeout", stale / 3))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config(%s, %s, %s), set_config(%s, %s, %s)",
+            [
+                one
+                for name, milliseconds in limits
+                for one in (name, f"{max(1, int(milliseconds))}ms", for_transaction)
+            ],
+        )
+
+
+def outcome_of(session_id: UUID, n: int) -> str:
+    """How event ``n`` has ended, of which nothing more comes."""
+    rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
+    return rows.values_list("status", flat=True).first() or "done"
+
+
+#: Events that carry a whole message.
+MESSAGE_EVENTS = ("message", "message_update")
+
+
+def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | None:
+    """The latest of a message of the server's in ``entries``, oldest first."""
+    found = None
+    for entry in entries:
+        if entry.n is None and entry.name in MESSAGE_EVENTS:
+            data = msgspec.json.decode(entry.data)
+            is_it = data["id"] == message and data.get("n") is None
+            found = data if is_it else found
+    return found
+
+
+def cache_key(session_id: UUID, generation: int) -> str:
+    """
+    Where a session's values lie in the cache, as ``revision:values``.
+
+    Where they are nowhere else, each owner writes under its own generation: one that has lost the
+    session writes where nobody reads. Where the row has them, its revision says what is old.
+    """
+    return _key(session_id.hex, generation)
+
+
+def _parts(value: object) -> tuple[int, bytes] | None:
+    """The revision and the values of what lies in the cache; None if it is something else."""
+    revision, _, state = value.partition(b":") if isinstance(value, bytes) else (b"", b"", b"")
+    return (int(revision), state) if revision.isdigit() else None
+
+
+def _key_of(change: Change) -> str:
+    return _key(change.session_hex, change.generation)
+
+
+def _key(session_hex: str, generation: int) -> str:
+    if settings.USER_SESSION_STORE == "cache":
+        return f"chatsessions:{session_hex}:{generation}"
+    return f"chatsessions:{session_hex}"
+
+
+def entries_of(rows: Any) -> list[Entry]:
+    """The entries that a query of ``SessionEvent`` gives, in its order."""
+    return [_entry(*row) for row in _columns(rows)]
+
+
+def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
+    """
+    The first entries of an ordered query of ``SessionEvent``, and whether there may be more.
+
+    They are at most ``limit``, and at most ``CHUNK_BYTES`` unless the first alone has more: an
+    entry may have a megabyte, and whoever reads does not choose who asks at the same time.
+    """
+    entries: list[Entry] = []
+    left = CHUNK_BYTES
+    for entry in _one_by_one(rows, limit):
+        left -= len(entry.data)
+        if left < 0 and entries:
+            return entries, True
+        entries.append(entry)
+    return entries, len(entries) == limit
+
+
+def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
+    """The first of ``rows``; no more are in memory than :func:`read_chunk` takes, and one."""
+    if connections[rows.db].vendor == "sqlite":
+        for row in _columns(rows[:limit]).iterator(chunk_size=1):
+            yield _entry(*row)
+        return
+    # Others send all rows of an answer at once, but know the length of a text without reading it.
+    fitting: list[int] = []
+    left = CHUNK_BYTES
+    for seq, size in rows.annotate(size=OctetLength("data")).values_list("seq", "size")[:limit]:
+        left -= size
+        if left < 0 and fitting:
+            fitting.append(seq)
+            break
+        fitting.append(seq)
+    yield from entries_of(rows.filter(seq__in=fitting))
+
+
+def _columns(rows: Any) -> Any:
+    # Through values_list a JSONTextField would be decoded, only to be encoded again.
+    return rows.values_list("seq", "n", "turn", "name", Cast("data", TextField()), "created_at")
+
+
+def _entry(
+    seq: int, n: int | None, turn: int | None, name: str, data: str, created_at: datetime
+) -> Entry:
+    return Entry(seq, n, turn, name, data.encode(), created_at)

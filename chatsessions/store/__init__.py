@@ -1,1 +1,0 @@
-"""What the journal writes to, and what sessions are loaded from: the rows, and Django's cache."""

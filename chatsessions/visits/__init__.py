@@ -1,1 +1,0 @@
-"""Clients that come by a request and have no connection."""

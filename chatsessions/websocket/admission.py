@@ -1,0 +1,131 @@
+"""``Admission``: what a connection has to pass to get a session, and has to go on passing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError
+
+from chatsessions.auth.access import (
+    Access,
+    Refused,
+)
+from chatsessions.auth.env import log_error
+from chatsessions.auth.logins import Login
+from chatsessions.cluster.connect_request import User
+from chatsessions.storage.session import Session
+from chatsessions.workers.registry import ShuttingDown
+from chatsessions.workers.worker import get_worker
+
+logger = logging.getLogger("chatsessions.connection")
+
+Scope = dict[str, Any]
+#: Asks the application: ``authorize(scope, session)`` of a consumer.
+Authorize = Callable[[Scope, Session], Awaitable[bool]]
+
+
+class Admission:
+    """
+    One connection's way in.
+
+    ``revoked`` is called with a sentence when the login is lost later on, ``renewed`` with the
+    user each time that they were looked at again.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        access: Access,
+        authorize: Authorize,
+        *,
+        renewed: Callable[[User], None],
+        revoked: Callable[[str], None],
+    ) -> None:
+        self._scope = scope
+        self._access = access
+        self._authorize = authorize
+        self._on_renewed = renewed
+        self._on_revoked = revoked
+        self._login: Login | None = None
+        #: Why the user may not be here any more, if so.
+        self.lost: str | None = None
+
+    @property
+    def user(self) -> User:
+        """Who has come."""
+        return self._scope.get("user") or AnonymousUser()
+
+    async def watch(self) -> None:
+        """See from now on that a login is not lost. Raises what the session store raises."""
+        worker = get_worker()
+        if worker.closing:
+            return  # nobody gets a session any more
+        session = self._scope.get("session")
+        if session is None or hasattr(session, "_session_cache"):
+            self._login = self._find_login()
+        else:  # nobody has read it yet
+            self._login = await worker.threads.check(self._find_login)
+        if self._login is not None:
+            worker.logins.add(self._login)
+
+    def _find_login(self) -> Login | None:
+        return Login.of(self._scope, self._access, renewed=self._renewed, revoked=self._revoked)
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        if self._login is not None:
+            get_worker().logins.discard(self._login)
+            self._login = None
+
+    async def check(self) -> None:
+        """
+        Ask for login and permissions.
+
+        Raises ``Refused``, ``ShuttingDown``, and what the database raises.
+        """
+        self.still()
+        if get_worker().closing:
+            raise ShuttingDown
+        try:
+            if self._access.permissions:
+                await get_worker().threads.check(self._access.check, self.user)
+            else:
+                self._access.check(self.user)
+        except (Refused, DatabaseError):
+            raise
+        except Exception as error:
+            logger.exception("The permissions of a user could not be looked at")
+            raise Refused("forbidden", "not allowed") from error
+        self.still()
+
+    async def admit(self, session: Session, *, env: Mapping[str, str] | None = None) -> None:
+        """
+        Ask the application about the session that would be opened. Raises ``Refused``.
+
+        ``env`` are keys that have come and are not the session's yet: they are in no log either.
+        """
+        try:
+            allowed = bool(await self._authorize(self._scope, session))
+        except Exception as error:
+            hidden = {**session.env, **(env or {})}
+            log_error(logger, hidden, "authorize() failed: nobody comes in", error=error)
+            raise Refused("forbidden", "not allowed") from error
+        if not allowed:
+            raise Refused("forbidden", "not allowed")
+        self.still()
+
+    def still(self) -> None:
+        """Raise ``Refused`` if the login was lost meanwhile."""
+        if self.lost is not None:
+            raise Refused("unauthorized", self.lost)
+
+    def _renewed(self, user: User) -> None:
+        self._scope["user"] = user
+        self._on_renewed(user)
+
+    def _revoked(self, detail: str) -> None:
+        self.lost = detail
+        self._on_revoked(detail)

@@ -1,0 +1,244 @@
+"""``WebsocketSubscriber``: what one connection has been sent of its session's log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextvars import Context
+from typing import Protocol
+
+import msgspec
+
+from chatsessions.cluster.served import Served
+from chatsessions.conf import settings
+from chatsessions.protocol import frames
+from chatsessions.protocol.delivery import SendWindow
+from chatsessions.storage.changes import Entry
+from chatsessions.workers.limits import Replay
+
+logger = logging.getLogger("chatsessions.connection")
+
+#: Entries that are read at a time for a replay, at most.
+REPLAY_CHUNK = 200
+
+
+class Line(Protocol):
+    """The way out to one client."""
+
+    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
+        """Send it; one that ``can_wait`` may leave a moment later, with others."""
+
+    def send_along(self, text: str) -> None:
+        """Send it with what comes next, or a moment later: it tells nothing that one waits for."""
+
+    def close_line(self, code: int) -> None: ...
+
+
+class WebsocketSubscriber:
+    """Delivers a session's log over one connection, from a position on and without a hole."""
+
+    relayed = False
+
+    def __init__(self, served: Served, line: Line, *, position: int, replay: Replay) -> None:
+        self.served = served
+        self._line = line
+        self._position = position
+        self._pace = replay
+        self._window = SendWindow(
+            max_events=settings.MAX_UNACKED_EVENTS, max_bytes=settings.MAX_UNACKED_BYTES
+        )
+        self.welcomed = False
+        self._caught_up = False
+        self._withheld = False
+        #: Up to which token the ``stream`` frames have told each message that is open since then.
+        self._told: dict[str, int] = {}
+        self._held: list[str] = []
+        self._acked = asyncio.Event()
+        self._replay: asyncio.Task[None] | None = None
+
+    # Listener
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        if self._caught_up:
+            for entry in entries:
+                self._send_entry(entry, live=True)
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        if not self.welcomed:
+            return
+        if isinstance(frame, frames.TurnStatus):
+            text = frames.encode(frame)
+            if not self._caught_up:
+                self._held.append(text)  # live traffic comes behind the replay
+            elif frame.status == "running":
+                self._line.send_along(text)
+            else:
+                self._line.send_frame(text)
+        elif isinstance(frame, frames.PIECES):
+            self._piece(frame)
+        else:
+            self._line.send_frame(frames.encode(frame))
+
+    def _piece(self, frame: frames.Token | frames.Stream) -> None:
+        """Of a streaming message: a connection that is behind gets the whole later on."""
+        is_token = isinstance(frame, frames.Token)
+        if not self._caught_up:
+            return  # the replay ends with the whole of every open stream
+        if self._told and frame.index < self._told.get(frame.message, 0):
+            return  # it waited for the journal while the whole was told
+        if self._window.volatile_full:
+            self._withheld = True
+            return
+        text = frames.encode(frame)
+        self._window.volatile_bytes += len(text)
+        self._line.send_frame(text, can_wait=is_token)
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        self.stop()
+        if ended is not None and self.welcomed:
+            self._line.send_frame(frames.encode(frames.Ended(ended)))
+        self._line.close_line(code)
+
+    # The connection's side
+
+    def welcome(self, token: str, *, resumed: bool, reason: str | None, owner: str = "") -> None:
+        """Everything about the connection is stored: greet the client, then bring it up to date."""
+        served = self.served
+        if served.listener is not self:
+            return  # it is gone already
+        self.welcomed = True
+        self._position = min(max(self._position, served.first - 1), served.stored)
+        received, numbered = served.received, served.numbered
+        welcome = frames.Welcome(
+            session=str(served.id),
+            token=token,
+            resumed=resumed,
+            reason=reason,
+            received=received,
+            first=served.first,
+            head=served.stored,
+            turn=served.turn,
+            heartbeat=settings.HEARTBEAT,
+            max_frame=settings.MAX_FRAME_BYTES,
+            window=settings.MAX_PENDING_EVENTS,
+            yours=msgspec.UNSET if numbered == received else numbered,
+            owner=owner,
+        )
+        self._line.send_frame(frames.encode(welcome))
+        self._bring_up_to_date()
+
+    def heard(self) -> None:
+        """The client is alive: tokens may flow again."""
+        self._window.volatile_bytes = 0
+        if self._withheld:
+            self._withheld = False
+            self._send_streams()
+
+    def ack(self, seq: int) -> None:
+        """The client has applied everything up to ``seq``."""
+        self._window.ack(seq)
+        self._acked.set()
+
+    def stop(self) -> None:
+        """Nothing more is sent."""
+        self._caught_up = False
+        if self._replay is not None:
+            self._replay.cancel()
+
+    def pause(self) -> None:
+        """Its session is on the way here from another worker."""
+        self.stop()
+
+    def moved(self, served: Served) -> None:
+        """Its session is ``served`` from now on, and that is stored."""
+        self.served = served
+        self._bring_up_to_date()
+
+    # Sending
+
+    def _bring_up_to_date(self) -> None:
+        if self._position == self.served.stored:
+            self._go_live()
+        else:
+            loop = self.served.loop
+            self._replay = loop.create_task(
+                self._catch_up(), name="chatsessions-replay", context=Context()
+            )
+            self.served.own(self._replay)
+
+    async def _catch_up(self) -> None:
+        """Send the stored log from the client's position to its end, as fast as it is applied."""
+        try:
+            await self._replay_log()
+        except Exception as error:
+            logger.warning("Session %s: its log cannot be read: %s", self.served.id, error)
+            # Without it the client would wait here for ever; it comes back, and tries again.
+            self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
+
+    async def _replay_log(self) -> None:
+        while self._position < self.served.stored:
+            await self._pace.room()
+            entries = await self.served.read_log(self._position, REPLAY_CHUNK)
+            if not entries or entries[0].seq != self._position + 1:
+                # Trimmed meanwhile: only a new welcome can tell the client of the gap.
+                self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
+                return
+            self._pace.took(sum(len(entry.data) for entry in entries))
+            for entry in entries:
+                if not await self._has_room():
+                    self._line.close_line(frames.CloseCode.TOO_SLOW)
+                    return
+                self._send_entry(entry, live=False)
+        self._go_live()
+
+    async def _has_room(self) -> bool:
+        """Wait for the client's acknowledgements; false if they do not come."""
+        while self._window.half_full:
+            self._acked.clear()
+            try:
+                async with asyncio.timeout(2.5 * settings.HEARTBEAT):
+                    await self._acked.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def _go_live(self) -> None:
+        self._caught_up = True
+        self._send_streams()
+        held, self._held = self._held, []
+        for text in held:
+            self._line.send_frame(text)
+
+    def _send_streams(self) -> None:
+        streams = self.served.open_streams
+        self._told = {stream.message: stream.index for stream in streams}
+        for stream in streams:
+            self._line.send_frame(frames.encode(stream))
+
+    def _send_entry(self, entry: Entry, *, live: bool) -> None:
+        if entry.seq <= self._position:
+            return  # the replay was ahead of the news
+        if live and entry.n is not None:
+            text, send = frames.encode(frames.Accepted(entry.n, entry.seq)), self._line.send_along
+        else:
+            text, send = frames.encode(event_frame(entry)), self._line.send_frame
+        if self._told:
+            self._told.pop(entry.closes or "", None)  # what comes now counts from 0 again
+        self._position = entry.seq
+        self._window.sent(entry.seq, len(text))
+        send(text)
+        if live and self._window.full:
+            self.stop()
+            self._line.close_line(frames.CloseCode.TOO_SLOW)
+
+
+def event_frame(entry: Entry) -> frames.ServerEvent:
+    """An entry of the log, as the wire knows it."""
+    return frames.ServerEvent(
+        seq=entry.seq,
+        name=entry.name,
+        data=msgspec.Raw(entry.data),
+        turn=msgspec.UNSET if entry.turn is None else entry.turn,
+        n=msgspec.UNSET if entry.n is None else entry.n,
+    )

@@ -1,0 +1,1 @@
+"""One server process: what it holds, who gets which session, and how it ends."""

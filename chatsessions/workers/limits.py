@@ -1,0 +1,250 @@
+"""
+``Limits``: how much one client may ask of this worker, by its session and by its address.
+
+Events have a pace of their own in their session. Here is what else costs the server something:
+new sessions, requests that load one, replays of its log, and event streams that stay open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from ipaddress import IPv6Address, IPv6Network, ip_address
+from math import ceil
+from threading import Lock
+from typing import NoReturn
+from uuid import UUID
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import FrameError
+from chatsessions.protocol.delivery import RateLimit
+
+logger = logging.getLogger("chatsessions.worker")
+
+#: Token buckets that are remembered at a time; those that were not used for longest go first.
+MAX_BUCKETS = 10_000
+#: Bits of an IPv6 address that all hosts of one network share; each host chooses the rest itself.
+IPV6_NETWORK = 64
+
+
+class Paces:
+    """A token bucket for each key, of those that were used lately. Threads may share them."""
+
+    def __init__(self, clock: Callable[[], float], *, max_buckets: int = MAX_BUCKETS) -> None:
+        self._clock = clock
+        self._max_buckets = max_buckets
+        self._lock = Lock()
+        #: In the order in which they were used last.
+        self._buckets: dict[Hashable, RateLimit] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def bucket(self, key: Hashable, *, rate: float, burst: int) -> RateLimit:
+        """The bucket of ``key``. A new one holds ``burst`` tokens, and gets ``rate`` a second."""
+        with self._lock:
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = RateLimit(rate=rate, burst=burst, now=self._clock())
+            self._remember(key, bucket)
+        return bucket
+
+    def keep(self, key: Hashable, bucket: RateLimit) -> None:
+        """Remember ``bucket`` as the one of ``key``."""
+        with self._lock:
+            self._remember(key, bucket)
+
+    def _remember(self, key: Hashable, bucket: RateLimit) -> None:
+        self._buckets.pop(key, None)
+        self._buckets[key] = bucket
+        if len(self._buckets) > self._max_buckets:
+            del self._buckets[next(iter(self._buckets))]
+
+
+class Replay:
+    """The pace at which one client is sent what a log has stored, in bytes."""
+
+    def __init__(self, clock: Callable[[], float], buckets: Sequence[RateLimit]) -> None:
+        self._clock = clock
+        self._buckets = buckets
+
+    async def room(self) -> None:
+        """Wait until what was read before has had its time."""
+        while wait := self._wait:  # noqa: ASYNC110, RUF100  # for nothing but time
+            await asyncio.sleep(wait)
+
+    def check(self) -> None:
+        """Raise ``FrameError`` ``rate_limited`` where :meth:`room` would wait."""
+        if wait := self._wait:
+            _refuse("rate_limited", "the log is asked for again and again", wait)
+
+    @property
+    def _wait(self) -> float:
+        return max(bucket.wait(self._clock(), 0.0) for bucket in self._buckets)
+
+    def took(self, size: int) -> None:
+        """So many bytes were read."""
+        for bucket in self._buckets:
+            bucket.spend(self._clock(), size)
+
+
+class Limits:
+    """
+    The limits of one worker, or of all that last for one request.
+
+    What one session may do from one address, all sessions of that address together may do
+    ``ADDRESS_FACTOR`` times. Of a client whose address is not known only the session counts.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._paces = Paces(clock)
+        self._streams: Counter[Hashable] = Counter()
+        self._streams_lock = Lock()
+
+    # Events
+
+    def event_pace(self, session: UUID) -> RateLimit:
+        """The pace of a session's events. It outlives the session's stay in memory."""
+        rate, burst = settings.EVENTS_PER_SECOND, settings.EVENT_BURST
+        return self._paces.bucket(("event", session), rate=rate, burst=burst)
+
+    def keep_event_pace(self, session: UUID, pace: RateLimit) -> None:
+        """``session`` is let go: remember how fast its client was."""
+        self._paces.keep(("event", session), pace)
+
+    # New sessions
+
+    def new_session(self, ip: str | None) -> None:
+        """
+        A session is about to be made for an anonymous client.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        address, now = address_of(ip), self._clock()
+        if address is None:
+            return
+        most = settings.NEW_SESSIONS_PER_MINUTE
+        wait = self._paces.bucket(("new", address), rate=most / 60, burst=most).take(now)
+        if not wait:
+            return
+        if not self._paces.bucket(("warned", address), rate=1 / 60, burst=1).take(now):
+            logger.warning(
+                "More than NEW_SESSIONS_PER_MINUTE (%d) new sessions are asked for at %s. If that "
+                "is a proxy, have it tell the clients' addresses and the server believe it.",
+                most,
+                address,
+            )
+        _refuse("rate_limited", "too many new sessions", wait)
+
+    # Requests
+
+    def read(self, session: UUID, ip: str | None) -> None:
+        """
+        A ``hello`` or a GET is about to load ``session``.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        self._take("read", session, ip, settings.READS_PER_SECOND, settings.READ_BURST)
+
+    def post(self, session: UUID, ip: str | None) -> None:
+        """
+        A POST is about to load ``session``: allowed are twice as many as it takes events.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        rate, burst = 2 * settings.EVENTS_PER_SECOND, 2 * settings.EVENT_BURST
+        self._take("post", session, ip, rate, burst)
+
+    def _take(self, kind: str, session: UUID, ip: str | None, rate: float, burst: int) -> None:
+        now = self._clock()
+        shared = self._of_address(kind, ip, rate, burst)
+        wait = 0.0 if shared is None else shared.wait(now)
+        # No bucket for what is refused anyway: whoever makes up sessions would fill all with them.
+        wait = wait or self._of_session(kind, session, ip, rate=rate, burst=burst).take(now)
+        if wait:
+            _refuse("rate_limited", "too many requests for a session", wait)
+        if shared is not None:
+            shared.spend(now, 1)  # not for what was refused: others are at the same address
+
+    def search(self, user: Hashable) -> None:
+        """
+        Logs of a user are about to be searched.
+
+        Raises ``FrameError`` ``rate_limited``.
+        """
+        most = settings.SEARCHES_PER_MINUTE
+        bucket = self._paces.bucket(("search", user), rate=most / 60, burst=most)
+        if wait := bucket.take(self._clock()):
+            _refuse("rate_limited", "too many searches", wait)
+
+    # Replays
+
+    def replay(self, session: UUID, ip: str | None) -> Replay:
+        """The pace at which the log of ``session`` is read for a client at ``ip``."""
+        rate, burst = settings.REPLAY_BYTES_PER_SECOND, settings.REPLAY_BURST_BYTES
+        shared = self._of_address("replay", ip, rate, burst)
+        mine = self._of_session("replay", session, ip, rate=rate, burst=burst)
+        return Replay(self._clock, [mine] if shared is None else [shared, mine])
+
+    # Streams
+
+    def open_stream(self, session: UUID, ip: str | None) -> Callable[[], None]:
+        """
+        An event stream is opened; the function that is returned is to be called once, at its end.
+
+        Raises ``FrameError`` ``busy`` if too many are open.
+        """
+        address = address_of(ip)
+        most: dict[Hashable, int] = {(session, address): settings.MAX_STREAMS}
+        if address is not None:
+            most[address] = settings.MAX_STREAMS * settings.ADDRESS_FACTOR
+        with self._streams_lock:
+            if any(self._streams[key] >= limit for key, limit in most.items()):
+                _refuse("busy", "too many event streams are open", 1.0)
+            self._streams.update(most.keys())
+
+        def close() -> None:
+            with self._streams_lock:
+                for key in most:
+                    self._streams[key] -= 1
+                    if not self._streams[key]:
+                        del self._streams[key]
+
+        return close
+
+    def _of_session(
+        self, kind: str, session: UUID, ip: str | None, *, rate: float, burst: int
+    ) -> RateLimit:
+        """The bucket of a session at an address."""
+        return self._paces.bucket((kind, address_of(ip), session), rate=rate, burst=burst)
+
+    def _of_address(self, kind: str, ip: str | None, rate: float, burst: int) -> RateLimit | None:
+        """The bucket of all sessions of an address; None if the address is not known."""
+        address, factor = address_of(ip), settings.ADDRESS_FACTOR
+        if address is None:
+            return None
+        return self._paces.bucket((kind, address), rate=rate * factor, burst=burst * factor)
+
+
+#: For event loops that last for one request, as under WSGI: of those none could count alone.
+SHARED = Limits(time.monotonic)
+
+
+def address_of(ip: str | None) -> str | None:
+    """By what a client's address is counted: of IPv6 it is the network, whose hosts are many."""
+    if ip is None:
+        return None
+    address = ip_address(ip)
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(IPv6Network((address, IPV6_NETWORK), strict=False))
+    return ip
+
+
+def _refuse(code: str, detail: str, wait: float) -> NoReturn:
+    raise FrameError(code, detail, retry_after=ceil(wait * 1000) / 1000)

@@ -1,0 +1,494 @@
+"""
+From outside of a session's connection: views, tasks and the shell.
+
+They reach the session through its owner, in this process or another; one that nobody owns is taken
+for as long as it needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextvars import Context as ContextVars
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import connections
+
+from chatsessions.cluster.commands import (
+    Append,
+    Assign,
+    Broadcast,
+    Step,
+)
+from chatsessions.cluster.connect_request import User
+from chatsessions.cluster.directory import (
+    SOON,
+    OwnedElsewhere,
+)
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    ChatSessionsError,
+    OwnerUnreachable,
+    ServerStopped,
+    SessionNotFound,
+    SessionOver,
+)
+from chatsessions.handlers.bridge import (
+    PATIENCE,
+    background_loop,
+    has_loop,
+    is_background,
+)
+from chatsessions.handlers.chat import (
+    Chat,
+    resolve_chat,
+)
+from chatsessions.handlers.context import (
+    Context,
+    use_context,
+)
+from chatsessions.handlers.emitter import (
+    Turn,
+    encode_data,
+)
+from chatsessions.models import ChatSession
+from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.writers import new_writer
+from chatsessions.storage.session import Session
+from chatsessions.storage.transactions import (
+    arefuse_test_transaction,
+    refuse_test_transaction,
+)
+
+from . import calls as reaching
+from .outside_session import AfarSession
+from .worker import (
+    Worker,
+    running_workers,
+    visiting,
+)
+
+logger = logging.getLogger("chatsessions.outside")
+
+T = TypeVar("T")
+
+#: A session, or the id of one.
+Which = Session | ChatSession | UUID | str
+
+#: Sessions of one user that are reached at a time.
+EMITS_AT_A_TIME = 10
+
+
+class session_context:  # noqa: N801  # used like a function
+    """
+    Work with a session from outside of it, ``with`` or ``async with``. It is named by its id, or
+    is one that somebody has: a row, or what a signal tells of.
+
+    Inside the block ``user_session``, ``context`` and ``Message`` are the session's; what is set
+    and sent there is stored when the block ends. Gives the context.
+
+    Where another process owns the session, the values are those that are stored, and what is set
+    and sent is made by the owner when the block ends (tokens of a stream at once). Raises
+    ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable`` (no way to that process) and
+    ``StoreUnavailable``.
+    """
+
+    def __init__(self, session: Which) -> None:
+        self.session_id = _id_of(session)
+        self._stack = ExitStack()
+        #: Lets the session go, and the worker; in the worker's event loop.
+        self._holding = AsyncExitStack()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __aenter__(self) -> Context:
+        context = await _done(self.session_id, self._open)
+        return self._stack.enter_context(use_context(context))
+
+    async def _open(self, worker: Worker) -> Context:
+        """In the worker's loop: hold the session, and the worker while it is held."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(visiting())
+            try:
+                held = await reaching.acquired(worker, self.session_id)
+                writer = new_writer()
+                stack.push_async_exit(partial(leave_here, held, writer))
+                context = held.context(None, writer=writer)
+            except OwnedElsewhere:
+                afar = await AfarSession.open(worker, self.session_id)
+                stack.push_async_exit(partial(leave_afar, afar))
+                context = afar.context()
+            self._loop = worker.loop
+            self._holding = stack.pop_all()
+        return context
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            await _in_loop(loop, partial(self._close, kind, error, traceback))
+
+    async def _close(self, *raised: Any) -> None:
+        """In the worker's loop: store what the block did, and let everything go."""
+        await self._holding.__aexit__(*raised)
+
+    def __enter__(self) -> Context:
+        _refuse_in_loop("session_context")
+        _refuse_in_transaction("session_context")
+        context = _run_in(_lasting_loop(), lambda: _done(self.session_id, self._open))
+        return self._stack.enter_context(use_context(context))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            _run_in(loop, partial(self._close, kind, error, traceback))
+
+
+async def aemit_to(session: Which, name: str, data: Any = None) -> None:
+    """
+    Emit an event to one session, wherever it is, also to one whose client is away.
+
+    ``session`` is a session or the id of one. Returns when it is stored. Raises what
+    ``context.emitter.emit`` raises, ``SessionNotFound``, ``SessionOver``, and
+    ``OwnerUnreachable``; nothing is emitted then.
+    """
+    found = _id_of(session)
+    steps: list[Step] = [_append(name, data)]
+    await _done(found, lambda worker: reaching.change(worker, found, steps))
+
+
+def emit_to(session: Which, name: str, data: Any = None) -> None:
+    """:func:`aemit_to` for synchronous code."""
+    _run_sync("emit_to", partial(aemit_to, session, name, data))
+
+
+async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
+    """
+    Emit an event to every session of a user that has not ended; how many got it.
+
+    A session whose client is away keeps it for the client's return. ``user`` is a user or the id
+    of one. Raises what :func:`aemit_to` raises; ``OwnerUnreachable`` for a session that is known
+    to be out of reach comes before anything is emitted, for one that is found to be when all the
+    others have got it.
+    """
+    await _refuse_in_test()
+    encode_data(name, data)  # refused before any of them gets it
+    return await _in_loop(_lasting_loop(), partial(_emit_to_user, user, name, data))
+
+
+async def _emit_to_user(user: User | Any, name: str, data: Any) -> int:
+    async with visiting() as worker:
+        await reaching.patiently(worker.start)
+        find = partial(worker.threads.read, _sessions_of, worker, getattr(user, "pk", user))
+        found = await reaching.patiently(find)
+        room = asyncio.Semaphore(EMITS_AT_A_TIME)
+
+        async def emit(session_id: UUID) -> int:
+            async with room:
+                try:
+                    await aemit_to(session_id, name, data)
+                except (SessionNotFound, SessionOver):
+                    return 0  # it has ended meanwhile
+                return 1
+
+        # One that cannot be reached after all keeps it from no other.
+        told = await asyncio.gather(*map(emit, found), return_exceptions=True)
+        for error in told:
+            if isinstance(error, BaseException):
+                raise error
+        return sum(one for one in told if isinstance(one, int))
+
+
+def emit_to_user(user: User | Any, name: str, data: Any = None) -> int:
+    """:func:`aemit_to_user` for synchronous code."""
+    return _run_sync("emit_to_user", partial(aemit_to_user, user, name, data))
+
+
+async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
+    """
+    Emit an event to every connected session of ``chat``, or of all chats; how many got it.
+
+    ``chat`` is a ``Chat``, a dotted path of one, or a name. Sessions whose clients are away do
+    not get it. Raises what ``context.emitter.emit`` raises, and ``OwnerUnreachable`` if a worker
+    that has such sessions cannot be reached; if that is known beforehand, nothing is emitted.
+    """
+    await _refuse_in_test()
+    step = _append(name, data)
+    wanted = None if chat is None else _chat_name(chat)
+    command = Broadcast(name=step.name, data=step.data, chat=wanted)
+    return await _in_loop(_lasting_loop(), partial(_broadcast, command))
+
+
+async def _broadcast(command: Broadcast) -> int:
+    async with visiting() as worker:
+        await reaching.patiently(worker.start)
+        here = running_workers()
+        told = await worker.broadcast_elsewhere(command, [one.id for one in here])
+        for one in here:
+            told += await _in_loop(one.loop, partial(one.broadcast, command))
+        return told
+
+
+def broadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
+    """:func:`abroadcast` for synchronous code."""
+    return _run_sync("broadcast", partial(abroadcast, name, data, chat=chat))
+
+
+async def aend_session(session: Which, reason: str = "app") -> None:
+    """
+    End a session: its turn is stopped, ``on_chat_end`` runs, its client is told.
+
+    ``session`` is a session or the id of one, ``reason`` one of ``ChatSession.EndReason``.
+    Returns when the end is stored. Raises what ``session_context`` raises.
+    """
+    found = _id_of(session)
+    _checked(reason)
+    await _done(found, lambda worker: reaching.end(worker, found, reason))
+
+
+def end_session(session: Which, reason: str = "app") -> None:
+    """:func:`aend_session` for synchronous code."""
+    _run_sync("end_session", partial(aend_session, session, reason))
+
+
+async def leave_here(
+    live: LiveSession, writer: Turn, kind: type[BaseException] | None, *_: object
+) -> None:
+    """Store what a block changed, close what it left streaming, and let the session go."""
+    try:
+        with _unless_raised(live.id, kind):
+            if not live.closed:
+                live.writers.close(writer, interrupted=kind is not None)
+            live.user_session_used()
+            if not (live.closed and live.ending):
+                await live.sink.flush()
+    finally:
+        await reaching.let_go(live)
+
+
+async def leave_afar(afar: AfarSession, kind: type[BaseException] | None, *_: object) -> None:
+    """The same, for a session that another process owns."""
+    with _unless_raised(afar.id, kind):
+        await afar.close(failed=kind is not None)
+
+
+@contextmanager
+def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterator[None]:
+    """What a block has raised itself is what its caller hears; what comes behind that is logged."""
+    try:
+        yield
+    except ChatSessionsError as error:
+        if kind is None:
+            raise
+        logger.warning(
+            "Session %s: not all that a block did before it raised %s could be stored",
+            session_id,
+            kind.__name__,
+            exc_info=error,
+        )
+
+
+async def aassign_user(session: Which, user: AbstractBaseUser) -> None:
+    """
+    Give a session that was begun without a login to ``user``, for instance when they log in.
+
+    ``session`` is a session or the id of one: make sure that it is theirs. From now on it opens
+    for that user alone, wherever it is live, and with new tokens; what runs in it goes on.
+    Returns when that is stored. Raises ``SessionOwned`` for a session that is a user's already,
+    ``ValueError`` for a user that is not stored or anonymous, and what :func:`aemit_to` raises.
+    """
+    found = _id_of(session)
+    if not user.is_authenticated or user.pk is None:
+        raise ValueError(f"A session is assigned to a user that is stored, not to {user!r}.")
+    steps: list[Step] = [Assign(str(user.pk))]
+    await _done(found, lambda worker: reaching.change(worker, found, steps))
+
+
+def assign_user(session: Which, user: AbstractBaseUser) -> None:
+    """:func:`aassign_user` for synchronous code."""
+    _run_sync("assign_user", partial(aassign_user, session, user))
+
+
+def _append(name: str, data: Any) -> Append:
+    return Append(name, msgspec.Raw(encode_data(name, data)))
+
+
+def _chat_name(chat: Chat | str) -> str:
+    return chat if isinstance(chat, str) and "." not in chat else resolve_chat(chat).name
+
+
+def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
+    """A user's sessions. Raises ``OwnerUnreachable`` if nothing leads to the owner of one."""
+    rows = ChatSession.objects.using(settings.DATABASE).timed().filter(user=user)
+    found = list(rows.exclude(status=ChatSession.Status.ENDED).select_related("worker"))
+    for row in found:
+        if row.worker is not None:
+            row.worker.read_at = row.read_at
+        try:
+            worker.elsewhere.refuse(row)
+        except OwnedElsewhere:
+            continue
+        except OwnerUnreachable as error:
+            if not error.is_here:
+                raise
+    return [row.pk for row in found]
+
+
+def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``step`` for synchronous code, in an event loop of the process that lasts."""
+    _refuse_in_loop(name, f"a{name}")
+    _refuse_in_transaction(name)
+    return _run_in(_lasting_loop(), step)
+
+
+def _lasting_workers() -> list[Worker]:
+    """The workers of this process whose event loops are a server's."""
+    return [worker for worker in running_workers() if worker.serves]
+
+
+def _lasting_loop() -> asyncio.AbstractEventLoop:
+    """
+    Where calls from outside are done: a server's event loop, best the running one, or else the
+    background one. One that lasts for a view or a task would end under what others do in it.
+    """
+    here = asyncio.get_running_loop() if has_loop() else None
+    loops = [worker.loop for worker in _lasting_workers()]
+    if here in loops:
+        return here
+    return loops[0] if loops else background_loop()
+
+
+def _loop_for(session_id: UUID) -> asyncio.AbstractEventLoop:
+    """The same, for a session: where it is in memory, if it is."""
+    lasting = _lasting_loop()
+    for worker in running_workers():
+        if session_id in worker.live and (worker.loop is lasting or worker.serves):
+            return worker.loop
+    return lasting
+
+
+async def _done(session_id: UUID, step: Callable[[Worker], Coroutine[Any, Any, T]]) -> T:
+    """
+    What comes of ``step``, done with the worker that is to reach the session.
+
+    One that another event loop of this process holds for the moment is waited for.
+    """
+
+    async def visit() -> T:
+        async with visiting() as worker:
+            return await step(worker)
+
+    await _refuse_in_test()
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + settings.STORE_TIMEOUT
+    while True:
+        try:
+            return await _in_loop(_loop_for(session_id), visit)
+        except OwnerUnreachable as error:
+            if not error.is_here or clock.time() > deadline:
+                raise
+        await asyncio.sleep(SOON)
+
+
+def _run_in(loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run ``step`` in another thread's event loop. Raises ``ServerStopped`` if that ends."""
+    # The caller's variables are no concern of what goes on after the call.
+    future = ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop)
+    try:
+        while True:
+            try:
+                return future.result(PATIENCE)
+            except TimeoutError:
+                if future.done():
+                    raise
+                if not loop.is_running():
+                    raise ServerStopped from None
+    except CancelledError as error:
+        raise ServerStopped from error
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def _in_loop(
+    loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]
+) -> T:
+    """Await ``step`` in ``loop``. Raises ``ServerStopped`` if that ends."""
+    if loop is asyncio.get_running_loop():
+        return await step()
+    future = asyncio.wrap_future(ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop))
+    try:
+        while not (await asyncio.wait([future], timeout=PATIENCE))[0]:
+            if not loop.is_running():
+                raise ServerStopped
+    finally:
+        future.cancel()
+    if future.cancelled():
+        raise ServerStopped
+    return future.result()
+
+
+def _id_of(session: Which) -> UUID:
+    named = session.id if isinstance(session, Session | ChatSession) else session
+    try:
+        return named if isinstance(named, UUID) else UUID(named)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise SessionNotFound(named) from error
+
+
+def _checked(reason: str) -> str:
+    if reason not in ChatSession.EndReason.values:
+        raise ValueError(
+            f"{reason!r} is no reason to end a session; there are: "
+            f"{', '.join(ChatSession.EndReason.values)}."
+        )
+    return reason
+
+
+def _refuse_in_transaction(name: str) -> None:
+    """SQLite has one writer: the session's owner would wait for the transaction of this one."""
+    refuse_test_transaction()
+    connection = connections[settings.DATABASE]
+    if connection.vendor == "sqlite" and connection.in_atomic_block:
+        raise RuntimeError(
+            f"{name} was called inside of a transaction, for whose end the session's store has "
+            "to wait. Call it after the block, for instance with transaction.on_commit()."
+        )
+
+
+async def _refuse_in_test() -> None:
+    """
+    Raise ``ImproperlyConfigured`` for a call of asynchronous code in a test with a transaction.
+
+    What runs in a server's event loop or in the background's has been looked at by its caller.
+    """
+    here = asyncio.get_running_loop()
+    if here is not _lasting_loop() and not is_background(here):
+        await arefuse_test_transaction()
+
+
+def _refuse_in_loop(name: str, instead: str = "") -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    remedy = f"await {instead}()" if instead else f"write 'async with {name}(…):'"
+    raise RuntimeError(f"{name} would block the event loop here; {remedy}.")

@@ -1,0 +1,644 @@
+"""
+``SessionRegistry``: who comes to a worker, and which session they get.
+
+A session is looked for by one at a time, held in memory from then on, and claimed by its first
+commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from django.contrib.auth.models import AnonymousUser
+
+from chatsessions.auth import access
+from chatsessions.auth.env import log_error
+from chatsessions.cluster.commands import (
+    Busy,
+    How,
+    NotResumed,
+)
+from chatsessions.cluster.connect_request import (
+    ROW_FIELDS,
+    Admit,
+    ConnectRequest,
+    anybody,
+    may_resume,
+    new_row,
+    session_of,
+    why_not,
+    why_over,
+)
+from chatsessions.cluster.directory import (
+    SOON,
+    DirectoryHost,
+    Visitor,
+    WorkerDirectory,
+)
+from chatsessions.cluster.relay import Relay
+from chatsessions.cluster.served import LocalListener
+from chatsessions.cluster.visit_relay import VisitRelay
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    OwnershipLost,
+    OwnerUnreachable,
+    SessionNotFound,
+    SessionOver,
+)
+from chatsessions.handlers.chat import (
+    Chat,
+    find_chat,
+)
+from chatsessions.handlers.chat_context import in_use
+from chatsessions.handlers.profiles import chosen_profile
+from chatsessions.models import ChatSession
+from chatsessions.sessions.continuation import (
+    ThreadContinuation,
+    find_thread,
+)
+from chatsessions.sessions.ports import Host
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.executors import Executors
+from chatsessions.storage.ids import parse_uuid
+from chatsessions.storage.session import (
+    Session,
+    is_owner,
+    token_after,
+)
+from chatsessions.storage.store import Loaded, Store
+from chatsessions.storage.thread_rows import (
+    Mark,
+    Part,
+    ThreadKey,
+    read_context,
+)
+from chatsessions.storage.worker_rows import WorkerRows
+
+from .limits import Limits
+
+logger = logging.getLogger("chatsessions.worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The session that somebody who arrived has now."""
+
+    served: LiveSession | Relay
+    resumed: bool
+    #: None if resumed; else ``new``, ``unknown``, ``ended`` or ``expired``.
+    reason: str | None
+
+    @property
+    def live(self) -> LiveSession:
+        """The session, which is held here. Raises ``TypeError`` for one that is relayed."""
+        if isinstance(self.served, LiveSession):
+            return self.served
+        raise TypeError(f"session {self.served.id} is relayed")
+
+
+class ShuttingDown(Exception):
+    """The server is on its way down and takes nobody in."""
+
+
+class Overtaken(ShuttingDown):
+    """
+    A newer connection has come for the session while this one waited for it.
+
+    Its client is mostly gone: it waited too long here and has come back by another way. If it is
+    not, it comes back once more and is the newest then.
+    """
+
+
+class TooManySessions(Exception):
+    """The user has as many connected sessions as allowed."""
+
+
+class _Turnstile(asyncio.Lock):
+    """Lets those who look for one session pass one at a time, in the order in which they came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Connections that were given the session here.
+        self.opened = 0
+
+
+class RegistryHost(Host, DirectoryHost, Protocol):
+    """The worker, as its entrance sees it."""
+
+    live: dict[UUID, LiveSession]
+    closing: bool
+    threads: Executors
+    store: Store
+    rows: WorkerRows
+    elsewhere: WorkerDirectory
+    limits: Limits
+
+    async def start(self) -> None:
+        """Make the worker known, once. Raises what the database raises."""
+
+
+class SessionRegistry:
+    """Opens sessions: new ones, live ones, and those that are stored."""
+
+    def __init__(self, host: RegistryHost) -> None:
+        self._host = host
+        self._arrivals: WeakValueDictionary[UUID, _Turnstile] = WeakValueDictionary()
+
+    async def open(
+        self, chat: Chat, arrival: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
+    ) -> Opened:
+        """
+        The session of somebody who arrived: the one they ask for if it is theirs, else a new one.
+
+        With ``relays`` it may be another worker's, which has work to do in it; without, that is
+        waited for. ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
+        ``ShuttingDown``, ``TooManySessions``, ``FrameError`` (``rate_limited``), and what the
+        database raises.
+        """
+        if arrival.session_id is None:
+            return await self._open_new(chat, arrival, "new", admit)
+        session_id = parse_uuid(arrival.session_id)
+        if session_id is None:
+            return await self._open_new(chat, arrival, "unknown", admit)
+        self._host.limits.read(session_id, arrival.ip)
+        async with self._in_turn(session_id) as (turnstile, known):
+            how: How = "relay" if relays else "give"
+            found, reason = await self._resume(
+                chat, session_id, arrival, admit, how=how, connections=known
+            )
+            if not isinstance(found, LiveSession | Relay):
+                return await self._open_new(chat, arrival, reason, admit)
+            if self._host.closing or (isinstance(found, LiveSession) and found.closed):
+                raise ShuttingDown  # come back
+            if isinstance(found, LiveSession):
+                found.session.renew_user(arrival.user)
+                found.session.env = arrival.env
+            turnstile.opened += 1
+            return Opened(served=found, resumed=True, reason=None)
+
+    @asynccontextmanager
+    async def _in_turn(self, session_id: UUID) -> AsyncIterator[tuple[_Turnstile, int | None]]:
+        """
+        Wait behind those who came earlier for a session.
+
+        Gives how many connections the session had had when the wait began, those opened here
+        since included: they had come earlier, and others had not. None if there was no wait.
+        """
+        turnstile = self._looking_for(session_id)
+        count = None
+        if turnstile.locked():
+            # Beside the wait: an answer that takes long makes nobody lose their place.
+            count = asyncio.create_task(self._count_connections(session_id, turnstile))
+        try:
+            async with turnstile:
+                known = None if count is None else await count + turnstile.opened
+                yield turnstile, known
+        finally:
+            if count is not None:
+                count.cancel()
+
+    async def _count_connections(self, session_id: UUID, turnstile: _Turnstile) -> int:
+        """How many connections a session has had, as far as is known, but those opened here."""
+        live = self._host.live.get(session_id)
+        if live is not None:
+            return live.presence.connections - turnstile.opened
+        row = await self._host.threads.read(self._host.store.find, session_id)
+        return (0 if row is None else row.connections) - turnstile.opened
+
+    async def receive(
+        self, chat: Chat, arrival: ConnectRequest, *, make: bool = True, admit: Admit = anybody
+    ) -> tuple[LiveSession | VisitRelay, str | None]:
+        """
+        The session of somebody who comes without a connection: theirs, or a new one with ``make``.
+
+        It is held until ``holders`` is 0 again; another worker's is followed from here. With it
+        comes None, or why it is a new one. Raises ``SessionNotFound``, ``SessionOver`` (both for
+        an old one without ``make``, the latter also to its owner), ``OwnerUnreachable``, and what
+        :meth:`open` raises.
+        """
+        reason = "new"
+        if arrival.session_id is not None:
+            reason = "unknown"
+            session_id = parse_uuid(arrival.session_id)
+            if session_id is not None:
+                count = self._host.limits.post if make else self._host.limits.read
+                count(session_id, arrival.ip)
+                found, reason = await self._find(chat, session_id, arrival, admit)
+                if found is not None:
+                    return found, None
+        if reason in ("ended", "expired"):
+            raise SessionOver(str(arrival.session_id), reason)
+        if not make:
+            raise SessionNotFound(str(arrival.session_id))
+        opened = await self._open_new(chat, arrival, reason, admit)
+        opened.live.holders += 1
+        return opened.live, opened.reason
+
+    async def _find(
+        self, chat: Chat, session_id: UUID, arrival: ConnectRequest, admit: Admit
+    ) -> tuple[LiveSession | VisitRelay | None, str]:
+        """
+        For a visitor: their session, or why it is not given.
+
+        It is this worker's before they have it: of two requests that come to two workers at once
+        one is to reach the other's. A connection does not wait: its client comes back.
+        """
+        deadline = self._host.elsewhere.deadline()
+        async with self._looking_for(session_id):
+            while True:
+                found, reason = await self._resume(chat, session_id, arrival, admit, how="visit")
+                if isinstance(found, VisitRelay):
+                    return found, ""
+                if not isinstance(found, LiveSession):
+                    return None, reason
+                if self._host.closing or found.closed:
+                    raise ShuttingDown
+                found.holders += 1
+                try:
+                    if not found.draft.is_stored:
+                        await found.sink.flush()
+                    return found, ""
+                except BaseException as error:
+                    found.holders -= 1
+                    found.note()
+                    late = self._host.loop.time() > deadline
+                    if late or not isinstance(error, OwnershipLost):
+                        raise
+
+    async def _open_new(
+        self, chat: Chat, arrival: ConnectRequest, reason: str, admit: Admit
+    ) -> Opened:
+        if not arrival.user.is_authenticated:
+            self._host.limits.new_session(arrival.ip)
+        await self._host.start()
+        past = await find_thread(
+            self._host.threads,
+            self._host.store,
+            chat=chat.name,
+            user=arrival.user,
+            thread_id=arrival.thread,
+        )
+        if arrival.thread is not None and past is None and reason == "new":
+            reason = "unknown"
+        row = new_row(chat, arrival, await self._profile_of(chat, arrival, past), past)
+        session = session_of(row, arrival.user)
+        session.env = arrival.env
+        session.state_lost = past is not None and past.values_lost
+        await admit(session)
+        await self._check_count(arrival, other_than=None)
+        if self._host.closing:
+            raise ShuttingDown
+        live = self._create(chat, session, row, past)
+        return Opened(served=live, resumed=False, reason=reason)
+
+    async def _profile_of(
+        self, chat: Chat, arrival: ConnectRequest, past: ThreadContinuation | None
+    ) -> str:
+        """
+        The profile of a new session: the one asked for, else that of the thread it goes on with.
+
+        Raises ``Refused`` for one that is not offered.
+        """
+        carried = "" if past is None else past.profile
+        if not chat.has_profiles:
+            return arrival.profile or carried
+        try:
+            offered = await chat.get_profiles(arrival.user, run_in_thread=self._host.threads.check)
+        except Exception as error:
+            log_error(logger, arrival.env, "The profiles of %s failed", chat.name, error=error)
+            raise access.Refused("forbidden", "the profiles are not known") from error
+        if not arrival.profile and any(one.name == carried for one in offered):
+            return carried
+        return chosen_profile(offered, arrival.profile)
+
+    def _looking_for(self, session_id: UUID) -> _Turnstile:
+        """
+        Held by whoever looks for a session, until they hold it or know that they cannot.
+
+        Between reading a row and holding its session nobody else may hold and release it: the
+        row's generation would be gone. And an older connection must not take a newer one's place.
+        """
+        return self._arrivals.setdefault(session_id, _Turnstile())
+
+    async def _check_count(self, arrival: ConnectRequest, other_than: UUID | None) -> None:
+        if not arrival.user.is_authenticated:
+            return
+        user = arrival.user.pk
+        elsewhere = await self._host.threads.read(self._host.rows.count_connected, user, other_than)
+        # Here they are counted in memory, where no two of a crowd can slip through together.
+        here = sum(
+            live.owner_id == user and live.listener is not None and live.id != other_than
+            for live in self._host.live.values()
+        )
+        if elsewhere + here >= settings.MAX_SESSIONS_PER_USER:
+            raise TooManySessions
+
+    async def _resume(
+        self,
+        chat: Chat,
+        session_id: UUID,
+        arrival: ConnectRequest,
+        admit: Admit,
+        *,
+        how: How,
+        connections: int | None = None,
+    ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
+        """
+        The session asked for, or why it is not given. Foreign and unknown look alike.
+
+        A visit leaves another worker's to it where there is no way, with ``OwnerUnreachable``.
+        ``connections`` is how many the session had had when a connection came, if that was
+        earlier; raises ``Overtaken`` if there are more in the end.
+        """
+        await self._host.start()
+        if self._host.closing:
+            raise ShuttingDown
+        live = self._host.live.get(session_id)
+        if live is None:
+            row = await self._host.threads.read(self._host.store.find, session_id)
+            if row is not None and connections is not None:
+                row.connections = min(row.connections, connections)
+            return await self._take_over(chat, row, arrival, admit, how=how)
+        if connections is None:
+            connections = live.presence.connections
+        if not _is_theirs(chat, live, arrival):
+            return None, "unknown"
+        if live.ending is None:
+            live.holders += 1  # not to be let go while we look
+            try:
+                await admit(live.session)
+                await self._check_count(arrival, other_than=live.id)
+            finally:
+                live.holders -= 1
+                live.note()
+            if not _is_theirs(chat, live, arrival):
+                return None, "unknown"  # it was given to a user meanwhile
+        if how != "visit" and live.presence.connections > connections:
+            raise Overtaken
+        return (None, why_over(live.ending)) if live.ending is not None else (live, "")
+
+    async def _take_over(
+        self,
+        chat: Chat,
+        row: ChatSession | None,
+        arrival: ConnectRequest,
+        admit: Admit,
+        *,
+        how: How,
+    ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
+        """A stored session, of which nothing but ``row`` is read before its right is known."""
+        refusal = why_not(chat, row, arrival)
+        if row is None or refusal is not None:
+            return None, refusal or "unknown"
+        if not row.end_reason and not row.is_expired():
+            await admit(session_of(row, arrival.user))
+            await self._check_count(arrival, other_than=row.pk)
+        found, reason = await self._look_elsewhere(chat, row, arrival, how)
+        if not isinstance(found, Loaded):
+            return found, reason
+        live = self._hold(chat, found)
+        row = found.row
+        if row.end_reason:
+            # The server died while on_chat_end ran; it runs once.
+            live.finish()
+            return None, why_over(row.end_reason)
+        if row.is_expired():
+            live.end(ChatSession.EndReason.EXPIRED)
+            return None, "expired"
+        return live, ""
+
+    async def _look_elsewhere(
+        self, chat: Chat, row: ChatSession, arrival: ConnectRequest, how: How
+    ) -> tuple[Loaded | Relay | VisitRelay | None, str]:
+        """
+        A stored session that nobody holds (any more), or the way to the worker that does.
+
+        Where no layer leads to that worker, a connection takes the session from it. Raises
+        ``OwnerUnreachable`` for a visit, ``Overtaken`` for a connection.
+        """
+        elsewhere = self._host.elsewhere
+        deadline = elsewhere.deadline()
+        user = str(arrival.user.pk) if arrival.user.is_authenticated else None
+        visitor = Visitor(
+            user=user,
+            used=arrival.token,
+            given=token_after(arrival.token, row.pk),
+            connections=row.connections,
+        )
+        while True:
+            if self._host.closing:
+                raise ShuttingDown
+            owner = elsewhere.owner_of(row)
+            if owner is None or (how != "visit" and not (owner.channel or owner.is_here)):
+                loaded = await self._host.threads.read(self._load, row.pk)
+                again = None if loaded is None else loaded.row
+                refusal = self._why_no_more(chat, again, arrival, visitor, how)
+                if loaded is None or refusal is not None:
+                    return None, refusal or "unknown"
+                row = loaded.row
+                owner_now = elsewhere.owner_of(row)
+                if owner_now is None or (owner is not None and owner_now.id == owner.id):
+                    return loaded, ""
+                continue  # somebody else was faster
+            if not (owner.channel or owner.is_here):
+                raise OwnerUnreachable(row.pk, owner.name)
+            found: Relay | VisitRelay | NotResumed | Busy | None
+            if not owner.channel:  # this process', for the moment of a call from outside
+                await asyncio.sleep(SOON)
+                found = None
+            elif how == "visit":
+                found = await elsewhere.visit(row, owner, visitor)
+            else:
+                move = partial(self._move_here, chat, arrival)
+                found = await elsewhere.attach(row, owner, visitor, how=how, move=move)
+            if isinstance(found, Relay | VisitRelay):
+                return found, ""
+            if isinstance(found, NotResumed):
+                return None, found.reason
+            if isinstance(found, Busy) and how == "visit":  # of an older release
+                raise OwnerUnreachable(row.pk, owner.name)
+            if self._host.loop.time() > deadline:
+                logger.info("Session %s is not given away by %s", row.pk, owner.name)
+                if how == "visit":
+                    silent = bool(owner.channel)
+                    raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
+                raise ShuttingDown
+            again = await self._host.threads.read(self._host.store.find, row.pk)
+            refusal = self._why_no_more(chat, again, arrival, visitor, how)
+            if again is None or refusal is not None:
+                return None, refusal or "unknown"
+            row = again
+
+    def _why_no_more(
+        self,
+        chat: Chat,
+        row: ChatSession | None,
+        arrival: ConnectRequest,
+        visitor: Visitor,
+        how: How,
+    ) -> str | None:
+        """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
+        refusal = why_not(chat, row, arrival)
+        if row is not None and how != "visit" and row.connections > visitor.connections:
+            raise Overtaken
+        return refusal
+
+    async def _move_here(
+        self,
+        chat: Chat,
+        arrival: ConnectRequest,
+        relay: Relay,
+        listener: LocalListener,
+        stored: Callable[[], None],
+    ) -> LiveSession | None:
+        """Hold a relayed session that its owner has let go; None if somebody else has it."""
+        async with self._looking_for(relay.id):
+            live = self._host.live.get(relay.id)
+            if live is None:
+                loaded = await self._host.threads.read(self._load, relay.id)
+                if loaded is None or loaded.row.end_reason or self._host.closing:
+                    return None
+                if self._host.elsewhere.owner_of(loaded.row) is not None:
+                    return None
+                live = self._hold(chat, loaded)
+            if live.listener is not None or live.ending is not None:
+                return None
+            if not is_owner(live.owner_id, arrival.user):
+                return None  # it was given to another user meanwhile
+            live.session.renew_user(arrival.user)
+            live.session.env = arrival.env
+            live.presence.rejoin(listener, stored=stored)
+            live.go()
+            return live
+
+    async def read(self, session_id: UUID) -> Loaded | None:
+        """A session as it is stored, for whoever does not hold it."""
+        return await self._host.threads.read(self._load, session_id)
+
+    def _load(self, session_id: UUID) -> Loaded | None:
+        """A stored session, and what was said in it if that is wanted."""
+        loaded = self._host.store.load(session_id)
+        return None if loaded is None else _with_context(loaded)
+
+    def _load_all(self, session_ids: Collection[UUID]) -> dict[UUID, Loaded]:
+        """The same of several that are stored."""
+        found = self._host.store.load_all(session_ids)
+        return {loaded.row.pk: _with_context(loaded) for loaded in found}
+
+    def _create(
+        self, chat: Chat, session: Session, row: ChatSession, past: ThreadContinuation | None
+    ) -> LiveSession:
+        live = LiveSession(self._host, chat, session, row, None, past=past)
+        self._host.live[live.id] = live
+        live.draft.set(
+            **{name: getattr(row, name) for name in ROW_FIELDS}, status=ChatSession.Status.AWAY
+        )
+        return live
+
+    def _hold(self, chat: Chat, loaded: Loaded) -> LiveSession:
+        """Own a stored session: the first commit claims it."""
+        row = loaded.row
+        session = session_of(row, row.user or AnonymousUser())
+        session.restored = True
+        session.state_lost = loaded.state_lost
+        if loaded.state_lost:
+            logger.error("Session %s: the cache has thrown its user_session away", row.pk)
+        live = LiveSession(self._host, chat, session, row, loaded)
+        live.inbox.gate.rate = self._host.limits.event_pace(row.pk)
+        live.draft.set(worker_id=self._host.id)
+        self._host.live[live.id] = live
+        live.note()
+        return live
+
+    async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
+        """
+        A session for code outside of its connection, held until ``holders`` is 0 again.
+
+        One that is taken ``to_end`` it does not go on with what waits in it.
+
+        Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
+        """
+        async with self._looking_for(session_id):
+            await self._host.start()
+            live = self._host.live.get(session_id)
+            if live is None:
+                loaded = await self._host.threads.read(self._load, session_id)
+                if loaded is None:
+                    raise SessionNotFound(session_id)
+                live = self._adopt(loaded)
+            if not to_end:
+                live.go()
+            if live.ending is not None:
+                raise SessionOver(session_id, live.ending)
+            live.holders += 1
+            return live
+
+    async def acquire_to_end(
+        self, session_ids: Collection[UUID]
+    ) -> dict[UUID, LiveSession | Exception]:
+        """
+        Several sessions as by :meth:`acquire`, or what that raises.
+
+        They are read together, but for those that are live or looked for by somebody else.
+        """
+        await self._host.start()
+        found: dict[UUID, LiveSession | Exception] = {}
+        async with AsyncExitStack() as held:
+            for session_id in session_ids:
+                turnstile = self._looking_for(session_id)
+                if session_id not in self._host.live and not turnstile.locked():
+                    await held.enter_async_context(turnstile)  # which is free: nobody waits
+                    found[session_id] = SessionNotFound(session_id)
+            try:
+                loaded = await self._host.threads.read(self._load_all, found)
+            except Exception as error:
+                logger.debug("Sessions are read one by one: %s", error)
+                found.clear()
+            else:
+                for session_id, one in loaded.items():
+                    try:
+                        found[session_id] = live = self._adopt(one)
+                        live.holders += 1
+                    except Exception as error:
+                        found[session_id] = error
+        for session_id in session_ids:
+            if session_id not in found:
+                try:
+                    found[session_id] = await self.acquire(session_id, to_end=True)
+                except Exception as error:
+                    found[session_id] = error
+        return found
+
+    def _adopt(self, loaded: Loaded) -> LiveSession:
+        row = loaded.row
+        if row.status == ChatSession.Status.ENDED:
+            raise SessionOver(row.pk, row.end_reason)
+        self._host.elsewhere.refuse(row)
+        live = self._hold(find_chat(row.chat), loaded)
+        if row.end_reason:
+            live.finish()
+            raise SessionOver(row.pk, row.end_reason)
+        return live
+
+
+def _is_theirs(chat: Chat, live: LiveSession, arrival: ConnectRequest) -> bool:
+    tokens = live.presence.tokens
+    return may_resume(chat, live.session.chat, live.owner_id, tokens, arrival)
+
+
+def _with_context(loaded: Loaded) -> Loaded:
+    """Read what was said in a session if that is wanted."""
+    if in_use():
+        row = loaded.row
+        key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
+        own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
+        loaded.said = read_context(key, own, before=row.created_at)
+    return loaded
