@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
+from django.urls import set_script_prefix
 
 from chatsessions.handlers.chat import (
     Chat,
@@ -51,6 +52,12 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:  # noqa: PT004, RU
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+
+
+@pytest.fixture(autouse=True)
+def script_prefix() -> None:
+    """No prefix is left from a request of another test: Django keeps the last one's."""
+    set_script_prefix("/")
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ async def let_in(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "let in"})
 
 
+@pytest.mark.django_db  # Channels looks at the connections that other tests have left
 @pytest.mark.parametrize(
     ("origin", "loose", "strict"),
     [

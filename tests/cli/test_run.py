@@ -242,7 +242,7 @@ def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) 
     """Of each bot that cannot be served, on the page and in the terminal."""
     mistakes = {
         "empty_bot": ("x = 1\n", "has no handlers"),
-        "chainlit_bot": ("import chatsessions as cl\n\ncl.Step\n", "chatsessions has no 'Step'"),
+        "chainlit_bot": ("import chatsessions as cl\n\ncl.Step\n", "has no attribute 'Step'"),
         "exit_bot": ("raise SystemExit('no key')\n", "SystemExit: no key"),
         "import_bot": ("import no_such_package\n", "No module named 'no_such_package'"),
     }
