@@ -18,10 +18,11 @@ DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
 # Each worker has its share of the files, in one piece: a module's servers and browsers start once.
 XDIST := -n 2 --dist worksteal
 SERVERS := $(addprefix tests/,benchmarks browser cli deployment server test_docs.py test_package.py test_startchat.py)
+UNITS := -m "not faults" tests $(addprefix --ignore=,$(SERVERS))
 NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test page lint types js docs pictures python servers cluster others postgres matrix faults bench build \
+.PHONY: help demo prepare test page lint types js docs pictures python coverage servers cluster others postgres matrix faults bench build \
 	lock clean
 
 help:
@@ -41,8 +42,6 @@ test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory servers
 	@$(MAKE) --no-print-directory cluster
 	@$(MAKE) --no-print-directory others
-	@$(BIN)/python -m coverage combine --quiet
-	@$(BIN)/python -m coverage report
 
 # One environment for both; each part is installed once, and again when its sources change.
 
@@ -95,16 +94,20 @@ pictures: $(VENV)/.dev
 	@$(BIN)/python docs/pictures.py
 
 python: $(VENV)/.dev
-	@rm -f .coverage .coverage.*
-	$(BIN)/python -m coverage run -m pytest $(XDIST) -m "not faults" tests $(addprefix --ignore=,$(SERVERS))
+	$(BIN)/python -m pytest $(XDIST) $(UNITS)
 
-# Whole servers and browsers. What they cover is covered without them, and tracing makes each start
-# half as long again.
+# Which lines and branches the unit tests run. Tracing makes them take twice as long.
+coverage: $(VENV)/.dev
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m coverage run -m pytest $(XDIST) $(UNITS)
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+# Whole servers and browsers.
 servers: $(VENV)/.dev
 	$(BIN)/python -m pytest $(XDIST) $(SERVERS)
 
-# Many workers on PostgreSQL and Redis, which are killed, paused and cut off. Coverage sees little
-# of who is killed, and makes each start half as long again.
+# Many workers on PostgreSQL and Redis, which are killed, paused and cut off.
 cluster: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults tests/faults/cluster
 
