@@ -15,6 +15,7 @@ from channels.routing import ProtocolTypeRouter, URLRouter
 from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
 from django.apps import apps
 from django.conf import settings
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error, Warning, run_checks  # noqa: A004
 from django.db.backends.base.features import BaseDatabaseFeatures
 from django.db.backends.sqlite3.base import DatabaseWrapper as SQLiteWrapper
@@ -294,7 +295,7 @@ def test_a_cache_of_ones_own_is_known_by_its_base() -> None:
     assert "SmallCache throws user sessions away" in message.msg
 
 
-class SmallCache(checks.cache.LocMemCache):
+class SmallCache(LocMemCache):
     pass
 
 

@@ -1,8 +1,8 @@
 """
-System checks: what is wrong with a project's settings, found before the first connection.
+System checks, which find mistakes in a project's settings before the first connection.
 
 Each message names the setting, its value and what to write. Ids are stable; silence one with
-``SILENCED_SYSTEM_CHECKS``. All carry the tag ``chatsessions``.
+``SILENCED_SYSTEM_CHECKS``. All checks have the tag ``chatsessions``.
 
 ============================== =====================================================================
 ``E001``                       ``CHATSESSIONS`` is not a dict
@@ -39,19 +39,10 @@ Each message names the setting, its value and what to write. Ids are stable; sil
 ``W024``                       ``runserver`` is Django's own, which speaks no websockets
 ============================== =====================================================================
 
-Those marked *database* ask the database that ``CHATSESSIONS['DATABASE']`` names, and run with
-``manage.py check --database`` and its alias, and before ``migrate``. Those marked *deploy* run
-under ``manage.py check --deploy`` only. ``ASGI_APPLICATION`` is a server's entry point: importing
-it loads every consumer and middleware and configures logging anew, which no ``makemigrations``
-should do on the side. Redis is asked how it is configured.
+Checks marked *database* query the database that ``CHATSESSIONS['DATABASE']`` names. They run with
+``manage.py check --database`` and its alias, and before ``migrate``. Checks marked *deploy* run
+with ``manage.py check --deploy`` only: they import ``ASGI_APPLICATION``, which loads every consumer
+and middleware and configures logging again, and they ask Redis for its configuration.
 """
 
-from . import (  # noqa: F401  # each registers its checks
-    asgi,
-    cache,
-    database,
-    project,
-    storage,
-    values,
-    workers,
-)
+from . import project, stores, workers  # noqa: F401  # each registers its checks

@@ -1,50 +1,107 @@
-"""What the project has around the sessions: apps, channel layer, daphne, time zone."""
+"""Check ``CHATSESSIONS``, the rest of the project's settings, and the ASGI application."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
 
+from channels.auth import AuthMiddleware
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import OriginValidator
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.checks import Error, Tags, Warning  # noqa: A004
+from django.core.checks import Tags
 from django.core.management import get_commands
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django.utils.version import get_version_tuple
 
 from chatsessions.conf import settings
 
-from .registry import Found, check, message_id
+from .registry import Found, by_store, check, error, warning
 
-#: From this version on daphne bounds a websocket message, to DAPHNE_LIMIT bytes unless told.
+#: The first version of daphne that limits a websocket message; DAPHNE_LIMIT bytes by default.
 DAPHNE_WITH_LIMITS = (4, 2, 2)
 DAPHNE_LIMIT = 1024 * 1024
+#: Attributes in which ASGI middleware keeps the application that it wraps.
+WRAPPED = ("inner", "application", "app")
+
+
+# The settings of CHATSESSIONS
+
+
+@check()
+def check_settings() -> Found:
+    given = getattr(django_settings, "CHATSESSIONS", {})
+    if not isinstance(given, Mapping):
+        yield error(
+            "E001",
+            f"CHATSESSIONS is {given!r}, which is not a dict.",
+            hint="Write CHATSESSIONS = {...}, or leave it out to have every default.",
+        )
+        return
+    known = {setting.name for setting in settings.all()}
+    for problem in settings.problems():
+        number = "E003" if problem.name in known else "E002"
+        yield error(number, problem.message, hint=problem.hint)
+
+
+@check()
+def check_worker_stale() -> Found:
+    stale, heartbeat = settings.WORKER_STALE, settings.WORKER_HEARTBEAT
+    if stale <= 2 * heartbeat:
+        yield error(
+            "E004",
+            f"CHATSESSIONS['WORKER_STALE'] is {stale!r} and WORKER_HEARTBEAT {heartbeat!r}: one "
+            "late heartbeat, and a living worker's sessions are taken from it.",
+            hint=f"Write a WORKER_STALE above {2 * heartbeat!r} (three heartbeats is usual), or a "
+            "shorter WORKER_HEARTBEAT.",
+        )
+
+
+@check()
+def check_cache_timeout() -> Found:
+    timeout, age = settings.CACHE_TIMEOUT, settings.SESSION_AGE
+    if timeout < age:
+        yield by_store(
+            "E007",
+            "W001",
+            f"CHATSESSIONS['CACHE_TIMEOUT'] is {timeout!r}, below SESSION_AGE ({age!r}): a "
+            "session that may still be resumed has lost its user_session from the cache.",
+            hint=f"Write a CACHE_TIMEOUT of at least {age!r}, or a shorter SESSION_AGE.",
+        )
+
+
+# Apps, servers and the time zone
 
 
 @check()
 def check_auth_installed() -> Found:
     if not apps.is_installed("django.contrib.auth"):
-        yield Error(
+        yield error(
+            "E009",
             "INSTALLED_APPS is without 'django.contrib.auth': a session's user, anonymous or "
             "not, comes from there.",
             hint="Add 'django.contrib.auth' and 'django.contrib.contenttypes', which it needs.",
-            id=message_id("E009"),
         )
 
 
 @check()
 def check_runserver() -> Found:
-    """Only where one develops: elsewhere nobody uses it."""
+    """Report a ``runserver`` without websockets. Only with ``DEBUG``, as it is for development."""
     app = get_commands().get("runserver")
     name = app if isinstance(app, str) else getattr(app, "name", "")
     asgi = getattr(django_settings, "ASGI_APPLICATION", None)
     if django_settings.DEBUG and asgi and name.startswith("django."):
-        yield Warning(
+        yield warning(
+            "W024",
             "runserver is Django's own here, and speaks no websockets: a page says that it cannot "
             "connect.",
             hint="Install daphne and put 'daphne' first in INSTALLED_APPS; or run another ASGI "
             "server, and silence this.",
-            id=message_id("W024"),
         )
 
 
@@ -60,11 +117,11 @@ def check_daphne() -> Found:
     version = _daphne_version()
     if version is not None and get_version_tuple(version) < DAPHNE_WITH_LIMITS:
         wanted = ".".join(map(str, DAPHNE_WITH_LIMITS))
-        yield Warning(
+        yield warning(
+            "W010",
             f"daphne {version} is installed: before {wanted} it reads a websocket message of any "
             "size into memory, before MAX_FRAME_BYTES is looked at.",
             hint=f"Write daphne>={wanted} in the project's requirements.",
-            id=message_id("W010"),
         )
 
 
@@ -75,11 +132,11 @@ def check_time_zone() -> Found:
     zone = timezone.get_default_timezone()
     year = datetime.now(zone).year
     if len({datetime(year, month, 1, tzinfo=zone).utcoffset() for month in range(1, 13)}) > 1:
-        yield Warning(
+        yield warning(
+            "W011",
             f"USE_TZ is False and TIME_ZONE {django_settings.TIME_ZONE!r}: when the clocks go "
             "forward, every worker counts as dead and sessions expire an hour early.",
             hint="Write USE_TZ = True, or a TIME_ZONE without summer time, such as 'UTC'.",
-            id=message_id("W011"),
         )
 
 
@@ -89,16 +146,104 @@ def check_frame_size() -> Found:
         getattr(django_settings, f"DAPHNE_WEBSOCKET_MAX_{what}_SIZE", DAPHNE_LIMIT)
         for what in ("MESSAGE", "FRAME")
     )
-    # For daphne 0 is "no limit".
+    # 0 means no limit.
     limit = min((limit for limit in limits if limit), default=None)
     if limit is None or _daphne_version() is None or limit >= settings.MAX_FRAME_BYTES:
         return
-    yield Warning(
+    yield warning(
+        "W005",
         f"CHATSESSIONS['MAX_FRAME_BYTES'] is {settings.MAX_FRAME_BYTES!r}, but daphne lets "
         f"{limit!r} bytes through and closes the connection on a longer message.",
         hint=f"Write at most {limit!r}; or raise daphne's limits: "
         "DAPHNE_WEBSOCKET_MAX_MESSAGE_SIZE and DAPHNE_WEBSOCKET_MAX_FRAME_SIZE for runserver, "
         "--websocket-max-message-size and --websocket-max-frame-size for daphne itself. Under "
         "another server, silence this.",
-        id=message_id("W005"),
     )
+
+
+# From ASGI_APPLICATION to each consumer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """What a connection passes through on its way to a consumer."""
+
+    route: str = ""
+    origins: tuple[str, ...] = ("*",)
+    authenticated: bool = False
+    passed: tuple[object, ...] = ()
+
+    def through(self, application: object) -> _Way:
+        way = replace(self, passed=(*self.passed, application))
+        if isinstance(application, OriginValidator):
+            way = replace(way, origins=tuple(map(str, application.allowed_origins)))
+        if isinstance(application, AuthMiddleware):
+            way = replace(way, authenticated=True)
+        return way
+
+
+def _inside(application: object, way: _Way) -> Iterator[tuple[object, _Way]]:
+    """Yield the applications that an ASGI application passes a websocket on to."""
+    if isinstance(application, ProtocolTypeRouter):
+        yield application.application_mapping.get("websocket"), way
+    elif isinstance(application, URLRouter):
+        for route in application.routes:
+            yield route.callback, replace(way, route=f"{way.route}{route.pattern}")
+    else:
+        # getattr() would evaluate lazy objects and properties.
+        attributes = getattr(application, "__dict__", {})
+        yield from ((attributes[name], way) for name in WRAPPED if name in attributes)
+
+
+def _ways(application: object, base: type, way: _Way) -> Iterator[tuple[type, _Way]]:
+    """Yield every consumer that is a subclass of ``base``, and the way to it."""
+    if any(application is passed for passed in way.passed):
+        return
+    consumer = getattr(application, "__dict__", {}).get("consumer_class")
+    if isinstance(consumer, type) and issubclass(consumer, base):
+        yield consumer, way
+    for inner, inner_way in _inside(application, way.through(application)):
+        yield from _ways(inner, base, inner_way)
+
+
+@check(Tags.security, deploy=True)
+def check_asgi_application() -> Found:
+    path = getattr(django_settings, "ASGI_APPLICATION", None)
+    if not path:
+        return
+    try:
+        application = import_string(path)
+    except Exception as failure:  # the project's code may raise anything
+        yield warning(
+            "W013",
+            f"ASGI_APPLICATION is {path!r}, which cannot be imported: "
+            f"{type(failure).__name__}: {failure}",
+            hint="Write the dotted path of the ASGI application and make its module importable; "
+            "until then nobody looks for origin validation and login around the consumers.",
+        )
+        return
+    # A project that uses consumers has imported them by now; checks may not import them.
+    base = getattr(sys.modules.get("chatsessions.consumers"), "SessionConsumer", None)
+    if base is not None:
+        for consumer, way in _ways(application, base, _Way()):
+            yield from _unguarded(f"ASGI_APPLICATION {path!r}", consumer, way)
+
+
+def _unguarded(where: str, consumer: type, way: _Way) -> Found:
+    what = f"{where} leads to {consumer.__name__} at {way.route!r}"
+    if "*" in way.origins:
+        validated = any(isinstance(passed, OriginValidator) for passed in way.passed)
+        how = "an OriginValidator that allows '*'" if validated else "no OriginValidator"
+        yield warning(
+            "W014",
+            f"{what} through {how}: any website can open a session in its visitors' names.",
+            hint="Wrap it in channels.security.websocket.AllowedHostsOriginValidator, and write "
+            "ALLOWED_HOSTS without '*'; or in OriginValidator with the origins themselves.",
+        )
+    if not way.authenticated:
+        yield warning(
+            "W015",
+            f"{what} through no AuthMiddleware: every session there is anonymous.",
+            hint="Wrap it in channels.auth.AuthMiddlewareStack. Where middleware of your own "
+            "sets scope['user'], silence this.",
+        )

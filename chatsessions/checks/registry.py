@@ -1,4 +1,4 @@
-"""How a generator of messages becomes a system check, and what its messages have in common."""
+"""Register generators of messages as system checks, and make those messages."""
 
 from __future__ import annotations
 
@@ -32,10 +32,14 @@ def check(*tags: str, deploy: bool = False) -> Callable[[Finder], Finder]:
 
 
 def database_check(find: Finder) -> Finder:
-    """Register a check that asks the database: it runs where that is named, with ``--database``."""
+    """
+    Register a check that queries the database.
+
+    It runs where Django is told to check that database: ``check --database``, and ``migrate``.
+    """
 
     def run(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-        # "migrate" checks as well, before the tables are there.
+        # "migrate" runs the checks before the tables exist.
         with suppress(DatabaseError, ImproperlyConfigured):
             if settings.DATABASE in (databases or ()):
                 return _found(find)
@@ -47,19 +51,23 @@ def database_check(find: Finder) -> Finder:
 
 def _found(find: Finder) -> list[CheckMessage]:
     found: list[CheckMessage] = []
-    # An ill-typed setting is E001's or E003's to tell; what rests on it is not checked.
+    # E001 and E003 report an ill-typed setting; checks that read it are given up here.
     with suppress(ImproperlyConfigured):
         for message in find():
             found.append(message)
     return found
 
 
-def message_id(number: str) -> str:
-    return f"{TAG}.{number}"
+def error(number: str, message: str, *, hint: str) -> CheckMessage:
+    return Error(message, hint=hint, id=f"{TAG}.{number}")
 
 
-def by_store(error: str, warning: str, message: str, *, hint: str) -> CheckMessage:
-    """An error where the cache is the only store, a warning where the row stands behind it."""
+def warning(number: str, message: str, *, hint: str) -> CheckMessage:
+    return Warning(message, hint=hint, id=f"{TAG}.{number}")
+
+
+def by_store(if_only_store: str, otherwise: str, message: str, *, hint: str) -> CheckMessage:
+    """Return an error if the cache is the only store of user sessions, else a warning."""
     if settings.USER_SESSION_STORE == "cache":
-        return Error(message, hint=hint, id=message_id(error))
-    return Warning(message, hint=hint, id=message_id(warning))
+        return error(if_only_store, message, hint=hint)
+    return warning(otherwise, message, hint=hint)

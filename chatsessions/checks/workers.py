@@ -1,7 +1,7 @@
 """
-The workers that live, and what they have in common: what only the database can tell.
+Check what only the database can tell: the workers that are alive, and how it runs transactions.
 
-These run with ``manage.py check --database``, and before ``migrate``.
+These checks run with ``manage.py check --database``, and before ``migrate``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from channels import DEFAULT_CHANNEL_LAYER
 from channels.layers import InMemoryChannelLayer
 from django.conf import settings as django_settings
 from django.core.cache.backends.locmem import LocMemCache
-from django.core.checks import Error, Warning  # noqa: A004
 from django.db import connections, transaction
 from django.utils.module_loading import import_string
 
@@ -23,12 +22,12 @@ from chatsessions.storage.worker_rows import (
     WorkerRows,
 )
 
-from .cache import cache_in_use
-from .registry import Found, by_store, database_check, message_id
+from .registry import Found, by_store, database_check, error, warning
+from .stores import cache_in_use
 
-#: What commits are made for: each statement sees what others have committed before it.
+#: The isolation that the journal needs: a statement sees what others committed before it.
 ISOLATION = "read committed"
-#: How a database is asked for the isolation that its transactions have.
+#: By vendor: the query for the isolation of transactions.
 ISOLATION_QUERY = {
     "postgresql": "SHOW transaction_isolation",
     "mysql": "SELECT @@transaction_isolation",
@@ -36,6 +35,7 @@ ISOLATION_QUERY = {
 
 
 def _living() -> list[Worker]:
+    """Return the workers that are alive, oldest first."""
     rows = WorkerRows(uuid4())
     workers = Worker.objects.using(settings.DATABASE).alive().timed().order_by("started_at")
     return [worker for worker in workers if rows.is_alive(worker)]
@@ -49,13 +49,13 @@ def _names(workers: list[Worker]) -> str:
 @database_check
 def check_workers_share_a_cache() -> Found:
     workers, cache = _living(), cache_in_use()
-    if len(workers) > 1 and cache is not None and issubclass(cache[2], LocMemCache):
+    if len(workers) > 1 and cache is not None and issubclass(cache.backend, LocMemCache):
         yield by_store(
             "E012",
             "W020",
-            f"{len(workers)} workers live ({_names(workers)}), and CACHES[{cache[0]!r}] is "
-            f"{cache[2].__name__}, of which each process has its own: what one worker puts there "
-            "no other finds.",
+            f"{len(workers)} workers live ({_names(workers)}), and CACHES[{cache.alias!r}] is "
+            f"{cache.backend.__name__}, which every process has for itself: no worker finds what "
+            "another one has stored.",
             hint="Write django.core.cache.backends.redis.RedisCache, or run one worker.",
         )
 
@@ -70,15 +70,15 @@ def check_workers_share_a_layer() -> Found:
     try:
         reaches = backend and not issubclass(import_string(backend), InMemoryChannelLayer)
     except (ImportError, TypeError):
-        return  # Channels names it where the layer is used first
+        return  # Channels reports this when the layer is first used
     if not reaches:
         what = "is in memory" if backend else "is not there"
-        yield Warning(
+        yield warning(
+            "W021",
             f"{len(workers)} workers live ({_names(workers)}), and "
             f"CHANNEL_LAYERS[{DEFAULT_CHANNEL_LAYER!r}] {what}: they cannot reach each other, nor "
             "the sessions that another one has.",
             hint="Write 'channels_redis.pubsub.RedisPubSubChannelLayer', or run one worker.",
-            id=message_id("W021"),
         )
 
 
@@ -86,13 +86,13 @@ def check_workers_share_a_layer() -> Found:
 def check_sqlite_has_one_host() -> Found:
     hosts = sorted({worker.hostname for worker in _living()})
     if len(hosts) > 1 and connections[settings.DATABASE].vendor == "sqlite":
-        yield Error(
+        yield error(
+            "E013",
             f"Workers live on {len(hosts)} hosts ({', '.join(hosts)}), and "
             f"DATABASES[{settings.DATABASE!r}] is SQLite: over a network its locks do not hold, "
             "and two workers may own one session.",
             hint="Write the engine of PostgreSQL, or run all workers on the host that has the "
             "file.",
-            id=message_id("E013"),
         )
 
 
@@ -101,13 +101,13 @@ def check_clocks() -> Found:
     for worker in _living():
         ahead = worker.clock_ahead.total_seconds()
         if abs(ahead) > MAX_CLOCK_SKEW:
-            yield Warning(
+            yield warning(
+                "W022",
                 f"The clock of worker {worker} is {abs(ahead):.0f} s "
                 f"{'ahead of' if ahead > 0 else 'behind'} the database's: times in its logs and "
                 "transcripts are wrong by that much, and its deadlines for others too.",
                 hint=f"Set the clock of {worker.hostname}, and have a time service keep it, such "
                 "as chrony or systemd-timesyncd. Who lives is decided by the database's clock.",
-                id=message_id("W022"),
             )
 
 
@@ -117,17 +117,17 @@ def check_isolation() -> Found:
     query = ISOLATION_QUERY.get(connection.vendor)
     if query is None:
         return
-    # In a transaction as the journal's are: the level of the settings comes with its beginning.
+    # As in the journal, within a transaction: only then the level of the settings is in effect.
     with transaction.atomic(using=settings.DATABASE), connection.cursor() as cursor:
         cursor.execute(query)
         found = str(cursor.fetchone()[0]).lower().replace("-", " ")
     if found != ISOLATION:
-        yield Warning(
+        yield warning(
+            "W023",
             f"Transactions in DATABASES[{settings.DATABASE!r}] are {found!r}: commits that meet "
             "another worker's fail and are tried again, or see what is never committed.",
             hint=f"Take 'isolation_level' out of its OPTIONS, or have it be {ISOLATION!r}; "
             "CHATSESSIONS['DATABASE'] may name an alias of its own.",
-            id=message_id("W023"),
         )
 
 
@@ -135,9 +135,9 @@ def check_isolation() -> Found:
 def check_transactions() -> Found:
     connection = connections[settings.DATABASE]
     if not connection.features.supports_transactions:
-        yield Error(
+        yield error(
+            "E014",
             f"DATABASES[{settings.DATABASE!r}] has no transactions: a crash in the middle of a "
             "commit leaves half of it.",
             hint="Write the engine of PostgreSQL or SQLite; on MySQL, have tables be InnoDB.",
-            id=message_id("E014"),
         )
