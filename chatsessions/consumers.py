@@ -36,8 +36,9 @@ from .handlers.context import use_context
 from .handlers.user_session import UserSession
 from .protocol import frames
 from .protocol.frames import CloseCode
+from .sessions.outbound import new_writer
 from .sessions.session import LiveSession
-from .sessions.writers import new_writer
+from .sessions.subscribers import Subscriber
 from .storage.changes import Entry
 from .storage.connections import unavailable
 from .storage.language import supported_language
@@ -84,7 +85,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     resumed: bool = False
 
     _live: LiveSession | None = None
-    _own_listener: _ConsumerListener | None = None
+    _own_listener: _ConsumerSubscriber | None = None
     _admission: Admission | None = None
 
     def __init__(
@@ -214,9 +215,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         self.session = opened.live.session
         self.user_session = opened.live.user_session
         self.resumed = opened.resumed
-        self.session_token = opened.live.presence.issue_token(token)
-        self._own_listener = listener = _ConsumerListener(self, opened.live)
-        opened.live.presence.connect(listener, welcome=listener.welcome)
+        self.session_token = opened.live.subscribers.issue_token(token)
+        self._own_listener = listener = _ConsumerSubscriber(self, opened.live)
+        opened.live.subscribers.connect(listener, welcome=listener.welcome)
         opened.live.go()
         code = await listener.greeted()
         if code is not None:
@@ -248,8 +249,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
             if self._own_listener is not None:
-                self._live.presence.confirm_token(self._own_listener)
-            self._live.presence.acted()
+                self._live.subscribers.confirm_token(self._own_listener)
+            self._live.subscribers.acted()
             try:
                 await self._inside(super().websocket_receive(message))
             except StoreUnavailable as error:
@@ -292,7 +293,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         """The connection is gone; once."""
         if self._live is not None and self._own_listener is not None:
             self._own_listener.stop()
-            self._live.presence.disconnect(self._own_listener, code)
+            self._live.subscribers.disconnect(self._own_listener, code)
 
     async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
         """Run one of the subclass's methods in the context, and store what it changed."""
@@ -314,10 +315,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         await self.close(code=int(code))
 
 
-class _ConsumerListener:
+class _ConsumerSubscriber(Subscriber):
     """Passes what is stored for a session on to its ``SessionConsumer``, in order."""
-
-    relayed = False
 
     def __init__(self, consumer: SessionConsumer, live: LiveSession) -> None:
         self._consumer = consumer

@@ -255,7 +255,7 @@ async def test_a_turn_outlives_the_client_and_is_there_later(
             await request
     [live] = worker.live.values()
     await until(lambda: live.holders == 0)
-    assert not live.presence.followers
+    assert not live.subscribers.followers
     assert live.turns.number == 1
     go.set()
     await until(lambda: not worker.live)
@@ -416,7 +416,7 @@ async def test_a_message_that_is_posted_again_while_it_runs(
     api.token = (await api.post(name="nothing")).told["token"]
     requests = [asyncio.create_task(api.say("x", id=key)) for _ in range(3)]
     await until(
-        lambda: len([f for live in worker.live.values() for f in live.presence.followers]) == 3
+        lambda: len([f for live in worker.live.values() for f in live.subscribers.followers]) == 3
     )
     go.set()
     answers = await asyncio.gather(*requests)
@@ -895,7 +895,7 @@ async def test_a_turn_that_the_shutdown_cuts_short(
     await begun.wait()
     requests.append(asyncio.create_task(_posted(api, "waits", stream=stream)))
     [live] = worker.live.values()
-    await until(lambda: live.turns.pending == 1 and len(live.presence.followers) == 2)
+    await until(lambda: live.turns.pending == 1 and len(live.subscribers.followers) == 2)
     async with asyncio.timeout(2):
         await worker.shut_down()
         cut, waits = await asyncio.gather(*requests)

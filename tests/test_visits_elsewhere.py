@@ -248,7 +248,7 @@ async def test_a_repeat_is_known(bot: Bot, loss: float) -> None:
         key = str(uuid4())
         requests = [asyncio.create_task(api.say("once", id=key)) for _ in range(3)]
         await until(lambda: api.live.turns.pending == 1)
-        await until(lambda: len(api.live.presence.followers) == 3)
+        await until(lambda: len(api.live.subscribers.followers) == 3)
         bot.gate.set()
         answers = await asyncio.gather(*requests)
         assert [texts(one) for one in answers] == [["2: once"]] * 3
@@ -642,7 +642,7 @@ async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot, stream: bo
             response = await api.follow()
             parts = aiter(response.streaming_content)
             assert frames_of(await anext(parts))[0]["type"] == "welcome"
-            assert api.live.holders == len(api.live.presence.followers) == 1
+            assert api.live.holders == len(api.live.subscribers.followers) == 1
             await parts.aclose()
             await sync_to_async(response.close)()
         else:
@@ -651,7 +651,7 @@ async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot, stream: bo
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-        await until(lambda: not api.live.holders and not api.live.presence.followers)
+        await until(lambda: not api.live.holders and not api.live.subscribers.followers)
         assert api.live.turns.number == 1
 
 
@@ -662,7 +662,7 @@ async def test_a_visitor_whose_worker_dies_holds_nothing(bot: Bot, settings: Set
         response = await api.follow()
         assert api.live.holders == 1
         layer.is_cut = True
-        await until(lambda: not api.live.holders and not api.live.presence.followers)
+        await until(lambda: not api.live.holders and not api.live.subscribers.followers)
         bot.gate.set()
         await until(lambda: not api.owner.live)
         assert await is_owned_by(api.tab.id, None)

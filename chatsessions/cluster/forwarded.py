@@ -10,8 +10,8 @@ from chatsessions.exceptions import FrameError
 from chatsessions.protocol import frames
 
 if TYPE_CHECKING:
-    from chatsessions.sessions.ports import Listener
     from chatsessions.sessions.session import LiveSession
+    from chatsessions.sessions.subscribers import Subscriber
 
 
 def pack(frame: frames.ClientFrame) -> msgspec.Raw:
@@ -23,7 +23,7 @@ def pack(frame: frames.ClientFrame) -> msgspec.Raw:
 STOP = pack(frames.Stop())
 
 
-async def take(live: LiveSession, listener: Listener, raw: msgspec.Raw) -> bool:
+async def take(live: LiveSession, listener: Subscriber, raw: msgspec.Raw) -> bool:
     """Give the session a frame of the client that ``listener`` is; false if it refused it."""
     frame = frames.decode(bytes(raw).decode())
     if isinstance(frame, frames.End):

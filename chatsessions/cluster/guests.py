@@ -17,6 +17,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 
 from .commands import News, NotHere, Parted, Released, Stored, Told, decode_answer, encode
@@ -30,7 +31,7 @@ logger = logging.getLogger("chatsessions.relay")
 Item = Told | Stored | Parted | Released
 
 
-class RemoteSubscriber:
+class RemoteSubscriber(Subscriber):
     """
     Passes on what a session tells to the worker that relays it, in order.
 
@@ -72,7 +73,7 @@ class RemoteSubscriber:
         """The relay is still there."""
         self.heard_at = self.live.loop.time()
 
-    # Listener
+    # Subscriber
 
     def entries(self, entries: Sequence[Entry]) -> None:
         self._put(Stored(entries[-1].seq))
@@ -156,8 +157,8 @@ class RemoteHttpSubscriber(RemoteSubscriber):
         """Hold the session, and follow it."""
         self._holds = True
         self.live.holders += 1
-        self.live.presence.followers.add(self)
-        self.live.presence.visited()
+        self.live.subscribers.followers.add(self)
+        self.live.subscribers.visited()
 
     @property
     def is_here(self) -> bool:
@@ -173,7 +174,7 @@ class RemoteHttpSubscriber(RemoteSubscriber):
     def _leave(self, code: int) -> None:
         if self._holds:
             self._holds = False
-            self.live.presence.followers.discard(self)
+            self.live.subscribers.followers.discard(self)
             self.live.holders -= 1
             self.live.note()
 

@@ -13,7 +13,7 @@ import msgspec
 
 from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
-from chatsessions.sessions.ports import Listener
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 from chatsessions.storage.store import MESSAGE_EVENTS
 
@@ -36,7 +36,7 @@ class HearingHost(Protocol):
     over: bool
 
     @property
-    def listener(self) -> Listener | None:
+    def listener(self) -> Subscriber | None:
         """Who is told."""
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
@@ -120,7 +120,7 @@ class Hearing:
             if not self._host.over:
                 await self._has_news.wait()
 
-    async def _pass_on(self, item: Item, listener: Listener) -> None:
+    async def _pass_on(self, item: Item, listener: Subscriber) -> None:
         match item:
             case Told():
                 frame = _decoded(item.frame)

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.protocol import frames
-from chatsessions.sessions.ports import Listener
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 from chatsessions.storage.store import Store
 from chatsessions.storage.worker_rows import WorkerRows
@@ -66,7 +66,7 @@ class OwnerLink:
     """What a connection's and a visitor's ends have in common."""
 
     #: Who is told what the owner tells.
-    listener: Listener | None
+    listener: Subscriber | None
 
     def __init__(self, host: LinkHost, session_id: UUID, *, generation: int, owner: str) -> None:
         self.id = session_id

@@ -20,7 +20,7 @@ import msgspec
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, FrameError
 from chatsessions.protocol import frames
-from chatsessions.sessions.ports import Listener
+from chatsessions.sessions.subscribers import Subscriber
 
 from . import forwarded
 from .commands import Forward, Halt, NotHere, Parted, Released
@@ -91,13 +91,13 @@ class Relay(OwnerLink):
     def renew_user(self, user: User) -> None:
         """The owner's turns keep theirs; the session gets this one when it moves."""
 
-    def confirm_token(self, listener: Listener) -> None:
+    def confirm_token(self, listener: Subscriber) -> None:
         """The client was heard by ``listener`` after its welcome."""
         if not self._confirmed and listener is self.listener:
             self._confirmed = True
             self._forward()
 
-    async def receive(self, listener: Listener, frame: frames.ClientFrame, data: Any) -> None:
+    async def receive(self, listener: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
         if len(self._frames) >= settings.MAX_PENDING_EVENTS:
             n = frame.n if isinstance(frame, frames.ClientEvent | frames.Answer) else None
             detail = "the server that runs this session is slow to answer"
@@ -125,7 +125,7 @@ class Relay(OwnerLink):
         self._frames.append(forwarded.pack(frames.End()))
         self._forward()
 
-    def disconnect(self, listener: Listener, code: int) -> None:
+    def disconnect(self, listener: Subscriber, code: int) -> None:
         """The client is gone: the owner has the session to itself."""
         if listener is self.listener and not self.over:
             self.abandon(code)

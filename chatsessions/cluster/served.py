@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from chatsessions.protocol import frames
-from chatsessions.sessions.ports import Listener
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 
 from .commands import Posted
@@ -56,7 +57,7 @@ class Served(Followed, Protocol):
     loop: asyncio.AbstractEventLoop
 
     @property
-    def listener(self) -> Listener | None:
+    def listener(self) -> Subscriber | None:
         """The session's connection."""
 
     @property
@@ -82,10 +83,10 @@ class Served(Followed, Protocol):
     def own(self, task: asyncio.Task[Any]) -> None:
         """A task of the connection's, which ends with the session."""
 
-    def confirm_token(self, listener: Listener) -> None:
+    def confirm_token(self, listener: Subscriber) -> None:
         """The client was heard by ``listener`` after its welcome."""
 
-    async def receive(self, listener: Listener, frame: frames.ClientFrame, data: Any) -> None:
+    async def receive(self, listener: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
         """
         An event or an answer, whose ``data`` is decoded already.
 
@@ -98,16 +99,18 @@ class Served(Followed, Protocol):
     def end(self, reason: str) -> None:
         """The session is over."""
 
-    def disconnect(self, listener: Listener, code: int) -> None:
+    def disconnect(self, listener: Subscriber, code: int) -> None:
         """``listener`` is gone. The session goes on without it."""
 
 
-class LocalListener(Listener, Protocol):
+class LocalListener(Subscriber):
     """A connection of this worker's own."""
 
+    @abstractmethod
     def pause(self) -> None:
         """Nothing more is sent until :meth:`moved`."""
 
+    @abstractmethod
     def moved(self, served: Served) -> None:
         """Its session is ``served`` from now on: go on where the other one was left."""
 
@@ -134,10 +137,10 @@ class Visited(Followed, Protocol):
     async def settle(self) -> None:
         """Wait until what was emitted so far is stored."""
 
-    def follow(self, listener: Listener) -> None:
+    def follow(self, listener: Subscriber) -> None:
         """``listener`` hears of the session from now on."""
 
-    def unfollow(self, listener: Listener) -> None: ...
+    def unfollow(self, listener: Subscriber) -> None: ...
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
         """Give the session an event: see :func:`~chatsessions.cluster.posting.post`."""

@@ -150,7 +150,7 @@ class CommandServer:
         if _is_overtaken(live, command):
             return NotHere()
         if live.is_spare and (live.listener is None or command.how != "visit"):
-            live.presence.part(frames.CloseCode.TAKEN_OVER)
+            live.subscribers.part(frames.CloseCode.TAKEN_OVER)
             live.note()
             try:
                 async with asyncio.timeout(GIVE_TIMEOUT):
@@ -176,7 +176,7 @@ class CommandServer:
             live, self._host.mail, relay=command.relay, channel=command.channel
         )
         self._guests[command.relay] = guest
-        live.presence.rotate_tokens(command.used, command.given)
+        live.subscribers.rotate_tokens(command.used, command.given)
         stored = asyncio.Event()
         live.connect(guest, welcome=stored.set)
         live.go()
@@ -220,7 +220,7 @@ class CommandServer:
             case Detach():
                 guest.lost(command.code)
             case Alive(visited=True):
-                live.presence.visited()
+                live.subscribers.visited()
             case Post(name=name, data=raw):
                 data = frames.decode_data(frames.ClientEvent(1, name, raw))
                 return await posting.post(live, name, bytes(raw), data, key=command.key)
@@ -298,7 +298,7 @@ class CommandServer:
 
 def _is_overtaken(live: LiveSession, command: Attach) -> bool:
     """Whether a newer connection has come since ``command`` was begun: it has the session."""
-    return command.how != "visit" and live.presence.connections > command.connections
+    return command.how != "visit" and live.subscribers.connections > command.connections
 
 
 def _facts(live: LiveSession) -> Attached:

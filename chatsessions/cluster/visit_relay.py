@@ -12,7 +12,7 @@ import msgspec
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnerUnreachable
 from chatsessions.protocol import frames
-from chatsessions.sessions.ports import Listener
+from chatsessions.sessions.subscribers import Subscriber
 
 from .commands import Alive, Parted, Post, Posted, Released, Reply
 from .link import LOOK_AGAIN, LinkHost, OwnerLink
@@ -54,14 +54,14 @@ class VisitRelay(OwnerLink):
     async def settle(self) -> None:
         """The owner did, before it let us in."""
 
-    def follow(self, listener: Listener) -> None:
+    def follow(self, listener: Subscriber) -> None:
         if self.over:
             listener.close(frames.CloseCode.SHUTTING_DOWN)
         else:
             self.listener = listener
             self.go()
 
-    def unfollow(self, listener: Listener) -> None:
+    def unfollow(self, listener: Subscriber) -> None:
         if self.listener is listener:
             self.listener = None
 

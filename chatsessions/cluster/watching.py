@@ -12,7 +12,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
-from chatsessions.sessions.ports import Listener
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.store import Peek, Store
 from chatsessions.storage.worker_rows import WorkerRows
 
@@ -51,7 +51,7 @@ class WatchingHost(Protocol):
     over: bool
 
     @property
-    def listener(self) -> Listener | None:
+    def listener(self) -> Subscriber | None:
         """Who waits for what the owner tells."""
 
     @property

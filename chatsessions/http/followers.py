@@ -10,6 +10,7 @@ from typing import TypeGuard
 from chatsessions.cluster.served import Visited
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 from chatsessions.websocket.subscriber import (
     REPLAY_CHUNK,
@@ -21,7 +22,7 @@ from chatsessions.workers.limits import Replay
 Told = frames.ServerFrame
 
 
-class HttpSubscriber:
+class HttpSubscriber(Subscriber):
     """
     Follows a session from an entry on: what is stored already, then what comes.
 
@@ -29,8 +30,6 @@ class HttpSubscriber:
     and if it is ``bounded`` when the reader is so slow that more waits for it than a connection
     may leave unacknowledged. Entries up to ``known`` were there before it came.
     """
-
-    relayed = False
 
     def __init__(
         self, served: Visited, after: int, *, known: int, replay: Replay, bounded: bool = True
@@ -61,7 +60,7 @@ class HttpSubscriber:
         self.stop()
         self._queue.clear()
 
-    # Listener
+    # Subscriber
 
     def entries(self, entries: Sequence[Entry]) -> None:
         for entry in entries:

@@ -8,8 +8,8 @@ from chatsessions.cluster import posting
 from chatsessions.cluster.commands import Posted
 from chatsessions.cluster.connect_request import User
 from chatsessions.protocol import frames
-from chatsessions.sessions.ports import Listener
 from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 from chatsessions.workers.registry import ShuttingDown
 
@@ -67,11 +67,11 @@ class Held:
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         return await self.live.read_log(after, limit)
 
-    def follow(self, listener: Listener) -> None:
-        self.live.presence.followers.add(listener)
+    def follow(self, listener: Subscriber) -> None:
+        self.live.subscribers.followers.add(listener)
 
-    def unfollow(self, listener: Listener) -> None:
-        self.live.presence.followers.discard(listener)
+    def unfollow(self, listener: Subscriber) -> None:
+        self.live.subscribers.followers.discard(listener)
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
         return await posting.post(self.live, name, raw, data, key=key)
@@ -84,7 +84,7 @@ class Held:
             self.live.renew_user(user)
 
     def visited(self) -> None:
-        self.live.presence.visited()
+        self.live.subscribers.visited()
 
     def let_go(self) -> None:
         self.live.holders -= 1

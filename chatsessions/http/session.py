@@ -26,7 +26,8 @@ from chatsessions.handlers.context import (
     use_context,
 )
 from chatsessions.protocol import frames
-from chatsessions.sessions.writers import new_writer
+from chatsessions.sessions.outbound import new_writer
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 from chatsessions.storage.ids import parse_uuid
 from chatsessions.storage.session import Session
@@ -125,7 +126,7 @@ class http_session:  # noqa: N801  # used like a function
             stack.callback(served.unfollow, self._emitted)
             writer = new_writer()
             stack.push_async_exit(partial(leave_here, served.live, writer))
-            served.live.presence.acted()
+            served.live.subscribers.acted()
             context = served.live.context(None, writer=writer)
         else:
             stack.push_async_callback(visit.given_back)
@@ -191,10 +192,8 @@ class http_session:  # noqa: N801  # used like a function
         return self._emitted.events
 
 
-class _Emitted:
+class _Emitted(Subscriber):
     """Hears what is emitted for a session."""
-
-    relayed = False
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)

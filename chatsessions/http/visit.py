@@ -65,9 +65,9 @@ class Visit:
             if arrival.env:
                 found.session.env = arrival.env
         else:
-            token = found.presence.issue_token(None, named=True)
+            token = found.subscribers.issue_token(None, named=True)
         visit = cls(Held(found), ip=arrival.ip, token=token, reason=reason)
-        found.presence.visited()
+        found.subscribers.visited()
         found.go()
         return visit
 

@@ -28,12 +28,12 @@ from chatsessions.storage.changes import (
     Position,
 )
 
-from .conversation_cache import ConversationCache
+from .history import ConversationCache
 from .inbound import InboundEvents
 from .outbound import SessionSink
 from .pending import PendingChange, SessionLog
 from .ports import Host
-from .presence import Subscribers
+from .subscribers import Subscribers
 
 logger = logging.getLogger("chatsessions.live")
 
@@ -46,7 +46,7 @@ class CommitsHost(Protocol):
     log: SessionLog
     position: Position
     user_session: UserSession
-    presence: Subscribers
+    subscribers: Subscribers
     inbox: InboundEvents
     sink: SessionSink
     recall: ConversationCache
@@ -166,7 +166,7 @@ class Commits:
             self._trim()
         elif excess := self._log.excess(self._position.log_bytes):
             self._draft.trim_bytes(excess, needed=self._needed)
-        if host.presence.listener is not None:
+        if host.subscribers.listener is not None:
             self._position.last_seen_at = now
         return self._draft.take()
 
@@ -198,7 +198,7 @@ class Commits:
         if change.trimmed_bytes:
             self._position.log_bytes = max(0, self._position.log_bytes - change.trimmed_bytes)
         # Stored: the entries may leave, and so may the tokens between them.
-        self._host.sink.streams.release(change.entries, self._host.presence)
+        self._host.sink.streams.release(change.entries, self._host.subscribers)
         self._draft.stored()
         if "worker_id" in change.fields and change.fields["worker_id"] is None:
             self._let_go()
@@ -223,7 +223,7 @@ class Commits:
 
     def delayed(self, error: StoreUnavailable) -> None:
         self._draft.fail(error)
-        presence = self._host.presence
+        presence = self._host.subscribers
         for n in self._host.inbox.not_stored:
             presence.tell(frames.Error("storage_unavailable", str(error), n, 1.0))
         presence.tell_followers(frames.Error("storage_unavailable", str(error), retry_after=1.0))

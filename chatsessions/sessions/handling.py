@@ -33,8 +33,8 @@ from chatsessions.storage.changes import Position
 from chatsessions.storage.session import Session
 
 from .asks import OfferedActions
-from .continuation import ThreadContinuation
 from .files import SessionFiles
+from .history import ThreadContinuation
 from .outbound import SessionSink
 from .pending import PendingChange
 from .ports import Host

@@ -1,9 +1,9 @@
-"""``SessionSink``: what a session's emitters fill, on its way to the log and to the client."""
+"""What goes out of a session: entries, streams, and who streams from outside of its turns."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -307,3 +307,76 @@ class SessionSink:
         error, self.error = self.error, None
         if error is not None:
             raise error
+
+
+DETAIL = "What was writing this has stopped."
+
+
+def new_writer() -> Turn:
+    """What the streams of one block are known by."""
+    return Turn(None, "session_context")
+
+
+@dataclass(slots=True)
+class Writer:
+    """A block of ``session_context()`` in another process."""
+
+    #: The worker there; None if it did not say.
+    worker: UUID | None
+    turn: Turn
+    heard_at: float = 0.0
+
+
+class Writers:
+    """The blocks elsewhere that stream into a session, by their numbers."""
+
+    __slots__ = ("_close_streams", "_loop", "_streams", "_writers")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        streams: Streams,
+        *,
+        close_streams: Callable[[Turn, bool], None],
+    ) -> None:
+        self._loop = loop
+        self._streams = streams
+        self._close_streams = close_streams
+        self._writers: dict[str, Writer] = {}
+
+    def heard(self, number: str, worker: UUID | None) -> Turn:
+        """A block was heard of; what its streams are known by."""
+        writer = self._writers.setdefault(number, Writer(worker, new_writer()))
+        writer.heard_at = self._loop.time()
+        return writer.turn
+
+    def settle(self, number: str) -> None:
+        """Forget a block that streams nothing (any more)."""
+        writer = self._writers.get(number)  # of changes at the same time the first one does it
+        if writer is not None and not self._streams.has_open(writer.turn):
+            del self._writers[number]
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether somebody is in the middle of a message."""
+        return bool(self._writers)
+
+    def suspects(self) -> dict[str, Writer]:
+        """Those that were not heard of for as long as one that lives would be silent at most."""
+        late = self._loop.time() - settings.WORKER_HEARTBEAT
+        return {number: one for number, one in self._writers.items() if one.heard_at < late}
+
+    def is_lost(self, writer: Writer) -> bool:
+        """Whether it has been silent for so long that it counts as dead."""
+        return self._loop.time() - writer.heard_at > settings.WORKER_STALE
+
+    def interrupt(self, number: str) -> None:
+        """Close what a block has left open, and say that it was interrupted."""
+        writer = self._writers.pop(number, None)
+        if writer is not None:
+            self._close_streams(writer.turn, True)
+
+    def interrupt_all(self) -> None:
+        """Nobody writes any more."""
+        for number in list(self._writers):
+            self.interrupt(number)

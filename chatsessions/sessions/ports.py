@@ -1,9 +1,9 @@
-"""What a live session needs of the world: a connection that listens, and a worker that hosts."""
+"""What a live session needs of its worker."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from uuid import UUID
@@ -11,7 +11,6 @@ from uuid import UUID
 from django.dispatch import Signal
 
 from chatsessions.handlers.chat import Chat
-from chatsessions.protocol import frames
 from chatsessions.storage.changes import Entry
 from chatsessions.storage.journal import Journal
 
@@ -19,22 +18,6 @@ if TYPE_CHECKING:
     from .session import LiveSession
 
 T = TypeVar("T")
-
-
-class Listener(Protocol):
-    """A connection, as its session sees it."""
-
-    #: Whether it is to another worker, which takes the session as soon as nothing runs here.
-    relayed: bool
-
-    def entries(self, entries: Sequence[Entry]) -> None:
-        """These are stored now."""
-
-    def frame(self, frame: frames.ServerFrame) -> None:
-        """Something to tell that is not in the log."""
-
-    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        """The session has no more to tell this connection."""
 
 
 class Host(Protocol):

@@ -4,7 +4,7 @@
 It takes the client's events and knows how long it is held. What happens in it has rooms of its own:
 :class:`~chatsessions.sessions.handling.Handling` of turns,
 :class:`~chatsessions.sessions.commits.Commits` of what is to be stored,
-:class:`~chatsessions.sessions.presence.Subscribers` of who hears.
+:class:`~chatsessions.sessions.subscribers.Subscribers` of who hears.
 """
 
 from __future__ import annotations
@@ -63,23 +63,17 @@ from chatsessions.storage.values import split_state
 
 from .asks import Asks, OfferedActions
 from .commits import Commits
-from .continuation import ThreadContinuation
-from .conversation_cache import ConversationCache
 from .files import SessionFiles
 from .handling import Handling, SettingsForm
+from .history import ConversationCache, ThreadContinuation
 from .inbound import InboundEvents
-from .lifespan import Lifespan
-from .outbound import SessionSink
+from .outbound import DETAIL, SessionSink, Writers
 from .pending import PendingChange, SessionLog
-from .ports import (
-    Host,
-    Listener,
-)
-from .presence import Subscribers
+from .ports import Host
 from .startup import Startup
-from .tasks import SessionTasks
+from .subscribers import Subscriber, Subscribers
+from .tasks import Lifespan, SessionTasks
 from .turns import hook_job
-from .writers import Writers
 
 if TYPE_CHECKING:
     from chatsessions.auth.access import User
@@ -153,7 +147,7 @@ class LiveSession:
         )
         self.inbox = InboundEvents(self, loaded, posted_from=row.posted_from)
         self.asks = Asks(self)
-        self.presence = Subscribers(self, row)
+        self.subscribers = Subscribers(self, row)
         self.lifespan = Lifespan(self)
         self.beginning = Startup(self, loaded, past)
         self.recall = ConversationCache(
@@ -164,7 +158,7 @@ class LiveSession:
             after_change=self._after_change,
         )
         self.commits = Commits(self)
-        self.writers = Writers(self)
+        self.writers = Writers(self.loop, self.sink.streams, close_streams=self.close_streams)
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
         self._thread = threading.get_ident()
@@ -178,9 +172,9 @@ class LiveSession:
         return self.host.journal
 
     @property
-    def listener(self) -> Listener | None:
+    def listener(self) -> Subscriber | None:
         """The session's connection."""
-        return self.presence.listener
+        return self.subscribers.listener
 
     def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
         """What code that belongs to ``turn`` sees, or to a block outside of turns (``writer``)."""
@@ -328,10 +322,10 @@ class LiveSession:
         return await self.host.read_log(self.id, after, limit)
 
     def issue_token(self, used: str | None) -> str:
-        return self.presence.issue_token(used)
+        return self.subscribers.issue_token(used)
 
-    def connect(self, listener: Listener, *, welcome: Callable[[], None]) -> None:
-        self.presence.connect(listener, welcome=welcome)
+    def connect(self, listener: Subscriber, *, welcome: Callable[[], None]) -> None:
+        self.subscribers.connect(listener, welcome=welcome)
 
     def go(self) -> None:
         """Run what comes before anything else; once, after the first connection is known."""
@@ -359,22 +353,23 @@ class LiveSession:
         self.owner_id = user.pk
         self.session.renew_user(user)
         self.draft.set(user_id=user.pk)
-        self.presence.revoke_tokens()
-        self.when_stored(partial(self.presence.part, frames.CloseCode.SHUTTING_DOWN))
-        self.when_stored(partial(self.presence.part_with_followers, frames.CloseCode.SHUTTING_DOWN))
+        self.subscribers.revoke_tokens()
+        code = frames.CloseCode.SHUTTING_DOWN
+        self.when_stored(partial(self.subscribers.part, code))
+        self.when_stored(partial(self.subscribers.part_with_followers, code))
 
     def own(self, task: asyncio.Task[Any]) -> None:
         self.tasks.own(task)
 
-    def confirm_token(self, listener: Listener) -> None:
-        self.presence.confirm_token(listener)
+    def confirm_token(self, listener: Subscriber) -> None:
+        self.subscribers.confirm_token(listener)
 
-    async def receive(self, listener: Listener, frame: frames.ClientFrame, data: Any) -> None:
+    async def receive(self, listener: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
         """An event or an answer of the connection ``listener``, with its ``data`` decoded."""
         if isinstance(frame, frames.ClientEvent):
             if frame.name == "message" and data.get("files"):
                 await self.check_files(frame, data)
-            if self.presence.listener is listener:  # it speaks for the session still
+            if self.subscribers.listener is listener:  # it speaks for the session still
                 self.submit(frame, data)
         elif isinstance(frame, frames.Answer):
             await self.check_answer_files(frame, data)
@@ -385,8 +380,8 @@ class LiveSession:
         """The client stops the running turn."""
         self.handling.stop()
 
-    def disconnect(self, listener: Listener, code: int) -> None:
-        self.presence.disconnect(listener, code)
+    def disconnect(self, listener: Subscriber, code: int) -> None:
+        self.subscribers.disconnect(listener, code)
 
     # What the rooms need of each other
 
@@ -419,7 +414,7 @@ class LiveSession:
 
     def tell(self, frame: frames.ServerFrame) -> None:
         """Something that is not in the log, to whoever hears."""
-        self.presence.tell(frame)
+        self.subscribers.tell(frame)
 
     def append(
         self,
@@ -467,6 +462,14 @@ class LiveSession:
             self.collect(drop=False)
         self.handling.settle(None)
 
+    def close_streams(self, turn: Turn, interrupted: bool) -> None:
+        """Close what ``turn`` has left open, and say so if it was ``interrupted``."""
+        if self.sink.streams.has_open(turn):
+            self.handling.close_streams(turn)
+            if interrupted:
+                self.say("error", {"code": "interrupted", "detail": DETAIL})
+        self.note()
+
     # The end
 
     def end(self, reason: str) -> None:
@@ -496,7 +499,7 @@ class LiveSession:
 
     def _over(self) -> None:
         reason = self.ending or ""
-        self.presence.tell_end(reason)
+        self.subscribers.tell_end(reason)
         self.discard(SessionOver(self.id, reason))
         self.host.send_signal(signals.session_ended, self.chat, session=self.session, reason=reason)
 
@@ -515,7 +518,7 @@ class LiveSession:
     @property
     def can_release(self) -> bool:
         """Whether nobody needs the session in memory."""
-        listener = self.presence.listener
+        listener = self.subscribers.listener
         return (listener is None or listener.relayed) and self.is_spare
 
     @property
@@ -535,7 +538,7 @@ class LiveSession:
 
     def release(self) -> None:
         """It is stored that nobody owns the session; whoever relays it may take it."""
-        listener, self.presence.listener = self.listener, None
+        listener, self.subscribers.listener = self.listener, None
         self.discard()
         if listener is not None:
             listener.close(frames.CloseCode.SHUTTING_DOWN)
@@ -561,7 +564,7 @@ class LiveSession:
         """The server is on its way down: part with the client, and start nothing new."""
         self.turns.draining = self.ending is None
         if self.listener is not None and not self.listener.relayed:
-            self.presence.part(frames.CloseCode.SHUTTING_DOWN)
+            self.subscribers.part(frames.CloseCode.SHUTTING_DOWN)
         self.note()
 
     def interrupt(self) -> None:
@@ -572,7 +575,7 @@ class LiveSession:
         if self.ending is None:  # else they are told of the end
             # Behind the ends of turns that came in time.
             self.when_stored(
-                partial(self.presence.part_with_followers, frames.CloseCode.SHUTTING_DOWN)
+                partial(self.subscribers.part_with_followers, frames.CloseCode.SHUTTING_DOWN)
             )
 
     def lose(self, error: Exception, *, held: bool) -> None:
@@ -591,8 +594,8 @@ class LiveSession:
         self.tasks.cancel()
         self.turns.clear()
         self.turns.cancel("stopped")
-        self.presence.part_with_followers(frames.CloseCode.SHUTTING_DOWN)
-        self.presence.followers.clear()
+        self.subscribers.part_with_followers(frames.CloseCode.SHUTTING_DOWN)
+        self.subscribers.followers.clear()
         self.host.drop(self)
 
     # Guards

@@ -15,11 +15,10 @@ from chatsessions.handlers.emitter import Turn
 from chatsessions.storage.changes import Position
 from chatsessions.storage.store import Loaded
 
-from .continuation import ThreadContinuation
 from .handling import Handling, SettingsForm
-from .interrupted import InterruptedWork
-from .lifespan import Lifespan
+from .history import InterruptedWork, ThreadContinuation
 from .pending import PendingChange
+from .tasks import Lifespan
 from .turns import (
     Job,
     turn_job,

@@ -1,19 +1,33 @@
-"""``SessionTasks``: the tasks that run for a session beside its turns."""
+"""What runs for a session beside its turns: its tasks, and what its application opens for it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
+
+from django.utils import translation
 
 from chatsessions.auth.env import log_error
-from chatsessions.exceptions import TurnStopped
-from chatsessions.handlers.context import current_turn
+from chatsessions.conf import settings
+from chatsessions.exceptions import ChatSessionsError, TurnStopped
+from chatsessions.handlers.chat import (
+    Chat,
+    Handler,
+)
+from chatsessions.handlers.context import (
+    Context,
+    current_turn,
+    use_context,
+)
 from chatsessions.handlers.emitter import Turn
+from chatsessions.storage.language import supported_language
 from chatsessions.storage.session import Session
+
+from .ports import Host
 
 logger = logging.getLogger("chatsessions.live")
 
@@ -78,3 +92,130 @@ class SessionTasks:
         turn.spawned.discard(task)
         if not turn.spawned:
             self._turn_done(turn)
+
+
+logger = logging.getLogger("chatsessions.live")
+
+
+class LifespanHost(Protocol):
+    """What the lifespan needs of its session."""
+
+    host: Host
+    chat: Chat
+    session: Session
+
+    def context(self, turn: Turn | None) -> Context: ...
+
+
+class Lifespan:
+    """
+    Runs ``@chat.session_lifespan`` and ``@chat.on_session_unload`` in one task.
+
+    The task is there from :meth:`start` until the session is not held here any more. Setting up
+    and tearing down have ``LIFESPAN_TIMEOUT`` seconds each.
+    """
+
+    __slots__ = ("_begun", "_error", "_host", "_settled", "_stopped", "_task")
+
+    def __init__(self, host: LifespanHost) -> None:
+        self._host = host
+        #: Whether handlers have run, so that there may be something to unload.
+        self._begun = False
+        #: What setting up has raised.
+        self._error: Exception | None = None
+        self._settled = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def handler(self) -> Handler | None:
+        """Sets up: the first thing to run for the session, if the application has a lifespan."""
+        if "session_lifespan" not in self._host.chat.hooks:
+            return None
+        return Handler(function=self.start, takes_argument=False, is_async=True)
+
+    def begin(self) -> None:
+        """Handlers are about to run."""
+        self._begun = True
+
+    async def start(self) -> None:
+        """Set up, and return when the generator has yielded. Raises what it raises."""
+        generator = self._host.chat.hooks["session_lifespan"].function()
+        self._task = self._host.host.start_lifespan(self._run(generator))
+        await self._settled.wait()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """The session is not held here any more: tear down, in the task that has set up."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        if self._task is None:
+            if self._begun and "session_unload" in self._host.chat.hooks:
+                self._task = self._host.host.start_lifespan(self._run(None))
+        elif not self._settled.is_set():
+            self._task.cancel()
+
+    async def _run(self, generator: AsyncGenerator[Any, None] | None) -> None:
+        host = self._host
+        translation.activate(supported_language(host.session.language))
+        with use_context(host.context(None)):
+            try:
+                # Without what it would have opened the session goes on, and is unloaded as any.
+                if generator is not None and not await self._set_up(generator):
+                    generator = None
+            finally:
+                self._settled.set()
+            await self._stopped.wait()
+            if "session_unload" in host.chat.hooks:
+                await self._within_deadline("on_session_unload", self._unload)
+            if generator is not None:
+                await self._within_deadline("session_lifespan", partial(_finish, generator))
+
+    async def _set_up(self, generator: AsyncGenerator[Any, None]) -> bool:
+        try:
+            async with asyncio.timeout(settings.LIFESPAN_TIMEOUT) as deadline:
+                await anext(generator)
+        except StopAsyncIteration:
+            self._error = ChatSessionsError("session_lifespan has ended without a yield.")
+        except Exception as error:
+            self._error = _reason("session_lifespan", error, deadline)
+        return self._error is None
+
+    async def _unload(self) -> None:
+        handler = self._host.chat.hooks["session_unload"]
+        if handler.is_async:
+            await handler(None)
+        else:
+            await self._host.host.run_in_thread(partial(handler, None))
+
+    async def _within_deadline(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Await ``step``; what it raises is logged, and keeps nothing else from being closed."""
+        try:
+            async with asyncio.timeout(settings.LIFESPAN_TIMEOUT) as deadline:
+                await step()
+        except Exception as raised:
+            error = _reason(name, raised, deadline)
+            session = self._host.session
+            message = "Session %s, %s: %s failed at the end"
+            arguments = (session.id, self._host.chat.name, name)
+            log_error(logger, session.env, message, *arguments, error=error)
+
+
+def _reason(name: str, error: Exception, deadline: asyncio.Timeout) -> Exception:
+    if not deadline.expired():
+        return error
+    return ChatSessionsError(
+        f"{name} was cancelled after {settings.LIFESPAN_TIMEOUT:g} seconds (LIFESPAN_TIMEOUT)."
+    )
+
+
+async def _finish(generator: AsyncGenerator[Any, None]) -> None:
+    """Run what comes after the ``yield``."""
+    try:
+        await anext(generator)
+    except StopAsyncIteration:
+        return
+    await generator.aclose()
+    raise ChatSessionsError("session_lifespan has to yield once.")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import msgspec
 
-from chatsessions.cluster.served import Served
+from chatsessions.cluster.served import LocalListener, Served
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
@@ -35,10 +35,8 @@ class Line(Protocol):
     def close_line(self, code: int) -> None: ...
 
 
-class WebsocketSubscriber:
+class WebsocketSubscriber(LocalListener):
     """Delivers a session's log over one connection, from a position on and without a hole."""
-
-    relayed = False
 
     def __init__(self, served: Served, line: Line, *, position: int, replay: Replay) -> None:
         self.served = served
@@ -57,7 +55,7 @@ class WebsocketSubscriber:
         self._acked = asyncio.Event()
         self._replay: asyncio.Task[None] | None = None
 
-    # Listener
+    # Subscriber
 
     def entries(self, entries: Sequence[Entry]) -> None:
         if self._caught_up:

@@ -60,8 +60,8 @@ from chatsessions.handlers.emitter import (
     encode_data,
 )
 from chatsessions.models import ChatSession
+from chatsessions.sessions.outbound import new_writer
 from chatsessions.sessions.session import LiveSession
-from chatsessions.sessions.writers import new_writer
 from chatsessions.storage.session import Session
 from chatsessions.storage.transactions import (
     arefuse_test_transaction,
@@ -276,7 +276,7 @@ async def leave_here(
     try:
         with _unless_raised(live.id, kind):
             if not live.closed:
-                live.writers.close(writer, interrupted=kind is not None)
+                live.close_streams(writer, kind is not None)
             live.user_session_used()
             if not (live.closed and live.ending):
                 await live.sink.flush()

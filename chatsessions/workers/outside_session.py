@@ -44,10 +44,10 @@ from chatsessions.handlers.emitter import (
     encode_data,
 )
 from chatsessions.handlers.user_session import UserSession
-from chatsessions.sessions.conversation_cache import ConversationCache
 from chatsessions.sessions.files import SessionFiles
+from chatsessions.sessions.history import ConversationCache
+from chatsessions.sessions.outbound import DETAIL
 from chatsessions.sessions.pending import PendingChange, SessionLog
-from chatsessions.sessions.writers import DETAIL
 from chatsessions.storage.changes import Position
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark

@@ -60,7 +60,7 @@ from chatsessions.handlers.chat import (
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.profiles import chosen_profile
 from chatsessions.models import ChatSession
-from chatsessions.sessions.continuation import (
+from chatsessions.sessions.history import (
     ThreadContinuation,
     find_thread,
 )
@@ -209,7 +209,7 @@ class SessionRegistry:
         """How many connections a session has had, as far as is known, but those opened here."""
         live = self._host.live.get(session_id)
         if live is not None:
-            return live.presence.connections - turnstile.opened
+            return live.subscribers.connections - turnstile.opened
         row = await self._host.threads.read(self._host.store.find, session_id)
         return (0 if row is None else row.connections) - turnstile.opened
 
@@ -368,7 +368,7 @@ class SessionRegistry:
                 row.connections = min(row.connections, connections)
             return await self._take_over(chat, row, arrival, admit, how=how)
         if connections is None:
-            connections = live.presence.connections
+            connections = live.subscribers.connections
         if not _is_theirs(chat, live, arrival):
             return None, "unknown"
         if live.ending is None:
@@ -381,7 +381,7 @@ class SessionRegistry:
                 live.note()
             if not _is_theirs(chat, live, arrival):
                 return None, "unknown"  # it was given to a user meanwhile
-        if how != "visit" and live.presence.connections > connections:
+        if how != "visit" and live.subscribers.connections > connections:
             raise Overtaken
         return (None, why_over(live.ending)) if live.ending is not None else (live, "")
 
@@ -515,7 +515,7 @@ class SessionRegistry:
                 return None  # it was given to another user meanwhile
             live.session.renew_user(arrival.user)
             live.session.env = arrival.env
-            live.presence.rejoin(listener, stored=stored)
+            live.subscribers.rejoin(listener, stored=stored)
             live.go()
             return live
 
@@ -630,7 +630,7 @@ class SessionRegistry:
 
 
 def _is_theirs(chat: Chat, live: LiveSession, arrival: ConnectRequest) -> bool:
-    tokens = live.presence.tokens
+    tokens = live.subscribers.tokens
     return may_resume(chat, live.session.chat, live.owner_id, tokens, arrival)
 
 

@@ -276,7 +276,7 @@ class Worker:
 
     async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
-        listener, live.presence.listener = live.listener, None
+        listener, live.subscribers.listener = live.listener, None
         if listener is None:
             return
         taken, exists = isinstance(error, OwnershipLost), True
@@ -369,7 +369,7 @@ class Worker:
         """One that was silent for so long that it counted as dead takes back what nobody took."""
         if await self.threads.write(self.rows.beat):
             for live in list(self.live.values()):
-                live.presence.claim_again()
+                live.subscribers.claim_again()
 
     async def _reap(self) -> None:
         while True:

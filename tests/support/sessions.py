@@ -20,6 +20,7 @@ from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.handlers.bridge import THREAD as BACKGROUND
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.changes import Entry
 from chatsessions.storage.session import Session
 from chatsessions.workers.worker import (
@@ -82,10 +83,8 @@ def _threads_of_ours() -> list[threading.Thread]:
     return [one for one in ours if one.name != BACKGROUND]  # which lasts as long as the process
 
 
-class Client:
+class Client(Subscriber):
     """A client and its connection: sends events, and keeps what the session tells it."""
-
-    relayed = False
 
     def __init__(self, live: LiveSession) -> None:
         self.live = live
@@ -112,15 +111,15 @@ class Client:
         opened = await worker.open(chat, ConnectRequest(session_id=asked, token=token, **arrival))
         client = cls(opened.live)
         client.resumed, client.reason = opened.resumed, opened.reason
-        client.token = opened.live.presence.issue_token(token if opened.resumed else None)
+        client.token = opened.live.subscribers.issue_token(token if opened.resumed else None)
         welcomed = asyncio.Event()
-        opened.live.presence.connect(client, welcome=welcomed.set)
+        opened.live.subscribers.connect(client, welcome=welcomed.set)
         opened.live.go()
         async with asyncio.timeout(10):
             await welcomed.wait()
         return client
 
-    # Listener
+    # Subscriber
 
     def entries(self, entries: Sequence[Entry]) -> None:
         self.log.extend(entries)
@@ -165,7 +164,7 @@ class Client:
         return await self.outcome(self.send(name, data))
 
     def leave(self, code: int = 1001) -> None:
-        self.live.presence.disconnect(self, code)
+        self.live.subscribers.disconnect(self, code)
 
     # What it was told
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -26,10 +27,26 @@ from chatsessions.storage.session import (
 
 from .inbound import InboundEvents
 from .pending import PendingChange
-from .ports import (
-    Host,
-    Listener,
-)
+from .ports import Host
+
+
+class Subscriber(ABC):
+    """Whoever hears what comes of a session: a websocket, a request, another worker."""
+
+    #: Whether it is at another worker, which takes the session as soon as nothing runs here.
+    relayed = False
+
+    @abstractmethod
+    def entries(self, entries: Sequence[Entry]) -> None:
+        """Take entries of the log, in order, now that they are stored."""
+
+    @abstractmethod
+    def frame(self, frame: frames.ServerFrame) -> None:
+        """Take a frame that is not in the log and may be lost: a token, a turn's status."""
+
+    @abstractmethod
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        """Hear nothing more. ``ended`` is the reason of a session that is over."""
 
 
 class SubscribersHost(Protocol):
@@ -82,13 +99,13 @@ class Subscribers:
         #: when that was asked.
         self._pauses = self._asked = host.host.pauses
         self.tokens = Tokens(row.token_hash, row.previous_token_hash)
-        self.listener: Listener | None = None
+        self.listener: Subscriber | None = None
         #: Clients without a connection of their own, who wait for what comes of a request.
-        self.followers: set[Listener] = set()
+        self.followers: set[Subscriber] = set()
 
     # Who comes and goes
 
-    def connect(self, listener: Listener, *, welcome: Callable[[], None], **fields: Any) -> None:
+    def connect(self, listener: Subscriber, *, welcome: Callable[[], None], **fields: Any) -> None:
         """
         ``listener`` is the session's connection from now on, instead of any other.
 
@@ -112,7 +129,7 @@ class Subscribers:
             host.when_stored(self._tell_started)
         host.when_stored(welcome)
 
-    def rejoin(self, listener: Listener, *, stored: Callable[[], None]) -> None:
+    def rejoin(self, listener: Subscriber, *, stored: Callable[[], None]) -> None:
         """The connection that another worker's session had is here, and so is the session now."""
         host = self._host
         self.listener = listener
@@ -129,7 +146,7 @@ class Subscribers:
             host.draft.set(status=status, worker_id=host.host.id)
             host.note()
 
-    def disconnect(self, listener: Listener, code: int) -> None:
+    def disconnect(self, listener: Subscriber, code: int) -> None:
         """``listener`` is gone. The session goes on without it."""
         host = self._host
         if listener is not self.listener or host.closed:
@@ -200,7 +217,7 @@ class Subscribers:
             token_hash=self.tokens.current, previous_token_hash=self.tokens.previous
         )
 
-    def confirm_token(self, listener: Listener) -> None:
+    def confirm_token(self, listener: Subscriber) -> None:
         """
         The client was heard by ``listener`` after its welcome, so it has the current token.
 

@@ -1,0 +1,425 @@
+"""What a session has from before: of its thread, of its last owner, and what was said in it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import NotLoadable
+from chatsessions.handlers.chat import (
+    START,
+    InterruptedTurn,
+)
+from chatsessions.handlers.chat_context import in_use
+from chatsessions.handlers.thread import Thread
+from chatsessions.handlers.user_session import RESERVED
+from chatsessions.models import ChatSession
+from chatsessions.protocol.delivery import Handled
+from chatsessions.storage import serializer
+from chatsessions.storage.changes import Entry
+from chatsessions.storage.executors import Executors
+from chatsessions.storage.store import Loaded, Store
+from chatsessions.storage.thread_rows import (
+    Page,
+    ThreadKey,
+    read_context,
+    read_page,
+)
+from chatsessions.storage.transcript import Said
+from chatsessions.storage.values import split_state
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from chatsessions.handlers.context import Conversation
+from chatsessions.storage.session import Session
+from chatsessions.storage.thread_rows import (
+    Mark,
+    Part,
+)
+from chatsessions.storage.transcript import (
+    Recent,
+)
+
+from .pending import PendingChange, SessionLog
+from .ports import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that was accepted and whose turn never began."""
+
+    n: int
+    name: str
+    #: None where the log was in memory, and went with it.
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class InterruptedWork:
+    """What a crash, or a shutdown that could not wait, has cut short."""
+
+    #: Messages that were being streamed, as the wire knows them.
+    streams: list[dict[str, Any]]
+    #: Questions that nobody waits for any more, as the wire knows them.
+    asks: list[dict[str, Any]]
+    #: The turn that ran, and the one beside it.
+    cut: list[InterruptedTurn]
+    waiting: list[Waiting]
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> InterruptedWork:
+        row = loaded.row
+        entries = {entry.n: entry for entry in loaded.pending}
+        running = [n for n in (row.running, row.aside) if n is not None]
+        handled = Handled(row.handled, row.handled_ahead)
+        left = [
+            n
+            for n in range(row.handled + 1, row.accepted + 1)
+            if n not in running and n not in handled
+        ]
+        return cls(
+            streams=row.streams,
+            asks=row.asks,
+            cut=[_cut(n, entries.get(n)) for n in running],
+            waiting=[_waiting(n, entries.get(n)) for n in left],
+        )
+
+
+def _cut(n: int, entry: Entry | None) -> InterruptedTurn:
+    if entry is None:
+        return InterruptedTurn(turn=n, name="event" if n else START, data=None)
+    return InterruptedTurn(turn=n, name=entry.name, data=msgspec.json.decode(entry.data))
+
+
+def _waiting(n: int, entry: Entry | None) -> Waiting:
+    return Waiting(n, "event", None) if entry is None else Waiting(n, entry.name, entry.data)
+
+
+logger = logging.getLogger("chatsessions.threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadContinuation:
+    """An old thread, and what its last session had."""
+
+    thread: Thread
+    #: Of ``user_session``, as it is encoded.
+    values: dict[str, bytes]
+    #: Whether there were more, which cannot be had any more.
+    values_lost: bool
+    chat_settings: dict[str, Any]
+    #: What they are checked against.
+    inputs: list[dict[str, Any]]
+    profile: str
+    #: What chat_context begins with, if it is kept.
+    said: list[Said] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    row: ChatSession
+    sessions: list[UUID]
+    started: ChatSession
+    title: str
+    state: bytes
+    state_lost: bool
+    page: Page
+    said: list[Said] | None
+
+
+async def find_thread(
+    threads: Executors,
+    store: Store,
+    *,
+    chat: str,
+    user: AbstractBaseUser | AnonymousUser,
+    thread_id: str | None,
+) -> ThreadContinuation | None:
+    """
+    The thread that ``user`` asks for, if it is theirs and this chat's.
+
+    None for an anonymous user, a malformed id, another's thread and one that there is not: they
+    look alike. Raises what the database raises, and ``CacheFailed``.
+    """
+    if thread_id is None or not user.is_authenticated:
+        return None
+    try:
+        key = ThreadKey(id=UUID(thread_id), user_id=user.pk, chat=chat)
+    except ValueError:
+        return None
+    found = await threads.read(_find, store, key)
+    return None if found is None else _resumption(threads, key, found, user)
+
+
+def _find(store: Store, key: ThreadKey) -> _Found | None:
+    rows = key.sessions().defer("state")
+    # The values of the one that was used last, whichever began last.
+    latest = rows.order_by("-last_seen_at", "-created_at", "-pk")
+    row = latest.first()
+    started = rows.first()
+    if row is None or started is None:
+        return None
+    state, lost = store.read_state(row)
+    return _Found(
+        row=row,
+        sessions=list(rows.values_list("pk", flat=True)),
+        started=started,
+        title=rows.exclude(topic="").values_list("topic", flat=True).first() or "",
+        state=state,
+        state_lost=lost,
+        page=read_page(
+            key, limit=settings.CHAT_CONTEXT_MESSAGES, max_bytes=settings.CHAT_CONTEXT_BYTES
+        ),
+        said=read_context(key, None) if in_use() else None,
+    )
+
+
+def _resumption(threads: Executors, key: ThreadKey, found: _Found, user: Any) -> ThreadContinuation:
+    row = found.row
+    kept, values, whole = _loadable(found.state, row.pk)
+    if found.state_lost:
+        logger.warning("Thread %s: the cache has thrown the user_session away", key.id)
+
+    async def read(limit: int, before: tuple[UUID, int] | None) -> Page:
+        max_bytes = settings.CHAT_CONTEXT_BYTES
+        page = partial(read_page, key, limit=limit, max_bytes=max_bytes, before=before)
+        return await threads.read(page)
+
+    thread = Thread(
+        id=key.id,
+        chat=key.chat,
+        title=found.title,
+        sessions=found.sessions,
+        created_at=found.started.created_at,
+        user=user,
+        metadata=values
+        | {"chat_settings": dict(row.chat_settings), "chat_profile": row.profile or None},
+        read=read,
+        said=found.page.messages,
+    )
+    return ThreadContinuation(
+        thread=thread,
+        values=kept,
+        values_lost=found.state_lost or not whole,
+        chat_settings=dict(row.chat_settings),
+        inputs=row.inputs,
+        profile=row.profile,
+        said=found.said,
+    )
+
+
+def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[str, Any], bool]:
+    """The values that can be loaded, encoded and as they are, and whether that is all of them."""
+    kept: dict[str, bytes] = {}
+    values: dict[str, Any] = {}
+    try:
+        encoded = split_state(state)
+    except NotLoadable as error:
+        logger.warning("The values of session %s are left behind: %s", session_id, error)
+        return kept, values, False
+    for key, raw in encoded.items():
+        try:
+            if key in RESERVED:
+                raise NotLoadable(f"{key!r} is reserved now")
+            values[key] = serializer.loads(raw)
+        except Exception as error:  # an application's from_storable may raise anything
+            logger.warning("The value %r of session %s is left behind: %s", key, session_id, error)
+        else:
+            kept[key] = raw
+    return kept, values, len(kept) == len(encoded)
+
+
+class ConversationHost(Protocol):
+    """What a recall needs of its session."""
+
+    loop: asyncio.AbstractEventLoop
+    session: Session
+    owner_id: Any
+    draft: PendingChange
+    log: SessionLog
+
+    @property
+    def host(self) -> Host: ...
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The text so far of each message that is being streamed, by id."""
+
+
+class ConversationCache(Conversation):
+    """The latest messages of a session's conversation."""
+
+    __slots__ = (
+        "_after_change",
+        "_before_change",
+        "_dirty",
+        "_gathered",
+        "_host",
+        "_loading",
+        "_mark",
+        "_recent",
+        "_thread",
+    )
+
+    def __init__(
+        self,
+        host: ConversationHost,
+        mark: Mark,
+        said: list[Said] | None,
+        *,
+        before_change: Callable[[], None],
+        after_change: Callable[[], None],
+    ) -> None:
+        self._host = host
+        self._mark = mark
+        self._before_change = before_change
+        self._after_change = after_change
+        self._dirty = False
+        #: Entries that came while the store was asked for those before them.
+        self._gathered: list[Entry] | None = None
+        #: Held by whoever asks the store: all others wait for what it says.
+        self._loading = asyncio.Lock()
+        self._recent: Recent | None = None
+        self._thread = threading.get_ident()
+        if said is not None:
+            self._fill(said, [])
+
+    # For the session
+
+    def take(self, entry: Entry) -> None:
+        """One more entry of the log."""
+        if self._gathered is not None:
+            self._gathered.append(entry)
+        if self._recent is not None:
+            self._keep(self._recent, entry)
+
+    def collect(self, draft: PendingChange) -> None:
+        """What was cleared and added goes with the next commit."""
+        if self._dirty:
+            self._dirty = False
+            draft.set(chat_context=self._mark.as_json())
+
+    # For chat_context
+
+    def messages(self) -> list[Said]:
+        """
+        The latest messages, oldest first.
+
+        In a session that has kept none so far they are read now, which holds up the event loop
+        for as long as that takes; :meth:`aload` does not.
+        """
+        texts = self._host.texts  # of what is being streamed; the log has its beginning
+        return [
+            msgspec.structs.replace(said, content=texts[said.id])
+            if said.n is None and said.id in texts
+            else said
+            for said in self._get()
+        ]
+
+    def has_sent(self, said: Said) -> bool:
+        """Whether it is a message of this session's log."""
+        return said.session == self._host.session.id
+
+    async def aload(self) -> None:
+        """See that the messages are here; :meth:`messages` then waits for nothing."""
+        loop = self._host.loop
+        if asyncio.get_running_loop() is loop:
+            await self._load()
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._load(), loop))
+
+    async def _load(self) -> None:
+        """In the owner's event loop."""
+        async with self._loading:
+            if self._recent is not None:
+                return
+            read, self._gathered = self._reading(), self._unstored()
+            try:
+                said = await self._host.host.read(read)
+                if self._recent is None:
+                    self._fill(said, self._gathered)
+            finally:
+                self._gathered = None
+
+    def add(self, said: Said) -> None:
+        """One more message that is not in the log. One that is there already stays as it is."""
+        self._before_change()
+        recent = self._get()
+        if said in recent:
+            return
+        recent.put(said)
+        added = [*self._mark.added, (self._host.log.head, said)]
+        self._mark.added = [(seq, one) for seq, one in added if one in recent]
+        self._note()
+
+    def clear(self) -> None:
+        """Forget everything so far."""
+        self._before_change()
+        self._get().clear()
+        self._mark = Mark(after=self._host.log.head)
+        self._note()
+
+    # Inside
+
+    def _get(self) -> Recent:
+        if self._recent is None:
+            if threading.get_ident() == self._thread:
+                self._load_now()
+            else:
+                asyncio.run_coroutine_threadsafe(self._load(), self._host.loop).result()
+        if self._recent is None:
+            raise RuntimeError("the messages of chat_context were not loaded")  # never
+        return self._recent
+
+    def _load_now(self) -> None:
+        read, entries = self._reading(), self._unstored()
+        self._fill(self._host.host.read_now(read), entries)
+
+    def _reading(self) -> Callable[[], list[Said]]:
+        """What asks the store for everything that is stored by now."""
+        session, log = self._host.session, self._host.log
+        return partial(
+            read_context,
+            ThreadKey(id=session.thread_id, user_id=self._host.owner_id, chat=session.chat),
+            Part(session=session.id, mark=self._mark, up_to=log.stored),
+            before=session.created_at,
+        )
+
+    def _unstored(self) -> list[Entry]:
+        """The entries that the store does not have yet."""
+        stored = self._host.log.stored
+        return [one for one in self._host.draft.unstored if one.seq > stored]
+
+    def _fill(self, said: list[Said], entries: list[Entry]) -> None:
+        recent = Recent(
+            self._host.session.id,
+            max_messages=settings.CHAT_CONTEXT_MESSAGES,
+            max_bytes=settings.CHAT_CONTEXT_BYTES,
+        )
+        for one in said:
+            recent.put(one)
+        for entry in entries:
+            self._keep(recent, entry)
+        self._recent = recent
+
+    def _keep(self, recent: Recent, entry: Entry) -> None:
+        sent = recent.take(entry)
+        if sent is not None and any(one.id == sent for _, one in self._mark.added):
+            # What was added has been sent: from now on it is the log's.
+            self._mark.added = [item for item in self._mark.added if item[1].id != sent]
+            self._dirty = True
+
+    def _note(self) -> None:
+        self._dirty = True
+        self._after_change()
