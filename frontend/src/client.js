@@ -32,10 +32,11 @@ import { Connection, Monitor } from "./connection.js";
 import { Inbox, Outbox, Streams, byteLength } from "./delivery.js";
 import { FINAL_CODES, MAX_DEPTH, NAME, RETRY_CODES, asEntry, asTurn, copied, isTooDeep, uuid } from "./frames.js";
 import { ChatClientError } from "./errors.js";
-import { Hold } from "./hold.js";
+import { holdBy } from "./hold.js";
 import { Identity } from "./identity.js";
 import { Page } from "./page.js";
 import { Acknowledger, Sender } from "./sender.js";
+import { Siblings } from "./siblings.js";
 import { Memory, websocketUrl } from "./storage.js";
 import { Timeouts, systemTimers } from "./timers.js";
 
@@ -72,7 +73,7 @@ export { ChatClientError };
  * @property {string} [key] which of several chats of one address on this page it is; each has a session of its own
  * @property {Storage | null} [storage] default: `sessionStorage`; `null`: none
  * @property {typeof WebSocket} [WebSocket]
- * @property {typeof BroadcastChannel | null} [BroadcastChannel] how tabs of one session share its token
+ * @property {typeof BroadcastChannel | null} [BroadcastChannel] how tabs of one session share its token, and how a duplicate of a tab asks whether it is one where there are no locks
  * @property {import("./hold.js").Locks | null} [locks] by which a duplicate of a tab knows that it is one; default: the browser's
  * @property {EventTarget | null} [page] where `online`, `pageshow` and `visibilitychange` happen
  * @property {Timers} [timers]
@@ -117,6 +118,7 @@ export class ChatClient extends EventTarget {
   /** Whether the page that had the session before was left. */
   #returned;
   #page;
+  #siblings;
   #sender;
   #acknowledger;
   #inbox = new Inbox();
@@ -159,14 +161,11 @@ export class ChatClient extends EventTarget {
     this.#backoff = new Backoff({ random: options.random });
     this.#memory = new Memory(this.#url, options.storage, { owner: options.owner, key: options.key });
     this.#identity = new Identity(this.#memory, options);
-    this.#hold = new Hold(options.locks === undefined ? globalThis.navigator?.locks ?? null : options.locks, this.#timers);
     this.#returned = this.#memory.arrive();
-    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
-    this.#page = new Page(page, BroadcastChannel, {
-      woke: () => this.#woke(),
-      left: () => this.#left(),
-      sibling: (session, token) => this.#sibling(session, token),
-    });
+    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null, locks = globalThis.navigator?.locks ?? null } = options;
+    this.#page = new Page(page, { woke: () => this.#woke(), left: () => this.#left() });
+    this.#siblings = new Siblings(BroadcastChannel, (message) => this.#heard(message));
+    this.#hold = holdBy(locks, this.#siblings, this.#timers);
     const { left } = this.#identity;
     this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
       write: (frame) => this.#write(frame),
@@ -253,7 +252,7 @@ export class ChatClient extends EventTarget {
   connect() {
     const { state } = this.#state;
     if (state === "connecting" || state === "online") return;
-    if (state === "closed") this.#page.listen();
+    if (state === "closed") this.#listen();
     this.#open();
   }
 
@@ -263,6 +262,7 @@ export class ChatClient extends EventTarget {
     this.#saveNow();
     this.#hold.release();
     this.#page.unlisten();
+    this.#siblings.close();
     this.#setState("closed");
   }
 
@@ -288,7 +288,7 @@ export class ChatClient extends EventTarget {
     this.#sender.restart();
     this.#restartLog(0, "new");
     this.#backoff.reset();
-    if (this.#state.state === "closed") this.#page.listen();
+    if (this.#state.state === "closed") this.#listen();
     this.#open();
   }
 
@@ -466,8 +466,8 @@ export class ChatClient extends EventTarget {
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received ?? 0, resumed);
     this.#saveNow();
-    this.#page.share(session, token);
-    this.#hold.take(session, GOING, () => {});
+    this.#siblings.say({ session, token });
+    this.#hold.keep(session);
     this.#returned = false;
     if (meeting.forget) this.#emit("owner", {});
     if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
@@ -574,7 +574,8 @@ export class ChatClient extends EventTarget {
     // Who is merely not logged in any more may be back at once, and finds what they wrote.
     if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
     this.#lastError = { type: "error", code, detail };
-    if (code === "n_gap") return this.#sender.expected(n);
+    // What it misses it had accepted: only a welcome tells what it has.
+    if (code === "n_gap") return this.#sender.expected(n) ? undefined : this.#drop();
     if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
     if (code === "bad_frame" && n == null && this.#welcomed) return this.#unreadable(detail);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
@@ -623,6 +624,11 @@ export class ChatClient extends EventTarget {
 
   // --- what the page says -----------------------------------------------------------------------
 
+  #listen() {
+    this.#page.listen();
+    this.#siblings.open();
+  }
+
   /** The network or the person is back. */
   #woke() {
     this.#memory.arrive();
@@ -638,10 +644,11 @@ export class ChatClient extends EventTarget {
     this.#memory.leave();
   }
 
-  /** @param {string} session @param {string} token */
-  #sibling(session, token) {
-    if (session !== this.session) return;
-    this.#identity.token = token;
+  /** @param {any} message what another tab says, such as a new token: the old one will soon be worth nothing */
+  #heard(message) {
+    this.#hold.heard(message);
+    if (message.session !== this.session || typeof message.token !== "string") return;
+    this.#identity.token = message.token;
     this.#save();
   }
 

@@ -154,12 +154,6 @@ export class Outbox {
     this.#items = this.#items.filter((item) => item.n > this.#accepted);
   }
 
-  /** The server expects `n` next. @param {number} n */
-  expect(n) {
-    if (n <= this.#accepted) this.resume(n - 1);
-    this.#cursor = n - 1;
-  }
-
   /** `n` will never be accepted; those behind it move up. @param {number} n */
   refuse(n) {
     if (n <= this.#accepted) return undefined;

@@ -153,13 +153,19 @@ export class Sender {
     return true;
   }
 
-  /** The server expects `n` next. @param {number} n */
+  /**
+   * The server expects `n` next.
+   * @param {number} n
+   * @returns {boolean} whether that can be: what it has accepted it cannot miss
+   */
   expected(n) {
+    if (n < this.#outbox.first) return false;
     const known = n === this.#refused || n === this.#missing || (this.#search !== null && n === this.#outbox.first);
-    if (!Number.isInteger(n) || known || this.#timeouts.runs("pause")) return;
+    if (!Number.isInteger(n) || known || this.#timeouts.runs("pause")) return true;
     this.#missing = n;
-    this.#outbox.expect(n);
+    this.#outbox.rewind(n);
     this.#moved();
+    return true;
   }
 
   /** Give up on a frame. @param {number} n @returns {Outgoing | undefined} it, as it was */

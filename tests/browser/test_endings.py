@@ -33,6 +33,7 @@ def leave(chat: Chat, server: Server) -> None:
         chat.page.wait_for_timeout(20)
 
 
+@pytest.mark.usefixtures("with_or_without_locks")
 def test_a_duplicated_tab_begins_its_own_conversation(
     server: Server, open_chat: Callable[..., Chat]
 ) -> None:
@@ -77,7 +78,7 @@ def test_two_chats_of_one_kind_on_a_page(server: Server, page: Page) -> None:
     assert third.session == sessions[2]
 
 
-@pytest.mark.usefixtures("no_locks")
+@pytest.mark.usefixtures("asleep")
 def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Chat]) -> None:
     """
     Two tabs with one session do not fight: the newer has it, the older says so and offers to take
@@ -111,7 +112,7 @@ def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Ch
     new.shows_what_is_stored(server.database)
 
 
-@pytest.mark.usefixtures("no_locks")
+@pytest.mark.usefixtures("asleep")
 def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
     open_chat: Callable[..., Chat],
 ) -> None:
@@ -128,7 +129,7 @@ def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
     expect(new.banner).to_contain_text(TAKEN)
 
 
-@pytest.mark.usefixtures("no_locks")
+@pytest.mark.usefixtures("asleep")
 def test_two_tabs_that_count_at_once(server: Server, page: Page) -> None:
     """
     What is written without a line in one of them is sent, though the other has given its number

@@ -111,7 +111,7 @@ def test_the_end_dialog_by_keyboard(open_chat: Callable[..., Chat]) -> None:
     expect(chat.input).to_be_focused()
 
 
-@pytest.mark.usefixtures("no_locks")
+@pytest.mark.usefixtures("asleep")
 def test_the_focus_of_what_goes_away(server: Server, page: Page) -> None:
     """Where a button disappears under the focus, that goes to where one goes on."""
     line = Line(page)

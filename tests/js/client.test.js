@@ -284,6 +284,17 @@ test("n_gap sends again from the number that is expected, once", () => {
   assert.deepEqual(texts(socket.of("event")), [[1, "a"], [2, "b"], [3, "c"], [2, "b"], [3, "c"]]);
 });
 
+test("n_gap of what was accepted gives nothing another number: the next welcome tells what the server has", () => {
+  const { client, connect, reconnect } = setUp();
+  const socket = connect();
+  for (const text of ["a", "b", "c"]) client.send("message", { content: text });
+  socket.push({ type: "accepted", n: 1, seq: 1 }, { type: "accepted", n: 2, seq: 2 });
+  socket.push({ type: "error", code: "n_gap", n: 1, detail: "" });
+  assert.deepEqual(texts(socket.of("event")), [[1, "a"], [2, "b"], [3, "c"]]);
+  assert.deepEqual([client.state.state, texts(client.pending)], ["offline", [[3, "c"]]]);
+  assert.deepEqual(texts(reconnect({ ...RESUMED, received: 2, head: 2 }).of("event")), [[3, "c"]]);
+});
+
 for (const code of ["rate_limited", "busy", "storage_unavailable"]) {
   test(`${code} pauses for retry_after, then the refused one is sent again, and the others behind it as it is accepted`, () => {
     const { client, connect, timers, seen } = setUp();
@@ -549,6 +560,7 @@ test("a replaced client can take over, with the token its sibling got", () => {
       channels.push(this);
     }
     postMessage(data) {
+      if (data.asks) return; // the browser has put the other one to sleep
       for (const channel of channels) if (channel !== this) channel.onmessage({ data });
     }
     close() {}

@@ -93,7 +93,7 @@ test("an accepted frame can't be refused any more", () => {
 test("the number the server expects is where writing goes on", () => {
   const box = outbox("a", "b", "c");
   box.take(9);
-  box.expect(2);
+  box.rewind(2);
   assert.deepEqual(numbers(box.take(9)), [2, 3]);
 });
 

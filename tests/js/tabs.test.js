@@ -184,3 +184,109 @@ test("an element that has an id goes on with what an older release left without"
   assert.deepEqual([hello().session, client.draft], ["s1", "half"]);
   assert.equal(load(null, storage, { key: "id=other" }).client.session, null);
 });
+
+// --- without locks: on a page without TLS ---
+
+/** The channel of one browser. */
+function channelClass() {
+  return class Channel {
+    static all = new Set();
+
+    constructor() {
+      this.constructor.all.add(this);
+    }
+
+    postMessage(data) {
+      for (const other of this.constructor.all) if (other !== this) queueMicrotask(() => other.onmessage?.({ data }));
+    }
+
+    close() {
+      this.constructor.all.delete(this);
+    }
+  };
+}
+
+/** A channel that never carries anything, or is forbidden. */
+const SILENT = class {
+  postMessage() {}
+  close() {}
+};
+const FORBIDDEN = class {
+  constructor() {
+    throw new Error("no");
+  }
+};
+const BROKEN = class extends SILENT {
+  postMessage() {
+    throw new Error("no");
+  }
+};
+
+const QUESTION = 150;
+
+test("without locks a duplicated tab asks the others, and begins a conversation of its own", async () => {
+  const BroadcastChannel = channelClass();
+  const tab = await original(null, { BroadcastChannel });
+  tab.Socket.last.drop();
+  tab.client.send("message", { content: "once" });
+  const copy = load(null, copyOf(tab.storage), { BroadcastChannel });
+  assert.equal(copy.hello(), undefined); // it asks first
+  await settle();
+  assert.equal(copy.hello().session, undefined);
+  copy.Socket.last.push({ ...WELCOME, session: "s2", token: "t2" });
+  assert.deepEqual([copy.client.session, copy.client.pending, tab.client.pending.length], ["s2", [], 1]);
+});
+
+test("without locks a reload goes on with its conversation", async () => {
+  const BroadcastChannel = channelClass();
+  const tab = await original(null, { BroadcastChannel });
+  tab.page.dispatchEvent(new Event("pagehide"));
+  const again = load(null, tab.storage, { BroadcastChannel });
+  await settle();
+  again.timers.advance(QUESTION);
+  assert.equal(again.hello().session, "s1");
+});
+
+test("without locks a line that breaks needs no question", async () => {
+  const tab = await original(null, { BroadcastChannel: channelClass() });
+  tab.Socket.last.drop();
+  tab.timers.advance(tab.client.state.retryIn * 1000);
+  tab.Socket.last.open();
+  assert.equal(tab.hello().session, "s1");
+});
+
+for (const [name, BroadcastChannel, wait] of [["never answers", SILENT, QUESTION], ["is forbidden", FORBIDDEN, 0], ["throws", BROKEN, 0]]) {
+  test(`without locks a channel that ${name} keeps nobody waiting`, async () => {
+    const tab = await original(null, { BroadcastChannel });
+    const again = load(null, tab.storage, { BroadcastChannel });
+    await settle();
+    again.timers.advance(wait);
+    assert.equal(again.hello().session, "s1");
+    again.client.close();
+    assert.equal(again.timers.size, 0);
+  });
+}
+
+test("without locks one of two tabs that are restored together has the conversation", async () => {
+  const BroadcastChannel = channelClass();
+  const { storage, client } = await original(null, { BroadcastChannel });
+  client.close();
+  for (const apart of [0, QUESTION / 2, QUESTION]) {
+    const tabs = [load(null, copyOf(storage), { BroadcastChannel })];
+    await settle();
+    tabs[0].timers.advance(apart);
+    tabs.push(load(null, copyOf(storage), { BroadcastChannel }));
+    await settle();
+    for (const tab of tabs) tab.timers.advance(QUESTION);
+    assert.deepEqual(tabs.map((tab) => tab.hello().session ?? "").sort(), ["", "s1"]);
+    for (const tab of tabs) tab.client.close();
+  }
+});
+
+test("a client that is closed while it asks says nothing", async () => {
+  const tab = await original(null, { BroadcastChannel: SILENT });
+  const again = load(null, tab.storage, { BroadcastChannel: SILENT });
+  again.client.close();
+  again.timers.advance(QUESTION);
+  assert.deepEqual([again.hello(), again.timers.size], [undefined, 0]);
+});

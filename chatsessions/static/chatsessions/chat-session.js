@@ -868,11 +868,6 @@ var Outbox = class {
   settle() {
     this.#items = this.#items.filter((item) => item.n > this.#accepted);
   }
-  /** The server expects `n` next. @param {number} n */
-  expect(n) {
-    if (n <= this.#accepted) this.resume(n - 1);
-    this.#cursor = n - 1;
-  }
   /** `n` will never be accepted; those behind it move up. @param {number} n */
   refuse(n) {
     if (n <= this.#accepted) return void 0;
@@ -1027,7 +1022,10 @@ var ChatClientError = class extends Error {
 };
 
 // src/hold.js
-var Hold = class {
+function holdBy(locks, siblings, timers) {
+  return locks ? new Lock(locks, timers) : new Question(siblings, timers);
+}
+var Lock = class {
   #locks;
   #timers;
   /** What is held, or asked for. @type {string | null} */
@@ -1039,28 +1037,27 @@ var Hold = class {
   /** Gives it up, or stops asking. */
   #leave = () => {
   };
-  /** @param {Locks | null} locks @param {import("./timers.js").Timers} timers */
+  /** @param {Locks} locks @param {import("./timers.js").Timers} timers */
   constructor(locks, timers) {
     this.#locks = locks;
     this.#timers = timers;
   }
-  /**
-   * Hold a session instead of any other.
-   * @param {string} session
-   * @param {number} patience milliseconds to wait for another page to leave it
-   * @param {(ours: boolean) => void} told at once, where nobody has to be asked
-   */
+  /** @param {string} session @param {number} patience @param {(ours: boolean) => void} told */
   take(session, patience, told) {
-    if (!this.#locks || this.#held && this.#session === session) return told(true);
+    if (this.#held && this.#session === session) return told(true);
     this.#told = told;
     if (this.#session === session) return void 0;
     this.release();
     this.#told = told;
     this.#session = session;
-    this.#ask(this.#locks, session, patience);
+    this.#ask(session, patience);
     return void 0;
   }
-  /** Hold nothing. */
+  /** @param {string} session */
+  keep(session) {
+    this.take(session, KEEPING, () => {
+    });
+  }
   release() {
     this.#leave();
     this.#leave = () => {
@@ -1070,8 +1067,10 @@ var Hold = class {
     this.#session = null;
     this.#held = false;
   }
-  /** @param {Locks} locks @param {string} session @param {number} patience */
-  #ask(locks, session, patience) {
+  heard() {
+  }
+  /** @param {string} session @param {number} patience */
+  #ask(session, patience) {
     const stop = new AbortController();
     const timer = this.#timers.setTimeout(() => stop.abort(), patience);
     this.#leave = () => {
@@ -1088,13 +1087,73 @@ var Hold = class {
       const told = this.#told;
       queueMicrotask(() => told(true));
     });
-    locks.request(`chatsessions:${session}`, { signal: stop.signal }, granted).catch((error) => {
+    this.#locks.request(`chatsessions:${session}`, { signal: stop.signal }, granted).catch((error) => {
       if (!current()) return;
       this.#timers.clearTimeout(timer);
       const told = this.#told;
       this.release();
       told(error.name !== "AbortError");
     });
+  }
+};
+var KEEPING = 5e3;
+var ANSWER_WITHIN = 150;
+var Question = class {
+  #siblings;
+  #timers;
+  #id = uuid();
+  /** What is held, or asked for. @type {string | null} */
+  #session = null;
+  /** While the question is open: who waits for its answer. @type {((ours: boolean) => void) | null} */
+  #told = null;
+  /** @type {any} */
+  #timer = null;
+  /** @param {import("./siblings.js").Siblings} siblings @param {import("./timers.js").Timers} timers */
+  constructor(siblings, timers) {
+    this.#siblings = siblings;
+    this.#timers = timers;
+  }
+  /** @param {string} session @param {number} _patience a page that has left does not answer @param {(ours: boolean) => void} told */
+  take(session, _patience, told) {
+    if (this.#session === session) {
+      if (!this.#told) return told(true);
+      this.#told = told;
+      return void 0;
+    }
+    this.keep(session);
+    if (!this.#siblings.say({ asks: session, by: this.#id })) return told(true);
+    this.#told = told;
+    this.#timer = this.#timers.setTimeout(() => this.#answered(true), ANSWER_WITHIN);
+    return void 0;
+  }
+  /** @param {string} session */
+  keep(session) {
+    this.release();
+    this.#session = session;
+  }
+  release() {
+    this.#timers.clearTimeout(this.#timer);
+    this.#told = null;
+    this.#session = null;
+  }
+  /** @param {any} message */
+  heard({ asks, has, by, to }) {
+    if (this.#session === null) return;
+    if (has === this.#session && to === this.#id && this.#told) this.#answered(false);
+    else if (asks === this.#session && typeof by === "string") this.#asked(by);
+  }
+  /** @param {string} by who asks for what we hold, or ask for too */
+  #asked(by) {
+    if (this.#told && by < this.#id) this.#answered(false);
+    else this.#siblings.say({ has: this.#session, to: by });
+  }
+  /** @param {boolean} ours */
+  #answered(ours) {
+    const told = this.#told;
+    this.#timers.clearTimeout(this.#timer);
+    this.#told = null;
+    if (!ours) this.#session = null;
+    told?.(ours);
   }
 };
 
@@ -1234,40 +1293,19 @@ function checkedEnv(values) {
 var WAKING = ["online", "pageshow", "visibilitychange"];
 var Page = class {
   #target;
-  #Channel;
   #handlers;
-  /** @type {BroadcastChannel | null} */
-  #channel = null;
-  /**
-   * @param {EventTarget | null} target
-   * @param {typeof BroadcastChannel | null} Channel
-   * @param {{woke: () => void, left: () => void, sibling: (session: string, token: string) => void}} handlers
-   */
-  constructor(target, Channel, handlers) {
+  /** @param {EventTarget | null} target @param {{woke: () => void, left: () => void}} handlers */
+  constructor(target, handlers) {
     this.#target = target;
-    this.#Channel = Channel;
     this.#handlers = handlers;
   }
   listen() {
     for (const type of WAKING) this.#target?.addEventListener(type, this.#wake);
     this.#target?.addEventListener("pagehide", this.#leave);
-    if (!this.#Channel) return;
-    this.#channel = new this.#Channel("chatsessions");
-    this.#channel.onmessage = ({ data }) => {
-      if (typeof data?.session === "string" && typeof data.token === "string") {
-        this.#handlers.sibling(data.session, data.token);
-      }
-    };
   }
   unlisten() {
     for (const type of WAKING) this.#target?.removeEventListener(type, this.#wake);
     this.#target?.removeEventListener("pagehide", this.#leave);
-    this.#channel?.close();
-    this.#channel = null;
-  }
-  /** @param {string} session @param {string} token */
-  share(session, token) {
-    this.#channel?.postMessage({ session, token });
   }
   #leave = () => this.#handlers.left();
   #wake = () => {
@@ -1474,13 +1512,19 @@ var Sender = class {
     this.#timeouts.start("pause", seconds * 1e3, () => this.#pump());
     return true;
   }
-  /** The server expects `n` next. @param {number} n */
+  /**
+   * The server expects `n` next.
+   * @param {number} n
+   * @returns {boolean} whether that can be: what it has accepted it cannot miss
+   */
   expected(n) {
+    if (n < this.#outbox.first) return false;
     const known = n === this.#refused || n === this.#missing || this.#search !== null && n === this.#outbox.first;
-    if (!Number.isInteger(n) || known || this.#timeouts.runs("pause")) return;
+    if (!Number.isInteger(n) || known || this.#timeouts.runs("pause")) return true;
     this.#missing = n;
-    this.#outbox.expect(n);
+    this.#outbox.rewind(n);
     this.#moved();
+    return true;
   }
   /** Give up on a frame. @param {number} n @returns {Outgoing | undefined} it, as it was */
   discard(n) {
@@ -1629,6 +1673,45 @@ var Acknowledger = class {
   #now() {
     this.halt();
     this.#acknowledge();
+  }
+};
+
+// src/siblings.js
+var NAME2 = "chatsessions";
+var Siblings = class {
+  #Channel;
+  #heard;
+  /** @type {BroadcastChannel | null} */
+  #channel = null;
+  /** @param {Channel | null} Channel @param {(message: any) => void} heard another tab says something */
+  constructor(Channel, heard) {
+    this.#Channel = Channel;
+    this.#heard = heard;
+  }
+  open() {
+    this.close();
+    try {
+      if (!this.#Channel) return;
+      this.#channel = new this.#Channel(NAME2);
+      this.#channel.onmessage = ({ data }) => {
+        if (data && typeof data === "object") this.#heard(data);
+      };
+    } catch {
+      this.#channel = null;
+    }
+  }
+  close() {
+    this.#channel?.close();
+    this.#channel = null;
+  }
+  /** @param {object} message @returns {boolean} whether somebody may hear it */
+  say(message) {
+    try {
+      this.#channel?.postMessage(message);
+      return this.#channel !== null;
+    } catch {
+      return false;
+    }
   }
 };
 
@@ -1843,6 +1926,7 @@ var ChatClient = class extends EventTarget {
   /** Whether the page that had the session before was left. */
   #returned;
   #page;
+  #siblings;
   #sender;
   #acknowledger;
   #inbox = new Inbox();
@@ -1883,14 +1967,11 @@ var ChatClient = class extends EventTarget {
     this.#backoff = new Backoff({ random: options.random });
     this.#memory = new Memory(this.#url, options.storage, { owner: options.owner, key: options.key });
     this.#identity = new Identity(this.#memory, options);
-    this.#hold = new Hold(options.locks === void 0 ? globalThis.navigator?.locks ?? null : options.locks, this.#timers);
     this.#returned = this.#memory.arrive();
-    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null } = options;
-    this.#page = new Page(page, BroadcastChannel, {
-      woke: () => this.#woke(),
-      left: () => this.#left(),
-      sibling: (session, token) => this.#sibling(session, token)
-    });
+    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null, locks = globalThis.navigator?.locks ?? null } = options;
+    this.#page = new Page(page, { woke: () => this.#woke(), left: () => this.#left() });
+    this.#siblings = new Siblings(BroadcastChannel, (message) => this.#heard(message));
+    this.#hold = holdBy(locks, this.#siblings, this.#timers);
     const { left } = this.#identity;
     this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
       write: (frame) => this.#write(frame),
@@ -1961,7 +2042,7 @@ var ChatClient = class extends EventTarget {
   connect() {
     const { state } = this.#state;
     if (state === "connecting" || state === "online") return;
-    if (state === "closed") this.#page.listen();
+    if (state === "closed") this.#listen();
     this.#open();
   }
   /** Hang up. The session goes on, and so can this client: `connect()`. */
@@ -1970,6 +2051,7 @@ var ChatClient = class extends EventTarget {
     this.#saveNow();
     this.#hold.release();
     this.#page.unlisten();
+    this.#siblings.close();
     this.#setState("closed");
   }
   /** Take the conversation back from another tab or device. */
@@ -1992,7 +2074,7 @@ var ChatClient = class extends EventTarget {
     this.#sender.restart();
     this.#restartLog(0, "new");
     this.#backoff.reset();
-    if (this.#state.state === "closed") this.#page.listen();
+    if (this.#state.state === "closed") this.#listen();
     this.#open();
   }
   /**
@@ -2148,9 +2230,8 @@ var ChatClient = class extends EventTarget {
     this.#inbox.resume();
     this.#sender.welcome(received ?? 0, resumed);
     this.#saveNow();
-    this.#page.share(session, token);
-    this.#hold.take(session, GOING, () => {
-    });
+    this.#siblings.say({ session, token });
+    this.#hold.keep(session);
     this.#returned = false;
     if (meeting.forget) this.#emit("owner", {});
     if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
@@ -2243,7 +2324,7 @@ var ChatClient = class extends EventTarget {
   #error({ code, detail, n, retry_after, owner }) {
     if (owner || owner === "" && code === "missing_env") this.#refusedAs(owner);
     this.#lastError = { type: "error", code, detail };
-    if (code === "n_gap") return this.#sender.expected(n);
+    if (code === "n_gap") return this.#sender.expected(n) ? void 0 : this.#drop();
     if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? void 0) && n != null) return;
     if (code === "bad_frame" && n == null && this.#welcomed) return this.#unreadable(detail);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : void 0;
@@ -2283,6 +2364,10 @@ var ChatClient = class extends EventTarget {
     this.#emit("pending", this.pending);
   }
   // --- what the page says -----------------------------------------------------------------------
+  #listen() {
+    this.#page.listen();
+    this.#siblings.open();
+  }
   /** The network or the person is back. */
   #woke() {
     this.#memory.arrive();
@@ -2296,10 +2381,11 @@ var ChatClient = class extends EventTarget {
     this.#returned = true;
     this.#memory.leave();
   }
-  /** @param {string} session @param {string} token */
-  #sibling(session, token) {
-    if (session !== this.session) return;
-    this.#identity.token = token;
+  /** @param {any} message what another tab says, such as a new token: the old one will soon be worth nothing */
+  #heard(message) {
+    this.#hold.heard(message);
+    if (message.session !== this.session || typeof message.token !== "string") return;
+    this.#identity.token = message.token;
     this.#save();
   }
   // --- small things -----------------------------------------------------------------------------
@@ -4056,7 +4142,7 @@ var Transcript = class {
 };
 
 // src/window-messages.js
-var NAME2 = "window_message";
+var NAME3 = "window_message";
 var WindowMessages = class {
   #window;
   #origin;
@@ -4163,7 +4249,7 @@ var ChatSessionElement = class extends HTMLElement {
   #earlier = new Earlier(this.#parts.earlier, () => this.getAttribute("heading") ?? "");
   #anew = tool("tool new", "plus", texts.newConversation, () => this.#startAnew(), { hidden: true });
   #window = new WindowMessages(window, () => this.getAttribute("parent-origin"), (data) => {
-    this.#attempt(() => this.#client?.send(NAME2, data));
+    this.#attempt(() => this.#client?.send(NAME3, data));
   });
   constructor() {
     super();
@@ -4343,7 +4429,7 @@ var ChatSessionElement = class extends HTMLElement {
   #showEntry(entry) {
     const { seq, name, data, n, live } = entry;
     const shown = this.#transcript.show(entry, live) || n == null && this.#settings.show(name, data);
-    if (n == null && name === NAME2 && this.#client) this.#window.relay(this.#client, seq, data);
+    if (n == null && name === NAME3 && this.#client) this.#window.relay(this.#client, seq, data);
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
