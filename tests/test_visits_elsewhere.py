@@ -411,6 +411,23 @@ async def test_a_view_works_with_a_session_there(bot: Bot, loss: float) -> None:
         assert texts(await api.say("then")) == ["12: then"]
 
 
+@lossy
+async def test_a_session_that_only_a_view_has_used_is_not_unused(bot: Bot, loss: float) -> None:
+    """Such a session was ended after minutes, as one in which nothing ever happened."""
+    async with two_workers(LossyLayer(loss=loss, seed=5)) as (here, there):
+        tab = await Tab.open(there, bot.chat)  # who is connected is not given away to a request
+        api = WorkerDirectory(tab, there)
+        unused = ChatSession.objects.unused()
+        assert [row.pk async for row in unused.all()] == [tab.id]
+        assert (await api.get()).status_code == 200
+        assert [row.pk async for row in unused.all()] == [tab.id]
+        await api.own_view()
+        assert [row.pk async for row in unused.all()] == []
+        assert await is_owned_by(tab.id, there)
+        tab.leave()
+        await until(lambda: not here.relays)
+
+
 async def test_a_view_is_told_nothing_twice(bot: Bot, urls: types.ModuleType) -> None:
     """What others send meanwhile comes once, and what the client says is no event of the view's."""
     begun, go_on = asyncio.Event(), asyncio.Event()

@@ -78,6 +78,8 @@ class Alive(_Command, tag="alive"):
     relay: str
     #: Whether its client, which has no connection, was heard of as well.
     visited: bool = False
+    #: Whether that client has done something that is no event.
+    acted: bool = False
 
 
 # Of a client that comes by requests

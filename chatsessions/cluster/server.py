@@ -219,8 +219,11 @@ class CommandServer:
                 live.stop()
             case Detach():
                 guest.lost(command.code)
-            case Alive(visited=True):
-                live.subscribers.visited()
+            case Alive(visited=visited, acted=acted):
+                if visited:
+                    live.subscribers.visited()
+                if acted:
+                    live.subscribers.acted()
             case Post(name=name, data=raw):
                 data = frames.decode_data(frames.ClientEvent(1, name, raw))
                 return await posting.post(live, name, bytes(raw), data, key=command.key)

@@ -79,6 +79,10 @@ class VisitRelay(OwnerLink):
         if not self.over:
             self.start(self.ask_quietly(Alive(relay=self.number, visited=True)))
 
+    async def acted(self) -> None:
+        """Its client has done something that is no event."""
+        await self.ask_quietly(Alive(relay=self.number, visited=True, acted=True))
+
     def let_go(self) -> None:
         if not self.over:
             self._detaching = self.abandon()

@@ -141,6 +141,7 @@ class http_session:  # noqa: N801  # used like a function
         self, served: VisitRelay, arrival: ConnectRequest, stack: AsyncExitStack
     ) -> Context:
         """As ``session_context()`` does it with a session that is owned elsewhere."""
+        await served.acted()
         afar = await AfarSession.open(get_worker(), served.id)
         afar.session.renew_user(arrival.user)
         afar.session.env = arrival.env
