@@ -4,7 +4,8 @@ A program beside the workers whose threads all tell one session something at onc
 ``python -m tests.faults.cluster.crowd SESSION HOW FIRST``: ``threads`` (32 of them, 50 calls each,
 as a management command or a task queue with a pool of threads has them), ``fork`` (two children,
 after calls of the parent's) or ``loops`` (an event loop for each call, one after another and in
-threads). Events are numbered from FIRST. Writes how many calls were made and what they raised.
+threads). Events are numbered from FIRST. Writes the number of each call that the owner was too busy
+to answer, and fails if one raised anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ import django
 # Before anything that imports models.
 django.setup()
 
-from chatsessions import aemit_to, emit_to, session_context, user_session  # noqa: E402
+from chatsessions import (  # noqa: E402
+    OwnerUnreachable,
+    aemit_to,
+    emit_to,
+    session_context,
+    user_session,
+)
 
 from .long_run import LONG  # noqa: E402
 
@@ -46,11 +53,13 @@ def tell_in_a_loop(session: str, number: int) -> None:
 def at_once(
     session: str, numbers: range, *, threads: int = THREADS, how: Callable[[str, int], None] = tell
 ) -> list[str]:
-    """Do it for all ``numbers``; what was raised."""
+    """Do it for all ``numbers``; what was raised beside ``OwnerUnreachable``."""
 
     def call(number: int) -> str:
         try:
             how(session, number)
+        except OwnerUnreachable:
+            sys.stdout.write(f"{number}\n")
         except BaseException as error:
             return repr(error)
         return ""
@@ -63,10 +72,13 @@ def in_children(session: str, first: int) -> list[str]:
     """This process has used sessions; its children do so, too, and it goes on."""
     failed = at_once(session, range(first, first + 20), threads=4)
     children = []
+    sys.stdout.flush()
     for start in (first + 20, first + 40):
         pid = os.fork()
         if pid == 0:
-            os._exit(len(at_once(session, range(start, start + 20), threads=4)))
+            failed = at_once(session, range(start, start + 20), threads=4)
+            sys.stdout.flush()
+            os._exit(len(failed))
         children.append(pid)
     failed += at_once(session, range(first + 60, first + 80), threads=4)
     return failed + [f"child {pid}: {code}" for pid in children if (code := os.waitpid(pid, 0)[1])]
@@ -84,5 +96,5 @@ def main(session: str, how: str, first: int) -> list[str]:
 
 if __name__ == "__main__":
     raised = main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
-    sys.stdout.write("\n".join(raised))
+    sys.stderr.write("\n".join(raised))
     sys.exit(bool(raised))

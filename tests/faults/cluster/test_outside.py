@@ -157,8 +157,15 @@ async def test_a_crowd_of_threads_reaches_a_session(
         timeout=600,
         check=False,
     )
-    assert done.returncode == 0, f"{done.stdout[:3000]}\n{done.stderr[-3000:]}"
-    await all_told(server, tab, range(count))
+    assert done.returncode == 0, done.stderr[-3000:]
+    # On a busy machine the owner may be too slow to answer: whoever was told so does not know.
+    unknown = {int(number) for number in done.stdout.split()}
+    done_once = set(range(count)) - unknown
+    assert done_once
+    await tab.until(lambda: done_once <= set(notes(tab)), 60)
+    told = notes(tab)
+    assert len(told) == len(set(told))
+    server.assert_calm()
 
 
 def launched(server: Cluster, tab: Tab, how: str) -> subprocess.Popen[str]:
