@@ -20,6 +20,7 @@ from .expressions import (
     ago,
 )
 from .files.storage import ChatFile, path_of, session_storage
+from .times import with_offset
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -403,6 +404,6 @@ class SessionFile(models.Model):
             name=self.name,
             mime=self.mime,
             size=self.size,
-            created_at=self.created_at,
+            created_at=with_offset(self.created_at),
             key=self.content.name or "",
         )

@@ -1001,9 +1001,9 @@ async def test_what_http_says(settings: Any) -> None:
 
 
 def test_the_http_page_has_every_error() -> None:
-    folder = ROOT / "chatsessions" / "views"
+    folder = ROOT / "chatsessions" / "http"
     source = "".join(
-        (folder / name).read_text() for name in ("http.py", "incoming.py", "outgoing.py")
+        (folder / name).read_text() for name in ("view.py", "incoming.py", "outgoing.py")
     )
     raised = set(re.findall(r'Refused\(\s*(\d+), "(\w+)"', source))
     raised |= {(status, code) for code, status in re.findall(r'"(\w+)": (\d{3}),', source)}

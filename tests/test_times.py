@@ -75,11 +75,20 @@ def bot(chat: Chat) -> Chat:
     async def choose() -> None:
         await AskActionMessage("Sure?", actions=[Action("yes")], timeout=60).send()
 
+    @chat.on_event("read")
+    async def read() -> None:
+        file = await context.session.save_file("notes.txt", "one")
+        assert (await context.session.files())[-1] == file
+        said = chat_context.get()
+        assert said
+        times = [context.session.created_at, file.created_at, *(one.created_at for one in said)]
+        await context.emitter.emit("times", [at.isoformat() for at in times])
+
     @chat.on_chat_resume
     async def resume(thread: Any) -> None:
-        await context.emitter.emit(
-            "thread", [thread["createdAt"], *(step["createdAt"] for step in thread["steps"])]
-        )
+        times = [thread.created_at, *(one.created_at for one in thread.transcript)]
+        keys = [thread["createdAt"], *(step["createdAt"] for step in thread["steps"])]
+        await context.emitter.emit("thread", [*(at.isoformat() for at in times), *keys])
 
     return chat
 
@@ -128,6 +137,7 @@ async def test_a_socket_tells_no_time_without_an_offset(bot: Chat) -> None:
     async with ChatCommunicator(ChatConsumer.as_asgi(chat=bot), "/ws/") as client:
         await run(client, "message", {"content": "hello"})
         await run(client, "again")
+        await run(client, "read")
         for name in ("ask", "choose"):
             n = await client.send_event(name)
             asked = (await client.receive_event("ask")).data
@@ -139,6 +149,8 @@ async def test_a_socket_tells_no_time_without_an_offset(bot: Chat) -> None:
             assert await client.wait_for_turn(n) == "done"
         are_right([event.data for event in client.events], at_least=10)
         await client.reload()
+        await run(client, "read")  # of a session that may have been loaded
+        assert len((await client.receive_event("times")).data) >= 6
         are_right([event.data for event in client.events], at_least=10)
         session = await ChatSession.objects.aget(pk=client.session_id)
         are_right([session.asks, session.streams, session.chat_context], at_least=0)
@@ -161,5 +173,5 @@ async def test_http_tells_no_time_without_an_offset(bot: Chat) -> None:
     asked = {"user": ada, "thread": threads["threads"][0]["id"]}
     async with ChatCommunicator(consumer, "/ws/", **asked) as client:
         told = (await client.receive_event("thread")).data
-        assert len(told) == 5
+        assert len(told) == 10
         are_right(told)

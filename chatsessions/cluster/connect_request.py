@@ -20,6 +20,7 @@ from chatsessions.storage.session import (
     hash_token,
     is_owner,
 )
+from chatsessions.times import with_offset
 
 User = AbstractBaseUser | AnonymousUser
 
@@ -94,7 +95,7 @@ def session_of(row: ChatSession, user: User) -> Session:
         id=row.pk,
         chat=row.chat,
         thread_id=row.thread_id,
-        created_at=row.created_at,
+        created_at=with_offset(row.created_at),
         user=user,
         client_type=row.client_type,
         profile=row.profile,

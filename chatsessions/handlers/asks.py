@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+from chatsessions import times
 from chatsessions.files.storage import ChatFile
-from chatsessions.storage import times
 
 from .actions import Action
 from .context import current

@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
+from chatsessions import times
 from chatsessions.files.storage import ChatFile
-from chatsessions.storage import times
 from chatsessions.storage.ids import new_id
 from chatsessions.storage.storable import serializable
 from chatsessions.storage.transcript import (

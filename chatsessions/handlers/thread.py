@@ -9,7 +9,6 @@ from typing import Any
 from uuid import UUID
 
 from chatsessions.storage.thread_rows import Page
-from chatsessions.storage.times import with_offset
 from chatsessions.storage.transcript import Said
 
 from .chat_context import to_message
@@ -123,7 +122,7 @@ def _steps(thread: Thread) -> list[dict[str, Any]]:
 
 _KEYS: dict[str, Callable[[Thread], Any]] = {
     "id": lambda thread: str(thread.id),
-    "createdAt": lambda thread: with_offset(thread.created_at).isoformat(),
+    "createdAt": lambda thread: thread.created_at.isoformat(),
     "name": lambda thread: thread.title or None,
     "userId": lambda thread: str(thread.user.pk),
     "userIdentifier": lambda thread: thread.user.get_username(),

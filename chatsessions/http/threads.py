@@ -35,7 +35,7 @@ from chatsessions.storage.thread_rows import (
     ThreadKey,
     read_page,
 )
-from chatsessions.storage.times import with_offset
+from chatsessions.times import with_offset
 
 from .access import (
     not_served,

@@ -11,10 +11,10 @@ from uuid import UUID, uuid4
 
 import msgspec
 
+from chatsessions import times
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.emitter import Turn
-from chatsessions.storage import times
 
 from .pending import PendingChange
 from .turns import Turns

@@ -33,6 +33,7 @@ from chatsessions.storage.thread_rows import (
 )
 from chatsessions.storage.transcript import Said
 from chatsessions.storage.values import split_state
+from chatsessions.times import for_database, with_offset
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -201,7 +202,7 @@ def _resumption(threads: Executors, key: ThreadKey, found: _Found, user: Any) ->
         chat=key.chat,
         title=found.title,
         sessions=found.sessions,
-        created_at=found.started.created_at,
+        created_at=with_offset(found.started.created_at),
         user=user,
         metadata=values
         | {"chat_settings": dict(row.chat_settings), "chat_profile": row.profile or None},
@@ -393,7 +394,7 @@ class ConversationCache(Conversation):
             read_context,
             ThreadKey(id=session.thread_id, user_id=self._host.owner_id, chat=session.chat),
             Part(session=session.id, mark=self._mark, up_to=log.stored),
-            before=session.created_at,
+            before=for_database(session.created_at),
         )
 
     def _unstored(self) -> list[Entry]:

@@ -14,9 +14,10 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from chatsessions.times import with_offset
+
 from .changes import Entry
 from .ids import message_id
-from .times import with_offset
 
 #: Whose part of the conversation a message is, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]

@@ -1,4 +1,4 @@
-"""Times as they go over the wire: with an offset, whatever ``USE_TZ`` is."""
+"""Times as handlers and clients see them: with an offset, whatever ``USE_TZ`` is."""
 
 from __future__ import annotations
 
@@ -20,3 +20,12 @@ def with_offset(at: datetime) -> datetime:
     if django_settings.TIME_ZONE is None:
         return at.astimezone()  # of the host
     return timezone.make_aware(at, timezone.get_default_timezone())
+
+
+def for_database(at: datetime) -> datetime:
+    """``at``, which has an offset, for a query: without one under ``USE_TZ=False``."""
+    if django_settings.USE_TZ:
+        return at
+    if django_settings.TIME_ZONE is None:
+        return at.astimezone().replace(tzinfo=None)
+    return timezone.make_naive(at, timezone.get_default_timezone())
