@@ -113,7 +113,7 @@ def test_declaring_a_chat_needs_neither_settings_nor_apps(tmp_path: Path) -> Non
         "async def handle(message): ...\n"
         "@chatsessions.on_chat_start\n"
         "async def start(): ...\n"
-        "count = chatsessions.handlers.user_session.create_accessor('count', 0)\n",
+        "count = chatsessions.user_session.create_accessor('count', 0)\n",
         cwd=tmp_path,
     )
 
