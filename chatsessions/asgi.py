@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import ParseResult
+from urllib.parse import ParseResult, urlparse
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator, OriginValidator
+from channels.security.websocket import (
+    AllowedHostsOriginValidator,
+    OriginValidator,
+    WebsocketDenier,
+)
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
@@ -28,6 +32,15 @@ class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels 
     def __init__(self, application: Application) -> None:
         super().__init__(application, AllowedHostsOriginValidator(application).allowed_origins)
 
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Refuse a handshake whose ``Origin`` is no URL, and judge the others."""
+        for name, value in scope.get("headers", ()):
+            origin = value.decode("latin1")
+            if name == b"origin" and not _is_url(origin):
+                _log_refused(origin)
+                return await WebsocketDenier()(scope, receive, send)  # type: ignore[no-any-return]
+        return await super().__call__(scope, receive, send)  # type: ignore[no-any-return]
+
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
         """Return whether a page of this origin may connect."""
         valid: bool = super().valid_origin(parsed_origin)
@@ -37,12 +50,24 @@ class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels 
                 "have to send one with a host of ALLOWED_HOSTS."
             )
         elif not valid and parsed_origin is not None:
-            logger.warning(
-                "A websocket was refused (403): its page's address is %r. Is the host of it in "
-                "ALLOWED_HOSTS?",
-                parsed_origin.geturl()[:MAX_SHOWN],
-            )
+            _log_refused(parsed_origin.geturl())
         return valid
+
+
+def _is_url(text: str) -> bool:
+    try:
+        urlparse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _log_refused(origin: str) -> None:
+    logger.warning(
+        "A websocket was refused (403): its page's address is %r. Is the host of it in "
+        "ALLOWED_HOSTS?",
+        origin[:MAX_SHOWN],
+    )
 
 
 def get_chat_application(

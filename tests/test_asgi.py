@@ -65,6 +65,20 @@ async def test_what_the_log_says_of_an_origin_is_short_and_one_line(chat: Chat) 
     assert "\x1b" not in record.getMessage()
 
 
+@pytest.mark.parametrize("origin", ["https://a[", "https://[::1", "//[x]"])
+@pytest.mark.parametrize("hosts", [["testserver"], ["*"]], ids=str)
+async def test_an_origin_that_is_no_url_is_refused_with_one_line(
+    chat: Chat, origin: str, hosts: list[str]
+) -> None:
+    """The handshake ended in an exception."""
+    with override_settings(ALLOWED_HOSTS=hosts):
+        application = get_chat_application({"ws/": chat})
+        with server_log() as records:
+            assert not await connects(application, "/ws/", origin)
+    [record] = records
+    assert f"its page's address is {origin!r}" in record.getMessage()
+
+
 async def test_a_client_without_an_origin_is_refused_and_the_log_says_why(chat: Chat) -> None:
     line = WebsocketCommunicator(get_chat_application({"ws/": chat}), "/ws/")
     with server_log() as records:

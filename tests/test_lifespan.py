@@ -19,14 +19,15 @@ from chatsessions import (
     Message,
     OwnershipLost,
     SessionOver,
+    aemit_to,
     context,
     session_context,
     user_session,
 )
 from chatsessions.handlers.chat import module_chat
 from chatsessions.http.view import ChatView
-from chatsessions.models import ChatSession
-from chatsessions.workers.worker import Worker
+from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.workers.worker import Worker, get_worker
 
 from .support.sessions import Client, Way, until, ways
 
@@ -362,3 +363,31 @@ def test_a_module_has_them_too() -> None:
     hooks = module_chat(__name__).hooks
     assert hooks["session_lifespan"].function is lifespan
     assert hooks["session_unload"].function is unload
+
+
+async def test_a_worker_whose_end_is_cancelled_is_gone_all_the_same(
+    worker: Worker, chat: Chat
+) -> None:
+    """Whoever came for its sessions waited for it for ever."""
+    ends, go_on = asyncio.Event(), asyncio.Event()
+
+    @chat.session_lifespan
+    async def slow() -> AsyncIterator[None]:
+        yield
+        ends.set()
+        await go_on.wait()
+
+    client = await Client.open(worker, chat)
+    closing = asyncio.create_task(worker.close())
+    await ends.wait()
+    told = asyncio.create_task(aemit_to(client.live.id, "late"))
+    await asyncio.sleep(0)
+    assert not told.done()
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    async with asyncio.timeout(10):
+        await told
+    assert await SessionEvent.objects.filter(session=client.live.id, name="late").acount() == 1
+    go_on.set()
+    await get_worker().close()

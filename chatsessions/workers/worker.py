@@ -17,7 +17,7 @@ from collections.abc import (
     Coroutine,
     Sequence,
 )
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import Context
 from datetime import datetime
 from functools import partial
@@ -513,23 +513,38 @@ class Worker:
         if self._closed:
             return
         self.closing = self._closed = True
-        for live in list(self.live.values()):
-            live.discard()
-        if self._lifespans:  # the hook that unloads, and the end of the generator
+        # From the last to the first. Each is done, even if another raises or is cancelled.
+        async with AsyncExitStack() as steps:
+            steps.callback(self._be_gone, for_good=for_good)
+            steps.push_async_callback(self.threads.close)
+            steps.push_async_callback(self._leave_row)
+            steps.push_async_callback(self.journal.abandon)
+            steps.push_async_callback(self._end_tasks)
+            steps.push_async_callback(self.mail.close)
+            for relay in list(self.relays.values()):
+                steps.callback(relay.leave)
+            steps.callback(self._sigterm.remove)
+            steps.callback(self.logins.close)
+            steps.push_async_callback(self._end_lifespans)
+            for live in list(self.live.values()):
+                steps.callback(live.discard)
+
+    async def _end_lifespans(self) -> None:
+        """Wait for the hooks that unload, and for the ends of the generators."""
+        if self._lifespans:
             await asyncio.wait(self._lifespans, timeout=2 * settings.LIFESPAN_TIMEOUT)
-        self.logins.close()
-        self._sigterm.remove()
-        for relay in list(self.relays.values()):
-            relay.leave()
-        await self.mail.close()
+
+    async def _end_tasks(self) -> None:
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
-        await self.journal.abandon()
+
+    async def _leave_row(self) -> None:
         await self._try(self.threads.write(self.rows.leave))
-        await self.threads.close()
+
+    def _be_gone(self, *, for_good: bool) -> None:
         if not for_good and _workers.get(self.loop) is self:
             del _workers[self.loop]
         self.gone.set()
