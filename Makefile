@@ -16,7 +16,8 @@ COMMA := ,
 DEMO_EXTRAS := demo$(if $(DATABASE_URL),$(COMMA)postgres)$(if $(REDIS_URL),$(COMMA)redis$(COMMA)uvicorn)
 DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
 # Each worker has its share of the files, in one piece: a module's servers and browsers start once.
-XDIST := -n 2 --dist worksteal
+# Three, as tests of servers wait more than they compute.
+XDIST := -n 3 --dist worksteal
 SERVERS := $(addprefix tests/,benchmarks browser cli deployment server test_docs.py test_package.py test_startchat.py)
 UNITS := -m "not faults" tests $(addprefix --ignore=,$(SERVERS))
 NODE_TEST := node --experimental-default-type=module --test
@@ -107,20 +108,18 @@ coverage: $(VENV)/.dev
 servers: $(VENV)/.dev
 	$(BIN)/python -m pytest $(XDIST) $(SERVERS)
 
-# Many workers on PostgreSQL and Redis, which are killed, paused and cut off.
+# Servers that are killed, paused and cut off, on SQLite and as clusters on PostgreSQL and Redis. A
+# module's cluster starts once.
 cluster: $(VENV)/.dev
-	$(BIN)/python -m pytest -m faults tests/faults/cluster
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m faults tests/faults
 
 # All the rest.
-others: $(VENV)/.dev
-	$(BIN)/python -m pytest $(XDIST) -m faults tests/faults --ignore=tests/faults/cluster
-	@$(MAKE) --no-print-directory postgres matrix
+others: postgres matrix
 
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
 # has all of it.
-ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin admin_list clearchatsessions files \
-	connections files_handlers files_views isolation journal limits outside reaching reaper snapshots \
-	store threads threads_views))
+ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin_list cached_values clearchatsessions \
+	connections files isolation journal limits outside reaper store threads))
 postgres: $(VENV)/.dev
 	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 
