@@ -8,14 +8,14 @@ from django.urls import path
 
 from .http import (
     files,
+    pages,
     threads,
 )
-from .http.profiles import profiles
 
 app_name = "chatsessions"
 
 urlpatterns = [
-    path("profiles/", profiles, name="profiles"),
+    path("profiles/", pages.profiles, name="profiles"),
     path("threads/", threads.thread_list, name="threads"),
     path("threads/<uuid:thread_id>/", threads.thread_detail, name="thread"),
     path("<str:session_id>/files/", files.upload, name="files"),

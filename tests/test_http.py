@@ -32,7 +32,7 @@ from chatsessions import (
 )
 from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import ChatError
-from chatsessions.http.incoming import Body
+from chatsessions.http.requests import Body
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
 from chatsessions.storage.session import Session

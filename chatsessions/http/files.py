@@ -18,7 +18,6 @@ from django.http import (
     HttpRequest,
     HttpResponse,
     HttpResponseBase,
-    JsonResponse,
     StreamingHttpResponse,
 )
 from django.http.multipartparser import MultiPartParserError
@@ -47,13 +46,17 @@ from chatsessions.storage.files import (
     store_upload,
 )
 
-from .access import (
+from .requests import (
+    RequestRefused,
     client_session,
-    not_allowed,
+    csrf_problem,
     not_found,
-    problem,
 )
-from .csrf import csrf_problem
+from .responses import (
+    SOON,
+    json_response,
+    json_view,
+)
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -77,48 +80,45 @@ _STATUS = {
 }
 
 
-class _BadUpload(Exception):
-    """A request that is no upload."""
+def _bad_upload(detail: str) -> RequestRefused:
+    """Return the answer to a request that is no upload."""
+    return RequestRefused(400, "bad_request", detail)
 
 
-class _CsrfFailed(Exception):
-    """A request that another site may have made its user's browser send."""
+def _unavailable(detail: str) -> RequestRefused:
+    """Return the answer to a request that the storage or the database has failed."""
+    return RequestRefused(503, "storage_unavailable", detail, retry_after=SOON)
 
 
 @csrf_exempt  # the view makes the check itself, for whom it is meant
 @transaction.non_atomic_requests  # a transaction as long as an upload would hold up all writers
+@json_view("POST")
 def upload(request: HttpRequest, session_id: str) -> HttpResponse:
     """
     ``POST``: store one file, the field ``file`` of a form or the whole body.
 
     201 with ``{"id", "name", "mime", "size"}``; otherwise ``{"error", "detail"}``.
     """
-    if request.method != "POST":
-        return not_allowed("POST")
-    found = client_session(request, session_id)
-    if isinstance(found, HttpResponse):
-        return found
-    session, has_token = found
+    session, has_token = client_session(request, session_id)
     try:
         stored = _take(request, session, check_csrf=not has_token)
-    except _CsrfFailed as error:
-        return problem(403, "csrf_failed", str(error))
+    except RequestRefused:
+        raise
     except FileRefused as error:
-        return problem(_STATUS.get(error.code, 400), error.code, error.detail)
-    except SessionOver:
-        return problem(410, "session_ended", "The conversation has ended.")
-    except SessionNotFound:
-        return not_found()
-    except _BadUpload as error:
-        return problem(400, "bad_request", str(error))
+        status = _STATUS.get(error.code, 400)
+        raise RequestRefused(status, error.code, error.detail) from error
+    except SessionOver as error:
+        raise RequestRefused(410, "session_ended", "The conversation has ended.") from error
+    except SessionNotFound as error:
+        raise not_found() from error
     except (MultiPartParserError, UnreadablePostError, SuspiciousOperation, BadRequest) as error:
-        return problem(400, "bad_request", f"The upload cannot be read: {error}")
+        raise _bad_upload(f"The upload cannot be read: {error}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            return problem(400, "bad_request", "The name of the file is too long.")
+            raise _bad_upload("The name of the file is too long.") from error
         logger.exception("A file of session %s could not be stored", session.pk)
-        return problem(503, "storage_unavailable", "The file could not be stored; try again.")
-    return JsonResponse(stored.as_event(), status=201)
+        raise _unavailable("The file could not be stored; try again.") from error
+    return json_response(stored.as_event(), status=201)
 
 
 def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> ChatFile:
@@ -133,12 +133,12 @@ def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> Ch
     if is_form:
         request.upload_handlers.insert(0, one_file)
     elif request.content_type == PLAIN_FORM:
-        raise _BadUpload("Send the file's own Content-Type, or a form with the field 'file'.")
+        raise _bad_upload("Send the file's own Content-Type, or a form with the field 'file'.")
     if check_csrf:
         # This reads a form, for the token in it: all limits are set by now.
         reason = csrf_problem(request)
         if reason is not None:
-            raise _CsrfFailed(reason)
+            raise RequestRefused(403, "csrf_failed", reason)
     if is_form:
         return _store_form(request, session, one_file)
     return _store_body(request, session, length)
@@ -149,7 +149,7 @@ def _length_of(request: HttpRequest) -> int:
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError as error:
-        raise _BadUpload("The Content-Length is no number.") from error
+        raise _bad_upload("The Content-Length is no number.") from error
 
 
 class _OneFile(FileUploadHandler):
@@ -163,7 +163,7 @@ class _OneFile(FileUploadHandler):
     def new_file(self, field_name: str, *args: Any, **kwargs: Any) -> None:
         self._files += 1
         if field_name != FIELD or self._files > 1:
-            self._stop(_BadUpload(f"Send one file, in the field {FIELD!r}."))
+            self._stop(_bad_upload(f"Send one file, in the field {FIELD!r}."))
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
         try:
@@ -185,7 +185,7 @@ def _store_form(request: HttpRequest, session: ChatSession, one_file: _OneFile) 
     if one_file.problem is not None:
         raise one_file.problem
     if not isinstance(given, UploadedFile):
-        raise _BadUpload(f"There is no file in the field {FIELD!r}.")
+        raise _bad_upload(f"There is no file in the field {FIELD!r}.")
     declared = given.content_type or ""
     return store_upload(session.pk, given, name=given.name or "", declared=declared)
 
@@ -204,30 +204,27 @@ def _store_body(request: HttpRequest, session: ChatSession, length: int) -> Chat
             check_size(size)
             content.write(chunk)
         if size < length:
-            raise _BadUpload(f"The body ended after {size} of {length} bytes.")
+            raise _bad_upload(f"The body ended after {size} of {length} bytes.")
         content.size = size
         return store_upload(session.pk, content, name=name, declared=declared)
 
 
 @transaction.non_atomic_requests
+@json_view("GET", "HEAD")
 def download(request: HttpRequest, session_id: str, file_id: str) -> HttpResponseBase:
     """``GET``: the content of one file of the session."""
-    if request.method not in ("GET", "HEAD"):
-        return not_allowed("GET", "HEAD")
-    found = client_session(request, session_id)
-    if isinstance(found, HttpResponse):
-        return found
+    session, _ = client_session(request, session_id)
     try:
-        [file] = find_files(found[0].pk, [file_id])
+        [file] = find_files(session.pk, [file_id])
         return respond_with(request, file)
-    except FileRefused:
-        return not_found()
-    except FileNotFoundError:
+    except FileRefused as error:
+        raise not_found() from error
+    except FileNotFoundError as error:
         logger.exception("The content of file %s is not in the storage", file_id)
-        return not_found()
-    except (OSError, DatabaseError):
+        raise not_found() from error
+    except (OSError, DatabaseError) as error:
         logger.exception("File %s could not be read", file_id)
-        return problem(503, "storage_unavailable", "The file could not be read; try again.")
+        raise _unavailable("The file could not be read; try again.") from error
 
 
 def respond_with(request: HttpRequest, file: ChatFile) -> HttpResponseBase:

@@ -40,15 +40,17 @@ from chatsessions.workers.outside_session import AfarSession
 from chatsessions.workers.worker import get_worker
 
 from .held import Held
-from .incoming import (
+from .requests import (
     Body,
     Credentials,
-    begin_visit,
     credentials_of,
     keep,
+    serving,
 )
-from .serving import serving
-from .visit import Visit
+from .visits import (
+    Visit,
+    begin_visit,
+)
 
 UNOPENED = "none: http_session() is used as 'async with http_session(…):'"
 
@@ -119,7 +121,7 @@ class http_session:  # noqa: N801  # used like a function
         chat = resolve_chat(Chat(str(chat)) if named else chat)
         asked = await credentials_of(self._request, chat.name, self._asked)
         if self._env is not None:
-            asked = asked.bringing(taken_env(self._env, chat.user_env))
+            asked = asked.with_env(taken_env(self._env, chat.user_env))
         visit = await begin_visit(chat, asked, admit=partial(self._admit, chat, asked))
         served = visit.served
         if isinstance(served, Held):
@@ -131,7 +133,7 @@ class http_session:  # noqa: N801  # used like a function
         else:
             stack.push_async_callback(visit.given_back)
             stack.callback(visit.leave)
-            context = await self._reach(served, asked.arrival, stack)
+            context = await self._reach(served, asked.connect, stack)
         self._emitted.follow(served)
         if visit.reason is not None and asked.may_keep:
             await keep(self._request, chat.name, str(served.id), visit.token)
@@ -151,7 +153,7 @@ class http_session:  # noqa: N801  # used like a function
 
     async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
         """A new session needs the chat's ``user_env``; an old one has what its client brought."""
-        if self._env is None and session.id != parse_uuid(asked.arrival.session_id or ""):
+        if self._env is None and session.id != parse_uuid(asked.connect.session_id or ""):
             taken_env(None, chat.user_env)
 
     @property

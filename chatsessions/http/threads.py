@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -12,16 +11,13 @@ from uuid import UUID
 import msgspec
 from asgiref.sync import sync_to_async
 from django.core.paginator import Paginator
-from django.db import DatabaseError
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.http import HttpRequest, HttpResponse
 
 from chatsessions.auth.access import Refused
 from chatsessions.conf import settings
-from chatsessions.exceptions import FrameError
 from chatsessions.handlers.chat import (
+    Chat,
     find_chat,
     routed_chats,
 )
@@ -37,17 +33,16 @@ from chatsessions.storage.thread_rows import (
 )
 from chatsessions.times import with_offset
 
-from .access import (
-    not_served,
-    refusal,
-    status_of,
+from .requests import (
+    RequestRefused,
+    check_access,
+    limits_of,
     user_of,
 )
-from .outgoing import (
-    error_response,
-    refusal_of,
+from .responses import (
+    json_response,
+    json_view,
 )
-from .serving import limits_of
 
 #: Threads on one page of the list.
 PAGE_SIZE = 20
@@ -62,35 +57,15 @@ SEARCHED_AT_A_TIME = 200
 MAX_QUERY = 200
 
 
-def _error(code: str, detail: str, status: int) -> JsonResponse:
-    return JsonResponse({"error": code, "detail": detail}, status=status)
-
-
 def _user(request: HttpRequest) -> Any:
-    """The logged-in user, None for an anonymous one and without the middleware."""
-    user, is_authenticated = user_of(request)
-    return user if is_authenticated else None
+    """Return the logged-in user. Raises ``RequestRefused`` for an anonymous one."""
+    user = user_of(request)
+    if not user.is_authenticated:
+        raise RequestRefused(401, "unauthorized", "Log in to see your threads.")
+    return user
 
 
-def _served(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-    """``view``, with an answer that says so where something cannot be looked up."""
-
-    @wraps(view)
-    def serve(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            return view(request, *args, **kwargs)
-        except (Refused, DatabaseError) as error:
-            return not_served(error)
-
-    return serve
-
-
-def _unauthorized() -> JsonResponse:
-    return _error("unauthorized", "Log in to see your threads.", 401)
-
-
-@never_cache
-@require_safe
+@json_view("GET", "HEAD")
 async def thread_list(request: HttpRequest) -> HttpResponse:
     """
     The threads in which the user has said something, the one used last first; 20 a page.
@@ -100,17 +75,10 @@ async def thread_list(request: HttpRequest) -> HttpResponse:
     last one. Those of a chat that lets the user in no more are left out. 401 for anonymous users,
     429 for more than ``SEARCHES_PER_MINUTE``.
     """
-    try:
-        user = await sync_to_async(_user)(request)
-        if user is None:
-            return _unauthorized()
-        if _query(request):
-            limits_of(request).search(user.pk)
-        return await sync_to_async(_list)(request, user)
-    except FrameError as error:
-        return error_response(refusal_of(error))
-    except (Refused, DatabaseError) as error:
-        return not_served(error)
+    user = await sync_to_async(_user)(request)
+    if _query(request):
+        limits_of(request).search(user.pk)
+    return await sync_to_async(_list)(request, user)
 
 
 def _query(request: HttpRequest) -> str:
@@ -120,7 +88,7 @@ def _query(request: HttpRequest) -> str:
 def _list(request: HttpRequest, user: Any) -> HttpResponse:
     threads: Any = ChatSession.objects.using(settings.DATABASE).threads_of(user)
     threads = threads.filter(said__gt=0)
-    closed = [one.name for one in routed_chats() if refusal(one, user) is not None]
+    closed = [one.name for one in routed_chats() if not _is_open(one, user)]
     if closed:
         threads = threads.exclude(chat__in=closed)
     chat = request.GET.get("chat", "").replace("\0", "")
@@ -132,7 +100,7 @@ def _list(request: HttpRequest, user: Any) -> HttpResponse:
         threads = threads.filter(found)
     paginator = Paginator(threads, PAGE_SIZE)
     page = paginator.get_page(request.GET.get("page"))
-    return JsonResponse(
+    return json_response(
         {
             "threads": [_listed(thread) for thread in page],
             "page": page.number,
@@ -140,6 +108,14 @@ def _list(request: HttpRequest, user: Any) -> HttpResponse:
             "count": paginator.count,
         }
     )
+
+
+def _is_open(chat: Chat, user: Any) -> bool:
+    try:
+        check_access(chat, user)
+    except Refused:
+        return False
+    return True
 
 
 def _listed(thread: dict[str, Any]) -> dict[str, Any]:
@@ -196,9 +172,7 @@ def _content(data: Any) -> str:
     return content if isinstance(content, str) else ""
 
 
-@never_cache
-@require_safe
-@_served
+@json_view("GET", "HEAD")
 def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     """
     The latest messages of one of the user's threads, oldest first; at most 100 and 1 MB of them.
@@ -209,19 +183,16 @@ def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     out.
     """
     user = _user(request)
-    if user is None:
-        return _unauthorized()
     rows = ChatSession.objects.using(settings.DATABASE).threads_of(user)
     thread = rows.filter(thread_id=thread_id).first()
     if thread is None:
-        return _error("not_found", "There is no such thread of yours.", 404)
-    refused = refusal(find_chat(thread["chat"]), user)
-    if refused is not None:
-        return _error(refused.code, refused.detail, status_of(refused))
+        raise RequestRefused(404, "not_found", "There is no such thread of yours.")
+    check_access(find_chat(thread["chat"]), user)
     try:
         before = _position(request.GET.get("before"))
-    except ValueError:
-        return _error("bad_request", "'before' is none that an answer has given.", 400)
+    except ValueError as error:
+        detail = "'before' is none that an answer has given."
+        raise RequestRefused(400, "bad_request", detail) from error
     page = read_page(
         ThreadKey(id=thread_id, user_id=user.pk, chat=thread["chat"]),
         limit=TRANSCRIPT_SIZE,
@@ -229,7 +200,7 @@ def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
         before=before,
     )
     first = page.messages[0] if page.more and page.messages else None
-    return JsonResponse(
+    return json_response(
         {
             **_listed(thread),
             "messages": [_shown(to_message(said)) for said in page.messages],

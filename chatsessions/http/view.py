@@ -24,33 +24,33 @@ from chatsessions.websocket.admission import Admission
 from chatsessions.workers import calls as reaching
 from chatsessions.workers.worker import get_worker
 
-from .csrf import csrf_problem
-from .followers import (
-    HttpSubscriber,
-    is_end,
-    is_end_of,
-)
-from .incoming import (
+from .requests import (
     Body,
     Credentials,
     RequestRefused,
-    begin_visit,
+    check_method,
     credentials_of,
+    csrf_problem,
     event_of,
     forget,
     keep,
     read_body,
+    serving,
 )
-from .outgoing import (
+from .responses import (
     REFUSALS,
     Collected,
     EventStream,
     error_response,
     json_response,
-    refusal_of,
 )
-from .serving import serving
-from .visit import Visit
+from .visits import (
+    HttpSubscriber,
+    Visit,
+    begin_visit,
+    is_end,
+    is_end_of,
+)
 
 
 class ChatView(View):
@@ -103,19 +103,14 @@ class ChatView(View):
     async def dispatch(  # type: ignore[override]  # all of it is async
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
-        method = (request.method or "").lower()
-        if method not in self.http_method_names:
-            response = error_response(
-                RequestRefused(405, "method_not_allowed", "GET, POST or DELETE")
-            )
-            response.headers["Allow"] = "GET, POST, DELETE"
-            return response
         try:
+            check_method(request, tuple(name.upper() for name in self.http_method_names))
             async with serving(request):
-                answer: HttpResponseBase = await getattr(self, method)(request, *args, **kwargs)
+                handle = getattr(self, str(request.method).lower())
+                answer: HttpResponseBase = await handle(request, *args, **kwargs)
                 return answer
         except REFUSALS as error:
-            return error_response(refusal_of(error))
+            return error_response(error)
         finally:
             if self._visit is None and self._guard is not None:
                 self._guard.leave()  # else the visit does, whose stream may go on
@@ -125,7 +120,7 @@ class ChatView(View):
         body = read_body(request)
         event = event_of(body)
         asked = await self._credentials(request, body)
-        asked = asked.bringing(taken_env(body.env, self.chat.user_env))
+        asked = asked.with_env(taken_env(body.env, self.chat.user_env))
         streams = _wants_stream(request)
         visit = await self._begin(request, asked, make=True)
         try:
@@ -199,7 +194,7 @@ class ChatView(View):
         guard = self._guard
         if guard is None:
             raise RuntimeError("A session is begun for who was let in.")
-        admit = partial(guard.admit, env=asked.arrival.env)
+        admit = partial(guard.admit, env=asked.connect.env)
         visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
         visit.guard = guard
         try:
@@ -220,7 +215,7 @@ class ChatView(View):
     async def _credentials(self, request: HttpRequest, body: Body) -> Credentials:
         asked = await credentials_of(request, self.chat.name, body)
         self._guard = Admission(
-            {"user": asked.arrival.user, "session": getattr(request, "session", None)},
+            {"user": asked.connect.user, "session": getattr(request, "session", None)},
             access.Access.of(
                 login_required=self.login_required, permission_required=self.permission_required
             ),

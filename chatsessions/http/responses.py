@@ -1,17 +1,20 @@
-"""Answers: JSON, errors, and a stream of the protocol's frames as server-sent events."""
+"""What a request is answered: JSON, errors, and a stream of frames as server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import wraps
 from math import ceil
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import msgspec
+from asgiref.sync import iscoroutinefunction
 from django.db import Error as DatabaseError
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 
 from chatsessions.auth import access
 from chatsessions.conf import settings
@@ -32,15 +35,19 @@ from chatsessions.workers.registry import (
     TooManySessions,
 )
 
-from .access import status_of
-from .followers import (
+from .requests import (
+    RequestRefused,
+    check_method,
+)
+from .visits import (
     HttpSubscriber,
+    Visit,
     is_end_of,
 )
-from .incoming import RequestRefused
-from .visit import Visit
 
 logger = logging.getLogger("chatsessions.http")
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]])
 
 #: The field of an event stream that says after how many milliseconds a browser comes back.
 RECONNECT = b"retry: 100\n"
@@ -79,7 +86,9 @@ def refusal_of(error: Exception) -> RequestRefused:
         case RequestRefused():
             return error
         case access.Refused():
-            return RequestRefused(status_of(error), error.code, error.detail)
+            return RequestRefused(
+                401 if error.code == "unauthorized" else 403, error.code, error.detail
+            )
         case FrameError(code="bad_frame" | "too_large"):
             return RequestRefused(400, "bad_request", error.detail)
         case FrameError():
@@ -118,24 +127,64 @@ def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
     return "the session's process is gone or gives no sign: try again, a message with the same id"
 
 
-def error_response(refused: RequestRefused) -> HttpResponse:
-    """``{"error": code, "detail": …}``, with ``Retry-After`` where that helps."""
+def error_response(error: Exception) -> HttpResponse:
+    """
+    Return the answer to a request that failed with one of ``REFUSALS``.
+
+    ``{"error": code, "detail": …}``, with ``Retry-After`` where that helps.
+    """
+    refused = refusal_of(error)
     answer: dict[str, Any] = {"error": refused.code, "detail": refused.detail}
     if refused.retry_after:
         answer["retry_after"] = refused.retry_after
     response = json_response(answer, status=refused.status)
     if refused.retry_after:
         response.headers["Retry-After"] = str(ceil(refused.retry_after))
+    if refused.allow:
+        response.headers["Allow"] = ", ".join(refused.allow)
     return response
 
 
 def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    """Nobody is to keep it: it may hold a token."""
+    """Return ``answer`` as JSON that nobody is to keep: it may hold a token."""
     response = HttpResponse(
         msgspec.json.encode(answer), status=status, content_type="application/json"
     )
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def json_view(*methods: str) -> Callable[[View], View]:
+    """
+    Decorate a view that answers ``methods``, and raises one of ``REFUSALS`` for an error.
+
+    The error is answered with :func:`error_response`, and so is any other method.
+    """
+
+    def decorate(view: View) -> View:
+        call: Callable[..., Any] = view
+
+        @wraps(view)
+        def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                check_method(request, methods)
+                response: HttpResponseBase = call(request, *args, **kwargs)
+            except REFUSALS as error:
+                return error_response(error)
+            return response
+
+        @wraps(view)
+        async def aanswer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            try:
+                check_method(request, methods)
+                response: HttpResponseBase = await call(request, *args, **kwargs)
+            except REFUSALS as error:
+                return error_response(error)
+            return response
+
+        return cast(View, aanswer if iscoroutinefunction(view) else answer)
+
+    return decorate
 
 
 def welcome_of(visit: Visit) -> frames.Welcome:

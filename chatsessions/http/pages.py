@@ -1,17 +1,36 @@
-"""``ChatPage``: a page with one chat on it."""
+"""``ChatPage``, a page with one chat on it, and the profiles that a page offers."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from urllib.parse import urlsplit
 
+from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse
 from django.views.generic import TemplateView
 
+from chatsessions.auth.access import Refused
 from chatsessions.handlers.chat import (
     Chat,
     resolve_chat,
+    routed_chat,
 )
+from chatsessions.handlers.profiles import default_profile
+
+from .requests import (
+    RequestRefused,
+    auser_of,
+    check_access,
+)
+from .responses import (
+    json_response,
+    json_view,
+)
+
+logger = logging.getLogger("chatsessions.http")
 
 
 class ChatPage(TemplateView):
@@ -72,3 +91,42 @@ class ChatPage(TemplateView):
             threads=self.threads and self.request.user.is_authenticated,
             **kwargs,
         )
+
+
+@json_view("GET", "HEAD")
+async def profiles(request: HttpRequest) -> HttpResponse:
+    """
+    ``GET profiles/?chat=<name>``: what the user of the request may choose from.
+
+    ``{"chat": name, "profiles": [{"name", "display_name", "markdown_description", "icon",
+    "default"}]}``; ``default`` is true for the one that a session gets whose client chooses none.
+    Only a chat that is served is found (404), and only by somebody whom one of its consumers lets
+    in by ``login_required`` and ``permission_required`` (403). A function of the chat's, or an
+    authentication backend, that fails offers nothing (403).
+    """
+    chat = routed_chat(request.GET.get("chat", ""))
+    if chat is None:
+        raise RequestRefused(404, "not_found", "there is no such chat")
+    try:
+        user = await auser_of(request)
+        await sync_to_async(check_access)(chat, user)
+        offered = await chat.get_profiles(user)
+    except Refused as error:
+        raise RequestRefused(403, error.code, error.detail) from error
+    except DatabaseError:
+        raise
+    except Exception as error:
+        logger.exception("The profiles of %s failed", chat.name)
+        raise RequestRefused(403, "forbidden", "the profiles are not known") from error
+    default = default_profile(offered)
+    found = [
+        {
+            "name": one.name,
+            "display_name": one.display_name or one.name,
+            "markdown_description": one.markdown_description,
+            "icon": one.icon,
+            "default": one is default,
+        }
+        for one in offered
+    ]
+    return json_response({"chat": chat.name, "profiles": found})

@@ -1,0 +1,416 @@
+"""What a request says: who asks, whether they may, for which session, and what for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+import msgspec
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import RequestDataTooBig
+from django.core.handlers.asgi import ASGIRequest
+from django.db import Error as DatabaseError
+from django.http import HttpRequest, HttpResponse
+from django.http.request import RawPostDataException, UnreadablePostError
+from django.middleware.csrf import CsrfViewMiddleware
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from chatsessions.auth.access import Refused
+from chatsessions.cluster.connect_request import (
+    ConnectRequest,
+    User,
+)
+from chatsessions.conf import settings
+from chatsessions.exceptions import ChatSessionsError
+from chatsessions.handlers.chat import (
+    Chat,
+    find_chat,
+)
+from chatsessions.models import ChatSession
+from chatsessions.protocol import frames
+from chatsessions.storage.ids import parse_uuid
+from chatsessions.storage.session import (
+    Tokens,
+    hash_token,
+    is_owner,
+    session_of_token,
+)
+from chatsessions.storage.transactions import arefuse_test_transaction
+from chatsessions.websocket.connection import (
+    first_language,
+    valid_ip,
+)
+from chatsessions.workers.limits import (
+    SHARED,
+    Limits,
+)
+from chatsessions.workers.worker import (
+    get_worker,
+    visiting,
+)
+
+logger = logging.getLogger("chatsessions.http")
+
+#: The longest token that is looked at, in characters; the session's own are shorter.
+MAX_TOKEN = 200
+#: The key in Django's session that has the visitor's session of each chat.
+KEPT = "chatsessions"
+#: The columns that decide who may have a session; its values may have a megabyte.
+_ACCESS_COLUMNS = (
+    "chat",
+    "user_id",
+    "token_hash",
+    "previous_token_hash",
+    "status",
+    "end_reason",
+    "disconnected_at",
+)
+
+
+class RequestRefused(ChatSessionsError):
+    """
+    A request that is not served: the status and the JSON of its answer.
+
+    ``retry_after`` is in seconds; 0 where trying again does not help. ``allow`` are the methods
+    that the URL does take.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retry_after: float = 0,
+        allow: tuple[str, ...] = (),
+    ) -> None:
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.retry_after = retry_after
+        self.allow = allow
+        super().__init__(f"{code}: {detail}")
+
+
+def not_found() -> RequestRefused:
+    """Return one answer for what is not there and for what is not the client's, to the byte."""
+    return RequestRefused(404, "not_found", "There is nothing here, or nothing of yours.")
+
+
+def check_method(request: HttpRequest, allow: tuple[str, ...]) -> None:
+    """Raise ``RequestRefused`` for a method that is not one of ``allow``."""
+    if request.method not in allow:
+        detail = f"Use {', '.join(allow)}."
+        raise RequestRefused(405, "method_not_allowed", detail, allow=allow)
+
+
+# The worker
+
+
+@asynccontextmanager
+async def serving(request: HttpRequest) -> AsyncIterator[None]:
+    """
+    Have a worker while ``request`` is served.
+
+    Under ASGI the worker stays; under WSGI the event loop ends with the request, and the worker
+    with it. Raises ``ImproperlyConfigured`` in a test that runs in a transaction.
+    """
+    await arefuse_test_transaction()
+    if isinstance(request, ASGIRequest):
+        get_worker().serve()
+        yield
+    else:
+        async with visiting() as worker:
+            worker.limits = SHARED
+            yield
+
+
+def limits_of(request: HttpRequest) -> Limits:
+    """Return what the requests of a client are counted by."""
+    return get_worker().limits if isinstance(request, ASGIRequest) else SHARED
+
+
+# Who asks
+
+
+def user_of(request: HttpRequest) -> User:
+    """
+    Return the user of ``request``. Synchronous: the first look may ask the database.
+
+    Raises ``Refused`` if an authentication backend fails, and what the database raises.
+    """
+    with _backend_errors_refused():
+        return _looked_up(getattr(request, "user", None))
+
+
+async def auser_of(request: HttpRequest) -> User:
+    """As :func:`user_of`, for async code."""
+    with _backend_errors_refused():
+        auser = getattr(request, "auser", None)  # of Django's AuthenticationMiddleware
+        return _looked_up(None if auser is None else await auser())
+
+
+def _looked_up(user: User | None) -> User:
+    found = user or AnonymousUser()
+    _ = found.is_authenticated  # a lazy one is looked up now
+    return found
+
+
+@contextmanager
+def _backend_errors_refused() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except Exception as error:
+        logger.exception("The user of a request could not be looked up: nobody comes in")
+        raise Refused("forbidden", "not allowed") from error
+
+
+def bearer_token(request: HttpRequest) -> str | None:
+    """Return the token of an ``Authorization: Bearer`` header; None without one."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    token = token.strip()[:MAX_TOKEN]
+    return token if scheme.lower() == "bearer" and token else None
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    """Django's check, which tells why it refuses instead of answering with a page."""
+
+    def _reject(self, request: HttpRequest, reason: str) -> Any:
+        return reason
+
+
+def csrf_problem(request: HttpRequest) -> str | None:
+    """
+    Return why Django's CSRF check refuses the request; None if it does not.
+
+    For a browser that is logged in, which sends its cookie on anybody's behalf. Who has the
+    session's token needs no check: no other site has it. Synchronous.
+    """
+    check = _CsrfCheck(lambda _request: HttpResponse())
+    check.process_request(request)
+    reason: Any = check.process_view(request, None, (), {})  # type: ignore[arg-type]  # no view
+    return None if reason is None else str(reason)
+
+
+# Whether they may
+
+
+def check_access(chat: Chat, user: User) -> None:
+    """
+    Raise ``Refused`` if no consumer or view of the chat lets ``user`` in, by login and permissions.
+
+    A chat that nothing serves in this process refuses nobody. Synchronous.
+    """
+    refused = None
+    for access in list(chat.doors):
+        try:
+            access.check(user)
+        except Refused as error:
+            refused = error
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("The permissions of a user could not be looked at")
+            refused = Refused("forbidden", "not allowed")
+        else:
+            return
+    if refused is not None:
+        raise refused
+
+
+def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool]:
+    """
+    Return the session of a request that comes from its client, and whether it has the token.
+
+    The rule is that of ``hello``: the user is the session's owner (all anonymous users count as
+    the same), and is logged in or has a valid token. A token alone does not do for the session
+    of a logged-in user: it would outlive the logout. Raises ``RequestRefused`` 404 for anybody
+    else's session as for one that is not there, ``Refused`` if the chat is not open to its client
+    any more or if it cannot be known who that is, and what the database raises. Synchronous.
+    """
+    # Asked for in any case: it decides about a header of the answer, which would tell the rest.
+    user = user_of(request)
+    pk = parse_uuid(session_id)
+    if pk is None:
+        raise not_found()
+    rows = ChatSession.objects.using(settings.DATABASE).only(*_ACCESS_COLUMNS)
+    session = rows.filter(pk=pk).first()
+    if session is None or not is_owner(session.user_id, user):
+        raise not_found()
+    tokens = Tokens(session.token_hash, session.previous_token_hash)
+    token = bearer_token(request)
+    has_token = token is not None and tokens.accept(hash_token(token))
+    if not has_token and not user.is_authenticated:
+        raise not_found()
+    check_access(find_chat(session.chat), user)
+    return session, has_token
+
+
+# What came
+
+
+class Body(Struct):
+    """What a client posts: a message (``content``), an event (``name``) or an answer (``call``)."""
+
+    content: str | UnsetType = UNSET
+    id: UUID | None = None
+    files: list[str] | None = None
+    name: frames.EventName | UnsetType = UNSET
+    data: Raw | UnsetType = UNSET
+    call: Annotated[str, Meta(max_length=100)] | UnsetType = UNSET
+    session: Annotated[str, Meta(max_length=100)] | None = None
+    token: Annotated[str, Meta(max_length=MAX_TOKEN)] | None = None
+    thread: Annotated[str, Meta(max_length=100)] | None = None
+    client_type: frames.ClientType = "http"
+    language: Annotated[str, Meta(max_length=35, pattern=frames.CLEAN)] | None = None
+    profile: Annotated[str, Meta(max_length=200, pattern=frames.CLEAN)] | None = None
+    env: dict[str, str] | None = None
+
+    def __repr__(self) -> str:
+        """Without secrets: what is said, the token, the client's own keys."""
+        return f"Body(session={self.session!r}, client_type={self.client_type!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("session", self.session), ("client_type", self.client_type)]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event that was posted; with ``call`` it is the answer to a question."""
+
+    name: str
+    raw: bytes
+    data: Any
+    #: The id of a message, by which it is known if it is posted again.
+    key: str | None = None
+    call: str | None = None
+
+
+def read_body(request: HttpRequest) -> Body:
+    """
+    Return the body of a POST.
+
+    Raises ``RequestRefused``: ``too_large`` beyond ``MAX_FRAME_BYTES``, ``bad_request`` for what is
+    not JSON or of another shape.
+    """
+    limit = settings.MAX_FRAME_BYTES
+    declared = request.headers.get("content-length", "")
+    too_large = RequestRefused(413, "too_large", f"a request has at most {limit} bytes")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    try:
+        raw = request.body
+    except RequestDataTooBig as error:
+        raise too_large from error
+    except (UnreadablePostError, RawPostDataException) as error:
+        raise RequestRefused(400, "bad_request", "the body cannot be read") from error
+    if len(raw) > limit:
+        raise too_large
+    try:
+        return msgspec.json.decode(raw, type=Body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise RequestRefused(400, "bad_request", str(error)[:300]) from error
+
+
+def event_of(body: Body) -> Event:
+    """
+    Return the event that is to be handled.
+
+    Raises ``RequestRefused`` for none or several at once, ``FrameError`` for data of the wrong
+    shape.
+    """
+    kinds = [key for key in ("content", "name", "call") if getattr(body, key) is not UNSET]
+    if len(kinds) != 1:
+        raise RequestRefused(400, "bad_request", "give one of 'content', 'name' and 'call'")
+    raw = b"null" if isinstance(body.data, UnsetType) else bytes(body.data)
+    if isinstance(body.call, str):
+        data = frames.decode_data(frames.Answer(1, body.call, Raw(raw)))
+        return Event("answer", raw, data, call=body.call)
+    if isinstance(body.content, str):
+        message: dict[str, Any] = {"content": body.content}
+        message |= {} if body.id is None else {"id": str(body.id)}
+        message |= {} if body.files is None else {"files": body.files}
+        name, raw = "message", msgspec.json.encode(message)
+    else:
+        name = str(body.name)
+    data = frames.decode_data(frames.ClientEvent(1, name, Raw(raw)))
+    return Event(name, raw, data, key=data.get("id") if name == "message" else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who asks for which session, and by what right."""
+
+    connect: ConnectRequest
+    #: Whether the session is the one that Django's session keeps.
+    kept: bool
+    #: Whether a session that is new to the visitor may be kept there.
+    may_keep: bool
+
+    @property
+    def by_cookie(self) -> bool:
+        """Whether the request's cookies say who asks, so that another site can send them too."""
+        return self.kept or bool(self.connect.user.is_authenticated)
+
+    def with_env(self, env: dict[str, str]) -> Self:
+        """Return the same with the client's own keys."""
+        return replace(self, connect=replace(self.connect, env=env))
+
+    @property
+    def for_new_session(self) -> ConnectRequest:
+        """The same visitor, who asks for no session in particular."""
+        return replace(self.connect, session_id=None, token=None)
+
+
+async def credentials_of(request: HttpRequest, chat_name: str, body: Body) -> Credentials:
+    """
+    Return who asks for which session: by the body, a bearer token, or Django's session.
+
+    Raises what :func:`auser_of` raises.
+    """
+    token = body.token if body.token is not None else bearer_token(request)
+    session = body.session
+    if session is None and token is not None:
+        session = session_of_token(token) or "unknown"
+    kept = None
+    given = session is not None
+    django_session = getattr(request, "session", None)
+    if not given and django_session is not None:
+        kept = (await django_session.aget(KEPT, {})).get(chat_name)
+        if kept is not None:
+            session, token = kept["session"], kept["token"]
+    connect = ConnectRequest(
+        user=await auser_of(request),
+        session_id=session,
+        token=token,
+        thread=body.thread,
+        client_type=body.client_type,
+        language=body.language
+        or first_language(request.headers.get("accept-language", "").encode("latin-1", "replace")),
+        profile=body.profile or "",
+        ip=valid_ip(request.META.get("REMOTE_ADDR")),
+        user_agent=request.headers.get("user-agent", ""),
+    )
+    return Credentials(connect, kept is not None, not given and django_session is not None)
+
+
+async def keep(request: HttpRequest, chat_name: str, session: str, token: str) -> None:
+    """Have Django's session remember which session of a chat is the visitor's."""
+    kept = await request.session.aget(KEPT, {})
+    mine = {"session": session, "token": token}
+    if kept.get(chat_name) != mine:
+        await request.session.aset(KEPT, {**kept, chat_name: mine})
+
+
+async def forget(request: HttpRequest, chat_name: str) -> None:
+    """Have Django's session forget the visitor's session of a chat."""
+    kept = await request.session.aget(KEPT, {})
+    if chat_name in kept:
+        del kept[chat_name]
+        await request.session.aset(KEPT, kept)

@@ -1,0 +1,332 @@
+"""
+``Visit`` and ``HttpSubscriber``: clients that come by a request and have no connection.
+
+A visit holds its session while it lasts, may give it an event, and follows what comes of that:
+the log from a position on, and what is told between its entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Self, TypeGuard
+
+from chatsessions.cluster.commands import Posted
+from chatsessions.cluster.connect_request import (
+    Admit,
+    ConnectRequest,
+    anybody,
+)
+from chatsessions.cluster.served import Visited
+from chatsessions.cluster.visit_relay import VisitRelay
+from chatsessions.conf import settings
+from chatsessions.exceptions import SessionOver
+from chatsessions.handlers.chat import Chat
+from chatsessions.protocol import frames
+from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.subscribers import Subscriber
+from chatsessions.storage.changes import Entry
+from chatsessions.websocket.admission import Admission
+from chatsessions.websocket.subscriber import (
+    REPLAY_CHUNK,
+    event_frame,
+)
+from chatsessions.workers.limits import Replay
+from chatsessions.workers.worker import get_worker
+
+from .held import Held
+from .requests import Credentials
+
+#: Frames that are told between the log's entries.
+Told = frames.ServerFrame
+
+
+class Visit:
+    """Somebody who came by a request, and the session they have."""
+
+    def __init__(
+        self, served: Held | VisitRelay, *, ip: str | None, token: str, reason: str | None
+    ) -> None:
+        self.served = served
+        self._ip = ip
+        #: What lets the client come back; empty for a logged-in owner who came without one.
+        self.token = token
+        #: None if the session was theirs; else why they have a new one.
+        self.reason = reason
+        #: The last entry before the visit.
+        self.before = served.live.log.head if isinstance(served, Held) else served.stored
+        #: Looks after the login of who came, until they leave.
+        self.guard: Admission | None = None
+        self._over = False
+        self._close_stream: Callable[[], None] | None = None
+        self._follower: HttpSubscriber | None = None
+
+    @classmethod
+    async def begin(
+        cls, chat: Chat, arrival: ConnectRequest, *, make: bool = True, admit: Admit = anybody
+    ) -> Self:
+        """
+        Open the session asked for, or with ``make`` a new one where it is not there.
+
+        ``admit`` is asked about it before it is made or taken. Raises what ``Worker.receive``
+        raises.
+        """
+        found, reason = await get_worker().receive(chat, arrival, make=make, admit=admit)
+        token = arrival.token or ""
+        if isinstance(found, VisitRelay):  # its owner has seen to the rest
+            return cls(found, ip=arrival.ip, token=token, reason=reason)
+        if reason is None:
+            found.session.renew_user(arrival.user)
+            if arrival.env:
+                found.session.env = arrival.env
+        else:
+            token = found.subscribers.issue_token(None, named=True)
+        visit = cls(Held(found), ip=arrival.ip, token=token, reason=reason)
+        found.subscribers.visited()
+        found.go()
+        return visit
+
+    @property
+    def resumed(self) -> bool:
+        return self.reason is None
+
+    @property
+    def live(self) -> LiveSession | None:
+        """The session if this worker holds it."""
+        return self.served.live if isinstance(self.served, Held) else None
+
+    def follow(
+        self, after: int, *, known: int | None = None, bounded: bool = True
+    ) -> HttpSubscriber:
+        """
+        Follow the session behind entry ``after``, until the visit is over.
+
+        Entries up to ``known`` are told as what was there before; by default all that are stored.
+        """
+        known = self.served.stored if known is None else known
+        replay = get_worker().limits.replay(self.served.id, self._ip)
+        self._follower = HttpSubscriber(
+            self.served, after, known=known, replay=replay, bounded=bounded
+        )
+        if self.lost is not None:
+            self._follower.stop()
+        return self._follower
+
+    def open_stream(self) -> None:
+        """
+        Be one of the event streams that may be open, until the visit is over.
+
+        Raises ``FrameError`` ``busy`` if there are too many.
+        """
+        self._close_stream = get_worker().limits.open_stream(self.served.id, self._ip)
+
+    @property
+    def lost(self) -> str | None:
+        """Why who came may not be here any more, if so."""
+        return None if self.guard is None else self.guard.lost
+
+    def abandon(self) -> None:
+        """Leave, and forget what was not read."""
+        if self._follower is not None:
+            self._follower.abandon()
+        self.leave()
+
+    def stop(self) -> None:
+        """Follow the session no further. What runs in it goes on."""
+        if self._follower is not None:
+            self._follower.stop()
+
+    def leave(self) -> None:
+        """Let the session go; once."""
+        if not self._over:
+            self._over = True
+            self.stop()
+            if self._close_stream is not None:
+                self._close_stream()
+            if self.guard is not None:
+                self.guard.leave()
+            self.served.let_go()
+
+    async def given_back(self) -> None:
+        """Wait until another process can take the session, if it can be let go at all."""
+        await self.served.given_back()
+
+    # Events
+
+    async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
+        """
+        Give the session an event; one with the ``key`` of an earlier one is that one again.
+
+        ``raw`` is the JSON of ``data``. Raises ``FrameError`` for one that cannot be accepted
+        now, ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``, ``OwnerUnreachable``.
+        """
+        posted = await self.served.post(name, raw, data, key=key)
+        if self.reason is not None:
+            posted.after = 0  # with the greeting
+        return posted
+
+    async def answer(self, call: str, raw: bytes, data: object) -> Posted:
+        """
+        As :meth:`post`, for the answer to a question; its turn is the one that asked.
+
+        If none asked that runs (a hook did, or a task that has outlived its turn), it is done.
+        """
+        return await self.served.answer(call, raw, data)
+
+
+async def begin_visit(
+    chat: Chat, asked: Credentials, *, make: bool = True, admit: Admit = anybody
+) -> Visit:
+    """
+    Open the session that is asked for; one that Django's session keeps may have ended.
+
+    Raises what ``Visit.begin`` raises.
+    """
+    try:
+        return await Visit.begin(chat, asked.connect, make=make, admit=admit)
+    except SessionOver as error:
+        if not (asked.kept and make):
+            raise
+        visit = await Visit.begin(chat, asked.for_new_session, admit=admit)
+        visit.reason = error.reason
+        return visit
+
+
+class HttpSubscriber(Subscriber):
+    """
+    Follows a session from an entry on: what is stored already, then what comes.
+
+    Hears from when it is made; ``frames()`` gives, once. It ends with the session or its owner,
+    and if it is ``bounded`` when the reader is so slow that more waits for it than a connection
+    may leave unacknowledged. Entries up to ``known`` were there before it came.
+    """
+
+    def __init__(
+        self, served: Visited, after: int, *, known: int, replay: Replay, bounded: bool = True
+    ) -> None:
+        self.served = served
+        self.replay = replay
+        self._position = after
+        self._known = known
+        self._bounded = bounded
+        self._start = served.stored
+        self._streams = served.open_streams
+        self._queue: deque[tuple[Told | Entry, int]] = deque()
+        self._bytes = 0
+        self._news = asyncio.Event()
+        self._closed = False
+        #: Why the session has ended, if it did meanwhile.
+        self.ended: str | None = None
+        served.follow(self)
+
+    def stop(self) -> None:
+        """Hear no more."""
+        self._closed = True
+        self._news.set()
+        self.served.unfollow(self)
+
+    def abandon(self) -> None:
+        """Hear no more, and forget what was not read."""
+        self.stop()
+        self._queue.clear()
+
+    # Subscriber
+
+    def entries(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self._put(entry, len(entry.data))
+
+    def frame(self, frame: frames.ServerFrame) -> None:
+        self._put(frame, len(frame.text) if isinstance(frame, frames.Token) else 0)
+
+    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
+        if ended is not None:
+            self.ended = ended
+            self._put(frames.Ended(ended), 0)
+        self.stop()
+
+    def _put(self, item: Told | Entry, size: int) -> None:
+        if self._closed:
+            return
+        self._queue.append((item, size))
+        self._bytes += size
+        self._news.set()
+        if self._bounded and (
+            len(self._queue) > settings.MAX_UNACKED_EVENTS
+            or (self._bytes > settings.MAX_UNACKED_BYTES and len(self._queue) > 1)
+        ):
+            self.stop()
+
+    # Reading
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something waits to be read."""
+        return bool(self._queue)
+
+    async def frames(self, *, quiet: float | None = None) -> AsyncIterator[Told | None]:
+        """
+        What is told, in order; None whenever nothing was for ``quiet`` seconds.
+
+        An event of the client's own is told as ``accepted`` when it comes, and as an ``event``
+        with its ``n`` when it was there before.
+        """
+        async for entry in self._stored(self._start):
+            yield self._frame_of(entry)
+        told = {stream.message: stream.index for stream in self._streams}
+        for stream in self._streams:
+            yield stream
+        while True:
+            while self._queue:
+                item, size = self._queue.popleft()
+                self._bytes -= size
+                frame = self._told(item, told)
+                if frame is not None:
+                    yield frame
+            if self._closed:
+                return
+            self._news.clear()
+            try:
+                async with asyncio.timeout(quiet):
+                    await self._news.wait()
+            except TimeoutError:
+                yield None
+
+    def _told(self, item: Told | Entry, streams: dict[str, int]) -> Told | None:
+        if not isinstance(item, Entry):
+            old = isinstance(item, frames.Token) and item.index < streams.get(item.message, 0)
+            return None if old else item
+        if item.seq <= self._position:
+            return None
+        self._position = item.seq
+        return self._frame_of(item)
+
+    def _frame_of(self, entry: Entry) -> Told:
+        if entry.n is None or entry.seq <= self._known:
+            return event_frame(entry)
+        return frames.Accepted(entry.n, entry.seq)
+
+    async def _stored(self, up_to: int) -> AsyncIterator[Entry]:
+        """The entries that were stored before; those that are no longer kept are left out."""
+        self._position = max(self._position, self.served.first - 1)
+        while self._position < up_to:
+            await self.replay.room()
+            entries = await self.served.read_log(self._position, REPLAY_CHUNK)
+            if not entries:
+                return
+            self.replay.took(sum(len(entry.data) for entry in entries))
+            for entry in entries:
+                if entry.seq > self._position:
+                    self._position = entry.seq
+                    yield entry
+
+
+def is_end_of(frame: Told, turn: int) -> bool:
+    """Whether ``frame`` says that ``turn`` has come to its end."""
+    return is_end(frame) and frame.turn == turn
+
+
+def is_end(frame: Told) -> TypeGuard[frames.TurnStatus]:
+    """Whether ``frame`` says that a turn has come to its end."""
+    return isinstance(frame, frames.TurnStatus) and frame.status != "running"
