@@ -1,4 +1,4 @@
-"""The demo as it is, with one bot more."""
+"""The demo as it is, with one bot more, which visitors may talk to before they log in."""
 
 import os
 
@@ -14,11 +14,15 @@ from demo_project.asgi import django_application  # isort: skip
 
 from chatsessions.consumers import ChatConsumer
 from tests.browser.bots import chat
+from tests.server.logins import VisitorConsumer
 
 parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
+visitors = AuthMiddlewareStack(VisitorConsumer.as_asgi(chat=chat))
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        "websocket": URLRouter([path("ws/parrot/", parrot), re_path("", demo)]),
+        "websocket": URLRouter(
+            [path("ws/parrot/", parrot), path("ws/visitors/", visitors), re_path("", demo)]
+        ),
     }
 )

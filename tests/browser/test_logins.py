@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from uuid import uuid4
 
@@ -177,3 +178,50 @@ def test_the_next_user_of_a_tab_sends_and_sees_nothing_of_the_last_one_s(
     everything = str(often.database.query("SELECT * FROM chatsessions_sessionevent")) + remembered
     for secret in ("1234", "half a thought", "sesame"):
         assert secret not in everything
+
+
+@pytest.mark.parametrize("in_this_tab", [True, False], ids=["in this tab", "in another"])
+def test_a_conversation_that_was_begun_before_the_login_goes_on(
+    in_this_tab: bool, often: Server, name: str, new_context: Callable[..., BrowserContext]
+) -> None:
+    """It is given to who logs in, with another token: a browser with the old one gets nothing."""
+    context, elsewhere = new_context(), new_context()
+    page = context.new_page()
+    page.goto(f"{often.origin}/visitors/")
+    chat = Chat(page)
+    chat.say("one")
+    chat.shows("one", "one", "one")
+    session, token = chat.session, chat.element.evaluate("({ client }) => client.token")
+    chat.input.fill("half a thought")
+    remembered = page.evaluate("Object.entries(sessionStorage)")
+
+    tab = page if in_this_tab else context.new_page()
+    tab.goto(f"{often.origin}/admin/login/?next={'/visitors/' if in_this_tab else '/admin/'}")
+    log_in(tab, name)
+    page.wait_for_function(
+        """before => {
+          const { token } = document.querySelector("chat-session")?.client ?? {};
+          return token && token !== before;
+        }""",
+        arg=token,
+    )
+    chat.is_("Online")
+    chat.shows("one", "one", "one")
+    expect(chat.input).to_have_value("half a thought")
+    chat.input.press("Enter")
+    chat.shows("one", "one", "one", *["half a thought"] * 3)
+    assert chat.session == session
+    chat.reload()
+    chat.shows("one", "one", "one", *["half a thought"] * 3)
+    assert chat.session == session
+    assert often.database.session(session)["user_id"] == often.database.user_id(name)
+
+    stranger = elsewhere.new_page()
+    stranger.add_init_script(
+        f"for (const [key, value] of {json.dumps(remembered)}) sessionStorage.setItem(key, value)"
+    )
+    stranger.goto(f"{often.origin}/visitors/")
+    other = Chat(stranger)
+    other.is_("Online")
+    assert other.session != session
+    other.shows()

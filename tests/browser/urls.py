@@ -1,7 +1,7 @@
 """The demo's pages, and some that only put the template tag where it may be put."""
 
 from django.http import HttpRequest, HttpResponse
-from django.template import Context, Template
+from django.template import Context, RequestContext, Template
 from django.urls import include, path
 from django.views.decorators.clickjacking import xframe_options_exempt
 
@@ -9,6 +9,9 @@ BARE = """{% load chatsessions %}{% chat_session "/ws/parrot/" %}"""
 
 POLITE = """<!doctype html><html lang="en"><title>Parrot</title>{% load chatsessions %}
 {% chat_session "/ws/parrot/" heading="Parrot" nonce=nonce %}</html>"""
+
+VISITORS = """<!doctype html><html lang="en"><title>Visitors</title>{% load chatsessions %}
+{% chat_session "/ws/visitors/" %}</html>"""
 
 TWO = """<!doctype html><html lang="en"><title>Two</title>{% load chatsessions %}
 {% chat_session "/ws/counter/" heading="One" %}
@@ -69,6 +72,13 @@ def bare(request: HttpRequest) -> HttpResponse:
     return _page(BARE)
 
 
+def visitors(request: HttpRequest) -> HttpResponse:
+    """Of a browser that has a session of Django's: it knows the conversation at the login."""
+    request.session["has_been_here"] = True
+    content = Template(VISITORS).render(RequestContext(request))
+    return HttpResponse(content)
+
+
 def two(request: HttpRequest) -> HttpResponse:
     return _page(TWO)
 
@@ -115,6 +125,7 @@ def _page(template: str, *, policy: str = "", **values: str) -> HttpResponse:
 
 urlpatterns = [
     path("bare/", bare),
+    path("visitors/", visitors),
     path("two/", two),
     path("twins/", twins),
     path("german/", german),
