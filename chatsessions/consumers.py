@@ -33,17 +33,15 @@ from .handlers.chat import (
     resolve_chat,
 )
 from .handlers.context import use_context
+from .handlers.session import Session, supported_language
 from .handlers.user_session import UserSession
 from .protocol import frames
 from .protocol.frames import CloseCode
 from .sessions.outbound import new_writer
 from .sessions.session import LiveSession
 from .sessions.subscribers import Subscriber
-from .storage.changes import Entry
-from .storage.connections import unavailable
-from .storage.language import supported_language
-from .storage.session import Session
-from .storage.store import CacheFailed
+from .storage.database import CacheFailed, unavailable
+from .storage.log import Entry
 from .websocket.admission import Admission
 from .websocket.connection import (
     ChatConnection,

@@ -2,7 +2,7 @@
 Django signals, sent in the server's event loop (``asend_robust``) after what they tell is stored.
 
 ``sender`` is the :class:`~chatsessions.handlers.chat.Chat`; every one carries ``session``, a
-:class:`~chatsessions.storage.session.Session`.
+:class:`~chatsessions.handlers.session.Session`.
 A receiver's error is logged and changes nothing.
 """
 

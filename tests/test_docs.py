@@ -66,6 +66,7 @@ from chatsessions import (
 )
 from chatsessions.conf import Settings, settings
 from chatsessions.consumers import ChatConsumer
+from chatsessions.handlers.session import Session
 from chatsessions.handlers.user_session import RESERVED
 from chatsessions.input_widget import InputWidget
 from chatsessions.models import ChatSession, ChatSessionQuerySet
@@ -74,7 +75,6 @@ from chatsessions.storage.serializer import (
     dumps,
     loads,
 )
-from chatsessions.storage.session import Session
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 
 from . import services

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
 from chatsessions import Chat, Message, context, user_session
+from chatsessions.auth.tokens import hash_token
 from chatsessions.handlers.chat import InterruptedTurn
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.signals import (
@@ -22,7 +23,6 @@ from chatsessions.signals import (
     session_started,
     turn_finished,
 )
-from chatsessions.storage.session import hash_token
 from chatsessions.workers import calls as reaching
 from chatsessions.workers.worker import Worker as RunningWorker
 

@@ -32,10 +32,10 @@ from chatsessions import (
 )
 from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import ChatError
+from chatsessions.handlers.session import Session
 from chatsessions.http.requests import Body
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
-from chatsessions.storage.session import Session
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.worker import Worker
 

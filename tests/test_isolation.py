@@ -20,7 +20,7 @@ from chatsessions.exceptions import OwnershipLost
 from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession
 from chatsessions.models import Worker as WorkerRow
-from chatsessions.storage.changes import Change
+from chatsessions.storage.journal import Change
 from chatsessions.storage.store import Store
 from chatsessions.workers.worker import Worker
 

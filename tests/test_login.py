@@ -41,9 +41,9 @@ from chatsessions.auth.logins import (
     look_again,
 )
 from chatsessions.consumers import ChatConsumer, SessionConsumer
+from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
-from chatsessions.storage.session import Session
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.testing.scope import log_in
 from chatsessions.workers.worker import (

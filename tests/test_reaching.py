@@ -26,10 +26,10 @@ from chatsessions import (
 from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.handlers.context import use_context
+from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
 from chatsessions.protocol.frames import Token
-from chatsessions.storage.session import Session
 from chatsessions.workers import calls as reaching
 from chatsessions.workers.outside import (
     EMITS_AT_A_TIME,

@@ -28,7 +28,7 @@ from chatsessions.cluster.relay import Relay
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import WebsocketSubscriber
 from chatsessions.workers.registry import ShuttingDown
 from chatsessions.workers.worker import (

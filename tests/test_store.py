@@ -24,18 +24,10 @@ from django.utils import timezone
 from chatsessions.exceptions import OwnershipLost
 from chatsessions.models import ChatSession, Worker
 from chatsessions.storage import sql as bulk
-from chatsessions.storage.changes import (
-    Batch,
-    Change,
-    Claim,
-    Entry,
-    Position,
-)
-from chatsessions.storage.store import (
-    CacheFailed,
-    Store,
-    cache_key,
-)
+from chatsessions.storage.database import CacheFailed
+from chatsessions.storage.journal import Batch, Change, Claim, Position
+from chatsessions.storage.log import Entry
+from chatsessions.storage.store import Store, cache_key
 from chatsessions.storage.worker_rows import (
     WorkerRows,
     _forget,

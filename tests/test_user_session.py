@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from chatsessions import serializable
 from chatsessions.exceptions import NotLoadable, NotStorable, ReservedKey, TooLarge, TurnStopped
+from chatsessions.handlers.session import Session
 from chatsessions.handlers.user_session import (
     RESERVED,
     UserSession,
@@ -24,11 +25,8 @@ from chatsessions.handlers.user_session import (
 from chatsessions.storage import storable
 from chatsessions.storage.serializer import (
     dumps,
+    join_state,
     loads,
-)
-from chatsessions.storage.session import Session
-from chatsessions.storage.values import (
-    join,
     split_state,
 )
 
@@ -61,7 +59,7 @@ def holding(values: dict[str, Any], **options: Any) -> UserSession:
 
 def stored(user_session: UserSession) -> dict[str, Any]:
     """What another worker would find."""
-    return dict(make(join(user_session.encoded())))
+    return dict(make(join_state(user_session.encoded())))
 
 
 class Unstorable:
@@ -571,7 +569,7 @@ def test_what_is_stored_is_never_larger_than_the_limit(values: dict[str, int]) -
             user_session[key] = value
         except TooLarge:
             continue
-    assert len(join(user_session.encoded())) <= 40
+    assert len(join_state(user_session.encoded())) <= 40
 
 
 # Who may change

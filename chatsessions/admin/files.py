@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from chatsessions.models import ChatSession, SessionFile
-from chatsessions.storage.ids import parse_uuid
+from chatsessions.protocol.frames import parse_uuid
 
 from .labels import date_over_time
 from .transcript import Attached

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from django.utils.crypto import salted_hmac
 
@@ -103,3 +103,8 @@ def owner_of(user: User) -> str:
     if not user.is_authenticated:
         return ""
     return salted_hmac("chatsessions.owner", str(user.pk), algorithm="sha256").hexdigest()[:32]
+
+
+def is_owner(owner_id: Any, user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Whether ``user`` is who the session belongs to; all anonymous users count as the same."""
+    return bool(owner_id == user.pk)

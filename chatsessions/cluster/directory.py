@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 from uuid import UUID, uuid4
 from weakref import WeakValueDictionary
 
+from chatsessions.auth.tokens import hash_token
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
 from chatsessions.models import ChatSession, Worker
-from chatsessions.storage.session import hash_token
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .commands import (

@@ -18,7 +18,7 @@ from chatsessions.exceptions import ChatSessionsError
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 
 from .commands import News, NotHere, Parted, Released, Stored, Told, decode_answer, encode
 from .rpc import (

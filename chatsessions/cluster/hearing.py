@@ -14,7 +14,7 @@ import msgspec
 from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 from chatsessions.storage.store import MESSAGE_EVENTS
 
 from .commands import Attached, Parted, Released, Stored, Told

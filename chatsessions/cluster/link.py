@@ -19,7 +19,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.protocol import frames
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 from chatsessions.storage.store import Store
 from chatsessions.storage.worker_rows import WorkerRows
 

@@ -12,9 +12,9 @@ from django.db import Error as DatabaseError
 from chatsessions.exceptions import FrameError, SessionConnected, SessionOver
 from chatsessions.handlers.emitter import Turn
 from chatsessions.protocol import frames
+from chatsessions.protocol.frames import message_key
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.changes import Entry
-from chatsessions.storage.ids import message_key
+from chatsessions.storage.log import Entry
 from chatsessions.storage.store import outcome_of
 
 from .commands import Posted

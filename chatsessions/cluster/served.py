@@ -10,7 +10,7 @@ from uuid import UUID
 
 from chatsessions.protocol import frames
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 
 from .commands import Posted
 

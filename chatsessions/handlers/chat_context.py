@@ -13,12 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from chatsessions.exceptions import ContextNotFound
-from chatsessions.storage.transcript import (
-    ASSISTANT,
-    SYSTEM,
-    USER,
-    Said,
-)
+from chatsessions.storage.log import ASSISTANT, SYSTEM, USER, Said
 
 from .actions import Action
 from .context import (

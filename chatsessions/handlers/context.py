@@ -18,13 +18,13 @@ from asgiref.sync import iscoroutinefunction
 from msgspec import Struct
 
 from chatsessions.exceptions import ContextNotFound
-from chatsessions.storage.session import Session
-from chatsessions.storage.transcript import Said
+from chatsessions.storage.log import Said
 
 from .emitter import (
     Emitter,
     Turn,
 )
+from .session import Session
 from .user_session import (
     SessionAccessor,
     UserSession,

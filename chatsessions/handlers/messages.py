@@ -6,20 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any, Self
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 
 from chatsessions import times
 from chatsessions.files.storage import ChatFile
-from chatsessions.storage.ids import new_id
+from chatsessions.storage.log import ASSISTANT, SYSTEM, USER, Type
 from chatsessions.storage.storable import serializable
-from chatsessions.storage.transcript import (
-    ASSISTANT,
-    SYSTEM,
-    USER,
-    Type,
-)
 
 from .actions import Action
 from .bridge import (
@@ -66,7 +60,7 @@ class Message:
     ) -> None:
         if type not in TYPES:
             raise ValueError(f"type is {type!r}; there are: {', '.join(TYPES)}.")
-        self.id = id or new_id()
+        self.id = id or str(uuid4())
         self.author = author
         self.type = type
         self.metadata = metadata

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from chatsessions.storage.log import Said
 from chatsessions.storage.thread_rows import Page
-from chatsessions.storage.transcript import Said
 
 from .chat_context import to_message
 from .messages import (

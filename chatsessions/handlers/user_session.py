@@ -31,12 +31,9 @@ from chatsessions.exceptions import (
     StorageError,
     TooLarge,
 )
-from chatsessions.storage import serializer
-from chatsessions.storage.session import Session
-from chatsessions.storage.values import (
-    join,
-    name,
-)
+from chatsessions.storage.serializer import dumps, join_state, key_text, loads
+
+from .session import Session
 
 T = TypeVar("T")
 
@@ -119,7 +116,7 @@ class UserSession(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._before_change()
         self._check_key(key)
-        raw = serializer.dumps(value, path=key)
+        raw = dumps(value, path=key)
         with self._lock:
             self._put(key, raw)
             self._values[key] = value
@@ -210,11 +207,11 @@ class UserSession(MutableMapping[str, Any]):
                 return None
             self._changed = False
             encoded = dict(self._encoded)
-        return join(encoded)
+        return join_state(encoded)
 
     def as_json(self) -> bytes:
         """All values as one JSON text, whatever has changed."""
-        return join(self.encoded())
+        return join_state(self.encoded())
 
     def look(self, *, drop: bool = True) -> StorageError | None:
         """
@@ -231,7 +228,7 @@ class UserSession(MutableMapping[str, Any]):
         raw: dict[str, bytes] = {}
         for key, value in touched.items():
             try:
-                raw[key] = serializer.dumps(value, path=key)
+                raw[key] = dumps(value, path=key)
             except (RuntimeError, KeyError):
                 continue  # changing right now, in a thread: the end of the turn looks again
             except NotStorable as refused:
@@ -309,7 +306,7 @@ class UserSession(MutableMapping[str, Any]):
                 if key in self._values:
                     return self._values[key]
                 raw = self._encoded[key]
-            value = serializer.loads(raw)
+            value = loads(raw)
             with self._lock:
                 if self._encoded.get(key) is raw:  # else it was changed meanwhile, in a thread
                     return self._values.setdefault(key, value)
@@ -404,4 +401,4 @@ class SessionAccessor(Generic[T]):
 
 def _item_size(item: tuple[str, bytes]) -> int:
     """Key and value as they stand in JSON, with a comma."""
-    return len(name(item[0])) + len(item[1]) + 1
+    return len(key_text(item[0])) + len(item[1]) + 1

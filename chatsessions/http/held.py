@@ -10,7 +10,7 @@ from chatsessions.cluster.connect_request import User
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 from chatsessions.workers.registry import ShuttingDown
 
 

@@ -19,7 +19,8 @@ from django.http.request import RawPostDataException, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from chatsessions.auth.access import Refused
+from chatsessions.auth.access import Refused, is_owner
+from chatsessions.auth.tokens import Tokens, hash_token, session_of_token
 from chatsessions.cluster.connect_request import (
     ConnectRequest,
     User,
@@ -32,14 +33,8 @@ from chatsessions.handlers.chat import (
 )
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
-from chatsessions.storage.ids import parse_uuid
-from chatsessions.storage.session import (
-    Tokens,
-    hash_token,
-    is_owner,
-    session_of_token,
-)
-from chatsessions.storage.transactions import arefuse_test_transaction
+from chatsessions.protocol.frames import parse_uuid
+from chatsessions.storage.database import arefuse_test_transaction
 from chatsessions.websocket.connection import (
     first_language,
     valid_ip,

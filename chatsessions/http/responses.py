@@ -28,8 +28,7 @@ from chatsessions.exceptions import (
     StoreUnavailable,
 )
 from chatsessions.protocol import frames
-from chatsessions.storage.connections import unavailable
-from chatsessions.storage.store import CacheFailed
+from chatsessions.storage.database import CacheFailed, unavailable
 from chatsessions.workers.registry import (
     ShuttingDown,
     TooManySessions,

@@ -25,12 +25,12 @@ from chatsessions.handlers.context import (
     Context,
     use_context,
 )
+from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
+from chatsessions.protocol.frames import parse_uuid
 from chatsessions.sessions.outbound import new_writer
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
-from chatsessions.storage.ids import parse_uuid
-from chatsessions.storage.session import Session
+from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import REPLAY_CHUNK
 from chatsessions.workers.outside import (
     leave_afar,

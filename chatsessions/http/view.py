@@ -18,8 +18,8 @@ from chatsessions.auth.env import taken_env
 from chatsessions.cluster.commands import Posted
 from chatsessions.cluster.connect_request import User
 from chatsessions.handlers.chat import resolve_chat
+from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
-from chatsessions.storage.session import Session
 from chatsessions.websocket.admission import Admission
 from chatsessions.workers import calls as reaching
 from chatsessions.workers.worker import get_worker

@@ -26,7 +26,7 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 from chatsessions.websocket.admission import Admission
 from chatsessions.websocket.subscriber import (
     REPLAY_CHUNK,

@@ -36,6 +36,28 @@ EventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=CLEAN)]
 ClientType = Annotated[str, Meta(min_length=1, max_length=50, pattern=CLEAN)]
 
 
+def parse_uuid(text: str) -> UUID | None:
+    """The UUID that ``text`` is, in any of its spellings; None if it is none."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def message_id(session: UUID, n: int) -> str:
+    """
+    The id of a client's message that came without one: the session's own and the event's number.
+
+    It is in the shape of a UUID, and the same wherever and whenever it is made.
+    """
+    return f"{str(session)[:24]}{n:012x}"
+
+
+def message_key(id_: str) -> str:
+    """The id that a client gave its message, however it wrote it, in hexadecimal."""
+    return id_.replace("-", "").lower()
+
+
 class CloseCode(IntEnum):
     """4000 to 4499: come back. From 4500: do not."""
 

@@ -22,11 +22,8 @@ from chatsessions.exceptions import (
 from chatsessions.handlers.emitter import encode_data
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.protocol import frames
-from chatsessions.storage.changes import (
-    Change,
-    Entry,
-    Position,
-)
+from chatsessions.storage.journal import Change, Position
+from chatsessions.storage.log import Entry
 
 from .history import ConversationCache
 from .inbound import InboundEvents

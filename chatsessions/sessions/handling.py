@@ -24,13 +24,13 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.context import Context
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.messages import Message
+from chatsessions.handlers.session import Session
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.input_widget import check_settings
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
-from chatsessions.storage.changes import Position
-from chatsessions.storage.session import Session
+from chatsessions.storage.journal import Position
 
 from .asks import OfferedActions
 from .files import SessionFiles

@@ -22,8 +22,9 @@ from chatsessions.handlers.user_session import RESERVED
 from chatsessions.models import ChatSession
 from chatsessions.protocol.delivery import Handled
 from chatsessions.storage import serializer
-from chatsessions.storage.changes import Entry
-from chatsessions.storage.executors import Executors
+from chatsessions.storage.database import Executors
+from chatsessions.storage.log import Entry, Said
+from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import (
     Page,
@@ -31,8 +32,6 @@ from chatsessions.storage.thread_rows import (
     read_context,
     read_page,
 )
-from chatsessions.storage.transcript import Said
-from chatsessions.storage.values import split_state
 from chatsessions.times import for_database, with_offset
 
 if TYPE_CHECKING:
@@ -43,13 +42,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from chatsessions.handlers.context import Conversation
-from chatsessions.storage.session import Session
+from chatsessions.handlers.session import Session
+from chatsessions.storage.log import Recent
 from chatsessions.storage.thread_rows import (
     Mark,
     Part,
-)
-from chatsessions.storage.transcript import (
-    Recent,
 )
 
 from .pending import PendingChange, SessionLog

@@ -16,8 +16,7 @@ from chatsessions.protocol.delivery import (
     RateLimit,
     Verdict,
 )
-from chatsessions.storage.changes import Position
-from chatsessions.storage.journal import Journal
+from chatsessions.storage.journal import Journal, Position
 from chatsessions.storage.store import Loaded
 
 from .pending import PendingChange, SessionLog

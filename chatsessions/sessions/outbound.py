@@ -17,8 +17,8 @@ from chatsessions.handlers.emitter import (
 )
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
-from chatsessions.storage.changes import Entry
 from chatsessions.storage.journal import Journal
+from chatsessions.storage.log import Entry
 
 from .asks import Asks, OfferedActions
 from .pending import PendingChange, SessionLog

@@ -8,12 +8,8 @@ from typing import Any
 from uuid import UUID
 
 from chatsessions.conf import settings
-from chatsessions.storage.changes import (
-    Change,
-    Claim,
-    Entry,
-    Position,
-)
+from chatsessions.storage.journal import Change, Claim, Position
+from chatsessions.storage.log import Entry
 
 
 class SessionLog:
@@ -63,7 +59,7 @@ class SessionLog:
 
 
 class PendingChange:
-    """Gathers one session's next :class:`~chatsessions.storage.changes.Change`."""
+    """Gathers one session's next :class:`~chatsessions.storage.journal.Change`."""
 
     __slots__ = ("_leaving", "_next", "_state_revision", "_taken", "_then", "_waiters", "is_stored")
 

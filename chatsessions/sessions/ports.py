@@ -11,8 +11,8 @@ from uuid import UUID
 from django.dispatch import Signal
 
 from chatsessions.handlers.chat import Chat
-from chatsessions.storage.changes import Entry
 from chatsessions.storage.journal import Journal
+from chatsessions.storage.log import Entry
 
 if TYPE_CHECKING:
     from .session import LiveSession

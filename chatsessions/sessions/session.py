@@ -43,23 +43,16 @@ from chatsessions.handlers.emitter import (
     Emitter,
     Turn,
 )
+from chatsessions.handlers.session import Session
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
-from chatsessions.storage.changes import (
-    Entry,
-    Position,
-)
-from chatsessions.storage.ids import message_key
-from chatsessions.storage.journal import Journal
-from chatsessions.storage.session import Session
+from chatsessions.protocol.frames import message_key
+from chatsessions.storage.journal import Journal, Position
+from chatsessions.storage.log import Entry, Said, topic_of
+from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark
-from chatsessions.storage.transcript import (
-    Said,
-    topic_of,
-)
-from chatsessions.storage.values import split_state
 
 from .asks import Asks, OfferedActions
 from .commits import Commits

@@ -12,7 +12,7 @@ from chatsessions.handlers.chat import (
     Chat,
 )
 from chatsessions.handlers.emitter import Turn
-from chatsessions.storage.changes import Position
+from chatsessions.storage.journal import Position
 from chatsessions.storage.store import Loaded
 
 from .handling import Handling, SettingsForm

@@ -10,20 +10,13 @@ from typing import Any, Protocol
 from django.utils import timezone
 
 from chatsessions import signals
+from chatsessions.auth.tokens import Tokens, hash_token, new_token, token_after
 from chatsessions.handlers.chat import Chat
+from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
-from chatsessions.storage.changes import (
-    Entry,
-    Position,
-)
-from chatsessions.storage.session import (
-    Session,
-    Tokens,
-    hash_token,
-    new_token,
-    token_after,
-)
+from chatsessions.storage.journal import Position
+from chatsessions.storage.log import Entry
 
 from .inbound import InboundEvents
 from .pending import PendingChange

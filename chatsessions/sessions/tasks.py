@@ -24,8 +24,7 @@ from chatsessions.handlers.context import (
     use_context,
 )
 from chatsessions.handlers.emitter import Turn
-from chatsessions.storage.language import supported_language
-from chatsessions.storage.session import Session
+from chatsessions.handlers.session import Session, supported_language
 
 from .ports import Host
 

@@ -46,9 +46,9 @@ from chatsessions.handlers.messages import (
     USER_AUTHOR,
     Message,
 )
-from chatsessions.storage.ids import message_id
-from chatsessions.storage.language import supported_language
-from chatsessions.storage.transcript import USER
+from chatsessions.handlers.session import supported_language
+from chatsessions.protocol.frames import message_id
+from chatsessions.storage.log import USER
 
 
 class NoHandler(ChatSessionsError):

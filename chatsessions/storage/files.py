@@ -48,8 +48,8 @@ from chatsessions.models import (
     ChatSession,
     SessionFile,
 )
+from chatsessions.protocol.frames import parse_uuid
 
-from .ids import parse_uuid
 from .storable import serializable
 
 logger = logging.getLogger("chatsessions.files")

@@ -1,10 +1,10 @@
 """
-The journal: group commit, the only place that writes sessions.
+The journal: it stores the changes of all sessions of a worker, many in one commit.
 
-Sessions hand it nothing; they tell it that they have something to store (:meth:`Journal.note`).
-A single writer takes what all of them have at that moment, stores it in one transaction and one
-cache call, and tells each of them. While it writes, the next batch gathers by itself: no timer,
-nothing waits when the journal is idle, and batches grow with the load.
+A session tells the journal that it has something to store (:meth:`Journal.note`). The journal asks
+all such sessions for their changes, has the store write them in one transaction and one call of the
+cache, and tells each session that its change is stored. Meanwhile the next batch gathers. There is
+no timer: an idle journal stores at once, and batches grow with the load.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextvars import Context
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
+
+from django.utils import timezone
+from msgspec import Struct, structs
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import StoreUnavailable
 
-from .changes import (
-    Batch,
-    Change,
-)
-from .connections import is_transient
-from .executors import Executors
-from .store import (
-    CacheFailed,
-    Store,
-)
+from .database import CacheFailed, is_transient
+from .log import Entry
+
+if TYPE_CHECKING:
+    from chatsessions.models import ChatSession
 
 logger = logging.getLogger("chatsessions.journal")
 
@@ -38,6 +38,124 @@ FIRST_RETRY = 0.05
 LAST_RETRY = 1.0
 #: Seconds between the log's lines that say that nothing can be stored.
 REMINDER = 60.0
+
+
+# What is made for every message is a Struct: a dataclass takes several times as long. One that has
+# only values is in no cycle, and the garbage collector need not look at it.
+
+
+class Position(Struct, gc=False):
+    """The columns of a session that move with every event."""
+
+    accepted: int
+    handled: int
+    running: int | None
+    head: int
+    events_in: int
+    events_out: int
+    turns_failed: int
+    #: When there was a client last.
+    last_seen_at: datetime
+    #: What the kept entries of its log take.
+    log_bytes: int = 0
+
+    @classmethod
+    def of(cls, row: ChatSession) -> Position:
+        return cls(
+            accepted=row.accepted,
+            handled=row.handled,
+            running=row.running,
+            head=row.head,
+            events_in=row.events_in,
+            events_out=row.events_out,
+            turns_failed=row.turns_failed,
+            last_seen_at=row.last_seen_at or timezone.now(),
+            log_bytes=row.log_bytes,
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn runs or waits."""
+        return self.running is None and self.handled >= self.accepted
+
+    def copy(self) -> Position:
+        """As it is now: the session's own moves on while this one is being stored."""
+        return structs.replace(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """
+    What a row was when it was read, and still has to be for the session to be claimed.
+
+    Its owner may have counted as dead and have woken up since, and have written once more.
+    """
+
+    generation: int
+    head: int
+    handled: int
+    state_revision: int
+
+    @classmethod
+    def on(cls, row: ChatSession) -> Claim:
+        return cls(row.generation, row.head, row.handled, row.state_revision)
+
+
+class Change(Struct, kw_only=True):
+    """What one session has to store in one commit."""
+
+    session_id: UUID
+    #: The same in hexadecimal, as keys of the cache and SQLite have it.
+    session_hex: str
+    generation: int
+    #: Until it is taken the session's own, which moves.
+    position: Position
+    entries: list[Entry] = []
+    #: All values of user_session as one JSON text; None if they did not change.
+    state: bytes | None = None
+    #: Which writing of them this is; counted through all owners.
+    state_revision: int = 0
+    #: Other columns, by field name.
+    fields: dict[str, Any] = {}
+    #: The row as it was read, where this change claims the session.
+    claims: Claim | None = None
+    #: Whether the row is new; ``fields`` then hold all that it needs.
+    insert: bool = False
+    #: Outcomes of client events other than done: ``n`` and status.
+    outcomes: list[tuple[int, str]] = []
+    #: Entries up to this one are no longer kept.
+    trim: int | None = None
+    #: So many bytes of the oldest entries are to go, of those before entry ``needed``. The store
+    #: knows which they are, and sets ``trim``.
+    trim_bytes: int = 0
+    needed: int | None = None
+    #: The bytes of what is trimmed; None until the store has looked.
+    trimmed_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class Batch:
+    """The changes of many sessions, on their way into the store together."""
+
+    changes: list[Change]
+    #: Those whose rows are not stored yet.
+    pending: list[Change] = field(init=False)
+    #: Sessions whose change cannot be stored, now or later.
+    refused: dict[UUID, Exception] = field(default_factory=dict)
+    #: Those that were committed, as far as is known: the answer was lost.
+    doubtful: list[Change] = field(default_factory=list)
+    #: Whether there ever were any: a commit may arrive after all.
+    was_in_doubt: bool = False
+
+    def __post_init__(self) -> None:
+        self.pending = list(self.changes)
+
+    @property
+    def accepted(self) -> list[Change]:
+        """Those that are not refused."""
+        if not self.refused:
+            return self.changes
+        return [change for change in self.changes if change.session_id not in self.refused]
 
 
 class Writes(Protocol):
@@ -62,9 +180,9 @@ class Writes(Protocol):
 class Journal:
     """Commits the changes of one worker's sessions, many at a time, each session's in order."""
 
-    def __init__(self, store: Store, threads: Executors) -> None:
-        self._store = store
-        self._threads = threads
+    def __init__(self, write: Callable[[Batch], asyncio.Future[None]]) -> None:
+        #: Stores a batch in the writer's thread.
+        self._write = write
         #: In the order in which they came.
         self._noted: dict[Writes, None] = {}
         self._writing: list[tuple[Writes, Change]] = []
@@ -177,7 +295,7 @@ class Journal:
         try:
             await self._persist(stored)
         except Exception as error:
-            if not _may_pass(error):  # else it was cancelled
+            if not is_transient(error):  # else it was cancelled
                 logger.exception("A commit failed for a reason of the program's own")
             stored.refused = {change.session_id: error for change in stored.changes}
         finally:
@@ -201,7 +319,7 @@ class Journal:
         delay = FIRST_RETRY
         while True:
             try:
-                written = self._threads.start_write(self._store.commit, batch)
+                written = self._write(batch)
                 while not written.done():  # its thread goes on, whoever cancels the journal
                     try:
                         await asyncio.wait([written])
@@ -209,7 +327,7 @@ class Journal:
                         self._cancelled = True
                 return written.result()
             except Exception as error:
-                if self._cancelled or not _may_pass(error):
+                if self._cancelled or not is_transient(error):
                     raise
                 self._failed(batch, error)
             try:
@@ -252,10 +370,6 @@ class Journal:
         if self._room is not None:
             self._room.set()
             self._room = None
-
-
-def _may_pass(error: Exception) -> bool:
-    return isinstance(error, CacheFailed) or is_transient(error)
 
 
 def _where(error: Exception) -> str:

@@ -25,9 +25,10 @@ import dataclasses
 import reprlib
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 from uuid import UUID
@@ -69,6 +70,7 @@ _QUICK_LEVELS = 16
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+_split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def dumps(value: object, *, path: str = "") -> bytes:
@@ -108,6 +110,28 @@ def loads(data: bytes | str) -> Any:
         raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise NotLoadable(f"Stored data is not readable as JSON: {error}") from error
+
+
+# All values of a user_session are one JSON text, ``{key: value, …}``.
+
+
+def split_state(text: bytes | str) -> dict[str, bytes]:
+    """Return the bytes of each key's value. Raises ``NotLoadable`` if the text is damaged."""
+    try:
+        return {key: bytes(raw) for key, raw in _split(text or b"{}").items()}
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise NotLoadable(f"the stored user_session is damaged: {error}") from error
+
+
+def join_state(encoded: Mapping[str, bytes]) -> bytes:
+    """Return encoded values, by key, as one JSON text."""
+    return b"{" + b",".join([key_text(key) + raw for key, raw in encoded.items()]) + b"}"
+
+
+@lru_cache(maxsize=4096)  # an application has few, and its sessions share them
+def key_text(key: str) -> bytes:
+    """Return a key as it stands in JSON, with its colon."""
+    return msgspec.json.encode(key) + b":"
 
 
 def _is_marked(data: bytes | str) -> bool:

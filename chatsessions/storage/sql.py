@@ -25,10 +25,7 @@ from chatsessions.models import (
     SessionEvent,
 )
 
-from .changes import (
-    Change,
-    Position,
-)
+from .journal import Change, Position
 
 #: Bytes of the rows in one argument, unless a single row has more. It is copied several times on
 #: its way, quoted in a text that is quoted itself, and PostgreSQL takes less than a gigabyte.

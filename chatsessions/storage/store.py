@@ -31,18 +31,10 @@ from chatsessions.models import (
     SessionEvent,
 )
 
-from .changes import (
-    Batch,
-    Change,
-    Claim,
-    Entry,
-)
-from .connections import (
-    is_pooled,
-    is_transient,
-)
+from .database import CacheFailed, is_pooled, is_transient
+from .journal import Batch, Change, Claim
+from .log import Entry, Said
 from .sql import Statements
-from .transcript import Said
 
 logger = logging.getLogger("chatsessions.store")
 
@@ -126,14 +118,6 @@ MIN_LOCAL_ENTRIES = 100_000
 LOADED_WITH = ("user", "worker")
 #: Values that a failing cache has not taken, and that are offered again: the latest.
 MAX_UNCACHED = 1000
-
-
-class CacheFailed(Exception):
-    """The cache did not take what it was given: all of it, or only ``keys``."""
-
-    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.keys = frozenset(keys)
 
 
 class Store:

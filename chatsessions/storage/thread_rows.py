@@ -17,13 +17,8 @@ from chatsessions.models import (
     SessionEvent,
 )
 
-from .changes import Entry
+from .log import NAMES, Backwards, Entry, Said
 from .store import read_chunk
-from .transcript import (
-    NAMES,
-    Backwards,
-    Said,
-)
 
 #: Entries read at a time: an entry may have a megabyte.
 _CHUNK = 50

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
-from chatsessions.storage.session import Session
 
 from .conversation import Conversation, Sent
 from .line import LOST, Line

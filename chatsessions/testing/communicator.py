@@ -22,8 +22,8 @@ from django.db import connections
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.signals import turn_finished
+from chatsessions.storage.database import arefuse_test_transaction
 from chatsessions.storage.files import store_upload
-from chatsessions.storage.transactions import arefuse_test_transaction
 
 from .cleanup import enter, leave
 from .client import Client

@@ -18,7 +18,7 @@ from chatsessions.protocol.delivery import (
     DEFAULT_WINDOW,
     ClientDelivery,
 )
-from chatsessions.storage.ids import message_id
+from chatsessions.protocol.frames import message_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from chatsessions.auth.access import (
 from chatsessions.auth.env import log_error
 from chatsessions.auth.logins import Login
 from chatsessions.cluster.connect_request import User
-from chatsessions.storage.session import Session
+from chatsessions.handlers.session import Session
 from chatsessions.workers.registry import ShuttingDown
 from chatsessions.workers.worker import get_worker
 

@@ -35,8 +35,7 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.storage.connections import unavailable
-from chatsessions.storage.store import CacheFailed
+from chatsessions.storage.database import CacheFailed, unavailable
 from chatsessions.workers.batcher import FrameBatcher
 from chatsessions.workers.registry import (
     Opened,

@@ -14,7 +14,7 @@ from chatsessions.cluster.served import LocalListener, Served
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
-from chatsessions.storage.changes import Entry
+from chatsessions.storage.log import Entry
 from chatsessions.workers.limits import Replay
 
 logger = logging.getLogger("chatsessions.connection")

@@ -32,7 +32,7 @@ from chatsessions.exceptions import (
     StoreUnavailable,
 )
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.connections import is_transient
+from chatsessions.storage.database import is_transient
 from chatsessions.storage.journal import FIRST_RETRY
 
 from .worker import Worker

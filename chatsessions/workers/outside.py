@@ -59,14 +59,11 @@ from chatsessions.handlers.emitter import (
     Turn,
     encode_data,
 )
+from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.sessions.outbound import new_writer
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.session import Session
-from chatsessions.storage.transactions import (
-    arefuse_test_transaction,
-    refuse_test_transaction,
-)
+from chatsessions.storage.database import arefuse_test_transaction, refuse_test_transaction
 
 from . import calls as reaching
 from .outside_session import AfarSession

@@ -48,10 +48,10 @@ from chatsessions.sessions.files import SessionFiles
 from chatsessions.sessions.history import ConversationCache
 from chatsessions.sessions.outbound import DETAIL
 from chatsessions.sessions.pending import PendingChange, SessionLog
-from chatsessions.storage.changes import Position
+from chatsessions.storage.journal import Position
+from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark
-from chatsessions.storage.values import split_state
 
 from . import calls as reaching
 from .worker import Worker

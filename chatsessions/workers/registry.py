@@ -20,7 +20,9 @@ from weakref import WeakValueDictionary
 from django.contrib.auth.models import AnonymousUser
 
 from chatsessions.auth import access
+from chatsessions.auth.access import is_owner
 from chatsessions.auth.env import log_error
+from chatsessions.auth.tokens import token_after
 from chatsessions.cluster.commands import (
     Busy,
     How,
@@ -59,20 +61,16 @@ from chatsessions.handlers.chat import (
 )
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.profiles import chosen_profile
+from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
+from chatsessions.protocol.frames import parse_uuid
 from chatsessions.sessions.history import (
     ThreadContinuation,
     find_thread,
 )
 from chatsessions.sessions.ports import Host
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.executors import Executors
-from chatsessions.storage.ids import parse_uuid
-from chatsessions.storage.session import (
-    Session,
-    is_owner,
-    token_after,
-)
+from chatsessions.storage.database import Executors
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import (
     Mark,

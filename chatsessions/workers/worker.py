@@ -56,18 +56,13 @@ from chatsessions.handlers.chat import (
     Chat,
     find_chat,
 )
+from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.changes import Entry
-from chatsessions.storage.connections import (
-    LOOK_INTERVAL,
-    close_unusable,
-    is_transient,
-)
-from chatsessions.storage.executors import Executors
+from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
 from chatsessions.storage.journal import Journal
-from chatsessions.storage.language import supported_language
+from chatsessions.storage.log import Entry
 from chatsessions.storage.store import Store
 from chatsessions.storage.worker_rows import WorkerRows
 
@@ -113,7 +108,7 @@ class Worker:
         self.threads = Executors()
         self.store.before_commit = self.rows.beat_if_late
         self.store.restore_worker = self.rows.restore
-        self.journal = Journal(self.store, self.threads)
+        self.journal = Journal(lambda batch: self.threads.start_write(self.store.commit, batch))
         self.rows.stuck_for = lambda: self.journal.stuck_for
         self.live: dict[UUID, LiveSession] = {}
         self.closing = False

@@ -20,10 +20,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db.utils import OperationalError
 
-from chatsessions.storage.changes import (
-    Batch,
-    Change,
-)
+from chatsessions.storage.journal import Batch, Change
 from chatsessions.storage.store import Store
 from chatsessions.storage.worker_rows import WorkerRows
 

@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from chatsessions import SessionOwned, assign_user
 from chatsessions.consumers import ChatConsumer
-from chatsessions.storage.session import Session
+from chatsessions.handlers.session import Session
 
 BACKEND = "django.contrib.auth.backends.ModelBackend"
 

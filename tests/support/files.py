@@ -13,13 +13,10 @@ from django.core.files.base import ContentFile
 from django.http import HttpResponse
 from django.test import Client
 
+from chatsessions.auth.tokens import hash_token, new_token
 from chatsessions.files.storage import ChatFile
 from chatsessions.models import ChatSession
 from chatsessions.storage.files import store
-from chatsessions.storage.session import (
-    hash_token,
-    new_token,
-)
 
 from .storage import session_row
 

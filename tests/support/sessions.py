@@ -18,11 +18,11 @@ from django.dispatch import Signal
 from chatsessions import Chat
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.handlers.bridge import THREAD as BACKGROUND
+from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.storage.changes import Entry
-from chatsessions.storage.session import Session
+from chatsessions.storage.log import Entry
 from chatsessions.workers.worker import (
     Worker,
     get_worker,

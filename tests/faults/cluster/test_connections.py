@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chatsessions.storage.connections import LOOK_INTERVAL
+from chatsessions.storage.database import LOOK_INTERVAL
 
 from .rig import Cluster, until
 from .scenario import Scenario

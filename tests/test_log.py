@@ -11,14 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatsessions.storage.changes import Entry
-from chatsessions.storage.transcript import (
-    MAX_TOPIC,
-    Backwards,
-    Recent,
-    Said,
-    topic_of,
-)
+from chatsessions.storage.log import MAX_TOPIC, Backwards, Entry, Recent, Said, topic_of
 
 SESSION = UUID("11111111-1111-4111-8111-111111111111")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

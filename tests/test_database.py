@@ -10,8 +10,8 @@ from django.db import connections
 from django.db.utils import DatabaseError, InternalError, OperationalError
 
 from chatsessions.models import ChatSession
-from chatsessions.storage import connections as store_connections
-from chatsessions.storage.executors import Executors
+from chatsessions.storage import database
+from chatsessions.storage.database import Executors
 
 from .support.database import another_connection
 
@@ -45,7 +45,7 @@ KINDS: dict[str, Callable[[Executors], Run]] = {
 def test_what_a_migration_would_bring_is_told_from_other_errors(sql: str, *, lacking: bool) -> None:
     with connections["default"].cursor() as cursor, pytest.raises(DatabaseError) as raised:
         cursor.execute(sql)
-    assert store_connections.is_unmigrated(raised.value) is lacking
+    assert database.is_unmigrated(raised.value) is lacking
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ async def test_a_connection_that_was_lost_while_nothing_ran_is_replaced(
     threads: Executors, kind: str, max_age: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", max_age)
-    monkeypatch.setattr(store_connections, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(database, "LOOK_INTERVAL", 0.0)
     run = KINDS[kind](threads)
     cut(await run(pid))
     assert await run(count) == 0
@@ -117,7 +117,7 @@ async def test_a_connection_that_takes_no_writes_is_not_used_again(threads: Exec
     await threads.write(become_standby)
     with pytest.raises(InternalError) as raised:
         await threads.write(write)
-    assert store_connections.is_transient(raised.value)
+    assert database.is_transient(raised.value)
     assert await threads.write(write) == 0
 
 
@@ -127,7 +127,7 @@ async def test_a_connection_is_kept_unless_it_is_older_than_conn_max_age(
 ) -> None:
     """CONN_MAX_AGE=0 is about requests: a commit does not connect anew."""
     monkeypatch.setitem(connections["default"].settings_dict, "CONN_MAX_AGE", max_age)
-    monkeypatch.setattr(store_connections, "LOOK_INTERVAL", 0.0)
+    monkeypatch.setattr(database, "LOOK_INTERVAL", 0.0)
     first = await threads.write(lambda: (count(), backend())[1])
 
     def grow_old() -> None:

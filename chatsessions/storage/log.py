@@ -1,8 +1,9 @@
 """
-A log as a conversation: what was said, as it is now. Pure: entries in, messages out.
+A session's log: its entries, and the conversation that they make.
 
-Forwards for a session that goes on (:class:`Recent`), backwards from the end for one that is
-read from the store (:class:`Backwards`), so that neither reads or keeps more than asked for.
+Nothing here asks the database. A session that goes on takes each new entry (:class:`Recent`). A
+log that is stored is read from its end (:class:`Backwards`), so that no more of it is read than was
+asked for.
 """
 
 from __future__ import annotations
@@ -14,10 +15,8 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from chatsessions.protocol.frames import message_id
 from chatsessions.times import with_offset
-
-from .changes import Entry
-from .ids import message_id
 
 #: Whose part of the conversation a message is, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]
@@ -35,6 +34,30 @@ NAMES = (*_FROM_SERVER, "answer")
 MAX_TOPIC = 100
 #: Answers that may wait to hear that they were the ones that counted.
 _MAX_ANSWERS = 16
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One entry of a session's log. ``data`` is JSON as it goes over the wire."""
+
+    seq: int
+    n: int | None
+    turn: int | None
+    name: str
+    data: bytes
+    created_at: datetime
+    #: The id that the client gave its message, in hexadecimal. It is stored, and not read again.
+    key: str | None = None
+
+    @property
+    def closes(self) -> str | None:
+        """The id of the message whose stream, if it has one, ends here. Another may begin."""
+        if self.name not in ("message_update", "message_remove"):
+            return None
+        data: Any = msgspec.json.decode(self.data)
+        if not isinstance(data, dict) or data.get("n") is not None:
+            return None  # with a number it is of the client's message, which is no stream
+        found = data.get("id")
+        return found if isinstance(found, str) else None
 
 
 class Said(msgspec.Struct, kw_only=True):
