@@ -15,7 +15,7 @@ pages = get_asgi_application()
 from chatsessions.consumers import ChatConsumer  # noqa: E402
 from tests.faults import points  # noqa: E402
 from tests.faults.cluster import elsewhere, inside  # noqa: E402
-from tests.faults.cluster.bots import books  # noqa: E402
+from tests.faults.cluster.bots import books, keeper  # noqa: E402
 
 elsewhere.install()
 points.install()
@@ -24,7 +24,12 @@ application = ProtocolTypeRouter(
     {
         "http": URLRouter([path("inside/", inside.report), re_path("", pages)]),
         "websocket": AuthMiddlewareStack(
-            URLRouter([path("ws/books/", ChatConsumer.as_asgi(chat=books))])
+            URLRouter(
+                [
+                    path("ws/books/", ChatConsumer.as_asgi(chat=books)),
+                    path("ws/keeper/", ChatConsumer.as_asgi(chat=keeper)),
+                ]
+            )
         ),
     }
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -15,6 +16,8 @@ from chatsessions.handlers.chat import InterruptedTurn
 from tests.faults.points import strike
 
 books = Chat("books")
+#: Keeps something open for each session, where a worker holds it.
+keeper = Chat("keeper")
 
 #: Where handlers' effects in the world are written, by session and event.
 EFFECT = "INSERT INTO effects (session, n, what, worker) VALUES (%s, %s, %s, %s)"
@@ -158,3 +161,23 @@ def _sleep_in_database(seconds: float) -> None:
             cursor.execute("SELECT pg_sleep(%s)", [seconds])
     finally:
         connection.close()
+
+
+@keeper.session_lifespan
+async def keep_open() -> AsyncIterator[None]:
+    owner = asyncio.current_task()
+    await effect(0, "open")
+    yield
+    assert asyncio.current_task() is owner
+    await effect(0, "closed")
+
+
+@keeper.on_message
+async def use(message: Message) -> None:
+    await effect(turn_number(), message.content)
+
+
+@keeper.on_event("slow")
+async def use_for_long(data: float) -> None:
+    await asyncio.sleep(data)
+    await effect(turn_number(), "slow")

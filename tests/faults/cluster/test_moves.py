@@ -258,6 +258,50 @@ async def test_somebody_outside_reaches_the_session_wherever_it_is(
     assert either.books.effects(session).count((0, "end")) == 1
 
 
+async def test_what_a_session_keeps_open_moves_with_it(
+    layered: Callable[[str], Cluster], play: Play
+) -> None:
+    """It is closed where the session was before it is opened where it goes, busy or idle."""
+    pair = layered("core")  # which loses nothing: no worker that lives is given up
+    scenario = play(pair)
+    first, then = pair.workers
+    goes_to = first
+    tab = scenario.tab(bot="keeper", pick=lambda: pair.door(goes_to))
+    await tab.begun()
+    n = await tab.event("slow", 1.5)
+    await tab.until(lambda: tab.got("turn", turn=n, status="running"))
+    goes_to = then
+    tab.drop()
+    await scenario.arrived(tab, then)
+    session = tab.session
+    assert session is not None
+    assert pair.owns(session) == "a"
+    assert await scenario.outcome(tab, n) == "done"
+    await until(lambda: pair.owns(session) == "b", 5, "it does not move")
+    assert await scenario.outcome(tab, await tab.message("one")) == "done"
+    goes_to = first
+    tab.drop()
+    await scenario.arrived(tab, first)
+    assert await scenario.outcome(tab, await tab.message("two")) == "done"
+    assert pair.owns(session) == "a"
+    await tab.leave()
+    await until(lambda: pair.owns(session) is None, 5, "somebody holds it")
+    seen = pair.books.query(
+        "SELECT what, worker FROM effects WHERE session = %s ORDER BY id", [session]
+    )
+    assert [(row["what"], row["worker"]) for row in seen] == [
+        ("open", "a"),
+        ("slow", "a"),
+        ("closed", "a"),
+        ("open", "b"),
+        ("one", "b"),
+        ("closed", "b"),
+        ("open", "a"),
+        ("two", "a"),
+        ("closed", "a"),
+    ]
+
+
 async def test_a_worker_whose_clock_is_ten_minutes_off(
     make_cluster: Callable[..., Cluster], play: Play
 ) -> None:
