@@ -42,12 +42,12 @@ from .sessions.session import LiveSession
 from .sessions.subscribers import Subscriber
 from .storage.database import CacheFailed, unavailable
 from .storage.log import Entry
-from .websocket.admission import Admission
-from .websocket.connection import (
-    ChatConnection,
+from .websocket.admission import (
+    Admission,
     Scope,
-    arrival_of,
+    connect_request,
 )
+from .websocket.connection import ChatConnection
 from .websocket.sender import Message
 from .workers.registry import (
     Opened,
@@ -240,9 +240,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         await admission.check()
         credentials = await self.get_resume_credentials()
         session_id, token = credentials or (None, None)
-        arrival = arrival_of(self.scope, session_id=session_id, token=token)
+        request = connect_request(self.scope, session_id=session_id, token=token)
         chat = self._find_chat(self.chat)
-        return await get_worker().open(chat, arrival, admit=admission.admit), token
+        return await get_worker().open(chat, request, admit=admission.admit), token
 
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
@@ -424,8 +424,8 @@ class ChatConsumer(SessionConsumer):
             authorize=self.authorize,
         )
         lines = get_worker().lines
-        lines.add(connection)
+        lines.add(connection.sender)
         try:
             await connection.run(receive)
         finally:
-            lines.discard(connection)
+            lines.discard(connection.sender)

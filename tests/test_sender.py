@@ -206,7 +206,7 @@ async def test_a_send_that_never_returns_is_given_up_and_the_close_sent(
 ) -> None:
     """Daphne keeps a websocket open whose application has returned without a close."""
     settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
     ended: list[str] = []
 
     def hanging(send: Send) -> Send:
@@ -236,7 +236,7 @@ async def test_a_send_that_ignores_its_cancellation_does_not_keep_the_connection
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings.CHATSESSIONS = {"HEARTBEAT": 0.1}
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
     monkeypatch.setattr(sender, "STOP_TIMEOUT", 0.1)
     free = asyncio.Event()
 
@@ -266,7 +266,7 @@ async def test_what_an_unread_line_has_waiting_is_bounded(
     """The answers to pings are in no window: they grew for as long as the client sent them."""
     settings.CHATSESSIONS = {"MAX_UNACKED_EVENTS": 64, "EVENT_BURST": 500}
     monkeypatch.setattr(connection, "FRAME_BURST", 100)
-    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr(sender, "CLOSE_TIMEOUT", 0.1)
 
     def hanging(send: Send) -> Send:
         async def hang(message: Sent) -> None:

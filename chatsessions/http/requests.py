@@ -35,7 +35,7 @@ from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_uuid
 from chatsessions.storage.database import arefuse_test_transaction
-from chatsessions.websocket.connection import (
+from chatsessions.websocket.admission import (
     first_language,
     valid_ip,
 )

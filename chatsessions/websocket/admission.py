@@ -1,9 +1,14 @@
-"""``Admission``: what a connection has to pass to get a session, and has to go on passing."""
+"""
+Who comes by a connection or a request, and :class:`Admission`: what they have to pass.
+
+They pass it to get a session, and have to go on passing it while they are there.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -15,7 +20,10 @@ from chatsessions.auth.access import (
 )
 from chatsessions.auth.env import log_error
 from chatsessions.auth.logins import Login
-from chatsessions.cluster.connect_request import User
+from chatsessions.cluster.connect_request import (
+    ConnectRequest,
+    User,
+)
 from chatsessions.handlers.session import Session
 from chatsessions.workers.registry import ShuttingDown
 from chatsessions.workers.worker import get_worker
@@ -26,10 +34,13 @@ Scope = dict[str, Any]
 #: Asks the application: ``authorize(scope, session)`` of a consumer.
 Authorize = Callable[[Scope, Session], Awaitable[bool]]
 
+#: Chainlit's default, for a client that names no language.
+DEFAULT_LANGUAGE = "en-US"
+
 
 class Admission:
     """
-    One connection's way in.
+    The rules that one connection or request has to pass: login, permissions, ``authorize()``.
 
     ``revoked`` is called with a sentence when the login is lost later on, ``renewed`` with the
     user each time that they were looked at again.
@@ -129,3 +140,30 @@ class Admission:
     def _revoked(self, detail: str) -> None:
         self.lost = detail
         self._on_revoked(detail)
+
+
+def connect_request(scope: Scope, *, language: str | None = None, **asked: Any) -> ConnectRequest:
+    """Return the request of a connection with ``scope``; ``asked`` are its other fields."""
+    headers = {name.lower(): value for name, value in scope.get("headers") or []}
+    client = scope.get("client")
+    return ConnectRequest(
+        user=scope.get("user") or AnonymousUser(),
+        language=language or first_language(headers.get(b"accept-language", b"")),
+        ip=valid_ip(client[0] if client else None),
+        user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
+        **asked,
+    )
+
+
+def first_language(header: bytes) -> str:
+    """Return the first language of an ``Accept-Language`` header."""
+    tag = header.decode("latin-1").split(",")[0].split(";")[0].strip()
+    return tag[:35] if tag and tag != "*" else DEFAULT_LANGUAGE
+
+
+def valid_ip(host: str | None) -> str | None:
+    """Return ``host`` if it is the address of one."""
+    try:
+        return str(ip_address(host)) if host else None
+    except ValueError:
+        return None  # a unix socket's peer has none

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextvars import Context
-from typing import Protocol
 
 import msgspec
 
@@ -17,30 +16,20 @@ from chatsessions.protocol.delivery import SendWindow
 from chatsessions.storage.log import Entry
 from chatsessions.workers.limits import Replay
 
+from .sender import Sender
+
 logger = logging.getLogger("chatsessions.connection")
 
 #: Entries that are read at a time for a replay, at most.
 REPLAY_CHUNK = 200
 
 
-class Line(Protocol):
-    """The way out to one client."""
-
-    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
-        """Send it; one that ``can_wait`` may leave a moment later, with others."""
-
-    def send_along(self, text: str) -> None:
-        """Send it with what comes next, or a moment later: it tells nothing that one waits for."""
-
-    def close_line(self, code: int) -> None: ...
-
-
 class WebsocketSubscriber(LocalListener):
     """Delivers a session's log over one connection, from a position on and without a hole."""
 
-    def __init__(self, served: Served, line: Line, *, position: int, replay: Replay) -> None:
+    def __init__(self, served: Served, sender: Sender, *, position: int, replay: Replay) -> None:
         self.served = served
-        self._line = line
+        self._sender = sender
         self._position = position
         self._pace = replay
         self._window = SendWindow(
@@ -70,16 +59,16 @@ class WebsocketSubscriber(LocalListener):
             if not self._caught_up:
                 self._held.append(text)  # live traffic comes behind the replay
             elif frame.status == "running":
-                self._line.send_along(text)
+                self._sender.send_along(text)
             else:
-                self._line.send_frame(text)
+                self._sender.send_frame(text)
         elif isinstance(frame, frames.PIECES):
             self._piece(frame)
         else:
-            self._line.send_frame(frames.encode(frame))
+            self._sender.send_frame(frames.encode(frame))
 
     def _piece(self, frame: frames.Token | frames.Stream) -> None:
-        """Of a streaming message: a connection that is behind gets the whole later on."""
+        """Send a piece of a streaming message. A connection that is behind gets the whole later."""
         is_token = isinstance(frame, frames.Token)
         if not self._caught_up:
             return  # the replay ends with the whole of every open stream
@@ -90,18 +79,18 @@ class WebsocketSubscriber(LocalListener):
             return
         text = frames.encode(frame)
         self._window.volatile_bytes += len(text)
-        self._line.send_frame(text, can_wait=is_token)
+        self._sender.send_frame(text, can_wait=is_token)
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         self.stop()
         if ended is not None and self.welcomed:
-            self._line.send_frame(frames.encode(frames.Ended(ended)))
-        self._line.close_line(code)
+            self._sender.send_frame(frames.encode(frames.Ended(ended)))
+        self._sender.close_line(code)
 
     # The connection's side
 
     def welcome(self, token: str, *, resumed: bool, reason: str | None, owner: str = "") -> None:
-        """Everything about the connection is stored: greet the client, then bring it up to date."""
+        """Greet the client, as the connection is stored, and bring it up to date."""
         served = self.served
         if served.listener is not self:
             return  # it is gone already
@@ -123,33 +112,33 @@ class WebsocketSubscriber(LocalListener):
             yours=msgspec.UNSET if numbered == received else numbered,
             owner=owner,
         )
-        self._line.send_frame(frames.encode(welcome))
+        self._sender.send_frame(frames.encode(welcome))
         self._bring_up_to_date()
 
     def heard(self) -> None:
-        """The client is alive: tokens may flow again."""
+        """Let tokens flow again: the client is alive."""
         self._window.volatile_bytes = 0
         if self._withheld:
             self._withheld = False
             self._send_streams()
 
     def ack(self, seq: int) -> None:
-        """The client has applied everything up to ``seq``."""
+        """Note that the client has applied everything up to ``seq``."""
         self._window.ack(seq)
         self._acked.set()
 
     def stop(self) -> None:
-        """Nothing more is sent."""
+        """Send nothing more."""
         self._caught_up = False
         if self._replay is not None:
             self._replay.cancel()
 
     def pause(self) -> None:
-        """Its session is on the way here from another worker."""
+        """Send nothing more until :meth:`moved`: the session comes here from another worker."""
         self.stop()
 
     def moved(self, served: Served) -> None:
-        """Its session is ``served`` from now on, and that is stored."""
+        """Go on with ``served``, which is the session here; that is stored."""
         self.served = served
         self._bring_up_to_date()
 
@@ -172,7 +161,7 @@ class WebsocketSubscriber(LocalListener):
         except Exception as error:
             logger.warning("Session %s: its log cannot be read: %s", self.served.id, error)
             # Without it the client would wait here for ever; it comes back, and tries again.
-            self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
+            self._sender.close_line(frames.CloseCode.SHUTTING_DOWN)
 
     async def _replay_log(self) -> None:
         while self._position < self.served.stored:
@@ -180,18 +169,18 @@ class WebsocketSubscriber(LocalListener):
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
             if not entries or entries[0].seq != self._position + 1:
                 # Trimmed meanwhile: only a new welcome can tell the client of the gap.
-                self._line.close_line(frames.CloseCode.SHUTTING_DOWN)
+                self._sender.close_line(frames.CloseCode.SHUTTING_DOWN)
                 return
             self._pace.took(sum(len(entry.data) for entry in entries))
             for entry in entries:
                 if not await self._has_room():
-                    self._line.close_line(frames.CloseCode.TOO_SLOW)
+                    self._sender.close_line(frames.CloseCode.TOO_SLOW)
                     return
                 self._send_entry(entry, live=False)
         self._go_live()
 
     async def _has_room(self) -> bool:
-        """Wait for the client's acknowledgements; false if they do not come."""
+        """Wait for the client's acknowledgements; return False if they do not come."""
         while self._window.half_full:
             self._acked.clear()
             try:
@@ -206,21 +195,21 @@ class WebsocketSubscriber(LocalListener):
         self._send_streams()
         held, self._held = self._held, []
         for text in held:
-            self._line.send_frame(text)
+            self._sender.send_frame(text)
 
     def _send_streams(self) -> None:
         streams = self.served.open_streams
         self._told = {stream.message: stream.index for stream in streams}
         for stream in streams:
-            self._line.send_frame(frames.encode(stream))
+            self._sender.send_frame(frames.encode(stream))
 
     def _send_entry(self, entry: Entry, *, live: bool) -> None:
         if entry.seq <= self._position:
             return  # the replay was ahead of the news
         if live and entry.n is not None:
-            text, send = frames.encode(frames.Accepted(entry.n, entry.seq)), self._line.send_along
+            text, send = frames.encode(frames.Accepted(entry.n, entry.seq)), self._sender.send_along
         else:
-            text, send = frames.encode(event_frame(entry)), self._line.send_frame
+            text, send = frames.encode(event_frame(entry)), self._sender.send_frame
         if self._told:
             self._told.pop(entry.closes or "", None)  # what comes now counts from 0 again
         self._position = entry.seq
@@ -228,11 +217,11 @@ class WebsocketSubscriber(LocalListener):
         send(text)
         if live and self._window.full:
             self.stop()
-            self._line.close_line(frames.CloseCode.TOO_SLOW)
+            self._sender.close_line(frames.CloseCode.TOO_SLOW)
 
 
 def event_frame(entry: Entry) -> frames.ServerEvent:
-    """An entry of the log, as the wire knows it."""
+    """Return an entry of the log as a frame."""
     return frames.ServerEvent(
         seq=entry.seq,
         name=entry.name,
