@@ -19,11 +19,11 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chatsessions.admin import filters, log, sessions, workers
+from chatsessions.admin import listing, sessions, workers
 from chatsessions.admin.labels import duration
-from chatsessions.admin.secrets import MASK, is_secret, mask
-from chatsessions.admin.transcript import MAX_TEXT, Entry, Line, transcript
-from chatsessions.admin.values import show_json, stored_values
+from chatsessions.admin.page import MAX_FETCHED, read_page
+from chatsessions.admin.transcript import MAX_TEXT, Line, LoggedEvent, transcript
+from chatsessions.admin.values import MASK, is_secret, mask, show_json, stored_values
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.storage import serializer
 from chatsessions.workers import outside
@@ -155,21 +155,21 @@ def test_a_long_text_is_cut() -> None:
 NOON = datetime(2026, 5, 1, 12, tzinfo=timezone.get_fixed_timezone(0))
 
 
-def lines(*entries: tuple[str, object] | Entry, reveal: bool = False) -> list[Line]:
+def lines(*entries: tuple[str, object] | LoggedEvent, reveal: bool = False) -> list[Line]:
     made = [
-        entry if isinstance(entry, Entry) else server(*entry, seq=seq)
+        entry if isinstance(entry, LoggedEvent) else server(*entry, seq=seq)
         for seq, entry in enumerate(entries, 1)
     ]
     return transcript(made, client="alice", reveal=reveal)
 
 
-def server(name: str, data: object, *, seq: int = 1) -> Entry:
-    return Entry(seq=seq, name=name, data=json.dumps(data), created_at=NOON)
+def server(name: str, data: object, *, seq: int = 1) -> LoggedEvent:
+    return LoggedEvent(seq=seq, name=name, data=json.dumps(data), created_at=NOON)
 
 
-def client_says(name: str, data: object, *, seq: int = 1, status: str | None = None) -> Entry:
+def client_says(name: str, data: object, *, seq: int = 1, status: str | None = None) -> LoggedEvent:
     text = json.dumps(data)
-    return Entry(seq=seq, n=seq, name=name, data=text, created_at=NOON, status=status)
+    return LoggedEvent(seq=seq, n=seq, name=name, data=text, created_at=NOON, status=status)
 
 
 def said(id_: str, content: object, **more: object) -> dict[str, object]:
@@ -315,7 +315,7 @@ def test_data_of_any_shape_makes_a_line(name: str, data: object) -> None:
 
 def test_a_message_whose_json_was_cut_off_is_shown_as_far_as_it_goes() -> None:
     text = json.dumps(said("1", 'He said: "all' + " the words" * 9999))[:50_000]
-    (line,) = lines(Entry(seq=1, name="message", data=text, created_at=NOON))
+    (line,) = lines(LoggedEvent(seq=1, name="message", data=text, created_at=NOON))
     assert line.text is not None
     assert line.text.text.startswith('He said: "all the words')
     assert len(line.text.text) == MAX_TEXT
@@ -323,7 +323,7 @@ def test_a_message_whose_json_was_cut_off_is_shown_as_far_as_it_goes() -> None:
 
 
 def test_other_data_that_was_cut_off_is_shown_only_to_those_who_may_see_secrets() -> None:
-    entry = Entry(seq=1, name="custom", data='{"password": "hunter2', created_at=NOON)
+    entry = LoggedEvent(seq=1, name="custom", data='{"password": "hunter2', created_at=NOON)
     assert lines(entry)[0].detail is None
     assert lines(entry, reveal=True)[0].detail is not None
 
@@ -738,8 +738,8 @@ def test_an_empty_log_says_so(make_session: MakeSession, admin_client: Client) -
 def test_of_a_huge_entry_only_a_part_is_fetched(make_session: MakeSession) -> None:
     session = make_session(1)
     SessionEvent.objects.update(data=said("1", "x" * 300_000))
-    (entry,) = log.read_page(session).entries
-    assert len(entry.data) == log.MAX_FETCHED
+    (entry,) = read_page(session).entries
+    assert len(entry.data) == MAX_FETCHED
 
 
 def test_what_sessions_have_in_common_leads_to_all_of_them(
@@ -1142,8 +1142,8 @@ def test_sessions_say_which_worker_owns_them(
 
 def test_the_workers_to_filter_by_are_the_latest(admin_client: Client) -> None:
     now = timezone.now()
-    for number in range(filters.MAX_CHOICES + 5):
+    for number in range(listing.MAX_CHOICES + 5):
         worker_row(hostname=f"w{number:02}", heartbeat_at=now - timedelta(hours=number))
     text = admin_client.get(reverse(LIST)).content.decode()
     shown = re.findall(r"\?worker=[\w-]{36}\D*>\s*(w\d\d):1<", text)
-    assert shown == [f"w{number:02}" for number in range(filters.MAX_CHOICES)]
+    assert shown == [f"w{number:02}" for number in range(listing.MAX_CHOICES)]

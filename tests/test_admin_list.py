@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from chatsessions.admin import filters, listing
+from chatsessions.admin import listing
 from chatsessions.admin.sessions import ChatSessionAdmin
 from chatsessions.models import ChatSession, SessionEvent
 
@@ -212,9 +212,9 @@ def test_what_to_filter_by_is_what_was_used_of_late(
     many: list[ChatSession], admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ChatSession.objects.filter(pk=many[-1].pk).update(chat="forgotten")
-    monkeypatch.setattr(filters, "LATEST", 6)
+    monkeypatch.setattr(listing, "LATEST", 6)
     assert chats_offered(admin_client) == ["a", "b"]
-    monkeypatch.setattr(filters, "LATEST", 7)
+    monkeypatch.setattr(listing, "LATEST", 7)
     assert chats_offered(admin_client) == ["a", "b", "forgotten"]
 
 
@@ -222,12 +222,12 @@ def test_what_is_filtered_by_is_offered_however_old(
     many: list[ChatSession], admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ChatSession.objects.filter(pk=many[-1].pk).update(chat="forgotten")
-    monkeypatch.setattr(filters, "LATEST", 6)
+    monkeypatch.setattr(listing, "LATEST", 6)
     assert chats_offered(admin_client, chat="forgotten") == ["a", "b", "forgotten"]
     assert shown(admin_client, chat="forgotten") == [many[-1]]
 
 
 def chats_offered(client: Client, **query: str) -> list[str]:
     specs = client.get(reverse(LIST), query).context["cl"].filter_specs
-    (choices,) = (one.lookup_choices for one in specs if isinstance(one, filters.ChatFilter))
+    (choices,) = (one.lookup_choices for one in specs if isinstance(one, listing.ChatFilter))
     return [value for value, _title in choices]

@@ -28,7 +28,7 @@ from chatsessions import (
     SessionNotFound,
     SessionOver,
 )
-from chatsessions.admin.deletion import delete_all
+from chatsessions.admin.actions import delete_all
 from chatsessions.models import ChatSession, SessionFile
 from chatsessions.storage import serializer
 from chatsessions.storage.files import (

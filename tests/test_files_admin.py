@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chatsessions.admin import files as admin_files
+from chatsessions.admin import page as admin_page
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
 
 from .support.files import HTML, contents, stored_file
@@ -49,7 +49,7 @@ def page_of(client: Client, session: ChatSession) -> str:
 
 
 def url_of(session: ChatSession, file_id: object) -> str:
-    return reverse(f"admin:{admin_files.URL}", args=[session.pk, file_id])
+    return reverse(f"admin:{admin_page.FILE_URL}", args=[session.pk, file_id])
 
 
 def test_names_are_listed_and_links_are_for_who_may_have_the_files(staff: StaffOf) -> None:
@@ -101,7 +101,7 @@ def test_a_file_is_there_under_its_own_session_only(staff: StaffOf) -> None:
 def test_very_many_files_are_not_all_listed(
     staff: StaffOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_files, "MAX_LISTED", 2)
+    monkeypatch.setattr(admin_page, "MAX_LISTED", 2)
     session = session_row()
     for number in range(3):
         stored_file(session, name=f"file {number}.txt")

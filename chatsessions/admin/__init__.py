@@ -1,4 +1,4 @@
-"""The admin: sessions with their transcripts, and the workers that hold them."""
+"""The admin: sessions with their transcripts, and the workers that own them."""
 
 from django.contrib import admin
 

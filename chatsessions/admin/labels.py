@@ -1,4 +1,4 @@
-"""Small pieces of text that the list and the detail page share."""
+"""Labels and times, as the admin's lists and pages show them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NOTHING = "—"
 
 
 def owner(session: ChatSession) -> Worker | None:
-    """The worker of a session, read at the same time as the session."""
+    """Return the worker of a session, with the session's time of reading."""
     if session.worker is not None:
         session.worker.read_at = session.worker.read_at or session.read_at
     return session.worker
 
 
 def is_silent(session: ChatSession) -> bool:
-    """Whether a session says connected, and no living worker holds it."""
+    """Return True if a session is marked as connected, but no living worker owns it."""
     worker = owner(session)
     return session.status == ChatSession.Status.CONNECTED and (
         worker is None or not worker.is_heard()
@@ -33,7 +33,7 @@ def is_silent(session: ChatSession) -> bool:
 
 
 def status_label(session: ChatSession) -> SafeString:
-    """The status as a coloured label. It says so when the worker of a connection is silent."""
+    """Return the status as a coloured label, which also tells of a silent worker."""
     if is_silent(session):
         return _label("silent", _("worker silent"))
     return _label(session.status, session.get_status_display())
@@ -41,9 +41,10 @@ def status_label(session: ChatSession) -> SafeString:
 
 def alive_label(worker: Worker) -> SafeString:
     """
-    Whether a worker has been heard of within ``WORKER_STALE`` seconds, as a coloured label.
+    Return a coloured label that says if a worker is alive.
 
-    One that lives and cannot store what it holds says since when.
+    That is, if its last heartbeat is within ``WORKER_STALE`` seconds. The label of a worker that
+    is alive, but cannot store anything, says for how long.
     """
     if not worker.is_heard():
         return _label("silent", _("silent"))
@@ -54,12 +55,12 @@ def alive_label(worker: Worker) -> SafeString:
 
 
 def worker_label(worker: Worker) -> SafeString:
-    """Host and process id, which break anywhere, and may be cut: names of containers are long."""
+    """Return host and process id in an element that breaks long names, such as of containers."""
     return format_html('<span class="chatsessions-owner" title="{0}">{0}</span>', worker)
 
 
 def clock_text(worker: Worker) -> str:
-    """How far a worker's clock is off; empty if it is not."""
+    """Return how far a worker's clock is wrong; empty if it is right."""
     ahead = worker.clock_ahead
     if abs(ahead.total_seconds()) <= MAX_CLOCK_SKEW:
         return ""
@@ -68,31 +69,31 @@ def clock_text(worker: Worker) -> str:
 
 
 def user_label(session: ChatSession) -> str:
-    """What the user is called; no query when the user was fetched with the session."""
+    """Return the user's name; without a query if the user was fetched with the session."""
     return _("anonymous") if session.user is None else session.user.get_username()
 
 
 def chat_label(session: ChatSession) -> SafeString:
-    """The chat's name, which may break after its dots."""
+    """Return the chat's name, with possible line breaks after its dots."""
     parts = session.chat.replace(".", ".\0").split("\0")
     return format_html_join(mark_safe("<wbr>"), "{}", ((part,) for part in parts))
 
 
 def moment(value: datetime | None) -> SafeString | str:
-    """A date and time as the admin writes them, exact to the second on hover."""
+    """Return a date and time in the admin's format, with the exact time on hover."""
     if value is None:
         return NOTHING
     return _time(value, display_for_value(value, NOTHING))
 
 
 def date_over_time(at: datetime) -> SafeString:
-    """A date, and below it the time: for narrow columns."""
+    """Return a date with the time below it, for narrow columns."""
     local = _local(at)
     return _time(at, format_html("{}<br>{}", date_format(local), time_format(local)))
 
 
 def ago(at: datetime, now: datetime | None = None) -> SafeString:
-    """How long ago a time was, exact on hover; ``now`` is of the clock that ``at`` is of."""
+    """Return how long ago a time was, with the exact time on hover. Both are of one clock."""
     seconds = max(0, int(((now or timezone.now()) - at).total_seconds()))
     if seconds < 60:
         text = _("%(count)d s ago") % {"count": seconds}
@@ -106,7 +107,7 @@ def ago(at: datetime, now: datetime | None = None) -> SafeString:
 
 
 def duration(value: timedelta) -> str:
-    """Two units are enough: ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``4 d 3 h``."""
+    """Return a duration in at most two units: ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
     seconds = max(0, int(value.total_seconds()))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if minutes < 1:

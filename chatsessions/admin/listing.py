@@ -1,40 +1,75 @@
-"""
-The pages of the list of sessions: ids first, whole rows only of those on the page.
-
-A database that sorts, or skips to the last page, takes along what is selected. Whole rows of a
-hundred thousand sessions are seconds, their ids are not.
-"""
+"""The list of sessions: its filters, its search, its pages, and the lookups in its query string."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
-from django.contrib import messages
+from django.contrib import admin, messages
+from django.contrib.admin.filters import SimpleListFilter
+from django.contrib.admin.options import ModelAdmin
+from django.contrib.admin.utils import get_fields_from_path
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import url_params_from_lookup_dict
+from django.contrib.auth import get_user_model
+from django.core.exceptions import FieldDoesNotExist
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
+from django.db.models import CharField, Field, Q, QuerySet, TextField, Value
+from django.db.models.constants import LOOKUP_SEP
+from django.db.models.functions import Cast, Replace
 from django.http import HttpRequest
 from django.utils.functional import cached_property
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
-from chatsessions.models import ChatSession
+from chatsessions.models import ChatSession, ChatSessionQuerySet, Worker, WorkerQuerySet
 
 if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
     _Paginator = Paginator[ChatSession]
+    _ModelAdmin = admin.ModelAdmin[Any]
+    Choices = Iterable[tuple[str, str | _StrPromise]]
 else:
     _Paginator = Paginator
+    _ModelAdmin = admin.ModelAdmin
 
-#: Sessions that a search finds, the first in the list's order. It looks at every session there
-#: is: once, to find them, and not once more to count them.
+#: Sessions that a search finds, the first in the list's order. A search reads every session, so the
+#: sessions found are not counted by another query.
 MAX_FOUND = 1_000
 
-#: What no list needs, and what can be large.
+#: Columns that can be large, and that no list needs.
 _LARGE = ("chat_context", "asks", "actions", "inputs", "applied", "handled_ahead")
+#: Searches with more words, or longer ones, find nothing, and so cannot be slow.
+MAX_TERMS = 8
+MAX_TERM_LENGTH = 254
+#: Shorter parts of an id would match too many sessions.
+MIN_ID_DIGITS = 4
+
+_HEX = re.compile(rf"[0-9a-f]{{{MIN_ID_DIGITS},32}}")
+#: Choices of one filter, the most frequent: clients choose values such as their type themselves.
+MAX_CHOICES = 20
+#: The number of sessions, the latest, whose values are counted for choices.
+LATEST = 5_000
+#: Comparisons with a whole value. With parts of it, hidden values could be guessed bit by bit.
+COMPARISONS = frozenset({"exact", "in", "isnull", "gt", "gte", "lt", "lte"})
+
+
+# Pages
 
 
 class Pages(_Paginator):
-    """Pages of sessions, whose ids can be had alone; ``searched`` ones are counted by finding."""
+    """
+    A paginator that can return the ids of a page alone.
+
+    A database that sorts, or skips to the last page, carries all selected columns along: seconds
+    for a hundred thousand whole rows, little for their ids. With ``searched``, ``count`` is the
+    number of ids that the search has found.
+    """
 
     def __init__(
         self,
@@ -50,22 +85,22 @@ class Pages(_Paginator):
 
     @cached_property
     def count(self) -> int:
-        """How many there are; of those that were searched for at most ``MAX_FOUND``."""
+        """The number of sessions; at most ``MAX_FOUND`` in a search."""
         return min(len(self._found), MAX_FOUND) if self.searched else self._ids.count()
 
     @property
     def more(self) -> bool:
-        """Whether a search would have found more."""
+        """Whether a search would find more than ``MAX_FOUND`` sessions."""
         return self.searched and len(self._found) > MAX_FOUND
 
     def ids(self, first: int, end: int) -> list[UUID]:
-        """The ids from position ``first`` on, and before ``end``."""
+        """Return the ids at the positions from ``first`` up to, but not including, ``end``."""
         end = min(end, self.count)
         if self.searched:
             return self._found[first:end]
         if first <= self.count // 2:
             return list(self._ids[first:end])
-        # From the other end: a database reads what it skips.
+        # From the other end, as a database reads the rows that it skips.
         return list(self._ids.reverse()[self.count - end : self.count - first])[::-1]
 
     @cached_property
@@ -74,7 +109,7 @@ class Pages(_Paginator):
 
 
 class SessionList(ChangeList):
-    """Django's list, with the rows of its page fetched by their ids."""
+    """Django's list, which fetches the ids of a page first, and then the rows by their ids."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -85,11 +120,240 @@ class SessionList(ChangeList):
         end = first + self.list_per_page if paged else self.result_count
         self.result_list = self._rows(pages.ids(first, end))
         if pages.more:
-            text = _("More than %(count)d sessions match. These are the first of them.")
+            text = gettext("More than %(count)d sessions match. These are the first of them.")
             messages.info(request, text % {"count": MAX_FOUND})
 
     def _rows(self, ids: list[UUID]) -> list[ChatSession]:
         rows = self.apply_select_related(self.root_queryset.filter(pk__in=ids)).defer(*_LARGE)
         found = {session.pk: session for session in rows.order_by()}
-        # One may have been deleted meanwhile.
+        # A session may have been deleted meanwhile.
         return [found[pk] for pk in ids if pk in found]
+
+
+# Search
+
+
+def find_sessions(queryset: ChatSessionQuerySet, text: str) -> ChatSessionQuerySet:
+    """
+    Return the sessions that match every word of ``text``.
+
+    A word matches a part of the id, of the user's names or of the topic, or the whole id of the
+    thread or IP address.
+    """
+    terms = text.split()
+    if len(terms) > MAX_TERMS or any(len(term) > MAX_TERM_LENGTH for term in terms):
+        return queryset.none()
+    if terms:
+        dashless = Replace(Cast("id", CharField()), Value("-"), Value(""))
+        queryset = queryset.alias(id_digits=dashless)
+    for term in terms:
+        matches = _id_matches(term) | _user_matches(term) | _ip_matches(term)
+        queryset = queryset.filter(matches | Q(topic__icontains=term))
+    return queryset
+
+
+def _id_matches(term: str) -> Q:
+    digits = term.lower().strip("{}").removeprefix("urn:uuid:").replace("-", "")
+    if not _HEX.fullmatch(digits):
+        return Q(pk__in=())
+    if len(digits) < 32:
+        return Q(id_digits__contains=digits)
+    return Q(pk=UUID(digits)) | Q(thread_id=UUID(digits))
+
+
+def _ip_matches(term: str) -> Q:
+    try:
+        return Q(ip=str(ip_address(term)))
+    except ValueError:
+        return Q(pk__in=())
+
+
+def _user_matches(term: str) -> Q:
+    matches = Q(pk__in=())
+    for name in _user_fields():
+        matches |= Q(**{f"{name}__icontains": term})
+    # With a subquery, counting the sessions needs no join.
+    return Q(user__in=get_user_model()._default_manager.filter(matches).values("pk"))
+
+
+def _user_fields() -> list[str]:
+    """Return the names of the user model's text fields that identify a user."""
+    model = get_user_model()
+    names = {model.USERNAME_FIELD: None, getattr(model, "EMAIL_FIELD", None) or "email": None}
+    return [name for name in names if isinstance(_field(model, name), CharField | TextField)]
+
+
+def _field(model: type, name: str) -> Field[object, object] | None:
+    try:
+        field = model._meta.get_field(name)  # type: ignore[attr-defined]  # a model class
+    except FieldDoesNotExist:
+        return None
+    return field if isinstance(field, Field) else None
+
+
+# Filters
+
+
+class _Filter(admin.SimpleListFilter):
+    """A filter of sessions by one query parameter."""
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[ChatSession]
+    ) -> QuerySet[ChatSession] | None:
+        value = self.value()
+        if value is None or not isinstance(queryset, ChatSessionQuerySet):
+            return None
+        return self.apply(queryset, value)
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        raise NotImplementedError
+
+
+class StatusFilter(_Filter):
+    title = _("status")
+    parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        return [*ChatSession.Status.choices, ("silent", _("connected, but worker silent"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return sessions.stale() if value == "silent" else sessions.filter(status=value)
+
+
+class WorkerFilter(_Filter):
+    title = _("worker")
+    parameter_name = "worker"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        # The latest heartbeats: crashes may have left many rows of workers.
+        workers = Worker.objects.order_by("-heartbeat_at")[:MAX_CHOICES]
+        named = sorted((str(worker), str(worker.pk)) for worker in workers)
+        return [*((pk, name) for name, pk in named), ("none", _("(none)"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        if value == "none":
+            return sessions.filter(worker=None)
+        try:
+            return sessions.filter(worker=UUID(value))
+        except ValueError:
+            return sessions.none()
+
+
+class AliveFilter(admin.SimpleListFilter):
+    """A filter of workers by whether they are alive."""
+
+    title = _("alive")
+    parameter_name = "alive"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Worker]) -> Choices:
+        return [("yes", _("alive")), ("no", _("silent"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> QuerySet[Worker] | None:
+        if self.value() is None or not isinstance(queryset, WorkerQuerySet):
+            return None
+        return queryset.alive() if self.value() == "yes" else queryset.stale()
+
+
+class LoggedInFilter(_Filter):
+    title = _("logged in")
+    parameter_name = "logged_in"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        return [("yes", _("Yes")), ("no", _("No"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return sessions.filter(user__isnull=value == "no")
+
+
+class FailuresFilter(_Filter):
+    title = _("failed turns")
+    parameter_name = "failures"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        return [("yes", _("With failures")), ("no", _("Without"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        failed = {"turns_failed__gt": 0}
+        return sessions.filter(**failed) if value == "yes" else sessions.exclude(**failed)
+
+
+class _ValuesFilter(_Filter):
+    """A filter by the recently most frequent values of a field; all values would take a scan."""
+
+    field: ClassVar[str]
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        latest = ChatSession.objects.order_by("-created_at").values_list(self.field, flat=True)
+        counted = Counter(latest[:LATEST])
+        values = {value for value, _count in counted.most_common(MAX_CHOICES)}
+        if (chosen := self.value()) is not None:
+            values.add(chosen)
+        return [(value, value or _("(none)")) for value in sorted(values)]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return sessions.filter(**{self.field: value})
+
+
+class ChatFilter(_ValuesFilter):
+    title = _("chat")
+    parameter_name = field = "chat"
+
+
+class ClientTypeFilter(_ValuesFilter):
+    title = _("client type")
+    parameter_name = field = "client_type"
+
+
+# Lookups
+
+
+class OpenLookupsOnly(_ModelAdmin):
+    """
+    A list that can be filtered only by fields that it shows.
+
+    Django lets everybody who may view a list filter it by any column, so that values which the
+    pages mask could be guessed letter by letter: ``?state__regex=…``. This class allows the fields
+    of ``open_lookups`` and ``list_filter``, and the lookups of a ``limit_choices_to``.
+    """
+
+    #: Fields that every viewer of the list sees; related objects by their primary keys.
+    open_lookups: ClassVar[Collection[str]] = ()
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        if self._is_from_limit_choices(lookup, value):
+            return True
+        given = self.list_filter if request is None else self.get_list_filter(request)
+        names = set(self.open_lookups)
+        for one in given:
+            if isinstance(one, type) and issubclass(one, SimpleListFilter):
+                if lookup == one.parameter_name:
+                    return True
+            else:
+                names.add(str(one[0] if isinstance(one, list | tuple) else one))
+        return any(self._compares(name, lookup) for name in names)
+
+    def _compares(self, name: str, lookup: str) -> bool:
+        """Return True if ``lookup`` compares field ``name``, or the primary key of its object."""
+        if lookup == name:
+            return True
+        if not lookup.startswith(name + LOOKUP_SEP):
+            return False
+        first, *rest = lookup.removeprefix(name + LOOKUP_SEP).split(LOOKUP_SEP)
+        if first in self._keys(name):
+            first, *rest = rest or ["exact"]
+        return first in COMPARISONS and not rest
+
+    def _keys(self, name: str) -> set[str]:
+        """Return the names of the primary key of the objects that field ``name`` refers to."""
+        if name == "pk":
+            return set()
+        related = get_fields_from_path(self.model, name)[-1].related_model
+        return set() if related is None else {"pk", related._meta.pk.name}
+
+    def _is_from_limit_choices(self, lookup: str, value: Any) -> bool:
+        """Return True if the lookup is from ``limit_choices_to`` of a foreign key to this model."""
+        for limit in self.opts.related_fkey_lookups:
+            found = limit() if callable(limit) else limit
+            if (lookup, value) in url_params_from_lookup_dict(found).items():
+                return True
+        return False

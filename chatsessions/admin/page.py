@@ -1,45 +1,81 @@
-"""What the template of one session's page is given."""
+"""The page of one session: its transcript, values, files, and facts about it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from django.contrib.admin.utils import display_for_value, quote
+from django.contrib.auth import get_user_model
+from django.db.models import QuerySet, Sum
 from django.db.models.functions import Substr
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from chatsessions.conf import settings
-from chatsessions.models import ChatSession
+from chatsessions.models import ChatSession, SessionEvent, SessionFile, Worker
+from chatsessions.protocol.delivery import Handled
+from chatsessions.protocol.frames import parse_uuid
 
-from .facts import fact_groups
-from .files import file_list, name_files
-from .labels import status_label, user_label
-from .log import FIRST, LogPage, parse_before, read_page
-from .transcript import transcript
+from .labels import (
+    NOTHING,
+    ago,
+    alive_label,
+    chat_label,
+    date_over_time,
+    duration,
+    moment,
+    owner,
+    status_label,
+    user_label,
+)
+from .transcript import Attached, LoggedEvent, transcript
 from .values import MAX_SHOWN, Shown, show_json, stored_values
 
+#: The parameter of the query string that names the page of the log.
 BEFORE = "before"
+#: Entries on one page.
+PAGE = 500
+#: The ``seq`` of a log's first entry.
+FIRST = 1
+#: Characters of one entry that are read: 500 entries of the largest frames would be 128 MB.
+MAX_FETCHED = 64 * 1024
 
+_FIELDS = ("seq", "n", "turn", "name", "status", "created_at")
+#: Files that are listed, the latest.
+MAX_LISTED = 200
+#: Files of a transcript whose names are read, the latest; SQLite takes 999 parameters.
+MAX_NAMED = 900
+#: The permission to download files. Their names are shown to everybody who may view the session.
+FILE_PERMISSION = "chatsessions.view_sessionfile"
+#: The name of the URL of a file's content.
+FILE_URL = "chatsessions_chatsession_file"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Panel:
-    """Stored values: what to show, or why there is nothing."""
-
-    shown: Shown | None
-    note: str = ""
+Facts = list[tuple[str, SafeString | str]]
 
 
 def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[str, Any]:
     """
-    Everything that the page says of ``session``, for ``request.user``.
+    Return the context of the page's template.
 
-    Secrets are masked unless the user has the permission ``chatsessions.view_secrets``.
+    ``site`` is the name of the admin site. Secrets are masked for users without the permission
+    ``chatsessions.view_secrets``.
     """
     reveal = request.user.has_perm("chatsessions.view_secrets")
     page = read_page(session, parse_before(request.GET.get(BEFORE)))
     lines = transcript(page.entries, client=user_label(session), reveal=reveal)
-    name_files([file for line in lines for file in line.files], session, request, site)
+    file_site = site if request.user.has_perm(FILE_PERMISSION) else ""
+    _name_files([file for line in lines for file in line.files], session, file_site)
+    files, files_note = _files(session, file_site)
+    values = stored_values(session)
     return {
         "session": session,
         "status_label": status_label(session),
@@ -47,16 +83,112 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
         "log": page,
         "log_links": _log_links(page, request),
         "log_note": _log_note(session, page),
-        "values": _values(session, reveal=reveal),
+        "values": None if values is None else show_json(values, reveal=reveal),
+        "values_note": _why_no_values(),
         "chat_settings": _chat_settings(session, reveal=reveal),
-        "files": file_list(session, request, site),
+        "files": files,
+        "files_note": files_note,
         "reveal": reveal,
-        "groups": fact_groups(session, request, site),
+        "groups": _fact_groups(session, _Links(request, site)),
     }
 
 
+def _why_no_values() -> str:
+    if settings.USER_SESSION_STORE == "cache":
+        return _("The values live in the cache (USER_SESSION_STORE is “cache”), not in the row.")
+    return _("The application has stored nothing.")
+
+
+def _chat_settings(session: ChatSession, *, reveal: bool) -> Shown | None:
+    # As text, and only as much as is shown: the model's field would decode it at any length.
+    row = ChatSession.objects.filter(pk=session.pk)
+    text = row.values_list(Substr("chat_settings", 1, MAX_SHOWN), flat=True).first()
+    return None if text in (None, "", "{}", "null") else show_json(text, reveal=reveal)
+
+
+# The log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPage:
+    """
+    Entries in the order of ``seq``, and the parameter ``before`` of the pages around them.
+
+    ``earlier`` is None on the first page, and ``later`` on the last, where ``last`` is true.
+    ``dropped`` counts the entries at the log's start that are no longer kept.
+    """
+
+    entries: list[LoggedEvent]
+    earlier: int | None
+    later: int | None
+    last: bool
+    dropped: int
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last entry on this page."""
+        return self.entries[-1].seq
+
+
+def read_page(session: ChatSession, before: int | None = None) -> LogPage:
+    """
+    Return the last entries, or the last ones before a ``seq``, with one bounded query.
+
+    There are none before ``FIRST``, which stands for the first page.
+    """
+    if before == FIRST:
+        return _first_page(session)
+    entries = _read(session, before)
+    more = len(entries) > PAGE
+    entries = entries[-PAGE:]
+    first = entries[0].seq if entries else 1
+    last = before is None or before > session.head
+    return LogPage(
+        entries=entries,
+        earlier=first if more else None,
+        later=None if before is None or last or before + PAGE > session.head else before + PAGE,
+        last=last,
+        dropped=0 if more else first - 1,
+    )
+
+
+def _first_page(session: ChatSession) -> LogPage:
+    entries = _fetch(SessionEvent.objects.filter(session=session).order_by("seq"))
+    last = len(entries) <= PAGE
+    entries = entries[:PAGE]
+    following = entries[-1].seq + 1 + PAGE if entries else FIRST
+    return LogPage(
+        entries=entries,
+        earlier=None,
+        later=None if following > session.head else following,
+        last=last,
+        dropped=entries[0].seq - 1 if entries else 0,
+    )
+
+
+def parse_before(text: str | None) -> int | None:
+    """Return the ``seq`` in a query string; None if it is not valid."""
+    if text is None or not (text.isascii() and text.isdigit() and len(text) < 17):
+        return None
+    return int(text) or None
+
+
+def _read(session: ChatSession, before: int | None) -> list[LoggedEvent]:
+    events = SessionEvent.objects.filter(session=session).order_by("-seq")
+    if before is not None:
+        events = events.filter(seq__lt=before)
+    return _fetch(events)[::-1]
+
+
+def _fetch(events: QuerySet[SessionEvent]) -> list[LoggedEvent]:
+    """Return the first of ``events``: a page, and one more."""
+    # As text: the model's field would decode every entry, at any length.
+    rows = events.values(*_FIELDS, text=Substr("data", 1, MAX_FETCHED))[: PAGE + 1]
+    return [LoggedEvent(data=row.pop("text"), **row) for row in rows]
+
+
 def _log_links(page: LogPage, request: HttpRequest) -> dict[str, str]:
-    """The pages on both sides, with whatever else is in the query string."""
+    """Return the links to the pages before and after, with the rest of the query string kept."""
 
     def link(before: int | None) -> str:
         query = request.GET.copy()
@@ -84,18 +216,204 @@ def _log_note(session: ChatSession, page: LogPage) -> str:
     return _("There are no entries here.") if session.head else _("Nothing has been said yet.")
 
 
-def _values(session: ChatSession, *, reveal: bool) -> Panel:
-    text = stored_values(session)
-    if text is not None:
-        return Panel(shown=show_json(text, reveal=reveal))
-    if settings.USER_SESSION_STORE == "cache":
-        text = _("The values live in the cache (USER_SESSION_STORE is “cache”), not in the row.")
-        return Panel(shown=None, note=text)
-    return Panel(shown=None, note=_("The application has stored nothing."))
+# Facts
 
 
-def _chat_settings(session: ChatSession, *, reveal: bool) -> Shown | None:
-    # As text, and not more than is shown: the field would decode whatever a client has sent.
-    row = ChatSession.objects.filter(pk=session.pk)
-    text = row.values_list(Substr("chat_settings", 1, MAX_SHOWN), flat=True).first()
-    return None if text in (None, "", "{}", "null") else show_json(text, reveal=reveal)
+def _fact_groups(session: ChatSession, links: _Links) -> Iterator[tuple[str, Facts]]:
+    """Yield groups of facts about a session: a title, and pairs of a name and a value."""
+    yield _("Session"), _session_facts(session, links)
+    yield _("Client"), _client_facts(session, links)
+    yield _("Times"), _times(session)
+    yield _("Activity"), _activity(session)
+    yield _("Server"), _server_facts(session, links)
+
+
+@dataclass(frozen=True, slots=True)
+class _Links:
+    """Makes links to pages of the admin site that the user may see."""
+
+    request: HttpRequest
+    site: str
+
+    def to(self, model: type[Any], pk: object, text: str) -> SafeString | str:
+        """Return ``text``, as a link to the page of an object if the user may view that."""
+        meta = model._meta
+        permissions = (f"{meta.app_label}.{verb}_{meta.model_name}" for verb in ("view", "change"))
+        if not any(map(self.request.user.has_perm, permissions)):
+            return text
+        try:
+            url = self._url(f"{meta.app_label}_{meta.model_name}_change", [pk])
+        except NoReverseMatch:  # not registered
+            return text
+        return format_html('<a href="{}">{}</a>', url, text)
+
+    def sessions(self, text: object, **lookups: str) -> SafeString:
+        """Return ``text`` as a link to the filtered list of sessions."""
+        url = self._url("chatsessions_chatsession_changelist", [])
+        return format_html('<a href="{}?{}">{}</a>', url, urlencode(lookups), text)
+
+    def _url(self, name: str, args: list[object]) -> str:
+        return reverse(f"admin:{name}", args=args, current_app=self.site)
+
+
+def _session_facts(session: ChatSession, links: _Links) -> Facts:
+    facts: Facts = [(_("Status"), status_label(session))]
+    if session.end_reason:
+        facts.append((_("Ended"), session.get_end_reason_display()))
+    return [
+        *facts,
+        (_("Id"), _code(session.pk)),
+        (_("Chat"), _with_all(chat_label(session), links, chat=session.chat)),
+        (_("Profile"), session.profile or NOTHING),
+        (_("Topic"), format_html("<bdi>{}</bdi>", session.topic) if session.topic else NOTHING),
+        (_("Thread"), _thread(session, links)),
+    ]
+
+
+def _thread(session: ChatSession, links: _Links) -> SafeString:
+    """Return the thread's id, with a link to its other sessions if there are any."""
+    thread = _code(session.thread_id)
+    others = ChatSession.objects.filter(thread_id=session.thread_id).exclude(pk=session.pk).count()
+    if not others:
+        return thread
+    text = ngettext("%(count)d other session", "%(count)d other sessions", others)
+    lookup = {"thread_id__exact": str(session.thread_id)}
+    return format_html("{} ({})", thread, links.sessions(text % {"count": others}, **lookup))
+
+
+def _client_facts(session: ChatSession, links: _Links) -> Facts:
+    return [
+        (_("User"), _user(session, links)),
+        (_("IP address"), _address(session, links)),
+        (_("Client type"), session.client_type),
+        (_("Language"), session.language or NOTHING),
+        (_("User agent"), session.user_agent or NOTHING),
+    ]
+
+
+def _times(session: ChatSession) -> Facts:
+    until = session.ended_at or session.last_seen_at
+    facts = [
+        (_("Started"), session.created_at),
+        (_("Connected"), session.connected_at),
+        (_("Last seen"), session.last_seen_at),
+        (_("Disconnected"), session.disconnected_at),
+        (_("Ended at"), session.ended_at),
+    ]
+    return [
+        *((name, _with_age(at)) for name, at in facts if at is not None),
+        (_("Duration"), duration(until - session.created_at)),
+    ]
+
+
+def _activity(session: ChatSession) -> Facts:
+    running = [f"#{n}" for n in (session.running, session.aside) if n is not None]
+    handled = Handled(session.handled, session.handled_ahead)
+    waiting = session.accepted - handled.up_to - handled.count_ahead
+    return [
+        (_("Events in / out"), f"{_number(session.events_in)} / {_number(session.events_out)}"),
+        (_("Accepted events"), _number(session.accepted)),
+        (_("Log entries"), _number(session.head)),
+        (_("Connections"), _number(session.connections)),
+        (_("Running turn"), ", ".join(running) or NOTHING),
+        (_("Open questions"), _number(len(session.asks))),
+        (_("Waiting events"), _number(max(0, waiting))),
+        (_("Failed turns"), _number(session.turns_failed)),
+        (_("User session"), filesizeformat(session.state_bytes)),
+    ]
+
+
+def _server_facts(session: ChatSession, links: _Links) -> Facts:
+    generation = (_("Generation"), _number(session.generation))
+    worker = owner(session)
+    if worker is None:
+        return [(_("Worker"), _("none")), generation]
+    return [
+        (
+            _("Worker"),
+            format_html(
+                "{} ({})",
+                links.to(Worker, worker.pk, str(worker)),
+                links.sessions(_("its sessions"), worker=str(worker.pk)),
+            ),
+        ),
+        (
+            _("Heartbeat"),
+            format_html(
+                "{} {}", alive_label(worker), _with_age(worker.heartbeat_at, session.read_at)
+            ),
+        ),
+        generation,
+    ]
+
+
+def _user(session: ChatSession, links: _Links) -> SafeString | str:
+    if session.user is None:
+        return user_label(session)
+    user = links.to(get_user_model(), session.user.pk, user_label(session))
+    return _with_all(user, links, user__pk__exact=str(session.user.pk))
+
+
+def _address(session: ChatSession, links: _Links) -> SafeString | str:
+    return _with_all(session.ip, links, ip__exact=session.ip) if session.ip else NOTHING
+
+
+def _with_all(text: str, links: _Links, **lookups: str) -> SafeString:
+    """Return ``text``, with a link to all sessions that match the lookups."""
+    return format_html("{} ({})", text, links.sessions(_("all sessions"), **lookups))
+
+
+def _with_age(at: datetime, now: datetime | None = None) -> SafeString:
+    return format_html('{} <span class="chatsessions-quiet">({})</span>', moment(at), ago(at, now))
+
+
+def _code(value: object) -> SafeString:
+    return format_html("<code>{}</code>", value)
+
+
+def _number(value: int) -> str:
+    return display_for_value(value, NOTHING)
+
+
+# Files
+
+
+def _files(session: ChatSession, site: str) -> tuple[list[dict[str, Any]], str]:
+    """Return the latest files of a session, and a note if there are more; links with a ``site``."""
+    rows = SessionFile.objects.filter(session=session)
+    latest = list(rows.order_by("-created_at")[: MAX_LISTED + 1])
+    files = [
+        {
+            "name": row.name,
+            "mime": row.mime,
+            "size": filesizeformat(row.size),
+            "created": date_over_time(row.created_at),
+            "url": _file_url(row, site),
+        }
+        for row in latest[:MAX_LISTED]
+    ]
+    if len(latest) <= MAX_LISTED:
+        return files, ""
+    total = {"count": rows.count(), "size": filesizeformat(rows.aggregate(n=Sum("size"))["n"])}
+    return files, _("The latest of %(count)d files, %(size)s in all.") % total
+
+
+def _name_files(attached: Sequence[Attached], session: ChatSession, site: str) -> None:
+    """Give the files of a transcript their names, and links with a ``site``; one query for all."""
+    asked = [pk for file in reversed(attached) if (pk := parse_uuid(file.id)) is not None]
+    ids = list(dict.fromkeys(asked))[:MAX_NAMED]
+    if not ids:
+        return
+    known = {str(row.pk): row for row in SessionFile.objects.filter(session=session, pk__in=ids)}
+    for file in attached:
+        row = known.get(file.id)
+        if row is not None:
+            file.name, file.url = row.name, _file_url(row, site)
+        elif file.name == file.id and parse_uuid(file.id) is not None:
+            file.name = _("a file that is no longer there")
+
+
+def _file_url(row: SessionFile, site: str) -> str:
+    """Return the URL of a file's content; empty without a ``site``."""
+    args = [quote(row.session_id), str(row.pk)]
+    return reverse(f"admin:{FILE_URL}", args=args, current_app=site) if site else ""

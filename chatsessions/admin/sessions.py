@@ -1,4 +1,4 @@
-"""The sessions: a list, and a page with the conversation and what is known of it."""
+"""The admin of sessions: the list, the page of one session, ending and deleting."""
 
 from __future__ import annotations
 
@@ -32,38 +32,41 @@ from django.views.decorators.http import require_POST, require_safe
 from chatsessions.http.files import respond_with
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionFile
 
-from . import deletion, files, filters
-from .ending import end_all, not_deleted, tell
+from . import listing, page
+from .actions import (
+    Deleted,
+    delete_all,
+    deleted_objects,
+    end_all,
+    not_deleted,
+    show_outcome,
+)
 from .labels import ago, chat_label, date_over_time, status_label, user_label, worker_label
-from .listing import Pages, SessionList
-from .lookups import OpenLookupsOnly
-from .page import page_context
-from .search import find_sessions
 
-#: Sessions that one action takes: each is ended on its own, and a form has at most
+#: Sessions that one action accepts. They are ended one by one, and a form has at most
 #: DATA_UPLOAD_MAX_NUMBER_FIELDS (1,000) fields.
 MAX_SELECTED = 500
 
-#: Not needed for lists, and up to a megabyte each. Token hashes are needed nowhere here.
+#: Columns of up to a megabyte that lists do not need, and hashes that nothing here needs.
 _DEFERRED = ("state", "chat_settings", "streams", "token_hash", "previous_token_hash")
 
-#: Not "user", which is an order of ids.
+#: For ordering by name; "user" would order by id.
 _USER_NAME = f"user__{get_user_model().USERNAME_FIELD}"
 
 
-class ChatSessionAdmin(OpenLookupsOnly):
-    """Sessions to look at, to end and to delete; nothing in them can be edited."""
+class ChatSessionAdmin(listing.OpenLookupsOnly):
+    """View, end and delete sessions. Nothing in them can be edited."""
 
     list_display = ("label", "who", "chat_name", "started", "seen", "counts")
     list_filter = (
-        filters.StatusFilter,
-        filters.ChatFilter,
+        listing.StatusFilter,
+        listing.ChatFilter,
         "end_reason",
-        filters.LoggedInFilter,
-        filters.FailuresFilter,
-        filters.ClientTypeFilter,
-        filters.WorkerFilter,
-        # Not a date_hierarchy: it looks at the date of every session there is.
+        listing.LoggedInFilter,
+        listing.FailuresFilter,
+        listing.ClientTypeFilter,
+        listing.WorkerFilter,
+        # A date_hierarchy would read the date of every session.
         ("created_at", admin.DateFieldListFilter),
     )
     open_lookups = (
@@ -80,10 +83,10 @@ class ChatSessionAdmin(OpenLookupsOnly):
     list_select_related = ("user", "worker")
     list_per_page = 50
     show_full_result_count = False
-    # They would count every session there is, for each choice of each filter.
+    # Facets would count every session, for each choice of each filter.
     show_facets = admin.ShowFacets.NEVER
     ordering = ("-created_at",)
-    # What is searched, and how, is up to get_search_results(); this brings the search box.
+    # This shows the search box; get_search_results() does the search.
     search_fields = ("id",)
     search_help_text = gettext_lazy(
         "Search by session id, or a part of it, by thread id, user, topic and IP address."
@@ -102,7 +105,7 @@ class ChatSessionAdmin(OpenLookupsOnly):
         return False
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may end sessions; ``permissions=["end"]`` of an action."""
+        """Return True if the user may end sessions; for ``permissions=["end"]`` of an action."""
         return request.user.has_perm("chatsessions.end_chatsession")
 
     # The list
@@ -111,20 +114,20 @@ class ChatSessionAdmin(OpenLookupsOnly):
         rows = cast(ChatSessionQuerySet, super().get_queryset(request))
         return rows.timed().defer(*_DEFERRED)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SessionList]:
-        return SessionList
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[listing.SessionList]:
+        return listing.SessionList
 
     def get_paginator(
         self, request: HttpRequest, queryset: Any, per_page: int, *args: Any, **kwargs: Any
-    ) -> Pages:
+    ) -> listing.Pages:
         searched = bool(request.GET.get(SEARCH_VAR, "").strip())
-        return Pages(queryset, per_page, *args, searched=searched, **kwargs)
+        return listing.Pages(queryset, per_page, *args, searched=searched, **kwargs)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[ChatSession], search_term: str
     ) -> tuple[QuerySet[ChatSession], bool]:
         if isinstance(queryset, ChatSessionQuerySet):
-            queryset = find_sessions(queryset, search_term)
+            queryset = listing.find_sessions(queryset, search_term)
         return queryset, False
 
     @admin.display(description=gettext_lazy("status"), ordering="status")
@@ -139,7 +142,7 @@ class ChatSessionAdmin(OpenLookupsOnly):
 
     @admin.display(description=gettext_lazy("chat"), ordering="chat")
     def chat_name(self, session: ChatSession) -> SafeString:
-        """The chat, and what the conversation began with."""
+        """The chat, and the beginning of the conversation."""
         if not session.topic:
             return chat_label(session)
         topic = '{}<div class="chatsessions-topic" dir="auto">{}</div>'
@@ -151,17 +154,17 @@ class ChatSessionAdmin(OpenLookupsOnly):
 
     @admin.display(description=gettext_lazy("last seen"), ordering="last_seen_at")
     def seen(self, session: ChatSession) -> SafeString:
-        """How long ago, and by whom if it has an owner."""
+        """The time since the client was last active, and the worker that owns the session."""
         seen = ago(session.last_seen_at)
         if session.worker is None:
             return seen
-        query = urlencode({filters.WorkerFilter.parameter_name: str(session.worker_id)})
+        query = urlencode({listing.WorkerFilter.parameter_name: str(session.worker_id)})
         return format_html('{}<br><a href="?{}">{}</a>', seen, query, worker_label(session.worker))
 
     @admin.display(description=gettext_lazy("events in / out"), ordering="events_in")
     def counts(self, session: ChatSession) -> SafeString | str:
-        """How much was said, and how often that went wrong."""
-        # Not called "events": Django would take the order of the rows that are named so.
+        """The numbers of events in both directions, and of failed turns."""
+        # Named "events", it would be mistaken for the relation of that name when ordering.
         counts = f"{session.events_in:,} / {session.events_out:,}"
         if not session.turns_failed:
             return counts
@@ -172,7 +175,7 @@ class ChatSessionAdmin(OpenLookupsOnly):
     # The page of one session
 
     def get_fieldsets(self, request: HttpRequest, obj: ChatSession | None = None) -> Any:
-        """No form fields: the page is made by the template from ``page_context``."""
+        """Return no form fields: the template makes the page from ``page_context``."""
         return []
 
     def render_change_form(
@@ -186,7 +189,7 @@ class ChatSessionAdmin(OpenLookupsOnly):
     ) -> HttpResponse:
         if obj is not None:
             over = obj.status == ChatSession.Status.ENDED
-            context |= page_context(obj, request, self.admin_site.name)
+            context |= page.page_context(obj, request, self.admin_site.name)
             context |= {
                 "title": _("Session"),
                 "may_end": not over and self.has_end_permission(request),
@@ -198,14 +201,14 @@ class ChatSessionAdmin(OpenLookupsOnly):
         file = self.admin_site.admin_view(require_safe(self.file_view))
         return [
             path("<path:object_id>/end/", end, name="chatsessions_chatsession_end"),
-            path("<path:object_id>/files/<uuid:file_id>/", file, name=files.URL),
+            path("<path:object_id>/files/<uuid:file_id>/", file, name=page.FILE_URL),
             *super().get_urls(),
         ]
 
     def file_view(self, request: HttpRequest, object_id: str, file_id: UUID) -> HttpResponseBase:
         """The content of one file of a session."""
         session = self.get_object(request, unquote(object_id))
-        allowed = request.user.has_perm(files.PERMISSION)
+        allowed = request.user.has_perm(page.FILE_PERMISSION)
         if not (allowed and self.has_view_permission(request, session)):
             raise PermissionDenied
         file = SessionFile.objects.filter(pk=file_id, session=session).first()
@@ -243,7 +246,7 @@ class ChatSessionAdmin(OpenLookupsOnly):
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[ChatSession]
     ) -> HttpResponse | None:
-        """Django's action; live sessions are ended first, and kept if that cannot be done."""
+        """Django's action, which ends live sessions first and keeps those that it cannot end."""
         sessions = self._selected(request, queryset)
         if not sessions:
             return None
@@ -251,7 +254,7 @@ class ChatSessionAdmin(OpenLookupsOnly):
         if request.POST.get("post"):
             refused = self._end_before_deletion(request, sessions)
             ids = [pk for pk in ids if pk not in refused]
-        # By id: ended sessions may no longer pass the list's filters.
+        # By id, as ended sessions may no longer match the list's filters.
         chosen = self.get_queryset(request).filter(pk__in=ids).select_related("user")
         return delete_selected(self, request, chosen) if ids else None
 
@@ -261,8 +264,8 @@ class ChatSessionAdmin(OpenLookupsOnly):
         object_id: str,
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        # Here, because Django's view opens a transaction, which the end of a live session, written
-        # by another thread, would wait for.
+        # Before Django's view, which opens a transaction: another thread writes the end of a live
+        # session, and would wait for it.
         if request.method == "POST":
             session = self.get_object(request, unquote(object_id))
             if (
@@ -274,15 +277,13 @@ class ChatSessionAdmin(OpenLookupsOnly):
         return super().delete_view(request, object_id, extra_context)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> None:
-        deletion.delete_all(queryset)
+        delete_all(queryset)
 
-    def get_deleted_objects(
-        self, objs: Collection[ChatSession], request: HttpRequest
-    ) -> deletion.Deleted:
-        return deletion.deleted_objects(objs, request, self.admin_site)
+    def get_deleted_objects(self, objs: Collection[ChatSession], request: HttpRequest) -> Deleted:
+        return deleted_objects(objs, request, self.admin_site)
 
     def _selected(self, request: HttpRequest, queryset: QuerySet[ChatSession]) -> list[ChatSession]:
-        """The chosen sessions; none, and a message, if they are too many for one request."""
+        """Return the chosen sessions; none, and show an error, if they are too many."""
         sessions = list(queryset[: MAX_SELECTED + 1])
         if len(sessions) <= MAX_SELECTED:
             return sessions
@@ -299,12 +300,12 @@ class ChatSessionAdmin(OpenLookupsOnly):
                 CHANGE,
                 change_message=_("Ended."),
             )
-        tell(request, endings)
+        show_outcome(request, endings)
 
     def _end_before_deletion(
         self, request: HttpRequest, sessions: list[ChatSession]
     ) -> Collection[UUID]:
-        """End what is to be deleted; return, and tell, what may still be live."""
+        """End sessions before their deletion; return the ids of those that may still be live."""
         endings = end_all(sessions)
         held = endings.held
         if held:

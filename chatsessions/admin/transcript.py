@@ -1,4 +1,4 @@
-"""A session's log as a conversation. Pure: entries in, lines for the page out."""
+"""Make the lines of a page from entries of the log. Pure functions, without queries."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .secrets import mask
-from .values import Shown, cut, decode, dump, one_line
+from .values import Shown, cut, decode, dump, mask, one_line
 
 #: Characters of one message or of one event's JSON that a page shows.
 MAX_TEXT = 10_000
-#: Actions and files of one message that a page names.
+#: Actions and files of one message whose names a page shows.
 MAX_NAMED = 20
 #: Up to this length JSON stays on one line.
 MAX_LINE = 90
-#: JSON of more lines is folded: a transcript is there for what was said.
+#: JSON with more lines is folded, so that messages are easy to find.
 MAX_LINES = 12
 
 _OUTCOMES: dict[str, str | Promise] = {
@@ -44,8 +43,8 @@ _CUT_CONTENT = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One log entry; ``data`` is its JSON text, which may have been cut."""
+class LoggedEvent:
+    """One entry of the log. ``data`` is its JSON text, which may have been cut off."""
 
     seq: int
     name: str
@@ -58,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """What happened to a line: ``kind`` is one of ``bad`` and ``note``."""
+    """A remark on a line; ``kind`` is ``bad`` or ``note``."""
 
     kind: str
     text: str
@@ -66,7 +65,7 @@ class Mark:
 
 @dataclass(slots=True, kw_only=True)
 class Attached:
-    """A file of a line, as far as the log knows it; without a ``url`` it is only named."""
+    """A file of a line; without a ``url`` it is not linked."""
 
     id: str
     name: str
@@ -78,7 +77,7 @@ class Line:
     """
     One line of the page.
 
-    ``kind`` is ``client`` or ``server`` (somebody says ``text``), ``event`` (``title``, with
+    ``kind`` is ``client`` or ``server`` (a message with ``text``), ``event`` (a ``title``, with
     ``detail`` as JSON) or ``error``.
     """
 
@@ -95,7 +94,7 @@ class Line:
     streaming: bool = False
     failure: bool = False
 
-    # What a template would take ten times as long for, of five hundred lines.
+    # Properties, as a template would take ten times as long for them.
 
     @property
     def anchor(self) -> str:
@@ -103,7 +102,7 @@ class Line:
 
     @property
     def local(self) -> datetime:
-        """When it was, in the time zone of the page."""
+        """The time in the time zone of the page."""
         return self.at if timezone.is_naive(self.at) else timezone.localtime(self.at)
 
     @property
@@ -116,35 +115,35 @@ class Line:
 
     @property
     def hint(self) -> str:
-        """Which entry it is, and when exactly it was."""
+        """The number and the exact time of the entry."""
         text = _("Entry %(seq)d, %(at)s")
         return text % {"seq": self.seq, "at": f"{self.local:%Y-%m-%d %H:%M:%S}"}
 
     @property
     def folded(self) -> bool:
-        """Whether the page shows ``detail`` only when it is asked to."""
+        """Whether ``detail`` is folded."""
         return self.detail is not None and self.detail.lines > MAX_LINES
 
     def replace_with(self, new: Line) -> None:
-        """Take the content of a newer version of the message. The end of a stream is no edit."""
+        """Replace the content by a newer version; marked as edited, unless a stream has ended."""
         if not self.streaming:
             self.note(_("edited"))
         for name in ("title", "text", "detail", "extras", "files", "streaming", "failure"):
             setattr(self, name, getattr(new, name))
 
     def note(self, text: str) -> None:
-        """Mark the line, once."""
+        """Add a remark, if the line does not have it yet."""
         mark = Mark(kind="note", text=text)
         if mark not in self.marks:
             self.marks.append(mark)
 
 
-def transcript(entries: Iterable[Entry], *, client: str, reveal: bool) -> list[Line]:
+def transcript(entries: Iterable[LoggedEvent], *, client: str, reveal: bool) -> list[Line]:
     """
-    Return the lines that ``entries`` (in the order of ``seq``) come to.
+    Return the lines for ``entries``, which are in the order of ``seq``.
 
-    ``client`` is what the client's messages are signed with. Values under secret-looking keys
-    are masked unless ``reveal``; what people wrote is shown as it is.
+    ``client`` is the name shown for the client's messages. Values of secret-looking keys are
+    masked unless ``reveal``; the texts of messages are not masked.
     """
     builder = _Builder(client=client, reveal=reveal)
     for entry in entries:
@@ -153,19 +152,19 @@ def transcript(entries: Iterable[Entry], *, client: str, reveal: bool) -> list[L
 
 
 class _Builder:
-    """Adds line after line, and finds the ones that later entries are about."""
+    """Adds lines one by one, and finds the line that a later entry changes."""
 
     def __init__(self, *, client: str, reveal: bool) -> None:
         self.client = client
         self.reveal = reveal
         self.lines: list[Line] = []
-        #: Those of the client by the number of their event, which nobody else's can have.
+        #: By id; the client's by the number of their event, as it chooses their ids itself.
         self._messages: dict[str | int, Line] = {}
         self._asks: dict[str, Line] = {}
-        #: By id: what the buttons of questions say.
+        #: The labels of the buttons of questions, by id.
         self._labels: dict[str, str] = {}
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: LoggedEvent) -> None:
         try:
             data = decode(entry.data)
         except (msgspec.MsgspecError, RecursionError, ValueError):
@@ -179,7 +178,7 @@ class _Builder:
             line.marks.append(Mark(kind="bad", text=outcome))
         self.lines.append(line)
 
-    def _line(self, entry: Entry, data: Any) -> Line | None:
+    def _line(self, entry: LoggedEvent, data: Any) -> Line | None:
         readers = _FROM_SERVER if entry.n is None else _FROM_CLIENT
         reader = readers.get(entry.name)
         if reader is None or not isinstance(data, dict):
@@ -188,15 +187,15 @@ class _Builder:
 
     # From the client
 
-    def _client_message(self, entry: Entry, data: dict[str, Any]) -> Line:
+    def _client_message(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
         return self._clients(entry, self._said(entry, "client", self.client, data))
 
-    def _clients(self, entry: Entry, line: Line) -> Line:
+    def _clients(self, entry: LoggedEvent, line: Line) -> Line:
         if entry.n is not None:
             self._messages[entry.n] = line
         return line
 
-    def _answer(self, entry: Entry, data: dict[str, Any]) -> Line:
+    def _answer(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
         answer = data.get("data", data)
         content = answer.get("content") if isinstance(answer, dict) else answer
         if isinstance(answer, dict) and isinstance(answer.get("id"), str):
@@ -209,8 +208,8 @@ class _Builder:
         line.note(_("answer"))
         return self._clients(entry, line)
 
-    def _action(self, entry: Entry, data: dict[str, Any]) -> Line:
-        """What was pressed, and what came with it; how the button looked is in the message."""
+    def _action(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
+        """Make the line of a pressed button, with its payload."""
         line = self._event(entry, data.get("payload"))
         name, label = _text_of(data.get("name")), _text_of(data.get("label"))
         title = _("Action: %(name)s") % {"name": label or name}
@@ -219,13 +218,15 @@ class _Builder:
 
     # From the server
 
-    def _message(self, entry: Entry, data: dict[str, Any]) -> Line:
+    def _message(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
         line = self._version(entry, data)
         self._messages[_text_of(data.get("id"))] = line
         return line
 
-    def _version(self, entry: Entry, data: dict[str, Any], *, of_client: bool = False) -> Line:
-        """A message as this entry has it."""
+    def _version(
+        self, entry: LoggedEvent, data: dict[str, Any], *, of_client: bool = False
+    ) -> Line:
+        """Make the line of a message in this version."""
         kind, author = "server", _text_of(data.get("author"))
         if of_client:
             kind, author = "client", self.client
@@ -236,7 +237,7 @@ class _Builder:
             line.detail = None if metadata == {"error": True} else self._json(metadata)
         return line
 
-    def _message_update(self, entry: Entry, data: dict[str, Any]) -> Line | None:
+    def _message_update(self, entry: LoggedEvent, data: dict[str, Any]) -> Line | None:
         key = _key(data)
         old = self._messages.get(key)
         new = self._version(entry, data, of_client=isinstance(key, int))
@@ -249,7 +250,7 @@ class _Builder:
         old.replace_with(new)
         return None
 
-    def _message_remove(self, entry: Entry, data: dict[str, Any]) -> Line | None:
+    def _message_remove(self, entry: LoggedEvent, data: dict[str, Any]) -> Line | None:
         line = self._messages.get(_key(data))
         if line is None:
             line = self._event(entry, data)
@@ -259,7 +260,7 @@ class _Builder:
         line.note(_("removed"))
         return None
 
-    def _ask(self, entry: Entry, data: dict[str, Any]) -> Line:
+    def _ask(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
         line = self._said(entry, "server", _text_of(data.get("author")), data)
         line.note(_("question"))
         self._asks[_text_of(data.get("call"))] = line
@@ -269,7 +270,7 @@ class _Builder:
                 self._labels[_text_of(action.get("id"))] = _name(action)
         return line
 
-    def _ask_closed(self, entry: Entry, data: dict[str, Any]) -> Line | None:
+    def _ask_closed(self, entry: LoggedEvent, data: dict[str, Any]) -> Line | None:
         line = self._asks.get(_text_of(data.get("call")))
         if line is None:
             return self._event(entry, data)
@@ -277,21 +278,21 @@ class _Builder:
         line.note(str(_ANSWERED.get(outcome, outcome)))
         return None
 
-    def _error(self, entry: Entry, data: dict[str, Any]) -> Line:
+    def _error(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
         line = self._line_of(entry, "error", _text_of(data.get("code")))
         line.text = self._text(data.get("detail", ""))
         return line
 
     # Either side
 
-    def _said(self, entry: Entry, kind: str, author: str, data: dict[str, Any]) -> Line:
+    def _said(self, entry: LoggedEvent, kind: str, author: str, data: dict[str, Any]) -> Line:
         line = self._line_of(entry, kind, author)
         line.text = self._text(data.get("content", ""))
         line.extras = _names(_("Actions"), data, "actions")
         line.files = _files(data)
         return line
 
-    def _event(self, entry: Entry, data: Any) -> Line:
+    def _event(self, entry: LoggedEvent, data: Any) -> Line:
         line = self._line_of(entry, "event", entry.name)
         if entry.n is not None:
             line.extras = [self.client]
@@ -299,7 +300,7 @@ class _Builder:
             line.detail = self._json(data)
         return line
 
-    def _unreadable(self, entry: Entry) -> Line:
+    def _unreadable(self, entry: LoggedEvent) -> Line:
         line = self._event(entry, None)
         line.note(_("too long or damaged; not shown in full"))
         if content := _CUT_CONTENT.match(entry.data):
@@ -309,7 +310,7 @@ class _Builder:
             line.detail = cut(entry.data, limit=MAX_TEXT)
         return line
 
-    def _line_of(self, entry: Entry, kind: str, title: str) -> Line:
+    def _line_of(self, entry: LoggedEvent, kind: str, title: str) -> Line:
         return Line(seq=entry.seq, at=entry.created_at, kind=kind, title=title)
 
     def _text(self, content: Any) -> Shown:
@@ -321,7 +322,7 @@ class _Builder:
         return cut(short if len(short) <= MAX_LINE else dump(value), limit=MAX_TEXT)
 
 
-_Reader = Callable[[_Builder, Entry, dict[str, Any]], Line | None]
+_Reader = Callable[[_Builder, LoggedEvent, dict[str, Any]], Line | None]
 
 _FROM_CLIENT: dict[str, _Reader] = {
     "message": _Builder._client_message,
@@ -339,10 +340,10 @@ _FROM_SERVER: dict[str, _Reader] = {
 
 
 def _salvage(escaped: str) -> str:
-    """Return what can be read of a JSON string that lost its end."""
+    """Return the readable part of a JSON string whose end was cut off."""
     try:
         return str(decode(f'"{escaped}"'))
-    except ValueError:  # half a surrogate pair at the end, or worse: shown as it is
+    except ValueError:  # such as half a surrogate pair at the end; shown as it is
         return escaped
 
 
@@ -353,13 +354,13 @@ def _text_of(value: Any) -> str:
 
 
 def _key(data: dict[str, Any]) -> str | int:
-    """Which message a change is about: the client's are named by their number."""
+    """Return the key of the message that an entry changes: for the client's, its number."""
     n = data.get("n")
     return n if isinstance(n, int) else _text_of(data.get("id"))
 
 
 def _names(title: str, data: dict[str, Any], key: str) -> list[str]:
-    """``["Actions: yes, no"]`` for what a message has attached, or nothing."""
+    """Return ``["Actions: yes, no"]`` for a message with actions, else an empty list."""
     things = data.get(key)
     if not isinstance(things, list) or not things:
         return []
@@ -367,7 +368,7 @@ def _names(title: str, data: dict[str, Any], key: str) -> list[str]:
 
 
 def _files(data: dict[str, Any]) -> list[Attached]:
-    """The files of a message; the client's own has nothing but their ids."""
+    """Return the files of a message; the client's message has only their ids."""
     files = data.get("files")
     return [
         Attached(id=_text_of(file.get("id") if isinstance(file, dict) else file), name=_name(file))

@@ -1,11 +1,13 @@
-"""Stored JSON, made readable: the values of ``user_session``, settings, the data of events."""
+"""Make stored JSON readable, and mask its secrets: ``user_session``, settings, data of events."""
 
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from dataclasses import dataclass
 from typing import Any
+from unicodedata import normalize
 
 import msgspec
 from django.utils.text import Truncator
@@ -13,19 +15,34 @@ from django.utils.text import Truncator
 from chatsessions.models import ChatSession
 from chatsessions.storage.store import Store
 
-from .secrets import mask
-
-#: More than this of one text is not shown: a page is for reading.
+#: Characters of one text that a page shows.
 MAX_SHOWN = 100_000
-#: More bytes of one stored text are not decoded.
+#: Longer texts are not decoded.
 MAX_DECODED = 4 * 1024 * 1024
 
+#: How the serializer marks a tag.
 _TAG = "~#"
+
+#: What is shown in place of a secret value.
+MASK = "••••••••"
+#: Parts of secret keys; a key is compared in small letters and digits alone.
+_PARTS = re.compile(
+    "password|passwd|passphrase|passcode|secret|token|apikey|authorization|cookie|credential"
+    "|private|sessionkey|sessionid|accesskey|signingkey|encryptionkey|bearer|jwt|creditcard"
+    "|cardnumber"
+)
+#: Whole secret keys. As parts they would also match authors, spins and passengers.
+_WHOLE = frozenset({"auth", "pass", "pwd", "pin", "otp", "cvc", "cvv", "csrf"})
+#: ``stripe_key``, ``openaiKey``: the key to something, unless it matches ``_HARMLESS_KEY``.
+_SOME_KEY = re.compile(r"(?:[\W_](?i:key)|[a-z0-9]Key)$")
+_HARMLESS_KEY = re.compile("public|primary|foreign|cache|sort|group", re.IGNORECASE)
+#: The members that name a value in ``{"name": …, "value": …}``.
+_NAMES = ("name", "key")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A text for the page, and how many characters of it were left out."""
+    """A text for the page; ``left_out`` is the number of characters that were cut off."""
 
     text: str
     left_out: int = 0
@@ -37,7 +54,7 @@ class Shown:
 
 
 def stored_values(session: ChatSession) -> str | None:
-    """The JSON text of what ``user_session`` holds, from the cache or the row; None for nothing."""
+    """Return the JSON text of ``user_session``, from the cache or the row; None if empty."""
     rows = ChatSession.objects.filter(pk=session.pk)
     row = rows.only("state_bytes", "state_revision", "generation").first()
     if row is None:
@@ -48,9 +65,9 @@ def stored_values(session: ChatSession) -> str | None:
 
 def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
     """
-    Return stored JSON indented, tags in words, secrets masked unless ``reveal``.
+    Return stored JSON indented, with readable tags, and secrets masked unless ``reveal``.
 
-    Text that is not readable as JSON is shown as it is, and only to those who may see secrets.
+    Text that is no JSON is returned as it is with ``reveal``, and left out without.
     """
     try:
         value = decode(text)
@@ -61,14 +78,14 @@ def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
 
 
 def decode(text: str) -> Any:
-    """Return the value of a JSON text; ``ValueError`` (also msgspec's) if it cannot be read."""
+    """Return the value of a JSON text. Raise ``ValueError`` (or msgspec's) if it is invalid."""
     if len(text) > MAX_DECODED:
-        raise ValueError("too long to be decoded here")
+        raise ValueError("too long to be decoded")
     return msgspec.json.decode(text)
 
 
 def dump(value: Any, *, indent: int | None = 2) -> str:
-    """Return decoded JSON as text, with the serializer's tags in words."""
+    """Return decoded JSON as text, with the serializer's tags made readable."""
     return json.dumps(_in_words(value), indent=indent, ensure_ascii=False)
 
 
@@ -83,7 +100,7 @@ def cut(text: str, *, limit: int = MAX_SHOWN) -> Shown:
 
 
 def _in_words(value: Any) -> Any:
-    """``{"~#date": "2024-02-29"}`` as ``"<date> 2024-02-29"``, and so on."""
+    """Replace ``{"~#date": "2024-02-29"}`` by ``"<date> 2024-02-29"``, and other tags likewise."""
     if isinstance(value, list):
         return [_in_words(item) for item in value]
     if not isinstance(value, dict):
@@ -110,10 +127,61 @@ def _untag(tag: str, content: Any) -> Any:
                 return f"<timedelta> {days} d {seconds} s {micros} µs"
             case (("datetime" | "time"), [str(moment), _, zone]):
                 return f"<{tag}> {moment}{f' {zone}' if zone else ''}"
-    except ValueError:  # damaged: shown as it is
+    except ValueError:  # damaged, so shown as it is
         return {f"{_TAG}{tag}": content}
     return f"<{tag}> {content}" if isinstance(content, str) else {f"<{tag}>": _in_words(content)}
 
 
 def _as_key(key: Any) -> str:
     return key if isinstance(key, str) else dump(key, indent=None)
+
+
+# Secrets
+
+
+def is_secret(key: str) -> bool:
+    """Return True if a key looks secret, in any spelling: ``api_key``, ``apiKey``, ``API-KEY``."""
+    key = normalize("NFKC", key)
+    letters = re.sub(r"[\W_]+", "", key).casefold()
+    if letters in _WHOLE or _PARTS.search(letters):
+        return True
+    return _SOME_KEY.search(key) is not None and not _HARMLESS_KEY.search(key)
+
+
+def mask(value: Any) -> Any:
+    """
+    Return decoded JSON with the values of secret-looking keys replaced by ``MASK``.
+
+    A key may also be the first of a pair (HTTP headers, the serializer's ``~#dict``), stand beside
+    its value (``{"name": …, "value": …}``) or be the class of a stored object.
+    """
+    if isinstance(value, dict):
+        return _mask_object(value)
+    if isinstance(value, list):
+        if len(value) == 2 and _is_pair_key(value[0]):
+            return [value[0], MASK]
+        return [mask(item) for item in value]
+    return value
+
+
+def _mask_object(value: dict[str, Any]) -> dict[str, Any]:
+    named = "value" in value and any(is_secret(_key_text(value.get(name))) for name in _NAMES)
+    return {
+        key: MASK if is_secret(key) or (named and key == "value") else mask(item)
+        for key, item in value.items()
+    }
+
+
+def _is_pair_key(first: Any) -> bool:
+    """Return True if the first of a pair is a secret-looking key: a string or a tagged value."""
+    tagged = isinstance(first, dict) and len(first) == 1 and next(iter(first)).startswith("~#")
+    return (tagged or isinstance(first, str)) and is_secret(_key_text(first))
+
+
+def _key_text(key: Any) -> str:
+    """Return the text of a key, which may also be a tagged string or a tuple of strings."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, dict):
+        return " ".join(map(_key_text, key.values()))
+    return " ".join(map(_key_text, key)) if isinstance(key, list) else ""

@@ -1,4 +1,4 @@
-"""The workers: which server processes there are, whether they live, and what they hold."""
+"""The list and pages of workers: server processes, if they are alive, and their sessions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from django.utils.translation import gettext_lazy as _
 
 from chatsessions.models import ChatSession, Worker, WorkerQuerySet
 
-from .filters import AliveFilter, WorkerFilter
 from .labels import (
     NOTHING,
     ago,
@@ -27,10 +26,10 @@ from .labels import (
     user_label,
     worker_label,
 )
-from .lookups import OpenLookupsOnly
+from .listing import AliveFilter, OpenLookupsOnly, WorkerFilter
 
 VIEW_SESSIONS = "chatsessions.view_chatsession"
-#: Sessions on the page of a worker; the list has all of them.
+#: Sessions on the page of a worker; it links to the list of all.
 MAX_SESSIONS = 50
 _SHOWN = (
     "status",
@@ -42,7 +41,7 @@ _SHOWN = (
 
 
 class WorkerAdmin(OpenLookupsOnly):
-    """Server processes. Their rows are theirs: nothing can be added, changed or deleted."""
+    """Server processes. They write their rows themselves; nothing can be changed here."""
 
     list_display = (
         "name",
@@ -94,7 +93,7 @@ class WorkerAdmin(OpenLookupsOnly):
 
     @admin.display(description=_("heartbeat"), ordering="heartbeat_at")
     def heartbeat(self, worker: Worker) -> SafeString:
-        """How long ago, and how far its own clock is off, if it is."""
+        """The time since the last heartbeat, and how far the worker's clock is wrong."""
         heard = ago(worker.heartbeat_at, worker.read_at)
         clock = clock_text(worker)
         return format_html("{}<br>{}", heard, clock) if clock else heard
@@ -119,7 +118,7 @@ class WorkerAdmin(OpenLookupsOnly):
 
     @admin.display(description=_("latest sessions"))
     def sessions(self, worker: Worker) -> SafeString | str:
-        """Those that it heard of last."""
+        """The sessions that were active last."""
         rows = ChatSession.objects.timed().filter(worker=worker).select_related("user", "worker")
         shown = rows.only(*_SHOWN).order_by("-last_seen_at")[:MAX_SESSIONS]
         lines = [

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,9 +17,9 @@ from chatsessions.handlers.chat import (
     resolve_chat,
 )
 
-from .errors import CommandFailed
+from . import CommandFailed
 
-#: Whose lines in a traceback nobody who writes a bot wants to see.
+#: Lines of these folders are left out at the start of a bot's traceback.
 PACKAGE = str(Path(__file__).parent.parent)
 IMPORTLIB = str(Path(importlib.__file__).parent)
 
@@ -33,7 +32,7 @@ class BotName:
     module: str
     #: The name of the ``Chat`` in the module; empty for the module's own.
     attribute: str = ""
-    #: The file; None for a module that is found on Python's path.
+    #: The file; None for a module on Python's path.
     file: Path | None = None
 
     @classmethod
@@ -41,7 +40,7 @@ class BotName:
         """
         Return the bot that ``text`` names: a file, a module, or ``module:attribute``.
 
-        Raises ``CommandFailed`` for a file that is not there and for a name that is none.
+        Raise ``CommandFailed`` for a file that does not exist and for a name that is not valid.
         """
         name, attribute = text, ""
         # The colon of a Windows drive is followed by a slash.
@@ -61,36 +60,36 @@ class BotName:
 
     @property
     def folder(self) -> Path:
-        """The folder that its imports start from."""
+        """The folder that is added to Python's path for its imports."""
         return Path.cwd() if self.file is None else self.file.parent
 
     @property
     def title(self) -> str:
-        """What people read: ``Counter bot`` for ``counter_bot.py``."""
+        """The name to show to people: ``Counter bot`` for ``counter_bot.py``."""
         name = self.attribute if self.attribute not in ("", "chat") else self.module.split(".")[-1]
         return name.replace("_", " ").replace("-", " ").strip().capitalize() or name
 
     @property
     def slug(self) -> str:
-        """What its addresses have."""
+        """The name in its URLs."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "bot"
 
     def load(self) -> Chat:
         """
-        Import the bot.
+        Import the bot and return its chat.
 
-        Raises ``ChatError`` if there is no bot, and whatever its module raises.
+        Raise ``ChatError`` if there is none, and whatever its module raises.
         """
         folder = str(self.folder)
         if folder not in sys.path:
             sys.path.insert(0, folder)
         if self.file is not None:
-            self._check_that_the_file_is_found(self.file)
+            self._check_name(self.file)
         if self.attribute:
             return resolve_chat(f"{self.module}.{self.attribute}")
         return resolve_chat(self.module)
 
-    def _check_that_the_file_is_found(self, file: Path) -> None:
+    def _check_name(self, file: Path) -> None:
         """Refuse a file that would hide a module of the same name, or be hidden by it."""
         known = sys.modules.get(self.module)
         found = getattr(known, "__file__", None) if known else _origin(self.module)
@@ -108,7 +107,7 @@ def _file(path: Path) -> Path:
 
 
 def _near(path: Path) -> str:
-    """What is there instead."""
+    """Return which files exist instead."""
     folder = path.parent
     if not folder.is_dir():
         return f"There is no folder {folder} either."
@@ -122,7 +121,7 @@ def _origin(module: str) -> str | None:
 
 
 def parse_bots(texts: Iterable[str]) -> list[BotName]:
-    """Return the bots of a command line. Raises ``CommandFailed`` if two have the same address."""
+    """Return the bots of a command line. Raise ``CommandFailed`` if two have the same URL."""
     bots = [BotName.parse(text) for text in texts]
     if not bots:
         files = sorted(file.name for file in Path.cwd().glob("*.py"))
@@ -140,20 +139,10 @@ def parse_bots(texts: Iterable[str]) -> list[BotName]:
     return bots
 
 
-@contextmanager
-def explained() -> Iterator[list[str]]:
-    """Catch what importing a bot raises; the list then has its text, as a programmer reads it."""
-    problem: list[str] = []
-    try:
-        yield problem
-    except ChatError as error:
-        problem.append(str(error))
-    except (Exception, SystemExit) as error:  # whatever a bot's file does
-        problem.append(_traceback(error))
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback of what a bot's file raises, from the first line of that file on."""
+def describe_failure(error: BaseException) -> str:
+    """Return what importing a bot has raised, as text: a traceback from the bot's file on."""
+    if isinstance(error, ChatError):
+        return str(error)
     report = TracebackException.from_exception(error)
     while report.stack and _is_machinery(report.stack[0].filename):
         del report.stack[0]

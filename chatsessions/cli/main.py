@@ -9,7 +9,7 @@ from pathlib import Path
 
 import chatsessions
 
-from .errors import CommandFailed
+from . import CommandFailed
 
 RUN_EXAMPLES = """\
 examples:
@@ -49,7 +49,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="serve bots without a Django project",
         description=(
             "Serve one bot or several: the chat page, the admin, uploads and the HTTP API. "
-            "Everything it keeps lies in .chatsessions/ beside the first bot."
+            "Its data is kept in .chatsessions/ beside the first bot."
         ),
         epilog=RUN_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,7 +73,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="server processes; more than one needs DATABASE_URL and REDIS_URL",
     )
     run.add_argument("--no-admin", action="store_true", help="serve no admin")
-    run.add_argument("--new-password", action="store_true", help="give the administrator a new one")
+    run.add_argument(
+        "--new-password", action="store_true", help="give the administrator a new password"
+    )
     run.add_argument("--debug", action="store_true", help="Django's DEBUG, and more in the log")
     run.add_argument("--data", type=Path, help="the folder to keep data in (.chatsessions)")
     run.add_argument("--ssl-certfile", type=Path, help="serve https with this certificate")
@@ -87,22 +89,22 @@ def _add_startproject(commands: argparse._SubParsersAction[argparse.ArgumentPars
     start = commands.add_parser(
         "startproject",
         help="make a Django project with a chat in it",
-        description="Make a Django project with a chat in it, out of a bot's file if there is one.",
+        description="Make a Django project with a chat in it, from a bot's file if you name one.",
     )
     start.set_defaults(function=_startproject)
     start.add_argument("name", help="the project's name, and its folder's")
     start.add_argument(
-        "--from", dest="bot", type=Path, metavar="BOT", help="the bot's file to take along"
+        "--from", dest="bot", type=Path, metavar="BOT", help="the bot's file to put into it"
     )
     start.add_argument(
         "--with-data",
         action="store_true",
-        help="take along the database and files that 'chatsessions run' has kept for the bot",
+        help="copy the database and files that 'chatsessions run' has kept for the bot",
     )
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .run import run  # needs packages of the "run" extra, startproject does not
+    from .run import run  # needs packages of the "run" extra, which startproject does without
 
     return run(options)
 

@@ -1,9 +1,8 @@
 """
 ``chatsessions run``: serve bots without a project.
 
-It makes a small Django project (``chatsessions.cli.project``) ready and serves it with uvicorn. The
-project reads its part of the command line from environment variables, which every server process
-inherits.
+Prepare a small Django project (``chatsessions.cli.project``) and serve it with uvicorn. The project
+reads its part of the command line from environment variables, which every server process inherits.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from . import CommandFailed
 from .bots import BotName, parse_bots
-from .errors import CommandFailed
-from .folder import DataFolder
+from .data import administrator, locked, make_folder, migrate
 from .project.served import VARIABLE
 
 SETTINGS = "chatsessions.cli.project.settings"
@@ -35,12 +34,12 @@ FIRST_PORT = 8000
 LAST_PORT = 65535
 #: Seconds that connections may take to close on Ctrl-C.
 GOODBYE = 1
-#: How long a browser waits to be opened for the server, in seconds.
+#: How long to wait for the server before opening a browser, in seconds.
 PATIENCE = 30
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve the bots of the command line until it is stopped. Raises ``CommandFailed``."""
+    """Serve the bots of the command line until stopped. Raise ``CommandFailed`` if that fails."""
     if options.show_settings:
         spec = find_spec(SETTINGS)
         assert spec is not None and spec.origin is not None  # noqa: PT018, S101
@@ -48,14 +47,14 @@ def run(options: argparse.Namespace) -> int:
         return 0
     bots = parse_bots(options.bots)
     _check_options(options)
-    data = DataFolder(options.data or bots[0].folder / ".chatsessions")
+    folder: Path = options.data or bots[0].folder / ".chatsessions"
     with ExitStack() as stack:
-        data.make()
+        make_folder(folder)
         port = _free_port(options.host, options.port)
         address = _address(options, port)
-        stack.enter_context(data.locked(address))
-        _set_environment(options, bots, data)
-        _prepare(options, data, address)
+        stack.enter_context(locked(folder, address))
+        _set_environment(options, bots, folder)
+        _prepare(options, folder, address)
         if not options.headless:
             _open_browser(options.host, port, address)
         return _serve(options, bots, port)
@@ -104,26 +103,26 @@ def _check_certificate(certificate: Path, key: Path | None) -> None:
 
 
 def _free_port(host: str, wanted: int | None) -> int:
-    """The port to listen on. Raises ``CommandFailed`` if it is taken and nobody takes another."""
+    """Return a free port, ``wanted`` if possible. Raise ``CommandFailed`` if there is none."""
     port = wanted or FIRST_PORT
-    error = _why_not(host, port)
+    error = _error_of(host, port)
     if error is None:
         return port
     if error.errno != errno.EADDRINUSE:
         raise CommandFailed(f"Cannot listen on {host}:{port}: {error.strerror or error}.")
-    whose = f"Port {port} is taken: {_who_answers(host, port)}."
+    taken = f"Port {port} is taken: {_who_answers(host, port)}."
     nearby = range(port + 1, min(port + 100, LAST_PORT + 1))
-    following = next((other for other in nearby if _why_not(host, other) is None), None)
+    following = next((other for other in nearby if _error_of(host, other) is None), None)
     if following is None:
-        raise CommandFailed(f"{whose} So are those after it; choose one with --port.")
+        raise CommandFailed(f"{taken} So are those after it; choose one with --port.")
     if sys.stdin.isatty() and sys.stdout.isatty():
-        answer = input(f"{whose} Use {following} instead? [Y/n] ")
+        answer = input(f"{taken} Use {following} instead? [Y/n] ")
         if answer.strip().lower() in ("", "y", "yes"):
             return following
-    raise CommandFailed(f"{whose} The next free one is --port {following}.")
+    raise CommandFailed(f"{taken} The next free one is --port {following}.")
 
 
-def _why_not(host: str, port: int) -> OSError | None:
+def _error_of(host: str, port: int) -> OSError | None:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.create_server((host, port), family=family):
@@ -133,7 +132,7 @@ def _why_not(host: str, port: int) -> OSError | None:
 
 
 def _who_answers(host: str, port: int) -> str:
-    """Whose a port may be, by what answers there."""
+    """Describe what answers at a port that is taken."""
     try:
         with socket.create_connection((_reachable(host), port), timeout=1) as line:
             line.settimeout(1)
@@ -148,7 +147,7 @@ def _who_answers(host: str, port: int) -> str:
 
 
 def _reachable(host: str) -> str:
-    """The address by which this machine reaches what listens on ``host``."""
+    """Return the address by which this machine reaches a server that listens on ``host``."""
     return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
 
 
@@ -162,7 +161,7 @@ def _address(options: argparse.Namespace, port: int) -> str:
 # The project
 
 
-def _set_environment(options: argparse.Namespace, bots: list[BotName], data: DataFolder) -> None:
+def _set_environment(options: argparse.Namespace, bots: list[BotName], folder: Path) -> None:
     names = [
         f"{bot.file or bot.module}{':' if bot.attribute else ''}{bot.attribute}" for bot in bots
     ]
@@ -170,12 +169,12 @@ def _set_environment(options: argparse.Namespace, bots: list[BotName], data: Dat
     os.environ |= {
         "DJANGO_SETTINGS_MODULE": SETTINGS,
         VARIABLE: json.dumps(names),
-        "CHATSESSIONS_DATA": str(data.path.resolve()),
+        "CHATSESSIONS_DATA": str(folder.resolve()),
         "CHATSESSIONS_ROOT_PATH": options.root_path.rstrip("/"),
         "CHATSESSIONS_DEBUG": "1" if options.debug else "0",
         "CHATSESSIONS_ADMIN": "0" if options.no_admin else "1",
         "CHATSESSIONS_WATCH": "1" if options.watch else "0",
-        # A traceback is for who sits at this machine.
+        # Only users of this machine may see a traceback.
         "CHATSESSIONS_SHOW_PROBLEMS": "1" if local or options.debug else "0",
     }
     if not local and "DJANGO_ALLOWED_HOSTS" not in os.environ:
@@ -190,7 +189,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _hosts(host: str) -> list[str]:
-    """The names that this machine is reached by, if it listens on ``host``."""
+    """Return the host names of a server that listens on ``host``."""
     names = ["localhost", "127.0.0.1", "[::1]"]
     if host not in ("0.0.0.0", "::"):  # noqa: S104
         return [*names, f"[{host}]" if ":" in host else host]
@@ -202,8 +201,8 @@ def _hosts(host: str) -> list[str]:
     return [*names, own, *(f"[{one}]" if ":" in one else one for one in sorted(addresses))]
 
 
-def _prepare(options: argparse.Namespace, data: DataFolder, address: str) -> None:
-    """Migrate, make the administrator, and say where everything is."""
+def _prepare(options: argparse.Namespace, folder: Path, address: str) -> None:
+    """Migrate, make the administrator, and print where everything is."""
     import django
     from django.core.exceptions import ImproperlyConfigured
     from django.db.utils import OperationalError
@@ -212,10 +211,8 @@ def _prepare(options: argparse.Namespace, data: DataFolder, address: str) -> Non
         django.setup()
     except ImproperlyConfigured as error:
         raise CommandFailed(str(error)) from error
-    from .prepare import administrator, migrate  # need Django to be set up
-
     try:
-        copied = migrate(data)
+        copied = migrate(folder)
         login = None if options.no_admin else administrator(new_password=options.new_password)
     except OperationalError as error:
         raise CommandFailed(f"The database cannot be used: {error}") from error
@@ -227,9 +224,9 @@ def _prepare(options: argparse.Namespace, data: DataFolder, address: str) -> Non
         lines.append(f"  Reached as {hosts}; for other names set DJANGO_ALLOWED_HOSTS.")
     if copied is not None:
         lines.append(f"  The database was of an earlier version; {copied} is a copy of it.")
-    lines.append(f"  Stop with Ctrl-C. Conversations are kept in {data.path}")
+    lines.append(f"  Stop with Ctrl-C. Conversations are kept in {folder}")
     sys.stdout.write("\n".join([*lines, "", ""]))
-    # Output may be a pipe, and who reads it should not have to wait for more.
+    # The output may be a pipe, whose reader should not wait for more of it.
     sys.stdout.flush()
 
 
@@ -254,7 +251,7 @@ def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
         port=port,
         log_level="debug" if options.debug else "warning",
         timeout_graceful_shutdown=GOODBYE,
-        # Each connection compressed costs 36 KiB and a third more CPU; frames are small.
+        # Compression costs 36 KiB per connection and a third more CPU; frames are small.
         ws_per_message_deflate=False,
         **given,
     )

@@ -1,4 +1,4 @@
-"""``chatsessions startproject``: out of the single file, into a Django project."""
+"""``chatsessions startproject``: make a Django project, from a bot's file if there is one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.management.commands.startproject import Command as StartProject
 
+from . import CommandFailed
 from .bots import BotName
-from .errors import CommandFailed
 
 TEMPLATE = Path(__file__).parent / "project_template"
-#: Folders of the new project; a project of one of these names would be inside itself.
+#: Folders of the new project, whose names the project itself cannot have.
 TAKEN = {"bots", "templates", "tests", "data"}
 
 NEXT_STEPS = """\
@@ -38,8 +38,8 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
     """
     Make the project ``name`` in a folder of that name, with ``bot`` or a counter in it.
 
-    ``with_data`` takes along what ``chatsessions run`` has kept for the bot. Raises
-    ``CommandFailed``.
+    ``with_data`` copies the data that ``chatsessions run`` has kept for the bot. Raise
+    ``CommandFailed`` if it cannot be made.
     """
     target = Path(name).resolve()
     if not name.isidentifier() or keyword.iskeyword(name) or name in TAKEN:
@@ -50,7 +50,7 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
     if target.exists():
         raise CommandFailed(f"{target} is there already.")
     if with_data and bot is None:
-        raise CommandFailed("--with-data takes along what a bot has kept: name it with --from.")
+        raise CommandFailed("--with-data copies the data of a bot: name it with --from.")
     found = None if bot is None else BotName.parse(str(bot))
     if found is not None and not found.module.isidentifier():
         raise CommandFailed(
@@ -100,7 +100,7 @@ def _kept(bot: BotName) -> Path:
 
 
 def _take_along(kept: Path, data: Path, bot: BotName) -> None:
-    """Copy the database and the files; the bot's module has another name from now on."""
+    """Copy the database and the files, with the new name of the bot's module."""
     data.mkdir(exist_ok=True)
     path = data / "db.sqlite3"
     with (

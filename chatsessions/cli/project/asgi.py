@@ -17,15 +17,15 @@ from chatsessions.protocol.frames import (
 )
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsessions.cli.project.settings")
-# Bots may import models, which Django has to know by then.
+# Bots may import models, so Django has to be set up before them.
 django_application = ASGIStaticFilesHandler(get_asgi_application())
 
 from . import settings  # noqa: E402
-from .served import served  # noqa: E402
+from .served import route, served  # noqa: E402
 
 
 class BelowPath:
-    """Serves an application below a path, whether or not a proxy has taken that path away."""
+    """Serve an application below a path, whether or not a proxy strips that path."""
 
     def __init__(self, application: Application, root_path: str) -> None:
         self._application = application
@@ -46,7 +46,7 @@ class BelowPath:
 async def come_back_later(
     scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
 ) -> None:
-    """Tell a tab that its bot is being mended: it tries again by itself."""
+    """Close a tab's connection while its bot is broken; the tab tries again by itself."""
     await receive()
     await send({"type": "websocket.accept", "subprotocol": SUBPROTOCOL})
     await send({"type": "websocket.close", "code": int(CloseCode.SHUTTING_DOWN)})
@@ -60,7 +60,7 @@ if served().problems:
     )
 else:
     application = get_chat_application(
-        {bot.route: bot.chat for bot in served().bots}, http=django_application
+        {route(bot): chat for bot, chat in served().bots.items()}, http=django_application
     )
 if settings.ROOT_PATH:
     application = BelowPath(application, settings.ROOT_PATH)

@@ -1,7 +1,7 @@
 """
-Where a project keeps its data: SQLite and local memory, or PostgreSQL and Redis by their URLs.
+Settings of a project's stores: SQLite and local memory, or PostgreSQL and Redis by their URLs.
 
-What is wrong with a URL is said without the URL: it may hold a password.
+Error messages do not repeat a URL, since it may contain a password.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.utils import get_random_secret_key
 
-#: How long a service may take to answer, in seconds. One that is stalled is as one that is down.
+#: How long a service may take to answer, in seconds. Then it counts as unavailable.
 TIMEOUT = 5
 POSTGRES_EXAMPLE = "postgresql://user:password@127.0.0.1:5432/name"
 REDIS_EXAMPLE = "redis://127.0.0.1:6379/0"
@@ -27,10 +27,10 @@ LAYERS = {
 
 
 def secret_key(folder: Path) -> str:
-    """Return the key that ``folder`` keeps in ``secret_key``, made at the first start."""
+    """Return the key in the file ``secret_key`` of ``folder``; make it at the first start."""
     path = folder / "secret_key"
     if not path.exists():
-        # Whole from the first moment on: several processes may start at once.
+        # Several processes may start at once, and none may read half a key.
         new = path.with_suffix(f".{os.getpid()}")
         new.touch(mode=0o600)
         new.write_text(get_random_secret_key())
@@ -41,16 +41,16 @@ def secret_key(folder: Path) -> str:
 
 
 def sqlite(path: Path) -> dict[str, Any]:
-    """Return ``DATABASES["default"]`` for a file of SQLite."""
+    """Return ``DATABASES["default"]`` for a SQLite file."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": path,
         "OPTIONS": {
-            # Readers never wait for the one writer, and a write takes its lock at once instead of
-            # failing half way.
+            # Readers never wait for the one writer. A transaction takes its lock at the beginning,
+            # instead of failing half way.
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-            # A checkpoint waits for the disk; fewer of them cost a larger -wal file (40 MB).
+            # A checkpoint waits for the disk. Fewer of them make a larger -wal file (40 MB).
             "PRAGMA wal_autocheckpoint=10000;",
             "timeout": 10,
         },
@@ -61,13 +61,13 @@ def local_memory() -> dict[str, Any]:
     """Return ``CACHES["default"]`` for one process, with room for its sessions."""
     return {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        # The default of 300 would throw sessions' values away.
+        # With the default of 300, values of sessions in use would be thrown away.
         "OPTIONS": {"MAX_ENTRIES": 100_000},
     }
 
 
 def postgres(url: str) -> dict[str, Any]:
-    """``DATABASES["default"]`` for a ``DATABASE_URL``."""
+    """Return ``DATABASES["default"]`` for a ``DATABASE_URL``."""
     parts = _split(url)
     if parts is None or parts.scheme not in ("postgres", "postgresql"):
         raise ImproperlyConfigured(
@@ -80,7 +80,7 @@ def postgres(url: str) -> dict[str, Any]:
         )
     _need("psycopg", "DATABASE_URL", "psycopg[binary]")
     _need("dj_database_url", "DATABASE_URL", "dj-database-url")
-    import dj_database_url  # the embedded default does without it
+    import dj_database_url  # not needed with SQLite
 
     config: dict[str, Any] = {**dj_database_url.parse(url)}
     config["OPTIONS"] = {"connect_timeout": TIMEOUT, **config.get("OPTIONS", {})}
@@ -88,19 +88,19 @@ def postgres(url: str) -> dict[str, Any]:
 
 
 def redis_cache(url: str, prefix: str) -> dict[str, Any]:
-    """``CACHES["default"]`` for a ``REDIS_URL``."""
+    """Return ``CACHES["default"]`` for a ``REDIS_URL``."""
     _check_redis(url)
     return {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": url,
         "KEY_PREFIX": prefix,
-        # Without them a stalled Redis would hold up every commit for as long as it is stalled.
+        # Without timeouts a stalled Redis would hold up every commit.
         "OPTIONS": {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT},
     }
 
 
 def redis_layer(url: str, prefix: str, kind: str) -> dict[str, Any]:
-    """``CHANNEL_LAYERS["default"]`` for a ``REDIS_URL``; ``kind`` is one of ``LAYERS``."""
+    """Return ``CHANNEL_LAYERS["default"]`` for a ``REDIS_URL``; ``kind`` is a key of ``LAYERS``."""
     _check_redis(url)
     if kind not in LAYERS:
         raise ImproperlyConfigured(

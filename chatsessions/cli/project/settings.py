@@ -2,7 +2,7 @@
 Settings of ``chatsessions run``; ``chatsessions run --show-settings`` prints this file.
 
 One process keeps everything in one folder: SQLite, a cache and a channel layer in its own memory.
-With ``DATABASE_URL`` (PostgreSQL) and ``REDIS_URL`` it may be several processes. A project made by
+Several processes need ``DATABASE_URL`` (PostgreSQL) and ``REDIS_URL``. A project made by
 ``chatsessions startproject`` begins with the same settings, as a file of its own.
 """
 
@@ -24,7 +24,7 @@ DATA = Path(os.environ["CHATSESSIONS_DATA"])
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or secret_key(DATA)
 DEBUG = os.environ.get("CHATSESSIONS_DEBUG") == "1"
 ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
-# Behind a proxy that speaks TLS: the origins of the page, such as https://chat.example.com.
+# Behind a proxy with TLS: the origins of the page, such as https://chat.example.com.
 CSRF_TRUSTED_ORIGINS = os.environ.get("DJANGO_CSRF_TRUSTED_ORIGINS", "").split()
 
 INSTALLED_APPS = [
@@ -68,7 +68,7 @@ TEMPLATES = [
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 REDIS_URL = os.environ.get("REDIS_URL", "")
-#: What keeps apart those who share a Redis: its pub/sub knows no databases.
+#: Projects that share a Redis need different prefixes, as its pub/sub has no databases.
 REDIS_PREFIX = os.environ.get("REDIS_PREFIX", "chatsessions")
 
 DATABASES = {"default": postgres(DATABASE_URL) if DATABASE_URL else sqlite(DATA / "db.sqlite3")}
@@ -80,27 +80,27 @@ CHANNEL_LAYERS = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Uploaded files lie here; only the session that they belong to gets them.
+# Uploaded files are stored here. Each is served to its own session only.
 MEDIA_ROOT = DATA / "files"
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-# The path below which a proxy serves all of this; empty for the root.
+# The path below which a proxy serves the project; empty for the root.
 ROOT_PATH = os.environ.get("CHATSESSIONS_ROOT_PATH", "")
 FORCE_SCRIPT_NAME = ROOT_PATH or None
-# Served straight from the packages: nothing to collect.
+# Static files are served from the packages, without collectstatic.
 STATIC_URL = f"{ROOT_PATH}/static/"
 
-# What the pages and addresses of this project depend on.
+# Options of the command line that pages and URLs depend on.
 SERVE_ADMIN = os.environ.get("CHATSESSIONS_ADMIN", "1") == "1"
 SHOW_PROBLEMS = os.environ.get("CHATSESSIONS_SHOW_PROBLEMS") == "1"
 WATCH = os.environ.get("CHATSESSIONS_WATCH") == "1"
 
 CHATSESSIONS: dict[str, object] = {}
 if WATCH:
-    # Who saves a file does not want to wait for what runs.
+    # A reload does not wait for running turns.
     CHATSESSIONS["SHUTDOWN_TIMEOUT"] = 0.5
 
 LOGGING = {

@@ -1,13 +1,32 @@
-"""The addresses of ``chatsessions run``: a page per bot, uploads, the HTTP API, and the admin."""
+"""The URLs of ``chatsessions run``: a page for each bot, uploads, the HTTP API and the admin."""
+
+from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.urls import URLPattern, URLResolver, include, path
 
 from chatsessions.views import ChatPage, ChatView
 
 from . import settings
-from .served import served
-from .views import problems, start
+from .served import route, served
+
+
+def start(request: HttpRequest) -> HttpResponse:
+    """List the bots."""
+    context = {"bots": list(served().bots), "admin": settings.SERVE_ADMIN}
+    return render(request, "chatsessions_run/start.html", context)
+
+
+def problems(request: HttpRequest, path: str = "") -> HttpResponse:
+    """Show why a bot cannot be served; the traceback only to users of this machine."""
+    context = {
+        "problems": served().problems if settings.SHOW_PROBLEMS else {},
+        "watching": settings.WATCH,
+    }
+    return render(request, "chatsessions_run/problems.html", context, status=503)
+
 
 _bots = served().bots
 
@@ -15,27 +34,27 @@ urlpatterns: list[URLPattern | URLResolver] = [path("chats/", include("chatsessi
 if settings.SERVE_ADMIN:
     urlpatterns.append(path("admin/", admin.site.urls))
 
-for _bot in _bots:
+for _bot, _chat in _bots.items():
     urlpatterns += [
         path(
             "" if len(_bots) == 1 else f"chat/{_bot.slug}/",
             ChatPage.as_view(
-                chat=_bot.chat,
-                url=_bot.route,
+                chat=_chat,
+                url=route(_bot),
                 heading=_bot.title,
                 files=True,
-                profiles=_bot.chat.has_profiles,
+                profiles=_chat.has_profiles,
                 threads=True,
                 template_name="chatsessions_run/bot.html",
                 extra_context={"several": len(_bots) > 1, "admin": settings.SERVE_ADMIN},
             ),
             name=_bot.slug,
         ),
-        path(f"http/{_bot.slug}/", ChatView.as_view(chat=_bot.chat)),
+        path(f"http/{_bot.slug}/", ChatView.as_view(chat=_chat)),
     ]
 
 if served().problems:
-    # Whatever was asked for: who wrote the bot is looking at its page.
+    # Every URL shows the problem, as the bot's author is looking at its page.
     urlpatterns = [path("<path:path>", problems), path("", problems)]
 elif len(_bots) > 1:
     urlpatterns.append(path("", start, name="start"))

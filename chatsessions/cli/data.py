@@ -1,0 +1,140 @@
+"""The folder ``.chatsessions/``, in which ``chatsessions run`` keeps its data, and the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from . import CommandFailed
+
+ADMIN = "admin"
+
+# The folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder, readable by its owner only. Raise ``CommandFailed`` if that fails."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ignore = folder / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("# Made by chatsessions run: data, not source.\n*\n")
+        probe = folder / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise CommandFailed(
+            f"Cannot write in {folder} ({error.strerror}). Name another folder for the "
+            "conversations: --data FOLDER."
+        ) from error
+
+
+@contextmanager
+def locked(folder: Path, address: str) -> Iterator[None]:
+    """
+    Lock the folder for this process, which serves at ``address``, during the block.
+
+    Raise ``CommandFailed`` if another process has locked it.
+    """
+    note = folder / "served.json"
+    with (folder / "lock").open("a") as file:
+        if not _lock(file):
+            raise CommandFailed(f"{folder} is in use: {_who_uses_it(note)}")
+        note.write_text(json.dumps({"pid": os.getpid(), "address": address}))
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                note.unlink()
+
+
+def _who_uses_it(note: Path) -> str:
+    try:
+        found = json.loads(note.read_text())
+        return (
+            f"it is served at {found['address']}/ by process {found['pid']}. Stop that process, or "
+            "name another folder: --data FOLDER."
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process is starting with it. Try again, or use --data FOLDER."
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock ``file`` until it is closed or this process ends; return False if another one has."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+# The database. Django has to be set up.
+
+
+def migrate(folder: Path) -> Path | None:
+    """
+    Bring the tables up to date, after copying a SQLite database that has tables already.
+
+    Return the path of the copy; None if there is none. Raise ``CommandFailed`` for a database that
+    a later version has written.
+    """
+    executor = MigrationExecutor(connection)
+    known = set(executor.loader.disk_migrations)
+    applied = set(executor.loader.applied_migrations)
+    newer = sorted(name for app, name in applied - known if app == "chatsessions")
+    if newer:
+        raise CommandFailed(
+            f"The database in {folder} was written by a later version of chatsessions "
+            f"({newer[-1]}). Install that version, or name another folder: --data FOLDER."
+        )
+    if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        return None
+    copy = _copy() if applied and connection.vendor == "sqlite" else None
+    call_command("migrate", verbosity=0, interactive=False)
+    return copy
+
+
+def _copy() -> Path:
+    path = Path(connection.settings_dict["NAME"])
+    copy = path.with_name(f"{path.stem}.before-{datetime.now():%Y%m%d-%H%M%S}{path.suffix}")  # noqa: DTZ005
+    connection.close()
+    with sqlite3.connect(path) as source, sqlite3.connect(copy) as target:
+        source.backup(target)
+    source.close()
+    target.close()
+    return copy
+
+
+def administrator(*, new_password: bool) -> str:
+    """Make the administrator if there is none; return what to log in with."""
+    users = get_user_model()._default_manager
+    user = users.filter(username=ADMIN).first()
+    if user is not None and not new_password:
+        return f"as {ADMIN} (lost the password? --new-password)"
+    password = secrets.token_urlsafe(9)
+    if user is None:
+        users.create_superuser(ADMIN, "", password)
+    else:
+        user.set_password(password)
+        user.save()
+    return f"as {ADMIN} with the password {password}   (it is not shown again)"
