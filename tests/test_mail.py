@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from uuid import uuid4
@@ -79,10 +79,16 @@ async def answer_all(command: bytes) -> bytes:
 @asynccontextmanager
 async def two_mails(layer: Any) -> AsyncIterator[tuple[RpcClient, RpcClient]]:
     loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[Any]]()
+
+    def start_task(step: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        task = loop.create_task(step, name=name)
+        tasks.add(task)
+        return task
+
     with using(layer):
-        first, second = (RpcClient(loop, answer_all, tasks.add) for _ in range(2))
-        await first.open()
-        await second.open()
+        first, second = (RpcClient(loop, start_task) for _ in range(2))
+        await first.open(answer_all)
+        await second.open(answer_all)
         try:
             yield first, second
         finally:
@@ -227,13 +233,13 @@ async def test_a_worker_serves_on_after_any_damaged_command(worker: Worker, chat
 
     with using(LossyLayer()):
         client = await Client.open(worker, chat)
-        asking = RpcClient(worker.loop, answer_all, worker.own)
-        await asking.open()
+        asking = RpcClient(worker.loop, worker.start_task)
+        await asking.open(answer_all)
         try:
             source = random.Random(7)  # noqa: S311  # to be repeated
             for command in _commands() * 8:
                 damaged = _damaged(source, command)
-                raw = await asking.ask(worker.mail.channel, damaged, patience=10)
+                raw = await asking.ask(worker.rpc.channel, damaged, patience=10)
                 assert msgspec.json.decode(raw)["type"] in ("failed", "gone", "done")
         finally:
             await asking.close()
@@ -265,7 +271,7 @@ async def test_a_heartbeat_that_fails_goes_on(
         if failures:
             raise failures.pop()
 
-    monkeypatch.setattr(worker._desk, "look_round", look_round)
+    monkeypatch.setattr(worker.server, "look_round", look_round)
     await worker.start()
     await until(lambda: not failures)
     before = (await WorkerRow.objects.aget(pk=worker.id)).heartbeat_at
@@ -274,7 +280,7 @@ async def test_a_heartbeat_that_fails_goes_on(
         return (await WorkerRow.objects.aget(pk=worker.id)).heartbeat_at > before
 
     await eventually(beats)
-    assert "guests could not be looked at" in caplog.text
+    assert "subscribers at other workers could not be looked at" in caplog.text
     assert "'heartbeat' was cancelled by what it called" in caplog.text
 
 

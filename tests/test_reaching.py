@@ -377,7 +377,7 @@ async def test_without_a_way_nothing_is_changed(chat: Chat) -> None:
     async with two_workers(layer) as (first, second):
         client = await owned(first, chat)
         await WorkerRow.objects.filter(pk=first.id).aupdate(pid=os.getppid())  # another process
-        second.mail.channel = ""
+        second.rpc.channel = ""
         with pytest.raises(OwnerUnreachable, match="CHANNEL_LAYERS"):
             await reaching.change(second, client.live.id, [append("note")])
         assert "note" not in [name for name, _ in client.events]
@@ -397,7 +397,7 @@ async def test_an_owner_that_gives_no_sign_is_given_up(chat: Chat, settings: Any
 
 async def test_a_change_that_was_made_is_known_again_by_the_next_owner(chat: Chat) -> None:
     from chatsessions.cluster.commands import Apply
-    from chatsessions.cluster.steps import apply
+    from chatsessions.cluster.owner import apply
 
     async with two_workers() as (first, second):
         client = await owned(first, chat)
@@ -418,8 +418,9 @@ async def test_a_broadcast_reaches_the_connected_sessions_of_a_chat(chat: Chat) 
         away, foreign = await owned(first, chat), await Client.open(second, other)
         away.leave()
         command = Broadcast(name="news", data=msgspec.Raw(b"1"), chat="reached")
-        told = await second.broadcast(command)
-        told += await second.broadcast_elsewhere(command, [second.id])
+        told = await second.server.broadcast(command)
+        others = await second.threads.read(second.rows.others, [second.id], command.chat)
+        told += await second.directory.broadcast(command, others)
         assert told == 2
         for client in (here, there):
             assert [name for name, _ in client.events].count("news") == 1

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
-from unittest.mock import Mock
 from uuid import UUID
 
 import msgspec
@@ -21,10 +20,9 @@ from chatsessions import (
     Message,
     user_session,
 )
-from chatsessions.cluster.commands import Failed, Stored, Told, encode
+from chatsessions.cluster.commands import Failed, Told, encode
 from chatsessions.cluster.connect_request import ConnectRequest
-from chatsessions.cluster.hearing import Hearing
-from chatsessions.cluster.relay import Relay
+from chatsessions.cluster.remote import OpenStreams, RemoteSession
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
@@ -54,7 +52,7 @@ class Tab:
         self.attachment: WebsocketSubscriber | None = None
 
     @property
-    def served(self) -> LiveSession | Relay:
+    def served(self) -> LiveSession | RemoteSession:
         assert self.attachment is not None
         return self.attachment.served
 
@@ -215,7 +213,7 @@ async def test_a_busy_session_is_relayed_and_moves_when_its_turn_ends(
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
-        assert isinstance(new.served, Relay)
+        assert isinstance(new.served, RemoteSession)
         assert new.welcome["turn"] == 1
         assert old.closed == 4509
         await until(lambda: new.texts == ["1"])
@@ -231,7 +229,7 @@ async def test_a_busy_session_is_relayed_and_moves_when_its_turn_ends(
         await until(lambda: new.texts == ["1", "waited", "2", "3"])
         assert new.seqs == list(range(1, len(new.seqs) + 1))
         assert new.closed is None
-        assert second.relays == {}
+        assert second.remotes == {}
 
 
 async def test_a_stream_goes_on_at_the_other_worker(chat: Chat) -> None:
@@ -250,61 +248,47 @@ async def test_a_stream_goes_on_at_the_other_worker(chat: Chat) -> None:
 
 
 class Listens:
-    """Stands for the end of a link: hears of a log and of tokens."""
-
-    over = False
+    """Hears of a log and of tokens."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.listener = Mock()
-        self.hearing = Hearing(self)
-        self._log: list[Entry] = []
+        self._streams = OpenStreams()
+        self._seq = 0
 
-    async def hears(self, *events: tuple[str, Any], token: frames.Token | None = None) -> None:
+    def hears(self, *events: tuple[str, Any], token: frames.Token | None = None) -> None:
         """Stored events, and a token behind them."""
         for name, data in events:
-            seq, raw = len(self._log) + 1, msgspec.json.encode(data)
-            self._log.append(Entry(seq, None, 1, name, raw, datetime.now(UTC)))
-        await self.hearing._pass_on(Stored(len(self._log)), self.listener)
+            self._seq += 1
+            raw = msgspec.json.encode(data)
+            self._streams.stored(Entry(self._seq, None, 1, name, raw, datetime.now(UTC)))
         if token is not None:
-            told = Told(msgspec.Raw(frames.encode(token).encode()))
-            await self.hearing._pass_on(told, self.listener)
+            self._streams.told(token)
 
     @property
     def streams(self) -> list[tuple[int, str]]:
-        return [(stream.index, stream.content) for stream in self.hearing.open_streams]
-
-    async def read_log(self, after: int, limit: int) -> list[Entry]:
-        return self._log[after : after + limit]
-
-    async def let_down(self, item: object) -> None:
-        raise AssertionError(item)
-
-    def give_up(self, why: str) -> None:
-        raise AssertionError(why)
+        return [(stream.index, stream.content) for stream in self._streams.so_far.values()]
 
 
-async def test_what_streams_is_known_from_its_beginning() -> None:
+def test_what_streams_is_known_from_its_beginning() -> None:
     """For a client that is still being brought up to date when it begins."""
     message, link = {"id": "m", "content": "Hello ", "streaming": True}, Listens()
-    await link.hears(("message", message), token=frames.Token("m", 0, "wor"))
-    await link.hears(token=frames.Token("m", 1, "ld"))
+    link.hears(("message", message), token=frames.Token("m", 0, "wor"))
+    link.hears(token=frames.Token("m", 1, "ld"))
     assert link.streams == [(2, "Hello world")]
     whole = message | {"content": "Hello world", "streaming": False}
-    await link.hears(("message_update", whole))
+    link.hears(("message_update", whole))
     assert link.streams == []
     again = whole | {"streaming": True}
-    await link.hears(("message_update", again), token=frames.Token("m", 0, "!"))
+    link.hears(("message_update", again), token=frames.Token("m", 0, "!"))
     assert link.streams == [(1, "Hello world!")]
-    await link.hears(("message_remove", {"id": "m"}))
+    link.hears(("message_remove", {"id": "m"}))
     assert link.streams == []
 
 
 @pytest.mark.parametrize("data", [None, [1], {"id": []}, {"id": 7, "streaming": True}])
-async def test_events_of_an_application_may_have_the_names_of_ours(data: Any) -> None:
+def test_events_of_an_application_may_have_the_names_of_ours(data: Any) -> None:
     link = Listens()
-    await link.hears(token=frames.Token("m", 0, "a"))
-    await link.hears(("message_update", data), ("message_remove", data), ("message", data))
+    link.hears(token=frames.Token("m", 0, "a"))
+    link.hears(("message_update", data), ("message_remove", data), ("message", data))
     assert link.streams == [(1, "a")]
 
 
@@ -329,7 +313,7 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
         relay = new.served
-        assert isinstance(relay, Relay)
+        assert isinstance(relay, RemoteSession)
         move_here, gate = relay._move_here, chat.gate  # type: ignore[attr-defined]
 
         async def say_and_stop() -> None:
@@ -340,6 +324,7 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
             assert len(relay._frames) <= 2
 
         async def moving(*args: Any) -> Any:
+            assert move_here is not None
             if phase == "on its way":
                 await say_and_stop()
             live = await move_here(*args)
@@ -347,11 +332,11 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
                 await say_and_stop()
             return live
 
-        async def released() -> None:
+        async def released(move_here: Any) -> None:
             """Its owner has let it go, and the relay has not heard of it."""
             await say_and_stop()
             await until(lambda: len(relay._frames) == 2)
-            await move()
+            await move(move_here)
 
         move = relay._move
         relay._move_here = moving
@@ -430,7 +415,7 @@ async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
         await late[0].sent()
         # The others have come, too, and know how the session stands: they wait for the first.
         await until(lambda: len(found) >= 3)
-        await until(lambda: len(second.entrance._arrivals[old.id]._waiters or ()) == 2)
+        await until(lambda: len(second.registry._arrivals[old.id]._waiters or ()) == 2)
         new = await Tab.open(first, chat, old)
         for one in late:
             await one.taken()
@@ -514,7 +499,7 @@ async def test_a_frame_of_an_older_connection_ends_no_token(chat: Chat) -> None:
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
         held = await Tab.open(second, chat, old)
-        assert isinstance(held.served, Relay)
+        assert isinstance(held.served, RemoteSession)
         lost = await Tab.open(second, chat, held)
         assert lost.welcome["resumed"] is True
         assert held.attachment is not None
@@ -568,7 +553,7 @@ async def test_an_owner_that_does_not_know_the_command_is_waited_for(chat: Chat)
             text = "ValidationError at the session's owner: see its log"
             return encode(Failed("ChatSessionsError", text))
 
-        first.mail._answer = answer
+        first.rpc._do = answer
         coming = asyncio.create_task(Tab.open(second, chat, old))
         await asyncio.sleep(0.1)
         chat.gate.set()  # type: ignore[attr-defined]
@@ -620,7 +605,7 @@ async def test_a_frame_that_only_another_release_knows_is_left_out(chat: Chat) -
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
-        assert isinstance(new.served, Relay)
+        assert isinstance(new.served, RemoteSession)
         new.served.hear([Told(msgspec.Raw(b'{"type":"hologram"}'))])
         chat.gate.set()  # type: ignore[attr-defined]
         assert await new.ends(1) == "done"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from twisted.logger import LogBeginner, LogPublisher
 
-from chatsessions.workers.unheard import hear_warnings
+from chatsessions.workers.shutdown import hear_warnings
 
 
 @pytest.fixture(autouse=True)

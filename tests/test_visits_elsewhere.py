@@ -31,8 +31,7 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.cluster.connect_request import ConnectRequest
-from chatsessions.cluster.relay import Relay
-from chatsessions.cluster.visit_relay import VisitRelay
+from chatsessions.cluster.remote import RemoteSession
 from chatsessions.http.held import Held
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent
@@ -176,7 +175,7 @@ async def held_elsewhere(
         api = WorkerDirectory(tab, there)
         yield api
         bot.gate.set()
-        await until(lambda: not here.relays)
+        await until(lambda: not here.remotes)
         assert here.live == {}
 
 
@@ -275,7 +274,7 @@ async def test_a_repeat_of_what_is_done_while_something_else_runs(bot: Bot, stre
             assert told["turn"] == {"turn": 1, "name": "message", "status": "failed"}
             assert [event["name"] for event in told["events"]] == ["message", "error"]
         bot.gate.set()
-        await until(lambda: not there.live and not here.relays)
+        await until(lambda: not there.live and not here.remotes)
 
 
 @lossy
@@ -327,7 +326,7 @@ async def test_a_session_that_is_relayed_is_reached_where_it_is(bot: Bot) -> Non
         await old.say("wait")
         await until(lambda: old.texts)
         tab = await Tab.open(here, bot.chat, old)
-        assert isinstance(tab.served, Relay)
+        assert isinstance(tab.served, RemoteSession)
         api = WorkerDirectory(tab, there)
         response = await api.post("by http")
         assert (response.status_code, response.told["error"]) == (409, "session_connected")
@@ -425,7 +424,7 @@ async def test_a_session_that_only_a_view_has_used_is_not_unused(bot: Bot, loss:
         assert [row.pk async for row in unused.all()] == []
         assert await is_owned_by(tab.id, there)
         tab.leave()
-        await until(lambda: not here.relays)
+        await until(lambda: not here.remotes)
 
 
 async def test_a_view_is_told_nothing_twice(bot: Bot, urls: types.ModuleType) -> None:
@@ -483,7 +482,7 @@ async def test_the_logged_in_owner_needs_no_token(bot: Bot) -> None:
         assert texts((await api.get()).json()) == ["wait", "1: wait"]
         assert api.live.session.user.first_name == "Augusta"
         bot.gate.set()
-        await until(lambda: not there.live and not here.relays)
+        await until(lambda: not there.live and not here.remotes)
 
 
 async def test_a_request_ends_with_its_login(bot: Bot, urls: types.ModuleType) -> None:
@@ -506,7 +505,7 @@ async def test_a_request_ends_with_its_login(bot: Bot, urls: types.ModuleType) -
         told = frames_of(b"".join([part async for part in parts]))
         assert (told[-1]["type"], told[-1]["code"]) == ("error", "unauthorized")
         assert (await waiting).status_code == 401
-        await until(lambda: not api.live.holders and not here.relays)
+        await until(lambda: not api.live.holders and not here.remotes)
         bot.gate.set()
         await until(lambda: not there.live)
         assert (await ChatSession.objects.aget(pk=tab.id)).handled == 3
@@ -518,7 +517,7 @@ async def test_a_request_ends_with_its_login(bot: Bot, urls: types.ModuleType) -
 async def test_without_a_way_it_is_left_alone(bot: Bot, caplog: pytest.LogCaptureFixture) -> None:
     """And the answer comes at once: there is nothing to wait for."""
     async with held_elsewhere(bot) as api:
-        get_worker().mail.channel = ""
+        get_worker().rpc.channel = ""
         await WorkerRow.objects.filter(pk=api.owner.id).aupdate(pid=os.getppid())
         for response in (await api.post("x"), await api.get(), await api.delete()):
             told = response.json()
@@ -536,7 +535,7 @@ async def test_another_event_loop_of_the_process_is_waited_for_and_not_called_an
     """A call from outside has a session for a moment; if it keeps it, no layer is to blame."""
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2}
     async with held_elsewhere(bot) as api:
-        get_worker().mail.channel = ""
+        get_worker().rpc.channel = ""
         response = await api.post("too early")
         assert (response.status_code, response.told["error"]) == (503, "owner_unreachable")
         assert "the session is in use" in response.told["detail"]
@@ -721,7 +720,7 @@ async def test_of_two_workers_that_are_asked_at_once_one_has_it(bot: Bot) -> Non
             await until(lambda: not any(worker.live for worker in workers))
             comes = (worker.receive(bot.chat, arrival) for worker in workers)
             found = [one for one, _ in await asyncio.gather(*comes)]
-            assert {type(one) for one in found} == {LiveSession, VisitRelay}
+            assert {type(one) for one in found} == {LiveSession, RemoteSession}
             assert sum(len(worker.live) for worker in workers) == 1
             for one in found:
                 (Held(one) if isinstance(one, LiveSession) else one).let_go()

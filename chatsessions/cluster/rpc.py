@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
-from contextvars import Context
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 from uuid import uuid4
@@ -21,9 +20,8 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from chatsessions.conf import settings
 
-from .supervision import keep_running
-
 logger = logging.getLogger("chatsessions.mail")
+worker_logger = logging.getLogger("chatsessions.worker")
 
 #: Seconds between the tries of a command: half as much again from the first to the last. A layer
 #: needs some milliseconds, so the first repeat is nearly always for one that was lost.
@@ -38,6 +36,8 @@ MAX_ANSWERS = 10_000
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: Seconds between two warnings that messages were skipped.
 SKIPPED_EVERY = 60.0
+#: Seconds before a loop that has ended is started again.
+RESTART_AFTER = 0.5
 
 _Name = Annotated[str, msgspec.Meta(max_length=200)]
 
@@ -63,7 +63,7 @@ class _Answer(msgspec.Struct, tag_field="type", tag="chatsessions.answer"):
     body: bytes
 
 
-Letter: TypeAlias = _Ask | _Sign | _Answer
+_Message: TypeAlias = _Ask | _Sign | _Answer
 #: Layers carry bytes.
 _AS_IS = (bytes,)
 
@@ -82,22 +82,23 @@ class _Asked:
 
 class RpcClient:
     """
-    One worker's letter box. ``answer`` handles a command and returns the answer to it.
+    Asks other workers, and has what they ask answered here.
 
-    ``channel`` is where others reach it; empty where no layer leads to another process.
+    ``start_task`` starts a task of the worker's own: see ``Worker.start_task``.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        answer: Callable[[bytes], Awaitable[bytes]],
-        own: Callable[[asyncio.Task[Any]], None],
+        start_task: Callable[..., asyncio.Task[Any]],
     ) -> None:
+        #: Where others reach this worker; empty where no layer leads to another process.
         self.channel = ""
-        self._loop = loop
-        self._answer = answer
-        self._own = own
-        self._layer: Any = None
+        self.loop = loop
+        self.start_task = start_task
+        # Both from ``open()`` on:
+        self._layer: Any
+        self._do: Callable[[bytes], Awaitable[bytes]]
         self._asked: dict[str, _Asked] = {}
         #: Commands that are worked on, and the answers to those that were.
         self._working: set[str] = set()
@@ -108,25 +109,27 @@ class RpcClient:
         self._skipped = 0
         self._skipped_at = -SKIPPED_EVERY
 
-    async def open(self) -> None:
-        """Get a channel, if there is a layer that crosses processes. Raises what the layer does."""
+    async def open(self, do: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """
+        Get a channel, if a layer leads to other processes. Commands from there are given to ``do``.
+
+        Raises what the layer does.
+        """
         layer = crossing_layer()
         if layer is None or self._receiver is not None:
             return
-        self._layer = layer
+        self._layer, self._do = layer, do
         async with asyncio.timeout(settings.STORE_TIMEOUT):
             self.channel = await layer.new_channel()
         receiver = keep_running("The worker's task 'mail'", self._receive)
-        self._receiver = self._loop.create_task(
-            receiver, name="chatsessions-mail", context=Context()
-        )
+        self._receiver = self.start_task(receiver, "chatsessions-mail")
 
     async def settle(self, seconds: float) -> None:
         """Wait until everything asked is answered, for so long at most."""
-        deadline = self._loop.time() + seconds
-        while self._asked and self._loop.time() < deadline:
+        deadline = self.loop.time() + seconds
+        while self._asked and self.loop.time() < deadline:
             waiting = [asked.answer for asked in self._asked.values()]
-            await asyncio.wait(waiting, timeout=deadline - self._loop.time())
+            await asyncio.wait(waiting, timeout=deadline - self.loop.time())
 
     async def close(self) -> None:
         """Receive nothing more; who waits for an answer gets ``NoAnswer``."""
@@ -142,34 +145,34 @@ class RpcClient:
         self, channel: str, command: bytes, *, patience: float, number: str | None = None
     ) -> bytes:
         """
-        The answer of the worker behind ``channel`` to ``command``, which it takes once.
+        Return the answer of the worker behind ``channel`` to ``command``, which it takes once.
 
         ``patience`` is how many seconds it may give no sign; while it works on the command it
         does. With the same ``number`` a command is the same one again. Raises ``NoAnswer``.
         """
         number = number or uuid4().hex
-        letter = _Ask(number, self.channel, command)
-        asked = _Asked(self._loop.create_future(), self._loop.time())
+        message = _Ask(number, self.channel, command)
+        asked = _Asked(self.loop.create_future(), self.loop.time())
         self._asked[number] = asked
         try:
             for pause in _pauses():
-                await self._send(channel, letter)
+                await self._send(channel, message)
                 done, _ = await asyncio.wait([asked.answer], timeout=pause)
                 if done:
                     return asked.answer.result()
-                if self._loop.time() - asked.heard_at > patience:
+                if self.loop.time() - asked.heard_at > patience:
                     raise NoAnswer(f"no sign of the worker for {patience} seconds")
             raise NoAnswer  # never: the pauses have no end
         finally:
             self._asked.pop(number, None)
             asked.answer.cancel()
 
-    async def _send(self, channel: str, letter: Letter) -> None:
+    async def _send(self, channel: str, message: _Message) -> None:
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
-                await self._layer.send(channel, msgspec.to_builtins(letter, builtin_types=_AS_IS))
+                await self._layer.send(channel, msgspec.to_builtins(message, builtin_types=_AS_IS))
         except Exception as error:
-            logger.debug("A %s is lost: %r", type(letter).__name__, error)
+            logger.debug("A %s is lost: %r", type(message).__name__, error)
 
     # Receiving
 
@@ -177,7 +180,7 @@ class RpcClient:
         fails = False
         while True:
             try:
-                message = await self._layer.receive(self.channel)
+                raw = await self._layer.receive(self.channel)
             except Exception as error:
                 if not fails:
                     logger.warning("The channel layer fails; it is tried further: %s", error)
@@ -186,11 +189,11 @@ class RpcClient:
                 continue
             fails = False
             try:
-                letter = msgspec.convert(message, Letter, builtin_types=_AS_IS)
+                message = msgspec.convert(raw, _Message, builtin_types=_AS_IS)
             except (msgspec.MsgspecError, RecursionError) as error:
                 self._skip(error)
             else:
-                self._take(letter)
+                self._take(message)
 
     def _skip(self, error: Exception) -> None:
         """
@@ -199,7 +202,7 @@ class RpcClient:
         What is in it is not logged.
         """
         self._skipped += 1
-        now = self._loop.time()
+        now = self.loop.time()
         if now - self._skipped_at >= SKIPPED_EVERY:
             logger.warning(
                 "Skipped %d message(s) on this worker's channel that are none of ours: %s",
@@ -208,38 +211,38 @@ class RpcClient:
             )
             self._skipped, self._skipped_at = 0, now
 
-    def _take(self, letter: Letter) -> None:
-        match letter:
+    def _take(self, message: _Message) -> None:
+        match message:
             case _Ask():
-                self._take_command(letter)
+                self._take_command(message)
             case _Sign():
-                asked = self._asked.get(letter.id)
+                asked = self._asked.get(message.id)
                 if asked is not None:
-                    asked.heard_at = self._loop.time()
+                    asked.heard_at = self.loop.time()
             case _Answer():
-                asked = self._asked.get(letter.id)
+                asked = self._asked.get(message.id)
                 if asked is not None and not asked.answer.done():
-                    asked.answer.set_result(letter.body)
+                    asked.answer.set_result(message.body)
 
-    def _take_command(self, letter: _Ask) -> None:
-        number = letter.id
+    def _take_command(self, command: _Ask) -> None:
+        number = command.id
         if number in self._working:
-            step = self._send(letter.to, _Sign(number))
+            step = self._send(command.to, _Sign(number))
         elif number in self._answers:
-            step = self._reply(letter, self._answers[number])
+            step = self._reply(command, self._answers[number])
         else:
             self._working.add(number)
-            step = self._work(letter)
-        self._own(self._loop.create_task(step, name="chatsessions-command"))
+            step = self._work(command)
+        self.start_task(step, "chatsessions-command")
 
-    async def _work(self, letter: _Ask) -> None:
-        number = letter.id
+    async def _work(self, command: _Ask) -> None:
+        number = command.id
         try:
-            answer = await self._answer(letter.body)
+            answer = await self._do(command.body)
             self._remember(number, answer)
         finally:
             self._working.discard(number)
-        await self._reply(letter, answer)
+        await self._reply(command, answer)
 
     def _remember(self, number: str, answer: bytes) -> None:
         self._answers[number] = answer
@@ -248,12 +251,12 @@ class RpcClient:
             _, forgotten = self._answers.popitem(last=False)
             self._answer_bytes -= len(forgotten)
 
-    async def _reply(self, letter: _Ask, answer: bytes) -> None:
-        await self._send(letter.to, _Answer(letter.id, answer))
+    async def _reply(self, command: _Ask, answer: bytes) -> None:
+        await self._send(command.to, _Answer(command.id, answer))
 
 
 def crossing_layer() -> Any:
-    """The channel layer that leads to other processes, None if there is none."""
+    """Return the channel layer that leads to other processes, None if there is none."""
     layer = get_channel_layer()
     return None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
 
@@ -263,3 +266,25 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(1.5 * pause, LAST_REPEAT)
+
+
+async def keep_running(what: str, loop: Callable[[], Awaitable[None]]) -> None:
+    """
+    Run ``loop`` until this task is cancelled. Log its end, and start it again.
+
+    ``what`` names it in the log. A ``CancelledError`` that nobody has asked for, such as a
+    library's own, ends it no more than any other exception.
+    """
+    while True:
+        try:
+            await loop()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            worker_logger.exception("%s was cancelled by what it called; it is started again", what)
+        except Exception:
+            worker_logger.exception("%s has failed; it is started again", what)
+        else:
+            worker_logger.error("%s has ended by itself; it is started again", what)
+        await asyncio.sleep(RESTART_AFTER)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from chatsessions.cluster import posting
+from chatsessions.cluster import owner
 from chatsessions.cluster.commands import Posted
 from chatsessions.cluster.connect_request import User
 from chatsessions.protocol import frames
@@ -74,10 +74,10 @@ class Held:
         self.live.subscribers.followers.discard(listener)
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
-        return await posting.post(self.live, name, raw, data, key=key)
+        return await owner.post(self.live, name, raw, data, key=key)
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
-        return await posting.answer(self.live, call, raw, data)
+        return await owner.answer(self.live, call, raw, data)
 
     def renew_user(self, user: User) -> None:
         if not self.live.closed:

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 
 from chatsessions.auth.env import taken_env
 from chatsessions.cluster.connect_request import ConnectRequest
-from chatsessions.cluster.visit_relay import VisitRelay
+from chatsessions.cluster.remote import RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionNotFound
 from chatsessions.handlers.chat import (
@@ -140,7 +140,7 @@ class http_session:  # noqa: N801  # used like a function
         return visit, context
 
     async def _reach(
-        self, served: VisitRelay, arrival: ConnectRequest, stack: AsyncExitStack
+        self, served: RemoteSession, arrival: ConnectRequest, stack: AsyncExitStack
     ) -> Context:
         """As ``session_context()`` does it with a session that is owned elsewhere."""
         await served.acted()
@@ -202,12 +202,12 @@ class _Emitted(Subscriber):
         self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
         self._last = 0
 
-    def follow(self, served: Held | VisitRelay) -> None:
+    def follow(self, served: Held | RemoteSession) -> None:
         """Hear of ``served`` from now on."""
         self._last = served.stored
         served.follow(self)
 
-    async def read_on(self, served: VisitRelay) -> None:
+    async def read_on(self, served: RemoteSession) -> None:
         """Read what is stored, and was not told yet."""
         while entries := await served.read_log(self._last, REPLAY_CHUNK):
             self.entries(entries)

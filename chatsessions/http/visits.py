@@ -18,8 +18,7 @@ from chatsessions.cluster.connect_request import (
     ConnectRequest,
     anybody,
 )
-from chatsessions.cluster.served import Visited
-from chatsessions.cluster.visit_relay import VisitRelay
+from chatsessions.cluster.remote import RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionOver
 from chatsessions.handlers.chat import Chat
@@ -46,7 +45,7 @@ class Visit:
     """Somebody who came by a request, and the session they have."""
 
     def __init__(
-        self, served: Held | VisitRelay, *, ip: str | None, token: str, reason: str | None
+        self, served: Held | RemoteSession, *, ip: str | None, token: str, reason: str | None
     ) -> None:
         self.served = served
         self._ip = ip
@@ -74,7 +73,7 @@ class Visit:
         """
         found, reason = await get_worker().receive(chat, arrival, make=make, admit=admit)
         token = arrival.token or ""
-        if isinstance(found, VisitRelay):  # its owner has seen to the rest
+        if isinstance(found, RemoteSession):  # its owner has seen to the rest
             return cls(found, ip=arrival.ip, token=token, reason=reason)
         if reason is None:
             found.session.renew_user(arrival.user)
@@ -203,7 +202,13 @@ class HttpSubscriber(Subscriber):
     """
 
     def __init__(
-        self, served: Visited, after: int, *, known: int, replay: Replay, bounded: bool = True
+        self,
+        served: Held | RemoteSession,
+        after: int,
+        *,
+        known: int,
+        replay: Replay,
+        bounded: bool = True,
     ) -> None:
         self.served = served
         self.replay = replay

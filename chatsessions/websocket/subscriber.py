@@ -9,10 +9,11 @@ from contextvars import Context
 
 import msgspec
 
-from chatsessions.cluster.served import LocalListener, Served
+from chatsessions.cluster.remote import LocalListener, RemoteSession
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
+from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.log import Entry
 from chatsessions.workers.limits import Replay
 
@@ -27,7 +28,9 @@ REPLAY_CHUNK = 200
 class WebsocketSubscriber(LocalListener):
     """Delivers a session's log over one connection, from a position on and without a hole."""
 
-    def __init__(self, served: Served, sender: Sender, *, position: int, replay: Replay) -> None:
+    def __init__(
+        self, served: LiveSession | RemoteSession, sender: Sender, *, position: int, replay: Replay
+    ) -> None:
         self.served = served
         self._sender = sender
         self._position = position
@@ -137,7 +140,7 @@ class WebsocketSubscriber(LocalListener):
         """Send nothing more until :meth:`moved`: the session comes here from another worker."""
         self.stop()
 
-    def moved(self, served: Served) -> None:
+    def moved(self, served: LiveSession) -> None:
         """Go on with ``served``, which is the session here; that is stored."""
         self.served = served
         self._bring_up_to_date()

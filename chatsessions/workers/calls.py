@@ -22,8 +22,8 @@ from chatsessions.cluster.directory import (
     SOON,
     OwnedElsewhere,
 )
+from chatsessions.cluster.owner import apply
 from chatsessions.cluster.rpc import NoAnswer
-from chatsessions.cluster.steps import apply
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     OwnershipLost,
@@ -120,11 +120,11 @@ async def _reach(
 
     The owner may change meanwhile, or die; by its ``number`` the command is known again.
     """
-    elsewhere = worker.elsewhere
-    deadline = elsewhere.deadline()
+    directory = worker.directory
+    deadline = directory.deadline()
     has_asked = False
     while True:
-        owned = None if to_end else elsewhere.last_owner(command.session)
+        owned = None if to_end else directory.last_owner(command.session)
         if owned is None or command.session in worker.live:
             try:
                 live = await acquired(worker, command.session, to_end=to_end)
@@ -143,16 +143,16 @@ async def _reach(
                     continue  # It never was this worker's: somebody else was faster.
         has_asked = True
         try:
-            answer = await elsewhere.ask(owned.channel, command, number=number)
+            answer = await directory.ask(owned.channel, command, number=number)
         except NoAnswer:
-            elsewhere.forget_owner(command.session)
+            directory.forget_owner(command.session)
             if worker.loop.time() > deadline:
                 raise OwnerUnreachable(command.session, owned.owner, silent=True) from owned
         else:
             if isinstance(answer, Done):
-                elsewhere.remember_owner(owned)
+                directory.remember_owner(owned)
                 return answer.value
-            elsewhere.forget_owner(command.session)
+            directory.forget_owner(command.session)
             await asyncio.sleep(SOON)
 
 

@@ -238,9 +238,11 @@ async def _broadcast(command: Broadcast) -> int:
     async with visiting() as worker:
         await reaching.patiently(worker.start)
         here = running_workers()
-        told = await worker.broadcast_elsewhere(command, [one.id for one in here])
+        ids = [one.id for one in here]
+        others = await worker.threads.read(worker.rows.others, ids, command.chat)
+        told = await worker.directory.broadcast(command, others)
         for one in here:
-            told += await _in_loop(one.loop, partial(one.broadcast, command))
+            told += await _in_loop(one.loop, partial(one.server.broadcast, command))
         return told
 
 
@@ -340,7 +342,7 @@ def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
         if row.worker is not None:
             row.worker.read_at = row.read_at
         try:
-            worker.elsewhere.refuse(row)
+            worker.directory.refuse(row)
         except OwnedElsewhere:
             continue
         except OwnerUnreachable as error:

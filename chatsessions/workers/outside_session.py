@@ -95,7 +95,7 @@ class AfarSession:
     @classmethod
     async def open(cls, worker: Worker, session_id: UUID) -> AfarSession:
         """As it is stored. Raises ``SessionNotFound``, ``SessionOver``."""
-        loaded = await worker.entrance.read(session_id)
+        loaded = await worker.registry.read(session_id)
         if loaded is None:
             raise SessionNotFound(session_id)
         return cls(worker, loaded)

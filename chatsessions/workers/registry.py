@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -23,11 +22,7 @@ from chatsessions.auth import access
 from chatsessions.auth.access import is_owner
 from chatsessions.auth.env import log_error
 from chatsessions.auth.tokens import token_after
-from chatsessions.cluster.commands import (
-    Busy,
-    How,
-    NotResumed,
-)
+from chatsessions.cluster.commands import Attached, Busy, How, NotResumed
 from chatsessions.cluster.connect_request import (
     ROW_FIELDS,
     Admit,
@@ -39,15 +34,8 @@ from chatsessions.cluster.connect_request import (
     why_not,
     why_over,
 )
-from chatsessions.cluster.directory import (
-    SOON,
-    DirectoryHost,
-    Visitor,
-    WorkerDirectory,
-)
-from chatsessions.cluster.relay import Relay
-from chatsessions.cluster.served import LocalListener
-from chatsessions.cluster.visit_relay import VisitRelay
+from chatsessions.cluster.directory import SOON
+from chatsessions.cluster.remote import LocalListener, RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     OwnershipLost,
@@ -55,32 +43,18 @@ from chatsessions.exceptions import (
     SessionNotFound,
     SessionOver,
 )
-from chatsessions.handlers.chat import (
-    Chat,
-    find_chat,
-)
+from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.profiles import chosen_profile
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import parse_uuid
-from chatsessions.sessions.history import (
-    ThreadContinuation,
-    find_thread,
-)
-from chatsessions.sessions.ports import Host
+from chatsessions.sessions.history import ThreadContinuation, find_thread
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.database import Executors
-from chatsessions.storage.store import Loaded, Store
-from chatsessions.storage.thread_rows import (
-    Mark,
-    Part,
-    ThreadKey,
-    read_context,
-)
-from chatsessions.storage.worker_rows import WorkerRows
+from chatsessions.storage.store import Loaded
+from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
 
-from .limits import Limits
+from .host import SessionHost
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -89,7 +63,7 @@ logger = logging.getLogger("chatsessions.worker")
 class Opened:
     """The session that somebody who arrived has now."""
 
-    served: LiveSession | Relay
+    served: LiveSession | RemoteSession
     resumed: bool
     #: None if resumed; else ``new``, ``unknown``, ``ended`` or ``expired``.
     reason: str | None
@@ -128,25 +102,10 @@ class _Turnstile(asyncio.Lock):
         self.opened = 0
 
 
-class RegistryHost(Host, DirectoryHost, Protocol):
-    """The worker, as its entrance sees it."""
-
-    live: dict[UUID, LiveSession]
-    closing: bool
-    threads: Executors
-    store: Store
-    rows: WorkerRows
-    elsewhere: WorkerDirectory
-    limits: Limits
-
-    async def start(self) -> None:
-        """Make the worker known, once. Raises what the database raises."""
-
-
 class SessionRegistry:
     """Opens sessions: new ones, live ones, and those that are stored."""
 
-    def __init__(self, host: RegistryHost) -> None:
+    def __init__(self, host: SessionHost) -> None:
         self._host = host
         self._arrivals: WeakValueDictionary[UUID, _Turnstile] = WeakValueDictionary()
 
@@ -172,7 +131,7 @@ class SessionRegistry:
             found, reason = await self._resume(
                 chat, session_id, arrival, admit, how=how, connections=known
             )
-            if not isinstance(found, LiveSession | Relay):
+            if not isinstance(found, LiveSession | RemoteSession):
                 return await self._open_new(chat, arrival, reason, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
                 raise ShuttingDown  # come back
@@ -213,7 +172,7 @@ class SessionRegistry:
 
     async def receive(
         self, chat: Chat, arrival: ConnectRequest, *, make: bool = True, admit: Admit = anybody
-    ) -> tuple[LiveSession | VisitRelay, str | None]:
+    ) -> tuple[LiveSession | RemoteSession, str | None]:
         """
         The session of somebody who comes without a connection: theirs, or a new one with ``make``.
 
@@ -242,18 +201,18 @@ class SessionRegistry:
 
     async def _find(
         self, chat: Chat, session_id: UUID, arrival: ConnectRequest, admit: Admit
-    ) -> tuple[LiveSession | VisitRelay | None, str]:
+    ) -> tuple[LiveSession | RemoteSession | None, str]:
         """
         For a visitor: their session, or why it is not given.
 
         It is this worker's before they have it: of two requests that come to two workers at once
         one is to reach the other's. A connection does not wait: its client comes back.
         """
-        deadline = self._host.elsewhere.deadline()
+        deadline = self._host.directory.deadline()
         async with self._looking_for(session_id):
             while True:
                 found, reason = await self._resume(chat, session_id, arrival, admit, how="visit")
-                if isinstance(found, VisitRelay):
+                if isinstance(found, RemoteSession):
                     return found, ""
                 if not isinstance(found, LiveSession):
                     return None, reason
@@ -276,7 +235,6 @@ class SessionRegistry:
     ) -> Opened:
         if not arrival.user.is_authenticated:
             self._host.limits.new_session(arrival.ip)
-        await self._host.start()
         past = await find_thread(
             self._host.threads,
             self._host.store,
@@ -348,7 +306,7 @@ class SessionRegistry:
         *,
         how: How,
         connections: int | None = None,
-    ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
+    ) -> tuple[LiveSession | RemoteSession | None, str]:
         """
         The session asked for, or why it is not given. Foreign and unknown look alike.
 
@@ -356,7 +314,6 @@ class SessionRegistry:
         ``connections`` is how many the session had had when a connection came, if that was
         earlier; raises ``Overtaken`` if there are more in the end.
         """
-        await self._host.start()
         if self._host.closing:
             raise ShuttingDown
         live = self._host.live.get(session_id)
@@ -391,7 +348,7 @@ class SessionRegistry:
         admit: Admit,
         *,
         how: How,
-    ) -> tuple[LiveSession | Relay | VisitRelay | None, str]:
+    ) -> tuple[LiveSession | RemoteSession | None, str]:
         """A stored session, of which nothing but ``row`` is read before its right is known."""
         refusal = why_not(chat, row, arrival)
         if row is None or refusal is not None:
@@ -415,53 +372,52 @@ class SessionRegistry:
 
     async def _look_elsewhere(
         self, chat: Chat, row: ChatSession, arrival: ConnectRequest, how: How
-    ) -> tuple[Loaded | Relay | VisitRelay | None, str]:
+    ) -> tuple[Loaded | RemoteSession | None, str]:
         """
         A stored session that nobody holds (any more), or the way to the worker that does.
 
         Where no layer leads to that worker, a connection takes the session from it. Raises
         ``OwnerUnreachable`` for a visit, ``Overtaken`` for a connection.
         """
-        elsewhere = self._host.elsewhere
-        deadline = elsewhere.deadline()
-        user = str(arrival.user.pk) if arrival.user.is_authenticated else None
-        visitor = Visitor(
-            user=user,
-            used=arrival.token,
-            given=token_after(arrival.token, row.pk),
-            connections=row.connections,
-        )
+        directory = self._host.directory
+        deadline = directory.deadline()
+        given = token_after(arrival.token, row.pk)
+        connections = row.connections
         while True:
             if self._host.closing:
                 raise ShuttingDown
-            owner = elsewhere.owner_of(row)
+            owner = directory.owner_of(row)
             if owner is None or (how != "visit" and not (owner.channel or owner.is_here)):
                 loaded = await self._host.threads.read(self._load, row.pk)
                 again = None if loaded is None else loaded.row
-                refusal = self._why_no_more(chat, again, arrival, visitor, how)
+                refusal = _why_no_more(chat, again, arrival, connections, how)
                 if loaded is None or refusal is not None:
                     return None, refusal or "unknown"
                 row = loaded.row
-                owner_now = elsewhere.owner_of(row)
+                owner_now = directory.owner_of(row)
                 if owner_now is None or (owner is not None and owner_now.id == owner.id):
                     return loaded, ""
                 continue  # somebody else was faster
             if not (owner.channel or owner.is_here):
                 raise OwnerUnreachable(row.pk, owner.name)
-            found: Relay | VisitRelay | NotResumed | Busy | None
+            answer: Attached | NotResumed | Busy | None = None
             if not owner.channel:  # this process', for the moment of a call from outside
                 await asyncio.sleep(SOON)
-                found = None
-            elif how == "visit":
-                found = await elsewhere.visit(row, owner, visitor)
             else:
-                move = partial(self._move_here, chat, arrival)
-                found = await elsewhere.attach(row, owner, visitor, how=how, move=move)
-            if isinstance(found, Relay | VisitRelay):
-                return found, ""
-            if isinstance(found, NotResumed):
-                return None, found.reason
-            if isinstance(found, Busy) and how == "visit":  # of an older release
+                remote = RemoteSession(
+                    row,
+                    owner,
+                    directory=directory,
+                    store=self._host.store,
+                    remotes=self._host.remotes,
+                    move=None if how == "visit" else partial(self._move_here, chat, arrival),
+                )
+                answer = await remote.attach(arrival, given=given, connections=connections, how=how)
+                if isinstance(answer, Attached):
+                    return remote, ""
+            if isinstance(answer, NotResumed):
+                return None, answer.reason
+            if isinstance(answer, Busy) and how == "visit":  # of an older release
                 raise OwnerUnreachable(row.pk, owner.name)
             if self._host.loop.time() > deadline:
                 logger.info("Session %s is not given away by %s", row.pk, owner.name)
@@ -470,41 +426,27 @@ class SessionRegistry:
                     raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
                 raise ShuttingDown
             again = await self._host.threads.read(self._host.store.find, row.pk)
-            refusal = self._why_no_more(chat, again, arrival, visitor, how)
+            refusal = _why_no_more(chat, again, arrival, connections, how)
             if again is None or refusal is not None:
                 return None, refusal or "unknown"
             row = again
-
-    def _why_no_more(
-        self,
-        chat: Chat,
-        row: ChatSession | None,
-        arrival: ConnectRequest,
-        visitor: Visitor,
-        how: How,
-    ) -> str | None:
-        """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
-        refusal = why_not(chat, row, arrival)
-        if row is not None and how != "visit" and row.connections > visitor.connections:
-            raise Overtaken
-        return refusal
 
     async def _move_here(
         self,
         chat: Chat,
         arrival: ConnectRequest,
-        relay: Relay,
+        remote: RemoteSession,
         listener: LocalListener,
         stored: Callable[[], None],
     ) -> LiveSession | None:
         """Hold a relayed session that its owner has let go; None if somebody else has it."""
-        async with self._looking_for(relay.id):
-            live = self._host.live.get(relay.id)
+        async with self._looking_for(remote.id):
+            live = self._host.live.get(remote.id)
             if live is None:
-                loaded = await self._host.threads.read(self._load, relay.id)
+                loaded = await self._host.threads.read(self._load, remote.id)
                 if loaded is None or loaded.row.end_reason or self._host.closing:
                     return None
-                if self._host.elsewhere.owner_of(loaded.row) is not None:
+                if self._host.directory.owner_of(loaded.row) is not None:
                     return None
                 live = self._hold(chat, loaded)
             if live.listener is not None or live.ending is not None:
@@ -565,7 +507,6 @@ class SessionRegistry:
         Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
         """
         async with self._looking_for(session_id):
-            await self._host.start()
             live = self._host.live.get(session_id)
             if live is None:
                 loaded = await self._host.threads.read(self._load, session_id)
@@ -587,7 +528,6 @@ class SessionRegistry:
 
         They are read together, but for those that are live or looked for by somebody else.
         """
-        await self._host.start()
         found: dict[UUID, LiveSession | Exception] = {}
         async with AsyncExitStack() as held:
             for session_id in session_ids:
@@ -619,12 +559,22 @@ class SessionRegistry:
         row = loaded.row
         if row.status == ChatSession.Status.ENDED:
             raise SessionOver(row.pk, row.end_reason)
-        self._host.elsewhere.refuse(row)
+        self._host.directory.refuse(row)
         live = self._hold(find_chat(row.chat), loaded)
         if row.end_reason:
             live.finish()
             raise SessionOver(row.pk, row.end_reason)
         return live
+
+
+def _why_no_more(
+    chat: Chat, row: ChatSession | None, arrival: ConnectRequest, connections: int, how: How
+) -> str | None:
+    """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
+    refusal = why_not(chat, row, arrival)
+    if row is not None and how != "visit" and row.connections > connections:
+        raise Overtaken
+    return refusal
 
 
 def _is_theirs(chat: Chat, live: LiveSession, arrival: ConnectRequest) -> bool:

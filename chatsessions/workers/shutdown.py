@@ -1,8 +1,11 @@
 """
-What happens on SIGTERM before the server's own handler does its work.
+What a worker puts right of the server that it runs in: how it stops, and what it does not log.
 
 Neither daphne nor uvicorn tells an application in time that it is about to stop: daphne cancels
 it, uvicorn closes its connections with 1012 first. So the worker's shutdown comes before theirs.
+
+Daphne begins Twisted's log in a way that drops all of Python's warnings, and with them the one
+that tells of a coroutine that was never awaited.
 """
 
 from __future__ import annotations
@@ -10,12 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import sys
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -75,3 +80,41 @@ class SigtermHandler:
         finally:
             self.remove()
             signal.raise_signal(signal.SIGTERM)
+
+
+def hear_warnings() -> None:
+    """
+    Show Python's warnings again where Twisted has taken them.
+
+    They are logged as ``py.warnings`` in a project that has a handler for that, and are written to
+    stderr, as Python does by itself, in any other: a fresh project has none.
+    """
+    taker = getattr(warnings.showwarning, "__self__", None)
+    if type(taker).__module__.partition(".")[0] != "twisted":
+        return
+    if _is_handled("py.warnings"):
+        logging.captureWarnings(True)
+    else:
+        warnings.showwarning = _show
+
+
+def _is_handled(name: str) -> bool:
+    """Return True if what is logged as ``name`` is written anywhere."""
+    logger: logging.Logger | None = logging.getLogger(name)
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)

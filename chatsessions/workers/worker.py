@@ -9,75 +9,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Coroutine,
-    Sequence,
-)
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import Context
-from datetime import datetime
 from functools import partial
-from typing import Any, Protocol, Self, TypeVar
-from uuid import UUID, uuid4
+from typing import Any, Protocol, Self
+from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
-from django.db import DatabaseError, IntegrityError
-from django.dispatch import Signal
-from django.utils import translation
+from django.db import IntegrityError
 
 from chatsessions import signals
 from chatsessions.auth.logins import Logins
-from chatsessions.cluster.commands import Broadcast
-from chatsessions.cluster.connect_request import (
-    Admit,
-    ConnectRequest,
-    anybody,
-)
-from chatsessions.cluster.directory import WorkerDirectory
-from chatsessions.cluster.link import OwnerLink
-from chatsessions.cluster.rpc import RpcClient
+from chatsessions.cluster.connect_request import Admit, ConnectRequest, anybody
+from chatsessions.cluster.remote import RemoteSession
+from chatsessions.cluster.rpc import keep_running
 from chatsessions.cluster.server import CommandServer
-from chatsessions.cluster.supervision import keep_running
-from chatsessions.cluster.visit_relay import VisitRelay
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
-    OwnershipLost,
     OwnerUnreachable,
     ServerStopped,
     SessionNotFound,
     SessionOver,
 )
-from chatsessions.handlers.chat import (
-    Chat,
-    find_chat,
-)
-from chatsessions.handlers.session import supported_language
+from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
-from chatsessions.storage.journal import Journal
-from chatsessions.storage.log import Entry
-from chatsessions.storage.store import Store
-from chatsessions.storage.worker_rows import WorkerRows
 
 from .batcher import BatchTimer
-from .limits import Limits
-from .registry import (
-    Opened,
-    SessionRegistry,
-)
-from .shutdown import SigtermHandler
-from .unheard import hear_warnings
+from .host import SessionHost
+from .registry import Opened, SessionRegistry
+from .shutdown import SigtermHandler, hear_warnings
 
 logger = logging.getLogger("chatsessions.worker")
-
-T = TypeVar("T")
 
 #: How long clients may take to answer the close of a shutdown, in seconds.
 FAREWELL = 1.0
@@ -97,45 +62,27 @@ class OpenLine(Protocol):
     def abandon(self) -> None: ...
 
 
-class Worker:
-    """What one event loop holds; found by :func:`get_worker`."""
+class Worker(SessionHost):
+    """One server process, or what else runs an event loop; found by :func:`get_worker`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.id = uuid4()
-        self.loop = loop
-        self.store = Store()
-        self.rows = WorkerRows(self.id)
-        self.threads = Executors()
-        self.store.before_commit = self.rows.beat_if_late
-        self.store.restore_worker = self.rows.restore
-        self.journal = Journal(lambda batch: self.threads.start_write(self.store.commit, batch))
-        self.rows.stuck_for = lambda: self.journal.stuck_for
-        self.live: dict[UUID, LiveSession] = {}
-        self.closing = False
+        super().__init__(loop)
         #: Set when nothing is left of it.
         self.gone = asyncio.Event()
-        #: The open lines, so that a shutdown can see them to their end.
+        #: The open websockets, so that a shutdown can see them to their end.
         self.lines: set[OpenLine] = set()
         self.logins = Logins(loop, self.threads.check, self.own)
+        #: Sends what has gathered for its clients when the event loop is through with what it does.
+        self.batches = BatchTimer(loop)
+        self.registry = SessionRegistry(self)
+        self.server = CommandServer(
+            self.rpc, self.rows, self.threads, live=self.live, remotes=self.remotes
+        )
         self._closed = False
         #: Whether it has connections of its own, and blocks of outside code that use it.
         self._serves = False
         self._visitors = 0
-        #: What leaves for its clients when the event loop is through with what it does.
-        self.departures = BatchTimer(loop)
-        #: What its clients may ask of it.
-        self.limits = Limits(loop.time)
-        self.mail = RpcClient(loop, self._answer, self.own)
-        #: Sessions of other workers whose clients are here.
-        self.relays: dict[str, OwnerLink] = {}
-        self.elsewhere = WorkerDirectory(self)
-        self.entrance = SessionRegistry(self)
-        self._desk = CommandServer(self)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        #: What sets up and tears down for sessions, which is not cut short.
-        self._lifespans: set[asyncio.Task[None]] = set()
         self._started: asyncio.Task[None] | None = None
-        self._connections_checked = 0.0
         #: When the cache was told last to keep what live sessions have there.
         self._touched_at = loop.time()
         self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
@@ -147,17 +94,20 @@ class Worker:
     ) -> Opened:
         """For a connection: see :meth:`SessionRegistry.open`."""
         self._serves = True
-        return await self.entrance.open(chat, arrival, admit=admit, relays=relays)
+        await self.start()
+        return await self.registry.open(chat, arrival, admit=admit, relays=relays)
 
     async def receive(
         self, chat: Chat, arrival: ConnectRequest, *, make: bool = True, admit: Admit = anybody
-    ) -> tuple[LiveSession | VisitRelay, str | None]:
-        """For somebody without one: see :meth:`SessionRegistry.receive`."""
-        return await self.entrance.receive(chat, arrival, make=make, admit=admit)
+    ) -> tuple[LiveSession | RemoteSession, str | None]:
+        """For a request: see :meth:`SessionRegistry.receive`."""
+        await self.start()
+        return await self.registry.receive(chat, arrival, make=make, admit=admit)
 
     async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
         """For code from outside: see :meth:`SessionRegistry.acquire`."""
-        return await self.entrance.acquire(session_id, to_end=to_end)
+        await self.start()
+        return await self.registry.acquire(session_id, to_end=to_end)
 
     def serve(self) -> None:
         """Stay, whoever visits and leaves: the event loop is a server's."""
@@ -191,124 +141,6 @@ class Worker:
         if not self._visitors and not self._serves:
             await self.shut_down(patience=0)
 
-    async def broadcast(self, command: Broadcast) -> int:
-        """An event for the connected sessions that are held here; how many got it."""
-        return await self._desk.broadcast(command)
-
-    async def broadcast_elsewhere(self, command: Broadcast, here: Collection[UUID]) -> int:
-        """
-        The same for those of all workers that are not ``here``; how many got it.
-
-        Raises ``OwnerUnreachable``.
-        """
-        workers = await self.threads.read(self.rows.others, here, command.chat)
-        return await self.elsewhere.broadcast(command, workers)
-
-    # Host
-
-    @property
-    def pauses(self) -> int:
-        return self.rows.pauses
-
-    def now(self) -> datetime:
-        return self.rows.now()
-
-    async def run_in_thread(self, function: Callable[[], Any]) -> Any:
-        """Run a handler written as ``def``, with the caller's context."""
-        return await self.threads.handle(function)
-
-    async def do_files(self, function: Callable[[], T]) -> T:
-        return await self.threads.do_files(function)
-
-    def refresh_connections(self, *, failed: bool = False) -> None:
-        """
-        See that async handlers' queries find no connection that the database has closed.
-
-        They run in one thread, one after another, so what is queued here comes before them.
-        Channels does so before every event, with a thread hop each; once a second will do, and
-        when a handler ``failed``: a lost connection may be why.
-        """
-        now = self.loop.time()
-        is_due = failed or now - self._connections_checked > LOOK_INTERVAL
-        if is_due:
-            self._connections_checked = now
-            self.start_task(sync_to_async(close_unusable)())
-
-    async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]:
-        read = partial(self.store.read_log, session_id, after=after, limit=limit)
-        return await self.threads.read(read)
-
-    async def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
-        return await self.threads.read(self.store.find_message, session_id, message)
-
-    async def find_seq(self, session_id: UUID, n: int) -> int | None:
-        return await self.threads.read(self.store.seq_of, session_id, n)
-
-    async def read(self, function: Callable[[], T]) -> T:
-        return await self.threads.read(function)
-
-    def read_now(self, function: Callable[[], T]) -> T:
-        return self.threads.read_now(function)
-
-    async def find_posted(self, session_id: UUID, key: str) -> Entry | None:
-        return await self.threads.read(self.store.find_posted, session_id, key)
-
-    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
-        if signal.receivers and signal.has_listeners(chat):
-            self.start_task(_send(signal, chat, arguments))
-
-    def drop(self, live: LiveSession) -> None:
-        if self.live.get(live.id) is live:
-            del self.live[live.id]
-            self.limits.keep_event_pace(live.id, live.inbox.gate.rate)
-
-    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
-        if not isinstance(error, OwnershipLost):
-            let_go = self.threads.write(self.rows.let_go, live.id, live.draft.generation)
-            self.start_task(self._try(let_go))
-        if live.listener is not None:
-            self.start_task(self._part_with(live, error, held=held))
-
-    async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
-        """Tell the connection of a session that is not this worker's any more."""
-        listener, live.subscribers.listener = live.listener, None
-        if listener is None:
-            return
-        taken, exists = isinstance(error, OwnershipLost), True
-        if taken:
-            with suppress(DatabaseError):
-                exists = await self.threads.read(self.rows.exists, live.id)
-        if not exists:
-            listener.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
-        elif taken and held:
-            listener.close(CloseCode.TAKEN_OVER)
-        else:
-            listener.close(CloseCode.SHUTTING_DOWN)  # come back, and find it where it is now
-
-    def start_task(
-        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
-    ) -> asyncio.Task[Any]:
-        """Start a task of the worker's own: no ``contextvars`` of whoever was first stay in it."""
-        task = self.loop.create_task(coroutine, name=name, context=Context())
-        self.own(task)
-        return task
-
-    def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self.start_task(coroutine, "chatsessions-lifespan")
-        self._lifespans.add(task)
-        task.add_done_callback(self._lifespans.discard)
-        return task
-
-    def own(self, task: asyncio.Task[Any]) -> None:
-        """See ``task`` to its end, and log what it raises."""
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            logger.error("%s failed", task.get_name(), exc_info=task.exception())
-
     # Life
 
     async def start(self) -> None:
@@ -322,7 +154,7 @@ class Worker:
         await asyncio.shield(self._started)
 
     async def _start(self) -> None:
-        await self._open_mail()
+        await self._open_rpc()
         await self.threads.write(self.rows.beat)
         if self._serves or not self._visitors:  # a visitor is gone before it would be of use
             await self.threads.write(self.rows.sweep)
@@ -338,27 +170,24 @@ class Worker:
             kept = keep_running(f"The worker's task {name!r}", loop)
             self.start_task(kept, f"chatsessions-{name}")
 
-    async def _open_mail(self) -> None:
+    async def _open_rpc(self) -> None:
         """Without it the worker serves its own sessions; those of others it cannot reach."""
         try:
-            await self.mail.open()
+            await self.rpc.open(self.server.answer)
         except Exception as error:
             logger.error("The channel layer fails; other workers are not reached: %s", error)
-        self.rows.channel = self.mail.channel
-
-    async def _answer(self, command: bytes) -> bytes:
-        return await self._desk.answer(command)
+        self.rows.channel = self.rpc.channel
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(settings.WORKER_HEARTBEAT)
             try:
-                self._desk.look_round()
+                self.server.look_round()
             except Exception:
-                logger.exception("The worker's guests could not be looked at")
-            if not self.mail.channel:
-                await self._open_mail()
-            await self._try(self._say_alive())
+                logger.exception("The subscribers at other workers could not be looked at")
+            if not self.rpc.channel:
+                await self._open_rpc()
+            await self.housekeep(self._say_alive())
 
     async def _say_alive(self) -> None:
         """One that was silent for so long that it counted as dead takes back what nobody took."""
@@ -369,9 +198,9 @@ class Worker:
     async def _reap(self) -> None:
         while True:
             await asyncio.sleep(settings.REAP_INTERVAL)
-            await self._try(self._touch_cache())
-            await self._try(self.threads.write(self.rows.sweep))
-            await self._try(self._end_expired())
+            await self.housekeep(self._touch_cache())
+            await self.housekeep(self.threads.write(self.rows.sweep))
+            await self.housekeep(self._end_expired())
 
     async def _touch_cache(self) -> None:
         """Have the cache keep the values of live sessions, before their time there is over."""
@@ -435,7 +264,7 @@ class Worker:
         failures: dict[UUID, Exception] = {}
         for start in range(0, len(batch), REAPED_AT_ONCE):
             some = batch[start : start + REAPED_AT_ONCE]
-            for session_id, found in (await self.entrance.acquire_to_end(some)).items():
+            for session_id, found in (await self.registry.acquire_to_end(some)).items():
                 if isinstance(found, LiveSession):
                     found.end(ChatSession.EndReason.EXPIRED)
                     found.holders -= 1
@@ -448,15 +277,6 @@ class Worker:
                 "%d expired sessions cannot end, such as %s: %s", len(failures), session_id, error
             )
         return begun
-
-    async def _try(self, step: Awaitable[Any]) -> None:
-        try:
-            await step
-        except Exception as error:
-            if is_transient(error):
-                logger.warning("The worker's housekeeping failed; it is tried again: %s", error)
-            else:
-                logger.exception("The worker's housekeeping failed; it is tried again")
 
     async def shut_down(self, *, for_good: bool = False, patience: float | None = None) -> None:
         """
@@ -476,7 +296,7 @@ class Worker:
             live.drain()
         for line in list(self.lines):
             line.close_line(CloseCode.SHUTTING_DOWN)
-        visits = [relay for relay in self.relays.values() if isinstance(relay, VisitRelay)]
+        visits = [remote for remote in self.remotes.values() if remote.is_visit]
         ends = [*(live.until_idle() for live in lives), *(visit.until_left() for visit in visits)]
         await _within(settings.SHUTDOWN_TIMEOUT if patience is None else patience, ends)
         for live in lives:
@@ -487,7 +307,7 @@ class Worker:
         if not stored:
             logger.error("Not everything could be stored before the server stopped")
         await self._see_lines_off()
-        await self.mail.settle(FAREWELL)  # what relays are told last
+        await self.rpc.settle(FAREWELL)  # what subscribers at other workers are told last
         await self.close(for_good=for_good)
 
     async def _see_lines_off(self) -> None:
@@ -515,9 +335,9 @@ class Worker:
             steps.push_async_callback(self._leave_row)
             steps.push_async_callback(self.journal.abandon)
             steps.push_async_callback(self._end_tasks)
-            steps.push_async_callback(self.mail.close)
-            for relay in list(self.relays.values()):
-                steps.callback(relay.leave)
+            steps.push_async_callback(self.rpc.close)
+            for remote in list(self.remotes.values()):
+                steps.callback(remote.close, CloseCode.SHUTTING_DOWN)
             steps.callback(self._sigterm.remove)
             steps.callback(self.logins.close)
             steps.push_async_callback(self._end_lifespans)
@@ -537,7 +357,7 @@ class Worker:
             await asyncio.wait(tasks, timeout=1)
 
     async def _leave_row(self) -> None:
-        await self._try(self.threads.write(self.rows.leave))
+        await self.housekeep(self.threads.write(self.rows.leave))
 
     def _be_gone(self, *, for_good: bool) -> None:
         if not for_good and _workers.get(self.loop) is self:
@@ -590,8 +410,3 @@ async def visiting() -> AsyncIterator[Worker]:
         await worker.gone.wait()
     async with worker.visit():
         yield worker
-
-
-async def _send(signal: Signal, chat: Chat, arguments: dict[str, Any]) -> None:
-    translation.activate(supported_language(arguments["session"].language))
-    await signal.asend_robust(chat, **arguments)

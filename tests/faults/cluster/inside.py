@@ -34,9 +34,9 @@ def _held() -> dict[str, Any]:
         "batches": sum(worker.journal.batches for worker in workers),
         "lines": sum(len(worker.lines) for worker in workers),
         # What joins it with other workers: both ends, and commands that wait or are worked on.
-        "relays": sum(len(worker.relays) for worker in workers),
-        "guests": sum(len(worker._desk._guests) for worker in workers),
-        "letters": sum(len(worker.mail._asked) + len(worker.mail._working) for worker in workers),
+        "relays": sum(len(worker.remotes) for worker in workers),
+        "guests": sum(len(worker.server._subscribers) for worker in workers),
+        "letters": sum(len(worker.rpc._asked) + len(worker.rpc._working) for worker in workers),
         "tasks": Counter(_tasks()),
         "threads": sorted(thread.name for thread in threading.enumerate()),
         "bytes": psutil.Process().memory_info().rss,

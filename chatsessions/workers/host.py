@@ -1,0 +1,188 @@
+"""``SessionHost``: what one event loop holds, and what its sessions need of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from contextvars import Context
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError
+from django.dispatch import Signal
+from django.utils import translation
+
+from chatsessions.cluster.directory import WorkerDirectory
+from chatsessions.cluster.remote import RemoteSession
+from chatsessions.cluster.rpc import RpcClient
+from chatsessions.exceptions import OwnershipLost
+from chatsessions.handlers.chat import Chat
+from chatsessions.handlers.session import supported_language
+from chatsessions.models import ChatSession
+from chatsessions.protocol.frames import CloseCode
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
+from chatsessions.storage.journal import Journal
+from chatsessions.storage.log import Entry
+from chatsessions.storage.store import Store
+from chatsessions.storage.worker_rows import WorkerRows
+
+from .limits import Limits
+
+logger = logging.getLogger("chatsessions.worker")
+
+T = TypeVar("T")
+
+
+class SessionHost:
+    """Holds live sessions, the journal and the store that they are written to, and tasks."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.id = uuid4()
+        self.loop = loop
+        self.store = Store()
+        self.rows = WorkerRows(self.id)
+        self.threads = Executors()
+        self.store.before_commit = self.rows.beat_if_late
+        self.store.restore_worker = self.rows.restore
+        self.journal = Journal(lambda batch: self.threads.start_write(self.store.commit, batch))
+        self.rows.stuck_for = lambda: self.journal.stuck_for
+        self.live: dict[UUID, LiveSession] = {}
+        #: Whether nobody is taken in any more.
+        self.closing = False
+        #: What clients may ask.
+        self.limits = Limits(loop.time)
+        self.rpc = RpcClient(loop, self.start_task)
+        self.directory = WorkerDirectory(self.id, self.rpc, self.rows, self.threads)
+        #: Sessions of other workers whose clients are here, by the number that both workers know.
+        self.remotes: dict[str, RemoteSession] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        #: What sets up and tears down for sessions, which is not cut short.
+        self._lifespans: set[asyncio.Task[None]] = set()
+        self._connections_checked = 0.0
+
+    # What sessions need of it
+
+    @property
+    def pauses(self) -> int:
+        return self.rows.pauses
+
+    def now(self) -> datetime:
+        return self.rows.now()
+
+    async def run_in_thread(self, function: Callable[[], Any]) -> Any:
+        """Run a handler written as ``def``, with the caller's context."""
+        return await self.threads.handle(function)
+
+    async def do_files(self, function: Callable[[], T]) -> T:
+        return await self.threads.do_files(function)
+
+    def refresh_connections(self, *, failed: bool = False) -> None:
+        """
+        See that async handlers' queries find no connection that the database has closed.
+
+        They run in one thread, one after another, so what is queued here comes before them.
+        Channels does so before every event, with a thread hop each; once a second will do, and
+        when a handler ``failed``: a lost connection may be why.
+        """
+        now = self.loop.time()
+        is_due = failed or now - self._connections_checked > LOOK_INTERVAL
+        if is_due:
+            self._connections_checked = now
+            self.start_task(sync_to_async(close_unusable)())
+
+    async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]:
+        read = partial(self.store.read_log, session_id, after=after, limit=limit)
+        return await self.threads.read(read)
+
+    async def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
+        return await self.threads.read(self.store.find_message, session_id, message)
+
+    async def find_seq(self, session_id: UUID, n: int) -> int | None:
+        return await self.threads.read(self.store.seq_of, session_id, n)
+
+    async def read(self, function: Callable[[], T]) -> T:
+        return await self.threads.read(function)
+
+    def read_now(self, function: Callable[[], T]) -> T:
+        return self.threads.read_now(function)
+
+    async def find_posted(self, session_id: UUID, key: str) -> Entry | None:
+        return await self.threads.read(self.store.find_posted, session_id, key)
+
+    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
+        if signal.receivers and signal.has_listeners(chat):
+            self.start_task(_send(signal, chat, arguments))
+
+    def drop(self, live: LiveSession) -> None:
+        if self.live.get(live.id) is live:
+            del self.live[live.id]
+            self.limits.keep_event_pace(live.id, live.inbox.gate.rate)
+
+    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
+        if not isinstance(error, OwnershipLost):
+            let_go = self.threads.write(self.rows.let_go, live.id, live.draft.generation)
+            self.start_task(self.housekeep(let_go))
+        if live.listener is not None:
+            self.start_task(self._part_with(live, error, held=held))
+
+    async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
+        """Tell the connection of a session that is not this worker's any more."""
+        listener, live.subscribers.listener = live.listener, None
+        if listener is None:
+            return
+        taken, exists = isinstance(error, OwnershipLost), True
+        if taken:
+            with suppress(DatabaseError):
+                exists = await self.threads.read(self.rows.exists, live.id)
+        if not exists:
+            listener.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
+        elif taken and held:
+            listener.close(CloseCode.TAKEN_OVER)
+        else:
+            listener.close(CloseCode.SHUTTING_DOWN)  # come back, and find it where it is now
+
+    # Tasks
+
+    def start_task(
+        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
+    ) -> asyncio.Task[Any]:
+        """Start a task of the worker's own: no ``contextvars`` of whoever was first stay in it."""
+        task = self.loop.create_task(coroutine, name=name, context=Context())
+        self.own(task)
+        return task
+
+    def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self.start_task(coroutine, "chatsessions-lifespan")
+        self._lifespans.add(task)
+        task.add_done_callback(self._lifespans.discard)
+        return task
+
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """See ``task`` to its end, and log what it raises."""
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("%s failed", task.get_name(), exc_info=task.exception())
+
+    async def housekeep(self, step: Awaitable[Any]) -> None:
+        try:
+            await step
+        except Exception as error:
+            if is_transient(error):
+                logger.warning("The worker's housekeeping failed; it is tried again: %s", error)
+            else:
+                logger.exception("The worker's housekeeping failed; it is tried again")
+
+
+async def _send(signal: Signal, chat: Chat, arguments: dict[str, Any]) -> None:
+    translation.activate(supported_language(arguments["session"].language))
+    await signal.asend_robust(chat, **arguments)
