@@ -17,17 +17,15 @@ import msgspec
 from asgiref.sync import iscoroutinefunction
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from django.db import DatabaseError
 from django.utils.translation import override
 
 from .auth.access import (
     Access,
-    Refused,
 )
 from .auth.env import log_error
 from .cluster.connect_request import User
 from .conf import settings
-from .exceptions import ChatError, FrameError, OwnershipLost, SessionOver, StoreUnavailable
+from .exceptions import ChatError, OwnershipLost, SessionOver, StoreUnavailable
 from .handlers.chat import (
     Chat,
     resolve_chat,
@@ -40,19 +38,18 @@ from .protocol.frames import CloseCode
 from .sessions.outbound import new_writer
 from .sessions.session import LiveSession
 from .sessions.subscribers import Subscriber
-from .storage.database import CacheFailed, unavailable
 from .storage.log import Entry
 from .websocket.admission import (
+    REFUSALS,
     Admission,
     Scope,
     connect_request,
+    refusal_of,
 )
 from .websocket.connection import ChatConnection
 from .websocket.sender import Message
 from .workers.registry import (
     Opened,
-    ShuttingDown,
-    TooManySessions,
 )
 from .workers.worker import get_worker
 
@@ -191,23 +188,11 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             raise RuntimeError("A SessionConsumer is called with a scope, receive and send.")
         try:
             opened, token = await self._open(admission)
-        except Refused as refused:
-            logger.info("A connection was refused: %s", refused)
-            await self._refuse(CloseCode.NOT_ALLOWED)
-            return
-        except ShuttingDown:
-            await self._refuse(CloseCode.SHUTTING_DOWN)
-            return
-        except TooManySessions:
-            await self._refuse(CloseCode.TOO_MANY_SESSIONS)
-            return
-        except FrameError as error:
-            logger.info("A connection was refused: %s", error)
-            await self._refuse(CloseCode.RATE_LIMITED)
-            return
-        except (DatabaseError, StoreUnavailable, CacheFailed) as error:
-            unavailable(error, "A session could not be opened")
-            await self._refuse(CloseCode.SHUTTING_DOWN)
+        except REFUSALS as error:
+            told, close = refusal_of(error)
+            if told is not None:
+                logger.info("A connection was refused: %s: %s", told.code, told.detail)
+            await self._refuse(close)
             return
         self._live = opened.live
         self.session = opened.live.session

@@ -76,6 +76,15 @@ class http_session:  # noqa: N801  # used like a function
     ``chatsessions.auth.access.Refused`` for an ``env`` that misses a key.
     """
 
+    #: The session: ``id``, ``user``, …
+    session: Session
+    #: What lets the client come back; empty for a logged-in owner who came without one.
+    token: str
+    #: Whether the session was the client's before.
+    resumed: bool
+    #: Why the session is a new one: ``new``, ``unknown``, ``ended`` or ``expired``.
+    reason: str | None
+
     def __init__(
         self,
         request: HttpRequest,
@@ -90,8 +99,6 @@ class http_session:  # noqa: N801  # used like a function
         self._env = env
         self._asked = Body(session=session, token=token)
         self._stack = AsyncExitStack()
-        self._visit: Visit | None = None
-        self._session: Session | None = None
         self._emitted = _Emitted()
 
     async def __aenter__(self) -> Self:
@@ -101,7 +108,8 @@ class http_session:  # noqa: N801  # used like a function
             if visit.live is not None and visit.reason is not None:
                 await visit.live.until_idle()
                 await visit.live.sink.flush()
-            self._visit, self._session = visit, context.session
+            self.session, self.token = context.session, visit.token
+            self.resumed, self.reason = visit.resumed, visit.reason
             stack.enter_context(use_context(context))
             self._stack = stack.pop_all()
         return self
@@ -142,7 +150,7 @@ class http_session:  # noqa: N801  # used like a function
     async def _reach(
         self, served: RemoteSession, arrival: ConnectRequest, stack: AsyncExitStack
     ) -> Context:
-        """As ``session_context()`` does it with a session that is owned elsewhere."""
+        """Open a session that is owned elsewhere, as ``session_context()`` does."""
         await served.acted()
         afar = await AfarSession.open(get_worker(), served.id)
         afar.session.renew_user(arrival.user)
@@ -152,42 +160,19 @@ class http_session:  # noqa: N801  # used like a function
         return afar.context()
 
     async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
-        """A new session needs the chat's ``user_env``; an old one has what its client brought."""
+        """Refuse a new session without the chat's ``user_env``; an old one has its client's."""
         if self._env is None and session.id != parse_uuid(asked.connect.session_id or ""):
             taken_env(None, chat.user_env)
 
-    @property
-    def _opened(self) -> Visit:
-        if self._visit is None:
+    def __getattr__(self, name: str) -> Any:
+        if name in ("session", "token", "resumed", "reason"):
             raise SessionNotFound(UNOPENED)
-        return self._visit
-
-    @property
-    def session(self) -> Session:
-        """The session: ``id``, ``user``, …"""
-        if self._session is None:
-            raise SessionNotFound(UNOPENED)
-        return self._session
-
-    @property
-    def token(self) -> str:
-        """What lets the client come back; empty for a logged-in owner who came without one."""
-        return self._opened.token
-
-    @property
-    def resumed(self) -> bool:
-        """Whether the session was the client's before."""
-        return self._opened.resumed
-
-    @property
-    def reason(self) -> str | None:
-        """Why the session is a new one: ``new``, ``unknown``, ``ended`` or ``expired``."""
-        return self._opened.reason
+        raise AttributeError(f"http_session has no attribute {name!r}")
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """
-        What was emitted meanwhile and is stored: ``seq``, ``name`` and ``data`` of each.
+        The events that were emitted meanwhile and are stored: ``seq``, ``name`` and ``data``.
 
         Complete when the block has ended; where no other process has the session, also after
         ``await context.emitter.flush()``.
@@ -196,19 +181,19 @@ class http_session:  # noqa: N801  # used like a function
 
 
 class _Emitted(Subscriber):
-    """Hears what is emitted for a session."""
+    """Collects what is emitted for a session."""
 
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
         self._last = 0
 
     def follow(self, served: Held | RemoteSession) -> None:
-        """Hear of ``served`` from now on."""
+        """Subscribe to ``served``."""
         self._last = served.stored
         served.follow(self)
 
     async def read_on(self, served: RemoteSession) -> None:
-        """Read what is stored, and was not told yet."""
+        """Read what is stored and was not told yet."""
         while entries := await served.read_log(self._last, REPLAY_CHUNK):
             self.entries(entries)
 
@@ -226,7 +211,7 @@ class _Emitted(Subscriber):
             self._entries.extend(entry for entry in news if entry.n is None)
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        """Tokens and turns are no events of the log."""
+        """Do nothing: tokens and turns are no events of the log."""
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        """What was stored until then is all there is."""
+        """Do nothing: what was stored until then is all there is."""

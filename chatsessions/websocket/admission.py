@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 
 from chatsessions.auth.access import (
     Access,
@@ -24,8 +24,18 @@ from chatsessions.cluster.connect_request import (
     ConnectRequest,
     User,
 )
+from chatsessions.exceptions import (
+    FrameError,
+    StoreUnavailable,
+)
 from chatsessions.handlers.session import Session
-from chatsessions.workers.registry import ShuttingDown
+from chatsessions.protocol import frames
+from chatsessions.protocol.frames import CloseCode
+from chatsessions.storage.database import CacheFailed, unavailable
+from chatsessions.workers.registry import (
+    ShuttingDown,
+    TooManySessions,
+)
 from chatsessions.workers.worker import get_worker
 
 logger = logging.getLogger("chatsessions.connection")
@@ -36,6 +46,18 @@ Authorize = Callable[[Scope, Session], Awaitable[bool]]
 
 #: Chainlit's default, for a client that names no language.
 DEFAULT_LANGUAGE = "en-US"
+
+
+#: What is raised where somebody is not let in, or nobody can be now.
+REFUSALS = (
+    Refused,
+    FrameError,
+    ShuttingDown,
+    TooManySessions,
+    DatabaseError,
+    StoreUnavailable,
+    CacheFailed,
+)
 
 
 class Admission:
@@ -66,11 +88,11 @@ class Admission:
 
     @property
     def user(self) -> User:
-        """Who has come."""
+        """The user of the connection."""
         return self._scope.get("user") or AnonymousUser()
 
     async def watch(self) -> None:
-        """See from now on that a login is not lost. Raises what the session store raises."""
+        """Watch the login from now on. Raises what the session store raises."""
         worker = get_worker()
         if worker.closing:
             return  # nobody gets a session any more
@@ -86,14 +108,14 @@ class Admission:
         return Login.of(self._scope, self._access, renewed=self._renewed, revoked=self._revoked)
 
     def leave(self) -> None:
-        """The connection is gone."""
+        """Watch the login no more: the connection is gone."""
         if self._login is not None:
             get_worker().logins.discard(self._login)
             self._login = None
 
     async def check(self) -> None:
         """
-        Ask for login and permissions.
+        Check login and permissions.
 
         Raises ``Refused``, ``ShuttingDown``, and what the database raises.
         """
@@ -114,9 +136,9 @@ class Admission:
 
     async def admit(self, session: Session, *, env: Mapping[str, str] | None = None) -> None:
         """
-        Ask the application about the session that would be opened. Raises ``Refused``.
+        Ask ``authorize()`` about the session that would be opened. Raises ``Refused``.
 
-        ``env`` are keys that have come and are not the session's yet: they are in no log either.
+        ``env`` are keys that have come and are not the session's yet; no log shows them either.
         """
         try:
             allowed = bool(await self._authorize(self._scope, session))
@@ -140,6 +162,23 @@ class Admission:
     def _revoked(self, detail: str) -> None:
         self.lost = detail
         self._on_revoked(detail)
+
+
+def refusal_of(error: Exception) -> tuple[frames.Error | None, CloseCode]:
+    """Return what a connection is told and closed with after one of ``REFUSALS``."""
+    match error:
+        case Refused():
+            return frames.Error(error.code, error.detail), CloseCode.NOT_ALLOWED
+        case FrameError(code="rate_limited"):
+            return frames.error_of(error), CloseCode.RATE_LIMITED
+        case FrameError():  # the same hello would be refused again
+            return frames.Error(error.code, error.detail), CloseCode.PROTOCOL_VIOLATION
+        case ShuttingDown():
+            return None, CloseCode.SHUTTING_DOWN
+        case TooManySessions():
+            return frames.Error("forbidden", "too many sessions"), CloseCode.TOO_MANY_SESSIONS
+    code, detail = unavailable(error, "A session could not be opened")
+    return frames.Error(code, detail), CloseCode.SHUTTING_DOWN
 
 
 def connect_request(scope: Scope, *, language: str | None = None, **asked: Any) -> ConnectRequest:

@@ -11,11 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
-from django.db import Error as DatabaseError
 
 from chatsessions.auth.access import (
     Access,
-    Refused,
     owner_of,
 )
 from chatsessions.auth.env import taken_env
@@ -23,25 +21,23 @@ from chatsessions.cluster.connect_request import User
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     FrameError,
-    StoreUnavailable,
 )
 from chatsessions.handlers.chat import Chat
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.storage.database import CacheFailed, unavailable
 from chatsessions.workers.registry import (
     Opened,
-    ShuttingDown,
-    TooManySessions,
 )
 from chatsessions.workers.worker import get_worker
 
 from .admission import (
+    REFUSALS,
     Admission,
     Authorize,
     Scope,
     connect_request,
+    refusal_of,
 )
 from .sender import (
     Message,
@@ -148,21 +144,11 @@ class ChatConnection:
             self._timer.cancel()
         try:
             await self._open(hello)
-        except FrameError as error:
-            if error.code == "rate_limited":
-                self.sender.send_frame(frames.encode(frames.error_of(error)))
-                self.sender.close_line(CloseCode.RATE_LIMITED)
-            else:
-                self._fail(error.code, error.detail)  # the same hello would be refused again
-        except Refused as refused:
-            self._fail(refused.code, refused.detail, CloseCode.NOT_ALLOWED)
-        except ShuttingDown:
-            self.sender.close_line(CloseCode.SHUTTING_DOWN)
-        except TooManySessions:
-            self._fail("forbidden", "too many sessions", CloseCode.TOO_MANY_SESSIONS)
-        except (DatabaseError, StoreUnavailable, CacheFailed) as error:
-            code, detail = unavailable(error, "A session could not be opened")
-            self._fail(code, detail, CloseCode.SHUTTING_DOWN)
+        except REFUSALS as error:
+            told, code = refusal_of(error)
+            if told is not None:
+                self._tell(told)
+            self.sender.close_line(code)
 
     async def _open(self, hello: frames.Hello) -> None:
         owner = owner_of(self._admission.user)
@@ -280,6 +266,7 @@ class ChatConnection:
             served.end("user")
 
     def _refuse(self, error: FrameError) -> None:
+        """Tell the client that a frame of its own was not taken; close after too many."""
         self.sender.send_frame(frames.encode(frames.error_of(error)))
         if error.code in ("bad_frame", "hello_expected"):
             self._bad_frames += 1
@@ -291,14 +278,19 @@ class ChatConnection:
     def _fail(
         self, code: str, detail: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION
     ) -> None:
-        owner = msgspec.UNSET if self._mistaken_owner is None else self._mistaken_owner
-        self.sender.send_frame(frames.encode(frames.Error(code, detail, owner=owner)))
+        """Tell the client why the connection is closed, and close it."""
+        self._tell(frames.Error(code, detail))
         self.sender.close_line(close)
+
+    def _tell(self, error: frames.Error) -> None:
+        if self._mistaken_owner is not None:
+            error = msgspec.structs.replace(error, owner=self._mistaken_owner)
+        self.sender.send_frame(frames.encode(error))
 
     # Silence
 
     def _watch(self) -> None:
-        """Close a line on which nothing has been heard for 2.5 heartbeats."""
+        """Close a connection on which nothing was heard for 2.5 heartbeats."""
         patience = 2.5 * settings.HEARTBEAT
         left = self._heard_at + patience - self._loop.time()
         if left <= 0:
