@@ -129,7 +129,7 @@ matrix: $(VENV)/.dev
 
 # CHATSESSIONS_FAULTS_SEED=… repeats a run.
 faults: $(VENV)/.dev
-	CHATSESSIONS_FAULTS=long $(BIN)/python -m pytest tests/faults/cluster
+	CHATSESSIONS_FAULTS=long $(BIN)/python -m pytest -n 3 --dist loadfile tests/faults/cluster
 
 # What is to be measured goes into ARGS: make bench ARGS=--quick
 bench: $(VENV)/.dev

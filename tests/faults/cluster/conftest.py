@@ -15,7 +15,7 @@ from .redis_server import RedisServer
 from .rig import Cluster
 from .scenario import Scenario
 from .services import Services
-from .tally import table, tallies, tally_of
+from .tally import add, plain, table, tallies, tally_of
 
 #: Clusters that a test may have talked to; their logs go into the report of one that fails.
 clusters: list[Cluster] = []
@@ -104,6 +104,17 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
             for worker in cluster.workers:
                 report.sections.append((f"log of {worker!r}", cluster.log(worker)[-20_000:]))
     return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)  # of pytest-xdist
+    if output is not None:
+        output["tallies"] = plain()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    add(getattr(node, "workeroutput", {}).get("tallies", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

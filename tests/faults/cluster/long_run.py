@@ -11,6 +11,8 @@ LONG = os.environ.get("CHATSESSIONS_FAULTS") == "long"
 FIRST_SEED = int(
     os.environ.get("CHATSESSIONS_FAULTS_SEED") or random.SystemRandom().randrange(10**6)
 )
+# Processes of one run have one seed.
+os.environ["CHATSESSIONS_FAULTS_SEED"] = str(FIRST_SEED)
 #: Seeds of a scenario that does not say how many it is worth.
 SEEDS = 4
 

@@ -26,6 +26,18 @@ def tally_of(name: str) -> Tally:
     return tallies.setdefault(name, Tally())
 
 
+def plain() -> dict[str, list[int]]:
+    """Return the rows as one process of a run sends them to the one that prints them."""
+    return {name: list(astuple(tally)) for name, tally in tallies.items()}
+
+
+def add(rows: dict[str, list[int]]) -> None:
+    """Add the rows of another process."""
+    for name, values in rows.items():
+        before = astuple(tally_of(name))
+        tallies[name] = Tally(*(one + more for one, more in zip(before, values, strict=True)))
+
+
 def table() -> list[str]:
     """Its lines, the sum last."""
     names = [field.name for field in fields(Tally)]
