@@ -1,9 +1,4 @@
-"""
-The time of day that all workers agree on: the database's.
-
-Clocks of servers drift apart. What one process writes and another compares (signs of life above
-all) is written and compared by the database, so that nobody's own clock decides who is alive.
-"""
+"""SQL expressions that Django lacks. The models and the store use them."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ from django.db.models.sql.compiler import SQLCompiler
 
 
 class OctetLength(Func):
-    """The bytes of a text in UTF-8. Django's ``Length`` counts its characters."""
+    """The bytes of a text in UTF-8; Django's ``Length`` counts characters."""
 
     function = "OCTET_LENGTH"
     output_field = IntegerField()
@@ -38,7 +33,12 @@ class OctetLength(Func):
 
 
 class DatabaseNow(Now):
-    """``Now()``, in the time zone that the database's rows are in."""
+    """
+    The database's time, in the time zone of its rows.
+
+    The clocks of servers differ. What one process writes and another compares, above all the
+    heartbeats of workers, is written and compared by the database: its clock is the same for all.
+    """
 
     def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
         if connection.timezone_name != "UTC":
@@ -58,6 +58,6 @@ class DatabaseNow(Now):
 
 
 def ago(seconds: float, now: datetime | None = None) -> datetime | Combinable:
-    """That many seconds before ``now``; by default before the database's time."""
+    """Return the moment so many seconds before ``now``, by default before the database's time."""
     span = timedelta(seconds=seconds)
     return DatabaseNow() - span if now is None else now - span

@@ -54,12 +54,20 @@ def holding(values: dict[str, Any], **options: Any) -> UserSession:
     """One that was loaded with ``values``, as by a worker that takes a stored session."""
     writer = make()
     writer.update(values)
-    return make(writer.collect() or b"", **options)
+    return make(store(writer) or b"", **options)
 
 
 def stored(user_session: UserSession) -> dict[str, Any]:
     """What another worker would find."""
     return dict(make(join_state(user_session.encoded())))
+
+
+def store(user_session: UserSession) -> bytes | None:
+    """What its owner stores at the end of a turn: None if nothing has changed."""
+    error = user_session.look()
+    if error is not None:
+        raise error
+    return user_session.take_state()
 
 
 class Unstorable:
@@ -136,7 +144,7 @@ def test_a_loaded_value_is_made_once() -> None:
 def test_setdefault_keeps_what_is_appended_to_it() -> None:
     user_session = make()
     user_session.setdefault("history", []).append("a")
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {"history": ["a"]}
 
 
@@ -167,7 +175,7 @@ def test_keys_are_strings(key: Any) -> None:
 def test_a_key_is_any_text(key: str) -> None:
     user_session = make()
     user_session[key] = [1]
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {key: [1]}
 
 
@@ -215,7 +223,7 @@ def test_reserved_names_cannot_be_set_or_deleted(name: str) -> None:
         user_session.set(name, 1)
     with pytest.raises(ReservedKey, match=name):
         del user_session[name]
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 def test_reserved_names_are_not_part_of_iteration() -> None:
@@ -278,11 +286,11 @@ def test_the_way_inside_the_value_is_named() -> None:
 def test_a_refused_value_leaves_the_old_one() -> None:
     user_session = make()
     user_session["a"] = [1]
-    user_session.collect()
+    store(user_session)
     with pytest.raises(NotStorable):
         user_session["a"] = Unstorable()
     assert user_session["a"] == [1]
-    assert user_session.collect() is None
+    assert store(user_session) is None
     assert stored(user_session) == {"a": [1]}
 
 
@@ -291,48 +299,48 @@ def test_a_refused_new_value_leaves_no_key() -> None:
     with pytest.raises(NotStorable):
         user_session["a"] = lambda: None
     assert "a" not in user_session
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 # Changes
 
 
 def test_nothing_to_store_at_first() -> None:
-    assert make().collect() is None
-    assert holding({"a": [1]}).collect() is None
+    assert store(make()) is None
+    assert store(holding({"a": [1]})) is None
 
 
 def test_a_change_is_collected_once() -> None:
     user_session = make()
     user_session["a"] = 1
-    assert user_session.collect() == b'{"a":1}'
-    assert user_session.collect() is None
+    assert store(user_session) == b'{"a":1}'
+    assert store(user_session) is None
 
 
 def test_setting_the_same_again_is_no_change() -> None:
     user_session = holding({"a": [1]})
     user_session["a"] = [1]
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 def test_reading_is_no_change() -> None:
     user_session = holding({"a": [1], "b": {"c": 1}})
     assert dict(user_session)
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 def test_a_change_inside_a_value_is_found() -> None:
     user_session = make()
     user_session["history"] = []
-    user_session.collect()
+    store(user_session)
     user_session["history"].append("x")
-    assert user_session.collect() == b'{"history":["x"]}'
+    assert store(user_session) == b'{"history":["x"]}'
 
 
 def test_a_change_inside_a_loaded_value_is_found() -> None:
     user_session = holding({"deep": {"er": [{"x": 1}]}, "other": 1})
     user_session["deep"]["er"][0]["x"] = 2
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {"deep": {"er": [{"x": 2}]}, "other": 1}
 
 
@@ -341,25 +349,25 @@ def test_a_change_after_set_is_found() -> None:
     history = ["a"]
     user_session["history"] = history
     history.append("b")
-    user_session.collect()
+    store(user_session)
     history.append("c")
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {"history": ["a", "b", "c"]}
 
 
 def test_a_change_inside_a_registered_object_is_found() -> None:
     user_session = make()
     user_session["cart"] = Cart([])
-    user_session.collect()
+    store(user_session)
     user_session["cart"].items.append("book")
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {"cart": Cart(["book"])}
 
 
 def test_a_change_inside_a_tuple_is_found() -> None:
     user_session = holding({"pair": ([], 1)})
     user_session["pair"][0].append(1)
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {"pair": ([1], 1)}
 
 
@@ -372,17 +380,17 @@ class Cart:
 def test_deletion_is_a_change() -> None:
     user_session = holding({"a": 1, "b": [2]})
     del user_session["a"]
-    assert user_session.collect() == b'{"b":[2]}'
+    assert store(user_session) == b'{"b":[2]}'
     assert user_session.pop("b") == [2]
-    assert user_session.collect() == b"{}"
-    assert user_session.collect() is None
+    assert store(user_session) == b"{}"
+    assert store(user_session) is None
 
 
 def test_a_deleted_value_does_not_come_back_by_a_change_inside_it() -> None:
     user_session = holding({"a": [1]})
     value = user_session.pop("a")
     value.append(2)
-    assert user_session.collect() == b"{}"
+    assert store(user_session) == b"{}"
     assert "a" not in user_session
 
 
@@ -390,7 +398,7 @@ def test_after_deletion_a_key_may_be_set_anew() -> None:
     user_session = holding({"a": [1]})
     del user_session["a"]
     user_session["a"] = [2]
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {"a": [2]}
 
 
@@ -399,7 +407,7 @@ def test_only_what_was_touched_is_encoded_again() -> None:
     user_session = holding({"small": 1, "cart": Counting(5)})
     Counting.encoded = 0
     user_session["small"] = 2
-    user_session.collect()
+    store(user_session)
     assert Counting.encoded == 0
 
 
@@ -422,10 +430,10 @@ class Counting:
 def test_after_a_turn_what_it_got_out_is_no_longer_looked_at() -> None:
     user_session = holding({"cart": Counting(5)})
     assert user_session["cart"].value == 5
-    user_session.collect()
+    store(user_session)
     user_session.settle()
     Counting.encoded = 0
-    user_session.collect()
+    store(user_session)
     assert Counting.encoded == 0
 
 
@@ -434,9 +442,9 @@ def test_after_a_turn_what_is_got_out_again_is_looked_at_again() -> None:
     history = user_session["history"]
     user_session.settle()
     history.append("late")
-    assert user_session.collect() is None
+    assert store(user_session) is None
     user_session["history"].append("x")
-    user_session.collect()
+    store(user_session)
     assert stored(user_session) == {"history": ["late", "x"]}
 
 
@@ -444,7 +452,7 @@ def test_settling_loses_no_change_that_was_set() -> None:
     user_session = make()
     user_session["a"] = [1]
     user_session.settle()
-    assert user_session.collect() == b'{"a":[1]}'
+    assert store(user_session) == b'{"a":[1]}'
 
 
 # A value that cannot be stored any more
@@ -454,9 +462,9 @@ def test_a_value_made_unstorable_falls_back_to_what_is_stored() -> None:
     user_session = holding({"history": ["a"]})
     user_session["history"].append(Unstorable())
     with pytest.raises(NotStorable, match=r"history\[1\]"):
-        user_session.collect()
+        store(user_session)
     assert user_session["history"] == ["a"]
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 def test_the_other_changes_go_on_behind_one_that_cannot_be_stored() -> None:
@@ -465,8 +473,8 @@ def test_the_other_changes_go_on_behind_one_that_cannot_be_stored() -> None:
     user_session["good"].append(1)
     user_session["new"] = 2
     with pytest.raises(NotStorable):
-        user_session.collect()
-    state = user_session.collect()
+        store(user_session)
+    state = store(user_session)
     assert state is not None
     assert dict(make(state)) == {"bad": [], "good": [1], "new": 2}
 
@@ -476,9 +484,9 @@ def test_of_several_that_cannot_be_stored_all_fall_back_and_one_is_raised() -> N
     user_session["a"].append(Unstorable())
     user_session["b"].append(Unstorable())
     with pytest.raises(NotStorable):
-        user_session.collect()
+        store(user_session)
     assert user_session == {"a": [], "b": []}
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 def test_a_value_that_was_never_stored_falls_back_to_what_was_set() -> None:
@@ -486,9 +494,9 @@ def test_a_value_that_was_never_stored_falls_back_to_what_was_set() -> None:
     user_session["history"] = ["a"]
     user_session["history"].append(Unstorable())
     with pytest.raises(NotStorable):
-        user_session.collect()
+        store(user_session)
     assert user_session["history"] == ["a"]
-    assert user_session.collect() == b'{"history":["a"]}'
+    assert store(user_session) == b'{"history":["a"]}'
 
 
 # The limit
@@ -523,12 +531,12 @@ def test_long_keys_count_as_well() -> None:
 def test_growth_inside_a_value_beyond_the_limit_falls_back() -> None:
     user_session = make(max_bytes=100)
     user_session["history"] = ["x"]
-    user_session.collect()
+    store(user_session)
     user_session["history"].append("y" * 200)
     with pytest.raises(TooLarge):
-        user_session.collect()
+        store(user_session)
     assert user_session["history"] == ["x"]
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 def test_what_was_there_before_counts() -> None:
@@ -549,7 +557,7 @@ def test_within_the_limit_values_may_shrink_and_grow_in_one_turn() -> None:
         user_session = holding({grows: [], shrinks: ["x" * 60]}, max_bytes=100)
         user_session[grows].append("x" * 60)
         user_session[shrinks].clear()
-        user_session.collect()
+        store(user_session)
         assert stored(user_session) == {grows: ["x" * 60], shrinks: []}
 
 
@@ -592,7 +600,7 @@ def test_a_change_may_be_refused_before_it_happens() -> None:
         user_session["list"].append(2)
     refuse = False
     assert user_session == {"a": 1, "list": [1]}
-    assert user_session.collect() is None
+    assert store(user_session) is None
 
 
 def test_reading_a_value_that_cannot_change_inside_asks_nobody() -> None:
@@ -660,7 +668,7 @@ def test_a_key_deleted_while_a_commit_looks_is_left_out() -> None:
         user_session["value"] = Meanwhile()
         for number in range(20):
             user_session[f"other {number}"] = [number]
-        user_session.collect()
+        store(user_session)
         assert stored(user_session).keys() == {"value"}
     finally:
         storable.by_class.pop(Meanwhile)
@@ -697,9 +705,9 @@ def test_what_a_thread_changes_while_commits_look_is_what_is_stored() -> None:
     thread = threading.Thread(target=handler)
     thread.start()
     while thread.is_alive():
-        stored = user_session.collect() or stored
+        stored = store(user_session) or stored
         make(stored)
-    stored = user_session.collect() or stored
+    stored = store(user_session) or stored
     assert errors == []
     assert dict(make(stored)) == dict(user_session)
 
@@ -741,7 +749,7 @@ def test_one_value_that_cannot_be_read_leaves_the_others() -> None:
         user_session.get("gone")
     assert user_session["a"] == 1
     user_session["a"] = 2
-    state = user_session.collect()
+    state = store(user_session)
     assert state is not None
     assert b"no.such.Class" in state
     del user_session["gone"]
@@ -758,9 +766,9 @@ def test_local_is_a_plain_dict_that_is_never_stored() -> None:
     assert type(user_session.local) is dict
     assert user_session.local["client"] is client
     assert "client" not in user_session
-    assert user_session.collect() is None
+    assert store(user_session) is None
     user_session["a"] = 1
-    assert user_session.collect() == b'{"a":1}'
+    assert store(user_session) == b'{"a":1}'
 
 
 def test_every_session_has_a_local_of_its_own() -> None:
@@ -907,11 +915,11 @@ class AgainstADict(RuleBasedStateMachine):
         lists = [key for key, value in self.model.items() if isinstance(value, list)]
         self.user_session[data.draw(st.sampled_from(lists))].append(Unstorable())
         with pytest.raises(NotStorable):
-            self.user_session.collect()
+            store(self.user_session)
 
     @rule()
     def commit(self) -> None:
-        state = self.user_session.collect()
+        state = store(self.user_session)
         if state is None:
             assert self.model == self.disk_model
         else:

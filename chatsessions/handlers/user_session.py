@@ -23,7 +23,10 @@ from collections.abc import (
     MutableMapping,
 )
 from copy import deepcopy
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 from chatsessions.exceptions import (
     NotStorable,
@@ -50,8 +53,10 @@ RESERVED: Mapping[str, Callable[[Session], Any]] = {
     "language": lambda session: session.language,
 }
 
-#: Values of these types cannot change inside; getting one is no reason to look at it again.
-_IMMUTABLE = (str, int, float, bool, type(None), bytes)
+#: A value of one of these types cannot change inside, so it is encoded only when it is set.
+_IMMUTABLE = frozenset(
+    {str, int, float, bool, type(None), bytes, datetime, date, time, timedelta, UUID, Decimal}
+)
 
 
 class UserSession(MutableMapping[str, Any]):
@@ -105,7 +110,7 @@ class UserSession(MutableMapping[str, Any]):
         if key in RESERVED:
             return RESERVED[key](self._session)
         value = self._load(key)
-        if not isinstance(value, _IMMUTABLE) and key not in self._touched:
+        if type(value) not in _IMMUTABLE and key not in self._touched:
             self._before_change()
             with self._lock:
                 if key in self._values:
@@ -120,7 +125,7 @@ class UserSession(MutableMapping[str, Any]):
         with self._lock:
             self._put(key, raw)
             self._values[key] = value
-            if not isinstance(value, _IMMUTABLE):
+            if type(value) not in _IMMUTABLE:
                 self._touched.add(key)
         self._after_change()
 
@@ -179,20 +184,8 @@ class UserSession(MutableMapping[str, Any]):
 
     @property
     def is_dirty(self) -> bool:
-        """Whether :meth:`collect` may find something."""
+        """Whether something may have changed since :meth:`take_state`."""
         return self._changed or bool(self._touched)
-
-    def collect(self) -> bytes | None:
-        """
-        What is to be stored, or None if nothing changed since the last call.
-
-        A touched value that cannot be stored any more falls back to what is stored; the first
-        such error is raised after all keys have been looked at, and the next call goes on.
-        """
-        error = self.look()
-        if error is not None:
-            raise error
-        return self.take_state()
 
     def check(self) -> None:
         """Raise what keeps a change inside a value from being stored; the value stays as it is."""
