@@ -29,14 +29,15 @@ from .exceptions import (
     TurnStopped,
 )
 from .files.storage import ChatFile
-from .handlers.actions import Action
 from .handlers.asks import (
     AskActionMessage,
     AskFileMessage,
     AskUserMessage,
+    ChatSettings,
 )
 from .handlers.chat import (
     Chat,
+    ChatProfile,
     InterruptedTurn,
     action_callback,
     on_action,
@@ -56,6 +57,7 @@ from .handlers.chat import (
     session_lifespan,
     set_chat_profiles,
 )
+from .handlers.chat_context import Thread
 from .handlers.context import (
     bind_context,
     context,
@@ -63,12 +65,11 @@ from .handlers.context import (
     user_session,
 )
 from .handlers.messages import (
+    Action,
     ErrorMessage,
     Message,
     send_window_message,
 )
-from .handlers.profiles import ChatProfile
-from .handlers.settings import ChatSettings
 from .handlers.sync import (
     make_async,
     run_sync,
@@ -78,7 +79,6 @@ from .storage.storable import serializable
 
 if TYPE_CHECKING:
     from .handlers.chat_context import chat_context
-    from .handlers.thread import Thread
     from .http.session import http_session
     from .workers.outside import (
         aassign_user,
@@ -169,7 +169,6 @@ __all__ = [
 
 #: These need models, and so their modules are imported at their first use.
 _LAZY = {
-    "Thread": "handlers.thread",
     "aassign_user": "workers.outside",
     "abroadcast": "workers.outside",
     "aemit_to": "workers.outside",

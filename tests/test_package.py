@@ -28,7 +28,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "chatsessions"
 #: Names that need models, and so are imported at their first use.
 LAZY = {
-    "Thread",
     "aassign_user",
     "abroadcast",
     "aemit_to",

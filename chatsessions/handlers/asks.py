@@ -1,4 +1,4 @@
-"""What handlers ask: ``AskUserMessage``, ``AskActionMessage`` and ``AskFileMessage``."""
+"""What handlers ask of the user: questions to be answered, and settings to be adjusted."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
 from chatsessions import times
 from chatsessions.files.storage import ChatFile
+from chatsessions.input_widget import InputWidget
 
-from .actions import Action
-from .context import current
+from .bridge import also_sync
+from .context import current, owner_loop
 from .messages import (
     DEFAULT_AUTHOR,
     USER_AUTHOR,
+    Action,
     as_text,
 )
 from .sync import waits_in_sync
@@ -150,3 +154,31 @@ class AskFileMessage(_Question):
         found = {file.id: file for file in files}
         wanted = dict.fromkeys(str(UUID(file)) for file in answer["files"])
         return [found[file] for file in wanted if file in found]
+
+
+class ChatSettings:
+    """
+    Declares the session's settings: ``await ChatSettings([Slider(id="t", …), …]).send()``.
+
+    The page shows a form of ``inputs``. What the user changes is checked against them, kept with
+    the session, given to ``on_settings_update``, and read as
+    ``user_session.get("chat_settings")``.
+    """
+
+    def __init__(self, inputs: Sequence[InputWidget]) -> None:
+        self.inputs = list(inputs)
+        ids = [widget.id for widget in self.inputs]
+        for double in {key for key in ids if ids.count(key) > 1}:
+            raise ValueError(f"Two inputs have the id {double!r}.")
+
+    @also_sync(owner_loop)
+    async def send(self) -> dict[str, Any]:
+        """
+        Declare the inputs, all at their initial values, which are returned.
+
+        It replaces what was declared before. Raises what ``context.emitter.emit`` raises.
+        """
+        values = {widget.id: widget.initial for widget in self.inputs}
+        inputs = msgspec.to_builtins(self.inputs)
+        await current("ChatSettings.send").emitter.declare_settings(inputs, values)
+        return values

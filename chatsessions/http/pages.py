@@ -15,10 +15,10 @@ from django.views.generic import TemplateView
 from chatsessions.auth.access import Refused
 from chatsessions.handlers.chat import (
     Chat,
+    default_profile,
     resolve_chat,
     routed_chat,
 )
-from chatsessions.handlers.profiles import default_profile
 
 from .requests import (
     RequestRefused,

@@ -16,8 +16,7 @@ from chatsessions.handlers.chat import (
     START,
     InterruptedTurn,
 )
-from chatsessions.handlers.chat_context import in_use
-from chatsessions.handlers.thread import Thread
+from chatsessions.handlers.chat_context import Thread, in_use
 from chatsessions.handlers.user_session import RESERVED
 from chatsessions.models import ChatSession
 from chatsessions.protocol.delivery import Handled

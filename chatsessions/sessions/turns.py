@@ -31,7 +31,6 @@ from chatsessions.exceptions import (
     StorageError,
     TurnStopped,
 )
-from chatsessions.handlers.actions import Action
 from chatsessions.handlers.bridge import no_await_forgotten
 from chatsessions.handlers.chat import (
     Chat,
@@ -44,6 +43,7 @@ from chatsessions.handlers.context import (
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.messages import (
     USER_AUTHOR,
+    Action,
     Message,
 )
 from chatsessions.handlers.session import supported_language

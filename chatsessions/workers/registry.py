@@ -43,9 +43,8 @@ from chatsessions.exceptions import (
     SessionNotFound,
     SessionOver,
 )
-from chatsessions.handlers.chat import Chat, find_chat
+from chatsessions.handlers.chat import Chat, chosen_profile, find_chat
 from chatsessions.handlers.chat_context import in_use
-from chatsessions.handlers.profiles import chosen_profile
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import parse_uuid
