@@ -32,7 +32,6 @@ from chatsessions import (
 )
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.remote import RemoteSession
-from chatsessions.http.held import Held
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
@@ -723,4 +722,4 @@ async def test_of_two_workers_that_are_asked_at_once_one_has_it(bot: Bot) -> Non
             assert {type(one) for one in found} == {LiveSession, RemoteSession}
             assert sum(len(worker.live) for worker in workers) == 1
             for one in found:
-                (Held(one) if isinstance(one, LiveSession) else one).let_go()
+                one.let_go()

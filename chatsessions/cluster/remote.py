@@ -285,9 +285,6 @@ class RemoteSession:
 
     # What a request asks of its session
 
-    async def settle(self) -> None:
-        """Do nothing: what was emitted is stored, as the owner has seen to that."""
-
     def follow(self, listener: Subscriber) -> None:
         """Tell ``listener`` of the session from now on."""
         if self.over:

@@ -282,8 +282,8 @@ def _facts(live: LiveSession) -> Attached:
         first=live.first,
         head=live.stored,
         turn=live.turn,
-        turn_name=next((turn.name for turn in live.turns.running), ""),
-        idle=live.position.is_idle,
+        turn_name=live.turn_name,
+        idle=live.is_idle,
         numbered=live.numbered,
         streams=[msgspec.Raw(frames.encode(stream).encode()) for stream in live.open_streams],
     )
@@ -437,7 +437,7 @@ class RemoteHttpSubscriber(RemoteSubscriber):
         live = self.live
         self._holds = True
         live.holders += 1
-        live.subscribers.followers.add(self)
+        live.follow(self)
         live.subscribers.visited()
         live.go()
         try:
@@ -463,6 +463,6 @@ class RemoteHttpSubscriber(RemoteSubscriber):
     def _leave(self, code: int) -> None:
         if self._holds:
             self._holds = False
-            self.live.subscribers.followers.discard(self)
+            self.live.unfollow(self)
             self.live.holders -= 1
             self.live.note()

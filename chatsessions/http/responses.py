@@ -254,7 +254,7 @@ class EventStream:
                         break
         finally:
             self._end()
-        await self._visit.given_back()
+        await self._visit.served.given_back()
 
     async def _parts(self) -> AsyncGenerator[bytes, None]:
         visit = self._visit
@@ -264,7 +264,7 @@ class EventStream:
             if visit.lost is not None:
                 break
             if frame is None:
-                visit.served.visited()
+                visit.touch()
                 yield b":\n\n"
                 continue
             yield sse(frame)

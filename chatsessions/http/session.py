@@ -29,6 +29,7 @@ from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_uuid
 from chatsessions.sessions.outbound import new_writer
+from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import REPLAY_CHUNK
@@ -39,7 +40,6 @@ from chatsessions.workers.outside import (
 from chatsessions.workers.outside_session import AfarSession
 from chatsessions.workers.worker import get_worker
 
-from .held import Held
 from .requests import (
     Body,
     Credentials,
@@ -132,14 +132,14 @@ class http_session:  # noqa: N801  # used like a function
             asked = asked.with_env(taken_env(self._env, chat.user_env))
         visit = await begin_visit(chat, asked, admit=partial(self._admit, chat, asked))
         served = visit.served
-        if isinstance(served, Held):
+        if isinstance(served, LiveSession):
             stack.callback(served.unfollow, self._emitted)
             writer = new_writer()
-            stack.push_async_exit(partial(leave_here, served.live, writer))
-            served.live.subscribers.acted()
-            context = served.live.context(None, writer=writer)
+            stack.push_async_exit(partial(leave_here, served, writer))
+            served.subscribers.acted()
+            context = served.context(None, writer=writer)
         else:
-            stack.push_async_callback(visit.given_back)
+            stack.push_async_callback(served.given_back)
             stack.callback(visit.leave)
             context = await self._reach(served, asked.connect, stack)
         self._emitted.follow(served)
@@ -148,13 +148,13 @@ class http_session:  # noqa: N801  # used like a function
         return visit, context
 
     async def _reach(
-        self, served: RemoteSession, arrival: ConnectRequest, stack: AsyncExitStack
+        self, served: RemoteSession, connect: ConnectRequest, stack: AsyncExitStack
     ) -> Context:
         """Open a session that is owned elsewhere, as ``session_context()`` does."""
         await served.acted()
         afar = await AfarSession.open(get_worker(), served.id)
-        afar.session.renew_user(arrival.user)
-        afar.session.env = arrival.env
+        afar.session.renew_user(connect.user)
+        afar.session.env = connect.env
         stack.push_async_callback(self._emitted.read_on, served)
         stack.push_async_exit(partial(leave_afar, afar))
         return afar.context()
@@ -187,7 +187,7 @@ class _Emitted(Subscriber):
         self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
         self._last = 0
 
-    def follow(self, served: Held | RemoteSession) -> None:
+    def follow(self, served: LiveSession | RemoteSession) -> None:
         """Subscribe to ``served``."""
         self._last = served.stored
         served.follow(self)

@@ -140,7 +140,7 @@ class ChatView(View):
             visit.leave()
             raise
         visit.leave()
-        await visit.given_back()
+        await visit.served.given_back()
         return answer
 
     async def get(self, request: HttpRequest) -> HttpResponseBase:
@@ -150,7 +150,7 @@ class ChatView(View):
         visit = await self._begin(request, asked, make=False)
         served = visit.served
         try:
-            await served.settle()
+            await visit.settle()
             idle = served.is_idle
             if _wants_stream(request) and not (idle and served.stored <= after):
                 visit.open_stream()
@@ -161,7 +161,7 @@ class ChatView(View):
             visit.leave()
             raise
         visit.leave()
-        await visit.given_back()
+        await visit.served.given_back()
         # No content tells an EventSource that it need not come again.
         return HttpResponse(status=204) if _wants_stream(request) else json_response(answer)
 
@@ -277,8 +277,8 @@ class ChatView(View):
             answer["more"] = True
         if follower.ended is not None:
             answer["ended"] = follower.ended
-        elif told.status == "running" and visit.served.lost is not None:
-            raise visit.served.lost
+        elif told.status == "running" and visit.failure is not None:
+            raise visit.failure
         return json_response(answer, status=202 if told.status == "running" else 200)
 
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self, TypeGuard
 
+from chatsessions.cluster import owner
 from chatsessions.cluster.commands import Posted
 from chatsessions.cluster.connect_request import (
     Admit,
@@ -32,9 +33,9 @@ from chatsessions.websocket.subscriber import (
     event_frame,
 )
 from chatsessions.workers.limits import Replay
+from chatsessions.workers.registry import ShuttingDown
 from chatsessions.workers.worker import get_worker
 
-from .held import Held
 from .requests import Credentials
 
 #: Frames that are told between the log's entries.
@@ -42,20 +43,26 @@ Told = frames.ServerFrame
 
 
 class Visit:
-    """Somebody who came by a request, and the session they have."""
+    """
+    Somebody who came by a request, and the session they have.
+
+    ``served`` is the session, or what stands for one that another worker owns.
+    """
 
     def __init__(
-        self, served: Held | RemoteSession, *, ip: str | None, token: str, reason: str | None
+        self, served: LiveSession | RemoteSession, *, ip: str | None, token: str, reason: str | None
     ) -> None:
         self.served = served
+        #: The session if this worker owns it.
+        self.live = served if isinstance(served, LiveSession) else None
         self._ip = ip
         #: What lets the client come back; empty for a logged-in owner who came without one.
         self.token = token
         #: None if the session was theirs; else why they have a new one.
         self.reason = reason
         #: The last entry before the visit.
-        self.before = served.live.log.head if isinstance(served, Held) else served.stored
-        #: Looks after the login of who came, until they leave.
+        self.before = served.log.head if isinstance(served, LiveSession) else served.stored
+        #: Watches the login of who came, until they leave.
         self.guard: Admission | None = None
         self._over = False
         self._close_stream: Callable[[], None] | None = None
@@ -63,7 +70,7 @@ class Visit:
 
     @classmethod
     async def begin(
-        cls, chat: Chat, arrival: ConnectRequest, *, make: bool = True, admit: Admit = anybody
+        cls, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
     ) -> Self:
         """
         Open the session asked for, or with ``make`` a new one where it is not there.
@@ -71,29 +78,25 @@ class Visit:
         ``admit`` is asked about it before it is made or taken. Raises what ``Worker.receive``
         raises.
         """
-        found, reason = await get_worker().receive(chat, arrival, make=make, admit=admit)
-        token = arrival.token or ""
+        found, reason = await get_worker().receive(chat, request, make=make, admit=admit)
+        token = request.token or ""
         if isinstance(found, RemoteSession):  # its owner has seen to the rest
-            return cls(found, ip=arrival.ip, token=token, reason=reason)
+            return cls(found, ip=request.ip, token=token, reason=reason)
         if reason is None:
-            found.session.renew_user(arrival.user)
-            if arrival.env:
-                found.session.env = arrival.env
+            found.session.renew_user(request.user)
+            if request.env:
+                found.session.env = request.env
         else:
             token = found.subscribers.issue_token(None, named=True)
-        visit = cls(Held(found), ip=arrival.ip, token=token, reason=reason)
+        visit = cls(found, ip=request.ip, token=token, reason=reason)
         found.subscribers.visited()
         found.go()
         return visit
 
     @property
     def resumed(self) -> bool:
+        """Whether the session was theirs before."""
         return self.reason is None
-
-    @property
-    def live(self) -> LiveSession | None:
-        """The session if this worker holds it."""
-        return self.served.live if isinstance(self.served, Held) else None
 
     def follow(
         self, after: int, *, known: int | None = None, bounded: bool = True
@@ -112,6 +115,18 @@ class Visit:
             self._follower.stop()
         return self._follower
 
+    async def settle(self) -> None:
+        """Wait until what was emitted so far is stored; another worker's session has done so."""
+        if self.live is not None and self.live.log.head > self.live.stored:
+            await self.live.sink.flush()
+
+    def touch(self) -> None:
+        """Note that the session's client is still there."""
+        if isinstance(self.served, LiveSession):
+            self.served.subscribers.visited()
+        else:
+            self.served.visited()
+
     def open_stream(self) -> None:
         """
         Be one of the event streams that may be open, until the visit is over.
@@ -124,6 +139,13 @@ class Visit:
     def lost(self) -> str | None:
         """Why who came may not be here any more, if so."""
         return None if self.guard is None else self.guard.lost
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing more can be told of the session, if that is so and it has not ended."""
+        if self.live is not None and self.live.closed:
+            return self.live.lost or ShuttingDown()
+        return self.served.lost
 
     def abandon(self) -> None:
         """Leave, and forget what was not read."""
@@ -147,10 +169,6 @@ class Visit:
                 self.guard.leave()
             self.served.let_go()
 
-    async def given_back(self) -> None:
-        """Wait until another process can take the session, if it can be let go at all."""
-        await self.served.given_back()
-
     # Events
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
@@ -160,7 +178,10 @@ class Visit:
         ``raw`` is the JSON of ``data``. Raises ``FrameError`` for one that cannot be accepted
         now, ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``, ``OwnerUnreachable``.
         """
-        posted = await self.served.post(name, raw, data, key=key)
+        if isinstance(self.served, LiveSession):
+            posted = await owner.post(self.served, name, raw, data, key=key)
+        else:
+            posted = await self.served.post(name, raw, data, key=key)
         if self.reason is not None:
             posted.after = 0  # with the greeting
         return posted
@@ -171,6 +192,8 @@ class Visit:
 
         If none asked that runs (a hook did, or a task that has outlived its turn), it is done.
         """
+        if isinstance(self.served, LiveSession):
+            return await owner.answer(self.served, call, raw, data)
         return await self.served.answer(call, raw, data)
 
 
@@ -203,7 +226,7 @@ class HttpSubscriber(Subscriber):
 
     def __init__(
         self,
-        served: Held | RemoteSession,
+        served: LiveSession | RemoteSession,
         after: int,
         *,
         known: int,

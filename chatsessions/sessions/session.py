@@ -376,6 +376,34 @@ class LiveSession:
     def disconnect(self, listener: Subscriber, code: int) -> None:
         self.subscribers.disconnect(listener, code)
 
+    @property
+    def turn_name(self) -> str:
+        """The name of what the running turn handles."""
+        return next((turn.name for turn in self.turns.running), "")
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn runs or waits."""
+        return self.position.is_idle
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the session is over, or about to be."""
+        return self.ending is not None
+
+    def follow(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber``, which is no connection, what comes of the session."""
+        self.subscribers.followers.add(subscriber)
+
+    def unfollow(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber`` nothing more."""
+        self.subscribers.followers.discard(subscriber)
+
+    def let_go(self) -> None:
+        """Note that somebody who held the session by ``holders`` does so no more."""
+        self.holders -= 1
+        self.note()
+
     # What the rooms need of each other
 
     @property
