@@ -106,7 +106,9 @@ def redis_layer(url: str, prefix: str, kind: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"CHANNEL_LAYER is {kind!r}. Write one of {', '.join(LAYERS)}, or leave it out."
         )
-    return {"BACKEND": LAYERS[kind], "CONFIG": {"hosts": [url], "prefix": prefix}}
+    # The core layer waits 5 s for a message, and redis-py 8 for no answer longer, unless told to.
+    host = {"address": url, "socket_timeout": 2 * TIMEOUT} if kind == "core" else url
+    return {"BACKEND": LAYERS[kind], "CONFIG": {"hosts": [host], "prefix": prefix}}
 
 
 def _check_redis(url: str) -> None:

@@ -52,10 +52,11 @@ _LAYERS = {
     "dropping pubsub": "tests.faults.cluster.layers.DroppingPubSubLayer",
     "dropping core": "tests.faults.cluster.layers.DroppingCoreLayer",
 }
+_HOST = {"address": _REDIS, "socket_timeout": 10} if "core" in CLUSTER["layer"] else _REDIS
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": _LAYERS[CLUSTER["layer"]],
-        "CONFIG": {"hosts": [_REDIS], "prefix": CLUSTER["database"]} | CLUSTER.get("losses", {}),
+        "CONFIG": {"hosts": [_HOST], "prefix": CLUSTER["database"]} | CLUSTER.get("losses", {}),
     },
 }
 
