@@ -14,7 +14,7 @@ from chatsessions import Chat, ChatError
 from chatsessions.asgi import get_chat_application
 from chatsessions.consumers import ChatConsumer
 from chatsessions.protocol.frames import SUBPROTOCOL
-from chatsessions.testing.story import server_log
+from chatsessions.testing.failures import server_log
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

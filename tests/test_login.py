@@ -45,7 +45,7 @@ from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
-from chatsessions.testing.scope import log_in
+from chatsessions.testing.client import login_cookie
 from chatsessions.workers.worker import (
     Worker,
     get_worker,
@@ -540,7 +540,7 @@ async def test_a_user_who_is_saved_as_they_were_stays(chat: Chat, ada: User) -> 
 async def log_out(tab: ChatCommunicator) -> None:
     """Log the very login of ``tab`` out, by a view."""
     client = Browser()
-    [(_, cookie)] = tab._client._login
+    [(_, cookie)] = tab._login
     name, _, value = cookie.decode().partition("=")
     client.cookies[name] = value
     await sync_to_async(client.logout)()
@@ -573,7 +573,7 @@ async def test_a_logout_by_channels_is_noticed_soon(
     settings.CHATSESSIONS = {"REVALIDATE_SECONDS": NEVER}
     monkeypatch.setattr("chatsessions.auth.logins.LOGOUT_TAKES", 0.2)
     async with visit(chat, user=ada) as tab, visit(chat, user=ada) as phone:
-        cookie = str(tab._client._login)
+        cookie = str(tab._login)
         [login] = [one for one in get_worker().logins._logins if str(one.session_key) in cookie]
         assert login.store is not None
         await logout({"user": ada, "session": login.store(login.session_key)})
@@ -615,7 +615,7 @@ async def test_a_frame_behind_the_loss_of_the_login_is_not_taken(chat: Chat, ada
         await tab.send("before")
         await tab.wait_for_turn()
         await log_out(tab)
-        tab._client.line.send(_event(2))  # type: ignore[union-attr]
+        tab._write(_event(2))
         await closed(tab)
         events = ChatSession.objects.filter(pk=tab.session_id, events__n__gt=0)
         assert await events.acount() == 1
@@ -664,7 +664,7 @@ async def test_a_lost_login_comes_back_as_somebody_else(chat: Chat, ada: User, s
 
 
 async def test_a_login_lost_before_hello_gets_no_session(chat: Chat, ada: User) -> None:
-    [cookie] = await log_in(ada)
+    [cookie] = await login_cookie(ada)
     line = WebsocketCommunicator(
         AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat)), "/", headers=[cookie]
     )
@@ -939,7 +939,7 @@ class CommandServer(SessionConsumer):
 
 
 async def desk(consumer: type[SessionConsumer], user: User | None, **rules: Any) -> Any:
-    cookies = [] if user is None else await log_in(user)
+    cookies = [] if user is None else await login_cookie(user)
     application = AuthMiddlewareStack(consumer.as_asgi(**rules))
     return WebsocketCommunicator(application, "/", headers=cookies)
 

@@ -669,7 +669,7 @@ async def test_the_end(chat_communicator: Any) -> None:
         assert await client.end() == "user"
         await client.wait_until(lambda: client.close_code is not None or True)
         assert client.ended == "user"
-        with pytest.raises(ChatAssertionError, match=r"the line is down \(4503\)"):
+        with pytest.raises(ChatAssertionError, match=r"the connection is closed \(4503\)"):
             await client.receive_event("sum")
         assert client.close_code == 4503
         assert not await client.resume()
@@ -695,7 +695,7 @@ async def test_a_line_that_the_server_closes_is_said_at_once_with_its_code(
     with override_settings(CHATSESSIONS={"MAX_FRAME_BYTES": 1024}):
         async with chat_communicator(bare, PATH) as client, asyncio.timeout(60):
             await client.send("x" * 2000)
-            with pytest.raises(ChatAssertionError, match=r"the line is down \(1009\)"):
+            with pytest.raises(ChatAssertionError, match=r"the connection is closed \(1009\)"):
                 await client.wait_for_turn(timeout=1000)
 
 
@@ -835,7 +835,7 @@ async def test_a_line_that_dies_costs_nothing(chat_communicator: Any) -> None:
         await client.drop()
         assert (client.connected, client.close_code) == (False, 1006)
         await client.send("said while away")
-        with pytest.raises(ChatAssertionError, match="the line is down"):
+        with pytest.raises(ChatAssertionError, match="the connection is closed"):
             await client.receive_event("sum")
         assert await client.resume()
         assert (client.session_id, client.reason) == (session, None)
@@ -948,59 +948,59 @@ def opening(message_id: str = "m", *, content: str = "", streaming: bool = True)
 
 def test_a_hole_in_the_log_is_not_accepted() -> None:
     told = Conversation()
-    told.apply(welcome())
-    told.apply(entry(1))
-    told.apply(entry(1))
+    told._apply(welcome())
+    told._apply(entry(1))
+    told._apply(entry(1))
     assert len(told.events) == 1
     with pytest.raises(ValueError, match="hole"):
-        told.apply(entry(3))
+        told._apply(entry(3))
 
 
 def test_a_second_outcome_is_not_accepted() -> None:
     told = Conversation()
-    told.apply(frames.TurnStatus(1, "message", "running"))
-    told.apply(frames.TurnStatus(1, "message", "done"))
+    told._apply(frames.TurnStatus(1, "message", "running"))
+    told._apply(frames.TurnStatus(1, "message", "done"))
     with pytest.raises(ValueError, match="turn 1 is done, and then failed"):
-        told.apply(frames.TurnStatus(1, "message", "failed"))
+        told._apply(frames.TurnStatus(1, "message", "failed"))
 
 
 def test_tokens_count_once_and_in_order() -> None:
     told = Conversation()
-    told.apply(welcome())
-    told.apply(entry(1, "message", opening()))
+    told._apply(welcome())
+    told._apply(entry(1, "message", opening()))
     for index, text in ((0, "a"), (0, "a"), (1, "b"), (3, "d")):
-        told.apply(frames.Token("m", index, text))
+        told._apply(frames.Token("m", index, text))
     assert told.messages[0].content == "ab"
-    told.apply(frames.Stream("m", 4, "abcd"))
-    told.apply(frames.Token("m", 4, "e"))
-    told.apply(frames.Stream("unknown", 4, "abcd"))
-    told.apply(frames.Token("unknown", 4, "e"))
+    told._apply(frames.Stream("m", 4, "abcd"))
+    told._apply(frames.Token("m", 4, "e"))
+    told._apply(frames.Stream("unknown", 4, "abcd"))
+    told._apply(frames.Token("unknown", 4, "e"))
     assert [message.content for message in told.messages] == ["abcde"]
     assert told.messages[0].streaming
 
 
 def test_a_gap_clears_what_was_shown() -> None:
     told = Conversation()
-    told.apply(welcome())
-    told.apply(entry(1, "message", opening(content="old", streaming=False)))
-    told.apply(welcome(resumed=True, first=5, head=6))
+    told._apply(welcome())
+    told._apply(entry(1, "message", opening(content="old", streaming=False)))
+    told._apply(welcome(resumed=True, first=5, head=6))
     assert (told.messages, told.events) == ([], [])
-    told.apply(entry(5, "message", opening("n", content="new", streaming=False)))
-    told.apply(entry(6))
+    told._apply(entry(5, "message", opening("n", content="new", streaming=False)))
+    told._apply(entry(6))
     assert [message.content for message in told.messages] == ["new"]
-    assert told.delivery.received == 6
+    assert told._delivery.received == 6
 
 
 def test_what_lies_behind_a_refused_event_moves_up() -> None:
     told = Conversation()
     sent = [Sent(name, None) for name in "abc"]
     for one in sent:
-        told.delivery.add(one)
-    told.delivery.refuse(2)
+        told._delivery.add(one)
+    told._delivery.refuse(2)
     assert [(one.n, one.refused) for one in sent] == [(1, False), (2, True), (2, False)]
-    told.delivery.refuse(9)
+    told._delivery.refuse(9)
     late = Sent("d", None)
-    told.delivery.add(late)
+    told._delivery.add(late)
     assert late.n == 3
 
 
@@ -1008,9 +1008,9 @@ def test_a_new_session_numbers_what_is_left_from_1() -> None:
     told = Conversation()
     sent = [Sent(name, None) for name in "ab"]
     for one in sent:
-        told.delivery.add(one)
-    told.apply(frames.Accepted(1, 1))
-    told.apply(welcome(reason="unknown"))
+        told._delivery.add(one)
+    told._apply(frames.Accepted(1, 1))
+    told._apply(welcome(reason="unknown"))
     assert sent[1].n == 1
 
 

@@ -1,5 +1,5 @@
 """
-What an application's own tests talk to its bots with.
+Test an application's bots.
 
 ::
 
@@ -7,9 +7,9 @@ What an application's own tests talk to its bots with.
         await chat.send("hi")
         reply = await chat.receive_message()
 
-Needs ``pip install "chatsessions[testing]"``. The pytest fixtures are in
-:mod:`chatsessions.testing.pytest`. Like ``chatsessions`` itself this imports no models, so that a
-``conftest.py`` can name it before Django is set up.
+It needs ``pip install "chatsessions[testing]"``. The pytest fixtures are in
+:mod:`chatsessions.testing.pytest`. Like ``chatsessions`` itself this module imports no models, so
+that a ``conftest.py`` can import it before Django is set up.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
     "shut_down_worker",
 ]
 
-#: These need models, and so are imported at their first use.
+#: Names that need models, and so are imported when first used.
 _LATER = {"ChatCommunicator": ".communicator", "shut_down_worker": ".cleanup"}
 
 

@@ -1,4 +1,4 @@
-"""Leaving nothing behind: with the last client of an event loop its worker goes."""
+"""End the worker of an event loop when its last client is closed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import connections
 
 from chatsessions.workers.worker import running_workers
 
-#: How long turns that still run when a test is over may take to finish, in seconds.
+#: How long turns that are running at the end of a test may take to finish, in seconds.
 GRACE = 1.0
 
 #: The clients that use the worker of an event loop.
@@ -18,12 +18,12 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, set[object]] = WeakKeyDic
 
 
 def enter(client: object) -> None:
-    """``client`` uses the worker of this event loop."""
+    """Count ``client`` as using the worker of this event loop."""
     _clients.setdefault(asyncio.get_running_loop(), set()).add(client)
 
 
 async def leave(client: object) -> None:
-    """``client`` is through; with the last one of the event loop its worker goes."""
+    """Count ``client`` as closed; with the last client of the event loop end its worker."""
     present = _clients.get(asyncio.get_running_loop(), set())
     present.discard(client)
     if not present:
@@ -34,9 +34,9 @@ async def shut_down_worker() -> None:
     """
     End what a test has started in the running event loop: turns, tasks, threads, connections.
 
-    Turns that still run get a second to finish, and are then interrupted; what was changed is
-    stored. The last ``ChatCommunicator`` of an event loop does this by itself when it is closed.
-    It is for tests that use ``SessionConsumer`` or ``ChatView`` without one.
+    Running turns have a second to finish, and are then interrupted; changes are stored. The last
+    ``ChatCommunicator`` of an event loop does this when it is closed, so only tests that use
+    ``SessionConsumer`` or ``ChatView`` without one need to call it.
     """
     loop = asyncio.get_running_loop()
     for worker in [worker for worker in running_workers() if worker.loop is loop]:

@@ -1,10 +1,7 @@
-"""
-``Conversation``: what a client that applies every frame knows. Pure data, no socket, no clock.
-"""
+"""The state of a client of the protocol, after the frames it was sent. No socket and no clock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -28,7 +25,7 @@ class ChatEvent:
     seq: int
     name: str
     data: Any
-    #: The turn that emitted it; None for one from outside of turns, or of the client's own.
+    #: The turn that emitted it; None for the client's own, and outside of turns.
     turn: int | None = None
     #: The number of the client's own event; None for what the server emitted.
     n: int | None = None
@@ -41,25 +38,25 @@ class ChatMessage:
     id: str
     author: str
     content: str
-    #: Whether more tokens may come.
+    #: Whether it is a stream that is still open.
     streaming: bool = False
     #: When the server made it; None for the client's own.
     created_at: datetime | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
     actions: list[Any] = field(default_factory=list)
     files: list[Any] = field(default_factory=list)
-    #: The number of the client's event that said it; None for the server's.
+    #: The number of the client's event; None for the server's messages.
     n: int | None = None
 
     @property
     def key(self) -> str | int:
-        """What a client knows it by: a client's message by its number, whatever its id is."""
+        """The key of the message: its number if it is the client's, else its id."""
         return self.id if self.n is None else self.n
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReport:
-    """An error that the client was told, by an ``error`` frame or an ``error`` event."""
+    """An error that the client was sent, as an ``error`` frame or an ``error`` event."""
 
     #: One of the protocol's codes: ``handler_error``, ``no_handler``, ``rate_limited``, …
     code: str
@@ -71,18 +68,18 @@ class ErrorReport:
 @dataclass(slots=True, eq=False)
 class Sent:
     """
-    A numbered frame of the client's: an event, or the answer to a question.
+    A numbered frame of the client: an event, or the answer to a question.
 
-    Raises ``TypeError`` for data that JSON cannot say.
+    Raise ``TypeError`` for data that is not JSON.
     """
 
     name: str
     data: Any
-    #: Its number. A new session, or one refused before it, may give it another.
+    #: Its number. It changes in a new session, and when an event before it is refused.
     n: int = 0
-    #: The question that it answers.
+    #: The call of the question that it answers.
     call: str | None = None
-    #: Whether the server can never take it.
+    #: Whether the server will never accept it.
     refused: bool = False
     #: The data as JSON.
     raw: msgspec.Raw = field(init=False, repr=False)
@@ -91,7 +88,7 @@ class Sent:
         self.raw = msgspec.Raw(msgspec.json.encode(self.data))
 
     def frame(self) -> frames.ClientEvent | frames.Answer:
-        """What is sent, with the number that it has now."""
+        """Return the frame, with its present number."""
         if self.call is not None:
             return frames.Answer(self.n, self.call, self.raw)
         return frames.ClientEvent(self.n, self.name, self.raw)
@@ -103,11 +100,11 @@ class Button:
 
     label: str
     action: dict[str, Any]
-    #: The question that it answers.
+    #: The call of the question that it answers.
     call: str | None = None
 
     def press(self) -> Sent:
-        """What a page sends for a click."""
+        """Return what a page sends for a click."""
         id = self.action["id"]  # noqa: A001  # the wire's name
         if self.call is not None:
             return Sent("answer", {"id": id}, call=self.call)
@@ -116,7 +113,7 @@ class Button:
 
 
 class Delivery(ClientDelivery[Sent]):
-    """The client's side of exact delivery, for a client that may send what cannot be accepted."""
+    """Delivery for a client whose events may be refused for good."""
 
     def add(self, sent: Sent) -> None:
         """Number ``sent``, and keep it until it is accepted."""
@@ -126,7 +123,7 @@ class Delivery(ClientDelivery[Sent]):
         return self._unaccepted.get(n)
 
     def refuse(self, n: int) -> None:
-        """Event ``n`` will never be accepted; those behind it move up."""
+        """Drop event ``n``, which the server will never accept; renumber those after it."""
         refused = self._unaccepted.pop(n, None)
         if refused is None:
             return
@@ -137,59 +134,96 @@ class Delivery(ClientDelivery[Sent]):
         self.renumber()
 
     def refuse_all(self) -> None:
-        """Somebody else is here: nothing of what waits will ever be accepted."""
+        """Drop all events that wait: they are of another user, and will not be accepted."""
         for _, sent in self.unaccepted:
             sent.refused = True
         self._next -= len(self._unaccepted)
         self._unaccepted.clear()
 
     def renumber(self) -> None:
-        """Tell what is unaccepted the numbers it has now."""
+        """Give the unaccepted events their present numbers."""
         for n, sent in self.unaccepted:
             sent.n = n
 
 
 class Conversation:
-    """Everything that was said on the connections of one session, applied in order."""
+    """
+    What a client knows of its session after the frames it was sent, and what a test has received.
+
+    Each of the server's entries is received once. Each name has its own position in the log:
+    receiving one name passes over entries of others, which can still be received.
+    """
 
     def __init__(self) -> None:
-        self.delivery = Delivery()
-        self.welcome: frames.Welcome | None = None
-        self.events: list[ChatEvent] = []
-        #: By turn: ``running``, then ``done``, ``failed``, ``stopped`` or ``interrupted``.
-        self.turns: dict[int, str] = {}
-        #: How far the log went at each answer to a ping.
-        self.pongs: list[int] = []
+        #: Why the session has ended: ``user``, ``app``, …; None while it is not known to have.
         self.ended: str | None = None
+        self._delivery = Delivery()
+        self._welcome: frames.Welcome | None = None
+        self._events: list[ChatEvent] = []
+        #: By turn: ``running``, then ``done``, ``failed``, ``stopped`` or ``interrupted``.
+        self._turns: dict[int, str] = {}
+        #: The end of the log at each answer to a ping.
+        self._pongs: list[int] = []
         self._messages: dict[str | int, ChatMessage] = {}
         self._removed: dict[str | int, ChatMessage] = {}
-        #: By open stream: the index of its next token.
+        #: By id of an open stream: the index of its next token.
         self._expected: dict[str, int] = {}
+        #: Errors that are not in the log.
         self._errors: list[ErrorReport] = []
+        #: By name: the ``seq`` of the last entry received.
+        self._positions: dict[str, int] = {}
+
+    @property
+    def session_id(self) -> UUID:
+        """The session's id, of the last welcome. ``RuntimeError`` before the first."""
+        return UUID(self._last_welcome().session)
+
+    @property
+    def token(self) -> str:
+        """The token with which an anonymous client returns; a new one with every welcome."""
+        return self._last_welcome().token
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the last welcome was to a session that existed before."""
+        return self._last_welcome().resumed
+
+    @property
+    def reason(self) -> str | None:
+        """Why the session is a new one: ``new``, ``unknown``, ``ended``, ``expired``; else None."""
+        return self._last_welcome().reason
+
+    @property
+    def events(self) -> list[ChatEvent]:
+        """The log as seen so far, the client's own events included; oldest first."""
+        return list(self._events)
+
+    def events_since(self, seq: int) -> list[ChatEvent]:
+        """Return the entries after entry ``seq``."""
+        return [event for event in self._events if event.seq > seq]
 
     @property
     def messages(self) -> list[ChatMessage]:
-        """The conversation as a page shows it now, the client's own messages included."""
+        """The messages as a page shows them now, with changes, without removed ones."""
         return list(self._messages.values())
 
     @property
     def errors(self) -> list[ErrorReport]:
-        """All errors told so far: those in the log, then those that are not."""
+        """The errors that the client was sent: those in the log, then the others."""
         logged = [
             ErrorReport(code=event.data["code"], detail=event.data["detail"], n=event.turn)
-            for event in self.events
+            for event in self._events
             if event.name == "error" and event.n is None
         ]
         return logged + self._errors
 
-    @property
-    def buttons(self) -> list[Button]:
-        """The buttons that can be pressed now: those of messages, then those of questions."""
+    def _buttons(self) -> list[Button]:
+        """Return the buttons that can be pressed now: of messages, then of open questions."""
         offered = [(None, action) for message in self.messages for action in message.actions]
-        closed = {sent.call for _, sent in self.delivery.unaccepted} | {
-            event.data["call"] for event in self.events if event.name in ("answer", "ask_closed")
+        closed = {sent.call for _, sent in self._delivery.unaccepted} | {
+            event.data["call"] for event in self._events if event.name in ("answer", "ask_closed")
         }
-        for event in self.events:
+        for event in self._events:
             if event.name == "ask" and event.n is None and event.data["call"] not in closed:
                 asked = event.data["actions"] if event.data["kind"] == "action" else ()
                 offered += [(event.data["call"], action) for action in asked]
@@ -198,30 +232,28 @@ class Conversation:
             for call, action in offered
         ]
 
-    def since(self, seq: int) -> Iterator[ChatEvent]:
-        """The entries behind ``seq``."""
-        return (event for event in self.events if event.seq > seq)
-
-    def forget(self) -> None:
-        """The page was reloaded: all that it showed is gone."""
-        self.events.clear()
+    def _forget(self) -> None:
+        """Forget what a page showed, as when it is reloaded."""
+        self._events.clear()
         self._messages.clear()
         self._removed.clear()
         self._expected.clear()
-        self.delivery.received = 0
+        self._delivery.received = 0
 
     # Frames
 
-    def apply(self, frame: frames.ServerFrame) -> None:
+    def _apply(self, frame: frames.ServerFrame) -> None:
         """
-        One more frame has come. Raises ``ValueError`` for a hole in the log, and for a second
-        outcome of a turn: the server broke a promise.
+        Apply a frame of the server.
+
+        Raise ``ValueError`` where the server breaks the protocol: for a hole in the log, and for a
+        second outcome of a turn.
         """
         if isinstance(frame, frames.Welcome):
             self._welcomed(frame)
         elif isinstance(frame, frames.ServerEvent):
             n = None if frame.n is msgspec.UNSET else frame.n
-            if self.delivery.apply(frame.seq, n=n):
+            if self._delivery.apply(frame.seq, n=n):
                 turn = None if frame.turn is msgspec.UNSET else frame.turn
                 data = msgspec.json.decode(frame.data)
                 self._add(ChatEvent(seq=frame.seq, name=frame.name, data=data, turn=turn, n=n))
@@ -239,18 +271,19 @@ class Conversation:
         elif isinstance(frame, frames.Ended):
             self.ended = frame.reason
         else:
-            self.pongs.append(frame.head)
+            self._pongs.append(frame.head)
 
-    def is_another_owner(self, welcome: frames.Welcome) -> bool:
-        """Whether what was written so far was written by somebody else."""
-        before = self.welcome
+    def _is_another_owner(self, welcome: frames.Welcome) -> bool:
+        """Return True if a welcome is for another user than the last one."""
+        before = self._welcome
         return before is not None and not welcome.resumed and before.owner != welcome.owner
 
     def _welcomed(self, welcome: frames.Welcome) -> None:
         if not welcome.resumed:
-            self.turns.clear()
+            self._turns.clear()
+            self._positions.clear()
             self.ended = None
-        cleared = self.delivery.welcomed(
+        cleared = self._delivery.welcomed(
             resumed=welcome.resumed,
             accepted=welcome.received,
             first=welcome.first,
@@ -258,41 +291,41 @@ class Conversation:
             window=DEFAULT_WINDOW if welcome.window is msgspec.UNSET else welcome.window,
         )
         if cleared:
-            received = self.delivery.received
-            self.forget()
-            self.delivery.received = received
-        self.delivery.renumber()
-        self.welcome = welcome
+            received = self._delivery.received
+            self._forget()
+            self._delivery.received = received
+        self._delivery.renumber()
+        self._welcome = welcome
 
     def _accepted(self, frame: frames.Accepted) -> None:
-        sent = self.delivery.find(frame.n)
-        before = self.delivery.received
-        self.delivery.accepted(frame.n, frame.seq)
-        if sent is not None and self.delivery.received > before:
+        sent = self._delivery.find(frame.n)
+        before = self._delivery.received
+        self._delivery.accepted(frame.n, frame.seq)
+        if sent is not None and self._delivery.received > before:
             data = sent.data if sent.call is None else {"call": sent.call, "data": sent.data}
             self._add(ChatEvent(seq=frame.seq, name=sent.name, data=data, n=frame.n))
 
     def _turn(self, frame: frames.TurnStatus) -> None:
-        known = self.turns.get(frame.turn, "running")
+        known = self._turns.get(frame.turn, "running")
         if known != "running":
             raise ValueError(f"turn {frame.turn} is {known}, and then {frame.status}")
-        self.turns[frame.turn] = frame.status
+        self._turns[frame.turn] = frame.status
 
     # The log
 
     def _add(self, event: ChatEvent) -> None:
-        self.events.append(event)
+        self._events.append(event)
         if event.name == "message" or (event.name == "message_update" and event.n is None):
             message = self._message_of(event)
             if event.n is None and message.n is not None:
                 old = self._messages.get(message.key)
                 if old is None:
-                    return  # an answer, or no longer kept
+                    return  # of an answer, or of a message no longer in the log
                 if "files" not in event.data:
                     message = replace(message, files=old.files)
             self._messages[message.key] = message
             if message.n is not None:
-                return  # it is no stream, whatever its id is
+                return  # a client's message is no stream
             if message.streaming:
                 self._expected[message.id] = 0
             else:
@@ -304,9 +337,9 @@ class Conversation:
 
     def _message_of(self, event: ChatEvent) -> ChatMessage:
         message = message_of(event)
-        if message.id or self.welcome is None or message.n is None:
+        if message.id or self._welcome is None or message.n is None:
             return message
-        return replace(message, id=message_id(UUID(self.welcome.session), message.n))
+        return replace(message, id=message_id(UUID(self._welcome.session), message.n))
 
     def _token(self, frame: frames.Token) -> None:
         message = self._messages.get(frame.message)
@@ -322,17 +355,16 @@ class Conversation:
 
     # Whole messages
 
-    def whole(self, opening: ChatEvent) -> tuple[ChatMessage, ChatEvent] | None:
+    def _whole(self, opening: ChatEvent) -> tuple[ChatMessage, ChatEvent] | None:
         """
-        The message that ``opening`` told of, and the entry that made it whole.
+        Return the message that entry ``opening`` began, and the entry that completed it.
 
-        None while it is still streaming. One that was sent in one piece is whole at once,
-        whatever became of it afterwards.
+        None while it is streaming. A message without a stream is complete at once, as it was sent.
         """
         message = message_of(opening)
         if not message.streaming:
             return message, opening
-        for event in self.since(opening.seq):
+        for event in self.events_since(opening.seq):
             if event.n is not None or _key_of(event) != message.key:
                 continue
             if event.name == "message_remove":
@@ -341,9 +373,52 @@ class Conversation:
                 return message_of(event), event
         return None
 
+    def _last_welcome(self) -> frames.Welcome:
+        if self._welcome is None:
+            raise RuntimeError("not connected yet: write 'async with ChatCommunicator(…) as chat:'")
+        return self._welcome
+
+    # Receiving
+
+    def _peek(self, name: str | None = None) -> ChatEvent | None:
+        """Return the next entry ``name``, or of any name; None if there is none yet."""
+        for event in self._events:
+            if event.n is None and name in (None, event.name) and self._is_unread(event):
+                return event
+        return None
+
+    def _take(self, name: str | None = None) -> ChatEvent | None:
+        """Return the next entry ``name``, and count it as received."""
+        event = self._peek(name)
+        if event is not None:
+            self._receive(event)
+        return event
+
+    def _take_message(self) -> ChatMessage | None:
+        """
+        Return the next message, and count it as received; None until it is complete.
+
+        The entry that completed a stream is received with it.
+        """
+        opening = self._peek("message")
+        found = None if opening is None else self._whole(opening)
+        if opening is None or found is None:
+            return None
+        message, closing = found
+        self._receive(opening)
+        self._receive(closing)
+        return message
+
+    def _is_unread(self, event: ChatEvent) -> bool:
+        return event.seq > self._positions.get(event.name, 0)
+
+    def _receive(self, event: ChatEvent) -> None:
+        if self._is_unread(event):
+            self._positions[event.name] = event.seq
+
 
 def _key_of(event: ChatEvent) -> Any:
-    """Which message a ``message_update`` or ``message_remove`` is about."""
+    """Return the key of the message that a ``message_update`` or ``message_remove`` changes."""
     if not isinstance(event.data, dict):
         return None
     n = event.data.get("n")
@@ -351,7 +426,7 @@ def _key_of(event: ChatEvent) -> Any:
 
 
 def message_of(event: ChatEvent) -> ChatMessage:
-    """The message that a ``message`` or ``message_update`` entry tells of."""
+    """Return the message in a ``message`` or ``message_update`` entry."""
     data = event.data
     if event.n is not None:
         return ChatMessage(

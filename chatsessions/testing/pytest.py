@@ -24,8 +24,8 @@ class ChatCommunicatorFactory:
     """
     Makes communicators: ``async with chat_communicator(application, "/ws/counter/") as chat:``.
 
-    Takes what ``ChatCommunicator`` takes. Those still open at the end of the test are closed.
-    Raises ``RuntimeError`` in another event loop than the fixture's.
+    A call has the arguments of ``ChatCommunicator``. Communicators that are open at the end of the
+    test are closed. Raise ``RuntimeError`` in another event loop than the fixture's.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -43,7 +43,7 @@ class ChatCommunicatorFactory:
         return made
 
     async def aclose(self) -> None:
-        """Close all that are still open."""
+        """Close all communicators."""
         for made in self._made:
             await made.aclose()
 
@@ -51,10 +51,10 @@ class ChatCommunicatorFactory:
 @pytest_asyncio.fixture
 async def chat_communicator(transactional_db: None) -> AsyncIterator[ChatCommunicatorFactory]:
     """
-    A factory of ``ChatCommunicator``, and a database that the test and the server both see.
+    A factory of ``ChatCommunicator``, with a database that both the test and the server see.
 
-    It makes the test one with real transactions, as ``django_db(transaction=True)`` does: the
-    tables are emptied at its end.
+    The test uses real transactions, as with ``django_db(transaction=True)``: the tables are emptied
+    at its end.
     """
     factory = ChatCommunicatorFactory(asyncio.get_running_loop())
     try:
