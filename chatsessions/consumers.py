@@ -80,7 +80,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     resumed: bool = False
 
     _live: LiveSession | None = None
-    _own_listener: _ConsumerSubscriber | None = None
+    _subscriber: _ConsumerSubscriber | None = None
     _admission: Admission | None = None
 
     def __init__(
@@ -102,7 +102,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     @classmethod
     def as_asgi(cls, **initkwargs: Any) -> Any:
         """
-        The ASGI application.
+        Return the ASGI application.
 
         Raises ``ChatError`` for a ``chat`` that is not there, for a ``login_required`` or a
         ``permission_required`` that is none, and for an ``authorize()`` that is not ``async``.
@@ -144,12 +144,12 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         return resolve_chat(chat)
 
     async def get_resume_credentials(self) -> tuple[str, str | None] | None:
-        """The id and token of the session to go on with; None for a new one."""
+        """Return the id and token of the session to go on with; None for a new one."""
         return None
 
     async def session_event(self, name: str, data: Any) -> None:
         """
-        Something was emitted for this session, here or elsewhere, and is stored.
+        Handle something that was emitted for this session, here or elsewhere, and is stored.
 
         By default it is sent as ``{"name": …, "data": …}``.
         """
@@ -199,10 +199,10 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         self.user_session = opened.live.user_session
         self.resumed = opened.resumed
         self.session_token = opened.live.subscribers.issue_token(token)
-        self._own_listener = listener = _ConsumerSubscriber(self, opened.live)
-        opened.live.subscribers.connect(listener, welcome=listener.welcome)
+        self._subscriber = subscriber = _ConsumerSubscriber(self, opened.live)
+        opened.live.subscribers.connect(subscriber, welcome=subscriber.welcome)
         opened.live.go()
-        code = await listener.greeted()
+        code = await subscriber.greeted()
         if code is not None:
             self._part(int(code))
             self._live = None
@@ -220,7 +220,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             self._not_stored("connect()", error)
 
     async def _open(self, admission: Admission) -> tuple[Opened, str | None]:
-        """The session of the connection, and the token that it was asked for with."""
+        """Open the session of the connection; return it and the token that asked for it."""
         await admission.watch()
         await admission.check()
         credentials = await self.get_resume_credentials()
@@ -231,8 +231,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
-            if self._own_listener is not None:
-                self._live.subscribers.confirm_token(self._own_listener)
+            if self._subscriber is not None:
+                self._live.subscribers.confirm_token(self._subscriber)
             self._live.subscribers.acted()
             try:
                 await self._inside(super().websocket_receive(message))
@@ -240,10 +240,10 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
                 self._not_stored("receive()", error)
 
     def _not_stored(self, what: str, error: StoreUnavailable) -> None:
-        """The client is asked to come back; what was changed is stored as soon as that works."""
+        """Ask the client to come back; what was changed is stored as soon as that works."""
         logger.error("What %s changed is not stored yet: %s", what, error)
-        if self._own_listener is not None:
-            self._own_listener.close(CloseCode.SHUTTING_DOWN)
+        if self._subscriber is not None:
+            self._subscriber.close(CloseCode.SHUTTING_DOWN)
 
     async def websocket_disconnect(self, message: Message) -> None:
         if self._live is None:
@@ -261,22 +261,22 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     @property
     def _is_out(self) -> bool:
-        """Whether the login was lost: what still comes is not taken."""
+        """Whether the login was lost, so that what still comes is not taken."""
         return self._admission is not None and self._admission.lost is not None
 
     def _renewed(self, user: User) -> None:
-        if self._live is not None and self._live.listener is self._own_listener:
+        if self._live is not None and self._live.listener is self._subscriber:
             self._live.session.renew_user(user)
 
     def _revoked(self, _detail: str) -> None:
-        if self._own_listener is not None:
-            self._own_listener.close(CloseCode.NOT_ALLOWED)
+        if self._subscriber is not None:
+            self._subscriber.close(CloseCode.NOT_ALLOWED)
 
     def _part(self, code: int) -> None:
-        """The connection is gone; once."""
-        if self._live is not None and self._own_listener is not None:
-            self._own_listener.stop()
-            self._live.subscribers.disconnect(self._own_listener, code)
+        """Leave the session: the connection is gone. A second call does nothing."""
+        if self._live is not None and self._subscriber is not None:
+            self._subscriber.stop()
+            self._live.subscribers.disconnect(self._subscriber, code)
 
     async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
         """Run one of the subclass's methods in the context, and store what it changed."""
@@ -313,12 +313,12 @@ class _ConsumerSubscriber(Subscriber):
         self._greeting: asyncio.Future[CloseCode | None] = live.loop.create_future()
 
     def welcome(self) -> None:
-        """It is stored that the session has this connection."""
+        """Note that the session has this connection, which is stored."""
         self._greet(None)
 
     async def greeted(self) -> CloseCode | None:
         """
-        Wait until the session is the connection's; a code if it is not, to close the line with.
+        Wait until the session is the connection's; return a close code if it is not.
 
         Another worker may have taken the session, or the store may take nothing for
         ``STORE_TIMEOUT`` seconds.
@@ -341,7 +341,7 @@ class _ConsumerSubscriber(Subscriber):
         self._put(*(entry for entry in entries if entry.n is None))
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        """Tokens and turns belong to the protocol, which this consumer does not speak."""
+        """Do nothing: tokens and turns are of the protocol, which this consumer does not speak."""
 
     def close(self, code: CloseCode, *, ended: str | None = None) -> None:
         if self._greeting.done():

@@ -122,7 +122,7 @@ def upload(request: HttpRequest, session_id: str) -> HttpResponse:
 
 
 def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> ChatFile:
-    """Everything that can be known without the body is looked at before it is read."""
+    """Store the upload. All that can be known without the body is checked before it is read."""
     check_open(session, by_client=True)
     is_form = request.content_type == FORM
     length = _length_of(request)
@@ -145,7 +145,7 @@ def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> Ch
 
 
 def _length_of(request: HttpRequest) -> int:
-    """What the request says of its body's length; 0 if nothing."""
+    """Return what the request says of its body's length; 0 if nothing."""
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError as error:
@@ -212,7 +212,7 @@ def _store_body(request: HttpRequest, session: ChatSession, length: int) -> Chat
 @transaction.non_atomic_requests
 @json_view("GET", "HEAD")
 def download(request: HttpRequest, session_id: str, file_id: str) -> HttpResponseBase:
-    """``GET``: the content of one file of the session."""
+    """``GET``: give the content of one file of the session."""
     session, _ = client_session(request, session_id)
     try:
         [file] = find_files(session.pk, [file_id])
@@ -229,9 +229,9 @@ def download(request: HttpRequest, session_id: str, file_id: str) -> HttpRespons
 
 def respond_with(request: HttpRequest, file: ChatFile) -> HttpResponseBase:
     """
-    The content of ``file``, streamed, and so that a browser runs nothing of it.
+    Answer with the content of ``file``, streamed, and so that a browser runs nothing of it.
 
-    Who may have it is up to the caller. Raises what the storage raises.
+    The caller checks who may have it. Raises what the storage raises.
     """
     response: HttpResponseBase
     content = file.open()
@@ -267,7 +267,7 @@ class _Chunks:
     """
     A file's content for an ASGI response. Django closes it with the response.
 
-    Of what is not asynchronous Django would make a list first, and so have all of it in memory.
+    From an iterator that is not asynchronous Django would make a list first, all of it in memory.
     """
 
     def __init__(self, content: BinaryIO) -> None:

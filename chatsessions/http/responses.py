@@ -80,7 +80,7 @@ REFUSALS = (
 
 
 def refusal_of(error: Exception) -> RequestRefused:
-    """The answer to a request that failed with one of ``REFUSALS``."""
+    """Return the status and the error of a request that failed with one of ``REFUSALS``."""
     match error:
         case RequestRefused():
             return error
@@ -115,7 +115,7 @@ def refusal_of(error: Exception) -> RequestRefused:
 
 
 def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
-    """What a client may know: no names of machines."""
+    """Return what a client may know: no names of machines."""
     if isinstance(error, OwnerUnreachable) and error.is_here:
         return "the session is in use: try again, a message with the same id"
     if isinstance(error, OwnerUnreachable) and not error.silent:
@@ -187,7 +187,7 @@ def json_view(*methods: str) -> Callable[[View], View]:
 
 
 def welcome_of(visit: Visit) -> frames.Welcome:
-    """What a stream begins with."""
+    """Return the frame that a stream begins with."""
     served = visit.served
     return frames.Welcome(
         session=str(served.id),
@@ -200,12 +200,12 @@ def welcome_of(visit: Visit) -> frames.Welcome:
         turn=served.turn,
         heartbeat=settings.HEARTBEAT,
         max_frame=settings.MAX_FRAME_BYTES,
-        owner=msgspec.UNSET if visit.guard is None else access.owner_of(visit.guard.user),
+        owner=msgspec.UNSET if visit.admission is None else access.owner_of(visit.admission.user),
     )
 
 
 def sse(frame: frames.ServerFrame) -> bytes:
-    """A frame as a server-sent event; an entry of the log with its ``seq`` as the id."""
+    """Return a frame as a server-sent event; of an entry of the log ``seq`` is the id."""
     entry = isinstance(frame, frames.ServerEvent | frames.Accepted)
     head = f"id: {frame.seq}\n" if entry else ""  # type: ignore[union-attr]
     return f"{head}data: {frames.encode(frame)}\n\n".encode()
@@ -217,21 +217,21 @@ class EventStream:
 
     ``is_last`` says of a frame whether it is the last one; ``end`` comes behind all of them.
 
-    There is no sign of how much the client has read: a server may take all that it is given into
-    its memory. So a stream ends with the frame that makes it ``MAX_STREAM_BYTES`` long, and the
-    client resumes behind the last entry. Where the server does wait for the client, a stream
-    ends when nothing was taken for 2.5 heartbeats.
+    Nothing shows how much the client has read: a server may take all that it is given into its
+    memory. So a stream ends with the frame that makes it ``MAX_STREAM_BYTES`` long, and the client
+    resumes behind the last entry. Where the server does wait for the client, a stream ends when
+    nothing was taken for 2.5 heartbeats.
     """
 
     def __init__(
         self,
         visit: Visit,
-        follower: HttpSubscriber,
+        subscriber: HttpSubscriber,
         is_last: Callable[[frames.ServerFrame], bool],
         end: Sequence[frames.ServerFrame],
     ) -> None:
         self._visit = visit
-        self._follower = follower
+        self._subscriber = subscriber
         self._is_last = is_last
         self._end_frames = end
         self._loop = asyncio.get_running_loop()
@@ -260,7 +260,7 @@ class EventStream:
         visit = self._visit
         if visit.lost is None:
             yield RECONNECT + sse(welcome_of(visit))
-        async for frame in self._follower.frames(quiet=settings.HEARTBEAT):
+        async for frame in self._subscriber.frames(quiet=settings.HEARTBEAT):
             if visit.lost is not None:
                 break
             if frame is None:
@@ -288,7 +288,7 @@ class EventStream:
             self._timer = self._loop.call_later(left, self._watch)
 
     def close(self) -> None:
-        """The answer is over, or nobody reads it. From any thread, and as often as you like."""
+        """End the stream: the answer is over, or nobody reads it. Callable from any thread."""
         if not self._over:
             with suppress(RuntimeError):  # the loop is closed, and nothing left to let go
                 self._loop.call_soon_threadsafe(self._end)
@@ -297,14 +297,14 @@ class EventStream:
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
-        self._follower.stop()
+        self._subscriber.stop()
         self._visit.leave()
 
     __del__ = close
 
 
 class Collected:
-    """What a turn has emitted, for an answer in one piece."""
+    """Collects what a turn has emitted, for an answer in one piece."""
 
     def __init__(self, turn: int | None, *, everything: bool) -> None:
         self._turn = turn

@@ -177,14 +177,17 @@ class http_session:  # noqa: N801  # used like a function
         Complete when the block has ended; where no other process has the session, also after
         ``await context.emitter.flush()``.
         """
-        return self._emitted.events
+        return [
+            {"seq": entry.seq, "name": entry.name, "data": msgspec.json.decode(entry.data)}
+            for entry in self._emitted.stored
+        ]
 
 
 class _Emitted(Subscriber):
     """Collects what is emitted for a session."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
+        self.stored: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
         self._last = 0
 
     def follow(self, served: LiveSession | RemoteSession) -> None:
@@ -197,18 +200,11 @@ class _Emitted(Subscriber):
         while entries := await served.read_log(self._last, REPLAY_CHUNK):
             self.entries(entries)
 
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        return [
-            {"seq": entry.seq, "name": entry.name, "data": msgspec.json.decode(entry.data)}
-            for entry in self._entries
-        ]
-
     def entries(self, entries: Sequence[Entry]) -> None:
         news = [entry for entry in entries if entry.seq > self._last]
         if news:
             self._last = news[-1].seq
-            self._entries.extend(entry for entry in news if entry.n is None)
+            self.stored.extend(entry for entry in news if entry.n is None)
 
     def frame(self, frame: frames.ServerFrame) -> None:
         """Do nothing: tokens and turns are no events of the log."""

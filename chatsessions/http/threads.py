@@ -68,7 +68,7 @@ def _user(request: HttpRequest) -> Any:
 @json_view("GET", "HEAD")
 async def thread_list(request: HttpRequest) -> HttpResponse:
     """
-    The threads in which the user has said something, the one used last first; 20 a page.
+    List the threads in which the user has said something, the one used last first; 20 a page.
 
     ``q`` is looked for in titles, and in the latest ``MAX_SEARCH_BYTES`` of messages; ``chat`` is
     the name of the only chat that is meant, ``page`` counts from 1. A page beyond the end is the
@@ -128,10 +128,10 @@ def _listed(thread: dict[str, Any]) -> dict[str, Any]:
 
 def _threads_that_say(user: Any, text: str) -> set[UUID]:
     """
-    The user's threads with a message that has ``text`` in it, in whatever case.
+    Return the user's threads with a message that has ``text`` in it, in whatever case.
 
-    The database finds the entries that have it anywhere; that it is in what was said, and not in
-    a key or an id, is looked at here. Only the latest logs are looked into.
+    The database finds the entries that have it anywhere; whether it is in what was said, and not
+    in a key or an id, is checked here. Only the latest logs are searched.
     """
     # A client's JSON is kept as it came: with what is beyond ASCII escaped, or without.
     written = {msgspec.json.encode(text).decode()[1:-1], json.dumps(text)[1:-1]}
@@ -153,7 +153,7 @@ def _threads_that_say(user: Any, text: str) -> set[UUID]:
 
 
 def _latest_sessions(user: Any) -> Iterator[UUID]:
-    """The user's sessions, the latest first, until their logs have ``MAX_SEARCH_BYTES``."""
+    """Give the user's sessions, the latest first, until their logs have ``MAX_SEARCH_BYTES``."""
     rows = ChatSession.objects.using(settings.DATABASE).for_user(user).filter(events_in__gt=0)
     left = settings.MAX_SEARCH_BYTES
     facts = rows.order_by("-last_seen_at").values_list("pk", "head", "log_bytes")
@@ -165,7 +165,7 @@ def _latest_sessions(user: Any) -> Iterator[UUID]:
 
 
 def _content(data: Any) -> str:
-    """What was said in an entry of the log."""
+    """Return what was said in an entry of the log."""
     if isinstance(data, dict) and isinstance(data.get("data"), dict):
         data = data["data"]  # an answer
     content = data.get("content") if isinstance(data, dict) else None
@@ -175,7 +175,7 @@ def _content(data: Any) -> str:
 @json_view("GET", "HEAD")
 def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     """
-    The latest messages of one of the user's threads, oldest first; at most 100 and 1 MB of them.
+    Give the latest messages of one of the user's threads, oldest first; at most 100 and 1 MB.
 
     ``before`` in the answer is null, or what to ask for (``?before=…``) to get the messages ahead
     of these. 401 for anonymous users; another's thread and one that there is not are 404 alike.

@@ -74,13 +74,13 @@ class ChatView(View):
     http_method_names = ["get", "post", "delete"]  # noqa: RUF012  # Django's
 
     # Each request has a view of its own.
-    _guard: Admission | None = None
+    _admission: Admission | None = None
     _visit: Visit | None = None
 
     @classmethod
     def as_view(cls, **initkwargs: Any) -> Any:
         """
-        The view.
+        Return the view.
 
         Raises ``ChatError`` for a ``chat`` that is not there, and for a ``login_required`` or a
         ``permission_required`` that is none.
@@ -89,13 +89,13 @@ class ChatView(View):
         say who asks.
         """
         chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
-        door = access.Access.of(
+        rule = access.Access.of(
             login_required=initkwargs.get("login_required", cls.login_required),
             permission_required=initkwargs.get("permission_required", cls.permission_required),
         )
         # An iterator would be used up by the first request.
-        initkwargs["permission_required"] = door.permissions
-        chat.doors.add(door)
+        initkwargs["permission_required"] = rule.permissions
+        chat.doors.add(rule)
         view = super().as_view(**initkwargs)
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
@@ -112,8 +112,8 @@ class ChatView(View):
         except REFUSALS as error:
             return error_response(error)
         finally:
-            if self._visit is None and self._guard is not None:
-                self._guard.leave()  # else the visit does, whose stream may go on
+            if self._visit is None and self._admission is not None:
+                self._admission.leave()  # else the visit does, whose stream may go on
 
     async def post(self, request: HttpRequest) -> HttpResponseBase:
         """Handle an event, and answer with what its turn has emitted."""
@@ -130,12 +130,12 @@ class ChatView(View):
                 posted = await visit.post(event.name, event.raw, event.data, key=event.key)
             else:
                 posted = await visit.answer(event.call, event.raw, event.data)
-            follower = visit.follow(posted.after, known=visit.before, bounded=streams)
+            subscriber = visit.follow(posted.after, known=visit.before, bounded=streams)
             if visit.reason is not None and await self._may_keep(request, asked):
                 await keep(request, self.chat.name, str(visit.served.id), visit.token)
             if streams:
-                return await _stream(request, visit, follower, posted.turn, _end_of(posted))
-            answer = await self._collect(visit, follower, posted)
+                return await _stream(request, visit, subscriber, posted.turn, _end_of(posted))
+            answer = await self._collect(visit, subscriber, posted)
         except BaseException:
             visit.leave()
             raise
@@ -144,7 +144,7 @@ class ChatView(View):
         return answer
 
     async def get(self, request: HttpRequest) -> HttpResponseBase:
-        """What was emitted behind entry ``?after=`` (or ``Last-Event-ID``)."""
+        """Answer with what was emitted behind entry ``?after=`` (or ``Last-Event-ID``)."""
         after = _position(request)
         asked = await self._credentials(request, Body(session=request.GET.get("session")))
         visit = await self._begin(request, asked, make=False)
@@ -154,8 +154,8 @@ class ChatView(View):
             idle = served.is_idle
             if _wants_stream(request) and not (idle and served.stored <= after):
                 visit.open_stream()
-                follower = visit.follow(after)
-                return await _stream(request, visit, follower, None, () if idle else None)
+                subscriber = visit.follow(after)
+                return await _stream(request, visit, subscriber, None, () if idle else None)
             answer = await _events_since(visit, after)
         except BaseException:
             visit.leave()
@@ -191,14 +191,14 @@ class ChatView(View):
         return True
 
     async def _begin(self, request: HttpRequest, asked: Credentials, *, make: bool) -> Visit:
-        guard = self._guard
-        if guard is None:
-            raise RuntimeError("A session is begun for who was let in.")
-        admit = partial(guard.admit, env=asked.connect.env)
+        admission = self._admission
+        if admission is None:
+            raise RuntimeError("_credentials() comes first.")
+        admit = partial(admission.admit, env=asked.connect.env)
         visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
-        visit.guard = guard
+        visit.admission = admission
         try:
-            guard.still()
+            admission.still()
         except access.Refused:
             visit.leave()
             raise
@@ -214,7 +214,7 @@ class ChatView(View):
 
     async def _credentials(self, request: HttpRequest, body: Body) -> Credentials:
         asked = await credentials_of(request, self.chat.name, body)
-        self._guard = Admission(
+        self._admission = Admission(
             {"user": asked.connect.user, "session": getattr(request, "session", None)},
             access.Access.of(
                 login_required=self.login_required, permission_required=self.permission_required
@@ -223,8 +223,8 @@ class ChatView(View):
             renewed=self._renewed,
             revoked=self._revoked,
         )
-        await self._guard.watch()
-        await self._guard.check()
+        await self._admission.watch()
+        await self._admission.check()
         if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
             problem = await sync_to_async(csrf_problem)(request)
             if problem is not None:
@@ -236,7 +236,7 @@ class ChatView(View):
             self._visit.served.renew_user(user)
 
     def _revoked(self, _detail: str) -> None:
-        """The user may not be here any more: nothing further is told, and what runs goes on."""
+        """Tell nothing further: the user may not be here any more. What runs goes on."""
         if self._visit is not None:
             self._visit.stop()
 
@@ -251,32 +251,32 @@ class ChatView(View):
         )
 
     async def _collect(
-        self, visit: Visit, follower: HttpSubscriber, posted: Posted
+        self, visit: Visit, subscriber: HttpSubscriber, posted: Posted
     ) -> HttpResponse:
-        """Wait for the end of the turn, a question of its, or the end of patience."""
+        """Answer when the turn has ended or asks something, or after ``timeout`` seconds."""
         told = Collected(posted.turn, everything=visit.reason is not None)
         if posted.outcome is not None:
-            follower.stop()
+            subscriber.stop()
             told.status = posted.outcome
         try:
             async with asyncio.timeout(self.timeout):
-                async for frame in follower.frames():
+                async for frame in subscriber.frames():
                     told.take(frame)
                     if told.is_whole and not visit.served.is_ending:
                         break
         except TimeoutError:
             pass
         finally:
-            follower.stop()
-        if visit.guard is not None:
-            visit.guard.still()
+            subscriber.stop()
+        if visit.admission is not None:
+            visit.admission.still()
         answer = _session_of(visit)
         answer["turn"] = {"turn": posted.turn, "name": posted.name, "status": told.status}
         answer["events"] = told.events
         if told.more:
             answer["more"] = True
-        if follower.ended is not None:
-            answer["ended"] = follower.ended
+        if subscriber.ended is not None:
+            answer["ended"] = subscriber.ended
         elif told.status == "running" and visit.failure is not None:
             raise visit.failure
         return json_response(answer, status=202 if told.status == "running" else 200)
@@ -296,7 +296,7 @@ def _position(request: HttpRequest) -> int:
 
 
 def _end_of(posted: Posted) -> tuple[frames.TurnStatus, ...] | None:
-    """What tells the end of a turn that has ended; None if it has not, as far as is known."""
+    """Return the frame of the end of a turn; None if it has not ended, as far as is known."""
     if posted.outcome is None:
         return None
     return (frames.TurnStatus(posted.turn, posted.name, posted.outcome),)
@@ -305,24 +305,24 @@ def _end_of(posted: Posted) -> tuple[frames.TurnStatus, ...] | None:
 async def _stream(
     request: HttpRequest,
     visit: Visit,
-    follower: HttpSubscriber,
+    subscriber: HttpSubscriber,
     turn: int | None,
     end: tuple[frames.TurnStatus, ...] | None,
 ) -> HttpResponseBase:
     """
-    Frames until ``turn`` is over, or without one until nothing runs.
+    Answer with frames until ``turn`` is over, or without one until nothing runs.
 
-    With ``end`` all that is to come is stored, and ``end`` comes behind it.
+    With ``end`` all that is to come is stored already, and ``end`` comes behind it.
     """
     if end is not None:
-        follower.stop()
+        subscriber.stop()
 
     def is_last(frame: frames.ServerFrame) -> bool:
         if turn is not None:
             return is_end_of(frame, turn)
-        return is_end(frame) and visit.served.is_idle and not follower.has_more
+        return is_end(frame) and visit.served.is_idle and not subscriber.has_more
 
-    stream = EventStream(visit, follower, is_last, end or ())
+    stream = EventStream(visit, subscriber, is_last, end or ())
     if isinstance(request, ASGIRequest):
         response: HttpResponseBase = StreamingHttpResponse(stream)
     else:
@@ -336,11 +336,11 @@ async def _stream(
 
 async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
     served = visit.served
-    follower = visit.follow(after)
-    follower.stop()
-    follower.replay.check()
+    subscriber = visit.follow(after)
+    subscriber.stop()
+    subscriber.replay.check()
     told = Collected(None, everything=True)
-    async for frame in follower.frames():
+    async for frame in subscriber.frames():
         told.take(frame)
         if told.more:
             break

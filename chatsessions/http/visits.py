@@ -63,20 +63,20 @@ class Visit:
         #: The last entry before the visit.
         self.before = served.log.head if isinstance(served, LiveSession) else served.stored
         #: Watches the login of who came, until they leave.
-        self.guard: Admission | None = None
+        self.admission: Admission | None = None
         self._over = False
         self._close_stream: Callable[[], None] | None = None
-        self._follower: HttpSubscriber | None = None
+        self._subscriber: HttpSubscriber | None = None
 
     @classmethod
     async def begin(
         cls, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
     ) -> Self:
         """
-        Open the session asked for, or with ``make`` a new one where it is not there.
+        Open the session asked for, or with ``make`` a new one if there is none.
 
-        ``admit`` is asked about it before it is made or taken. Raises what ``Worker.receive``
-        raises.
+        ``admit`` is asked about it before it is made or taken. Raises what
+        ``SessionRegistry.receive`` raises.
         """
         found, reason = await get_worker().receive(chat, request, make=make, admit=admit)
         token = request.token or ""
@@ -104,16 +104,16 @@ class Visit:
         """
         Follow the session behind entry ``after``, until the visit is over.
 
-        Entries up to ``known`` are told as what was there before; by default all that are stored.
+        Entries up to ``known`` count as there before; by default all that are stored do.
         """
         known = self.served.stored if known is None else known
         replay = get_worker().limits.replay(self.served.id, self._ip)
-        self._follower = HttpSubscriber(
+        self._subscriber = HttpSubscriber(
             self.served, after, known=known, replay=replay, bounded=bounded
         )
         if self.lost is not None:
-            self._follower.stop()
-        return self._follower
+            self._subscriber.stop()
+        return self._subscriber
 
     async def settle(self) -> None:
         """Wait until what was emitted so far is stored; another worker's session has done so."""
@@ -129,7 +129,7 @@ class Visit:
 
     def open_stream(self) -> None:
         """
-        Be one of the event streams that may be open, until the visit is over.
+        Count as one of the event streams that may be open, until the visit is over.
 
         Raises ``FrameError`` ``busy`` if there are too many.
         """
@@ -138,7 +138,7 @@ class Visit:
     @property
     def lost(self) -> str | None:
         """Why who came may not be here any more, if so."""
-        return None if self.guard is None else self.guard.lost
+        return None if self.admission is None else self.admission.lost
 
     @property
     def failure(self) -> Exception | None:
@@ -148,15 +148,15 @@ class Visit:
         return self.served.lost
 
     def abandon(self) -> None:
-        """Leave, and forget what was not read."""
-        if self._follower is not None:
-            self._follower.abandon()
+        """Leave, and drop what was not read."""
+        if self._subscriber is not None:
+            self._subscriber.abandon()
         self.leave()
 
     def stop(self) -> None:
         """Follow the session no further. What runs in it goes on."""
-        if self._follower is not None:
-            self._follower.stop()
+        if self._subscriber is not None:
+            self._subscriber.stop()
 
     def leave(self) -> None:
         """Let the session go; once."""
@@ -165,8 +165,8 @@ class Visit:
             self.stop()
             if self._close_stream is not None:
                 self._close_stream()
-            if self.guard is not None:
-                self.guard.leave()
+            if self.admission is not None:
+                self.admission.leave()
             self.served.let_go()
 
     # Events
@@ -188,9 +188,10 @@ class Visit:
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
         """
-        As :meth:`post`, for the answer to a question; its turn is the one that asked.
+        Give the session the answer to a question. Its turn is the one that asked.
 
-        If none asked that runs (a hook did, or a task that has outlived its turn), it is done.
+        If no turn that runs has asked (a hook did, or a task that has outlived its turn), it is
+        done at once. Raises what :meth:`post` raises.
         """
         if isinstance(self.served, LiveSession):
             return await owner.answer(self.served, call, raw, data)
@@ -219,9 +220,9 @@ class HttpSubscriber(Subscriber):
     """
     Follows a session from an entry on: what is stored already, then what comes.
 
-    Hears from when it is made; ``frames()`` gives, once. It ends with the session or its owner,
-    and if it is ``bounded`` when the reader is so slow that more waits for it than a connection
-    may leave unacknowledged. Entries up to ``known`` were there before it came.
+    It takes what comes from when it is made, and ``frames()`` gives it, once. It ends with the
+    session or its owner, and if it is ``bounded`` when the reader is so slow that more waits than
+    a connection may leave unacknowledged. Entries up to ``known`` were there before it came.
     """
 
     def __init__(
@@ -249,13 +250,13 @@ class HttpSubscriber(Subscriber):
         served.follow(self)
 
     def stop(self) -> None:
-        """Hear no more."""
+        """Take nothing more."""
         self._closed = True
         self._news.set()
         self.served.unfollow(self)
 
     def abandon(self) -> None:
-        """Hear no more, and forget what was not read."""
+        """Take nothing more, and drop what was not read."""
         self.stop()
         self._queue.clear()
 
@@ -295,10 +296,10 @@ class HttpSubscriber(Subscriber):
 
     async def frames(self, *, quiet: float | None = None) -> AsyncIterator[Told | None]:
         """
-        What is told, in order; None whenever nothing was for ``quiet`` seconds.
+        Give the frames in order, and None whenever there was none for ``quiet`` seconds.
 
-        An event of the client's own is told as ``accepted`` when it comes, and as an ``event``
-        with its ``n`` when it was there before.
+        An event of the client's own is an ``accepted`` when it comes, and an ``event`` with its
+        ``n`` when it was there before.
         """
         async for entry in self._stored(self._start):
             yield self._frame_of(entry)
@@ -336,7 +337,7 @@ class HttpSubscriber(Subscriber):
         return frames.Accepted(entry.n, entry.seq)
 
     async def _stored(self, up_to: int) -> AsyncIterator[Entry]:
-        """The entries that were stored before; those that are no longer kept are left out."""
+        """Give the entries that were stored before, without those that are no longer kept."""
         self._position = max(self._position, self.served.first - 1)
         while self._position < up_to:
             await self.replay.room()

@@ -1,4 +1,4 @@
-"""``{% load chatsessions %}{% chat_session "/ws/counter/" %}``: a conversation on a page."""
+"""``{% load chatsessions %}{% chat_session "/ws/counter/" %}`` puts a conversation on a page."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chat_session(
     **attributes: object,
 ) -> SafeString:
     """
-    Render ``<chat-session>`` and the script that brings it to life.
+    Render ``<chat-session>`` and its script.
 
     ``src`` is the path (or URL) of the chat's websocket; a path that begins with a slash gets the
     prefix of a site below one, as those of ``reverse()`` do. ``nonce`` is for pages with a
@@ -50,9 +50,8 @@ def chat_session(
     keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
     ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
     ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included, with ``files``
-    ``max-file-bytes``, which is ``MAX_FILE_BYTES``, and ``owner``, a keyed hash of the request's
-    user, where the context has a request: so that the tab sends nothing that somebody else has
-    written in it.
+    ``max-file-bytes``, which is ``MAX_FILE_BYTES``, and where the context has a request ``owner``,
+    a keyed hash of its user: the tab then sends nothing that somebody else has written in it.
 
     A tag may stand on a page more than once; a browser runs the script once.
     """
@@ -87,14 +86,14 @@ def chat_session(
 
 
 def _below_prefix(src: str) -> str:
-    """A path of this site as a browser asks for it; of another site's URL nothing changes."""
+    """Return a path of this site with the site's prefix, and a URL of another site as it is."""
     if src.startswith("/") and not src.startswith("//"):
         return get_script_prefix() + src[1:]
     return src
 
 
 def _owner(request: Any) -> str | None:
-    """Whose page this is; None where the request does not say, or cannot be asked."""
+    """Return whose page this is; None if the request does not say, or cannot be asked."""
     try:
         user = getattr(request, "user", None)
         return None if user is None else owner_of(user)
@@ -103,7 +102,7 @@ def _owner(request: Any) -> str | None:
 
 
 def _api() -> str:
-    """Where ``chatsessions.urls`` is included; empty if it is not."""
+    """Return the path at which ``chatsessions.urls`` is included; empty if it is not."""
     try:
         return reverse("chatsessions:threads").removesuffix("threads/")
     except NoReverseMatch:
@@ -111,7 +110,7 @@ def _api() -> str:
 
 
 def _profiles(value: object) -> str | bool:
-    """Profiles as the element reads them."""
+    """Return profiles as the element reads them."""
     if value is None or isinstance(value, bool | str):
         return _value(value)
     profiles: Any = value
@@ -125,7 +124,7 @@ def _as_dict(profile: Any) -> dict[str, Any]:
 
 
 def _login_url(to: Any, request: Any) -> str:
-    """The address of the login, which leads back to the page of ``request``."""
+    """Return the address of the login, which leads back to the page of ``request``."""
     if not to:
         return ""
     url = resolve_url(to)
@@ -135,12 +134,12 @@ def _login_url(to: Any, request: Any) -> str:
 
 
 def _value(value: object) -> str | bool:
-    """An attribute's text; true for one that has none."""
+    """Return an attribute's text; True for one that has none."""
     if isinstance(value, bool):
         return value
     return "" if value is None else str(value)
 
 
 def _given(attributes: Attributes) -> Attributes:
-    """Leave out what is empty."""
+    """Return the attributes that are not empty."""
     return {name: value for name, value in attributes.items() if value not in ("", False)}
