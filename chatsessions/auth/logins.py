@@ -108,11 +108,6 @@ class Login:
             revoked=revoked,
         )
 
-    @property
-    def model(self) -> type[AbstractBaseUser]:
-        """The user's own class: the scope has it wrapped."""
-        return self.user.__class__
-
 
 class Logins:
     """The logins of one worker's open connections. Only its event loop's thread may touch it."""
@@ -272,7 +267,7 @@ def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
     each permission; more where a project has authentication backends or permissions of its own.
     """
     users: dict[Login, AbstractBaseUser] = {}
-    for (model, backend), group in _grouped(logins, lambda one: (one.model, one.backend)):
+    for (model, backend), group in _grouped(logins, lambda one: (one.user.__class__, one.backend)):
         users.update(_find_users(model, backend, group))
     open_sessions: set[tuple[Any, str | None]] = {(None, None)}
     for store, group in _grouped(logins, lambda one: one.store):
@@ -280,7 +275,7 @@ def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
             keys = {one.session_key for one in group if one.session_key is not None}
             open_sessions |= {(store, key) for key in _open_sessions(store, keys)}
     permitted: set[Login] = set()
-    for (_, access), group in _grouped(users, lambda one: (one.model, one.access)):
+    for (_, access), group in _grouped(users, lambda one: (one.user.__class__, one.access)):
         permitted |= _permitted(access.permissions, {one: users[one] for one in group})
     verdicts: list[AbstractBaseUser | str] = []
     for login in logins:

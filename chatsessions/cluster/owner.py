@@ -17,7 +17,7 @@ from django.db import Error as DatabaseError
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError, SessionConnected, SessionOver
-from chatsessions.handlers.emitter import Turn
+from chatsessions.handlers.emitter import Streaming, Turn
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
 from chatsessions.sessions.session import LiveSession
@@ -201,32 +201,13 @@ def find_user(pk: str) -> AbstractBaseUser:
     return user
 
 
-class ForeignStream:
+class ForeignStream(Streaming):
     """A message that another process streams, as its session's owner knows it."""
 
     def __init__(self, event: dict[str, Any]) -> None:
-        self.id: str = event["id"]
-        self.size = 0
+        super().__init__(event["id"], event["content"])
         self._event = event
-        self._parts: list[str] = [event["content"]]
-
-    @property
-    def content(self) -> str:
-        if len(self._parts) > 1:
-            self._parts = ["".join(self._parts)]
-        return self._parts[0]
+        self._streaming = True
 
     def as_event(self) -> dict[str, Any]:
-        return self._event | {"content": self.content}
-
-    def begin_stream(self) -> None:
-        """It was opened where it comes from."""
-
-    def add_content(self, text: str) -> None:
-        self._parts.append(text)
-
-    def replace_content(self, text: str) -> None:
-        self._parts = [text]
-
-    def end_stream(self) -> None:
-        self._event = self._event | {"streaming": False}
+        return self._event | {"content": self.content, "streaming": self._streaming}

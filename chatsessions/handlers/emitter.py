@@ -1,16 +1,17 @@
 """
-The emitter: what handlers say becomes log entries and volatile frames.
+The emitter: what handlers send becomes entries of the log, and tokens.
 
-It knows no session and no socket, only a :class:`Sink` that takes what it makes.
+It knows neither sessions nor sockets; it writes to a :class:`Sink`.
 """
 
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -55,75 +56,101 @@ class Turn(Struct, eq=False):
         task.add_done_callback(self.awaited.discard)
 
 
-class Streaming(Protocol):
-    """A message that is being streamed."""
+class Streaming(ABC):
+    """A message that can be streamed: its text grows by tokens until the stream is closed."""
 
-    id: str
-    #: Bytes of the tokens so far, as JSON.
-    size: int
+    def __init__(self, id_: str, content: str) -> None:
+        self.id = id_
+        #: Bytes of the tokens so far, as JSON.
+        self.size = 0
+        self._parts = [content]
+        self._streaming = False
 
     @property
-    def content(self) -> str: ...
+    def content(self) -> str:
+        """The text, with all tokens so far."""
+        if len(self._parts) > 1:
+            self._parts = ["".join(self._parts)]
+        return self._parts[0]
 
+    @abstractmethod
     def as_event(self) -> dict[str, Any]:
-        """The message as the wire knows it."""
+        """Return the message as it goes over the wire."""
 
     def begin_stream(self) -> None:
-        """The event that opens the stream is in the log."""
+        """Know that the event that opens the stream is in the log."""
+        self._streaming = True
 
     def add_content(self, text: str) -> None:
-        """One more token is part of the message."""
+        """Add a token to the text."""
+        self._parts.append(text)
 
     def replace_content(self, text: str) -> None:
-        """One more token replaces all of the message."""
+        """Put a token in the place of the whole text."""
+        self._parts = [text]
 
     def end_stream(self) -> None:
-        """No more tokens belong to this stream."""
+        """Know that the stream takes no more tokens."""
+        self._streaming = False
 
 
-class Sink(Protocol):
-    """Where an emitter puts things: the session's owner."""
+class Sink(ABC):
+    """
+    What an emitter writes to: the session in its owner's memory, or a block of code outside.
+
+    A method raises if the session, or the turn, takes nothing more.
+    """
 
     loop: asyncio.AbstractEventLoop
 
+    @abstractmethod
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
-        """One more entry of the log. Raises when the session or the turn takes no more."""
+        """Append an entry to the log and return its ``seq``."""
 
-    def open_stream(self, stream: Streaming, turn: Turn | None) -> None: ...
+    @abstractmethod
+    def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
+        """Take tokens of ``stream`` from now on. Its opening event is appended already."""
 
+    @abstractmethod
     def write(
         self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
     ) -> None:
-        """
-        One more token of an open stream, or with ``replaces`` another text for all of it.
+        """Add a token to an open stream, or with ``replaces`` put it in the place of all text."""
 
-        Raises when the session or the turn takes no more; the text is as it was then.
-        """
+    @abstractmethod
+    def close_stream(self, stream_id: str) -> None:
+        """Take no more tokens of a stream."""
 
-    def close_stream(self, stream_id: str) -> None: ...
-
+    @abstractmethod
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        """``message`` offers ``actions`` from now on."""
+        """Let the client choose ``actions``, and no others of ``message``, from now on."""
 
+    @abstractmethod
     async def withdraw(self, action: str, turn: Turn | None) -> None:
         """Offer ``action`` no more."""
 
+    @abstractmethod
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
-    ) -> None: ...
+    ) -> None:
+        """Replace the inputs of the chat settings, and their values."""
 
+    @abstractmethod
     async def call(
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
     ) -> Any:
-        """Ask the client, and wait for its answer."""
+        """Ask the client, and return its answer."""
 
     @property
+    @abstractmethod
     def is_crowded(self) -> bool:
         """Whether :meth:`room` would have to wait."""
 
+    @abstractmethod
     async def room(self) -> None:
         """Wait while too much is waiting to be stored. Raises ``StoreUnavailable``."""
 
+    @abstractmethod
     async def flush(self, turn: Turn | None = None) -> None:
         """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
 

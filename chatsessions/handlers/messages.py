@@ -23,7 +23,7 @@ from .context import (
     current,
     owner_loop,
 )
-from .emitter import Emitter
+from .emitter import Emitter, Streaming
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"
@@ -118,7 +118,7 @@ class Action:
 
 
 @serializable(name="chatsessions.Message")
-class Message:
+class Message(Streaming):
     """
     A message of the conversation.
 
@@ -146,7 +146,7 @@ class Message:
     ) -> None:
         if type not in TYPES:
             raise ValueError(f"type is {type!r}; there are: {', '.join(TYPES)}.")
-        self.id = id or str(uuid4())
+        super().__init__(id or str(uuid4()), as_text(content))
         self.author = author
         self.type = type
         self.metadata = metadata
@@ -156,21 +156,16 @@ class Message:
         self.files_in_log: list[dict[str, Any]] = []
         #: Always with an offset, also where the project's own times have none.
         self.created_at = times.now() if created_at is None else times.with_offset(created_at)
-        self.size = 0
-        self._parts = [as_text(content)]
         self._sent = False
         #: The session and the number of the client's event that said it, if one did.
         self.event: tuple[UUID, int] | None = None
-        self._streaming = False
         #: Whether actions of it may be on offer.
         self._offers = False
 
     @property
     def content(self) -> str:
-        """The text, with all tokens so far."""
-        if len(self._parts) > 1:
-            self._parts = ["".join(self._parts)]
-        return self._parts[0]
+        """The text, with all tokens so far. What is set is shown as the constructor's is."""
+        return super().content
 
     @content.setter
     def content(self, value: object) -> None:
@@ -338,21 +333,10 @@ class Message:
         return event
 
     def begin_stream(self) -> None:
-        """The event that opens the stream is in the log."""
-        self._sent = self._streaming = True
+        """Know that the event that opens the stream is in the log."""
+        super().begin_stream()
+        self._sent = True
         self._offer()
-
-    def add_content(self, text: str) -> None:
-        """One more token is part of the message."""
-        self._parts.append(text)
-
-    def replace_content(self, text: str) -> None:
-        """One more token replaces all of the message."""
-        self._parts = [text]
-
-    def end_stream(self) -> None:
-        """No more tokens belong to this stream."""
-        self._streaming = False
 
     def to_storable(self) -> dict[str, Any]:
         """What ``user_session`` stores of a message."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import UUID
 
 from django.conf import settings
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     from chatsessions.files.storage import ChatFile
-
-
-class Files(Protocol):
-    """What a session needs of whoever keeps its files."""
-
-    async def all(self) -> list[ChatFile]: ...
-
-    async def save(
-        self,
-        name: str,
-        content: bytes | str | BinaryIO | None,
-        path: str | os.PathLike[str] | None,
-        mime: str | None,
-    ) -> ChatFile: ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,8 +48,13 @@ class Session:
     restored: bool = False
     #: Whether a client is connected now.
     connected: bool = False
-    #: Who keeps its files; the owner sets it.
-    kept_by: Files | None = field(default=None, init=False, repr=False, compare=False)
+    #: What lists its files, and what saves one; the owner sets them.
+    list_files: Callable[[], Awaitable[list[ChatFile]]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
+    keep_file: Callable[..., Awaitable[ChatFile]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     @property
     def user_id(self) -> Any:
@@ -75,7 +67,9 @@ class Session:
 
         Raises what the database raises.
         """
-        return await self._kept_by().all()
+        if self.list_files is None:
+            raise OwnershipLost(self.id)
+        return await self.list_files()
 
     async def save_file(
         self,
@@ -98,12 +92,9 @@ class Session:
         be read; ``SessionOver``, ``TurnStopped``, ``StoreUnavailable``; and what the storage and
         the database raise. Nothing is kept then.
         """
-        return await self._kept_by().save(name, content, path, mime)
-
-    def _kept_by(self) -> Files:
-        if self.kept_by is None:
+        if self.keep_file is None:
             raise OwnershipLost(self.id)
-        return self.kept_by
+        return await self.keep_file(name, content, path, mime)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "user" and hasattr(self, name):

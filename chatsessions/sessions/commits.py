@@ -22,7 +22,7 @@ from chatsessions.exceptions import (
 from chatsessions.handlers.emitter import encode_data
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.protocol import frames
-from chatsessions.storage.journal import Change, Position
+from chatsessions.storage.journal import Change, ChangeSource, Position
 from chatsessions.storage.log import Entry
 
 from .history import ConversationCache
@@ -67,7 +67,7 @@ class CommitsHost(Protocol):
         """The session cannot be stored, and is not this worker's any more."""
 
 
-class Commits:
+class Commits(ChangeSource):
     """One session's side of the journal."""
 
     __slots__ = ("_draft", "_host", "_journal", "_log", "_noted", "_position", "id")

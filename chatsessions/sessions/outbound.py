@@ -11,6 +11,7 @@ from uuid import UUID
 from chatsessions.conf import settings
 from chatsessions.exceptions import StorageError
 from chatsessions.handlers.emitter import (
+    Sink,
     Streaming,
     Turn,
     encode_data,
@@ -209,7 +210,7 @@ class SinkHost(Protocol):
     def note(self) -> None: ...
 
 
-class SessionSink:
+class SessionSink(Sink):
     """Takes what the emitters of all turns and visitors make, and holds them back."""
 
     def __init__(self, host: SinkHost) -> None:

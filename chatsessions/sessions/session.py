@@ -126,7 +126,7 @@ class LiveSession:
             self.draft.set_state(self.user_session.as_json())
         self.sink = SessionSink(self)
         self.files = SessionFiles(self)
-        session.kept_by = self.files
+        session.list_files, session.keep_file = self.files.all, self.files.save
         self.offers = OfferedActions(self.draft, row.actions)
         self.form = SettingsForm(self, row.inputs)
         self.handling = Handling(self, row)

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.utils import timezone
@@ -158,23 +159,32 @@ class Batch:
         return [change for change in self.changes if change.session_id not in self.refused]
 
 
-class Writes(Protocol):
-    """What the journal asks of a session."""
+class ChangeSource(ABC):
+    """What has changes to store: one session, as the journal knows it."""
 
-    @property
-    def id(self) -> UUID: ...
+    __slots__ = ()
 
+    id: UUID
+
+    @abstractmethod
     def take_change(self, now: datetime) -> Change | None:
-        """What there is to store now. It is not asked again before this is stored or refused."""
+        """
+        Return what there is to store, if anything.
 
+        The journal asks again only when this change is stored or refused.
+        """
+
+    @abstractmethod
     def committed(self, change: Change) -> None:
-        """``change`` is stored: what it covers may be told."""
+        """Know that ``change`` is stored: what it covers may be told."""
 
+    @abstractmethod
     def refused(self, change: Change | None, error: Exception) -> None:
-        """``change`` cannot be stored, now or later."""
+        """Know that ``change`` cannot be stored, now or later."""
 
+    @abstractmethod
     def delayed(self, error: StoreUnavailable) -> None:
-        """The store takes nothing for ``STORE_TIMEOUT``; it is tried further."""
+        """Know that nothing was stored for ``STORE_TIMEOUT`` seconds; the journal tries further."""
 
 
 class Journal:
@@ -184,8 +194,8 @@ class Journal:
         #: Stores a batch in the writer's thread.
         self._write = write
         #: In the order in which they came.
-        self._noted: dict[Writes, None] = {}
-        self._writing: list[tuple[Writes, Change]] = []
+        self._noted: dict[ChangeSource, None] = {}
+        self._writing: list[tuple[ChangeSource, Change]] = []
         self._task: asyncio.Task[None] | None = None
         #: Whether the task was cancelled: it tries each batch that is left once, and ends.
         self._cancelled = False
@@ -202,7 +212,7 @@ class Journal:
 
     # For the sessions
 
-    def note(self, session: Writes) -> None:
+    def note(self, session: ChangeSource) -> None:
         """``session`` has something to store. To be called in the worker's event loop."""
         self._noted[session] = None
         if self._task is None:
@@ -272,7 +282,7 @@ class Journal:
             self.note(session)
             break
 
-    def _gather(self) -> list[tuple[Writes, Change]]:
+    def _gather(self) -> list[tuple[ChangeSource, Change]]:
         noted, self._noted = self._noted, {}
         batch = []
         now = settings.now()
@@ -287,7 +297,7 @@ class Journal:
                     batch.append((session, change))
         return batch
 
-    async def _commit(self, batch: list[tuple[Writes, Change]]) -> None:
+    async def _commit(self, batch: list[tuple[ChangeSource, Change]]) -> None:
         self._begun_at = time.monotonic()
         self._last_error = None
         self._reminder = asyncio.get_running_loop().call_later(settings.STORE_TIMEOUT, self._fail)
@@ -379,7 +389,7 @@ def _where(error: Exception) -> str:
     return f"the database {settings.DATABASE!r}: {error}"
 
 
-def _tell(session: Writes, change: Change | None, error: Exception | None) -> None:
+def _tell(session: ChangeSource, change: Change | None, error: Exception | None) -> None:
     """One session's trouble with the news is not its neighbours'."""
     try:
         if error is not None:

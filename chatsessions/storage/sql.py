@@ -42,6 +42,7 @@ class Bulk:
     def __init__(self, connection: BaseDatabaseWrapper, model: type[models.Model]) -> None:
         self._connection = connection
         self._model = model
+        self._quote = connection.ops.quote_name
         self._table = self._quote(model._meta.db_table)
         self._statements: dict[tuple[str, ...], str] = {}
 
@@ -98,9 +99,6 @@ class Bulk:
         field: Any = self._model._meta.get_field(name.removeprefix(EXPECTED))
         found: str = field.rel_db_type(self._connection)
         return found
-
-    def _quote(self, name: str) -> str:
-        return self._connection.ops.quote_name(name)
 
 
 def arrays(columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:

@@ -39,6 +39,7 @@ from chatsessions.handlers.chat import find_chat
 from chatsessions.handlers.context import Context
 from chatsessions.handlers.emitter import (
     Emitter,
+    Sink,
     Streaming,
     Turn,
     encode_data,
@@ -68,7 +69,8 @@ class AfarSession:
         self.chat = find_chat(row.chat)
         self.session = session_of(row, row.user or AnonymousUser())
         self.session.restored = True
-        self.session.kept_by = SessionFiles(self)
+        files = SessionFiles(self)
+        self.session.list_files, self.session.keep_file = files.all, files.save
         self.draft = PendingChange(
             row.pk, generation=row.generation, position=Position.of(row), claims=None
         )
@@ -142,7 +144,7 @@ class AfarSession:
         return await self.host.do_files(step)
 
 
-class AfarSink:
+class AfarSink(Sink):
     """Gathers what an emitter makes, and sends it to the session's owner, in order."""
 
     def __init__(self, host: AfarSession) -> None:
