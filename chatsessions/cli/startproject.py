@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import keyword
 import shutil
 import sqlite3
@@ -52,6 +53,8 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
     if with_data and bot is None:
         raise CommandFailed("--with-data copies the data of a bot: name it with --from.")
     found = None if bot is None else BotName.parse(str(bot))
+    if found is not None and found.file is None:
+        raise CommandFailed(f"--from takes a file, such as counter_bot.py, and {bot} is a module.")
     if found is not None and not found.module.isidentifier():
         raise CommandFailed(
             f"{found.module}.py cannot be imported under that name. Rename it first, for instance "
@@ -65,7 +68,29 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
     if kept is not None and found is not None:
         _take_along(kept, target / "data", found)
     sys.stdout.write(NEXT_STEPS.format(name=name, module=found.module if found else "counter"))
+    if found is not None and found.file is not None and (beside := _imports_beside(found.file)):
+        sys.stdout.write(
+            f"\nThe bot imports {', '.join(beside)} from its own folder: copy them to {name}/, "
+            "beside manage.py.\n"
+        )
     return 0
+
+
+def _imports_beside(file: Path) -> list[str]:
+    """What lies beside ``file`` and is imported by it: names of files and folders."""
+    names: set[str] = set()
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:  # running it says where
+        return []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names.add(node.module.split(".")[0])
+    beside = [file.with_name(f"{name}.py") for name in names]
+    beside += [file.with_name(name) for name in names]
+    return sorted(path.name for path in beside if path.is_file() or any(path.glob("*.py")))
 
 
 def _make(name: str, bot: BotName | None) -> None:
@@ -83,7 +108,7 @@ def _make(name: str, bot: BotName | None) -> None:
             exclude=[],
             verbosity=0,
             bot_module=module,
-            bot_path=f"bots.{module}",
+            bot_path=f"bots.{module}{f'.{bot.attribute}' if bot and bot.attribute else ''}",
             bot_slug="counter" if bot is None else bot.slug,
             bot_title="Counter" if bot is None else bot.title,
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
 import sqlite3
@@ -10,11 +12,16 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
+import yaml
 
 from chatsessions.cli.main import main
+from tests.deployment.nginx import Nginx
+from tests.deployment.processes import Process
 from tests.server.client import Client
+from tests.support.ports import free_port
 
 from .command import COUNTER, PATIENCE, ROOT, Run, call, environment
 
@@ -34,6 +41,12 @@ def python(*arguments: str, cwd: Path, **env: str) -> str:
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout + result.stderr
+
+
+def fetch(request: str | Request) -> str:
+    with urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
+        text: str = response.read().decode()
+        return text
 
 
 def test_a_new_project_passes_its_tests_and_the_checks_of_a_deployment(tmp_path: Path) -> None:
@@ -87,6 +100,91 @@ async def test_bot_and_conversations_are_taken_along(
     assert rows == [(str(session).replace("-", ""), "bots.counter_bot", '{"message_count":1}')]
 
 
+def test_one_of_several_chats_and_what_lies_beside_its_file(counter: Path) -> None:
+    (counter / "shop.py").write_text(
+        "import words\n"
+        "from chatsessions import Chat, Message\n\n"
+        "sales, support = Chat('sales'), Chat('support')\n\n\n"
+        "@support.on_message\n"
+        "async def handle(message: Message):\n"
+        "    await Message(words.GREETING).send()\n"
+    )
+    (counter / "words.py").write_text("GREETING = 'Hello'\n")
+    result = call("startproject", "mysite", "--from", "shop.py:support", cwd=counter)
+    assert result.returncode == 0, result.stderr
+    assert "The bot imports words.py from its own folder: copy them to mysite/" in result.stdout
+    project = counter / "mysite"
+    (counter / "words.py").rename(project / "words.py")
+    assert "2 passed" in python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project)
+    code = (
+        "import django; django.setup(); from mysite import asgi; "
+        "from chatsessions.handlers.chat import routed_chats; "
+        "print([chat.name for chat in routed_chats()])"
+    )
+    assert "['support']" in python(
+        "-c", code, cwd=project, DJANGO_SETTINGS_MODULE="mysite.settings"
+    )
+
+
+async def test_what_serves_it_in_production_does(tmp_path: Path) -> None:
+    """Without Docker: the container's command behind nginx, and compose.yaml as it is read."""
+    assert call("startproject", "mysite", cwd=tmp_path).returncode == 0
+    project = tmp_path / "mysite"
+    env = environment(
+        {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{project}",
+            "DJANGO_SETTINGS_MODULE": "mysite.settings",
+            "DJANGO_DEBUG": "0",
+            "DJANGO_SECRET_KEY": "k3y" * 20,
+            "DJANGO_ALLOWED_HOSTS": "localhost",
+        }
+    )
+    python("manage.py", "migrate", cwd=project, **env)
+    python("manage.py", "collectstatic", "--noinput", cwd=project, **env)
+    dockerfile = (project / "Dockerfile").read_text().replace("\\\n", "")
+    program, *arguments = json.loads(dockerfile.split("\nCMD ")[1])
+    port = free_port()
+    arguments[arguments.index("--port") + 1] = str(port)
+    worker = Process(
+        [Path(sys.executable).parent / program, *arguments],
+        port=port,
+        log=tmp_path / "worker.log",
+        env=env,
+    )
+    nginx = Nginx(tmp_path / "nginx", [port, port])
+    site = (project / "nginx.conf").read_text()
+    for written, here in {
+        "listen 80;": f"listen 127.0.0.1:{nginx.port};",
+        "alias /data/static/;": f"alias {project}/data/static/;",
+        "http://worker:8000;": f"http://127.0.0.1:{port};",
+    }.items():
+        assert site.count(written) == 1
+        site = site.replace(written, here)
+    (tmp_path / "nginx" / "site.conf").write_text(site)
+    assert "[warn]" not in nginx.check()
+    worker.start()
+    try:
+        with nginx.running():
+            address = f"localhost:{nginx.port}"
+            tls = {"X-Forwarded-Proto": "https"}
+            page = await asyncio.to_thread(fetch, Request(f"http://{address}/", headers=tls))
+            assert "<chat-session" in page
+            script = re.search(r"/static/chatsessions/[\w.-]+\.js", page)
+            assert script is not None
+            assert await asyncio.to_thread(fetch, f"http://{address}{script[0]}")
+            socket = f"ws://{address}/ws/counter/"
+            async with Client(socket, f"https://{address}") as tab:
+                await tab.start()
+                await tab.message("a")
+                await tab.said("You have sent 1 message(s)!")
+    finally:
+        worker.discard()
+    compose = yaml.safe_load((project / "compose.yaml").read_text())
+    assert set(compose["services"]) == {"migrate", "worker", "nginx", "postgres", "redis"}
+    assert compose["services"]["worker"]["environment"]["DATABASE_URL"].endswith("@postgres/mysite")
+    assert compose["services"]["worker"]["deploy"] == {"replicas": 2}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -95,6 +193,7 @@ async def test_bot_and_conversations_are_taken_along(
         (["bots"], "cannot be a project's name"),
         (["there"], "is there already"),
         (["mysite", "--from", "nobody.py"], "There is no file nobody.py"),
+        (["mysite", "--from", "json.tool"], "--from takes a file"),
         (["mysite", "--from", "my-bot.py"], "Rename it first, for instance to my_bot.py"),
         (["mysite", "--with-data"], "name it with --from"),
         (["mysite", "--from", "counter_bot.py", "--with-data"], "There is no database in"),
