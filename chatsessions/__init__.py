@@ -6,6 +6,7 @@ The public names. Nothing here imports models: Django imports this module before
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -209,4 +210,6 @@ def __getattr__(name: str) -> Any:
     message = f"module {__name__!r} has no attribute {name!r}"
     if name in _CHAINLIT.split():
         message += ", which is Chainlit's: docs/from-chainlit.md says what to use instead"
-    raise AttributeError(message, name=name)
+        raise AttributeError(message, name=name)
+    # With the module, Python says which name may have been meant.
+    raise AttributeError(message, name=name, obj=sys.modules[__name__])

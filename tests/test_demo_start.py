@@ -130,19 +130,25 @@ def start(folder: Path, *options: str, without: str = "", **env: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("variable", "url", "module", "package"),
+    ("variable", "url", "module", "package", "extra"),
     [
-        ("DATABASE_URL", "postgresql://127.0.0.1/chat", "psycopg", "psycopg[binary]"),
-        ("DATABASE_URL", "postgresql://127.0.0.1/chat", "dj_database_url", "dj-database-url"),
-        ("REDIS_URL", "redis://127.0.0.1", "channels_redis", "channels-redis"),
+        ("DATABASE_URL", "postgresql://127.0.0.1/chat", "psycopg", "psycopg[binary]", "postgres"),
+        (
+            "DATABASE_URL",
+            "postgresql://127.0.0.1/chat",
+            "dj_database_url",
+            "dj-database-url",
+            "postgres",
+        ),
+        ("REDIS_URL", "redis://127.0.0.1", "channels_redis", "channels-redis", "redis"),
     ],
 )
 def test_a_driver_that_is_missing(
-    tmp_path: Path, variable: str, url: str, module: str, package: str
+    tmp_path: Path, variable: str, url: str, module: str, package: str, extra: str
 ) -> None:
     said = start(tmp_path, "--prepare", without=module, **{variable: url})
     assert f"{variable} is set, and {package} is not installed" in said
-    assert f"pip install '{package}'" in said
+    assert f"pip install 'chatsessions[{extra}]'" in said
 
 
 def test_a_postgresql_that_is_not_there(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 from traceback import TracebackException
@@ -56,6 +57,10 @@ class BotName:
             )
         if "." not in name and (path := Path(f"{name}.py")).is_file():
             return cls(module=name, attribute=attribute, file=_file(path))
+        top = name.split(".")[0]
+        if PathFinder.find_spec(top, [str(Path.cwd()), *sys.path]) is None:
+            nor = f", and no file {path}. {_near(path)}" if top == name else "."
+            raise CommandFailed(f"There is no module {top}{nor}")
         return cls(module=name, attribute=attribute)
 
     @property
@@ -141,12 +146,15 @@ def parse_bots(texts: Iterable[str]) -> list[BotName]:
 
 def describe_failure(error: BaseException) -> str:
     """Return what importing a bot has raised, as text: a traceback from the bot's file on."""
-    if isinstance(error, ChatError):
+    if isinstance(error, ChatError | CommandFailed):
         return str(error)
     report = TracebackException.from_exception(error)
     while report.stack and _is_machinery(report.stack[0].filename):
         del report.stack[0]
-    return "".join(report.format()).strip()
+    text = "".join(report.format()).strip()
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "chainlit":
+        text += "\n\nIts handlers run here, too: write 'import chatsessions as cl'."
+    return text
 
 
 def _is_machinery(filename: str) -> bool:

@@ -20,6 +20,8 @@ from django.db.migrations.executor import MigrationExecutor
 from . import CommandFailed
 
 ADMIN = "admin"
+#: The file in the folder that says which process uses it.
+NOTE = "served.json"
 
 # The folder
 
@@ -42,22 +44,26 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, address: str) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """
-    Lock the folder for this process, which serves at ``address``, during the block.
+    Lock the folder for this process during the block.
 
     Raise ``CommandFailed`` if another process has locked it.
     """
-    note = folder / "served.json"
+    note = folder / NOTE
     with (folder / "lock").open("a") as file:
         if not _lock(file):
             raise CommandFailed(f"{folder} is in use: {_who_uses_it(note)}")
-        note.write_text(json.dumps({"pid": os.getpid(), "address": address}))
         try:
             yield
         finally:
             with suppress(OSError):
                 note.unlink()
+
+
+def note_address(folder: Path, address: str) -> None:
+    """Note where this process serves the folder, for whoever finds it locked."""
+    (folder / NOTE).write_text(json.dumps({"pid": os.getpid(), "address": address}))
 
 
 def _who_uses_it(note: Path) -> str:

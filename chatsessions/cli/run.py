@@ -11,6 +11,7 @@ import argparse
 import errno
 import json
 import os
+import signal
 import socket
 import ssl
 import sys
@@ -25,7 +26,7 @@ from typing import Any
 
 from . import CommandFailed
 from .bots import BotName, parse_bots
-from .data import administrator, locked, make_folder, migrate
+from .data import administrator, locked, make_folder, migrate, note_address
 from .project.served import VARIABLE
 
 SETTINGS = "chatsessions.cli.project.settings"
@@ -34,6 +35,12 @@ FIRST_PORT = 8000
 LAST_PORT = 65535
 #: Seconds that connections may take to close on Ctrl-C.
 GOODBYE = 1
+#: Whose a port may be, by the name that a server gives itself.
+SERVERS = {
+    "uvicorn": ", perhaps another chatsessions run",
+    "daphne": ", perhaps a runserver",
+    "WSGIServer": ", perhaps a runserver",
+}
 #: How long to wait for the server before opening a browser, in seconds.
 PATIENCE = 30
 
@@ -50,9 +57,10 @@ def run(options: argparse.Namespace) -> int:
     folder: Path = options.data or bots[0].folder / ".chatsessions"
     with ExitStack() as stack:
         make_folder(folder)
+        stack.enter_context(locked(folder))
         port = _free_port(options.host, options.port)
         address = _address(options, port)
-        stack.enter_context(locked(folder, address))
+        note_address(folder, address)
         _set_environment(options, bots, folder)
         _prepare(options, folder, address)
         if not options.headless:
@@ -137,13 +145,15 @@ def _who_answers(host: str, port: int) -> str:
         with socket.create_connection((_reachable(host), port), timeout=1) as line:
             line.settimeout(1)
             line.sendall(b"HEAD / HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            head = line.recv(2000).decode("latin-1").lower().split("\r\n")
+            head = line.recv(2000).decode("latin-1").split("\r\n")
     except OSError:
         return "something listens there that does not speak HTTP"
-    servers = [line.partition(":")[2].strip() for line in head if line.startswith("server:")]
-    if servers:
-        return f"a web server ({servers[0]}) answers there, perhaps another chatsessions run"
-    return "something answers there, perhaps a runserver or another chatsessions run"
+    headers = [line.partition(":") for line in head]
+    servers = [value.strip() for name, _, value in headers if name.lower() == "server"]
+    if not servers:
+        return "something answers there"
+    known = (guess for name, guess in SERVERS.items() if servers[0].startswith(name))
+    return f"a web server ({servers[0]}) answers there{next(known, '')}"
 
 
 def _reachable(host: str) -> str:
@@ -239,12 +249,18 @@ def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
     given: dict[str, Any] = {}
     if options.watch:
         given["reload"] = True
-        given["reload_dirs"] = sorted({str(bot.folder) for bot in bots})
+        folders = {bot.folder for bot in bots}
+        given["reload_dirs"] = sorted(map(str, folders))
+        # Packages that are installed meanwhile are not the bot's.
+        environments = (file.parent for one in folders for file in one.glob("*/pyvenv.cfg"))
+        given["reload_excludes"] = sorted(map(str, environments))
     if options.workers > 1:
         given["workers"] = options.workers
     if options.ssl_certfile:
         given["ssl_certfile"] = options.ssl_certfile
         given["ssl_keyfile"] = options.ssl_keyfile
+    # The server raises again what stopped it; this ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     uvicorn.run(
         APPLICATION,
         host=options.host,

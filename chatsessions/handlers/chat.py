@@ -396,6 +396,12 @@ def _import_chat(path: str) -> Any:
             return _chats[path]
         if hasattr(module, "chat"):
             return module.chat
+        names = [name for name, value in vars(module).items() if isinstance(value, Chat)]
+        if names:
+            raise ChatError(
+                f"The module {path!r} has no Chat named 'chat'. Name one of those that it has: "
+                f"{' or '.join(f'{path}.{name}' for name in names)}."
+            )
         raise ChatError(
             f"The module {path!r} has no handlers: decorate functions with "
             "@chatsessions.on_message and the like, or make a Chat named 'chat' in it."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 from urllib.error import HTTPError, URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 from tests.support.ports import free_port
 
@@ -112,14 +113,23 @@ class Run:
 
     def get(self, path: str) -> tuple[int | None, str]:
         """Status and text of a page; None while nobody answers."""
+        return self._answer(Request(f"{self.origin}{path}"))  # noqa: S310
+
+    def _answer(self, request: Request) -> tuple[int | None, str]:
         try:
-            address = f"{self.origin}{path}"
-            with urlopen(address, timeout=PATIENCE, context=self.trusted) as response:  # noqa: S310
+            with urlopen(request, timeout=PATIENCE, context=self.trusted) as response:  # noqa: S310
                 return response.status, response.read().decode()
         except HTTPError as error:
             return error.code, error.read().decode()
         except (URLError, OSError, http.client.HTTPException):
             return None, ""
+
+    def post(self, path: str, data: object) -> tuple[int | None, str]:
+        """Status and text of what answers JSON."""
+        request = Request(  # noqa: S310
+            f"{self.origin}{path}", json.dumps(data).encode(), {"Content-Type": "application/json"}
+        )
+        return self._answer(request)
 
     def until(self, fact: Callable[[], bool], problem: str) -> None:
         deadline = time.monotonic() + PATIENCE

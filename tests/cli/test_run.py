@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from http.cookiejar import CookieJar
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, build_opener
 
@@ -37,6 +39,7 @@ import chatsessions as cl
 
 @cl.on_message
 async def handle(message: cl.Message):
+    print("I begin.")
     await cl.Message("I begin.").send()
     await asyncio.sleep(60)
 """
@@ -245,6 +248,11 @@ def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) 
         "chainlit_bot": ("import chatsessions as cl\n\ncl.Step\n", "has no attribute 'Step'"),
         "exit_bot": ("raise SystemExit('no key')\n", "SystemExit: no key"),
         "import_bot": ("import no_such_package\n", "No module named 'no_such_package'"),
+        "other_bot": ("import chainlit as cl\n", "write 'import chatsessions as cl'"),
+        "two_bot": (
+            "from chatsessions import Chat\n\na, b = Chat('a'), Chat('b')\n",
+            "Name one of those that it has: two_bot.a or two_bot.b.",
+        ),
     }
     for name, (source, _) in mistakes.items():
         (counter / f"{name}.py").write_text(source)
@@ -255,6 +263,50 @@ def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) 
         for text in (html.unescape(page), served.terminal()):
             assert f"{name}.py" in text
             assert words in text
+    # Whatever is asked for meets the page; that it does is not said again and again.
+    assert served.post("/http/counter-bot/", {"content": "a"})[0] == 503
+    assert "django.request" not in served.terminal()
+
+
+def test_a_watched_file_that_is_gone_for_a_moment(run: Start, counter: Path) -> None:
+    served = run("counter_bot.py", "-w")
+    (counter / "counter_bot.py").unlink()
+    served.until(lambda: "There is no file" in served.get("/")[1], "the page does not say it")
+    assert "Traceback" not in served.terminal()
+    (counter / "counter_bot.py").write_text(COUNTER)
+    served.until(lambda: "<chat-session" in served.get("/")[1], "it is not mended")
+
+
+def test_what_is_installed_beside_the_bot_is_not_watched(run: Start, counter: Path) -> None:
+    environment = counter / "env"
+    environment.mkdir()
+    (environment / "pyvenv.cfg").touch()
+    served = run("counter_bot.py", "-w")
+    (environment / "installed.py").touch()
+    (counter / "imported.py").touch()
+    served.until(lambda: "'imported.py'" in served.terminal(), "nothing was noticed")
+    assert "installed.py" not in served.terminal()
+
+
+async def test_ctrl_c_interrupts_what_runs_and_is_quiet_about_it(run: Start, counter: Path) -> None:
+    """A handler whose tab waits, and one whose request does."""
+    (counter / "counter_bot.py").write_text(SLOW)
+    served = run("counter_bot.py")
+    request = Thread(target=served.post, args=("/http/counter-bot/", {"content": "a"}))
+    async with client(served) as tab:
+        await tab.start()
+        await tab.message("a")
+        request.start()
+        await asyncio.to_thread(
+            served.until, lambda: served.terminal().count("I begin.") == 2, "it does not begin"
+        )
+        assert await asyncio.to_thread(served.interrupt) in (0, 130)
+        assert "Traceback" not in served.terminal()
+        await asyncio.to_thread(served.start)
+        await come_back(tab)
+        interrupted = await tab.until(lambda frame: frame.get("name") == "error", timeout=30)
+        assert interrupted["data"]["code"] == "interrupted"
+    request.join()
 
 
 def test_ctrl_c_ends_it_without_a_traceback(run: Start) -> None:
@@ -311,6 +363,7 @@ def test_a_database_of_a_later_version_is_left_alone(run: Start, counter: Path) 
         (["run", "nobody.py"], "There is no file nobody.py. In"),
         (["run", "folder/bot.py"], "There is no folder folder either."),
         (["run", "what is this"], "is neither a file nor a module"),
+        (["run", "nobody"], "There is no module nobody, and no file nobody.py. In"),
         (["run", "counter_bot.py", "counter_bot.py"], "is given twice"),
         (["run", "counter_bot.py", "--port", "70000"], "'70000' is no port"),
         (["run", "counter_bot.py", "--workers", "2"], "set DATABASE_URL and REDIS_URL"),
@@ -359,6 +412,9 @@ def test_a_second_run_of_a_folder_names_the_first(run: Start, counter: Path) -> 
     )
     assert result.returncode == 1
     assert f"it is served at {served.origin}/ by process {served.process.pid}" in result.stderr
+    # Rather than that the port is taken: another one would not help.
+    result = call("run", "counter_bot.py", "--headless", "--port", str(served.port), cwd=counter)
+    assert f"it is served at {served.origin}/ by process {served.process.pid}" in result.stderr
 
 
 def test_a_taken_port_is_named_and_the_next_one_offered(run: Start, tmp_path: Path) -> None:
@@ -369,8 +425,14 @@ def test_a_taken_port_is_named_and_the_next_one_offered(run: Start, tmp_path: Pa
     result = call("run", "counter_bot.py", "--headless", "--port", str(served.port), cwd=other)
     assert result.returncode == 1
     assert f"Port {served.port} is taken" in result.stderr
-    assert "uvicorn" in result.stderr
+    assert "(uvicorn) answers there, perhaps another chatsessions run." in result.stderr
     assert "The next free one is --port" in result.stderr
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        result = call("run", "counter_bot.py", "--port", str(server.server_port), cwd=other)
+        server.shutdown()
+    assert "a web server (BaseHTTP/0.6 Python" in result.stderr
+    assert "chatsessions run" not in result.stderr.removeprefix("chatsessions run: ")
 
 
 def test_a_folder_that_cannot_be_written(counter: Path) -> None:

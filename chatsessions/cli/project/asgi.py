@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import Any
 
+from channels.routing import ProtocolTypeRouter
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
 from django.urls import re_path
@@ -52,15 +55,39 @@ async def come_back_later(
     await send({"type": "websocket.close", "code": int(CloseCode.SHUTTING_DOWN)})
 
 
+async def lifespan(
+    _scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
+) -> None:
+    """
+    Let Ctrl-C end what runs before the server cuts it off, as SIGTERM does.
+
+    A second Ctrl-C is the server's own.
+    """
+    of_the_server = signal.getsignal(signal.SIGINT)
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, of_the_server)
+        signal.raise_signal(signal.SIGTERM)
+
+    await receive()
+    signal.signal(signal.SIGINT, stop)
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})
+
+
 if served().problems:
-    application: Application = get_chat_application(
+    chats = get_chat_application(
         {},
         routes=[re_path("", come_back_later)],  # type: ignore[arg-type]  # Channels' way
         http=django_application,
     )
 else:
-    application = get_chat_application(
+    chats = get_chat_application(
         {route(bot): chat for bot, chat in served().bots.items()}, http=django_application
     )
+application: Application = ProtocolTypeRouter(
+    {"lifespan": lifespan, "http": chats, "websocket": chats}
+)
 if settings.ROOT_PATH:
     application = BelowPath(application, settings.ROOT_PATH)

@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass, field
 from functools import cache
 
-from chatsessions.cli.bots import BotName, describe_failure, parse_bots
+from chatsessions.cli.bots import BotName, describe_failure
 from chatsessions.handlers.chat import Chat
 
 logger = logging.getLogger("chatsessions.run")
@@ -30,13 +30,16 @@ class Served:
 def served() -> Served:
     """Import the bots, once. Django has to be set up."""
     found = Served()
-    for bot in parse_bots(json.loads(os.environ[VARIABLE])):
+    for name in json.loads(os.environ[VARIABLE]):
         try:
+            bot = BotName.parse(name)
             found.bots[bot] = bot.load()
         except (Exception, SystemExit) as error:  # a bot's file may raise anything
-            name = str(bot.file or bot.module)
             found.problems[name] = describe_failure(error)
             logger.error("%s cannot be served:\n%s", name, found.problems[name])
+    if found.problems:
+        # The page asks again and again until the bot is corrected, and its 503 is no news.
+        logging.getLogger("django.request").setLevel(logging.CRITICAL)
     return found
 
 

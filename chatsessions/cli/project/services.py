@@ -78,8 +78,8 @@ def postgres(url: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"DATABASE_URL names no database. Write one at its end: {POSTGRES_EXAMPLE}."
         )
-    _need("psycopg", "DATABASE_URL", "psycopg[binary]")
-    _need("dj_database_url", "DATABASE_URL", "dj-database-url")
+    _need("psycopg", "DATABASE_URL", "psycopg[binary]", extra="postgres")
+    _need("dj_database_url", "DATABASE_URL", "dj-database-url", extra="postgres")
     import dj_database_url  # not needed with SQLite
 
     config: dict[str, Any] = {**dj_database_url.parse(url)}
@@ -121,7 +121,7 @@ def _check_redis(url: str) -> None:
             f"REDIS_URL is no URL of Redis. Write {REDIS_EXAMPLE} (rediss:// with TLS, "
             "unix:///path for a socket), or leave it out: then there is one process."
         )
-    _need("channels_redis", "REDIS_URL", "channels-redis")
+    _need("channels_redis", "REDIS_URL", "channels-redis", extra="redis")
 
 
 def _split(url: str) -> SplitResult | None:
@@ -132,8 +132,9 @@ def _split(url: str) -> SplitResult | None:
         return None
 
 
-def _need(module: str, variable: str, package: str) -> None:
+def _need(module: str, variable: str, package: str, *, extra: str) -> None:
     if find_spec(module) is None:
         raise ImproperlyConfigured(
-            f"{variable} is set, and {package} is not installed. Run pip install '{package}'."
+            f"{variable} is set, and {package} is not installed. Run "
+            f"pip install 'chatsessions[{extra}]'."
         )

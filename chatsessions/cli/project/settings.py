@@ -98,10 +98,8 @@ SERVE_ADMIN = os.environ.get("CHATSESSIONS_ADMIN", "1") == "1"
 SHOW_PROBLEMS = os.environ.get("CHATSESSIONS_SHOW_PROBLEMS") == "1"
 WATCH = os.environ.get("CHATSESSIONS_WATCH") == "1"
 
-CHATSESSIONS: dict[str, object] = {}
-if WATCH:
-    # A reload does not wait for running turns.
-    CHATSESSIONS["SHUTDOWN_TIMEOUT"] = 0.5
+# Whoever saves a file or presses Ctrl-C does not want to wait for what runs.
+CHATSESSIONS = {"SHUTDOWN_TIMEOUT": 0.5}
 
 LOGGING = {
     "version": 1,
