@@ -55,10 +55,10 @@ async def test_frames_of_two_moments_are_two_messages(wire: Wire) -> None:
 
 async def test_what_has_left_leaves_nothing_for_later(wire: Wire) -> None:
     wire.bundle.add("a")
-    wire.bundle.leave()
+    wire.bundle.send_now()
     assert wire == ["a"]
     await asyncio.sleep(0)
-    wire.bundle.leave()
+    wire.bundle.send_now()
     assert wire == ["a"]
 
 
@@ -163,7 +163,7 @@ async def test_what_goes_along_leaves_with_a_token(wire: Wire) -> None:
 
 async def test_connections_wait_by_one_timer() -> None:
     loop = asyncio.get_running_loop()
-    departures = BatchTimer(loop)
+    batches = BatchTimer(loop)
     sent: list[str] = []
     timers: list[float] = []
     call_at = loop.call_at
@@ -175,7 +175,7 @@ async def test_connections_wait_by_one_timer() -> None:
     try:
         loop.call_at = counted  # type: ignore[method-assign]
         for name in "abc":
-            FrameBatcher(departures, sent.append).add_along(name)
+            FrameBatcher(batches, sent.append).add_along(name)
             await asyncio.sleep(0)
     finally:
         loop.call_at = call_at  # type: ignore[method-assign]
@@ -185,13 +185,13 @@ async def test_connections_wait_by_one_timer() -> None:
 
 async def test_a_departure_that_causes_another_needs_no_second_timer() -> None:
     loop = asyncio.get_running_loop()
-    departures = BatchTimer(loop)
+    batches = BatchTimer(loop)
     sent: list[str] = []
-    other = FrameBatcher(departures, sent.append)
-    FrameBatcher(departures, lambda _text: other.add_along("b")).add_along("a")
+    other = FrameBatcher(batches, sent.append)
+    FrameBatcher(batches, lambda _text: other.add_along("b")).add_along("a")
     await until(lambda: other.waits_until)
     timers = [handle for handle in loop._scheduled if not handle.cancelled()]  # type: ignore[attr-defined]
-    assert sum(handle._callback == departures._leave_overdue for handle in timers) == 1
+    assert sum(handle._callback == batches._send_overdue for handle in timers) == 1
     await until(lambda: sent == ["b"])
 
 
@@ -207,10 +207,10 @@ async def test_what_was_cleared_never_leaves(wire: Wire) -> None:
 
 async def test_bundles_of_many_connections_leave_by_one_callback() -> None:
     loop = asyncio.get_running_loop()
-    departures = BatchTimer(loop)
+    batches = BatchTimer(loop)
     sent: list[str] = []
     for name in "abc":
-        bundle = FrameBatcher(departures, sent.append)
+        bundle = FrameBatcher(batches, sent.append)
         bundle.add(name)
         bundle.add(name.upper())
     called: list[object] = []
@@ -228,13 +228,13 @@ async def test_bundles_of_many_connections_leave_by_one_callback() -> None:
 async def test_one_that_cannot_leave_keeps_none_of_the_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    departures = BatchTimer(asyncio.get_running_loop())
+    batches = BatchTimer(asyncio.get_running_loop())
     sent: list[str] = []
 
     def fail(_text: str) -> None:
         raise ConnectionError("gone")
 
-    broken, whole = FrameBatcher(departures, fail), FrameBatcher(departures, sent.append)
+    broken, whole = FrameBatcher(batches, fail), FrameBatcher(batches, sent.append)
     for _ in range(2):
         broken.add("a")
         whole.add("b")

@@ -24,7 +24,7 @@ from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.storage import serializer
 from chatsessions.workers import batcher as bundle
-from chatsessions.workers import worker as worker_module
+from chatsessions.workers import host as host_module
 from chatsessions.workers.worker import Worker
 
 from .support.storage import SpyCache
@@ -186,7 +186,7 @@ async def counting(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 @pytest.fixture(autouse=True)
 def _steady(monkeypatch: pytest.MonkeyPatch, cache: type[SpyCache]) -> None:
     """Old database connections are looked at once a second; here only by the first message."""
-    monkeypatch.setattr(worker_module, "LOOK_INTERVAL", 3600.0)
+    monkeypatch.setattr(host_module, "LOOK_INTERVAL", 3600.0)
 
 
 @asynccontextmanager
@@ -403,7 +403,7 @@ async def test_a_handler_gets_a_fresh_connection_for_one_that_is_too_old(
     worker: Worker, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Looked at once a second and not before each event: what it is for still happens."""
-    monkeypatch.setattr(worker_module, "LOOK_INTERVAL", 0.01)
+    monkeypatch.setattr(host_module, "LOOK_INTERVAL", 0.01)
     used: list[object] = []
 
     def query() -> None:

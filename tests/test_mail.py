@@ -183,20 +183,20 @@ async def test_a_receiver_that_dies_is_started_again_and_says_so(
 
 def _commands() -> list[dict[str, Any]]:
     """One of each kind, as it crosses the layer."""
-    session, relay = uuid4(), uuid4().hex
+    session, remote = uuid4(), uuid4().hex
     raw = msgspec.Raw(b'{"content": "hello"}')
     some: list[commands.Command] = [
         commands.Attach(
-            session=session, relay=relay, channel="there", user=None, used="a", given="b",
+            session=session, remote=remote, channel="there", user=None, used="a", given="b",
             connections=1, how="relay",
         ),
-        commands.Forward(relay=relay, frames=[raw]),
-        commands.Halt(relay=relay),
-        commands.Detach(relay=relay, code=1006),
-        commands.Alive(relay=relay, visited=True),
-        commands.Post(relay=relay, name="message", data=raw, key=None),
-        commands.Reply(relay=relay, call="c", data=raw),
-        commands.News(relay=relay, items=[commands.Told(raw), commands.Stored(3)]),
+        commands.Forward(remote=remote, frames=[raw]),
+        commands.Halt(remote=remote),
+        commands.Detach(remote=remote, code=1006),
+        commands.Alive(remote=remote, visited=True),
+        commands.Post(remote=remote, name="message", data=raw, key=None),
+        commands.Reply(remote=remote, call="c", data=raw),
+        commands.News(remote=remote, items=[commands.Told(raw), commands.Stored(3)]),
         commands.Apply(session=session, number="1", steps=[commands.Put("a", b"1")]),
         commands.Call(session=session, kind="text", data={}, timeout=1.0),
         commands.End(session=session, reason="app"),

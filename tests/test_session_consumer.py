@@ -593,7 +593,7 @@ async def test_connections_are_refreshed_at_most_once_a_second(
 ) -> None:
     calls: list[None] = []
     now = worker.loop.time()
-    monkeypatch.setattr("chatsessions.workers.worker.close_unusable", lambda: calls.append(None))
+    monkeypatch.setattr("chatsessions.workers.host.close_unusable", lambda: calls.append(None))
     monkeypatch.setattr("channels.db.close_old_connections", lambda: calls.append(None))
     client = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await client.open()

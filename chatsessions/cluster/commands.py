@@ -1,8 +1,8 @@
 """
-What one worker asks of another: the commands, their answers, and how both travel.
+What one worker asks of another: commands and their answers, and how both are encoded.
 
-Pure data. A worker that does not know a command, being of an older release, answers that it
-failed; whoever has asked goes the way it goes when the owner cannot be reached.
+A worker of an older release, which does not know a command, answers that it failed. Whoever has
+asked does then what it does when the owner cannot be reached.
 """
 
 from __future__ import annotations
@@ -20,97 +20,97 @@ from chatsessions.exceptions import ChatSessionsError
 logger = logging.getLogger("chatsessions.mail")
 
 
-#: What may become of a session that somebody else asks for. ``relay``: its connection is there from
-#: now on, whoever had it. ``give``: the same, but it is only given away. ``visit``: it is given
-#: away if nobody needs it; else a request there follows it, beside whatever connection it has.
+#: How another worker wants to have a session. ``relay``: for its connection, which is there from
+#: now on; a busy owner keeps the session. ``give``: the same, but a busy owner refuses. ``visit``:
+#: for a request, beside whatever connection the session has; an owner that needs it keeps it.
 How = Literal["relay", "give", "visit"]
 
 
 class _Command(Struct, tag_field="do", kw_only=True):
-    """Something to be done by the owner of a session, or by whoever relays one."""
+    """Something that another worker is to do."""
 
 
 # A client at another worker than the owner's
 
 
 class Attach(_Command, tag="join"):
-    """A client came to another worker: give its session away, or let that worker relay it."""
+    """Give a session to the worker that its client came to, or tell that worker of it."""
 
     session: UUID
-    #: Of the relay, and of the worker that it is at.
-    relay: str
+    #: The number of the ``RemoteSession`` there, which all that follows names.
+    remote: str
+    #: Where its worker is reached.
     channel: str
-    #: Who has come; None for an anonymous one.
+    #: The user's primary key; None for an anonymous client.
     user: str | None
     #: The hash of the token that the client came with, and that of the one that it is given.
-    #: (Releases that say ``attach`` send the token itself.)
     used: str | None
     given: str
-    #: How many connections the session had when the client came: if there are more by now, a
-    #: newer one is not to be replaced by it.
+    #: How many connections the session had when the client came: if there are more by now, it does
+    #: not replace a newer one.
     connections: int
     how: How
 
 
 class Forward(_Command, tag="forward"):
-    """Frames of the relayed client, in order."""
+    """Take frames of the client, in order."""
 
-    relay: str
+    remote: str
     frames: list[msgspec.Raw]
 
 
 class Halt(_Command, tag="halt"):
-    """The relayed client stops the running turn; it overtakes what is on its way."""
+    """Stop the running turn. It overtakes frames that are on their way."""
 
-    relay: str
+    remote: str
 
 
 class Detach(_Command, tag="detach"):
-    """The relayed client is gone."""
+    """Forget the client: it is gone."""
 
-    relay: str
+    remote: str
     code: int
 
 
 class Alive(_Command, tag="alive"):
-    """The relay is still there."""
+    """Say whether the client is known: it is still there."""
 
-    relay: str
+    remote: str
     #: Whether its client, which has no connection, was heard of as well.
     visited: bool = False
     #: Whether that client has done something that is no event.
     acted: bool = False
 
 
-# Of a client that comes by requests
+# A client that comes by requests
 
 
 class Post(_Command, tag="post"):
-    """An event that nobody has numbered; answered with its turn."""
+    """Take an event that nobody has numbered; answered with its turn."""
 
-    relay: str
+    remote: str
     name: str
     data: msgspec.Raw
-    #: By which it is known if it is posted again.
+    #: What it is known by if it is posted again.
     key: str | None
 
 
 class Reply(_Command, tag="reply"):
-    """The answer to a question, which nobody has numbered; answered with the turn that asked."""
+    """Take the answer to a question, without a number; answered with the turn that asked."""
 
-    relay: str
+    remote: str
     call: str
     data: msgspec.Raw
 
 
-# To the worker that relays
+# From the owner to the worker that the client is at
 
 
 class Told(Struct, tag="frame", omit_defaults=True):
-    """A frame to pass on."""
+    """A frame to pass on that is not in the log."""
 
     frame: msgspec.Raw
-    #: Of the end of a turn: whether nothing else runs or waits then, and whether the session ends.
+    #: For the status of a turn: whether no turn runs or waits now, and whether the session ends.
     idle: bool = False
     ending: bool = False
 
@@ -122,20 +122,20 @@ class Stored(Struct, tag="stored"):
 
 
 class Parted(Struct, tag="parted"):
-    """The connection is to be closed."""
+    """The connection or request is to be closed."""
 
     code: int
     ended: str | None
 
 
 class Released(Struct, tag="released"):
-    """Nobody owns the session any more: it is for the worker that has its connection."""
+    """Nobody owns the session any more: the worker that has its connection takes it."""
 
 
 class News(_Command, tag="news"):
-    """What the relayed client is to hear, in order."""
+    """Tell the client, in order."""
 
-    relay: str
+    remote: str
     items: list[Told | Stored | Parted | Released]
 
 
@@ -143,53 +143,53 @@ class News(_Command, tag="news"):
 
 
 class Append(Struct, tag="append"):
-    """One more entry of the log."""
+    """Append an entry to the log."""
 
     name: str
     data: msgspec.Raw
 
 
 class Put(Struct, tag="put"):
-    """A value of ``user_session``, encoded."""
+    """Set a value of ``user_session``, which is encoded."""
 
     key: str
     value: bytes
 
 
 class Drop(Struct, tag="drop"):
-    """A key of ``user_session`` that goes."""
+    """Delete a key of ``user_session``."""
 
     key: str
 
 
 class Offer(Struct, tag="offer"):
-    """The actions that a message offers from now on."""
+    """Offer the actions of a message from now on."""
 
     message: str
     actions: list[dict[str, Any]]
 
 
 class Withdraw(Struct, tag="withdraw"):
-    """An action that is offered no more."""
+    """Offer an action no more."""
 
     action: str
 
 
 class Declare(Struct, tag="declare"):
-    """The inputs of the chat settings, and their values."""
+    """Set the inputs of the chat settings, and their values."""
 
     inputs: list[dict[str, Any]]
     values: dict[str, Any]
 
 
 class OpenStream(Struct, tag="stream"):
-    """A message of the log streams from now on."""
+    """Stream a message of the log from now on."""
 
     event: dict[str, Any]
 
 
 class AddToken(Struct, tag="token"):
-    """One more token of a streaming message, or all of its text so far."""
+    """Add a token to a streaming message, or replace all of its text so far."""
 
     message: str
     text: str
@@ -197,13 +197,13 @@ class AddToken(Struct, tag="token"):
 
 
 class CloseStream(Struct, tag="whole"):
-    """A streaming message is whole."""
+    """End the stream of a message, which is whole."""
 
     message: str
 
 
 class Assign(Struct, tag="assign"):
-    """The user, by their primary key, whose the session is from now on."""
+    """Give the session to a user, named by their primary key."""
 
     user: str
 
@@ -217,11 +217,11 @@ class Apply(_Command, tag="apply"):
     """Change a session, in order; answered when that is stored."""
 
     session: UUID
-    #: Of this change: one that the session has had already is not made again.
+    #: What this change is known by: one that the session has had already is not made again.
     number: str
     steps: list[Step]
     #: The block that makes it, for what it streams, and the worker that the block is at. Without
-    #: steps it says that the block goes on.
+    #: steps the command says that the block goes on.
     writer: str = ""
     worker: UUID | None = None
 
@@ -243,29 +243,29 @@ class End(_Command, tag="end"):
 
 
 class Broadcast(_Command, tag="broadcast"):
-    """An event for every connected session of a chat, or of all; answered with how many."""
+    """Emit an event to every connected session of a chat, or of all; answered with how many."""
 
     name: str
     data: msgspec.Raw
     chat: str | None
 
 
-#: What the other end of a relay asks of its guest.
-OfGuest = Forward | Halt | Detach | Alive | Post | Reply
-Command = Attach | OfGuest | News | Apply | Call | End | Broadcast
+#: What a ``RemoteSession`` asks of its owner.
+OfRemote = Forward | Halt | Detach | Alive | Post | Reply
+Command = Attach | OfRemote | News | Apply | Call | End | Broadcast
 
 
 # Answers
 
 
 class Attached(Struct, tag="attached", kw_only=True):
-    """The session is busy: its frames come to the relay."""
+    """The session stays where it is, and its news come. This is how it stands."""
 
     received: int
     first: int
     head: int
     turn: int | None
-    #: What the turn handles.
+    #: The name of the event that the turn handles.
     turn_name: str = ""
     #: Whether no turn runs or waits.
     idle: bool = False
@@ -275,7 +275,7 @@ class Attached(Struct, tag="attached", kw_only=True):
 
 
 class NotHere(Struct, tag="gone"):
-    """The worker does not hold the session (any more), or the relay: look again."""
+    """The worker does not have the session, or does not know the client: look again."""
 
 
 class NotResumed(Struct, tag="not_resumed"):
@@ -289,25 +289,25 @@ class Busy(Struct, tag="busy"):
 
 
 class Done(Struct, tag="done"):
-    """It is done; ``value`` is what came of it."""
+    """It is done, and returned ``value``."""
 
     value: Any = None
 
 
 class Posted(Struct, tag="posted", kw_only=True):
-    """What somebody posted is taken: its turn, and behind which entry what comes of it begins."""
+    """What was posted is taken: its turn, and the entry behind which its results begin."""
 
     turn: int
     name: str
     after: int
-    #: How it has ended; None if its turn has not come to its end.
+    #: How the turn has ended; None if it has not.
     outcome: str | None = None
     #: Up to where the log is stored.
     head: int
 
 
 class Failed(Struct, tag="failed"):
-    """It raised: the name of the exception, what it says, and what it carries."""
+    """It raised: the exception's name, its text, and its attributes."""
 
     error: str
     text: str
@@ -322,18 +322,18 @@ _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
 
 
 def encode(something: Command | Answer) -> bytes:
-    """A command or an answer as bytes."""
+    """Encode a command or an answer."""
     return _encoder.encode(something)
 
 
 def decode_command(raw: bytes) -> Command:
-    """Raises ``msgspec.ValidationError`` for a command of another release."""
+    """Decode a command. Raises ``msgspec.ValidationError`` for one of another release."""
     return _commands.decode(raw)
 
 
 def decode_answer(raw: bytes) -> Answer:
     """
-    An answer that is no failure.
+    Decode an answer.
 
     Raises what the other worker raised, and ``ChatSessionsError`` for what cannot be read.
     """
@@ -347,7 +347,7 @@ def decode_answer(raw: bytes) -> Answer:
 
 
 def failure_of(error: Exception) -> Failed:
-    """What the other side is told of an exception: the package's own as they are."""
+    """Return an exception as an answer: the package's own as they are."""
     if isinstance(error, ChatSessionsError | TimeoutError):
         carries = {
             name: str(value) if isinstance(value, UUID) else value

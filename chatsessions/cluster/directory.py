@@ -156,7 +156,7 @@ class WorkerDirectory:
             while await self.threads.read(self.rows.lives, owner.id):
                 with suppress(NoAnswer):
                     with suppress(ChatSessionsError):  # whatever it says, it is there
-                        await self.ask(owner.channel, Alive(relay=""))
+                        await self.ask(owner.channel, Alive(remote=""))
                     return
         finally:
             del self._silences[owner.channel]

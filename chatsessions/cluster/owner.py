@@ -1,7 +1,8 @@
 """
 What comes from elsewhere, as the owner of its session takes it: each thing once.
 
-Events and answers that clients have not numbered, and changes by code that holds no session.
+Frames of clients at other workers, events and answers that nobody has numbered, and changes by code
+that holds no session.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from chatsessions.handlers.emitter import Streaming, Turn
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
 from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
 from chatsessions.storage.store import outcome_of
 
@@ -48,7 +50,23 @@ RETRY_AFTER = 1.0
 REMEMBERED = 20
 
 
-# Events and answers
+async def take_frame(live: LiveSession, listener: Subscriber, raw: msgspec.Raw) -> bool:
+    """Give a session a frame of the client that ``listener`` is; return False if it is refused."""
+    frame = frames.decode(bytes(raw).decode())
+    if isinstance(frame, frames.End):
+        live.end("user")
+    elif isinstance(frame, frames.Stop):
+        live.stop()
+    elif isinstance(frame, frames.ClientEvent | frames.Answer):
+        try:
+            await live.receive(listener, frame, frames.decode_data(frame))
+        except FrameError as error:
+            listener.frame(frames.error_of(error))
+            return False
+    return True
+
+
+# Events and answers that nobody has numbered
 
 
 async def post(

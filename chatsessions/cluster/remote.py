@@ -53,6 +53,7 @@ from .commands import (
 )
 from .connect_request import ConnectRequest
 from .directory import LOOK_AGAIN, SOON, Owner, WorkerDirectory
+from .owner import take_frame
 from .rpc import NoAnswer
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class RemoteSession:
         user = arrival.user
         command = Attach(
             session=self.id,
-            relay=self.number,
+            remote=self.number,
             channel=self._directory.rpc.channel,
             user=str(user.pk) if user.is_authenticated else None,
             used=arrival.token_hash,
@@ -265,7 +266,7 @@ class RemoteSession:
 
     async def _halt(self) -> None:
         """Overtake the frames. If the owner has let the session go, it is for the next owner."""
-        if isinstance(await self._ask_quietly(Halt(relay=self.number)), NotHere):
+        if isinstance(await self._ask_quietly(Halt(remote=self.number)), NotHere):
             self._stop_next()
 
     def _stop_next(self) -> None:
@@ -300,12 +301,12 @@ class RemoteSession:
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
         """Give the session an event: see :func:`~chatsessions.cluster.owner.post`."""
-        command = Post(relay=self.number, name=name, data=msgspec.Raw(raw), key=key)
+        command = Post(remote=self.number, name=name, data=msgspec.Raw(raw), key=key)
         return await self._have_taken(command)
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
         """Give the session the answer to a question: see :func:`.owner.answer`."""
-        return await self._have_taken(Reply(relay=self.number, call=call, data=msgspec.Raw(raw)))
+        return await self._have_taken(Reply(remote=self.number, call=call, data=msgspec.Raw(raw)))
 
     async def _have_taken(self, command: Post | Reply) -> Posted:
         """
@@ -333,11 +334,11 @@ class RemoteSession:
     def visited(self) -> None:
         """Tell the owner that the session's client is still there."""
         if not self.over:
-            self._start(self._ask_quietly(Alive(relay=self.number, visited=True)))
+            self._start(self._ask_quietly(Alive(remote=self.number, visited=True)))
 
     async def acted(self) -> None:
         """Tell the owner that the session's client has done something that is no event."""
-        await self._ask_quietly(Alive(relay=self.number, visited=True, acted=True))
+        await self._ask_quietly(Alive(remote=self.number, visited=True, acted=True))
 
     def let_go(self) -> None:
         """Leave the session to its owner: the request is over."""
@@ -392,7 +393,7 @@ class RemoteSession:
         try:
             while not self._moving:
                 batch = [self._frames[i] for i in range(min(len(self._frames), MAX_BATCH))]
-                answer = await self._ask(Forward(relay=self.number, frames=batch))
+                answer = await self._ask(Forward(remote=self.number, frames=batch))
                 if isinstance(answer, NotHere):
                     self._start(self._check_owner())
                     return
@@ -548,7 +549,7 @@ class RemoteSession:
     async def _check_owner(self) -> None:
         """Ask the owner whether it still knows of us."""
         try:
-            answer = await self._ask(Alive(relay=self.number))
+            answer = await self._ask(Alive(remote=self.number))
         except (NoAnswer, ChatSessionsError) as error:
             self._give_up(f"its owner is gone: {error}")
             return
@@ -626,7 +627,7 @@ class RemoteSession:
     def _detach(self, code: int = 1006) -> asyncio.Task[None]:
         """Leave, and return a task that is done when the owner knows."""
         self._leave()
-        detach = self._ask_quietly(Detach(relay=self.number, code=int(code)))
+        detach = self._ask_quietly(Detach(remote=self.number, code=int(code)))
         return self._directory.rpc.start_task(detach)
 
     def _leave(self) -> None:
@@ -700,9 +701,6 @@ def _decoded(raw: msgspec.Raw) -> frames.ServerFrame | None:
         return None
 
 
-# Frames of a client that came to another worker than its session's
-
-
 def _pack(frame: frames.ClientFrame) -> msgspec.Raw:
     """Return ``frame`` as it goes from worker to worker."""
     return msgspec.Raw(frames.encode(frame).encode())
@@ -710,19 +708,3 @@ def _pack(frame: frames.ClientFrame) -> msgspec.Raw:
 
 #: One for all: where the last that waits is this, another would stop nothing more.
 _STOP = _pack(frames.Stop())
-
-
-async def take_frame(live: LiveSession, listener: Subscriber, raw: msgspec.Raw) -> bool:
-    """Give a session a frame of the client that ``listener`` is; return False if it is refused."""
-    frame = frames.decode(bytes(raw).decode())
-    if isinstance(frame, frames.End):
-        live.end("user")
-    elif isinstance(frame, frames.Stop):
-        live.stop()
-    elif isinstance(frame, frames.ClientEvent | frames.Answer):
-        try:
-            await live.receive(listener, frame, frames.decode_data(frame))
-        except FrameError as error:
-            listener.frame(frames.error_of(error))
-            return False
-    return True

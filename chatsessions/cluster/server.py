@@ -45,7 +45,7 @@ from .commands import (
     News,
     NotHere,
     NotResumed,
-    OfGuest,
+    OfRemote,
     Parted,
     Post,
     Released,
@@ -58,7 +58,7 @@ from .commands import (
     failure_of,
 )
 from .connect_request import is_visitors, why_over
-from .remote import Item, RemoteSession, take_frame
+from .remote import Item, RemoteSession
 from .rpc import NoAnswer, RpcClient
 
 logger = logging.getLogger("chatsessions.relay")
@@ -171,14 +171,14 @@ class CommandServer:
         if live.closed or not is_theirs or _is_overtaken(live, command):
             return NotHere()
         kind = RemoteSubscriber if command.how == "relay" else RemoteHttpSubscriber
-        subscriber = kind(live, self._rpc, number=command.relay, channel=command.channel)
-        self._subscribers[command.relay] = subscriber
+        subscriber = kind(live, self._rpc, number=command.remote, channel=command.channel)
+        self._subscribers[command.remote] = subscriber
         if not await subscriber.join(command):
             return NotHere()
         return _facts(live)
 
-    async def _for_subscriber(self, command: OfGuest) -> Answer:
-        subscriber = self._subscribers.get(command.relay)
+    async def _for_subscriber(self, command: OfRemote) -> Answer:
+        subscriber = self._subscribers.get(command.remote)
         if subscriber is None or subscriber.over or not subscriber.is_here:
             return NotHere()
         subscriber.heard()
@@ -210,7 +210,7 @@ class CommandServer:
         live.holders += 1  # not to be let go between two frames
         try:
             for raw in given:
-                if not await take_frame(live, subscriber, raw) and live.is_hammered:
+                if not await owner.take_frame(live, subscriber, raw) and live.is_hammered:
                     subscriber.close(frames.CloseCode.RATE_LIMITED)
                     live.disconnect(subscriber, frames.CloseCode.RATE_LIMITED)
         finally:
@@ -218,7 +218,7 @@ class CommandServer:
             live.note()
 
     def _hear(self, news: News) -> Answer:
-        remote = self._remotes.get(news.relay)
+        remote = self._remotes.get(news.remote)
         if remote is None:
             return NotHere()
         remote.hear(news.items)
@@ -402,7 +402,7 @@ class RemoteSubscriber(Subscriber):
             await asyncio.sleep(0)  # what is told at the same time goes together
             while self._items:
                 items, self._items, self._bytes = self._items, [], 0
-                news = encode(News(relay=self._number, items=items))
+                news = encode(News(remote=self._number, items=items))
                 answer = await self._rpc.ask(self._channel, news, patience=settings.WORKER_STALE)
                 self.heard()
                 if isinstance(decode_answer(answer), NotHere):

@@ -126,7 +126,7 @@ class Sender:
     def close_line(self, code: int) -> None:
         """Close after what was sent before. The client is given ``CLOSE_TIMEOUT`` to answer."""
         if self._batcher is not None:
-            self._batcher.leave()
+            self._batcher.send_now()
         if not self.closing:
             self.closing = True
             self.code = int(code)
