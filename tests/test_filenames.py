@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatsessions.files.names import MAX_NAME, clean_name, suffix_of
+from chatsessions.files.types import MAX_NAME, clean_name, suffix_of
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""The files of sessions: their rows, where they lie, and what they are called."""
+"""The files of sessions: their storage, names and types."""

@@ -1,7 +1,7 @@
 """
-Where the files of sessions lie, and ``ChatFile``, one of them as handlers have it.
+The storage and the paths of sessions' files, and ``ChatFile``, which handlers get.
 
-The storage is the one that ``STORAGE`` names. Paths in it are made of ids alone.
+The setting ``STORAGE`` names the storage. Paths are made of ids only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.core.files.base import File
 from django.core.files.storage import Storage, storages
 
 from chatsessions.conf import settings
@@ -22,92 +21,55 @@ from chatsessions.conf import settings
 ROOT = "chatsessions"
 
 _ID = re.compile(r"[0-9a-f]{32}\Z")
-#: Where a path was taken, a storage adds a few characters of its own.
+#: A storage adds a few characters to a path that exists.
 _FILE = re.compile(r"[0-9a-f]{32}(_[0-9A-Za-z]+)?\Z")
 
 
 class SessionStorage(Storage):
     """
-    The storage of the settings, looked up at use.
+    The storage of the settings, looked up whenever an attribute of it is used.
 
-    A model's field would look it up when the model is imported: a wrong alias would then keep
-    ``manage.py check`` from saying so, and ``override_settings`` would change nothing.
+    The model's field would otherwise look it up when models are imported: a wrong alias would then
+    keep ``manage.py check`` from reporting it, and ``override_settings`` would have no effect.
     """
 
-    @property
-    def backend(self) -> Storage:
-        """Raises ``InvalidStorageError`` for an alias that ``STORAGES`` does not have."""
-        return storages[settings.STORAGE]
-
-    def open(self, name: str, mode: str = "rb") -> File[Any]:
-        return self.backend.open(name, mode)
-
-    def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
-        return self.backend.save(name, content, max_length)
-
-    def generate_filename(self, filename: Any) -> str:
-        return self.backend.generate_filename(filename)
-
-    def delete(self, name: str) -> None:
-        self.backend.delete(name)
-
-    def exists(self, name: str) -> bool:
-        return self.backend.exists(name)
-
-    def listdir(self, path: Any) -> tuple[list[str], list[str]]:
-        return self.backend.listdir(path)
-
-    def path(self, name: str) -> str:
-        return self.backend.path(name)
-
-    def size(self, name: str) -> int:
-        return self.backend.size(name)
-
-    def url(self, name: str | None) -> str:
-        return self.backend.url(name)
-
-    def get_accessed_time(self, name: str) -> datetime:
-        return self.backend.get_accessed_time(name)
-
-    def get_created_time(self, name: str) -> datetime:
-        return self.backend.get_created_time(name)
-
-    def get_modified_time(self, name: str) -> datetime:
-        return self.backend.get_modified_time(name)
+    def __getattribute__(self, name: str) -> Any:
+        """Raise ``InvalidStorageError`` for an alias that ``STORAGES`` does not have."""
+        return getattr(storages[settings.STORAGE], name)
 
 
 def session_storage() -> Storage:
-    """For a model's field."""
+    """Return the storage for the model's field."""
     return SessionStorage()
 
 
 def path_of(session_id: UUID, file_id: UUID) -> str:
-    """Where a file lies: made of ids alone."""
+    """Return the path of a file in the storage."""
     return f"{folder_of(session_id)}/{file_id.hex}"
 
 
 def folder_of(session_id: UUID) -> str:
-    """Where a session's files lie."""
+    """Return the folder of a session's files."""
     return f"{ROOT}/{session_id.hex}"
 
 
 def is_session_folder(name: str) -> bool:
-    """Whether a folder below ``ROOT`` is one of ours."""
+    """Return True if a folder below ``ROOT`` is one of a session."""
     return _ID.match(name) is not None
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a file in a session's folder is one of ours."""
+    """Return True if a file in a session's folder has a name that we give."""
     return _FILE.match(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatFile:
     """
-    One file of a session: the user's, or one that the application has saved for it.
+    A file of a session, uploaded by the user or saved by the application.
 
-    ``name`` is for showing, and never where the file lies. ``mime`` is its type, as the user or
-    the application says; ``size`` is in bytes. Can be kept in ``user_session``.
+    ``name`` is for showing, and never part of a path. ``mime`` is its type, as the user or the
+    application says; ``size`` is in bytes. It can be kept in ``user_session``.
     """
 
     id: str
@@ -116,20 +78,20 @@ class ChatFile:
     size: int
     session_id: UUID
     created_at: datetime
-    #: What the storage calls it.
+    #: Its path in the storage.
     key: str = field(repr=False)
 
     @property
     def type(self) -> str:
-        """``mime``, as Chainlit calls it."""
+        """``mime``, by Chainlit's name."""
         return self.mime
 
     @property
     def path(self) -> str:
         """
-        The path of the file on this machine. To be read only.
+        The path of the file on this machine. Only read it.
 
-        Raises ``NotImplementedError`` for a storage that is elsewhere, such as S3.
+        Raise ``NotImplementedError`` for a storage without local files, such as S3.
         """
         try:
             return SessionStorage().path(self.key)
@@ -141,15 +103,15 @@ class ChatFile:
 
     def open(self) -> BinaryIO:
         """
-        The content, to be read in binary and closed: ``with file.open() as content:``.
+        Open the content for reading in binary: ``with file.open() as content:``.
 
-        It blocks, and so belongs into a ``def``. Raises ``FileNotFoundError`` for a file that is
-        deleted, and what the storage raises.
+        This blocks, so use it in a ``def``. Raise ``FileNotFoundError`` for a deleted file, and
+        what the storage raises.
         """
         return cast("BinaryIO", SessionStorage().open(self.key, "rb"))
 
     async def read(self) -> bytes:
-        """The whole content. Raises what :meth:`open` raises."""
+        """Return the whole content. Raise what :meth:`open` raises."""
         return await sync_to_async(self._read, thread_sensitive=False)()
 
     def _read(self) -> bytes:
@@ -157,5 +119,5 @@ class ChatFile:
             return content.read()
 
     def as_event(self) -> dict[str, Any]:
-        """The file as the wire knows it."""
+        """Return the file as it is sent to a client."""
         return {"id": self.id, "name": self.name, "mime": self.mime, "size": self.size}

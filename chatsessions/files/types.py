@@ -1,28 +1,38 @@
 """
-What type a file is.
+The name of a file, safe to show, and its type.
 
-That of its name's ending, as Python's ``mimetypes`` knows it, or what the client says of a name
-without one. Only pictures are looked into: they alone are shown by a browser, so of them alone the
-content decides.
+A storage never gets a name from a client. The type is that of the name's ending, as Python's
+``mimetypes`` has it, or what the client says if there is none. Only for pictures the content
+decides, as a browser shows nothing else.
 """
 
 from __future__ import annotations
 
 import mimetypes
 import re
+import unicodedata
 from collections.abc import Iterable
 
 from chatsessions.exceptions import FileRefused
 
-from .names import suffix_of
+#: The name of a file whose own name has no visible character.
+UNNAMED = "file"
+#: The longest name; it is a column of the file's row.
+MAX_NAME = 255
+#: The longest ending that is kept when a name is shortened.
+MAX_SUFFIX = 20
 
-#: Bytes from the beginning of a file that its type is decided by.
+#: Control characters such as NUL; invisible signs, such as those that change the direction of
+#: writing; halves of surrogate pairs; separators of lines and paragraphs.
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+#: Invisible, too, but Persian words and many emoji need them.
+_JOINERS = "\u200c\u200d"
+#: Bytes from the beginning of a file by which a picture is recognized.
 HEAD = 16
-#: Nothing is known of the type.
+#: The type of a file of which nothing is known.
 UNKNOWN = "application/octet-stream"
 
-#: How the pictures begin that a browser only paints: no script in them runs, and no reference in
-#: them is followed.
+#: The beginnings of pictures that a browser only paints: they cannot have scripts or references.
 _SIGNATURES = {
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
@@ -31,18 +41,63 @@ _SIGNATURES = {
     "image/avif": re.compile(rb".{4}ftypavi[fs]", re.DOTALL),
     "image/bmp": re.compile(rb"BM.{4}\0{4}", re.DOTALL),
 }
-#: The types that are shown; all others are attachments.
+#: Types that a browser may show; files of all others are attachments.
 RASTER = frozenset(_SIGNATURES)
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]*/[a-z0-9][a-z0-9!#$&^_.+-]*\Z")
 
 
+# Names
+
+
+def clean_name(name: str) -> str:
+    """
+    Return ``name`` without folders and invisible characters.
+
+    It is never empty, has at most ``MAX_NAME`` characters, and keeps its ending.
+    """
+    # Only the end of a long name is normalized, which takes longer with its length.
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1][-8 * MAX_NAME :]
+    shown = "".join(map(_shown, unicodedata.normalize("NFC", last)))
+    words = " ".join(shown.split()).strip(". " + _JOINERS) if shown.strip(". ") else ""
+    if not words:
+        return UNNAMED
+    # Names such as ".env" keep their dot.
+    return _shortened(f".{words}" if shown.lstrip().startswith(".") else words)
+
+
+def suffix_of(name: str) -> str:
+    """Return the ending of a cleaned name, with its dot and in lower case; "" if it has none."""
+    stem, dot, ending = name.rpartition(".")
+    return f".{ending.lower()}" if dot and stem and ending else ""
+
+
+def _shown(char: str) -> str:
+    if char in _JOINERS:
+        return char
+    if char in "\t\n\r":
+        return " "
+    return "" if unicodedata.category(char) in _INVISIBLE else char
+
+
+def _shortened(name: str) -> str:
+    if len(name) <= MAX_NAME:
+        return name
+    suffix = name[len(name) - len(suffix_of(name)) :]
+    if len(suffix) > MAX_SUFFIX:
+        suffix = ""
+    return name[: MAX_NAME - len(suffix)] + suffix
+
+
+# Types
+
+
 def type_of(name: str, head: bytes, *, declared: str = "") -> str:
     """
-    The type of a file, such as ``image/png``.
+    Return the type of a file, such as ``image/png``.
 
-    ``name`` is cleaned, ``head`` the first ``HEAD`` bytes, ``declared`` what the client says.
-    Raises ``FileRefused`` for one of ``RASTER`` by its name that is no such picture.
+    ``name`` is a cleaned name, ``head`` the first ``HEAD`` bytes, ``declared`` the client's type.
+    Raise ``FileRefused`` for a file with the name of a picture of ``RASTER`` that is none.
     """
     claimed = claimed_type(name, declared)
     if claimed and not claimed.startswith("image/"):
@@ -54,30 +109,30 @@ def type_of(name: str, head: bytes, *, declared: str = "") -> str:
 
 
 def claimed_type(name: str, declared: str) -> str:
-    """What a file is by its name, or by the client's word; "" if neither says."""
+    """Return the type by the name, or else the client's; "" if neither is known."""
     found = type_of_name(name) or normal_type(declared)
     return "" if found == UNKNOWN else found
 
 
 def type_of_name(name: str) -> str:
-    """The type that the ending of ``name`` stands for; "" if it stands for none."""
-    # The ending alone: guess_type() reads URLs, and knows "a.png.gz" for a PNG that is packed.
+    """Return the type of the ending of ``name``; "" if it has none."""
+    # Only the ending: guess_type() also parses URLs, and takes "a.png.gz" for a PNG.
     found, encoding = mimetypes.guess_type(f"x{suffix_of(name)}", strict=False)
     return "" if encoding else normal_type(found or "")
 
 
 def raster_of(head: bytes) -> str:
-    """Which of ``RASTER`` begins so; "" if none does."""
+    """Return the type of ``RASTER`` that begins with ``head``; "" if none does."""
     return next((mime for mime, begins in _SIGNATURES.items() if begins.match(head)), "")
 
 
 def normal_type(mime: str) -> str:
-    """``mime`` in lower case and without parameters; "" if it is none."""
+    """Return ``mime`` in lower case and without parameters; "" if it is not valid."""
     bare = mime.split(";", 1)[0].strip().lower()
     return bare if len(bare) <= 100 and _MIME.match(bare) else ""
 
 
 def accepts(patterns: Iterable[str], mime: str) -> bool:
-    """Whether ``mime`` is one of ``patterns``, such as ``image/*``, ``text/csv`` or ``*/*``."""
+    """Return True if ``mime`` matches one of ``patterns``, such as ``image/*`` or ``text/csv``."""
     major = mime.split("/", 1)[0]
     return any(normal_type(one) == mime or one in ("*/*", f"{major}/*") for one in patterns)

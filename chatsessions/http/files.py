@@ -30,11 +30,11 @@ from chatsessions.exceptions import (
     SessionNotFound,
     SessionOver,
 )
-from chatsessions.files.names import clean_name
 from chatsessions.files.storage import ChatFile
 from chatsessions.files.types import (
     RASTER,
     claimed_type,
+    clean_name,
 )
 from chatsessions.models import ChatSession
 from chatsessions.storage.files import (

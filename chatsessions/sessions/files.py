@@ -18,15 +18,13 @@ from chatsessions.exceptions import (
     FileRefused,
     FrameError,
 )
-from chatsessions.files.names import (
-    clean_name,
-    suffix_of,
-)
 from chatsessions.files.storage import ChatFile
 from chatsessions.files.types import (
     UNKNOWN,
     accepts,
+    clean_name,
     normal_type,
+    suffix_of,
     type_of_name,
 )
 from chatsessions.handlers.context import current_turn

@@ -30,7 +30,6 @@ from chatsessions.exceptions import (
     SessionNotFound,
     SessionOver,
 )
-from chatsessions.files.names import clean_name
 from chatsessions.files.storage import (
     ROOT,
     ChatFile,
@@ -42,6 +41,7 @@ from chatsessions.files.storage import (
 from chatsessions.files.types import (
     HEAD,
     accepts,
+    clean_name,
     type_of,
 )
 from chatsessions.models import (
