@@ -1,4 +1,4 @@
-"""``manage.py clearchatsessions``: ends what has expired, deletes what is past its keep."""
+"""``manage.py clearchatsessions``: end expired sessions, and delete old ones and lost files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from chatsessions.workers.worker import get_worker
 
 class Command(BaseCommand):
     help = (
-        "End sessions whose client has been away for longer than SESSION_AGE, and delete ended "
-        "ones whose rows have been kept for KEEP seconds, with their files. Delete the "
-        "content of files that a crash has left without a row, after a day. To be run regularly, "
-        "for instance by cron; it may run while servers do."
+        "End sessions whose client has been away for longer than SESSION_AGE. Delete sessions that "
+        "ended more than KEEP seconds ago, with their files. Delete the content of files that a "
+        "crash has left without a row, after a day. Run it regularly, for instance by cron; "
+        "servers may run at the same time."
     )
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
-            "--dry-run", action="store_true", help="say what would be done, and do nothing"
+            "--dry-run", action="store_true", help="print what would be done, and do nothing"
         )
         parser.add_argument(
             "--batch-size",
@@ -68,9 +68,10 @@ class Command(BaseCommand):
 
     async def _end(self, ids: Sequence[UUID], batch_size: int) -> tuple[int, int]:
         """
-        Through their owners: ``on_chat_end`` runs. How many were ended, and left alone.
+        End sessions by their owners, so that ``on_chat_end`` runs.
 
-        Those that no code is told of end together.
+        Return how many were ended, and how many were left to other workers. Sessions without
+        handlers of their end are ended together.
         """
         ended = skipped = 0
         worker = get_worker()
@@ -85,7 +86,7 @@ class Command(BaseCommand):
                     except OwnerUnreachable:
                         skipped += 1
                     except (ChatSessionsError, DatabaseError) as error:
-                        # This row's own trouble; the next run tries it again.
+                        # The next run tries this session again.
                         self.stderr.write(f"{session_id}: {error}")
         finally:
             await worker.shut_down()
@@ -94,7 +95,7 @@ class Command(BaseCommand):
     def _delete(self, ids: Sequence[UUID], batch_size: int) -> int:
         deleted = 0
         for batch in self._batches("Deleting", ids, batch_size):
-            # The log first and by itself: the cascade would load every entry.
+            # The log first, by itself, as the cascade would load every entry.
             log = SessionEvent.objects.using(settings.DATABASE).filter(session__in=batch)
             log._raw_delete(log.db)
             sessions = ChatSession.objects.using(settings.DATABASE).filter(pk__in=batch)
@@ -103,7 +104,7 @@ class Command(BaseCommand):
         return deleted
 
     def _sweep(self, *, dry_run: bool) -> None:
-        """Content that no row knows. A storage that fails keeps nobody from the rest."""
+        """Delete content without a row. An error of the storage is reported, and not raised."""
         try:
             swept = sweep(dry_run=dry_run)
         except Exception as error:  # whatever a storage raises
@@ -146,7 +147,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _load_chats(warn: Callable[[str], None]) -> None:
-    """Import the ASGI application: its routing says which chats there are, and their hooks."""
+    """Import the ASGI application, whose routing imports the chats and their handlers."""
     path = getattr(django_settings, "ASGI_APPLICATION", None)
     if path is None:
         warn("ASGI_APPLICATION is not set: no on_chat_end handler will run.")

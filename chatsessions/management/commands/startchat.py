@@ -1,4 +1,4 @@
-"""``manage.py startchat counter``: a bot, its websocket's route and its page."""
+"""``manage.py startchat counter``: make a bot, the route of its websocket, and its page."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def handle(message: Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewChat:
-    """A chat that is to be made, and what it adds to the project's files."""
+    """A chat to be made, and the lines that it adds to the project's files."""
 
     name: str
     #: The path of its page, such as ``counter/``; empty for the start page.
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="print what would be done")
 
     def handle(self, *, name: str, dry_run: bool, **_: Any) -> None:
-        """Do it. Raises ``CommandError`` for a name that cannot be one or is taken."""
+        """Make the chat. Raise ``CommandError`` for a name that is not valid or is taken."""
         if not name.isidentifier() or keyword.iskeyword(name):
             raise CommandError(
                 f"{name!r} cannot be a chat's name: it becomes a Python module, so write letters, "
@@ -117,7 +117,7 @@ class Command(BaseCommand):
             self.stdout.write(advice)
 
     def _advise_on_settings(self) -> None:
-        """Say what the settings lack."""
+        """Print what is missing in the settings."""
         if not getattr(settings, "ASGI_APPLICATION", None):
             self.stdout.write(
                 "\nYour settings name no ASGI application. Write there:\n\n"
@@ -131,7 +131,7 @@ class Command(BaseCommand):
 
 
 def _asgi_module() -> str:
-    """The module of ``ASGI_APPLICATION``; beside the URLs where that is not set."""
+    """Return the module of ``ASGI_APPLICATION``; if it is not set, the ``asgi`` beside the URLs."""
     application: str | None = getattr(settings, "ASGI_APPLICATION", None)
     if application:
         return application.rpartition(".")[0]
@@ -167,10 +167,10 @@ def _urls_advice(chat: NewChat) -> str:
 
 def with_route(source: str, chat: NewChat) -> str | None:
     """
-    Return the source of an ``asgi.py`` with the chat's websocket routed in it.
+    Return the source of an ``asgi.py`` with the route of the chat's websocket added.
 
-    It is Django's own, or one that calls ``get_chat_application()`` with a dict; None for any
-    other, which is not to be changed by a program.
+    The file has to be Django's own, or call ``get_chat_application()`` with a dict. Return None for
+    any other, which a program cannot change safely.
     """
     call = _application(source)
     if call is None:
@@ -186,13 +186,14 @@ def with_route(source: str, chat: NewChat) -> str | None:
 
 def with_page(source: str, chat: NewChat) -> str | None:
     """
-    Return the source of a ``urls.py`` with the chat's page in it; None for one without a plain
-    ``urlpatterns = […]`` that uses ``path``.
+    Return the source of a ``urls.py`` with the chat's page added.
+
+    Return None for a file without a plain ``urlpatterns = […]`` and an import of ``path``.
     """
     found = _assigned(source, "urlpatterns")
     if not isinstance(found, ast.List):
         return None
-    # What is imported below the list is not there yet.
+    # Names imported below the list cannot be used in it.
     imports = [node for node in _imports(source) if node.lineno < found.lineno]
     names = {alias.name for node in imports for alias in node.names}
     if "path" not in names:
@@ -211,7 +212,7 @@ def _application(source: str) -> ast.Call | None:
 
 
 def _assigned(source: str, name: str) -> ast.expr | None:
-    """What ``name`` is set to, if it is set once, at the top of the module."""
+    """Return the value of ``name`` if it is set once, at the top level of the module."""
     try:
         tree = ast.parse(source)
     except SyntaxError:
@@ -229,7 +230,7 @@ def _imports(source: str) -> list[ast.Import | ast.ImportFrom]:
 
 
 def _offset(source: str, line: int, column: int) -> int:
-    """A position of ``ast``'s, which counts bytes, as an index into the text."""
+    """Return the index in the text of an ``ast`` position, which counts bytes."""
     lines = source.splitlines(keepends=True)
     before = lines[line - 1].encode()[:column].decode()
     return sum(map(len, lines[: line - 1])) + len(before)
@@ -242,7 +243,7 @@ def _replaced(source: str, node: ast.expr, text: str) -> str:
 
 
 def _with_item(source: str, node: ast.List | ast.Dict, item: str) -> str:
-    """Add ``item`` at the end of a list or dict, with a line for each item."""
+    """Return the source with ``item`` added to a list or dict, each item on its own line."""
     there = _items(source, node)
     if node.lineno == node.end_lineno:
         opening, closing = "[]" if isinstance(node, ast.List) else "{}"
@@ -255,7 +256,7 @@ def _with_item(source: str, node: ast.List | ast.Dict, item: str) -> str:
 
 
 def _items(source: str, node: ast.List | ast.Dict) -> list[str]:
-    """The items of a list or dict, as they are written."""
+    """Return the source of each item of a list or dict."""
 
     def text(part: ast.expr) -> str:
         return ast.get_source_segment(source, part) or ""
