@@ -198,9 +198,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         self.session = opened.live.session
         self.user_session = opened.live.user_session
         self.resumed = opened.resumed
-        self.session_token = opened.live.subscribers.issue_token(token)
+        self.session_token = opened.live.issue_token(token)
         self._subscriber = subscriber = _ConsumerSubscriber(self, opened.live)
-        opened.live.subscribers.connect(subscriber, welcome=subscriber.welcome)
+        opened.live.connect(subscriber, welcome=subscriber.welcome)
         opened.live.go()
         code = await subscriber.greeted()
         if code is not None:
@@ -232,8 +232,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
             if self._subscriber is not None:
-                self._live.subscribers.confirm_token(self._subscriber)
-            self._live.subscribers.acted()
+                self._live.confirm_token(self._subscriber)
+            self._live.acted()
             try:
                 await self._inside(super().websocket_receive(message))
             except StoreUnavailable as error:
@@ -276,7 +276,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         """Leave the session: the connection is gone. A second call does nothing."""
         if self._live is not None and self._subscriber is not None:
             self._subscriber.stop()
-            self._live.subscribers.disconnect(self._subscriber, code)
+            self._live.disconnect(self._subscriber, code)
 
     async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
         """Run one of the subclass's methods in the context, and store what it changed."""
@@ -357,7 +357,7 @@ class _ConsumerSubscriber(Subscriber):
             self._queue.extend(items)
         if self._task is None and self._queue:
             self._task = self._live.loop.create_task(self._deliver(), context=self._context)
-            self._live.host.own(self._task)
+            self._live.worker.own(self._task)
 
     async def _deliver(self) -> None:
         try:

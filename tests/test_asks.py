@@ -664,7 +664,7 @@ async def test_what_overtakes_is_bounded_and_what_waits_is_kept(
     with pytest.raises(FrameError, match="waiting already"):
         client.send("settings", {"x": 0})
     client.take_back()
-    rows = client.live.host.store.seq_of  # type: ignore[attr-defined]
-    assert await client.live.host.read(lambda: rows(client.live.id, waiting)) is not None  # type: ignore[attr-defined]
+    rows = client.live.worker.store.seq_of  # type: ignore[attr-defined]
+    assert await client.live.worker.threads.read(lambda: rows(client.live.id, waiting)) is not None  # type: ignore[attr-defined]
     client.answer(call, {"content": "Ada"})
     assert await client.outcome(waiting) == "done"

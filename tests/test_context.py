@@ -330,7 +330,7 @@ async def test_a_thread_may_get_values_out_during_a_commit(worker: Worker, chat:
     def commit() -> None:
         """Both sessions have something to store at the same time."""
         other.send("echo")
-        client.live.note()
+        client.live.pending.note()
 
     @chat.on_event("echo")
     async def echo() -> None:
@@ -489,7 +489,7 @@ async def test_stopping_a_later_turn_leaves_a_spawned_task_alone(
         await asyncio.Event().wait()
 
     n = client.send("hang")
-    await until(lambda: client.live.turns.number == n and client.live.turns.job.task)  # type: ignore[union-attr]
+    await until(lambda: client.live.turns.number == n and client.live.turns.job.started)  # type: ignore[union-attr]
     client.live.stop()
     assert await client.outcome(n) == "stopped"
     assert not task.done()

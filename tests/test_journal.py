@@ -213,7 +213,7 @@ async def test_what_comes_while_it_writes_is_the_next_batch(
 async def test_an_idle_journal_costs_nothing(worker: RunningWorker, chat: Chat) -> None:
     (client,) = await open_many(worker, chat, 1)
     statements = await record_statements(worker)
-    client.live.note()
+    client.live.pending.note()
     await worker.journal.settled()
     before = worker.journal.batches
     statements.clear()
@@ -277,7 +277,7 @@ async def test_done_is_told_after_the_last_commit(worker: RunningWorker, chat: C
 
     (client,) = await open_many(worker, chat, 1)
     n = client.send("say")
-    await until(lambda: client.live.turns.job and client.live.turns.job.task)
+    await until(lambda: client.live.turns.job and client.live.turns.job.started)
     with locked():
         go.set()
         await handled.wait()
@@ -443,7 +443,7 @@ async def test_a_turn_whose_flush_fails_has_failed(
 
     (client,) = await open_many(worker, chat, 1)
     n = client.send("work")
-    await until(lambda: client.live.turns.job and client.live.turns.job.task)
+    await until(lambda: client.live.turns.job and client.live.turns.job.started)
     with failing():
         go.set()
         await until(lambda: client.live.turns.job is None)
@@ -610,8 +610,8 @@ async def test_a_session_that_cannot_even_be_given_up_is_nobody_elses_trouble(
     await worker.journal.settled()
     with monkeypatch.context() as patched:
         patched.setattr(broken.live, "user_session", None)
-        patched.setattr(broken.live, "lose", None)
-        broken.live.note()
+        patched.setattr(broken.live, "discard", None)
+        broken.live.pending.note()
         assert await other.run("message", {"content": "still here"}) == "done"
     assert other.texts == ["still here"]
     assert "cannot say what to store" in caplog.text
@@ -696,7 +696,7 @@ async def test_a_claim_that_another_worker_was_faster_with(
         user=AnonymousUser(), session_id=str(client.live.id), token=client.token
     )
     opened = await worker.open(chat, arrival)
-    opened.live.subscribers.connect(client, welcome=lambda: None)
+    opened.live.connect(client, welcome=lambda: None)
     await until(lambda: client.closed)
     assert client.closed == [(frames.CloseCode.SHUTTING_DOWN, None)]
     assert not worker.live
@@ -724,12 +724,12 @@ async def test_a_session_that_is_claimed_and_released_while_the_next_reads_its_r
 
     async def come_and_go() -> None:
         opened = await worker.open(chat, arrival)
-        opened.live.subscribers.connect(gone, welcome=lambda: None)
-        opened.live.subscribers.disconnect(gone, 1001)
+        opened.live.connect(gone, welcome=lambda: None)
+        opened.live.disconnect(gone, 1001)
 
     async def come_and_stay() -> None:
         opened = await worker.open(chat, arrival)
-        opened.live.subscribers.connect(stays, welcome=welcomed.set)
+        opened.live.connect(stays, welcome=welcomed.set)
 
     await asyncio.gather(come_and_go(), come_and_stay())
     await until(lambda: welcomed.is_set() or stays.closed)
@@ -760,9 +760,9 @@ async def test_a_running_turn_of_a_lost_session_is_cancelled(
 
     (client,) = await open_many(worker, chat, 1)
     client.send("work")
-    await until(lambda: client.live.turns.job and client.live.turns.job.task)
+    await until(lambda: client.live.turns.job and client.live.turns.job.started)
     await ChatSession.objects.aupdate(generation=F("generation") + 1)
-    client.live.note()
+    client.live.pending.note()
     await asyncio.wait_for(cancelled.wait(), 5)
     await until(lambda: client.closed)
 

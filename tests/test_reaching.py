@@ -125,11 +125,11 @@ async def test_a_stream_from_afar_is_seen_while_it_is_written(chat: Chat) -> Non
         with use_context(afar.context()):
             answer = Message()
             await answer.stream_token("one ")
-            await until(lambda: client.live.texts == {answer.id: "one "})
+            await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
             await answer.stream_token("two")
             await answer.send()
         await afar.close()
-        assert client.live.texts == {}
+        assert client.live.sink.streams.texts() == {}
         name, data = client.events[-1]
         assert (name, data["content"], data["streaming"]) == ("message_update", "one two", False)
 
@@ -144,7 +144,7 @@ async def test_a_session_stays_with_its_owner_while_somebody_elsewhere_streams_i
         with use_context(afar.context()):
             answer = Message()
             await answer.stream_token("one ")
-            await until(lambda: client.live.texts == {answer.id: "one "})
+            await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
             client.leave()
             await first.journal.settled()
             assert not client.live.closed
@@ -187,11 +187,11 @@ async def test_a_stream_of_a_worker_that_is_gone_is_closed_as_interrupted(
         with use_context(afar.context()):
             answer = Message()
             await answer.stream_token("one ")
-            await until(lambda: client.live.texts == {answer.id: "one "})
+            await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
         # One that is only quiet is waited for.
         quiet = first.loop.time() + 2.5
         await until(lambda: first.loop.time() > quiet)
-        assert client.live.texts == {answer.id: "one "}
+        assert client.live.sink.streams.texts() == {answer.id: "one "}
         await second.close()
         await until(lambda: client.events[-1][0] == "error")
         (_, update), (name, error) = client.events[-2:]
@@ -332,7 +332,7 @@ async def test_who_waits_for_an_owner_elsewhere_does_not_get_what_is_assigned_me
         opened = await second.open(chat, arrival, relays=True)
         assert is_assigned.is_set()
         assert (opened.resumed, opened.reason) == (False, "unknown")
-        client.live.turns.cancel("stopped")
+        client.live.cancel("stopped")
 
 
 async def test_events_from_afar_that_come_at_once_are_each_emitted(chat: Chat) -> None:

@@ -358,7 +358,7 @@ async def test_a_thread_beside_the_handler_that_asks_lets_nothing_overtake(
     n = client.send("run")
     await until(lambda: client.events)
     settings = client.send("settings", {})
-    await until(lambda: client.live.inbox.stored >= settings)
+    await until(lambda: client.live.inbound.stored >= settings)
     go_on.set()
     await until(lambda: seen)
     answer(client, n + 2)

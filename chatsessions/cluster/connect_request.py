@@ -125,7 +125,7 @@ def may_resume(
 def is_visitors(live: LiveSession, user: str | None, token_hash: str | None) -> bool:
     """Whether a session is that of a client at another worker: of user ``user``, or by token."""
     owner = None if live.owner_id is None else str(live.owner_id)
-    return owner == user and (user is not None or live.subscribers.tokens.accept(token_hash))
+    return owner == user and (user is not None or live.tokens.accept(token_hash))
 
 
 def why_over(reason: str) -> str:

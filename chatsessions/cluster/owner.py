@@ -81,7 +81,7 @@ async def post(
     async with live.posting:
         known = None if key is None else await _find(live, key)
         if known is None:
-            n = live.inbox.gate.intake.expected
+            n = live.inbound.next_number
             await live.check_files(frames.ClientEvent(n, name, msgspec.Raw(raw)), data)
             _check(live)
             before = live.log.head
@@ -97,7 +97,7 @@ async def answer(live: LiveSession, call: str, raw: bytes, data: object) -> Post
     If none asked that runs (a hook did, or a task that has outlived its turn), it is done with.
     """
     async with live.posting:
-        n = live.inbox.gate.intake.expected
+        n = live.inbound.next_number
         await live.check_answer_files(frames.Answer(n, call, msgspec.Raw(raw)), data)
         _check(live)
         before = live.log.head
@@ -112,9 +112,9 @@ async def answer(live: LiveSession, call: str, raw: bytes, data: object) -> Post
 async def _repeated(live: LiveSession, name: str, known: Entry) -> Posted:
     """Return what came of an event that was posted before."""
     n, outcome = known.n or 0, None
-    if n in live.handled:
+    if n in live.turns.handled:
         await live.sink.flush()
-        outcome = await _looked_up(live.host.read(partial(outcome_of, live.id, n)))
+        outcome = await _looked_up(live.worker.threads.read(partial(outcome_of, live.id, n)))
     return Posted(turn=n, name=name, after=known.seq, outcome=outcome, head=live.log.stored)
 
 
@@ -124,13 +124,15 @@ async def _find(live: LiveSession, key: str) -> Entry | None:
 
     Raises ``FrameError`` ``rate_limited`` before anything is looked for.
     """
-    n = live.inbox.gate.intake.expected
-    live.inbox.check_pace(n)
+    n = live.inbound.next_number
+    live.inbound.check_pace(n)
     if live.log.head > live.log.stored:
         await live.sink.flush()
-    known = await _looked_up(live.host.find_posted(live.id, message_key(key)))
+    known = await _looked_up(
+        live.worker.threads.read(live.worker.store.find_posted, live.id, message_key(key))
+    )
     if known is not None:
-        live.inbox.charge(n)
+        live.inbound.charge(n)
     return known
 
 
@@ -185,7 +187,7 @@ async def _apply(live: LiveSession, change: Apply, writer: Turn) -> None:
         for step in change.steps:
             await _do(live, step, writer)
         live.applied = [*live.applied, change.number][-REMEMBERED:]
-        live.draft.set(applied=live.applied)
+        live.pending.set(applied=live.applied)
     await live.sink.flush()
 
 
@@ -207,7 +209,7 @@ async def _do(live: LiveSession, step: Step, writer: Turn) -> None:
             if stream is not None:
                 sink.write(stream, step.text, None, replaces=step.replaces)
         case Assign():
-            live.assign_user(await live.host.read(partial(find_user, step.user)))
+            live.assign_user(await live.worker.threads.read(partial(find_user, step.user)))
         case CloseStream():
             sink.close_stream(step.message)
 

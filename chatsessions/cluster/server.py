@@ -153,8 +153,8 @@ class CommandServer:
         if _is_overtaken(live, command):
             return NotHere()
         if live.is_spare and (live.listener is None or command.how != "visit"):
-            live.subscribers.part(frames.CloseCode.TAKEN_OVER)
-            live.note()
+            live.part(frames.CloseCode.TAKEN_OVER)
+            live.pending.note()
             try:
                 async with asyncio.timeout(GIVE_TIMEOUT):
                     await live.until_closed()
@@ -192,9 +192,9 @@ class CommandServer:
                 subscriber.lost(command.code)
             case Alive(visited=visited, acted=acted):
                 if visited:
-                    live.subscribers.visited()
+                    live.visited()
                 if acted:
-                    live.subscribers.acted()
+                    live.acted()
             case Post(name=name, data=raw):
                 data = frames.decode_data(frames.ClientEvent(1, name, raw))
                 return await owner.post(live, name, bytes(raw), data, key=command.key)
@@ -214,8 +214,7 @@ class CommandServer:
                     subscriber.close(frames.CloseCode.RATE_LIMITED)
                     live.disconnect(subscriber, frames.CloseCode.RATE_LIMITED)
         finally:
-            live.holders -= 1
-            live.note()
+            live.let_go()
 
     def _hear(self, news: News) -> Answer:
         remote = self._remotes.get(news.remote)
@@ -254,8 +253,7 @@ class CommandServer:
         try:
             return await step()
         finally:
-            live.holders -= 1
-            live.note()
+            live.let_go()
 
     async def broadcast(self, command: Broadcast) -> int:
         """Emit to every session here that has a connection; return how many have it stored."""
@@ -263,16 +261,15 @@ class CommandServer:
         for live in list(self._live.values()):
             meant = command.chat is None or live.chat.name == command.chat
             if meant and live.listener is not None and live.ending is None and not live.closed:
-                live.emit(command.name, bytes(command.data))
-                told.append(live.draft.waiter())
-                live.note()
+                live.log.append(command.name, bytes(command.data))
+                told.append(live.pending.flushed())
         stored = await asyncio.gather(*told, return_exceptions=True)
         return sum(result is None for result in stored)
 
 
 def _is_overtaken(live: LiveSession, command: Attach) -> bool:
     """Whether a newer connection has come since ``command`` was begun: it has the session."""
-    return command.how != "visit" and live.subscribers.connections > command.connections
+    return command.how != "visit" and live.connections > command.connections
 
 
 def _facts(live: LiveSession) -> Attached:
@@ -329,7 +326,7 @@ class RemoteSubscriber(Subscriber):
     async def join(self, command: Attach) -> bool:
         """Be the session's connection from now on; return False if that failed."""
         live = self.live
-        live.subscribers.rotate_tokens(command.used, command.given)
+        live.rotate_tokens(command.used, command.given)
         stored = asyncio.Event()
         live.connect(self, welcome=stored.set)
         live.go()
@@ -438,7 +435,7 @@ class RemoteHttpSubscriber(RemoteSubscriber):
         self._holds = True
         live.holders += 1
         live.follow(self)
-        live.subscribers.visited()
+        live.visited()
         live.go()
         try:
             if live.log.head > live.log.stored:
@@ -464,5 +461,4 @@ class RemoteHttpSubscriber(RemoteSubscriber):
         if self._holds:
             self._holds = False
             self.live.unfollow(self)
-            self.live.holders -= 1
-            self.live.note()
+            self.live.let_go()

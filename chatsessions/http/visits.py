@@ -87,9 +87,9 @@ class Visit:
             if request.env:
                 found.session.env = request.env
         else:
-            token = found.subscribers.issue_token(None, named=True)
+            token = found.issue_token(None, named=True)
         visit = cls(found, ip=request.ip, token=token, reason=reason)
-        found.subscribers.visited()
+        found.visited()
         found.go()
         return visit
 
@@ -123,7 +123,7 @@ class Visit:
     def touch(self) -> None:
         """Note that the session's client is still there."""
         if isinstance(self.served, LiveSession):
-            self.served.subscribers.visited()
+            self.served.visited()
         else:
             self.served.visited()
 

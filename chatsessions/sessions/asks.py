@@ -1,4 +1,4 @@
-"""``Asks``: the questions of one session that wait for its client's answer."""
+"""What a session's client may choose: answers to questions, offered actions, settings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -15,8 +15,11 @@ from chatsessions import times
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.emitter import Turn
+from chatsessions.handlers.session import Session
+from chatsessions.input_widget import check_settings
 
-from .pending import PendingChange
+from .history import ThreadContinuation
+from .pending import PendingChange, SessionLog
 from .turns import Turns
 
 
@@ -27,8 +30,8 @@ class OfferedActions:
     The latest ``MAX_ACTIONS``: a conversation that goes on for long does not grow its row.
     """
 
-    def __init__(self, draft: PendingChange, stored: dict[str, dict[str, Any]]) -> None:
-        self._draft = draft
+    def __init__(self, pending: PendingChange, stored: dict[str, dict[str, Any]]) -> None:
+        self._pending = pending
         self._offered = stored
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
@@ -38,7 +41,7 @@ class OfferedActions:
             return
         kept |= {action["id"]: {**action, "message": message} for action in actions}
         self._offered = dict(list(kept.items())[-settings.MAX_ACTIONS :])
-        self._draft.set(actions=self._offered)
+        self._pending.set(actions=self._offered)
 
     def withdraw(self, action: str) -> str | None:
         """Offer ``action`` no more; the id of its message, None if it was not offered."""
@@ -46,7 +49,7 @@ class OfferedActions:
             return None
         offer = self._offered[action]
         self._offered = {key: kept for key, kept in self._offered.items() if key != action}
-        self._draft.set(actions=self._offered)
+        self._pending.set(actions=self._offered)
         message: str = offer["message"]
         return message
 
@@ -70,6 +73,47 @@ class OfferedActions:
         return msgspec.json.encode(offer)
 
 
+class SettingsForm:
+    """The inputs that the client is shown, and what it may set by them."""
+
+    __slots__ = ("_inputs", "_log", "_session")
+
+    def __init__(self, session: Session, log: SessionLog, inputs: list[dict[str, Any]]) -> None:
+        self._session = session
+        self._log = log
+        self._inputs = inputs
+
+    def check(self, data: dict[str, Any], *, n: int) -> None:
+        """Raise ``FrameError`` for values that event ``n`` may not set."""
+        check_settings(self._inputs, data, n=n)
+
+    def declare(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None
+    ) -> None:
+        """Set the inputs from now on, and their values."""
+        self._log.say("settings_form", {"inputs": inputs}, turn=turn)
+        self._log.say("settings", values, turn=turn)
+        self._inputs = inputs
+        self._session.chat_settings.clear()
+        self._session.chat_settings.update(values)
+        self._log.pending.set(inputs=inputs, chat_settings=dict(values))
+
+    def update(self, n: int, data: dict[str, Any]) -> None:
+        """Set what event ``n`` sets. Raises ``FrameError``."""
+        self.check(data, n=n)  # they may be others than when it was accepted
+        changed = self._session.chat_settings | data
+        self._log.say("settings", changed)
+        self._session.chat_settings.update(data)
+        self._log.pending.set(chat_settings=changed)
+
+    def tell(self, past: ThreadContinuation) -> None:
+        """Tell the client of a new session on an old thread what was declared there."""
+        if past.inputs:
+            self._log.say("settings_form", {"inputs": past.inputs})
+        if past.inputs or past.chat_settings:
+            self._log.say("settings", past.chat_settings)
+
+
 #: Questions that may be open at a time in one session.
 MAX_OPEN = 100
 
@@ -90,22 +134,6 @@ class FilesAnswer(msgspec.Struct):
 ANSWERS: dict[str, Any] = {"text": TextAnswer, "action": ActionAnswer, "files": FilesAnswer}
 
 
-class AsksHost(Protocol):
-    """What questions need of their session."""
-
-    loop: asyncio.AbstractEventLoop
-    draft: PendingChange
-    turns: Turns
-    closed: bool
-
-    def check(self, turn: Turn | None) -> None: ...
-
-    def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
-        """An entry of our own, whatever state the session is in."""
-
-    def when_stored(self, callback: Callable[[], None]) -> None: ...
-
-
 @dataclass(slots=True, eq=False)
 class Ask:
     """One open question."""
@@ -124,8 +152,13 @@ class Asks:
     The open ones are in the row, so that whoever takes the session after a crash can close them.
     """
 
-    def __init__(self, host: AsksHost) -> None:
-        self._host = host
+    def __init__(
+        self, log: SessionLog, turns: Turns, *, check: Callable[[Turn | None], None]
+    ) -> None:
+        self._log = log
+        self._turns = turns
+        #: Raises if a turn may not change the session any more.
+        self._check = check
         self._open: dict[str, Ask] = {}
 
     async def call(
@@ -137,32 +170,31 @@ class Asks:
         Meanwhile actions and settings are handled; one that still is when the answer comes is
         finished first.
         """
-        host = self._host
-        host.check(turn)
+        self._check(turn)
         if len(self._open) >= MAX_OPEN:
             raise RuntimeError(f"The session has {MAX_OPEN} open questions already.")
         ask = self._ask(kind, data, timeout, turn)
         try:
-            with host.turns.waiting_for_answer(turn):
+            with self._turns.waiting_for_answer(turn):
                 await asyncio.wait([ask.outcome])
         finally:
             self._close(ask, "cancelled")
-        await host.turns.alone(turn)
-        host.check(turn)
+        await self._turns.alone(turn)
+        self._check(turn)
         return ask.outcome.result()
 
     def _ask(
         self, kind: str, data: dict[str, Any], timeout: float | None, turn: Turn | None
     ) -> Ask:
-        host = self._host
+        loop = asyncio.get_running_loop()
         call = str(uuid4())
         deadline = None if timeout is None else times.now() + timedelta(seconds=timeout)
         event = {**data, "call": call, "kind": kind, "deadline": deadline, "timeout": timeout}
         n = None if turn is None else turn.n
-        host.say("ask", event, turn=n)
-        ask = self._open[call] = Ask(event, n, host.loop.create_future())
+        self._log.say("ask", event, turn=n)
+        ask = self._open[call] = Ask(event, n, loop.create_future())
         if timeout is not None:
-            ask.timer = host.loop.call_later(timeout, self._expire, ask)
+            ask.timer = loop.call_later(timeout, self._expire, ask)
         self._keep()
         return ask
 
@@ -201,7 +233,7 @@ class Asks:
             return False
         self._close(ask, "answered")
         outcome = ask.outcome
-        self._host.when_stored(lambda: None if outcome.done() else outcome.set_result(data))
+        self._log.pending.then(lambda: None if outcome.done() else outcome.set_result(data))
         return True
 
     def cancel(self) -> None:
@@ -222,10 +254,10 @@ class Asks:
             return
         if ask.timer is not None:
             ask.timer.cancel()
-        if not self._host.closed:
+        if not self._log.pending.is_closed:
             closed = {"call": ask.event["call"], "outcome": outcome}
-            self._host.say("ask_closed", closed, turn=ask.turn)
+            self._log.say("ask_closed", closed, turn=ask.turn)
             self._keep()
 
     def _keep(self) -> None:
-        self._host.draft.set(asks=[{"call": call} for call in self._open])
+        self._log.pending.set(asks=[{"call": call} for call in self._open])

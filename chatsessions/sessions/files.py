@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from uuid import UUID
 
 from django.core.files.base import ContentFile, File
@@ -29,6 +29,7 @@ from chatsessions.files.types import (
 )
 from chatsessions.handlers.context import current_turn
 from chatsessions.handlers.emitter import Turn
+from chatsessions.storage.database import Executors
 from chatsessions.storage.files import (
     files_of,
     find_files,
@@ -41,33 +42,26 @@ T = TypeVar("T")
 RETRY_AFTER = 1.0
 
 
-class FilesHost(Protocol):
-    """What the files need of their session."""
-
-    loop: asyncio.AbstractEventLoop
-
-    @property
-    def id(self) -> UUID: ...
-
-    def check(self, turn: Turn | None) -> None:
-        """Raise if ``turn`` may not change the session any more."""
-
-    async def until_stored(self) -> None:
-        """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
-
-    async def do_files(self, step: Callable[[], T]) -> T:
-        """Run what blocks, in a thread."""
-
-
 class SessionFiles:
     """The files of one session. May be used in any event loop."""
 
-    def __init__(self, host: FilesHost) -> None:
-        self._host = host
+    def __init__(
+        self,
+        session_id: UUID,
+        loop: asyncio.AbstractEventLoop,
+        threads: Executors,
+        *,
+        may_save: Callable[[Turn | None], Awaitable[None]],
+    ) -> None:
+        self._session_id = session_id
+        self._loop = loop
+        self._threads = threads
+        #: Waits until the session's row is stored. Raises if a turn may change nothing any more.
+        self._may_save = may_save
 
     async def all(self) -> list[ChatFile]:
         """Every file, oldest first."""
-        return await self._host.do_files(partial(files_of, self._host.id))
+        return await self._threads.do_files(partial(files_of, self._session_id))
 
     async def save(
         self,
@@ -81,17 +75,13 @@ class SessionFiles:
             raise TypeError("save_file() takes either content or path.")
         if mime is not None and not normal_type(mime):
             raise ValueError(f"{mime!r} is no type; write one such as 'image/png'.")
-        await _in_loop(self._host.loop, partial(self._may_save, current_turn()))
-        step = partial(_save, self._host.id, clean_name(name), content, path, mime)
-        return await self._host.do_files(step)
-
-    async def _may_save(self, turn: Turn | None) -> None:
-        self._host.check(turn)
-        await self._host.until_stored()  # the row of a new session
+        await _in_loop(self._loop, partial(self._may_save, current_turn()))
+        step = partial(_save, self._session_id, clean_name(name), content, path, mime)
+        return await self._threads.do_files(step)
 
     async def named(self, ids: Sequence[str]) -> list[ChatFile]:
         """The files with these ids. Raises ``FileRefused`` if one is not this session's."""
-        return await self._host.do_files(partial(find_files, self._host.id, ids))
+        return await self._threads.do_files(partial(find_files, self._session_id, ids))
 
     async def check(self, n: int, ids: Sequence[str]) -> list[ChatFile]:
         """

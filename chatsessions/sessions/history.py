@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,39 +20,32 @@ from chatsessions.handlers.chat import (
     InterruptedTurn,
 )
 from chatsessions.handlers.chat_context import Thread, in_use
+from chatsessions.handlers.context import Conversation
+from chatsessions.handlers.session import Session
 from chatsessions.handlers.user_session import RESERVED
 from chatsessions.models import ChatSession
 from chatsessions.protocol.delivery import Handled
 from chatsessions.storage import serializer
 from chatsessions.storage.database import Executors
-from chatsessions.storage.log import Entry, Said
+from chatsessions.storage.log import Entry, Recent, Said
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import (
+    Mark,
     Page,
+    Part,
     ThreadKey,
     read_context,
     read_page,
 )
 from chatsessions.times import for_database, with_offset
 
+from .pending import SessionLog
+
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-import asyncio
-import threading
-from collections.abc import Callable
-from typing import Protocol
 
-from chatsessions.handlers.context import Conversation
-from chatsessions.handlers.session import Session
-from chatsessions.storage.log import Recent
-from chatsessions.storage.thread_rows import (
-    Mark,
-    Part,
-)
-
-from .pending import PendingChange, SessionLog
-from .ports import Host
+logger = logging.getLogger("chatsessions.threads")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +97,6 @@ def _cut(n: int, entry: Entry | None) -> InterruptedTurn:
 
 def _waiting(n: int, entry: Entry | None) -> Waiting:
     return Waiting(n, "event", None) if entry is None else Waiting(n, entry.name, entry.data)
-
-
-logger = logging.getLogger("chatsessions.threads")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,23 +230,6 @@ def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[st
     return kept, values, len(kept) == len(encoded)
 
 
-class ConversationHost(Protocol):
-    """What a recall needs of its session."""
-
-    loop: asyncio.AbstractEventLoop
-    session: Session
-    owner_id: Any
-    draft: PendingChange
-    log: SessionLog
-
-    @property
-    def host(self) -> Host: ...
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The text so far of each message that is being streamed, by id."""
-
-
 class ConversationCache(Conversation):
     """The latest messages of a session's conversation."""
 
@@ -262,23 +238,36 @@ class ConversationCache(Conversation):
         "_before_change",
         "_dirty",
         "_gathered",
-        "_host",
         "_loading",
+        "_log",
+        "_loop",
         "_mark",
         "_recent",
+        "_session",
+        "_texts",
         "_thread",
+        "_threads",
     )
 
     def __init__(
         self,
-        host: ConversationHost,
+        session: Session,
+        log: SessionLog,
+        threads: Executors,
+        *,
+        loop: asyncio.AbstractEventLoop,
         mark: Mark,
         said: list[Said] | None,
-        *,
+        texts: Callable[[], dict[str, str]],
         before_change: Callable[[], None],
         after_change: Callable[[], None],
     ) -> None:
-        self._host = host
+        self._session = session
+        self._log = log
+        self._threads = threads
+        self._loop = loop
+        #: The text so far of each message that is being streamed, by id.
+        self._texts = texts
         self._mark = mark
         self._before_change = before_change
         self._after_change = after_change
@@ -301,11 +290,11 @@ class ConversationCache(Conversation):
         if self._recent is not None:
             self._keep(self._recent, entry)
 
-    def collect(self, draft: PendingChange) -> None:
-        """What was cleared and added goes with the next commit."""
+    def collect(self) -> None:
+        """Store what was cleared and added, with the next commit."""
         if self._dirty:
             self._dirty = False
-            draft.set(chat_context=self._mark.as_json())
+            self._log.pending.set(chat_context=self._mark.as_json())
 
     # For chat_context
 
@@ -316,7 +305,7 @@ class ConversationCache(Conversation):
         In a session that has kept none so far they are read now, which holds up the event loop
         for as long as that takes; :meth:`aload` does not.
         """
-        texts = self._host.texts  # of what is being streamed; the log has its beginning
+        texts = self._texts()  # of what is being streamed; the log has its beginning
         return [
             msgspec.structs.replace(said, content=texts[said.id])
             if said.n is None and said.id in texts
@@ -326,11 +315,11 @@ class ConversationCache(Conversation):
 
     def has_sent(self, said: Said) -> bool:
         """Whether it is a message of this session's log."""
-        return said.session == self._host.session.id
+        return said.session == self._session.id
 
     async def aload(self) -> None:
         """See that the messages are here; :meth:`messages` then waits for nothing."""
-        loop = self._host.loop
+        loop = self._loop
         if asyncio.get_running_loop() is loop:
             await self._load()
         else:
@@ -343,7 +332,7 @@ class ConversationCache(Conversation):
                 return
             read, self._gathered = self._reading(), self._unstored()
             try:
-                said = await self._host.host.read(read)
+                said = await self._threads.read(read)
                 if self._recent is None:
                     self._fill(said, self._gathered)
             finally:
@@ -356,7 +345,7 @@ class ConversationCache(Conversation):
         if said in recent:
             return
         recent.put(said)
-        added = [*self._mark.added, (self._host.log.head, said)]
+        added = [*self._mark.added, (self._log.head, said)]
         self._mark.added = [(seq, one) for seq, one in added if one in recent]
         self._note()
 
@@ -364,7 +353,7 @@ class ConversationCache(Conversation):
         """Forget everything so far."""
         self._before_change()
         self._get().clear()
-        self._mark = Mark(after=self._host.log.head)
+        self._mark = Mark(after=self._log.head)
         self._note()
 
     # Inside
@@ -374,33 +363,33 @@ class ConversationCache(Conversation):
             if threading.get_ident() == self._thread:
                 self._load_now()
             else:
-                asyncio.run_coroutine_threadsafe(self._load(), self._host.loop).result()
+                asyncio.run_coroutine_threadsafe(self._load(), self._loop).result()
         if self._recent is None:
             raise RuntimeError("the messages of chat_context were not loaded")  # never
         return self._recent
 
     def _load_now(self) -> None:
         read, entries = self._reading(), self._unstored()
-        self._fill(self._host.host.read_now(read), entries)
+        self._fill(self._threads.read_now(read), entries)
 
     def _reading(self) -> Callable[[], list[Said]]:
         """What asks the store for everything that is stored by now."""
-        session, log = self._host.session, self._host.log
+        session, log = self._session, self._log
         return partial(
             read_context,
-            ThreadKey(id=session.thread_id, user_id=self._host.owner_id, chat=session.chat),
+            ThreadKey(id=session.thread_id, user_id=self._session.user_id, chat=session.chat),
             Part(session=session.id, mark=self._mark, up_to=log.stored),
             before=for_database(session.created_at),
         )
 
     def _unstored(self) -> list[Entry]:
         """The entries that the store does not have yet."""
-        stored = self._host.log.stored
-        return [one for one in self._host.draft.unstored if one.seq > stored]
+        stored = self._log.stored
+        return [one for one in self._log.pending.unstored if one.seq > stored]
 
     def _fill(self, said: list[Said], entries: list[Entry]) -> None:
         recent = Recent(
-            self._host.session.id,
+            self._session.id,
             max_messages=settings.CHAT_CONTEXT_MESSAGES,
             max_bytes=settings.CHAT_CONTEXT_BYTES,
         )

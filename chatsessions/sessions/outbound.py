@@ -1,11 +1,12 @@
-"""What goes out of a session: entries, streams, and who streams from outside of its turns."""
+"""What goes out of a session: events, streams, and the streams of blocks outside of its turns."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from chatsessions.conf import settings
@@ -20,35 +21,17 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.log import Entry
+from chatsessions.storage.worker_rows import WorkerRows
 
-from .asks import Asks, OfferedActions
-from .pending import PendingChange, SessionLog
-from .ports import Host
+from .asks import Asks, OfferedActions, SettingsForm
+from .pending import SessionLog
+from .subscribers import Subscribers
+from .turns import printable
 
 #: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
 CHECKPOINT = 1.0
 #: Tokens that may wait for the journal before the handler does.
 MAX_WAITING = 1000
-
-
-class Hearers(Protocol):
-    """Whoever hears what comes of a session."""
-
-    def tell_entries(self, entries: Sequence[Entry]) -> None: ...
-
-    def tell(self, frame: frames.ServerFrame) -> None: ...
-
-
-class StreamsHost(Protocol):
-    """What the streams need of their session."""
-
-    loop: asyncio.AbstractEventLoop
-    draft: PendingChange
-    log: SessionLog
-
-    def tell(self, frame: frames.ServerFrame) -> None: ...
-
-    def note(self) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -66,27 +49,55 @@ class _Open:
 class Streams:
     """Keeps tokens behind the entries they belong to, and stores the texts of open messages."""
 
-    __slots__ = ("_checkpointed", "_host", "_open", "_outbox", "_timer")
+    __slots__ = (
+        "_asked",
+        "_checkpointed",
+        "_claim_again",
+        "_log",
+        "_loop",
+        "_open",
+        "_outbox",
+        "_pauses",
+        "_rows",
+        "_subscribers",
+        "_timer",
+    )
 
-    def __init__(self, host: StreamsHost) -> None:
-        self._host = host
+    def __init__(
+        self,
+        log: SessionLog,
+        subscribers: Subscribers,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        rows: WorkerRows,
+        claim_again: Callable[[], None],
+    ) -> None:
+        self._log = log
+        self._subscribers = subscribers
+        self._loop = loop
+        self._rows = rows
+        #: Writes once more to the row whose the session is.
+        self._claim_again = claim_again
+        #: Of the worker's pauses: how many there were when the session was known to be its, and
+        #: when that was asked.
+        self._pauses = self._asked = rows.pauses
         self._open: dict[str, _Open] = {}
-        self._outbox: Outbox[frames.ServerFrame] = Outbox(host.log.stored)
+        self._outbox: Outbox[frames.ServerFrame] = Outbox(log.stored)
         self._checkpointed = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, stream: Streaming, turn: Turn | None) -> None:
-        """The last entry has opened ``stream``."""
-        self._open[stream.id] = _Open(stream, turn, self._host.log.head)
-        self._checkpoint(self._host.loop.time())
+        """Keep ``stream``, which the last entry has opened."""
+        self._open[stream.id] = _Open(stream, turn, self._log.head)
+        self._checkpoint(self._loop.time())
 
     def find(self, stream_id: str) -> Streaming | None:
-        """The open stream with this id."""
+        """Return the open stream with this id."""
         found = self._open.get(stream_id)
         return None if found is None else found.stream
 
     def add(self, stream_id: str, token: str) -> None:
-        """One more token of an open stream; of another one it comes with the next event."""
+        """Send one more token of an open stream; of another one it comes with the next event."""
         found = self._open.get(stream_id)
         if found is not None:
             frame = frames.Token(stream_id, found.index, token)
@@ -94,15 +105,15 @@ class Streams:
             self._put(frame)
 
     def replace(self, stream_id: str, text: str) -> None:
-        """Another text for all of an open stream."""
+        """Send another text for all of an open stream."""
         found = self._open.get(stream_id)
         if found is not None:
             self._put(frames.Stream(stream_id, found.index, text))
 
     def close(self, stream_id: str) -> None:
-        """No more tokens belong to the stream."""
+        """Forget a stream: no more tokens belong to it."""
         if self._open.pop(stream_id, None) is not None:
-            self._checkpoint(self._host.loop.time())
+            self._checkpoint(self._loop.time())
 
     @property
     def is_crowded(self) -> bool:
@@ -111,19 +122,19 @@ class Streams:
 
     # For the session
 
-    def release(self, entries: Sequence[Entry], hearers: Hearers) -> None:
-        """``entries`` are stored and leave now, and so do the tokens between them, in order."""
+    def release(self, entries: Sequence[Entry]) -> None:
+        """Tell ``entries``, which are stored now, and the tokens between them, in order."""
         outbox = self._outbox
         if not outbox:
             if entries:
-                hearers.tell_entries(entries)
+                self._subscribers.entries(entries)
         else:
             for entry in entries:
-                hearers.tell_entries([entry])
+                self._subscribers.entries([entry])
                 for frame in outbox.release(entry.seq):
-                    hearers.tell(frame)
-        for frame in outbox.release(self._host.log.stored):
-            hearers.tell(frame)
+                    self._tell(frame)
+        for frame in outbox.release(self._log.stored):
+            self._tell(frame)
 
     @property
     def so_far(self) -> list[frames.Stream]:
@@ -131,20 +142,19 @@ class Streams:
         return [
             frames.Stream(stream_id, found.index, found.stream.content)
             for stream_id, found in self._open.items()
-            if found.seq <= self._host.log.stored
+            if found.seq <= self._log.stored
         ]
 
-    @property
     def texts(self) -> dict[str, str]:
-        """The text so far of each, by id."""
+        """Return the text so far of each open message, by id."""
         return {found.stream.id: found.stream.content for found in list(self._open.values())}
 
     def has_open(self, turn: Turn) -> bool:
-        """Whether ``turn`` has streams that are not closed."""
+        """Return True if ``turn`` has streams that are not closed."""
         return any(found.turn is turn for found in self._open.values())
 
     def take(self, turn: Turn) -> list[Streaming]:
-        """Close the streams that ``turn`` has left open."""
+        """Close the streams that ``turn`` has left open, and return them."""
         if not self._open:
             return []
         left = [found.stream for found in self._open.values() if found.turn is turn]
@@ -154,85 +164,95 @@ class Streams:
         return left
 
     def _put(self, frame: frames.ServerFrame) -> None:
-        if not self._outbox.hold(self._host.log.head, frame):
-            self._host.tell(frame)
-        now = self._host.loop.time()
+        if not self._outbox.hold(self._log.head, frame):
+            self._tell(frame)
+        now = self._loop.time()
         if now - self._checkpointed > CHECKPOINT:
             self._checkpoint(now)
         elif self._timer is None:  # for what comes last before a pause
-            self._timer = self._host.loop.call_later(CHECKPOINT, self._checkpoint_late)
+            self._timer = self._loop.call_later(CHECKPOINT, self._checkpoint_late)
+
+    def _tell(self, frame: frames.ServerFrame) -> None:
+        """
+        Tell ``frame``, unless somebody may have taken the session. Then the row is asked first.
+
+        What streams is told without being stored, so its commits do not say.
+        """
+        pauses = self._rows.pauses
+        if pauses == self._pauses:
+            self._subscribers.frame(frame)
+        elif pauses != self._asked:
+            self._asked = pauses
+            self._claim_again()
+            self._log.pending.then(partial(self._made_sure, pauses))
+
+    def _made_sure(self, pauses: int) -> None:
+        """The session is still ours: tell all that was not told meanwhile."""
+        self._pauses = pauses
+        for stream in self.so_far:
+            self._tell(stream)
 
     def _checkpoint_late(self) -> None:
         self._timer = None
         if self._open:
-            self._checkpoint(self._host.loop.time())
+            self._checkpoint(self._loop.time())
 
     def _checkpoint(self, now: float) -> None:
-        """The text of open streams is stored with the next commit, for whoever takes over."""
+        """Store the text of open streams with the next commit, for whoever takes over."""
         self._checkpointed = now
         streams: list[dict[str, Any]] = [found.stream.as_event() for found in self._open.values()]
-        self._host.draft.set(streams=streams)
-        self._host.note()
-
-
-class SinkHost(Protocol):
-    """What a sink needs of its session."""
-
-    host: Host
-    loop: asyncio.AbstractEventLoop
-    draft: PendingChange
-    log: SessionLog
-    asks: Asks
-    offers: OfferedActions
-
-    @property
-    def id(self) -> UUID: ...
-
-    @property
-    def journal(self) -> Journal: ...
-
-    def check(self, turn: Turn | None) -> None:
-        """Raise if ``turn`` may not change the session any more."""
-
-    def check_values(self, turn: Turn | None) -> None:
-        """Raise what keeps a change inside a value from being stored."""
-
-    def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
-        """One more entry of the server's in the log."""
-
-    def tell(self, frame: frames.ServerFrame) -> None: ...
-
-    def declare_settings(
-        self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None
-    ) -> None:
-        """The settings' inputs from now on, and their values."""
-
-    def note(self) -> None: ...
+        self._log.pending.set(streams=streams)
+        self._log.pending.note()
 
 
 class SessionSink(Sink):
     """Takes what the emitters of all turns and visitors make, and holds them back."""
 
-    def __init__(self, host: SinkHost) -> None:
-        self.loop = host.loop
-        self._host = host
-        self.streams = Streams(host)
+    def __init__(
+        self,
+        log: SessionLog,
+        streams: Streams,
+        *,
+        asks: Asks,
+        offers: OfferedActions,
+        form: SettingsForm,
+        loop: asyncio.AbstractEventLoop,
+        journal: Journal,
+        check: Callable[[Turn | None], None],
+        check_values: Callable[[Turn | None], None],
+        find_message: Callable[[str], Awaitable[dict[str, Any] | None]],
+    ) -> None:
+        self.loop = loop
+        self._log = log
+        self.streams = streams
+        self._asks = asks
+        self._offers = offers
+        self._form = form
+        self._journal = journal
+        #: Raises if a turn may not change the session any more.
+        self._check = check
+        #: Raises what keeps a change inside a value of user_session from being stored.
+        self._check_values = check_values
+        self._find_message = find_message
         #: What a commit could not store; it surfaces at the next emit or flush.
         self.error: StorageError | None = None
 
-    # Sink
+    # For emitters
 
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
-        self._check(turn)
-        return self._host.emit(name, data, turn=None if turn is None else turn.n)
+        """Add an event to the log; return its ``seq``."""
+        self._may_tell(turn)
+        return self._log.append(name, data, turn=None if turn is None else turn.n)
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
+        """Stream what the last event has opened."""
         self.streams.open(stream, turn)
 
     def write(
         self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
     ) -> None:
-        self._host.check(turn)
+        """Add a token to an open stream, or with ``replaces`` set all of its text."""
+        self._check(turn)
         if replaces:
             stream.replace_content(text)
             self.streams.replace(stream.id, text)
@@ -241,73 +261,108 @@ class SessionSink(Sink):
             self.streams.add(stream.id, text)
 
     def close_stream(self, stream_id: str) -> None:
+        """End a stream, whose last event is still to come."""
         self.streams.close(stream_id)
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        self._host.offers.offer(message, actions)
+        """Offer ``actions`` with a message, instead of what it did."""
+        self._offers.offer(message, actions)
 
     async def withdraw(self, action: str, turn: Turn | None) -> None:
-        self._host.check(turn)
-        message = self._host.offers.withdraw(action)
+        """Offer an action no more, and take it off its message."""
+        self._check(turn)
+        message = self._offers.withdraw(action)
         if message is None:
             return
         await self.flush()
-        event = await self._host.host.find_message(self._host.id, message)
+        event = await self._find_message(message)
         if event is not None:
-            event["actions"] = self._host.offers.of(message)
+            event["actions"] = self._offers.of(message)
             self.append("message_update", encode_data("message_update", event), turn)
 
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
     ) -> None:
-        self._check(turn)
-        self._host.declare_settings(inputs, values, turn=None if turn is None else turn.n)
+        """Set the settings' inputs from now on, and their values."""
+        self._may_tell(turn)
+        self._form.declare(inputs, values, turn=None if turn is None else turn.n)
 
     async def call(
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
     ) -> Any:
-        self._check(turn)
-        return await self._host.asks.call(kind, data, timeout=timeout, turn=turn)
+        """Ask the client, and wait for its answer. Raises ``TimeoutError``."""
+        self._may_tell(turn)
+        return await self._asks.call(kind, data, timeout=timeout, turn=turn)
 
     @property
     def is_crowded(self) -> bool:
-        return self._is_ahead or self._host.journal.is_full
+        """Whether :meth:`room` would wait."""
+        return self._is_ahead or self._journal.is_full
 
     @property
     def _is_ahead(self) -> bool:
         """Whether more of this session waits to be stored than may."""
-        log = self._host.log
+        log = self._log
         return log.head - log.stored > settings.MAX_UNCOMMITTED or self.streams.is_crowded
 
     async def room(self) -> None:
+        """Wait while too much waits to be stored. Raises ``StoreUnavailable``."""
         while self._is_ahead:
             await self.flush()
-        if self._host.journal.is_full:
-            await self._host.journal.room()
+        if self._journal.is_full:
+            await self._journal.room()
 
     async def flush(self, turn: Turn | None = None) -> None:
-        self._host.check(None)
+        """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
+        self._check(None)
         self.raise_error()
-        self._host.check_values(turn)
-        if self._host.journal.failure is not None:
-            raise self._host.journal.failure
-        waiter = self._host.draft.waiter()
-        self._host.note()
-        await waiter
+        self._check_values(turn)
+        if self._journal.failure is not None:
+            raise self._journal.failure
+        await self._log.pending.flushed()
         self.raise_error()
 
-    def _check(self, turn: Turn | None) -> None:
+    def _may_tell(self, turn: Turn | None) -> None:
         """Raise if ``turn`` may not tell the client anything now."""
-        self._host.check(turn)
-        self.raise_error()
-        self._host.check_values(turn)
+        self._check(turn)
+        if self.error is not None:
+            self.raise_error()
+        self._check_values(turn)
 
     # For the session
 
     def raise_error(self) -> None:
+        """Raise what a commit could not store, once."""
         error, self.error = self.error, None
         if error is not None:
             raise error
+
+    def close_streams(self, turn: Turn) -> StorageError | None:
+        """
+        Close what ``turn``, which is over, has left open.
+
+        Return the error of a message that cannot be sent as it is; what can be is sent of it.
+        """
+        error = None
+        for stream in self.streams.take(turn):
+            try:
+                event = stream.as_event()
+                self._log.say("message_update", event, turn=turn.n)
+                self._offers.offer(stream.id, event.get("actions", []))
+            except StorageError as refused:
+                error = refused
+                self._log.say("message_update", _salvaged(stream.as_event()), turn=turn.n)
+        return error
+
+
+def _salvaged(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what can be sent of a streamed message that cannot be sent as it is."""
+    # A character takes at most six bytes in JSON.
+    content = printable(message["content"])[: settings.MAX_EVENT_BYTES // 8]
+    kept = {
+        key: message[key] for key in ("id", "created_at", "streaming", "files") if key in message
+    }
+    return kept | {"author": printable(message["author"]), "content": content}
 
 
 DETAIL = "What was writing this has stopped."
@@ -331,18 +386,12 @@ class Writer:
 class Writers:
     """The blocks elsewhere that stream into a session, by their numbers."""
 
-    __slots__ = ("_close_streams", "_loop", "_streams", "_writers")
+    __slots__ = ("_log", "_loop", "_sink", "_writers")
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        streams: Streams,
-        *,
-        close_streams: Callable[[Turn, bool], None],
-    ) -> None:
-        self._loop = loop
-        self._streams = streams
-        self._close_streams = close_streams
+    def __init__(self, log: SessionLog, sink: SessionSink) -> None:
+        self._log = log
+        self._sink = sink
+        self._loop = sink.loop
         self._writers: dict[str, Writer] = {}
 
     def heard(self, number: str, worker: UUID | None) -> Turn:
@@ -354,7 +403,7 @@ class Writers:
     def settle(self, number: str) -> None:
         """Forget a block that streams nothing (any more)."""
         writer = self._writers.get(number)  # of changes at the same time the first one does it
-        if writer is not None and not self._streams.has_open(writer.turn):
+        if writer is not None and not self._sink.streams.has_open(writer.turn):
             del self._writers[number]
 
     @property
@@ -375,9 +424,17 @@ class Writers:
         """Close what a block has left open, and say that it was interrupted."""
         writer = self._writers.pop(number, None)
         if writer is not None:
-            self._close_streams(writer.turn, True)
+            self.close(writer.turn, interrupted=True)
 
     def interrupt_all(self) -> None:
         """Nobody writes any more."""
         for number in list(self._writers):
             self.interrupt(number)
+
+    def close(self, turn: Turn, *, interrupted: bool) -> None:
+        """Close what ``turn`` has left open."""
+        if self._sink.streams.has_open(turn):
+            self._sink.close_streams(turn)
+            if interrupted:
+                self._log.say("error", {"code": "interrupted", "detail": DETAIL})
+        self._log.pending.note()

@@ -4,64 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from chatsessions.conf import settings
-from chatsessions.storage.journal import Change, Claim, Position
+from chatsessions.handlers.emitter import encode_data
+from chatsessions.storage.journal import Change, Claim, Journal, Position
 from chatsessions.storage.log import Entry
-
-
-class SessionLog:
-    """The positions of one log: entries are numbered, stored, and dropped when too many."""
-
-    __slots__ = ("_limit", "_limit_bytes", "first", "head", "stored")
-
-    def __init__(self, *, head: int, first: int) -> None:
-        #: The last entry there is, the last that is stored, and the first that is kept.
-        self.head = self.stored = head
-        self.first = first
-        # Some slack, so that a full log is not trimmed at every entry.
-        self._limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
-        self._limit_bytes = settings.MAX_LOG_BYTES + settings.MAX_LOG_BYTES // 20
-
-    def number(self) -> int:
-        """The ``seq`` of one more entry."""
-        self.head += 1
-        return self.head
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so much is kept that the oldest are to go."""
-        return self.head - self.first >= self._limit
-
-    def excess(self, size: int) -> int:
-        """How many bytes are to go of a log that has ``size``; 0 while it has few enough."""
-        return size - settings.MAX_LOG_BYTES if size > self._limit_bytes else 0
-
-    def trim(self, needed: int | None) -> int | None:
-        """
-        Up to which entry a log that is full can be cut, None if it cannot.
-
-        From entry ``needed`` on all are kept: an event that waits is run from its entry after a
-        crash.
-        """
-        last = self.head - settings.MAX_LOG_ENTRIES
-        if needed is not None:
-            last = min(last, needed - 1)
-        return last if last >= self.first else None
-
-    def committed(self, change: Change) -> None:
-        """``change`` is stored."""
-        self.stored = change.position.head
-        if change.trim is not None:
-            self.first = change.trim + 1
 
 
 class PendingChange:
     """Gathers one session's next :class:`~chatsessions.storage.journal.Change`."""
 
-    __slots__ = ("_leaving", "_next", "_state_revision", "_taken", "_then", "_waiters", "is_stored")
+    __slots__ = (
+        "_leaving",
+        "_next",
+        "_state_revision",
+        "_taken",
+        "_tell_journal",
+        "_then",
+        "_waiters",
+        "is_closed",
+        "is_noted",
+        "is_stored",
+    )
 
     def __init__(
         self,
@@ -71,9 +38,11 @@ class PendingChange:
         position: Position,
         claims: Claim | None,
         state_revision: int = 0,
+        tell_journal: Callable[[], None],
     ) -> None:
         #: How often the values were written, what was taken last included.
         self._state_revision = state_revision
+        self._tell_journal = tell_journal
         self._next = Change(
             session_id=session_id,
             session_hex=session_id.hex,
@@ -84,6 +53,10 @@ class PendingChange:
         )
         #: Whether anything is stored: the session is this worker's, and not only to be.
         self.is_stored = False
+        #: Whether the journal knows that there is something.
+        self.is_noted = False
+        #: Whether nothing more is stored: the session is not this worker's any more.
+        self.is_closed = False
         #: The entries that the journal is storing now.
         self._leaving: list[Entry] = []
         self._then: list[Callable[[], None]] = []
@@ -95,46 +68,66 @@ class PendingChange:
         """By which the store knows this owner."""
         return self._next.generation
 
-    def append(self, entry: Entry) -> None:
-        self._next.entries.append(entry)
-
     @property
     def unstored(self) -> list[Entry]:
         """The entries that are not known to be stored, oldest first."""
         return self._leaving + self._next.entries
 
+    # What is gathered
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry of the log."""
+        self._next.entries.append(entry)
+
     def set(self, **fields: Any) -> None:
-        """Columns of the row other than its position."""
+        """Set columns of the row other than its position."""
         self._next.fields.update(fields)
 
     def set_state(self, state: bytes) -> None:
-        """All values of user_session as one JSON text."""
+        """Set all values of user_session, as one JSON text."""
         self._next.state = state
 
     def set_outcome(self, n: int, status: str) -> None:
-        """Event ``n`` came to another end than done."""
+        """Set the status of event ``n``, which came to another end than done."""
         self._next.outcomes.append((n, status))
 
     def trim(self, seq: int) -> None:
-        """Entries up to ``seq`` are no longer kept."""
+        """Drop the entries up to ``seq``."""
         self._next.trim = seq
 
     def trim_bytes(self, size: int, *, needed: int | None) -> None:
-        """The oldest entries before ``needed``, of ``size`` bytes, are no longer kept."""
+        """Drop the oldest entries before ``needed``, of ``size`` bytes."""
         self._next.trim_bytes = size
         self._next.needed = needed
+
+    # Waiting
+
+    def note(self) -> None:
+        """Tell the journal that there is something to store."""
+        if not self.is_noted and not self.is_closed:
+            self.is_noted = True
+            self._tell_journal()
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back when everything so far is stored."""
         self._then.append(callback)
+        if not self.is_noted:
+            self.note()
 
-    def waiter(self) -> asyncio.Future[None]:
-        """Done when everything so far is stored, or fails with what keeps it from being."""
+    def stored(self) -> asyncio.Future[None]:
+        """Return a future that is done when everything so far is stored, however long it takes."""
         future = asyncio.get_running_loop().create_future()
+        self.then(partial(_resolve, future))
+        return future
+
+    def flushed(self) -> asyncio.Future[None]:
+        """As :meth:`stored`, but the future fails with what keeps the store from taking it."""
+        future = self.stored()
         self._waiters.add(future)
         future.add_done_callback(self._waiters.discard)
-        self.then(lambda: None if future.done() else future.set_result(None))
         return future
+
+    # For the journal
 
     def take(self) -> Change:
         """Everything so far, to be stored. What comes after it goes into the next."""
@@ -153,21 +146,118 @@ class PendingChange:
         self._taken, self._then = self._then, []
         return change
 
-    def stored(self) -> None:
-        """What was taken last is stored."""
+    def committed(self) -> None:
+        """Call back those who waited for what was taken last: it is stored."""
         self.is_stored = True
         taken, self._taken, self._leaving = self._taken, [], []
         for callback in taken:
             callback()
 
     def fail(self, error: Exception) -> None:
-        """Tell everybody who waits; what is gathered stays."""
+        """Raise ``error`` for those who wait for a flush; what is gathered stays."""
         for future in list(self._waiters):
             if not future.done():
                 future.set_exception(error)
 
-    def discard(self) -> int:
-        """Forget the entries that will never be stored; how many there are."""
+    def close(self) -> int:
+        """Store nothing more; return how many entries will never be stored."""
+        self.is_closed = True
         count = len(self._next.entries)
         self._next.entries = []
         return count
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class SessionLog:
+    """A session's log: it numbers entries, and knows which are stored and which are kept."""
+
+    __slots__ = (
+        "_journal",
+        "_limit",
+        "_limit_bytes",
+        "first",
+        "head",
+        "heard",
+        "pending",
+        "position",
+        "stored",
+    )
+
+    def __init__(
+        self, pending: PendingChange, position: Position, *, first: int, journal: Journal
+    ) -> None:
+        self.pending = pending
+        self.position = position
+        #: The last entry there is, the last that is stored, and the first that is kept.
+        self.head = self.stored = position.head
+        self.first = first
+        #: Called with each new entry.
+        self.heard: Callable[[Entry], None] | None = None
+        self._journal = journal
+        # Some slack, so that a full log is not trimmed at every entry.
+        self._limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
+        self._limit_bytes = settings.MAX_LOG_BYTES + settings.MAX_LOG_BYTES // 20
+
+    def append(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        n: int | None = None,
+        turn: int | None = None,
+        key: str | None = None,
+    ) -> int:
+        """Add an entry, a client's event if it has an ``n``; return its ``seq``."""
+        pending, position = self.pending, self.position
+        seq = self.head = position.head = self.head + 1
+        position.log_bytes += len(data)
+        if n is None:
+            position.events_out += 1
+        entry = Entry(seq, n, turn, name, data, settings.now(), key)
+        pending.append(entry)
+        if self.heard is not None:
+            self.heard(entry)
+        if not pending.is_closed:
+            self._journal.count(1)
+            if not pending.is_noted:
+                pending.note()
+        return seq
+
+    def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
+        """Add an event of our own, whatever state the session is in."""
+        self.append(name, encode_data(name, data), turn=turn)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether so much is kept that the oldest entries are to go."""
+        is_full = self.head - self.first >= self._limit
+        return is_full or self.position.log_bytes > self._limit_bytes
+
+    def trim(self, needed: int | None) -> None:
+        """
+        Drop the oldest entries of a log that is long, with the next commit.
+
+        From entry ``needed`` on all are kept: an event that waits is run from its entry after a
+        crash.
+        """
+        if self.head - self.first >= self._limit:
+            last = self.head - settings.MAX_LOG_ENTRIES
+            if needed is not None:
+                last = min(last, needed - 1)
+            if last >= self.first:
+                self.pending.trim(last)
+        else:
+            excess = self.position.log_bytes - settings.MAX_LOG_BYTES
+            self.pending.trim_bytes(excess, needed=needed)
+
+    def committed(self, change: Change) -> None:
+        """Take note that ``change`` is stored."""
+        self.stored = change.position.head
+        if change.trim is not None:
+            self.first = change.trim + 1
+        if change.trimmed_bytes:
+            self.position.log_bytes = max(0, self.position.log_bytes - change.trimmed_bytes)

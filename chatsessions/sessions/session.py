@@ -1,26 +1,30 @@
 """
 ``LiveSession``: a session in its owner's memory, which is the truth while the owner lives.
 
-It takes the client's events and knows how long it is held. What happens in it has rooms of its own:
-:class:`~chatsessions.sessions.handling.Handling` of turns,
-:class:`~chatsessions.sessions.commits.Commits` of what is to be stored,
-:class:`~chatsessions.sessions.subscribers.Subscribers` of who hears.
+The way of one message stands here: it is received, stored, handled, what comes of it is stored,
+and then it is told.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import inspect
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from chatsessions import signals
+from chatsessions.auth.tokens import Tokens, hash_token, new_token, token_after
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     FrameError,
@@ -28,58 +32,94 @@ from chatsessions.exceptions import (
     SessionOver,
     SessionOwned,
     StorageError,
+    StoreUnavailable,
     TurnStopped,
 )
+from chatsessions.handlers.bridge import no_await_forgotten
 from chatsessions.handlers.chat import (
     ANSWER,
+    START,
     Chat,
+    Handler,
 )
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.context import (
     Context,
     current_turn,
+    use_context,
 )
 from chatsessions.handlers.emitter import (
     Emitter,
     Turn,
 )
-from chatsessions.handlers.session import Session
+from chatsessions.handlers.session import Session, supported_language
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
+from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_key
-from chatsessions.storage.journal import Journal, Position
+from chatsessions.storage.database import Executors
+from chatsessions.storage.journal import Change, ChangeSource, Journal, Position
 from chatsessions.storage.log import Entry, Said, topic_of
 from chatsessions.storage.serializer import split_state
-from chatsessions.storage.store import Loaded
+from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import Mark
+from chatsessions.storage.worker_rows import WorkerRows
 
-from .asks import Asks, OfferedActions
-from .commits import Commits
+from .asks import Asks, OfferedActions, SettingsForm
 from .files import SessionFiles
-from .handling import Handling, SettingsForm
-from .history import ConversationCache, ThreadContinuation
+from .history import ConversationCache, InterruptedWork, ThreadContinuation
 from .inbound import InboundEvents
-from .outbound import DETAIL, SessionSink, Writers
+from .outbound import SessionSink, Streams, Writers
 from .pending import PendingChange, SessionLog
-from .ports import Host
-from .startup import Startup
 from .subscribers import Subscriber, Subscribers
 from .tasks import Lifespan, SessionTasks
-from .turns import hook_job
+from .turns import (
+    Job,
+    NoHandler,
+    Turns,
+    event_job,
+    hook_job,
+    report,
+    turn_job,
+)
 
 if TYPE_CHECKING:
     from chatsessions.auth.access import User
 
-T = TypeVar("T")
+logger = logging.getLogger("chatsessions.live")
 
 
-class LiveSession:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerServices:
+    """What a session needs of the worker that holds it."""
+
+    id: UUID
+    loop: asyncio.AbstractEventLoop
+    journal: Journal
+    store: Store
+    threads: Executors
+    rows: WorkerRows
+    #: Sees a task to its end, and logs what it raises.
+    own: Callable[[asyncio.Task[Any]], None]
+    #: Starts what sets up and tears down; a worker that stops waits for its end.
+    start_lifespan: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+    #: Sends a signal of a chat, with its arguments.
+    send_signal: Callable[..., None]
+    #: Called before an async handler, which may use the database, and after a ``failed`` one.
+    refresh_connections: Callable[..., None]
+    #: Called when nobody holds a session in memory any more.
+    drop: Callable[[LiveSession], None]
+    #: Called with a session that could not be stored, the error, and whether it was ever held.
+    lost: Callable[[LiveSession, Exception, bool], None]
+
+
+class LiveSession(ChangeSource):
     """One session, held by this worker. Only its event loop's thread may touch it."""
 
     def __init__(
         self,
-        host: Host,
+        worker: WorkerServices,
         chat: Chat,
         session: Session,
         row: ChatSession,
@@ -87,13 +127,12 @@ class LiveSession:
         *,
         past: ThreadContinuation | None = None,
     ) -> None:
-        self.host = host
-        self.loop = host.loop
+        self.id = session.id
+        self.worker = worker
+        self.loop = worker.loop
         self.owner_id = row.user_id
         self.chat = chat
         self.session = session
-        self._has_topic = bool(row.topic)
-        self.log = SessionLog(head=row.head, first=1 if loaded is None else loaded.first)
         self.position = Position.of(row)
         self.ending: str | None = row.end_reason or None
         self.closed = False
@@ -105,125 +144,356 @@ class LiveSession:
         self.holders = 0
         #: Held while an event is taken that no client has numbered.
         self.posting = asyncio.Lock()
-        self.draft = PendingChange(
+        #: How many connections there have been: each that comes is one more.
+        self.connections = row.connections
+        self.tokens = Tokens(row.token_hash, row.previous_token_hash)
+        self._has_acted = row.has_acted
+        self._has_topic = bool(row.topic)
+        self._aside: int | None = row.aside
+        #: What the last owner left undone, and the thread that the session goes on with.
+        self._left = None if loaded is None else InterruptedWork.of(loaded)
+        self._past = past
+        self._begun = False
+        self._closing = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._thread = threading.get_ident()
+
+        self.pending = PendingChange(
             row.pk,
             generation=row.generation + (loaded is not None),
             position=self.position,
             claims=None if loaded is None else loaded.claim,
             state_revision=row.state_revision,
+            tell_journal=partial(worker.journal.note, self),
+        )
+        self.log = SessionLog(
+            self.pending,
+            self.position,
+            first=1 if loaded is None else loaded.first,
+            journal=worker.journal,
         )
         self.user_session = UserSession(
             session,
             _values(loaded, past),
             max_bytes=settings.USER_SESSION_MAX_BYTES,
-            before_change=lambda: self.check(current_turn()),
+            before_change=self._before_change,
             after_change=self._after_change,
         )
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
-            self.draft.set_state(loaded.state)
+            self.pending.set_state(loaded.state)
         if past is not None and past.values:
-            self.draft.set_state(self.user_session.as_json())
-        self.sink = SessionSink(self)
-        self.files = SessionFiles(self)
-        session.list_files, session.keep_file = self.files.all, self.files.save
-        self.offers = OfferedActions(self.draft, row.actions)
-        self.form = SettingsForm(self, row.inputs)
-        self.handling = Handling(self, row)
-        self.turns = self.handling.turns
-        self.handled = self.handling.handled
+            self.pending.set_state(self.user_session.as_json())
+        self.turns = Turns(
+            Handled(row.handled, row.handled_ahead), start=self._start, idle=self._idle
+        )
+        self.subscribers = Subscribers()
         self.tasks = SessionTasks(
             f"Session {row.pk}, {chat.name}",
             session,
-            done=self.note,
-            turn_done=self.handling.spawned_done,
+            done=self._idle,
+            turn_done=self._spawned_done,
         )
-        self.inbox = InboundEvents(self, loaded, posted_from=row.posted_from)
-        self.asks = Asks(self)
-        self.subscribers = Subscribers(self, row)
-        self.lifespan = Lifespan(self)
-        self.beginning = Startup(self, loaded, past)
-        self.recall = ConversationCache(
-            self,
-            Mark.of(row.chat_context),
-            _said(loaded, past),
-            before_change=lambda: self.check(current_turn()),
+        self.inbound = InboundEvents(
+            self.log,
+            self.turns,
+            loaded,
+            posted_from=row.posted_from,
+            loop=worker.loop,
+            journal=worker.journal,
+            subscribers=self.subscribers,
+            tasks=self.tasks,
+            find_seq=partial(worker.threads.read, worker.store.seq_of, self.id),
+        )
+        self.offers = OfferedActions(self.pending, row.actions)
+        self.form = SettingsForm(session, self.log, row.inputs)
+        self.asks = Asks(self.log, self.turns, check=self.check)
+        self.sink = SessionSink(
+            self.log,
+            Streams(
+                self.log,
+                self.subscribers,
+                loop=worker.loop,
+                rows=worker.rows,
+                claim_again=self.claim_again,
+            ),
+            asks=self.asks,
+            offers=self.offers,
+            form=self.form,
+            loop=worker.loop,
+            journal=worker.journal,
+            check=self.check,
+            check_values=self._check_values,
+            find_message=partial(worker.threads.read, worker.store.find_message, self.id),
+        )
+        self.writers = Writers(self.log, self.sink)
+        self.files = SessionFiles(
+            self.id, worker.loop, worker.threads, may_save=self._may_save_files
+        )
+        session.list_files, session.keep_file = self.files.all, self.files.save
+        self.conversation = ConversationCache(
+            session,
+            self.log,
+            worker.threads,
+            loop=worker.loop,
+            mark=Mark.of(row.chat_context),
+            said=_said(loaded, past),
+            texts=self.sink.streams.texts,
+            before_change=self._before_change,
             after_change=self._after_change,
         )
-        self.commits = Commits(self)
-        self.writers = Writers(self.loop, self.sink.streams, close_streams=self.close_streams)
-        self._closing = asyncio.Event()
-        self._quiet = asyncio.Event()
-        self._thread = threading.get_ident()
-
-    @property
-    def id(self) -> UUID:
-        return self.session.id
-
-    @property
-    def journal(self) -> Journal:
-        return self.host.journal
-
-    @property
-    def listener(self) -> Subscriber | None:
-        """The session's connection."""
-        return self.subscribers.listener
+        self.log.heard = self.conversation.take
+        self.lifespan = Lifespan(
+            chat,
+            session,
+            context=self.context,
+            start=worker.start_lifespan,
+            run_in_thread=worker.threads.handle,
+        )
 
     def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
-        """What code that belongs to ``turn`` sees, or to a block outside of turns (``writer``)."""
+        """Return what code of ``turn`` sees, or of a block outside of turns (``writer``)."""
         return Context(
             session=self.session,
             user_session=self.user_session,
             emitter=Emitter(self.sink, turn or writer),
             chat=self.chat,
             turn=turn,
-            spawn=self.spawn,
-            recall=self.recall,
+            spawn=self._spawn,
+            recall=self.conversation,
         )
 
-    # Client events
+    # The way of one message: received, and stored
 
-    def submit(self, event: frames.ClientEvent, data: Any) -> None:
+    async def receive(self, subscriber: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
         """
-        Take a client's event: store it, then run its handler.
+        Take an event or an answer of the connection ``subscriber``, with its ``data`` decoded.
 
         Raises ``FrameError`` for one that cannot be accepted now.
         """
-        if not self._takes or not self.inbox.admit(event.n):
+        if isinstance(frame, frames.ClientEvent):
+            if frame.name == "message" and data.get("files"):
+                await self.check_files(frame, data)
+            if self.subscribers.connection is subscriber:  # it speaks for the session still
+                self.submit(frame, data)
+        elif isinstance(frame, frames.Answer):
+            await self.check_answer_files(frame, data)
+            if self.subscribers.connection is subscriber:
+                self.submit_answer(frame, data)
+
+    def submit(self, event: frames.ClientEvent, data: Any) -> None:
+        """
+        Take a client's event into the log, and queue its turn.
+
+        Raises ``FrameError`` for one that cannot be accepted now.
+        """
+        # A session that is not there any more has closed the connection: it hears of it.
+        if self.closed or self.ending is not None or not self.inbound.admit(event.n):
             return
-        raw = bytes(event.data)
-        if event.name == "action":
+        raw, key = bytes(event.data), None
+        if event.name == "message":
+            key = None if data.get("id") is None else message_key(data["id"])
+        elif event.name == "action":
             raw = self.offers.chosen(data, n=event.n)
             data = msgspec.json.decode(raw)
         elif event.name == "settings":
             self.form.check(data, n=event.n)
-        self.inbox.take(event.n, event.name, raw, key=_key_of(event.name, data))
+        self.inbound.take(event.n, event.name, raw, key=key)
         if not self._has_topic and event.name == "message":
             self._set_topic(data["content"])
-        self.handling.add(event.n, event.name, data, size=len(raw))
+        self._queue(event.n, event.name, data, size=len(raw))
 
-    async def check_files(self, event: frames.ClientEvent, data: Any) -> None:
-        """
-        Raise ``FrameError`` for a message with files that are not this session's.
+    def _queue(self, n: int, name: str, data: Any, *, size: int = 0) -> None:
+        """Queue the turn of event ``n``, which keeps ``size`` bytes while it waits."""
+        job = event_job(self.chat, self.session, n, name=name, data=data)
+        job.size = size
+        if name == "settings":
+            job.prepare = partial(self.form.update, n, data)
+        self.turns.add(job)
 
-        To be awaited before :meth:`submit`. Such a message is not accepted: without its files it
-        would be another one than the user has sent.
-        """
-        # Any but a new one has its answer without them.
-        if event.name == "message" and data.get("files") and self.inbox.is_new(event.n):
-            self.inbox.charge(event.n)
-            await self.files.check(event.n, data["files"])
+    # Handled
 
-    async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
-        """
-        Raise ``FrameError`` for files that are not this session's, or not what is asked for.
+    def _start(self, job: Job) -> None:
+        """``job`` is next: store that it runs, and start its task, in a context of its own."""
+        stored = None
+        if job.waits_for_store:
+            if self.closed:
+                return  # nothing is stored any more
+            if job is self.turns.aside:
+                self._aside = job.turn.n
+                self.pending.set(aside=job.turn.n)
+            else:
+                self.position.running = job.turn.n
+            stored = self.pending.stored()
+        job.task = self.loop.create_task(
+            self._run(job, stored),
+            name=f"chatsessions-turn-{job.turn.name}",
+            context=contextvars.Context(),
+        )
 
-        To be awaited before :meth:`submit_answer`; the question stays open.
+    async def _run(self, job: Job, stored: asyncio.Future[None] | None) -> None:
         """
-        event = self.asks.open_event(answer.call)
-        if event is not None and event["kind"] == "files" and self.inbox.is_new(answer.n):
-            self.inbox.charge(answer.n)
-            await self.files.check_answer(answer.n, data, event)
+        Run a job once it is ``stored`` that it runs: after a crash it is never begun again.
+
+        It is cancelled by :meth:`cancel`.
+        """
+        turn, error = job.turn, None
+        try:
+            if stored is not None:
+                await stored
+            if self.turns.draining and turn.n is not None:
+                self._put_back(job)
+                return
+            job.started = self.loop.time()
+            if job.handler is not None and job.handler.is_async:
+                self.worker.refresh_connections()
+            if turn.n is not None:
+                self.subscribers.frame(frames.TurnStatus(turn.n, turn.name, "running"))
+            if job.prepare is not None:
+                job.prepare()
+            if job.handler is not None:
+                await self._handle(job, job.handler)
+            elif job.needs_handler:
+                raise NoHandler(f"No handler for {turn.name!r}.")
+        except BaseException as failure:
+            # SystemExit too: it is not for a handler to end the server. And a cancellation that
+            # we have not asked for is the handler's own doing, a failure like any other.
+            error = failure
+        self._finish(job, job.cancelled_as or ("done" if error is None else "failed"), error)
+
+    def _put_back(self, job: Job) -> None:
+        """Leave a job that has not begun to whoever takes the session next."""
+        if job.turn.n:
+            self._runs_no_more(job.turn.n)
+        # Of a start that has not begun, the row cannot say more than that it was cut short.
+        self.turns.put_back(job)
+
+    async def _handle(self, job: Job, handler: Handler) -> None:
+        turn = job.turn
+        with use_context(self.context(turn)), no_await_forgotten():
+            translation.activate(supported_language(self.session.language))
+            if job.files:
+                job.argument.files = await self.files.named(job.files)
+            if handler.is_async:
+                await handler(job.argument)
+                return
+            call = partial(_in_thread, turn, handler, job.argument)
+            result = await self.worker.threads.handle(call)
+            if inspect.isawaitable(result):
+                await result
+
+    def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
+        """Store what came of a job, and start the next one."""
+        turn = job.turn
+        if not self.turns.is_running(turn):
+            return  # it had been abandoned
+        turn.stopped = job.cancelled_as is not None
+        unclosed = None if turn.spawned else self.sink.close_streams(turn)
+        refused = self._collect() or self.sink.error or unclosed
+        self.sink.error = None
+        if refused is not None and status == "done":
+            status, error = "failed", refused
+        if status == "failed" and error is not None:
+            told = report(self.session, turn, error)
+            if turn.n is not None:
+                self.log.say("error", told, turn=turn.n)
+            if job.handler is not None and job.handler.is_async:
+                self.worker.refresh_connections(failed=True)
+        if not self.turns.has_other(turn):
+            self.user_session.settle()
+        if turn.n is None:
+            self.pending.note()
+        elif status != "interrupted":  # of that, whoever takes the session next tells
+            seconds = 0.0 if job.started is None else self.loop.time() - job.started
+            self._end_turn(turn.n, turn.name, status, seconds=seconds)
+        self.turns.finished(job)
+
+    def _end_turn(self, n: int, name: str, status: str, *, seconds: float) -> None:
+        """Store that turn ``n`` is over, then tell it."""
+        self._runs_no_more(n)
+        self._has_handled(n)
+        if status != "done":
+            self.pending.set_outcome(n, status)
+        self.position.turns_failed += status == "failed"
+        self.pending.then(partial(self._tell_end_of_turn, n, name, status, seconds))
+
+    def _tell_end_of_turn(self, n: int, name: str, status: str, seconds: float) -> None:
+        self.subscribers.frame(frames.TurnStatus(n, name, status))
+        self.worker.send_signal(
+            signals.turn_finished,
+            self.chat,
+            session=self.session,
+            turn=n,
+            name=name,
+            status=status,
+            seconds=seconds,
+        )
+
+    def _runs_no_more(self, n: int) -> None:
+        if n == self._aside:
+            self._aside = None
+            self.pending.set(aside=None)
+        else:
+            self.position.running = None
+
+    def _has_handled(self, n: int) -> None:
+        """Nothing more comes of event ``n``."""
+        handled = self.turns.handled
+        if handled.add(n):
+            self.pending.set(handled_ahead=handled.ahead)
+        self.position.handled = handled.up_to
+
+    # Stored, and told: for the journal
+
+    def take_change(self, now: datetime) -> Change | None:
+        """Return what there is to store now."""
+        pending = self.pending
+        pending.is_noted = False
+        if self.closed:
+            return None
+        if self.user_session.is_dirty:
+            if self.turns.job is not None or self.holders:
+                # Who works with a value that cannot be stored hears of it when they send the next
+                # message, or at the end, and may mend it until then.
+                self._collect(drop=False)
+            else:
+                self.sink.error = self._collect() or self.sink.error
+        self.conversation.collect()
+        if self.can_release:
+            pending.set(worker_id=None)
+        if self.log.is_long:
+            self.log.trim(self.inbound.seq_of(self.position.handled + 1))
+        if self.subscribers.connection is not None:
+            self.position.last_seen_at = now
+        return pending.take()
+
+    def committed(self, change: Change) -> None:
+        """Tell what is stored now, and wake who waits for it."""
+        self.log.committed(change)
+        self.sink.streams.release(change.entries)
+        self.pending.committed()
+        if "worker_id" in change.fields and change.fields["worker_id"] is None and not self.closed:
+            self._let_go()
+
+    def refused(self, change: Change | None, error: Exception) -> None:
+        """Drop the session: it cannot be stored, and is not this worker's any more."""
+        if isinstance(error, OwnershipLost):
+            logger.warning("Session %s is no longer held by this worker", self.id)
+        else:
+            logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
+        self.lost = error
+        self.discard(error)
+        self.worker.lost(self, error, change is None or change.claims is None)
+
+    def delayed(self, error: StoreUnavailable) -> None:
+        """Tell who waits that the store takes nothing just now."""
+        self.pending.fail(error)
+        for n in self.inbound.not_stored:
+            self.subscribers.frame(frames.Error("storage_unavailable", str(error), n, 1.0))
+        frame = frames.Error("storage_unavailable", str(error), retry_after=1.0)
+        self.subscribers.tell_followers(frame)
+
+    # Other ways in: answers, files, and what no client has numbered
 
     def submit_answer(self, answer: frames.Answer, data: Any) -> None:
         """
@@ -233,26 +503,39 @@ class LiveSession:
         """
         # However much waits: it waits for this. Nothing waits for any other answer.
         overtakes = self.asks.open_event(answer.call) is not None
-        if not self._takes or not self.inbox.admit(answer.n, overtakes=overtakes):
+        if self.closed or self.ending is not None:
+            return
+        if not self.inbound.admit(answer.n, overtakes=overtakes):
             return
         self.asks.check(answer.call, data, n=answer.n)
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
-        self.inbox.take(answer.n, ANSWER, raw)
-        self.handling.is_handled(answer.n)  # it has no turn that would say so
+        self.inbound.take(answer.n, ANSWER, raw)
+        self._has_handled(answer.n)  # it has no turn that would say so
         if not self.asks.answer(answer.call, data):
             raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
 
-    def _set_topic(self, text: str) -> None:
-        """The first message that says something is what the session is called by."""
-        topic = topic_of(text)
-        self._has_topic = bool(topic)
-        if topic:
-            self.draft.set(topic=topic)
+    async def check_files(self, event: frames.ClientEvent, data: Any) -> None:
+        """
+        Raise ``FrameError`` for a message with files that are not this session's.
 
-    @property
-    def _takes(self) -> bool:
-        """Whether events are taken; if not, the connection is about to hear of it."""
-        return not self.closed and self.ending is None
+        To be awaited before :meth:`submit`. Such a message is not accepted: without its files it
+        would be another one than the user has sent.
+        """
+        # Any but a new one has its answer without them.
+        if event.name == "message" and data.get("files") and self.inbound.is_new(event.n):
+            self.inbound.charge(event.n)
+            await self.files.check(event.n, data["files"])
+
+    async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
+        """
+        Raise ``FrameError`` for files that are not this session's, or not what is asked for.
+
+        To be awaited before :meth:`submit_answer`; the question stays open.
+        """
+        event = self.asks.open_event(answer.call)
+        if event is not None and event["kind"] == "files" and self.inbound.is_new(answer.n):
+            self.inbound.charge(answer.n)
+            await self.files.check_answer(answer.n, data, event)
 
     def post(self, name: str, raw: bytes, data: Any) -> int:
         """
@@ -261,22 +544,488 @@ class LiveSession:
         Raises ``FrameError`` for one that cannot be accepted now. Only while there is no
         connection, whose client would give the same number to something else.
         """
-        n = self.inbox.gate.intake.expected
+        n = self.inbound.next_number
         self.submit(frames.ClientEvent(n, name, msgspec.Raw(raw)), data)
-        self.inbox.has_posted(n)
+        self.inbound.has_posted(n)
         return n
 
     def post_answer(self, call: str, raw: bytes, data: Any) -> int:
         """As :meth:`post`, for the answer to a question."""
-        n = self.inbox.gate.intake.expected
+        n = self.inbound.next_number
         try:
             self.submit_answer(frames.Answer(n, call, msgspec.Raw(raw)), data)
         finally:
             if self.position.accepted == n:  # refused or not, it has the number
-                self.inbox.has_posted(n)
+                self.inbound.has_posted(n)
         return n
 
-    # Served: what a connection asks of it
+    def _set_topic(self, text: str) -> None:
+        """The first message that says something is what the session is called by."""
+        topic = topic_of(text)
+        self._has_topic = bool(topic)
+        if topic:
+            self.pending.set(topic=topic)
+
+    # Its client
+
+    def connect(self, subscriber: Subscriber, *, welcome: Callable[[], None]) -> None:
+        """
+        Make ``subscriber`` the session's connection from now on, instead of any other.
+
+        ``welcome`` is called when that is stored; it makes the subscriber hear.
+        """
+        self.part(frames.CloseCode.TAKEN_OVER)
+        self.subscribers.connection = subscriber
+        self.session.connected = True
+        self.connections += 1
+        self.pending.set(
+            status=ChatSession.Status.CONNECTED,
+            worker_id=self.worker.id,
+            connected_at=timezone.now(),
+            connections=self.connections,
+        )
+        self._tell_started()
+        self.pending.then(welcome)
+
+    def rejoin(self, subscriber: Subscriber, *, stored: Callable[[], None]) -> None:
+        """The connection that another worker's session had is here, and so is the session now."""
+        self.subscribers.connection = subscriber
+        self.session.connected = True
+        self.pending.set(status=ChatSession.Status.CONNECTED, worker_id=self.worker.id)
+        self.pending.then(stored)
+
+    def announce(self, *, resumed: bool) -> None:
+        """Tell the application that there is a connection, which is stored."""
+        self._add_hook("connect")
+        self.worker.send_signal(
+            signals.session_connected, self.chat, session=self.session, resumed=resumed
+        )
+
+    def disconnect(self, subscriber: Subscriber, code: int) -> None:
+        """Go on without ``subscriber``, which is gone, if it is the connection."""
+        if subscriber is not self.subscribers.connection or self.closed:
+            return
+        self.subscribers.connection = None
+        self.session.connected = False
+        self.position.last_seen_at = timezone.now()
+        self.pending.set(status=ChatSession.Status.AWAY, disconnected_at=self.worker.rows.now())
+        if self.ending is None:
+            self._add_hook("disconnect")
+        self._send_when_stored(signals.session_disconnected, code=int(code))
+
+    def part(self, code: frames.CloseCode) -> None:
+        """Part with the connection, if there is one."""
+        connection = self.subscribers.connection
+        if connection is not None:
+            connection.close(code)
+            self.disconnect(connection, code)
+
+    def visited(self) -> None:
+        """A client is here that has no connection, by a request."""
+        if self.closed or self.subscribers.connection is not None:
+            return
+        self.position.last_seen_at = timezone.now()
+        self.pending.set(disconnected_at=self.worker.rows.now())
+        self._tell_started()
+        self.pending.note()
+
+    def acted(self) -> None:
+        """The client has done something that is no event."""
+        if not self._has_acted:
+            self._has_acted = True
+            self.pending.set(has_acted=True)
+            self.pending.note()
+
+    def claim_again(self) -> None:
+        """Somebody thought this worker dead: say in the row again whose the session is."""
+        if self.ending is None and not self.closed:
+            here = self.subscribers.connection is not None
+            status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
+            self.pending.set(status=status, worker_id=self.worker.id)
+            self.pending.note()
+
+    def _tell_started(self) -> None:
+        """Of a session that is new, tell the application when it is stored."""
+        if not self._begun and self._left is None:
+            self._send_when_stored(signals.session_started)
+
+    def _send_when_stored(self, signal: Any, **arguments: Any) -> None:
+        send = partial(self.worker.send_signal, signal, self.chat, session=self.session)
+        self.pending.then(partial(send, **arguments))
+
+    # Whose it is
+
+    def issue_token(self, used: str | None, *, named: bool = False) -> str:
+        """Return a new token for a client that came with ``used``; ``named`` says whose it is."""
+        token = new_token(self.id) if named else token_after(used, self.id)
+        self.rotate_tokens(None if used is None else hash_token(used), hash_token(token))
+        return token
+
+    def rotate_tokens(self, used: str | None, given: str) -> None:
+        """Give the token hashed as ``given`` to a client that came with that of ``used``."""
+        self.tokens.rotate(used, given)
+        self.pending.set(token_hash=self.tokens.current, previous_token_hash=self.tokens.previous)
+
+    def confirm_token(self, subscriber: Subscriber) -> None:
+        """
+        The client was heard by ``subscriber`` after its welcome, so it has the current token.
+
+        What comes by another connection than the session's says nothing: it was given an older
+        one.
+        """
+        if subscriber is not self.subscribers.connection:
+            return
+        if self.tokens.confirm():
+            self.pending.set(previous_token_hash="")
+            self.pending.note()
+        if self.inbound.posted_from is not None:  # it knows which numbers are taken
+            self.inbound.set_posted_from(None)
+            self.pending.note()
+
+    def assign_user(self, user: User) -> None:
+        """
+        Give the session to ``user``. Raises ``SessionOwned`` if it is somebody's.
+
+        Whoever has its connection comes back, and is let in if they are that user. No token that
+        was given to anybody is valid any more.
+        """
+        if self.owner_id is not None:
+            raise SessionOwned(self.id)
+        self.owner_id = user.pk
+        self.session.renew_user(user)
+        self.tokens = Tokens(hash_token(new_token()), "")
+        self.pending.set(user_id=user.pk, token_hash=self.tokens.current, previous_token_hash="")
+        code = frames.CloseCode.SHUTTING_DOWN
+        self.pending.then(partial(self.part, code))
+        self.pending.then(partial(self.subscribers.close_followers, code))
+
+    # The beginning
+
+    def go(self, *, run: bool = True) -> None:
+        """
+        Run what comes before anything else, once; after the first connection is known.
+
+        Without ``run`` the session ends, and nothing that waits is run.
+        """
+        if self._begun:
+            return
+        self._begun = True
+        self.lifespan.begin()
+        set_up = self.lifespan.handler
+        if set_up is not None:
+            turn = Turn(None, "session_lifespan")
+            self.turns.add(Job(turn=turn, handler=set_up, has_deadline=True))
+        self._add_hook("session_load")
+        left, self._left = self._left, None
+        past, self._past = self._past, None
+        if left is not None:
+            self._recover(left, run=run)
+            return
+        if past is not None:
+            self.form.tell(past)
+        start = self.chat.hooks.get("chat_start" if past is None else "chat_resume")
+        if run and start is not None:
+            self.position.running = 0  # from now on a crash leaves a turn that was cut short
+            self.turns.add(turn_job(0, START, start, past and past.thread))
+
+    def _recover(self, left: InterruptedWork, *, run: bool) -> None:
+        """A session from the store: close what a crash left open, go on with what waits."""
+        for message in left.streams:
+            self.log.say("message_update", message | {"streaming": False})
+        if left.streams:
+            self.pending.set(streams=[])
+        for ask in left.asks:
+            self.log.say("ask_closed", {"call": ask["call"], "outcome": "cancelled"})
+        if left.asks:
+            self.pending.set(asks=[])
+        for cut in left.cut:
+            detail = "The server was interrupted while it worked on this."
+            self.log.say("error", {"code": "interrupted", "detail": detail}, turn=cut.turn)
+            self._end_turn(cut.turn, cut.name, "interrupted", seconds=0.0)
+            self._add_hook("interrupted", cut)
+        for event in left.waiting:
+            if event.name == ANSWER:
+                self._has_handled(event.n)
+            elif run and event.data is not None:
+                self._queue(event.n, event.name, msgspec.json.decode(event.data))
+            else:
+                self._end_turn(event.n, event.name, "interrupted", seconds=0.0)
+
+    def _add_hook(self, name: str, argument: Any = None) -> None:
+        """Queue a lifecycle hook, if the application has it."""
+        if name in self.chat.hooks:
+            job = hook_job(self.chat, name, argument)
+            # Not before it is sure that the session is ours: its last owner may have woken up.
+            job.waits_for_store = name == "interrupted"
+            job.sets_up = name == "session_load"
+            self.turns.add(job)
+
+    # The end
+
+    def stop(self) -> None:
+        """The client stops the running turn."""
+        if self.turns.number is None:
+            return  # a hook is no turn of the client's
+        if self.cancel("stopped") and "stop" in self.chat.hooks:
+            job = hook_job(self.chat, "stop")
+            job.waits_for_store = True  # the client hears first that the turn is stopped
+            self.turns.add(job, first=True)
+
+    def cancel(self, status: str) -> bool:
+        """
+        End what runs, as ``stopped`` or ``interrupted``; whether there is anything.
+
+        Its handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and what it
+        still does is refused.
+        """
+        anything = False
+        for job in (self.turns.job, self.turns.aside):
+            if job is None or job.cancelled_as is not None or job.task is None:
+                continue
+            if job.has_deadline and status == "stopped":
+                continue
+            anything = True
+            job.cancelled_as = status
+            for task in job.turn.spawned | job.turn.awaited:
+                task.cancel()
+            job.task.cancel()
+            # A task that had not begun never gets as far as its own end.
+            job.task.add_done_callback(partial(self._finish_cancelled, job))
+            self.loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
+        return anything
+
+    def _finish_cancelled(self, job: Job, _task: asyncio.Task[None]) -> None:
+        self._finish(job, job.cancelled_as or "stopped")
+
+    def end(self, reason: str) -> None:
+        """The session is over: stop what runs, run ``on_chat_end``, and store the end."""
+        if self.closed or self.ending is not None:
+            return
+        self.ending = str(reason)  # a plain one, for handlers to keep
+        # What waits is stopped before it began. What sets up goes before on_chat_end all the same.
+        for waiting in self.turns.clear():
+            if waiting.turn.n is not None:
+                self._end_turn(waiting.turn.n, waiting.turn.name, "stopped", seconds=0.0)
+        self.cancel("stopped")
+        self.tasks.cancel()
+        self.writers.interrupt_all()
+        self.asks.cancel()
+        self.go(run=False)
+        # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
+        self.pending.set(end_reason=self.ending)
+        job = hook_job(self.chat, "chat_end", self.ending)
+        job.waits_for_store = True
+        job.after = self.finish
+        self.turns.add(job)
+
+    def finish(self) -> None:
+        """Store that the session has ended: nothing runs, and all that was accepted is handled."""
+        pending, position = self.pending, self.position
+        if position.running is not None:  # the server died before it was stopped for the end
+            pending.set_outcome(position.running, "interrupted")
+        position.running = None
+        if self._aside is not None:
+            pending.set_outcome(self._aside, "interrupted")
+            pending.set(aside=None)
+        if self.turns.handled.all(position.accepted):
+            pending.set(handled_ahead=[])
+        position.handled = self.turns.handled.up_to
+        pending.set(
+            status=ChatSession.Status.ENDED,
+            ended_at=timezone.now(),
+            worker_id=None,
+            streams=[],
+            previous_token_hash="",
+        )
+        pending.then(self._over)
+
+    def _over(self) -> None:
+        reason = self.ending or ""
+        self.subscribers.end(reason)
+        self.session.connected = False
+        self.discard(SessionOver(self.id, reason))
+        self.worker.send_signal(
+            signals.session_ended, self.chat, session=self.session, reason=reason
+        )
+
+    # Letting go
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything runs or waits to be run."""
+        return not self.turns.is_idle or len(self.tasks) > 0
+
+    @property
+    def can_release(self) -> bool:
+        """Whether nobody needs the session in memory."""
+        connection = self.subscribers.connection
+        return (connection is None or connection.relayed) and self.is_spare
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether nothing but a connection needs the session in memory."""
+        return (
+            not self.is_busy
+            and self.holders == 0
+            and not self.writers.is_writing
+            and self.ending is None
+        )
+
+    def let_go(self) -> None:
+        """One who held the session by ``holders`` does so no more."""
+        self.holders -= 1
+        self.pending.note()
+
+    async def until_closed(self) -> None:
+        """Wait until nobody holds the session here any more."""
+        await self._closing.wait()
+
+    async def given_back(self) -> None:
+        """Wait until another worker can take the session, if it can be let go at all."""
+        if self.can_release and not self.closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(settings.STORE_TIMEOUT):
+                    await self.until_closed()
+
+    async def until_idle(self) -> None:
+        """Wait until nothing runs."""
+        while self.is_busy:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def drain(self) -> None:
+        """The server is on its way down: part with the client, and start nothing new."""
+        self.turns.draining = self.ending is None
+        connection = self.subscribers.connection
+        if connection is not None and not connection.relayed:
+            self.part(frames.CloseCode.SHUTTING_DOWN)
+        self._idle()
+
+    def interrupt(self) -> None:
+        """The server stops now: whoever takes the session next tells what became of the turn."""
+        self.cancel("interrupted")
+        self.tasks.cancel()
+        self.writers.interrupt_all()
+        if self.ending is None:  # else they are told of the end
+            # Behind the ends of turns that came in time.
+            code = frames.CloseCode.SHUTTING_DOWN
+            self.pending.then(partial(self.subscribers.close_followers, code))
+
+    def discard(self, error: Exception | None = None) -> None:
+        """Nothing holds the session in memory any more; whoever waits gets ``error``."""
+        self._closing.set()
+        self.closed = True
+        self.lifespan.stop()
+        self.worker.journal.count(-self.pending.close())
+        self.pending.fail(error or OwnershipLost(self.id))
+        self.tasks.cancel()
+        self.turns.clear()
+        self.cancel("stopped")
+        self.subscribers.close_followers(frames.CloseCode.SHUTTING_DOWN)
+        self.subscribers.followers.clear()
+        self.worker.drop(self)
+
+    def _let_go(self) -> None:
+        """It is stored that nobody owns the session: unless somebody needs it after all."""
+        if not self.can_release:
+            self.pending.set(worker_id=self.worker.id)
+            self.pending.note()
+            return
+        connection, self.subscribers.connection = self.subscribers.connection, None
+        self.discard()
+        if connection is not None:  # whoever relays the session may take it
+            connection.close(frames.CloseCode.SHUTTING_DOWN)
+
+    def _idle(self) -> None:
+        """Something that ran has ended: what nobody needs in memory may be let go."""
+        self.pending.note()
+        if not self.is_busy:
+            self._quiet.set()
+
+    # Values
+
+    def write_values(self) -> None:
+        """Store all values again, whatever has changed."""
+        self.pending.set_state(self.user_session.as_json())
+        self.pending.note()
+
+    def user_session_used(self) -> None:
+        """
+        Code outside of turns is through with the values it got out.
+
+        While a turn runs, a value that cannot be stored is for that turn to mend, or to fail of.
+        """
+        if self.turns.job is None:
+            self.sink.error = self._collect() or self.sink.error
+        else:
+            self._collect(drop=False)
+        if not self.turns.has_other(None):
+            self.user_session.settle()
+
+    def _collect(self, *, drop: bool = True) -> StorageError | None:
+        """
+        Look for changes inside values, and return the error of one that cannot be stored any more.
+
+        All others are stored. With ``drop`` that one falls back to what is stored.
+        """
+        error = self.user_session.look(drop=drop)
+        state = self.user_session.take_state()
+        if state is not None:
+            self.pending.set_state(state)
+        return error
+
+    def _check_values(self, turn: Turn | None) -> None:
+        """
+        Raise what keeps a change inside a value from being stored, before ``turn`` tells of it.
+
+        ``turn`` may stand for a block outside of turns. What a running turn has changed is that
+        turn's to hear of, and nobody else's; and nobody without a turn works with values.
+        """
+        if turn is not None and (self.turns.job is None or self.turns.is_running(turn)):
+            self.user_session.check()
+
+    def _before_change(self) -> None:
+        self.check(current_turn())
+
+    def _after_change(self) -> None:
+        if threading.get_ident() != self._thread:
+            self.loop.call_soon_threadsafe(self.pending.note)
+        elif (turn := current_turn()) is None or not self.turns.is_running(turn):
+            # A turn's changes go with its next event or its end; anything else has no end.
+            self.loop.call_soon(self.pending.note)
+
+    # What handlers do beside
+
+    def check(self, turn: Turn | None) -> None:
+        """Raise if ``turn`` may not change the session any more."""
+        if turn is not None and turn.stopped:
+            raise TurnStopped
+        if self.closed:
+            if self.ending is not None:
+                raise SessionOver(self.id, self.ending)
+            raise OwnershipLost(self.id)
+
+    def _spawn(
+        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
+    ) -> asyncio.Task[Any]:
+        self.check(current_turn())
+        return self.tasks.spawn(coroutine, name)
+
+    def _spawned_done(self, turn: Turn) -> None:
+        """The last task that ``turn`` has spawned is through."""
+        if not self.closed and not self.turns.is_running(turn):
+            self.sink.close_streams(turn)
+
+    async def _may_save_files(self, turn: Turn | None) -> None:
+        self.check(turn)
+        await self.sink.flush()  # the row of a new session
+
+    # Served
+
+    @property
+    def listener(self) -> Subscriber | None:
+        """The session's connection."""
+        return self.subscribers.connection
 
     @property
     def first(self) -> int:
@@ -288,93 +1037,15 @@ class LiveSession:
 
     @property
     def received(self) -> int:
-        return self.inbox.stored
+        return self.inbound.stored
 
     @property
     def numbered(self) -> int:
-        return self.inbox.numbered
+        return self.inbound.numbered
 
     @property
     def turn(self) -> int | None:
         return self.turns.number
-
-    @property
-    def open_streams(self) -> list[frames.Stream]:
-        return self.sink.streams.so_far
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """The text so far of each message that is being streamed, by id."""
-        return self.sink.streams.texts
-
-    @property
-    def is_hammered(self) -> bool:
-        return self.inbox.gate.is_hammered
-
-    async def read_log(self, after: int, limit: int) -> list[Entry]:
-        return await self.host.read_log(self.id, after, limit)
-
-    def issue_token(self, used: str | None) -> str:
-        return self.subscribers.issue_token(used)
-
-    def connect(self, listener: Subscriber, *, welcome: Callable[[], None]) -> None:
-        self.subscribers.connect(listener, welcome=welcome)
-
-    def go(self) -> None:
-        """Run what comes before anything else; once, after the first connection is known."""
-        self.beginning.begin()
-
-    def announce(self, *, resumed: bool) -> None:
-        """The connection is stored: tell the application."""
-        self.add_hook("connect")
-        self.host.send_signal(
-            signals.session_connected, self.chat, session=self.session, resumed=resumed
-        )
-
-    def renew_user(self, user: User) -> None:
-        """Handlers see the user as they are now."""
-        self.session.renew_user(user)
-
-    def assign_user(self, user: User) -> None:
-        """
-        Give the session to ``user``. Raises ``SessionOwned`` if it is somebody's.
-
-        Whoever has its connection comes back, and is let in if they are that user.
-        """
-        if self.owner_id is not None:
-            raise SessionOwned(self.id)
-        self.owner_id = user.pk
-        self.session.renew_user(user)
-        self.draft.set(user_id=user.pk)
-        self.subscribers.revoke_tokens()
-        code = frames.CloseCode.SHUTTING_DOWN
-        self.when_stored(partial(self.subscribers.part, code))
-        self.when_stored(partial(self.subscribers.part_with_followers, code))
-
-    def own(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.own(task)
-
-    def confirm_token(self, listener: Subscriber) -> None:
-        self.subscribers.confirm_token(listener)
-
-    async def receive(self, listener: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
-        """An event or an answer of the connection ``listener``, with its ``data`` decoded."""
-        if isinstance(frame, frames.ClientEvent):
-            if frame.name == "message" and data.get("files"):
-                await self.check_files(frame, data)
-            if self.subscribers.listener is listener:  # it speaks for the session still
-                self.submit(frame, data)
-        elif isinstance(frame, frames.Answer):
-            await self.check_answer_files(frame, data)
-            if self.listener is listener:
-                self.submit_answer(frame, data)
-
-    def stop(self) -> None:
-        """The client stops the running turn."""
-        self.handling.stop()
-
-    def disconnect(self, listener: Subscriber, code: int) -> None:
-        self.subscribers.disconnect(listener, code)
 
     @property
     def turn_name(self) -> str:
@@ -399,270 +1070,45 @@ class LiveSession:
         """Tell ``subscriber`` nothing more."""
         self.subscribers.followers.discard(subscriber)
 
-    def let_go(self) -> None:
-        """Note that somebody who held the session by ``holders`` does so no more."""
-        self.holders -= 1
-        self.note()
-
-    # What the rooms need of each other
+    @property
+    def open_streams(self) -> list[frames.Stream]:
+        return self.sink.streams.so_far
 
     @property
-    def is_new(self) -> bool:
-        """Whether the session was made here, and nothing has run in it."""
-        return self.beginning.is_ahead
+    def is_hammered(self) -> bool:
+        return self.inbound.gate.is_hammered
 
-    def add_hook(self, name: str, argument: Any = None) -> None:
-        """Queue a lifecycle hook, if the application has it."""
-        self.handling.add_hook(name, argument)
+    def renew_user(self, user: User) -> None:
+        """Handlers see the user as they are now."""
+        self.session.renew_user(user)
 
-    def declare_settings(
-        self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None
-    ) -> None:
-        """The settings' inputs from now on, and their values."""
-        self.form.declare(inputs, values, turn=turn)
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """Keep the session here while ``task`` runs."""
+        self.tasks.own(task)
 
-    def spawn(
-        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
-    ) -> asyncio.Task[Any]:
-        self.check(current_turn())
-        return self.tasks.spawn(coroutine, name)
-
-    async def until_stored(self) -> None:
-        await self.sink.flush()
-
-    async def do_files(self, step: Callable[[], T]) -> T:
-        return await self.host.do_files(step)
-
-    def tell(self, frame: frames.ServerFrame) -> None:
-        """Something that is not in the log, to whoever hears."""
-        self.subscribers.tell(frame)
-
-    def append(
-        self,
-        name: str,
-        data: bytes,
-        *,
-        n: int | None = None,
-        turn: int | None = None,
-        key: str | None = None,
-    ) -> int:
-        """One more entry of the log; its ``seq``."""
-        return self.commits.append(name, data, n=n, turn=turn, key=key)
-
-    def emit(self, name: str, data: bytes, *, turn: int | None = None) -> int:
-        """One more entry of the server's."""
-        return self.commits.emit(name, data, turn=turn)
-
-    def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
-        """An entry of our own, whatever state the session is in."""
-        self.commits.say(name, data, turn=turn)
-
-    def when_stored(self, callback: Callable[[], None]) -> None:
-        """Call back when everything changed so far is stored."""
-        self.commits.when_stored(callback)
-
-    def note(self) -> None:
-        """There is something to store, or something that ran has ended."""
-        self.commits.note()
-        if not self.is_busy:
-            self._quiet.set()
-
-    def collect(self, *, drop: bool = True) -> StorageError | None:
-        """Look for changes inside values; what cannot be stored any more is refused."""
-        return self.commits.collect(drop=drop)
-
-    def user_session_used(self) -> None:
-        """
-        Code outside of turns is through with the values it got out.
-
-        While a turn runs, a value that cannot be stored is for that turn to mend, or to fail of.
-        """
-        if self.turns.job is None:
-            self.sink.error = self.collect() or self.sink.error
-        else:
-            self.collect(drop=False)
-        self.handling.settle(None)
-
-    def close_streams(self, turn: Turn, interrupted: bool) -> None:
-        """Close what ``turn`` has left open, and say so if it was ``interrupted``."""
-        if self.sink.streams.has_open(turn):
-            self.handling.close_streams(turn)
-            if interrupted:
-                self.say("error", {"code": "interrupted", "detail": DETAIL})
-        self.note()
-
-    # The end
-
-    def end(self, reason: str) -> None:
-        """The session is over: stop what runs, run ``on_chat_end``, and store the end."""
-        if self.closed or self.ending is not None:
-            return
-        self.ending = str(reason)  # a plain one, for handlers to keep
-        self.handling.clear()
-        self.tasks.cancel()
-        self.writers.interrupt_all()
-        self.asks.cancel()
-        self.beginning.begin(run=False)
-        # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
-        self.draft.set(end_reason=self.ending)
-        job = hook_job(self.chat, "chat_end", self.ending)
-        job.waits_for_store = True
-        job.after = self.finish
-        self.turns.add(job)
-
-    def finish(self) -> None:
-        """Store that the session has ended, and tell the client."""
-        self.handling.finish()
-        now = timezone.now()
-        self.draft.set(status=ChatSession.Status.ENDED, ended_at=now, worker_id=None, streams=[])
-        self.draft.set(previous_token_hash="")
-        self.when_stored(self._over)
-
-    def _over(self) -> None:
-        reason = self.ending or ""
-        self.subscribers.tell_end(reason)
-        self.discard(SessionOver(self.id, reason))
-        self.host.send_signal(signals.session_ended, self.chat, session=self.session, reason=reason)
-
-    def write_values(self) -> None:
-        """Store all values again, whatever has changed."""
-        self.draft.set_state(self.user_session.as_json())
-        self.note()
-
-    # Letting go
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether anything runs or waits to be run."""
-        return not self.turns.is_idle or len(self.tasks) > 0
-
-    @property
-    def can_release(self) -> bool:
-        """Whether nobody needs the session in memory."""
-        listener = self.subscribers.listener
-        return (listener is None or listener.relayed) and self.is_spare
-
-    @property
-    def is_spare(self) -> bool:
-        """Whether nothing but a connection needs the session in memory."""
-        return (
-            not self.is_busy
-            and self.holders == 0
-            and not self.writers.is_writing
-            and self.ending is None
-        )
-
-    @property
-    def is_worked_with(self) -> bool:
-        """Whether a turn, or a block outside of turns, works with the session's values."""
-        return self.turns.job is not None or self.holders > 0
-
-    def release(self) -> None:
-        """It is stored that nobody owns the session; whoever relays it may take it."""
-        listener, self.subscribers.listener = self.listener, None
-        self.discard()
-        if listener is not None:
-            listener.close(frames.CloseCode.SHUTTING_DOWN)
-
-    async def until_closed(self) -> None:
-        """Wait until nobody holds the session here any more."""
-        await self._closing.wait()
-
-    async def given_back(self) -> None:
-        """Wait until another worker can take the session, if it can be let go at all."""
-        if self.can_release and not self.closed:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(settings.STORE_TIMEOUT):
-                    await self.until_closed()
-
-    async def until_idle(self) -> None:
-        """Wait until nothing runs."""
-        while self.is_busy:
-            self._quiet.clear()
-            await self._quiet.wait()
-
-    def drain(self) -> None:
-        """The server is on its way down: part with the client, and start nothing new."""
-        self.turns.draining = self.ending is None
-        if self.listener is not None and not self.listener.relayed:
-            self.subscribers.part(frames.CloseCode.SHUTTING_DOWN)
-        self.note()
-
-    def interrupt(self) -> None:
-        """The server stops now: whoever takes the session next tells what became of the turn."""
-        self.turns.cancel("interrupted")
-        self.tasks.cancel()
-        self.writers.interrupt_all()
-        if self.ending is None:  # else they are told of the end
-            # Behind the ends of turns that came in time.
-            self.when_stored(
-                partial(self.subscribers.part_with_followers, frames.CloseCode.SHUTTING_DOWN)
-            )
-
-    def lose(self, error: Exception, *, held: bool) -> None:
-        """The session cannot be stored, and is not this worker's any more."""
-        self.lost = error
-        self.discard(error)
-        self.host.lost(self, error, held=held)
-
-    def discard(self, error: Exception | None = None) -> None:
-        """Nothing holds the session in memory any more; whoever waits gets ``error``."""
-        self._closing.set()
-        self.closed = True
-        self.lifespan.stop()
-        self.host.journal.count(-self.draft.discard())
-        self.draft.fail(error or OwnershipLost(self.id))
-        self.tasks.cancel()
-        self.turns.clear()
-        self.turns.cancel("stopped")
-        self.subscribers.part_with_followers(frames.CloseCode.SHUTTING_DOWN)
-        self.subscribers.followers.clear()
-        self.host.drop(self)
-
-    # Guards
-
-    def check(self, turn: Turn | None) -> None:
-        """Whether ``turn`` may still change the session."""
-        if turn is not None and turn.stopped:
-            raise TurnStopped
-        if self.closed:
-            if self.ending is not None:
-                raise SessionOver(self.id, self.ending)
-            raise OwnershipLost(self.id)
-
-    def check_values(self, turn: Turn | None) -> None:
-        """
-        Raise what keeps a change inside a value from being stored, before ``turn`` tells of it.
-
-        ``turn`` may stand for a block outside of turns. What a running turn has changed is that
-        turn's to hear of, and nobody else's; and nobody without a turn works with values.
-        """
-        if turn is not None and (self.turns.job is None or self.turns.is_running(turn)):
-            self.user_session.check()
-
-    def _after_change(self) -> None:
-        if threading.get_ident() != self._thread:
-            self.loop.call_soon_threadsafe(self.note)
-        elif (turn := current_turn()) is None or not self.turns.is_running(turn):
-            # A turn's changes go with its next event or its end; anything else has no end.
-            self.loop.call_soon(self.note)
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        """Return stored entries behind ``after``, oldest first."""
+        read = partial(self.worker.store.read_log, self.id, after=after, limit=limit)
+        return await self.worker.threads.read(read)
 
 
-def _key_of(name: str, data: Any) -> str | None:
-    """By what a client's event is known if it comes again: the id that it gave its message."""
-    found = data.get("id") if name == "message" else None
-    return None if found is None else message_key(found)
+def _in_thread(turn: Turn, handler: Handler, argument: Any) -> Any:
+    turn.thread = threading.get_ident()
+    try:
+        return handler(argument)
+    finally:
+        turn.thread = None
 
 
 def _values(loaded: Loaded | None, past: ThreadContinuation | None) -> dict[str, bytes]:
-    """The ``user_session`` that a session begins with here."""
+    """Return the ``user_session`` that a session begins with here."""
     if loaded is not None:
         return split_state(loaded.state)
     return {} if past is None else dict(past.values)
 
 
 def _said(loaded: Loaded | None, past: ThreadContinuation | None) -> list[Said] | None:
-    """What ``chat_context`` begins with; None if it is not kept."""
+    """Return what ``chat_context`` begins with; None if it is not kept."""
     if loaded is not None:
         return loaded.said
     if past is not None:

@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from django.utils import translation
 
@@ -25,8 +25,6 @@ from chatsessions.handlers.context import (
 )
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.session import Session, supported_language
-
-from .ports import Host
 
 logger = logging.getLogger("chatsessions.live")
 
@@ -96,16 +94,6 @@ class SessionTasks:
 logger = logging.getLogger("chatsessions.live")
 
 
-class LifespanHost(Protocol):
-    """What the lifespan needs of its session."""
-
-    host: Host
-    chat: Chat
-    session: Session
-
-    def context(self, turn: Turn | None) -> Context: ...
-
-
 class Lifespan:
     """
     Runs ``@chat.session_lifespan`` and ``@chat.on_session_unload`` in one task.
@@ -114,10 +102,34 @@ class Lifespan:
     and tearing down have ``LIFESPAN_TIMEOUT`` seconds each.
     """
 
-    __slots__ = ("_begun", "_error", "_host", "_settled", "_stopped", "_task")
+    __slots__ = (
+        "_begun",
+        "_chat",
+        "_context",
+        "_error",
+        "_run_in_thread",
+        "_session",
+        "_settled",
+        "_start",
+        "_stopped",
+        "_task",
+    )
 
-    def __init__(self, host: LifespanHost) -> None:
-        self._host = host
+    def __init__(
+        self,
+        chat: Chat,
+        session: Session,
+        *,
+        context: Callable[[Turn | None], Context],
+        start: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+    ) -> None:
+        self._chat = chat
+        self._session = session
+        self._context = context
+        #: Starts a task whose end a worker that stops waits for.
+        self._start = start
+        self._run_in_thread = run_in_thread
         #: Whether handlers have run, so that there may be something to unload.
         self._begun = False
         #: What setting up has raised.
@@ -129,7 +141,7 @@ class Lifespan:
     @property
     def handler(self) -> Handler | None:
         """Sets up: the first thing to run for the session, if the application has a lifespan."""
-        if "session_lifespan" not in self._host.chat.hooks:
+        if "session_lifespan" not in self._chat.hooks:
             return None
         return Handler(function=self.start, takes_argument=False, is_async=True)
 
@@ -139,8 +151,8 @@ class Lifespan:
 
     async def start(self) -> None:
         """Set up, and return when the generator has yielded. Raises what it raises."""
-        generator = self._host.chat.hooks["session_lifespan"].function()
-        self._task = self._host.host.start_lifespan(self._run(generator))
+        generator = self._chat.hooks["session_lifespan"].function()
+        self._task = self._start(self._run(generator))
         await self._settled.wait()
         if self._error is not None:
             raise self._error
@@ -151,15 +163,14 @@ class Lifespan:
             return
         self._stopped.set()
         if self._task is None:
-            if self._begun and "session_unload" in self._host.chat.hooks:
-                self._task = self._host.host.start_lifespan(self._run(None))
+            if self._begun and "session_unload" in self._chat.hooks:
+                self._task = self._start(self._run(None))
         elif not self._settled.is_set():
             self._task.cancel()
 
     async def _run(self, generator: AsyncGenerator[Any, None] | None) -> None:
-        host = self._host
-        translation.activate(supported_language(host.session.language))
-        with use_context(host.context(None)):
+        translation.activate(supported_language(self._session.language))
+        with use_context(self._context(None)):
             try:
                 # Without what it would have opened the session goes on, and is unloaded as any.
                 if generator is not None and not await self._set_up(generator):
@@ -167,7 +178,7 @@ class Lifespan:
             finally:
                 self._settled.set()
             await self._stopped.wait()
-            if "session_unload" in host.chat.hooks:
+            if "session_unload" in self._chat.hooks:
                 await self._within_deadline("on_session_unload", self._unload)
             if generator is not None:
                 await self._within_deadline("session_lifespan", partial(_finish, generator))
@@ -183,11 +194,11 @@ class Lifespan:
         return self._error is None
 
     async def _unload(self) -> None:
-        handler = self._host.chat.hooks["session_unload"]
+        handler = self._chat.hooks["session_unload"]
         if handler.is_async:
             await handler(None)
         else:
-            await self._host.host.run_in_thread(partial(handler, None))
+            await self._run_in_thread(partial(handler, None))
 
     async def _within_deadline(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
         """Await ``step``; what it raises is logged, and keeps nothing else from being closed."""
@@ -196,9 +207,9 @@ class Lifespan:
                 await step()
         except Exception as raised:
             error = _reason(name, raised, deadline)
-            session = self._host.session
+            session = self._session
             message = "Session %s, %s: %s failed at the end"
-            arguments = (session.id, self._host.chat.name, name)
+            arguments = (session.id, self._chat.name, name)
             log_error(logger, session.env, message, *arguments, error=error)
 
 

@@ -1,44 +1,26 @@
 """
-``Turns``: a session's handlers, run one at a time and in order, by tasks of the worker.
+``Turns``: the queue of a session's handlers, which run one at a time and in order.
 
-Each task starts in an empty ``contextvars`` context. It has our ``context`` and the session's
-language, and no variable of a connection, a request or another session.
-
-A numbered turn starts only when its event and the fact that it runs are stored, so that after a
-crash it is known to have been begun and is never begun again.
+Beside the one that runs, another may while that waits for an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import inspect
-import threading
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any, Protocol
-from uuid import UUID
+from typing import Any
 
-from django.utils import translation
+from django.conf import settings as django_settings
 from msgspec import Struct
 
-from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    ChatSessionsError,
-    FrameError,
-    StorageError,
-    TurnStopped,
-)
-from chatsessions.handlers.bridge import no_await_forgotten
+from chatsessions.auth import env
+from chatsessions.exceptions import ChatSessionsError
 from chatsessions.handlers.chat import (
     Chat,
     Handler,
-)
-from chatsessions.handlers.context import (
-    Context,
-    use_context,
 )
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.messages import (
@@ -46,9 +28,12 @@ from chatsessions.handlers.messages import (
     Action,
     Message,
 )
-from chatsessions.handlers.session import supported_language
+from chatsessions.handlers.session import Session
+from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_id
 from chatsessions.storage.log import USER
+
+logger = logging.getLogger("chatsessions.live")
 
 
 class NoHandler(ChatSessionsError):
@@ -61,10 +46,10 @@ class Job(Struct, eq=False, kw_only=True):
     turn: Turn
     handler: Handler | None
     argument: Any = None
+    #: Ids of the files that a message came with.
+    files: list[str] = []
     #: Called when its time has come, before the handler.
     prepare: Callable[[], None] | None = None
-    #: Awaited right before the handler, as a part of the turn.
-    load: Callable[[], Awaitable[None]] | None = None
     #: Called when it is over, whatever came of it.
     after: Callable[[], None] | None = None
     #: Whether it is not to start before all that the session has changed is stored.
@@ -80,13 +65,14 @@ class Job(Struct, eq=False, kw_only=True):
     #: Whether it comes to an end by itself, and is not stopped.
     has_deadline: bool = False
     task: asyncio.Task[None] | None = None
-    started: float = 0.0
+    #: When its handler began.
+    started: float | None = None
     #: Why it is being cancelled: ``stopped`` or ``interrupted``.
     cancelled_as: str | None = None
 
 
 def turn_job(n: int, name: str, handler: Handler | None, argument: Any = None) -> Job:
-    """A numbered turn."""
+    """Return the job of a numbered turn."""
     return Job(
         turn=Turn(n, name),
         handler=handler,
@@ -96,65 +82,63 @@ def turn_job(n: int, name: str, handler: Handler | None, argument: Any = None) -
     )
 
 
-def event_job(chat: Chat, session_id: UUID, n: int, *, name: str, data: Any) -> Job:
-    """The turn of an event that is the application's business alone."""
+def event_job(chat: Chat, session: Session, n: int, *, name: str, data: Any) -> Job:
+    """Return the job of a client's event."""
     if name == "message":
-        id_ = data.get("id") or message_id(session_id, n)
-        message = Message(data["content"], id=id_, author=USER_AUTHOR, type=USER)
-        message.came_as(session_id, n)
-        return turn_job(n, name, chat.hooks.get(name), message)
-    if name == "action":
+        message = Message(
+            data["content"],
+            id=data.get("id") or message_id(session.id, n),
+            author=USER_AUTHOR,
+            type=USER,
+        )
+        message.came_as(session.id, n)
+        job = turn_job(n, name, chat.hooks.get(name), message)
+        job.files = data.get("files") or []
+    elif name == "action":
         job = turn_job(n, name, chat.actions.get(data["name"]), Action.offered(data))
         job.overtakes = True
-        return job
-    if name == "window_message":
-        return turn_job(n, name, chat.hooks.get(name), data)
-    return turn_job(n, name, chat.events.get(name), data)
+    elif name == "settings":
+        job = turn_job(n, name, chat.hooks.get(name), session.chat_settings)
+        job.needs_handler = False
+        job.overtakes = True
+    elif name == "window_message":
+        job = turn_job(n, name, chat.hooks.get(name), data)
+    else:
+        job = turn_job(n, name, chat.events.get(name), data)
+    return job
 
 
 def hook_job(chat: Chat, name: str, argument: Any = None) -> Job:
-    """A lifecycle hook."""
+    """Return the job of a lifecycle hook."""
     return Job(turn=Turn(None, name), handler=chat.hooks.get(name), argument=argument)
-
-
-class TurnHost(Protocol):
-    """What running turns need of their session."""
-
-    loop: asyncio.AbstractEventLoop
-
-    def context(self, turn: Turn) -> Context: ...
-
-    async def run_in_thread(self, function: Callable[[], Any]) -> Any: ...
-
-    def when_stored(self, callback: Callable[[], None]) -> None:
-        """Call back when everything changed so far is stored."""
-
-    def turn_waits(self, job: Job) -> None:
-        """``job`` is next, and starts when that is stored."""
-
-    def turn_put_back(self, job: Job) -> None:
-        """It is not after all: whoever takes the session next starts it."""
-
-    def turn_starts(self, job: Job) -> None: ...
-
-    def turn_ends(self, job: Job, status: str, error: BaseException | None) -> None:
-        """The handler is through: change what that changes, and tell it once it is stored."""
-
-    def idle(self) -> None:
-        """There is nothing left to run."""
 
 
 class Turns:
     """
     The queue of one session, and what of it is running.
 
-    That is one job, and beside it, while that one waits for an answer, one that overtakes.
+    ``start`` is called with the job that is next, ``idle`` when there is nothing left to run.
     """
 
-    __slots__ = ("_asking", "_gone_by", "_host", "_queue", "aside", "draining", "job")
+    __slots__ = (
+        "_asking",
+        "_gone_by",
+        "_idle",
+        "_queue",
+        "_start",
+        "aside",
+        "draining",
+        "handled",
+        "job",
+    )
 
-    def __init__(self, host: TurnHost) -> None:
-        self._host = host
+    def __init__(
+        self, handled: Handled, *, start: Callable[[Job], None], idle: Callable[[], None]
+    ) -> None:
+        #: Which events have been handled.
+        self.handled = handled
+        self._start = start
+        self._idle = idle
         self._queue: deque[Job] = deque()
         self.job: Job | None = None
         self.aside: Job | None = None
@@ -176,15 +160,17 @@ class Turns:
 
     @property
     def is_idle(self) -> bool:
+        """Whether nothing runs, or waits to be run here."""
         running = self.job is not None or self.aside is not None
         return not running and (self.draining or not self._queue)
 
     def is_running(self, turn: Turn) -> bool:
+        """Return True while ``turn`` runs."""
         job, aside = self.job, self.aside
         return (job is not None and job.turn is turn) or (aside is not None and aside.turn is turn)
 
     def has_other(self, turn: Turn | None) -> bool:
-        """Whether any but ``turn`` is running."""
+        """Return True while any but ``turn`` runs."""
         return (self.job is not None and self.job.turn is not turn) or (
             self.aside is not None and self.aside.turn is not turn
         )
@@ -214,31 +200,19 @@ class Turns:
         self._queue = deque(job for job in self._queue if job.sets_up)
         return jobs
 
-    def cancel(self, status: str) -> bool:
-        """
-        End what runs, as ``stopped`` or ``interrupted``; whether there is anything.
+    def finished(self, job: Job) -> None:
+        """``job`` runs no more: start the next one."""
+        self._clear(job)
+        if job.after is not None:
+            job.after()
+        self._next()
 
-        Its handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and what it
-        still does is refused.
-        """
-        anything = False
-        for job in (self.job, self.aside):
-            if job is not None and not (job.has_deadline and status == "stopped"):
-                anything = self._cancel(job, status) or anything
-        return anything
-
-    def _cancel(self, job: Job, status: str) -> bool:
-        if job.cancelled_as is not None:
-            return False
-        job.cancelled_as = status
-        for task in job.turn.spawned | job.turn.awaited:
-            task.cancel()
-        if job.task is not None:
-            job.task.cancel()
-            # One that had not begun to run never gets as far as its own end.
-            job.task.add_done_callback(lambda _: self._finish(job, status))
-            self._host.loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
-        return True
+    def put_back(self, job: Job) -> None:
+        """``job`` has not begun: whoever takes the session next runs it."""
+        self._clear(job)
+        if job.turn.n:
+            self._queue.appendleft(job)
+        self._idle()
 
     @contextmanager
     def waiting_for_answer(self, turn: Turn | None) -> Iterator[None]:
@@ -264,105 +238,19 @@ class Turns:
 
     def _next(self) -> None:
         if self.job is not None:
-            self._next_aside()
+            if self._asking and self.aside is None and not self.draining:
+                job = next((job for job in self._queue if job.overtakes), None)
+                if job is not None:
+                    self._queue.remove(job)
+                    self.aside = job
+                    self._start(job)
         elif self.aside is not None:
             pass  # what was overtaken is gone; this one first
         elif self.draining or not self._queue:
-            self._host.idle()
+            self._idle()
         else:
             self.job = self._queue.popleft()
-            self._prepare(self.job)
-
-    def _next_aside(self) -> None:
-        if not self._asking or self.aside is not None or self.draining:
-            return
-        job = next((job for job in self._queue if job.overtakes), None)
-        if job is not None:
-            self._queue.remove(job)
-            self.aside = job
-            self._prepare(job)
-
-    def _prepare(self, job: Job) -> None:
-        if job.waits_for_store:
-            self._host.turn_waits(job)
-            self._host.when_stored(partial(self._start, job))
-        else:
-            self._start(job)
-
-    def _start(self, job: Job) -> None:
-        if job is not self.job and job is not self.aside:
-            return  # it had been given up
-        if job.cancelled_as is not None:
-            self._finish(job, job.cancelled_as)
-            return
-        if self.draining and job.turn.n is not None:
-            self._put_back(job)
-            return
-        job.started = self._host.loop.time()
-        self._host.turn_starts(job)
-        try:
-            if job.prepare is not None:
-                job.prepare()
-        except (FrameError, StorageError) as refused:
-            self._finish(job, "failed", refused)
-            return
-        if job.handler is None:
-            error = NoHandler(f"No handler for {job.turn.name!r}.") if job.needs_handler else None
-            self._finish(job, "failed" if error else "done", error)
-            return
-        job.task = self._host.loop.create_task(
-            self._run(job, job.handler),
-            name=f"chatsessions-turn-{job.turn.name}",
-            context=contextvars.Context(),
-        )
-
-    def _put_back(self, job: Job) -> None:
-        """The event is stored, its turn has not begun: whoever takes the session next runs it."""
-        self._clear(job)
-        if job.turn.n:
-            self._queue.appendleft(job)
-            self._host.turn_put_back(job)
-        # Of a start that has not begun, the row cannot say more than that it was cut short.
-        self._host.idle()
-
-    async def _run(self, job: Job, handler: Handler) -> None:
-        status = "done"
-        error: BaseException | None = None
-        try:
-            with use_context(self._host.context(job.turn)) as context:
-                translation.activate(supported_language(context.session.language))
-                if job.load is not None:
-                    await job.load()
-                with no_await_forgotten():
-                    await self._call(job.turn, handler, job.argument)
-        except (asyncio.CancelledError, TurnStopped) as cancelled:
-            # Without our asking it is the handler's own doing, and a failure like any other.
-            status, error = "failed", cancelled
-        except (
-            BaseException
-        ) as failure:  # SystemExit too: it is not for a handler to end the server
-            status, error = "failed", failure
-        if job.cancelled_as is not None:
-            status = job.cancelled_as
-        self._finish(job, status, error)
-
-    async def _call(self, turn: Turn, handler: Handler, argument: Any) -> None:
-        if handler.is_async:
-            await handler(argument)
-            return
-        result = await self._host.run_in_thread(partial(_in_thread, turn, handler, argument))
-        if inspect.isawaitable(result):
-            await result
-
-    def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
-        if job is not self.job and job is not self.aside:
-            return  # it had been abandoned
-        job.turn.stopped = job.cancelled_as is not None
-        self._host.turn_ends(job, status, error)
-        self._clear(job)
-        if job.after is not None:
-            job.after()
-        self._next()
+            self._start(self.job)
 
     def _clear(self, job: Job) -> None:
         if job is self.job:
@@ -375,9 +263,21 @@ class Turns:
                 self._gone_by = None
 
 
-def _in_thread(turn: Turn, handler: Handler, argument: Any) -> Any:
-    turn.thread = threading.get_ident()
-    try:
-        return handler(argument)
-    finally:
-        turn.thread = None
+def report(session: Session, turn: Turn, error: BaseException) -> dict[str, str]:
+    """Log what a handler has raised, and return the ``error`` that its client is told."""
+    if isinstance(error, NoHandler):
+        logger.warning("Session %s, %s: %s", session.id, session.chat, error)
+        code, detail = "no_handler", str(error)
+    else:
+        message = "Session %s, %s: the handler of %s failed"
+        arguments = (session.id, session.chat, turn.name)
+        env.log_error(logger, session.env, message, *arguments, error=error)
+        code, detail = "handler_error", "Something went wrong. Please try again."
+        if django_settings.DEBUG:
+            detail = f"{type(error).__name__}: {error}"
+    return {"code": code, "detail": env.hide(printable(detail), session.env)}
+
+
+def printable(text: str) -> str:
+    """Return ``text`` without what UTF-8 cannot write: halves of surrogate pairs."""
+    return text.encode(errors="replace").decode()

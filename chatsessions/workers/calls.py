@@ -138,7 +138,7 @@ async def _reach(
                 try:
                     return await holding(live, here)
                 except OwnershipLost:
-                    if live.draft.is_stored or worker.loop.time() > deadline:
+                    if live.pending.is_stored or worker.loop.time() > deadline:
                         raise
                     continue  # It never was this worker's: somebody else was faster.
         has_asked = True
@@ -166,6 +166,5 @@ async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any
 
 async def let_go(live: LiveSession) -> None:
     """Hold an acquired session no more; whoever is next, maybe elsewhere, finds it given back."""
-    live.holders -= 1
-    live.note()
+    live.let_go()
     await live.given_back()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from contextvars import Context
-from datetime import datetime
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -25,10 +23,9 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.session import LiveSession, WorkerServices
 from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
 from chatsessions.storage.journal import Journal
-from chatsessions.storage.log import Entry
 from chatsessions.storage.store import Store
 from chatsessions.storage.worker_rows import WorkerRows
 
@@ -65,22 +62,23 @@ class SessionHost:
         #: What sets up and tears down for sessions, which is not cut short.
         self._lifespans: set[asyncio.Task[None]] = set()
         self._connections_checked = 0.0
+        #: What its sessions need of it.
+        self.services = WorkerServices(
+            id=self.id,
+            loop=loop,
+            journal=self.journal,
+            store=self.store,
+            threads=self.threads,
+            rows=self.rows,
+            own=self.own,
+            start_lifespan=self.start_lifespan,
+            send_signal=self.send_signal,
+            refresh_connections=self.refresh_connections,
+            drop=self.drop,
+            lost=self.lost,
+        )
 
     # What sessions need of it
-
-    @property
-    def pauses(self) -> int:
-        return self.rows.pauses
-
-    def now(self) -> datetime:
-        return self.rows.now()
-
-    async def run_in_thread(self, function: Callable[[], Any]) -> Any:
-        """Run a handler written as ``def``, with the caller's context."""
-        return await self.threads.handle(function)
-
-    async def do_files(self, function: Callable[[], T]) -> T:
-        return await self.threads.do_files(function)
 
     def refresh_connections(self, *, failed: bool = False) -> None:
         """
@@ -96,25 +94,6 @@ class SessionHost:
             self._connections_checked = now
             self.start_task(sync_to_async(close_unusable)())
 
-    async def read_log(self, session_id: UUID, after: int, limit: int) -> list[Entry]:
-        read = partial(self.store.read_log, session_id, after=after, limit=limit)
-        return await self.threads.read(read)
-
-    async def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
-        return await self.threads.read(self.store.find_message, session_id, message)
-
-    async def find_seq(self, session_id: UUID, n: int) -> int | None:
-        return await self.threads.read(self.store.seq_of, session_id, n)
-
-    async def read(self, function: Callable[[], T]) -> T:
-        return await self.threads.read(function)
-
-    def read_now(self, function: Callable[[], T]) -> T:
-        return self.threads.read_now(function)
-
-    async def find_posted(self, session_id: UUID, key: str) -> Entry | None:
-        return await self.threads.read(self.store.find_posted, session_id, key)
-
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
         if signal.receivers and signal.has_listeners(chat):
             self.start_task(_send(signal, chat, arguments))
@@ -122,18 +101,18 @@ class SessionHost:
     def drop(self, live: LiveSession) -> None:
         if self.live.get(live.id) is live:
             del self.live[live.id]
-            self.limits.keep_event_pace(live.id, live.inbox.gate.rate)
+            self.limits.keep_event_pace(live.id, live.inbound.gate.rate)
 
-    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
+    def lost(self, live: LiveSession, error: Exception, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
-            let_go = self.threads.write(self.rows.let_go, live.id, live.draft.generation)
+            let_go = self.threads.write(self.rows.let_go, live.id, live.pending.generation)
             self.start_task(self.housekeep(let_go))
         if live.listener is not None:
             self.start_task(self._part_with(live, error, held=held))
 
     async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
-        listener, live.subscribers.listener = live.listener, None
+        listener, live.subscribers.connection = live.listener, None
         if listener is None:
             return
         taken, exists = isinstance(error, OwnershipLost), True

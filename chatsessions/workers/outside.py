@@ -275,7 +275,7 @@ async def leave_here(
     try:
         with _unless_raised(live.id, kind):
             if not live.closed:
-                live.close_streams(writer, kind is not None)
+                live.writers.close(writer, interrupted=kind is not None)
             live.user_session_used()
             if not (live.closed and live.ending):
                 await live.sink.flush()

@@ -69,12 +69,8 @@ class AfarSession:
         self.chat = find_chat(row.chat)
         self.session = session_of(row, row.user or AnonymousUser())
         self.session.restored = True
-        files = SessionFiles(self)
+        files = SessionFiles(self.session.id, worker.loop, worker.threads, may_save=self._may_save)
         self.session.list_files, self.session.keep_file = files.all, files.save
-        self.draft = PendingChange(
-            row.pk, generation=row.generation, position=Position.of(row), claims=None
-        )
-        self.log = SessionLog(head=row.head, first=loaded.first)
         self._before = split_state(loaded.state)
         self.user_session = UserSession(
             self.session,
@@ -84,12 +80,22 @@ class AfarSession:
             after_change=lambda: None,
         )
         self.sink = AfarSink(self)
-        #: What of streaming messages the log does not have: the owner knows.
-        self.texts: dict[str, str] = {}
+        position = Position.of(row)
+        pending = PendingChange(
+            row.pk,
+            generation=row.generation,
+            position=position,
+            claims=None,
+            tell_journal=lambda: None,
+        )
         self.recall = ConversationCache(
-            self,
-            Mark.of(row.chat_context),
-            loaded.said,
+            self.session,
+            SessionLog(pending, position, first=loaded.first, journal=worker.journal),
+            worker.threads,
+            loop=worker.loop,
+            mark=Mark.of(row.chat_context),
+            said=loaded.said,
+            texts=dict,  # of streaming messages the owner knows what the log does not have
             before_change=_refuse_recall,
             after_change=lambda: None,
         )
@@ -132,16 +138,9 @@ class AfarSession:
         self._before = self.user_session.encoded()
         return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
 
-    # For its files
-
-    def check(self, turn: Turn | None) -> None:
-        """Whether files may be saved: the row is there, or it could not have been loaded."""
-
-    async def until_stored(self) -> None:
+    async def _may_save(self, turn: Turn | None) -> None:
+        """Its row is there, or it could not have been loaded."""
         await self.sink.flush()
-
-    async def do_files(self, step: Any) -> Any:
-        return await self.host.do_files(step)
 
 
 class AfarSink(Sink):

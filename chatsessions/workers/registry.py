@@ -165,7 +165,7 @@ class SessionRegistry:
         """How many connections a session has had, as far as is known, but those opened here."""
         live = self._host.live.get(session_id)
         if live is not None:
-            return live.subscribers.connections - turnstile.opened
+            return live.connections - turnstile.opened
         row = await self._host.threads.read(self._host.store.find, session_id)
         return (0 if row is None else row.connections) - turnstile.opened
 
@@ -219,12 +219,11 @@ class SessionRegistry:
                     raise ShuttingDown
                 found.holders += 1
                 try:
-                    if not found.draft.is_stored:
+                    if not found.pending.is_stored:
                         await found.sink.flush()
                     return found, ""
                 except BaseException as error:
-                    found.holders -= 1
-                    found.note()
+                    found.let_go()
                     late = self._host.loop.time() > deadline
                     if late or not isinstance(error, OwnershipLost):
                         raise
@@ -322,7 +321,7 @@ class SessionRegistry:
                 row.connections = min(row.connections, connections)
             return await self._take_over(chat, row, arrival, admit, how=how)
         if connections is None:
-            connections = live.subscribers.connections
+            connections = live.connections
         if not _is_theirs(chat, live, arrival):
             return None, "unknown"
         if live.ending is None:
@@ -331,11 +330,10 @@ class SessionRegistry:
                 await admit(live.session)
                 await self._check_count(arrival, other_than=live.id)
             finally:
-                live.holders -= 1
-                live.note()
+                live.let_go()
             if not _is_theirs(chat, live, arrival):
                 return None, "unknown"  # it was given to a user meanwhile
-        if how != "visit" and live.subscribers.connections > connections:
+        if how != "visit" and live.connections > connections:
             raise Overtaken
         return (None, why_over(live.ending)) if live.ending is not None else (live, "")
 
@@ -454,7 +452,7 @@ class SessionRegistry:
                 return None  # it was given to another user meanwhile
             live.session.renew_user(arrival.user)
             live.session.env = arrival.env
-            live.subscribers.rejoin(listener, stored=stored)
+            live.rejoin(listener, stored=stored)
             live.go()
             return live
 
@@ -475,9 +473,9 @@ class SessionRegistry:
     def _create(
         self, chat: Chat, session: Session, row: ChatSession, past: ThreadContinuation | None
     ) -> LiveSession:
-        live = LiveSession(self._host, chat, session, row, None, past=past)
+        live = LiveSession(self._host.services, chat, session, row, None, past=past)
         self._host.live[live.id] = live
-        live.draft.set(
+        live.pending.set(
             **{name: getattr(row, name) for name in ROW_FIELDS}, status=ChatSession.Status.AWAY
         )
         return live
@@ -490,11 +488,11 @@ class SessionRegistry:
         session.state_lost = loaded.state_lost
         if loaded.state_lost:
             logger.error("Session %s: the cache has thrown its user_session away", row.pk)
-        live = LiveSession(self._host, chat, session, row, loaded)
-        live.inbox.gate.rate = self._host.limits.event_pace(row.pk)
-        live.draft.set(worker_id=self._host.id)
+        live = LiveSession(self._host.services, chat, session, row, loaded)
+        live.inbound.gate.rate = self._host.limits.event_pace(row.pk)
+        live.pending.set(worker_id=self._host.id)
         self._host.live[live.id] = live
-        live.note()
+        live.pending.note()
         return live
 
     async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
@@ -577,7 +575,7 @@ def _why_no_more(
 
 
 def _is_theirs(chat: Chat, live: LiveSession, arrival: ConnectRequest) -> bool:
-    tokens = live.subscribers.tokens
+    tokens = live.tokens
     return may_resume(chat, live.session.chat, live.owner_id, tokens, arrival)
 
 

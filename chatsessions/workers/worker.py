@@ -193,7 +193,7 @@ class Worker(SessionHost):
         """One that was silent for so long that it counted as dead takes back what nobody took."""
         if await self.threads.write(self.rows.beat):
             for live in list(self.live.values()):
-                live.subscribers.claim_again()
+                live.claim_again()
 
     async def _reap(self) -> None:
         while True:
@@ -207,7 +207,9 @@ class Worker(SessionHost):
         now = self.loop.time()
         if now - self._touched_at < settings.CACHE_TIMEOUT / 2:
             return
-        held = {live.id: live.draft.generation for live in self.live.values() if live.user_session}
+        held = {
+            live.id: live.pending.generation for live in self.live.values() if live.user_session
+        }
         gone = await self.threads.read(self.store.touch, held)
         self._touched_at = now
         if settings.USER_SESSION_STORE == "cache":  # else the row has them
