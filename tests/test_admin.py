@@ -781,7 +781,7 @@ def test_the_action_ends_what_is_not_over_and_tells_the_rest(
     away = [make_session() for _ in range(2)]
     over = make_session(status="ended", end_reason="user", ended_at=timezone.now())
     told = act(admin_client, "end_selected", *away, over)
-    assert told == ["2 sessions were ended.", "1 session was over already."]
+    assert told == ["2 sessions were ended.", "1 session had already ended."]
     for session in away:
         assert status_of(session) == "ended"
         assert session.end_reason == "admin"

@@ -154,7 +154,7 @@ def test_files_of_a_transcript_that_are_gone_foreign_or_none(staff: StaffOf) -> 
     say(session, "message", {"content": "odd", "files": "all of them"}, n=3)
     say(session, "message", {"id": "m", "content": "", "files": [gone.as_event()]})
     shown = transcript_of(page_of(staff("view_chatsession", "view_sessionfile"), session))
-    assert shown.count("a file that is no longer there") == 2
+    assert shown.count("a file that no longer exists") == 2
     assert "theirs.txt" not in shown
     assert "gone.txt" in shown  # as the application has sent it
     assert "download" not in shown

@@ -91,13 +91,13 @@ def show_outcome(request: HttpRequest, endings: Endings) -> None:
         messages.success(request, text % {"count": count})
     if count := len(endings.over):
         text = ngettext(
-            "%(count)d session was over already.", "%(count)d sessions were over already.", count
+            "%(count)d session had already ended.", "%(count)d sessions had already ended.", count
         )
         messages.info(request, text % {"count": count})
     if count := len(endings.gone):
         text = ngettext(
-            "%(count)d session is no longer there.",
-            "%(count)d sessions are no longer there.",
+            "%(count)d session no longer exists.",
+            "%(count)d sessions no longer exist.",
             count,
         )
         messages.warning(request, text % {"count": count})

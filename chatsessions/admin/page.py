@@ -410,7 +410,7 @@ def _name_files(attached: Sequence[Attached], session: ChatSession, site: str) -
         if row is not None:
             file.name, file.url = row.name, _file_url(row, site)
         elif file.name == file.id and parse_uuid(file.id) is not None:
-            file.name = _("a file that is no longer there")
+            file.name = _("a file that no longer exists")
 
 
 def _file_url(row: SessionFile, site: str) -> str:

@@ -62,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def note_address(folder: Path, address: str) -> None:
-    """Note where this process serves the folder, for whoever finds it locked."""
+    """Write down the address of this process, for the error of another that finds the lock."""
     (folder / NOTE).write_text(json.dumps({"pid": os.getpid(), "address": address}))
 
 

@@ -77,11 +77,11 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
 
 
 def _imports_beside(file: Path) -> list[str]:
-    """What lies beside ``file`` and is imported by it: names of files and folders."""
+    """Return the files and folders beside ``file`` that it imports."""
     names: set[str] = set()
     try:
         tree = ast.parse(file.read_bytes())
-    except SyntaxError:  # running it says where
+    except SyntaxError:  # reported when the bot is run
         return []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
