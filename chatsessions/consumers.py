@@ -408,9 +408,9 @@ class ChatConsumer(SessionConsumer):
             access=self._access,
             authorize=self.authorize,
         )
-        lines = get_worker().lines
-        lines.add(connection.sender)
+        websockets = get_worker().websockets
+        websockets.add(connection.sender)
         try:
             await connection.run(receive)
         finally:
-            lines.discard(connection.sender)
+            websockets.discard(connection.sender)

@@ -33,7 +33,7 @@ class Line:
     def send_along(self, text: str) -> None:
         self.send_frame(text)
 
-    def close_line(self, code: int) -> None:
+    def close(self, code: int) -> None:
         raise AssertionError(f"closed with {code}")
 
     def join(self, client: Client) -> None:

@@ -95,7 +95,7 @@ class Tab:
     def send_along(self, text: str) -> None:
         self.send_frame(text)
 
-    def close_line(self, code: int) -> None:
+    def close(self, code: int) -> None:
         self.closed = int(code)
 
     # The client

@@ -79,7 +79,7 @@ class LocalListener(Subscriber):
     """A connection of this worker's own."""
 
     @abstractmethod
-    def pause(self) -> None:
+    def stop(self) -> None:
         """Send nothing more until :meth:`moved`."""
 
     @abstractmethod
@@ -567,7 +567,7 @@ class RemoteSession:
         self._moving = True
         if self._forwarder is not None:
             self._forwarder.cancel()  # what was taken already is known by its number
-        listener.pause()
+        listener.stop()
         live: LiveSession | None = None
         stored = asyncio.Event()
         try:

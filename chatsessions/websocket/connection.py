@@ -148,7 +148,7 @@ class ChatConnection:
             told, code = refusal_of(error)
             if told is not None:
                 self._tell(told)
-            self.sender.close_line(code)
+            self.sender.close(code)
 
     async def _open(self, hello: frames.Hello) -> None:
         owner = owner_of(self._admission.user)
@@ -255,7 +255,7 @@ class ChatConnection:
         if isinstance(frame, frames.Ack):
             subscriber.ack(frame.seq)
         elif self._pace.take(self._heard_at):
-            self.sender.close_line(CloseCode.RATE_LIMITED)
+            self.sender.close(CloseCode.RATE_LIMITED)
         elif isinstance(frame, frames.ClientEvent | frames.Answer):
             await served.receive(subscriber, frame, frames.decode_data(frame))
         elif isinstance(frame, frames.Ping):
@@ -271,16 +271,16 @@ class ChatConnection:
         if error.code in ("bad_frame", "hello_expected"):
             self._bad_frames += 1
             if self._bad_frames >= settings.MAX_BAD_FRAMES:
-                self.sender.close_line(CloseCode.PROTOCOL_VIOLATION)
+                self.sender.close(CloseCode.PROTOCOL_VIOLATION)
         elif self._subscriber is not None and self._subscriber.served.is_hammered:
-            self.sender.close_line(CloseCode.RATE_LIMITED)
+            self.sender.close(CloseCode.RATE_LIMITED)
 
     def _fail(
         self, code: str, detail: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION
     ) -> None:
         """Tell the client why the connection is closed, and close it."""
         self._tell(frames.Error(code, detail))
-        self.sender.close_line(close)
+        self.sender.close(close)
 
     def _tell(self, error: frames.Error) -> None:
         if self._mistaken_owner is not None:
@@ -294,7 +294,7 @@ class ChatConnection:
         patience = 2.5 * settings.HEARTBEAT
         left = self._heard_at + patience - self._loop.time()
         if left <= 0:
-            self.sender.close_line(CloseCode.SILENT)
+            self.sender.close(CloseCode.SILENT)
         elif not self.sender.closing:
             self._set_timer(left, self._watch)
 

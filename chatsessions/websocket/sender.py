@@ -106,7 +106,7 @@ class Sender:
         self.put({"type": "websocket.send", "text": text})
         if len(self._waiting) > self._max_waiting and not self.closing:
             self._forget()
-            self.close_line(CloseCode.TOO_SLOW)
+            self.close(CloseCode.TOO_SLOW)
 
     def put(self, message: Message) -> None:
         """Send an ASGI message after those before it."""
@@ -123,7 +123,7 @@ class Sender:
 
     # The close
 
-    def close_line(self, code: int) -> None:
+    def close(self, code: int) -> None:
         """Close after what was sent before. The client is given ``CLOSE_TIMEOUT`` to answer."""
         if self._batcher is not None:
             self._batcher.send_now()
@@ -187,7 +187,7 @@ class Sender:
         self._forget()
         if message["type"] != "websocket.close":
             # The client comes back, and resumes behind the last that it got.
-            self.close_line(CloseCode.SHUTTING_DOWN)
+            self.close(CloseCode.SHUTTING_DOWN)
         elif message["code"] == CloseCode.FRAME_TOO_LARGE:
             # Daphne closes with 1009 by itself, but refuses the code from an application.
             self.put(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})

@@ -88,7 +88,7 @@ class WebsocketSubscriber(LocalListener):
         self.stop()
         if ended is not None and self.welcomed:
             self._sender.send_frame(frames.encode(frames.Ended(ended)))
-        self._sender.close_line(code)
+        self._sender.close(code)
 
     # The connection's side
 
@@ -131,14 +131,10 @@ class WebsocketSubscriber(LocalListener):
         self._acked.set()
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Send nothing more, unless the session is :meth:`moved` here from another worker."""
         self._caught_up = False
         if self._replay is not None:
             self._replay.cancel()
-
-    def pause(self) -> None:
-        """Send nothing more until :meth:`moved`: the session comes here from another worker."""
-        self.stop()
 
     def moved(self, served: LiveSession) -> None:
         """Go on with ``served``, which is the session here; that is stored."""
@@ -164,7 +160,7 @@ class WebsocketSubscriber(LocalListener):
         except Exception as error:
             logger.warning("Session %s: its log cannot be read: %s", self.served.id, error)
             # Without it the client would wait here for ever; it comes back, and tries again.
-            self._sender.close_line(frames.CloseCode.SHUTTING_DOWN)
+            self._sender.close(frames.CloseCode.SHUTTING_DOWN)
 
     async def _replay_log(self) -> None:
         while self._position < self.served.stored:
@@ -172,12 +168,12 @@ class WebsocketSubscriber(LocalListener):
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
             if not entries or entries[0].seq != self._position + 1:
                 # Trimmed meanwhile: only a new welcome can tell the client of the gap.
-                self._sender.close_line(frames.CloseCode.SHUTTING_DOWN)
+                self._sender.close(frames.CloseCode.SHUTTING_DOWN)
                 return
             self._pace.took(sum(len(entry.data) for entry in entries))
             for entry in entries:
                 if not await self._has_room():
-                    self._sender.close_line(frames.CloseCode.TOO_SLOW)
+                    self._sender.close(frames.CloseCode.TOO_SLOW)
                     return
                 self._send_entry(entry, live=False)
         self._go_live()
@@ -220,7 +216,7 @@ class WebsocketSubscriber(LocalListener):
         send(text)
         if live and self._window.full:
             self.stop()
-            self._sender.close_line(frames.CloseCode.TOO_SLOW)
+            self._sender.close(frames.CloseCode.TOO_SLOW)
 
 
 def event_frame(entry: Entry) -> frames.ServerEvent:

@@ -54,10 +54,10 @@ REAPED_AT_ONCE = 20
 MAX_LEFT = 900
 
 
-class OpenLine(Protocol):
-    """A websocket, as the worker sees it."""
+class OpenWebsocket(Protocol):
+    """What a worker that stops asks of a websocket."""
 
-    def close_line(self, code: int) -> None: ...
+    def close(self, code: int) -> None: ...
 
     def abandon(self) -> None: ...
 
@@ -70,7 +70,7 @@ class Worker(SessionHost):
         #: Set when nothing is left of it.
         self.gone = asyncio.Event()
         #: The open websockets, so that a shutdown can see them to their end.
-        self.lines: set[OpenLine] = set()
+        self.websockets: set[OpenWebsocket] = set()
         self.logins = Logins(loop, self.threads.check, self.own)
         #: Sends what has gathered for its clients when the event loop is through with what it does.
         self.batches = BatchTimer(loop)
@@ -296,8 +296,8 @@ class Worker(SessionHost):
             logger.info("Shutting down with %d live sessions", len(lives))
         for live in lives:
             live.drain()
-        for line in list(self.lines):
-            line.close_line(CloseCode.SHUTTING_DOWN)
+        for websocket in list(self.websockets):
+            websocket.close(CloseCode.SHUTTING_DOWN)
         visits = [remote for remote in self.remotes.values() if remote.is_visit]
         ends = [*(live.until_idle() for live in lives), *(visit.until_left() for visit in visits)]
         await _within(settings.SHUTDOWN_TIMEOUT if patience is None else patience, ends)
@@ -308,21 +308,21 @@ class Worker(SessionHost):
         stored = await _within(settings.STORE_TIMEOUT, [live.until_closed() for live in lives])
         if not stored:
             logger.error("Not everything could be stored before the server stopped")
-        await self._see_lines_off()
+        await self._close_websockets()
         await self.rpc.settle(FAREWELL)  # what subscribers at other workers are told last
         await self.close(for_good=for_good)
 
-    async def _see_lines_off(self) -> None:
+    async def _close_websockets(self) -> None:
         """
         Give the clients a moment to answer the close, then end the readers.
 
         Daphne stops without ending them, and Python 3.11 crashes on what is left suspended.
         """
         deadline = self.loop.time() + FAREWELL
-        while self.lines and self.loop.time() < deadline:  # noqa: ASYNC110
+        while self.websockets and self.loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        for line in list(self.lines):
-            line.abandon()
+        for websocket in list(self.websockets):
+            websocket.abandon()
         await asyncio.sleep(0.01)
 
     async def close(self, *, for_good: bool = False) -> None:

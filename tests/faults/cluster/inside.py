@@ -32,7 +32,7 @@ def _held() -> dict[str, Any]:
         "worker": [str(worker.id) for worker in workers],
         "live": sum(len(worker.live) for worker in workers),
         "batches": sum(worker.journal.batches for worker in workers),
-        "lines": sum(len(worker.lines) for worker in workers),
+        "lines": sum(len(worker.websockets) for worker in workers),
         # What joins it with other workers: both ends, and commands that wait or are worked on.
         "relays": sum(len(worker.remotes) for worker in workers),
         "guests": sum(len(worker.server._subscribers) for worker in workers),
