@@ -144,8 +144,8 @@ async def test_a_transaction_of_a_worker_that_is_paused_is_ended_by_the_database
     client = await Client.open(worker, chat)
     paused = threading.Event()
 
-    def pause_before_commit(self: Store, changes: Sequence[Change]) -> None:
-        write_rows(self, changes)
+    def pause_before_commit(self: Store, statements: Any, changes: Sequence[Change]) -> None:
+        write_rows(self, statements, changes)
         if not paused.is_set():
             paused.set()
             time.sleep(1)

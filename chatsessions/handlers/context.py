@@ -193,34 +193,31 @@ class UserSessionProxy(MutableMapping[str, Any]):
 
     __slots__ = ()
 
-    def _target(self) -> UserSession:
-        return current("user_session").user_session
-
     def __getitem__(self, key: str) -> Any:
-        return self._target()[key]
+        return current("user_session").user_session[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._target()[key] = value
+        current("user_session").user_session[key] = value
 
     def __delitem__(self, key: str) -> None:
-        del self._target()[key]
+        del current("user_session").user_session[key]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._target())
+        return iter(current("user_session").user_session)
 
     def __len__(self) -> int:
-        return len(self._target())
+        return len(current("user_session").user_session)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._target()
+        return key in current("user_session").user_session
 
     def keys(self) -> KeysView[str]:
         """The application's own keys, as iteration gives them."""
-        return self._target().keys()
+        return current("user_session").user_session.keys()
 
     def items(self) -> ItemsView[str, Any]:
         """The application's own keys and values, as iteration gives them."""
-        return self._target().items()
+        return current("user_session").user_session.items()
 
     def __repr__(self) -> str:
         found = _current.get()
@@ -228,11 +225,11 @@ class UserSessionProxy(MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of ``key``, or ``default``."""
-        return self._target().get(key, default)
+        return current("user_session").user_session.get(key, default)
 
     def set(self, key: str, value: Any) -> None:
         """Keep ``value`` under ``key``; see :meth:`UserSession.set`."""
-        self._target().set(key, value)
+        current("user_session").user_session.set(key, value)
 
     def create_accessor(
         self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
@@ -243,7 +240,7 @@ class UserSessionProxy(MutableMapping[str, Any]):
     @property
     def local(self) -> dict[str, Any]:
         """Live objects of this worker, never stored; ``session_lifespan`` opens and closes them."""
-        return self._target().local
+        return current("user_session").user_session.local
 
 
 context = ContextProxy()

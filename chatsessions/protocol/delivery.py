@@ -53,9 +53,9 @@ class Intake:
         return self.accepted + 1
 
     def judge(self, n: int) -> Verdict:
-        if n == self.expected:
+        if n == self.accepted + 1:
             return Verdict.NEW
-        return Verdict.REPEAT if n < self.expected else Verdict.GAP
+        return Verdict.REPEAT if n <= self.accepted else Verdict.GAP
 
     def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
         """Event ``n`` becomes entry ``seq``; those from ``needed`` on are not to be forgotten."""

@@ -154,8 +154,6 @@ class Batch:
     @property
     def accepted(self) -> list[Change]:
         """Those that are not refused."""
-        if not self.refused:
-            return self.changes
         return [change for change in self.changes if change.session_id not in self.refused]
 
 
@@ -275,7 +273,8 @@ class Journal:
         self._writing = []
         self._task = None
         self._cancelled = False
-        self._wake()
+        if self._room is not None:
+            self._wake(self._room)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("The journal failed; it is started again", exc_info=error)
         for session in self._noted:  # since then, or before it was cancelled
@@ -310,12 +309,14 @@ class Journal:
             stored.refused = {change.session_id: error for change in stored.changes}
         finally:
             self._reminder.cancel()
-            self._entries -= sum(len(change.entries) for _, change in batch)
+            for _, change in batch:
+                self._entries -= len(change.entries)
         if self.failure is not None:
             logger.warning("The store takes commits again.")
             self.failure = None
         self.batches += 1
-        self._wake()
+        if self._room is not None:
+            self._wake(self._room)
         for session, change in batch:
             refusal = stored.refused.get(change.session_id) if stored.refused else None
             _tell(session, change, refusal)
@@ -361,7 +362,8 @@ class Journal:
         """The batch has been tried for ``STORE_TIMEOUT``: say so to whoever waits for it."""
         self.failure = StoreUnavailable(settings.STORE_TIMEOUT)
         self._remind()
-        self._wake()
+        if self._room is not None:
+            self._wake(self._room)
         for session in [session for session, _ in self._writing] + list(self._noted):
             session.delayed(self.failure)
 
@@ -376,10 +378,10 @@ class Journal:
         )
         self._reminder = asyncio.get_running_loop().call_later(REMINDER, self._remind)
 
-    def _wake(self) -> None:
-        if self._room is not None:
-            self._room.set()
-            self._room = None
+    def _wake(self, room: asyncio.Event) -> None:
+        """Have those look again who wait for room."""
+        room.set()
+        self._room = None
 
 
 def _where(error: Exception) -> str:

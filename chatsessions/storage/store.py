@@ -131,9 +131,7 @@ class Store:
         #: Makes the worker's row again, which sessions refer to; whether it was gone.
         self.restore_worker: Callable[[], bool] = lambda: False
         self._statements: Statements | None = None
-        #: The database connection whose waiting in a transaction is limited.
-        self._limited: Any = None
-        #: The connection to SQLite that is set up.
+        #: The database driver's connection that is set up.
         self._prepared: Any = None
 
     # Writing
@@ -155,7 +153,7 @@ class Store:
         if batch.pending:
             self.write(batch)
         if not cache_first:
-            self.cache_states(batch.accepted)
+            self.cache_states(batch.accepted if batch.refused else batch.changes)
 
     def _cache_pending(self, batch: Batch) -> None:
         try:
@@ -173,7 +171,7 @@ class Store:
             raise error
         taken = []
         for change in batch.pending:
-            if _key_of(change) in error.keys:
+            if _key(change.session_hex, change.generation) in error.keys:
                 batch.refused[change.session_id] = error
             else:
                 taken.append(change)
@@ -223,42 +221,27 @@ class Store:
 
     def _write(self, batch: Batch, changes: Sequence[Change]) -> None:
         connection = connections[settings.DATABASE]
-        has_limits = connection.vendor == "postgresql"
-        if has_limits and not is_pooled(connection):
-            self._limit_connection(connection)
-        elif connection.vendor == "sqlite":
-            self._prepare_sqlite(connection)
+        connection.ensure_connection()
+        statements = self._statements
+        if statements is None or connection.connection is not self._prepared:
+            statements = self._prepare(connection)
         with transaction.atomic(using=settings.DATABASE):
-            if has_limits and is_pooled(connection):
+            if connection.vendor == "postgresql" and is_pooled(connection):
                 _limit_waiting(connection, for_transaction=True)
-            self._write_rows(changes)
+            self._write_rows(statements, changes)
             batch.doubtful = list(changes)
         batch.doubtful = []
 
-    def _limit_connection(self, connection: BaseDatabaseWrapper) -> None:
-        """Limit the waiting once for each connection to the database."""
-        connection.ensure_connection()
-        if connection.connection is not self._limited:
+    def _prepare(self, connection: BaseDatabaseWrapper) -> Statements:
+        """Set up a connection of the driver's at its first use, and return what writes on it."""
+        if connection.vendor == "postgresql" and not is_pooled(connection):
             _limit_waiting(connection, for_transaction=False)
-            self._limited = connection.connection
-
-    def _prepare_sqlite(self, connection: Any) -> None:
-        """
-        See once for each connection that readers do not wait for commits, nor commits for readers.
-
-        A transaction takes its lock at once, instead of failing half way beside another writer.
-        Write-ahead logging is a property of the file; an ``init_command`` that says something
-        else of it, as a file on a network's disk needs, is left alone.
-        """
-        connection.ensure_connection()
-        if connection.connection is self._prepared:
-            return
-        connection.transaction_mode = connection.transaction_mode or "IMMEDIATE"
-        command = connection.settings_dict["OPTIONS"].get("init_command") or ""
-        if "journal_mode" not in command.lower():
-            with connection.cursor() as cursor:
-                cursor.execute("PRAGMA journal_mode=WAL")
+        elif connection.vendor == "sqlite":
+            _prepare_sqlite(connection)
+        if self._statements is None or self._statements.connection is not connection:
+            self._statements = Statements(connection)
         self._prepared = connection.connection
+        return self._statements
 
     def _settle_doubt(self, batch: Batch) -> None:
         """Find out what became of a commit whose answer was lost: it was one transaction."""
@@ -280,7 +263,10 @@ class Store:
         states = dict(self._uncached)
         for change in changes:
             if change.state is not None:
-                states[_key_of(change)] = b"%d:%b" % (change.state_revision, change.state)
+                states[_key(change.session_hex, change.generation)] = b"%d:%b" % (
+                    change.state_revision,
+                    change.state,
+                )
         if not states:
             return
         try:
@@ -300,23 +286,21 @@ class Store:
         left = [(key, state) for key, state in states.items() if key in (error.keys or states)]
         self._uncached = dict(left[-MAX_UNCACHED:])
 
-    def _write_rows(self, changes: Sequence[Change]) -> None:
-        statements = self._statements_on(connections[settings.DATABASE])
+    def _write_rows(self, statements: Statements, changes: Sequence[Change]) -> None:
+        new: list[Change] = []
+        known: list[Change] = []
         for change in changes:
             if change.trim is not None or change.trim_bytes:
                 statements.choose_trimmed(change)
-        statements.insert([change for change in changes if change.insert])
-        statements.update([change for change in changes if not change.insert])
+            (new if change.insert else known).append(change)
+        if new:
+            statements.insert(new)
+        if known:
+            statements.update(known)
         statements.insert_entries(changes)
         for change in changes:
             if change.outcomes or change.trim is not None:
                 statements.update_outcomes(change)
-
-    def _statements_on(self, connection: BaseDatabaseWrapper) -> Statements:
-        """They know some things about their connection."""
-        if self._statements is None or self._statements.connection is not connection:
-            self._statements = Statements(connection)
-        return self._statements
 
     # Reading
 
@@ -490,6 +474,21 @@ def _with_time(row: ChatSession) -> ChatSession:
     return row
 
 
+def _prepare_sqlite(connection: Any) -> None:
+    """
+    Make readers and commits wait for each other no longer than they have to.
+
+    A transaction takes its lock when it begins, instead of failing later beside another writer. The
+    file gets write-ahead logging, by which readers wait for no commit; an ``init_command`` that
+    sets ``journal_mode``, as a file on a network's disk needs, is left alone.
+    """
+    connection.transaction_mode = connection.transaction_mode or "IMMEDIATE"
+    command = connection.settings_dict["OPTIONS"].get("init_command") or ""
+    if "journal_mode" not in command.lower():
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode=WAL")
+
+
 def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) -> None:
     """
     Limit how long a transaction of the journal's may keep others waiting, and wait itself.
@@ -546,10 +545,6 @@ def _parts(value: object) -> tuple[int, bytes] | None:
     """The revision and the values of what lies in the cache; None if it is something else."""
     revision, _, state = value.partition(b":") if isinstance(value, bytes) else (b"", b"", b"")
     return (int(revision), state) if revision.isdigit() else None
-
-
-def _key_of(change: Change) -> str:
-    return _key(change.session_hex, change.generation)
 
 
 def _key(session_hex: str, generation: int) -> str:

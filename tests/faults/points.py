@@ -116,10 +116,10 @@ def install() -> None:
         cache_states(self, cached)
         half(cached, "cache")
 
-    def write_rows_or_fail(self: Store, changes: Sequence[Change]) -> None:
+    def write_rows_or_fail(self: Store, statements: Any, changes: Sequence[Change]) -> None:
         if len(changes) == 1 and _countdown("locked-alone"):
             raise OperationalError("database is locked (by a test)")
-        write_rows(self, changes)
+        write_rows(self, statements, changes)
         delay("in-transaction")
 
     def count_slowly(self: WorkerRows, *args: Any) -> int:
