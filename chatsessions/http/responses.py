@@ -264,7 +264,7 @@ class EventStream:
             if visit.lost is not None:
                 break
             if frame is None:
-                visit.touch()
+                visit.served.visited()
                 yield b":\n\n"
                 continue
             yield sse(frame)

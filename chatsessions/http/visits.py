@@ -120,13 +120,6 @@ class Visit:
         if self.live is not None and self.live.log.head > self.live.stored:
             await self.live.sink.flush()
 
-    def touch(self) -> None:
-        """Note that the session's client is still there."""
-        if isinstance(self.served, LiveSession):
-            self.served.visited()
-        else:
-            self.served.visited()
-
     def open_stream(self) -> None:
         """
         Count as one of the event streams that may be open, until the visit is over.
