@@ -263,6 +263,7 @@ def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) 
         for text in (html.unescape(page), served.terminal()):
             assert f"{name}.py" in text
             assert words in text
+    assert "__getattr__" not in served.terminal()
     # Whatever is asked for meets the page; that it does is not said again and again.
     assert served.post("/http/counter-bot/", {"content": "a"})[0] == 503
     assert "django.request" not in served.terminal()
@@ -441,6 +442,13 @@ def test_a_folder_that_cannot_be_written(counter: Path) -> None:
     assert result.returncode == 1
     assert "Cannot write in taken/data" in result.stderr
     assert "--data FOLDER" in result.stderr
+
+
+def test_django_says_a_thing_once(run: Start) -> None:
+    served = run("counter_bot.py", "--debug")
+    assert served.get("/nowhere/")[0] == 404
+    served.interrupt()
+    assert served.terminal().count("Not Found: /nowhere/") == 1
 
 
 def test_the_settings_in_use_can_be_read(counter: Path) -> None:

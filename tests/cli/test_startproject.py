@@ -69,6 +69,9 @@ def test_a_new_project_passes_its_tests_and_the_checks_of_a_deployment(tmp_path:
     # Only the owner knows how long browsers are to insist on https; the README says so.
     assert re.findall(r"\((\w+\.[EW]\d+)\)", said) == ["security.W004"]
     assert "security.W004" in readme
+    code = "import django, logging; django.setup(); logging.getLogger('django.request').error('!!')"
+    said = python("-c", code, cwd=project, DJANGO_SETTINGS_MODULE="mysite.settings")
+    assert said.count("!!") == 1
     assert "No changes detected" in python("manage.py", "makemigrations", "--check", cwd=project)
     left = [path for path in project.rglob("*") if path.name.endswith("-tpl")]
     texts = [

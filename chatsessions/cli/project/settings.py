@@ -107,5 +107,9 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {"chatsessions": {"level": "DEBUG" if DEBUG else "INFO"}},
+    "loggers": {
+        "chatsessions": {"level": "DEBUG" if DEBUG else "INFO"},
+        # Its default handler, for DEBUG, would print each line a second time.
+        "django": {"level": "INFO"},
+    },
 }
