@@ -117,7 +117,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             initkwargs["permission_required"] = access.permissions
         if not iscoroutinefunction(cls.authorize):
             raise ChatError(f"{cls.__qualname__}.authorize() has to be 'async def'.")
-        chat.doors.add(access)
+        chat.access_rules.add(access)
         return super().as_asgi(**initkwargs)
 
     @property

@@ -186,7 +186,7 @@ def test_rules_may_be_attributes_of_a_class(chat: Chat) -> None:
 
     Staff.as_asgi(chat=chat)
     Staff.as_asgi(chat=chat, login_required=False, permission_required=iter(["c.d"]))
-    assert chat.doors == {
+    assert chat.access_rules == {
         Access(login_required=True, permissions=("a.b",)),
         Access(permissions=("c.d",)),
     }

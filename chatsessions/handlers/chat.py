@@ -176,10 +176,10 @@ class Chat:
         self.hooks: dict[str, Handler] = {}
         self.events: dict[str, Handler] = {}
         self.actions: dict[str, Handler] = {}
-        #: Whether anything serves it.
+        # Whether anything serves it.
         self.routed = False
-        #: What its consumers ask of a user, each once.
-        self.doors: set[Access] = set()
+        # What its consumers ask of a user, each once.
+        self.access_rules: set[Access] = set()
         self._profiles: Handler | None = None
 
     def __repr__(self) -> str:

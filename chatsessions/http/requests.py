@@ -203,7 +203,7 @@ def check_access(chat: Chat, user: User) -> None:
     A chat that nothing serves in this process refuses nobody. Synchronous.
     """
     refused = None
-    for access in list(chat.doors):
+    for access in list(chat.access_rules):
         try:
             access.check(user)
         except Refused as error:

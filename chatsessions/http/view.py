@@ -95,7 +95,7 @@ class ChatView(View):
         )
         # An iterator would be used up by the first request.
         initkwargs["permission_required"] = rule.permissions
-        chat.doors.add(rule)
+        chat.access_rules.add(rule)
         view = super().as_view(**initkwargs)
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
