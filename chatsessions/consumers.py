@@ -265,7 +265,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         return self._admission is not None and self._admission.lost is not None
 
     def _renewed(self, user: User) -> None:
-        if self._live is not None and self._live.listener is self._subscriber:
+        if self._live is not None and self._live.subscribers.connection is self._subscriber:
             self._live.session.renew_user(user)
 
     def _revoked(self, _detail: str) -> None:

@@ -40,7 +40,7 @@ class Line:
         """Be the connection of a client that has the whole log."""
         live = client.live
         attachment = WebsocketSubscriber(
-            live, self, position=live.stored, replay=get_worker().limits.replay(live.id, None)
+            live, self, position=live.log.stored, replay=get_worker().limits.replay(live.id, None)
         )
 
         def welcome() -> None:
@@ -69,7 +69,7 @@ async def streaming(worker: Worker, chat: Chat) -> Client:
     """A client whose handler streams."""
     client = await Client.open(worker, chat)
     client.send("message", {"content": "begin"})
-    await until(lambda: client.live.open_streams)
+    await until(lambda: client.live.sink.streams.so_far)
     return client
 
 

@@ -149,7 +149,7 @@ async def test_a_session_stays_with_its_owner_while_somebody_elsewhere_streams_i
             await first.journal.settled()
             assert not client.live.closed
             back = await Client.open(first, chat, client.live.id, client.token)
-            assert [stream.content for stream in back.live.open_streams] == ["one "]
+            assert [stream.content for stream in back.live.sink.streams.so_far] == ["one "]
             await answer.stream_token("two")
             await until(lambda: Token(answer.id, 1, "two") in back.frames)
             await answer.send()

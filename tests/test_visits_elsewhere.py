@@ -228,7 +228,7 @@ async def test_a_stream_is_told_as_it_comes(bot: Bot, loss: float) -> None:
 
 async def test_tokens_come_before_the_turn_is_over(bot: Bot) -> None:
     async with held_elsewhere(bot, "stream") as api:
-        await until(lambda: api.live.open_streams)
+        await until(lambda: api.live.sink.streams.so_far)
         response = await api.follow(3)
         parts = aiter(response.streaming_content)
         first = [frames_of(await anext(parts))[0] for _ in range(2)]

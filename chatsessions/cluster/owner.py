@@ -153,7 +153,7 @@ def _check(live: LiveSession) -> None:
     if live.ending is not None:
         raise SessionOver(live.id, live.ending)
     live.check(None)
-    if live.listener is not None:
+    if live.subscribers.connection is not None:
         raise SessionConnected(live.id)
 
 

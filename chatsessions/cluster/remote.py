@@ -25,7 +25,7 @@ from chatsessions.handlers.chat import ANSWER
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
-from chatsessions.sessions.subscribers import Subscriber
+from chatsessions.sessions.subscribers import Standing, Subscriber
 from chatsessions.storage.log import Entry
 from chatsessions.storage.store import MESSAGE_EVENTS, Peek, Store
 
@@ -106,8 +106,6 @@ class RemoteSession:
     With ``move`` it is for the session's connection: when nothing runs at the owner any more, the
     session moves here. Without, it is for a request: the owner keeps the session while that lasts.
     """
-
-    is_hammered = False  # the owner closes the connection itself
 
     def __init__(
         self,
@@ -235,7 +233,7 @@ class RemoteSession:
     def announce(self, *, resumed: bool) -> None:
         """Do nothing: the owner tells the application."""
 
-    def renew_user(self, user: User) -> None:
+    def renew_user(self, listener: Subscriber, user: User) -> None:
         """Do nothing: the owner's turns keep their user, and the session gets it when it moves."""
 
     def confirm_token(self, listener: Subscriber) -> None:
@@ -286,13 +284,14 @@ class RemoteSession:
 
     # What a request asks of its session
 
-    def follow(self, listener: Subscriber) -> None:
+    def follow(self, listener: Subscriber) -> Standing:
         """Tell ``listener`` of the session from now on."""
         if self.over:
             listener.close(frames.CloseCode.SHUTTING_DOWN)
         else:
             self.listener = listener
             self.go()
+        return self.standing()
 
     def unfollow(self, listener: Subscriber) -> None:
         """Tell ``listener`` nothing more."""
@@ -475,10 +474,18 @@ class RemoteSession:
             if self.listener is not None:
                 self.listener.entries(entries)
 
-    @property
-    def open_streams(self) -> list[frames.Stream]:
-        """What streams, as far as the listener has been told."""
-        return list(self._streams.so_far.values())
+    def standing(self) -> Standing:
+        """Return how the session stands, as far as the listener has been told."""
+        return Standing(
+            first=self.first,
+            stored=self.stored,
+            received=self.received,
+            numbered=self.numbered,
+            turn=self.turn,
+            turn_name=self.turn_name,
+            is_idle=self.is_idle,
+            streams=list(self._streams.so_far.values()),
+        )
 
     # What the session's row says, for when the owner's messages are lost
 

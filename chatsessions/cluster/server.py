@@ -152,7 +152,7 @@ class CommandServer:
             return NotResumed(why_over(live.ending))
         if _is_overtaken(live, command):
             return NotHere()
-        if live.is_spare and (live.listener is None or command.how != "visit"):
+        if live.is_spare and (live.subscribers.connection is None or command.how != "visit"):
             live.part(frames.CloseCode.TAKEN_OVER)
             live.pending.note()
             try:
@@ -210,7 +210,8 @@ class CommandServer:
         live.holders += 1  # not to be let go between two frames
         try:
             for raw in given:
-                if not await owner.take_frame(live, subscriber, raw) and live.is_hammered:
+                taken = await owner.take_frame(live, subscriber, raw)
+                if not taken and live.inbound.gate.is_hammered:
                     subscriber.close(frames.CloseCode.RATE_LIMITED)
                     live.disconnect(subscriber, frames.CloseCode.RATE_LIMITED)
         finally:
@@ -260,7 +261,7 @@ class CommandServer:
         told = []
         for live in list(self._live.values()):
             meant = command.chat is None or live.chat.name == command.chat
-            if meant and live.listener is not None and live.ending is None and not live.closed:
+            if meant and live.session.connected and live.ending is None and not live.closed:
                 live.log.append(command.name, bytes(command.data))
                 told.append(live.pending.flushed())
         stored = await asyncio.gather(*told, return_exceptions=True)
@@ -274,15 +275,16 @@ def _is_overtaken(live: LiveSession, command: Attach) -> bool:
 
 def _facts(live: LiveSession) -> Attached:
     """How a session stands, for whoever follows it from now on."""
+    now = live.standing()
     return Attached(
-        received=live.received,
-        first=live.first,
-        head=live.stored,
-        turn=live.turn,
-        turn_name=live.turn_name,
-        idle=live.is_idle,
-        numbered=live.numbered,
-        streams=[msgspec.Raw(frames.encode(stream).encode()) for stream in live.open_streams],
+        received=now.received,
+        first=now.first,
+        head=now.stored,
+        turn=now.turn,
+        turn_name=now.turn_name,
+        idle=now.is_idle,
+        numbered=now.numbered,
+        streams=[msgspec.Raw(frames.encode(stream).encode()) for stream in now.streams],
     )
 
 
@@ -331,7 +333,7 @@ class RemoteSubscriber(Subscriber):
         live.connect(self, welcome=stored.set)
         live.go()
         await _first_of(stored.wait(), live.until_closed())
-        if live.listener is not self:
+        if live.subscribers.connection is not self:
             return False
         self._welcomed = True
         live.announce(resumed=True)
@@ -345,7 +347,7 @@ class RemoteSubscriber(Subscriber):
     @property
     def is_here(self) -> bool:
         """Whether the session still knows of it."""
-        return self.live.listener is self
+        return self.live.subscribers.connection is self
 
     def heard(self) -> None:
         """The other worker is still there."""
@@ -434,7 +436,7 @@ class RemoteHttpSubscriber(RemoteSubscriber):
         live = self.live
         self._holds = True
         live.holders += 1
-        live.follow(self)
+        live.subscribers.followers.add(self)
         live.visited()
         live.go()
         try:
@@ -460,5 +462,5 @@ class RemoteHttpSubscriber(RemoteSubscriber):
     def _leave(self, code: int) -> None:
         if self._holds:
             self._holds = False
-            self.live.unfollow(self)
+            self.live.subscribers.followers.discard(self)
             self.live.let_go()

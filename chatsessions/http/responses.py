@@ -188,16 +188,16 @@ def json_view(*methods: str) -> Callable[[View], View]:
 
 def welcome_of(visit: Visit) -> frames.Welcome:
     """Return the frame that a stream begins with."""
-    served = visit.served
+    now = visit.served.standing()
     return frames.Welcome(
-        session=str(served.id),
+        session=str(visit.served.id),
         token=visit.token,
         resumed=visit.resumed,
         reason=visit.reason,
-        received=served.received,
-        first=served.first,
-        head=served.stored,
-        turn=served.turn,
+        received=now.received,
+        first=now.first,
+        head=now.stored,
+        turn=now.turn,
         heartbeat=settings.HEARTBEAT,
         max_frame=settings.MAX_FRAME_BYTES,
         owner=msgspec.UNSET if visit.admission is None else access.owner_of(visit.admission.user),

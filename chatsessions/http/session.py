@@ -192,8 +192,7 @@ class _Emitted(Subscriber):
 
     def follow(self, served: LiveSession | RemoteSession) -> None:
         """Subscribe to ``served``."""
-        self._last = served.stored
-        served.follow(self)
+        self._last = served.follow(self).stored
 
     async def read_on(self, served: RemoteSession) -> None:
         """Read what is stored and was not told yet."""

@@ -148,14 +148,13 @@ class ChatView(View):
         after = _position(request)
         asked = await self._credentials(request, Body(session=request.GET.get("session")))
         visit = await self._begin(request, asked, make=False)
-        served = visit.served
         try:
             await visit.settle()
-            idle = served.is_idle
-            if _wants_stream(request) and not (idle and served.stored <= after):
+            now = visit.served.standing()
+            if _wants_stream(request) and not (now.is_idle and now.stored <= after):
                 visit.open_stream()
                 subscriber = visit.follow(after)
-                return await _stream(request, visit, subscriber, None, () if idle else None)
+                return await _stream(request, visit, subscriber, None, () if now.is_idle else None)
             answer = await _events_since(visit, after)
         except BaseException:
             visit.leave()
@@ -232,8 +231,8 @@ class ChatView(View):
         return asked
 
     def _renewed(self, user: User) -> None:
-        if self._visit is not None:
-            self._visit.served.renew_user(user)
+        if self._visit is not None and self._visit.live is not None:
+            self._visit.live.session.renew_user(user)
 
     def _revoked(self, _detail: str) -> None:
         """Tell nothing further: the user may not be here any more. What runs goes on."""
@@ -320,7 +319,7 @@ async def _stream(
     def is_last(frame: frames.ServerFrame) -> bool:
         if turn is not None:
             return is_end_of(frame, turn)
-        return is_end(frame) and visit.served.is_idle and not subscriber.has_more
+        return is_end(frame) and visit.served.standing().is_idle and not subscriber.has_more
 
     stream = EventStream(visit, subscriber, is_last, end or ())
     if isinstance(request, ASGIRequest):
@@ -335,7 +334,6 @@ async def _stream(
 
 
 async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
-    served = visit.served
     subscriber = visit.follow(after)
     subscriber.stop()
     subscriber.replay.check()
@@ -344,11 +342,11 @@ async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
         told.take(frame)
         if told.more:
             break
-    running = None
-    if served.turn is not None:
-        running = {"turn": served.turn, "name": served.turn_name, "status": "running"}
+    now, running = visit.served.standing(), None
+    if now.turn is not None:
+        running = {"turn": now.turn, "name": now.turn_name, "status": "running"}
     answer = _session_of(visit) | {"turn": running, "events": told.events}
-    answer |= {"first": served.first, "head": served.stored}
+    answer |= {"first": now.first, "head": now.stored}
     return answer | ({"more": True} if told.more else {})
 
 

@@ -106,7 +106,7 @@ class Visit:
 
         Entries up to ``known`` count as there before; by default all that are stored do.
         """
-        known = self.served.stored if known is None else known
+        known = self.served.standing().stored if known is None else known
         replay = get_worker().limits.replay(self.served.id, self._ip)
         self._subscriber = HttpSubscriber(
             self.served, after, known=known, replay=replay, bounded=bounded
@@ -117,7 +117,7 @@ class Visit:
 
     async def settle(self) -> None:
         """Wait until what was emitted so far is stored; another worker's session has done so."""
-        if self.live is not None and self.live.log.head > self.live.stored:
+        if self.live is not None and self.live.log.head > self.live.log.stored:
             await self.live.sink.flush()
 
     def open_stream(self) -> None:
@@ -232,15 +232,16 @@ class HttpSubscriber(Subscriber):
         self._position = after
         self._known = known
         self._bounded = bounded
-        self._start = served.stored
-        self._streams = served.open_streams
         self._queue: deque[tuple[Told | Entry, int]] = deque()
         self._bytes = 0
         self._news = asyncio.Event()
         self._closed = False
         #: Why the session has ended, if it did meanwhile.
         self.ended: str | None = None
-        served.follow(self)
+        now = served.follow(self)
+        self._start = now.stored
+        self._first = now.first
+        self._streams = now.streams
 
     def stop(self) -> None:
         """Take nothing more."""
@@ -331,7 +332,7 @@ class HttpSubscriber(Subscriber):
 
     async def _stored(self, up_to: int) -> AsyncIterator[Entry]:
         """Give the entries that were stored before, without those that are no longer kept."""
-        self._position = max(self._position, self.served.first - 1)
+        self._position = max(self._position, self._first - 1)
         while self._position < up_to:
             await self.replay.room()
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)

@@ -72,7 +72,7 @@ from .history import ConversationCache, InterruptedWork, ThreadContinuation
 from .inbound import InboundEvents
 from .outbound import SessionSink, Streams, Writers
 from .pending import PendingChange, SessionLog
-from .subscribers import Subscriber, Subscribers
+from .subscribers import Standing, Subscriber, Subscribers
 from .tasks import Lifespan, SessionTasks
 from .turns import (
     Job,
@@ -1020,71 +1020,40 @@ class LiveSession(ChangeSource):
         self.check(turn)
         await self.sink.flush()  # the row of a new session
 
-    # Served
+    # For those who follow it
 
-    @property
-    def listener(self) -> Subscriber | None:
-        """The session's connection."""
-        return self.subscribers.connection
+    def standing(self) -> Standing:
+        """Return how the session stands."""
+        running = self.turns.running
+        return Standing(
+            first=self.log.first,
+            stored=self.log.stored,
+            received=self.inbound.stored,
+            numbered=self.inbound.numbered,
+            turn=running[0].n if running else None,
+            turn_name=running[0].name if running else "",
+            is_idle=self.position.is_idle,
+            streams=self.sink.streams.so_far,
+        )
 
-    @property
-    def first(self) -> int:
-        return self.log.first
-
-    @property
-    def stored(self) -> int:
-        return self.log.stored
-
-    @property
-    def received(self) -> int:
-        return self.inbound.stored
-
-    @property
-    def numbered(self) -> int:
-        return self.inbound.numbered
-
-    @property
-    def turn(self) -> int | None:
-        return self.turns.number
-
-    @property
-    def turn_name(self) -> str:
-        """The name of what the running turn handles."""
-        return next((turn.name for turn in self.turns.running), "")
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether no turn runs or waits."""
-        return self.position.is_idle
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether the session is over, or about to be."""
-        return self.ending is not None
-
-    def follow(self, subscriber: Subscriber) -> None:
-        """Tell ``subscriber``, which is no connection, what comes of the session."""
+    def follow(self, subscriber: Subscriber) -> Standing:
+        """Tell ``subscriber``, which is no connection, what comes; return how things stand now."""
         self.subscribers.followers.add(subscriber)
+        return self.standing()
 
     def unfollow(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` nothing more."""
         self.subscribers.followers.discard(subscriber)
 
-    @property
-    def open_streams(self) -> list[frames.Stream]:
-        return self.sink.streams.so_far
+    def renew_user(self, subscriber: Subscriber, user: User) -> None:
+        """Let handlers see the user of the connection ``subscriber`` as they are now."""
+        if subscriber is self.subscribers.connection:
+            self.session.renew_user(user)
 
     @property
-    def is_hammered(self) -> bool:
-        return self.inbound.gate.is_hammered
-
-    def renew_user(self, user: User) -> None:
-        """Handlers see the user as they are now."""
-        self.session.renew_user(user)
-
-    def own(self, task: asyncio.Task[Any]) -> None:
-        """Keep the session here while ``task`` runs."""
-        self.tasks.own(task)
+    def is_ending(self) -> bool:
+        """Whether the session is over, or about to be."""
+        return self.ending is not None
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Return stored entries behind ``after``, oldest first."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from chatsessions.protocol import frames
 from chatsessions.storage.log import Entry
 
@@ -26,6 +28,24 @@ class Subscriber(ABC):
     @abstractmethod
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         """Hear nothing more. ``ended`` is the reason of a session that is over."""
+
+
+class Standing(Struct, kw_only=True):
+    """How a session stands, for whoever follows it from there on."""
+
+    #: The first entry of the log that is kept, and the last that is stored.
+    first: int
+    stored: int
+    #: The highest stored number of a client's event, and of those that its connection gave.
+    received: int
+    numbered: int
+    #: The number and the name of the running turn.
+    turn: int | None
+    turn_name: str
+    #: Whether no turn runs or waits.
+    is_idle: bool
+    #: What streams: somebody who has the log needs it, too.
+    streams: list[frames.Stream]
 
 
 class Subscribers:

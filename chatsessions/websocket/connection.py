@@ -26,6 +26,7 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
 from chatsessions.protocol.frames import CloseCode
+from chatsessions.sessions.session import LiveSession
 from chatsessions.workers.registry import (
     Opened,
 )
@@ -208,8 +209,8 @@ class ChatConnection:
     def _login_renewed(self, user: User) -> None:
         """Let handlers see the user, who was looked at again, as they are now."""
         subscriber = self._subscriber
-        if subscriber is not None and subscriber.served.listener is subscriber:
-            subscriber.served.renew_user(user)
+        if subscriber is not None:
+            subscriber.served.renew_user(subscriber, user)
 
     def _login_lost(self, detail: str) -> None:
         """Close: the user may not be here any more. The session stays, and what runs goes on."""
@@ -259,7 +260,7 @@ class ChatConnection:
         elif isinstance(frame, frames.ClientEvent | frames.Answer):
             await served.receive(subscriber, frame, frames.decode_data(frame))
         elif isinstance(frame, frames.Ping):
-            self.sender.send_frame(frames.encode(frames.Pong(served.stored)))
+            self.sender.send_frame(frames.encode(frames.Pong(served.standing().stored)))
         elif isinstance(frame, frames.Stop):
             served.stop()
         else:
@@ -272,8 +273,15 @@ class ChatConnection:
             self._bad_frames += 1
             if self._bad_frames >= settings.MAX_BAD_FRAMES:
                 self.sender.close(CloseCode.PROTOCOL_VIOLATION)
-        elif self._subscriber is not None and self._subscriber.served.is_hammered:
+        elif self._is_hammered:
             self.sender.close(CloseCode.RATE_LIMITED)
+
+    @property
+    def _is_hammered(self) -> bool:
+        """Whether the client keeps sending what it was told to hold back."""
+        served = None if self._subscriber is None else self._subscriber.served
+        # Of a session elsewhere, its owner closes the connection itself.
+        return isinstance(served, LiveSession) and served.inbound.gate.is_hammered
 
     def _fail(
         self, code: str, detail: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION

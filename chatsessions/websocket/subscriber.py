@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextvars import Context
 
 import msgspec
 
@@ -16,6 +15,7 @@ from chatsessions.protocol.delivery import SendWindow
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.log import Entry
 from chatsessions.workers.limits import Replay
+from chatsessions.workers.worker import get_worker
 
 from .sender import Sender
 
@@ -39,6 +39,7 @@ class WebsocketSubscriber(LocalListener):
             max_events=settings.MAX_UNACKED_EVENTS, max_bytes=settings.MAX_UNACKED_BYTES
         )
         self.welcomed = False
+        self._stopped = False
         self._caught_up = False
         self._withheld = False
         #: Up to which token the ``stream`` frames have told each message that is open since then.
@@ -94,25 +95,24 @@ class WebsocketSubscriber(LocalListener):
 
     def welcome(self, token: str, *, resumed: bool, reason: str | None, owner: str = "") -> None:
         """Greet the client, as the connection is stored, and bring it up to date."""
-        served = self.served
-        if served.listener is not self:
+        if self._stopped:
             return  # it is gone already
         self.welcomed = True
-        self._position = min(max(self._position, served.first - 1), served.stored)
-        received, numbered = served.received, served.numbered
+        now = self.served.standing()
+        self._position = min(max(self._position, now.first - 1), now.stored)
         welcome = frames.Welcome(
-            session=str(served.id),
+            session=str(self.served.id),
             token=token,
             resumed=resumed,
             reason=reason,
-            received=received,
-            first=served.first,
-            head=served.stored,
-            turn=served.turn,
+            received=now.received,
+            first=now.first,
+            head=now.stored,
+            turn=now.turn,
             heartbeat=settings.HEARTBEAT,
             max_frame=settings.MAX_FRAME_BYTES,
             window=settings.MAX_PENDING_EVENTS,
-            yours=msgspec.UNSET if numbered == received else numbered,
+            yours=msgspec.UNSET if now.numbered == now.received else now.numbered,
             owner=owner,
         )
         self._sender.send_frame(frames.encode(welcome))
@@ -132,6 +132,7 @@ class WebsocketSubscriber(LocalListener):
 
     def stop(self) -> None:
         """Send nothing more, unless the session is :meth:`moved` here from another worker."""
+        self._stopped = True
         self._caught_up = False
         if self._replay is not None:
             self._replay.cancel()
@@ -139,19 +140,16 @@ class WebsocketSubscriber(LocalListener):
     def moved(self, served: LiveSession) -> None:
         """Go on with ``served``, which is the session here; that is stored."""
         self.served = served
+        self._stopped = False
         self._bring_up_to_date()
 
     # Sending
 
     def _bring_up_to_date(self) -> None:
-        if self._position == self.served.stored:
+        if self._position == self.served.standing().stored:
             self._go_live()
         else:
-            loop = self.served.loop
-            self._replay = loop.create_task(
-                self._catch_up(), name="chatsessions-replay", context=Context()
-            )
-            self.served.own(self._replay)
+            self._replay = get_worker().start_task(self._catch_up(), "chatsessions-replay")
 
     async def _catch_up(self) -> None:
         """Send the stored log from the client's position to its end, as fast as it is applied."""
@@ -163,7 +161,7 @@ class WebsocketSubscriber(LocalListener):
             self._sender.close(frames.CloseCode.SHUTTING_DOWN)
 
     async def _replay_log(self) -> None:
-        while self._position < self.served.stored:
+        while self._position < self.served.standing().stored:
             await self._pace.room()
             entries = await self.served.read_log(self._position, REPLAY_CHUNK)
             if not entries or entries[0].seq != self._position + 1:
@@ -197,7 +195,7 @@ class WebsocketSubscriber(LocalListener):
             self._sender.send_frame(text)
 
     def _send_streams(self) -> None:
-        streams = self.served.open_streams
+        streams = self.served.standing().streams
         self._told = {stream.message: stream.index for stream in streams}
         for stream in streams:
             self._sender.send_frame(frames.encode(stream))

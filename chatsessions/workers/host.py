@@ -107,12 +107,12 @@ class SessionHost:
         if not isinstance(error, OwnershipLost):
             let_go = self.threads.write(self.rows.let_go, live.id, live.pending.generation)
             self.start_task(self.housekeep(let_go))
-        if live.listener is not None:
+        if live.subscribers.connection is not None:
             self.start_task(self._part_with(live, error, held=held))
 
     async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
-        listener, live.subscribers.connection = live.listener, None
+        listener, live.subscribers.connection = live.subscribers.connection, None
         if listener is None:
             return
         taken, exists = isinstance(error, OwnershipLost), True

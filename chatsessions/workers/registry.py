@@ -289,7 +289,7 @@ class SessionRegistry:
         elsewhere = await self._host.threads.read(self._host.rows.count_connected, user, other_than)
         # Here they are counted in memory, where no two of a crowd can slip through together.
         here = sum(
-            live.owner_id == user and live.listener is not None and live.id != other_than
+            live.owner_id == user and live.session.connected and live.id != other_than
             for live in self._host.live.values()
         )
         if elsewhere + here >= settings.MAX_SESSIONS_PER_USER:
@@ -446,7 +446,7 @@ class SessionRegistry:
                 if self._host.directory.owner_of(loaded.row) is not None:
                     return None
                 live = self._hold(chat, loaded)
-            if live.listener is not None or live.ending is not None:
+            if live.subscribers.connection is not None or live.ending is not None:
                 return None
             if not is_owner(live.owner_id, arrival.user):
                 return None  # it was given to another user meanwhile
