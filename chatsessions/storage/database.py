@@ -37,25 +37,25 @@ NOT_MIGRATED = (
     "The database lacks tables or columns of chatsessions: run `python manage.py migrate`."
 )
 
-#: Seconds after which the connections of a thread are looked at again, although nothing failed.
+#: After so many seconds a thread's connections are checked, although nothing has failed.
 LOOK_INTERVAL = 1.0
 
-#: The most threads that read the store at one time: a long read keeps no other waiting.
+#: The most threads that read the store at one time; short reads need not wait for a long one.
 READERS = 4
 #: The most threads that ask authentication backends and session engines at one time.
 CHECKERS = 4
 #: The most threads that handlers' files are written in at one time.
 FILES = 4
-#: Seconds after which a thread that has nothing to do ends, with its database connection.
+#: After so many idle seconds a thread ends, and its database connection is closed.
 IDLE = 60.0
 
-#: SQLSTATE of errors that PostgreSQL's driver does not count among the operational ones: the
-#: server is a standby, or it has ended a transaction that stood still.
+#: SQLSTATEs of errors that PostgreSQL's driver does not count as operational: the server is a
+#: standby, or it has ended an idle transaction.
 _READ_ONLY = "25006"
 _TIMED_OUT = ("25P03", "25P04")
-#: The same of MySQL, by number: --read-only, and a read-only storage.
+#: The numbers of MySQL's errors of a server that is read-only.
 _MYSQL_READ_ONLY = (1290, 1836)
-#: A table or a column is not there: to PostgreSQL, to MySQL, and to SQLite.
+#: How PostgreSQL, MySQL and SQLite say that a table or a column is not there.
 _LACKING = ("42P01", "42703")
 _MYSQL_LACKING = (1146, 1054)
 _SQLITE_LACKING = ("no such table: chatsessions_", "no such column: chatsessions_", "has no column")
@@ -71,10 +71,10 @@ class CacheFailed(Exception):
 
 def is_transient(error: BaseException) -> bool:
     """
-    Whether ``error`` may pass by itself, such as a locked table, a full disk, a lost connection or
-    a cache that fails.
+    Return True for an error that may pass by itself.
 
-    Any other error is the fault of what was to be stored.
+    Such are a locked table, a full disk, a lost connection and a cache that fails. Any other error
+    is the fault of what was to be stored.
     """
     if isinstance(error, OperationalError | InterfaceError | CacheFailed):
         return True
@@ -82,7 +82,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether the database takes no writes on this connection, as after a failover."""
+    """Return True if the database takes no writes on this connection, as after a failover."""
     if not isinstance(error, DatabaseError):
         return False
     if _sqlstate(error) == _READ_ONLY:
@@ -92,7 +92,7 @@ def is_read_only(error: BaseException) -> bool:
 
 
 def is_unmigrated(error: BaseException) -> bool:
-    """Whether ``error`` is that of a table or column of this package that is not there."""
+    """Return True if a table or a column of this package is not there."""
     if not isinstance(error, DatabaseError) or "chatsessions_" not in str(error):
         return False
     arguments: tuple[Any, ...] = getattr(error.__cause__, "args", ()) or (None,)
@@ -105,9 +105,9 @@ def is_unmigrated(error: BaseException) -> bool:
 
 def unavailable(error: BaseException, what: str) -> tuple[str, str]:
     """
-    Log in one line that ``what`` could not be done; return the error's code and detail for clients.
+    Log in one line that ``what`` failed, and return the code and the detail that clients are told.
 
-    Under ``DEBUG`` they are told of a database that was not migrated.
+    Under ``DEBUG`` clients are told if the database was not migrated.
     """
     if not is_unmigrated(error):
         logger.error("%s: %s", what, error)
@@ -123,18 +123,18 @@ def _sqlstate(error: BaseException) -> str | None:
 
 
 def is_pooled(connection: BaseDatabaseWrapper) -> bool:
-    """Whether the connection is one of Django's pool, which other threads need as well."""
+    """Return True for a connection of Django's pool, which other threads need as well."""
     return bool(connection.settings_dict["OPTIONS"].get("pool"))
 
 
 class Connections(threading.local):
     """
-    Runs functions on database connections that work. Each thread has connections of its own.
+    Runs functions on database connections that work; each thread has connections of its own.
 
-    A connection is looked at before its next use when something has failed in its thread, and
-    once a second; one that is dead or older than ``CONN_MAX_AGE`` is replaced. With
-    ``CONN_MAX_AGE = 0``, which is about requests, a connection stays. A pooled one goes back to its
-    pool after each function.
+    A thread's connections are checked once a second, and before their next use after a failure. One
+    that is dead or older than ``CONN_MAX_AGE`` is replaced; ``CONN_MAX_AGE = 0`` means the end of a
+    request, and so does not close these. A pooled connection goes back to its pool after each
+    function.
     """
 
     def __init__(self) -> None:  # called in each thread that uses it
@@ -142,7 +142,7 @@ class Connections(threading.local):
         self._has_failed = False
 
     def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Call ``function``. What it raises is raised, and makes sure of the next call."""
+        """Call ``function``. If it raises, the connections are checked before the next call."""
         if self._has_failed or time.monotonic() - self._looked_at > LOOK_INTERVAL:
             close_unusable(keeps=True)
             self._looked_at = time.monotonic()
@@ -151,7 +151,7 @@ class Connections(threading.local):
             result = function(*args)
         except Exception as error:
             if is_read_only(error):
-                # It works, and never again for what it is needed for.
+                # The connection works, but it will never take a write.
                 for connection in _open_connections():
                     _discard(connection)
             raise
@@ -166,9 +166,9 @@ class Connections(threading.local):
 
 def close_unusable(*, keeps: bool = False) -> None:
     """
-    Close the connections of this thread that do not work: whoever needs one makes a new one.
+    Close the connections of this thread that do not work or are too old.
 
-    Closes those that are too old, too. ``keeps``: with ``CONN_MAX_AGE = 0`` none is.
+    Django opens a new one at the next use. With ``keeps`` a ``CONN_MAX_AGE`` of 0 closes none.
     """
     for connection in connections.all(initialized_only=True):
         if is_pooled(connection):
@@ -194,7 +194,7 @@ def _discard(connection: BaseDatabaseWrapper) -> None:
 
 
 def _check_pool(connection: BaseDatabaseWrapper) -> None:
-    """Have the pool replace what is dead in it."""
+    """Make the pool replace its dead connections."""
     pool: Any = getattr(connection, "pool", None)
     if hasattr(pool, "check") and not pool.closed:
         pool.check()
@@ -202,10 +202,10 @@ def _check_pool(connection: BaseDatabaseWrapper) -> None:
 
 def refuse_test_transaction() -> None:
     """
-    Raise ``ImproperlyConfigured`` if this thread is in the transaction of a ``TestCase``.
+    Raise ``ImproperlyConfigured`` in a thread that is in the transaction of a ``TestCase``.
 
-    The store has threads and connections of its own: it would not find what the test has made, and
-    would wait for the locks of its transaction until it gives up.
+    The store has threads and connections of its own. It would not see what the test has made, and
+    would wait for the locks of the test's transaction.
     """
     blocks: list[Any] = connections[settings.DATABASE].atomic_blocks
     if any(block._from_testcase for block in blocks):
@@ -219,10 +219,10 @@ def refuse_test_transaction() -> None:
 
 async def arefuse_test_transaction() -> None:
     """
-    :func:`refuse_test_transaction` for asynchronous code.
+    Do for asynchronous code what :func:`refuse_test_transaction` does.
 
-    The transaction may be that of the thread in which synchronous code runs, as in a ``TestCase``,
-    or that of the event loop's own thread, as with pytest-asyncio.
+    The transaction may belong to the thread in which synchronous code runs, as in a ``TestCase``,
+    or to the event loop's own thread, as with pytest-asyncio.
     """
     if "django.test.testcases" not in sys.modules:
         return
@@ -237,11 +237,10 @@ async def arefuse_test_transaction() -> None:
 
 class Executors:
     """
-    Where a worker's synchronous code runs, each kind of it in threads of its own.
+    The threads that a worker's synchronous code runs in, with their database connections.
 
-    One thread writes the store. The project's code (handlers written as ``def``, authentication
-    backends) never runs in the threads that the store uses: it may take as long as it likes. All
-    of them have connections by :class:`Connections`.
+    One thread writes to the store, a few read from it. The project's code (handlers written as
+    ``def``, authentication backends) may take as long as it likes, and so has threads of its own.
     """
 
     def __init__(self) -> None:
@@ -249,46 +248,46 @@ class Executors:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="chatsessions-journal")
         self._readers = DaemonThreadPool(READERS, "chatsessions-reader")
         self._checkers = DaemonThreadPool(CHECKERS, "chatsessions-checker")
-        # A handler in a thread may wait for one of its files.
+        # Not the handlers' threads: a handler in a thread may wait for its file.
         self._files = DaemonThreadPool(FILES, "chatsessions-files")
         self._handlers: DaemonThreadPool | None = None
 
     async def write(self, function: Callable[..., T], *args: Any) -> T:
-        """Run what writes the store, in the order in which it is given."""
+        """Run a function that writes to the store, after those that were given before it."""
         return await self.start_write(function, *args)
 
     def start_write(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """As :meth:`write`, for a caller that has to learn the outcome even if it is cancelled."""
+        """Do as :meth:`write`, for a caller that needs the outcome even if it is cancelled."""
         return self._start(self._writer, self._connections.run, function, *args)
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Run what reads the store. What fails and may pass is tried twice."""
+        """Run a function that reads the store; after an error that may pass it is run again."""
         return await self._start(self._readers, self._read, function, *args)
 
     def read_now(self, function: Callable[[], T]) -> T:
-        """As :meth:`read`, and the event loop waits for it: where nothing else will do."""
+        """Do as :meth:`read` while the event loop waits: for code that cannot await."""
         result: T = self._readers.submit(self._read, function).result()
         return result
 
     async def check(self, function: Callable[..., T], *args: Any) -> T:
-        """As :meth:`read`, for what asks the project's code: who somebody is, what they may do."""
-        # Of its own: what project code sets in a thread is not for whom it is asked about next.
+        """Do as :meth:`read`, for a function that calls the project's code, such as backends."""
+        # In a new context: what the project's code sets is not seen by the next call.
         run = Context().run
         return await self._start(self._checkers, self._read, run, function, *args)
 
     async def handle(self, function: Callable[[], Any]) -> Any:
-        """Run a handler written as ``def``, with the caller's context."""
+        """Run a handler written as ``def``, in the caller's context."""
         if self._handlers is None:
             self._handlers = DaemonThreadPool(settings.SYNC_HANDLER_THREADS, "chatsessions-handler")
         return await self._run_in_context(self._handlers, function)
 
     async def do_files(self, function: Callable[[], T]) -> T:
-        """Run what reads and writes files and their rows, with the caller's context."""
+        """Run a function that reads or writes files and their rows, in the caller's context."""
         result: T = await self._run_in_context(self._files, function)
         return result
 
     async def close(self) -> None:
-        """Wait for what uses the store, and close the threads' connections."""
+        """Wait for what uses the store, end the threads and close their connections."""
         await asyncio.get_running_loop().run_in_executor(self._writer, self._close)
         self._writer.shutdown(wait=False)
         for threads in (self._checkers, self._files, self._handlers):
@@ -325,10 +324,10 @@ class Executors:
 
 class DaemonThreadPool(Executor):
     """
-    A pool whose threads do not keep the process alive, and end when nothing is to be done.
+    A pool of threads that do not keep the process alive, and end when they are idle.
 
-    A handler that blocks cannot be ended, and a ``ThreadPoolExecutor`` is joined when Python
-    exits: one handler would keep a server that was told to stop until somebody kills it.
+    Python waits at its exit for the threads of a ``ThreadPoolExecutor``. A handler that blocks
+    cannot be ended, and would keep a server alive that was told to stop.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -364,7 +363,7 @@ class DaemonThreadPool(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100
-        """Threads end when they are through with what they do, and close their connections."""
+        """End each thread when it is done with its work, and close its connections."""
         with self._changed:
             self._ended = True
             threads = list(self._threads)
@@ -380,7 +379,7 @@ class DaemonThreadPool(Executor):
         connections.close_all()
 
     def _next(self) -> Callable[[], None] | None:
-        """What is to be done next; None if the calling thread is to end."""
+        """Return the next piece of work, or None if the calling thread is to end."""
         with self._changed:
             self._waiting += 1
             try:

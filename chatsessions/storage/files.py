@@ -1,9 +1,8 @@
 """
-The files of sessions: stored, found, and deleted, rows and content together.
+The files of sessions: how they are stored, found and deleted, rows and content together.
 
-Content comes first and its row after it, so that a row always has its content. What a crash
-leaves between the two is content without a row, which :mod:`chatsessions.storage.files` finds.
-Everything here is synchronous.
+Content is stored before its row, so that a row always has its content. A crash between the two
+leaves content without a row, which :func:`sweep` deletes. Everything here is synchronous.
 """
 
 from __future__ import annotations
@@ -55,29 +54,29 @@ from .storable import serializable
 logger = logging.getLogger("chatsessions.files")
 
 
-#: Younger content may still get its row.
+#: Content must be older than this to be deleted: younger content may still get its row.
 MIN_AGE = timedelta(days=1)
-#: Sessions whose rows are looked up at a time.
+#: How many sessions' rows are looked up at a time.
 BATCH = 200
 
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep has found."""
+    """What a sweep has found and deleted."""
 
-    #: Orphans, deleted unless it was a dry run.
+    #: Files without a row; they were deleted unless it was a dry run.
     found: int = 0
-    #: Orphans that the storage did not delete.
+    #: Files that the storage failed to delete.
     failed: int = 0
-    #: Whether the storage could list its content, and tell its age.
+    #: Whether the storage can list its content and tell its age.
     possible: bool = True
 
 
 def sweep(*, dry_run: bool = False, now: datetime | None = None) -> Swept:
     """
-    Delete the content of ``ROOT`` that no row knows and that is older than ``MIN_AGE``.
+    Delete the content under ``ROOT`` that has no row and is older than ``MIN_AGE``.
 
-    Leaves alone what does not look like a session's file. Raises what the database raises.
+    What does not look like a session's file stays. Raises what the database raises.
     """
     swept = Swept()
     storage = SessionStorage()
@@ -98,7 +97,7 @@ def _orphans(storage: Storage) -> Iterator[str]:
     folders = [name for name in _listed(storage, ROOT)[0] if is_session_folder(name)]
     for start in range(0, len(folders), BATCH):
         batch = folders[start : start + BATCH]
-        # Listed before the rows are read: what is stored meanwhile is not taken for an orphan.
+        # Listed before the rows are read, so that a file that is stored meanwhile has its row.
         there = [key for folder in batch for key in _files(storage, folder)]
         known = _known(batch)
         yield from (key for key in there if key not in known)
@@ -133,7 +132,7 @@ def _deleted(storage: Storage, key: str) -> bool:
 
 
 def _remove_empty_folders(storage: Storage, oldest: datetime) -> None:
-    """Those that are left behind on this machine; other storages have no folders."""
+    """Remove old empty folders on this machine; other storages have no folders."""
     for folder in _listed(storage, ROOT)[0]:
         path = f"{ROOT}/{folder}"
         try:
@@ -155,7 +154,7 @@ def check_size(size: int) -> None:
 
 
 def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
-    """Raise ``FileRefused`` if the session cannot take ``files`` more, of ``adding`` bytes."""
+    """Raise ``FileRefused`` if the session has no room for more files, of ``adding`` bytes."""
     stored = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
     taken = stored.aggregate(count=Count("pk"), size=Sum("size"))
     if taken["count"] + files > settings.MAX_FILES_PER_SESSION:
@@ -167,17 +166,17 @@ def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
 
 
 def check_type(mime: str) -> None:
-    """Raise ``FileRefused`` for a type that is not one of ``FILE_TYPES``."""
+    """Raise ``FileRefused`` for a type that ``FILE_TYPES`` does not allow."""
     if not accepts(settings.FILE_TYPES, mime):
         raise FileRefused("type_not_accepted", f"Files of type {mime} are not accepted here.")
 
 
 def store_upload(session_id: UUID, content: File[Any], *, name: str, declared: str) -> ChatFile:
     """
-    Store what a client has uploaded, and all of it is there.
+    Store a file that a client has uploaded completely.
 
     Raises ``FileRefused``, ``SessionOver``, ``SessionNotFound``, and what the storage and the
-    database raise; nothing is left then.
+    database raise. Nothing is stored then.
     """
     if not content.size:
         raise FileRefused("empty_file", "The file is empty.")
@@ -193,11 +192,11 @@ def store(
     session_id: UUID, content: File[Any], *, name: str, mime: str, by_client: bool = False
 ) -> ChatFile:
     """
-    Store a file for a session. ``name`` is cleaned, ``mime`` a type.
+    Store a file for a session. ``name`` is a clean name, ``mime`` a type.
 
-    Raises ``FileRefused`` for one that is too large or too many, ``SessionOver`` (for a client
-    from the moment that the end has begun), ``SessionNotFound``, and what the storage and the
-    database raise; nothing is left then.
+    Raises ``FileRefused`` for a file that is too large or one too many, ``SessionOver`` (for a
+    client as soon as the end has begun), ``SessionNotFound``, and what the storage and the database
+    raise. Nothing is stored then.
     """
     size = content.size
     check_size(size)
@@ -216,7 +215,7 @@ def _save(path: str, content: File[Any]) -> str:
     try:
         return SessionStorage().save(path, content)
     except FileNotFoundError:
-        # The session's folder was removed as an empty one between its making and its use.
+        # The session's folder was removed as empty after the storage had made it.
         content.seek(0)
         return SessionStorage().save(path, content)
 
@@ -230,10 +229,10 @@ def _insert(row: SessionFile, *, by_client: bool) -> None:
 
 def _locked(session_id: UUID) -> ChatSession:
     """
-    The session, until the end of the transaction. Raises ``SessionNotFound``.
+    Lock the session until the end of the transaction. Raises ``SessionNotFound``.
 
-    Uploads of one session are taken one after another, or two could take the same room; and none
-    is taken beside its deletion.
+    A session's uploads are stored one after another, so that two do not take the same room, and
+    none while the session is deleted.
     """
     sessions = ChatSession.objects.using(settings.DATABASE).select_for_update()
     session = sessions.only(*_STATUS).filter(pk=session_id).first()
@@ -246,10 +245,10 @@ _STATUS = ("status", "end_reason", "disconnected_at")
 
 
 def check_open(session: ChatSession, *, by_client: bool) -> None:
-    """Raise ``SessionOver`` if the session takes no more files."""
+    """Raise ``SessionOver`` if the session takes no files any more."""
     over = session.status == ChatSession.Status.ENDED
     if by_client:
-        # Handlers may still save what is left to save in on_chat_end.
+        # Handlers may still save files, in on_chat_end.
         over = over or bool(session.end_reason) or session.is_expired()
     if over:
         reason = session.end_reason or ChatSession.EndReason.EXPIRED
@@ -257,16 +256,16 @@ def check_open(session: ChatSession, *, by_client: bool) -> None:
 
 
 def files_of(session_id: UUID) -> list[ChatFile]:
-    """All files of a session, oldest first."""
+    """Return all files of a session, oldest first."""
     rows = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
     return [row.as_chat_file() for row in rows.order_by("created_at", "pk")]
 
 
 def find_files(session_id: UUID, ids: Sequence[str]) -> list[ChatFile]:
     """
-    The files with these ids, in their order, each once.
+    Return the files with these ids, in their order, each once.
 
-    Raises ``FileRefused`` with code ``unknown_file`` if one of them is not this session's.
+    Raises ``FileRefused`` with the code ``unknown_file`` if one is not a file of this session.
     """
     wanted = dict.fromkeys(map(parse_uuid, ids))
     known: dict[UUID, SessionFile] = {}
@@ -279,20 +278,20 @@ def find_files(session_id: UUID, ids: Sequence[str]) -> list[ChatFile]:
 
 
 def delete_content(key: str) -> None:
-    """Delete the content of a file. What cannot be deleted is logged; the sweep finds it."""
+    """Delete the content of a file. A failure is logged, and the sweep tries again."""
     storage = SessionStorage()
     try:
         storage.delete(key)
     except Exception:
         logger.exception("The content of file %s was not deleted; it is swept later", key)
         return
-    # Local storages have folders, and delete empty ones only. Others know none.
+    # Local storages have folders, and delete only empty ones. Other storages have none.
     with suppress(Exception):
         storage.path(key)
         storage.delete(key.rpartition("/")[0])
 
 
 def content_goes_with_row(instance: SessionFile, using: str, **kwargs: Any) -> None:
-    """Receiver of ``post_delete``: however the row went, its content goes once that is sure."""
+    """Delete a file's content when the deletion of its row is committed (``post_delete``)."""
     if instance.content.name:
         transaction.on_commit(partial(delete_content, instance.content.name), using=using)

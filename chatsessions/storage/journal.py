@@ -46,7 +46,7 @@ REMINDER = 60.0
 
 
 class Position(Struct, gc=False):
-    """The columns of a session that move with every event."""
+    """The columns of a session's row that change with every event."""
 
     accepted: int
     handled: int
@@ -55,9 +55,9 @@ class Position(Struct, gc=False):
     events_in: int
     events_out: int
     turns_failed: int
-    #: When there was a client last.
+    #: When a client was last connected.
     last_seen_at: datetime
-    #: What the kept entries of its log take.
+    #: The bytes of the log entries that are kept.
     log_bytes: int = 0
 
     @classmethod
@@ -76,20 +76,20 @@ class Position(Struct, gc=False):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no turn runs or waits."""
+        """Whether no turn is running or waiting."""
         return self.running is None and self.handled >= self.accepted
 
     def copy(self) -> Position:
-        """As it is now: the session's own moves on while this one is being stored."""
+        """Return the position as it is now; the session's own changes while this is stored."""
         return structs.replace(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
-    What a row was when it was read, and still has to be for the session to be claimed.
+    The columns that must not have changed since the row was read, for the session to be claimed.
 
-    Its owner may have counted as dead and have woken up since, and have written once more.
+    An owner that counts as dead may have woken up since then and have written once more.
     """
 
     generation: int
@@ -103,49 +103,50 @@ class Claim:
 
 
 class Change(Struct, kw_only=True):
-    """What one session has to store in one commit."""
+    """What one commit stores of one session."""
 
     session_id: UUID
-    #: The same in hexadecimal, as keys of the cache and SQLite have it.
+    #: The id in hexadecimal, as SQLite and the keys of the cache have it.
     session_hex: str
     generation: int
-    #: Until it is taken the session's own, which moves.
+    #: The session's own position, which still changes, until the journal takes the change.
     position: Position
     entries: list[Entry] = []
-    #: All values of user_session as one JSON text; None if they did not change.
+    #: All values of user_session as one JSON text; None if they have not changed.
     state: bytes | None = None
-    #: Which writing of them this is; counted through all owners.
+    #: How often the values were written, by this owner and earlier ones.
     state_revision: int = 0
-    #: Other columns, by field name.
+    #: Other columns to write, by field name.
     fields: dict[str, Any] = {}
-    #: The row as it was read, where this change claims the session.
+    #: What the row has to have, if this change claims the session.
     claims: Claim | None = None
-    #: Whether the row is new; ``fields`` then hold all that it needs.
+    #: Whether the row is new; ``fields`` then have all the columns that it needs.
     insert: bool = False
-    #: Outcomes of client events other than done: ``n`` and status.
+    #: How client events have ended, if not as done: ``n`` and status.
     outcomes: list[tuple[int, str]] = []
-    #: Entries up to this one are no longer kept.
+    #: Delete the entries up to this one.
     trim: int | None = None
-    #: So many bytes of the oldest entries are to go, of those before entry ``needed``. The store
-    #: knows which they are, and sets ``trim``.
+    #: Delete so many bytes of the oldest entries. The store finds out which they are and sets
+    #: ``trim``.
     trim_bytes: int = 0
+    #: The first entry that must not be deleted.
     needed: int | None = None
-    #: The bytes of what is trimmed; None until the store has looked.
+    #: How many bytes are deleted; None until the store has found out.
     trimmed_bytes: int | None = None
 
 
 @dataclass(slots=True)
 class Batch:
-    """The changes of many sessions, on their way into the store together."""
+    """The changes of many sessions that are stored together."""
 
     changes: list[Change]
-    #: Those whose rows are not stored yet.
+    #: The changes whose rows are not stored yet.
     pending: list[Change] = field(init=False)
-    #: Sessions whose change cannot be stored, now or later.
+    #: Why a session's change cannot be stored, now or later.
     refused: dict[UUID, Exception] = field(default_factory=dict)
-    #: Those that were committed, as far as is known: the answer was lost.
+    #: The changes of a commit whose answer was lost: they may be stored or not.
     doubtful: list[Change] = field(default_factory=list)
-    #: Whether there ever were any: a commit may arrive after all.
+    #: Whether an answer was ever lost: that commit may arrive late.
     was_in_doubt: bool = False
 
     def __post_init__(self) -> None:
@@ -153,7 +154,7 @@ class Batch:
 
     @property
     def accepted(self) -> list[Change]:
-        """Those that are not refused."""
+        """The changes that are not refused."""
         return [change for change in self.changes if change.session_id not in self.refused]
 
 
@@ -191,17 +192,17 @@ class Journal:
     def __init__(self, write: Callable[[Batch], asyncio.Future[None]]) -> None:
         #: Stores a batch in the writer's thread.
         self._write = write
-        #: In the order in which they came.
+        #: The sessions that have something to store, in the order in which they said so.
         self._noted: dict[ChangeSource, None] = {}
         self._writing: list[tuple[ChangeSource, Change]] = []
         self._task: asyncio.Task[None] | None = None
-        #: Whether the task was cancelled: it tries each batch that is left once, and ends.
+        #: Whether the task was cancelled: then each batch that is left is tried once.
         self._cancelled = False
         self._room: asyncio.Event | None = None
         self._entries = 0
-        #: None, or why the store is not taking commits.
+        #: Why nothing can be stored; None while storing works.
         self.failure: StoreUnavailable | None = None
-        #: When the batch under way was begun, by ``time.monotonic()``, and what it failed with.
+        #: When the current batch was begun, by ``time.monotonic()``, and what it failed with last.
         self._begun_at = 0.0
         self._last_error: Exception | None = None
         self._reminder: asyncio.TimerHandle | None = None
@@ -211,17 +212,17 @@ class Journal:
     # For the sessions
 
     def note(self, session: ChangeSource) -> None:
-        """``session`` has something to store. To be called in the worker's event loop."""
+        """Store what ``session`` has to store. To be called in the worker's event loop."""
         self._noted[session] = None
         if self._task is None:
-            # Of nobody's context: it writes for all, and outlives whoever was first.
+            # In a context of its own: it writes for all sessions, not for the one that came first.
             self._task = asyncio.get_running_loop().create_task(
                 self._drain(), name="chatsessions-journal", context=Context()
             )
             self._task.add_done_callback(self._drained)
 
     def count(self, entries: int) -> None:
-        """``entries`` more wait to be stored."""
+        """Count ``entries`` more that wait to be stored."""
         self._entries += entries
 
     @property
@@ -233,11 +234,11 @@ class Journal:
 
     @property
     def is_full(self) -> bool:
-        """Whether emitting should wait."""
+        """Whether ``emit()`` has to wait."""
         return self._entries >= settings.MAX_JOURNAL_ENTRIES
 
     async def room(self) -> None:
-        """Wait until the journal is less than full. Raises ``StoreUnavailable``."""
+        """Wait until the journal is not full. Raises ``StoreUnavailable``."""
         while self.is_full:
             if self.failure is not None:
                 raise self.failure
@@ -250,7 +251,7 @@ class Journal:
             await asyncio.wait([self._task])
 
     async def abandon(self) -> None:
-        """Stop trying: what is being written is stored or refused, the rest is lost."""
+        """Stop: what is being written is stored or refused, everything else is dropped."""
         self._noted.clear()
         if self._task is not None:
             self._task.cancel()
@@ -260,7 +261,7 @@ class Journal:
 
     async def _drain(self) -> None:
         while self._noted:
-            # One turn of the loop, so that what happens at the same time shares a batch.
+            # Once around the event loop, so that what happens at the same time shares a batch.
             try:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
@@ -277,7 +278,7 @@ class Journal:
             self._wake(self._room)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("The journal failed; it is started again", exc_info=error)
-        for session in self._noted:  # since then, or before it was cancelled
+        for session in self._noted:  # by now, or before the task was cancelled
             self.note(session)
             break
 
@@ -323,9 +324,9 @@ class Journal:
 
     async def _persist(self, batch: Batch) -> None:
         """
-        Try until it does not fail for a reason that may pass.
+        Store a batch, and try again while it fails for a reason that may pass.
 
-        Once the journal is cancelled, the failure of what is being tried is raised.
+        Raises any other error, and once the journal is cancelled every error.
         """
         delay = FIRST_RETRY
         while True:
@@ -348,7 +349,7 @@ class Journal:
             delay = min(2 * delay, LAST_RETRY)
 
     def _failed(self, batch: Batch, error: Exception) -> None:
-        """Say what a commit failed with; loudly if it is not what it failed with before."""
+        """Log why a commit failed: as a warning, or for debugging if the reason is the old one."""
         is_known = str(error) == str(self._last_error)
         logger.log(
             logging.DEBUG if is_known else logging.WARNING,
@@ -359,7 +360,7 @@ class Journal:
         self._last_error = error
 
     def _fail(self) -> None:
-        """The batch has been tried for ``STORE_TIMEOUT``: say so to whoever waits for it."""
+        """Tell whoever waits that the batch was tried for ``STORE_TIMEOUT`` seconds in vain."""
         self.failure = StoreUnavailable(settings.STORE_TIMEOUT)
         self._remind()
         if self._room is not None:
@@ -368,7 +369,7 @@ class Journal:
             session.delayed(self.failure)
 
     def _remind(self) -> None:
-        """Say in the log that nothing can be stored, now and every minute."""
+        """Log that nothing can be stored, now and every minute."""
         reason = "no answer yet" if self._last_error is None else _where(self._last_error)
         logger.error(
             "Nothing could be stored for %d s, and %d sessions wait for it: %s",
@@ -379,20 +380,20 @@ class Journal:
         self._reminder = asyncio.get_running_loop().call_later(REMINDER, self._remind)
 
     def _wake(self, room: asyncio.Event) -> None:
-        """Have those look again who wait for room."""
+        """Make those who wait for room look again."""
         room.set()
         self._room = None
 
 
 def _where(error: Exception) -> str:
-    """What failed, with the alias of the cache or of the database that it came from."""
+    """Return what failed, with the alias of the cache or of the database."""
     if isinstance(error, CacheFailed):
         return f"the cache {settings.CACHE!r}: {error}"
     return f"the database {settings.DATABASE!r}: {error}"
 
 
 def _tell(session: ChangeSource, change: Change | None, error: Exception | None) -> None:
-    """One session's trouble with the news is not its neighbours'."""
+    """Tell a session what came of its change. What it raises is logged, so that others are told."""
     try:
         if error is not None:
             session.refused(change, error)

@@ -24,20 +24,20 @@ USER: Type = "user_message"
 ASSISTANT: Type = "assistant_message"
 SYSTEM: Type = "system_message"
 
-#: The entries that make a conversation.
+#: The names of the entries that make a conversation.
 _FROM_SERVER = ("message", "message_update", "message_remove", "ask", "ask_closed")
-#: An event of the client's may be called like one of the server's, and is none.
+#: A client may give its event the name of an event of the server; these are its own.
 _FROM_CLIENT = ("message", "answer")
 NAMES = (*_FROM_SERVER, "answer")
 
 #: The longest topic; it is a column of the session's row.
 MAX_TOPIC = 100
-#: Answers that may wait to hear that they were the ones that counted.
+#: The most answers that are kept until their questions are closed.
 _MAX_ANSWERS = 16
 
 
 class Entry(msgspec.Struct, gc=False):
-    """One entry of a session's log. ``data`` is JSON as it goes over the wire."""
+    """One entry of a session's log. ``data`` is JSON, as it goes over the wire."""
 
     seq: int
     n: int | None
@@ -45,17 +45,17 @@ class Entry(msgspec.Struct, gc=False):
     name: str
     data: bytes
     created_at: datetime
-    #: The id that the client gave its message, in hexadecimal. It is stored, and not read again.
+    #: The id that the client gave its message, in hexadecimal. It is written, and never read.
     key: str | None = None
 
     @property
     def closes(self) -> str | None:
-        """The id of the message whose stream, if it has one, ends here. Another may begin."""
+        """The id of the message that is updated or removed here, which ends its stream."""
         if self.name not in ("message_update", "message_remove"):
             return None
         data: Any = msgspec.json.decode(self.data)
         if not isinstance(data, dict) or data.get("n") is not None:
-            return None  # with a number it is of the client's message, which is no stream
+            return None  # it is about a message of the client, which has no stream
         found = data.get("id")
         return found if isinstance(found, str) else None
 
@@ -67,32 +67,32 @@ class Said(msgspec.Struct, kw_only=True):
     type: Type
     content: str
     created_at: datetime
-    #: "" for the user's own.
+    #: "" for a message of the user.
     author: str = ""
     metadata: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
-    #: Those of the server's messages, as the wire knows them.
+    #: The files of a message of the server, as they go over the wire.
     files: list[dict[str, Any]] = []
-    #: Bytes that it takes in the log.
+    #: How many bytes its entry has.
     size: int = 0
-    #: Its entry.
+    #: The session, and the number of the entry in its log.
     session: UUID | None = None
     seq: int = 0
-    #: The number of the client's event that said it; None for what the server sent.
+    #: The number of the client's event; None for a message of the server.
     n: int | None = None
 
     @property
     def key(self) -> object:
         """
-        What a conversation knows it by.
+        The message's key in its conversation.
 
-        A client chooses the ids of its messages, and could choose that of another's. The number
-        of its event is the client's alone.
+        It is the id for a message of the server. A client chooses the ids of its messages and may
+        choose one that is taken, so theirs is the number of the event.
         """
         return self.id if self.n is None else (self.session, self.n)
 
     def changed_to(self, new: Said) -> Said:
-        """``new`` in the place of this one. When a client's message was said does not change."""
+        """Return ``new`` in the place of this message. A client's message keeps its time."""
         created_at = new.created_at if self.n is None else self.created_at
         return msgspec.structs.replace(new, seq=self.seq, created_at=created_at)
 
@@ -105,7 +105,7 @@ class _Message(msgspec.Struct):
     created_at: datetime | None = None
     metadata: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
-    #: Of the client's they are ids.
+    #: In a message of the client they are ids.
     files: list[Any] | None = None
     #: In a ``message_update``: the number of the client's message that it changes.
     n: int | None = None
@@ -133,14 +133,14 @@ _id = msgspec.json.Decoder(_Id)
 
 
 def topic_of(text: str) -> str:
-    """The beginning of ``text`` as one line that every database stores and everybody can read."""
+    """Return the beginning of ``text`` as one line of printable characters."""
     words = text[: 8 * MAX_TOPIC].encode(errors="replace").decode().split()
     line = "".join(char for char in " ".join(words) if char.isprintable())
     return line if len(line) <= MAX_TOPIC else f"{line[: MAX_TOPIC - 1].rstrip()}…"
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], entry: Entry) -> Any:
-    """What an entry says; None for one of the application's own that says something else."""
+    """Return an entry's data, or None if it is the application's own and has another shape."""
     try:
         return decoder.decode(entry.data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -148,7 +148,7 @@ def _decoded(decoder: msgspec.json.Decoder[Any], entry: Entry) -> Any:
 
 
 def _said(entry: Entry, session: UUID) -> Said | None:
-    """The message that a ``message``, ``message_update``, ``ask`` or ``answer`` has in it."""
+    """Return the message that an entry contains, if it does."""
     if entry.name in ("ask", "answer"):
         return _asked(entry, session)
     found = _decoded(_message, entry)
@@ -206,15 +206,15 @@ def _asked(entry: Entry, session: UUID) -> Said | None:
 
 
 def _made_up_id(entry: Entry, session: UUID) -> str:
-    """The same whenever the entry is read."""
+    """Return an id that is the same whenever the entry is read."""
     return str(uuid5(session, str(entry.seq)))
 
 
 class Recent:
     """
-    The latest messages of a conversation that goes on: at most so many, and so many bytes.
+    The latest messages of a session that goes on: at most so many, of at most so many bytes.
 
-    The oldest go first, and the latest is always kept.
+    The oldest are forgotten first. The latest is always kept.
     """
 
     __slots__ = ("_answers", "_bytes", "_max_bytes", "_max_messages", "_said", "_session")
@@ -234,7 +234,7 @@ class Recent:
         return iter(list(self._said.values()))
 
     def take(self, entry: Entry) -> str | None:
-        """One more entry of the log; the id of the message that the server has sent by it."""
+        """Take a new entry of the log; return the id of the message that the server sent by it."""
         if entry.name not in (_FROM_SERVER if entry.n is None else _FROM_CLIENT):
             return None
         if entry.name == "ask_closed":
@@ -258,19 +258,19 @@ class Recent:
             if old is not None:
                 self.put(old.changed_to(said))
             return None
-        self._remove(said.key)  # one that is sent again is where it was sent last
+        self._remove(said.key)  # a message that is sent again is where it was sent last
         self.put(said)
         return said.id if said.n is None else None
 
     def _close(self, entry: Entry) -> None:
-        """An answer is one when the question is closed by it."""
+        """Put the answer that has closed a question into the conversation."""
         closed = _decoded(_call, entry)
         answer = None if closed is None else self._answers.pop(closed.call, None)
         if answer is not None and closed.outcome == "answered":
             self.put(answer)
 
     def put(self, said: Said) -> None:
-        """One more message at the end, or a new version of one in its place."""
+        """Put a message at the end, or a new version of a message in its place."""
         old = self._said.get(said.key)
         self._bytes += said.size - (0 if old is None else old.size)
         self._said[said.key] = said
@@ -291,10 +291,10 @@ class Recent:
 
 class Backwards:
     """
-    The last messages of a conversation, found by reading its log from the end.
+    The last messages of a conversation, found by reading logs from their ends.
 
-    A change is met before the message that it changes, and kept until then. Stop reading when it
-    is ``full``.
+    A change is read before the message that it changes, and kept until then. There is nothing more
+    to read once it is ``full``.
     """
 
     def __init__(self, *, limit: int, max_bytes: int) -> None:
@@ -310,18 +310,18 @@ class Backwards:
 
     @property
     def messages(self) -> list[Said]:
-        """What was found, oldest first."""
+        """The messages that were found, oldest first."""
         return self._found[::-1]
 
     def begin(self, streams: list[dict[str, Any]]) -> None:
-        """The log of another session comes; ``streams`` are open in it."""
+        """Begin with the log of another session, in which ``streams`` are open."""
         self._changed.clear()
         self._removed.clear()
         self._answered.clear()
         self._streams = {stream.get("id"): stream.get("content") for stream in streams}
 
     def take(self, entry: Entry, session: UUID, *, skip: bool = False) -> None:
-        """The next entry towards the beginning; a message to ``skip`` is not wanted itself."""
+        """Take the entry before the last one. With ``skip`` its own message is left out."""
         if entry.n is not None:
             self._take_clients(entry, session, skip=skip)
         elif entry.name == "message_remove":
@@ -354,7 +354,7 @@ class Backwards:
             self._put_as_it_is(said, skip=skip)
 
     def _put_as_it_is(self, said: Said, *, text: object = None, skip: bool = False) -> None:
-        """A message as the entries behind its own have left it; ``text`` is that of its stream."""
+        """Put a message as later entries have changed it; ``text`` is that of its open stream."""
         new = self._changed.pop(said.key, None)
         if said.key in self._removed:
             self._removed.discard(said.key)
@@ -367,7 +367,7 @@ class Backwards:
             self._put(said)
 
     def put(self, said: Said) -> None:
-        """One more message before those found, which is not in the log."""
+        """Put a message that is not in the log before those that were found."""
         self._put_as_it_is(said)
 
     def _put(self, said: Said) -> None:

@@ -1,22 +1,22 @@
 """
-Values as JSON text, and back again: equal, and of the same types.
+The serializer: writes values as JSON text, and reads them back equal and of the same types.
 
-JSON keeps ``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` and ``dict`` with string
-keys; such values are written as they are. Anything else becomes an object with a single key that
-starts with ``~#`` and names what it stands for, ``{"~#date": "2024-02-29"}`` (the notation is
-Transit's). A dict of the user's that has such a key is written as pairs, so it cannot be mistaken
-for a tag.
+``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` and ``dict`` with string keys are
+written as JSON has them. Any other value becomes an object with a single key that starts with
+``~#`` and names the type, such as ``{"~#date": "2024-02-29"}`` (the notation is Transit's). A dict
+that has such a key itself is written as pairs, so that it is not mistaken for a tag.
 
-What is stored comes back as the type it was, so a type is matched exactly and a subclass is not its
-base: an ``OrderedDict``, a ``defaultdict``, a named tuple, a subclass of ``str`` or an ``Enum``
-member is refused unless its class is registered with ``@serializable``.
+A value must come back as the type it was, so a subclass is not treated as its base class: an
+``OrderedDict``, a ``defaultdict``, a named tuple, an ``Enum`` member or a ``str`` of a subclass is
+refused unless its class is registered with ``@serializable``.
 
-Some edges of "the same":
+What "equal" means in special cases:
 
-- A ``datetime`` keeps its instant, offset and ``fold``; also its ``ZoneInfo``, unless the zone is
-  unknown or has other rules where it is loaded. Other kinds of ``tzinfo`` become a fixed offset.
-- Of a dataclass, a Struct and a named tuple the fields are kept, and no other attributes.
-- One list in two places comes back as two equal lists.
+- A ``datetime`` keeps its instant, offset and ``fold``. It keeps its ``ZoneInfo`` unless the
+  machine that loads it does not know the zone, or has other rules for it. Any other ``tzinfo``
+  becomes a fixed offset.
+- A dataclass, a Struct and a named tuple keep their fields, and no other attributes.
+- A list that is in two places comes back as two equal lists.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ from .storable import (
     is_serializable,
 )
 
-#: Containers and objects inside each other; JSON parsers are recursive, the stack is not endless.
+#: How deep containers and objects may be nested: parsers of JSON are recursive.
 MAX_DEPTH = 100
-#: Values in one ``dumps``. At two bytes or more each it is far beyond any sensible size limit; it
-#: ends what is small in memory and endless as text, such as lists that share their elements.
+#: How many values one ``dumps`` may write. It is far beyond any sensible size, and stops what is
+#: small in memory and endless as text, such as lists that share their elements.
 MAX_VALUES = 5_000_000
 
-#: What every tag starts with, and how that looks in the text.
+#: What every tag starts with, as a text and as JSON.
 _MARK = "~#"
 _MARK_BYTES = f'"{_MARK}'.encode()
 
 _STR = frozenset({str})
 _SCALARS = frozenset({type(None), bool, int, str})
 _LEAVES = _SCALARS | {float}
-#: Levels that the quick check descends; deeper values take the thorough way, which sees cycles.
+#: How deep the quick check goes. The thorough way, for deeper values, detects cycles.
 _QUICK_LEVELS = 16
 
 _encode = msgspec.json.Encoder().encode
@@ -85,7 +85,7 @@ def dumps(value: object, *, path: str = "") -> bytes:
     for any other type, a value that contains itself, more than ``MAX_DEPTH`` levels or more than
     ``MAX_VALUES`` values.
     """
-    # msgspec would write a tuple, an enum or a date without a word, so types are looked at first.
+    # msgspec writes a tuple, an enum or a date silently as something else, so types come first.
     try:
         if type(value) in _SCALARS:
             return _encode(value)
@@ -152,10 +152,11 @@ def _is_plain(value: object) -> bool:
 
 def _count_plain(value: Any, left: int, levels: int) -> int:
     """
-    Return what the values in ``value`` leave of ``left``, or -1 if they are not all plain.
+    Return how many of ``left`` values are left after ``value``, or -1 if it is not plain.
 
-    Plain is what msgspec alone writes faithfully, but for ``~#`` keys and odd strings and ints,
-    which show when it has. This runs for every value that is written, hence one flat function.
+    A plain value is one that msgspec writes and reads back as it was, except for ``~#`` keys and
+    odd strings and ints, which are noticed later. This runs for every value that is written, so it
+    is one flat function.
     """
     left -= len(value)
     if left < 0 or levels == 0:
@@ -178,7 +179,7 @@ def _count_plain(value: Any, left: int, levels: int) -> int:
     return left
 
 
-# The thorough way: put tags for what JSON lacks, and know where we are.
+# The thorough way: it puts tags for what JSON lacks, and knows the path for errors.
 
 
 def _dumps_tagged(value: object, path: str) -> bytes:
@@ -193,7 +194,7 @@ def _dumps_tagged(value: object, path: str) -> bytes:
 
 @dataclasses.dataclass(slots=True)
 class _Step:
-    """A container on the way to the value at hand, and how a path shows its keys."""
+    """A container around the current value, and how a path shows its keys."""
 
     parent: object
     style: str
@@ -208,7 +209,7 @@ _ITEM, _FIELD, _KEY, _ELEMENT, _CONTENT = "[{}]", ".{}", "{{key}}", "{{element}}
 
 
 class _Packer:
-    """One walk through a value. ``careful`` also looks into each string and int, for odd ones."""
+    """One walk through a value. With ``careful`` it checks each string and int as well."""
 
     __slots__ = ("careful", "left", "path", "plain", "trail")
 
@@ -220,7 +221,7 @@ class _Packer:
         self.trail: list[_Step] = []
 
     def pack(self, value: object) -> object:
-        """Return what to write for ``value``."""
+        """Return what msgspec is to write for ``value``."""
         kind = type(value)
         if kind in self.plain:
             return value
@@ -244,7 +245,7 @@ class _Packer:
     def each(
         self, parent: object, style: str, keys: Iterable[object], values: Collection[object]
     ) -> list[object]:
-        """Pack ``values``, which are inside ``parent`` at ``keys``."""
+        """Pack the ``values`` of ``parent``, which are at ``keys``."""
         self.left -= len(values)
         if self.left < 0:
             raise self.error(type(parent), f"it makes more than {MAX_VALUES:,} values in all")
@@ -265,14 +266,14 @@ class _Packer:
         return packed
 
     def are_plain_keys(self, keys: Collection[Any]) -> bool:
-        """Whether these can be a JSON object's keys without being taken for a tag."""
+        """Return True if these can be keys of a JSON object that is not taken for a tag."""
         if not _STR.issuperset(map(type, keys)):
             return False
         text = "".join(keys)
         return _MARK not in text and not (self.careful and not _is_encodable(text))
 
     def error(self, kind: type, reason: str, *, advice: str = "") -> NotStorable:
-        """Return the error that names the place the walk has come to."""
+        """Return an error with the path of the current value."""
         path = self.path + "".join(map(str, self.trail))
         if advice:
             return NotStorable(path, kind, reason, advice=advice)
@@ -311,7 +312,7 @@ def _write_dict(packer: _Packer, value: Any) -> object:
 
 
 def _write_set(packer: _Packer, value: Any) -> list[object]:
-    # In the order of their text, so that equal sets are equal text in every process.
+    # Sorted by their text, so that equal sets are equal texts in every process.
     return sorted(packer.each(value, _ELEMENT, value, value), key=_encode)
 
 
@@ -320,7 +321,7 @@ def _write_float(_packer: _Packer, value: Any) -> object:
 
 
 def _write_int(_packer: _Packer, value: Any) -> object:
-    # In hexadecimal, which Python reads and writes at any length.
+    # In hexadecimal: Python reads and writes it at any length.
     return value if -(2**63) <= value < 2**64 else {"~#int": hex(value)}
 
 
@@ -359,7 +360,7 @@ _ELSE = (
 
 
 def _why_not(kind: type) -> tuple[str, str]:
-    """Why instances of ``kind`` are refused, if there is more to say, and what can be done."""
+    """Return why instances of ``kind`` are refused, or "", and what can be done."""
     if issubclass(kind, Promise):
         return "a lazy text: call str() on it first", "Store the text."
     if issubclass(kind, LazyObject):
@@ -469,7 +470,7 @@ def _text(content: Any) -> str:
 _Writer = Callable[["_Packer", Any], object]
 _Reader = Callable[[Any], Any]
 
-#: What always gets a tag: type, tag, and the functions that write and read what is under it.
+#: The types that always get a tag: type, tag, and the functions that write and read its content.
 _TAGGED: tuple[tuple[type, str, _Writer, _Reader], ...] = (
     (tuple, "tuple", _write_list, lambda c: tuple(_items(c))),
     (set, "set", _write_set, lambda c: set(_items(c))),

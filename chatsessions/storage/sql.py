@@ -1,9 +1,9 @@
 """
-The statements that the journal writes on Django's own connection.
+The statements that a commit consists of, written out as SQL.
 
-They are written out: for one message the ORM would cost more than the database does. On
-PostgreSQL none of them is an ``executemany``, which psycopg sends in a pipeline: the server's limit
-for transactions that stand still does not hold in one.
+For one message the ORM would cost more than the database does. On PostgreSQL none of the statements
+is an ``executemany``: psycopg sends that in a pipeline, where the server's limit for idle
+transactions does not hold.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from chatsessions.models import (
 
 from .journal import Change, Position
 
-#: Bytes of the rows in one argument, unless a single row has more. It is copied several times on
-#: its way, quoted in a text that is quoted itself, and PostgreSQL takes less than a gigabyte.
+#: The most bytes of rows in one argument, unless a single row has more. The argument is copied and
+#: quoted several times on its way, and PostgreSQL takes less than a gigabyte.
 MAX_BYTES = 4 * 1024 * 1024
-#: Before the name of a column: the value that the row has to have, to be updated.
+#: The prefix of a column's name for the value that the row must have to be updated.
 EXPECTED = "expected_"
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 class Bulk:
-    """Writes rows of one model on one PostgreSQL connection, all that are given in one go."""
+    """Inserts and updates many rows of one model with one statement, on PostgreSQL."""
 
     def __init__(self, connection: BaseDatabaseWrapper, model: type[models.Model]) -> None:
         self._connection = connection
@@ -47,7 +47,7 @@ class Bulk:
         self._statements: dict[tuple[str, ...], str] = {}
 
     def insert(self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
-        """Insert ``rows`` of values for ``columns``."""
+        """Insert rows; each of ``rows`` has the values of ``columns``."""
         names = ", ".join(map(self._quote, columns))
         self._run(
             f"INSERT INTO {self._table} ({names}) SELECT {names} FROM ",  # noqa: S608  # only names
@@ -60,10 +60,10 @@ class Bulk:
         self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]], *, compared: tuple[str, ...]
     ) -> int:
         """
-        Update rows by ``id`` that are as expected; how many there were.
+        Update rows by ``id``, if they are as expected, and return how many were.
 
-        ``rows`` have values for ``columns``, the id among them, then those expected of
-        ``compared``.
+        Each of ``rows`` has the values of ``columns``, the id among them, and then the values that
+        the row must have in the columns ``compared``.
         """
         assigned = ", ".join(
             f"{self._quote(name)} = given.{self._quote(name)}" for name in columns if name != "id"
@@ -91,7 +91,7 @@ class Bulk:
         return count
 
     def _recordset(self, columns: tuple[str, ...]) -> str:
-        """The argument as rows named ``given``, its values of the types that the columns have."""
+        """Return the SQL that makes typed rows, named ``given``, of the argument."""
         types = ", ".join(f"{self._quote(name)} {self._type(name)}" for name in columns)
         return f"json_to_recordset(%s::json) AS given({types})"
 
@@ -102,7 +102,7 @@ class Bulk:
 
 
 def arrays(columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    """``rows`` as JSON, with no more of them at a time than one argument may have."""
+    """Yield ``rows`` as JSON arrays of at most ``MAX_BYTES`` each."""
     given: list[bytes] = []
     size = 0
     for row in rows:
@@ -115,7 +115,7 @@ def arrays(columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> Iterator[
     yield b"[%b]" % b",".join(given)
 
 
-#: The columns of a session that move with every event.
+#: The columns of a session's row that change with every event.
 POSITION = (
     "accepted",
     "handled",
@@ -128,16 +128,17 @@ POSITION = (
     "log_bytes",
 )
 STATE = ("state", "state_bytes", "state_revision")
-#: Beside the generation, what a row that is claimed still has to have.
+#: The columns, beside the generation, that must be as expected if a row is claimed.
 CLAIMED = ("head", "handled", "state_revision")
 ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
-#: Of changes that share a statement: other columns, and whether they claim and have values.
+#: What changes have in common that share a statement: their other columns, whether they claim
+#: their sessions, and whether they have values.
 Kind = tuple[tuple[str, ...], bool, bool]
 
 
 class Statements:
-    """Writes changes on one database connection, in transactions of the caller's."""
+    """Writes changes on one database connection, within a transaction of the caller."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -145,14 +146,14 @@ class Statements:
         if connection.vendor == "postgresql":
             self._sessions = Bulk(connection, ChatSession)
             self._events = Bulk(connection, SessionEvent)
-        #: Updates that were written out before, by their columns and by what is compared.
+        #: The SQL of updates, by their columns and the columns that are compared.
         self._updates: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
         self._has_uuid: bool = connection.features.has_native_uuid_field
         self._moment = _moment_adapter(connection)
         self._last_seen: tuple[datetime | None, Any] = (None, None)
 
     def insert(self, changes: Sequence[Change]) -> None:
-        """The rows of new sessions. What a change does not name has its default."""
+        """Insert the rows of new sessions, with defaults for what a change does not name."""
         for (names, *_), alike in _by_kind(changes).items():
             given = ("id", "generation", *POSITION, *STATE, *names)
             defaults = {
@@ -175,15 +176,15 @@ class Statements:
 
     def update(self, changes: Sequence[Change]) -> None:
         """
-        The rows of known sessions, as every message needs it.
+        Update the rows of known sessions.
 
-        Raises ``OwnershipLost`` if one of them is another owner's by now.
+        Raises ``OwnershipLost`` if one of them has another owner by now.
         """
         for kind, alike in _by_kind(changes).items():
             self._update(alike, *kind)
 
     def insert_entries(self, changes: Iterable[Change]) -> None:
-        """What is new in the log."""
+        """Insert the new entries of the log."""
         moment = self._moment
         rows = [
             (
@@ -203,7 +204,7 @@ class Statements:
             self._insert(self._events, SessionEvent, ENTRY, rows)
 
     def choose_trimmed(self, change: Change) -> None:
-        """Find out which entries are no longer kept, and how many bytes they have; once."""
+        """Find out which entries are to be deleted, and how many bytes they have."""
         if change.trimmed_bytes is not None:
             return  # the same change is tried again
         log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
@@ -226,7 +227,7 @@ class Statements:
         change.position.log_bytes = max(0, change.position.log_bytes - trimmed)
 
     def update_outcomes(self, change: Change) -> None:
-        """How events ended that are not done, and what is no longer kept."""
+        """Write how events have ended if not as done, and delete what is no longer kept."""
         log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
         for n, status in change.outcomes:
             log.filter(n=n).update(status=status)
@@ -288,7 +289,7 @@ class Statements:
         self._run(sql, rows)
 
     def _run(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """How many rows it was for."""
+        """Run a statement for each of ``rows``, and return how many rows it has changed."""
         with self.connection.cursor() as cursor:
             cursor.executemany(sql, rows)
             count: int = cursor.rowcount
@@ -313,7 +314,7 @@ class Statements:
         )
 
     def _seen(self, moment: datetime) -> Any:
-        """One moment is nearly always that of all changes that were gathered at a time."""
+        """Return a moment for the database; that of a batch's changes is nearly always the same."""
         if moment is not self._last_seen[0]:
             self._last_seen = moment, self._moment(moment)
         return self._last_seen[1]
@@ -331,7 +332,7 @@ class Statements:
 
 
 def _expected(change: Change) -> tuple[Any, ...]:
-    """What the row has to have for ``change`` to be written."""
+    """Return the values that the row must have for ``change`` to be written."""
     claim = change.claims
     if claim is None:
         return (change.generation,)
@@ -339,7 +340,7 @@ def _expected(change: Change) -> tuple[Any, ...]:
 
 
 def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:
-    """The changes that share a statement."""
+    """Return the changes grouped by the statement that they share."""
     alike: dict[Kind, list[Change]] = {}
     for change in changes:
         names = tuple(sorted(change.fields)) if change.fields else ()
@@ -349,13 +350,13 @@ def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:
 
 
 def _moment_adapter(connection: BaseDatabaseWrapper) -> Callable[[datetime], Any]:
-    """How this database wants a moment."""
+    """Return the function that makes of a moment what this database takes."""
     adapt = connection.ops.adapt_datetimefield_value
     if connection.vendor != "sqlite" or connection.timezone is not UTC:
         return adapt
 
     def adapt_utc(moment: datetime) -> Any:
-        # What Django makes of it, without a conversion from UTC to UTC.
+        # The same text as Django's, without a conversion from UTC to UTC.
         if moment.tzinfo is UTC:
             return moment.isoformat(" ").removesuffix("+00:00")
         return adapt(moment)

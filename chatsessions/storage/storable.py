@@ -1,8 +1,7 @@
 """
-``serializable``: the classes whose instances can be stored.
+``serializable``: registers the classes whose instances can be stored.
 
-What is registered is part of the program, as the classes themselves are. Nothing is imported or
-called while stored data is loaded but what is registered here.
+While stored data is loaded, nothing is imported, and nothing is called but what is registered here.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _Class = TypeVar("_Class", bound=type)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    """How one class is taken apart (by field, or as a whole) and built again."""
+    """How instances of one class become plain data, and are made again of it."""
 
     name: str
     cls: type
@@ -42,23 +41,21 @@ def serializable(cls: Any = None, /, *, name: str = "") -> Any:
     """
     Let instances of a class be stored: ``@serializable``, or ``@serializable(name="shop.Cart")``.
 
-    For dataclasses, pydantic models, msgspec Structs, named tuples and Enums, and for any class
-    that has
-    ``to_storable(self)``, returning something storable, and a class method
-    ``from_storable(cls, data)``, which gets that back. The methods come first where there are
-    both. Subclasses are registered on their own.
+    A class may be a dataclass, a pydantic model (of version 2), a msgspec Struct, a named tuple or
+    an Enum. Any other class needs a method ``to_storable(self)``, which returns something storable,
+    and a class method ``from_storable(cls, data)``, which gets that back. These methods are used
+    wherever a class has them. A subclass has to be registered itself.
 
-    ``name`` is what stored data says for the class, ``module.Class`` unless given. It has to
-    outlive the code: give the old name when a class moves. A class may have several names; it is
-    written under the last one and read under each.
+    ``name`` stands for the class in stored data; it is ``module.Class`` unless given. When a class
+    moves, give its old name. A class may have several names: it is written under the last one, and
+    read under each.
 
-    A dataclass comes back without a call of ``__init__`` and ``__post_init__``, a pydantic model
-    (of version 2) without validation, with its private attributes as they are in a new one. A
-    Struct is made by calling its class. Fields that stored data lacks take their defaults; data
-    that has no field any more is left out.
+    A dataclass is made again without a call of ``__init__`` and ``__post_init__``, a pydantic model
+    without validation and with the private attributes of a new one, a Struct by calling its class.
+    A field that stored data lacks gets its default; data that has no field any more is ignored.
 
-    Raises ``TypeError`` for a class that cannot be stored, ``ValueError`` for a name that is
-    another class's. The same class defined again, by a reload of its module, replaces the former.
+    Raises ``TypeError`` for a class that cannot be stored, and ``ValueError`` for a name that
+    belongs to another class. The same class, defined again by a reload, replaces the earlier one.
     """
     if cls is None:
         return lambda given: _register(given, name)
@@ -108,7 +105,7 @@ def _codec(cls: Any, name: str) -> Codec:
 
 
 def is_serializable(cls: type) -> bool:
-    """Whether a class can be registered as it is."""
+    """Return True if a class can be registered as it is."""
     return (
         callable(getattr(cls, "to_storable", None))
         or issubclass(cls, Enum | msgspec.Struct)
@@ -119,7 +116,7 @@ def is_serializable(cls: type) -> bool:
 
 
 def is_pydantic_model(cls: type) -> bool:
-    """Whether a class is a model of pydantic 2, which nobody has to have installed."""
+    """Return True for a model of pydantic 2, which need not be installed."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     return isinstance(base, type) and issubclass(cls, base) and hasattr(cls, "model_fields")
 
@@ -172,10 +169,9 @@ def _dataclass_codec(cls: Any, name: str) -> Codec:
     return Codec(name, cls, _taker([field.name for field in fields]), build)
 
 
-#: Beside the fields of a pydantic model: the names of those that were never set. No field can be
-#: called so.
+#: The key, which no field can have, of the names of a pydantic model's fields that were not set.
 _UNSET = " unset"
-#: Whether a default is made of the fields before it; pydantic 2.10 has brought that.
+#: The attribute that tells whether a default is made of earlier fields; new in pydantic 2.10.
 _TAKES_DATA = "default_factory_takes_validated_data"
 
 
@@ -216,7 +212,7 @@ def _pydantic_codec(cls: Any, name: str) -> Codec:
 
 
 def _private(cls: Any, fields: dict[str, Any]) -> dict[str, Any] | None:
-    """The private attributes of a new pydantic model."""
+    """Return the private attributes of a new pydantic model."""
     if not cls.__private_attributes__:
         return None
     undefined: Any = sys.modules["pydantic_core"].PydanticUndefined

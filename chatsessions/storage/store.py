@@ -1,8 +1,7 @@
 """
-What the journal writes to and sessions are loaded from: the rows, and Django's cache.
+The store: it writes sessions to the database and to Django's cache, and reads them from there.
 
-Everything here is synchronous and knows no event loop; the journal and the worker call it from
-threads of their own.
+Everything here is synchronous. The journal and the worker call it from threads of their own.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ logger = logging.getLogger("chatsessions.store")
 
 def is_stored(change: Change) -> bool:
     """
-    Whether the rows have what only ``change`` can have brought there.
+    Return True if the rows have something that only ``change`` can have written.
 
-    False also for one that leaves no traces of its own, and may be stored once more.
+    A change that writes nothing of its own is reported as not stored: it may be stored once more.
     """
     if change.entries:
         return _has_last_entry(change)
@@ -60,7 +59,7 @@ def _has_last_entry(change: Change) -> bool:
 
 
 def _has_claimed(change: Change) -> bool:
-    """Another worker may have given itself the same generation."""
+    """Return True if ``change`` has claimed its session, and no other worker's change has."""
     position = change.position
     worker = change.fields.get("worker_id")
     row = _row(change).filter(generation=change.generation, worker=worker)
@@ -73,23 +72,26 @@ def _row(change: Change) -> QuerySet[ChatSession]:
 
 @dataclass(slots=True, kw_only=True)
 class Loaded:
-    """A session as it was stored."""
+    """A session as its owner loads it."""
 
     row: ChatSession
-    #: What the row was when it was read.
+    #: The columns that have to be unchanged when the session is claimed.
     claim: Claim
+    #: All values of user_session as one JSON text.
     state: bytes
+    #: Whether the cache has thrown the values away.
     state_lost: bool
+    #: The first entry of the log that is kept.
     first: int
-    #: Events that were accepted and whose turn has not come to its end.
+    #: The accepted events whose turns have not ended.
     pending: list[Entry]
-    #: What was said in it and before in its thread, if that was asked for.
+    #: The latest messages of the session and its thread, if they were asked for.
     said: list[Said] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """Where a session stands, without what is in it."""
+    """The few columns that tell whether a session has changed, and who owns it."""
 
     generation: int
     worker_id: UUID | None
@@ -98,10 +100,10 @@ class Peek:
     head: int
 
 
-#: Bytes of entries that are read at a time.
+#: The most bytes of entries that are read at a time.
 CHUNK_BYTES = 512 * 1024
 
-#: The columns that hold what is in a session.
+#: The columns that hold a session's content.
 CONTENTS = (
     "state",
     "chat_context",
@@ -112,42 +114,42 @@ CONTENTS = (
     "applied",
     "handled_ahead",
 )
-#: The least entries of a cache in local memory.
+#: A cache in local memory has room for at least so many entries.
 MIN_LOCAL_ENTRIES = 100_000
 #: The rows that a session's owner reads together with its own.
 LOADED_WITH = ("user", "worker")
-#: Values that a failing cache has not taken, and that are offered again: the latest.
+#: How many values that a failing cache has not taken are kept and offered again: the latest.
 MAX_UNCACHED = 1000
 
 
 class Store:
-    """The database and the cache of the settings."""
+    """The database and the cache that the settings name."""
 
     def __init__(self) -> None:
         self._caches = threading.local()
         self._uncached: dict[str, bytes] = {}
-        #: Called in the writer's thread ahead of every batch.
+        #: Called in the writer's thread before every batch.
         self.before_commit: Callable[[], None] = lambda: None
-        #: Makes the worker's row again, which sessions refer to; whether it was gone.
+        #: Makes the worker's row, which sessions refer to, anew; returns whether it was gone.
         self.restore_worker: Callable[[], bool] = lambda: False
         self._statements: Statements | None = None
-        #: The database driver's connection that is set up.
+        #: The connection (the database driver's) that is set up.
         self._prepared: Any = None
 
     # Writing
 
     def commit(self, batch: Batch) -> None:
         """
-        Store a batch: its rows in one transaction, then its states in the cache with one call.
+        Store a batch: its rows in one transaction, its values in the cache with one call.
 
-        If the transaction fails for a reason that is not transient, each change is tried by
-        itself, and those that cannot be stored are ``refused``. Raises ``CacheFailed``, or what
-        :func:`is_transient` says so of, if trying the same batch again may help; what of it is
-        stored already is not stored again.
+        If the transaction fails for a reason that does not pass by itself, each change is tried
+        alone, and those that cannot be stored are put into ``batch.refused``. Raises the error if
+        it :func:`is_transient`: the same batch may be tried again, and what of it is stored by
+        then is not stored twice.
         """
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
-            # What the log says must be known after a crash between the two.
+            # First: after a crash between the two the log must not tell of values that are nowhere.
             self._cache_pending(batch)
         self.before_commit()
         if batch.pending:
@@ -163,9 +165,9 @@ class Store:
 
     def _refuse_uncached(self, batch: Batch, error: CacheFailed) -> None:
         """
-        Go on without the sessions whose values alone the cache does not take, such as too large.
+        Refuse the sessions whose values the cache does not take, and go on with the others.
 
-        Raises ``error`` if it is not theirs alone.
+        Values may be too large for it. Raises ``error`` if the cache takes nothing at all.
         """
         if not error.keys or not self._cache_takes_anything():
             raise error
@@ -233,7 +235,7 @@ class Store:
         batch.doubtful = []
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> Statements:
-        """Set up a connection of the driver's at its first use, and return what writes on it."""
+        """Set up a connection that is new, and return the statements that write on it."""
         if connection.vendor == "postgresql" and not is_pooled(connection):
             _limit_waiting(connection, for_transaction=False)
         elif connection.vendor == "sqlite":
@@ -244,21 +246,21 @@ class Store:
         return self._statements
 
     def _settle_doubt(self, batch: Batch) -> None:
-        """Find out what became of a commit whose answer was lost: it was one transaction."""
+        """Find out whether a commit was stored whose answer was lost."""
         if not batch.doubtful:
             return
         batch.was_in_doubt = True
-        if any(map(is_stored, batch.doubtful)):
+        if any(map(is_stored, batch.doubtful)):  # then all are: it was one transaction
             stored = {change.session_id for change in batch.doubtful}
             batch.pending = [one for one in batch.pending if one.session_id not in stored]
         batch.doubtful = []
 
     def cache_states(self, changes: Iterable[Change]) -> None:
         """
-        Put the states of committed ``changes`` into the cache, with one call.
+        Put the values of ``changes`` into the cache with one call.
 
-        Raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``; under ``cached_db`` a failure
-        is logged, and what could not be written goes with the next call.
+        A failure raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``. Under ``cached_db``
+        it is logged, and what was not written is written with the next call.
         """
         states = dict(self._uncached)
         for change in changes:
@@ -306,15 +308,16 @@ class Store:
 
     def find(self, session_id: UUID) -> ChatSession | None:
         """
-        A session's row without what the session holds: whose it is, and which worker has it.
+        Return a session's row without its content, or None if there is no such session.
 
-        Enough to know whether somebody may have it, before a megabyte of values is read for them.
+        It tells whether somebody may have the session, before a megabyte of values is read for
+        them.
         """
         rows = ChatSession.objects.using(settings.DATABASE)
         return _read_row(rows.select_related("worker").defer(*CONTENTS), session_id)
 
     def load(self, session_id: UUID) -> Loaded | None:
-        """A session with what its owner needs, or None if there is no such session."""
+        """Return a session with all that its owner needs, or None if there is no such session."""
         rows = ChatSession.objects.using(settings.DATABASE)
         row = _read_row(rows.select_related(*LOADED_WITH).defer("state"), session_id)
         if row is None:
@@ -322,7 +325,7 @@ class Store:
         return self._loaded(row, self._first(row), self.read_state(row))
 
     def load_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
-        """Those of several sessions that are stored, as :meth:`load`, in fewer queries."""
+        """Return several sessions, as :meth:`load` does one; those that are gone are left out."""
         rows = ChatSession.objects.using(settings.DATABASE).select_related(*LOADED_WITH)
         rows = rows.timed().defer("state").filter(pk__in=session_ids)
         found = [_with_time(row) for row in rows]
@@ -342,22 +345,22 @@ class Store:
         )
 
     def peek(self, session_id: UUID) -> Peek | None:
-        """Where a session stands; None if there is no such session."""
+        """Return the :class:`Peek` of a session, or None if there is no such session."""
         rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
         found = rows.values_list("generation", "worker_id", "status", "end_reason", "head").first()
         return None if found is None else Peek(*found)
 
     def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
-        """As :meth:`read_states`, of one row."""
+        """Do for one row what :meth:`read_states` does for several."""
         return self.read_states([row])[row.pk]
 
     def read_states(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[bytes, bool]]:
         """
-        The committed user_session of each of ``rows``, and whether the cache has thrown it away.
+        Return the values of each of ``rows`` as JSON, and whether the cache has thrown them away.
 
-        They need not have ``state``: the cache is asked for it. The database is, under
-        ``cached_db``, for what the cache does not have, or not in the row's revision. Raises
-        ``CacheFailed`` under ``cache``.
+        The rows may be read without ``state``. The cache is asked first. Under ``cached_db`` the
+        database is asked for what the cache lacks, or has in another revision than the row; under
+        ``cache`` a cache that fails raises ``CacheFailed``.
         """
         if settings.USER_SESSION_STORE == "cache":
             kept = self._read_cache(rows)
@@ -379,7 +382,7 @@ class Store:
         return {row.pk: (found.get(row.pk, b""), False) for row in rows}
 
     def _read_cache(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[int, bytes]]:
-        """What the cache has of the values of ``rows``: their revision and they themselves."""
+        """Return what the cache has of the values of ``rows``, each with its revision."""
         keys = {cache_key(row.pk, row.generation): row.pk for row in rows}
         try:
             found = self.cache.get_many(keys) if keys else {}
@@ -389,9 +392,10 @@ class Store:
 
     def touch(self, held: Mapping[UUID, int]) -> list[UUID]:
         """
-        Have the cache keep the values of sessions, given with their generations, for longer.
+        Make the cache keep sessions' values for another ``CACHE_TIMEOUT`` seconds.
 
-        Return those that it does not have. Raises what the cache raises.
+        ``held`` are the sessions' generations by id. Returns the sessions whose values the cache
+        does not have. Raises what the cache raises.
         """
         timeout = settings.CACHE_TIMEOUT
         return [
@@ -401,25 +405,25 @@ class Store:
         ]
 
     def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
-        """The next entries of the stored log, oldest first: see :func:`read_chunk`."""
+        """Return the next entries of the stored log, oldest first; see :func:`read_chunk`."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
         entries, _ = read_chunk(rows.filter(seq__gt=after).order_by("seq"), limit)
         return entries
 
     def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
-        """A message as it was sent or updated last, if that is still kept."""
+        """Return the data of a message as it was last sent or updated, if that is still kept."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(
             session=session_id, n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"'
         )
         return find_message(entries_of(rows.order_by("seq")), message)
 
     def seq_of(self, session_id: UUID, n: int) -> int | None:
-        """The entry that event ``n`` became, if it is still kept."""
+        """Return the number of the entry of event ``n``, if it is still kept."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
         return rows.values_list("seq", flat=True).first()
 
     def find_posted(self, session_id: UUID, key: str) -> Entry | None:
-        """The client's message with this id, in hexadecimal, if it is still kept."""
+        """Return the entry of the client's message with the id ``key``, if it is still kept."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, key=key)
         return next(iter(entries_of(rows.order_by("seq")[:1])), None)
 
@@ -429,7 +433,7 @@ class Store:
         return row.head + 1 if first is None else first
 
     def _firsts(self, session_ids: Collection[UUID]) -> dict[UUID, int]:
-        """The oldest entry of each session that has any."""
+        """Return the number of the oldest entry of each session that has any."""
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session__in=session_ids)
         return dict(rows.order_by().values_list("session").annotate(first=Min("seq")))
 
@@ -441,7 +445,7 @@ class Store:
 
     @property
     def cache(self) -> BaseCache:
-        """One for each thread, as not every client can be shared, and for all that it does."""
+        """The cache, with a client for each thread: not all clients may be shared."""
         cache: BaseCache | None = getattr(self._caches, "cache", None)
         if cache is None:
             cache = self._caches.cache = connect_cache(settings.CACHE)
@@ -450,10 +454,10 @@ class Store:
 
 def connect_cache(alias: str) -> BaseCache:
     """
-    Return the cache of an alias in ``CACHES``; for a small one in local memory a larger one.
+    Return the cache of an alias in ``CACHES``, or a larger one if it is a small local-memory cache.
 
-    From the 301st entry on Django's default throws entries away, those of sessions that are in
-    use among them. A process' memory is its own: nobody else looks there for what is ours.
+    From the 301st entry on Django's default cache throws entries away, those of live sessions among
+    them. A larger one may stand in for it, as nobody outside the process reads it.
     """
     cache = caches.create_connection(alias)
     if type(cache) is not LocMemCache or cache._max_entries >= MIN_LOCAL_ENTRIES:
@@ -468,7 +472,7 @@ def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None
 
 
 def _with_time(row: ChatSession) -> ChatSession:
-    """A row whose worker, if it was read with it, knows as well when that was."""
+    """Tell the row's worker, if it was read with the row, when that was."""
     if row.worker is not None:
         row.worker.read_at = row.read_at
     return row
@@ -491,11 +495,11 @@ def _prepare_sqlite(connection: Any) -> None:
 
 def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) -> None:
     """
-    Limit how long a transaction of the journal's may keep others waiting, and wait itself.
+    Limit how long a transaction of the journal may keep others waiting, and may itself wait.
 
-    A worker that is paused in the middle of a commit has its transaction ended by PostgreSQL once
-    it counts as dead; whoever claims its sessions would wait for it. And a commit that waits for
-    a lock of somebody else's is tried again, so that heartbeats get their turn.
+    If a worker is paused in the middle of a commit, PostgreSQL ends its transaction when the worker
+    counts as dead; otherwise whoever claims its sessions would wait for it. A commit that waits for
+    somebody else's lock is given up and tried again, so that heartbeats are written in between.
     """
     stale = settings.WORKER_STALE * 1000
     limits = (("idle_in_transaction_session_timeout", stale), ("lock_timeout", stale / 3))
@@ -511,7 +515,7 @@ def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) ->
 
 
 def outcome_of(session_id: UUID, n: int) -> str:
-    """How event ``n`` has ended, of which nothing more comes."""
+    """Return how the turn of event ``n`` has ended."""
     rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
     return rows.values_list("status", flat=True).first() or "done"
 
@@ -521,7 +525,7 @@ MESSAGE_EVENTS = ("message", "message_update")
 
 
 def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | None:
-    """The latest of a message of the server's in ``entries``, oldest first."""
+    """Return the data of a message of the server in ``entries``, as the last of them has it."""
     found = None
     for entry in entries:
         if entry.n is None and entry.name in MESSAGE_EVENTS:
@@ -533,16 +537,17 @@ def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | Non
 
 def cache_key(session_id: UUID, generation: int) -> str:
     """
-    Where a session's values lie in the cache, as ``revision:values``.
+    Return the key of a session's values in the cache, which are kept as ``revision:values``.
 
-    Where they are nowhere else, each owner writes under its own generation: one that has lost the
-    session writes where nobody reads. Where the row has them, its revision says what is old.
+    Under ``USER_SESSION_STORE="cache"`` the key has the owner's generation: what an owner writes
+    that has lost the session is read by nobody. Under ``cached_db`` the row's revision tells what
+    is outdated.
     """
     return _key(session_id.hex, generation)
 
 
 def _parts(value: object) -> tuple[int, bytes] | None:
-    """The revision and the values of what lies in the cache; None if it is something else."""
+    """Return revision and values of what was read from the cache; None if it is something else."""
     revision, _, state = value.partition(b":") if isinstance(value, bytes) else (b"", b"", b"")
     return (int(revision), state) if revision.isdigit() else None
 
@@ -554,16 +559,16 @@ def _key(session_hex: str, generation: int) -> str:
 
 
 def entries_of(rows: Any) -> list[Entry]:
-    """The entries that a query of ``SessionEvent`` gives, in its order."""
+    """Return the entries of a query of ``SessionEvent``, in its order."""
     return [_entry(*row) for row in _columns(rows)]
 
 
 def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
     """
-    The first entries of an ordered query of ``SessionEvent``, and whether there may be more.
+    Return the first entries of an ordered query, and whether there may be more.
 
-    They are at most ``limit``, and at most ``CHUNK_BYTES`` unless the first alone has more: an
-    entry may have a megabyte, and whoever reads does not choose who asks at the same time.
+    They are at most ``limit`` entries, and at most ``CHUNK_BYTES`` bytes unless the first entry
+    alone has more. A single entry may have a megabyte, and many clients may read at a time.
     """
     entries: list[Entry] = []
     left = CHUNK_BYTES
@@ -576,7 +581,7 @@ def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
 
 
 def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
-    """The first of ``rows``; no more are in memory than :func:`read_chunk` takes, and one."""
+    """Yield the first of ``rows``, with little more in memory than :func:`read_chunk` takes."""
     if connections[rows.db].vendor == "sqlite":
         for row in _columns(rows[:limit]).iterator(chunk_size=1):
             yield _entry(*row)

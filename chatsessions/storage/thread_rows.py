@@ -1,4 +1,4 @@
-"""Threads in the database: whose they are, their sessions, and what was said in them."""
+"""Threads in the database: their sessions, and what was said in them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from chatsessions.models import (
 from .log import NAMES, Backwards, Entry, Said
 from .store import read_chunk
 
-#: Entries read at a time: an entry may have a megabyte.
+#: How many entries are read at a time. An entry may have a megabyte.
 _CHUNK = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadKey:
-    """Somebody's thread. Nothing of it is read for anybody else."""
+    """The thread of a user. It has the sessions of this user and no others."""
 
     id: UUID
     user_id: Any
     chat: str
 
     def sessions(self) -> ChatSessionQuerySet:
-        """Its sessions, the oldest first; none for an anonymous user."""
+        """Return the thread's sessions, oldest first; none for an anonymous user."""
         rows = ChatSession.objects.using(settings.DATABASE)
         if self.user_id is None:
             return rows.none()
@@ -43,16 +43,17 @@ class ThreadKey:
 
 @dataclass(slots=True)
 class Mark:
-    """What ``clear()`` and ``add()`` have made of a session's part of the conversation."""
+    """What ``chat_context.clear()`` and ``add()`` have changed in a session's conversation."""
 
-    #: Up to this entry all is forgotten, what was said before the session as well; None: nothing.
+    #: What was said up to this entry is forgotten, and so is the thread before the session; None
+    #: if nothing is.
     after: int | None = None
-    #: Messages that were added behind an entry, and are not in the log.
+    #: Messages that are not in the log, each with the entry that it follows.
     added: list[tuple[int, Said]] = field(default_factory=list)
 
     @classmethod
     def of(cls, data: Any) -> Mark:
-        """The mark that a row has."""
+        """Return the mark that a row's column has."""
         try:
             return msgspec.convert(data or {}, cls)
         except msgspec.ValidationError:
@@ -64,22 +65,22 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One session's part of a conversation: its log, or what of it is to be read."""
+    """One session's part of a conversation, and how much of its log is read."""
 
     session: UUID
     mark: Mark = field(default_factory=Mark)
     streams: list[dict[str, Any]] = field(default_factory=list)
-    #: Only entries up to this one, and from before this moment.
+    #: Only entries up to this one, and up to this moment, are read.
     up_to: int | None = None
     until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some messages of a thread, oldest first."""
+    """Messages of a thread, oldest first."""
 
     messages: list[Said]
-    #: Whether there are older ones.
+    #: Whether there are older messages.
     more: bool
 
 
@@ -87,9 +88,9 @@ def read_page(
     key: ThreadKey, *, limit: int, max_bytes: int, before: tuple[UUID, int] | None = None
 ) -> Page:
     """
-    The last ``limit`` messages of a thread, at most ``max_bytes`` of them but at least one.
+    Return the last ``limit`` messages of a thread, of at most ``max_bytes``, but at least one.
 
-    With ``before``, a session and an entry of it, those that were said before that.
+    ``before`` is a session and one of its entries: the messages are those before that entry.
     """
     back = Backwards(limit=limit + 1, max_bytes=max_bytes)
     parts = _parts(key)
@@ -107,10 +108,10 @@ def read_page(
 
 def read_context(key: ThreadKey, own: Part | None, *, before: datetime | None = None) -> list[Said]:
     """
-    The messages that ``chat_context`` has to begin with: the end of a session and its thread.
+    Return the messages that ``chat_context`` begins with: the last of a session and its thread.
 
-    ``own`` is the session's own part, None for a new one; of the others counts what was said
-    ``before`` the session began.
+    ``own`` is the session's own part, None for a new session. Of the thread's other sessions the
+    messages are read that were sent ``before`` the session began.
     """
     back = Backwards(limit=settings.CHAT_CONTEXT_MESSAGES, max_bytes=settings.CHAT_CONTEXT_BYTES)
     if own is not None:
@@ -129,7 +130,7 @@ def read_context(key: ThreadKey, own: Part | None, *, before: datetime | None = 
 def _parts(
     key: ThreadKey, *, before: datetime | None = None, marks: bool = False
 ) -> Iterator[Part]:
-    """The sessions of a thread, the newest first; with ``before`` those begun and as of then."""
+    """Yield a thread's sessions, newest first; with ``before`` as they were at that moment."""
     rows = key.sessions().order_by("-created_at", "-pk")
     if before is not None:
         rows = rows.filter(created_at__lte=before)
@@ -144,7 +145,7 @@ def _parts(
 
 
 def _from_session(parts: Iterator[Part], session: UUID) -> Iterator[Part]:
-    """``parts`` from ``session`` on; none if it is not among them."""
+    """Yield ``parts`` from ``session`` on; none if it is not among them."""
     reached = False
     for part in parts:
         reached = reached or part.session == session
@@ -153,7 +154,11 @@ def _from_session(parts: Iterator[Part], session: UUID) -> Iterator[Part]:
 
 
 def _read(back: Backwards, part: Part, *, skip_from: int | None = None) -> None:
-    """Read a session's log from its end until ``back`` is full; skip from an entry on."""
+    """
+    Read a session's log from its end until ``back`` is full.
+
+    Messages of the entries from ``skip_from`` on are left out.
+    """
     back.begin(part.streams)
     added = list(part.mark.added)
     for entry in _entries(part):

@@ -1,4 +1,4 @@
-"""``WorkerRows``: the rows that say which workers live, and what follows from one that does not."""
+"""The rows of workers: which of them are alive, and what becomes of the sessions of dead ones."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from chatsessions.models import (
 
 logger = logging.getLogger("chatsessions.worker")
 
-#: A clock further from the database's than this is worth a warning, in seconds. Those that a time
-#: service keeps are within milliseconds.
+#: A clock that differs from the database's by more seconds is warned of. A time service keeps it
+#: within milliseconds.
 MAX_CLOCK_SKEW = 5.0
-#: A smaller difference is not corrected, in seconds: it would be that of the question.
+#: A smaller difference is not corrected: the query itself takes some time.
 CLOCK_TOLERANCE = timedelta(seconds=1)
-#: Of the reaper, after which a worker ends expired sessions of another one's share.
+#: After so many rounds of the reaper a worker ends expired sessions of other workers' shares too.
 ROUNDS = 3
 
 
-#: What is read of an expired session.
+#: The columns that are read of an expired session.
 _EXPIRED = (
     *("chat", "worker", "running", "aside", "accepted", "handled", "streams", "asks"),
     "end_reason",
@@ -51,35 +51,35 @@ class Expired(NamedTuple):
 
     id: UUID
     chat: str
-    #: Whether nothing of it waits, runs, is asked or is said, and no worker owns it.
+    #: Whether no worker owns it, and nothing in it waits, runs, streams or is asked.
     is_idle: bool
 
 
 class WorkerRows:
-    """One worker's view of all workers, and of whose the sessions are. Synchronous, as a store."""
+    """Reads and writes the rows of workers, for one of them. Synchronous, as the store is."""
 
     def __init__(self, worker_id: UUID) -> None:
         self._id = worker_id
         self._hostname = socket.gethostname()
         self._pid_space = pid_space()
         self._made = self._swept = False
-        #: How often it was late with a beat, and when the last one began.
+        #: How often a heartbeat was late, and when the last one began.
         self._beats = (0, 0.0)
-        #: Where other workers reach this one.
+        #: The channel by which other workers reach this one.
         self.channel = ""
-        #: How far this process' clock was ahead of the database's at the last heartbeat.
+        #: How far this process's clock was ahead of the database's at the last heartbeat.
         self.clock_ahead = timedelta()
         #: For how many seconds nothing could be stored; None while storing works.
         self.stuck_for: Callable[[], float | None] = lambda: None
 
     def beat(self) -> bool:
-        """This worker lives. Makes its row; whether one was swept away since the last time."""
+        """Write a heartbeat into this worker's row; return whether the row had been deleted."""
         self._beat()
         swept, self._swept = self._swept, False
         return swept
 
     def restore(self) -> bool:
-        """Make this worker's row again if somebody has deleted it; whether it was gone."""
+        """Make this worker's row anew if it was deleted; return whether it was."""
         known, self._swept = self._swept, False
         self._beat()
         gone, self._swept = self._swept, self._swept or known
@@ -87,9 +87,9 @@ class WorkerRows:
 
     def beat_if_late(self) -> None:
         """
-        A worker that was paused makes sure of its row before it writes sessions.
+        Write a heartbeat if the last one is too long ago, as after a pause of the process.
 
-        They refer to it, and somebody may have swept it away meanwhile.
+        Sessions refer to the row, and another worker may have deleted it meanwhile.
         """
         if self._is_late:
             self._beat()
@@ -97,9 +97,9 @@ class WorkerRows:
     @property
     def pauses(self) -> int:
         """
-        How often this worker has been silent for so long that it counted as dead, now included.
+        How often this worker has been silent for so long that it counted as dead, up to now.
 
-        Its sessions may have been taken each time.
+        Other workers may have taken its sessions each time.
         """
         return self._beats[0] + self._is_late
 
@@ -131,7 +131,7 @@ class WorkerRows:
         self._compare_clocks()
 
     def now(self) -> datetime:
-        """The database's time, which other workers compare what is stored with."""
+        """Return the database's time, with which other workers compare what is stored."""
         return timezone.now() - self.clock_ahead
 
     def _compare_clocks(self) -> None:
@@ -144,30 +144,30 @@ class WorkerRows:
             self.clock_ahead = ahead if abs(ahead) > CLOCK_TOLERANCE + took else timedelta()
 
     def let_go(self, session_id: UUID, generation: int) -> None:
-        """A session that cannot be stored is nobody's; its client may come back for it."""
+        """Own a session no longer that cannot be stored; its client may come back for it."""
         rows = ChatSession.objects.using(settings.DATABASE)
         rows = rows.filter(pk=session_id, generation=generation, worker=self._id)
         _leave_behind(rows.exclude(status=ChatSession.Status.ENDED), DatabaseNow())
 
     def leave(self) -> None:
-        """This worker is going; nobody is to wait for it."""
+        """Delete this worker's row: nobody waits for it any longer."""
         Worker.objects.using(settings.DATABASE).filter(pk=self._id).delete()
 
     def is_alive(self, worker: Worker) -> bool:
-        """Whether another worker still holds its sessions."""
+        """Return True if another worker is alive, and so owns its sessions."""
         if not worker.is_heard():
             return False
         return worker.pid_space != self._pid_space or _process_lives(worker.pid)
 
     def is_of_this_process(self, worker: Worker) -> bool:
-        """Whether a living worker is another event loop of this process."""
+        """Return True if a worker that is alive is an event loop of this process."""
         return worker.pid == os.getpid() and worker.pid_space == self._pid_space
 
     def sweep(self) -> int:
         """
-        Forget dead workers; their sessions that still say connected become away. How many.
+        Delete the rows of dead workers, and mark their connected sessions as away; return how many.
 
-        A client is away since its worker's last sign of life, however long it had been silent.
+        Their clients are away since the worker's last heartbeat, however long ago that is.
         """
         swept = 0
         for worker in Worker.objects.using(settings.DATABASE).timed():
@@ -180,10 +180,10 @@ class WorkerRows:
 
     def expired(self, limit: int, but: Collection[UUID] = ()) -> list[Expired]:
         """
-        Sessions whose client has been away for too long, that are for this worker to end.
+        Return the expired sessions that this worker has to end.
 
-        Those that it owns, and its share of those that nobody owns. What is left undone in the
-        others' shares for several rounds is anybody's.
+        These are the sessions that it owns, and its share of those that nobody owns. Once it has
+        none, it takes sessions that another worker has left in its share for several rounds.
         """
         rows = ChatSession.objects.using(settings.DATABASE).expired().exclude(pk__in=but)
         first, last = self._share()
@@ -193,20 +193,20 @@ class WorkerRows:
         if not found:
             since = ago(settings.SESSION_AGE + ROUNDS * settings.REAP_INTERVAL)
             late = rows.filter(worker=None, disconnected_at__lt=since)
-            # From the other end than whoever is at work on them.
+            # The newest first: the other worker begins with the oldest.
             found = list(late.order_by("-disconnected_at").only(*_EXPIRED)[:limit])
         return [_expired(row) for row in found]
 
     def expired_of(self, ids: Collection[UUID]) -> list[Expired]:
-        """Those of ``ids`` whose client has been away for too long, whoever owns them."""
+        """Return those of the sessions ``ids`` that are expired, whoever owns them."""
         rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
         return [_expired(row) for row in rows.only(*_EXPIRED)]
 
     def end_expired(self, ids: Collection[UUID]) -> int:
         """
-        End idle sessions of which nobody has to be told; how many.
+        End idle sessions with one statement; return how many.
 
-        Without an owner, all in one statement: what its owner would have to store of each is known.
+        They need no owner for it: nobody has to be told, and what is to be stored is known.
         """
         rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
         idle = rows.filter(worker=None, running=None, accepted=F("handled"), end_reason="")
@@ -219,7 +219,7 @@ class WorkerRows:
         )
 
     def _share(self) -> tuple[UUID, UUID]:
-        """The range of ids that is this worker's, of as many equal ones as there are workers."""
+        """Return this worker's range of ids; all workers have ranges of the same size."""
         rows = Worker.objects.using(settings.DATABASE).alive()
         workers = sorted({self._id, *rows.values_list("pk", flat=True)})
         place, size = workers.index(self._id), 2**128 // len(workers)
@@ -227,13 +227,13 @@ class WorkerRows:
         return UUID(int=place * size), UUID(int=end - 1)
 
     def count_connected(self, user_id: Any, other_than: UUID | None) -> int:
-        """How many sessions of a user are connected to other workers."""
+        """Return how many sessions of a user are connected to other workers."""
         rows = ChatSession.objects.using(settings.DATABASE).connected().filter(user=user_id)
         rows = rows.exclude(worker=self._id)
         return rows.count() if other_than is None else rows.exclude(pk=other_than).count()
 
     def others(self, here: Collection[UUID], chat: str | None) -> list[Worker]:
-        """The living workers but those ``here`` that have connected sessions (of ``chat``)."""
+        """Return the workers, except those ``here``, that have connected sessions (of ``chat``)."""
         sessions = ChatSession.objects.using(settings.DATABASE).connected()
         if chat is not None:
             sessions = sessions.filter(chat=chat)
@@ -242,12 +242,12 @@ class WorkerRows:
         return [worker for worker in workers if self.is_alive(worker)]
 
     def lives(self, worker_id: UUID) -> bool:
-        """Whether another worker is there, and heard of."""
+        """Return True if there is such a worker, and it is alive."""
         worker = Worker.objects.using(settings.DATABASE).timed().filter(pk=worker_id).first()
         return worker is not None and self.is_alive(worker)
 
     def exists(self, session_id: UUID) -> bool:
-        """Whether the session is still there and not over."""
+        """Return True if the session is there and has not ended."""
         rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
         return rows.exclude(status=ChatSession.Status.ENDED).exists()
 
@@ -264,9 +264,9 @@ def _is_idle(row: ChatSession) -> bool:
 
 def pid_space() -> str:
     """
-    Among which processes a pid is the number of one: this host's since its start, or a container's.
+    Return a name for the processes among which a pid is unique: a running host's, or a container's.
 
-    Not the host's name alone: containers may share it, and do not see each other's processes.
+    The host's name is not enough: containers may share it, and do not see each other's processes.
     """
     parts = [socket.gethostname()]
     with suppress(OSError):  # no Linux, so no containers
@@ -276,10 +276,10 @@ def pid_space() -> str:
 
 
 def _forget(worker: Worker) -> int:
-    """Delete the row of a dead worker, unless it has come to life since it was read."""
+    """Delete the row of a dead worker, unless it has had a heartbeat since it was read."""
     with transaction.atomic(using=settings.DATABASE):
         rows = Worker.objects.using(settings.DATABASE).select_for_update()
-        # Not for equality: SQLite compares text, and its own has fewer digits than Python's.
+        # Not compared for equality: SQLite compares text, and writes fewer digits than Python.
         as_read = worker.heartbeat_at + timedelta(milliseconds=1)
         if rows.filter(pk=worker.pk, heartbeat_at__lt=as_read).first() is None:
             return 0
@@ -306,7 +306,7 @@ def _tell_of_clock(worker: Worker) -> None:
 
 
 def _process_lives(pid: int) -> bool:
-    """Whether a process of this host lives; another one of our own number cannot be us."""
+    """Return True if a process of this host is alive; one that has our own pid is this process."""
     if pid == os.getpid():
         return True
     try:
