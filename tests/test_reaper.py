@@ -316,7 +316,7 @@ async def test_sessions_that_somebody_holds_or_looks_for_end_with_the_others(
     await sync_to_async(make_expired)(chat, 10)
     ids = [pk async for pk in ChatSession.objects.values_list("pk", flat=True)]
     held = await worker.acquire(ids[0])
-    async with worker.registry._looking_for(ids[1]):
+    async with worker.registry._lock_of(ids[1]):
         ending = asyncio.create_task(worker._end_expired())
         await asyncio.sleep(0.1)
         assert not ending.done()

@@ -415,7 +415,7 @@ async def test_late_hellos_that_waited_for_each_other_do_not_replace_the_client(
         await late[0].sent()
         # The others have come, too, and know how the session stands: they wait for the first.
         await until(lambda: len(found) >= 3)
-        await until(lambda: len(second.registry._arrivals[old.id]._waiters or ()) == 2)
+        await until(lambda: len(second.registry._locks[old.id]._waiters or ()) == 2)
         new = await Tab.open(first, chat, old)
         for one in late:
             await one.taken()

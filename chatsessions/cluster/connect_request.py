@@ -1,4 +1,4 @@
-"""Who arrives at a worker, and what is theirs: a session by its token or its user, or a new one."""
+"""``ConnectRequest``: who comes to a worker, and whether the session asked for is theirs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ User = AbstractBaseUser | AnonymousUser
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectRequest:
-    """Who comes, and which session they say is theirs."""
+    """Who comes, and which session they ask for."""
 
     user: User
     session_id: str | None = None
     token: str | None = field(default=None, repr=False)
-    #: The thread of theirs that a new session is to go on with.
+    #: The thread of theirs that a new session continues.
     thread: str | None = None
     client_type: str = "webapp"
     language: str = ""
@@ -40,18 +40,19 @@ class ConnectRequest:
 
     @property
     def token_hash(self) -> str | None:
-        """What is known of ``token`` wherever it is compared."""
+        """The hash of ``token``, which is what is stored and compared."""
         return None if self.token is None else hash_token(self.token)
 
 
-#: Asks whether who has come may have a session; raises ``Refused``.
+#: Asked whether who comes may have a session; raises ``Refused``.
 Admit = Callable[[Session], Awaitable[None]]
 
 
 async def anybody(session: Session) -> None:
-    """Lets everybody in whose session it is."""
+    """Let everybody have their session."""
 
 
+#: The fields of :func:`new_row` that are stored with the session's first commit.
 ROW_FIELDS = (
     "user_id",
     "chat",
@@ -68,18 +69,19 @@ ROW_FIELDS = (
 
 
 def new_row(
-    chat: Chat, arrival: ConnectRequest, profile: str, past: ThreadContinuation | None
+    chat: Chat, request: ConnectRequest, profile: str, past: ThreadContinuation | None
 ) -> ChatSession:
+    """Return the row of a new session, unsaved."""
     row = ChatSession(
         id=uuid4(),
-        user_id=arrival.user.pk,
+        user_id=request.user.pk,
         chat=chat.name,
         thread_id=uuid4() if past is None else past.thread.id,
-        client_type=arrival.client_type,
+        client_type=request.client_type,
         profile=profile,
-        language=arrival.language,
-        ip=arrival.ip,
-        user_agent=arrival.user_agent[:400],
+        language=request.language,
+        ip=request.ip,
+        user_agent=request.user_agent[:400],
         created_at=timezone.now(),
     )
     if past is not None:
@@ -88,6 +90,7 @@ def new_row(
 
 
 def session_of(row: ChatSession, user: User) -> Session:
+    """Return what handlers see of the session of ``row``."""
     return Session(
         id=row.pk,
         chat=row.chat,
@@ -103,31 +106,31 @@ def session_of(row: ChatSession, user: User) -> Session:
     )
 
 
-def why_not(chat: Chat, row: ChatSession | None, arrival: ConnectRequest) -> str | None:
-    """Why who has arrived does not get a stored session; None if it is theirs."""
+def why_not(chat: Chat, row: ChatSession | None, request: ConnectRequest) -> str | None:
+    """Return why who comes does not get a stored session; None if it is theirs."""
     if row is None:
         return "unknown"
     tokens = Tokens(row.token_hash, row.previous_token_hash)
-    if not may_resume(chat, row.chat, row.user_id, tokens, arrival):
+    if not may_resume(chat, row.chat, row.user_id, tokens, request):
         return "unknown"
     return why_over(row.end_reason) if row.status == ChatSession.Status.ENDED else None
 
 
 def may_resume(
-    chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, arrival: ConnectRequest
+    chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, request: ConnectRequest
 ) -> bool:
-    """Whether it is this chat's session, and who asks has its token or is its logged-in owner."""
-    if chat_name != chat.name or not is_owner(owner_id, arrival.user):
+    """Return True for a session of this chat, to its logged-in owner or to who has its token."""
+    if chat_name != chat.name or not is_owner(owner_id, request.user):
         return False
-    return bool(arrival.user.is_authenticated) or tokens.accept(arrival.token_hash)
+    return bool(request.user.is_authenticated) or tokens.accept(request.token_hash)
 
 
 def is_visitors(live: LiveSession, user: str | None, token_hash: str | None) -> bool:
-    """Whether a session is that of a client at another worker: of user ``user``, or by token."""
+    """Return True if a session belongs to a client elsewhere: to ``user``, or by its token."""
     owner = None if live.owner_id is None else str(live.owner_id)
     return owner == user and (user is not None or live.tokens.accept(token_hash))
 
 
 def why_over(reason: str) -> str:
-    """What the rightful owner of a dead session is told."""
+    """Return what the owner of a session that has ended is told."""
     return "expired" if reason == ChatSession.EndReason.EXPIRED else "ended"

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 async def patiently(step: Callable[[], Awaitable[T]]) -> T:
     """
-    What comes of ``step``, which is tried again while the database does not answer.
+    Return what ``step`` does, which is tried again while the database does not answer.
 
     Raises ``StoreUnavailable`` after ``STORE_TIMEOUT`` seconds.
     """
@@ -63,7 +63,7 @@ async def patiently(step: Callable[[], Awaitable[T]]) -> T:
 
 
 async def acquired(worker: Worker, session_id: UUID, *, to_end: bool = False) -> LiveSession:
-    """As :meth:`Worker.acquire`; raises ``StoreUnavailable`` if the database does not answer."""
+    """As :meth:`Worker.acquire`. Raises ``StoreUnavailable`` if the database does not answer."""
     return await patiently(partial(worker.acquire, session_id, to_end=to_end))
 
 
@@ -71,7 +71,7 @@ async def change(worker: Worker, session_id: UUID, steps: list[Step], *, writer:
     """
     Make changes in a session, all of them or none, and wait until they are stored.
 
-    ``writer`` is the number of the block that makes them; without steps it is said to go on.
+    ``writer`` is the number of the block that makes them. Without steps it says that it goes on.
 
     Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``, and
     ``TooLarge`` for values that have no room.
@@ -116,9 +116,9 @@ async def _reach(
     to_end: bool = False,
 ) -> Any:
     """
-    Have ``command`` done by the session's owner, or do it ``here`` where nobody else is.
+    Have ``command`` done by the session's owner, or do it ``here`` if there is no other.
 
-    The owner may change meanwhile, or die; by its ``number`` the command is known again.
+    The owner may change meanwhile, or die: the command is known again by its ``number``.
     """
     directory = worker.directory
     deadline = directory.deadline()
@@ -165,6 +165,6 @@ async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any
 
 
 async def let_go(live: LiveSession) -> None:
-    """Hold an acquired session no more; whoever is next, maybe elsewhere, finds it given back."""
+    """Hold an acquired session no more, and wait until another worker could take it."""
     live.let_go()
     await live.given_back()

@@ -1,8 +1,8 @@
 """
 ``Limits``: how much one client may ask of this worker, by its session and by its address.
 
-Events have a pace of their own in their session. Here is what else costs the server something:
-new sessions, requests that load one, replays of its log, and event streams that stay open.
+A session limits the pace of its events itself. Here is what else costs the server something: new
+sessions, requests that load one, replays of its log, searches, and event streams that stay open.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IPV6_NETWORK = 64
 
 
 class Paces:
-    """A token bucket for each key, of those that were used lately. Threads may share them."""
+    """Token buckets by key, of the keys that were used lately. Threads may share it."""
 
     def __init__(self, clock: Callable[[], float], *, max_buckets: int = MAX_BUCKETS) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class Paces:
         return len(self._buckets)
 
     def bucket(self, key: Hashable, *, rate: float, burst: int) -> RateLimit:
-        """The bucket of ``key``. A new one holds ``burst`` tokens, and gets ``rate`` a second."""
+        """Return the bucket of ``key``: at first ``burst`` tokens, and ``rate`` more a second."""
         with self._lock:
             bucket = self._buckets.get(key)
             if bucket is None:
@@ -65,7 +65,7 @@ class Paces:
 
 
 class Replay:
-    """The pace at which one client is sent what a log has stored, in bytes."""
+    """The pace at which one client is sent a stored log, in bytes."""
 
     def __init__(self, clock: Callable[[], float], buckets: Sequence[RateLimit]) -> None:
         self._clock = clock
@@ -86,17 +86,17 @@ class Replay:
         return max(bucket.wait(self._clock(), 0.0) for bucket in self._buckets)
 
     def took(self, size: int) -> None:
-        """So many bytes were read."""
+        """Count ``size`` bytes that were read."""
         for bucket in self._buckets:
             bucket.spend(self._clock(), size)
 
 
 class Limits:
     """
-    The limits of one worker, or of all that last for one request.
+    The limits of one worker, or of all workers that last for one request.
 
-    What one session may do from one address, all sessions of that address together may do
-    ``ADDRESS_FACTOR`` times. Of a client whose address is not known only the session counts.
+    All sessions of an address together may do ``ADDRESS_FACTOR`` times what one session may do from
+    there. For a client whose address is not known only the session counts.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -108,19 +108,19 @@ class Limits:
     # Events
 
     def event_pace(self, session: UUID) -> RateLimit:
-        """The pace of a session's events. It outlives the session's stay in memory."""
+        """Return the pace of a session's events. It outlives the session's stay in memory."""
         rate, burst = settings.EVENTS_PER_SECOND, settings.EVENT_BURST
         return self._paces.bucket(("event", session), rate=rate, burst=burst)
 
     def keep_event_pace(self, session: UUID, pace: RateLimit) -> None:
-        """``session`` is let go: remember how fast its client was."""
+        """Remember the pace of a session that leaves the memory."""
         self._paces.keep(("event", session), pace)
 
     # New sessions
 
     def new_session(self, ip: str | None) -> None:
         """
-        A session is about to be made for an anonymous client.
+        Count a session that is about to be made for an anonymous client.
 
         Raises ``FrameError`` ``rate_limited``.
         """
@@ -144,7 +144,7 @@ class Limits:
 
     def read(self, session: UUID, ip: str | None) -> None:
         """
-        A ``hello`` or a GET is about to load ``session``.
+        Count a ``hello`` or a GET that is about to load ``session``.
 
         Raises ``FrameError`` ``rate_limited``.
         """
@@ -152,7 +152,7 @@ class Limits:
 
     def post(self, session: UUID, ip: str | None) -> None:
         """
-        A POST is about to load ``session``: allowed are twice as many as it takes events.
+        Count a POST that is about to load ``session``: twice as many are allowed as events.
 
         Raises ``FrameError`` ``rate_limited``.
         """
@@ -172,7 +172,7 @@ class Limits:
 
     def search(self, user: Hashable) -> None:
         """
-        Logs of a user are about to be searched.
+        Count a search in the logs of a user.
 
         Raises ``FrameError`` ``rate_limited``.
         """
@@ -184,7 +184,7 @@ class Limits:
     # Replays
 
     def replay(self, session: UUID, ip: str | None) -> Replay:
-        """The pace at which the log of ``session`` is read for a client at ``ip``."""
+        """Return the pace at which the log of ``session`` is read for a client at ``ip``."""
         rate, burst = settings.REPLAY_BYTES_PER_SECOND, settings.REPLAY_BURST_BYTES
         shared = self._of_address("replay", ip, rate, burst)
         mine = self._of_session("replay", session, ip, rate=rate, burst=burst)
@@ -194,7 +194,7 @@ class Limits:
 
     def open_stream(self, session: UUID, ip: str | None) -> Callable[[], None]:
         """
-        An event stream is opened; the function that is returned is to be called once, at its end.
+        Count an event stream that is opened. Return a function to be called once, at its end.
 
         Raises ``FrameError`` ``busy`` if too many are open.
         """
@@ -219,23 +219,23 @@ class Limits:
     def _of_session(
         self, kind: str, session: UUID, ip: str | None, *, rate: float, burst: int
     ) -> RateLimit:
-        """The bucket of a session at an address."""
+        """Return the bucket of a session at an address."""
         return self._paces.bucket((kind, address_of(ip), session), rate=rate, burst=burst)
 
     def _of_address(self, kind: str, ip: str | None, rate: float, burst: int) -> RateLimit | None:
-        """The bucket of all sessions of an address; None if the address is not known."""
+        """Return the bucket of all sessions of an address; None if the address is not known."""
         address, factor = address_of(ip), settings.ADDRESS_FACTOR
         if address is None:
             return None
         return self._paces.bucket((kind, address), rate=rate * factor, burst=burst * factor)
 
 
-#: For event loops that last for one request, as under WSGI: of those none could count alone.
+#: For event loops that last for one request, as under WSGI: none of them could count alone.
 SHARED = Limits(time.monotonic)
 
 
 def address_of(ip: str | None) -> str | None:
-    """By what a client's address is counted: of IPv6 it is the network, whose hosts are many."""
+    """Return what a client's address is counted as: for IPv6 its network, which has many hosts."""
     if ip is None:
         return None
     address = ip_address(ip)

@@ -1,8 +1,8 @@
 """
-``SessionRegistry``: who comes to a worker, and which session they get.
+``SessionRegistry``: which session somebody who comes to a worker gets.
 
-A session is looked for by one at a time, held in memory from then on, and claimed by its first
-commit.
+One request at a time looks for a session, which is held in memory from then on, and claimed by its
+first commit.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ logger = logging.getLogger("chatsessions.worker")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The session that somebody who arrived has now."""
+    """The session that a connection has now."""
 
     served: LiveSession | RemoteSession
     resumed: bool
@@ -69,22 +69,22 @@ class Opened:
 
     @property
     def live(self) -> LiveSession:
-        """The session, which is held here. Raises ``TypeError`` for one that is relayed."""
+        """The session, which is held here. Raises ``TypeError`` for one of another worker."""
         if isinstance(self.served, LiveSession):
             return self.served
-        raise TypeError(f"session {self.served.id} is relayed")
+        raise TypeError(f"another worker owns session {self.served.id}")
 
 
 class ShuttingDown(Exception):
-    """The server is on its way down and takes nobody in."""
+    """The server is shutting down and opens no sessions."""
 
 
 class Overtaken(ShuttingDown):
     """
     A newer connection has come for the session while this one waited for it.
 
-    Its client is mostly gone: it waited too long here and has come back by another way. If it is
-    not, it comes back once more and is the newest then.
+    Mostly the client has given this one up, and come back by another. If it has not, it comes back
+    once more and is the newest then.
     """
 
 
@@ -92,8 +92,8 @@ class TooManySessions(Exception):
     """The user has as many connected sessions as allowed."""
 
 
-class _Turnstile(asyncio.Lock):
-    """Lets those who look for one session pass one at a time, in the order in which they came."""
+class _SessionLock(asyncio.Lock):
+    """Held by one request at a time that looks for a session, in the order in which they came."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,74 +106,74 @@ class SessionRegistry:
 
     def __init__(self, host: SessionHost) -> None:
         self._host = host
-        self._arrivals: WeakValueDictionary[UUID, _Turnstile] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[UUID, _SessionLock] = WeakValueDictionary()
 
     async def open(
-        self, chat: Chat, arrival: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
+        self, chat: Chat, request: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
     ) -> Opened:
         """
-        The session of somebody who arrived: the one they ask for if it is theirs, else a new one.
+        Return the session for a connection: the one asked for if it is theirs, else a new one.
 
-        With ``relays`` it may be another worker's, which has work to do in it; without, that is
-        waited for. ``admit`` is asked about it before it is made or taken. Raises ``Refused``,
+        With ``relays`` it may be one that another worker owns and has work to do in; without, that
+        is waited for. ``admit`` is asked before a session is made or taken. Raises ``Refused``,
         ``ShuttingDown``, ``TooManySessions``, ``FrameError`` (``rate_limited``), and what the
         database raises.
         """
-        if arrival.session_id is None:
-            return await self._open_new(chat, arrival, "new", admit)
-        session_id = parse_uuid(arrival.session_id)
+        if request.session_id is None:
+            return await self._open_new(chat, request, "new", admit)
+        session_id = parse_uuid(request.session_id)
         if session_id is None:
-            return await self._open_new(chat, arrival, "unknown", admit)
-        self._host.limits.read(session_id, arrival.ip)
-        async with self._in_turn(session_id) as (turnstile, known):
+            return await self._open_new(chat, request, "unknown", admit)
+        self._host.limits.read(session_id, request.ip)
+        async with self._in_turn(session_id) as (lock, known):
             how: How = "relay" if relays else "give"
             found, reason = await self._resume(
-                chat, session_id, arrival, admit, how=how, connections=known
+                chat, session_id, request, admit, how=how, connections=known
             )
             if not isinstance(found, LiveSession | RemoteSession):
-                return await self._open_new(chat, arrival, reason, admit)
+                return await self._open_new(chat, request, reason, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
                 raise ShuttingDown  # come back
             if isinstance(found, LiveSession):
-                found.session.renew_user(arrival.user)
-                found.session.env = arrival.env
-            turnstile.opened += 1
+                found.session.renew_user(request.user)
+                found.session.env = request.env
+            lock.opened += 1
             return Opened(served=found, resumed=True, reason=None)
 
     @asynccontextmanager
-    async def _in_turn(self, session_id: UUID) -> AsyncIterator[tuple[_Turnstile, int | None]]:
+    async def _in_turn(self, session_id: UUID) -> AsyncIterator[tuple[_SessionLock, int | None]]:
         """
         Wait behind those who came earlier for a session.
 
-        Gives how many connections the session had had when the wait began, those opened here
-        since included: they had come earlier, and others had not. None if there was no wait.
+        Gives how many connections the session had when the wait began, with those opened here
+        since: they had come earlier, and others had not. None if there was no wait.
         """
-        turnstile = self._looking_for(session_id)
+        lock = self._lock_of(session_id)
         count = None
-        if turnstile.locked():
+        if lock.locked():
             # Beside the wait: an answer that takes long makes nobody lose their place.
-            count = asyncio.create_task(self._count_connections(session_id, turnstile))
+            count = asyncio.create_task(self._count_connections(session_id, lock))
         try:
-            async with turnstile:
-                known = None if count is None else await count + turnstile.opened
-                yield turnstile, known
+            async with lock:
+                known = None if count is None else await count + lock.opened
+                yield lock, known
         finally:
             if count is not None:
                 count.cancel()
 
-    async def _count_connections(self, session_id: UUID, turnstile: _Turnstile) -> int:
-        """How many connections a session has had, as far as is known, but those opened here."""
+    async def _count_connections(self, session_id: UUID, lock: _SessionLock) -> int:
+        """Return how many connections a session has had, without those opened here."""
         live = self._host.live.get(session_id)
         if live is not None:
-            return live.connections - turnstile.opened
+            return live.connections - lock.opened
         row = await self._host.threads.read(self._host.store.find, session_id)
-        return (0 if row is None else row.connections) - turnstile.opened
+        return (0 if row is None else row.connections) - lock.opened
 
     async def receive(
-        self, chat: Chat, arrival: ConnectRequest, *, make: bool = True, admit: Admit = anybody
+        self, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
     ) -> tuple[LiveSession | RemoteSession, str | None]:
         """
-        The session of somebody who comes without a connection: theirs, or a new one with ``make``.
+        Return the session for a request: theirs, or a new one with ``make``.
 
         It is held until ``holders`` is 0 again; another worker's is followed from here. With it
         comes None, or why it is a new one. Raises ``SessionNotFound``, ``SessionOver`` (both for
@@ -181,36 +181,36 @@ class SessionRegistry:
         :meth:`open` raises.
         """
         reason = "new"
-        if arrival.session_id is not None:
+        if request.session_id is not None:
             reason = "unknown"
-            session_id = parse_uuid(arrival.session_id)
+            session_id = parse_uuid(request.session_id)
             if session_id is not None:
                 count = self._host.limits.post if make else self._host.limits.read
-                count(session_id, arrival.ip)
-                found, reason = await self._find(chat, session_id, arrival, admit)
+                count(session_id, request.ip)
+                found, reason = await self._find(chat, session_id, request, admit)
                 if found is not None:
                     return found, None
         if reason in ("ended", "expired"):
-            raise SessionOver(str(arrival.session_id), reason)
+            raise SessionOver(str(request.session_id), reason)
         if not make:
-            raise SessionNotFound(str(arrival.session_id))
-        opened = await self._open_new(chat, arrival, reason, admit)
+            raise SessionNotFound(str(request.session_id))
+        opened = await self._open_new(chat, request, reason, admit)
         opened.live.holders += 1
         return opened.live, opened.reason
 
     async def _find(
-        self, chat: Chat, session_id: UUID, arrival: ConnectRequest, admit: Admit
+        self, chat: Chat, session_id: UUID, request: ConnectRequest, admit: Admit
     ) -> tuple[LiveSession | RemoteSession | None, str]:
         """
-        For a visitor: their session, or why it is not given.
+        Return the session for a request, or why it is not given.
 
-        It is this worker's before they have it: of two requests that come to two workers at once
-        one is to reach the other's. A connection does not wait: its client comes back.
+        This worker owns it by then: of two requests that come to two workers at the same time, one
+        has to reach the other's worker. A connection does not wait: its client comes back.
         """
         deadline = self._host.directory.deadline()
-        async with self._looking_for(session_id):
+        async with self._lock_of(session_id):
             while True:
-                found, reason = await self._resume(chat, session_id, arrival, admit, how="visit")
+                found, reason = await self._resume(chat, session_id, request, admit, how="visit")
                 if isinstance(found, RemoteSession):
                     return found, ""
                 if not isinstance(found, LiveSession):
@@ -229,63 +229,63 @@ class SessionRegistry:
                         raise
 
     async def _open_new(
-        self, chat: Chat, arrival: ConnectRequest, reason: str, admit: Admit
+        self, chat: Chat, request: ConnectRequest, reason: str, admit: Admit
     ) -> Opened:
-        if not arrival.user.is_authenticated:
-            self._host.limits.new_session(arrival.ip)
+        if not request.user.is_authenticated:
+            self._host.limits.new_session(request.ip)
         past = await find_thread(
             self._host.threads,
             self._host.store,
             chat=chat.name,
-            user=arrival.user,
-            thread_id=arrival.thread,
+            user=request.user,
+            thread_id=request.thread,
         )
-        if arrival.thread is not None and past is None and reason == "new":
+        if request.thread is not None and past is None and reason == "new":
             reason = "unknown"
-        row = new_row(chat, arrival, await self._profile_of(chat, arrival, past), past)
-        session = session_of(row, arrival.user)
-        session.env = arrival.env
+        row = new_row(chat, request, await self._profile_of(chat, request, past), past)
+        session = session_of(row, request.user)
+        session.env = request.env
         session.state_lost = past is not None and past.values_lost
         await admit(session)
-        await self._check_count(arrival, other_than=None)
+        await self._check_count(request, other_than=None)
         if self._host.closing:
             raise ShuttingDown
         live = self._create(chat, session, row, past)
         return Opened(served=live, resumed=False, reason=reason)
 
     async def _profile_of(
-        self, chat: Chat, arrival: ConnectRequest, past: ThreadContinuation | None
+        self, chat: Chat, request: ConnectRequest, past: ThreadContinuation | None
     ) -> str:
         """
-        The profile of a new session: the one asked for, else that of the thread it goes on with.
+        Return the profile of a new session: the one asked for, else the one of its thread.
 
         Raises ``Refused`` for one that is not offered.
         """
         carried = "" if past is None else past.profile
         if not chat.has_profiles:
-            return arrival.profile or carried
+            return request.profile or carried
         try:
-            offered = await chat.get_profiles(arrival.user, run_in_thread=self._host.threads.check)
+            offered = await chat.get_profiles(request.user, run_in_thread=self._host.threads.check)
         except Exception as error:
-            log_error(logger, arrival.env, "The profiles of %s failed", chat.name, error=error)
+            log_error(logger, request.env, "The profiles of %s failed", chat.name, error=error)
             raise access.Refused("forbidden", "the profiles are not known") from error
-        if not arrival.profile and any(one.name == carried for one in offered):
+        if not request.profile and any(one.name == carried for one in offered):
             return carried
-        return chosen_profile(offered, arrival.profile)
+        return chosen_profile(offered, request.profile)
 
-    def _looking_for(self, session_id: UUID) -> _Turnstile:
+    def _lock_of(self, session_id: UUID) -> _SessionLock:
         """
-        Held by whoever looks for a session, until they hold it or know that they cannot.
+        Return the lock of a session, which is held until the session is, or cannot be.
 
         Between reading a row and holding its session nobody else may hold and release it: the
-        row's generation would be gone. And an older connection must not take a newer one's place.
+        row's generation would be out of date. And an older connection must not replace a newer one.
         """
-        return self._arrivals.setdefault(session_id, _Turnstile())
+        return self._locks.setdefault(session_id, _SessionLock())
 
-    async def _check_count(self, arrival: ConnectRequest, other_than: UUID | None) -> None:
-        if not arrival.user.is_authenticated:
+    async def _check_count(self, request: ConnectRequest, other_than: UUID | None) -> None:
+        if not request.user.is_authenticated:
             return
-        user = arrival.user.pk
+        user = request.user.pk
         elsewhere = await self._host.threads.read(self._host.rows.count_connected, user, other_than)
         # Here they are counted in memory, where no two of a crowd can slip through together.
         here = sum(
@@ -299,18 +299,17 @@ class SessionRegistry:
         self,
         chat: Chat,
         session_id: UUID,
-        arrival: ConnectRequest,
+        request: ConnectRequest,
         admit: Admit,
         *,
         how: How,
         connections: int | None = None,
     ) -> tuple[LiveSession | RemoteSession | None, str]:
         """
-        The session asked for, or why it is not given. Foreign and unknown look alike.
+        Return the session asked for, or why it is not given. Foreign and unknown look alike.
 
-        A visit leaves another worker's to it where there is no way, with ``OwnerUnreachable``.
-        ``connections`` is how many the session had had when a connection came, if that was
-        earlier; raises ``Overtaken`` if there are more in the end.
+        ``connections`` is how many the session had when a connection came, if that was earlier.
+        Raises ``Overtaken`` if there are more in the end, and for a request ``OwnerUnreachable``.
         """
         if self._host.closing:
             raise ShuttingDown
@@ -319,19 +318,19 @@ class SessionRegistry:
             row = await self._host.threads.read(self._host.store.find, session_id)
             if row is not None and connections is not None:
                 row.connections = min(row.connections, connections)
-            return await self._take_over(chat, row, arrival, admit, how=how)
+            return await self._take_over(chat, row, request, admit, how=how)
         if connections is None:
             connections = live.connections
-        if not _is_theirs(chat, live, arrival):
+        if not _is_theirs(chat, live, request):
             return None, "unknown"
         if live.ending is None:
             live.holders += 1  # not to be let go while we look
             try:
                 await admit(live.session)
-                await self._check_count(arrival, other_than=live.id)
+                await self._check_count(request, other_than=live.id)
             finally:
                 live.let_go()
-            if not _is_theirs(chat, live, arrival):
+            if not _is_theirs(chat, live, request):
                 return None, "unknown"  # it was given to a user meanwhile
         if how != "visit" and live.connections > connections:
             raise Overtaken
@@ -341,19 +340,19 @@ class SessionRegistry:
         self,
         chat: Chat,
         row: ChatSession | None,
-        arrival: ConnectRequest,
+        request: ConnectRequest,
         admit: Admit,
         *,
         how: How,
     ) -> tuple[LiveSession | RemoteSession | None, str]:
-        """A stored session, of which nothing but ``row`` is read before its right is known."""
-        refusal = why_not(chat, row, arrival)
+        """As :meth:`_resume`, for a stored session. Only ``row`` is read until it may be had."""
+        refusal = why_not(chat, row, request)
         if row is None or refusal is not None:
             return None, refusal or "unknown"
         if not row.end_reason and not row.is_expired():
-            await admit(session_of(row, arrival.user))
-            await self._check_count(arrival, other_than=row.pk)
-        found, reason = await self._look_elsewhere(chat, row, arrival, how)
+            await admit(session_of(row, request.user))
+            await self._check_count(request, other_than=row.pk)
+        found, reason = await self._look_elsewhere(chat, row, request, how)
         if not isinstance(found, Loaded):
             return found, reason
         live = self._hold(chat, found)
@@ -368,17 +367,17 @@ class SessionRegistry:
         return live, ""
 
     async def _look_elsewhere(
-        self, chat: Chat, row: ChatSession, arrival: ConnectRequest, how: How
+        self, chat: Chat, row: ChatSession, request: ConnectRequest, how: How
     ) -> tuple[Loaded | RemoteSession | None, str]:
         """
-        A stored session that nobody holds (any more), or the way to the worker that does.
+        Return a stored session that nobody owns (any more), or one that another worker owns.
 
-        Where no layer leads to that worker, a connection takes the session from it. Raises
-        ``OwnerUnreachable`` for a visit, ``Overtaken`` for a connection.
+        Where no layer leads to the owner, a connection takes the session from it. Raises
+        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection.
         """
         directory = self._host.directory
         deadline = directory.deadline()
-        given = token_after(arrival.token, row.pk)
+        given = token_after(request.token, row.pk)
         connections = row.connections
         while True:
             if self._host.closing:
@@ -387,7 +386,7 @@ class SessionRegistry:
             if owner is None or (how != "visit" and not (owner.channel or owner.is_here)):
                 loaded = await self._host.threads.read(self._load, row.pk)
                 again = None if loaded is None else loaded.row
-                refusal = _why_no_more(chat, again, arrival, connections, how)
+                refusal = _why_no_more(chat, again, request, connections, how)
                 if loaded is None or refusal is not None:
                     return None, refusal or "unknown"
                 row = loaded.row
@@ -407,9 +406,9 @@ class SessionRegistry:
                     directory=directory,
                     store=self._host.store,
                     remotes=self._host.remotes,
-                    move=None if how == "visit" else partial(self._move_here, chat, arrival),
+                    move=None if how == "visit" else partial(self._move_here, chat, request),
                 )
-                answer = await remote.attach(arrival, given=given, connections=connections, how=how)
+                answer = await remote.attach(request, given=given, connections=connections, how=how)
                 if isinstance(answer, Attached):
                     return remote, ""
             if isinstance(answer, NotResumed):
@@ -423,7 +422,7 @@ class SessionRegistry:
                     raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
                 raise ShuttingDown
             again = await self._host.threads.read(self._host.store.find, row.pk)
-            refusal = _why_no_more(chat, again, arrival, connections, how)
+            refusal = _why_no_more(chat, again, request, connections, how)
             if again is None or refusal is not None:
                 return None, refusal or "unknown"
             row = again
@@ -431,13 +430,13 @@ class SessionRegistry:
     async def _move_here(
         self,
         chat: Chat,
-        arrival: ConnectRequest,
+        request: ConnectRequest,
         remote: RemoteSession,
         listener: LocalListener,
         stored: Callable[[], None],
     ) -> LiveSession | None:
-        """Hold a relayed session that its owner has let go; None if somebody else has it."""
-        async with self._looking_for(remote.id):
+        """Hold a session that its owner has let go. Return None if somebody else has it."""
+        async with self._lock_of(remote.id):
             live = self._host.live.get(remote.id)
             if live is None:
                 loaded = await self._host.threads.read(self._load, remote.id)
@@ -448,25 +447,25 @@ class SessionRegistry:
                 live = self._hold(chat, loaded)
             if live.subscribers.connection is not None or live.ending is not None:
                 return None
-            if not is_owner(live.owner_id, arrival.user):
+            if not is_owner(live.owner_id, request.user):
                 return None  # it was given to another user meanwhile
-            live.session.renew_user(arrival.user)
-            live.session.env = arrival.env
+            live.session.renew_user(request.user)
+            live.session.env = request.env
             live.rejoin(listener, stored=stored)
             live.go()
             return live
 
     async def read(self, session_id: UUID) -> Loaded | None:
-        """A session as it is stored, for whoever does not hold it."""
+        """Return a session as it is stored, without holding it."""
         return await self._host.threads.read(self._load, session_id)
 
     def _load(self, session_id: UUID) -> Loaded | None:
-        """A stored session, and what was said in it if that is wanted."""
+        """Return a stored session, and what was said in it if ``chat_context`` is used."""
         loaded = self._host.store.load(session_id)
         return None if loaded is None else _with_context(loaded)
 
     def _load_all(self, session_ids: Collection[UUID]) -> dict[UUID, Loaded]:
-        """The same of several that are stored."""
+        """As :meth:`_load`, for several sessions."""
         found = self._host.store.load_all(session_ids)
         return {loaded.row.pk: _with_context(loaded) for loaded in found}
 
@@ -481,7 +480,7 @@ class SessionRegistry:
         return live
 
     def _hold(self, chat: Chat, loaded: Loaded) -> LiveSession:
-        """Own a stored session: the first commit claims it."""
+        """Hold a stored session. Its first commit claims it."""
         row = loaded.row
         session = session_of(row, row.user or AnonymousUser())
         session.restored = True
@@ -497,13 +496,13 @@ class SessionRegistry:
 
     async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
         """
-        A session for code outside of its connection, held until ``holders`` is 0 again.
+        Return a session for code outside of its connection, held until ``holders`` is 0 again.
 
-        One that is taken ``to_end`` it does not go on with what waits in it.
+        One that is taken ``to_end`` does not go on with what waits in it.
 
         Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
         """
-        async with self._looking_for(session_id):
+        async with self._lock_of(session_id):
             live = self._host.live.get(session_id)
             if live is None:
                 loaded = await self._host.threads.read(self._load, session_id)
@@ -521,16 +520,16 @@ class SessionRegistry:
         self, session_ids: Collection[UUID]
     ) -> dict[UUID, LiveSession | Exception]:
         """
-        Several sessions as by :meth:`acquire`, or what that raises.
+        Return several sessions as :meth:`acquire` does, or what that raises.
 
-        They are read together, but for those that are live or looked for by somebody else.
+        They are read together, except those that are live or looked for by somebody else.
         """
         found: dict[UUID, LiveSession | Exception] = {}
         async with AsyncExitStack() as held:
             for session_id in session_ids:
-                turnstile = self._looking_for(session_id)
-                if session_id not in self._host.live and not turnstile.locked():
-                    await held.enter_async_context(turnstile)  # which is free: nobody waits
+                lock = self._lock_of(session_id)
+                if session_id not in self._host.live and not lock.locked():
+                    await held.enter_async_context(lock)  # which is free: nobody waits
                     found[session_id] = SessionNotFound(session_id)
             try:
                 loaded = await self._host.threads.read(self._load_all, found)
@@ -565,18 +564,18 @@ class SessionRegistry:
 
 
 def _why_no_more(
-    chat: Chat, row: ChatSession | None, arrival: ConnectRequest, connections: int, how: How
+    chat: Chat, row: ChatSession | None, request: ConnectRequest, connections: int, how: How
 ) -> str | None:
     """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
-    refusal = why_not(chat, row, arrival)
+    refusal = why_not(chat, row, request)
     if row is not None and how != "visit" and row.connections > connections:
         raise Overtaken
     return refusal
 
 
-def _is_theirs(chat: Chat, live: LiveSession, arrival: ConnectRequest) -> bool:
+def _is_theirs(chat: Chat, live: LiveSession, request: ConnectRequest) -> bool:
     tokens = live.tokens
-    return may_resume(chat, live.session.chat, live.owner_id, tokens, arrival)
+    return may_resume(chat, live.session.chat, live.owner_id, tokens, request)
 
 
 def _with_context(loaded: Loaded) -> Loaded:

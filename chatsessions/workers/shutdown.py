@@ -25,13 +25,13 @@ from typing import Any, TextIO
 logger = logging.getLogger("chatsessions.worker")
 
 
-#: A signal that comes again so soon is the same one, in seconds: a service manager tells every
-#: process of a service, and the parent of this one, which was told as well, hands it on.
+#: Seconds in which a second signal counts as the first one: a service manager signals every process
+#: of a service, and the parent of this one, which was signalled as well, passes it on.
 ECHO = 1.0
 
 
 class SigtermHandler:
-    """Runs ``shut_down`` in ``loop`` at the first SIGTERM, then hands on to who came before."""
+    """Runs ``shut_down`` in ``loop`` at the first SIGTERM, then the handler from before."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, shut_down: Callable[[], Awaitable[None]]
@@ -43,12 +43,12 @@ class SigtermHandler:
         self._task: asyncio.Task[None] | None = None
 
     def install(self) -> None:
-        """Take the signal over, where that is possible: only the main thread may."""
+        """Handle the signal from now on, if this is the main thread: no other may."""
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._handle)
 
     def remove(self) -> None:
-        """Give the signal back, unless somebody else has taken it meanwhile."""
+        """Give the signal back, unless another handler was installed meanwhile."""
         if self._previous is not None and signal.getsignal(signal.SIGTERM) == self._handle:
             signal.signal(signal.SIGTERM, self._previous)
         self._previous = None

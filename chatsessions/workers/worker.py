@@ -1,7 +1,7 @@
 """
-``Worker``: one per process and event loop, and all that such a process holds.
+``Worker``: one per event loop, of which a server process has one.
 
-The live sessions, the journal and its threads, the heartbeat, the reaper, and the way down.
+It opens sessions, tells the others that it lives, ends sessions that have expired, and shuts down.
 """
 
 from __future__ import annotations
@@ -57,9 +57,11 @@ MAX_LEFT = 900
 class OpenWebsocket(Protocol):
     """What a worker that stops asks of a websocket."""
 
-    def close(self, code: int) -> None: ...
+    def close(self, code: int) -> None:
+        """Close it after what was sent before."""
 
-    def abandon(self) -> None: ...
+    def abandon(self) -> None:
+        """End its task, whatever the client does."""
 
 
 class Worker(SessionHost):
@@ -90,19 +92,19 @@ class Worker(SessionHost):
     # Sessions
 
     async def open(
-        self, chat: Chat, arrival: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
+        self, chat: Chat, request: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
     ) -> Opened:
         """For a connection: see :meth:`SessionRegistry.open`."""
         self._serves = True
         await self.start()
-        return await self.registry.open(chat, arrival, admit=admit, relays=relays)
+        return await self.registry.open(chat, request, admit=admit, relays=relays)
 
     async def receive(
-        self, chat: Chat, arrival: ConnectRequest, *, make: bool = True, admit: Admit = anybody
+        self, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
     ) -> tuple[LiveSession | RemoteSession, str | None]:
         """For a request: see :meth:`SessionRegistry.receive`."""
         await self.start()
-        return await self.registry.receive(chat, arrival, make=make, admit=admit)
+        return await self.registry.receive(chat, request, make=make, admit=admit)
 
     async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
         """For code from outside: see :meth:`SessionRegistry.acquire`."""
@@ -110,20 +112,21 @@ class Worker(SessionHost):
         return await self.registry.acquire(session_id, to_end=to_end)
 
     def serve(self) -> None:
-        """Stay, whoever visits and leaves: the event loop is a server's."""
+        """Stay when the last visitor has left: the event loop is a server's."""
         self._serves = True
 
     @property
     def serves(self) -> bool:
-        """Whether the event loop is a server's, and takes sessions in."""
+        """Whether the event loop is a server's, and sessions are opened here."""
         return self._serves and not self.closing
 
     @asynccontextmanager
     async def visit(self) -> AsyncIterator[Self]:
         """
-        For code outside of connections: a worker that serves none is gone with its last visitor.
+        Keep the worker for code outside of connections.
 
-        That waits for what still runs in sessions, and leaves it to whoever comes meanwhile.
+        One that serves no connections closes after its last visitor, when nothing runs in its
+        sessions any more and nobody has come meanwhile.
         """
         self._visitors += 1
         try:
@@ -135,7 +138,7 @@ class Worker(SessionHost):
                 await asyncio.wait([self.start_task(self._leave(), "chatsessions-leave")])
 
     async def _leave(self) -> None:
-        """The last visitor is through."""
+        """Close after the last visitor."""
         ends = [live.until_idle() for live in self.live.values()]
         await _within(settings.SHUTDOWN_TIMEOUT, ends)
         if not self._visitors and not self._serves:
@@ -144,7 +147,7 @@ class Worker(SessionHost):
     # Life
 
     async def start(self) -> None:
-        """Make the worker known, once. Raises what the database raises."""
+        """Make the worker known to the others, once. Raises what the database raises."""
         if self._started is None or (
             self._started.done() and not self._started.cancelled() and self._started.exception()
         ):
@@ -171,7 +174,7 @@ class Worker(SessionHost):
             self.start_task(kept, f"chatsessions-{name}")
 
     async def _open_rpc(self) -> None:
-        """Without it the worker serves its own sessions; those of others it cannot reach."""
+        """Open the way to other workers. Without it those sessions cannot be reached."""
         try:
             await self.rpc.open(self.server.answer)
         except Exception as error:
@@ -190,7 +193,7 @@ class Worker(SessionHost):
             await self.housekeep(self._say_alive())
 
     async def _say_alive(self) -> None:
-        """One that was silent for so long that it counted as dead takes back what nobody took."""
+        """Write the heartbeat. After a long silence, take back sessions that nobody took."""
         if await self.threads.write(self.rows.beat):
             for live in list(self.live.values()):
                 live.claim_again()
@@ -203,7 +206,7 @@ class Worker(SessionHost):
             await self.housekeep(self._end_expired())
 
     async def _touch_cache(self) -> None:
-        """Have the cache keep the values of live sessions, before their time there is over."""
+        """Have the cache keep the values of live sessions, before they expire there."""
         now = self.loop.time()
         if now - self._touched_at < settings.CACHE_TIMEOUT / 2:
             return
@@ -217,7 +220,7 @@ class Worker(SessionHost):
                 live.write_values()
 
     async def _end_expired(self) -> None:
-        """End all of this worker's share, batch by batch; what hangs keeps no other waiting."""
+        """End this worker's share of expired sessions, batch by batch."""
         left: set[UUID] = set()
         while len(left) < MAX_LEFT:
             batch = await self.threads.read(self.rows.expired, REAP_BATCH, left)
@@ -235,7 +238,7 @@ class Worker(SessionHost):
             left.update(one.id for one in batch if one.id not in ended)
 
     async def _end_plain(self, ids: Collection[UUID]) -> int:
-        """End sessions together that no code is told of; none if one of them cannot be written."""
+        """End sessions together whose end no code hears of. None if one cannot be written."""
         try:
             return await self.threads.write(self.rows.end_expired, ids)
         except IntegrityError as error:
@@ -243,15 +246,15 @@ class Worker(SessionHost):
             return 0
 
     def _is_told(self, name: str) -> bool:
-        """Whether code of the project's is told of the end of a chat's sessions."""
+        """Return True if code of the project hears of the end of a chat's sessions."""
         chat = find_chat(name)
         return "chat_end" in chat.hooks or signals.session_ended.has_listeners(chat)
 
     async def end_untold(self, ids: Collection[UUID]) -> tuple[int, list[UUID]]:
         """
-        End those expired sessions of ``ids`` that no code is told of, all together.
+        End those expired sessions of ``ids`` whose end no code hears of, all together.
 
-        How many that were, and which of the others are still expired.
+        Return how many that were, and which of the others are still expired.
         """
         found = await self.threads.read(self.rows.expired_of, ids)
         plain = [one.id for one in found if one.is_idle and not self._is_told(one.chat)]
@@ -261,7 +264,7 @@ class Worker(SessionHost):
         return ended, [one.id for one in found]
 
     async def _begin_ends(self, batch: Sequence[UUID]) -> list[LiveSession]:
-        """Begin to end sessions, a few at a time: the event loop does not stand still for all."""
+        """Begin to end sessions, a few at a time, so that the event loop does other things too."""
         begun: list[LiveSession] = []
         failures: dict[UUID, Exception] = {}
         for start in range(0, len(batch), REAPED_AT_ONCE):
@@ -284,9 +287,9 @@ class Worker(SessionHost):
         """
         Come to an orderly end: close connections (4000), let turns finish, commit.
 
-        What runs longer than ``patience`` seconds (``SHUTDOWN_TIMEOUT``) is interrupted, and known
-        to be so by whoever takes the session next. ``for_good``: whoever comes later is told to
-        come back.
+        What runs longer than ``patience`` seconds (``SHUTDOWN_TIMEOUT``) is interrupted, as the
+        session's next owner tells its client. With ``for_good`` no other worker comes after it in
+        this event loop.
         """
         if self.closing:
             return
@@ -314,7 +317,7 @@ class Worker(SessionHost):
 
     async def _close_websockets(self) -> None:
         """
-        Give the clients a moment to answer the close, then end the readers.
+        Give the clients a moment to answer the close, then end their tasks.
 
         Daphne stops without ending them, and Python 3.11 crashes on what is left suspended.
         """
@@ -326,7 +329,7 @@ class Worker(SessionHost):
         await asyncio.sleep(0.01)
 
     async def close(self, *, for_good: bool = False) -> None:
-        """Leave nothing behind: sessions, tasks, threads, the worker's row."""
+        """End sessions, tasks and threads, and delete the worker's row."""
         if self._closed:
             return
         self.closing = self._closed = True
@@ -368,7 +371,7 @@ class Worker(SessionHost):
 
 
 async def _within(seconds: float, steps: list[Coroutine[Any, Any, None]]) -> bool:
-    """Await ``steps`` together for at most ``seconds``; whether all came to their end."""
+    """Await ``steps`` together for at most ``seconds``; return True if all came to their end."""
     if not steps:
         return True
     tasks = [asyncio.create_task(step) for step in steps]
@@ -383,7 +386,7 @@ os.register_at_fork(after_in_child=_workers.clear)  # the parent's loops do not 
 
 
 def get_worker() -> Worker:
-    """The worker of the running event loop."""
+    """Return the worker of the running event loop, a new one if there is none."""
     loop = asyncio.get_running_loop()
     worker = _workers.get(loop)
     if worker is None:
@@ -394,16 +397,16 @@ def get_worker() -> Worker:
 
 
 def running_workers() -> list[Worker]:
-    """The workers of this process whose event loops run."""
+    """Return the workers of this process whose event loops run."""
     return [worker for loop, worker in list(_workers.items()) if loop.is_running()]
 
 
 @asynccontextmanager
 async def visiting() -> AsyncIterator[Worker]:
     """
-    The worker of the running event loop, for code outside of connections, as long as it needs it.
+    Give the worker of the running event loop to code outside of connections, and keep it.
 
-    One that its last visitor has just left is waited for: a new one comes after it. Raises
+    One that is closing after its last visitor is waited for: a new one comes after it. Raises
     ``ServerStopped``.
     """
     while (worker := get_worker()).closing:
