@@ -16,7 +16,7 @@ from chatsessions.storage.store import (
     Store,
     cache_key,
 )
-from chatsessions.workers.outside_session import AfarSession
+from chatsessions.workers.outside_session import RemoteBlock
 
 from .support.database import every_statement
 from .support.sessions import Client, running_worker, until
@@ -48,8 +48,8 @@ async def code_beside_the_owner(chat: Chat, row: ChatSession, token: str) -> Any
     async with two_workers() as (first, second):
         await Client.open(first, chat, row.pk, token, user=await owner(row))
         SpyCache.asked.clear()
-        afar = await AfarSession.open(second, row.pk)
-        return afar.user_session["from"]
+        block = await RemoteBlock.open(second, row.pk)
+        return block.user_session["from"]
 
 
 async def a_session_that_goes_on_with_the_thread(chat: Chat, row: ChatSession, _token: str) -> Any:

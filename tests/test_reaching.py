@@ -33,9 +33,9 @@ from chatsessions.protocol.frames import Token
 from chatsessions.workers import calls as reaching
 from chatsessions.workers.outside import (
     EMITS_AT_A_TIME,
-    leave_afar,
+    leave_remote,
 )
-from chatsessions.workers.outside_session import AfarSession
+from chatsessions.workers.outside_session import RemoteBlock
 from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer
@@ -86,15 +86,15 @@ async def test_values_are_those_stored_and_changes_are_made_by_the_owner(chat: C
         client.live.user_session["gone"] = True
         client.live.user_session_used()
         await client.live.sink.flush()
-        afar = await AfarSession.open(second, client.live.id)
-        with use_context(afar.context()):
-            assert afar.user_session["kept"] == [1]
-            afar.user_session["kept"].append(2)
-            del afar.user_session["gone"]
-            afar.user_session["new"] = "value"
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
+            assert block.user_session["kept"] == [1]
+            block.user_session["kept"].append(2)
+            del block.user_session["gone"]
+            block.user_session["new"] = "value"
             await Message("from afar").send()
         assert client.live.user_session["kept"] == [1]
-        await afar.close()
+        await block.close()
         assert dict(client.live.user_session) == {"kept": [1, 2], "new": "value"}
         await until(lambda: client.texts[-1] == "from afar")
 
@@ -107,28 +107,28 @@ async def test_large_values_are_those_stored_too(chat: Chat) -> None:
         client.live.user_session_used()
         await client.live.sink.flush()
         for number in (2, 3):
-            afar = await AfarSession.open(second, client.live.id)
-            assert afar.user_session["much"] == much
-            afar.user_session["kept"].append(number)
-            afar.user_session.pop("gone", None)
-            await afar.close()
+            block = await RemoteBlock.open(second, client.live.id)
+            assert block.user_session["much"] == much
+            block.user_session["kept"].append(number)
+            block.user_session.pop("gone", None)
+            await block.close()
         assert dict(client.live.user_session) == {"much": much, "kept": [1, 2, 3]}
-        afar = await AfarSession.open(second, client.live.id)
-        assert dict(afar.user_session) == {"much": much, "kept": [1, 2, 3]}
-        await afar.close()
+        block = await RemoteBlock.open(second, client.live.id)
+        assert dict(block.user_session) == {"much": much, "kept": [1, 2, 3]}
+        await block.close()
 
 
 async def test_a_stream_from_afar_is_seen_while_it_is_written(chat: Chat) -> None:
     async with two_workers() as (first, second):
         client = await owned(first, chat)
-        afar = await AfarSession.open(second, client.live.id)
-        with use_context(afar.context()):
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
             answer = Message()
             await answer.stream_token("one ")
             await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
             await answer.stream_token("two")
             await answer.send()
-        await afar.close()
+        await block.close()
         assert client.live.sink.streams.texts() == {}
         name, data = client.events[-1]
         assert (name, data["content"], data["streaming"]) == ("message_update", "one two", False)
@@ -140,8 +140,8 @@ async def test_a_session_stays_with_its_owner_while_somebody_elsewhere_streams_i
     """Its page is reloaded meanwhile: it gets the text so far, and the next tokens."""
     async with two_workers() as (first, second):
         client = await owned(first, chat)
-        afar = await AfarSession.open(second, client.live.id)
-        with use_context(afar.context()):
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
             answer = Message()
             await answer.stream_token("one ")
             await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
@@ -153,7 +153,7 @@ async def test_a_session_stays_with_its_owner_while_somebody_elsewhere_streams_i
             await answer.stream_token("two")
             await until(lambda: Token(answer.id, 1, "two") in back.frames)
             await answer.send()
-        await afar.close()
+        await block.close()
         back.leave()
         await until(lambda: not first.live)
 
@@ -162,8 +162,8 @@ async def test_all_of_a_stream_that_pauses_is_stored(chat: Chat) -> None:
     """Within a second, and not with the next token, which may not come."""
     async with two_workers() as (first, second):
         client = await owned(first, chat)
-        afar = await AfarSession.open(second, client.live.id)
-        with use_context(afar.context()):
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
             answer = Message()
             for number in range(10):
                 await answer.stream_token(f"{number} ")
@@ -173,7 +173,7 @@ async def test_all_of_a_stream_that_pauses_is_stored(chat: Chat) -> None:
             return [one["content"] for one in row.streams] == ["0 1 2 3 4 5 6 7 8 9 "]
 
         await eventually(is_stored)
-        await afar.close()
+        await block.close()
 
 
 async def test_a_stream_of_a_worker_that_is_gone_is_closed_as_interrupted(
@@ -183,8 +183,8 @@ async def test_a_stream_of_a_worker_that_is_gone_is_closed_as_interrupted(
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
     async with two_workers() as (first, second):
         client = await owned(first, chat)
-        afar = await AfarSession.open(second, client.live.id)
-        with use_context(afar.context()):
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
             answer = Message()
             await answer.stream_token("one ")
             await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
@@ -222,18 +222,18 @@ async def test_a_value_from_afar_that_cannot_be_stored_takes_nothing_else_with_i
         client.live.user_session["history"] = []
         client.live.user_session_used()
         await client.live.sink.flush()
-        afar = await AfarSession.open(second, client.live.id)
-        with use_context(afar.context()):
+        block = await RemoteBlock.open(second, client.live.id)
+        with use_context(block.context()):
             user_session["other"] = 1
             await Message("sent before").send()
             user_session["history"].append(object())
             with pytest.raises(NotStorable, match=r"history\[0\]"):
                 await Message("tells of it").send()
         if raises:
-            await leave_afar(afar, ZeroDivisionError)
+            await leave_remote(block, ZeroDivisionError)
         else:
             with pytest.raises(NotStorable, match=r"history\[0\]"):
-                await leave_afar(afar, None)
+                await leave_remote(block, None)
         await until(lambda: client.texts[-1] == "sent before")
         assert dict(client.live.user_session) == {"history": [], "other": 1}
 

@@ -34,10 +34,10 @@ from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import REPLAY_CHUNK
 from chatsessions.workers.outside import (
-    leave_afar,
     leave_here,
+    leave_remote,
 )
-from chatsessions.workers.outside_session import AfarSession
+from chatsessions.workers.outside_session import RemoteBlock
 from chatsessions.workers.worker import get_worker
 
 from .requests import (
@@ -152,12 +152,12 @@ class http_session:  # noqa: N801  # used like a function
     ) -> Context:
         """Open a session that is owned elsewhere, as ``session_context()`` does."""
         await served.acted()
-        afar = await AfarSession.open(get_worker(), served.id)
-        afar.session.renew_user(connect.user)
-        afar.session.env = connect.env
+        block = await RemoteBlock.open(get_worker(), served.id)
+        block.session.renew_user(connect.user)
+        block.session.env = connect.env
         stack.push_async_callback(self._emitted.read_on, served)
-        stack.push_async_exit(partial(leave_afar, afar))
-        return afar.context()
+        stack.push_async_exit(partial(leave_remote, block))
+        return block.context()
 
     async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
         """Refuse a new session without the chat's ``user_env``; an old one has its client's."""

@@ -1,8 +1,8 @@
 """
-From outside of a session's connection: views, tasks and the shell.
+What views, tasks and the shell do with sessions: ``session_context()``, ``emit_to()`` and the like.
 
-They reach the session through its owner, in this process or another; one that nobody owns is taken
-for as long as it needs.
+They reach a session through its owner, in this process or another. One that nobody owns is held
+here for as long as the call needs.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ from chatsessions.sessions.outbound import new_writer
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import arefuse_test_transaction, refuse_test_transaction
 
-from . import calls as reaching
-from .outside_session import AfarSession
+from . import calls
+from .outside_session import RemoteBlock
 from .worker import (
     Worker,
     running_workers,
@@ -86,8 +86,8 @@ EMITS_AT_A_TIME = 10
 
 class session_context:  # noqa: N801  # used like a function
     """
-    Work with a session from outside of it, ``with`` or ``async with``. It is named by its id, or
-    is one that somebody has: a row, or what a signal tells of.
+    Work with a session from outside of it, ``with`` or ``async with``. ``session`` is its id, its
+    row, or the session that a signal is sent with.
 
     Inside the block ``user_session``, ``context`` and ``Message`` are the session's; what is set
     and sent there is stored when the block ends. Gives the context.
@@ -101,27 +101,27 @@ class session_context:  # noqa: N801  # used like a function
     def __init__(self, session: Which) -> None:
         self.session_id = _id_of(session)
         self._stack = ExitStack()
-        #: Lets the session go, and the worker; in the worker's event loop.
+        #: Lets the session and the worker go, in the worker's event loop.
         self._holding = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Context:
-        context = await _done(self.session_id, self._open)
+        context = await _with_worker_of(self.session_id, self._open)
         return self._stack.enter_context(use_context(context))
 
     async def _open(self, worker: Worker) -> Context:
-        """In the worker's loop: hold the session, and the worker while it is held."""
+        """Hold the session, and the worker with it. Runs in the worker's event loop."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(visiting())
             try:
-                held = await reaching.acquired(worker, self.session_id)
+                held = await calls.acquired(worker, self.session_id)
                 writer = new_writer()
                 stack.push_async_exit(partial(leave_here, held, writer))
                 context = held.context(None, writer=writer)
             except OwnedElsewhere:
-                afar = await AfarSession.open(worker, self.session_id)
-                stack.push_async_exit(partial(leave_afar, afar))
-                context = afar.context()
+                block = await RemoteBlock.open(worker, self.session_id)
+                stack.push_async_exit(partial(leave_remote, block))
+                context = block.context()
             self._loop = worker.loop
             self._holding = stack.pop_all()
         return context
@@ -138,13 +138,13 @@ class session_context:  # noqa: N801  # used like a function
             await _in_loop(loop, partial(self._close, kind, error, traceback))
 
     async def _close(self, *raised: Any) -> None:
-        """In the worker's loop: store what the block did, and let everything go."""
+        """Store what the block did, and let everything go. Runs in the worker's event loop."""
         await self._holding.__aexit__(*raised)
 
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
         _refuse_in_transaction("session_context")
-        context = _run_in(_lasting_loop(), lambda: _done(self.session_id, self._open))
+        context = _run_in(_lasting_loop(), lambda: _with_worker_of(self.session_id, self._open))
         return self._stack.enter_context(use_context(context))
 
     def __exit__(
@@ -169,7 +169,7 @@ async def aemit_to(session: Which, name: str, data: Any = None) -> None:
     """
     found = _id_of(session)
     steps: list[Step] = [_append(name, data)]
-    await _done(found, lambda worker: reaching.change(worker, found, steps))
+    await _with_worker_of(found, lambda worker: calls.change(worker, found, steps))
 
 
 def emit_to(session: Which, name: str, data: Any = None) -> None:
@@ -179,12 +179,12 @@ def emit_to(session: Which, name: str, data: Any = None) -> None:
 
 async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
     """
-    Emit an event to every session of a user that has not ended; how many got it.
+    Emit an event to every session of a user that has not ended. Return how many got it.
 
     A session whose client is away keeps it for the client's return. ``user`` is a user or the id
-    of one. Raises what :func:`aemit_to` raises; ``OwnerUnreachable`` for a session that is known
-    to be out of reach comes before anything is emitted, for one that is found to be when all the
-    others have got it.
+    of one. Raises what :func:`aemit_to` raises. ``OwnerUnreachable`` is raised before anything is
+    emitted if it is known that a session is out of reach; if that turns out later, it is raised
+    when all other sessions have got the event.
     """
     await _refuse_in_test()
     encode_data(name, data)  # refused before any of them gets it
@@ -193,9 +193,9 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
 
 async def _emit_to_user(user: User | Any, name: str, data: Any) -> int:
     async with visiting() as worker:
-        await reaching.patiently(worker.start)
+        await calls.patiently(worker.start)
         find = partial(worker.threads.read, _sessions_of, worker, getattr(user, "pk", user))
-        found = await reaching.patiently(find)
+        found = await calls.patiently(find)
         room = asyncio.Semaphore(EMITS_AT_A_TIME)
 
         async def emit(session_id: UUID) -> int:
@@ -221,7 +221,7 @@ def emit_to_user(user: User | Any, name: str, data: Any = None) -> int:
 
 async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
     """
-    Emit an event to every connected session of ``chat``, or of all chats; how many got it.
+    Emit an event to every connected session of ``chat``, or of all chats. Return how many got it.
 
     ``chat`` is a ``Chat``, a dotted path of one, or a name. Sessions whose clients are away do
     not get it. Raises what ``context.emitter.emit`` raises, and ``OwnerUnreachable`` if a worker
@@ -236,7 +236,7 @@ async def abroadcast(name: str, data: Any = None, *, chat: Chat | str | None = N
 
 async def _broadcast(command: Broadcast) -> int:
     async with visiting() as worker:
-        await reaching.patiently(worker.start)
+        await calls.patiently(worker.start)
         here = running_workers()
         ids = [one.id for one in here]
         others = await worker.threads.read(worker.rows.others, ids, command.chat)
@@ -259,8 +259,8 @@ async def aend_session(session: Which, reason: str = "app") -> None:
     Returns when the end is stored. Raises what ``session_context`` raises.
     """
     found = _id_of(session)
-    _checked(reason)
-    await _done(found, lambda worker: reaching.end(worker, found, reason))
+    _check_reason(reason)
+    await _with_worker_of(found, lambda worker: calls.end(worker, found, reason))
 
 
 def end_session(session: Which, reason: str = "app") -> None:
@@ -280,18 +280,18 @@ async def leave_here(
             if not (live.closed and live.ending):
                 await live.sink.flush()
     finally:
-        await reaching.let_go(live)
+        await calls.let_go(live)
 
 
-async def leave_afar(afar: AfarSession, kind: type[BaseException] | None, *_: object) -> None:
-    """The same, for a session that another process owns."""
-    with _unless_raised(afar.id, kind):
-        await afar.close(failed=kind is not None)
+async def leave_remote(block: RemoteBlock, kind: type[BaseException] | None, *_: object) -> None:
+    """Have the owner store what a block for a session of another process did."""
+    with _unless_raised(block.id, kind):
+        await block.close(failed=kind is not None)
 
 
 @contextmanager
 def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterator[None]:
-    """What a block has raised itself is what its caller hears; what comes behind that is logged."""
+    """Log what is raised here if the block has raised ``kind`` itself, which its caller hears."""
     try:
         yield
     except ChatSessionsError as error:
@@ -318,7 +318,7 @@ async def aassign_user(session: Which, user: AbstractBaseUser) -> None:
     if not user.is_authenticated or user.pk is None:
         raise ValueError(f"A session is assigned to a user that is stored, not to {user!r}.")
     steps: list[Step] = [Assign(str(user.pk))]
-    await _done(found, lambda worker: reaching.change(worker, found, steps))
+    await _with_worker_of(found, lambda worker: calls.change(worker, found, steps))
 
 
 def assign_user(session: Which, user: AbstractBaseUser) -> None:
@@ -335,7 +335,7 @@ def _chat_name(chat: Chat | str) -> str:
 
 
 def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
-    """A user's sessions. Raises ``OwnerUnreachable`` if nothing leads to the owner of one."""
+    """Return a user's sessions. Raises ``OwnerUnreachable`` if nothing leads to an owner."""
     rows = ChatSession.objects.using(settings.DATABASE).timed().filter(user=user)
     found = list(rows.exclude(status=ChatSession.Status.ENDED).select_related("worker"))
     for row in found:
@@ -359,14 +359,14 @@ def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _lasting_workers() -> list[Worker]:
-    """The workers of this process whose event loops are a server's."""
+    """Return the workers of this process whose event loops are a server's."""
     return [worker for worker in running_workers() if worker.serves]
 
 
 def _lasting_loop() -> asyncio.AbstractEventLoop:
     """
-    Where calls from outside are done: a server's event loop, best the running one, or else the
-    background one. One that lasts for a view or a task would end under what others do in it.
+    Return the event loop for calls from outside: a server's, best the running one, or else the
+    background one. One that lasts for a view or a task would end while others use it.
     """
     here = asyncio.get_running_loop() if has_loop() else None
     loops = [worker.loop for worker in _lasting_workers()]
@@ -376,7 +376,7 @@ def _lasting_loop() -> asyncio.AbstractEventLoop:
 
 
 def _loop_for(session_id: UUID) -> asyncio.AbstractEventLoop:
-    """The same, for a session: where it is in memory, if it is."""
+    """As :func:`_lasting_loop`, for a session: where it is in memory, if it is."""
     lasting = _lasting_loop()
     for worker in running_workers():
         if session_id in worker.live and (worker.loop is lasting or worker.serves):
@@ -384,11 +384,11 @@ def _loop_for(session_id: UUID) -> asyncio.AbstractEventLoop:
     return lasting
 
 
-async def _done(session_id: UUID, step: Callable[[Worker], Coroutine[Any, Any, T]]) -> T:
+async def _with_worker_of(session_id: UUID, step: Callable[[Worker], Coroutine[Any, Any, T]]) -> T:
     """
-    What comes of ``step``, done with the worker that is to reach the session.
+    Return what ``step`` does with the worker that reaches the session.
 
-    One that another event loop of this process holds for the moment is waited for.
+    If another event loop of this process holds the session for the moment, wait for that.
     """
 
     async def visit() -> T:
@@ -453,17 +453,16 @@ def _id_of(session: Which) -> UUID:
         raise SessionNotFound(named) from error
 
 
-def _checked(reason: str) -> str:
+def _check_reason(reason: str) -> None:
     if reason not in ChatSession.EndReason.values:
         raise ValueError(
             f"{reason!r} is no reason to end a session; there are: "
             f"{', '.join(ChatSession.EndReason.values)}."
         )
-    return reason
 
 
 def _refuse_in_transaction(name: str) -> None:
-    """SQLite has one writer: the session's owner would wait for the transaction of this one."""
+    """Raise inside of a transaction on SQLite: its one writer would keep the owner waiting."""
     refuse_test_transaction()
     connection = connections[settings.DATABASE]
     if connection.vendor == "sqlite" and connection.in_atomic_block:
@@ -477,7 +476,7 @@ async def _refuse_in_test() -> None:
     """
     Raise ``ImproperlyConfigured`` for a call of asynchronous code in a test with a transaction.
 
-    What runs in a server's event loop or in the background's has been looked at by its caller.
+    In a server's event loop, and in the background's, the caller has been checked already.
     """
     here = asyncio.get_running_loop()
     if here is not _lasting_loop() and not is_background(here):

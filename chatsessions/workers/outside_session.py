@@ -1,17 +1,16 @@
 """
-A session that another worker owns, as a ``session_context()`` block here sees it.
+``RemoteBlock``: a ``session_context()`` block for a session that another worker owns.
 
-Its values are those that are stored; what the block sets and sends is gathered, and made by the
+The values are those that are stored; what the block sets and sends is gathered, and made by the
 owner.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 from uuid import UUID, uuid4
 
 import msgspec
@@ -54,23 +53,23 @@ from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark
 
-from . import calls as reaching
+from . import calls
 from .worker import Worker
 
 
-class AfarSession:
-    """What a block has of a session that is owned elsewhere."""
+class RemoteBlock(Sink):
+    """A block that works with a session which another worker owns. Its emitter writes to it."""
 
     def __init__(self, worker: Worker, loaded: Loaded) -> None:
         row = loaded.row
-        self.host = worker
+        self.id = row.pk
         self.loop = worker.loop
-        self.owner_id = row.user_id
         self.chat = find_chat(row.chat)
         self.session = session_of(row, row.user or AnonymousUser())
         self.session.restored = True
-        files = SessionFiles(self.session.id, worker.loop, worker.threads, may_save=self._may_save)
+        files = SessionFiles(row.pk, worker.loop, worker.threads, may_save=self.flush)
         self.session.list_files, self.session.keep_file = files.all, files.save
+        self._worker = worker
         self._before = split_state(loaded.state)
         self.user_session = UserSession(
             self.session,
@@ -79,7 +78,6 @@ class AfarSession:
             before_change=lambda: None,
             after_change=lambda: None,
         )
-        self.sink = AfarSink(self)
         position = Position.of(row)
         pending = PendingChange(
             row.pk,
@@ -88,7 +86,7 @@ class AfarSession:
             claims=None,
             tell_journal=lambda: None,
         )
-        self.recall = ConversationCache(
+        self._conversation = ConversationCache(
             self.session,
             SessionLog(pending, position, first=loaded.first, journal=worker.journal),
             worker.threads,
@@ -99,64 +97,37 @@ class AfarSession:
             before_change=_refuse_recall,
             after_change=lambda: None,
         )
-
-    @classmethod
-    async def open(cls, worker: Worker, session_id: UUID) -> AfarSession:
-        """As it is stored. Raises ``SessionNotFound``, ``SessionOver``."""
-        loaded = await worker.registry.read(session_id)
-        if loaded is None:
-            raise SessionNotFound(session_id)
-        return cls(worker, loaded)
-
-    @property
-    def id(self) -> UUID:
-        return self.session.id
-
-    def context(self) -> Context:
-        """What the block's code sees."""
-        return Context(
-            session=self.session,
-            user_session=self.user_session,
-            emitter=Emitter(self.sink, None),
-            chat=self.chat,
-            turn=None,
-            spawn=_refuse_spawn,
-            recall=self.recall,
-        )
-
-    async def close(self, *, failed: bool = False) -> None:
-        """
-        Have made what the block has gathered, also of one that has ``failed``.
-
-        Raises what :func:`reaching.change` raises.
-        """
-        await self.sink.close(failed=failed)
-
-    def take_values(self) -> list[Step]:
-        """What was changed in ``user_session`` since this was asked last."""
-        put, dropped = self.user_session.changes_since(self._before)
-        self._before = self.user_session.encoded()
-        return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
-
-    async def _may_save(self, turn: Turn | None) -> None:
-        """Its row is there, or it could not have been loaded."""
-        await self.sink.flush()
-
-
-class AfarSink(Sink):
-    """Gathers what an emitter makes, and sends it to the session's owner, in order."""
-
-    def __init__(self, host: AfarSession) -> None:
-        self.loop = host.loop
-        self._host = host
+        #: What the owner is to do, in order.
         self._steps: list[Step] = []
-        #: By which the owner knows this block.
+        #: What the owner knows this block by.
         self._writer = uuid4().hex
         self._streams: dict[str, Streaming] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
         self._error: Exception | None = None
+
+    @classmethod
+    async def open(cls, worker: Worker, session_id: UUID) -> Self:
+        """Read the session. Raises ``SessionNotFound``, ``SessionOver``."""
+        loaded = await worker.registry.read(session_id)
+        if loaded is None:
+            raise SessionNotFound(session_id)
+        return cls(worker, loaded)
+
+    def context(self) -> Context:
+        """Return what the block's code sees."""
+        return Context(
+            session=self.session,
+            user_session=self.user_session,
+            emitter=Emitter(self, None),
+            chat=self.chat,
+            turn=None,
+            spawn=_refuse_spawn,
+            recall=self._conversation,
+        )
+
+    # Sink
 
     def append(self, name: str, data: bytes, turn: Turn | None) -> int:
         self._check()
@@ -172,17 +143,13 @@ class AfarSink(Sink):
             stream.add_content(text)
         self._steps.append(AddToken(stream.id, text, replaces=replaces))
         if self._pump is None:  # at once: somebody watches it being written
-            self._pump = self.loop.create_task(self._send_on(), context=contextvars.Context())
-            self._host.host.own(self._pump)
+            self._pump = self._worker.start_task(self._send_on())
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
         self._steps.append(OpenStream(stream.as_event()))
         self._streams[stream.id] = stream
         if self._keeper is None:
-            self._keeper = self.loop.create_task(
-                self._keep_streams(), context=contextvars.Context()
-            )
-            self._host.host.own(self._keeper)
+            self._keeper = self._worker.start_task(self._keep_streams())
 
     def close_stream(self, stream_id: str) -> None:
         self._streams.pop(stream_id, None)
@@ -204,7 +171,7 @@ class AfarSink(Sink):
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
     ) -> Any:
         await self.flush()
-        return await reaching.call(self._host.host, self._host.id, kind, data, timeout)
+        return await calls.call(self._worker, self.id, kind, data, timeout)
 
     @property
     def is_crowded(self) -> bool:
@@ -219,11 +186,14 @@ class AfarSink(Sink):
         self._check()
         await self._send_all()
 
-    async def close(self, *, failed: bool) -> None:
-        """
-        Send the rest, with the end of what still streams, as a turn's end has it.
+    # To the owner
 
-        Also if a value cannot be stored: it stays as it was, and is raised behind the others.
+    async def close(self, *, failed: bool = False) -> None:
+        """
+        Send the rest, and the end of what still streams, which is interrupted if the block failed.
+
+        A value that cannot be stored stays as it was, and is raised when the rest is sent. Raises
+        what :func:`~chatsessions.workers.calls.change` raises.
         """
         left, self._streams = self._streams, {}
         for stream in left.values():
@@ -236,20 +206,26 @@ class AfarSink(Sink):
             self._steps.append(Append("error", msgspec.Raw(error)))
         if self._keeper is not None:
             self._keeper.cancel()
-        refused = self._host.user_session.look()
+        refused = self.user_session.look()
         await self._send_all()
         if refused is not None:
             raise refused
 
+    def _take_values(self) -> list[Step]:
+        """Return what was changed in ``user_session`` since this was called last."""
+        put, dropped = self.user_session.changes_since(self._before)
+        self._before = self.user_session.encoded()
+        return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
+
     async def _send_all(self) -> None:
         async with self._sending:
             self._raise()
-            steps, self._steps = [*self._host.take_values(), *self._steps], []
+            steps, self._steps = [*self._take_values(), *self._steps], []
             if steps:
                 await self._send(steps)
 
     async def _send(self, steps: list[Step]) -> None:
-        await reaching.change(self._host.host, self._host.id, steps, writer=self._writer)
+        await calls.change(self._worker, self.id, steps, writer=self._writer)
 
     async def _keep_streams(self) -> None:
         """Say now and then that this block goes on with what it streams."""
@@ -275,7 +251,7 @@ class AfarSink(Sink):
     def _check(self) -> None:
         """Raise if the client may be told nothing now."""
         self._raise()
-        self._host.user_session.check()
+        self.user_session.check()
 
     def _raise(self) -> None:
         error, self._error = self._error, None
