@@ -819,7 +819,7 @@ async def test_a_button_that_is_not_there_is_told_with_those_that_are(
             await client.press("small", timeout=0)
         await client.end()
         with pytest.raises(
-            ChatAssertionError, match=r"down \(4503\), so a button 'Sell' cannot come"
+            ChatAssertionError, match=r"closed \(4503\), so a button 'Sell' cannot come"
         ):
             await client.press("Sell")
 
