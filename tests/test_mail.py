@@ -169,6 +169,18 @@ class Failing(LossyLayer):
         return await super().receive(channel)
 
 
+async def test_a_slow_layer_is_not_made_slower_by_repeats() -> None:
+    """Each command went two or three times, and so did its answer, however busy all were."""
+    layer = LossyLayer(delay=0.15)
+    async with two_mails(layer) as (first, second):
+        for _ in range(10):
+            await assert_answers(first, second)
+        before = layer.sent
+        for _ in range(10):
+            await assert_answers(first, second)
+        assert layer.sent - before <= 30  # 20 without a repeat; it was 60
+
+
 async def test_a_receiver_that_dies_is_started_again_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 from uuid import uuid4
@@ -27,6 +27,10 @@ worker_logger = logging.getLogger("chatsessions.worker")
 #: needs some milliseconds, so the first repeat is nearly always for one that was lost.
 FIRST_REPEAT = 0.1
 LAST_REPEAT = 1.0
+#: Where everybody is busy the answer is on its way, and a repeat makes them busier still: one that
+#: was needless makes the first pause longer by this factor, each that was not needed shorter.
+NEEDLESS = 1.25
+NOT_NEEDED = 0.99
 #: Seconds that one message may take into the layer before it counts as lost.
 SEND_TIMEOUT = 2.0
 #: Seconds before a layer that fails to receive is asked again.
@@ -100,6 +104,8 @@ class RpcClient:
         self._layer: Any
         self._do: Callable[[bytes], Awaitable[bytes]]
         self._asked: dict[str, _Asked] = {}
+        self._first_pause = FIRST_REPEAT
+        self._lengthened_at = 0.0
         #: Commands that are worked on, and the answers to those that were.
         self._working: set[str] = set()
         self._answers: OrderedDict[str, bytes] = OrderedDict()
@@ -155,14 +161,15 @@ class RpcClient:
         asked = _Asked(self.loop.create_future(), self.loop.time())
         self._asked[number] = asked
         try:
-            for pause in _pauses():
+            pause = self._first_pause
+            while True:
                 await self._send(channel, message)
                 done, _ = await asyncio.wait([asked.answer], timeout=pause)
                 if done:
                     return asked.answer.result()
+                pause = min(1.5 * pause, LAST_REPEAT)
                 if self.loop.time() - asked.heard_at > patience:
                     raise NoAnswer(f"no sign of the worker for {patience} seconds")
-            raise NoAnswer  # never: the pauses have no end
         finally:
             self._asked.pop(number, None)
             asked.answer.cancel()
@@ -220,9 +227,18 @@ class RpcClient:
                 if asked is not None:
                     asked.heard_at = self.loop.time()
             case _Answer():
-                asked = self._asked.get(message.id)
-                if asked is not None and not asked.answer.done():
-                    asked.answer.set_result(message.body)
+                self._take_answer(message)
+
+    def _take_answer(self, message: _Answer) -> None:
+        asked = self._asked.get(message.id)
+        if asked is None or asked.answer.done():  # this is another answer, to a repeat
+            now = self.loop.time()
+            if now - self._lengthened_at >= self._first_pause:  # once for those of one moment
+                self._first_pause = min(NEEDLESS * self._first_pause, LAST_REPEAT)
+                self._lengthened_at = now
+        else:
+            asked.answer.set_result(message.body)
+            self._first_pause = max(NOT_NEEDED * self._first_pause, FIRST_REPEAT)
 
     def _take_command(self, command: _Ask) -> None:
         number = command.id
@@ -259,13 +275,6 @@ def crossing_layer() -> Any:
     """Return the channel layer that leads to other processes, None if there is none."""
     layer = get_channel_layer()
     return None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
-
-
-def _pauses() -> Iterator[float]:
-    pause = FIRST_REPEAT
-    while True:
-        yield pause
-        pause = min(1.5 * pause, LAST_REPEAT)
 
 
 async def keep_running(what: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -9,10 +9,15 @@ from uuid import uuid4
 
 
 class LossyLayer:
-    """Between workers of one event loop. ``loss`` is the part of all messages that it drops."""
+    """
+    Between workers of one event loop.
 
-    def __init__(self, *, loss: float = 0.0, seed: int = 0) -> None:
+    ``loss`` is the part of all messages that it drops, ``delay`` how many seconds one is under way.
+    """
+
+    def __init__(self, *, loss: float = 0.0, delay: float = 0.0, seed: int = 0) -> None:
         self.loss = loss
+        self.delay = delay
         #: Whether nothing comes through at all.
         self.is_cut = False
         self.sent = 0
@@ -27,7 +32,11 @@ class LossyLayer:
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         self.sent += 1
         if not self.is_cut and self._random.random() >= self.loss and channel in self._queues:
-            self._queues[channel].put_nowait(dict(message))
+            put = self._queues[channel].put_nowait
+            if self.delay:
+                asyncio.get_running_loop().call_later(self.delay, put, dict(message))
+            else:
+                put(dict(message))
 
     async def receive(self, channel: str) -> dict[str, Any]:
         return await self._queues[channel].get()
