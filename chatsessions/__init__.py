@@ -59,18 +59,14 @@ from .handlers.chat import (
     set_chat_profiles,
 )
 from .handlers.chat_context import Thread
-from .handlers.context import (
-    bind_context,
-    context,
-    spawn,
-    user_session,
-)
+from .handlers.context import bind_context, spawn
 from .handlers.messages import (
     Action,
     ErrorMessage,
     Message,
     send_window_message,
 )
+from .handlers.proxies import context, user_session
 from .handlers.sync import (
     make_async,
     run_sync,

@@ -1,7 +1,7 @@
 """
-Who may come in: what a consumer asks of a user before anything is opened for them.
+What a consumer requires of a user before it opens anything for them.
 
-The rules are a consumer's; that they go on being true is looked after by ``logins``.
+The module ``logins`` checks later that users still meet these requirements.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 class Refused(Exception):
     """
-    Somebody does not come in: nothing was created for them, and nothing taken over.
+    A user is refused before anything was made or taken over for them.
 
-    ``code`` is one of the protocol's error codes, ``detail`` a sentence for a developer, or what
-    the code says it is. The connection is closed with 4502.
+    ``code`` is one of the protocol's error codes; ``detail`` is a sentence for a developer, or
+    what the protocol says of the code. The connection is closed with 4502.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What one way in asks of a user."""
+    """What one consumer or view requires of a user."""
 
     login_required: bool = False
-    #: All of them, as ``app_label.codename``.
+    #: The user needs all of these, written as ``app_label.codename``.
     permissions: tuple[str, ...] = ()
 
     @classmethod
@@ -49,10 +49,9 @@ class Access:
         cls, *, login_required: bool = False, permission_required: str | Iterable[str] | None = None
     ) -> Self:
         """
-        From what a consumer's class or ``as_asgi()`` says.
+        Make it of what a consumer's class or ``as_asgi()`` was given.
 
-        Raises ``ChatError`` for a ``login_required`` that is no bool, and for permissions that are
-        not non-empty strings.
+        Raises ``ChatError`` if ``login_required`` is no bool, or a permission no non-empty string.
         """
         if not isinstance(login_required, bool):
             raise ChatError(f"login_required={login_required!r}: write True or False.")
@@ -74,10 +73,10 @@ class Access:
 
     def check(self, user: User) -> None:
         """
-        Let ``user`` in. Synchronous: with ``permissions`` it asks the authentication backends.
+        Raise ``Refused`` unless ``user`` meets the requirements.
 
-        Raises ``Refused`` with ``unauthorized`` for somebody who is not logged in, and with
-        ``forbidden`` for a user without a permission.
+        The code is ``unauthorized`` for somebody who is not logged in, and ``forbidden`` for a user
+        who lacks a permission. Synchronous: permissions are asked of the authentication backends.
         """
         if self.login_required and not user.is_authenticated:
             raise Refused("unauthorized", "log in first")
@@ -88,7 +87,7 @@ class Access:
         raise Refused("forbidden", "a permission is missing")
 
     def allows(self, user: User) -> bool:
-        """Whether ``user`` has the permissions. Synchronous, as :meth:`check`."""
+        """Return True if ``user`` has the permissions. Synchronous, as :meth:`check`."""
         has_perms = getattr(user, "has_perms", None)  # a user model of one's own may have none
         return not self.permissions or (has_perms is not None and bool(has_perms(self.permissions)))
 
@@ -97,8 +96,8 @@ def owner_of(user: User) -> str:
     """
     Return a keyed hash of ``user``; the empty string for somebody who is not logged in.
 
-    A page keeps it with what it remembers, and so knows whose that is. It stays the same from one
-    login to the next, and tells nothing to whoever does not have ``SECRET_KEY``.
+    A page stores it beside what it remembers, to know whose that is. It is the same after each
+    login, and tells nothing to anybody without the ``SECRET_KEY``.
     """
     if not user.is_authenticated:
         return ""
@@ -106,5 +105,5 @@ def owner_of(user: User) -> str:
 
 
 def is_owner(owner_id: Any, user: AbstractBaseUser | AnonymousUser) -> bool:
-    """Whether ``user`` is who the session belongs to; all anonymous users count as the same."""
+    """Return True if ``user`` owns a session; all anonymous users count as the same."""
     return bool(owner_id == user.pk)

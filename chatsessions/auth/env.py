@@ -1,6 +1,4 @@
-"""
-The client's own keys (``env`` of ``hello``): what is taken of them, and that they stay in memory.
-"""
+"""The client's own keys (``env`` of ``hello``): which are taken, and how they stay secret."""
 
 from __future__ import annotations
 
@@ -16,16 +14,16 @@ from chatsessions.exceptions import (
 
 from .access import Refused
 
-#: A shorter value would be found in any text, by chance.
+#: Shorter values are not hidden: they occur in texts by chance.
 MIN_SECRET = 6
-#: What stands in a text where a client's own value stood.
+#: What a client's value is replaced by in a text.
 HIDDEN = "[hidden: env]"
 #: The longest name of a key.
 MAX_NAME = 100
 
 
 def checked_names(given: Iterable[str] | None) -> tuple[str, ...] | None:
-    """The ``user_env`` of a chat. Raises ``ChatError`` for what are not names."""
+    """Return the ``user_env`` of a chat as a tuple. Raises ``ChatError`` for what are no names."""
     if given is None:
         return None
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
@@ -41,15 +39,15 @@ def checked_names(given: Iterable[str] | None) -> tuple[str, ...] | None:
 
 def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) -> dict[str, str]:
     """
-    What a session keeps of ``env``: with ``names``, those and no others.
+    Return what a session keeps of ``env``: with ``names``, those and no others.
 
-    Raises ``FrameError`` for too many or too large ones, and ``Refused`` (``missing_env``) when a
-    name has no value.
+    Raises ``FrameError`` for too many or too long keys and values, and ``Refused``
+    (``missing_env``) if one of ``names`` has no value.
     """
     env = dict(given or {})
     problem = _problem_of(env, names)
     if problem is not None:
-        # Django's page about an error shows what the functions knew that it came through.
+        # Django's page about an error shows the variables of all functions that it passed.
         given, env = None, {}
         raise problem
     return env if names is None else {name: env[name] for name in names}
@@ -68,7 +66,7 @@ def _problem_of(
 
 
 def hide(text: str, env: Mapping[str, str]) -> str:
-    """``text`` without the values of ``env``: an error of an API likes to quote the key."""
+    """Return ``text`` without the values of ``env``: errors of an API often quote the key."""
     # The longest first: one may be part of another.
     for value in sorted(env.values(), key=len, reverse=True):
         for secret in (value, value.strip(), repr(value)[1:-1]):

@@ -1,8 +1,8 @@
 """
-``Logins``: sees that who was let in is still who may be in.
+``Logins``: checks again and again that users may still be connected.
 
-Each open connection of a logged-in user is looked at again every ``REVALIDATE_SECONDS``, those of
-one worker together; and at once when something in this process says that a login has changed.
+The connections of logged-in users are checked every ``REVALIDATE_SECONDS``, all of a worker
+together, and at once when a signal in this process tells that a login has changed.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ logger = logging.getLogger("chatsessions.logins")
 
 T = TypeVar("T")
 
-#: Logins looked at in one go: SQLite takes 999 parameters, and others wait for the thread.
+#: How many logins are checked at a time: SQLite takes 999 parameters, and others need the thread.
 BATCH = 500
-#: ``channels.auth.logout()`` does not say whose connection it is, and only then ends the Django
-#: session: how long it may take to, in seconds.
+#: How many seconds ``channels.auth.logout()`` may take to end the Django session after its signal,
+#: which does not say whose connection it is.
 LOGOUT_TAKES = 1.0
 
 
@@ -110,7 +110,7 @@ class Login:
 
 
 class Logins:
-    """The logins of one worker's open connections. Only its event loop's thread may touch it."""
+    """The logins of one worker's open connections. Used only in the worker's event loop."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Logins:
         own: Callable[[asyncio.Task[Any]], None],
     ) -> None:
         self._loop = loop
-        #: Runs a function in a thread that may use the database.
+        #: Runs a function in a thread, with a database connection.
         self._read = read
         self._own = own
         self._logins: set[Login] = set()
@@ -133,7 +133,7 @@ class Logins:
         return len(self._logins)
 
     def add(self, login: Login) -> None:
-        """Look after ``login`` from now on."""
+        """Check ``login`` from now on."""
         if self._closed:
             return
         if not self._signals:
@@ -141,17 +141,17 @@ class Logins:
         self._logins.add(login)
 
     def discard(self, login: Login) -> None:
-        """Its connection is gone."""
+        """Check ``login`` no more: its connection is gone."""
         self._logins.discard(login)
 
     async def watch(self) -> None:
-        """Look at all of them every ``REVALIDATE_SECONDS``, for ever."""
+        """Check all logins every ``REVALIDATE_SECONDS``, for ever."""
         while True:
             await asyncio.sleep(settings.REVALIDATE_SECONDS)
             await self._look_at(list(self._logins))
 
     def close(self) -> None:
-        """Hear no signals any more."""
+        """Check no logins any more."""
         self._closed = True
         for signal, receiver, sender in self._signals:
             signal.disconnect(receiver, sender=sender)
@@ -219,10 +219,10 @@ class Logins:
 
     def _logged_out(self, user_id: Any | None, session_key: str | None) -> None:
         """
-        A login is over: that of the Django session with this key.
+        Revoke the logins of a Django session that is logged out.
 
-        A connection of the user's that has no Django session cannot tell which of their logins
-        it is, and so goes too.
+        A connection of the user that has no Django session is revoked too: nothing tells by which
+        login it came.
         """
         for login in list(self._logins):
             known = login.session_key
@@ -232,7 +232,7 @@ class Logins:
             self._loop.call_later(LOGOUT_TAKES, self._look_soon, user_id)
 
     def _look_soon(self, user_id: Any | None) -> None:
-        """Look at a user's logins at once, or for None at all that need permissions."""
+        """Check a user's logins now; for None, all logins that need permissions."""
         if user_id is None:
             self._all_changed = True
         else:
@@ -261,10 +261,10 @@ class Logins:
 
 def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
     """
-    For each login its user as they are now, or why they may not stay.
+    Return for each login the user as they are now, or why they may not stay connected.
 
-    Takes one query for the users, one for Django sessions that are in the database, and one for
-    each permission; more where a project has authentication backends or permissions of its own.
+    It takes one query for the users, one for Django sessions in the database and one for each
+    permission. A project's own authentication backends may need more.
     """
     users: dict[Login, AbstractBaseUser] = {}
     for (model, backend), group in _grouped(logins, lambda one: (one.user.__class__, one.backend)):
@@ -302,7 +302,7 @@ def _grouped(logins: Iterable[Login], key: Callable[[Login], T]) -> Iterable[tup
 def _find_users(
     model: type[AbstractBaseUser], path: str | None, logins: Sequence[Login]
 ) -> Iterator[tuple[Login, AbstractBaseUser]]:
-    """Those who may still log in, each with an object of its own."""
+    """Yield the logins whose users may still log in, each with a user object of its own."""
     if path is not None and path not in django_settings.AUTHENTICATION_BACKENDS:
         return
     backend: Any = None if path is None else load_backend(path)
@@ -337,7 +337,7 @@ def _same_password(user: AbstractBaseUser, known: str | None) -> bool:
 
 
 def _open_sessions(store: type[SessionBase], keys: Collection[str]) -> set[str]:
-    """The keys of the Django sessions in which somebody is still logged in."""
+    """Return the keys of those Django sessions in which somebody is still logged in."""
     if issubclass(store, DatabaseSessions):
         # A logout deletes the row, and so do a change of user and a new key.
         rows = store.get_model_class()._default_manager
@@ -347,7 +347,7 @@ def _open_sessions(store: type[SessionBase], keys: Collection[str]) -> set[str]:
 
 
 def _permitted(permissions: tuple[str, ...], users: dict[Login, AbstractBaseUser]) -> set[Login]:
-    """The logins whose users have all ``permissions``."""
+    """Return the logins whose users have all ``permissions``."""
     if not permissions:
         return set(users)
     if _asks_djangos_tables(users) and all(one.count(".") == 1 for one in permissions):
@@ -361,7 +361,7 @@ def _permitted(permissions: tuple[str, ...], users: dict[Login, AbstractBaseUser
 
 
 def _asks_djangos_tables(users: dict[Login, AbstractBaseUser]) -> bool:
-    """Whether permissions are what Django's own backend says, and can be asked for together."""
+    """Return True if only Django's own backend knows permissions, so that one query tells all."""
     stock = (ModelBackend, AllowAllUsersModelBackend)
     return all(type(backend) in stock for backend in get_backends()) and all(
         user.__class__ is get_user_model()
@@ -372,7 +372,7 @@ def _asks_djangos_tables(users: dict[Login, AbstractBaseUser]) -> bool:
 
 
 def _permission_tables(user_model: Any) -> Iterator[Any]:
-    """Where it is stored who has which permission."""
+    """Yield the models of the tables that say who has which permission."""
     for owner, name in (
         (user_model, "groups"),
         (user_model, "user_permissions"),

@@ -13,9 +13,9 @@ from django.utils.crypto import salted_hmac
 
 def new_token(session_id: UUID | None = None) -> str:
     """
-    What lets an anonymous client come back: 256 bits, as the random token of a session.
+    Return a random token of 256 bits, by which an anonymous client comes back to its session.
 
-    With ``session_id`` it also says whose it is, for clients that have room for one word only.
+    With ``session_id`` the token also names the session, for clients that send only one word.
     """
     token = secrets.token_urlsafe(32)
     return token if session_id is None else f"{session_id.hex}.{token}"
@@ -23,12 +23,12 @@ def new_token(session_id: UUID | None = None) -> str:
 
 def token_after(used: str | None, session_id: UUID) -> str:
     """
-    The token that a client of a session gets when it comes back with ``used``.
+    Return the token that a client gets when it comes back to a session with the token ``used``.
 
-    Every connection that comes with the same token gets the same one, whichever worker it comes
-    to and in whatever order: of connections that a client has given up, none can take a token
-    from it that it got by another. Only the server can tell what follows a token: it needs the
-    ``SECRET_KEY``. Without ``used`` it is a random one.
+    All connections that come with the same token get the same next token, at every worker and in
+    any order. So a connection that the client has given up cannot make the token invalid that
+    another connection was given. Only the server can compute the next token: it takes the
+    ``SECRET_KEY``. Without ``used`` the token is random.
     """
     if used is None:
         return new_token()
@@ -38,36 +38,36 @@ def token_after(used: str | None, session_id: UUID) -> str:
 
 
 def session_of_token(token: str) -> str | None:
-    """The session that a token says it belongs to, if it does."""
+    """Return the session that a token names, if it names one."""
     found, dot, _ = token.partition(".")
     return found if dot else None
 
 
 def hash_token(token: str) -> str:
-    """What is stored of a token. A fast hash will do: there is nothing to guess in 256 bits."""
+    """Return the hash of a token, to be stored. It may be fast: nobody guesses 256 bits."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
 @dataclass(slots=True)
 class Tokens:
     """
-    The hashes of the tokens that are valid for a session; "" stands for none.
+    The hashes of a session's two valid tokens; "" stands for none.
 
-    ``previous`` is what the client came with last, ``current`` what it was given then. Both are
-    valid until the client is heard on a connection that was given ``current``: a lost welcome
-    locks nobody out, however many there are.
+    ``previous`` is the token that the client came with last, ``current`` the one that it was given
+    then. Both are valid until the client is heard on a connection that was given ``current``, so
+    that a client is not locked out if welcomes get lost.
     """
 
     current: str
     previous: str
 
     def accept(self, token_hash: str | None) -> bool:
-        """Whether the token with this hash is valid."""
-        # Hashes of 256 random bits: comparing them in constant time would hide nothing.
+        """Return True if the token with this hash is valid."""
+        # These are hashes of 256 random bits: a comparison in constant time would hide nothing.
         return bool(token_hash) and token_hash in (self.current, self.previous)
 
     def rotate(self, used: str | None, given: str) -> None:
-        """Give the token hashed as ``given`` to a client that came with that of ``used``."""
+        """Note that a client which came with the token ``used`` was given the token ``given``."""
         if given == self.current:
             return  # another connection has come with the same token
         if not (used and used == self.previous):
@@ -75,7 +75,7 @@ class Tokens:
         self.current = given
 
     def confirm(self) -> bool:
-        """Let only the current token be valid; return whether the other one was."""
+        """Make the previous token invalid; return whether it was valid."""
         news = bool(self.previous)
         self.previous = ""
         return news

@@ -26,8 +26,8 @@ class Session:
     """
     One conversation, as handlers see it (``context.session``).
 
-    ``env`` lives in the owner's memory only and is left out of ``repr``: it holds the client's
-    own secrets.
+    ``env`` has the client's own secrets. It is only in the owner's memory, and is not in the
+    ``repr``.
     """
 
     id: UUID
@@ -42,13 +42,13 @@ class Session:
     user_agent: str = ""
     chat_settings: dict[str, Any] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict, repr=False)
-    #: Whether values were lost: thrown away by the cache under ``USER_SESSION_STORE="cache"``.
+    #: Whether the cache has thrown values away, under ``USER_SESSION_STORE="cache"``.
     state_lost: bool = False
-    #: Whether the session was there before this worker took it.
+    #: Whether this worker has loaded the session, and not made it.
     restored: bool = False
     #: Whether a client is connected now.
     connected: bool = False
-    #: What lists its files, and what saves one; the owner sets them.
+    #: Functions that list its files and save one; the owner sets them.
     list_files: Callable[[], Awaitable[list[ChatFile]]] | None = field(
         default=None, init=False, repr=False, compare=False
     )
@@ -58,12 +58,12 @@ class Session:
 
     @property
     def user_id(self) -> Any:
-        """The primary key of the user, None for an anonymous one."""
+        """The primary key of the user; None for an anonymous user."""
         return self.user.pk
 
     async def files(self) -> list[ChatFile]:
         """
-        The session's files, the user's and the application's, oldest first.
+        Return the session's files, the user's and the application's, oldest first.
 
         Raises what the database raises.
         """
@@ -80,17 +80,17 @@ class Session:
         mime: str | None = None,
     ) -> ChatFile:
         """
-        Keep a file for the session, to be sent with ``Message(…, files=[file])``.
+        Save a file of the session and return it, to be sent with ``Message(…, files=[file])``.
 
-        ``content`` is text, bytes or a file opened for reading in binary; or ``path`` names a
-        file to copy. ``name`` is for showing. ``mime`` is its type; left out, it is that of the
-        name. It goes when the session is deleted.
+        ``content`` is text, bytes or a file opened for reading in binary; ``path`` names a file to
+        copy instead. ``name`` is what users see. ``mime`` is the type, by default that of the name.
+        The file is deleted with the session.
 
         Raises ``FileRefused`` beyond ``MAX_FILE_BYTES``, ``MAX_FILES_PER_SESSION`` and
         ``MAX_FILES_BYTES_PER_SESSION``; ``TypeError`` for both or neither of ``content`` and
         ``path``; ``ValueError`` for a ``mime`` that is none; ``OSError`` for a path that cannot
         be read; ``SessionOver``, ``TurnStopped``, ``StoreUnavailable``; and what the storage and
-        the database raise. Nothing is kept then.
+        the database raise. Nothing is saved then.
         """
         if self.keep_file is None:
             raise OwnershipLost(self.id)
@@ -106,7 +106,7 @@ class Session:
         object.__setattr__(self, name, value)
 
     def renew_user(self, user: AbstractBaseUser | AnonymousUser) -> None:
-        """For the owner: handlers see the user as ``user`` is now."""
+        """Replace the user, which only the owner may do."""
         object.__setattr__(self, "user", user)
 
     def __str__(self) -> str:
