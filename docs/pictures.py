@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -53,7 +53,7 @@ def take(scheme: str) -> None:
             executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
         )
         page = browser.new_page(
-            viewport={"width": 720, "height": 520},
+            viewport={"width": 720, "height": 620},
             device_scale_factor=2,
             color_scheme="light" if scheme == "light" else "dark",
         )
@@ -62,6 +62,8 @@ def take(scheme: str) -> None:
             page.get_by_role("textbox", name="Message").fill(text)
             page.keyboard.press("Enter")
             page.get_by_text(f"You have sent {count} message(s)!").wait_for()
+        # All of the conversation is to be seen, as the README says of the picture.
+        expect(page.get_by_text("Hi! I'll count")).to_be_in_viewport(ratio=1)
         page.screenshot(path=IMAGES / f"counter-{scheme}.png")
         browser.close()
 

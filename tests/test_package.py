@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import subprocess
@@ -19,9 +18,12 @@ from pathlib import Path
 import pytest
 from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import Page, expect, sync_playwright
 
 import chatsessions
-from tests.server.client import Client
+from tests import services
+from tests.browser.conftest import ARGUMENTS
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -244,6 +246,7 @@ def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(
     wheel: zipfile.ZipFile, tmp_path: Path
 ) -> None:
     """Two commands and one file: what a new user has. The seconds are printed, not judged."""
+    services.need("chromium")
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     binaries = tmp_path / "venv" / "bin"
@@ -260,9 +263,15 @@ def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DJANGO", "PYTHON"))}
     command = [binaries / "chatsessions", "run", "counter_bot.py", "--headless"]
-    with subprocess.Popen([*command, "--port", str(port)], cwd=folder, env=environment) as server:
+    with (
+        sync_playwright() as playwright,
+        subprocess.Popen([*command, "--port", str(port)], cwd=folder, env=environment) as server,
+    ):
         try:
-            answer = asyncio.run(_first_answer(port))
+            chromium = playwright.chromium.launch(
+                executable_path=services.find("chromium"), args=ARGUMENTS
+            )
+            answer = _first_answer(chromium.new_page(), f"http://127.0.0.1:{port}")
         finally:
             server.terminate()
     assert answer == "You have sent 1 message(s)!"
@@ -271,20 +280,18 @@ def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(
     )
 
 
-async def _first_answer(port: int) -> str:
+def _first_answer(page: Page, origin: str) -> str:
     """What the bot says to a first message, as soon as it is served."""
-    async with asyncio.timeout(60):
-        while True:
-            client = Client(f"ws://127.0.0.1:{port}/ws/counter-bot/", f"http://127.0.0.1:{port}")
-            try:
-                await client.start()
-                break
-            except OSError:
-                await asyncio.sleep(0.05)
-        async with client:
-            await client.message("hello")
-            await client.until({"type": "turn", "turn": 1, "status": "done"}, 30)
-            return client.contents[-1]
+    while True:
+        try:
+            page.goto(f"{origin}/")
+            break
+        except PlaywrightError:  # nobody listens yet
+            page.wait_for_timeout(50)
+    page.get_by_role("textbox", name="Message").fill("hello")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("article")).to_have_count(3, timeout=60_000)
+    return page.get_by_role("article").last.locator("[part=content]").inner_text()
 
 
 # Migrations

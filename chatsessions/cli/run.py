@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     if options.show_settings:
         spec = find_spec(SETTINGS)
         assert spec is not None and spec.origin is not None  # noqa: PT018, S101
-        sys.stdout.write(Path(spec.origin).read_text())
+        sys.stdout.write(Path(spec.origin).read_text("utf-8"))
         return 0
     bots = parse_bots(options.bots)
     _check_options(options)

@@ -97,16 +97,16 @@ class Command(BaseCommand):
         if not (bot.parent / "__init__.py").exists():
             self._write(bot.parent / "__init__.py", "")
         asgi = _file_of(_asgi_module())
-        routed = None if asgi is None else with_route(asgi.read_text(), chat)
+        routed = None if asgi is None else with_route(asgi.read_text("utf-8"), chat)
         self._change(asgi, routed, _asgi_advice(chat))
-        self._change(urls, with_page(urls.read_text(), chat), _urls_advice(chat))
+        self._change(urls, with_page(urls.read_text("utf-8"), chat), _urls_advice(chat))
         self._advise_on_settings()
 
     def _write(self, path: Path, text: str) -> None:
         self.stdout.write(f"{'Would write' if self._dry_run else 'Wrote'} {path}")
         if not self._dry_run:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_text(text, "utf-8")
 
     def _change(self, path: Path | None, text: str | None, advice: str) -> None:
         if path is not None and text is not None:
