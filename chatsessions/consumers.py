@@ -108,16 +108,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         ``permission_required`` that is none, and for an ``authorize()`` that is not ``async``.
         """
         chat = initkwargs["chat"] = cls._find_chat(initkwargs.get("chat", cls.chat))
-        access = Access.of(
-            login_required=initkwargs.get("login_required", cls.login_required),
-            permission_required=initkwargs.get("permission_required", cls.permission_required),
-        )
-        if "permission_required" in initkwargs:
-            # An iterator would be used up by the first connection.
-            initkwargs["permission_required"] = access.permissions
         if not iscoroutinefunction(cls.authorize):
             raise ChatError(f"{cls.__qualname__}.authorize() has to be 'async def'.")
-        chat.access_rules.add(access)
+        chat.access_rules.add(Access.declared(cls, initkwargs))
         return super().as_asgi(**initkwargs)
 
     @property

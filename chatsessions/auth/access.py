@@ -6,7 +6,7 @@ The module ``logins`` checks later that users still meet these requirements.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -70,6 +70,23 @@ class Access:
                 "'app_label.codename', a list of them, or None."
             )
         return cls(login_required=login_required, permissions=tuple(map(str, permissions)))
+
+    @classmethod
+    def declared(cls, by: Any, initkwargs: dict[str, Any]) -> Self:
+        """
+        Return what ``by``, the class of a consumer or a view, asks with its ``initkwargs``.
+
+        An iterator of permissions becomes a tuple in them: the first client would use it up.
+        Raises what :meth:`of` raises.
+        """
+        given = initkwargs.get("permission_required", by.permission_required)
+        access = cls.of(
+            login_required=initkwargs.get("login_required", by.login_required),
+            permission_required=given,
+        )
+        if isinstance(given, Iterator):
+            initkwargs["permission_required"] = access.permissions
+        return access
 
     def check(self, user: User) -> None:
         """

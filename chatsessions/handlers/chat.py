@@ -178,7 +178,7 @@ class Chat:
         self.actions: dict[str, Handler] = {}
         # Whether anything serves it.
         self.routed = False
-        # What its consumers ask of a user, each once.
+        #: What its consumers and views ask of a user, each once.
         self.access_rules: set[Access] = set()
         self._profiles: Handler | None = None
 

@@ -89,13 +89,7 @@ class ChatView(View):
         say who asks.
         """
         chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
-        rule = access.Access.of(
-            login_required=initkwargs.get("login_required", cls.login_required),
-            permission_required=initkwargs.get("permission_required", cls.permission_required),
-        )
-        # An iterator would be used up by the first request.
-        initkwargs["permission_required"] = rule.permissions
-        chat.access_rules.add(rule)
+        chat.access_rules.add(access.Access.declared(cls, initkwargs))
         view = super().as_view(**initkwargs)
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
