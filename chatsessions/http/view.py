@@ -113,10 +113,8 @@ class ChatView(View):
         """Handle an event, and answer with what its turn has emitted."""
         body = read_body(request)
         event = event_of(body)
-        asked = await self._credentials(request, body)
-        asked = asked.with_env(taken_env(body.env, self.chat.user_env))
         streams = _wants_stream(request)
-        visit = await self._begin(request, asked, make=True)
+        asked, visit = await self._open(request, body, make=True)
         try:
             if streams:
                 visit.open_stream()
@@ -140,8 +138,7 @@ class ChatView(View):
     async def get(self, request: HttpRequest) -> HttpResponseBase:
         """Answer with what was emitted behind entry ``?after=`` (or ``Last-Event-ID``)."""
         after = _position(request)
-        asked = await self._credentials(request, Body(session=request.GET.get("session")))
-        visit = await self._begin(request, asked, make=False)
+        _, visit = await self._open(request, Body(session=request.GET.get("session")))
         try:
             await visit.settle()
             now = visit.served.standing()
@@ -161,8 +158,7 @@ class ChatView(View):
     async def delete(self, request: HttpRequest) -> HttpResponseBase:
         """End the session."""
         empty = request.headers.get("content-length", "0") in ("", "0")
-        asked = await self._credentials(request, Body() if empty else read_body(request))
-        visit = await self._begin(request, asked, make=False)
+        asked, visit = await self._open(request, Body() if empty else read_body(request))
         try:
             await reaching.end(get_worker(), visit.served.id, "user")
         finally:
@@ -183,20 +179,6 @@ class ChatView(View):
         """
         return True
 
-    async def _begin(self, request: HttpRequest, asked: Credentials, *, make: bool) -> Visit:
-        admission = self._admission
-        if admission is None:
-            raise RuntimeError("_credentials() comes first.")
-        admit = partial(admission.admit, env=asked.connect.env)
-        visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
-        visit.admission = admission
-        try:
-            admission.still()
-        except access.Refused:
-            visit.leave()
-            raise
-        return visit
-
     def needs_csrf_check(self, request: HttpRequest) -> bool:
         """
         Whether a request whose user is logged in is to prove that it comes from the site.
@@ -205,9 +187,12 @@ class ChatView(View):
         """
         return True
 
-    async def _credentials(self, request: HttpRequest, body: Body) -> Credentials:
+    async def _open(
+        self, request: HttpRequest, body: Body, *, make: bool = False
+    ) -> tuple[Credentials, Visit]:
+        """Let the client in, and open the session that is asked for, or with ``make`` a new one."""
         asked = await credentials_of(request, self.chat.name, body)
-        self._admission = Admission(
+        admission = self._admission = Admission(
             {"user": asked.connect.user, "session": getattr(request, "session", None)},
             access.Access.of(
                 login_required=self.login_required, permission_required=self.permission_required
@@ -216,13 +201,23 @@ class ChatView(View):
             renewed=self._renewed,
             revoked=self._revoked,
         )
-        await self._admission.watch()
-        await self._admission.check()
+        await admission.watch()
+        await admission.check()
         if request.method != "GET" and asked.by_cookie and self.needs_csrf_check(request):
             problem = await sync_to_async(csrf_problem)(request)
             if problem is not None:
                 raise RequestRefused(403, "csrf", problem)
-        return asked
+        if make:
+            asked = asked.with_env(taken_env(body.env, self.chat.user_env))
+        admit = partial(admission.admit, env=asked.connect.env)
+        visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
+        visit.admission = admission
+        try:
+            admission.still()
+        except access.Refused:
+            visit.leave()
+            raise
+        return asked, visit
 
     def _renewed(self, user: User) -> None:
         if self._visit is not None and self._visit.live is not None:
