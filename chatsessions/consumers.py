@@ -283,7 +283,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
                 await step
             finally:
                 if not live.closed:
-                    live.user_session_used()
+                    live.values.used()
                     await context.emitter.flush()
 
     async def _refuse(self, code: CloseCode) -> None:

@@ -394,7 +394,7 @@ async def test_a_question_and_its_answer_belong_to_it(
     [call] = [data["call"] for name, data in client.events if name == "ask"]
     client._n += 1
     raw = msgspec.Raw(b'{"content": "Ada"}')
-    client.live.submit_answer(frames.Answer(client._n, call, raw), {"content": "Ada"})
+    client.live.inbound.answer(frames.Answer(client._n, call, raw), {"content": "Ada"})
     assert await client.outcome(n) == "done"
     assert await look(client, talk) == ["a:Your name?", "u:Ada"]
     back = await come_back(worker, chat, client)

@@ -84,7 +84,7 @@ async def test_values_are_those_stored_and_changes_are_made_by_the_owner(chat: C
         client = await owned(first, chat)
         client.live.user_session["kept"] = [1]
         client.live.user_session["gone"] = True
-        client.live.user_session_used()
+        client.live.values.used()
         await client.live.sink.flush()
         block = await RemoteBlock.open(second, client.live.id)
         with use_context(block.context()):
@@ -104,7 +104,7 @@ async def test_large_values_are_those_stored_too(chat: Chat) -> None:
         client = await owned(first, chat)
         much = "x" * 100_000
         client.live.user_session.update(much=much, gone=1, kept=[1])
-        client.live.user_session_used()
+        client.live.values.used()
         await client.live.sink.flush()
         for number in (2, 3):
             block = await RemoteBlock.open(second, client.live.id)
@@ -220,7 +220,7 @@ async def test_a_value_from_afar_that_cannot_be_stored_takes_nothing_else_with_i
     async with two_workers() as (first, second):
         client = await owned(first, chat)
         client.live.user_session["history"] = []
-        client.live.user_session_used()
+        client.live.values.used()
         await client.live.sink.flush()
         block = await RemoteBlock.open(second, client.live.id)
         with use_context(block.context()):

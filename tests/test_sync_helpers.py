@@ -254,7 +254,7 @@ async def test_a_sync_handler_asks(worker: Worker, chat: Chat) -> None:
     await until(lambda: client.events)
     call = client.events[0][1]["call"]
     data = {"content": "Ada"}
-    client.live.submit_answer(frames.Answer(n + 1, call, msgspec.Raw(b'{"content":"Ada"}')), data)
+    client.live.inbound.answer(frames.Answer(n + 1, call, msgspec.Raw(b'{"content":"Ada"}')), data)
     assert await client.outcome(n) == "done"
     assert [answer and answer["output"] for answer in answers] == ["Ada", None]
 
@@ -278,7 +278,7 @@ def answer(client: Client, n: int) -> None:
     """The client answers the last question."""
     call = [data for name, data in client.events if name == "ask"][-1]["call"]
     raw = msgspec.Raw(b'{"content":"Ada"}')
-    client.live.submit_answer(frames.Answer(n, call, raw), {"content": "Ada"})
+    client.live.inbound.answer(frames.Answer(n, call, raw), {"content": "Ada"})
 
 
 async def test_a_question_is_asked_by_calling_call(worker: Worker, chat: Chat) -> None:

@@ -82,10 +82,12 @@ async def post(
         known = None if key is None else await _find(live, key)
         if known is None:
             n = live.inbound.next_number
-            await live.check_files(frames.ClientEvent(n, name, msgspec.Raw(raw)), data)
+            await live.inbound.check_files(frames.ClientEvent(n, name, msgspec.Raw(raw)), data)
             _check(live)
             before = live.log.head
-            n = live.post(name, raw, data)
+            n = live.inbound.next_number
+            live.submit(frames.ClientEvent(n, name, msgspec.Raw(raw)), data)
+            live.inbound.has_posted(n)
             return Posted(turn=n, name=name, after=before, head=live.log.stored)
     return await _repeated(live, name, known)
 
@@ -98,11 +100,16 @@ async def answer(live: LiveSession, call: str, raw: bytes, data: object) -> Post
     """
     async with live.posting:
         n = live.inbound.next_number
-        await live.check_answer_files(frames.Answer(n, call, msgspec.Raw(raw)), data)
+        await live.inbound.check_answer_files(frames.Answer(n, call, msgspec.Raw(raw)), data)
         _check(live)
         before = live.log.head
         asking = _running(live, live.asks.turn_of(call))
-        n = live.post_answer(call, raw, data)
+        n = live.inbound.next_number
+        try:
+            live.inbound.answer(frames.Answer(n, call, msgspec.Raw(raw)), data)
+        finally:
+            if live.position.accepted == n:  # refused or not, it has the number
+                live.inbound.has_posted(n)
     if asking is not None:
         return Posted(turn=asking.n or 0, name=asking.name, after=before, head=live.log.stored)
     await live.sink.flush()
@@ -179,7 +186,7 @@ async def _apply(live: LiveSession, change: Apply, writer: Turn) -> None:
         return
     if change.number not in live.applied:
         live.check(None)
-        live.sink.raise_error()
+        live.values.raise_error()
         live.user_session.put_encoded(
             {step.key: step.value for step in change.steps if isinstance(step, Put)},
             drops=[step.key for step in change.steps if isinstance(step, Drop)],

@@ -1,12 +1,17 @@
-"""``InboundEvents``: take each of a client's events into the log, once."""
+"""``InboundEvents``: take each of a client's events and answers into the log, once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from typing import Any
+
+import msgspec
 
 from chatsessions.conf import settings
+from chatsessions.exceptions import FrameError
+from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import (
     Gate,
@@ -17,6 +22,8 @@ from chatsessions.protocol.delivery import (
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.store import Loaded
 
+from .asks import Asks
+from .files import SessionFiles
 from .pending import SessionLog
 from .subscribers import Subscribers
 from .tasks import SessionTasks
@@ -37,6 +44,8 @@ class InboundEvents:
         journal: Journal,
         subscribers: Subscribers,
         tasks: SessionTasks,
+        asks: Asks,
+        files: SessionFiles,
         find_seq: Callable[[int], Awaitable[int | None]],
     ) -> None:
         self._log = log
@@ -44,7 +53,11 @@ class InboundEvents:
         self._journal = journal
         self._subscribers = subscribers
         self._tasks = tasks
+        self._asks = asks
+        self._files = files
         self._find_seq = find_seq
+        #: Whether anything is taken; if not, the connection is about to hear of it.
+        self.is_open = True
         self._loop = loop
         pending = [] if loaded is None else loaded.pending
         known = {entry.n: entry.seq for entry in pending if entry.n is not None}
@@ -78,12 +91,14 @@ class InboundEvents:
 
     def admit(self, n: int, *, overtakes: bool = False) -> bool:
         """
-        Return True for event ``n`` if it is new, and False if it was taken before.
+        Return True for event ``n`` if it is new, and False if it was taken before, or nothing is.
 
         A repeat is answered with the same ``accepted`` again, once it is stored. One that
         ``overtakes`` what waits is taken however much that is. Raises ``FrameError`` for one that
         cannot be accepted now.
         """
+        if not self.is_open:
+            return False
         turns = self._turns
         if self.gate.admit(
             n,
@@ -104,6 +119,53 @@ class InboundEvents:
         self.gate.intake.take(n, seq, needed=position.handled + 1)
         position.accepted = n
         position.events_in += 1
+
+    def answer(self, answer: frames.Answer, data: Any) -> None:
+        """
+        Take the answer to a question. Raises ``FrameError``, also when nobody asks it any more.
+
+        It is in the log all the same: it had its number.
+        """
+        # However much waits: it waits for this. Nothing waits for any other answer.
+        overtakes = self._asks.open_event(answer.call) is not None
+        if not self.admit(answer.n, overtakes=overtakes):
+            return
+        self._asks.check(answer.call, data, n=answer.n)
+        raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
+        self.take(answer.n, ANSWER, raw)
+        self.has_handled(answer.n)  # it has no turn that would say so
+        if not self._asks.answer(answer.call, data):
+            raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
+
+    async def check_files(self, event: frames.ClientEvent, data: Any) -> None:
+        """
+        Raise ``FrameError`` for a message with files that are not this session's.
+
+        To be awaited before the event is taken. Such a message is not: without its files it would
+        be another one than the user has sent.
+        """
+        # Any but a new one has its answer without them.
+        if event.name == "message" and data.get("files") and self.is_new(event.n):
+            self.charge(event.n)
+            await self._files.check(event.n, data["files"])
+
+    async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
+        """
+        Raise ``FrameError`` for files that are not this session's, or not what is asked for.
+
+        To be awaited before :meth:`answer`; the question stays open.
+        """
+        event = self._asks.open_event(answer.call)
+        if event is not None and event["kind"] == "files" and self.is_new(answer.n):
+            self.charge(answer.n)
+            await self._files.check_answer(answer.n, data, event)
+
+    def has_handled(self, n: int) -> None:
+        """Store that nothing more comes of event ``n``."""
+        handled = self._turns.handled
+        if handled.add(n):
+            self._log.pending.set(handled_ahead=handled.ahead)
+        self._log.position.handled = handled.up_to
 
     def seq_of(self, n: int) -> int | None:
         """Return the entry of event ``n``, if it waits, runs or was taken lately."""

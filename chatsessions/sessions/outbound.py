@@ -27,6 +27,7 @@ from .asks import Asks, OfferedActions, SettingsForm
 from .pending import SessionLog
 from .subscribers import Subscribers
 from .turns import printable
+from .values import SessionValues
 
 #: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
 CHECKPOINT = 1.0
@@ -219,7 +220,7 @@ class SessionSink(Sink):
         loop: asyncio.AbstractEventLoop,
         journal: Journal,
         check: Callable[[Turn | None], None],
-        check_values: Callable[[Turn | None], None],
+        values: SessionValues,
         find_message: Callable[[str], Awaitable[dict[str, Any] | None]],
     ) -> None:
         self.loop = loop
@@ -231,11 +232,8 @@ class SessionSink(Sink):
         self._journal = journal
         #: Raises if a turn may not change the session any more.
         self._check = check
-        #: Raises what keeps a change inside a value of user_session from being stored.
-        self._check_values = check_values
+        self._values = values
         self._find_message = find_message
-        #: What a commit could not store; it surfaces at the next emit or flush.
-        self.error: StorageError | None = None
 
     # For emitters
 
@@ -315,27 +313,21 @@ class SessionSink(Sink):
     async def flush(self, turn: Turn | None = None) -> None:
         """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
         self._check(None)
-        self.raise_error()
-        self._check_values(turn)
+        self._values.raise_error()
+        self._values.check(turn)
         if self._journal.failure is not None:
             raise self._journal.failure
         await self._log.pending.flushed()
-        self.raise_error()
+        self._values.raise_error()
 
     def _may_tell(self, turn: Turn | None) -> None:
         """Raise if ``turn`` may not tell the client anything now."""
         self._check(turn)
-        if self.error is not None:
-            self.raise_error()
-        self._check_values(turn)
+        if self._values.error is not None:
+            self._values.raise_error()
+        self._values.check(turn)
 
     # For the session
-
-    def raise_error(self) -> None:
-        """Raise what a commit could not store, once."""
-        error, self.error = self.error, None
-        if error is not None:
-            raise error
 
     def close_streams(self, turn: Turn) -> StorageError | None:
         """

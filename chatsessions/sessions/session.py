@@ -27,11 +27,9 @@ from chatsessions import signals
 from chatsessions.auth.tokens import Tokens, hash_token, new_token, token_after
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
-    FrameError,
     OwnershipLost,
     SessionOver,
     SessionOwned,
-    StorageError,
     StoreUnavailable,
     TurnStopped,
 )
@@ -53,7 +51,6 @@ from chatsessions.handlers.emitter import (
     Turn,
 )
 from chatsessions.handlers.session import Session, supported_language
-from chatsessions.handlers.user_session import UserSession
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
@@ -83,6 +80,7 @@ from .turns import (
     report,
     turn_job,
 )
+from .values import SessionValues
 
 if TYPE_CHECKING:
     from chatsessions.auth.access import User
@@ -156,7 +154,6 @@ class LiveSession(ChangeSource):
         self._begun = False
         self._closing = asyncio.Event()
         self._quiet = asyncio.Event()
-        self._thread = threading.get_ident()
 
         self.pending = PendingChange(
             row.pk,
@@ -172,38 +169,29 @@ class LiveSession(ChangeSource):
             first=1 if loaded is None else loaded.first,
             journal=worker.journal,
         )
-        self.user_session = UserSession(
+        self.turns = Turns(
+            Handled(row.handled, row.handled_ahead), start=self._start, idle=self._idle
+        )
+        self.values = SessionValues(
             session,
             _values(loaded, past),
-            max_bytes=settings.USER_SESSION_MAX_BYTES,
-            before_change=self._before_change,
-            after_change=self._after_change,
+            pending=self.pending,
+            turns=self.turns,
+            loop=worker.loop,
+            check=self.check,
         )
+        self.user_session = self.values.user_session
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
             # Its key carries the generation, and this owner's is a new one.
             self.pending.set_state(loaded.state)
         if past is not None and past.values:
             self.pending.set_state(self.user_session.as_json())
-        self.turns = Turns(
-            Handled(row.handled, row.handled_ahead), start=self._start, idle=self._idle
-        )
         self.subscribers = Subscribers()
         self.tasks = SessionTasks(
             f"Session {row.pk}, {chat.name}",
             session,
             done=self._idle,
             turn_done=self._spawned_done,
-        )
-        self.inbound = InboundEvents(
-            self.log,
-            self.turns,
-            loaded,
-            posted_from=row.posted_from,
-            loop=worker.loop,
-            journal=worker.journal,
-            subscribers=self.subscribers,
-            tasks=self.tasks,
-            find_seq=partial(worker.threads.read, worker.store.seq_of, self.id),
         )
         self.offers = OfferedActions(self.pending, row.actions)
         self.form = SettingsForm(session, self.log, row.inputs)
@@ -223,7 +211,7 @@ class LiveSession(ChangeSource):
             loop=worker.loop,
             journal=worker.journal,
             check=self.check,
-            check_values=self._check_values,
+            values=self.values,
             find_message=partial(worker.threads.read, worker.store.find_message, self.id),
         )
         self.writers = Writers(self.log, self.sink)
@@ -231,6 +219,20 @@ class LiveSession(ChangeSource):
             self.id, worker.loop, worker.threads, may_save=self._may_save_files
         )
         session.list_files, session.keep_file = self.files.all, self.files.save
+        self.inbound = InboundEvents(
+            self.log,
+            self.turns,
+            loaded,
+            posted_from=row.posted_from,
+            loop=worker.loop,
+            journal=worker.journal,
+            subscribers=self.subscribers,
+            tasks=self.tasks,
+            asks=self.asks,
+            files=self.files,
+            find_seq=partial(worker.threads.read, worker.store.seq_of, self.id),
+        )
+        self.inbound.is_open = self.ending is None
         self.conversation = ConversationCache(
             session,
             self.log,
@@ -239,8 +241,8 @@ class LiveSession(ChangeSource):
             mark=Mark.of(row.chat_context),
             said=_said(loaded, past),
             texts=self.sink.streams.texts,
-            before_change=self._before_change,
-            after_change=self._after_change,
+            before_change=self.values.before_change,
+            after_change=self.values.after_change,
         )
         self.log.heard = self.conversation.take
         self.lifespan = Lifespan(
@@ -273,13 +275,13 @@ class LiveSession(ChangeSource):
         """
         if isinstance(frame, frames.ClientEvent):
             if frame.name == "message" and data.get("files"):
-                await self.check_files(frame, data)
+                await self.inbound.check_files(frame, data)
             if self.subscribers.connection is subscriber:  # it speaks for the session still
                 self.submit(frame, data)
         elif isinstance(frame, frames.Answer):
-            await self.check_answer_files(frame, data)
+            await self.inbound.check_answer_files(frame, data)
             if self.subscribers.connection is subscriber:
-                self.submit_answer(frame, data)
+                self.inbound.answer(frame, data)
 
     def submit(self, event: frames.ClientEvent, data: Any) -> None:
         """
@@ -287,8 +289,7 @@ class LiveSession(ChangeSource):
 
         Raises ``FrameError`` for one that cannot be accepted now.
         """
-        # A session that is not there any more has closed the connection: it hears of it.
-        if self.closed or self.ending is not None or not self.inbound.admit(event.n):
+        if not self.inbound.admit(event.n):
             return
         raw, key = bytes(event.data), None
         if event.name == "message":
@@ -389,8 +390,8 @@ class LiveSession(ChangeSource):
             return  # it had been abandoned
         turn.stopped = job.cancelled_as is not None
         unclosed = None if turn.spawned else self.sink.close_streams(turn)
-        refused = self._collect() or self.sink.error or unclosed
-        self.sink.error = None
+        refused = self.values.look() or self.values.error or unclosed
+        self.values.error = None
         if refused is not None and status == "done":
             status, error = "failed", refused
         if status == "failed" and error is not None:
@@ -399,8 +400,7 @@ class LiveSession(ChangeSource):
                 self.log.say("error", told, turn=turn.n)
             if job.handler is not None and job.handler.is_async:
                 self.worker.refresh_connections(failed=True)
-        if not self.turns.has_other(turn):
-            self.user_session.settle()
+        self.values.settle(turn)
         if turn.n is None:
             self.pending.note()
         elif status != "interrupted":  # of that, whoever takes the session next tells
@@ -411,7 +411,7 @@ class LiveSession(ChangeSource):
     def _end_turn(self, n: int, name: str, status: str, *, seconds: float) -> None:
         """Store that turn ``n`` is over, then tell it."""
         self._runs_no_more(n)
-        self._has_handled(n)
+        self.inbound.has_handled(n)
         if status != "done":
             self.pending.set_outcome(n, status)
         self.position.turns_failed += status == "failed"
@@ -436,13 +436,6 @@ class LiveSession(ChangeSource):
         else:
             self.position.running = None
 
-    def _has_handled(self, n: int) -> None:
-        """Nothing more comes of event ``n``."""
-        handled = self.turns.handled
-        if handled.add(n):
-            self.pending.set(handled_ahead=handled.ahead)
-        self.position.handled = handled.up_to
-
     # Stored, and told: for the journal
 
     def take_change(self, now: datetime) -> Change | None:
@@ -452,12 +445,7 @@ class LiveSession(ChangeSource):
         if self.closed:
             return None
         if self.user_session.is_dirty:
-            if self.turns.job is not None or self.holders:
-                # Who works with a value that cannot be stored hears of it when they send the next
-                # message, or at the end, and may mend it until then.
-                self._collect(drop=False)
-            else:
-                self.sink.error = self._collect() or self.sink.error
+            self.values.look_between(is_used=self.turns.job is not None or self.holders > 0)
         self.conversation.collect()
         if self.can_release:
             pending.set(worker_id=None)
@@ -492,72 +480,6 @@ class LiveSession(ChangeSource):
             self.subscribers.frame(frames.Error("storage_unavailable", str(error), n, 1.0))
         frame = frames.Error("storage_unavailable", str(error), retry_after=1.0)
         self.subscribers.tell_followers(frame)
-
-    # Other ways in: answers, files, and what no client has numbered
-
-    def submit_answer(self, answer: frames.Answer, data: Any) -> None:
-        """
-        Take the answer to a question. Raises ``FrameError``, also when nobody asks it any more.
-
-        It is in the log all the same: it had its number.
-        """
-        # However much waits: it waits for this. Nothing waits for any other answer.
-        overtakes = self.asks.open_event(answer.call) is not None
-        if self.closed or self.ending is not None:
-            return
-        if not self.inbound.admit(answer.n, overtakes=overtakes):
-            return
-        self.asks.check(answer.call, data, n=answer.n)
-        raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
-        self.inbound.take(answer.n, ANSWER, raw)
-        self._has_handled(answer.n)  # it has no turn that would say so
-        if not self.asks.answer(answer.call, data):
-            raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
-
-    async def check_files(self, event: frames.ClientEvent, data: Any) -> None:
-        """
-        Raise ``FrameError`` for a message with files that are not this session's.
-
-        To be awaited before :meth:`submit`. Such a message is not accepted: without its files it
-        would be another one than the user has sent.
-        """
-        # Any but a new one has its answer without them.
-        if event.name == "message" and data.get("files") and self.inbound.is_new(event.n):
-            self.inbound.charge(event.n)
-            await self.files.check(event.n, data["files"])
-
-    async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
-        """
-        Raise ``FrameError`` for files that are not this session's, or not what is asked for.
-
-        To be awaited before :meth:`submit_answer`; the question stays open.
-        """
-        event = self.asks.open_event(answer.call)
-        if event is not None and event["kind"] == "files" and self.inbound.is_new(answer.n):
-            self.inbound.charge(answer.n)
-            await self.files.check_answer(answer.n, data, event)
-
-    def post(self, name: str, raw: bytes, data: Any) -> int:
-        """
-        Take an event of a client that numbers nothing, and return the number it got.
-
-        Raises ``FrameError`` for one that cannot be accepted now. Only while there is no
-        connection, whose client would give the same number to something else.
-        """
-        n = self.inbound.next_number
-        self.submit(frames.ClientEvent(n, name, msgspec.Raw(raw)), data)
-        self.inbound.has_posted(n)
-        return n
-
-    def post_answer(self, call: str, raw: bytes, data: Any) -> int:
-        """As :meth:`post`, for the answer to a question."""
-        n = self.inbound.next_number
-        try:
-            self.submit_answer(frames.Answer(n, call, msgspec.Raw(raw)), data)
-        finally:
-            if self.position.accepted == n:  # refused or not, it has the number
-                self.inbound.has_posted(n)
-        return n
 
     def _set_topic(self, text: str) -> None:
         """The first message that says something is what the session is called by."""
@@ -745,7 +667,7 @@ class LiveSession(ChangeSource):
             self._add_hook("interrupted", cut)
         for event in left.waiting:
             if event.name == ANSWER:
-                self._has_handled(event.n)
+                self.inbound.has_handled(event.n)
             elif run and event.data is not None:
                 self._queue(event.n, event.name, msgspec.json.decode(event.data))
             else:
@@ -802,6 +724,7 @@ class LiveSession(ChangeSource):
         if self.closed or self.ending is not None:
             return
         self.ending = str(reason)  # a plain one, for handlers to keep
+        self.inbound.is_open = False
         # What waits is stopped before it began. What sets up goes before on_chat_end all the same.
         for waiting in self.turns.clear():
             if waiting.turn.n is not None:
@@ -915,6 +838,7 @@ class LiveSession(ChangeSource):
         """Nothing holds the session in memory any more; whoever waits gets ``error``."""
         self._closing.set()
         self.closed = True
+        self.inbound.is_open = False
         self.lifespan.stop()
         self.worker.journal.count(-self.pending.close())
         self.pending.fail(error or OwnershipLost(self.id))
@@ -941,58 +865,6 @@ class LiveSession(ChangeSource):
         self.pending.note()
         if not self.is_busy:
             self._quiet.set()
-
-    # Values
-
-    def write_values(self) -> None:
-        """Store all values again, whatever has changed."""
-        self.pending.set_state(self.user_session.as_json())
-        self.pending.note()
-
-    def user_session_used(self) -> None:
-        """
-        Code outside of turns is through with the values it got out.
-
-        While a turn runs, a value that cannot be stored is for that turn to mend, or to fail of.
-        """
-        if self.turns.job is None:
-            self.sink.error = self._collect() or self.sink.error
-        else:
-            self._collect(drop=False)
-        if not self.turns.has_other(None):
-            self.user_session.settle()
-
-    def _collect(self, *, drop: bool = True) -> StorageError | None:
-        """
-        Look for changes inside values, and return the error of one that cannot be stored any more.
-
-        All others are stored. With ``drop`` that one falls back to what is stored.
-        """
-        error = self.user_session.look(drop=drop)
-        state = self.user_session.take_state()
-        if state is not None:
-            self.pending.set_state(state)
-        return error
-
-    def _check_values(self, turn: Turn | None) -> None:
-        """
-        Raise what keeps a change inside a value from being stored, before ``turn`` tells of it.
-
-        ``turn`` may stand for a block outside of turns. What a running turn has changed is that
-        turn's to hear of, and nobody else's; and nobody without a turn works with values.
-        """
-        if turn is not None and (self.turns.job is None or self.turns.is_running(turn)):
-            self.user_session.check()
-
-    def _before_change(self) -> None:
-        self.check(current_turn())
-
-    def _after_change(self) -> None:
-        if threading.get_ident() != self._thread:
-            self.loop.call_soon_threadsafe(self.pending.note)
-        elif (turn := current_turn()) is None or not self.turns.is_running(turn):
-            # A turn's changes go with its next event or its end; anything else has no end.
-            self.loop.call_soon(self.pending.note)
 
     # What handlers do beside
 

@@ -276,7 +276,7 @@ async def leave_here(
         with _unless_raised(live.id, kind):
             if not live.closed:
                 live.writers.close(writer, interrupted=kind is not None)
-            live.user_session_used()
+            live.values.used()
             if not (live.closed and live.ending):
                 await live.sink.flush()
     finally:

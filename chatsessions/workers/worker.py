@@ -217,7 +217,7 @@ class Worker(SessionHost):
         self._touched_at = now
         if settings.USER_SESSION_STORE == "cache":  # else the row has them
             for live in filter(None, map(self.live.get, gone)):
-                live.write_values()
+                live.values.write()
 
     async def _end_expired(self) -> None:
         """End this worker's share of expired sessions, batch by batch."""

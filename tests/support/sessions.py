@@ -147,7 +147,7 @@ class Client(Subscriber):
         """Answer a question; the number of the answer."""
         self._n += 1
         raw = msgspec.Raw(msgspec.json.encode(data))
-        self.live.submit_answer(frames.Answer(self._n, call, raw), data)
+        self.live.inbound.answer(frames.Answer(self._n, call, raw), data)
         return self._n
 
     def take_back(self) -> None:
