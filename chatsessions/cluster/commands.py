@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from chatsessions import exceptions
 from chatsessions.exceptions import ChatSessionsError
+from chatsessions.sessions.subscribers import Standing
 
 logger = logging.getLogger("chatsessions.mail")
 
@@ -258,20 +259,10 @@ Command = Attach | OfRemote | News | Apply | Call | End | Broadcast
 # Answers
 
 
-class Attached(Struct, tag="attached", kw_only=True):
+class Attached(Struct, tag="attached"):
     """The session stays where it is, and its news come. This is how it stands."""
 
-    received: int
-    first: int
-    head: int
-    turn: int | None
-    #: The name of the event that the turn handles.
-    turn_name: str = ""
-    #: Whether no turn runs or waits.
-    idle: bool = False
-    numbered: int
-    #: The open streams, as ``stream`` frames.
-    streams: list[msgspec.Raw]
+    standing: Standing
 
 
 class NotHere(Struct, tag="gone"):

@@ -50,8 +50,8 @@ RETRY_AFTER = 1.0
 REMEMBERED = 20
 
 
-async def take_frame(live: LiveSession, listener: Subscriber, raw: msgspec.Raw) -> bool:
-    """Give a session a frame of the client that ``listener`` is; return False if it is refused."""
+async def take_frame(live: LiveSession, subscriber: Subscriber, raw: msgspec.Raw) -> bool:
+    """Give a session a frame of the client of ``subscriber``; return False if it is refused."""
     frame = frames.decode(bytes(raw).decode())
     if isinstance(frame, frames.End):
         live.end("user")
@@ -59,9 +59,9 @@ async def take_frame(live: LiveSession, listener: Subscriber, raw: msgspec.Raw) 
         live.stop()
     elif isinstance(frame, frames.ClientEvent | frames.Answer):
         try:
-            await live.receive(listener, frame, frames.decode_data(frame))
+            await live.receive(subscriber, frame, frames.decode_data(frame))
         except FrameError as error:
-            listener.frame(frames.error_of(error))
+            subscriber.frame(frames.error_of(error))
             return False
     return True
 

@@ -75,8 +75,8 @@ PATIENCE = 3
 Item = Told | Stored | Parted | Released
 
 
-class LocalListener(Subscriber):
-    """A connection of this worker's own."""
+class LocalSubscriber(Subscriber):
+    """A connection at this worker, whose session may come here from another."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -90,7 +90,7 @@ class LocalListener(Subscriber):
 #: Holds the session here, with its connection, and calls the last argument when that is stored.
 #: Returns None if somebody else has the session.
 Move = Callable[
-    ["RemoteSession", LocalListener, Callable[[], None]], Awaitable["LiveSession | None"]
+    ["RemoteSession", LocalSubscriber, Callable[[], None]], Awaitable["LiveSession | None"]
 ]
 
 
@@ -122,8 +122,8 @@ class RemoteSession:
         self.loop = directory.rpc.loop
         #: By which both workers know it.
         self.number = uuid4().hex
-        #: Who is told what the owner tells.
-        self.listener: Subscriber | None = None
+        #: The connection or request here, which is told what the owner tells.
+        self.subscriber: Subscriber | None = None
         #: Whether nothing more is told.
         self.over = False
         #: Why, if the session has not ended.
@@ -134,14 +134,8 @@ class RemoteSession:
         self._remotes = remotes
         self._move_here = move
         self._token = ""
-        # How the session stands, as far as the listener was told.
-        self.first = 0
-        self.received = 0
-        self.numbered = 0
-        self.turn: int | None = None
-        self.turn_name = ""
-        self.stored = 0
-        self.is_idle = False
+        #: How the session stands, as far as the subscriber was told.
+        self._standing = Standing()
         self.is_ending = False
         self._streams = OpenStreams()
         # From the owner
@@ -165,7 +159,7 @@ class RemoteSession:
         return self._move_here is None
 
     async def attach(
-        self, arrival: ConnectRequest, *, given: str, connections: int, how: How
+        self, request: ConnectRequest, *, given: str, connections: int, how: How
     ) -> Attached | NotResumed | Busy | None:
         """
         Ask the owner for the session. If it is ``Attached``, its news come here from now on.
@@ -174,13 +168,13 @@ class RemoteSession:
         had when it came. Returns None if the session is to be looked for again: it was given away,
         or there was no sign of the owner.
         """
-        user = arrival.user
+        user = request.user
         command = Attach(
             session=self.id,
             remote=self.number,
             channel=self._directory.rpc.channel,
             user=str(user.pk) if user.is_authenticated else None,
-            used=arrival.token_hash,
+            used=request.token_hash,
             given=hash_token(given),
             connections=connections,
             how=how,
@@ -201,7 +195,10 @@ class RemoteSession:
             await asyncio.sleep(LOOK_AGAIN)
             return None
         if isinstance(answer, Attached):
-            self._begin(answer)
+            self._standing = answer.standing
+            self._heard_at = self.loop.time()
+            for stream in answer.standing.streams:
+                self._streams.told(stream)
             return answer
         self._leave()
         if isinstance(answer, NotResumed | Busy):
@@ -210,39 +207,30 @@ class RemoteSession:
             await asyncio.sleep(SOON)
         return None
 
-    def _begin(self, facts: Attached) -> None:
-        self.first, self.stored = facts.first, facts.head
-        self.received, self.numbered = facts.received, facts.numbered
-        self.turn, self.turn_name = facts.turn, facts.turn_name
-        self.is_idle = facts.idle
-        self._heard_at = self.loop.time()
-        for raw in facts.streams:
-            self._streams.told(frames.decode_server(bytes(raw).decode()))
-
     # What a connection asks of its session
 
     def issue_token(self, used: str | None) -> str:
         """Return the token whose hash the owner knows."""
         return self._token
 
-    def connect(self, listener: LocalListener, *, welcome: Callable[[], None]) -> None:
+    def connect(self, subscriber: LocalSubscriber, *, welcome: Callable[[], None]) -> None:
         """Greet the connection: the owner has stored that there is one."""
-        self.listener = listener
+        self.subscriber = subscriber
         welcome()
 
     def announce(self, *, resumed: bool) -> None:
         """Do nothing: the owner tells the application."""
 
-    def renew_user(self, listener: Subscriber, user: User) -> None:
+    def renew_user(self, subscriber: Subscriber, user: User) -> None:
         """Do nothing: the owner's turns keep their user, and the session gets it when it moves."""
 
-    def confirm_token(self, listener: Subscriber) -> None:
-        """Tell the owner that the client was heard by ``listener`` after its welcome."""
-        if not self._confirmed and listener is self.listener:
+    def confirm_token(self, subscriber: Subscriber) -> None:
+        """Tell the owner that the client was heard by ``subscriber`` after its welcome."""
+        if not self._confirmed and subscriber is self.subscriber:
             self._confirmed = True
             self._forward()
 
-    async def receive(self, listener: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
+    async def receive(self, subscriber: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
         """
         Send an event or an answer of the client to the owner.
 
@@ -277,26 +265,26 @@ class RemoteSession:
         self._frames.append(_pack(frames.End()))
         self._forward()
 
-    def disconnect(self, listener: Subscriber, code: int) -> None:
+    def disconnect(self, subscriber: Subscriber, code: int) -> None:
         """Leave the session to its owner: the client is gone."""
-        if listener is self.listener and not self.over:
+        if subscriber is self.subscriber and not self.over:
             self._detach(code)
 
     # What a request asks of its session
 
-    def follow(self, listener: Subscriber) -> Standing:
-        """Tell ``listener`` of the session from now on."""
+    def follow(self, subscriber: Subscriber) -> Standing:
+        """Tell ``subscriber`` of the session from now on."""
         if self.over:
-            listener.close(frames.CloseCode.SHUTTING_DOWN)
+            subscriber.close(frames.CloseCode.SHUTTING_DOWN)
         else:
-            self.listener = listener
+            self.subscriber = subscriber
             self.go()
         return self.standing()
 
-    def unfollow(self, listener: Subscriber) -> None:
-        """Tell ``listener`` nothing more."""
-        if self.listener is listener:
-            self.listener = None
+    def unfollow(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber`` nothing more."""
+        if self.subscriber is subscriber:
+            self.subscriber = None
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
         """Give the session an event: see :func:`~chatsessions.cluster.owner.post`."""
@@ -341,11 +329,11 @@ class RemoteSession:
 
     def let_go(self) -> None:
         """Leave the session to its owner: the request is over."""
-        listener = self.listener
+        subscriber = self.subscriber
         if not self.over:
             self._detaching = self._detach()
-        if listener is not None:
-            listener.close(frames.CloseCode.SHUTTING_DOWN)
+        if subscriber is not None:
+            subscriber.close(frames.CloseCode.SHUTTING_DOWN)
 
     async def given_back(self) -> None:
         """Wait until the owner knows that the request is over."""
@@ -408,7 +396,7 @@ class RemoteSession:
     # News from the owner
 
     def hear(self, items: Sequence[Item]) -> None:
-        """Take news, in order. They wait for a listener."""
+        """Take news, in order. They wait for a subscriber."""
         self._heard_at = self.loop.time()
         self._add_news(items)
 
@@ -417,24 +405,24 @@ class RemoteSession:
         self._has_news.set()
 
     def go(self) -> None:
-        """Tell the listener the news, and look at the session's row in case there are none."""
+        """Tell the subscriber the news, and look at the session's row in case there are none."""
         self._start(self._deliver())
         self._start(self._watch())
 
     async def _deliver(self) -> None:
-        """Pass the news on as they come, while there is a listener."""
+        """Pass the news on as they come, while there is a subscriber."""
         try:
             while not self.over:
                 self._has_news.clear()
-                while self._news and self.listener is not None:
-                    await self._pass_on(self._news.popleft(), self.listener)
+                while self._news and self.subscriber is not None:
+                    await self._pass_on(self._news.popleft(), self.subscriber)
                 if not self.over:
                     await self._has_news.wait()
         except Exception:
             logger.exception("What the owner of a session tells cannot be passed on")
             self._give_up("what its owner tells cannot be passed on")
 
-    async def _pass_on(self, item: Item, listener: Subscriber) -> None:
+    async def _pass_on(self, item: Item, subscriber: Subscriber) -> None:
         match item:
             case Told():
                 frame = _decoded(item.frame)
@@ -442,8 +430,8 @@ class RemoteSession:
                     return
                 self._streams.told(frame)
                 if isinstance(frame, frames.TurnStatus):
-                    self.is_idle, self.is_ending = item.idle, item.ending
-                listener.frame(frame)
+                    self._standing.is_idle, self.is_ending = item.idle, item.ending
+                subscriber.frame(frame)
             case Stored():
                 await self._read_up_to(item.head)
             case Parted():
@@ -460,32 +448,24 @@ class RemoteSession:
         return await self._directory.threads.read(read)
 
     async def _read_up_to(self, head: int) -> None:
-        """Tell the log up to ``head``. Without a listener it counts as told."""
-        while self.stored < head and not self.over:
-            entries = await self.read_log(self.stored, CHUNK)
-            if not entries or entries[0].seq != self.stored + 1:
+        """Tell the log up to ``head``. Without a subscriber it counts as told."""
+        while self._standing.stored < head and not self.over:
+            entries = await self.read_log(self._standing.stored, CHUNK)
+            if not entries or entries[0].seq != self._standing.stored + 1:
                 self._give_up("its log was cut off meanwhile")
                 return
-            self.stored = entries[-1].seq
+            self._standing.stored = entries[-1].seq
             for entry in entries:
                 if entry.n is not None and entry.name != ANSWER:
-                    self.is_idle = False
+                    self._standing.is_idle = False
                 self._streams.stored(entry)
-            if self.listener is not None:
-                self.listener.entries(entries)
+            if self.subscriber is not None:
+                self.subscriber.entries(entries)
 
     def standing(self) -> Standing:
-        """Return how the session stands, as far as the listener has been told."""
-        return Standing(
-            first=self.first,
-            stored=self.stored,
-            received=self.received,
-            numbered=self.numbered,
-            turn=self.turn,
-            turn_name=self.turn_name,
-            is_idle=self.is_idle,
-            streams=list(self._streams.so_far.values()),
-        )
+        """Return how the session stands, as far as the subscriber has been told."""
+        streams = list(self._streams.so_far.values())
+        return msgspec.structs.replace(self._standing, streams=streams)
 
     # What the session's row says, for when the owner's messages are lost
 
@@ -530,7 +510,7 @@ class RemoteSession:
         )
 
     def _judge(self, peek: Peek | None, *, is_dead: bool) -> None:
-        if self.listener is None:
+        if self.subscriber is None:
             return
         if peek is not None and self._is_silent:
             self._add_news([Stored(peek.head)])
@@ -568,17 +548,17 @@ class RemoteSession:
 
     async def _move(self, move_here: Move) -> None:
         """Hold the session here, which is nobody's now, and go on with its connection."""
-        listener: Any = self.listener
-        if self._moving or listener is None:
+        subscriber: Any = self.subscriber
+        if self._moving or subscriber is None:
             return
         self._moving = True
         if self._forwarder is not None:
             self._forwarder.cancel()  # what was taken already is known by its number
-        listener.stop()
+        subscriber.stop()
         live: LiveSession | None = None
         stored = asyncio.Event()
         try:
-            live = await move_here(self, listener, stored.set)
+            live = await move_here(self, subscriber, stored.set)
         except Exception as error:
             logger.warning("Session %s could not be taken over: %s", self.id, error)
         if live is None:
@@ -587,23 +567,23 @@ class RemoteSession:
             return
         has_moved = False
         try:
-            await self._give_frames(live, listener)
+            await self._give_frames(live, subscriber)
             await stored.wait()
-            await self._give_frames(live, listener)
+            await self._give_frames(live, subscriber)
             has_moved = True
             self._leave()
-            listener.moved(live)
+            subscriber.moved(live)
         except Exception:
             self._moving = False  # it can be given up
             raise
         finally:
             if not has_moved:  # the client left meanwhile
-                live.disconnect(listener, 1006)
+                live.disconnect(subscriber, 1006)
 
-    async def _give_frames(self, live: LiveSession, listener: LocalListener) -> None:
+    async def _give_frames(self, live: LiveSession, subscriber: LocalSubscriber) -> None:
         """Give the session what its last owner has not taken, in order."""
         while self._frames:
-            await take_frame(live, listener, self._frames.popleft())
+            await take_frame(live, subscriber, self._frames.popleft())
 
     # The end
 
@@ -626,10 +606,10 @@ class RemoteSession:
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         """Tell nothing more, and tell whoever hears so."""
-        listener = self.listener
+        subscriber = self.subscriber
         self._leave()
-        if listener is not None:
-            listener.close(code, ended=ended)
+        if subscriber is not None:
+            subscriber.close(code, ended=ended)
 
     def _detach(self, code: int = 1006) -> asyncio.Task[None]:
         """Leave, and return a task that is done when the owner knows."""
@@ -640,7 +620,7 @@ class RemoteSession:
     def _leave(self) -> None:
         """Tell nothing more."""
         self.over = True
-        self.listener = None
+        self.subscriber = None
         self._remotes.pop(self.number, None)
         self._left.set()
         for task in self._tasks:

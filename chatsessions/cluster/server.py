@@ -175,7 +175,7 @@ class CommandServer:
         self._subscribers[command.remote] = subscriber
         if not await subscriber.join(command):
             return NotHere()
-        return _facts(live)
+        return Attached(live.standing())
 
     async def _for_subscriber(self, command: OfRemote) -> Answer:
         subscriber = self._subscribers.get(command.remote)
@@ -269,23 +269,8 @@ class CommandServer:
 
 
 def _is_overtaken(live: LiveSession, command: Attach) -> bool:
-    """Whether a newer connection has come since ``command`` was begun: it has the session."""
+    """Return True if a newer connection than that of ``command`` has come: it has the session."""
     return command.how != "visit" and live.connections > command.connections
-
-
-def _facts(live: LiveSession) -> Attached:
-    """How a session stands, for whoever follows it from now on."""
-    now = live.standing()
-    return Attached(
-        received=now.received,
-        first=now.first,
-        head=now.stored,
-        turn=now.turn,
-        turn_name=now.turn_name,
-        idle=now.is_idle,
-        numbered=now.numbered,
-        streams=[msgspec.Raw(frames.encode(stream).encode()) for stream in now.streams],
-    )
 
 
 async def _first_of(*steps: Any) -> None:

@@ -61,7 +61,9 @@ class Visit:
         #: None if the session was theirs; else why they have a new one.
         self.reason = reason
         #: The last entry before the visit.
-        self.before = served.log.head if isinstance(served, LiveSession) else served.stored
+        self.before = (
+            served.log.head if isinstance(served, LiveSession) else served.standing().stored
+        )
         #: Watches the login of who came, until they leave.
         self.admission: Admission | None = None
         self._over = False

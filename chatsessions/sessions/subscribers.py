@@ -34,18 +34,18 @@ class Standing(Struct, kw_only=True):
     """How a session stands, for whoever follows it from there on."""
 
     #: The first entry of the log that is kept, and the last that is stored.
-    first: int
-    stored: int
+    first: int = 0
+    stored: int = 0
     #: The highest stored number of a client's event, and of those that its connection gave.
-    received: int
-    numbered: int
+    received: int = 0
+    numbered: int = 0
     #: The number and the name of the running turn.
-    turn: int | None
-    turn_name: str
+    turn: int | None = None
+    turn_name: str = ""
     #: Whether no turn runs or waits.
-    is_idle: bool
+    is_idle: bool = False
     #: What streams: somebody who has the log needs it, too.
-    streams: list[frames.Stream]
+    streams: list[frames.Stream] = []
 
 
 class Subscribers:

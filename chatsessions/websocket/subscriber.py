@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chatsessions.cluster.remote import LocalListener, RemoteSession
+from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
@@ -25,7 +25,7 @@ logger = logging.getLogger("chatsessions.connection")
 REPLAY_CHUNK = 200
 
 
-class WebsocketSubscriber(LocalListener):
+class WebsocketSubscriber(LocalSubscriber):
     """Delivers a session's log over one connection, from a position on and without a hole."""
 
     def __init__(

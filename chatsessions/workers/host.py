@@ -82,7 +82,7 @@ class SessionHost:
 
     def refresh_connections(self, *, failed: bool = False) -> None:
         """
-        See that async handlers' queries find no connection that the database has closed.
+        Close connections of async handlers that the database has closed.
 
         They run in one thread, one after another, so what is queued here comes before them.
         Channels does so before every event, with a thread hop each; once a second will do, and
@@ -95,15 +95,18 @@ class SessionHost:
             self.start_task(sync_to_async(close_unusable)())
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
+        """Send a signal from a task of its own."""
         if signal.receivers and signal.has_listeners(chat):
             self.start_task(_send(signal, chat, arguments))
 
     def drop(self, live: LiveSession) -> None:
+        """Hold ``live`` in memory no more."""
         if self.live.get(live.id) is live:
             del self.live[live.id]
             self.limits.keep_event_pace(live.id, live.inbound.gate.rate)
 
     def lost(self, live: LiveSession, error: Exception, held: bool) -> None:
+        """Part with a session that could not be stored; ``held`` is false if it never was here."""
         if not isinstance(error, OwnershipLost):
             let_go = self.threads.write(self.rows.let_go, live.id, live.pending.generation)
             self.start_task(self.housekeep(let_go))
@@ -112,31 +115,32 @@ class SessionHost:
 
     async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
-        listener, live.subscribers.connection = live.subscribers.connection, None
-        if listener is None:
+        subscriber, live.subscribers.connection = live.subscribers.connection, None
+        if subscriber is None:
             return
         taken, exists = isinstance(error, OwnershipLost), True
         if taken:
             with suppress(DatabaseError):
                 exists = await self.threads.read(self.rows.exists, live.id)
         if not exists:
-            listener.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
+            subscriber.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
         elif taken and held:
-            listener.close(CloseCode.TAKEN_OVER)
+            subscriber.close(CloseCode.TAKEN_OVER)
         else:
-            listener.close(CloseCode.SHUTTING_DOWN)  # come back, and find it where it is now
+            subscriber.close(CloseCode.SHUTTING_DOWN)  # come back, and find it where it is now
 
     # Tasks
 
     def start_task(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
     ) -> asyncio.Task[Any]:
-        """Start a task of the worker's own: no ``contextvars`` of whoever was first stay in it."""
+        """Start a task of the worker's own, in an empty ``contextvars`` context."""
         task = self.loop.create_task(coroutine, name=name, context=Context())
         self.own(task)
         return task
 
     def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start what sets up and tears down for a session. A closing worker waits for its end."""
         task = self.start_task(coroutine, "chatsessions-lifespan")
         self._lifespans.add(task)
         task.add_done_callback(self._lifespans.discard)
@@ -153,6 +157,7 @@ class SessionHost:
             logger.error("%s failed", task.get_name(), exc_info=task.exception())
 
     async def housekeep(self, step: Awaitable[Any]) -> None:
+        """Await ``step``, and log what it raises: it is tried again at the next time."""
         try:
             await step
         except Exception as error:

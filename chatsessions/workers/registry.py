@@ -35,7 +35,7 @@ from chatsessions.cluster.connect_request import (
     why_over,
 )
 from chatsessions.cluster.directory import SOON
-from chatsessions.cluster.remote import LocalListener, RemoteSession
+from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     OwnershipLost,
@@ -432,7 +432,7 @@ class SessionRegistry:
         chat: Chat,
         request: ConnectRequest,
         remote: RemoteSession,
-        listener: LocalListener,
+        subscriber: LocalSubscriber,
         stored: Callable[[], None],
     ) -> LiveSession | None:
         """Hold a session that its owner has let go. Return None if somebody else has it."""
@@ -451,7 +451,7 @@ class SessionRegistry:
                 return None  # it was given to another user meanwhile
             live.session.renew_user(request.user)
             live.session.env = request.env
-            live.rejoin(listener, stored=stored)
+            live.rejoin(subscriber, stored=stored)
             live.go()
             return live
 
