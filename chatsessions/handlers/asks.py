@@ -22,17 +22,17 @@ from .messages import (
 )
 from .sync import waits_in_sync
 
-#: How long a user may take, in seconds, unless the application says otherwise. Chainlit's.
+#: How many seconds a user has to answer, by default; the same as Chainlit's.
 DEFAULT_TIMEOUT = 60
 
 
 class _Question:
     """
-    A question to the user, and the wait for the answer.
+    A question to the user, for whose answer the handler waits.
 
-    ``timeout`` is in seconds, None for as long as the session lives. The question is in the log:
-    it is there again after a reload and on another device, and the answer reaches the handler
-    that waits. Meanwhile actions and settings are still handled.
+    ``timeout`` is in seconds, None for as long as the session lives. The question is in the log, so
+    it is there after a reload and on another device, and the answer reaches the handler that waits.
+    Meanwhile actions and settings are handled.
     """
 
     kind: str
@@ -73,9 +73,10 @@ class AskUserMessage(_Question):
     @waits_in_sync
     async def send(self) -> dict[str, Any] | None:
         """
-        The answer as a dict with ``output``, the text; None when the time is up.
+        Ask, and return the answer as a dict with ``output``, the text; None when the time is up.
 
-        Raises ``TimeoutError`` then with ``raise_on_timeout``, and what ``emitter.call`` raises.
+        With ``raise_on_timeout`` it raises ``TimeoutError`` instead. Raises what ``emitter.call``
+        raises.
         """
         answer = await self._ask()
         if answer is None:
@@ -102,9 +103,10 @@ class AskActionMessage(_Question):
     @waits_in_sync
     async def send(self) -> dict[str, Any] | None:
         """
-        The action chosen, as a dict with ``id``, ``name``, ``payload``, ``label``, ``tooltip``.
+        Ask, and return the chosen action as a dict; None when the time is up.
 
-        None when the time is up; ``TimeoutError`` then with ``raise_on_timeout``.
+        The dict has ``id``, ``name``, ``payload``, ``label`` and ``tooltip``. With
+        ``raise_on_timeout`` it raises ``TimeoutError`` instead of returning None.
         """
         answer = await self._ask(actions=[action.as_event() for action in self.actions])
         if answer is None:
@@ -116,8 +118,8 @@ class AskFileMessage(_Question):
     """
     Asks for files: ``await AskFileMessage("A table, please.", accept=["text/csv"]).send()``.
 
-    ``accept`` is a list of types (``image/*`` too) and extensions (``.csv``), or a dict of types
-    and their extensions.
+    ``accept`` is a list of types (such as ``image/*``) and extensions (``.csv``), or a dict of
+    types with their extensions.
     """
 
     kind = "files"
@@ -141,9 +143,9 @@ class AskFileMessage(_Question):
     @waits_in_sync
     async def send(self) -> list[ChatFile] | None:
         """
-        The session's files that the user gave, in their order, each once; None when the time is up.
+        Ask, and return the files that the user gave, each once; None when the time is up.
 
-        ``TimeoutError`` then with ``raise_on_timeout``.
+        With ``raise_on_timeout`` it raises ``TimeoutError`` instead.
         """
         answer = await self._ask(
             accept=self.accept, max_files=self.max_files, max_size_mb=self.max_size_mb
@@ -160,8 +162,8 @@ class ChatSettings:
     """
     Declares the session's settings: ``await ChatSettings([Slider(id="t", …), …]).send()``.
 
-    The page shows a form of ``inputs``. What the user changes is checked against them, kept with
-    the session, given to ``on_settings_update``, and read as
+    The page shows a form with ``inputs``. What the user changes is checked against them, stored
+    with the session and given to ``on_settings_update``. Handlers read it as
     ``user_session.get("chat_settings")``.
     """
 
@@ -174,9 +176,9 @@ class ChatSettings:
     @also_sync(owner_loop)
     async def send(self) -> dict[str, Any]:
         """
-        Declare the inputs, all at their initial values, which are returned.
+        Declare the inputs with their initial values, and return these.
 
-        It replaces what was declared before. Raises what ``context.emitter.emit`` raises.
+        They replace inputs that were declared before. Raises what ``context.emitter.emit`` raises.
         """
         values = {widget.id: widget.initial for widget in self.inputs}
         inputs = msgspec.to_builtins(self.inputs)

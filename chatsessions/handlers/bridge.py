@@ -1,9 +1,9 @@
 """
 The bridge from synchronous code to the session's event loop.
 
-What is async here may also be called by code that has no event loop: a handler written as
-``def``, a view or a task inside ``with session_context(…)``, a function in an executor. There it
-happens at once, and is done when the call returns.
+Async methods may also be called by code without an event loop: a handler written as ``def``, a view
+or a task inside ``with session_context(…)``, a function in an executor. Such a call returns when
+the work is done. The bridge also detects calls whose ``await`` was forgotten.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from chatsessions.exceptions import (
 
 T = TypeVar("T")
 
-#: The name of the thread.
+#: The name of the background event loop's thread.
 THREAD = "chatsessions-outside"
 
 _lock = threading.Lock()
@@ -39,7 +39,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The background event loop of this process, which runs when this returns."""
+    """Return the background event loop of this process, and start it at its first use."""
     global _loop  # noqa: PLW0603, RUF100  # one per process
     with _lock:
         if _loop is None:
@@ -53,15 +53,16 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 
 def is_background(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether ``loop`` is the background event loop of this process."""
+    """Return True if ``loop`` is the background event loop of this process."""
     return loop is _loop
 
 
 def _forget() -> None:
     """
-    In a forked child the parent's thread does not run: the child makes a loop of its own.
+    Forget the parent's event loop and channel layer in a forked child.
 
-    And a channel layer: with the parent's each would receive what is for the other.
+    The loop's thread does not run in the child. With the parent's channel layer each process would
+    receive what is meant for the other.
     """
     global _lock, _loop  # noqa: PLW0603, RUF100
     _lock, _loop = threading.Lock(), None
@@ -75,12 +76,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
-#: How often a thread that waits for an event loop looks whether it is still there, in seconds.
+#: After so many seconds a thread that waits for an event loop checks that the loop is still there.
 PATIENCE = 1.0
 
 
 class Done(Coroutine[Any, Any, T], Generic[T]):
-    """What a coroutine would give that has run already: awaiting it returns at once."""
+    """A coroutine that is done: awaiting it returns its result at once."""
 
     __slots__ = ("result",)
 
@@ -105,7 +106,7 @@ class Done(Coroutine[Any, Any, T], Generic[T]):
 
 
 def has_loop() -> bool:
-    """Whether an event loop runs in this thread, so that one can await."""
+    """Return True if an event loop runs in this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -113,19 +114,19 @@ def has_loop() -> bool:
     return True
 
 
-#: Calls of a turn that are watched at a time.
+#: The most calls of a turn that are watched at a time.
 _MAX_CALLS = 100
 
 
 class _Calls:
-    """The sending calls of a turn."""
+    """The calls of a turn that have to be awaited."""
 
     __slots__ = ("is_over", "made")
 
     def __init__(self) -> None:
         #: Their coroutines, with the file and the line of each call.
         self.made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
-        #: Whether the turn is over. What its tasks forget later Python warns of.
+        #: Whether the turn is over. Of calls that its tasks make later only Python warns.
         self.is_over = False
 
 
@@ -135,9 +136,9 @@ _calls: ContextVar[_Calls | None] = ContextVar("chatsessions_calls", default=Non
 @contextmanager
 def no_await_forgotten() -> Iterator[None]:
     """
-    Raise ``ChatSessionsError`` at the end for calls in the block whose ``await`` was forgotten.
+    Raise ``ChatSessionsError`` at the end of the block for calls whose ``await`` was forgotten.
 
-    These are the calls of :func:`watched` of which nothing has run, and that nobody else holds.
+    These are :func:`watched` coroutines that have not begun, and that nothing else refers to.
     """
     calls = _Calls()
     _calls.set(calls)
@@ -147,7 +148,7 @@ def no_await_forgotten() -> Iterator[None]:
         calls.is_over = True
     forgotten = []
     for work, file, line in calls.made:
-        # The list's, this variable's and the argument's references; a task would be a further one.
+        # Referred to by the list, by this variable and by the argument. A task would be a fourth.
         if getcoroutinestate(work) == CORO_CREATED and sys.getrefcount(work) <= 3:
             work.close()
             name = getattr(work, "__qualname__", repr(work))
@@ -160,12 +161,12 @@ def no_await_forgotten() -> Iterator[None]:
 
 
 def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
-    """Return ``work``; the turn fails if it is never awaited. To be called by what was called."""
+    """Return ``work``, and let the turn fail if it is never awaited. For use in what was called."""
     calls = _calls.get()
     if calls is not None and not calls.is_over:
         made = calls.made
         while made and made[-1][0].cr_frame is None:  # type: ignore[attr-defined]
-            made.pop()  # it is through, as nearly every one is before the next
+            made.pop()  # it is done, as nearly every call is before the next one
         if len(made) >= _MAX_CALLS:
             made[:] = [call for call in made if getcoroutinestate(call[0]) == CORO_CREATED]
         if len(made) < _MAX_CALLS:
@@ -177,7 +178,7 @@ def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
 def has_to_be_awaited(
     function: Callable[P, Coroutine[Any, Any, R]],
 ) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Make a turn fail that calls ``function`` and forgets to await it."""
+    """Let a turn fail that calls ``function`` without awaiting it."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -195,9 +196,10 @@ def also_sync(
     Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
 ]:
     """
-    Make an async method run at once where no event loop runs, and return what is done.
+    Make an async method run at once where no event loop runs, and return a :class:`Done`.
 
-    ``loop_of(self, name)`` is the event loop to run it in, ``within`` what runs it there.
+    ``loop_of(self, name)`` returns the event loop that it runs in. ``within`` may wrap what runs
+    there.
     """
 
     def decorate(
@@ -208,7 +210,7 @@ def also_sync(
             if has_loop():
                 return watched(method(self, *args, **kwargs))
             loop = loop_of(self, method.__qualname__)
-            refuse_stopped(loop)  # before there is a coroutine that nobody would await
+            refuse_stopped(loop)  # before a coroutine is made that nobody would await
             work = method(self, *args, **kwargs)
             if within is not None:
                 work = within(self, work)
@@ -220,7 +222,7 @@ def also_sync(
 
 
 def submit(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
-    """Run ``coroutine`` in ``loop``, with the context of here. Raises ``RuntimeError``."""
+    """Run ``coroutine`` in ``loop``, in the caller's context. Raises ``RuntimeError``."""
     try:
         refuse_stopped(loop)
     except RuntimeError:
@@ -230,7 +232,7 @@ def submit(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -
 
 
 def refuse_stopped(loop: asyncio.AbstractEventLoop) -> None:
-    """Raise ``RuntimeError`` for an event loop that will run nothing any more."""
+    """Raise ``RuntimeError`` if an event loop does not run any more."""
     if not loop.is_running():
         raise RuntimeError(
             "The event loop of the session does not run any more: its server was stopped, or the "
@@ -240,8 +242,10 @@ def refuse_stopped(loop: asyncio.AbstractEventLoop) -> None:
 
 def wait_for(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
     """
-    The result of what runs in ``loop``. Raises ``RuntimeError`` when that is gone, ``TurnStopped``
-    when it is cancelled.
+    Wait for what runs in ``loop``, and return its result.
+
+    Raises ``RuntimeError`` if the loop is closed meanwhile, and ``TurnStopped`` if the work is
+    cancelled.
     """
     try:
         while True:

@@ -1,4 +1,4 @@
-"""``Chat``: the registry of handlers, and which handler an event goes to."""
+"""``Chat``: the handlers of a conversation, the profiles to choose from, and the table of chats."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 R = TypeVar("R")
 
-# What handlers are: async or not, and with their argument or without. A parameter that is
-# annotated with anything else is an error of the type checker's.
+# The types of handlers: async or not, with their argument or without. A type checker reports a
+# parameter that is annotated otherwise.
 NoArgument = TypeVar("NoArgument", bound=Callable[[], Any])
 OnResume = TypeVar("OnResume", bound="Callable[[Thread], Any] | Callable[[], Any]")
 OnMessage = TypeVar("OnMessage", bound="Callable[[Message], Any] | Callable[[], Any]")
@@ -45,18 +45,18 @@ OnInterrupted = TypeVar(
 )
 Lifespan = TypeVar("Lifespan", bound=Callable[[], AsyncIterator[Any]])
 
-#: The longest name of a profile; it is a column of the session's row.
+#: The longest name of a profile: it is a column of the session's row.
 MAX_PROFILE_NAME = 200
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-#: The longest name of a chat; it is a column of the session's row.
+#: The longest name of a chat: it is a column of the session's row.
 MAX_NAME = 200
 
-#: The name of the entry that an answer to a question becomes; no event has it.
+#: The name of the entry of an answer to a question. No event may have it.
 ANSWER = "answer"
 
-#: The name of the turn that greets a new session.
+#: The name of the turn that begins a new session.
 START = "start"
 
 #: Events that have hooks of their own.
@@ -70,20 +70,20 @@ NAMED_HOOKS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """A function of the application's, and how it is to be called."""
+    """A function of the application, and how it is called."""
 
     function: Callable[..., Any]
     takes_argument: bool
     is_async: bool
 
     def __call__(self, argument: object) -> Any:
-        """Call the function with what it names: ``argument``, or nothing."""
+        """Call the function, with ``argument`` if it takes one."""
         return self.function(argument) if self.takes_argument else self.function()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterruptedTurn:
-    """What ``on_interrupted`` gets: the turn that a crash cut short."""
+    """A turn that a crash has cut short; ``on_interrupted`` gets it."""
 
     #: The number of the event; 0 for the start of the chat.
     turn: int
@@ -98,10 +98,10 @@ class ChatProfile:
     """
     One variant of a chat: a model, a persona, a language.
 
-    ``name`` is what the client sends and the session keeps (1 to 200 characters, no control
-    characters), ``display_name`` what the page shows instead. ``markdown_description`` is text,
-    ``icon`` a word or a sign that the page may show; it fetches no address. With ``default`` it is
-    the one for whoever chooses none. Raises ``ChatError``.
+    ``name`` is what the client sends and the session keeps: 1 to 200 characters, no control
+    characters. The page shows ``display_name`` instead, if there is one. ``markdown_description``
+    is text; ``icon`` is a word or a sign, and no address. The profile with ``default`` is that of
+    clients that choose none. Raises ``ChatError``.
     """
 
     name: str
@@ -126,7 +126,7 @@ class ChatProfile:
 
 
 def checked_profiles(given: object, chat: str) -> list[ChatProfile]:
-    """What ``@chat.profiles`` returned. Raises ``ChatError`` if that is not a list of profiles."""
+    """Return what ``@chat.profiles`` gave. Raises ``ChatError`` if that is no list of profiles."""
     if given is None:
         return []
     if not isinstance(given, Iterable) or isinstance(given, str | dict):
@@ -143,15 +143,15 @@ def checked_profiles(given: object, chat: str) -> list[ChatProfile]:
 
 
 def default_profile(offered: list[ChatProfile]) -> ChatProfile | None:
-    """The one for whoever chooses none: the first with ``default``, else the first."""
+    """Return the profile of clients that choose none: the first with ``default``, or the first."""
     return next((one for one in offered if one.default), offered[0] if offered else None)
 
 
 def chosen_profile(offered: list[ChatProfile], name: str) -> str:
     """
-    The name that a new session gets for the ``name`` that its client asks for, "" for none.
+    Return the profile of a new session whose client asks for ``name``; "" for none.
 
-    Raises ``Refused`` for one that is not offered.
+    Raises ``Refused`` for a profile that is not offered.
     """
     if name:
         if all(one.name != name for one in offered):
@@ -165,9 +165,9 @@ class Chat:
     """
     The handlers of one kind of conversation.
 
-    A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is what the
-    sessions' rows say; a session is resumed only by a chat of its own name. ``user_env`` names the
-    keys of ``env`` that every client has to bring. Raises ``ChatError`` for what are not names.
+    A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is stored
+    with each session; a session is resumed only by a chat of the same name. ``user_env`` names the
+    keys of ``env`` that every client has to send. Raises ``ChatError`` for what are not names.
     """
 
     def __init__(self, name: str, *, user_env: Iterable[str] | None = None) -> None:
@@ -191,7 +191,7 @@ class Chat:
 
     def on_chat_resume(self, function: OnResume) -> OnResume:
         """
-        Runs once per session that goes on with an old thread, instead of ``on_chat_start``:
+        Runs once per session that continues an old thread, instead of ``on_chat_start``:
         ``(thread)``, a ``Thread``.
         """
         return self._add(self.hooks, "chat_resume", function)
@@ -201,7 +201,7 @@ class Chat:
         return self._add(self.hooks, "message", function)
 
     def on_event(self, name: str) -> Callable[[OnData], OnData]:
-        """Runs for the application's own event ``name``: ``(data)``."""
+        """Runs for the application's own events named ``name``: ``(data)``."""
         if name in NAMED_HOOKS:
             raise ChatError(f"Events named {name!r} go to {NAMED_HOOKS[name]}, not to on_event.")
         if name == ANSWER:
@@ -215,13 +215,13 @@ class Chat:
         return lambda function: self._add(self.events, name, function)
 
     def on_action(self, name: str) -> Callable[[OnAction], OnAction]:
-        """Runs when the user chose an action of this name: ``(action)``, an ``Action``."""
+        """Runs when the user has chosen an action of this name: ``(action)``, an ``Action``."""
         if not isinstance(name, str) or not name:
             raise ChatError(f'{name!r} cannot be an action\'s name; write @chat.on_action("name").')
         return lambda function: self._add(self.actions, name, function)
 
     def on_settings_update(self, function: OnSettings) -> OnSettings:
-        """Runs when the user changed the chat settings: ``(settings)``, all of them, a dict."""
+        """Runs when the user has changed the chat settings: ``(settings)``, a dict of them all."""
         return self._add(self.hooks, "settings", function)
 
     def on_window_message(self, function: OnData) -> OnData:
@@ -229,7 +229,7 @@ class Chat:
         return self._add(self.hooks, "window_message", function)
 
     def on_stop(self, function: NoArgument) -> NoArgument:
-        """Runs after the user stopped a turn: ``()``."""
+        """Runs after the user has stopped a turn: ``()``."""
         return self._add(self.hooks, "stop", function)
 
     def on_connect(self, function: NoArgument) -> NoArgument:
@@ -241,35 +241,36 @@ class Chat:
         return self._add(self.hooks, "disconnect", function)
 
     def on_chat_end(self, function: OnEnd) -> OnEnd:
-        """Runs once when the session is over, not on a lost connection: ``(reason)``, a str."""
+        """Runs once when the session ends, not when a connection is lost: ``(reason)``, a str."""
         return self._add(self.hooks, "chat_end", function)
 
     def on_session_load(self, function: NoArgument) -> NoArgument:
         """
         Runs whenever a worker takes the session, new or stored, before its other handlers: ``()``.
 
-        The place to rebuild ``user_session.local``. What has to be closed is opened in
-        :meth:`session_lifespan`, or closed in :meth:`on_session_unload`.
+        It is the place to rebuild ``user_session.local``. Open what has to be closed in
+        :meth:`session_lifespan`, or close it in :meth:`on_session_unload`.
         """
         return self._add(self.hooks, "session_load", function)
 
     def on_session_unload(self, function: NoArgument) -> NoArgument:
         """
-        Runs when this worker holds the session no more: it was let go, has moved or ended, or
-        the server stops: ``()``.
+        Runs when this worker no longer owns the session: ``()``.
 
-        Nothing can be set or sent any more; ``user_session`` can be read. It has
-        ``LIFESPAN_TIMEOUT`` seconds. After a crash it has not run.
+        The session was let go, has moved to another worker or has ended, or the server stops.
+        ``user_session`` can be read; nothing can be set or sent any more. The hook has
+        ``LIFESPAN_TIMEOUT`` seconds, and does not run after a crash.
         """
         return self._add(self.hooks, "session_unload", function)
 
     def session_lifespan(self, function: Lifespan) -> Lifespan:
         """
-        What a session needs while a worker holds it, an async generator: ``()``.
+        Sets up and tears down what a session needs in a worker; an async generator: ``()``.
 
-        What is before its one ``yield`` runs when a worker takes the session, before all other
-        handlers, what is behind when the worker holds it no more, after all others; each within
-        ``LIFESPAN_TIMEOUT`` seconds, and both in one task. Raises ``ChatError`` for anything else.
+        The part before its one ``yield`` runs when a worker takes the session, before all other
+        handlers. The part after it runs when the worker no longer owns the session, after all
+        others. Each has ``LIFESPAN_TIMEOUT`` seconds, and both run in one task. Raises
+        ``ChatError`` for anything but an async generator function without arguments.
         """
         is_generator = inspect.isasyncgenfunction(function)
         if not is_generator:
@@ -283,17 +284,17 @@ class Chat:
 
     def on_interrupted(self, function: OnInterrupted) -> OnInterrupted:
         """
-        Runs when a worker takes a session whose turn a crash cut short: ``(turn)``, an
+        Runs when a worker takes a session whose turn was cut short by a crash: ``(turn)``, an
         ``InterruptedTurn``. The turn itself is not run again.
         """
         return self._add(self.hooks, "interrupted", function)
 
     def profiles(self, function: OnData) -> OnData:
         """
-        Says which profiles a user has to choose from: ``(user)``, a list of ``ChatProfile``.
+        Returns the profiles that a user may choose from, a list of ``ChatProfile``: ``(user)``.
 
-        ``user`` is the Django user, an ``AnonymousUser`` if nobody is logged in. It runs outside
-        of any session: before one is made, and for pages that offer the choice.
+        ``user`` is the Django user, or an ``AnonymousUser``. It runs outside of sessions: before
+        one is made, and for pages that offer the choice.
         """
         handlers = {} if self._profiles is None else {"profiles": self._profiles}
         self._add(handlers, "profiles", function)
@@ -302,7 +303,7 @@ class Chat:
 
     @property
     def has_profiles(self) -> bool:
-        """Whether there is a choice of profiles; if not, a profile is any text."""
+        """Whether there are profiles to choose from; if not, a profile is any text."""
         return self._profiles is not None
 
     async def get_profiles(
@@ -312,9 +313,9 @@ class Chat:
         run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
     ) -> list[ChatProfile]:
         """
-        The profiles that ``user`` may choose from; none without ``@chat.profiles``.
+        Return the profiles that ``user`` may choose from; none without ``@chat.profiles``.
 
-        ``run_in_thread`` awaits a function written as ``def``; ``sync_to_async`` by default.
+        ``run_in_thread`` runs a function written as ``def``; by default ``sync_to_async`` does.
         Raises ``ChatError`` for what is no list of profiles, and what the function raises.
         """
         handler = self._profiles
@@ -324,7 +325,7 @@ class Chat:
             return checked_profiles(await handler(user), repr(self))
 
         def call() -> list[ChatProfile]:
-            # In the thread as well: what is returned may be a generator that queries.
+            # Checked in the thread too: what is returned may be a generator that makes queries.
             return checked_profiles(handler(user), repr(self))
 
         found: list[ChatProfile] = await (run_in_thread(call) if run_in_thread else _threaded(call))
@@ -341,24 +342,24 @@ class Chat:
         return function
 
 
-# The chats of this process by name. Decorators at the top of a module have nowhere else to put
-# what they collect, and a worker that ends a stored session finds its handlers here.
+# The chats of this process by name. The decorators of modules put their handlers here, and a worker
+# that ends a stored session finds them here.
 _chats: dict[str, Chat] = {}
 
 
 def module_chat(module: str) -> Chat:
-    """The ``Chat`` that a module's own decorators fill."""
+    """Return the ``Chat`` of a module's own decorators."""
     return _chats.setdefault(module, Chat(module))
 
 
 def find_chat(name: str) -> Chat:
-    """The chat that sessions named ``name`` belong to; without handlers if none is routed."""
+    """Return the chat of this name, or one without handlers if there is none."""
     return _chats.get(name) or Chat(name)
 
 
 def resolve_chat(chat: Chat | str) -> Chat:
     """
-    The chat that a consumer is to serve: a ``Chat``, a dotted path to one, or a module's name.
+    Return the chat of a consumer, given as a ``Chat``, a dotted path to one or a module's name.
 
     Raises ``ChatError`` if there is none.
     """
@@ -373,13 +374,13 @@ def resolve_chat(chat: Chat | str) -> Chat:
 
 
 def routed_chat(name: str) -> Chat | None:
-    """The chat named ``name`` if something serves it in this process."""
+    """Return the chat of this name if something serves it in this process."""
     found = _chats.get(name)
     return found if found is not None and found.routed else None
 
 
 def routed_chats() -> list[Chat]:
-    """All chats that something serves in this process."""
+    """Return all chats that something serves in this process."""
     return [chat for chat in list(_chats.values()) if chat.routed]
 
 
@@ -417,7 +418,7 @@ def _import_chat(path: str) -> Any:
 
 
 def _import_module(name: str) -> ModuleType | None:
-    """The module, or None if there is none; an import that fails inside it is raised."""
+    """Return the module, or None if there is none. Raises what fails inside of it."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -456,7 +457,7 @@ def _handler(function: Callable[..., Any]) -> Handler:
 
 
 def _is_same(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
-    """Whether a function is defined again, as by a reload of its module."""
+    """Return True for the same function, defined again by a reload of its module."""
     if known is function or _describe(known) != _describe(function):
         return known is function
     # All lambdas of a module have one name; two of them are on two lines.
@@ -472,10 +473,9 @@ def _describe(function: Callable[..., Any]) -> str:
 
 def _caller() -> str:
     """
-    The module that is using a decorator.
+    Return the name of the module that uses a decorator.
 
-    A function's own ``__module__`` is that of a decorator around it, or of functools for a
-    partial.
+    A function's ``__module__`` may be that of another decorator, or of functools for a partial.
     """
     return str(sys._getframe(2).f_globals["__name__"])
 
@@ -491,7 +491,7 @@ def _in_module_chat(method: Callable[[Chat, C], R]) -> Callable[[C], R]:
     return decorate
 
 
-# Chainlit's way: the decorators of a module make the Chat of that module.
+# As in Chainlit: the decorators that a module uses make the Chat of that module.
 on_chat_start = _in_module_chat(Chat.on_chat_start)
 on_chat_resume = _in_module_chat(Chat.on_chat_resume)
 on_message = _in_module_chat(Chat.on_message)
@@ -510,12 +510,12 @@ set_chat_profiles.__name__ = set_chat_profiles.__qualname__ = "set_chat_profiles
 
 
 def on_event(name: str) -> Callable[[OnData], OnData]:
-    """Runs for the application's own event ``name``: ``(data)``. For the Chat of the module."""
+    """Runs for the application's own events named ``name``: ``(data)``. For the module's Chat."""
     return lambda function: module_chat(_caller()).on_event(name)(function)
 
 
 def on_action(name: str) -> Callable[[OnAction], OnAction]:
-    """Runs when the user chose an action of this name: ``(action)``. For the module's Chat."""
+    """Runs when the user has chosen an action of this name: ``(action)``. For the module's Chat."""
     return lambda function: module_chat(_caller()).on_action(name)(function)
 
 

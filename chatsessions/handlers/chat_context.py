@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=Message)
 
-#: The messages that one call of ``messages()`` gives at most.
+#: The most messages that one call of ``messages()`` returns.
 MAX_MESSAGES = 1000
 
-#: Reads the last so many messages, or those before an entry of a session.
+#: Reads a thread's last messages, so many, or those before an entry of a session.
 ReadPage = Callable[[int, tuple[UUID, int] | None], "Awaitable[Page]"]
 
 _ROLES = {USER: "user", ASSISTANT: "assistant", SYSTEM: "system"}
@@ -46,9 +46,9 @@ _ROLES = {USER: "user", ASSISTANT: "assistant", SYSTEM: "system"}
 
 def to_message(said: Said, *, sent: bool = False) -> Message:
     """
-    A message that was said, as an object of its own.
+    Return a new ``Message`` for one of the conversation.
 
-    One that was ``sent`` in the current session is changed in its place by ``update()``.
+    If it was ``sent`` in the current session, its ``update()`` changes it in its place.
     """
     metadata = said.metadata
     cls = Message
@@ -74,7 +74,7 @@ def to_message(said: Said, *, sent: bool = False) -> Message:
 
 
 def to_said(message: Message) -> Said:
-    """A message as a conversation keeps it. Raises ``NotStorable`` and ``TooLarge``."""
+    """Return a message as a conversation keeps it. Raises ``NotStorable`` and ``TooLarge``."""
     event = message.as_event()
     raw = encode_data("message", event)
     said = msgspec.json.decode(raw, type=_Event)
@@ -100,7 +100,7 @@ class _Event(msgspec.Struct):
 
 
 class _Use:
-    """Whether anybody in this process wants conversations to be kept."""
+    """Whether this process uses ``chat_context``."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -110,12 +110,12 @@ _use = _Use()
 
 
 def in_use() -> bool:
-    """Whether sessions are to keep their latest messages in memory."""
+    """Return True if sessions have to keep their latest messages in memory."""
     return _use.begun
 
 
 def use_chat_context() -> ChatContext:
-    """``chat_context``, for somebody who is going to use it."""
+    """Return ``chat_context``, and make sessions keep their latest messages from now on."""
     _use.begun = True
     return chat_context
 
@@ -124,27 +124,28 @@ class ChatContext:
     """
     The current session's conversation, as a list of messages (``chat_context``).
 
-    The user's messages and the application's, in order and as they are now: changed ones as
-    changed, without those that were removed, a streamed one as far as it is. The latest
-    ``CHAT_CONTEXT_MESSAGES``, and of them no more than ``CHAT_CONTEXT_BYTES``. A session on an
-    old thread begins with the thread's. Every method raises ``ContextNotFound`` where no session
-    is current.
+    It has the messages of the user and of the application, in order and as they are now: with their
+    changes, without removed ones, and with the tokens so far of a message that is streamed. They
+    are the latest ``CHAT_CONTEXT_MESSAGES``, of at most ``CHAT_CONTEXT_BYTES``. A session that
+    continues a thread begins with the messages of the thread. Every method raises
+    ``ContextNotFound`` where no session is current.
     """
 
     __slots__ = ()
 
     def get(self) -> list[Message]:
         """
-        The messages, oldest first; each a new object.
+        Return the messages, oldest first; each is a new object.
 
-        Where it is the first use in a process, the sessions that are live by then have kept none,
-        and each reads its own once, while the event loop waits. :meth:`aget` waits without that,
-        and naming ``chat_context`` in an import makes it unnecessary.
+        If nothing in the process has used ``chat_context`` before, the live sessions have kept no
+        messages. Each session then reads its own once, and the event loop waits for that.
+        :meth:`aget` does not block the event loop. Importing ``chat_context`` by its name in the
+        bot's module is a use, and makes the reading unnecessary.
         """
         return _messages(_recall("chat_context.get"))
 
     async def aget(self) -> list[Message]:
-        """As :meth:`get`; what has to be read holds up nobody else."""
+        """Do as :meth:`get`, without blocking the event loop."""
         recall = _recall("chat_context.aget")
         await recall.aload()
         return _messages(recall)
@@ -153,31 +154,30 @@ class ChatContext:
 
     def to_openai(self) -> list[Any]:
         """
-        The messages as ``{"role": …, "content": …}``, with ``user``, ``assistant`` or ``system``.
+        Return the messages as ``{"role": …, "content": …}``, as OpenAI's client takes them.
 
-        Without those that have no text, and without error messages, which the assistant has not
-        said. Each is a ``dict[str, str]``; ``messages=`` of OpenAI's client takes the list as it
-        is.
+        A role is ``user``, ``assistant`` or ``system``. Messages without text are left out, and so
+        are error messages. Each dict is a ``dict[str, str]``.
         """
         return _for_openai(self.get())
 
     async def ato_openai(self) -> list[Any]:
-        """As :meth:`to_openai`; see :meth:`aget`."""
+        """Do as :meth:`to_openai`, without blocking the event loop."""
         return _for_openai(await self.aget())
 
     def add(self, message: M) -> M:
         """
-        Have ``message`` in the conversation without sending it; the same message.
+        Add ``message`` to the conversation without sending it, and return it.
 
-        What was sent is there already. It is stored with the session, and its user does not see
-        it. Raises ``NotStorable``, ``TooLarge`` beyond ``MAX_EVENT_BYTES``, ``TurnStopped``.
+        It is stored with the session, and the user does not see it. Messages that are sent need not
+        be added. Raises ``NotStorable``, ``TooLarge`` beyond ``MAX_EVENT_BYTES``, ``TurnStopped``.
         """
         _recall("chat_context.add").add(to_said(message))
         return message
 
     def clear(self) -> None:
         """
-        Begin anew: forget what was said so far, here and before in the thread.
+        Forget what was said so far, in this session and in its thread.
 
         The log and what the user sees stay as they are. Raises ``TurnStopped``.
         """
@@ -213,11 +213,12 @@ chat_context = ChatContext()
 @dataclass(kw_only=True, eq=False)
 class Thread(Mapping[str, Any]):
     """
-    The thread that a new session goes on with.
+    The thread that a new session continues.
 
-    It also has the keys of Chainlit's thread: ``id``, ``name``, ``userId``, ``userIdentifier``,
-    ``createdAt``, ``tags``, ``metadata`` (the values of ``user_session``, with ``chat_settings``
-    and ``chat_profile``), ``steps`` (the transcript) and ``elements`` (always empty).
+    It also is a mapping with the keys of Chainlit's thread: ``id``, ``name``, ``userId``,
+    ``userIdentifier``, ``createdAt``, ``tags``, ``metadata`` (the values of ``user_session``, with
+    ``chat_settings`` and ``chat_profile``), ``steps`` (the transcript) and ``elements`` (always
+    empty).
     """
 
     id: UUID
@@ -239,9 +240,9 @@ class Thread(Mapping[str, Any]):
     @property
     def transcript(self) -> list[Message]:
         """
-        The latest messages, oldest first; each a new object that is not sent in this session.
+        The latest messages, oldest first; each is a new object, and not sent in this session.
 
-        At most ``CHAT_CONTEXT_MESSAGES``, and of them no more than ``CHAT_CONTEXT_BYTES``.
+        They are at most ``CHAT_CONTEXT_MESSAGES`` messages, of at most ``CHAT_CONTEXT_BYTES``.
         """
         return [to_message(said) for said in self.said]
 
@@ -249,13 +250,12 @@ class Thread(Mapping[str, Any]):
         self, limit: int = 100, *, before: Message | str | None = None
     ) -> list[Message]:
         """
-        The last ``limit`` messages, at most 1000, oldest first.
+        Return the last ``limit`` messages, at most 1000, oldest first.
 
-        They are fewer where there are no more, and where they would take more than
-        ``CHAT_CONTEXT_BYTES``: an empty list says that there are none.
-
-        ``before`` is a message of the thread (or its id) that was given out by this object: those
-        that were said before it. Raises ``ValueError`` for any other, and for a limit below 1.
+        With ``before``, a message that this object has returned or its id, they are the last ones
+        before that message. They are fewer than ``limit`` where there are no more, and where more
+        would take more than ``CHAT_CONTEXT_BYTES``; an empty list means that there are none.
+        Raises ``ValueError`` for any other ``before``, and for a limit below 1.
         """
         if limit < 1:
             raise ValueError(f"limit is {limit}, which is not at least 1.")

@@ -27,31 +27,30 @@ from .bridge import also_sync
 
 T = TypeVar("T")
 
-#: What can be sent instead of what JSON has no way to write.
+#: What to send instead of data that JSON cannot have.
 _ADVICE = (
     "An event is JSON: send plain data, of a pydantic model what .model_dump(mode='json') gives."
 )
-#: Bytes kept for the other keys of a message that is closed with as much text as fits, without
-#: its metadata.
+#: Bytes that are left for the other keys of a streamed message, without its metadata.
 MESSAGE_OVERHEAD = 500
 
 
 class Turn(Struct, eq=False):
-    """One run of a handler. ``n`` is the event's number, 0 for the start, None for other hooks."""
+    """One run of a handler. ``n`` is the number of the event, 0 for the start, None for hooks."""
 
     n: int | None
     name: str
-    #: Whether it was stopped: nothing more may come of it.
+    #: Whether it was stopped: it may send and set nothing any more.
     stopped: bool = False
-    #: Tasks that its handler spawned and that still run.
+    #: The tasks that its handler has spawned and that still run.
     spawned: set[asyncio.Task[Any]] = set()
-    #: Tasks that a thread waits for. They end with the turn, as what a coroutine awaits does.
+    #: The tasks that a thread waits for. They are cancelled with the turn.
     awaited: set[asyncio.Task[Any]] = set()
     #: The thread that the handler runs in, if it is written as ``def``.
     thread: int | None = None
 
     def waits_for(self, task: asyncio.Task[Any]) -> None:
-        """A thread waits for ``task`` from now on."""
+        """Cancel ``task`` with the turn, as a thread waits for it."""
         self.awaited.add(task)
         task.add_done_callback(self.awaited.discard)
 
@@ -160,7 +159,7 @@ def _owner_loop(emitter: Emitter, _name: str) -> asyncio.AbstractEventLoop:
 
 
 async def _awaited(emitter: Emitter, work: Coroutine[Any, Any, T]) -> T:
-    """``work``, for which a thread waits as long as the turn lasts."""
+    """Run ``work``, for which a thread waits, as long as the turn lasts."""
     task = asyncio.current_task()
     if emitter._turn is not None and task is not None:
         emitter._turn.waits_for(task)
@@ -169,11 +168,11 @@ async def _awaited(emitter: Emitter, work: Coroutine[Any, Any, T]) -> T:
 
 class Emitter:
     """
-    Sends to the client of a session, through its log (``context.emitter``).
+    Sends to a session's client, through the session's log (``context.emitter``).
 
-    May be awaited in any event loop; what it does happens in the owner's. Where no event loop
-    runs, as in a handler written as ``def``, ``emit``, ``flush`` and ``call`` are done when they
-    return.
+    Its methods may be awaited in any event loop, and run in that of the session's owner. Where no
+    event loop runs, as in a handler written as ``def``, call ``emit``, ``flush`` and ``call``
+    without ``await``.
     """
 
     __slots__ = ("_sink", "_turn")
@@ -192,8 +191,8 @@ class Emitter:
         """
         Append an event of the application's own to the log and return its ``seq``.
 
-        It returns before the entry is stored (see :meth:`flush`), and waits only while the
-        session has more than ``MAX_UNCOMMITTED`` entries to store. The client gets it once it is
+        It returns before the entry is stored (see :meth:`flush`), and waits only while the session
+        has more than ``MAX_UNCOMMITTED`` entries to store. The client gets the event when it is
         stored. Raises ``NotStorable`` for data that is not JSON, ``StoreUnavailable``,
         ``TurnStopped``, ``SessionOver``, ``OwnershipLost``.
         """
@@ -208,9 +207,9 @@ class Emitter:
         offers: tuple[str, list[dict[str, Any]]] | None = None,
     ) -> int:
         """
-        As :meth:`emit`; ``appended`` is called when the entry is there, whatever comes next.
+        Do as :meth:`emit`. ``appended`` is called as soon as the entry is appended.
 
-        ``offers`` are a message's id and the actions that it offers from now on.
+        ``offers`` is a message's id, and the actions that it offers from now on.
         """
         if self._is_elsewhere:
             return await self._at_home(self.append(name, data, appended=appended, offers=offers))
@@ -226,7 +225,7 @@ class Emitter:
 
     @also_sync(_owner_loop)
     async def flush(self) -> None:
-        """Wait until everything emitted and set so far is stored. Raises ``StoreUnavailable``."""
+        """Wait until all that was emitted and set so far is stored. Raises ``StoreUnavailable``."""
         if self._is_elsewhere:
             await self._at_home(self._sink.flush(self._turn))
         else:
@@ -237,12 +236,12 @@ class Emitter:
         self, kind: str, data: dict[str, Any] | None = None, *, timeout: float | None = 60
     ) -> Any:
         """
-        Ask the client, and wait for its answer, which is returned once it is stored.
+        Ask the client, and return its answer once it is stored.
 
-        The client gets an ``ask`` event with ``kind`` and the keys of ``data``, also after a
-        reload or on another device. Kinds ``text``, ``action`` and ``files`` are known to the
-        page, and their answers are checked; of others an answer is any JSON. ``timeout`` is in
-        seconds, None for as long as the session lives.
+        The client gets an ``ask`` event with ``kind`` and the keys of ``data``, also after a reload
+        and on another device. The page knows the kinds ``text``, ``action`` and ``files``, and
+        their answers are checked; for other kinds an answer is any JSON. ``timeout`` is in seconds,
+        None for as long as the session lives.
 
         Raises ``TimeoutError``; ``TypeError`` for ``data`` that is no dict; ``RuntimeError`` with
         too many open questions; and what :meth:`emit` raises.
@@ -257,14 +256,14 @@ class Emitter:
         return await call
 
     async def withdraw(self, action: str) -> None:
-        """Offer ``action`` (its id) no more, and take it off its message."""
+        """Offer the action with the id ``action`` no more, and take it off its message."""
         if self._is_elsewhere:
             await self._at_home(self.withdraw(action))
         else:
             await self._sink.withdraw(action, self._turn)
 
     async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
-        """The settings' ``inputs`` from now on, as the wire knows them, and their ``values``."""
+        """Replace the inputs of the chat settings, as they go over the wire, and their values."""
         if self._is_elsewhere:
             await self._at_home(self.declare_settings(inputs, values))
             return
@@ -277,9 +276,9 @@ class Emitter:
         self, message: Streaming, text: str, *, opening: str | None, replaces: bool = False
     ) -> None:
         """
-        One more token of ``message``, or with ``replaces`` a new text for all of it.
+        Add a token to ``message``, or with ``replaces`` put it in the place of all text.
 
-        ``opening`` is the name of the event that opens the stream, None for one that is open.
+        ``opening`` is the name of the event that opens the stream, None if the stream is open.
         """
         if self._is_elsewhere:
             again = self.stream(message, text, opening=opening, replaces=replaces)
@@ -303,7 +302,7 @@ class Emitter:
             await sink.room()
 
     async def close_stream(self, message: Streaming) -> None:
-        """``message`` is whole; its last event is still to be emitted."""
+        """Close the stream of ``message``, whose last event is emitted after this."""
         if self._is_elsewhere:
             await self._at_home(self.close_stream(message))
         else:
@@ -315,12 +314,12 @@ class Emitter:
         return asyncio.get_running_loop() is not self._sink.loop
 
     async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
-        """``work`` in the event loop of the session's owner."""
+        """Run ``work`` in the event loop of the session's owner."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._sink.loop))
 
 
 def _text_size(text: str) -> int:
-    """Bytes of ``text`` as JSON. Raises ``NotStorable`` for half a character, or no text."""
+    """Return the bytes of ``text`` as JSON. Raises ``NotStorable`` if it is no storable text."""
     if not isinstance(text, str):
         raise NotStorable("a token", type(text), "it has to be a str")
     try:
@@ -331,11 +330,11 @@ def _text_size(text: str) -> int:
 
 def encode_data(name: str, data: Any) -> bytes:
     """
-    The data of an event as JSON.
+    Return the data of an event as JSON.
 
-    Raises ``NotStorable`` for data that JSON has no way to write, ``TooLarge`` beyond
-    ``MAX_EVENT_BYTES``, ``ValueError`` for a name that is empty, longer than 100 characters or
-    has control characters.
+    Raises ``NotStorable`` for data that JSON cannot have, ``TooLarge`` beyond ``MAX_EVENT_BYTES``,
+    and ``ValueError`` for a name that is empty, longer than 100 characters or has control
+    characters.
     """
     _check_name(name)
     try:
@@ -360,7 +359,7 @@ def _check_name(name: str) -> None:
 
 
 def _has_odd_number(data: Any) -> bool:
-    """Whether there is a number that JSON cannot write; msgspec makes it null."""
+    """Return True if there is a number that JSON cannot have; msgspec writes it as null."""
     if isinstance(data, float):
         return not isfinite(data)
     if isinstance(data, dict):

@@ -33,10 +33,10 @@ TYPES = (USER, ASSISTANT, SYSTEM)
 @serializable(name="chatsessions.Action")
 class Action:
     """
-    Something that the user may choose: a button under a message.
+    A button under a message, which the user may choose.
 
-    ``name`` says which ``on_action`` handler runs, ``payload`` is JSON for it (a dict), which
-    the client sees and cannot change. ``icon`` is a word or a sign for the page to show.
+    ``name`` says which ``on_action`` handler runs. ``payload`` is a dict for the handler, which the
+    client sees and cannot change. ``icon`` is a word or a sign that the page shows.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Action:
 
     @classmethod
     def offered(cls, data: dict[str, Any]) -> Self:
-        """An action as it was stored when it was offered."""
+        """Return an action as it was stored when it was offered."""
         action = cls(
             data["name"],
             data.get("payload"),
@@ -80,7 +80,7 @@ class Action:
         return action
 
     def as_event(self) -> dict[str, Any]:
-        """The action as it goes over the wire."""
+        """Return the action as it goes over the wire."""
         return {
             "id": self.id,
             "name": self.name,
@@ -93,9 +93,9 @@ class Action:
     @also_sync(owner_loop)
     async def remove(self) -> None:
         """
-        Take the button away: it is not offered any more, and gone from its message.
+        Take the button off its message; the action is not offered any more.
 
-        One that is gone already is no error. Raises what ``context.emitter.emit`` raises.
+        It is no error if the button is gone already. Raises what ``context.emitter.emit`` raises.
         """
         await current("Action.remove").emitter.withdraw(self.id)
 
@@ -105,12 +105,12 @@ class Action:
         return self.message_id
 
     def to_storable(self) -> dict[str, Any]:
-        """What ``user_session`` stores of an action."""
+        """Return what ``user_session`` stores of an action."""
         return self.as_event() | {"label": self.label, "message": self.message_id}
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:
-        """The action that was stored as ``data``."""
+        """Return the action that was stored as ``data``."""
         return cls.offered(data)
 
     def __repr__(self) -> str:
@@ -123,12 +123,13 @@ class Message(Streaming):
     A message of the conversation.
 
     ``content`` is plain text; a dict or list is shown as JSON, anything else by ``str``.
-    ``metadata`` is JSON that travels with it, ``actions`` are buttons under it, ``files`` files of
-    the session. ``type`` says whose part of the conversation it is, by Chainlit's names:
-    ``assistant_message``, ``user_message`` or ``system_message``. In ``on_message`` it is what the
-    user sent; the ones a handler makes go to the client by :meth:`send` or :meth:`stream_token`.
-    Both are awaited; where no event loop runs, as in a handler written as ``def``, calling them is
-    enough.
+    ``metadata`` is JSON that is sent with it, ``actions`` are buttons under it, ``files`` are files
+    of the session. ``type`` says whose part of the conversation it is, by Chainlit's names:
+    ``assistant_message``, ``user_message`` or ``system_message``.
+
+    ``on_message`` gets what the user sent. A message that a handler makes goes to the client by
+    :meth:`send` or :meth:`stream_token`. Both are awaited; where no event loop runs, as in a
+    handler written as ``def``, they are called without ``await``.
     """
 
     def __init__(
@@ -152,19 +153,19 @@ class Message(Streaming):
         self.metadata = metadata
         self.actions = list(actions)
         self.files = [*files, *elements]
-        #: Of a message that was read from the log: its files there, which it keeps if it gets none.
+        #: The files of a message that was read from the log; it keeps them unless it gets others.
         self.files_in_log: list[dict[str, Any]] = []
-        #: Always with an offset, also where the project's own times have none.
+        #: With an offset, also where the project's own times have none.
         self.created_at = times.now() if created_at is None else times.with_offset(created_at)
         self._sent = False
-        #: The session and the number of the client's event that said it, if one did.
+        #: The session and the number of the event, for a message of the client.
         self.event: tuple[UUID, int] | None = None
-        #: Whether actions of it may be on offer.
+        #: Whether actions of it may be offered.
         self._offers = False
 
     @property
     def content(self) -> str:
-        """The text, with all tokens so far. What is set is shown as the constructor's is."""
+        """The text, with all tokens so far."""
         return super().content
 
     @content.setter
@@ -179,11 +180,11 @@ class Message(Streaming):
     @also_sync(owner_loop)
     async def send(self) -> Self:
         """
-        Send the message, or the whole of one that was streamed.
+        Send the message; of a message that was streamed, all of it.
 
-        It is in the log when this returns and reaches the client once it is stored. Raises what
-        ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session, which
-        its client could not fetch.
+        When this returns it is in the log. It goes to the client when it is stored. Raises what
+        ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session, which the
+        client could not fetch.
         """
         here = current("Message.send")
         if self._is_sent_in(here.session.id):
@@ -197,13 +198,13 @@ class Message(Streaming):
         return self._sent and (self.event is None or self.event[0] == session_id)
 
     def _say_anew(self) -> None:
-        """Whoever said it elsewhere, here it is the application."""
+        """Make it a new message of the application, if it was sent in another session."""
         self.event = None
         self._sent = False
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
         offers = None
-        # An id that the user has chosen may be that of a message with buttons.
+        # Not for a message of the user: its id may be that of a message with buttons.
         if self.event is None and (self.actions or self._offers):
             self._offer()
             offers = (self.id, [action.as_event() for action in self.actions])
@@ -216,20 +217,21 @@ class Message(Streaming):
             action.message_id = self.id
 
     def mark_sent(self, sent: bool) -> None:  # noqa: FBT001, RUF100
-        """Whether the message is in the log, where ``update()`` changes it."""
+        """Note whether the message is in the log, where ``update()`` changes it."""
         self._sent = sent
 
     def came_as(self, session_id: UUID, n: int) -> None:
-        """The message is what the client said by event ``n`` of a session."""
+        """Note that the client sent the message, by event ``n`` of a session."""
         self.event = (session_id, n)
         self._sent = True
 
     @also_sync(owner_loop)
     async def update(self) -> Self:
         """
-        Send the message again as it is now, in the place where it was.
+        Send the message as it is now, in the place of what was sent before.
 
-        Also what the user has sent; that can have no ``actions``, which raises ``ValueError``.
+        A message of the user can be updated too. It can have no ``actions``: they raise
+        ``ValueError``.
         """
         here = current("Message.update")
         if not self._is_sent_in(here.session.id):
@@ -249,7 +251,7 @@ class Message(Streaming):
 
     @also_sync(owner_loop)
     async def remove_actions(self) -> None:
-        """Take all buttons away: none of them is offered any more."""
+        """Take all buttons off the message; none of them is offered any more."""
         self.actions = []
         self._offers = True
         await self.update()
@@ -259,7 +261,7 @@ class Message(Streaming):
         """
         Take the message out of the conversation. Its entries stay in the log.
 
-        Also what the user has sent. One that is not in the conversation stays out of it.
+        A message of the user can be removed too. Nothing happens if the message was not sent.
         """
         here = current("Message.remove")
         emitter = here.emitter
@@ -282,9 +284,9 @@ class Message(Streaming):
         """
         Add ``token`` to the message and show it at once.
 
-        The first token opens the stream; :meth:`send` or :meth:`update` closes it, and so does
-        the end of the turn. With ``is_sequence`` the token replaces the text so far. Raises
-        ``ValueError`` for what the user has sent, and what ``context.emitter.emit`` raises.
+        The first token opens the stream. :meth:`send` or :meth:`update` closes it, and so does the
+        end of the turn. With ``is_sequence`` the token replaces the text so far. Raises
+        ``ValueError`` for a message of the user, and what ``context.emitter.emit`` raises.
         """
         here = current("Message.stream_token")
         emitter = here.emitter
@@ -311,7 +313,7 @@ class Message(Streaming):
                 )
 
     def as_event(self) -> dict[str, Any]:
-        """The message as it goes over the wire."""
+        """Return the message as it goes over the wire."""
         event: dict[str, Any] = {
             "id": self.id,
             "author": self.author,
@@ -339,8 +341,8 @@ class Message(Streaming):
         self._offer()
 
     def to_storable(self) -> dict[str, Any]:
-        """What ``user_session`` stores of a message."""
-        # Not a subclass's event: what that adds, it adds again.
+        """Return what ``user_session`` stores of a message."""
+        # Not a subclass's as_event(): what that adds, it adds again when it is loaded.
         stored = Message.as_event(self) | {"streaming": False, "sent": self._sent}
         if self.event is not None:
             stored["session"] = self.event[0]
@@ -352,7 +354,7 @@ class Message(Streaming):
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:
-        """The message that was stored as ``data``."""
+        """Return the message that was stored as ``data``."""
         message = cls(
             data["content"],
             author=data["author"],
@@ -379,7 +381,7 @@ class ErrorMessage(Message):
     """A message that tells the user what went wrong; the page shows it as a failure."""
 
     def as_event(self) -> dict[str, Any]:
-        """The message as it goes over the wire, with ``error`` in its metadata."""
+        """Return the message as it goes over the wire, with ``error`` in its metadata."""
         event = super().as_event()
         return event | {"metadata": {**event.get("metadata", {}), "error": True}}
 
@@ -387,16 +389,16 @@ class ErrorMessage(Message):
 @has_to_be_awaited
 async def send_window_message(data: Any) -> None:
     """
-    Tell the window around the page something: ``data``, any JSON, by ``window.postMessage``.
+    Send ``data``, any JSON, to the window around the page, by ``window.postMessage``.
 
-    It is an event named ``window_message``, in the log as any other. Raises what
+    It is an event named ``window_message``, and in the log as any other. Raises what
     ``context.emitter.emit`` raises.
     """
     await current("send_window_message").emitter.emit("window_message", data)
 
 
 def as_text(content: object) -> str:
-    """What is shown of ``content``: JSON for a dict or list, else ``str``."""
+    """Return ``content`` as it is shown: a dict or list as JSON, anything else by ``str``."""
     if isinstance(content, str):
         return content
     if isinstance(content, dict | list):

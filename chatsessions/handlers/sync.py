@@ -1,4 +1,4 @@
-"""Synchronous code and the session's event loop: ``make_async``, ``run_sync``, ``sleep``."""
+"""What handlers call to mix synchronous and async code: ``make_async``, ``run_sync``, ``sleep``."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def run_sync(awaitable: Awaitable[T]) -> T:
     """
     Run ``awaitable`` in the session's event loop, wait for it, and return its result.
 
-    For a handler written as ``def``, and any other thread that has the context:
-    ``answer = run_sync(client.ask(text))``. It is cancelled when the turn is stopped, with
-    ``TurnStopped`` here. Raises ``RuntimeError`` where an event loop runs, which it would block,
-    ``ContextNotFound``, ``TypeError`` for what cannot be awaited, and what ``awaitable`` raises.
+    It is for handlers written as ``def``, and other threads that have the context:
+    ``answer = run_sync(client.ask(text))``. When the turn is stopped, ``awaitable`` is cancelled,
+    and ``TurnStopped`` is raised here. Raises ``RuntimeError`` where an event loop runs, which
+    would be blocked, ``ContextNotFound``, ``TypeError`` for what cannot be awaited, and what
+    ``awaitable`` raises.
     """
     if isinstance(awaitable, Done):
         return awaitable.result  # type: ignore[no-any-return]
@@ -58,7 +59,7 @@ def run_sync(awaitable: Awaitable[T]) -> T:
         raise
     future: Future[T] = Future()
     turn = found.turn
-    # What another thread of the handler's waits for, the handler may not.
+    # Only for the handler's own thread: what another thread waits for does not end with the turn.
     waiting = turn if turn is not None and turn.thread == threading.get_ident() else None
     found.emitter.loop.call_soon_threadsafe(_start, found, awaitable, future, waiting)
     return wait_for(future, found.emitter.loop)
@@ -67,9 +68,7 @@ def run_sync(awaitable: Awaitable[T]) -> T:
 def waits_in_sync(
     method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    """
-    As ``bridge.also_sync``, for what takes as long as its user: it ends with the turn.
-    """
+    """Do as ``bridge.also_sync`` for a method that waits for the user, and ends with the turn."""
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -82,7 +81,7 @@ def waits_in_sync(
 def _start(
     found: Context, awaitable: Awaitable[T], future: Future[T], waiting: Turn | None
 ) -> None:
-    """In the event loop: a task that the session owns, and the turn if there is one."""
+    """Start a task that the session, and the turn if there is one, owns. Runs in the event loop."""
     work = _outcome(awaitable)
     try:
         task = found.spawn(work, "chatsessions-run-sync")
@@ -97,7 +96,7 @@ def _start(
 
 
 async def _outcome(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | None]:
-    """What is raised is the caller's to see, not the log's."""
+    """Return result and error: the error goes to the caller, and not into the log."""
     try:
         return await awaitable, None
     except asyncio.CancelledError:
@@ -110,7 +109,7 @@ def _tell(awaitable: Awaitable[T], future: Future[T], task: asyncio.Task[Any]) -
     if future.cancelled():
         return
     if task.cancelled():
-        _close(awaitable)  # where it had not begun
+        _close(awaitable)  # if it has not begun
         future.set_exception(TurnStopped())
         return
     result, error = task.result()
@@ -121,16 +120,16 @@ def _tell(awaitable: Awaitable[T], future: Future[T], task: asyncio.Task[Any]) -
 
 
 def _close(awaitable: Awaitable[Any]) -> None:
-    """It is not going to be awaited, and need not say so."""
+    """Close what is not going to be awaited, so that Python does not warn of it."""
     if isinstance(awaitable, Coroutine):
         awaitable.close()
 
 
 def sleep(seconds: float) -> Coroutine[Any, Any, None]:
     """
-    Wait: ``await sleep(1)`` in async code, ``sleep(1)`` in a handler written as ``def``.
+    Wait for some seconds: ``await sleep(1)`` in async code, ``sleep(1)`` in a ``def`` handler.
 
-    Never blocks an event loop.
+    It never blocks an event loop.
     """
     if has_loop():
         return asyncio.sleep(seconds)
@@ -140,11 +139,11 @@ def sleep(seconds: float) -> Coroutine[Any, Any, None]:
 
 def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """
-    ``function``, which blocks, as one to be awaited: it runs in a thread, within the context.
+    Return an async function that runs ``function``, which blocks, in a thread, with the context.
 
-    ``answer = await make_async(client.ask)(text)``. The thread cannot be killed: when the turn is
-    stopped the handler stops waiting, and what the function still sends or sets is refused. The
-    ORM works in it. Raises ``TypeError`` for a function that is async already.
+    ``answer = await make_async(client.ask)(text)``. The ORM works in it. The thread cannot be
+    killed: when the turn is stopped, the handler no longer waits, and what the function sends or
+    sets after that is refused. Raises ``TypeError`` for a function that is async already.
     """
     if iscoroutinefunction(function):
         raise TypeError(f"{function!r} is async already: await it.")
@@ -158,7 +157,7 @@ def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 
 def _with_connections(work: Callable[[], R]) -> R:
-    """The thread is anybody's: its database connections are looked at before and after."""
+    """Run ``work`` in a thread of others, and check its database connections before and after."""
     close_old_connections()
     try:
         return work()

@@ -1,13 +1,14 @@
 """
-``UserSession``: a dict per session, synchronous, found changed by comparing encodings.
+``UserSession``: the values that an application keeps in a session, as a synchronous dict.
 
-While a worker owns a session its values are in memory. Each value is kept with the bytes it was
-last stored as, so a commit encodes only what was touched since, joins the bytes of all keys, and a
-value that cannot be encoded falls back to what is stored.
+While a worker owns a session, its values are in memory, each with its encoding. A commit encodes
+the values again that were read or set since the last turn, to find out which of them have changed
+inside, and joins the encodings of all keys. A value that cannot be encoded falls back to what is
+stored.
 
-A handler in a thread may change the values while the event loop commits them. Every step that goes
-through the dictionaries holds ``_lock``; what may take long, or runs an application's code, does
-not: encoding, decoding, and what is called back.
+A handler in a thread may change values while the event loop commits them. So all access to the
+dictionaries holds ``_lock``. Encoding, decoding and callbacks do not hold it: they may take long,
+and run the application's code.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ from .session import Session
 
 T = TypeVar("T")
 
-#: Read live from the session: they are ``in`` a ``user_session``, cannot be set, and are not part
-#: of iteration, nor of ``len()``, ``keys()``, ``values()`` and ``items()``.
+#: Keys that are read from the session. They are ``in`` a ``user_session``, but cannot be set, and
+#: are left out by iteration, ``len()``, ``keys()``, ``values()`` and ``items()``.
 RESERVED: Mapping[str, Callable[[Session], Any]] = {
     "id": lambda session: str(session.id),
     "env": lambda session: session.env,
@@ -61,11 +62,11 @@ _IMMUTABLE = frozenset(
 
 class UserSession(MutableMapping[str, Any]):
     """
-    What an application keeps in a session.
+    The values that an application keeps in a session.
 
-    ``before_change`` is called ahead of every change and may refuse it by raising,
-    ``after_change`` when it is made. ``local`` is a plain dict for live objects (clients, chains)
-    in this worker; it is never stored.
+    ``before_change`` is called before every change and may raise to refuse it; ``after_change`` is
+    called when the change is made. ``local`` is a plain dict for live objects of this worker, such
+    as clients and chains; it is never stored.
     """
 
     __slots__ = (
@@ -92,7 +93,7 @@ class UserSession(MutableMapping[str, Any]):
         after_change: Callable[[], None],
     ) -> None:
         self._session = session
-        #: Reentrant: where objects go, a finalizer may run that uses the session.
+        #: Reentrant: where an object is freed, a finalizer may run that uses the session.
         self._lock = threading.RLock()
         self._encoded = encoded
         self._max_bytes = max_bytes
@@ -146,11 +147,11 @@ class UserSession(MutableMapping[str, Any]):
         return key in RESERVED or key in self._encoded
 
     def keys(self) -> KeysView[str]:
-        """The application's own keys, as iteration gives them."""
+        """Return the application's own keys, without the reserved ones."""
         return _Keys(self)
 
     def items(self) -> ItemsView[str, Any]:
-        """The application's own keys and values, as iteration gives them."""
+        """Return the application's own keys and values, without the reserved ones."""
         return _Items(self)
 
     def __repr__(self) -> str:
@@ -159,7 +160,7 @@ class UserSession(MutableMapping[str, Any]):
     # Chainlit's names
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``, or ``default``."""
+        """Return the value of ``key``, or ``default``."""
         try:
             return self[key]
         except KeyError:
@@ -170,31 +171,31 @@ class UserSession(MutableMapping[str, Any]):
         Keep ``value`` under ``key``.
 
         Raises ``NotStorable`` for a value that cannot be stored, ``TooLarge`` beyond
-        ``USER_SESSION_MAX_BYTES`` and ``ReservedKey``; the old value then stays.
+        ``USER_SESSION_MAX_BYTES``, and ``ReservedKey``. The old value stays then.
         """
         self[key] = value
 
     def create_accessor(
         self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
     ) -> SessionAccessor[T]:
-        """``get``, ``set``, ``reset`` and ``apply`` for one key."""
+        """Return an object with ``get``, ``set``, ``reset`` and ``apply`` for one key."""
         return SessionAccessor(self, key, default, apply_fn)
 
     # For the owner
 
     @property
     def is_dirty(self) -> bool:
-        """Whether something may have changed since :meth:`take_state`."""
+        """Whether something may have changed since :meth:`take_state` was called."""
         return self._changed or bool(self._touched)
 
     def check(self) -> None:
-        """Raise what keeps a change inside a value from being stored; the value stays as it is."""
+        """Raise an error if a value was changed so that it cannot be stored. It stays as it is."""
         error = self.look(drop=False)
         if error is not None:
             raise error
 
     def take_state(self) -> bytes | None:
-        """All values as one JSON text, or None if none has changed since this was asked last."""
+        """Return all values as one JSON text, or None if none has changed since the last call."""
         with self._lock:
             if not self._changed:
                 return None
@@ -203,14 +204,15 @@ class UserSession(MutableMapping[str, Any]):
         return join_state(encoded)
 
     def as_json(self) -> bytes:
-        """All values as one JSON text, whatever has changed."""
+        """Return all values as one JSON text."""
         return join_state(self.encoded())
 
     def look(self, *, drop: bool = True) -> StorageError | None:
         """
-        Encode again what was touched; the first error, if a value cannot be stored any more.
+        Encode the values again that may have changed inside.
 
-        With ``drop`` such a value falls back to what is stored, else it is looked at again.
+        Returns the first error, if a value cannot be stored any more. With ``drop`` such a value
+        falls back to what is stored; otherwise the next call looks at it again.
         """
         if not self._touched:
             return None
@@ -223,14 +225,14 @@ class UserSession(MutableMapping[str, Any]):
             try:
                 raw[key] = dumps(value, path=key)
             except (RuntimeError, KeyError):
-                continue  # changing right now, in a thread: the end of the turn looks again
+                continue  # a thread is changing it: it is encoded again at the end of the turn
             except NotStorable as refused:
                 refusing.add(key)
                 error = error or refused
         with self._lock:
-            # Those that were deleted or set anew meanwhile are no longer what was encoded.
+            # Values that were deleted or set meanwhile are not the ones that were encoded.
             gone = {key for key in touched if not self._holds(key, touched[key])}
-            # What shrinks makes room for what grows, in whichever order they were touched.
+            # First those that shrink: they make room for those that grow.
             for key in sorted(raw.keys() - gone, key=lambda key: self._growth(key, raw[key])):
                 try:
                     self._put(key, raw[key])
@@ -245,9 +247,9 @@ class UserSession(MutableMapping[str, Any]):
 
     def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
         """
-        Keep values that are encoded already, and drop keys.
+        Set values that are encoded already, and delete the keys ``drops``.
 
-        Raises ``TooLarge``; nothing is done then.
+        Raises ``TooLarge``. Nothing is changed then.
         """
         self._before_change()
         with self._lock:
@@ -267,18 +269,18 @@ class UserSession(MutableMapping[str, Any]):
             self._after_change()
 
     def changes_since(self, before: Mapping[str, bytes]) -> tuple[dict[str, bytes], list[str]]:
-        """What was put and what was dropped since the values were ``before``."""
+        """Return the values that were set, and the keys that were deleted, since ``before``."""
         encoded = self.encoded()
         put = {key: raw for key, raw in encoded.items() if before.get(key) != raw}
         return put, [key for key in before if key not in encoded]
 
     def settle(self) -> None:
-        """The turn is over: what it got out is no longer looked at for changes."""
+        """Look no more for changes inside values that were read or set so far: the turn is over."""
         with self._lock:
             self._touched.clear()
 
     def encoded(self) -> dict[str, bytes]:
-        """Each key's own bytes, as they are now."""
+        """Return each key's encoded value."""
         with self._lock:
             return dict(self._encoded)
 
@@ -293,7 +295,7 @@ class UserSession(MutableMapping[str, Any]):
             raise NotStorable(f"the key {key!r}", str, "a lone surrogate") from error
 
     def _load(self, key: str) -> Any:
-        """The value of ``key``, decoded if nobody has asked for it yet."""
+        """Return the value of ``key``, decoded at its first use."""
         while True:
             with self._lock:
                 if key in self._values:
@@ -301,13 +303,13 @@ class UserSession(MutableMapping[str, Any]):
                 raw = self._encoded[key]
             value = loads(raw)
             with self._lock:
-                if self._encoded.get(key) is raw:  # else it was changed meanwhile, in a thread
+                if self._encoded.get(key) is raw:  # else a thread has changed it meanwhile
                     return self._values.setdefault(key, value)
 
     # With the lock held
 
     def _holds(self, key: str, value: Any) -> bool:
-        """Whether ``value`` itself is what ``key`` has."""
+        """Return True if ``value`` itself is the value of ``key``."""
         return key in self._values and self._values[key] is value
 
     def _growth(self, key: str, raw: bytes) -> int:
@@ -350,7 +352,7 @@ class _Items(ItemsView[str, Any]):
 
 
 class SessionAccessor(Generic[T]):
-    """One key of a ``user_session`` with its default and, optionally, a way to move it on."""
+    """One key of a ``user_session``, with a default and, optionally, a function for new values."""
 
     __slots__ = ("_apply_fn", "_default", "_key", "_target")
 
@@ -367,24 +369,24 @@ class SessionAccessor(Generic[T]):
         self._apply_fn = apply_fn
 
     def get(self) -> T:
-        """The value, or a copy of the default."""
+        """Return the value, or a copy of the default."""
         try:
             value: T = self._target[self._key]
         except KeyError:
-            # One accessor serves every session: what is changed inside a default is nobody else's.
+            # A copy: all sessions share the accessor, and the default may be changed inside.
             return deepcopy(self._default)
         return value
 
     def set(self, value: T) -> None:
-        """Keep ``value``."""
+        """Set the value."""
         self._target[self._key] = value
 
     def reset(self) -> None:
-        """Keep the default again."""
+        """Set the value to the default."""
         self.set(deepcopy(self._default))
 
     def apply(self) -> T:
-        """Move the value on by ``apply_fn``, keep the result and return it."""
+        """Set the value to what ``apply_fn`` makes of it, and return that."""
         value = self.get()
         if self._apply_fn is not None:
             value = self._apply_fn(value)
@@ -393,5 +395,5 @@ class SessionAccessor(Generic[T]):
 
 
 def _item_size(item: tuple[str, bytes]) -> int:
-    """Key and value as they stand in JSON, with a comma."""
+    """Return the bytes of a key and its value in JSON, with a comma."""
     return len(key_text(item[0])) + len(item[1]) + 1
