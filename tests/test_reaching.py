@@ -332,7 +332,7 @@ async def test_who_waits_for_an_owner_elsewhere_does_not_get_what_is_assigned_me
         opened = await second.open(chat, arrival, relays=True)
         assert is_assigned.is_set()
         assert (opened.resumed, opened.reason) == (False, "unknown")
-        client.live.cancel("stopped")
+        client.live.turns.cancel("stopped")
 
 
 async def test_events_from_afar_that_come_at_once_are_each_emitted(chat: Chat) -> None:

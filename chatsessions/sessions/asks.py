@@ -25,9 +25,9 @@ from .turns import Turns
 
 class OfferedActions:
     """
-    What is offered, by action's id; kept in the row, so that a button outlives the server.
+    The actions that messages offer, by id; kept in the row, so that a button outlives the server.
 
-    The latest ``MAX_ACTIONS``: a conversation that goes on for long does not grow its row.
+    Only the latest ``MAX_ACTIONS`` are kept: a long conversation does not grow its row.
     """
 
     def __init__(self, pending: PendingChange, stored: dict[str, dict[str, Any]]) -> None:
@@ -35,7 +35,7 @@ class OfferedActions:
         self._offered = stored
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        """``actions`` are what message ``message`` offers now, instead of what it did."""
+        """Offer ``actions`` with message ``message``, instead of what it offered."""
         kept = {key: offer for key, offer in self._offered.items() if offer["message"] != message}
         if not actions and len(kept) == len(self._offered):
             return
@@ -44,7 +44,7 @@ class OfferedActions:
         self._pending.set(actions=self._offered)
 
     def withdraw(self, action: str) -> str | None:
-        """Offer ``action`` no more; the id of its message, None if it was not offered."""
+        """Offer ``action`` no more; return the id of its message, None if it was not offered."""
         if action not in self._offered:
             return None
         offer = self._offered[action]
@@ -54,7 +54,7 @@ class OfferedActions:
         return message
 
     def of(self, message: str) -> list[dict[str, Any]]:
-        """What ``message`` still offers, as the wire knows it."""
+        """Return what ``message`` still offers, as the wire knows it."""
         return [
             {key: value for key, value in offer.items() if key != "message"}
             for offer in self._offered.values()
@@ -63,7 +63,7 @@ class OfferedActions:
 
     def chosen(self, data: dict[str, Any], *, n: int) -> bytes:
         """
-        The action as it was offered, whatever the client makes of it.
+        Return the action as it was offered, whatever the client makes of it.
 
         Raises ``FrameError`` ``forbidden`` for one that is not.
         """
@@ -165,7 +165,9 @@ class Asks:
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
     ) -> Any:
         """
-        The client's answer, once it is stored. Raises ``TimeoutError`` after ``timeout`` seconds.
+        Ask the client, and return its answer once it is stored.
+
+        Raises ``TimeoutError`` after ``timeout`` seconds.
 
         Meanwhile actions and settings are handled; one that still is when the answer comes is
         finished first.
@@ -199,17 +201,17 @@ class Asks:
         return ask
 
     def open_event(self, call: str) -> dict[str, Any] | None:
-        """What the open question ``call`` has said; None if it is not open."""
+        """Return the event of the question ``call``, None if it is not open."""
         ask = self._open.get(call)
         return None if ask is None else ask.event
 
     def turn_of(self, call: str) -> int | None:
-        """The number of the turn that asks ``call``; None if it is not open, or no turn asks."""
+        """Return the number of the turn that asks ``call``, None if no turn does."""
         ask = self._open.get(call)
         return None if ask is None else ask.turn
 
     def check(self, call: str, data: Any, *, n: int) -> None:
-        """Raise ``FrameError`` ``bad_frame`` for what is no answer to an open question ``call``."""
+        """Raise ``FrameError`` ``bad_frame`` for what does not answer the question ``call``."""
         ask = self._open.get(call)
         if ask is None:
             return
@@ -227,7 +229,7 @@ class Asks:
                 raise FrameError("bad_frame", f"the answer: 1 to {most} files are asked for", n=n)
 
     def answer(self, call: str, data: Any) -> bool:
-        """The answer to question ``call`` is in the log; whether somebody waits for it."""
+        """Give the answer to whoever asked ``call``; return False if nobody waits for it."""
         ask = self._open.get(call)
         if ask is None:
             return False
@@ -237,7 +239,7 @@ class Asks:
         return True
 
     def cancel(self) -> None:
-        """Nobody can answer any more."""
+        """Close all questions: nobody can answer any more."""
         for ask in list(self._open.values()):
             self._close(ask, "cancelled")
             ask.outcome.cancel()
@@ -249,7 +251,7 @@ class Asks:
             ask.outcome.exception()  # whoever asked may have been stopped, and not look
 
     def _close(self, ask: Ask, outcome: str) -> None:
-        """The first outcome is the only one."""
+        """Close a question with its first outcome, which is the only one."""
         if self._open.pop(ask.event["call"], None) is None:
             return
         if ask.timer is not None:

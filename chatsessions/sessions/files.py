@@ -60,7 +60,7 @@ class SessionFiles:
         self._may_save = may_save
 
     async def all(self) -> list[ChatFile]:
-        """Every file, oldest first."""
+        """Return all files, oldest first."""
         return await self._threads.do_files(partial(files_of, self._session_id))
 
     async def save(
@@ -70,7 +70,7 @@ class SessionFiles:
         path: str | os.PathLike[str] | None,
         mime: str | None,
     ) -> ChatFile:
-        """See :meth:`Session.save_file`."""
+        """Keep a file: see :meth:`Session.save_file`."""
         if (content is None) == (path is None):
             raise TypeError("save_file() takes either content or path.")
         if mime is not None and not normal_type(mime):
@@ -80,12 +80,12 @@ class SessionFiles:
         return await self._threads.do_files(step)
 
     async def named(self, ids: Sequence[str]) -> list[ChatFile]:
-        """The files with these ids. Raises ``FileRefused`` if one is not this session's."""
+        """Return the files with these ids. Raises ``FileRefused`` for one of another session."""
         return await self._threads.do_files(partial(find_files, self._session_id, ids))
 
     async def check(self, n: int, ids: Sequence[str]) -> list[ChatFile]:
         """
-        The files that event ``n`` of the client names.
+        Return the files that event ``n`` of the client names.
 
         Raises ``FrameError`` unless all are this session's.
         """
@@ -114,7 +114,7 @@ class SessionFiles:
 
 
 def _is_accepted(file: ChatFile, accept: Sequence[str] | dict[str, Sequence[str]]) -> bool:
-    """Whether a question asks for such a file: by its type, or by its ending where it has some."""
+    """Return True if a question asks for such a file, by its type or by its ending."""
     named = [accept] if not isinstance(accept, dict) else accept.values()
     endings = {one.lower() for names in named for one in names if one.startswith(".")}
     return suffix_of(file.name) in endings or accepts(accept, file.mime)

@@ -72,6 +72,7 @@ class InterruptedWork:
 
     @classmethod
     def of(cls, loaded: Loaded) -> InterruptedWork:
+        """Find it in a session as it is stored."""
         row = loaded.row
         entries = {entry.n: entry for entry in loaded.pending}
         running = [n for n in (row.running, row.aside) if n is not None]
@@ -104,12 +105,12 @@ class ThreadContinuation:
     """An old thread, and what its last session had."""
 
     thread: Thread
-    #: Of ``user_session``, as it is encoded.
+    #: The values of ``user_session``, encoded.
     values: dict[str, bytes]
-    #: Whether there were more, which cannot be had any more.
+    #: Whether there were more values, which are lost.
     values_lost: bool
     chat_settings: dict[str, Any]
-    #: What they are checked against.
+    #: The inputs that the settings are checked against.
     inputs: list[dict[str, Any]]
     profile: str
     #: What chat_context begins with, if it is kept.
@@ -137,10 +138,10 @@ async def find_thread(
     thread_id: str | None,
 ) -> ThreadContinuation | None:
     """
-    The thread that ``user`` asks for, if it is theirs and this chat's.
+    Return the thread that ``user`` asks for, if it is theirs and this chat's.
 
-    None for an anonymous user, a malformed id, another's thread and one that there is not: they
-    look alike. Raises what the database raises, and ``CacheFailed``.
+    Returns None for an anonymous user, a malformed id, another's thread and one that does not
+    exist: they look alike. Raises what the database raises, and ``CacheFailed``.
     """
     if thread_id is None or not user.is_authenticated:
         return None
@@ -149,7 +150,7 @@ async def find_thread(
     except ValueError:
         return None
     found = await threads.read(_find, store, key)
-    return None if found is None else _resumption(threads, key, found, user)
+    return None if found is None else _continuation(threads, key, found, user)
 
 
 def _find(store: Store, key: ThreadKey) -> _Found | None:
@@ -175,7 +176,9 @@ def _find(store: Store, key: ThreadKey) -> _Found | None:
     )
 
 
-def _resumption(threads: Executors, key: ThreadKey, found: _Found, user: Any) -> ThreadContinuation:
+def _continuation(
+    threads: Executors, key: ThreadKey, found: _Found, user: Any
+) -> ThreadContinuation:
     row = found.row
     kept, values, whole = _loadable(found.state, row.pk)
     if found.state_lost:
@@ -210,7 +213,7 @@ def _resumption(threads: Executors, key: ThreadKey, found: _Found, user: Any) ->
 
 
 def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[str, Any], bool]:
-    """The values that can be loaded, encoded and as they are, and whether that is all of them."""
+    """Return the values that can be loaded, encoded and decoded, and whether that is all."""
     kept: dict[str, bytes] = {}
     values: dict[str, Any] = {}
     try:
@@ -236,7 +239,6 @@ class ConversationCache(Conversation):
     __slots__ = (
         "_after_change",
         "_before_change",
-        "_dirty",
         "_gathered",
         "_loading",
         "_log",
@@ -247,6 +249,7 @@ class ConversationCache(Conversation):
         "_texts",
         "_thread",
         "_threads",
+        "is_changed",
     )
 
     def __init__(
@@ -271,7 +274,8 @@ class ConversationCache(Conversation):
         self._mark = mark
         self._before_change = before_change
         self._after_change = after_change
-        self._dirty = False
+        #: Whether something was added or cleared that is not stored.
+        self.is_changed = False
         #: Entries that came while the store was asked for those before them.
         self._gathered: list[Entry] | None = None
         #: Held by whoever asks the store: all others wait for what it says.
@@ -283,8 +287,8 @@ class ConversationCache(Conversation):
 
     # For the session
 
-    def take(self, entry: Entry) -> None:
-        """One more entry of the log."""
+    def _take(self, entry: Entry) -> None:
+        """Keep up with a new entry of the log."""
         if self._gathered is not None:
             self._gathered.append(entry)
         if self._recent is not None:
@@ -292,15 +296,14 @@ class ConversationCache(Conversation):
 
     def collect(self) -> None:
         """Store what was cleared and added, with the next commit."""
-        if self._dirty:
-            self._dirty = False
-            self._log.pending.set(chat_context=self._mark.as_json())
+        self.is_changed = False
+        self._log.pending.set(chat_context=self._mark.as_json())
 
     # For chat_context
 
     def messages(self) -> list[Said]:
         """
-        The latest messages, oldest first.
+        Return the latest messages, oldest first.
 
         In a session that has kept none so far they are read now, which holds up the event loop
         for as long as that takes; :meth:`aload` does not.
@@ -314,11 +317,11 @@ class ConversationCache(Conversation):
         ]
 
     def has_sent(self, said: Said) -> bool:
-        """Whether it is a message of this session's log."""
+        """Return True for a message of this session's log."""
         return said.session == self._session.id
 
     async def aload(self) -> None:
-        """See that the messages are here; :meth:`messages` then waits for nothing."""
+        """Read the messages if that has not been done; :meth:`messages` then waits for nothing."""
         loop = self._loop
         if asyncio.get_running_loop() is loop:
             await self._load()
@@ -326,11 +329,12 @@ class ConversationCache(Conversation):
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._load(), loop))
 
     async def _load(self) -> None:
-        """In the owner's event loop."""
+        """As :meth:`aload`, in the owner's event loop."""
         async with self._loading:
             if self._recent is not None:
                 return
             read, self._gathered = self._reading(), self._unstored()
+            self._log.heard = self._take
             try:
                 said = await self._threads.read(read)
                 if self._recent is None:
@@ -339,7 +343,7 @@ class ConversationCache(Conversation):
                 self._gathered = None
 
     def add(self, said: Said) -> None:
-        """One more message that is not in the log. One that is there already stays as it is."""
+        """Add a message that is not in the log. One that is there already stays as it is."""
         self._before_change()
         recent = self._get()
         if said in recent:
@@ -373,7 +377,7 @@ class ConversationCache(Conversation):
         self._fill(self._threads.read_now(read), entries)
 
     def _reading(self) -> Callable[[], list[Said]]:
-        """What asks the store for everything that is stored by now."""
+        """Return what asks the store for everything that is stored by now."""
         session, log = self._session, self._log
         return partial(
             read_context,
@@ -383,7 +387,7 @@ class ConversationCache(Conversation):
         )
 
     def _unstored(self) -> list[Entry]:
-        """The entries that the store does not have yet."""
+        """Return the entries that the store does not have yet."""
         stored = self._log.stored
         return [one for one in self._log.pending.unstored if one.seq > stored]
 
@@ -398,14 +402,15 @@ class ConversationCache(Conversation):
         for entry in entries:
             self._keep(recent, entry)
         self._recent = recent
+        self._log.heard = self._take
 
     def _keep(self, recent: Recent, entry: Entry) -> None:
         sent = recent.take(entry)
         if sent is not None and any(one.id == sent for _, one in self._mark.added):
             # What was added has been sent: from now on it is the log's.
             self._mark.added = [item for item in self._mark.added if item[1].id != sent]
-            self._dirty = True
+            self.is_changed = True
 
     def _note(self) -> None:
-        self._dirty = True
+        self.is_changed = True
         self._after_change()

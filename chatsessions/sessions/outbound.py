@@ -188,7 +188,7 @@ class Streams:
             self._log.pending.then(partial(self._made_sure, pauses))
 
     def _made_sure(self, pauses: int) -> None:
-        """The session is still ours: tell all that was not told meanwhile."""
+        """Tell all that was not told meanwhile: the session is still ours."""
         self._pauses = pauses
         for stream in self.so_far:
             self._tell(stream)
@@ -295,7 +295,12 @@ class SessionSink(Sink):
     @property
     def is_crowded(self) -> bool:
         """Whether :meth:`room` would wait."""
-        return self._is_ahead or self._journal.is_full
+        log = self._log
+        return (
+            log.head - log.stored > settings.MAX_UNCOMMITTED
+            or self.streams.is_crowded
+            or self._journal.is_full
+        )
 
     @property
     def _is_ahead(self) -> bool:
@@ -361,7 +366,7 @@ DETAIL = "What was writing this has stopped."
 
 
 def new_writer() -> Turn:
-    """What the streams of one block are known by."""
+    """Return what stands for a block outside of turns, as a turn does for a handler."""
     return Turn(None, "session_context")
 
 
@@ -387,7 +392,7 @@ class Writers:
         self._writers: dict[str, Writer] = {}
 
     def heard(self, number: str, worker: UUID | None) -> Turn:
-        """A block was heard of; what its streams are known by."""
+        """Note that a block was heard of, and return what its streams are known by."""
         writer = self._writers.setdefault(number, Writer(worker, new_writer()))
         writer.heard_at = self._loop.time()
         return writer.turn
@@ -404,12 +409,12 @@ class Writers:
         return bool(self._writers)
 
     def suspects(self) -> dict[str, Writer]:
-        """Those that were not heard of for as long as one that lives would be silent at most."""
+        """Return the blocks that were silent for longer than one that lives."""
         late = self._loop.time() - settings.WORKER_HEARTBEAT
         return {number: one for number, one in self._writers.items() if one.heard_at < late}
 
     def is_lost(self, writer: Writer) -> bool:
-        """Whether it has been silent for so long that it counts as dead."""
+        """Return True if a block has been silent for so long that it counts as dead."""
         return self._loop.time() - writer.heard_at > settings.WORKER_STALE
 
     def interrupt(self, number: str) -> None:
@@ -419,7 +424,7 @@ class Writers:
             self.close(writer.turn, interrupted=True)
 
     def interrupt_all(self) -> None:
-        """Nobody writes any more."""
+        """Close what all blocks have left open."""
         for number in list(self._writers):
             self.interrupt(number)
 

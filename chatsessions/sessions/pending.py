@@ -25,6 +25,7 @@ class PendingChange:
         "_tell_journal",
         "_then",
         "_waiters",
+        "entries",
         "is_closed",
         "is_noted",
         "is_stored",
@@ -51,6 +52,8 @@ class PendingChange:
             claims=claims,
             insert=claims is None,  # a session that nobody held before is a new row
         )
+        #: The entries to be stored next.
+        self.entries = self._next.entries = []
         #: Whether anything is stored: the session is this worker's, and not only to be.
         self.is_stored = False
         #: Whether the journal knows that there is something.
@@ -71,13 +74,9 @@ class PendingChange:
     @property
     def unstored(self) -> list[Entry]:
         """The entries that are not known to be stored, oldest first."""
-        return self._leaving + self._next.entries
+        return self._leaving + self.entries
 
     # What is gathered
-
-    def append(self, entry: Entry) -> None:
-        """Add an entry of the log."""
-        self._next.entries.append(entry)
 
     def set(self, **fields: Any) -> None:
         """Set columns of the row other than its position."""
@@ -130,7 +129,7 @@ class PendingChange:
     # For the journal
 
     def take(self) -> Change:
-        """Everything so far, to be stored. What comes after it goes into the next."""
+        """Return everything so far, to be stored. What comes later goes into the next change."""
         change, position = self._next, self._next.position
         if change.state is not None:
             self._state_revision += 1
@@ -141,6 +140,7 @@ class PendingChange:
             generation=change.generation,
             position=position,
         )
+        self.entries = self._next.entries = []
         change.position = position.copy()
         self._leaving = change.entries
         self._taken, self._then = self._then, []
@@ -162,8 +162,8 @@ class PendingChange:
     def close(self) -> int:
         """Store nothing more; return how many entries will never be stored."""
         self.is_closed = True
-        count = len(self._next.entries)
-        self._next.entries = []
+        count = len(self.entries)
+        self.entries = self._next.entries = []
         return count
 
 
@@ -218,7 +218,7 @@ class SessionLog:
         if n is None:
             position.events_out += 1
         entry = Entry(seq, n, turn, name, data, settings.now(), key)
-        pending.append(entry)
+        pending.entries.append(entry)
         if self.heard is not None:
             self.heard(entry)
         if not pending.is_closed:

@@ -170,7 +170,10 @@ class LiveSession(ChangeSource):
             journal=worker.journal,
         )
         self.turns = Turns(
-            Handled(row.handled, row.handled_ahead), start=self._start, idle=self._idle
+            Handled(row.handled, row.handled_ahead),
+            start=self._start,
+            finish=self._finish,
+            idle=self._idle,
         )
         self.values = SessionValues(
             session,
@@ -244,7 +247,6 @@ class LiveSession(ChangeSource):
             before_change=self.values.before_change,
             after_change=self.values.after_change,
         )
-        self.log.heard = self.conversation.take
         self.lifespan = Lifespan(
             chat,
             session,
@@ -315,7 +317,7 @@ class LiveSession(ChangeSource):
     # Handled
 
     def _start(self, job: Job) -> None:
-        """``job`` is next: store that it runs, and start its task, in a context of its own."""
+        """Store that ``job``, which is next, runs, and start its task in a context of its own."""
         stored = None
         if job.waits_for_store:
             if self.closed:
@@ -336,7 +338,7 @@ class LiveSession(ChangeSource):
         """
         Run a job once it is ``stored`` that it runs: after a crash it is never begun again.
 
-        It is cancelled by :meth:`cancel`.
+        It is cancelled by :meth:`Turns.cancel`.
         """
         turn, error = job.turn, None
         try:
@@ -446,7 +448,8 @@ class LiveSession(ChangeSource):
             return None
         if self.user_session.is_dirty:
             self.values.look_between(is_used=self.turns.job is not None or self.holders > 0)
-        self.conversation.collect()
+        if self.conversation.is_changed:
+            self.conversation.collect()
         if self.can_release:
             pending.set(worker_id=None)
         if self.log.is_long:
@@ -482,7 +485,7 @@ class LiveSession(ChangeSource):
         self.subscribers.tell_followers(frame)
 
     def _set_topic(self, text: str) -> None:
-        """The first message that says something is what the session is called by."""
+        """Call the session by its first message that says something."""
         topic = topic_of(text)
         self._has_topic = bool(topic)
         if topic:
@@ -510,7 +513,7 @@ class LiveSession(ChangeSource):
         self.pending.then(welcome)
 
     def rejoin(self, subscriber: Subscriber, *, stored: Callable[[], None]) -> None:
-        """The connection that another worker's session had is here, and so is the session now."""
+        """Go on with the connection of a session that came here from another worker."""
         self.subscribers.connection = subscriber
         self.session.connected = True
         self.pending.set(status=ChatSession.Status.CONNECTED, worker_id=self.worker.id)
@@ -543,7 +546,7 @@ class LiveSession(ChangeSource):
             self.disconnect(connection, code)
 
     def visited(self) -> None:
-        """A client is here that has no connection, by a request."""
+        """Note that a client is here by a request, without a connection."""
         if self.closed or self.subscribers.connection is not None:
             return
         self.position.last_seen_at = timezone.now()
@@ -552,14 +555,14 @@ class LiveSession(ChangeSource):
         self.pending.note()
 
     def acted(self) -> None:
-        """The client has done something that is no event."""
+        """Note that the client has done something that is no event."""
         if not self._has_acted:
             self._has_acted = True
             self.pending.set(has_acted=True)
             self.pending.note()
 
     def claim_again(self) -> None:
-        """Somebody thought this worker dead: say in the row again whose the session is."""
+        """Write again whose the session is: another worker may have thought this one dead."""
         if self.ending is None and not self.closed:
             here = self.subscribers.connection is not None
             status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
@@ -567,7 +570,7 @@ class LiveSession(ChangeSource):
             self.pending.note()
 
     def _tell_started(self) -> None:
-        """Of a session that is new, tell the application when it is stored."""
+        """If the session is new, tell the application so when it is stored."""
         if not self._begun and self._left is None:
             self._send_when_stored(signals.session_started)
 
@@ -651,7 +654,7 @@ class LiveSession(ChangeSource):
             self.turns.add(turn_job(0, START, start, past and past.thread))
 
     def _recover(self, left: InterruptedWork, *, run: bool) -> None:
-        """A session from the store: close what a crash left open, go on with what waits."""
+        """Close what the last owner left open, and go on with what waits."""
         for message in left.streams:
             self.log.say("message_update", message | {"streaming": False})
         if left.streams:
@@ -685,42 +688,16 @@ class LiveSession(ChangeSource):
     # The end
 
     def stop(self) -> None:
-        """The client stops the running turn."""
+        """Stop the running turn, as its client."""
         if self.turns.number is None:
             return  # a hook is no turn of the client's
-        if self.cancel("stopped") and "stop" in self.chat.hooks:
+        if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
             job = hook_job(self.chat, "stop")
             job.waits_for_store = True  # the client hears first that the turn is stopped
             self.turns.add(job, first=True)
 
-    def cancel(self, status: str) -> bool:
-        """
-        End what runs, as ``stopped`` or ``interrupted``; whether there is anything.
-
-        Its handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and what it
-        still does is refused.
-        """
-        anything = False
-        for job in (self.turns.job, self.turns.aside):
-            if job is None or job.cancelled_as is not None or job.task is None:
-                continue
-            if job.has_deadline and status == "stopped":
-                continue
-            anything = True
-            job.cancelled_as = status
-            for task in job.turn.spawned | job.turn.awaited:
-                task.cancel()
-            job.task.cancel()
-            # A task that had not begun never gets as far as its own end.
-            job.task.add_done_callback(partial(self._finish_cancelled, job))
-            self.loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
-        return anything
-
-    def _finish_cancelled(self, job: Job, _task: asyncio.Task[None]) -> None:
-        self._finish(job, job.cancelled_as or "stopped")
-
     def end(self, reason: str) -> None:
-        """The session is over: stop what runs, run ``on_chat_end``, and store the end."""
+        """End the session: stop what runs, run ``on_chat_end``, and store the end."""
         if self.closed or self.ending is not None:
             return
         self.ending = str(reason)  # a plain one, for handlers to keep
@@ -729,7 +706,7 @@ class LiveSession(ChangeSource):
         for waiting in self.turns.clear():
             if waiting.turn.n is not None:
                 self._end_turn(waiting.turn.n, waiting.turn.name, "stopped", seconds=0.0)
-        self.cancel("stopped")
+        self.turns.cancel("stopped")
         self.tasks.cancel()
         self.writers.interrupt_all()
         self.asks.cancel()
@@ -795,7 +772,7 @@ class LiveSession(ChangeSource):
         )
 
     def let_go(self) -> None:
-        """One who held the session by ``holders`` does so no more."""
+        """Note that somebody who held the session by ``holders`` does so no more."""
         self.holders -= 1
         self.pending.note()
 
@@ -817,7 +794,7 @@ class LiveSession(ChangeSource):
             await self._quiet.wait()
 
     def drain(self) -> None:
-        """The server is on its way down: part with the client, and start nothing new."""
+        """Part with the client, and start nothing new: the server is about to stop."""
         self.turns.draining = self.ending is None
         connection = self.subscribers.connection
         if connection is not None and not connection.relayed:
@@ -825,8 +802,8 @@ class LiveSession(ChangeSource):
         self._idle()
 
     def interrupt(self) -> None:
-        """The server stops now: whoever takes the session next tells what became of the turn."""
-        self.cancel("interrupted")
+        """Cut short what runs: whoever takes the session next tells what became of it."""
+        self.turns.cancel("interrupted")
         self.tasks.cancel()
         self.writers.interrupt_all()
         if self.ending is None:  # else they are told of the end
@@ -835,7 +812,7 @@ class LiveSession(ChangeSource):
             self.pending.then(partial(self.subscribers.close_followers, code))
 
     def discard(self, error: Exception | None = None) -> None:
-        """Nothing holds the session in memory any more; whoever waits gets ``error``."""
+        """Hold the session in memory no more; whoever waits gets ``error``."""
         self._closing.set()
         self.closed = True
         self.inbound.is_open = False
@@ -844,13 +821,13 @@ class LiveSession(ChangeSource):
         self.pending.fail(error or OwnershipLost(self.id))
         self.tasks.cancel()
         self.turns.clear()
-        self.cancel("stopped")
+        self.turns.cancel("stopped")
         self.subscribers.close_followers(frames.CloseCode.SHUTTING_DOWN)
         self.subscribers.followers.clear()
         self.worker.drop(self)
 
     def _let_go(self) -> None:
-        """It is stored that nobody owns the session: unless somebody needs it after all."""
+        """Drop the session, which is stored as nobody's, unless somebody needs it after all."""
         if not self.can_release:
             self.pending.set(worker_id=self.worker.id)
             self.pending.note()
@@ -861,10 +838,9 @@ class LiveSession(ChangeSource):
             connection.close(frames.CloseCode.SHUTTING_DOWN)
 
     def _idle(self) -> None:
-        """Something that ran has ended: what nobody needs in memory may be let go."""
+        """Let the session go if nobody needs it in memory: something that ran has ended."""
         self.pending.note()
-        if not self.is_busy:
-            self._quiet.set()
+        self._quiet.set()
 
     # What handlers do beside
 
@@ -884,7 +860,7 @@ class LiveSession(ChangeSource):
         return self.tasks.spawn(coroutine, name)
 
     def _spawned_done(self, turn: Turn) -> None:
-        """The last task that ``turn`` has spawned is through."""
+        """Close what ``turn`` left streaming, as the last of its tasks has ended."""
         if not self.closed and not self.turns.is_running(turn):
             self.sink.close_streams(turn)
 

@@ -140,13 +140,13 @@ class Lifespan:
 
     @property
     def handler(self) -> Handler | None:
-        """Sets up: the first thing to run for the session, if the application has a lifespan."""
+        """The handler that sets up, the first to run; None if the application has no lifespan."""
         if "session_lifespan" not in self._chat.hooks:
             return None
         return Handler(function=self.start, takes_argument=False, is_async=True)
 
     def begin(self) -> None:
-        """Handlers are about to run."""
+        """Note that handlers are about to run."""
         self._begun = True
 
     async def start(self) -> None:
@@ -158,7 +158,7 @@ class Lifespan:
             raise self._error
 
     def stop(self) -> None:
-        """The session is not held here any more: tear down, in the task that has set up."""
+        """Tear down, in the task that has set up: the session is not held here any more."""
         if self._stopped.is_set():
             return
         self._stopped.set()
@@ -201,7 +201,7 @@ class Lifespan:
             await self._run_in_thread(partial(handler, None))
 
     async def _within_deadline(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
-        """Await ``step``; what it raises is logged, and keeps nothing else from being closed."""
+        """Await ``step``, and log what it raises: it keeps nothing else from being closed."""
         try:
             async with asyncio.timeout(settings.LIFESPAN_TIMEOUT) as deadline:
                 await step()

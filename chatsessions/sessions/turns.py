@@ -11,12 +11,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from django.conf import settings as django_settings
 from msgspec import Struct
 
 from chatsessions.auth import env
+from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.handlers.chat import (
     Chat,
@@ -117,11 +119,13 @@ class Turns:
     """
     The queue of one session, and what of it is running.
 
-    ``start`` is called with the job that is next, ``idle`` when there is nothing left to run.
+    ``start`` is called with the job that is next, ``finish`` with one that was cancelled and the
+    status that it ends with, ``idle`` when there is nothing left to run.
     """
 
     __slots__ = (
         "_asking",
+        "_finish",
         "_gone_by",
         "_idle",
         "_queue",
@@ -133,11 +137,17 @@ class Turns:
     )
 
     def __init__(
-        self, handled: Handled, *, start: Callable[[Job], None], idle: Callable[[], None]
+        self,
+        handled: Handled,
+        *,
+        start: Callable[[Job], None],
+        finish: Callable[[Job, str], None],
+        idle: Callable[[], None],
     ) -> None:
         #: Which events have been handled.
         self.handled = handled
         self._start = start
+        self._finish = finish
         self._idle = idle
         self._queue: deque[Job] = deque()
         self.job: Job | None = None
@@ -200,15 +210,42 @@ class Turns:
         self._queue = deque(job for job in self._queue if job.sets_up)
         return jobs
 
+    def cancel(self, status: str) -> bool:
+        """
+        End what runs, as ``stopped`` or ``interrupted``; return True if there is anything.
+
+        A handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and what it
+        still does is refused.
+        """
+        anything = False
+        for job in (self.job, self.aside):
+            if job is None or job.cancelled_as is not None or job.task is None:
+                continue
+            if job.has_deadline and status == "stopped":
+                continue
+            anything = True
+            job.cancelled_as = status
+            for task in job.turn.spawned | job.turn.awaited:
+                task.cancel()
+            job.task.cancel()
+            # A task that had not begun never gets as far as its own end.
+            job.task.add_done_callback(partial(self._cancelled, job, status))
+            loop = job.task.get_loop()
+            loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
+        return anything
+
+    def _cancelled(self, job: Job, status: str, _task: asyncio.Task[None]) -> None:
+        self._finish(job, status)
+
     def finished(self, job: Job) -> None:
-        """``job`` runs no more: start the next one."""
+        """Start the next job: ``job`` runs no more."""
         self._clear(job)
         if job.after is not None:
             job.after()
         self._next()
 
     def put_back(self, job: Job) -> None:
-        """``job`` has not begun: whoever takes the session next runs it."""
+        """Leave ``job``, which has not begun, to whoever takes the session next."""
         self._clear(job)
         if job.turn.n:
             self._queue.appendleft(job)
@@ -216,7 +253,7 @@ class Turns:
 
     @contextmanager
     def waiting_for_answer(self, turn: Turn | None) -> Iterator[None]:
-        """Inside the block ``turn`` waits for its client: what may overtake it runs."""
+        """Run what may overtake ``turn`` while it waits for its client, inside the block."""
         job = self.job
         task = asyncio.current_task()
         if job is None or job.turn is not turn or task in turn.spawned - turn.awaited:
@@ -231,7 +268,7 @@ class Turns:
                 self._asking -= 1
 
     async def alone(self, turn: Turn | None) -> None:
-        """Wait until what has overtaken ``turn`` is through: one at a time goes on."""
+        """Wait until what has overtaken ``turn`` has ended: one at a time goes on."""
         while self.aside is not None and self.aside.turn is not turn:
             self._gone_by = self._gone_by or asyncio.Event()
             await self._gone_by.wait()
