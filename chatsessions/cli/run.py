@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import webbrowser
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
@@ -200,15 +200,14 @@ def _is_loopback(host: str) -> bool:
 
 def _hosts(host: str) -> list[str]:
     """Return the host names of a server that listens on ``host``."""
-    names = ["localhost", "127.0.0.1", "[::1]"]
+    names = ["localhost", "127.0.0.1", "::1"]
     if host not in ("0.0.0.0", "::"):  # noqa: S104
-        return [*names, f"[{host}]" if ":" in host else host]
-    own = socket.gethostname()
-    try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(own, None)}
-    except OSError:
-        addresses = set()
-    return [*names, own, *(f"[{one}]" if ":" in one else one for one in sorted(addresses))]
+        names.append(host)
+    else:
+        names.append(own := socket.gethostname())
+        with suppress(OSError):
+            names += sorted(str(info[4][0]) for info in socket.getaddrinfo(own, None))
+    return [f"[{name}]" if ":" in name else name for name in dict.fromkeys(names)]
 
 
 def _prepare(options: argparse.Namespace, folder: Path, address: str) -> None:

@@ -15,6 +15,7 @@ from contextlib import closing
 from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from socket import gethostname
 from threading import Thread
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, HTTPSHandler, build_opener
@@ -444,6 +445,14 @@ def test_a_folder_that_cannot_be_written(counter: Path) -> None:
     assert "--data FOLDER" in result.stderr
 
 
+def test_who_listens_for_others_is_told_the_names_once(run: Start) -> None:
+    served = run("counter_bot.py", "--host", "0.0.0.0")  # noqa: S104
+    [line] = [one for one in served.terminal().splitlines() if "Reached as" in one]
+    names = line.split("Reached as ")[1].split(";")[0].split(", ")
+    assert {"localhost", "127.0.0.1", "[::1]", gethostname()} <= set(names)
+    assert len(names) == len(set(names))
+
+
 def test_django_says_a_thing_once(run: Start) -> None:
     served = run("counter_bot.py", "--debug")
     assert served.get("/nowhere/")[0] == 404
@@ -479,3 +488,5 @@ async def test_several_workers_on_postgresql_and_redis(
             await tab.said(f"You have sent {count} message(s)!")
             await tab.drop()
             await come_back(tab)
+        assert await asyncio.to_thread(served.interrupt) in (0, 130)
+        assert "Traceback" not in served.terminal()

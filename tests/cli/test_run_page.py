@@ -16,6 +16,19 @@ from .command import COUNTER, Run
 pytestmark = [pytest.mark.server, pytest.mark.browser]
 
 
+def test_the_chat_keeps_away_from_the_edges_of_a_wide_window(
+    run: Callable[..., Run],
+    browser: Browser,  # noqa: F811
+) -> None:
+    served = run("counter_bot.py", "--no-admin")
+    tab = browser.new_page(viewport={"width": 1100, "height": 700})
+    tab.goto(f"{served.origin}/")
+    box = tab.locator("chat-session").bounding_box()
+    assert box is not None
+    assert box["y"] == 700 - box["y"] - box["height"] == 20
+    tab.close()
+
+
 def test_a_reload_keeps_conversation_count_and_draft_and_shows_a_mistake(
     run: Callable[..., Run],
     counter: Path,
