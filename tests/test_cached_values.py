@@ -16,7 +16,7 @@ from chatsessions.storage.store import (
     Store,
     cache_key,
 )
-from chatsessions.workers.outside_session import RemoteBlock
+from chatsessions.workers.calls import RemoteBlock
 
 from .support.database import every_statement
 from .support.sessions import Client, running_worker, until

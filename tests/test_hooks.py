@@ -23,7 +23,7 @@ from chatsessions.signals import (
     session_started,
     turn_finished,
 )
-from chatsessions.workers import calls as reaching
+from chatsessions.workers.calls import end
 from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, Way, connected, eventually, running_worker, until, ways
@@ -443,7 +443,7 @@ async def test_the_end_of_a_session_that_nobody_held(
         client = await Client.open(worker, chat, row.pk, "token")
         assert client.reason == "expired"
     else:
-        await reaching.end(worker, row.pk, "expired")
+        await end(worker, row.pk, "expired")
     await until(lambda: row.pk not in worker.live)
     assert [name for name, found in calls if found == row.pk] == ["load", "end"]
 
@@ -907,7 +907,7 @@ async def test_a_session_that_nobody_came_back_to_is_signalled_too(
         client = await Client.open(worker, chat)
         client.leave()
         await until(lambda: not worker.live)
-        await reaching.end(worker, client.live.id, "admin")
+        await end(worker, client.live.id, "admin")
         await until(lambda: received)
     ((_, arguments),) = received
     assert (arguments["session"].id, arguments["reason"]) == (client.live.id, "admin")

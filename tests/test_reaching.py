@@ -30,12 +30,12 @@ from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
 from chatsessions.protocol.frames import Token
-from chatsessions.workers import calls as reaching
+from chatsessions.workers import calls
+from chatsessions.workers.calls import RemoteBlock
 from chatsessions.workers.outside import (
     EMITS_AT_A_TIME,
     leave_remote,
 )
-from chatsessions.workers.outside_session import RemoteBlock
 from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer
@@ -72,7 +72,7 @@ async def test_an_event_is_emitted_once_by_the_owner_and_stored(chat: Chat, loss
     async with two_workers(LossyLayer(loss=loss, seed=11)) as (first, second):
         client = await owned(first, chat)
         for number in range(5):
-            await reaching.change(second, client.live.id, [append("note", number)])
+            await calls.change(second, client.live.id, [append("note", number)])
             stored = SessionEvent.objects.filter(session=client.live.id, name="note")
             assert await stored.acount() == number + 1
         assert [data for name, data in client.events if name == "note"] == [0, 1, 2, 3, 4]
@@ -207,7 +207,7 @@ async def test_values_without_room_change_nothing(chat: Chat, settings: Any) -> 
         client = await owned(first, chat)
         steps = [Put("small", b"1"), Put("large", b'"' + b"x" * 200 + b'"'), append("note")]
         with pytest.raises(TooLarge, match="USER_SESSION_MAX_BYTES"):
-            await reaching.change(second, client.live.id, steps)
+            await calls.change(second, client.live.id, steps)
         assert dict(client.live.user_session) == {}
         assert "note" not in [name for name, _ in client.events]
 
@@ -242,7 +242,7 @@ async def test_a_question_from_afar_gets_the_clients_answer(chat: Chat) -> None:
     async with two_workers(LossyLayer(loss=0.2, seed=5)) as (first, second):
         client = await owned(first, chat)
         asking = asyncio.create_task(
-            reaching.call(second, client.live.id, "text", {"content": "Who?"}, 30)
+            calls.call(second, client.live.id, "text", {"content": "Who?"}, 30)
         )
         await until(lambda: client.events[-1][0] == "ask")
         client.answer(client.events[-1][1]["call"], {"content": "me"})
@@ -253,7 +253,7 @@ async def test_a_question_from_afar_times_out(chat: Chat) -> None:
     async with two_workers() as (first, second):
         client = await owned(first, chat)
         with pytest.raises(TimeoutError):
-            await reaching.call(second, client.live.id, "text", {}, 0.05)
+            await calls.call(second, client.live.id, "text", {}, 0.05)
 
 
 async def test_an_end_from_afar_runs_on_chat_end_at_the_owner(chat: Chat) -> None:
@@ -261,11 +261,11 @@ async def test_an_end_from_afar_runs_on_chat_end_at_the_owner(chat: Chat) -> Non
     chat.on_chat_end(lambda reason: ended.append(reason))
     async with two_workers() as (first, second):
         client = await owned(first, chat)
-        await reaching.end(second, client.live.id, "admin")
+        await calls.end(second, client.live.id, "admin")
         assert ended == ["admin"]
         assert client.closed == [(4503, "admin")]
         with pytest.raises(SessionOver):
-            await reaching.end(second, client.live.id, "admin")
+            await calls.end(second, client.live.id, "admin")
 
 
 async def test_a_session_is_assigned_wherever_it_is_live_and_once(chat: Chat) -> None:
@@ -274,12 +274,12 @@ async def test_a_session_is_assigned_wherever_it_is_live_and_once(chat: Chat) ->
     async with two_workers(LossyLayer(loss=0.2, seed=6)) as (first, second):
         client = await owned(first, chat)
         session, token = client.live.id, client.token
-        await reaching.change(second, session, [Assign(str(ada.pk))])
+        await calls.change(second, session, [Assign(str(ada.pk))])
         assert client.closed == [(4000, None)]
         row = await ChatSession.objects.aget(pk=session)
         assert row.user_id == ada.pk
         with pytest.raises(SessionOwned):
-            await reaching.change(second, session, [Assign(str(eve.pk))])
+            await calls.change(second, session, [Assign(str(eve.pk))])
         for user in (AnonymousUser(), eve):
             other = await Client.open(second, chat, session, token, user=user)
             assert other.reason == "unknown"
@@ -300,7 +300,7 @@ async def test_who_is_being_admitted_does_not_get_what_is_assigned_meanwhile(
 
         async def admit(asked_for: Session) -> None:
             if asked_for.id == session:
-                await reaching.change(second, session, [Assign(str(ada.pk))])
+                await calls.change(second, session, [Assign(str(ada.pk))])
 
         arrival = ConnectRequest(user=AnonymousUser(), session_id=str(session), token=client.token)
         if way == "connection":
@@ -321,7 +321,7 @@ async def test_who_waits_for_an_owner_elsewhere_does_not_get_what_is_assigned_me
 
     @chat.on_disconnect
     async def leave() -> None:
-        await reaching.change(first, session, [Assign(str(ada.pk))])
+        await calls.change(first, session, [Assign(str(ada.pk))])
         is_assigned.set()
         await asyncio.sleep(3600)  # so that the session is not given away, but relayed
 
@@ -339,7 +339,7 @@ async def test_events_from_afar_that_come_at_once_are_each_emitted(chat: Chat) -
     async with two_workers() as (first, second):
         client = await owned(first, chat)
         steps = ([append("note", number)] for number in range(20))
-        await asyncio.gather(*(reaching.change(second, client.live.id, one) for one in steps))
+        await asyncio.gather(*(calls.change(second, client.live.id, one) for one in steps))
         notes = [data for name, data in client.events if name == "note"]
         assert sorted(notes) == [*range(20)]
         assert not client.live.writers.is_writing
@@ -350,7 +350,7 @@ async def test_a_session_of_nobody_is_taken_and_given_back(chat: Chat) -> None:
         client = await owned(first, chat)
         client.leave()
         await until(lambda: not first.live)
-        await reaching.change(second, client.live.id, [append("note")])
+        await calls.change(second, client.live.id, [append("note")])
         row = await ChatSession.objects.aget(pk=client.live.id)
         assert row.worker_id is None
         assert second.live == {}
@@ -364,7 +364,7 @@ async def test_of_two_workers_that_want_to_change_it_at_once_both_do(chat: Chat)
             await until(lambda: not any(worker.live for worker in workers))
             await asyncio.gather(
                 *(
-                    reaching.change(worker, client.live.id, [append("note", number)])
+                    calls.change(worker, client.live.id, [append("note", number)])
                     for worker in workers
                 )
             )
@@ -379,7 +379,7 @@ async def test_without_a_way_nothing_is_changed(chat: Chat) -> None:
         await WorkerRow.objects.filter(pk=first.id).aupdate(pid=os.getppid())  # another process
         second.rpc.channel = ""
         with pytest.raises(OwnerUnreachable, match="CHANNEL_LAYERS"):
-            await reaching.change(second, client.live.id, [append("note")])
+            await calls.change(second, client.live.id, [append("note")])
         assert "note" not in [name for name, _ in client.events]
 
 
@@ -392,7 +392,7 @@ async def test_an_owner_that_gives_no_sign_is_given_up(chat: Chat, settings: Any
         client = await owned(first, chat)
         layer.is_cut = True
         with pytest.raises(OwnerUnreachable, match="gives no sign"):
-            await reaching.change(second, client.live.id, [append("note")])
+            await calls.change(second, client.live.id, [append("note")])
 
 
 async def test_a_change_that_was_made_is_known_again_by_the_next_owner(chat: Chat) -> None:
@@ -406,7 +406,7 @@ async def test_a_change_that_was_made_is_known_again_by_the_next_owner(chat: Cha
         client.leave()
         await until(lambda: not first.live)
         live = await second.acquire(client.live.id)
-        await reaching.holding(live, lambda live: apply(live, change))
+        await calls.holding(live, lambda live: apply(live, change))
         notes = SessionEvent.objects.filter(session=client.live.id, name="note")
         assert await notes.acount() == 1
 

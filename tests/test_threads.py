@@ -29,7 +29,7 @@ from chatsessions.storage.storable import (
     by_class,
     by_name,
 )
-from chatsessions.workers import calls as reaching
+from chatsessions.workers import calls
 from chatsessions.workers.registry import TooManySessions
 from chatsessions.workers.worker import Worker as RunningWorker
 
@@ -232,7 +232,7 @@ async def test_after_a_session_that_is_over_the_thread_counts(
 ) -> None:
     echoes(chat)
     first = await earlier(worker, chat, ada, "one")
-    await reaching.end(worker, first.live.id, "app")
+    await calls.end(worker, first.live.id, "app")
     client = await Client.open(
         worker, chat, first.live.id, first.token, user=ada, thread=thread_of(first)
     )

@@ -33,11 +33,11 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import REPLAY_CHUNK
+from chatsessions.workers.calls import RemoteBlock
 from chatsessions.workers.outside import (
     leave_here,
     leave_remote,
 )
-from chatsessions.workers.outside_session import RemoteBlock
 from chatsessions.workers.worker import get_worker
 
 from .requests import (

@@ -21,7 +21,7 @@ from chatsessions.handlers.chat import resolve_chat
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.websocket.admission import Admission
-from chatsessions.workers import calls as reaching
+from chatsessions.workers import calls
 from chatsessions.workers.worker import get_worker
 
 from .requests import (
@@ -160,7 +160,7 @@ class ChatView(View):
         empty = request.headers.get("content-length", "0") in ("", "0")
         asked, visit = await self._open(request, Body() if empty else read_body(request))
         try:
-            await reaching.end(get_worker(), visit.served.id, "user")
+            await calls.end(get_worker(), visit.served.id, "user")
         finally:
             visit.leave()
         if asked.kept:

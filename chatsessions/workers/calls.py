@@ -1,39 +1,68 @@
-"""How code that holds no session reaches one: through its owner, or as its owner for a moment."""
+"""
+How code that holds no session works with one: through its owner, or as its owner for a moment.
+
+A call is one command; a :class:`RemoteBlock` is a ``session_context()`` block for a session that
+another worker owns. Its values are those that are stored; what it sets and sends is gathered, and
+made by the owner.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
 
+import msgspec
+from django.contrib.auth.models import AnonymousUser
 from django.db import Error
 
 from chatsessions.cluster.commands import (
+    AddToken,
+    Append,
     Apply,
     Call,
+    CloseStream,
+    Declare,
     Done,
+    Drop,
     End,
+    Offer,
+    OpenStream,
+    Put,
     Step,
+    Withdraw,
 )
-from chatsessions.cluster.directory import (
-    SOON,
-    OwnedElsewhere,
-)
+from chatsessions.cluster.connect_request import session_of
+from chatsessions.cluster.directory import SOON, OwnedElsewhere
 from chatsessions.cluster.owner import apply
 from chatsessions.cluster.rpc import NoAnswer
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
+    ChatSessionsError,
     OwnershipLost,
     OwnerUnreachable,
+    SessionNotFound,
     SessionOver,
     StoreUnavailable,
 )
+from chatsessions.handlers.chat import find_chat
+from chatsessions.handlers.context import Context
+from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode_data
+from chatsessions.handlers.user_session import UserSession
+from chatsessions.sessions.files import SessionFiles
+from chatsessions.sessions.history import ConversationCache
+from chatsessions.sessions.outbound import DETAIL
+from chatsessions.sessions.pending import PendingChange, SessionLog
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import is_transient
-from chatsessions.storage.journal import FIRST_RETRY
+from chatsessions.storage.journal import FIRST_RETRY, Position
+from chatsessions.storage.serializer import split_state
+from chatsessions.storage.store import Loaded
+from chatsessions.storage.thread_rows import Mark
 
 from .worker import Worker
 
@@ -168,3 +197,219 @@ async def let_go(live: LiveSession) -> None:
     """Hold an acquired session no more, and wait until another worker could take it."""
     live.let_go()
     await live.given_back()
+
+
+class RemoteBlock(Sink):
+    """A block that works with a session which another worker owns. Its emitter writes to it."""
+
+    def __init__(self, worker: Worker, loaded: Loaded) -> None:
+        row = loaded.row
+        self.id = row.pk
+        self.loop = worker.loop
+        self.chat = find_chat(row.chat)
+        self.session = session_of(row, row.user or AnonymousUser())
+        self.session.restored = True
+        files = SessionFiles(row.pk, worker.loop, worker.threads, may_save=self.flush)
+        self.session.list_files, self.session.keep_file = files.all, files.save
+        self._worker = worker
+        self._before = split_state(loaded.state)
+        self.user_session = UserSession(
+            self.session,
+            dict(self._before),
+            max_bytes=settings.USER_SESSION_MAX_BYTES,
+            before_change=lambda: None,
+            after_change=lambda: None,
+        )
+        position = Position.of(row)
+        pending = PendingChange(
+            row.pk,
+            generation=row.generation,
+            position=position,
+            claims=None,
+            tell_journal=lambda: None,
+        )
+        self._conversation = ConversationCache(
+            self.session,
+            SessionLog(pending, position, first=loaded.first, journal=worker.journal),
+            worker.threads,
+            loop=worker.loop,
+            mark=Mark.of(row.chat_context),
+            said=loaded.said,
+            texts=dict,  # of streaming messages the owner knows what the log does not have
+            before_change=_refuse_recall,
+            after_change=lambda: None,
+        )
+        #: What the owner is to do, in order.
+        self._steps: list[Step] = []
+        #: What the owner knows this block by.
+        self._writer = uuid4().hex
+        self._streams: dict[str, Streaming] = {}
+        self._keeper: asyncio.Task[None] | None = None
+        self._sending = asyncio.Lock()
+        self._pump: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+
+    @classmethod
+    async def open(cls, worker: Worker, session_id: UUID) -> Self:
+        """Read the session. Raises ``SessionNotFound``, ``SessionOver``."""
+        loaded = await worker.registry.read(session_id)
+        if loaded is None:
+            raise SessionNotFound(session_id)
+        return cls(worker, loaded)
+
+    def context(self) -> Context:
+        """Return what the block's code sees."""
+        return Context(
+            session=self.session,
+            user_session=self.user_session,
+            emitter=Emitter(self, None),
+            chat=self.chat,
+            turn=None,
+            spawn=_refuse_spawn,
+            recall=self._conversation,
+        )
+
+    # Sink
+
+    def append(self, name: str, data: bytes, turn: Turn | None) -> int:
+        self._check()
+        self._steps.append(Append(name, msgspec.Raw(data)))
+        return 0  # the owner numbers it
+
+    def write(
+        self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
+    ) -> None:
+        if replaces:
+            stream.replace_content(text)
+        else:
+            stream.add_content(text)
+        self._steps.append(AddToken(stream.id, text, replaces=replaces))
+        if self._pump is None:  # at once: somebody watches it being written
+            self._pump = self._worker.start_task(self._send_on())
+
+    def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
+        self._steps.append(OpenStream(stream.as_event()))
+        self._streams[stream.id] = stream
+        if self._keeper is None:
+            self._keeper = self._worker.start_task(self._keep_streams())
+
+    def close_stream(self, stream_id: str) -> None:
+        self._streams.pop(stream_id, None)
+        self._steps.append(CloseStream(stream_id))
+
+    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
+        self._steps.append(Offer(message, actions))
+
+    async def withdraw(self, action: str, turn: Turn | None) -> None:
+        self._steps.append(Withdraw(action))
+
+    def declare_settings(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
+    ) -> None:
+        self._check()
+        self._steps.append(Declare(inputs, values))
+
+    async def call(
+        self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
+    ) -> Any:
+        await self.flush()
+        return await call(self._worker, self.id, kind, data, timeout)
+
+    @property
+    def is_crowded(self) -> bool:
+        return self._error is not None or len(self._steps) > settings.MAX_UNCOMMITTED
+
+    async def room(self) -> None:
+        self._raise()
+        if len(self._steps) > settings.MAX_UNCOMMITTED:
+            await self.flush()
+
+    async def flush(self, turn: Turn | None = None) -> None:
+        self._check()
+        await self._send_all()
+
+    # To the owner
+
+    async def close(self, *, failed: bool = False) -> None:
+        """
+        Send the rest, and the end of what still streams, which is interrupted if the block failed.
+
+        A value that cannot be stored stays as it was, and is raised when the rest is sent. Raises
+        what :func:`~chatsessions.workers.calls.change` raises.
+        """
+        left, self._streams = self._streams, {}
+        for stream in left.values():
+            stream.end_stream()
+            self._steps.append(CloseStream(stream.id))
+            update = encode_data("message_update", stream.as_event())
+            self._steps.append(Append("message_update", msgspec.Raw(update)))
+        if left and failed:
+            error = encode_data("error", {"code": "interrupted", "detail": DETAIL})
+            self._steps.append(Append("error", msgspec.Raw(error)))
+        if self._keeper is not None:
+            self._keeper.cancel()
+        refused = self.user_session.look()
+        await self._send_all()
+        if refused is not None:
+            raise refused
+
+    def _take_values(self) -> list[Step]:
+        """Return what was changed in ``user_session`` since this was called last."""
+        put, dropped = self.user_session.changes_since(self._before)
+        self._before = self.user_session.encoded()
+        return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
+
+    async def _send_all(self) -> None:
+        async with self._sending:
+            self._raise()
+            steps, self._steps = [*self._take_values(), *self._steps], []
+            if steps:
+                await self._send(steps)
+
+    async def _send(self, steps: list[Step]) -> None:
+        await change(self._worker, self.id, steps, writer=self._writer)
+
+    async def _keep_streams(self) -> None:
+        """Say now and then that this block goes on with what it streams."""
+        while True:
+            await asyncio.sleep(settings.WORKER_HEARTBEAT / 2)
+            if self._streams:
+                with suppress(ChatSessionsError):  # whoever sends next hears of it
+                    await self._send([])
+
+    async def _send_on(self) -> None:
+        try:
+            while self._steps:
+                await asyncio.sleep(0)
+                async with self._sending:
+                    steps, self._steps = self._steps, []
+                    if steps:
+                        await self._send(steps)
+        except Exception as error:
+            self._error = error  # it surfaces at the next emit or flush
+        finally:
+            self._pump = None
+
+    def _check(self) -> None:
+        """Raise if the client may be told nothing now."""
+        self._raise()
+        self.user_session.check()
+
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+
+def _refuse_spawn(coroutine: Coroutine[Any, Any, Any], name: str | None) -> Any:
+    raise RuntimeError(
+        "spawn() starts a task that the session's owner keeps, and that is another process: "
+        "finish the work inside of the session_context() block."
+    )
+
+
+def _refuse_recall() -> None:
+    raise RuntimeError(
+        "chat_context is changed by the session's owner, and that is another process: do it in a "
+        "handler of the chat."
+    )

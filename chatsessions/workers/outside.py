@@ -66,7 +66,7 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import arefuse_test_transaction, refuse_test_transaction
 
 from . import calls
-from .outside_session import RemoteBlock
+from .calls import RemoteBlock
 from .worker import (
     Worker,
     running_workers,

@@ -17,7 +17,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, OwnerUnreachable
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.storage.files import sweep
-from chatsessions.workers import calls as reaching
+from chatsessions.workers import calls
 from chatsessions.workers.worker import get_worker
 
 
@@ -81,7 +81,7 @@ class Command(BaseCommand):
                 ended += untold
                 for session_id in others:
                     try:
-                        await reaching.end(worker, session_id, ChatSession.EndReason.EXPIRED)
+                        await calls.end(worker, session_id, ChatSession.EndReason.EXPIRED)
                         ended += 1
                     except OwnerUnreachable:
                         skipped += 1
