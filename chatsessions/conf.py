@@ -1,8 +1,8 @@
 """
-The settings, one typed object of properties over ``settings.CHATSESSIONS``.
+The settings: one object with a typed attribute for each key of ``settings.CHATSESSIONS``.
 
-Every property is read at its first use, and again after ``override_settings``; an ill-typed
-value raises ``ImproperlyConfigured`` there, and the system checks find it before.
+A setting is read at its first use, and again after ``override_settings``. One of a wrong type
+raises ``ImproperlyConfigured`` then; system checks find it earlier.
 """
 
 from __future__ import annotations
@@ -331,16 +331,16 @@ class Settings:
         return UTC if django_settings.USE_TZ else None
 
     def now(self) -> datetime:
-        """What Django's ``timezone.now()`` says, which asks its lazy settings every time."""
+        """Return what Django's ``timezone.now()`` does, without looking up a setting each time."""
         return datetime.now(self._zone)  # as the project wants it
 
     @classmethod
     def all(cls) -> Iterator[Setting[Any]]:
-        """Every setting, in the order above."""
+        """Return every setting, in the order above."""
         return (value for value in vars(cls).values() if isinstance(value, Setting))
 
     def problems(self) -> Iterator[Problem]:
-        """What is unknown or ill-typed in ``settings.CHATSESSIONS``."""
+        """Yield what is unknown or ill-typed in ``settings.CHATSESSIONS``."""
         known = {setting.name: setting for setting in self.all()}
         for name, value in _given().items():
             setting = known.get(name)

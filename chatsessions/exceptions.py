@@ -85,7 +85,7 @@ class SessionOver(ChatSessionsError):
 
 
 class SessionConnected(ChatSessionsError):
-    """A websocket's client numbers the session's events now, and nobody beside it."""
+    """The session has a websocket, whose client alone numbers its events now."""
 
     def __init__(self, session_id: UUID | str) -> None:
         self.session_id = session_id
@@ -96,7 +96,7 @@ class SessionConnected(ChatSessionsError):
 
 
 class SessionOwned(ChatSessionsError):
-    """The session belongs to a user already; it is given to no other."""
+    """The session already belongs to a user, and cannot be given to another one."""
 
     def __init__(self, session_id: UUID | str) -> None:
         self.session_id = session_id
@@ -120,10 +120,10 @@ class OwnershipLost(ChatSessionsError):
 
 class OwnerUnreachable(ChatSessionsError):
     """
-    The session is live in another process, and there is no way to reach it from this one.
+    The session is live in another process, which cannot be reached from this one.
 
-    Either no channel layer leads from process to process, or that process gives no sign. Or it is
-    another event loop of this process that does not let the session go.
+    Either no channel layer connects the processes, or the other process does not answer. It may
+    also be another event loop of this process, which is busy with the session.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class OwnerUnreachable(ChatSessionsError):
 
 
 class ServerStopped(ChatSessionsError):
-    """The server of this process stopped before it was through with a call from outside."""
+    """The server of this process stopped before a call from outside was done."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -173,14 +173,14 @@ class ServerStopped(ChatSessionsError):
 
 
 class TurnStopped(ChatSessionsError):
-    """The turn this code belongs to was stopped; what it still sends or sets is refused."""
+    """The turn of this code was stopped; what the code sends or sets after that is refused."""
 
     def __init__(self) -> None:
         super().__init__("The turn was stopped; it can no longer send messages or set values.")
 
 
 class StoreUnavailable(ChatSessionsError):
-    """The store did not take a commit within ``STORE_TIMEOUT``. Nothing is lost: it is retried."""
+    """A commit was not stored within ``STORE_TIMEOUT``. Nothing is lost: it is tried again."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -192,7 +192,7 @@ class StoreUnavailable(ChatSessionsError):
 
 class FileRefused(ChatSessionsError, ValueError):
     """
-    A file that a session does not take; nothing of it is kept.
+    A file that a session does not take. It is not stored.
 
     ``code`` is one of ``empty_file``, ``too_large``, ``too_many_files``, ``type_mismatch``,
     ``type_not_accepted`` and ``unknown_file``, ``detail`` a sentence that users may read.
@@ -228,7 +228,7 @@ class FrameError(ChatSessionsError):
 
 
 class StorageError(ChatSessionsError):
-    """What ``user_session`` and the log refuse."""
+    """A value that ``user_session`` or the log refuses, or that cannot be read."""
 
 
 #: What can be done with a value of which nothing else is known.
@@ -267,7 +267,7 @@ class NotLoadable(StorageError, ValueError):
 
 
 class ReservedKey(StorageError, KeyError):
-    """A key of ``user_session`` that is read live from the session and cannot be set."""
+    """A key of ``user_session`` that is read from the session and cannot be set."""
 
     def __init__(self, key: str) -> None:
         self.key = key

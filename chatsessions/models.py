@@ -32,10 +32,10 @@ else:
 
 class JSONTextField(_TextField):
     """
-    JSON kept as text: the very bytes that were sent.
+    JSON that is stored as text, just as it was sent.
 
-    Not a ``JSONField``: PostgreSQL's ``jsonb`` refuses ``\\u0000``, which any client may send,
-    and loses the order of keys; SQLite's parses every value once more on insert.
+    It is not a ``JSONField``: PostgreSQL's ``jsonb`` refuses ``\\u0000``, which any client may
+    send, and loses the order of keys; SQLite's parses each value again when it is inserted.
     """
 
     def from_db_value(self, value: str | None, expression: object, connection: object) -> Any:
@@ -51,33 +51,33 @@ _READ_AT: dict[str, Any] = {"read_at": DatabaseNow()}
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self, now: datetime | None = None) -> WorkerQuerySet:
-        """Workers heard of within ``WORKER_STALE`` seconds."""
+        """Workers that had a heartbeat within the last ``WORKER_STALE`` seconds."""
         return self.filter(heartbeat_at__gte=ago(settings.WORKER_STALE, now))
 
     def stale(self, now: datetime | None = None) -> WorkerQuerySet:
-        """Workers that have been silent for longer."""
+        """Workers whose last heartbeat is longer ago."""
         return self.filter(heartbeat_at__lt=ago(settings.WORKER_STALE, now))
 
     def timed(self) -> WorkerQuerySet:
-        """With ``read_at``: the database's time, which the heartbeats are of."""
+        """Add ``read_at``, the database's time, with which heartbeats are compared."""
         return self.annotate(**_READ_AT)
 
 
 class Worker(models.Model):
-    """One server process, and the sign of life that says whether its sessions are owned."""
+    """One server process. Its heartbeat says whether it is alive and owns its sessions."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     hostname = models.CharField(_("host name"), max_length=255)
     pid = models.PositiveIntegerField(_("process id"))
-    #: Where ``pid`` is the number of one process: a host since its start, or a container on it.
+    #: Where ``pid`` is unique: on a host since its start, or in a container.
     pid_space = models.CharField(max_length=400, blank=True, db_default="")
     channel = models.CharField(_("channel"), max_length=200, blank=True)
     started_at = models.DateTimeField(_("started"))
-    #: By the database's clock.
+    #: The time of the last heartbeat by the database's clock.
     heartbeat_at = models.DateTimeField(_("last heartbeat"), db_index=True)
     #: The same moment by the worker's own clock.
     clock_at = models.DateTimeField(_("its clock"), null=True, blank=True)
-    #: Since when nothing of what it holds could be stored; None while that works.
+    #: Since when nothing of its sessions could be stored; None while storing works.
     stuck_since = models.DateTimeField(_("stores nothing since"), null=True, blank=True)
 
     #: The database's time when the row was read, where ``timed()`` has asked for it.
@@ -93,7 +93,7 @@ class Worker(models.Model):
         return f"{self.hostname}:{self.pid}"
 
     def is_heard(self) -> bool:
-        """Whether it had been heard of within ``WORKER_STALE`` seconds when the row was read."""
+        """Return True if it had a heartbeat within ``WORKER_STALE`` seconds before it was read."""
         if self.read_at is None:
             rows = Worker.objects.using(self._state.db).filter(pk=self.pk)
             return rows.filter(heartbeat_at__gte=ago(settings.WORKER_STALE)).exists()
@@ -101,7 +101,7 @@ class Worker(models.Model):
 
     @property
     def clock_ahead(self) -> timedelta:
-        """How far its clock is ahead of the database's; below zero if it is behind."""
+        """How far its clock is ahead of the database's; negative if it is behind."""
         return timedelta() if self.clock_at is None else self.clock_at - self.heartbeat_at
 
 
@@ -126,11 +126,11 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         self, user: AbstractBaseUser | AnonymousUser
     ) -> models.QuerySet[ChatSession, dict[str, Any]]:
         """
-        The threads of a logged-in user, the one that was used last first; none for an anonymous.
+        The threads of a logged-in user, last used first; none for an anonymous user.
 
         Each is a dict: ``thread_id``, ``chat``, ``title`` (the beginning of what the user said
         first, or ""), ``started``, ``last_seen``, ``sessions`` (how many there are) and
-        ``said`` (how many events the user has sent). One query, however many there are.
+        ``said`` (how many events the user has sent). It takes one query.
         """
         first = ChatSession.objects.using(self.db).filter(
             user=user.pk, thread_id=OuterRef("thread_id"), chat=OuterRef("chat")
@@ -152,38 +152,38 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         return threads  # type: ignore[no-any-return]  # the dict's type has no name
 
     def timed(self) -> ChatSessionQuerySet:
-        """With ``read_at``: the database's time."""
+        """Add ``read_at``, the database's time."""
         return self.annotate(**_READ_AT)
 
     def unused(self) -> ChatSessionQuerySet:
-        """Sessions whose client has never done anything but connect."""
+        """Sessions whose client has done nothing but connect."""
         return self.filter(_unused(self.db))
 
     def expired(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """
-        Sessions away for longer than ``SESSION_AGE`` that have not been ended yet.
+        Sessions that are away for longer than ``SESSION_AGE`` seconds and have not ended.
 
-        Of those that are ``unused()`` for longer than ``UNUSED_SESSION_AGE``.
+        For sessions that are ``unused()`` it is ``UNUSED_SESSION_AGE`` seconds.
         """
         return self.away()._older("disconnected_at", settings.SESSION_AGE, now)
 
     def stale(self, now: datetime | None = None) -> ChatSessionQuerySet:
-        """Sessions that say connected while no living worker holds them."""
+        """Sessions that are marked as connected, but are owned by no worker that is alive."""
         silent = Q(worker__heartbeat_at__lt=ago(settings.WORKER_STALE, now))
         return self.connected().filter(silent | Q(worker=None))
 
     def past_keep(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """
-        Ended sessions whose rows have been kept for ``KEEP`` seconds.
+        Sessions that have ended longer than ``KEEP`` seconds ago.
 
-        Those that are ``unused()`` are kept for ``UNUSED_SESSION_AGE`` seconds.
+        For sessions that are ``unused()`` it is ``UNUSED_SESSION_AGE`` seconds.
         """
         return self.ended()._older("ended_at", settings.KEEP, now)
 
     def _older(self, moment: str, age: float, now: datetime | None) -> ChatSessionQuerySet:
-        """Those of which ``moment`` is longer ago than their age allows."""
+        """Sessions whose ``moment`` is longer ago than ``age``, or the age of unused sessions."""
         least = min(age, settings.UNUSED_SESSION_AGE)
-        # First what an index knows.
+        # First a condition for which there is an index.
         rows = self.filter(**{f"{moment}__lt": ago(least, now)})
         is_old = Q(**{f"{moment}__lt": ago(age, now)})
         return rows.filter(is_old | _unused(self.db))
@@ -195,7 +195,7 @@ def _unused(database: str) -> Q:
 
 
 class ChatSession(models.Model):
-    """One conversation. It outlives its connections and the workers that serve it."""
+    """One conversation. It lives longer than its connections and the workers that own it."""
 
     class Status(models.TextChoices):
         CONNECTED = "connected", _("connected")
@@ -243,48 +243,48 @@ class ChatSession(models.Model):
     )
     generation = models.PositiveIntegerField(_("generation"), default=1)
 
-    #: What user_session holds; "" under USER_SESSION_STORE="cache". Read by ``Store.read_states``,
-    #: which asks the cache first.
+    #: All values of user_session; "" under USER_SESSION_STORE="cache". ``Store.read_states`` reads
+    #: them, from the cache if it has them.
     state = models.TextField(_("user session"), blank=True)
     state_bytes = models.PositiveIntegerField(_("user session bytes"), default=0)
-    #: How often user_session was written: the values in the cache say of which time they are.
+    #: How often user_session was written; it tells whether the values in the cache are current.
     state_revision = models.PositiveBigIntegerField(default=0, editable=False)
     chat_settings = JSONTextField(_("chat settings"), default=dict, blank=True)
-    #: What chat_context.clear() and add() have made of the conversation.
+    #: What chat_context.clear() and add() have changed in the conversation.
     chat_context = JSONTextField(_("chat context"), default=dict, blank=True)
     #: Messages still streaming, for the worker that takes over after a crash.
     streams = JSONTextField(default=list, blank=True)
-    #: What is asked and not answered, as the wire knows it.
+    #: The questions that are not answered, as they go over the wire.
     asks = JSONTextField(default=list, blank=True)
-    #: The actions that the client may choose: by id, what it was offered.
+    #: The actions that the client may choose, by id, as they were offered.
     actions = JSONTextField(default=dict, blank=True)
-    #: The inputs of the chat settings, as the wire knows them.
+    #: The inputs of the chat settings, as they go over the wire.
     inputs = JSONTextField(_("settings' inputs"), default=list, blank=True)
-    #: The numbers of the latest changes that other processes have asked for.
+    #: The numbers of the last changes that other processes have requested.
     applied = JSONTextField(default=list, blank=True)
     accepted = models.PositiveBigIntegerField(_("accepted events"), default=0)
-    #: The highest event whose turn has come to its end; those up to ``accepted`` are pending.
+    #: The turns of events up to this one have ended; events from there to ``accepted`` are pending.
     handled = models.PositiveBigIntegerField(_("handled events"), default=0)
-    #: The first event since then that came by HTTP, where a websocket's client cannot know of it.
+    #: The first pending event that came by HTTP, of which a websocket's client cannot know.
     posted_from = models.PositiveBigIntegerField(null=True, blank=True)
-    #: Those beyond ``handled`` whose turns have: they overtook one that waits for an answer. As
-    #: ``delivery.Handled`` writes them.
+    #: Events after ``handled`` whose turns have ended, as they have overtaken one that waits for an
+    #: answer; written as ``delivery.Handled`` does.
     handled_ahead = JSONTextField(default=list, blank=True)
     running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)
     #: The turn that runs while ``running`` waits for an answer.
     aside = models.PositiveBigIntegerField(_("turn beside it"), null=True, blank=True)
     head = models.PositiveBigIntegerField(_("log entries"), default=0)
-    #: What the kept entries of its log take.
+    #: The bytes of the log entries that are kept.
     log_bytes = models.PositiveBigIntegerField(_("log bytes"), default=0, db_default=0)
     events_in = models.PositiveBigIntegerField(_("events in"), default=0)
     events_out = models.PositiveBigIntegerField(_("events out"), default=0)
     connections = models.PositiveIntegerField(_("connections"), default=0)
     turns_failed = models.PositiveIntegerField(_("failed turns"), default=0)
-    #: Whether the client has done something that is no event, in a protocol of the application's.
+    #: Whether the client has done something other than an event, in an application's own protocol.
     has_acted = models.BooleanField(default=False, db_default=False, editable=False)
 
     created_at = models.DateTimeField(_("started"), db_index=True)
-    # No index: it moves with every event, and on PostgreSQL would make each update touch them all.
+    # No index: it changes with every event, and on PostgreSQL each update would write all indexes.
     last_seen_at = models.DateTimeField(_("last seen"))
     connected_at = models.DateTimeField(_("connected"), null=True, blank=True)
     disconnected_at = models.DateTimeField(_("disconnected"), null=True, blank=True)
@@ -312,7 +312,7 @@ class ChatSession(models.Model):
         return str(self.id)
 
     def is_expired(self, now: datetime | None = None) -> bool:
-        """Whether the client has been away for longer than ``SESSION_AGE``."""
+        """Return True if the client has been away for longer than ``SESSION_AGE`` seconds."""
         now = now or self.read_at or timezone.now()
         return (
             self.status == self.Status.AWAY
@@ -338,7 +338,7 @@ class SessionEvent(models.Model):
         null=True, blank=True, help_text=_("The client's number; none for what the server emits.")
     )
     turn = models.PositiveBigIntegerField(null=True, blank=True)
-    #: The id that the client gave its message, by which a message that is posted again is known.
+    #: The id that the client gave its message, by which a repeated POST is recognized.
     key = models.UUIDField(null=True, blank=True, editable=False)
     name = models.CharField(max_length=100)
     data = JSONTextField()
@@ -367,12 +367,12 @@ class SessionEvent(models.Model):
 
 
 def _file_path(file: SessionFile, filename: str) -> str:
-    """Made of ids alone: no name from a client ever reaches a storage."""
+    """Return a path made of ids alone: no name from a client ever reaches a storage."""
     return path_of(file.session_id, file.id)
 
 
 class SessionFile(models.Model):
-    """A file of a session: the user's, or one that the application keeps for it."""
+    """A file of a session, from the user or from the application."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     session = models.ForeignKey(
@@ -397,7 +397,7 @@ class SessionFile(models.Model):
         return self.name
 
     def as_chat_file(self) -> ChatFile:
-        """The file as handlers see it."""
+        """Return the file as handlers see it."""
         return ChatFile(
             id=str(self.pk),
             session_id=self.session_id,

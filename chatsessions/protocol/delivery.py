@@ -1,9 +1,9 @@
 """
-Positions, duplicates, gaps and windows: what makes delivery exact, without a socket or a clock.
+The rules of delivery: every event once and in order, without a socket or a clock.
 
-The server's side of one session is a :class:`Gate` (the client's numbers and their pace), an
-:class:`Outbox` (what may leave for the client, and when) and, per connection, a
-:class:`SendWindow`. The client's side is a :class:`ClientDelivery`, with a :class:`ClientWindow`.
+On the server a session has a :class:`Gate`, which checks the numbers and the pace of the client's
+events, and an :class:`Outbox`, which holds frames back until they may be sent; a connection has a
+:class:`SendWindow`. A client has a :class:`ClientDelivery` with a :class:`ClientWindow`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from chatsessions.exceptions import FrameError
 
 T = TypeVar("T")
 
-#: Of a token: what floating point may lack after exactly the time it was said to take.
+#: The part of a token of :class:`RateLimit` that rounding may lack after exactly the time to wait.
 _ALMOST = 1e-6
 
 
@@ -58,7 +58,7 @@ class Intake:
         return Verdict.REPEAT if n <= self.accepted else Verdict.GAP
 
     def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
-        """Event ``n`` becomes entry ``seq``; those from ``needed`` on are not to be forgotten."""
+        """Note that event ``n`` is entry ``seq``. Events from ``needed`` on are not forgotten."""
         self.accepted = n
         self._seqs[n] = seq
         forget = n - self._seqs_kept if needed is None else min(n - self._seqs_kept, needed - 1)
@@ -67,23 +67,24 @@ class Intake:
             self._oldest += 1
 
     def seq_of(self, n: int) -> int | None:
-        """The entry that event ``n`` became, as long as it is remembered."""
+        """Return the entry of event ``n``, as long as it is remembered."""
         return self._seqs.get(n)
 
 
 class Handled:
     """
-    Which of a client's events have come to their end.
+    The client's events whose turns have ended.
 
-    Nearly always all up to one number; some may overtake one that waits for an answer. Those are
-    kept as runs: there are no more of them than events that wait, however many have overtaken.
+    Nearly always these are all events up to one number. Some may have overtaken an event that waits
+    for an answer; they are kept as runs of numbers, of which there are few however many events have
+    overtaken.
     """
 
     __slots__ = ("_runs", "up_to")
 
     def __init__(self, up_to: int = 0, ahead: Iterable[int] = ()) -> None:
         self.up_to = up_to
-        #: First and last number of each run, in order; between two of them one is missing.
+        #: First and last number of each run, in order; between two runs a number is missing.
         self._runs: list[tuple[int, int]] = []
         for number in ahead:
             if number < 0:
@@ -97,15 +98,15 @@ class Handled:
 
     @property
     def count_ahead(self) -> int:
-        """How many there are beyond ``up_to``."""
+        """How many events beyond ``up_to`` have ended."""
         return sum(last - first + 1 for first, last in self._runs) if self._runs else 0
 
     @property
     def ahead(self) -> list[int]:
         """
-        Those beyond ``up_to``, in order, to be stored.
+        The events beyond ``up_to`` that have ended, as they are stored.
 
-        Of three and more that follow each other the first, and the last as a negative number.
+        Three or more numbers in a row are written as the first, and the last as a negative number.
         """
         stored: list[int] = []
         for first, last in self._runs:
@@ -113,7 +114,7 @@ class Handled:
         return stored
 
     def add(self, n: int) -> bool:
-        """Event ``n`` has come to its end. Whether ``ahead`` is another one now."""
+        """Note that event ``n`` has ended; return whether ``ahead`` has changed."""
         if n != self.up_to + 1:
             if n in self:
                 return False
@@ -126,14 +127,14 @@ class Handled:
         return True
 
     def all(self, accepted: int) -> bool:
-        """All up to ``accepted`` have. Whether ``ahead`` is another one now."""
+        """Note that all events up to ``accepted`` have ended; return if ``ahead`` has changed."""
         changed = bool(self._runs)
         self.up_to = max(self.up_to, accepted)
         self._runs.clear()
         return changed
 
     def _put(self, first: int, last: int) -> None:
-        """One more run, which may join those beside it."""
+        """Add a run, and join it with those beside it."""
         place = bisect(self._runs, (first, last))
         if place < len(self._runs) and self._runs[place][0] == last + 1:
             last = self._runs.pop(place)[1]
@@ -145,10 +146,10 @@ class Handled:
 
 class Outbox(Generic[T]):
     """
-    Keeps frames in the order in which they came about.
+    Holds frames back, in their order, until the log is stored.
 
-    A frame that belongs to the log leaves when its entry is stored; one that does not (a token)
-    leaves at once, unless an entry before it is still waiting.
+    The frame of an entry is free when the entry is stored. A frame that is not of the log, such as
+    a token, is free at once, unless an entry before it is not stored yet.
     """
 
     __slots__ = ("_waiting", "stored")
@@ -161,14 +162,14 @@ class Outbox(Generic[T]):
         return len(self._waiting)
 
     def hold(self, after: int, frame: T) -> bool:
-        """Keep ``frame`` until entry ``after`` is stored; false if it may leave now."""
+        """Hold ``frame`` until entry ``after`` is stored; return False if it is free now."""
         if after <= self.stored and not self._waiting:
             return False
         self._waiting.append((after, frame))
         return True
 
     def release(self, stored: int) -> list[T]:
-        """Everything up to entry ``stored`` is stored: what may leave now."""
+        """Note that all up to entry ``stored`` is stored; return the frames that are free now."""
         self.stored = stored
         free = []
         while self._waiting and self._waiting[0][0] <= stored:
@@ -177,7 +178,7 @@ class Outbox(Generic[T]):
 
 
 class SendWindow:
-    """What a connection was sent and has not acknowledged: the one sign of a slow reader."""
+    """What a connection was sent and has not acknowledged, by which a slow reader is known."""
 
     __slots__ = ("_bytes", "_max_bytes", "_max_events", "_sent", "acked", "volatile_bytes")
 
@@ -191,19 +192,19 @@ class SendWindow:
 
     @property
     def full(self) -> bool:
-        """Whether the client is too far behind. One entry alone never is, whatever its size."""
+        """Whether the client is too far behind; a single entry is never too much."""
         return len(self._sent) > self._max_events or (
             self._bytes > self._max_bytes and len(self._sent) > 1
         )
 
     @property
     def half_full(self) -> bool:
-        """Whether a replay should wait for the client to catch up."""
+        """Whether a replay has to wait for the client."""
         return len(self._sent) * 2 > self._max_events or self._bytes * 2 > self._max_bytes
 
     @property
     def volatile_full(self) -> bool:
-        """Whether tokens should be left out until the client is heard again."""
+        """Whether tokens are left out until the client is heard again."""
         return self.volatile_bytes > self._max_bytes
 
     def sent(self, seq: int, size: int) -> None:
@@ -211,7 +212,7 @@ class SendWindow:
         self._bytes += size
 
     def ack(self, seq: int) -> None:
-        """The client has applied everything up to ``seq``."""
+        """Note that the client has applied all up to ``seq``."""
         self.acked = max(self.acked, seq)
         while self._sent and self._sent[0][0] <= seq:
             self._bytes -= self._sent.popleft()[1]
@@ -229,7 +230,7 @@ class RateLimit:
         self._updated = now
 
     def take(self, now: float) -> float:
-        """0 if one more is allowed at ``now`` (seconds), else the seconds to wait for it."""
+        """Take a token at ``now`` (seconds) and return 0, or return how long to wait for one."""
         tokens = self._tokens + (now - self._updated) * self._rate
         self._tokens = tokens if tokens < self._burst else self._burst
         self._updated = now
@@ -239,12 +240,12 @@ class RateLimit:
         return (1 - self._tokens) / self._rate
 
     def wait(self, now: float, cost: float = 1.0) -> float:
-        """The seconds until ``cost`` tokens are there; 0 if they are."""
+        """Return the seconds until there are ``cost`` tokens; 0 if they are there."""
         lacking = cost - self._tokens - (now - self._updated) * self._rate
         return lacking / self._rate if lacking > _ALMOST else 0.0
 
     def spend(self, now: float, cost: float) -> None:
-        """``cost`` tokens were used, whether they were there or not: who comes next waits."""
+        """Take ``cost`` tokens, even if they are not there: the next one has to wait longer."""
         tokens = self._tokens + (now - self._updated) * self._rate
         self._tokens = min(tokens, self._burst) - cost
         self._updated = now
@@ -252,10 +253,10 @@ class RateLimit:
 
 class Gate:
     """
-    Decides on each event of one session's client: new, met before, or refused for now.
+    Decides whether an event of a session's client is new, a repeat, or refused for now.
 
-    ``max_pending`` is how many accepted events may wait for their turn, ``max_strikes`` how many
-    events in a row may come before their ``retry_after``.
+    At most ``max_pending`` accepted events may wait for their turns, and at most ``max_strikes``
+    events in a row may come earlier than their ``retry_after`` allows.
     """
 
     __slots__ = (
@@ -281,18 +282,18 @@ class Gate:
 
     @property
     def is_hammered(self) -> bool:
-        """Whether the rate limit was exceeded again and again."""
+        """Whether the client has come too early more often than is allowed."""
         return self._strikes > self._max_strikes
 
     def admit(
         self, n: int, *, now: float, pending: int, storing: bool, crowded: bool = False
     ) -> bool:
         """
-        True for a new event, which the caller then takes; false for a repeat.
+        Return True for a new event, which the caller then takes, and False for a repeat.
 
-        ``pending`` events wait already, ``crowded`` if they take too many bytes; ``storing`` is
-        false while the store takes nothing.
-        Raises ``FrameError`` ``n_gap``, ``rate_limited``, ``busy`` or ``storage_unavailable``.
+        ``pending`` events wait already, and ``crowded`` says that they take too many bytes.
+        ``storing`` is False while nothing can be stored. Raises ``FrameError`` with ``n_gap``,
+        ``rate_limited``, ``busy`` or ``storage_unavailable``.
         """
         verdict = self.intake.judge(n)
         if verdict is Verdict.REPEAT:
@@ -309,22 +310,22 @@ class Gate:
         return True
 
     def charge(self, n: int, *, now: float) -> None:
-        """Event ``n`` counts. Raises ``FrameError`` ``rate_limited``."""
+        """Count event ``n`` for the pace. Raises ``FrameError`` with ``rate_limited``."""
         if wait := self.rate.take(now):
             self._refuse_early(n, now, wait)
 
     def check_pace(self, n: int, *, now: float) -> None:
-        """Raise ``FrameError`` ``rate_limited`` if ``charge`` would."""
+        """Raise ``FrameError`` with ``rate_limited`` if :meth:`charge` would."""
         if wait := self.rate.wait(now):
             self._refuse_early(n, now, wait)
 
     def _refuse_early(self, n: int, now: float, wait: float) -> None:
-        # Only who comes before the time it was told is hammering.
+        # Counted are only events that come earlier than the client was told to send them.
         self._strikes = self._strikes + 1 if now < self._until else 1
         self._refuse(n, "rate_limited", "too many events", now, wait)
 
     def _refuse_gap(self, n: int, now: float) -> None:
-        """What was sent behind a refused event shares its fate; anything else left a hole."""
+        """Refuse an event like the one before it that was refused, or report a missing event."""
         if self._refusal is not None and now < self._until:
             raise FrameError(*self._refusal, n=n, retry_after=_milliseconds(self._until - now))
         expected = self.intake.expected
@@ -337,11 +338,11 @@ class Gate:
 
 
 def _milliseconds(seconds: float) -> float:
-    """Rounded up: who waits that long has waited long enough."""
+    """Round up to milliseconds, so that the client waits long enough."""
     return ceil(seconds * 1000) / 1000
 
 
-#: How many events a client may have on the wire if the server's welcome does not say.
+#: How many unaccepted events a client may have on the wire, unless the server's welcome says it.
 DEFAULT_WINDOW = 100
 
 
@@ -349,16 +350,16 @@ class ClientWindow:
     """
     How many unaccepted events a client may have on the wire, and how long it waits when refused.
 
-    After a refusal it begins with one event, and has one more for every four that are accepted. So
-    what is sent behind a refused event, and refused with it, is a fourth of what was taken. Where
-    hardly anything is taken between two refusals the waits become longer.
+    After a refusal the window is one event, and grows by one for every four events that are
+    accepted. So the events that are refused together are about a fourth of those that were
+    accepted. If hardly any event is accepted between two refusals, the waits become longer.
     """
 
-    #: Events on the wire before anything was accepted or refused.
+    #: The window before any event was accepted or refused.
     FIRST = 16
-    #: Accepted events between two refusals: with fewer the wait is doubled, with more it is halved.
+    #: With fewer accepted events between two refusals the wait is doubled, with more it is halved.
     FEW, MANY = 8, 32
-    #: The longest wait in seconds, unless the server asks for more.
+    #: The longest wait in seconds, unless the server asks for a longer one.
     LONGEST = 5.0
 
     __slots__ = ("_accepted", "_first", "_wait", "maximum")
@@ -366,7 +367,7 @@ class ClientWindow:
     def __init__(self, maximum: int = DEFAULT_WINDOW) -> None:
         self.maximum = maximum
         self._first = self.FIRST
-        #: Events that were accepted since the last refusal.
+        #: How many events were accepted since the last refusal.
         self._accepted = 0
         self._wait = 0.0
 
@@ -375,11 +376,11 @@ class ClientWindow:
         return min(self.maximum, max(1, self._first + self._accepted // 4))
 
     def accepted(self, count: int) -> None:
-        """The server has taken ``count`` more events."""
+        """Note that the server has accepted ``count`` more events."""
         self._accepted += count
 
     def refused(self, retry_after: float) -> float:
-        """An event was refused for now: the seconds to wait before it is sent again."""
+        """Note that an event was refused; return the seconds to wait before it is sent again."""
         if self._accepted < self.FEW:
             self._wait = min(2 * self._wait, self.LONGEST)
         elif self._accepted >= self.MANY:
@@ -391,36 +392,37 @@ class ClientWindow:
 
 class ClientDelivery(Generic[T]):
     """
-    A client's side: numbers what it sends, keeps it until accepted, and applies the log once.
+    A client's side of the delivery: its events are accepted once, and it applies each entry once.
 
-    ``T`` is what an event is to the client, for instance a ``(name, data)`` pair.
+    It numbers events and keeps them until they are accepted. ``T`` is the type of an event, such as
+    a ``(name, data)`` pair.
     """
 
     def __init__(self) -> None:
         self.received = 0
         self._next = 1
-        #: Whether the numbers are the session's: only a welcome tells where an old one is.
+        #: Whether the numbers are those of the session, as a welcome tells them.
         self._counts = False
         self._unaccepted: OrderedDict[int, T] = OrderedDict()
         self._window = ClientWindow()
-        #: The highest number that is on the wire.
+        #: The highest number that was sent.
         self._sent = 0
-        #: The number that a hole was reported for, or an event refused: what was sent behind it is
-        #: on its way, and brings the same report again.
+        #: The number that was refused or reported as missing. Events that were sent after it bring
+        #: the same report again.
         self._hole: int | None = None
 
     @property
     def unaccepted(self) -> list[tuple[int, T]]:
-        """What the server is not known to have, in order."""
+        """The events that are not known to be accepted, with their numbers, in order."""
         return list(self._unaccepted.items())
 
     @property
     def on_the_wire(self) -> int:
-        """How many events were sent, and neither accepted nor refused."""
+        """How many events were sent and neither accepted nor refused."""
         return max(0, self._sent + 1 - (self._next - len(self._unaccepted)))
 
     def to_send(self) -> list[tuple[int, T]]:
-        """What may be sent now, in order. From now on it is on the wire."""
+        """Return the events to send now, in order. They count as sent."""
         first = max(self._sent + 1, self._next - len(self._unaccepted))
         end = min(self._next, first + self._window.size - self.on_the_wire)
         self._sent = max(self._sent, end - 1)
@@ -428,9 +430,9 @@ class ClientDelivery(Generic[T]):
 
     def refused(self, n: int, retry_after: float) -> float | None:
         """
-        Event ``n`` was refused for now: the seconds until :meth:`to_send` may be asked again.
+        Note that event ``n`` was refused; return the seconds to wait before the next ``to_send()``.
 
-        None if it is not on the wire, but was sent behind one that was refused before.
+        Returns None if the event was sent after one that was refused before it.
         """
         if n not in self._unaccepted or n > self._sent:
             return None
@@ -438,19 +440,19 @@ class ClientDelivery(Generic[T]):
         return self._window.refused(retry_after)
 
     def missing(self, n: int) -> bool:
-        """The server misses event ``n``. Whether that is news, so that it is to be sent again."""
+        """Note that the server misses event ``n``; return True if it has to be sent again."""
         if n == self._hole or n > self._sent:
             return False
         self.send_again(n)
         return True
 
     def send_again(self, n: int) -> None:
-        """Event ``n`` and those behind it are not on the wire any more."""
+        """Count event ``n`` and those after it as not sent."""
         self._hole = n
         self._sent = n - 1
 
     def number(self, event: T) -> int:
-        """The number of a new event."""
+        """Give an event the next number, and return the number."""
         n = self._next
         self._next += 1
         self._unaccepted[n] = event
@@ -466,11 +468,12 @@ class ClientDelivery(Generic[T]):
         window: int = DEFAULT_WINDOW,
     ) -> bool:
         """
-        A welcome came. True if what was applied so far must be cleared (a gap, or a new session).
+        Take a welcome; return True if what was applied so far has to be cleared.
 
-        ``accepted`` is the welcome's ``received``, ``first`` the first entry that is kept. Numbers
-        behind ``yours`` (by default all are the client's) were given to what came by HTTP.
-        Nothing is on the wire, and ``window`` events may be.
+        That is so for a new session, and if entries in between are no longer kept. ``accepted`` is
+        the welcome's ``received``, ``first`` the first entry that is kept. Numbers above ``yours``
+        belong to events that came by HTTP; by default all numbers are the client's. ``window``
+        events may be on the wire.
         """
         self._window = ClientWindow(window)
         self._sent, self._hole = 0, None
@@ -492,16 +495,16 @@ class ClientDelivery(Generic[T]):
         return False
 
     def accepted(self, n: int, seq: int) -> None:
-        """Event ``n`` is stored as entry ``seq``."""
+        """Note that event ``n`` is stored as entry ``seq``."""
         self._accept_up_to(n)
         if seq == self.received + 1:
             self.received = seq
 
     def apply(self, seq: int, *, n: int | None = None) -> bool:
         """
-        Whether entry ``seq`` is new and to be applied; false for a repeat.
+        Return True if entry ``seq`` is new and has to be applied, and False for a repeat.
 
-        Raises ``ValueError`` for a hole: the connection is of no more use, come back and resume.
+        Raises ``ValueError`` if entries are missing: the client has to connect again and resume.
         """
         if n is not None:
             self._accept_up_to(n)

@@ -1,9 +1,9 @@
 """
-The frames of ``chatsessions.v1`` and their codec: pure data, no socket.
+The frames of ``chatsessions.v1``, and how they are encoded and decoded.
 
-A client's frame is validated while it is decoded; what breaks the protocol raises
-:class:`~chatsessions.exceptions.FrameError`. The ``data`` of an event keeps the very bytes it
-came in (``msgspec.Raw``), so that storing and replaying it never encodes it again.
+A client's frame is validated while it is decoded; a violation of the protocol raises
+:class:`~chatsessions.exceptions.FrameError`. The ``data`` of an event stays as the bytes that came
+(``msgspec.Raw``), so that it is stored and sent again without being encoded.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from chatsessions.exceptions import FrameError
 
 SUBPROTOCOL = "chatsessions.v1"
 
-#: The deepest nesting of lists and objects in a frame. Python's own limit depends on how deep
-#: the stack is already, so what one caller could decode another could not.
+#: How deep lists and objects may be nested in a frame. Python's own limit depends on the depth of
+#: the stack, so that one caller could decode what another could not.
 MAX_DEPTH = 64
 
 #: The largest integer that JavaScript counts exactly (Number.MAX_SAFE_INTEGER).
@@ -37,7 +37,7 @@ ClientType = Annotated[str, Meta(min_length=1, max_length=50, pattern=CLEAN)]
 
 
 def parse_uuid(text: str) -> UUID | None:
-    """The UUID that ``text`` is, in any of its spellings; None if it is none."""
+    """Return the UUID that ``text`` is, in any spelling; None if it is none."""
     try:
         return UUID(text)
     except ValueError:
@@ -46,20 +46,21 @@ def parse_uuid(text: str) -> UUID | None:
 
 def message_id(session: UUID, n: int) -> str:
     """
-    The id of a client's message that came without one: the session's own and the event's number.
+    Return the id of a client's message that came without one.
 
-    It is in the shape of a UUID, and the same wherever and whenever it is made.
+    It is made of the session's id and the event's number, so that it is the same wherever it is
+    made. It has the form of a UUID.
     """
     return f"{str(session)[:24]}{n:012x}"
 
 
 def message_key(id_: str) -> str:
-    """The id that a client gave its message, however it wrote it, in hexadecimal."""
+    """Return the id that a client gave its message in hexadecimal, however it was written."""
     return id_.replace("-", "").lower()
 
 
 class CloseCode(IntEnum):
-    """4000 to 4499: come back. From 4500: do not."""
+    """Close codes. After 4000 to 4499 the client comes back, from 4500 on it does not."""
 
     SHUTTING_DOWN = 4000
     TOO_SLOW = 4008
@@ -89,13 +90,13 @@ class Hello(_Frame, tag="hello"):
     client_type: ClientType = "webapp"
     language: Annotated[str, Meta(max_length=35, pattern=CLEAN)] | None = None
     env: dict[str, str] | None = None
-    #: Whose the client takes what it brings to be: ``owner`` of an earlier ``welcome``.
+    #: The owner of what the client sends, as it knows it: ``owner`` of an earlier ``welcome``.
     owner: Annotated[str, Meta(max_length=100)] | None = None
     #: Whether the client takes several frames in one message.
     bundles: bool = False
 
     def __repr__(self) -> str:
-        """Without what nobody else is to read: the token, and the client's own keys."""
+        """Without secrets: the token and the client's own keys."""
         return f"Hello(session={self.session!r}, received={self.received!r})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -149,7 +150,7 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     max_frame: int
     #: How many unaccepted events the client may have on the wire; left out by older servers.
     window: int | UnsetType = UNSET
-    #: Up to which number of those received the client's own can be; left out if all can.
+    #: Numbers above this one belong to events that came by HTTP; left out if there are none.
     yours: int | UnsetType = UNSET
     #: A keyed hash of the connection's user; empty for somebody who is not logged in.
     owner: str | UnsetType = UNSET
@@ -203,7 +204,7 @@ class Error(_Frame, tag="error"):
 
 
 def error_of(error: FrameError) -> Error:
-    """The frame that tells a client of ``error``."""
+    """Return the frame that tells a client of ``error``."""
     return Error(
         error.code,
         error.detail,
@@ -223,7 +224,7 @@ class Pong(_Frame, tag="pong"):
 ServerFrame = Welcome | ServerEvent | Accepted | TurnStatus | Token | Stream | Error | Ended | Pong
 
 
-# What the data of an event with a meaning must look like
+# The data of events that have a meaning
 
 
 class MessageData(Struct):
@@ -244,8 +245,7 @@ _KNOWN_DATA: dict[str, Any] = {
     "settings": dict[str, Any],
 }
 
-#: The frames that tell of a message while it is being streamed. (A union would be made anew
-#: wherever one is looked for, which is several times for every frame.)
+#: The frames of a message that is being streamed. (A tuple: a union is made anew at each use.)
 PIECES = (Token, Stream)
 
 _encoder = msgspec.json.Encoder()
@@ -255,20 +255,20 @@ _data_decoder = msgspec.json.Decoder()
 
 
 def encode(frame: ServerFrame | ClientFrame) -> str:
-    """The text of a frame."""
+    """Return a frame as text."""
     return _encoder.encode(frame).decode()
 
 
 def bundle(texts: Iterable[str]) -> str:
-    """The text of several frames in one message."""
+    """Return several frames as one text."""
     return f"[{','.join(texts)}]"
 
 
 def decode(text: str) -> ClientFrame:
     """
-    A client's frame.
+    Return a client's frame.
 
-    Raises ``FrameError`` with code ``bad_frame`` for what is not JSON, not an object, of an
+    Raises ``FrameError`` with the code ``bad_frame`` for what is not JSON, not an object, of an
     unknown ``type`` or of the wrong shape.
     """
     try:
@@ -278,16 +278,16 @@ def decode(text: str) -> ClientFrame:
 
 
 def decode_server(text: str) -> ServerFrame:
-    """A server's frame, for clients written in Python."""
+    """Return a server's frame; for clients written in Python."""
     return _server_decoder.decode(text)
 
 
 def decode_data(event: ClientEvent | Answer) -> Any:
     """
-    The ``data`` of an event as Python values.
+    Return the ``data`` of an event as Python values.
 
-    Raises ``FrameError`` with code ``bad_frame`` and the event's ``n`` for data that is damaged,
-    nested deeper than ``MAX_DEPTH``, or not of the shape that the event's name asks for.
+    Raises ``FrameError`` with the code ``bad_frame`` and the event's ``n`` for data that is
+    damaged, nested deeper than ``MAX_DEPTH``, or not of the shape that the event's name requires.
     """
     raw = bytes(event.data)
     if isinstance(event, ClientEvent) and event.name == "answer":
@@ -309,7 +309,7 @@ def _bad_frame(error: Exception, *, n: int | None = None) -> FrameError:
 
 
 def _depth(data: Any) -> int:
-    """How deep lists and dicts are nested, without recursion."""
+    """Return how deep lists and dicts are nested, without recursion."""
     depth = 0
     level = [data]
     while level := [value for value in level if isinstance(value, dict | list)]:
