@@ -12,15 +12,16 @@ import contextvars
 import inspect
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
+from django.dispatch import Signal
 from django.utils import timezone, translation
 
 from chatsessions import signals
@@ -88,8 +89,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("chatsessions.live")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkerServices:
+class SessionHost(ABC):
     """What a session needs of the worker that holds it."""
 
     id: UUID
@@ -98,18 +98,34 @@ class WorkerServices:
     store: Store
     threads: Executors
     rows: WorkerRows
-    #: Sees a task to its end, and logs what it raises.
-    own: Callable[[asyncio.Task[Any]], None]
-    #: Starts what sets up and tears down; a worker that stops waits for its end.
-    start_lifespan: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-    #: Sends a signal of a chat, with its arguments.
-    send_signal: Callable[..., None]
-    #: Called before an async handler, which may use the database, and after a ``failed`` one.
-    refresh_connections: Callable[..., None]
-    #: Called when nobody holds a session in memory any more.
-    drop: Callable[[LiveSession], None]
-    #: Called with a session that could not be stored, the error, and whether it was ever held.
-    lost: Callable[[LiveSession, Exception, bool], None]
+
+    @abstractmethod
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """See ``task`` to its end, and log what it raises."""
+
+    @abstractmethod
+    def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start what sets up and tears down for a session. A closing worker waits for its end."""
+
+    @abstractmethod
+    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
+        """Send a signal from a task of its own."""
+
+    @abstractmethod
+    def refresh_connections(self, *, failed: bool = False) -> None:
+        """
+        Close connections that the database has closed, which async handlers would find.
+
+        Called before an async handler, and after one that has ``failed``.
+        """
+
+    @abstractmethod
+    def drop(self, live: LiveSession) -> None:
+        """Hold ``live`` in memory no more."""
+
+    @abstractmethod
+    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
+        """Part with a session that could not be stored; ``held`` is false if it never was here."""
 
 
 class LiveSession(ChangeSource):
@@ -117,7 +133,7 @@ class LiveSession(ChangeSource):
 
     def __init__(
         self,
-        worker: WorkerServices,
+        worker: SessionHost,
         chat: Chat,
         session: Session,
         row: ChatSession,
@@ -474,7 +490,7 @@ class LiveSession(ChangeSource):
             logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
         self.lost = error
         self.discard(error)
-        self.worker.lost(self, error, change is None or change.claims is None)
+        self.worker.lost(self, error, held=change is None or change.claims is None)
 
     def delayed(self, error: StoreUnavailable) -> None:
         """Tell who waits that the store takes nothing just now."""

@@ -1,4 +1,4 @@
-"""``SessionHost``: what one event loop holds, and what its sessions need of it."""
+"""``WorkerHost``: what one event loop holds, and what its sessions need of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.sessions.session import LiveSession, WorkerServices
+from chatsessions.sessions.session import LiveSession, SessionHost
 from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.store import Store
@@ -36,7 +36,7 @@ logger = logging.getLogger("chatsessions.worker")
 T = TypeVar("T")
 
 
-class SessionHost:
+class WorkerHost(SessionHost):
     """Holds live sessions, the journal and the store that they are written to, and tasks."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -62,21 +62,6 @@ class SessionHost:
         #: What sets up and tears down for sessions, which is not cut short.
         self._lifespans: set[asyncio.Task[None]] = set()
         self._connections_checked = 0.0
-        #: What its sessions need of it.
-        self.services = WorkerServices(
-            id=self.id,
-            loop=loop,
-            journal=self.journal,
-            store=self.store,
-            threads=self.threads,
-            rows=self.rows,
-            own=self.own,
-            start_lifespan=self.start_lifespan,
-            send_signal=self.send_signal,
-            refresh_connections=self.refresh_connections,
-            drop=self.drop,
-            lost=self.lost,
-        )
 
     # What sessions need of it
 
@@ -95,18 +80,15 @@ class SessionHost:
             self.start_task(sync_to_async(close_unusable)())
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
-        """Send a signal from a task of its own."""
         if signal.receivers and signal.has_listeners(chat):
             self.start_task(_send(signal, chat, arguments))
 
     def drop(self, live: LiveSession) -> None:
-        """Hold ``live`` in memory no more."""
         if self.live.get(live.id) is live:
             del self.live[live.id]
             self.limits.keep_event_pace(live.id, live.inbound.gate.rate)
 
-    def lost(self, live: LiveSession, error: Exception, held: bool) -> None:
-        """Part with a session that could not be stored; ``held`` is false if it never was here."""
+    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
             let_go = self.threads.write(self.rows.let_go, live.id, live.pending.generation)
             self.start_task(self.housekeep(let_go))
@@ -140,14 +122,12 @@ class SessionHost:
         return task
 
     def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start what sets up and tears down for a session. A closing worker waits for its end."""
         task = self.start_task(coroutine, "chatsessions-lifespan")
         self._lifespans.add(task)
         task.add_done_callback(self._lifespans.discard)
         return task
 
     def own(self, task: asyncio.Task[Any]) -> None:
-        """See ``task`` to its end, and log what it raises."""
         self._tasks.add(task)
         task.add_done_callback(self._done)
 

@@ -53,7 +53,7 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
 
-from .host import SessionHost
+from .host import WorkerHost
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -104,7 +104,7 @@ class _SessionLock(asyncio.Lock):
 class SessionRegistry:
     """Opens sessions: new ones, live ones, and those that are stored."""
 
-    def __init__(self, host: SessionHost) -> None:
+    def __init__(self, host: WorkerHost) -> None:
         self._host = host
         self._locks: WeakValueDictionary[UUID, _SessionLock] = WeakValueDictionary()
 
@@ -472,7 +472,7 @@ class SessionRegistry:
     def _create(
         self, chat: Chat, session: Session, row: ChatSession, past: ThreadContinuation | None
     ) -> LiveSession:
-        live = LiveSession(self._host.services, chat, session, row, None, past=past)
+        live = LiveSession(self._host, chat, session, row, None, past=past)
         self._host.live[live.id] = live
         live.pending.set(
             **{name: getattr(row, name) for name in ROW_FIELDS}, status=ChatSession.Status.AWAY
@@ -487,7 +487,7 @@ class SessionRegistry:
         session.state_lost = loaded.state_lost
         if loaded.state_lost:
             logger.error("Session %s: the cache has thrown its user_session away", row.pk)
-        live = LiveSession(self._host.services, chat, session, row, loaded)
+        live = LiveSession(self._host, chat, session, row, loaded)
         live.inbound.gate.rate = self._host.limits.event_pace(row.pk)
         live.pending.set(worker_id=self._host.id)
         self._host.live[live.id] = live

@@ -38,7 +38,7 @@ from chatsessions.protocol.frames import CloseCode
 from chatsessions.sessions.session import LiveSession
 
 from .batcher import BatchTimer
-from .host import SessionHost
+from .host import WorkerHost
 from .registry import Opened, SessionRegistry
 from .shutdown import SigtermHandler, hear_warnings
 
@@ -64,7 +64,7 @@ class OpenWebsocket(Protocol):
         """End its task, whatever the client does."""
 
 
-class Worker(SessionHost):
+class Worker(WorkerHost):
     """One server process, or what else runs an event loop; found by :func:`get_worker`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
