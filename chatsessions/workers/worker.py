@@ -296,7 +296,7 @@ class Worker(WorkerHost):
         self.closing = True
         lives = list(self.live.values())
         if self._serves:
-            logger.info("Shutting down with %d live sessions", len(lives))
+            logger.info("Shutting down; live sessions: %d", len(lives))
         for live in lives:
             live.drain()
         for websocket in list(self.websockets):
