@@ -35,7 +35,7 @@ def pytest_configure() -> None:
     """Tests share a machine, and may be a shell's background job, which ignores Ctrl-C."""
     # On a machine that is busy with other tests the first input takes as long as it takes.
     hypothesis.settings.register_profile(
-        "busy", suppress_health_check=[hypothesis.HealthCheck.too_slow]
+        "busy", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
     )
     hypothesis.settings.load_profile("busy")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -315,7 +315,7 @@ async def test_a_commit_during_a_threads_set_does_not_lose_it(worker: Worker, ch
     async def stored() -> bool:
         return "late" in await state_of(client.live)
 
-    await eventually(stored, seconds=2)
+    await eventually(stored)
 
 
 async def test_a_thread_may_get_values_out_during_a_commit(worker: Worker, chat: Chat) -> None:

@@ -604,7 +604,7 @@ async def test_an_end_that_a_crash_cut_short_is_finished(
         after = await ChatSession.objects.aget(pk=row.pk)
         return after.status == "ended" and after.worker_id is None
 
-    await eventually(ended, seconds=2)
+    await eventually(ended)
     assert (ends, worker.live) == ([], {})
 
 

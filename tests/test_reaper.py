@@ -147,7 +147,7 @@ async def test_an_end_that_a_crash_cut_short_is_finished(worker: RunningWorker, 
 
     row = await expired_row(chat, end_reason="user")
     await worker.start()
-    await eventually(has(row, status="ended", end_reason="user", worker=None), seconds=2)
+    await eventually(has(row, status="ended", end_reason="user", worker=None))
     await until(lambda: worker.live == {})
     assert ends == []
 
@@ -166,7 +166,7 @@ async def test_a_hook_that_hangs_does_not_keep_others_from_ending(
     newer = await expired_row(chat)
     await worker.start()
     try:
-        await eventually(has(newer, status="ended"), seconds=2)
+        await eventually(has(newer, status="ended"))
     finally:
         go.set()
     await eventually(has(older, status="ended"))

@@ -94,7 +94,7 @@ async def test_an_exception_in_receive_closes_the_connection_and_not_the_session
     await client.send_to("fail")
     with pytest.raises(ValueError, match="on purpose"):
         await client.receive_output()
-    await until(lambda: not worker.live, seconds=2)
+    await until(lambda: not worker.live)
     row = await row_of(client)
     assert (row.status, row.worker_id) == ("away", None)
     assert row.state == '{"connects":1,"count":1,"failing":true}'
@@ -271,7 +271,7 @@ async def test_news_reach_each_in_their_own_context(worker: RunningWorker, chat:
     for client, seen in ((first, first_seen), (second, second_seen)):
         assert await client.receive_from() == "news for all"
         assert seen[-1] == ("news", UUID(client.session))
-        await eventually(stored(client, news=["for all"]), seconds=2)
+        await eventually(stored(client, news=["for all"]))
     assert first.session != second.session
     await first.disconnect()
     await tell_news("for the second")
@@ -283,14 +283,14 @@ async def test_news_reach_each_in_their_own_context(worker: RunningWorker, chat:
 async def test_values_are_stored_after_each_event(worker: RunningWorker, chat: Chat) -> None:
     client = Socket(Counter.as_asgi(chat=chat), "/ws/")
     await client.open()
-    await eventually(stored(client, connects=1), seconds=2)
+    await eventually(stored(client, connects=1))
     for count in range(1, 6):
         assert await client.ask("a") == f"a {count}"
         # One event after the other: what the one before has changed is stored by now.
         assert state_seen_elsewhere(client.session).get("count", 0) >= count - 1
-    await eventually(stored(client, count=5), seconds=2)
+    await eventually(stored(client, count=5))
     await client.disconnect()
-    await eventually(stored(client, code=1000), seconds=2)
+    await eventually(stored(client, code=1000))
 
 
 async def test_changes_inside_of_values_are_stored(worker: RunningWorker, chat: Chat) -> None:
@@ -306,7 +306,7 @@ async def test_changes_inside_of_values_are_stored(worker: RunningWorker, chat: 
     await client.open()
     for text in ("a", "b"):
         await client.send_to(text)
-    await eventually(stored(client, texts=["a", "b"]), seconds=2)
+    await eventually(stored(client, texts=["a", "b"]))
     await client.disconnect()
 
 
@@ -348,7 +348,7 @@ async def test_the_right_token_finds_the_session(worker: RunningWorker, chat: Ch
         assert await back.ask("b") == "b 2"
         await until(lambda: len(resumed) == 2)
     assert resumed == [False, True]
-    await eventually(stored(back, connects=2), seconds=2)
+    await eventually(stored(back, connects=2))
     # It was heard with the new token: the old one is no good any more.
     late = Socket(application, f"/ws/?session={first.session}&token={first.token}")
     assert await late.open() != first.session
@@ -449,7 +449,7 @@ async def test_an_exception_in_connect(worker: RunningWorker, chat: Chat) -> Non
     await client.open()
     with pytest.raises(ValueError, match="on purpose"):
         await client.receive_output()
-    await until(lambda: not worker.live, seconds=2)
+    await until(lambda: not worker.live)
     row = await row_of(client)
     assert (row.status, row.worker_id, row.state) == ("away", None, '{"connects":1}')
 
@@ -464,7 +464,7 @@ async def test_an_exception_in_disconnect(worker: RunningWorker, chat: Chat) -> 
     await client.open()
     with pytest.raises(ValueError, match="on purpose"):
         await client.disconnect()
-    await until(lambda: not worker.live, seconds=2)
+    await until(lambda: not worker.live)
     row = await row_of(client)
     assert (row.status, row.worker_id) == ("away", None)
     assert row.state == '{"connects":1,"code":1000}'
@@ -479,7 +479,7 @@ async def test_an_exception_in_a_handler_of_the_channel_layer(
     await tell_news("fail")
     with pytest.raises(ValueError, match="on purpose"):
         await client.receive_output()
-    await until(lambda: not worker.live, seconds=2)
+    await until(lambda: not worker.live)
     row = await row_of(client)
     assert (row.status, row.worker_id) == ("away", None)
 
@@ -507,7 +507,7 @@ async def test_a_connection_that_is_denied(worker: RunningWorker, chat: Chat) ->
     accepted, _ = await client.connect()
     assert not accepted
     await client.disconnect()
-    await until(lambda: not worker.live, seconds=2)
+    await until(lambda: not worker.live)
     assert (await ChatSession.objects.aget()).status == "away"
 
 

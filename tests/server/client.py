@@ -189,18 +189,18 @@ class Client:
                 self.ws.transport.abort()
             await self._end_reader()
 
-    async def left(self, database: Database, timeout: float = 5.0) -> None:
+    async def left(self, database: Database, timeout: float = 20.0) -> None:
         """Close, and wait until no worker holds the session in memory."""
         await self.close()
         await self.until_away(database, timeout)
 
-    async def until_away(self, database: Database, timeout: float = 5.0) -> None:
+    async def until_away(self, database: Database, timeout: float = 20.0) -> None:
         """Wait until no worker holds the session in memory."""
         session = self.session
         assert session is not None
         await wait_for(lambda: database.session(session)["worker_id"] is None, timeout)
 
-    async def closed(self, timeout: float = 5.0) -> int | None:
+    async def closed(self, timeout: float = 20.0) -> int | None:
         """Wait until the server has closed the line; the close code."""
         async with asyncio.timeout(timeout):
             await self._end_reader()
@@ -270,7 +270,7 @@ class Client:
     async def end(self) -> None:
         await self.send({"type": "end"})
 
-    async def ping(self, timeout: float = 5.0) -> Frame:
+    async def ping(self, timeout: float = 20.0) -> Frame:
         """Ping, and wait for the pong: everything sent before was dealt with."""
         since = self.here
         await self.send({"type": "ping"})
@@ -283,7 +283,7 @@ class Client:
         """The end of the record now, for ``since``."""
         return len(self.record)
 
-    async def until(self, wanted: Predicate, timeout: float = 5.0, *, since: int = 0) -> Frame:
+    async def until(self, wanted: Predicate, timeout: float = 20.0, *, since: int = 0) -> Frame:
         """
         The first frame from ``record[since]`` on that is ``wanted``: a function, or a dict whose
         keys the frame must have with these values. Fails when the line closes before it comes.
@@ -312,7 +312,7 @@ class Client:
         except TimeoutError:
             raise AssertionError(f"no {wanted} within {timeout} s; {self.tail()}") from None
 
-    async def caught_up(self, timeout: float = 5.0) -> None:
+    async def caught_up(self, timeout: float = 20.0) -> None:
         """Wait until it has all that the welcome announced."""
         try:
             async with asyncio.timeout(timeout), self._news:
@@ -322,7 +322,7 @@ class Client:
         except TimeoutError:
             raise AssertionError(f"{self.received} of {self.welcome}; {self.tail()}") from None
 
-    async def outcome(self, turn: int, timeout: float = 5.0) -> str:
+    async def outcome(self, turn: int, timeout: float = 20.0) -> str:
         """Wait until the server tells what became of a turn."""
         frame = await self.until(
             lambda frame: (
@@ -333,7 +333,7 @@ class Client:
         status: str = frame["status"]
         return status
 
-    async def said(self, content: str, timeout: float = 5.0, *, since: int = 0) -> Frame:
+    async def said(self, content: str, timeout: float = 20.0, *, since: int = 0) -> Frame:
         """Wait for a message of the bot with this content."""
         return await self.until(
             lambda frame: (
@@ -345,7 +345,7 @@ class Client:
             since=since,
         )
 
-    async def settled(self, timeout: float = 5.0) -> None:
+    async def settled(self, timeout: float = 20.0) -> None:
         """Wait until every event it sent is accepted and its outcome told."""
         for n in range(1, self.next_n):
             await self.outcome(n, timeout)
@@ -550,7 +550,7 @@ def matches(frame: Frame, wanted: Predicate) -> bool:
     return all(key in frame and frame[key] == value for key, value in wanted.items())
 
 
-async def wait_for(fact: Callable[[], bool], timeout: float = 5.0) -> None:
+async def wait_for(fact: Callable[[], bool], timeout: float = 20.0) -> None:
     """Wait for something that only looking tells, in the database for instance."""
     async with asyncio.timeout(timeout):
         while not fact():
@@ -562,7 +562,7 @@ async def assert_whole(
     database: Database,
     *,
     state: dict[str, Any] | None = None,
-    timeout: float = 8.0,
+    timeout: float = 20.0,
 ) -> None:
     """
     The client has seen exactly what the database holds, and every promise was kept.
