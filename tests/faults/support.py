@@ -71,7 +71,7 @@ async def come_back(client: Client, server: Server) -> None:
     await at_peace(client, server)
 
 
-async def until(fact: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(fact: Callable[[], Any], seconds: float = 20.0) -> None:
     """Wait for something that only looking can tell: a row, a file."""
     deadline = time.monotonic() + seconds
     while not fact():
@@ -89,7 +89,7 @@ async def struck(server: Server, point: str) -> None:
     await until(lambda: not (server.folder / f"point-{point}").exists())
 
 
-async def at_peace(client: Client, server: Server, *, seconds: float = 5.0) -> None:
+async def at_peace(client: Client, server: Server, *, seconds: float = 20.0) -> None:
     """Wait until the session has nothing left to do, and the client has all of it."""
     assert client.session is not None
     session = client.session

@@ -56,7 +56,7 @@ class Scenario:
         """Wait until a tab is welcome at this worker."""
         await tab.until(lambda: tab.welcome is not None and tab.door == worker.name, 15)
 
-    async def outcome(self, tab: Tab, n: int, seconds: float = 10.0) -> str:
+    async def outcome(self, tab: Tab, n: int, seconds: float = 20.0) -> str:
         """
         Of a turn: what the client is told. Only one whose line has broken since it sent the event
         may have missed it, as it is not in the log; then what is stored.

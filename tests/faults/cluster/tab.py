@@ -375,7 +375,7 @@ class Tab:
 
     # Waiting and looking
 
-    async def until(self, fact: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def until(self, fact: Callable[[], Any], seconds: float = 20.0) -> None:
         """Wait until ``fact`` is true; it is asked again with every frame and every end."""
         try:
             async with asyncio.timeout(seconds), self._news:
@@ -383,7 +383,7 @@ class Tab:
         except TimeoutError:
             raise AssertionError(f"not within {seconds} s; {self.story()}") from None
 
-    async def outcome(self, n: int, seconds: float = 10.0) -> str:
+    async def outcome(self, n: int, seconds: float = 20.0) -> str:
         await self.until(lambda: n in self.outcomes, seconds)
         return self.outcomes[n]
 
