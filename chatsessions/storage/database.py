@@ -258,11 +258,13 @@ class Executors:
 
     def start_write(self, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """Do as :meth:`write`, for a caller that needs the outcome even if it is cancelled."""
-        return self._start(self._writer, self._connections.run, function, *args)
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._writer, self._connections.run, function, *args)
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
         """Run a function that reads the store; after an error that may pass it is run again."""
-        return await self._start(self._readers, self._read, function, *args)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self._read, function, *args)
 
     def read_now(self, function: Callable[[], T]) -> T:
         """Do as :meth:`read` while the event loop waits: for code that cannot await."""
@@ -273,7 +275,8 @@ class Executors:
         """Do as :meth:`read`, for a function that calls the project's code, such as backends."""
         # In a new context: what the project's code sets is not seen by the next call.
         run = Context().run
-        return await self._start(self._checkers, self._read, run, function, *args)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._checkers, self._read, run, function, *args)
 
     async def handle(self, function: Callable[[], Any]) -> Any:
         """Run a handler written as ``def``, in the caller's context."""
@@ -305,15 +308,6 @@ class Executors:
             if not is_transient(error):
                 raise
             return self._connections.run(function, *args)
-
-    def _start(
-        self,
-        executor: Executor,
-        run: Callable[..., T],
-        function: Callable[..., T],
-        *args: Any,
-    ) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(executor, run, function, *args)
 
     async def _run_in_context(self, threads: DaemonThreadPool, function: Callable[[], Any]) -> Any:
         run = sync_to_async(  # type: ignore[call-overload]  # any Executor does

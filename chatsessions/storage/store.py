@@ -188,7 +188,8 @@ class Store:
 
     def write(self, batch: Batch) -> None:
         """Store the rows of a batch."""
-        self._settle_doubt(batch)
+        if batch.doubtful:
+            self._settle_doubt(batch)
         try:
             try:
                 self._write(batch, batch.pending)
@@ -247,8 +248,6 @@ class Store:
 
     def _settle_doubt(self, batch: Batch) -> None:
         """Find out whether a commit was stored whose answer was lost."""
-        if not batch.doubtful:
-            return
         batch.was_in_doubt = True
         if any(map(is_stored, batch.doubtful)):  # then all are: it was one transaction
             stored = {change.session_id for change in batch.doubtful}
