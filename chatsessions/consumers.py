@@ -191,9 +191,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         self.session = opened.live.session
         self.user_session = opened.live.user_session
         self.resumed = opened.resumed
-        self.session_token = opened.live.issue_token(token)
+        self.session_token = opened.live.client.issue_token(token)
         self._subscriber = subscriber = _ConsumerSubscriber(self, opened.live)
-        opened.live.connect(subscriber, welcome=subscriber.welcome)
+        opened.live.client.connect(subscriber, welcome=subscriber.welcome)
         opened.live.go()
         code = await subscriber.greeted()
         if code is not None:
@@ -201,7 +201,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             self._live = None
             await self._refuse(code)
             return
-        opened.live.announce(resumed=opened.resumed)
+        opened.live.client.announce(resumed=opened.resumed)
         if admission.lost is not None:
             await self._refuse(CloseCode.NOT_ALLOWED)
             return
@@ -225,8 +225,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     async def websocket_receive(self, message: Message) -> None:
         if self._live is not None and not self._is_out:
             if self._subscriber is not None:
-                self._live.confirm_token(self._subscriber)
-            self._live.acted()
+                self._live.client.confirm_token(self._subscriber)
+            self._live.client.acted()
             try:
                 await self._inside(super().websocket_receive(message))
             except StoreUnavailable as error:
@@ -269,7 +269,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         """Leave the session: the connection is gone. A second call does nothing."""
         if self._live is not None and self._subscriber is not None:
             self._subscriber.stop()
-            self._live.disconnect(self._subscriber, code)
+            self._live.client.disconnect(self._subscriber, code)
 
     async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
         """Run one of the subclass's methods in the context, and store what it changed."""

@@ -46,7 +46,7 @@ class Line:
         def welcome() -> None:
             attachment.welcome("token", resumed=True, reason=None)
 
-        live.connect(attachment, welcome=welcome)
+        live.client.connect(attachment, welcome=welcome)
 
     def has(self, **expected: Any) -> bool:
         return any(expected.items() <= frame.items() for frame in self.sent)

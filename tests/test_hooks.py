@@ -42,7 +42,7 @@ WITHOUT_ARGUMENT = ("on_session_load", "on_chat_start", "on_connect", "on_discon
 async def arrive(worker: RunningWorker, chat: Chat, *args: Any) -> Client:
     """A client whose connection is announced, as a consumer does once it is welcomed."""
     client = await Client.open(worker, chat, *args)
-    client.live.announce(resumed=client.resumed)
+    client.live.client.announce(resumed=client.resumed)
     return client
 
 

@@ -696,7 +696,7 @@ async def test_a_claim_that_another_worker_was_faster_with(
         user=AnonymousUser(), session_id=str(client.live.id), token=client.token
     )
     opened = await worker.open(chat, arrival)
-    opened.live.connect(client, welcome=lambda: None)
+    opened.live.client.connect(client, welcome=lambda: None)
     await until(lambda: client.closed)
     assert client.closed == [(frames.CloseCode.SHUTTING_DOWN, None)]
     assert not worker.live
@@ -724,12 +724,12 @@ async def test_a_session_that_is_claimed_and_released_while_the_next_reads_its_r
 
     async def come_and_go() -> None:
         opened = await worker.open(chat, arrival)
-        opened.live.connect(gone, welcome=lambda: None)
-        opened.live.disconnect(gone, 1001)
+        opened.live.client.connect(gone, welcome=lambda: None)
+        opened.live.client.disconnect(gone, 1001)
 
     async def come_and_stay() -> None:
         opened = await worker.open(chat, arrival)
-        opened.live.connect(stays, welcome=welcomed.set)
+        opened.live.client.connect(stays, welcome=welcomed.set)
 
     await asyncio.gather(come_and_go(), come_and_stay())
     await until(lambda: welcomed.is_set() or stays.closed)

@@ -128,7 +128,7 @@ def may_resume(
 def is_visitors(live: LiveSession, user: str | None, token_hash: str | None) -> bool:
     """Return True if a session belongs to a client elsewhere: to ``user``, or by its token."""
     owner = None if live.owner_id is None else str(live.owner_id)
-    return owner == user and (user is not None or live.tokens.accept(token_hash))
+    return owner == user and (user is not None or live.client.tokens.accept(token_hash))
 
 
 def why_over(reason: str) -> str:

@@ -578,7 +578,7 @@ class RemoteSession:
             raise
         finally:
             if not has_moved:  # the client left meanwhile
-                live.disconnect(subscriber, 1006)
+                live.client.disconnect(subscriber, 1006)
 
     async def _give_frames(self, live: LiveSession, subscriber: LocalSubscriber) -> None:
         """Give the session what its last owner has not taken, in order."""

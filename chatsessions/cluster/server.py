@@ -153,7 +153,7 @@ class CommandServer:
         if _is_overtaken(live, command):
             return NotHere()
         if live.is_spare and (live.subscribers.connection is None or command.how != "visit"):
-            live.part(frames.CloseCode.TAKEN_OVER)
+            live.client.part(frames.CloseCode.TAKEN_OVER)
             live.pending.note()
             try:
                 async with asyncio.timeout(GIVE_TIMEOUT):
@@ -192,9 +192,9 @@ class CommandServer:
                 subscriber.lost(command.code)
             case Alive(visited=visited, acted=acted):
                 if visited:
-                    live.visited()
+                    live.client.visited()
                 if acted:
-                    live.acted()
+                    live.client.acted()
             case Post(name=name, data=raw):
                 data = frames.decode_data(frames.ClientEvent(1, name, raw))
                 return await owner.post(live, name, bytes(raw), data, key=command.key)
@@ -206,14 +206,14 @@ class CommandServer:
     async def _receive(
         self, live: LiveSession, subscriber: RemoteSubscriber, given: list[msgspec.Raw]
     ) -> None:
-        live.confirm_token(subscriber)
+        live.client.confirm_token(subscriber)
         live.holders += 1  # not to be let go between two frames
         try:
             for raw in given:
                 taken = await owner.take_frame(live, subscriber, raw)
                 if not taken and live.inbound.gate.is_hammered:
                     subscriber.close(frames.CloseCode.RATE_LIMITED)
-                    live.disconnect(subscriber, frames.CloseCode.RATE_LIMITED)
+                    live.client.disconnect(subscriber, frames.CloseCode.RATE_LIMITED)
         finally:
             live.let_go()
 
@@ -270,7 +270,7 @@ class CommandServer:
 
 def _is_overtaken(live: LiveSession, command: Attach) -> bool:
     """Return True if a newer connection than that of ``command`` has come: it has the session."""
-    return command.how != "visit" and live.connections > command.connections
+    return command.how != "visit" and live.client.connections > command.connections
 
 
 async def _first_of(*steps: Any) -> None:
@@ -313,15 +313,15 @@ class RemoteSubscriber(Subscriber):
     async def join(self, command: Attach) -> bool:
         """Be the session's connection from now on; return False if that failed."""
         live = self.live
-        live.rotate_tokens(command.used, command.given)
+        live.client.rotate_tokens(command.used, command.given)
         stored = asyncio.Event()
-        live.connect(self, welcome=stored.set)
+        live.client.connect(self, welcome=stored.set)
         live.go()
         await _first_of(stored.wait(), live.until_closed())
         if live.subscribers.connection is not self:
             return False
         self._welcomed = True
-        live.announce(resumed=True)
+        live.client.announce(resumed=True)
         return True
 
     @property
@@ -367,7 +367,7 @@ class RemoteSubscriber(Subscriber):
         self._leave(code)
 
     def _leave(self, code: int) -> None:
-        self.live.disconnect(self, code)
+        self.live.client.disconnect(self, code)
 
     # The way out
 
@@ -422,7 +422,7 @@ class RemoteHttpSubscriber(RemoteSubscriber):
         self._holds = True
         live.holders += 1
         live.subscribers.followers.add(self)
-        live.visited()
+        live.client.visited()
         live.go()
         try:
             if live.log.head > live.log.stored:

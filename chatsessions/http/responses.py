@@ -264,7 +264,7 @@ class EventStream:
             if visit.lost is not None:
                 break
             if frame is None:
-                visit.served.visited()
+                visit.client.visited()
                 yield b":\n\n"
                 continue
             yield sse(frame)

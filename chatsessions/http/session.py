@@ -136,7 +136,7 @@ class http_session:  # noqa: N801  # used like a function
             stack.callback(served.unfollow, self._emitted)
             writer = new_writer()
             stack.push_async_exit(partial(leave_here, served, writer))
-            served.acted()
+            served.client.acted()
             context = served.context(None, writer=writer)
         else:
             stack.push_async_callback(served.given_back)

@@ -55,6 +55,8 @@ class Visit:
         self.served = served
         #: The session if this worker owns it.
         self.live = served if isinstance(served, LiveSession) else None
+        #: What is told of the client: the session's part for it, or what stands for that.
+        self.client = served.client if isinstance(served, LiveSession) else served
         self._ip = ip
         #: What lets the client come back; empty for a logged-in owner who came without one.
         self.token = token
@@ -89,9 +91,9 @@ class Visit:
             if request.env:
                 found.session.env = request.env
         else:
-            token = found.issue_token(None, named=True)
+            token = found.client.issue_token(None, named=True)
         visit = cls(found, ip=request.ip, token=token, reason=reason)
-        found.visited()
+        found.client.visited()
         found.go()
         return visit
 

@@ -13,7 +13,7 @@ import inspect
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -25,7 +25,6 @@ from django.dispatch import Signal
 from django.utils import timezone, translation
 
 from chatsessions import signals
-from chatsessions.auth.tokens import Tokens, hash_token, new_token, token_after
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     OwnershipLost,
@@ -65,6 +64,7 @@ from chatsessions.storage.thread_rows import Mark
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
+from .client import SessionClient
 from .files import SessionFiles
 from .history import ConversationCache, InterruptedWork, ThreadContinuation
 from .inbound import InboundEvents
@@ -158,10 +158,6 @@ class LiveSession(ChangeSource):
         self.holders = 0
         #: Held while an event is taken that no client has numbered.
         self.posting = asyncio.Lock()
-        #: How many connections there have been: each that comes is one more.
-        self.connections = row.connections
-        self.tokens = Tokens(row.token_hash, row.previous_token_hash)
-        self._has_acted = row.has_acted
         self._has_topic = bool(row.topic)
         self._aside: int | None = row.aside
         #: What the last owner left undone, and the thread that the session goes on with.
@@ -215,25 +211,6 @@ class LiveSession(ChangeSource):
         self.offers = OfferedActions(self.pending, row.actions)
         self.form = SettingsForm(session, self.log, row.inputs)
         self.asks = Asks(self.log, self.turns, check=self.check)
-        self.sink = SessionSink(
-            self.log,
-            Streams(
-                self.log,
-                self.subscribers,
-                loop=worker.loop,
-                rows=worker.rows,
-                claim_again=self.claim_again,
-            ),
-            asks=self.asks,
-            offers=self.offers,
-            form=self.form,
-            loop=worker.loop,
-            journal=worker.journal,
-            check=self.check,
-            values=self.values,
-            find_message=partial(worker.threads.read, worker.store.find_message, self.id),
-        )
-        self.writers = Writers(self.log, self.sink)
         self.files = SessionFiles(
             self.id, worker.loop, worker.threads, may_save=self._may_save_files
         )
@@ -252,6 +229,38 @@ class LiveSession(ChangeSource):
             find_seq=partial(worker.threads.read, worker.store.seq_of, self.id),
         )
         self.inbound.is_open = self.ending is None
+        self.client = SessionClient(
+            chat,
+            session,
+            row,
+            is_new=loaded is None,
+            log=self.log,
+            inbound=self.inbound,
+            subscribers=self.subscribers,
+            worker_id=worker.id,
+            worker_rows=worker.rows,
+            send_signal=worker.send_signal,
+            add_hook=self._add_hook,
+        )
+        self.sink = SessionSink(
+            self.log,
+            Streams(
+                self.log,
+                self.subscribers,
+                loop=worker.loop,
+                rows=worker.rows,
+                claim_again=self.client.claim_again,
+            ),
+            asks=self.asks,
+            offers=self.offers,
+            form=self.form,
+            loop=worker.loop,
+            journal=worker.journal,
+            check=self.check,
+            values=self.values,
+            find_message=partial(worker.threads.read, worker.store.find_message, self.id),
+        )
+        self.writers = Writers(self.log, self.sink)
         self.conversation = ConversationCache(
             session,
             self.log,
@@ -507,140 +516,23 @@ class LiveSession(ChangeSource):
         if topic:
             self.pending.set(topic=topic)
 
-    # Its client
-
-    def connect(self, subscriber: Subscriber, *, welcome: Callable[[], None]) -> None:
-        """
-        Make ``subscriber`` the session's connection from now on, instead of any other.
-
-        ``welcome`` is called when that is stored; it makes the subscriber hear.
-        """
-        self.part(frames.CloseCode.TAKEN_OVER)
-        self.subscribers.connection = subscriber
-        self.session.connected = True
-        self.connections += 1
-        self.pending.set(
-            status=ChatSession.Status.CONNECTED,
-            worker_id=self.worker.id,
-            connected_at=timezone.now(),
-            connections=self.connections,
-        )
-        self._tell_started()
-        self.pending.then(welcome)
-
-    def rejoin(self, subscriber: Subscriber, *, stored: Callable[[], None]) -> None:
-        """Go on with the connection of a session that came here from another worker."""
-        self.subscribers.connection = subscriber
-        self.session.connected = True
-        self.pending.set(status=ChatSession.Status.CONNECTED, worker_id=self.worker.id)
-        self.pending.then(stored)
-
-    def announce(self, *, resumed: bool) -> None:
-        """Tell the application that there is a connection, which is stored."""
-        self._add_hook("connect")
-        self.worker.send_signal(
-            signals.session_connected, self.chat, session=self.session, resumed=resumed
-        )
-
-    def disconnect(self, subscriber: Subscriber, code: int) -> None:
-        """Go on without ``subscriber``, which is gone, if it is the connection."""
-        if subscriber is not self.subscribers.connection or self.closed:
-            return
-        self.subscribers.connection = None
-        self.session.connected = False
-        self.position.last_seen_at = timezone.now()
-        self.pending.set(status=ChatSession.Status.AWAY, disconnected_at=self.worker.rows.now())
-        if self.ending is None:
-            self._add_hook("disconnect")
-        self._send_when_stored(signals.session_disconnected, code=int(code))
-
-    def part(self, code: frames.CloseCode) -> None:
-        """Part with the connection, if there is one."""
-        connection = self.subscribers.connection
-        if connection is not None:
-            connection.close(code)
-            self.disconnect(connection, code)
-
-    def visited(self) -> None:
-        """Note that a client is here by a request, without a connection."""
-        if self.closed or self.subscribers.connection is not None:
-            return
-        self.position.last_seen_at = timezone.now()
-        self.pending.set(disconnected_at=self.worker.rows.now())
-        self._tell_started()
-        self.pending.note()
-
-    def acted(self) -> None:
-        """Note that the client has done something that is no event."""
-        if not self._has_acted:
-            self._has_acted = True
-            self.pending.set(has_acted=True)
-            self.pending.note()
-
-    def claim_again(self) -> None:
-        """Write again whose the session is: another worker may have thought this one dead."""
-        if self.ending is None and not self.closed:
-            here = self.subscribers.connection is not None
-            status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
-            self.pending.set(status=status, worker_id=self.worker.id)
-            self.pending.note()
-
-    def _tell_started(self) -> None:
-        """If the session is new, tell the application so when it is stored."""
-        if not self._begun and self._left is None:
-            self._send_when_stored(signals.session_started)
-
-    def _send_when_stored(self, signal: Any, **arguments: Any) -> None:
-        send = partial(self.worker.send_signal, signal, self.chat, session=self.session)
-        self.pending.then(partial(send, **arguments))
-
-    # Whose it is
-
-    def issue_token(self, used: str | None, *, named: bool = False) -> str:
-        """Return a new token for a client that came with ``used``; ``named`` says whose it is."""
-        token = new_token(self.id) if named else token_after(used, self.id)
-        self.rotate_tokens(None if used is None else hash_token(used), hash_token(token))
-        return token
-
-    def rotate_tokens(self, used: str | None, given: str) -> None:
-        """Give the token hashed as ``given`` to a client that came with that of ``used``."""
-        self.tokens.rotate(used, given)
-        self.pending.set(token_hash=self.tokens.current, previous_token_hash=self.tokens.previous)
-
-    def confirm_token(self, subscriber: Subscriber) -> None:
-        """
-        The client was heard by ``subscriber`` after its welcome, so it has the current token.
-
-        What comes by another connection than the session's says nothing: it was given an older
-        one.
-        """
-        if subscriber is not self.subscribers.connection:
-            return
-        if self.tokens.confirm():
-            self.pending.set(previous_token_hash="")
-            self.pending.note()
-        if self.inbound.posted_from is not None:  # it knows which numbers are taken
-            self.inbound.set_posted_from(None)
-            self.pending.note()
+    # The beginning
 
     def assign_user(self, user: User) -> None:
         """
         Give the session to ``user``. Raises ``SessionOwned`` if it is somebody's.
 
-        Whoever has its connection comes back, and is let in if they are that user. No token that
-        was given to anybody is valid any more.
+        Whoever has its connection comes back, and is let in if they are that user.
         """
         if self.owner_id is not None:
             raise SessionOwned(self.id)
         self.owner_id = user.pk
         self.session.renew_user(user)
-        self.tokens = Tokens(hash_token(new_token()), "")
-        self.pending.set(user_id=user.pk, token_hash=self.tokens.current, previous_token_hash="")
+        self.pending.set(user_id=user.pk)
+        self.client.revoke_tokens()
         code = frames.CloseCode.SHUTTING_DOWN
-        self.pending.then(partial(self.part, code))
+        self.pending.then(partial(self.client.part, code))
         self.pending.then(partial(self.subscribers.close_followers, code))
-
-    # The beginning
 
     def go(self, *, run: bool = True) -> None:
         """
@@ -651,6 +543,7 @@ class LiveSession(ChangeSource):
         if self._begun:
             return
         self._begun = True
+        self.client.is_new = False
         self.lifespan.begin()
         set_up = self.lifespan.handler
         if set_up is not None:
@@ -814,7 +707,7 @@ class LiveSession(ChangeSource):
         self.turns.draining = self.ending is None
         connection = self.subscribers.connection
         if connection is not None and not connection.relayed:
-            self.part(frames.CloseCode.SHUTTING_DOWN)
+            self.client.part(frames.CloseCode.SHUTTING_DOWN)
         self._idle()
 
     def interrupt(self) -> None:
@@ -908,11 +801,6 @@ class LiveSession(ChangeSource):
     def unfollow(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` nothing more."""
         self.subscribers.followers.discard(subscriber)
-
-    def renew_user(self, subscriber: Subscriber, user: User) -> None:
-        """Let handlers see the user of the connection ``subscriber`` as they are now."""
-        if subscriber is self.subscribers.connection:
-            self.session.renew_user(user)
 
     @property
     def is_ending(self) -> bool:

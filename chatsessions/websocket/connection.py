@@ -183,7 +183,8 @@ class ChatConnection:
         subscriber = self._subscriber = WebsocketSubscriber(
             served, self.sender, position=position, replay=replay
         )
-        token = served.issue_token(hello.token if opened.resumed else None)
+        client = subscriber.client
+        token = client.issue_token(hello.token if opened.resumed else None)
 
         def welcome() -> None:
             self._heard_at = self._loop.time()  # until now it has waited for us
@@ -193,10 +194,10 @@ class ChatConnection:
                 reason=opened.reason,
                 owner=owner_of(self._admission.user),
             )
-            served.announce(resumed=opened.resumed)
+            client.announce(resumed=opened.resumed)
 
         self._heard_at = self._loop.time()
-        served.connect(subscriber, welcome=welcome)
+        client.connect(subscriber, welcome=welcome)
         served.go()
         self._watch()
 
@@ -204,13 +205,13 @@ class ChatConnection:
         """Leave the session, if there is one. It goes on without this connection."""
         if self._subscriber is not None:
             self._subscriber.stop()
-            self._subscriber.served.disconnect(self._subscriber, code)
+            self._subscriber.client.disconnect(self._subscriber, code)
 
     def _login_renewed(self, user: User) -> None:
         """Let handlers see the user, who was looked at again, as they are now."""
         subscriber = self._subscriber
         if subscriber is not None:
-            subscriber.served.renew_user(subscriber, user)
+            subscriber.client.renew_user(subscriber, user)
 
     def _login_lost(self, detail: str) -> None:
         """Close: the user may not be here any more. The session stays, and what runs goes on."""
@@ -251,7 +252,7 @@ class ChatConnection:
             raise FrameError("hello_expected", "the first frame is hello")
         served = subscriber.served
         if subscriber.welcomed:
-            served.confirm_token(subscriber)
+            subscriber.client.confirm_token(subscriber)
         subscriber.heard()
         if isinstance(frame, frames.Ack):
             subscriber.ack(frame.seq)

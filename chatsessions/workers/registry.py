@@ -165,7 +165,7 @@ class SessionRegistry:
         """Return how many connections a session has had, without those opened here."""
         live = self._host.live.get(session_id)
         if live is not None:
-            return live.connections - lock.opened
+            return live.client.connections - lock.opened
         row = await self._host.threads.read(self._host.store.find, session_id)
         return (0 if row is None else row.connections) - lock.opened
 
@@ -320,7 +320,7 @@ class SessionRegistry:
                 row.connections = min(row.connections, connections)
             return await self._take_over(chat, row, request, admit, how=how)
         if connections is None:
-            connections = live.connections
+            connections = live.client.connections
         if not _is_theirs(chat, live, request):
             return None, "unknown"
         if live.ending is None:
@@ -332,7 +332,7 @@ class SessionRegistry:
                 live.let_go()
             if not _is_theirs(chat, live, request):
                 return None, "unknown"  # it was given to a user meanwhile
-        if how != "visit" and live.connections > connections:
+        if how != "visit" and live.client.connections > connections:
             raise Overtaken
         return (None, why_over(live.ending)) if live.ending is not None else (live, "")
 
@@ -451,7 +451,7 @@ class SessionRegistry:
                 return None  # it was given to another user meanwhile
             live.session.renew_user(request.user)
             live.session.env = request.env
-            live.rejoin(subscriber, stored=stored)
+            live.client.rejoin(subscriber, stored=stored)
             live.go()
             return live
 
@@ -574,7 +574,7 @@ def _why_no_more(
 
 
 def _is_theirs(chat: Chat, live: LiveSession, request: ConnectRequest) -> bool:
-    tokens = live.tokens
+    tokens = live.client.tokens
     return may_resume(chat, live.session.chat, live.owner_id, tokens, request)
 
 

@@ -196,7 +196,7 @@ class Worker(WorkerHost):
         """Write the heartbeat. After a long silence, take back sessions that nobody took."""
         if await self.threads.write(self.rows.beat):
             for live in list(self.live.values()):
-                live.claim_again()
+                live.client.claim_again()
 
     async def _reap(self) -> None:
         while True:

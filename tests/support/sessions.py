@@ -111,9 +111,9 @@ class Client(Subscriber):
         opened = await worker.open(chat, ConnectRequest(session_id=asked, token=token, **arrival))
         client = cls(opened.live)
         client.resumed, client.reason = opened.resumed, opened.reason
-        client.token = opened.live.issue_token(token if opened.resumed else None)
+        client.token = opened.live.client.issue_token(token if opened.resumed else None)
         welcomed = asyncio.Event()
-        opened.live.connect(client, welcome=welcomed.set)
+        opened.live.client.connect(client, welcome=welcomed.set)
         opened.live.go()
         async with asyncio.timeout(10):
             await welcomed.wait()
@@ -164,7 +164,7 @@ class Client(Subscriber):
         return await self.outcome(self.send(name, data))
 
     def leave(self, code: int = 1001) -> None:
-        self.live.disconnect(self, code)
+        self.live.client.disconnect(self, code)
 
     # What it was told
 
