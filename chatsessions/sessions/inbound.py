@@ -25,7 +25,6 @@ from chatsessions.storage.store import Loaded
 from .asks import Asks
 from .files import SessionFiles
 from .pending import SessionLog
-from .subscribers import Subscribers
 from .tasks import SessionTasks
 from .turns import Turns
 
@@ -42,7 +41,7 @@ class InboundEvents:
         posted_from: int | None,
         loop: asyncio.AbstractEventLoop,
         journal: Journal,
-        subscribers: Subscribers,
+        tell: Callable[[frames.ServerFrame], None],
         tasks: SessionTasks,
         asks: Asks,
         files: SessionFiles,
@@ -51,7 +50,8 @@ class InboundEvents:
         self._log = log
         self._turns = turns
         self._journal = journal
-        self._subscribers = subscribers
+        #: Tells the client something that is not in the log.
+        self._tell = tell
         self._tasks = tasks
         self._asks = asks
         self._files = files
@@ -224,7 +224,7 @@ class InboundEvents:
                 self._finder = self._loop.create_task(self._find(), context=Context())
                 self._tasks.own(self._finder)
         elif seq <= self._log.stored:
-            self._subscribers.frame(frames.Accepted(n, seq))
+            self._tell(frames.Accepted(n, seq))
 
     async def _find(self) -> None:
         """
@@ -236,6 +236,6 @@ class InboundEvents:
             while self._asked:
                 n = self._asked.pop()
                 seq = await self._find_seq(n)
-                self._subscribers.frame(frames.Accepted(n, seq or 0))
+                self._tell(frames.Accepted(n, seq or 0))
         finally:
             self._finder = None

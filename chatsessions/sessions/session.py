@@ -64,13 +64,12 @@ from chatsessions.storage.thread_rows import Mark
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
-from .client import SessionClient
 from .files import SessionFiles
 from .history import ConversationCache, InterruptedWork, ThreadContinuation
 from .inbound import InboundEvents
 from .outbound import SessionSink, Streams, Writers
 from .pending import PendingChange, SessionLog
-from .subscribers import Standing, Subscriber, Subscribers
+from .subscribers import SessionClient, Standing, Subscriber, Subscribers
 from .tasks import Lifespan, SessionTasks
 from .turns import (
     Job,
@@ -222,7 +221,7 @@ class LiveSession(ChangeSource):
             posted_from=row.posted_from,
             loop=worker.loop,
             journal=worker.journal,
-            subscribers=self.subscribers,
+            tell=self.subscribers.frame,
             tasks=self.tasks,
             asks=self.asks,
             files=self.files,

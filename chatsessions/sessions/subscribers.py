@@ -1,14 +1,31 @@
-"""``Subscribers``: who hears what comes of a session."""
+"""Who hears what comes of a session, and what is told of its client."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
+from django.dispatch import Signal
+from django.utils import timezone
 from msgspec import Struct
 
+from chatsessions import signals
+from chatsessions.auth.tokens import Tokens, hash_token, new_token, token_after
+from chatsessions.handlers.chat import Chat
+from chatsessions.handlers.session import Session
+from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.storage.log import Entry
+from chatsessions.storage.worker_rows import WorkerRows
+
+from .inbound import InboundEvents
+from .pending import SessionLog
+
+if TYPE_CHECKING:
+    from chatsessions.auth.access import User
 
 
 class Subscriber(ABC):
@@ -93,3 +110,170 @@ class Subscribers:
             follower.close(code, ended=reason)
         self.connection = None
         self.followers.clear()
+
+
+class SessionClient:
+    """Keeps what the row and the application are told of a session's client."""
+
+    def __init__(
+        self,
+        chat: Chat,
+        session: Session,
+        row: ChatSession,
+        *,
+        is_new: bool,
+        log: SessionLog,
+        inbound: InboundEvents,
+        subscribers: Subscribers,
+        worker_id: UUID,
+        worker_rows: WorkerRows,
+        send_signal: Callable[..., None],
+        add_hook: Callable[[str], None],
+    ) -> None:
+        self._chat = chat
+        self._session = session
+        self._pending = log.pending
+        self._position = log.position
+        self._inbound = inbound
+        self._subscribers = subscribers
+        self._worker_id = worker_id
+        self._worker_rows = worker_rows
+        self._send_signal = send_signal
+        self._add_hook = add_hook
+        self._has_acted = row.has_acted
+        #: Whether the session was made here, and nothing has run in it.
+        self.is_new = is_new
+        #: How many connections there have been: each that comes is one more.
+        self.connections = row.connections
+        self.tokens = Tokens(row.token_hash, row.previous_token_hash)
+
+    # Its connection
+
+    def connect(self, subscriber: Subscriber, *, welcome: Callable[[], None]) -> None:
+        """
+        Make ``subscriber`` the session's connection from now on, instead of any other.
+
+        ``welcome`` is called when that is stored; it makes the subscriber hear.
+        """
+        self.part(frames.CloseCode.TAKEN_OVER)
+        self._subscribers.connection = subscriber
+        self._session.connected = True
+        self.connections += 1
+        self._pending.set(
+            status=ChatSession.Status.CONNECTED,
+            worker_id=self._worker_id,
+            connected_at=timezone.now(),
+            connections=self.connections,
+        )
+        self._tell_started()
+        self._pending.then(welcome)
+
+    def rejoin(self, subscriber: Subscriber, *, stored: Callable[[], None]) -> None:
+        """Go on with the connection of a session that came here from another worker."""
+        self._subscribers.connection = subscriber
+        self._session.connected = True
+        self._pending.set(status=ChatSession.Status.CONNECTED, worker_id=self._worker_id)
+        self._pending.then(stored)
+
+    def announce(self, *, resumed: bool) -> None:
+        """Tell the application that there is a connection, which is stored."""
+        self._add_hook("connect")
+        self._send(signals.session_connected, resumed=resumed)
+
+    def disconnect(self, subscriber: Subscriber, code: int) -> None:
+        """Go on without ``subscriber``, which is gone, if it is the connection."""
+        if subscriber is not self._subscribers.connection or self._pending.is_closed:
+            return
+        self._subscribers.connection = None
+        self._session.connected = False
+        self._position.last_seen_at = timezone.now()
+        self._pending.set(status=ChatSession.Status.AWAY, disconnected_at=self._worker_rows.now())
+        if self._inbound.is_open:
+            self._add_hook("disconnect")
+        self._pending.then(partial(self._send, signals.session_disconnected, code=int(code)))
+
+    def part(self, code: frames.CloseCode) -> None:
+        """Part with the connection, if there is one."""
+        connection = self._subscribers.connection
+        if connection is not None:
+            connection.close(code)
+            self.disconnect(connection, code)
+
+    def renew_user(self, subscriber: Subscriber, user: User) -> None:
+        """Let handlers see the user of the connection ``subscriber`` as they are now."""
+        if subscriber is self._subscribers.connection:
+            self._session.renew_user(user)
+
+    def claim_again(self) -> None:
+        """Write again whose the session is: another worker may have thought this one dead."""
+        if self._inbound.is_open:
+            here = self._subscribers.connection is not None
+            status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
+            self._pending.set(status=status, worker_id=self._worker_id)
+            self._pending.note()
+
+    # Without one
+
+    def visited(self) -> None:
+        """Note that a client is here by a request, without a connection."""
+        if self._pending.is_closed or self._subscribers.connection is not None:
+            return
+        self._position.last_seen_at = timezone.now()
+        self._pending.set(disconnected_at=self._worker_rows.now())
+        self._tell_started()
+        self._pending.note()
+
+    def acted(self) -> None:
+        """Note that the client has done something that is no event."""
+        if not self._has_acted:
+            self._has_acted = True
+            self._pending.set(has_acted=True)
+            self._pending.note()
+
+    # Its tokens
+
+    def issue_token(self, used: str | None, *, named: bool = False) -> str:
+        """Return a new token for a client that came with ``used``; ``named`` says whose it is."""
+        session_id = self._session.id
+        token = new_token(session_id) if named else token_after(used, session_id)
+        self.rotate_tokens(None if used is None else hash_token(used), hash_token(token))
+        return token
+
+    def rotate_tokens(self, used: str | None, given: str) -> None:
+        """Give the token hashed as ``given`` to a client that came with that of ``used``."""
+        self.tokens.rotate(used, given)
+        self._write_tokens()
+
+    def revoke_tokens(self) -> None:
+        """Let no token be valid that was given to anybody."""
+        self.tokens = Tokens(hash_token(new_token()), "")
+        self._write_tokens()
+
+    def confirm_token(self, subscriber: Subscriber) -> None:
+        """
+        The client was heard by ``subscriber`` after its welcome, so it has the current token.
+
+        What comes by another connection than the session's says nothing: it was given an older
+        one.
+        """
+        if subscriber is not self._subscribers.connection:
+            return
+        if self.tokens.confirm():
+            self._write_tokens()
+            self._pending.note()
+        if self._inbound.posted_from is not None:  # it knows which numbers are taken
+            self._inbound.set_posted_from(None)
+            self._pending.note()
+
+    def _write_tokens(self) -> None:
+        self._pending.set(token_hash=self.tokens.current, previous_token_hash=self.tokens.previous)
+
+    # The application
+
+    def _tell_started(self) -> None:
+        """If the session is new, tell the application so when it is stored."""
+        if self.is_new:
+            self._pending.then(partial(self._send, signals.session_started))
+
+    def _send(self, signal: Signal, **arguments: Any) -> None:
+        self._send_signal(signal, self._chat, session=self._session, **arguments)

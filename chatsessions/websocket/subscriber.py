@@ -12,8 +12,8 @@ from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
-from chatsessions.sessions.client import SessionClient
 from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.subscribers import SessionClient
 from chatsessions.storage.log import Entry
 from chatsessions.workers.limits import Replay
 from chatsessions.workers.worker import get_worker
