@@ -1,6 +1,6 @@
 # make demo   run the demo: needs Python >= 3.11 and make, nothing else
 #             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
-# make test   install what the tests need, and run all of them
+# make test   install what the tests need, and run the tests; make slow runs those that take longest
 # make page   build the page's JavaScript from frontend/src: needs node and npm
 # make faults the scenarios of many workers for half an hour, with new seeds
 # The other targets are parts of these, or for development.
@@ -19,11 +19,11 @@ DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
 # Three, as tests of servers wait more than they compute.
 XDIST := -n 3 --dist worksteal
 SERVERS := $(addprefix tests/,benchmarks browser cli deployment server test_docs.py test_package.py test_startchat.py)
-UNITS := -m "not faults" tests $(addprefix --ignore=,$(SERVERS))
+UNITS := -m "not faults and not slow" tests $(addprefix --ignore=,$(SERVERS))
 NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test page lint types js docs pictures python coverage servers cluster others postgres matrix faults bench build \
+.PHONY: help demo prepare test page lint types js docs pictures python coverage servers cluster others slow postgres matrix faults bench build \
 	lock clean
 
 help:
@@ -106,20 +106,24 @@ coverage: $(VENV)/.dev
 
 # Whole servers and browsers.
 servers: $(VENV)/.dev
-	$(BIN)/python -m pytest $(XDIST) $(SERVERS)
+	$(BIN)/python -m pytest $(XDIST) -m "not slow" $(SERVERS)
 
 # Servers that are killed, paused and cut off, on SQLite and as clusters on PostgreSQL and Redis. A
 # module's cluster starts once.
 cluster: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m faults tests/faults
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "faults and not slow" tests/faults
 
 # All the rest.
 others: postgres matrix
 
+# Those of any kind that take many seconds each; make test leaves them out.
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m slow tests
+
 # What depends on the database, on a PostgreSQL of the tests' own. make postgres ON_POSTGRES=tests/test_*.py
 # has all of it.
 ON_POSTGRES ?= $(addsuffix .py,$(addprefix tests/test_,admin_list cached_values clearchatsessions \
-	connections files isolation journal limits outside reaper store threads))
+	database files isolation journal limits outside reaper store threads))
 postgres: $(VENV)/.dev
 	$(BIN)/python -m tests.on_postgres $(BIN)/python -m pytest $(ON_POSTGRES)
 

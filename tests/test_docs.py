@@ -585,6 +585,7 @@ def tested(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.browser
 @pytest.mark.timeout(300)
@@ -648,6 +649,7 @@ TASKS_BEFORE_DJANGO_6 = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.parametrize("queue", ["With Celery", "With Django's tasks"])
 async def test_a_job_in_another_process_answers_into_the_tab(

@@ -1003,7 +1003,6 @@ class Counted:
         await self.application(scope, counting, send)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1000)
 @pytest.mark.parametrize(
     ("count", "limits"),

@@ -665,6 +665,7 @@ async def come_back(worker: Worker, chat: Chat, tab: Tab) -> Tab:
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_a_crowd_at_a_silent_owner_asks_it_once_and_gets_in_when_it_is_dead(
     chat: Chat, settings: Any
 ) -> None:

@@ -240,6 +240,7 @@ async def test_tokens_come_before_the_turn_is_over(bot: Bot) -> None:
         assert rest[0]["text"] == "two"
 
 
+@pytest.mark.slow
 @lossy
 async def test_a_repeat_is_known(bot: Bot, loss: float) -> None:
     async with held_elsewhere(bot, loss=loss) as api:

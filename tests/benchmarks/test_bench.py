@@ -79,6 +79,7 @@ def no_services(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 # Measuring
 
 
+@pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.parametrize("server", SERVERS)
 def test_every_counter_counts_and_is_measured(bench: Bench, server: str) -> None:

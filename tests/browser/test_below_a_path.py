@@ -50,6 +50,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_behind_nginx_with_a_prefix_the_page_talks_and_brings_files(
     way: Way, tmp_path: Path, page: Page

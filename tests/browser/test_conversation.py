@@ -150,6 +150,7 @@ def test_try_now(server: Server, page: Page) -> None:
     expect(chat.banner).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_a_network_that_is_gone_for_a_while(
     start_server: Callable[..., Server], page: Page
 ) -> None:

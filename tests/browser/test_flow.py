@@ -25,6 +25,7 @@ WebSocket.prototype.send = function (text) {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # thousands of turns, on a machine that has other things to do
 @pytest.mark.parametrize(
     ("limits", "count"),

@@ -64,6 +64,7 @@ def log_in(page: Page, name: str) -> None:
     page.get_by_role("button", name="Log in").click()
 
 
+@pytest.mark.slow
 def test_a_logout_on_another_server(
     often: Server, beside: Server, name: str, context: BrowserContext
 ) -> None:

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.browser
 HELLO = "The line is open. What shall I wire?"
 
 
+@pytest.mark.slow
 def test_a_telegraph(server: Server, page: Page) -> None:
     """
     Answers come as they are made; a reload in the middle of one brings the rest of it. The session

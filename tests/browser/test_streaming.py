@@ -18,6 +18,7 @@ STOPPED = "All right, I'll stop there."
 INTERRUPTED = "The server was interrupted while it worked on this."
 
 
+@pytest.mark.slow
 def test_a_reload_in_the_middle_of_an_answer(
     server: Server, open_chat: Callable[..., Chat]
 ) -> None:

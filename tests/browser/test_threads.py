@@ -38,6 +38,7 @@ def open_threads(chat: Chat) -> None:
     expect(chat.element.get_by_role("dialog", name="Earlier conversations")).to_be_visible()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("member")
 def test_going_on_with_an_earlier_conversation(open_chat: Callable[..., Chat]) -> None:
     """

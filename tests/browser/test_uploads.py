@@ -70,6 +70,7 @@ def requests_of(chat: Chat) -> list[str]:
     return seen
 
 
+@pytest.mark.slow
 def test_a_large_file_goes_up_in_one_request(
     server: Server, open_chat: Callable[..., Chat]
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_large_file_goes_up_in_one_request(
     assert stored(server, chat) == 1
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_mid_upload(server: Server, open_chat: Callable[..., Chat]) -> None:
     """It is said of the file, nothing of it is left, and another try brings it from the start."""
     chat = open_chat("shelf")

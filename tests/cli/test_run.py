@@ -115,6 +115,7 @@ def _log_in(run: Run, password: str) -> str:
     return page
 
 
+@pytest.mark.slow
 def test_the_admins_password_is_printed_once_and_can_be_made_anew(run: Start) -> None:
     served = run("counter_bot.py")
     first = served.password
@@ -213,6 +214,7 @@ async def test_a_saved_file_is_served_and_open_tabs_go_on(run: Start, counter: P
         await tab.said("By now you have sent 2 message(s)!", timeout=30)
 
 
+@pytest.mark.slow
 async def test_a_turn_that_a_reload_cuts_short_is_said_to_be_interrupted(
     run: Start, counter: Path
 ) -> None:

@@ -29,6 +29,7 @@ def test_the_chat_keeps_away_from_the_edges_of_a_wide_window(
     tab.close()
 
 
+@pytest.mark.slow
 def test_a_reload_keeps_conversation_count_and_draft_and_shows_a_mistake(
     run: Callable[..., Run],
     counter: Path,

@@ -129,6 +129,7 @@ def test_one_of_several_chats_and_what_lies_beside_its_file(counter: Path) -> No
     )
 
 
+@pytest.mark.slow
 async def test_what_serves_it_in_production_does(tmp_path: Path) -> None:
     """Without Docker: the container's command behind nginx, and compose.yaml as it is read."""
     assert call("startproject", "mysite", cwd=tmp_path).returncode == 0

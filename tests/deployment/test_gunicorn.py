@@ -95,6 +95,7 @@ async def elsewhere(client: Client, one_host: OneHost) -> None:
             assert await client.outcome(turn, timeout=30) == "done"
 
 
+@pytest.mark.slow
 async def test_two_workers_share_a_file_and_a_redis(
     one_host: OneHost, bot: Callable[[str], Client]
 ) -> None:

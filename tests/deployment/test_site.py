@@ -100,6 +100,7 @@ async def test_a_worker_is_restarted(site: Site, client_of: ClientOf) -> None:
         site.uvicorn.start()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", ["pubsub", "core"], indirect=True)
 async def test_a_story_goes_on_when_its_listener_is_with_another_worker(
     site: Site, client_of: ClientOf
@@ -202,6 +203,7 @@ def test_the_administrator_logs_in(site: Site) -> None:
 # The start
 
 
+@pytest.mark.slow
 def test_several_that_are_prepared_at_once(
     tmp_path: Path, postgres: Postgres, database_url: str, redis_url: str
 ) -> None:
@@ -234,6 +236,7 @@ def test_an_administrator_who_is_there_already_keeps_their_password(
 # Processes of one server
 
 
+@pytest.mark.slow
 async def test_workers_of_one_uvicorn_that_are_all_told_to_stop_at_once(
     site: Site, client_of: ClientOf
 ) -> None:

@@ -195,6 +195,7 @@ async def test_a_client_that_reads_and_never_acknowledges_is_closed(
     await assert_whole(client, server.database)
 
 
+@pytest.mark.slow
 async def test_tokens_for_a_client_that_never_reads_are_left_out(
     start_server: StartServer, client_of: ClientOf
 ) -> None:

@@ -96,6 +96,7 @@ async def test_a_send_that_fails_closes_its_own_connection_with_a_reason_in_the_
     assert "Timeout should be used inside a task" not in server.log()
 
 
+@pytest.mark.slow
 async def test_a_send_that_never_returns_is_given_up(server: Server, client_by: ClientBy) -> None:
     hanging = await client_by("hangs").start()
     other = await client_by().start()

@@ -200,6 +200,7 @@ async def test_a_logged_in_user_comes_back_a_hundred_times(
     await assert_whole(client, server.database, state={"message_count": 100})
 
 
+@pytest.mark.slow
 async def test_an_anonymous_user_comes_back_a_hundred_times(
     server: Server, client_of: ClientOf
 ) -> None:

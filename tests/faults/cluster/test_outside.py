@@ -140,6 +140,7 @@ async def test_a_session_that_is_live_nowhere_is_reached_by_views_in_threads(
 CROWDS = [("threads", 1600 if LONG else 160), ("fork", 80), ("loops", 50)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "count"), CROWDS)
 @pytest.mark.timeout(900)
 async def test_a_crowd_of_threads_reaches_a_session(
@@ -222,6 +223,7 @@ def end(job: subprocess.Popen[str]) -> None:
     job.wait(30)
 
 
+@pytest.mark.slow
 async def test_a_page_that_is_reloaded_goes_on_seeing_what_a_job_streams(
     server: Cluster, play: Play
 ) -> None:
@@ -239,6 +241,7 @@ async def test_a_page_that_is_reloaded_goes_on_seeing_what_a_job_streams(
     assert words == [str(number) for number in range(len(words))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["raise", "kill"])
 async def test_a_stream_whose_job_is_gone_is_closed_with_all_that_was_seen(
     server: Cluster, play: Play, how: str

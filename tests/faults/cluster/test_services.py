@@ -117,6 +117,7 @@ async def test_redis_answers_nothing_for_five_seconds(cluster: Cluster, play: Pl
     await scenario.finish()
 
 
+@pytest.mark.slow
 async def test_handlers_use_up_all_connections_of_a_pool(
     make_cluster: Callable[..., Cluster], play: Play
 ) -> None:

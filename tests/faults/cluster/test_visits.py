@@ -89,6 +89,7 @@ async def test_an_event_is_taken_by_the_owner_and_answered_by_another(pair: Clus
     await at_rest(pair, visitor)
 
 
+@pytest.mark.slow
 async def test_an_event_that_comes_under_wsgi(pair: Cluster) -> None:
     """By a process with an event loop per request, each of which leaves nothing behind."""
     visitor = visitor_of(pair)
