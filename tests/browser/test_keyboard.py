@@ -111,7 +111,6 @@ def test_the_end_dialog_by_keyboard(open_chat: Callable[..., Chat]) -> None:
     expect(chat.input).to_be_focused()
 
 
-@pytest.mark.usefixtures("asleep")
 def test_the_focus_of_what_goes_away(server: Server, page: Page) -> None:
     """Where a button disappears under the focus, that goes to where one goes on."""
     line = Line(page)
@@ -129,6 +128,10 @@ def test_the_focus_of_what_goes_away(server: Server, page: Page) -> None:
     chat.is_("Online")
     expect(chat.input).to_be_focused()
 
+
+@pytest.mark.usefixtures("asleep")
+def test_the_focus_when_another_tab_takes_over(open_chat: Callable[..., Chat]) -> None:
+    chat = open_chat("counter")
     chat.element.get_by_role("button", name="End chat").click()
     duplicate(chat.page)
     chat.is_("Open elsewhere")
