@@ -10,7 +10,9 @@ from uuid import uuid4
 import hypothesis
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
 from django.db import connections
+from django.test import override_settings
 from django.urls import set_script_prefix
 
 from chatsessions.handlers.chat import (
@@ -58,6 +60,15 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:  # noqa: PT004, RU
 def script_prefix() -> None:
     """No prefix is left from a request of another test: Django keeps the last one's."""
     set_script_prefix("/")
+
+
+@pytest.fixture
+def below_a_path() -> Iterator[str]:
+    """The site's prefix. Django keeps URLs of static files with it, until that setting changes."""
+    with override_settings(STATIC_URL=django_settings.STATIC_URL):
+        set_script_prefix("/app/")
+        yield "/app/"
+        set_script_prefix("/")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory, override_settings
-from django.urls import get_script_prefix, include, path, set_script_prefix
+from django.urls import include, path
 from django.utils.functional import SimpleLazyObject
 
 urlpatterns = [path("talk/", include("chatsessions.urls"))]
@@ -192,14 +192,6 @@ def test_the_script_is_a_static_file() -> None:
     """It is looked for where the project keeps its static files."""
     found = script('"/ws/"')
     assert found["src"] == "https://cdn.example.com/chatsessions/chat-session.js"
-
-
-@pytest.fixture
-def below_a_path() -> Iterator[None]:
-    before = get_script_prefix()
-    set_script_prefix("/app")
-    yield
-    set_script_prefix(before)
 
 
 @pytest.mark.usefixtures("below_a_path")
