@@ -2,7 +2,7 @@
 #             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
 # make test   install what the tests need, and run the tests; make slow runs those that take longest
 # make page   build the page's JavaScript from frontend/src: needs node and npm
-# make faults the scenarios of many workers for half an hour, with new seeds
+# make faults the scenarios of many workers, each with many new seeds
 # The other targets are parts of these, or for development.
 
 PYTHON ?= python3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 
-#: Half an hour, with seeds that nobody has tried.
+#: With many seeds that nobody has tried.
 LONG = os.environ.get("CHATSESSIONS_FAULTS") == "long"
 #: What all seeds of the run follow from; to be given again to repeat it.
 FIRST_SEED = int(
