@@ -126,6 +126,8 @@ class ChatView(View):
             if visit.reason is not None and await self._may_keep(request, asked):
                 await keep(request, self.chat.name, str(visit.served.id), visit.token)
             if streams:
+                if visit.reason is not None:
+                    await visit.settle()  # nobody is told of a session that is not stored
                 return await _stream(request, visit, subscriber, posted.turn, _end_of(posted))
             answer = await self._collect(visit, subscriber, posted)
         except BaseException:

@@ -104,6 +104,7 @@ def test_a_client_that_leaves_in_the_middle(either: Server) -> None:
 def test_nothing_is_held_for_a_client_that_has_left(either: Server) -> None:
     with ask(either, body={"name": "slow", "data": 0.5}, headers=STREAM) as response:
         _, welcome = next(read_frames(response))
+        assert either.database.session(welcome["session"])["accepted"] == 1  # stored, then told
     wait_until_handled(either, welcome["session"], 1)
     deadline = time.monotonic() + 5
     while either.database.session(welcome["session"])["worker_id"] is not None:
