@@ -154,7 +154,6 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
     return message_from_bytes(wheel.read(name))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -178,7 +177,6 @@ def test_the_wheel_has(content: set[str], path: str) -> None:
     assert f"chatsessions/{path}" in content
 
 
-@pytest.mark.slow
 def test_the_wheel_has_all_of_the_package_and_nothing_else(content: set[str]) -> None:
     """No test, no demo, no cache."""
     files = {path for path in PACKAGE.rglob("*") if path.is_file()}
@@ -186,7 +184,6 @@ def test_the_wheel_has_all_of_the_package_and_nothing_else(content: set[str]) ->
     assert {name for name in content if ".dist-info/" not in name} == expected
 
 
-@pytest.mark.slow
 def test_the_wheel_has_its_licence_and_says_what_it_needs(
     content: set[str], metadata: Message
 ) -> None:
@@ -198,7 +195,6 @@ def test_the_wheel_has_its_licence_and_says_what_it_needs(
     assert names == {"django", "channels", "msgspec"}
 
 
-@pytest.mark.slow
 def test_the_wheel_brings_the_command_under_the_packages_name(wheel: zipfile.ZipFile) -> None:
     """So that uvx and pipx find it."""
     [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt")]
@@ -207,7 +203,6 @@ def test_the_wheel_brings_the_command_under_the_packages_name(wheel: zipfile.Zip
     assert dict(found["console_scripts"]) == {"chatsessions": "chatsessions.cli.main:main"}
 
 
-@pytest.mark.slow
 def test_a_wheel_of_the_sdist_is_the_same(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     """The sdist is complete: what is not in the wheel, but is needed to build it, included."""
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -229,7 +224,6 @@ def test_a_wheel_of_the_sdist_is_the_same(wheel: zipfile.ZipFile, tmp_path: Path
     assert sdist.stat().st_size < 5_000_000, "nothing of node_modules, no built documentation"
 
 
-@pytest.mark.slow
 def test_the_readme_of_an_indexs_page_links_to_nothing_that_is_not_there(
     metadata: Message,
 ) -> None:
@@ -239,7 +233,6 @@ def test_the_readme_of_an_indexs_page_links_to_nothing_that_is_not_there(
     assert [one for pair in targets for one in pair if one and not one.startswith("http")] == []
 
 
-@pytest.mark.slow
 @pytest.mark.server
 @pytest.mark.timeout(600)  # pip fetches what it needs
 def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(

@@ -16,7 +16,7 @@ from .chat import Chat
 from .conftest import APPLICATION, SETTINGS
 from .test_contents import choose
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 NOTES = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"plain text\n")
 
@@ -50,7 +50,6 @@ WAYS = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_behind_nginx_with_a_prefix_the_page_talks_and_brings_files(
     way: Way, tmp_path: Path, page: Page

@@ -16,7 +16,7 @@ from .chat import Chat
 from .conftest import APPLICATION, SETTINGS
 from .static_files import bucket
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 
 DJANGO = "django.contrib.staticfiles.storage"
 BACKENDS = {
