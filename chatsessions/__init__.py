@@ -41,6 +41,7 @@ from .handlers.chat import (
     ChatProfile,
     InterruptedTurn,
     action_callback,
+    module_chat,
     on_action,
     on_chat_end,
     on_chat_resume,
@@ -57,6 +58,7 @@ from .handlers.chat import (
     on_window_message,
     session_lifespan,
     set_chat_profiles,
+    user_env,
 )
 from .handlers.chat_context import Thread
 from .handlers.context import bind_context, spawn
@@ -139,6 +141,7 @@ __all__ = [
     "end_session",
     "http_session",
     "make_async",
+    "module_chat",
     "on_action",
     "on_chat_end",
     "on_chat_resume",
@@ -161,6 +164,7 @@ __all__ = [
     "set_chat_profiles",
     "sleep",
     "spawn",
+    "user_env",
     "user_session",
 ]
 

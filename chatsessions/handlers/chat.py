@@ -167,12 +167,17 @@ class Chat:
 
     A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is stored
     with each session; a session is resumed only by a chat of the same name. ``user_env`` names the
-    keys of ``env`` that every client has to send. Raises ``ChatError`` for what are not names.
+    keys of ``env`` that every client has to send. ``beside`` names events, such as ``action`` and
+    ``window_message``, whose handlers do not wait for the handler that runs. Raises ``ChatError``
+    for what are not names.
     """
 
-    def __init__(self, name: str, *, user_env: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, name: str, *, user_env: Iterable[str] | None = None, beside: Iterable[str] = ()
+    ) -> None:
         self.name = name
         self.user_env = env.checked_names(user_env)
+        self.beside = _checked_events(beside)
         self.hooks: dict[str, Handler] = {}
         self.events: dict[str, Handler] = {}
         self.actions: dict[str, Handler] = {}
@@ -348,7 +353,11 @@ _chats: dict[str, Chat] = {}
 
 
 def module_chat(module: str) -> Chat:
-    """Return the ``Chat`` of a module's own decorators."""
+    """
+    Return the ``Chat`` of a module's own decorators: ``module_chat(__name__)``.
+
+    It is made at its first use, and is the bot that the module's name stands for.
+    """
     return _chats.setdefault(module, Chat(module))
 
 
@@ -382,6 +391,16 @@ def routed_chat(name: str) -> Chat | None:
 def routed_chats() -> list[Chat]:
     """Return all chats that something serves in this process."""
     return [chat for chat in list(_chats.values()) if chat.routed]
+
+
+def _checked_events(names: Iterable[str]) -> frozenset[str]:
+    """Return ``beside`` of a chat. Raises ``ChatError`` for what are no names of events."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise ChatError(f"beside={names!r}: write a list of events, such as ['action'].")
+    try:
+        return frozenset(msgspec.convert(list(names), list[frames.EventName]))
+    except msgspec.ValidationError as error:
+        raise ChatError(f"beside={names!r} are no names of events: {error}") from error
 
 
 def _threaded(call: Callable[[], Any]) -> Awaitable[Any]:
@@ -521,3 +540,8 @@ def on_action(name: str) -> Callable[[OnAction], OnAction]:
 
 #: Chainlit's name.
 action_callback = on_action
+
+
+def user_env(*names: str) -> None:
+    """Name the keys of ``env`` that every client of the module's Chat has to send."""
+    module_chat(_caller()).user_env = env.checked_names(names)

@@ -1,7 +1,8 @@
 """
 ``Turns``: the queue of a session's handlers, which run one at a time and in order.
 
-Beside the one that runs, another may while that waits for an answer.
+Beside the one that runs, another may: while that waits for an answer, or at any time if the chat
+says so (``Chat(beside=…)``).
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Job(Struct, eq=False, kw_only=True):
     needs_handler: bool = False
     #: Whether it may run while the turn before it waits for an answer.
     overtakes: bool = False
+    #: Whether it may run beside the turn before it, whatever that does.
+    beside: bool = False
     #: Whether all others count on it, so that it runs before the end of a session, too.
     sets_up: bool = False
     #: Whether it comes to an end by itself, and is not stopped.
@@ -107,6 +110,7 @@ def event_job(chat: Chat, session: Session, n: int, *, name: str, data: Any) -> 
         job = turn_job(n, name, chat.hooks.get(name), data)
     else:
         job = turn_job(n, name, chat.events.get(name), data)
+    job.beside = name in chat.beside
     return job
 
 
@@ -269,14 +273,14 @@ class Turns:
 
     async def alone(self, turn: Turn | None) -> None:
         """Wait until what has overtaken ``turn`` has ended: one at a time goes on."""
-        while self.aside is not None and self.aside.turn is not turn:
+        while self.aside is not None and self.aside.turn is not turn and not self.aside.beside:
             self._gone_by = self._gone_by or asyncio.Event()
             await self._gone_by.wait()
 
     def _next(self) -> None:
         if self.job is not None:
-            if self._asking and self.aside is None and not self.draining:
-                job = next((job for job in self._queue if job.overtakes), None)
+            if self.aside is None and not self.draining:
+                job = next((job for job in self._queue if self._may_overtake(job)), None)
                 if job is not None:
                     self._queue.remove(job)
                     self.aside = job
@@ -288,6 +292,9 @@ class Turns:
         else:
             self.job = self._queue.popleft()
             self._start(self.job)
+
+    def _may_overtake(self, job: Job) -> bool:
+        return job.beside or (job.overtakes and self._asking > 0)
 
     def _clear(self, job: Job) -> None:
         if job is self.job:

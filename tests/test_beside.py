@@ -1,0 +1,110 @@
+"""``Chat(beside=…)``: handlers that do not wait for the one that runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import chatsessions
+from chatsessions import Action, AskUserMessage, Chat, ChatError, Message
+from chatsessions.consumers import ChatConsumer
+from chatsessions.handlers.chat import _chats
+from chatsessions.testing import ChatCommunicator
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def visit(chat: Chat, **options: Any) -> ChatCommunicator:
+    return ChatCommunicator(ChatConsumer.as_asgi(chat=chat), "/", timeout=10, **options)
+
+
+@pytest.fixture
+def waiting(chat: Chat) -> Chat:
+    """A chat whose message handler waits for a button, or for the window."""
+    pressed = asyncio.Event()
+    chat.beside = frozenset({"action", "window_message"})
+
+    @chat.on_message
+    async def wait() -> None:
+        await Message("Press it.", actions=[Action("go", label="Go")]).send()
+        await pressed.wait()
+        await Message("It was pressed.").send()
+
+    @chat.on_action("go")
+    async def go() -> None:
+        pressed.set()
+
+    @chat.on_window_message
+    async def window(data: Any) -> None:
+        await Message(f"The window says {data}.").send()
+
+    return chat
+
+
+async def test_a_button_wakes_the_handler_that_waits_for_it(waiting: Chat) -> None:
+    async with visit(waiting) as tab:
+        n = await tab.send("hello")
+        assert (await tab.receive_message()).content == "Press it."
+        assert await tab.wait_for_turn(await tab.send_event("window_message", 1)) == "done"
+        assert (await tab.receive_message()).content == "The window says 1."
+        assert await tab.wait_for_turn(await tab.press("Go")) == "done"
+        assert await tab.wait_for_turn(n) == "done"
+        assert (await tab.receive_message()).content == "It was pressed."
+
+
+async def test_others_wait_for_the_handler_that_runs(waiting: Chat) -> None:
+    done: list[str] = []
+
+    @waiting.on_event("later")
+    async def later() -> None:
+        done.append("later")
+
+    async with visit(waiting) as tab:
+        n = await tab.send("hello")
+        later_n = await tab.send_event("later")
+        assert await tab.wait_for_turn(await tab.send_event("window_message", 1)) == "done"
+        assert done == []
+        await tab.press("Go")
+        assert await tab.wait_for_turn(n) == "done"
+        assert await tab.wait_for_turn(later_n) == "done"
+
+
+async def test_one_beside_a_handler_that_asks_does_not_hold_it_up(chat: Chat) -> None:
+    """After the answer the handler goes on, though the other one waits for it."""
+    chat.beside = frozenset({"window_message"})
+    answered = asyncio.Event()
+
+    @chat.on_message
+    async def ask() -> None:
+        await AskUserMessage("Who?").send()
+        answered.set()
+
+    @chat.on_window_message
+    async def window() -> None:
+        await answered.wait()
+
+    async with visit(chat) as tab:
+        n = await tab.send("hello")
+        call = (await tab.receive_event("ask")).data["call"]
+        beside = await tab.send_event("window_message", 1)
+        await tab.answer(call, {"content": "Ada"})
+        assert await tab.wait_for_turn(n) == "done"
+        assert await tab.wait_for_turn(beside) == "done"
+
+
+@pytest.mark.parametrize("names", ["action", 1, [""], [1]])
+def test_what_are_no_names(names: Any) -> None:
+    with pytest.raises(ChatError, match="beside"):
+        Chat("x", beside=names)
+
+
+def test_the_keys_of_a_module() -> None:
+    try:
+        chatsessions.user_env("MODEL_API_KEY")
+        assert chatsessions.module_chat(__name__).user_env == ("MODEL_API_KEY",)
+        with pytest.raises(ChatError, match="user_env"):
+            chatsessions.user_env("no, name")
+    finally:
+        del _chats[__name__]
