@@ -23,7 +23,7 @@ from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.storage import serializer
-from chatsessions.workers import batcher as bundle
+from chatsessions.websocket import sender
 from chatsessions.workers import host as host_module
 from chatsessions.workers.worker import Worker
 
@@ -225,7 +225,7 @@ async def test_a_short_turn_is_one_message_for_a_client_that_takes_bundles(
     worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That it was accepted and runs goes along with what comes of it."""
-    monkeypatch.setattr(bundle, "ALONG", 10)  # a slow disk is no reason
+    monkeypatch.setattr(sender, "ALONG", 10)  # a slow disk is no reason
     for bundles, sizes in ((False, [1, 1, 1, 1]), (True, [4])):
         async with line_of(counter, bundles=bundles) as line:
             await line.open()

@@ -140,7 +140,7 @@ class ChatConnection:
     async def _hello(self, hello: frames.Hello) -> None:
         self._hello_said = True
         if hello.bundles:
-            self.sender.batch(get_worker().batches)
+            self.sender.batch()
         if self._timer is not None:
             self._timer.cancel()
         try:

@@ -1,4 +1,10 @@
-"""``Sender``: the way out of one websocket. It sends in order, from a task of its own."""
+"""
+``Sender``: the way out of one websocket. It sends in order, from a task of its own.
+
+A client that takes several frames in one message gets those of a moment together. What a message
+costs a server depends little on its size, so the frames of a turn, of a replay, or the tokens of a
+stream cost a fraction that way.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +12,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 from channels.sessions import InstanceSessionWrapper
 
+from chatsessions.conf import settings
+from chatsessions.protocol import frames
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.workers.batcher import (
-    BatchTimer,
-    FrameBatcher,
-)
 
 logger = logging.getLogger("chatsessions.connection")
 
@@ -25,6 +30,12 @@ Send = Callable[[Message], Awaitable[None]]
 CLOSE_TIMEOUT = 5.0
 #: How long a ``send`` may take to end after it was cancelled, in seconds.
 STOP_TIMEOUT = 1.0
+#: Characters in one message, unless a single frame has more: a slow connection shows what has come,
+#: and daphne sends no message over 1 MiB, which such a frame nearly has.
+MAX_SIZE = 64 * 1024
+#: Seconds that a frame which goes along with the next one waits for it. Half of the tenth of a
+#: second from which on people see that something takes time (R. B. Miller, 1968).
+ALONG = 0.05
 
 
 class Sender:
@@ -37,15 +48,20 @@ class Sender:
     """
 
     __slots__ = (
-        "_batcher",
+        "_batch_timer",
+        "_batches",
+        "_close_timer",
+        "_due_at",
+        "_frames",
         "_loop",
         "_max_waiting",
         "_reader",
         "_send",
+        "_sent_at",
+        "_size",
         "_spec_version",
         "_stopped",
         "_task",
-        "_timer",
         "_waiting",
         "_wake",
         "abandoned",
@@ -60,13 +76,22 @@ class Sender:
         self._loop = asyncio.get_running_loop()
         #: The messages that are sent after those before them.
         self._waiting: deque[Message] = deque()
-        #: Where the client takes several frames at a time.
-        self._batcher: FrameBatcher | None = None
+        #: Whether the client takes several frames in one message.
+        self._batches = False
+        #: The frames that are sent together next, and their characters.
+        self._frames: list[str] = []
+        self._size = 0
+        #: When they are sent: 0 as soon as the event loop is through with what it does now, None
+        #: while there are none.
+        self._due_at: float | None = None
+        self._batch_timer: asyncio.TimerHandle | None = None
+        #: When frames were sent last.
+        self._sent_at = 0.0
         #: What the task waits for while there is nothing to send.
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[Any] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._close_timer: asyncio.TimerHandle | None = None
         self._stopped = False
         #: Whether no frames are sent any more.
         self.closing = False
@@ -80,27 +105,71 @@ class Sender:
         self._reader = asyncio.current_task()
         self._task = self._loop.create_task(self._run(), name="chatsessions-sender")
 
-    def batch(self, timer: BatchTimer) -> None:
-        """Send several frames at a time from now on."""
-        self._batcher = FrameBatcher(timer, self._put_text)
+    def batch(self) -> None:
+        """Send several frames in one message from now on."""
+        self._batches = True
 
     # Frames
 
-    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
-        """Send a frame; one that ``can_wait`` may leave a moment later, with others."""
+    def send_frame(self, text: str, *, can_wait: bool = False, along: bool = False) -> None:
+        """
+        Send a frame after those before it.
+
+        One that ``can_wait`` does so for ``TOKEN_INTERVAL`` seconds after the last message; one
+        that goes ``along``, for which nobody waits, is sent with the next one or a moment later.
+        """
         if self.closing:
             return
-        if self._batcher is not None:
-            self._batcher.add(text, can_wait=can_wait)
-        else:
+        if not self._batches:
             self._put_text(text)
-
-    def send_along(self, text: str) -> None:
-        """Send a frame that nobody waits for with the next one, or a moment later."""
-        if self._batcher is not None and not self.closing:
-            self._batcher.add_along(text)
+            return
+        size = self._size + len(text)
+        if size > MAX_SIZE:
+            self._send_batch()
+            size = len(text)
+        self._frames.append(text)
+        self._size = size
+        if self._due_at == 0:
+            return
+        if along:
+            if self._due_at is None:
+                self._send_at(self._loop.time() + ALONG)
+        elif can_wait and ((moment := self._sent_at + settings.TOKEN_INTERVAL) > self._loop.time()):
+            if self._due_at is None or moment < self._due_at:
+                self._send_at(moment)
         else:
-            self.send_frame(text)
+            self._due_at = 0
+            # In an empty context: what is sent may be of another session than what runs now.
+            self._loop.call_soon(self._send_batch, context=Context())
+
+    def _send_at(self, moment: float) -> None:
+        """Send what has gathered at ``moment``, unless something is sent before."""
+        self._due_at = moment
+        timer = self._batch_timer
+        if timer is not None and timer.when() > moment:
+            timer.cancel()
+            timer = None
+        if timer is None:
+            self._batch_timer = self._loop.call_at(moment, self._send_due, context=Context())
+
+    def _send_due(self) -> None:
+        """Send what is due. The timer is not cancelled when frames are sent before: most are."""
+        self._batch_timer = None
+        if self._due_at:
+            # A timer may be a millisecond late or early.
+            if self._due_at <= self._loop.time() + 0.001:
+                self._send_batch()
+            else:
+                self._send_at(self._due_at)
+
+    def _send_batch(self) -> None:
+        """Send what has gathered, in one message."""
+        self._due_at = None
+        gathered, self._frames = self._frames, []
+        self._size = 0
+        if gathered:
+            self._sent_at = self._loop.time()
+            self._put_text(gathered[0] if len(gathered) == 1 else frames.bundle(gathered))
 
     def _put_text(self, text: str) -> None:
         self.put({"type": "websocket.send", "text": text})
@@ -118,20 +187,19 @@ class Sender:
     def _forget(self) -> None:
         """Drop what waits to be sent."""
         self._waiting.clear()
-        if self._batcher is not None:
-            self._batcher.clear()
+        self._frames = []
+        self._size = 0
 
     # The close
 
     def close(self, code: int) -> None:
         """Close after what was sent before. The client is given ``CLOSE_TIMEOUT`` to answer."""
-        if self._batcher is not None:
-            self._batcher.send_now()
+        self._send_batch()
         if not self.closing:
             self.closing = True
             self.code = int(code)
             self.put({"type": "websocket.close", "code": self.code})
-            self._timer = self._loop.call_later(CLOSE_TIMEOUT, self.abandon)
+            self._close_timer = self._loop.call_later(CLOSE_TIMEOUT, self.abandon)
 
     def abandon(self) -> None:
         """Give up on a client that does not answer the close: cancel the task that reads."""
@@ -144,8 +212,9 @@ class Sender:
         close = self._waiting[-1] if self.abandoned and self._waiting else None
         self._forget()
         self._stopped = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._close_timer, self._batch_timer):
+            if timer is not None:
+                timer.cancel()
         if self._task is None:
             return
         self._task.cancel()

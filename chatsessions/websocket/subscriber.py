@@ -68,10 +68,8 @@ class WebsocketSubscriber(LocalSubscriber):
             text = frames.encode(frame)
             if not self._caught_up:
                 self._held.append(text)  # live traffic comes behind the replay
-            elif frame.status == "running":
-                self._sender.send_along(text)
             else:
-                self._sender.send_frame(text)
+                self._sender.send_frame(text, along=frame.status == "running")
         elif isinstance(frame, frames.PIECES):
             self._piece(frame)
         else:
@@ -209,15 +207,13 @@ class WebsocketSubscriber(LocalSubscriber):
     def _send_entry(self, entry: Entry, *, live: bool) -> None:
         if entry.seq <= self._position:
             return  # the replay was ahead of the news
-        if live and entry.n is not None:
-            text, send = frames.encode(frames.Accepted(entry.n, entry.seq)), self._sender.send_along
-        else:
-            text, send = frames.encode(event_frame(entry)), self._sender.send_frame
+        n = entry.n if live else None
+        text = frames.encode(event_frame(entry) if n is None else frames.Accepted(n, entry.seq))
         if self._told:
             self._told.pop(entry.closes or "", None)  # what comes now counts from 0 again
         self._position = entry.seq
         self._window.sent(entry.seq, len(text))
-        send(text)
+        self._sender.send_frame(text, along=n is not None)
         if live and self._window.full:
             self.stop()
             self._sender.close(frames.CloseCode.TOO_SLOW)

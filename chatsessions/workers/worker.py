@@ -37,7 +37,6 @@ from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
 from chatsessions.sessions.session import LiveSession
 
-from .batcher import BatchTimer
 from .host import WorkerHost
 from .registry import Opened, SessionRegistry
 from .shutdown import SigtermHandler, hear_warnings
@@ -74,8 +73,6 @@ class Worker(WorkerHost):
         #: The open websockets, so that a shutdown can see them to their end.
         self.websockets: set[OpenWebsocket] = set()
         self.logins = Logins(loop, self.threads.check, self.own)
-        #: Sends what has gathered for its clients when the event loop is through with what it does.
-        self.batches = BatchTimer(loop)
         self.registry = SessionRegistry(self)
         self.server = CommandServer(
             self.rpc, self.rows, self.threads, live=self.live, remotes=self.remotes
