@@ -177,7 +177,7 @@ async def use(message: Message) -> None:
     await effect(turn_number(), message.content)
 
 
-@keeper.on_event("slow")
-async def use_for_long(data: float) -> None:
-    await asyncio.sleep(data)
-    await effect(turn_number(), "slow")
+@keeper.on_event("ask")
+async def use_until_answered() -> None:
+    answer = await AskUserMessage("Ready?", timeout=60).send()
+    await effect(turn_number(), "asked" if answer is None else answer["output"])

@@ -27,7 +27,7 @@ from .tab import OUTCOMES, Frame, Line, Note
 TAKEN_OVER = 4509
 #: Within how many seconds an older connection is closed, and what a busy machine adds.
 TAKE_OVER_TIME = 1.0
-SLACK = 0.5
+SLACK = 10.0
 
 
 @dataclass(frozen=True, slots=True)

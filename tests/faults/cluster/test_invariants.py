@@ -200,7 +200,7 @@ def line(number: int, welcomed: float, closed: float | None, code: int | None = 
     [
         ([line(1, 0, 5), line(2, 6, 9)], 0),
         ([line(1, 0, 5.4, 4509), line(2, 5, None)], 0),
-        ([line(1, 0, 8, 4509), line(2, 5, None)], 1),
+        ([line(1, 0, 17, 4509), line(2, 5, None)], 1),
         ([line(1, 0, None), line(2, 5, None)], 1),
         ([line(1, 0, 5.4, 4000), line(2, 5, None)], 1),
     ],

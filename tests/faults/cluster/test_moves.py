@@ -72,7 +72,7 @@ async def busy_elsewhere(scenario: Scenario, name: str, data: Any) -> tuple[Tab,
 
 async def test_a_stream_goes_on_by_another_worker(either: Cluster, play: Play) -> None:
     scenario = play(either)
-    tab, n = await busy_elsewhere(scenario, "stream", {"count": 40, "pause": 0.05})
+    tab, n = await busy_elsewhere(scenario, "stream", {"count": 60, "pause": 0.1})
     assert tab.session is not None
     assert either.owns(tab.session) == "a"
     tokens = len(tab.got("token"))
@@ -81,10 +81,10 @@ async def test_a_stream_goes_on_by_another_worker(either: Cluster, play: Play) -
     assert n not in tab.outcomes
     assert await scenario.outcome(tab, n) == "done"
     last = tab.got("event", name="message_update")[-1].frame["data"]
-    assert last["content"].split() == [str(number) for number in range(40)]
+    assert last["content"].split() == [str(number) for number in range(60)]
     assert last["streaming"] is False
     # The session moves to the worker with the connection.
-    await until(lambda: either.owns(tab.session) == "b", 5, "it does not move")
+    await until(lambda: either.owns(tab.session) == "b", what="it does not move")
     assert await scenario.outcome(tab, await tab.message()) == "done"
     await scenario.finish()
 
@@ -105,10 +105,12 @@ async def test_events_by_another_worker_are_accepted_and_wait_their_turn(
     pair: Cluster, play: Play
 ) -> None:
     scenario = play(pair)
-    tab, busy = await busy_elsewhere(scenario, "slow", 2.0)
+    tab, busy = await busy_elsewhere(scenario, "ask", 60)
+    await tab.until(lambda: tab.got("event", name="ask"))
     numbers = [await tab.message() for _ in range(5)]
-    await tab.until(lambda: tab.is_settled, 5)
+    await tab.until(lambda: tab.is_settled)
     assert busy not in tab.outcomes
+    await tab.answer(tab.got("event", name="ask")[-1].frame["data"]["call"], "that")
     for n in [busy, *numbers]:
         assert await scenario.outcome(tab, n) == "done"
     told = [note.frame["turn"] for note in tab.got("turn", status="done")]
@@ -140,7 +142,7 @@ async def test_a_newer_connection_to_another_worker_closes_the_older(
         n = await old.event("slow", 1.5)
         await old.until(lambda: old.got("turn", turn=n, status="running"))
     new = await scenario.tab(pick=lambda: then).knows(old).begun()
-    await old.until(lambda: old.over is not None, 5)
+    await old.until(lambda: old.over is not None)
     assert old.over == 4509
     if busy:
         assert await scenario.outcome(new, n) == "done"
@@ -205,7 +207,7 @@ async def test_clients_move_about_while_they_talk(pair: Cluster, play: Play) -> 
 async def test_what_listens_to_the_layer_is_cut_off(pair: Cluster, play: Play) -> None:
     """``CLIENT KILL TYPE pubsub``, again and again, with sessions busy elsewhere."""
     scenario = play(pair)
-    tab, n = await busy_elsewhere(scenario, "stream", {"count": 40, "pause": 0.05})
+    tab, n = await busy_elsewhere(scenario, "stream", {"count": 60, "pause": 0.1})
     over = asyncio.Event()
     talking_tab = await scenario.tab().begun()
     task = asyncio.create_task(talk(talking_tab, random.Random(1), over))  # noqa: S311
@@ -241,7 +243,7 @@ async def test_somebody_outside_reaches_the_session_wherever_it_is(
         await outside("emit news 2", "count outside")
         await scenario.outcome(tab, n)
         await tab.stay_away()
-        await until(lambda: either.owns(session) is None, 5, "somebody holds it")
+        await until(lambda: either.owns(session) is None, what="somebody holds it")
         await outside("emit news 3", "count outside")
         tab.come_back()
         await tab.until(lambda: len(tab.got("event", name="news")) == 3)
@@ -268,30 +270,31 @@ async def test_what_a_session_keeps_open_moves_with_it(
     goes_to = first
     tab = scenario.tab(bot="keeper", pick=lambda: pair.door(goes_to))
     await tab.begun()
-    n = await tab.event("slow", 1.5)
-    await tab.until(lambda: tab.got("turn", turn=n, status="running"))
+    n = await tab.event("ask")
+    await tab.until(lambda: tab.got("event", name="ask"))
     goes_to = then
     tab.drop()
     await scenario.arrived(tab, then)
     session = tab.session
     assert session is not None
     assert pair.owns(session) == "a"
+    await tab.answer(tab.got("event", name="ask")[-1].frame["data"]["call"], "asked")
     assert await scenario.outcome(tab, n) == "done"
-    await until(lambda: pair.owns(session) == "b", 5, "it does not move")
+    await until(lambda: pair.owns(session) == "b", what="it does not move")
     assert await scenario.outcome(tab, await tab.message("one")) == "done"
     goes_to = first
     tab.drop()
     await scenario.arrived(tab, first)
+    await until(lambda: pair.owns(session) == "a", what="it does not move")
     assert await scenario.outcome(tab, await tab.message("two")) == "done"
-    assert pair.owns(session) == "a"
     await tab.leave()
-    await until(lambda: pair.owns(session) is None, 5, "somebody holds it")
+    await until(lambda: pair.owns(session) is None, what="somebody holds it")
     seen = pair.books.query(
         "SELECT what, worker FROM effects WHERE session = %s ORDER BY id", [session]
     )
     assert [(row["what"], row["worker"]) for row in seen] == [
         ("open", "a"),
-        ("slow", "a"),
+        ("asked", "a"),
         ("closed", "a"),
         ("open", "b"),
         ("one", "b"),

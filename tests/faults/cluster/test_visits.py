@@ -66,7 +66,7 @@ async def at_rest(cluster: Cluster, visitor: Visitor) -> None:
         row = cluster.books.session(session)
         return cluster.owns(session) is None and row["handled"] == row["accepted"]
 
-    await until(is_free, 15, "somebody holds it")
+    await until(is_free, what="somebody holds it")
     stored = await asyncio.to_thread(cluster.books.stored, session)
     assert violations([], stored, complete=False) == []
     for worker in cluster.workers:
@@ -77,7 +77,7 @@ async def at_rest(cluster: Cluster, visitor: Visitor) -> None:
 
 async def test_an_event_is_taken_by_the_owner_and_answered_by_another(pair: Cluster) -> None:
     visitor = visitor_of(pair)
-    busy = await busy_at(pair, visitor, "slow", 1.5)
+    busy = await busy_at(pair, visitor, "slow", 4)
     there = pair.doors[1]
     told = await visitor.get(there)
     assert told.turn == (2, "running")
