@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -99,6 +99,33 @@ def events_of(session_id: UUID) -> list[tuple[int, str]]:
 
 
 # In the server's process
+
+
+class DoneInTheNickOfTime(Future[Any]):
+    """Done just behind the moment at which the time of whoever waits is over."""
+
+    def result(self, timeout: float | None = None) -> Any:
+        value = super().result()
+        if timeout is not None:
+            raise TimeoutError
+        return value
+
+
+async def test_a_call_that_ends_as_its_caller_looks_up_returns(
+    worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads look now and then whether the loop still runs: a bare TimeoutError came of that."""
+    submit = asyncio.run_coroutine_threadsafe
+
+    def submit_for_later(*arguments: Any) -> Future[Any]:
+        future = submit(*arguments)
+        future.__class__ = DoneInTheNickOfTime
+        return future
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", submit_for_later)
+    client = await Client.open(worker, chat)
+    await asyncio.to_thread(emit_to, client.live.id, "note")
+    assert "note" in [name for _, name in await sync_to_async(events_of)(client.live.id)]
 
 
 @ways

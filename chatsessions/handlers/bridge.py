@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import CORO_CREATED, getcoroutinestate
@@ -248,14 +248,10 @@ def wait_for(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
     cancelled.
     """
     try:
-        while True:
-            try:
-                return future.result(PATIENCE)
-            except TimeoutError:
-                if future.done():
-                    raise
-                if loop.is_closed():
-                    raise RuntimeError("The event loop was stopped meanwhile.") from None
+        while not wait([future], PATIENCE).done:
+            if loop.is_closed():
+                raise RuntimeError("The event loop was stopped meanwhile.")
+        return future.result()
     except CancelledError:
         raise TurnStopped from None  # with the turn that it was for
     except BaseException:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from contextvars import Context as ContextVars
 from functools import partial
@@ -412,14 +412,10 @@ def _run_in(loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, A
     # The caller's variables are no concern of what goes on after the call.
     future = ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop)
     try:
-        while True:
-            try:
-                return future.result(PATIENCE)
-            except TimeoutError:
-                if future.done():
-                    raise
-                if not loop.is_running():
-                    raise ServerStopped from None
+        while not wait([future], PATIENCE).done:
+            if not loop.is_running():
+                raise ServerStopped
+        return future.result()
     except CancelledError as error:
         raise ServerStopped from error
     except BaseException:

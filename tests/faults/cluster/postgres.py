@@ -30,7 +30,7 @@ START_TIMEOUT = 20.0
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "60",
+    "max_connections": "300",
     # Processes are killed here, never the machine: what the kernel has is as safe as on a disk.
     "fsync": "off",
     "full_page_writes": "off",
