@@ -12,14 +12,14 @@ from .scenario import Scenario
 from .tab import PAGE_PAUSES, WELCOME_TIMEOUT
 
 # A busy machine takes its time for a crowd; what is looked at is what it takes beside that.
-pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(600)]
 Play = Callable[..., Scenario]
 
 CROWD = 1000
 #: How many of them come at a time in the beginning, which is nobody's concern here.
 AT_A_TIME = 200
 #: Seconds until all of them are there, if they come back as pages do.
-ALL_BACK = 120.0
+ALL_BACK = 300.0
 #: Bytes that a session may take of a worker's memory, with its line; see docs/deployment.md.
 BYTES_EACH = 150_000
 
