@@ -301,6 +301,40 @@ async def test_clear_and_add_survive_a_return(
     assert not await log.filter(n=None, data__contains="a rule").aexists()
 
 
+async def test_what_was_removed_stays_away(
+    worker: RunningWorker, chat: Chat, talk: dict[str, Any]
+) -> None:
+    """Also after a return; until it is sent again."""
+    removed: list[bool] = []
+
+    @chat.on_event("remove")
+    async def remove(text: str) -> None:
+        for message in chat_context.get():
+            if message.content == text:
+                removed.extend((chat_context.remove(message), chat_context.remove(message)))
+
+    @chat.on_event("twice")
+    async def twice() -> None:
+        await Message("again", id="same").send()
+
+    client = await Client.open(worker, chat)
+    await say(client, "one")
+    assert await client.run("add", "a rule") == "done"
+    assert await client.run("twice") == "done"
+    for text in ("one", "a rule", "again"):
+        assert await client.run("remove", text) == "done"
+    assert removed == [True, False] * 3
+    assert await look(client, talk) == ["a:re one"]
+    client = await come_back(worker, chat, client)
+    assert await look(client, talk) == ["a:re one"]
+    assert await client.run("twice") == "done"
+    assert await look(client, talk) == ["a:re one", "a:again"]
+    client = await come_back(worker, chat, client)
+    assert await look(client, talk) == ["a:re one", "a:again"]
+    log = SessionEvent.objects.filter(session=client.live.id, name="message")
+    assert await log.acount() == 4
+
+
 async def test_what_was_added_and_is_then_sent_is_there_once(
     worker: RunningWorker, chat: Chat, talk: dict[str, Any]
 ) -> None:

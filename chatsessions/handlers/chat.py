@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -16,7 +17,7 @@ from asgiref.sync import iscoroutinefunction, sync_to_async
 
 from chatsessions.auth import env
 from chatsessions.auth.access import Access, Refused
-from chatsessions.exceptions import ChatError
+from chatsessions.exceptions import ChatError, StorageError
 from chatsessions.protocol import frames
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .messages import Action, Message
 
     User = AbstractBaseUser | AnonymousUser
+
+logger = logging.getLogger("chatsessions.user_session")
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
@@ -52,6 +55,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 #: The longest name of a chat: it is a column of the session's row.
 MAX_NAME = 200
+
+#: The most keys of ``user_session`` that the log names.
+MAX_KEYS = 1000
 
 #: The name of the entry of an answer to a question. No event may have it.
 ANSWER = "answer"
@@ -168,16 +174,25 @@ class Chat:
     A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is stored
     with each session; a session is resumed only by a chat of the same name. ``user_env`` names the
     keys of ``env`` that every client has to send. ``beside`` names events, such as ``action`` and
-    ``window_message``, whose handlers do not wait for the handler that runs. Raises ``ChatError``
-    for what are not names.
+    ``window_message``, whose handlers do not wait for the handler that runs. With
+    ``keeps_unstorable`` a value that ``user_session`` cannot store is kept in the memory of the
+    worker, and lost with it, instead of being refused. Raises ``ChatError`` for what are not names.
     """
 
     def __init__(
-        self, name: str, *, user_env: Iterable[str] | None = None, beside: Iterable[str] = ()
+        self,
+        name: str,
+        *,
+        user_env: Iterable[str] | None = None,
+        beside: Iterable[str] = (),
+        keeps_unstorable: bool = False,
     ) -> None:
         self.name = name
         self.user_env = env.checked_names(user_env)
         self.beside = _checked_events(beside)
+        self.keeps_unstorable = keeps_unstorable
+        #: The keys of ``user_session`` that the log has named.
+        self._in_memory: set[str] = set()
         self.hooks: dict[str, Handler] = {}
         self.events: dict[str, Handler] = {}
         self.actions: dict[str, Handler] = {}
@@ -335,6 +350,18 @@ class Chat:
 
         found: list[ChatProfile] = await (run_in_thread(call) if run_in_thread else _threaded(call))
         return found
+
+    def kept_in_memory(self, key: str, error: StorageError) -> None:
+        """Log, once per key, that a value of ``user_session`` is in memory only, and why."""
+        if key not in self._in_memory and len(self._in_memory) < MAX_KEYS:
+            self._in_memory.add(key)
+            logger.warning(
+                "%r: user_session[%r] is kept in the memory of this worker only. It is gone when "
+                "the server restarts and when the session moves to another worker. %s",
+                self,
+                key,
+                error,
+            )
 
     def _add(self, handlers: dict[str, Handler], name: str, function: F) -> F:
         known = handlers.get(name)

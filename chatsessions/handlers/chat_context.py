@@ -175,6 +175,14 @@ class ChatContext:
         _recall("chat_context.add").add(to_said(message))
         return message
 
+    def remove(self, message: Message) -> bool:
+        """
+        Forget ``message``, and return whether it was there.
+
+        The log and what the user sees stay as they are. Raises ``TurnStopped``.
+        """
+        return _recall("chat_context.remove").remove(message.event or message.id)
+
     def clear(self) -> None:
         """
         Forget what was said so far, in this session and in its thread.

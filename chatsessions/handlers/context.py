@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 from asgiref.sync import iscoroutinefunction
 from msgspec import Struct
@@ -53,6 +54,10 @@ class Conversation(ABC):
     @abstractmethod
     def add(self, said: Said) -> None:
         """Add a message that is not sent."""
+
+    @abstractmethod
+    def remove(self, key: str | tuple[UUID, int]) -> bool:
+        """Forget a message by its key; return whether it was there."""
 
     @abstractmethod
     def clear(self) -> None:

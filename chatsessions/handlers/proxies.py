@@ -100,6 +100,11 @@ class UserSessionProxy(MutableMapping[str, Any]):
         return SessionAccessor(self, key, default, apply_fn)
 
     @property
+    def lost(self) -> frozenset[str]:
+        """The keys whose values an earlier owner has kept in memory only, until they are set."""
+        return current("user_session").user_session.lost
+
+    @property
     def local(self) -> dict[str, Any]:
         """Live objects of this worker, never stored; ``session_lifespan`` opens and closes them."""
         return current("user_session").user_session.local

@@ -35,7 +35,14 @@ from chatsessions.exceptions import (
     StorageError,
     TooLarge,
 )
-from chatsessions.storage.serializer import dumps, join_state, key_text, loads
+from chatsessions.storage.serializer import (
+    dumps,
+    in_memory,
+    is_in_memory,
+    join_state,
+    key_text,
+    loads,
+)
 
 from .session import Session
 
@@ -54,6 +61,8 @@ RESERVED: Mapping[str, Callable[[Session], Any]] = {
     "language": lambda session: session.language,
 }
 
+_NONE: frozenset[str] = frozenset()
+
 #: A value of one of these types cannot change inside, so it is encoded only when it is set.
 _IMMUTABLE = frozenset(
     {str, int, float, bool, type(None), bytes, datetime, date, time, timedelta, UUID, Decimal}
@@ -67,6 +76,9 @@ class UserSession(MutableMapping[str, Any]):
     ``before_change`` is called before every change and may raise to refuse it; ``after_change`` is
     called when the change is made. ``local`` is a plain dict for live objects of this worker, such
     as clients and chains; it is never stored.
+
+    With ``keep`` a value that cannot be stored is kept in memory, and ``keep`` is called with its
+    key and the error. Its key is stored, so that a later owner knows what is :attr:`lost`.
     """
 
     __slots__ = (
@@ -74,6 +86,7 @@ class UserSession(MutableMapping[str, Any]):
         "_before_change",
         "_changed",
         "_encoded",
+        "_keep",
         "_lock",
         "_max_bytes",
         "_session",
@@ -91,8 +104,10 @@ class UserSession(MutableMapping[str, Any]):
         max_bytes: int,
         before_change: Callable[[], None],
         after_change: Callable[[], None],
+        keep: Callable[[str, StorageError], None] | None = None,
     ) -> None:
         self._session = session
+        self._keep = keep
         #: Reentrant: where an object is freed, a finalizer may run that uses the session.
         self._lock = threading.RLock()
         self._encoded = encoded
@@ -122,9 +137,9 @@ class UserSession(MutableMapping[str, Any]):
     def __setitem__(self, key: str, value: Any) -> None:
         self._before_change()
         self._check_key(key)
-        raw = dumps(value, path=key)
+        raw = self._encode(key, value)
         with self._lock:
-            self._put(key, raw)
+            self._put_value(key, raw, value)
             self._values[key] = value
             if type(value) not in _IMMUTABLE:
                 self._touched.add(key)
@@ -138,13 +153,27 @@ class UserSession(MutableMapping[str, Any]):
         self._after_change()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._encoded)
+        lost = self.lost
+        return iter(
+            self._encoded if not lost else [key for key in self._encoded if key not in lost]
+        )
 
     def __len__(self) -> int:
-        return len(self._encoded)
+        return len(self._encoded) - len(self.lost)
 
     def __contains__(self, key: object) -> bool:
-        return key in RESERVED or key in self._encoded
+        return key in RESERVED or (key in self._encoded and key not in self.lost)
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """The keys whose values an earlier owner has kept in memory only, until they are set."""
+        if self._keep is None:
+            return _NONE
+        with self._lock:
+            encoded, values = self._encoded, self._values
+            return frozenset(
+                k for k, raw in encoded.items() if k not in values and is_in_memory(raw)
+            )
 
     def keys(self) -> KeysView[str]:
         """Return the application's own keys, without the reserved ones."""
@@ -223,7 +252,7 @@ class UserSession(MutableMapping[str, Any]):
         raw: dict[str, bytes] = {}
         for key, value in touched.items():
             try:
-                raw[key] = dumps(value, path=key)
+                raw[key] = self._encode(key, value)
             except (RuntimeError, KeyError):
                 continue  # a thread is changing it: it is encoded again at the end of the turn
             except NotStorable as refused:
@@ -235,7 +264,7 @@ class UserSession(MutableMapping[str, Any]):
             # First those that shrink: they make room for those that grow.
             for key in sorted(raw.keys() - gone, key=lambda key: self._growth(key, raw[key])):
                 try:
-                    self._put(key, raw[key])
+                    self._put_value(key, raw[key], touched[key])
                 except TooLarge as refused:
                     refusing.add(key)
                     error = error or refused
@@ -301,12 +330,34 @@ class UserSession(MutableMapping[str, Any]):
                 if key in self._values:
                     return self._values[key]
                 raw = self._encoded[key]
+            if is_in_memory(raw):
+                raise KeyError(key)
             value = loads(raw)
             with self._lock:
                 if self._encoded.get(key) is raw:  # else a thread has changed it meanwhile
                     return self._values.setdefault(key, value)
 
+    def _encode(self, key: str, value: Any) -> bytes:
+        """Return what is stored of a value. Raises ``NotStorable`` if it is not to be kept."""
+        if self._keep is None:
+            return dumps(value, path=key)
+        try:
+            return dumps(value, path=key, models=True)
+        except NotStorable as error:
+            self._keep(key, error)
+            return in_memory(value)
+
     # With the lock held
+
+    def _put_value(self, key: str, raw: bytes, value: Any) -> None:
+        """Store a value. Raises ``TooLarge`` if one that takes too much is not to be kept."""
+        try:
+            self._put(key, raw)
+        except TooLarge as error:
+            if self._keep is None:
+                raise
+            self._put(key, in_memory(value))
+            self._keep(key, error)
 
     def _holds(self, key: str, value: Any) -> bool:
         """Return True if ``value`` itself is the value of ``key``."""

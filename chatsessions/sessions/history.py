@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("chatsessions.threads")
 
+#: The most messages that a session has forgotten by chat_context.remove().
+MAX_REMOVED = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -353,6 +356,18 @@ class ConversationCache(Conversation):
         self._mark.added = [(seq, one) for seq, one in added if one in recent]
         self._note()
 
+    def remove(self, key: str | tuple[UUID, int]) -> bool:
+        """Forget a message, and not its entry in the log; return whether it was there."""
+        self._before_change()
+        if not self._get().remove(key):
+            return False
+        added = [item for item in self._mark.added if item[1].key != key]
+        if len(added) == len(self._mark.added):
+            self._mark.removed = [*self._mark.removed, key][-MAX_REMOVED:]
+        self._mark.added = added
+        self._note()
+        return True
+
     def clear(self) -> None:
         """Forget everything so far."""
         self._before_change()
@@ -406,6 +421,9 @@ class ConversationCache(Conversation):
 
     def _keep(self, recent: Recent, entry: Entry) -> None:
         sent = recent.take(entry)
+        if sent is not None and sent in self._mark.removed:  # it is sent again
+            self._mark.removed = [key for key in self._mark.removed if key != sent]
+            self.is_changed = True
         if sent is not None and any(one.id == sent for _, one in self._mark.added):
             # What was added has been sent: from now on it is the log's.
             self._mark.added = [item for item in self._mark.added if item[1].id != sent]

@@ -193,6 +193,7 @@ class LiveSession(ChangeSource):
             turns=self.turns,
             loop=worker.loop,
             check=self.check,
+            keep=chat.kept_in_memory if chat.keeps_unstorable else None,
         )
         self.user_session = self.values.user_session
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":

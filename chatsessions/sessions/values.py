@@ -29,6 +29,7 @@ class SessionValues:
         turns: Turns,
         loop: asyncio.AbstractEventLoop,
         check: Callable[[Turn | None], None],
+        keep: Callable[[str, StorageError], None] | None = None,
     ) -> None:
         self._pending = pending
         self._turns = turns
@@ -42,6 +43,7 @@ class SessionValues:
             max_bytes=settings.USER_SESSION_MAX_BYTES,
             before_change=self.before_change,
             after_change=self.after_change,
+            keep=keep,
         )
         #: What could not be stored and nobody was told; it surfaces at the next emit or flush.
         self.error: StorageError | None = None

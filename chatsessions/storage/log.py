@@ -8,7 +8,7 @@ asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
@@ -279,6 +279,12 @@ class Recent:
         ):
             self._remove(next(iter(self._said)))
 
+    def remove(self, key: object) -> bool:
+        """Forget a message; return whether it was there."""
+        is_known = key in self._said
+        self._remove(key)
+        return is_known
+
     def _remove(self, key: object) -> None:
         old = self._said.pop(key, None)
         self._bytes -= 0 if old is None else old.size
@@ -319,6 +325,10 @@ class Backwards:
         self._removed.clear()
         self._answered.clear()
         self._streams = {stream.get("id"): stream.get("content") for stream in streams}
+
+    def forget(self, keys: Iterable[object]) -> None:
+        """Leave out the messages with these keys, also those of logs that are read later."""
+        self._keys.update(keys)
 
     def take(self, entry: Entry, session: UUID, *, skip: bool = False) -> None:
         """Take the entry before the last one. With ``skip`` its own message is left out."""

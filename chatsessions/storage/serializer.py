@@ -48,8 +48,10 @@ from .storable import (
     by_class,
     by_name,
     default_name,
+    find_model,
     is_pydantic_model,
     is_serializable,
+    model_codec,
 )
 
 #: How deep containers and objects may be nested: parsers of JSON are recursive.
@@ -73,7 +75,7 @@ _decode = msgspec.json.Decoder().decode
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def dumps(value: object, *, path: str = "") -> bytes:
+def dumps(value: object, *, path: str = "", models: bool = False) -> bytes:
     """
     Return ``value`` as UTF-8 JSON text.
 
@@ -81,9 +83,9 @@ def dumps(value: object, *, path: str = "") -> bytes:
     ``datetime``, ``date``, ``time``, ``timedelta``, ``UUID``, ``Decimal``, Django's
     ``SafeString``, dicts with any storable keys, and instances of registered classes.
 
-    ``path`` is what an error's path starts with: the name of the value. Raises ``NotStorable``
-    for any other type, a value that contains itself, more than ``MAX_DEPTH`` levels or more than
-    ``MAX_VALUES`` values.
+    ``path`` is what an error's path starts with: the name of the value. With ``models`` pydantic's
+    models need not be registered. Raises ``NotStorable`` for any other type, a value that contains
+    itself, more than ``MAX_DEPTH`` levels or more than ``MAX_VALUES`` values.
     """
     # msgspec writes a tuple, an enum or a date silently as something else, so types come first.
     try:
@@ -93,7 +95,7 @@ def dumps(value: object, *, path: str = "") -> bytes:
             return data
     except (ValueError, OverflowError):  # a lone surrogate; an int beyond what msgspec writes
         pass
-    return _dumps_tagged(value, path)
+    return _dumps_tagged(value, path, models=models)
 
 
 def loads(data: bytes | str) -> Any:
@@ -110,6 +112,21 @@ def loads(data: bytes | str) -> Any:
         raise
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise NotLoadable(f"Stored data is not readable as JSON: {error}") from error
+
+
+# What stands in the place of a value that is only in the memory of its session's owner.
+_IN_MEMORY = "memory"
+_IN_MEMORY_START = f'{{"{_MARK}{_IN_MEMORY}":'.encode()
+
+
+def in_memory(value: object) -> bytes:
+    """Return what is stored in the place of a value that is kept in memory only."""
+    return _IN_MEMORY_START + _encode(default_name(type(value))) + b"}"
+
+
+def is_in_memory(raw: bytes) -> bool:
+    """Return True for what :func:`in_memory` returns."""
+    return raw.startswith(_IN_MEMORY_START)
 
 
 # All values of a user_session are one JSON text, ``{key: value, …}``.
@@ -182,12 +199,12 @@ def _count_plain(value: Any, left: int, levels: int) -> int:
 # The thorough way: it puts tags for what JSON lacks, and knows the path for errors.
 
 
-def _dumps_tagged(value: object, path: str) -> bytes:
+def _dumps_tagged(value: object, path: str, *, models: bool) -> bytes:
     try:
         try:
-            return _encode(_Packer(path).pack(value))
+            return _encode(_Packer(path, models=models).pack(value))
         except (ValueError, OverflowError):
-            return _encode(_Packer(path, careful=True).pack(value))
+            return _encode(_Packer(path, models=models, careful=True).pack(value))
     except RecursionError as error:
         raise NotStorable(path, type(value), "nested too deeply for the stack") from error
 
@@ -211,10 +228,11 @@ _ITEM, _FIELD, _KEY, _ELEMENT, _CONTENT = "[{}]", ".{}", "{{key}}", "{{element}}
 class _Packer:
     """One walk through a value. With ``careful`` it checks each string and int as well."""
 
-    __slots__ = ("careful", "left", "path", "plain", "trail")
+    __slots__ = ("careful", "left", "models", "path", "plain", "trail")
 
-    def __init__(self, path: str, *, careful: bool = False) -> None:
+    def __init__(self, path: str, *, models: bool, careful: bool = False) -> None:
         self.path = path
+        self.models = models
         self.careful = careful
         self.plain = _SCALARS - {int, str} if careful else _SCALARS
         self.left = MAX_VALUES
@@ -229,7 +247,7 @@ class _Packer:
             return raw
         if writer := _WRITERS.get(kind):
             return writer(self, value)
-        if codec := by_class.get(kind):
+        if codec := by_class.get(kind) or (model_codec(kind) if self.models else None):
             return self._pack_object(codec, value)
         reason, advice = _why_not(kind)
         raise self.error(kind, reason, advice=advice)
@@ -421,7 +439,10 @@ def _untag(tag: str, content: Any) -> Any:
 
 def _read_object(content: Any) -> Any:
     name, packed = content
-    if (codec := by_name.get(name)) is None:
+    codec = by_name.get(name)
+    if codec is None and (model := find_model(name)) is not None:
+        codec = model_codec(model)
+    if codec is None:
         raise NotLoadable(
             f"Stored data has an instance of {name!r}, and no class is registered under that "
             "name here. Import the module that registers it; if the class was moved or renamed, "
@@ -439,6 +460,10 @@ def _read_object(content: Any) -> Any:
     if type(value) is not codec.cls:
         raise NotLoadable(f"A stored {name!r} came back as a {default_name(type(value))}.")
     return value
+
+
+def _read_memory(content: Any) -> Any:
+    raise NotLoadable(f"A {content} was kept in a worker's memory only, and is gone.")
 
 
 def _read_dict(content: Any) -> dict[Any, Any]:
@@ -516,5 +541,6 @@ _READERS: dict[str, _Reader] = {
     "~#float": lambda c: float(_text(c)),
     "~#dict": _read_dict,
     "~#obj": _read_object,
+    _MARK + _IN_MEMORY: _read_memory,
     **{_MARK + tag: read for _, tag, _, read in _TAGGED},
 }

@@ -1,7 +1,8 @@
 """
 ``serializable``: registers the classes whose instances can be stored.
 
-While stored data is loaded, nothing is imported, and nothing is called but what is registered here.
+While stored data is loaded, nothing is imported, and nothing is called but what is registered here
+and pydantic's models, of modules that are imported.
 """
 
 from __future__ import annotations
@@ -119,6 +120,28 @@ def is_pydantic_model(cls: type) -> bool:
     """Return True for a model of pydantic 2, which need not be installed."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     return isinstance(base, type) and issubclass(cls, base) and hasattr(cls, "model_fields")
+
+
+def model_codec(cls: type) -> Codec | None:
+    """Return how instances of a pydantic model are stored that nobody has registered, or None."""
+    name = default_name(cls)
+    if not is_pydantic_model(cls) or find_model(name) is not cls:
+        return None
+    return by_class.get(_register(cls, name))
+
+
+def find_model(name: str) -> type | None:
+    """Return the pydantic model ``module.Class`` of a module that is imported already, or None."""
+    parts = name.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:length]))
+        if found is None:
+            continue
+        for part in parts[length:]:
+            found = vars(found).get(part) if hasattr(found, "__dict__") else None
+        known = isinstance(found, type) and is_pydantic_model(found)
+        return found if known and default_name(found) == name else None
+    return None
 
 
 def _method_codec(cls: Any, name: str) -> Codec:

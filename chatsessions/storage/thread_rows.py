@@ -43,13 +43,15 @@ class ThreadKey:
 
 @dataclass(slots=True)
 class Mark:
-    """What ``chat_context.clear()`` and ``add()`` have changed in a session's conversation."""
+    """What ``chat_context.clear()``, ``add()`` and ``remove()`` have changed in a conversation."""
 
     #: What was said up to this entry is forgotten, and so is the thread before the session; None
     #: if nothing is.
     after: int | None = None
     #: Messages that are not in the log, each with the entry that it follows.
     added: list[tuple[int, Said]] = field(default_factory=list)
+    #: The keys of messages that are forgotten.
+    removed: list[str | tuple[UUID, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, data: Any) -> Mark:
@@ -160,6 +162,7 @@ def _read(back: Backwards, part: Part, *, skip_from: int | None = None) -> None:
     Messages of the entries from ``skip_from`` on are left out.
     """
     back.begin(part.streams)
+    back.forget(part.mark.removed)
     added = list(part.mark.added)
     for entry in _entries(part):
         while added and added[-1][0] >= entry.seq:
