@@ -226,7 +226,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         if self._live is not None and not self._is_out:
             if self._subscriber is not None:
                 self._live.client.confirm_token(self._subscriber)
-            self._live.client.acted()
+            await self._live.client.acted()
             try:
                 await self._inside(super().websocket_receive(message))
             except StoreUnavailable as error:

@@ -31,11 +31,8 @@ from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
 from chatsessions.protocol.frames import Token
 from chatsessions.workers import calls
-from chatsessions.workers.calls import RemoteBlock
-from chatsessions.workers.outside import (
-    EMITS_AT_A_TIME,
-    leave_remote,
-)
+from chatsessions.workers.calls import RemoteBlock, leave_remote
+from chatsessions.workers.outside import EMITS_AT_A_TIME
 from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer

@@ -28,7 +28,7 @@ from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import WebsocketSubscriber
-from chatsessions.workers.registry import ShuttingDown
+from chatsessions.workers.host import ShuttingDown
 from chatsessions.workers.worker import (
     Worker,
     get_worker,
@@ -75,13 +75,13 @@ class Tab:
         attachment = tab.attachment = WebsocketSubscriber(
             served, tab, position=received, replay=get_worker().limits.replay(served.id, None)
         )
-        given = attachment.client.issue_token(token)
+        given = attachment.served.client.issue_token(token)
 
         def welcome() -> None:
             attachment.welcome(given, resumed=opened.resumed, reason=opened.reason)
-            attachment.client.announce(resumed=opened.resumed)
+            attachment.served.client.announce(resumed=opened.resumed)
 
-        attachment.client.connect(attachment, welcome=welcome)
+        attachment.served.client.connect(attachment, welcome=welcome)
         served.go()
         await until(lambda: tab.frames)
         tab.n = tab.welcome["received"]
@@ -112,7 +112,7 @@ class Tab:
         self.n += 1
         event = frames.ClientEvent(self.n, name, msgspec.Raw(msgspec.json.encode(data)))
         assert self.attachment is not None
-        self.attachment.client.confirm_token(self.attachment)
+        self.attachment.served.client.confirm_token(self.attachment)
         await self.served.receive(self.attachment, event, data)
         return self.n
 
@@ -140,7 +140,7 @@ class Tab:
     def leave(self) -> None:
         assert self.attachment is not None
         self.attachment.stop()
-        self.attachment.client.disconnect(self.attachment, 1006)
+        self.attachment.served.client.disconnect(self.attachment, 1006)
 
 
 @asynccontextmanager
@@ -505,7 +505,7 @@ async def test_a_frame_of_an_older_connection_ends_no_token(chat: Chat) -> None:
         assert held.attachment is not None
         assert old.attachment is not None
         for line in (old, held):
-            line.attachment.client.confirm_token(line.attachment)
+            line.attachment.served.client.confirm_token(line.attachment)
         await first.journal.settled()
         lost.leave()
         new = await Tab.open(second, chat, held)

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from chatsessions import exceptions
 from chatsessions.exceptions import ChatSessionsError
+from chatsessions.sessions.posted import Posted
 from chatsessions.sessions.subscribers import Standing
 
 logger = logging.getLogger("chatsessions.mail")
@@ -283,18 +284,6 @@ class Done(Struct, tag="done"):
     """It is done, and returned ``value``."""
 
     value: Any = None
-
-
-class Posted(Struct, tag="posted", kw_only=True):
-    """What was posted is taken: its turn, and the entry behind which its results begin."""
-
-    turn: int
-    name: str
-    after: int
-    #: How the turn has ended; None if it has not.
-    outcome: str | None = None
-    #: Up to where the log is stored.
-    head: int
 
 
 class Failed(Struct, tag="failed"):

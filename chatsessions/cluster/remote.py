@@ -24,6 +24,7 @@ from chatsessions.exceptions import ChatSessionsError, FrameError, OwnerUnreacha
 from chatsessions.handlers.chat import ANSWER
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
+from chatsessions.sessions.posted import Posted
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Standing, Subscriber
 from chatsessions.storage.log import Entry
@@ -43,7 +44,6 @@ from .commands import (
     NotResumed,
     Parted,
     Post,
-    Posted,
     Released,
     Reply,
     Stored,
@@ -141,6 +141,8 @@ class RemoteSession:
         # From the owner
         self._news: deque[Item] = deque()
         self._has_news = asyncio.Event()
+        #: Held while the log is read.
+        self._reading = asyncio.Lock()
         self._heard_at = self.loop.time()
         #: Looks at the row that found neither an owner nor a way to go on.
         self._orphaned = 0
@@ -209,7 +211,17 @@ class RemoteSession:
 
     # What a connection asks of its session
 
-    def issue_token(self, used: str | None) -> str:
+    @property
+    def client(self) -> RemoteSession:
+        """What is told of the client, which goes to the owner as all else does."""
+        return self
+
+    @property
+    def is_hammered(self) -> bool:
+        """Return False: the owner closes such a connection itself."""
+        return False
+
+    def issue_token(self, used: str | None, *, named: bool = False) -> str:
         """Return the token whose hash the owner knows."""
         return self._token
 
@@ -221,7 +233,7 @@ class RemoteSession:
     def announce(self, *, resumed: bool) -> None:
         """Do nothing: the owner tells the application."""
 
-    def renew_user(self, subscriber: Subscriber, user: User) -> None:
+    def renew_user(self, subscriber: Subscriber | None, user: User) -> None:
         """Do nothing: the owner's turns keep their user, and the session gets it when it moves."""
 
     def confirm_token(self, subscriber: Subscriber) -> None:
@@ -272,6 +284,20 @@ class RemoteSession:
 
     # What a request asks of its session
 
+    @property
+    def posted(self) -> RemoteSession:
+        """What takes events of requests: this as well."""
+        return self
+
+    async def settle(self) -> None:
+        """Wait until the subscriber has been told all that is stored now."""
+        peek, _ = await self._look()
+        if peek is not None:
+            await self._read_up_to(peek.head)
+
+    async def begun(self) -> None:
+        """Do nothing: only a new session has yet to begin, and is where its client is."""
+
     def follow(self, subscriber: Subscriber) -> Standing:
         """Tell ``subscriber`` of the session from now on."""
         if self.over:
@@ -287,12 +313,12 @@ class RemoteSession:
             self.subscriber = None
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
-        """Give the session an event: see :func:`~chatsessions.cluster.owner.post`."""
+        """Give the session an event: see :meth:`.PostedEvents.post`."""
         command = Post(remote=self.number, name=name, data=msgspec.Raw(raw), key=key)
         return await self._have_taken(command)
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
-        """Give the session the answer to a question: see :func:`.owner.answer`."""
+        """Give the session the answer to a question: see :meth:`.PostedEvents.answer`."""
         return await self._have_taken(Reply(remote=self.number, call=call, data=msgspec.Raw(raw)))
 
     async def _have_taken(self, command: Post | Reply) -> Posted:
@@ -449,6 +475,10 @@ class RemoteSession:
 
     async def _read_up_to(self, head: int) -> None:
         """Tell the log up to ``head``. Without a subscriber it counts as told."""
+        async with self._reading:
+            await self._read_on(head)
+
+    async def _read_on(self, head: int) -> None:
         while self._standing.stored < head and not self.over:
             entries = await self.read_log(self._standing.stored, CHUNK)
             if not entries or entries[0].seq != self._standing.stored + 1:
@@ -465,7 +495,8 @@ class RemoteSession:
     def standing(self) -> Standing:
         """Return how the session stands, as far as the subscriber has been told."""
         streams = list(self._streams.so_far.values())
-        return msgspec.structs.replace(self._standing, streams=streams)
+        head = self._standing.stored
+        return msgspec.structs.replace(self._standing, head=head, streams=streams)
 
     # What the session's row says, for when the owner's messages are lost
 

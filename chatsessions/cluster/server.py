@@ -194,13 +194,13 @@ class CommandServer:
                 if visited:
                     live.client.visited()
                 if acted:
-                    live.client.acted()
+                    await live.client.acted()
             case Post(name=name, data=raw):
                 data = frames.decode_data(frames.ClientEvent(1, name, raw))
-                return await owner.post(live, name, bytes(raw), data, key=command.key)
+                return await live.posted.post(name, bytes(raw), data, key=command.key)
             case Reply(call=call, data=raw):
                 data = frames.decode_data(frames.Answer(1, call, raw))
-                return await owner.answer(live, call, bytes(raw), data)
+                return await live.posted.answer(call, bytes(raw), data)
         return Done()
 
     async def _receive(

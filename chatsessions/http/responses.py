@@ -29,8 +29,8 @@ from chatsessions.exceptions import (
 )
 from chatsessions.protocol import frames
 from chatsessions.storage.database import CacheFailed, unavailable
+from chatsessions.workers.host import ShuttingDown
 from chatsessions.workers.registry import (
-    ShuttingDown,
     TooManySessions,
 )
 
@@ -264,7 +264,7 @@ class EventStream:
             if visit.lost is not None:
                 break
             if frame is None:
-                visit.client.visited()
+                visit.served.client.visited()
                 yield b":\n\n"
                 continue
             yield sse(frame)

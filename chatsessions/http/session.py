@@ -13,7 +13,6 @@ import msgspec
 from django.http import HttpRequest
 
 from chatsessions.auth.env import taken_env
-from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.remote import RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionNotFound
@@ -28,16 +27,10 @@ from chatsessions.handlers.context import (
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_uuid
-from chatsessions.sessions.outbound import new_writer
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
-from chatsessions.websocket.subscriber import REPLAY_CHUNK
-from chatsessions.workers.calls import RemoteBlock
-from chatsessions.workers.outside import (
-    leave_here,
-    leave_remote,
-)
+from chatsessions.workers import calls
 from chatsessions.workers.worker import get_worker
 
 from .requests import (
@@ -105,9 +98,8 @@ class http_session:  # noqa: N801  # used like a function
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(serving(self._request))
             visit, context = await self._begin(stack)
-            if visit.live is not None and visit.reason is not None:
-                await visit.live.until_idle()
-                await visit.live.sink.flush()
+            if visit.reason is not None:
+                await visit.served.begun()
             self.session, self.token = context.session, visit.token
             self.resumed, self.reason = visit.resumed, visit.reason
             stack.enter_context(use_context(context))
@@ -132,32 +124,19 @@ class http_session:  # noqa: N801  # used like a function
             asked = asked.with_env(taken_env(self._env, chat.user_env))
         visit = await begin_visit(chat, asked, admit=partial(self._admit, chat, asked))
         served = visit.served
-        if isinstance(served, LiveSession):
-            stack.callback(served.unfollow, self._emitted)
-            writer = new_writer()
-            stack.push_async_exit(partial(leave_here, served, writer))
-            served.client.acted()
-            context = served.context(None, writer=writer)
-        else:
-            stack.push_async_callback(served.given_back)
-            stack.callback(visit.leave)
-            context = await self._reach(served, asked.connect, stack)
+        stack.push_async_callback(served.given_back)
+        stack.callback(visit.leave)
+        await served.client.acted()
+        stack.callback(served.unfollow, self._emitted)
+        stack.push_async_callback(served.settle)
+        context = await calls.open_block(get_worker(), served.id, stack)
+        context.session.renew_user(asked.connect.user)
+        if asked.connect.env:
+            context.session.env = asked.connect.env
         self._emitted.follow(served)
         if visit.reason is not None and asked.may_keep:
             await keep(self._request, chat.name, str(served.id), visit.token)
         return visit, context
-
-    async def _reach(
-        self, served: RemoteSession, connect: ConnectRequest, stack: AsyncExitStack
-    ) -> Context:
-        """Open a session that is owned elsewhere, as ``session_context()`` does."""
-        await served.acted()
-        block = await RemoteBlock.open(get_worker(), served.id)
-        block.session.renew_user(connect.user)
-        block.session.env = connect.env
-        stack.push_async_callback(self._emitted.read_on, served)
-        stack.push_async_exit(partial(leave_remote, block))
-        return block.context()
 
     async def _admit(self, chat: Chat, asked: Credentials, session: Session) -> None:
         """Refuse a new session without the chat's ``user_env``; an old one has its client's."""
@@ -193,11 +172,6 @@ class _Emitted(Subscriber):
     def follow(self, served: LiveSession | RemoteSession) -> None:
         """Subscribe to ``served``."""
         self._last = served.follow(self).stored
-
-    async def read_on(self, served: RemoteSession) -> None:
-        """Read what is stored and was not told yet."""
-        while entries := await served.read_log(self._last, REPLAY_CHUNK):
-            self.entries(entries)
 
     def entries(self, entries: Sequence[Entry]) -> None:
         news = [entry for entry in entries if entry.seq > self._last]

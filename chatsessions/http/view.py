@@ -15,11 +15,11 @@ from django.views import View
 
 from chatsessions.auth import access
 from chatsessions.auth.env import taken_env
-from chatsessions.cluster.commands import Posted
 from chatsessions.cluster.connect_request import User
 from chatsessions.handlers.chat import resolve_chat
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
+from chatsessions.sessions.posted import Posted
 from chatsessions.websocket.admission import Admission
 from chatsessions.workers import calls
 from chatsessions.workers.worker import get_worker
@@ -121,13 +121,13 @@ class ChatView(View):
             if event.call is None:
                 posted = await visit.post(event.name, event.raw, event.data, key=event.key)
             else:
-                posted = await visit.answer(event.call, event.raw, event.data)
+                posted = await visit.served.posted.answer(event.call, event.raw, event.data)
             subscriber = visit.follow(posted.after, known=visit.before, bounded=streams)
             if visit.reason is not None and await self._may_keep(request, asked):
                 await keep(request, self.chat.name, str(visit.served.id), visit.token)
             if streams:
                 if visit.reason is not None:
-                    await visit.settle()  # nobody is told of a session that is not stored
+                    await visit.served.settle()  # nobody is told of a session that is not stored
                 return await _stream(request, visit, subscriber, posted.turn, _end_of(posted))
             answer = await self._collect(visit, subscriber, posted)
         except BaseException:
@@ -142,7 +142,7 @@ class ChatView(View):
         after = _position(request)
         _, visit = await self._open(request, Body(session=request.GET.get("session")))
         try:
-            await visit.settle()
+            await visit.served.settle()
             now = visit.served.standing()
             if _wants_stream(request) and not (now.is_idle and now.stored <= after):
                 visit.open_stream()
@@ -222,8 +222,8 @@ class ChatView(View):
         return asked, visit
 
     def _renewed(self, user: User) -> None:
-        if self._visit is not None and self._visit.live is not None:
-            self._visit.live.session.renew_user(user)
+        if self._visit is not None:
+            self._visit.served.client.renew_user(None, user)
 
     def _revoked(self, _detail: str) -> None:
         """Tell nothing further: the user may not be here any more. What runs goes on."""

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self, TypeGuard
 
-from chatsessions.cluster import owner
-from chatsessions.cluster.commands import Posted
 from chatsessions.cluster.connect_request import (
     Admit,
     ConnectRequest,
@@ -24,6 +22,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import SessionOver
 from chatsessions.handlers.chat import Chat
 from chatsessions.protocol import frames
+from chatsessions.sessions.posted import Posted
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
@@ -33,7 +32,6 @@ from chatsessions.websocket.subscriber import (
     event_frame,
 )
 from chatsessions.workers.limits import Replay
-from chatsessions.workers.registry import ShuttingDown
 from chatsessions.workers.worker import get_worker
 
 from .requests import Credentials
@@ -53,19 +51,13 @@ class Visit:
         self, served: LiveSession | RemoteSession, *, ip: str | None, token: str, reason: str | None
     ) -> None:
         self.served = served
-        #: The session if this worker owns it.
-        self.live = served if isinstance(served, LiveSession) else None
-        #: What is told of the client: the session's part for it, or what stands for that.
-        self.client = served.client if isinstance(served, LiveSession) else served
         self._ip = ip
         #: What lets the client come back; empty for a logged-in owner who came without one.
         self.token = token
         #: None if the session was theirs; else why they have a new one.
         self.reason = reason
         #: The last entry before the visit.
-        self.before = (
-            served.log.head if isinstance(served, LiveSession) else served.standing().stored
-        )
+        self.before = served.standing().head
         #: Watches the login of who came, until they leave.
         self.admission: Admission | None = None
         self._over = False
@@ -84,18 +76,9 @@ class Visit:
         """
         found, reason = await get_worker().receive(chat, request, make=make, admit=admit)
         token = request.token or ""
-        if isinstance(found, RemoteSession):  # its owner has seen to the rest
-            return cls(found, ip=request.ip, token=token, reason=reason)
-        if reason is None:
-            found.session.renew_user(request.user)
-            if request.env:
-                found.session.env = request.env
-        else:
+        if reason is not None:
             token = found.client.issue_token(None, named=True)
-        visit = cls(found, ip=request.ip, token=token, reason=reason)
-        found.client.visited()
-        found.go()
-        return visit
+        return cls(found, ip=request.ip, token=token, reason=reason)
 
     @property
     def resumed(self) -> bool:
@@ -119,11 +102,6 @@ class Visit:
             self._subscriber.stop()
         return self._subscriber
 
-    async def settle(self) -> None:
-        """Wait until what was emitted so far is stored; another worker's session has done so."""
-        if self.live is not None and self.live.log.head > self.live.log.stored:
-            await self.live.sink.flush()
-
     def open_stream(self) -> None:
         """
         Count as one of the event streams that may be open, until the visit is over.
@@ -140,8 +118,6 @@ class Visit:
     @property
     def failure(self) -> Exception | None:
         """Why nothing more can be told of the session, if that is so and it has not ended."""
-        if self.live is not None and self.live.closed:
-            return self.live.lost or ShuttingDown()
         return self.served.lost
 
     def abandon(self) -> None:
@@ -175,24 +151,10 @@ class Visit:
         ``raw`` is the JSON of ``data``. Raises ``FrameError`` for one that cannot be accepted
         now, ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``, ``OwnerUnreachable``.
         """
-        if isinstance(self.served, LiveSession):
-            posted = await owner.post(self.served, name, raw, data, key=key)
-        else:
-            posted = await self.served.post(name, raw, data, key=key)
+        posted = await self.served.posted.post(name, raw, data, key=key)
         if self.reason is not None:
             posted.after = 0  # with the greeting
         return posted
-
-    async def answer(self, call: str, raw: bytes, data: object) -> Posted:
-        """
-        Give the session the answer to a question. Its turn is the one that asked.
-
-        If no turn that runs has asked (a hook did, or a task that has outlived its turn), it is
-        done at once. Raises what :meth:`post` raises.
-        """
-        if isinstance(self.served, LiveSession):
-            return await owner.answer(self.served, call, raw, data)
-        return await self.served.answer(call, raw, data)
 
 
 async def begin_visit(

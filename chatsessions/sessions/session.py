@@ -69,6 +69,7 @@ from .history import ConversationCache, InterruptedWork, ThreadContinuation
 from .inbound import InboundEvents
 from .outbound import SessionSink, Streams, Writers
 from .pending import PendingChange, SessionLog
+from .posted import PostedEvents
 from .subscribers import SessionClient, Standing, Subscriber, Subscribers
 from .tasks import Lifespan, SessionTasks
 from .turns import (
@@ -155,8 +156,6 @@ class LiveSession(ChangeSource):
         self.applied: list[str] = row.applied
         #: Blocks of session_context() that work with this session.
         self.holders = 0
-        #: Held while an event is taken that no client has numbered.
-        self.posting = asyncio.Lock()
         self._has_topic = bool(row.topic)
         self._aside: int | None = row.aside
         #: What the last owner left undone, and the thread that the session goes on with.
@@ -259,6 +258,19 @@ class LiveSession(ChangeSource):
             check=self.check,
             values=self.values,
             find_message=partial(worker.threads.read, worker.store.find_message, self.id),
+        )
+        self.posted = PostedEvents(
+            self.id,
+            self.log,
+            self.turns,
+            inbound=self.inbound,
+            asks=self.asks,
+            sink=self.sink,
+            subscribers=self.subscribers,
+            submit=self.submit,
+            check_open=self.check_open,
+            store=worker.store,
+            threads=worker.threads,
         )
         self.writers = Writers(self.log, self.sink)
         self.conversation = ConversationCache(
@@ -762,6 +774,12 @@ class LiveSession(ChangeSource):
                 raise SessionOver(self.id, self.ending)
             raise OwnershipLost(self.id)
 
+    def check_open(self) -> None:
+        """Raise ``SessionOver`` if the session is over or about to be, ``OwnershipLost``."""
+        if self.ending is not None:
+            raise SessionOver(self.id, self.ending)
+        self.check(None)
+
     def _spawn(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
     ) -> asyncio.Task[Any]:
@@ -785,6 +803,7 @@ class LiveSession(ChangeSource):
         return Standing(
             first=self.log.first,
             stored=self.log.stored,
+            head=self.log.head,
             received=self.inbound.stored,
             numbered=self.inbound.numbered,
             turn=running[0].n if running else None,
@@ -801,6 +820,16 @@ class LiveSession(ChangeSource):
     def unfollow(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` nothing more."""
         self.subscribers.followers.discard(subscriber)
+
+    async def settle(self) -> None:
+        """Wait until what was emitted so far is stored."""
+        if self.log.head > self.log.stored and not self.closed:
+            await self.sink.flush()
+
+    async def begun(self) -> None:
+        """Wait until a new session has begun, and all that its start has emitted is stored."""
+        await self.until_idle()
+        await self.sink.flush()
 
     @property
     def is_ending(self) -> bool:

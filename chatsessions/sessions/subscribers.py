@@ -50,9 +50,10 @@ class Subscriber(ABC):
 class Standing(Struct, kw_only=True):
     """How a session stands, for whoever follows it from there on."""
 
-    #: The first entry of the log that is kept, and the last that is stored.
+    #: The first entry of the log that is kept, the last that is stored, and the last of all.
     first: int = 0
     stored: int = 0
+    head: int = 0
     #: The highest stored number of a client's event, and of those that its connection gave.
     received: int = 0
     numbered: int = 0
@@ -199,9 +200,13 @@ class SessionClient:
             connection.close(code)
             self.disconnect(connection, code)
 
-    def renew_user(self, subscriber: Subscriber, user: User) -> None:
-        """Let handlers see the user of the connection ``subscriber`` as they are now."""
-        if subscriber is self._subscribers.connection:
+    def renew_user(self, subscriber: Subscriber | None, user: User) -> None:
+        """
+        Let handlers see the user as they are now.
+
+        ``subscriber`` is the connection that they have, None if they came by a request.
+        """
+        if subscriber is None or subscriber is self._subscribers.connection:
             self._session.renew_user(user)
 
     def claim_again(self) -> None:
@@ -223,12 +228,17 @@ class SessionClient:
         self._tell_started()
         self._pending.note()
 
-    def acted(self) -> None:
+    async def acted(self) -> None:
         """Note that the client has done something that is no event."""
         if not self._has_acted:
             self._has_acted = True
             self._pending.set(has_acted=True)
             self._pending.note()
+
+    @property
+    def is_hammered(self) -> bool:
+        """Whether the client keeps sending what it was told to hold back."""
+        return self._inbound.gate.is_hammered
 
     # Its tokens
 

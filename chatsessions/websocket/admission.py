@@ -32,8 +32,8 @@ from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import CloseCode
 from chatsessions.storage.database import CacheFailed, unavailable
+from chatsessions.workers.host import ShuttingDown
 from chatsessions.workers.registry import (
-    ShuttingDown,
     TooManySessions,
 )
 from chatsessions.workers.worker import get_worker

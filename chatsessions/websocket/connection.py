@@ -26,7 +26,6 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.sessions.session import LiveSession
 from chatsessions.workers.registry import (
     Opened,
 )
@@ -183,8 +182,7 @@ class ChatConnection:
         subscriber = self._subscriber = WebsocketSubscriber(
             served, self.sender, position=position, replay=replay
         )
-        client = subscriber.client
-        token = client.issue_token(hello.token if opened.resumed else None)
+        token = served.client.issue_token(hello.token if opened.resumed else None)
 
         def welcome() -> None:
             self._heard_at = self._loop.time()  # until now it has waited for us
@@ -194,10 +192,10 @@ class ChatConnection:
                 reason=opened.reason,
                 owner=owner_of(self._admission.user),
             )
-            client.announce(resumed=opened.resumed)
+            served.client.announce(resumed=opened.resumed)
 
         self._heard_at = self._loop.time()
-        client.connect(subscriber, welcome=welcome)
+        served.client.connect(subscriber, welcome=welcome)
         served.go()
         self._watch()
 
@@ -205,13 +203,13 @@ class ChatConnection:
         """Leave the session, if there is one. It goes on without this connection."""
         if self._subscriber is not None:
             self._subscriber.stop()
-            self._subscriber.client.disconnect(self._subscriber, code)
+            self._subscriber.served.client.disconnect(self._subscriber, code)
 
     def _login_renewed(self, user: User) -> None:
         """Let handlers see the user, who was looked at again, as they are now."""
         subscriber = self._subscriber
         if subscriber is not None:
-            subscriber.client.renew_user(subscriber, user)
+            subscriber.served.client.renew_user(subscriber, user)
 
     def _login_lost(self, detail: str) -> None:
         """Close: the user may not be here any more. The session stays, and what runs goes on."""
@@ -252,7 +250,7 @@ class ChatConnection:
             raise FrameError("hello_expected", "the first frame is hello")
         served = subscriber.served
         if subscriber.welcomed:
-            subscriber.client.confirm_token(subscriber)
+            served.client.confirm_token(subscriber)
         subscriber.heard()
         if isinstance(frame, frames.Ack):
             subscriber.ack(frame.seq)
@@ -280,9 +278,7 @@ class ChatConnection:
     @property
     def _is_hammered(self) -> bool:
         """Whether the client keeps sending what it was told to hold back."""
-        served = None if self._subscriber is None else self._subscriber.served
-        # Of a session elsewhere, its owner closes the connection itself.
-        return isinstance(served, LiveSession) and served.inbound.gate.is_hammered
+        return self._subscriber is not None and self._subscriber.served.client.is_hammered
 
     def _fail(
         self, code: str, detail: str, close: CloseCode = CloseCode.PROTOCOL_VIOLATION

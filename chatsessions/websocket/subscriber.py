@@ -13,7 +13,6 @@ from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
 from chatsessions.sessions.session import LiveSession
-from chatsessions.sessions.subscribers import SessionClient
 from chatsessions.storage.log import Entry
 from chatsessions.workers.limits import Replay
 from chatsessions.workers.worker import get_worker
@@ -48,11 +47,6 @@ class WebsocketSubscriber(LocalSubscriber):
         self._held: list[str] = []
         self._acked = asyncio.Event()
         self._replay: asyncio.Task[None] | None = None
-
-    @property
-    def client(self) -> SessionClient | RemoteSession:
-        """What is told of the client: the session's part for it, or what stands for that."""
-        return self.served.client if isinstance(self.served, LiveSession) else self.served
 
     # Subscriber
 

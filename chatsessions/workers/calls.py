@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
@@ -55,7 +55,7 @@ from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.sessions.files import SessionFiles
 from chatsessions.sessions.history import ConversationCache
-from chatsessions.sessions.outbound import DETAIL
+from chatsessions.sessions.outbound import DETAIL, new_writer
 from chatsessions.sessions.pending import PendingChange, SessionLog
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import is_transient
@@ -197,6 +197,61 @@ async def let_go(live: LiveSession) -> None:
     """Hold an acquired session no more, and wait until another worker could take it."""
     live.let_go()
     await live.given_back()
+
+
+async def open_block(worker: Worker, session_id: UUID, stack: AsyncExitStack) -> Context:
+    """
+    Return what a block of code outside of a session's turns sees; ``stack`` stores what it did.
+
+    The session is held here meanwhile, unless another worker owns it. Raises ``SessionNotFound``,
+    ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``.
+    """
+    try:
+        live = await acquired(worker, session_id)
+    except OwnedElsewhere:
+        block = await RemoteBlock.open(worker, session_id)
+        stack.push_async_exit(partial(leave_remote, block))
+        return block.context()
+    writer = new_writer()
+    stack.push_async_exit(partial(_leave_here, live, writer))
+    return live.context(None, writer=writer)
+
+
+async def _leave_here(
+    live: LiveSession, writer: Turn, kind: type[BaseException] | None, *_: object
+) -> None:
+    """Store what a block changed, close what it left streaming, and let the session go."""
+    try:
+        with _unless_raised(live.id, kind):
+            if not live.closed:
+                live.writers.close(writer, interrupted=kind is not None)
+            live.values.used()
+            if not (live.closed and live.ending):
+                await live.sink.flush()
+    finally:
+        await let_go(live)
+
+
+async def leave_remote(block: RemoteBlock, kind: type[BaseException] | None, *_: object) -> None:
+    """Have the owner store what a block for a session of another process did."""
+    with _unless_raised(block.id, kind):
+        await block.close(failed=kind is not None)
+
+
+@contextmanager
+def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterator[None]:
+    """Log what is raised here if the block has raised ``kind`` itself, which its caller hears."""
+    try:
+        yield
+    except ChatSessionsError as error:
+        if kind is None:
+            raise
+        logger.warning(
+            "Session %s: not all that a block did before it raised %s could be stored",
+            session_id,
+            kind.__name__,
+            exc_info=error,
+        )
 
 
 class RemoteBlock(Sink):

@@ -36,6 +36,10 @@ logger = logging.getLogger("chatsessions.worker")
 T = TypeVar("T")
 
 
+class ShuttingDown(Exception):
+    """The server is shutting down and opens no sessions."""
+
+
 class WorkerHost(SessionHost):
     """Holds live sessions, the journal and the store that they are written to, and tasks."""
 
@@ -84,6 +88,8 @@ class WorkerHost(SessionHost):
             self.start_task(_send(signal, chat, arguments))
 
     def drop(self, live: LiveSession) -> None:
+        if self.closing and live.ending is None and live.lost is None:
+            live.lost = ShuttingDown()
         if self.live.get(live.id) is live:
             del self.live[live.id]
             self.limits.keep_event_pace(live.id, live.inbound.gate.rate)

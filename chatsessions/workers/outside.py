@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, wait
-from contextlib import AsyncExitStack, ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack
 from contextvars import Context as ContextVars
 from functools import partial
 from types import TracebackType
@@ -35,7 +35,6 @@ from chatsessions.cluster.directory import (
 )
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
-    ChatSessionsError,
     OwnerUnreachable,
     ServerStopped,
     SessionNotFound,
@@ -56,17 +55,13 @@ from chatsessions.handlers.context import (
     use_context,
 )
 from chatsessions.handlers.emitter import (
-    Turn,
     encode_data,
 )
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
-from chatsessions.sessions.outbound import new_writer
-from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import arefuse_test_transaction, refuse_test_transaction
 
 from . import calls
-from .calls import RemoteBlock
 from .worker import (
     Worker,
     running_workers,
@@ -113,15 +108,7 @@ class session_context:  # noqa: N801  # used like a function
         """Hold the session, and the worker with it. Runs in the worker's event loop."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(visiting())
-            try:
-                held = await calls.acquired(worker, self.session_id)
-                writer = new_writer()
-                stack.push_async_exit(partial(leave_here, held, writer))
-                context = held.context(None, writer=writer)
-            except OwnedElsewhere:
-                block = await RemoteBlock.open(worker, self.session_id)
-                stack.push_async_exit(partial(leave_remote, block))
-                context = block.context()
+            context = await calls.open_block(worker, self.session_id, stack)
             self._loop = worker.loop
             self._holding = stack.pop_all()
         return context
@@ -266,43 +253,6 @@ async def aend_session(session: Which, reason: str = "app") -> None:
 def end_session(session: Which, reason: str = "app") -> None:
     """:func:`aend_session` for synchronous code."""
     _run_sync("end_session", partial(aend_session, session, reason))
-
-
-async def leave_here(
-    live: LiveSession, writer: Turn, kind: type[BaseException] | None, *_: object
-) -> None:
-    """Store what a block changed, close what it left streaming, and let the session go."""
-    try:
-        with _unless_raised(live.id, kind):
-            if not live.closed:
-                live.writers.close(writer, interrupted=kind is not None)
-            live.values.used()
-            if not (live.closed and live.ending):
-                await live.sink.flush()
-    finally:
-        await calls.let_go(live)
-
-
-async def leave_remote(block: RemoteBlock, kind: type[BaseException] | None, *_: object) -> None:
-    """Have the owner store what a block for a session of another process did."""
-    with _unless_raised(block.id, kind):
-        await block.close(failed=kind is not None)
-
-
-@contextmanager
-def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterator[None]:
-    """Log what is raised here if the block has raised ``kind`` itself, which its caller hears."""
-    try:
-        yield
-    except ChatSessionsError as error:
-        if kind is None:
-            raise
-        logger.warning(
-            "Session %s: not all that a block did before it raised %s could be stored",
-            session_id,
-            kind.__name__,
-            exc_info=error,
-        )
 
 
 async def aassign_user(session: Which, user: AbstractBaseUser) -> None:

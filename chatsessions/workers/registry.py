@@ -53,7 +53,7 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
 
-from .host import WorkerHost
+from .host import ShuttingDown, WorkerHost
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -73,10 +73,6 @@ class Opened:
         if isinstance(self.served, LiveSession):
             return self.served
         raise TypeError(f"another worker owns session {self.served.id}")
-
-
-class ShuttingDown(Exception):
-    """The server is shutting down and opens no sessions."""
 
 
 class Overtaken(ShuttingDown):
@@ -196,7 +192,13 @@ class SessionRegistry:
             raise SessionNotFound(str(request.session_id))
         opened = await self._open_new(chat, request, reason, admit)
         opened.live.holders += 1
+        self._visit(opened.live)
         return opened.live, opened.reason
+
+    def _visit(self, live: LiveSession) -> None:
+        """Note that the client of a session that is held here has come by a request."""
+        live.client.visited()
+        live.go()
 
     async def _find(
         self, chat: Chat, session_id: UUID, request: ConnectRequest, admit: Admit
@@ -221,6 +223,10 @@ class SessionRegistry:
                 try:
                     if not found.pending.is_stored:
                         await found.sink.flush()
+                    found.session.renew_user(request.user)
+                    if request.env:
+                        found.session.env = request.env
+                    self._visit(found)
                     return found, ""
                 except BaseException as error:
                     found.let_go()

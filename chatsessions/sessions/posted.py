@@ -1,0 +1,168 @@
+"""``PostedEvents``: take events and answers that come by requests, which number nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import Error as DatabaseError
+from msgspec import Raw, Struct
+
+from chatsessions.exceptions import FrameError, SessionConnected
+from chatsessions.handlers.emitter import Turn
+from chatsessions.protocol import frames
+from chatsessions.protocol.frames import message_key
+from chatsessions.storage.database import Executors
+from chatsessions.storage.log import Entry
+from chatsessions.storage.store import Store, outcome_of
+
+from .asks import Asks
+from .inbound import InboundEvents
+from .outbound import SessionSink
+from .pending import SessionLog
+from .subscribers import Subscribers
+from .turns import Turns
+
+T = TypeVar("T")
+
+#: Seconds after which what could not be looked up may be posted again.
+RETRY_AFTER = 1.0
+
+
+class Posted(Struct, tag="posted", kw_only=True):
+    """What was posted is taken: its turn, and the entry behind which its results begin."""
+
+    turn: int
+    name: str
+    after: int
+    #: How the turn has ended; None if it has not.
+    outcome: str | None = None
+    #: Up to where the log is stored.
+    head: int
+
+
+class PostedEvents:
+    """The way in for what no client has numbered: one after another, each gets the next number."""
+
+    def __init__(
+        self,
+        session_id: UUID,
+        log: SessionLog,
+        turns: Turns,
+        *,
+        inbound: InboundEvents,
+        asks: Asks,
+        sink: SessionSink,
+        subscribers: Subscribers,
+        submit: Callable[[frames.ClientEvent, Any], None],
+        check_open: Callable[[], None],
+        store: Store,
+        threads: Executors,
+    ) -> None:
+        self._session_id = session_id
+        self._log = log
+        self._turns = turns
+        self._inbound = inbound
+        self._asks = asks
+        self._sink = sink
+        self._subscribers = subscribers
+        #: Takes an event that has a number, and queues its turn.
+        self._submit = submit
+        #: Raises if the session takes nothing more.
+        self._check_open = check_open
+        self._store = store
+        self._threads = threads
+        #: Held while something is taken.
+        self._turn = asyncio.Lock()
+
+    async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
+        """
+        Take an event; one with the ``key`` of an earlier one is that one again.
+
+        ``raw`` is the JSON of ``data``. Raises ``FrameError`` for one that cannot be accepted now,
+        ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``.
+        """
+        inbound = self._inbound
+        async with self._turn:
+            known = None if key is None else await self._find(key)
+            if known is None:
+                n = inbound.next_number
+                await inbound.check_files(frames.ClientEvent(n, name, Raw(raw)), data)
+                self._check()
+                before = self._log.head
+                n = inbound.next_number
+                self._submit(frames.ClientEvent(n, name, Raw(raw)), data)
+                inbound.has_posted(n)
+                return Posted(turn=n, name=name, after=before, head=self._log.stored)
+        return await self._repeated(name, known)
+
+    async def answer(self, call: str, raw: bytes, data: object) -> Posted:
+        """
+        As :meth:`post`, for the answer to a question; its turn is the one that asked.
+
+        If none asked that runs (a hook did, or a task that has outlived its turn), it is done with.
+        """
+        inbound = self._inbound
+        async with self._turn:
+            n = inbound.next_number
+            await inbound.check_answer_files(frames.Answer(n, call, Raw(raw)), data)
+            self._check()
+            before = self._log.head
+            asking = self._running(self._asks.turn_of(call))
+            n = inbound.next_number
+            try:
+                inbound.answer(frames.Answer(n, call, Raw(raw)), data)
+            finally:
+                if self._log.position.accepted == n:  # refused or not, it has the number
+                    inbound.has_posted(n)
+        if asking is not None:
+            turn, name = asking.n or 0, asking.name
+            return Posted(turn=turn, name=name, after=before, head=self._log.stored)
+        await self._sink.flush()
+        return Posted(turn=n, name="answer", after=before, outcome="done", head=self._log.stored)
+
+    def _check(self) -> None:
+        self._check_open()
+        if self._subscribers.connection is not None:
+            raise SessionConnected(self._session_id)
+
+    def _running(self, n: int | None) -> Turn | None:
+        """Return turn ``n`` if it runs."""
+        return next((turn for turn in self._turns.running if turn.n == n), None)
+
+    async def _find(self, key: str) -> Entry | None:
+        """
+        Return the message that was posted with the id ``key``, which counts as another would.
+
+        Raises ``FrameError`` ``rate_limited`` before anything is looked for.
+        """
+        n = self._inbound.next_number
+        self._inbound.check_pace(n)
+        if self._log.head > self._log.stored:
+            await self._sink.flush()
+        find = partial(self._store.find_posted, self._session_id, message_key(key))
+        known = await _looked_up(self._threads.read(find))
+        if known is not None:
+            self._inbound.charge(n)
+        return known
+
+    async def _repeated(self, name: str, known: Entry) -> Posted:
+        """Return what came of an event that was posted before."""
+        n, outcome = known.n or 0, None
+        if n in self._turns.handled:
+            await self._sink.flush()
+            find = partial(outcome_of, self._session_id, n)
+            outcome = await _looked_up(self._threads.read(find))
+        head = self._log.stored
+        return Posted(turn=n, name=name, after=known.seq, outcome=outcome, head=head)
+
+
+async def _looked_up(look: Awaitable[T]) -> T:
+    try:
+        return await look
+    except DatabaseError as error:
+        detail = "whether it was posted before could not be looked up; try again"
+        raise FrameError("storage_unavailable", detail, retry_after=RETRY_AFTER) from error
