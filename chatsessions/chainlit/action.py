@@ -1,0 +1,89 @@
+"""``Action``: a button under a message."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+from uuid import uuid4
+
+import chatsessions
+
+from .names import missing
+from .session import current_session, here, rebuilding
+
+
+@dataclass
+class Action:
+    """A button under a message; ``name`` says which ``action_callback`` runs."""
+
+    name: str
+    payload: dict[str, Any]
+    label: str = ""
+    tooltip: str = ""
+    icon: str | None = None
+    #: The id of the message that it was sent with.
+    forId: str | None = None  # noqa: N815  # Chainlit's name
+    id: str = field(default_factory=lambda: str(uuid4()))
+
+    def __post_init__(self) -> None:
+        self.as_offered()  # raises for a name or a payload that cannot be offered
+
+    def as_offered(self) -> chatsessions.Action:
+        """Return the action as the core offers it."""
+        return chatsessions.Action(
+            self.name,
+            self.payload,
+            label=self.label,
+            tooltip=self.tooltip,
+            icon=self.icon,
+            id=self.id,
+        )
+
+    @classmethod
+    def of(cls, action: chatsessions.Action) -> Action:
+        """Return an action of the core."""
+        return cls(
+            name=action.name,
+            payload=action.payload,
+            label=action.label,
+            tooltip=action.tooltip,
+            icon=action.icon,
+            forId=action.message_id,
+            id=action.id,
+        )
+
+    async def send(self, for_id: str) -> None:
+        """Put the button under a message that was sent, and is the latest or one of the latest."""
+        session = current_session()
+        self.forId = for_id
+        if rebuilding.get():
+            return
+        message = session.sent.get(for_id)
+        if message is None:
+            raise ValueError(f"There is no message {for_id!r}: send the action with a message.")
+        if all(action.id != self.id for action in message.actions):
+            message.actions.append(self)
+        await message.update()
+
+    async def remove(self) -> None:
+        """Take the button off its message; it is no error if it is gone."""
+        await here().emitter.withdraw(self.id)
+        message = current_session().sent.get(self.forId or "")
+        if message is not None:
+            message.actions = [action for action in message.actions if action.id != self.id]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the action as a dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the action of a dict."""
+        return cls(**data)
+
+
+chatsessions.serializable(name="chatsessions.chainlit.Action")(Action)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

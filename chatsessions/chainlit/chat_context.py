@@ -1,0 +1,49 @@
+"""``chat_context``: what was said in the session, as a list of messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import chatsessions
+
+from .message import Message, MessageBase
+from .names import missing
+from .session import here
+
+
+class ChatContext:
+    """The latest messages of the user and the application, without steps."""
+
+    def get(self) -> list[Message]:
+        """Return the messages, oldest first; each is a new object."""
+        here()
+        return [Message.of(message) for message in chatsessions.chat_context.get()]
+
+    def add(self, message: MessageBase) -> MessageBase:
+        """Add a message without sending it; one that is sent need not be added."""
+        here()
+        message._describe()
+        chatsessions.chat_context.add(message.core)
+        return message
+
+    def remove(self, message: MessageBase) -> bool:
+        """Forget a message, which the user sees all the same; return whether it was there."""
+        here()
+        return chatsessions.chat_context.remove(message.core)
+
+    def clear(self) -> None:
+        """Forget what was said so far."""
+        here()
+        chatsessions.chat_context.clear()
+
+    def to_openai(self) -> list[Any]:
+        """Return the messages as ``{"role": …, "content": …}``."""
+        here()
+        return chatsessions.chat_context.to_openai()
+
+
+chat_context = ChatContext()
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -1,0 +1,201 @@
+"""``context.emitter``: what it can show is shown, of the rest a warning says that it is ignored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, get_args
+
+import chatsessions
+
+from .element import Element
+from .logger import warn_once
+from .message import AskFileMessage, AskUserMessage, ErrorMessage, Message
+from .names import missing
+from .session import BaseSession, here
+from .types import ToastType
+
+Method = Callable[..., Coroutine[Any, Any, None]]
+
+
+def _ignored(name: str) -> Method:
+    """Return a method that does nothing, and says so once."""
+
+    async def method(self: BaseChainlitEmitter, *_args: Any, **_kwargs: Any) -> None:
+        warn_once(f"emitter.{name}() is ignored: the page of chatsessions does not show it.")
+
+    method.__name__ = name
+    method.__doc__ = "Does nothing, and says so in the log, once."
+    return method
+
+
+class BaseChainlitEmitter:
+    """Sends to the client of a session."""
+
+    enabled = True
+
+    def __init__(self, session: BaseSession) -> None:
+        self.session = session
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the session."""
+        loop: asyncio.AbstractEventLoop = here().emitter.loop
+        return loop
+
+    async def emit(self, event: str, data: Any = None) -> None:
+        """Send an event of the application's own, which a page gets as ``chat-event``."""
+        await self.session.emit(event, data)
+
+    async def emit_call(
+        self, event: str, data: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> Any:
+        """Ask the client, by a question of the kind ``event``, and return its answer."""
+        return await self.session.emit_call(event, data, timeout)
+
+    # Messages and steps, as dicts
+
+    async def send_step(self, step_dict: Any) -> None:
+        """Send a message."""
+        await self._message(step_dict).send()
+
+    async def update_step(self, step_dict: Any) -> None:
+        """Change a message that was sent."""
+        message = self._message(step_dict)
+        await (message.update() if message.persisted else message.send())
+
+    async def delete_step(self, step_dict: Any) -> None:
+        """Remove a message that was sent."""
+        await self._message(step_dict).remove()
+
+    async def stream_start(self, step_dict: Any) -> None:
+        """Begin a message that :meth:`send_token` goes on with."""
+        message = self._message(step_dict)
+        text, message.content = message.content, ""
+        self.session.remember(message)
+        await message.stream_token(text)
+
+    async def send_token(
+        self,
+        id: str,  # noqa: A002  # Chainlit's name
+        token: str,
+        is_sequence: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+        is_input: bool = False,  # noqa: FBT001, FBT002, RUF100
+    ) -> None:
+        """Add a token to a message that was begun, or sent lately."""
+        message = self.session.sent.get(id)
+        if message is not None:
+            await message.stream_token(token, is_sequence)
+
+    def _message(self, step_dict: Any) -> Message:
+        """Return the message of a dict: the one that was sent, with what the dict has."""
+        message = self.session.sent.get(step_dict["id"])
+        if message is None:
+            return _made(step_dict)
+        message.content = step_dict.get("output", message.content)
+        message.author = step_dict.get("name", message.author)
+        message.metadata = step_dict.get("metadata") or message.metadata
+        found: Message = message
+        return found
+
+    async def send_element(self, element_dict: Any) -> None:
+        """Send an element: under its message, or as a message of its own."""
+        await Element.from_dict(element_dict).send(for_id=element_dict.get("forId") or "")
+
+    async def process_message(self, payload: Any) -> Message:
+        """Return the message of a client's payload."""
+        return _made(payload["message"])
+
+    # Questions
+
+    async def send_ask_user(
+        self,
+        step_dict: Any,
+        spec: Any,
+        raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+    ) -> Any:
+        """Ask for a text or for files."""
+        text = step_dict.get("output", "")
+        if spec.type == "text":
+            question: AskUserMessage | AskFileMessage = AskUserMessage(
+                text, timeout=spec.timeout, raise_on_timeout=raise_on_timeout
+            )
+        elif spec.type == "file":
+            question = AskFileMessage(
+                text,
+                accept=spec.accept,
+                max_size_mb=spec.max_size_mb,
+                max_files=spec.max_files,
+                timeout=spec.timeout,
+                raise_on_timeout=raise_on_timeout,
+            )
+        else:
+            warn_once(f"emitter.send_ask_user() ignores {spec.type!r}: use AskActionMessage.")
+            return None
+        return await question.send()
+
+    async def send_call_fn(
+        self,
+        name: str,
+        args: dict[str, Any],
+        timeout: float = 300,
+        raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+    ) -> Any:
+        """Ask the client by a question of the kind ``call_fn``; None when the time is up."""
+        try:
+            return await self.session.emit_call("call_fn", {"name": name, "args": args}, timeout)
+        except TimeoutError:
+            if raise_on_timeout:
+                raise
+            return None
+
+    # Around the chat
+
+    def set_chat_settings(self, settings: dict[str, Any]) -> None:
+        """Set the settings in memory; ``ChatSettings.send()`` also stores and shows them."""
+        self.session.chat_settings.clear()
+        self.session.chat_settings.update(settings)
+
+    async def send_window_message(self, data: Any) -> None:
+        """Send ``data`` to the window around the page."""
+        await chatsessions.send_window_message(data)
+
+    async def send_toast(self, message: str, type: str | None = "info") -> None:  # noqa: A002  # Chainlit's name
+        """Send an event ``toast``, which a page gets as ``chat-event``; ours does not show it."""
+        if type not in get_args(ToastType):
+            raise ValueError(f"Invalid toast type: {type}")
+        warn_once("emitter.send_toast() emits an event 'toast': draw it on your page.")
+        await self.session.emit("toast", {"message": message, "type": type})
+
+    async def send_resume_thread_error(self, error: str) -> None:
+        """Tell the user what went wrong."""
+        await ErrorMessage(error).send()
+
+    resume_thread = _ignored("resume_thread")
+    update_audio_connection = _ignored("update_audio_connection")
+    send_audio_chunk = _ignored("send_audio_chunk")
+    send_audio_interrupt = _ignored("send_audio_interrupt")
+    send_timeout = _ignored("send_timeout")
+    clear = _ignored("clear")
+    flush_thread_queues = _ignored("flush_thread_queues")
+    init_thread = _ignored("init_thread")
+    update_token_count = _ignored("update_token_count")
+    task_start = _ignored("task_start")
+    task_end = _ignored("task_end")
+    set_commands = _ignored("set_commands")
+    set_modes = _ignored("set_modes")
+    set_favorites = _ignored("set_favorites")
+
+
+def _made(step_dict: Any) -> Message:
+    """Return a message that nobody has sent yet."""
+    given: Any = {"createdAt": None} | step_dict
+    return Message.from_dict(given)
+
+
+class ChainlitEmitter(BaseChainlitEmitter):
+    """The emitter of a session of this server."""
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -1,0 +1,70 @@
+"""What is around a handler's run: the step that it is, and what was in memory only, built again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import uuid4
+
+import chatsessions
+
+from .chat_context import chat_context
+from .registry import call, functions_of
+from .session import BaseSession, current_session, here, local_steps, rebuilding
+from .types import ThreadDict
+
+
+@asynccontextmanager
+async def running(chat: chatsessions.Chat, hook: str) -> AsyncIterator[None]:
+    """Make a run for a handler, before which all values that it counts on are built again."""
+    if hook not in ("on_chat_start", "on_chat_resume", "on_chat_end"):
+        await _build_again(chat, current_session())
+    run = SimpleNamespace(id=str(uuid4()), name=hook, type="run", parent_id=None)
+    token = local_steps.set([run])
+    try:
+        yield
+    finally:
+        local_steps.reset(token)
+
+
+async def _build_again(chat: chatsessions.Chat, session: BaseSession) -> None:
+    """
+    Set what an earlier worker has kept in memory only, once.
+
+    ``on_chat_resume`` does it, or else ``on_chat_start``. What they send is not shown, what they
+    ask is asked, and what is stored is not set again.
+    """
+    if session.is_built:
+        return
+    async with session.building:
+        functions = functions_of(chat)
+        if not session.is_built and here().user_session.lost:
+            token = rebuilding.set(True)
+            try:
+                if "on_chat_resume" in functions:
+                    await call(functions["on_chat_resume"], _thread(session))
+                elif "on_chat_start" in functions:
+                    await call(functions["on_chat_start"])
+            finally:
+                rebuilding.reset(token)
+        session.is_built = True
+
+
+def _thread(session: BaseSession) -> ThreadDict:
+    """Return the session's own thread, as ``on_chat_resume`` gets an old one."""
+    user = session.user
+    messages = chat_context.get()
+    thread: Any = {
+        "id": session.thread_id,
+        "createdAt": here().session.created_at.isoformat(),
+        "name": next((one.content for one in messages if one.type == "user_message"), None),
+        "userId": user and user.id,
+        "userIdentifier": user and user.identifier,
+        "tags": [],
+        "metadata": session.to_persistable(),
+        "steps": [message.to_dict() for message in messages],
+        "elements": [],
+    }
+    return cast("ThreadDict", thread)

@@ -1,0 +1,268 @@
+"""``context.session`` as bots written for Chainlit know it, and what they have of it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import mimetypes
+import os
+import shutil
+import tempfile
+import weakref
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import chatsessions
+from chatsessions.exceptions import ContextNotFound
+from chatsessions.files.types import normal_type, suffix_of
+from chatsessions.handlers.context import find_context
+from chatsessions.handlers.session import Session
+
+from .names import missing
+from .types import FileDict, FileReference
+from .user import PersistedUser
+
+#: Where a session's object is in ``user_session.local``.
+KEY = "chatsessions.chainlit"
+#: The most messages that can be changed by their id alone.
+MAX_SENT = 200
+
+#: Whether the running handler builds again what was in memory only: what it sends is not shown.
+rebuilding: ContextVar[bool] = ContextVar("chatsessions_chainlit_rebuilding", default=False)
+
+#: The steps that the running code belongs to, the innermost last.
+local_steps: ContextVar[list[Any] | None] = ContextVar("local_steps", default=None)
+
+
+class ChainlitContextException(ContextNotFound):  # noqa: N818, RUF100  # Chainlit's name
+    """No session is current here."""
+
+    def __init__(self, msg: str = "Chainlit context not found") -> None:
+        super().__init__("chainlit.context")
+        self.args = (f"{msg}: {self.args[0]}",)
+
+
+class BaseSession:
+    """
+    One conversation.
+
+    It is made anew whenever a worker takes the session. ``files`` has the files that were sent or
+    saved since then.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.files: dict[str, FileDict] = {}
+        self.files_spec: dict[str, Any] = {}
+        self.chat_started = True
+        self.current_task: asyncio.Task[Any] | None = None
+        #: Chainlit's token of a login. Django's is the cookie.
+        self.token: str | None = None
+        self.environ: dict[str, Any] = {}
+        self.has_first_interaction = session.restored
+        #: What was sent lately, by id.
+        self.sent: dict[str, Any] = {}
+        #: Held while what was in memory only is built again.
+        self.building = asyncio.Lock()
+        self.is_built = False
+        self._folder: Path | None = None
+
+    @property
+    def id(self) -> str:
+        """The session's id, as text."""
+        return str(self._session.id)
+
+    @property
+    def thread_id(self) -> str:
+        """The thread's id, as text."""
+        return str(self._session.thread_id)
+
+    @property
+    def thread_id_to_resume(self) -> str | None:
+        """The thread that the session goes on with; None if it began one."""
+        return self.thread_id if self._session.thread_id != self._session.id else None
+
+    @property
+    def user(self) -> PersistedUser | None:
+        """Who is logged in; None if nobody is."""
+        return PersistedUser.of(self._session.user)
+
+    @property
+    def client_type(self) -> str:
+        """What the client calls itself."""
+        return self._session.client_type
+
+    @property
+    def user_env(self) -> dict[str, str]:
+        """The client's own keys."""
+        return self._session.env
+
+    @property
+    def chat_profile(self) -> str | None:
+        """The profile that was chosen; None if there is none."""
+        return self._session.profile or None
+
+    @property
+    def chat_settings(self) -> dict[str, Any]:
+        """The settings as they are now."""
+        return self._session.chat_settings
+
+    @property
+    def language(self) -> str:
+        """The client's language."""
+        return self._session.language
+
+    @property
+    def restored(self) -> bool:
+        """Whether this worker has loaded the session, and not made it."""
+        return self._session.restored
+
+    @property
+    def socket_id(self) -> str:
+        """The session's id: connections have none."""
+        return self.id
+
+    @property
+    def files_dir(self) -> Path:
+        """A folder of this machine for the session's files, deleted when it is let go here."""
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="chatsessions-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        return self._folder
+
+    async def persist_file(
+        self,
+        name: str,
+        mime: str,
+        path: str | None = None,
+        content: bytes | str | None = None,
+    ) -> FileReference:
+        """Save a file of the session. Raises what ``context.session.save_file()`` raises."""
+        if not path and not content:
+            raise ValueError("Give persist_file() a path or content.")
+        file = await self.save(name, mime, path, content)
+        return {"id": file.id}
+
+    async def save(
+        self, name: str, mime: str, path: str | None, content: bytes | str | None
+    ) -> chatsessions.ChatFile:
+        """Save a file, and return it as the core knows it."""
+        source: dict[str, Any] = {"path": path} if path else {"content": content}
+        file = await self._session.save_file(name, mime=normal_type(mime) or None, **source)
+        await self.keep(file)
+        return file
+
+    async def keep(self, file: chatsessions.ChatFile) -> FileDict:
+        """Note a file of the session, with a path that has the ending of its name."""
+        if file.id not in self.files:
+            suffix = suffix_of(file.name) or mimetypes.guess_extension(file.mime) or ""
+            path = self.files_dir / f"{file.id}{suffix}"
+            try:
+                await asyncio.to_thread(_link, file.path, path)
+            except NotImplementedError:  # the storage has no local files
+                content = await file.read()
+                await asyncio.to_thread(path.write_bytes, content)
+            self.files[file.id] = FileDict(
+                id=file.id, name=file.name, path=path, size=file.size, type=file.mime
+            )
+        return self.files[file.id]
+
+    def to_persistable(self) -> dict[str, Any]:
+        """Return the values of ``user_session`` that JSON has, and what was chosen."""
+        values = dict(chatsessions.user_session)
+        values["chat_settings"] = self.chat_settings
+        values["chat_profile"] = self.chat_profile
+        values["client_type"] = self.client_type
+        values["env"] = {}
+        persistable: dict[str, Any] = json.loads(json.dumps(values, default=lambda _: None))
+        return persistable
+
+    async def emit(self, event: str, data: Any = None) -> None:
+        """Send an event to the client, which a page gets as ``chat-event``."""
+        await here().emitter.emit(event, data)
+
+    async def emit_call(
+        self, event: str, data: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> Any:
+        """Ask the client, by a question of the kind ``event``, and return its answer."""
+        return await here().emitter.call(event, data, timeout=timeout)
+
+    def remember(self, sent: Any) -> None:
+        """Note what was sent, so that its id is enough to change it."""
+        self.sent[sent.id] = sent
+        while len(self.sent) > MAX_SENT:
+            del self.sent[next(iter(self.sent))]
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id}>"
+
+
+class HTTPSession(BaseSession):
+    """The session of a client of ``ChatView``."""
+
+
+class WebsocketSession(BaseSession):
+    """The session of a page."""
+
+    @classmethod
+    def get(cls, socket_id: str) -> BaseSession | None:
+        """Return the current session if it has this id."""
+        return cls.get_by_id(socket_id)
+
+    @classmethod
+    def get_by_id(cls, session_id: str) -> BaseSession | None:
+        """Return the current session if it has this id."""
+        if find_context() is None:
+            return None
+        found = current_session()
+        return found if found.id == session_id else None
+
+    @classmethod
+    def require(cls, socket_id: str) -> BaseSession:
+        """Return the current session. Raises ``ValueError`` if it has another id."""
+        found = cls.get(socket_id)
+        if found is None:
+            raise ValueError("Session not found")
+        return found
+
+
+def here() -> Any:
+    """Return the core's context. Raises ``ChainlitContextException``."""
+    found = find_context()
+    if found is None:
+        raise ChainlitContextException
+    return found
+
+
+def current_session() -> BaseSession:
+    """Return the session that the running code belongs to. Raises ``ChainlitContextException``."""
+    found = here()
+    local = found.user_session.local
+    if KEY not in local:
+        cls = HTTPSession if found.session.client_type == "http" else WebsocketSession
+        local[KEY] = cls(found.session)
+    session: BaseSession = local[KEY]
+    return session
+
+
+def current_thread_id() -> str:
+    """Return the id of the current thread; "" where no session is current."""
+    return "" if find_context() is None else current_session().thread_id
+
+
+def utc_now() -> str:
+    """Return the time as Chainlit writes it."""
+    return datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _link(source: str, path: Path) -> None:
+    try:
+        os.symlink(source, path)
+    except OSError:  # not on every system
+        shutil.copyfile(source, path)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

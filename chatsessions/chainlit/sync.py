@@ -1,0 +1,148 @@
+"""
+``make_async``, ``run_sync`` and ``sleep``: synchronous code beside async code.
+
+``run_sync()`` in a plain function that an async handler calls has to suspend the handler from
+inside of that function. The steps of the handler's coroutine therefore run in greenlets: what
+``run_sync()`` waits for is awaited outside of them, by the handler's own task. The event loop is
+never blocked, and never entered a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from inspect import iscoroutine
+from typing import Any, ParamSpec, TypeVar, cast
+
+import chatsessions
+from chatsessions.handlers.bridge import Done, has_loop
+
+from .names import missing
+
+try:
+    import greenlet
+except ImportError:  # the extra "chainlit" brings it
+    greenlet = None
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+sleep = chatsessions.sleep
+
+
+def make_async(function: Callable[P, R], **_options: Any) -> Callable[P, Coroutine[Any, Any, R]]:
+    """
+    Return an async function that runs ``function`` in a thread, with the context.
+
+    Options of Chainlit's, such as ``cancellable``, do nothing.
+    """
+    return chatsessions.make_async(function)
+
+
+def run_sync(co: Awaitable[T]) -> T:
+    """
+    Wait for ``co``, and return its result: in a thread, or in a function that a handler calls.
+
+    In a function of the event loop that waits, it needs the extra ``chatsessions[chainlit]``, and
+    raises ``RuntimeError`` without it, and where no handler has called the function.
+    """
+    if isinstance(co, Done) or not has_loop():
+        return chatsessions.run_sync(co)
+    inner = None if greenlet is None else greenlet.getcurrent()
+    if isinstance(inner, _Step):
+        result, error = inner.parent.switch(_Wait(co))
+        if error is not None:
+            raise error
+        return cast("T", result)
+    return _run_at_once(co)
+
+
+async def suspendable(coroutine: Awaitable[T]) -> T:
+    """Await ``coroutine``, whose plain functions may call :func:`run_sync`."""
+    if greenlet is None or not iscoroutine(coroutine):
+        return await coroutine
+    return await _Steps(coroutine)
+
+
+def _run_at_once(co: Awaitable[T]) -> T:
+    """Run what need not wait for anything, such as the sending of a message."""
+    if iscoroutine(co):
+        try:
+            co.send(None)
+        except StopIteration as end:
+            return cast("T", end.value)
+        co.close()
+    install = "" if greenlet else ', or install greenlet: pip install "chatsessions[chainlit]"'
+    raise RuntimeError(
+        "run_sync() would block the event loop here. Call the function that uses it by 'await "
+        f"make_async(function)()', or in the handler's own task{install}."
+    )
+
+
+class _Wait:
+    """What ``run_sync()`` waits for, on its way out of the greenlet."""
+
+    __slots__ = ("awaitable",)
+
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
+        self.awaitable = awaitable
+
+
+class _Steps(Awaitable[T]):
+    """Awaits a coroutine whose steps run in greenlets."""
+
+    __slots__ = ("_coroutine",)
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        call: Callable[[], Any] = partial(self._coroutine.send, None)
+        while True:
+            step = _Step(partial(_outcome, call))
+            step.gr_context = greenlet.getcurrent().gr_context
+            found = step.switch()
+            while isinstance(found, _Wait):
+                try:
+                    result = yield from suspendable(found.awaitable).__await__()
+                except BaseException as error:  # it is run_sync()'s to raise
+                    found = step.switch((None, error))
+                else:
+                    found = step.switch((result, None))
+            is_over, value, failure = found
+            if failure is not None:
+                raise failure
+            if is_over:
+                return cast("T", value)
+            try:
+                sent = yield value
+            except BaseException as error:  # a cancellation, for instance: it is the coroutine's
+                call = partial(self._coroutine.throw, error)
+            else:
+                call = partial(self._coroutine.send, sent)
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[bool, Any, BaseException | None]:
+    """Run a step; return whether the coroutine is over, what it returns or waits for, its error."""
+    try:
+        return False, call(), None
+    except StopIteration as end:
+        return True, end.value, None
+    except BaseException as error:
+        return True, None, error
+
+
+if greenlet is not None:
+
+    class _Step(greenlet.greenlet):  # type: ignore[misc]  # it is untyped
+        """One step of a coroutine, from one ``await`` to the next."""
+
+else:
+
+    class _Step:  # type: ignore[no-redef]
+        """Never made."""
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -1,0 +1,188 @@
+"""The types that bots written for Chainlit annotate with, and ``ChatProfile`` and ``Starter``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from .names import missing
+
+ToastType = Literal["info", "success", "warning", "error"]
+MessageType = Literal["user_message", "assistant_message", "system_message"]
+
+
+class StepDict(TypedDict, total=False):
+    """A message or a step."""
+
+    id: str
+    threadId: str
+    parentId: str | None
+    name: str
+    type: str
+    input: str
+    output: str
+    createdAt: str | None
+    start: str | None
+    end: str | None
+    command: str | None
+    modes: dict[str, str] | None
+    streaming: bool
+    waitForAnswer: bool | None
+    isError: bool | None
+    metadata: dict[str, Any]
+    tags: list[str] | None
+    language: str | None
+    icon: str | None
+    showInput: bool | str | None
+    defaultOpen: bool | None
+    autoCollapse: bool | None
+    generation: dict[str, Any] | None
+
+
+class ElementDict(TypedDict, total=False):
+    """An element."""
+
+    id: str
+    threadId: str | None
+    type: str
+    chainlitKey: str | None
+    path: str | None
+    url: str | None
+    objectKey: str | None
+    name: str
+    display: str
+    size: str | None
+    language: str | None
+    page: int | None
+    props: dict[str, Any] | None
+    autoPlay: bool | None
+    playerConfig: dict[str, Any] | None
+    forId: str | None
+    mime: str | None
+
+
+class ThreadDict(TypedDict):
+    """A thread, as ``on_chat_resume`` gets it."""
+
+    id: str
+    createdAt: str
+    name: str | None
+    userId: str | None
+    userIdentifier: str | None
+    tags: list[str] | None
+    metadata: dict[str, Any] | None
+    steps: list[StepDict]
+    elements: list[ElementDict] | None
+
+
+class FileReference(TypedDict):
+    id: str
+
+
+class FileDict(TypedDict):
+    id: str
+    name: str
+    path: Path
+    size: int
+    type: str
+
+
+class CommandDict(TypedDict, total=False):
+    id: str
+    description: str
+    icon: str
+    button: bool | None
+    persistent: bool | None
+    selected: bool | None
+
+
+class AskActionResponse(TypedDict):
+    """The action that was chosen."""
+
+    name: str
+    payload: dict[str, Any]
+    label: str
+    tooltip: str
+    forId: str
+    id: str
+
+
+@dataclass
+class AskFileResponse:
+    """A file that was given; ``path`` is that of a copy on this machine."""
+
+    id: str
+    name: str
+    path: str
+    size: int
+    type: str
+
+
+@dataclass
+class AskSpec:
+    """What a question asks for."""
+
+    timeout: int
+    type: Literal["text", "file", "action", "element"]
+    step_id: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a dict."""
+        return asdict(self)
+
+
+@dataclass
+class AskFileSpec(AskSpec):
+    """What files a question asks for."""
+
+    accept: list[str] | dict[str, list[str]]
+    max_files: int
+    max_size_mb: int
+
+
+@dataclass
+class AskActionSpec(AskSpec):
+    """Which actions a question offers, by their ids."""
+
+    keys: list[str]
+
+
+@dataclass
+class Starter:
+    """A button at the beginning of a chat, which sends ``message``."""
+
+    label: str
+    message: str
+    command: str | None = None
+    icon: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a dict."""
+        return asdict(self)
+
+
+@dataclass
+class StarterCategory:
+    """Starters that belong together."""
+
+    label: str
+    icon: str | None = None
+    starters: list[Starter] = field(default_factory=list)
+
+
+@dataclass
+class ChatProfile:
+    """One variant of a chat."""
+
+    name: str
+    markdown_description: str
+    icon: str | None = None
+    display_name: str | None = None
+    default: bool = False
+    starters: list[Starter] | None = None
+    config_overrides: Any = None
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -1,0 +1,65 @@
+"""``User``: who is logged in, as bots written for Chainlit know them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self, TypedDict
+
+__all__ = ["PersistedUser", "User", "UserDict"]
+
+
+class UserDict(TypedDict):
+    id: str
+    identifier: str
+    display_name: str | None
+    metadata: dict[str, Any]
+
+
+@dataclass
+class User:
+    """A user: ``identifier`` is the name to log in with."""
+
+    identifier: str
+    display_name: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the user as a dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the user of a dict."""
+        return cls(**data)
+
+
+@dataclass
+class PersistedUser(User):
+    """A user of the database: ``id`` is the primary key, as text."""
+
+    id: str = ""
+    createdAt: str = ""  # noqa: N815  # Chainlit's name
+
+    @classmethod
+    def of(cls, user: Any) -> PersistedUser | None:
+        """Return Django's ``user``; None for an anonymous one."""
+        if not user.is_authenticated:
+            return None
+        full_name = getattr(user, "get_full_name", str)()
+        joined = getattr(user, "date_joined", None)
+        metadata = {
+            key: getattr(user, key)
+            for key in ("email", "is_staff", "is_superuser")
+            if hasattr(user, key)
+        }
+        return cls(
+            identifier=_name(user),
+            display_name=full_name or _name(user),
+            metadata=metadata,
+            id=str(user.pk),
+            createdAt=joined.isoformat() if joined is not None else "",
+        )
+
+
+def _name(user: Any) -> str:
+    return str(user.get_username())

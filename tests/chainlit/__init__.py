@@ -1,0 +1,1 @@
+"""``chatsessions.chainlit``: bots as users of Chainlit write them, by ``chatsessions run``."""

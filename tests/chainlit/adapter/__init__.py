@@ -1,0 +1,1 @@
+"""The adapter itself, by bots that are written in the tests."""

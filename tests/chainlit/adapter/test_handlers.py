@@ -1,0 +1,283 @@
+"""The decorators: what runs, when, beside what, and for which bot."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+
+import chatsessions
+import chatsessions.chainlit as cl
+from chatsessions.chainlit.callbacks import starters_of
+from chatsessions.chainlit.chat_settings import ChatSettings
+from chatsessions.chainlit.input_widget import (
+    Checkbox,
+    InputWidget,
+    MultiSelect,
+    RadioGroup,
+    Select,
+    Slider,
+    Switch,
+    Tags,
+    TextInput,
+)
+from chatsessions.consumers import ChatConsumer
+from chatsessions.handlers.chat import _chats, resolve_chat
+from chatsessions.testing import ChatCommunicator
+
+from .conftest import Visit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def test_a_callback_wakes_the_handler_that_waits(visit: Visit) -> None:
+    pressed = asyncio.Event()
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message("Press", actions=[cl.Action("go", {}, label="Go")]).send()
+        await pressed.wait()
+        await cl.Message("pressed").send()
+
+    @cl.action_callback("go")
+    async def go() -> None:
+        pressed.set()
+
+    @cl.on_window_message
+    async def window(data: str) -> None:
+        await cl.send_window_message(f"you said {data}")
+
+    @cl.on_settings_update
+    async def settings(values: dict[str, Any]) -> None:
+        await cl.Message(f"settings {values}").send()
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        await tab.receive_message()
+        assert await tab.wait_for_turn(await tab.send_event("window_message", "x")) == "done"
+        assert (await tab.receive_event("window_message")).data == "you said x"
+        assert await tab.wait_for_turn(await tab.send_event("settings", {"a": 1})) == "done"
+        assert (await tab.receive_message()).content == "settings {'a': 1}"
+        await tab.press("Go")
+        assert await tab.wait_for_turn(n) == "done"
+        assert (await tab.receive_message()).content == "pressed"
+
+
+async def test_stop_is_said(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message("working").send()
+        await cl.sleep(100)
+
+    @cl.on_stop
+    def stopped() -> None:
+        cl.run_sync(cl.Message("I have stopped").send())
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        await tab.receive_message()
+        await tab.stop()
+        assert await tab.wait_for_turn(n) == "stopped"
+        assert (await tab.receive_message()).content == "Task manually stopped."
+        assert (await tab.receive_message()).content == "I have stopped"
+
+
+async def test_the_end(visit: Visit) -> None:
+    ended = asyncio.Event()
+
+    @cl.on_chat_end
+    async def end() -> None:
+        ended.set()
+
+    @cl.on_message
+    async def message() -> None: ...
+
+    async with visit() as tab:
+        await tab.move()
+        assert not ended.is_set()
+        await tab.end()
+        assert ended.is_set()
+
+
+async def test_profiles(visit: Visit) -> None:
+    @cl.set_chat_profiles
+    async def profiles(user: cl.User | None, language: str | None) -> list[cl.ChatProfile]:
+        assert user is None
+        return [
+            cl.ChatProfile("fast", "**Fast**", "https://example.com/i.png", "Fast one"),
+            cl.ChatProfile(name="good", markdown_description="", default=True),
+        ]
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message(cl.user_session.get("chat_profile")).send()
+
+    async with visit() as tab:
+        assert await tab.say("which?") == ["good"]
+    async with visit(profile="fast") as tab:
+        assert await tab.say("which?") == ["fast"]
+
+
+async def test_starters(visit: Visit) -> None:
+    @cl.set_starters
+    async def starters() -> list[cl.Starter]:
+        return [cl.Starter("Hello", "Say hello", icon="/x.svg")]
+
+    @cl.set_starter_categories
+    async def categories(user: Any) -> list[cl.StarterCategory]:
+        return [cl.StarterCategory("More", starters=[cl.Starter(label="Bye", message="Say bye")])]
+
+    chat = chatsessions.module_chat(__name__)
+    found = await starters_of(chat, AnonymousUser())
+    assert [(one.label, one.message) for one in found] == [
+        ("Hello", "Say hello"),
+        ("Bye", "Say bye"),
+    ]
+
+
+async def test_settings(visit: Visit) -> None:
+    inputs: list[InputWidget] = [
+        Select("model", "Model", values=["a", "b"], initial_index=1),
+        Slider(id="t", label="Temperature", initial=1, max=2, disabled=True),
+        Switch("s", "Stream", True),
+        Checkbox("c", "Check"),
+        TextInput("n", "Name", "Ada", placeholder="who"),
+        Tags("tags", "Tags", ["x"]),
+        RadioGroup("r", "Radio", items={"Red": "red"}, initial_value="red"),
+        MultiSelect("m", "Many", values=["a", "b"], initial=["a"]),
+    ]
+    expected = {
+        "model": "b",
+        "t": 1,
+        "s": True,
+        "c": False,
+        "n": "Ada",
+        "tags": ["x"],
+        "r": "red",
+        "m": ["a"],
+    }
+
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        settings = ChatSettings(inputs)
+        assert settings.settings() == expected
+        if message.content == "send":
+            assert await settings.send() == expected
+        else:
+            assert await settings.refresh() == expected
+        await cl.Message(str(cl.user_session.get("chat_settings")["n"])).send()
+
+    async with visit() as tab:
+        assert await tab.say("send") == ["Ada"]
+        await tab.send_event("settings", {"n": "Bob"})
+        await tab.wait_for_turn()
+        assert await tab.say("refresh") == ["Bob"]
+    assert inputs[0].to_dict()["items"] == [
+        {"label": "a", "value": "a"},
+        {"label": "b", "value": "b"},
+    ]
+    assert inputs[1].to_dict()["disabled"] is True
+    for wrong in (
+        {},
+        {"values": ["a"], "items": {"a": "a"}},
+        {"items": {"a": "a"}, "initial_index": 0},
+    ):
+        with pytest.raises(ValueError, match=r"values|items"):
+            Select("x", "X", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="key and label"):
+        Switch("", "")
+    with pytest.raises(ValueError, match="Two inputs"):
+        ChatSettings([Switch("a", "A"), Switch("a", "B")])
+
+
+async def test_handlers_of_imported_modules_are_the_bots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of two for one hook the last one counts."""
+    (tmp_path / "cl_parts.py").write_text(
+        "import chatsessions.chainlit as cl\n\n"
+        "@cl.on_chat_start\nasync def start():\n    await cl.Message('from parts').send()\n\n"
+        "@cl.on_message\nasync def message():\n    await cl.Message('not this one').send()\n"
+    )
+    (tmp_path / "cl_whole.py").write_text(
+        "import chatsessions.chainlit as cl\nimport cl_parts\n\n"
+        "@cl.on_message\nasync def message():\n    await cl.Message('from the bot').send()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    try:
+        chat = resolve_chat("cl_whole")
+        async with ChatCommunicator(ChatConsumer.as_asgi(chat=chat), "/", timeout=20) as tab:
+            await tab.send("hello")
+            assert (await tab.receive_message()).content == "from parts"
+            assert (await tab.receive_message()).content == "from the bot"
+    finally:
+        for name in ("cl_whole", "cl_parts"):
+            sys.modules.pop(name, None)
+            _chats.pop(name, None)
+        importlib.invalidate_caches()
+
+
+async def test_run_sync_in_a_function_that_a_handler_calls(visit: Visit) -> None:
+    """The handler waits, and the event loop goes on."""
+
+    async def ask() -> str:
+        answer = await cl.AskUserMessage("Name?").send()
+        assert answer is not None
+        return answer["output"] + shout("!")
+
+    def shout(text: str) -> str:
+        return cl.run_sync(later(text))
+
+    async def later(text: str) -> str:
+        await cl.sleep(0)
+        return text * 2
+
+    def plain() -> str:
+        return cl.run_sync(ask())
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message(plain()).send()
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        call = (await tab.receive_event("ask")).data["call"]
+        await tab.answer(call, {"content": "Ada"})
+        assert await tab.wait_for_turn(n) == "done"
+        assert tab.messages[-1].content == "Ada!!"
+
+
+async def test_a_stopped_handler_leaves_run_sync(visit: Visit) -> None:
+    left = asyncio.Event()
+
+    def plain() -> None:
+        try:
+            cl.run_sync(asyncio.sleep(100))
+        finally:
+            left.set()
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message("waiting").send()
+        plain()
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        await tab.receive_message()
+        await tab.stop()
+        assert await tab.wait_for_turn(n) == "stopped"
+        assert left.is_set()
+
+
+async def test_run_sync_where_no_handler_has_called() -> None:
+    async def at_once() -> int:
+        return 1
+
+    assert cl.run_sync(at_once()) == 1
+    with pytest.raises(RuntimeError, match="would block the event loop"):
+        cl.run_sync(cl.sleep(0.01))

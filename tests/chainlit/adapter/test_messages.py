@@ -1,0 +1,280 @@
+"""Messages, questions, actions and files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import chatsessions.chainlit as cl
+from chatsessions.chainlit.action import Action
+from chatsessions.chainlit.types import AskFileResponse
+
+from .conftest import Visit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def text_of(path: str | Path) -> str:
+    """What is in a file."""
+    return Path(path).read_text()
+
+
+async def test_what_send_update_and_remove_return(visit: Visit) -> None:
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        answer = cl.Message("one", "Ada", metadata={"a": 1}, language="python")
+        assert await answer.send() is answer
+        assert answer.created_at is not None
+        answer.content = "two"
+        assert await answer.update() is True
+        gone = await cl.Message("gone").send()
+        assert await gone.remove() is True
+
+    async with visit() as tab:
+        assert await tab.say("hello") == ["two"]
+        [answer] = [one for one in tab.messages if one.author == "Ada"]
+        assert answer.metadata == {"a": 1, "language": "python"}
+
+
+async def test_a_message_is_streamed(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        answer = cl.Message("")
+        for token in ("a", "", None, "b"):
+            await answer.stream_token(token)  # type: ignore[arg-type]
+        assert answer.content == "ab"
+        await answer.stream_token("all", True)
+        await answer.send()
+        await answer.update()
+        await cl.ErrorMessage("failed").send()
+
+    async with visit() as tab:
+        assert await tab.say("hello") == ["all", "failed"]
+
+
+async def test_an_author_is_renamed(visit: Visit) -> None:
+    @cl.author_rename
+    async def rename(author: str) -> str:
+        return {"Assistant": "Jarvis"}.get(author, author)
+
+    @cl.on_message
+    def message() -> None:
+        cl.run_sync(cl.Message("hi").send())
+
+    async with visit() as tab:
+        assert await tab.say("hello") == ["hi"]
+        assert tab.messages[-1].author == "Jarvis"
+
+
+async def test_the_users_message(visit: Visit) -> None:
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        assert (message.type, message.author) == ("user_message", "User")
+        [element] = message.elements
+        assert (element.name, element.type, element.mime) == ("t.csv", "file", "text/csv")
+        path = Path(element.path)
+        assert path.suffix == ".csv"
+        session = cl.context.session
+        assert session.files[element.id]["path"] == path
+        assert path.parent == session.files_dir
+        await cl.Message(text_of(path)).send()
+
+    async with visit() as tab:
+        file = await tab.upload("t.csv", "1,2")
+        assert await tab.say("look", files=[file]) == ["1,2"]
+
+
+async def test_a_question_for_a_text(visit: Visit) -> None:
+    answers: list[Any] = []
+
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        ask = cl.AskUserMessage("Name?", "Ada", "assistant_message", 30, False)
+        answers.append((ask.id, await ask.send()))
+        assert await cl.AskUserMessage("Again?", timeout=0.05).send() is None
+        with pytest.raises(TimeoutError):
+            await cl.AskUserMessage("Again?", timeout=0.05, raise_on_timeout=True).send()
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        asked = (await tab.receive_event("ask")).data
+        assert (asked["content"], asked["author"], asked["timeout"]) == ("Name?", "Ada", 30)
+        await tab.answer(asked["call"], {"content": "Bob"})
+        assert await tab.wait_for_turn(n) == "done"
+    [(asked_id, answer)] = answers
+    assert (answer["output"], answer["forId"], answer["type"]) == ("Bob", asked_id, "user_message")
+    assert answer["id"] != asked_id
+
+
+async def test_a_question_that_is_taken_back(visit: Visit) -> None:
+    asks: list[cl.AskUserMessage] = []
+
+    @cl.on_message
+    async def message() -> None:
+        asks.append(cl.AskUserMessage("Name?"))
+        assert await asks[0].send() is None
+        await cl.Message("went on").send()
+
+    @cl.on_window_message
+    async def window() -> None:
+        assert await asks[0].remove() is True
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        await tab.receive_event("ask")
+        await tab.send_event("window_message", 1)
+        assert await tab.wait_for_turn(n) == "done"
+        assert tab.messages[-1].content == "went on"
+        assert (await tab.receive_event("ask_closed")).data["outcome"] == "cancelled"
+
+
+async def test_a_question_for_a_choice(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        ask = cl.AskActionMessage(
+            "Which?", [cl.Action("a", {"v": 1}, label="A"), Action(name="b", payload={}, label="B")]
+        )
+        answer = await ask.send()
+        assert answer is not None
+        assert answer["forId"] == ask.id
+        assert ask.content == "**Selected:** A"
+        await cl.Message(f"{answer['name']} {answer['payload']} {answer['label']}").send()
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        await tab.press("A")
+        assert await tab.wait_for_turn(n) == "done"
+        assert tab.messages[-1].content == "a {'v': 1} A"
+
+
+async def test_a_question_for_files(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        files = await cl.AskFileMessage("A table?", {"text/csv": [".csv"]}).send()
+        assert files is not None
+        assert isinstance(files[0], AskFileResponse)
+        await cl.Message(f"{files[0].name} {text_of(files[0].path)}").send()
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        call = (await tab.receive_event("ask")).data["call"]
+        await tab.answer(call, {"files": [await tab.upload("t.csv", "1,2")]})
+        assert await tab.wait_for_turn(n) == "done"
+        assert tab.messages[-1].content == "t.csv 1,2"
+
+
+async def test_actions(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        sent = await cl.Message("Press", actions=[cl.Action("go", {"v": 1}, label="Go")]).send()
+        assert sent.actions[0].forId == sent.id
+        more = cl.Action("go", {"v": 2}, label="More")
+        await more.send(for_id=sent.id)
+        assert more.forId == sent.id
+        with pytest.raises(ValueError, match="no message"):
+            await more.send(for_id="other")
+
+    @cl.action_callback("go")
+    async def go(action: cl.Action) -> None:
+        await cl.Message(f"{action.payload} {action.forId is not None}").send()
+        await action.remove()
+
+    async with visit() as tab:
+        assert await tab.say("hello") == ["Press"]
+        for label, said in (("More", "{'v': 2} True"), ("Go", "{'v': 1} True")):
+            assert await tab.wait_for_turn(await tab.press(label)) == "done"
+            assert tab.messages[-1].content == said
+        [press] = [one for one in tab.messages if one.content == "Press"]
+        assert press.actions == []
+
+
+async def test_the_actions_of_a_message_go_together(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        sent = await cl.Message("Press", actions=[cl.Action("a", {}), cl.Action("b", {})]).send()
+        await sent.remove_actions()
+
+    async with visit() as tab:
+        await tab.say("hello")
+        assert tab.messages[-1].actions == []
+
+
+async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.4")
+    png = b"\x89PNG\r\n\x1a\n" + b"0" * 30
+
+    @cl.on_message
+    async def message() -> None:
+        elements = [
+            cl.Text(name="Source", content="words"),
+            cl.Image(name="cat", content=png),
+            cl.Pdf(name="doc.pdf", path=str(tmp_path / "a.pdf")),
+            cl.Audio(name="said.wav", content=b"RIFF"),
+            cl.Video(name="film", content=b"0"),
+            cl.File(name="t.csv", content="1,2"),
+            cl.Image(name="far", url="https://example.com/far.png"),
+        ]
+        sent = await cl.Message("Look", elements=elements).send()
+        assert elements[0].for_id == sent.id
+        late = cl.File(name="late.txt", content="x")
+        await late.send(for_id=sent.id)
+        await elements[1].remove()
+        await cl.File(name="alone.txt", content="x").send(for_id="")
+
+    async with visit() as tab:
+        assert await tab.say("hello") == [
+            "Look",
+            "far: https://example.com/far.png",
+            "alone.txt",
+        ]
+        [look] = [one for one in tab.messages if one.content == "Look"]
+        assert [(file["name"], file["mime"]) for file in look.files] == [
+            ("Source", "text/plain"),
+            ("doc.pdf", "application/pdf"),
+            ("said.wav", "audio/x-wav"),
+            ("film", "video/mp4"),
+            ("t.csv", "text/csv"),
+            ("late.txt", "text/plain"),
+        ]
+
+
+async def test_a_list_of_tasks_is_a_message_that_is_updated(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        tasks = cl.TaskList()
+        task = cl.Task("read", status=cl.TaskStatus.RUNNING)
+        await tasks.add_task(task)
+        await tasks.add_task(cl.Task(title="write"))
+        await tasks.send()
+        task.status, tasks.status = cl.TaskStatus.DONE, "Half"
+        await tasks.update()
+
+    async with visit() as tab:
+        assert await tab.say("hello") == ["Half\n☑ read\n☐ write"]
+        assert tab.messages[-1].metadata["tasklist"]["tasks"][0]["status"] == "done"
+
+
+async def test_the_conversation_as_a_list(visit: Visit) -> None:
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        if message.content == "forget":
+            first = cl.chat_context.get()[0]
+            assert cl.chat_context.remove(first) is True
+            assert cl.chat_context.remove(first) is False
+        cl.chat_context.add(cl.Message("be kind", type="system_message"))
+        said = cl.chat_context.to_openai()
+        await cl.Message(" ".join(f"{one['role'][0]}:{one['content']}" for one in said)).send()
+        if message.content == "clear":
+            cl.chat_context.clear()
+            assert cl.chat_context.get() == []
+
+    async with visit() as tab:
+        assert await tab.say("one") == ["u:one s:be kind"]
+        [said] = await tab.say("forget")
+        assert said == "s:be kind a:u:one s:be kind u:forget s:be kind"
+        await tab.move()
+        [said] = await tab.say("clear")
+        assert said.startswith("s:be kind a:u:one s:be kind u:forget")
+        assert await tab.say("new") == ["u:new s:be kind"]

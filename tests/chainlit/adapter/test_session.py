@@ -1,0 +1,317 @@
+"""``user_session``, ``context`` and the emitter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from pydantic import BaseModel
+
+import chatsessions
+import chatsessions.chainlit as cl
+from chatsessions.chainlit.context import ChainlitContext, context_var, get_context, local_steps
+from chatsessions.chainlit.session import BaseSession, HTTPSession, WebsocketSession
+from chatsessions.chainlit.types import (
+    AskFileSpec,
+    AskSpec,
+    CommandDict,
+    ElementDict,
+    FileDict,
+    FileReference,
+    ThreadDict,
+)
+from chatsessions.chainlit.user import UserDict
+from chatsessions.chainlit.user_session import SessionAccessor, UserSession
+from chatsessions.models import ChatSession
+
+from .conftest import Visit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Agent:
+    """Something that cannot be stored."""
+
+    def __init__(self, temperature: float = 0) -> None:
+        self.temperature = temperature
+
+
+class Call(BaseModel):
+    """What a model answers."""
+
+    city: str
+
+
+async def test_whatever_is_set_is_there(visit: Visit, caplog: pytest.LogCaptureFixture) -> None:
+    @cl.on_chat_start
+    async def start() -> None:
+        cl.user_session.set("agent", Agent())
+        cl.user_session.set("thread_id", "mine")
+        cl.user_session.set("language", "mine")
+        cl.user_session.set("history", [])
+        cl.user_session.set("id", "not this")
+
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        history = cl.user_session.get("history")
+        history.append(message)
+        history.append(Call(city="Rome"))
+        assert isinstance(cl.user_session.get("agent"), Agent)
+        assert cl.user_session.get("thread_id") == cl.user_session.get("language") == "mine"
+        assert cl.user_session.get("id") == cl.context.session.id
+        assert cl.user_session.get("nothing", 4) == 4
+
+    @cl.action_callback("unused")
+    async def unused(action: cl.Action) -> None: ...
+
+    async with visit() as tab:
+        await tab.say("one")
+        await tab.say("two")
+        row = await ChatSession.objects.aget(pk=tab.session_id)
+        assert '"agent":{"~#memory":' in row.state
+        assert row.state.count("chatsessions.chainlit.Message") == 2
+    told = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert len([one for one in told if "'agent'" in one]) == 1
+    assert len([one for one in told if "'id'] is read from the session" in one]) == 1
+
+
+async def test_what_was_in_memory_only_is_built_again_unseen(visit: Visit) -> None:
+    """By on_chat_start, before the next handler; what is stored stays as it is."""
+
+    @cl.on_chat_start
+    async def start() -> None:
+        settings = await cl.ChatSettings(
+            [cl.input_widget.Slider("t", "Temperature", initial=1)]
+        ).send()
+        cl.user_session.set("agent", Agent(settings["t"]))
+        cl.user_session.set("count", 0)
+        sent = await cl.Message("Welcome", elements=[cl.Text(name="t", content="x")]).send()
+        sent.content = "Welcome!"
+        await sent.update()
+        await cl.Message("gone").remove()
+
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        cl.user_session.set("count", cl.user_session.get("count") + 1)
+        agent = cl.user_session.get("agent")
+        history = cl.user_session.get("history", [])
+        history.append(message)
+        cl.user_session.set("history", history)
+        said = [one.content for one in history]
+        await cl.Message(f"{agent.temperature} {cl.user_session.get('count')} {said}").send()
+
+    async with visit() as tab:
+        assert await tab.wait_for_turn(0) == "done"
+        assert await tab.say("one") == ["1 1 ['one']"]
+        await tab.send_event("settings", {"t": 5})
+        await tab.wait_for_turn()
+        await tab.move()
+        assert await tab.say("two") == ["5 2 ['one', 'two']"]
+        assert await tab.say("three") == ["5 3 ['one', 'two', 'three']"]
+        assert [one.content for one in tab.messages].count("Welcome!") == 1
+
+
+async def test_on_chat_resume_builds_it_if_there_is_one(visit: Visit) -> None:
+    threads: list[ThreadDict] = []
+
+    @cl.on_chat_start
+    async def start() -> None:
+        cl.user_session.set("agent", Agent())
+
+    @cl.on_chat_resume
+    async def resume(thread: ThreadDict) -> None:
+        threads.append(thread)
+        await cl.Message("not shown").send()
+        cl.user_session.set("agent", Agent(7))
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message(str(cl.user_session.get("agent").temperature)).send()
+
+    async with visit() as tab:
+        assert await tab.say("one") == ["0"]
+        await tab.move()
+        assert await tab.say("two") == ["7"]
+    [thread] = threads
+    steps = [(one["type"], one["output"]) for one in thread["steps"]]
+    assert steps == [("user_message", "one"), ("assistant_message", "0"), ("user_message", "two")]
+    assert json.dumps(thread)
+
+
+async def test_on_session_load_may_build_it(visit: Visit) -> None:
+    @cl.on_session_load
+    async def load() -> None:
+        cl.user_session.set("agent", Agent(3))
+
+    @cl.on_chat_start
+    async def start() -> None:
+        await cl.Message("start").send()
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message(str(cl.user_session.get("agent").temperature)).send()
+
+    async with visit() as tab:
+        await tab.say("one")
+        await tab.move()
+        assert await tab.say("two") == ["3"]
+
+
+async def test_an_accessor(visit: Visit) -> None:
+    count = cl.user_session.create_accessor("count", 0, apply_fn=lambda value: value + 1)
+    assert isinstance(count, SessionAccessor)
+    assert isinstance(cl.user_session, UserSession)
+
+    @cl.on_message
+    async def message() -> None:
+        assert (count.get(), count.apply(), count.apply()) == (0, 1, 2)
+        count.reset()
+        assert count.get() == 0
+        count.set(5)
+        assert cl.user_session.get("count") == 5
+
+    async with visit() as tab:
+        await tab.say("hello")
+
+
+async def test_the_session(visit: Visit, django_user_model: type[User]) -> None:
+    ada = await django_user_model.objects.acreate_user("ada", first_name="Ada", last_name="L")
+    seen: dict[str, Any] = {}
+
+    @cl.on_chat_start
+    async def start() -> None:
+        assert cl.context.session.has_first_interaction is False
+
+    @cl.on_message
+    async def message() -> None:
+        session: BaseSession = cl.context.session
+        assert isinstance(session, WebsocketSession)
+        assert not isinstance(session, HTTPSession)
+        assert session is get_context().session
+        assert WebsocketSession.get_by_id(session.id) is session
+        assert WebsocketSession.get("other") is None
+        assert session.has_first_interaction is True
+        assert session.user_env == cl.user_session.get("env") == {"KEY": "secret value"}
+        user: cl.PersistedUser = cl.user_session.get("user")
+        assert (user.identifier, user.display_name, user.id) == ("ada", "Ada L", str(ada.pk))
+        assert set(UserDict.__annotations__) <= {*user.to_dict()}
+        assert session.chat_profile is None
+        assert session.client_type == "webapp"
+        assert session.token is None
+        reference: FileReference = await session.persist_file("t.csv", "text/csv", content="1,2")
+        file: FileDict = session.files[reference["id"]]
+        assert file["path"].read_text() == "1,2"
+        with pytest.raises(ValueError, match="path or content"):
+            await session.persist_file("t.csv", "text/csv")
+        cl.user_session.set("plain", 1)
+        seen.update(session.to_persistable())
+        await session.emit("mine", {"a": 1})
+
+    async with visit(user=ada, env={"KEY": "secret value"}) as tab:
+        await tab.say("hello")
+        assert (await tab.receive_event("mine")).data == {"a": 1}
+    assert seen["plain"] == 1
+    assert seen["env"] == {}
+
+
+async def test_nobody_is_none(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        assert cl.user_session.get("user") is None
+        assert cl.context.session.user is None
+
+    async with visit() as tab:
+        await tab.say("hello")
+
+
+async def test_a_session_of_a_client_by_http(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        assert isinstance(cl.context.session, HTTPSession)
+
+    async with visit(client_type="http") as tab:
+        await tab.say("hello")
+
+
+async def test_the_context_in_a_thread_of_ones_own(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        context = context_var.get()
+        assert isinstance(context, ChainlitContext)
+        assert context.current_run.name == "on_message"
+        assert cl.context.current_step is context.current_run
+        assert local_steps.get() == [context.current_run]
+
+        def work() -> None:
+            token = context_var.set(context)
+            cl.run_sync(cl.Message("from a thread").send())
+            context_var.reset(token)
+            assert context_var.get(None) is None
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        await cl.make_async(thread.join)()
+
+    async with visit() as tab:
+        assert await tab.say("hello") == ["from a thread"]
+
+
+async def test_the_emitter_does_what_can_be_shown(
+    visit: Visit, caplog: pytest.LogCaptureFixture
+) -> None:
+    @cl.on_message
+    async def message() -> None:
+        emitter = cl.context.emitter
+        one: Any = {"id": "1", "name": "Ada", "output": "one", "type": "assistant_message"}
+        await emitter.send_step(one)
+        await emitter.update_step(one | {"output": "two"})
+        await emitter.send_step(one | {"id": "2", "output": "gone"})
+        await emitter.delete_step(one | {"id": "2"})
+        await emitter.stream_start(one | {"id": "3", "output": ""})
+        for token in ("a", "b"):
+            await emitter.send_token("3", token)
+        element: ElementDict = {"name": "t", "type": "file", "forId": "1"}
+        await emitter.send_element(element | {"url": "https://example.com/"})
+        await emitter.send_window_message({"w": 1})
+        await emitter.send_toast("done", "success")
+        with pytest.raises(ValueError, match="toast"):
+            await emitter.send_toast("done", "loud")
+        command: CommandDict = {"id": "x", "description": "", "icon": ""}
+        await emitter.set_commands([command])
+        await emitter.set_commands([command])
+        await emitter.task_start()
+        await emitter.clear("clear_ask")
+        emitter.set_chat_settings({"a": 1})
+        assert cl.user_session.get("chat_settings") == {"a": 1}
+        assert await emitter.send_call_fn("f", {}, timeout=0.05) is None
+        spec = AskSpec(timeout=30, type="text", step_id="1")
+        assert (await emitter.send_ask_user(one, spec))["output"] == "Bob"
+        files = AskFileSpec(30, "file", "1", accept=["text/csv"], max_files=1, max_size_mb=1)
+        files.timeout = 1
+        assert emitter.session is cl.context.session
+        await emitter.send_resume_thread_error("oh")
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        await tab.wait_until(lambda: [e for e in tab.events if e.data.get("kind") == "text"])
+        [asked] = [e for e in tab.events if e.name == "ask" and e.data["kind"] == "text"]
+        await tab.answer(asked.data["call"], {"content": "Bob"})
+        assert await tab.wait_for_turn(n) == "done"
+        said = [one.content for one in tab.messages[1:]]
+        assert said == ["two", "ab", "t: https://example.com/", "oh"]
+        assert (await tab.receive_event("window_message")).data == {"w": 1}
+        assert (await tab.receive_event("toast")).data == {"message": "done", "type": "success"}
+    told = [one.getMessage() for one in caplog.records if "set_commands" in one.getMessage()]
+    assert len(told) <= 1  # another test may have been told
+
+
+def test_the_keys_of_a_bot_with_decorators() -> None:
+    try:
+        cl.user_env("MODEL_API_KEY")
+        assert chatsessions.module_chat(__name__).user_env == ("MODEL_API_KEY",)
+    finally:
+        chatsessions.module_chat(__name__).user_env = None
