@@ -27,11 +27,8 @@ class Line:
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
 
-    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
+    def send_frame(self, text: str, *, can_wait: bool = False, along: bool = False) -> None:
         self.sent.append(msgspec.json.decode(text))
-
-    def send_along(self, text: str) -> None:
-        self.send_frame(text)
 
     def close(self, code: int) -> None:
         raise AssertionError(f"closed with {code}")

@@ -89,11 +89,8 @@ class Tab:
 
     # Line
 
-    def send_frame(self, text: str, *, can_wait: bool = False) -> None:
+    def send_frame(self, text: str, *, can_wait: bool = False, along: bool = False) -> None:
         self.frames.append(msgspec.json.decode(text))
-
-    def send_along(self, text: str) -> None:
-        self.send_frame(text)
 
     def close(self, code: int) -> None:
         self.closed = int(code)
