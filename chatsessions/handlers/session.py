@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     from chatsessions.files.storage import ChatFile
+    from chatsessions.storage.files import SessionFiles
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,13 +48,8 @@ class Session:
     restored: bool = False
     #: Whether a client is connected now.
     connected: bool = False
-    #: Functions that list its files and save one; the owner sets them.
-    list_files: Callable[[], Awaitable[list[ChatFile]]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
-    keep_file: Callable[..., Awaitable[ChatFile]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    #: Lists its files and saves one; the owner sets it.
+    stored_files: SessionFiles | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def user_id(self) -> Any:
@@ -67,9 +62,9 @@ class Session:
 
         Raises what the database raises.
         """
-        if self.list_files is None:
+        if self.stored_files is None:
             raise OwnershipLost(self.id)
-        return await self.list_files()
+        return await self.stored_files.all()
 
     async def save_file(
         self,
@@ -92,9 +87,9 @@ class Session:
         be read; ``SessionOver``, ``TurnStopped``, ``StoreUnavailable``; and what the storage and
         the database raise. Nothing is saved then.
         """
-        if self.keep_file is None:
+        if self.stored_files is None:
             raise OwnershipLost(self.id)
-        return await self.keep_file(name, content, path, mime)
+        return await self.stored_files.save(name, content, path, mime)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "user" and hasattr(self, name):

@@ -19,11 +19,11 @@ from chatsessions.protocol.delivery import (
     RateLimit,
     Verdict,
 )
+from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.store import Loaded
 
 from .asks import Asks
-from .files import SessionFiles
 from .pending import SessionLog
 from .tasks import SessionTasks
 from .turns import Turns

@@ -56,6 +56,7 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_key
 from chatsessions.storage.database import Executors
+from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import Change, ChangeSource, Journal, Position
 from chatsessions.storage.log import Entry, Said, topic_of
 from chatsessions.storage.serializer import split_state
@@ -64,7 +65,6 @@ from chatsessions.storage.thread_rows import Mark
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
-from .files import SessionFiles
 from .history import ConversationCache, InterruptedWork, ThreadContinuation
 from .inbound import InboundEvents
 from .outbound import SessionSink, Streams, Writers
@@ -213,7 +213,7 @@ class LiveSession(ChangeSource):
         self.files = SessionFiles(
             self.id, worker.loop, worker.threads, may_save=self._may_save_files
         )
-        session.list_files, session.keep_file = self.files.all, self.files.save
+        session.stored_files = self.files
         self.inbound = InboundEvents(
             self.log,
             self.turns,
@@ -791,8 +791,8 @@ class LiveSession(ChangeSource):
         if not self.closed and not self.turns.is_running(turn):
             self.sink.close_streams(turn)
 
-    async def _may_save_files(self, turn: Turn | None) -> None:
-        self.check(turn)
+    async def _may_save_files(self) -> None:
+        self.check(current_turn())
         await self.sink.flush()  # the row of a new session
 
     # For those who follow it

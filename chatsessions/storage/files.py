@@ -2,22 +2,28 @@
 The files of sessions: how they are stored, found and deleted, rows and content together.
 
 Content is stored before its row, so that a row always has its content. A crash between the two
-leaves content without a row, which :func:`sweep` deletes. Everything here is synchronous.
+leaves content without a row, which :func:`sweep` deletes. The functions here are synchronous;
+:class:`SessionFiles` runs them in threads for a live session.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from math import inf
+from pathlib import Path
+from typing import Any, BinaryIO
 from uuid import UUID, uuid4
 
-from django.core.files.base import File
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import Storage
+from django.db import Error as DatabaseError
 from django.db import transaction
 from django.db.models import Count, Sum
 from django.template.defaultfilters import filesizeformat
@@ -26,6 +32,7 @@ from django.utils import timezone
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     FileRefused,
+    FrameError,
     SessionNotFound,
     SessionOver,
 )
@@ -39,9 +46,13 @@ from chatsessions.files.storage import (
 )
 from chatsessions.files.types import (
     HEAD,
+    UNKNOWN,
     accepts,
     clean_name,
+    normal_type,
+    suffix_of,
     type_of,
+    type_of_name,
 )
 from chatsessions.models import (
     ChatSession,
@@ -49,15 +60,17 @@ from chatsessions.models import (
 )
 from chatsessions.protocol.frames import parse_uuid
 
+from .database import Executors
 from .storable import serializable
 
 logger = logging.getLogger("chatsessions.files")
-
 
 #: Content must be older than this to be deleted: younger content may still get its row.
 MIN_AGE = timedelta(days=1)
 #: How many sessions' rows are looked up at a time.
 BATCH = 200
+#: Seconds after which a client may send a message again whose files could not be looked up.
+RETRY_AFTER = 1.0
 
 
 @dataclass(slots=True)
@@ -295,3 +308,119 @@ def content_goes_with_row(instance: SessionFile, using: str, **kwargs: Any) -> N
     """Delete a file's content when the deletion of its row is committed (``post_delete``)."""
     if instance.content.name:
         transaction.on_commit(partial(delete_content, instance.content.name), using=using)
+
+
+class SessionFiles:
+    """
+    The files of one session, as its handlers and its client name them.
+
+    May be used in any event loop.
+    """
+
+    def __init__(
+        self,
+        session_id: UUID,
+        loop: asyncio.AbstractEventLoop,
+        threads: Executors,
+        *,
+        may_save: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._session_id = session_id
+        self._loop = loop
+        self._threads = threads
+        #: Waits until the session's row is stored. Raises if the turn may change nothing any more.
+        self._may_save = may_save
+
+    async def all(self) -> list[ChatFile]:
+        """Return all files, oldest first."""
+        return await self._threads.do_files(partial(files_of, self._session_id))
+
+    async def save(
+        self,
+        name: str,
+        content: bytes | str | BinaryIO | None,
+        path: str | os.PathLike[str] | None,
+        mime: str | None,
+    ) -> ChatFile:
+        """Keep a file: see :meth:`Session.save_file`."""
+        if (content is None) == (path is None):
+            raise TypeError("save_file() takes either content or path.")
+        if mime is not None and not normal_type(mime):
+            raise ValueError(f"{mime!r} is no type; write one such as 'image/png'.")
+        await _in_loop(self._loop, self._may_save)
+        step = partial(_keep, self._session_id, clean_name(name), content, path, mime)
+        return await self._threads.do_files(step)
+
+    async def named(self, ids: Sequence[str]) -> list[ChatFile]:
+        """Return the files with these ids. Raises ``FileRefused`` for one of another session."""
+        return await self._threads.do_files(partial(find_files, self._session_id, ids))
+
+    async def check(self, n: int, ids: Sequence[str]) -> list[ChatFile]:
+        """
+        Return the files that event ``n`` of the client names.
+
+        Raises ``FrameError`` unless all are this session's.
+        """
+        try:
+            return await self.named(ids)
+        except FileRefused as error:
+            raise FrameError("forbidden", error.detail, n=n) from error
+        except DatabaseError as error:
+            detail = "the files could not be looked up; try again"
+            raise FrameError("storage_unavailable", detail, n=n, retry_after=RETRY_AFTER) from error
+
+    async def check_answer(self, n: int, data: Any, asked: dict[str, Any]) -> None:
+        """
+        Raise ``FrameError`` unless answer ``n`` names files of this session, as ``asked`` for.
+
+        Data of another shape is for others to refuse.
+        """
+        ids = data.get("files") if isinstance(data, dict) else None
+        if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+            return
+        for file in await self.check(n, ids):
+            if not _is_accepted(file, asked.get("accept", ["*/*"])):
+                raise FrameError("bad_frame", f"the answer: {file.mime} is not asked for", n=n)
+            if file.size > asked.get("max_size_mb", inf) * 1024 * 1024:
+                raise FrameError("bad_frame", "the answer: the file is too large", n=n)
+
+
+def _is_accepted(file: ChatFile, accept: Sequence[str] | dict[str, Sequence[str]]) -> bool:
+    """Return True if a question asks for such a file, by its type or by its ending."""
+    named = [accept] if not isinstance(accept, dict) else accept.values()
+    endings = {one.lower() for names in named for one in names if one.startswith(".")}
+    return suffix_of(file.name) in endings or accepts(accept, file.mime)
+
+
+def _keep(
+    session_id: UUID,
+    name: str,
+    content: bytes | str | BinaryIO | None,
+    path: str | os.PathLike[str] | None,
+    mime: str | None,
+) -> ChatFile:
+    """Store what an application gives as the content of a file, or as its path."""
+    if path is not None:
+        with Path(path).open("rb") as found:
+            return _keep(session_id, name, found, None, mime)
+    if isinstance(content, str):
+        content = content.encode()
+    file: File[Any]
+    if isinstance(content, bytes | bytearray | memoryview):
+        file = ContentFile(bytes(content))
+    else:
+        file = File(content)
+    known = normal_type(mime or "") or type_of_name(name) or UNKNOWN
+    return store(session_id, file, name=name, mime=known)
+
+
+async def _in_loop(loop: asyncio.AbstractEventLoop, step: Callable[[], Awaitable[None]]) -> None:
+    """Await ``step`` in the event loop of the session's owner."""
+    if loop is asyncio.get_running_loop():
+        await step()
+        return
+
+    async def there() -> None:
+        await step()
+
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))

@@ -53,12 +53,12 @@ from chatsessions.handlers.chat import find_chat
 from chatsessions.handlers.context import Context
 from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode_data
 from chatsessions.handlers.user_session import UserSession
-from chatsessions.sessions.files import SessionFiles
 from chatsessions.sessions.history import ConversationCache
 from chatsessions.sessions.outbound import DETAIL, new_writer
 from chatsessions.sessions.pending import PendingChange, SessionLog
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import is_transient
+from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import FIRST_RETRY, Position
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded
@@ -264,8 +264,9 @@ class RemoteBlock(Sink):
         self.chat = find_chat(row.chat)
         self.session = session_of(row, row.user or AnonymousUser())
         self.session.restored = True
-        files = SessionFiles(row.pk, worker.loop, worker.threads, may_save=self.flush)
-        self.session.list_files, self.session.keep_file = files.all, files.save
+        self.session.stored_files = SessionFiles(
+            row.pk, worker.loop, worker.threads, may_save=self.flush
+        )
         self._worker = worker
         self._before = split_state(loaded.state)
         self.user_session = UserSession(
