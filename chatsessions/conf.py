@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
+from django.utils import timezone
 
 T = TypeVar("T")
 
@@ -360,6 +361,27 @@ def _unknown(name: object, known: list[str]) -> Problem:
 
 
 settings = Settings()
+
+
+# Handlers and clients see times with an offset, whatever USE_TZ is.
+
+
+def with_offset(at: datetime) -> datetime:
+    """Return ``at`` with an offset; without one, under ``USE_TZ=False``, it is of ``TIME_ZONE``."""
+    if at.tzinfo is not None:
+        return at
+    if django_settings.TIME_ZONE is None:
+        return at.astimezone()  # of the host
+    return timezone.make_aware(at, timezone.get_default_timezone())
+
+
+def for_database(at: datetime) -> datetime:
+    """Return ``at``, which has an offset, for a query: without one under ``USE_TZ=False``."""
+    if django_settings.USE_TZ:
+        return at
+    if django_settings.TIME_ZONE is None:
+        return at.astimezone().replace(tzinfo=None)
+    return timezone.make_naive(at, timezone.get_default_timezone())
 
 
 def _forget(*, setting: str, **_: Any) -> None:

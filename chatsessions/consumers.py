@@ -401,9 +401,9 @@ class ChatConsumer(SessionConsumer):
             access=self._access,
             authorize=self.authorize,
         )
-        websockets = get_worker().websockets
-        websockets.add(connection.sender)
+        websockets, close = get_worker().websockets, connection.sender.close
+        websockets[close] = connection.sender.abandon
         try:
             await connection.run(receive)
         finally:
-            websockets.discard(connection.sender)
+            del websockets[close]

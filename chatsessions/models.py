@@ -10,17 +10,13 @@ import msgspec
 from django.conf import settings as django_settings
 from django.db import models
 from django.db.models import Count, Exists, Max, Min, OuterRef, Q, Subquery, Sum, Value
-from django.db.models.functions import Coalesce
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from .conf import settings
-from .expressions import (
-    DatabaseNow,
-    ago,
-)
+from .conf import settings, with_offset
 from .files.storage import ChatFile, path_of, session_storage
-from .times import with_offset
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -43,6 +39,37 @@ class JSONTextField(_TextField):
 
     def get_prep_value(self, value: Any) -> str | None:
         return None if value is None else msgspec.json.encode(value).decode()
+
+
+class DatabaseNow(Now):
+    """
+    The database's time, in the time zone of its rows.
+
+    The clocks of servers differ. What one process writes and another compares, above all the
+    heartbeats of workers, is written and compared by the database: its clock is the same for all.
+    """
+
+    def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
+        if connection.timezone_name != "UTC":
+            return super().as_mysql(compiler, connection, **extra_context)
+        # Django keeps UTC there and leaves the server's own time zone as it is.
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **extra_context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
+        if django_settings.USE_TZ:
+            return super().as_sqlite(compiler, connection, **extra_context)
+        return self.as_sql(
+            compiler,
+            connection,
+            template="STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW', 'LOCALTIME')",
+            **extra_context,
+        )
+
+
+def ago(seconds: float, now: datetime | None = None) -> datetime | Combinable:
+    """Return the moment so many seconds before ``now``, by default before the database's time."""
+    span = timedelta(seconds=seconds)
+    return DatabaseNow() - span if now is None else now - span
 
 
 #: Not as a keyword, which mypy takes for a field that is there twice.

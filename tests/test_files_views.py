@@ -20,7 +20,7 @@ from django.test import AsyncClient, Client
 from django.utils import timezone
 
 from chatsessions import Chat
-from chatsessions.auth.tokens import hash_token
+from chatsessions.auth.access import hash_token
 from chatsessions.consumers import ChatConsumer
 from chatsessions.files.types import UNKNOWN
 from chatsessions.models import ChatSession, SessionFile

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.dispatch import Signal
 
 from chatsessions import Chat, Message, context, user_session
-from chatsessions.auth.tokens import hash_token
+from chatsessions.auth.access import hash_token
 from chatsessions.handlers.chat import InterruptedTurn
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.signals import (

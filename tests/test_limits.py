@@ -34,7 +34,6 @@ from chatsessions.models import ChatSession
 from chatsessions.storage.store import CHUNK_BYTES
 from chatsessions.workers.limits import (
     Limits,
-    Paces,
     address_of,
 )
 from chatsessions.workers.worker import Worker
@@ -370,12 +369,12 @@ async def test_whoever_makes_up_sessions_makes_the_server_remember_no_more_than_
 ) -> None:
     """Else the paces of all others would be forgotten for those of sessions that are none."""
     settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 1, "ADDRESS_FACTOR": 3}
-    before = len(worker.limits._paces)
+    before = len(worker.limits)
     for _ in range(20):
         await Tab.hello(bot, session=str(uuid4()), token="x")
     # Three of the address; and for each that was answered what was looked for, and the replay and
     # the events of the session that it got instead.
-    assert len(worker.limits._paces) - before <= 3 + 3 * 3
+    assert len(worker.limits) - before <= 3 + 3 * 3
 
 
 async def test_a_flood_of_posts_loads_the_session_no_more_often_than_it_is_fast(
@@ -403,21 +402,21 @@ class Clock:
 
 def test_no_more_than_so_many_buckets_are_remembered() -> None:
     clock = Clock()
-    paces = Paces(clock, max_buckets=100)
+    limits = Limits(clock, max_buckets=100)
     for key in range(1000):
-        paces.bucket(key, rate=1, burst=5).take(clock())
-    assert len(paces) == 100
-    assert paces.bucket(999, rate=1, burst=5).wait(clock(), 5) == 1
-    assert paces.bucket(0, rate=1, burst=5).wait(clock(), 5) == 0
+        limits.bucket(key, rate=1, burst=5).take(clock())
+    assert len(limits) == 100
+    assert limits.bucket(999, rate=1, burst=5).wait(clock(), 5) == 1
+    assert limits.bucket(0, rate=1, burst=5).wait(clock(), 5) == 0
 
 
 def test_a_bucket_that_is_in_use_is_not_the_one_that_goes() -> None:
     clock = Clock()
-    paces = Paces(clock, max_buckets=10)
-    assert [paces.bucket("mine", rate=1, burst=2).take(clock()) for _ in range(3)] == [0, 0, 1]
+    limits = Limits(clock, max_buckets=10)
+    assert [limits.bucket("mine", rate=1, burst=2).take(clock()) for _ in range(3)] == [0, 0, 1]
     for key in range(100):
-        paces.bucket(key, rate=1, burst=2).take(clock())
-        assert paces.bucket("mine", rate=1, burst=2).take(clock()) == 1
+        limits.bucket(key, rate=1, burst=2).take(clock())
+        assert limits.bucket("mine", rate=1, burst=2).take(clock()) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chatsessions.auth.access import is_owner
-from chatsessions.auth.tokens import Tokens, hash_token, new_token, token_after
+from chatsessions.auth.access import Tokens, hash_token, is_owner, new_token, token_after
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session
 

@@ -722,8 +722,8 @@ def test_a_dead_worker_is_forgotten_as_its_own_beat_has_written_it(dead_pid: int
 def test_a_worker_that_was_paused_has_its_row_again_before_it_writes(settings: Settings) -> None:
     # PostgreSQL ends a commit in which this process pauses for as long.
     settings.CHATSESSIONS = {"WORKER_STALE": 0.5}
-    rows, store = WorkerRows(uuid4()), Store()
-    store.before_commit = rows.beat_if_late
+    rows = WorkerRows(uuid4())
+    store = Store(rows)
     rows.beat()
     session = session_row()
     Worker.objects.all().delete()

@@ -10,14 +10,13 @@ from uuid import uuid4
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.utils import timezone
 
-from chatsessions.auth.access import is_owner
-from chatsessions.auth.tokens import Tokens, hash_token
+from chatsessions.auth.access import Tokens, hash_token, is_owner
+from chatsessions.conf import with_offset
 from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.sessions.history import ThreadContinuation
 from chatsessions.sessions.session import LiveSession
-from chatsessions.times import with_offset
 
 User = AbstractBaseUser | AnonymousUser
 

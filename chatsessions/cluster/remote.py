@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 
-from chatsessions.auth.tokens import hash_token
+from chatsessions.auth.access import hash_token
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, FrameError, OwnerUnreachable
 from chatsessions.handlers.chat import ANSWER

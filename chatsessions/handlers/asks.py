@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from chatsessions import times
 from chatsessions.files.storage import ChatFile
 from chatsessions.input_widget import InputWidget
 
@@ -85,7 +85,7 @@ class AskUserMessage(_Question):
             "type": "user_message",
             "name": USER_AUTHOR,
             "output": answer["content"],
-            "createdAt": times.now().isoformat(),
+            "createdAt": datetime.now(UTC).isoformat(),
         }
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Self
 from uuid import UUID, uuid4
 
 import msgspec
 
-from chatsessions import times
+from chatsessions.conf import with_offset
 from chatsessions.files.storage import ChatFile
 from chatsessions.storage.log import ASSISTANT, SYSTEM, USER, Type
 from chatsessions.storage.storable import serializable
@@ -156,7 +156,7 @@ class Message(Streaming):
         #: The files of a message that was read from the log; it keeps them unless it gets others.
         self.files_in_log: list[dict[str, Any]] = []
         #: With an offset, also where the project's own times have none.
-        self.created_at = times.now() if created_at is None else times.with_offset(created_at)
+        self.created_at = with_offset(created_at or datetime.now(UTC))
         self._sent = False
         #: The session and the number of the event, for a message of the client.
         self.event: tuple[UUID, int] | None = None
@@ -318,7 +318,7 @@ class Message(Streaming):
             "id": self.id,
             "author": self.author,
             "content": self.content,
-            "created_at": times.with_offset(self.created_at),
+            "created_at": with_offset(self.created_at),
             "streaming": self._streaming,
         }
         if self.metadata is not None:

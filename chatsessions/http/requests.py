@@ -19,8 +19,7 @@ from django.http.request import RawPostDataException, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from chatsessions.auth.access import Refused, is_owner
-from chatsessions.auth.tokens import Tokens, hash_token, session_of_token
+from chatsessions.auth.access import Refused, Tokens, hash_token, is_owner, session_of_token
 from chatsessions.cluster.connect_request import (
     ConnectRequest,
     User,

@@ -15,7 +15,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 
 from chatsessions.auth.access import Refused
-from chatsessions.conf import settings
+from chatsessions.conf import settings, with_offset
 from chatsessions.handlers.chat import (
     Chat,
     find_chat,
@@ -31,7 +31,6 @@ from chatsessions.storage.thread_rows import (
     ThreadKey,
     read_page,
 )
-from chatsessions.times import with_offset
 
 from .requests import (
     RequestRefused,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 
-from chatsessions import times
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.emitter import Turn
@@ -190,7 +189,7 @@ class Asks:
     ) -> Ask:
         loop = asyncio.get_running_loop()
         call = str(uuid4())
-        deadline = None if timeout is None else times.now() + timedelta(seconds=timeout)
+        deadline = None if timeout is None else datetime.now(UTC) + timedelta(seconds=timeout)
         event = {**data, "call": call, "kind": kind, "deadline": deadline, "timeout": timeout}
         n = None if turn is None else turn.n
         self._log.say("ask", event, turn=n)

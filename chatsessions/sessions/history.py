@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from chatsessions.conf import settings
+from chatsessions.conf import for_database, settings, with_offset
 from chatsessions.exceptions import NotLoadable
 from chatsessions.handlers.chat import (
     START,
@@ -38,7 +38,6 @@ from chatsessions.storage.thread_rows import (
     read_context,
     read_page,
 )
-from chatsessions.times import for_database, with_offset
 
 from .pending import SessionLog
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from msgspec import Struct
 
 from chatsessions import signals
-from chatsessions.auth.tokens import Tokens, hash_token, new_token, token_after
+from chatsessions.auth.access import Tokens, hash_token, new_token, token_after
 from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession

@@ -15,8 +15,8 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from chatsessions.conf import with_offset
 from chatsessions.protocol.frames import message_id
-from chatsessions.times import with_offset
 
 #: Whose part of the conversation a message is, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]

@@ -13,13 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Model
+from django.db.models import Func, IntegerField, Model
+from django.db.models.sql.compiler import SQLCompiler
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost
-from chatsessions.expressions import OctetLength
 from chatsessions.models import (
     ChatSession,
     SessionEvent,
@@ -36,57 +35,93 @@ EXPECTED = "expected_"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-class Bulk:
-    """Inserts and updates many rows of one model with one statement, on PostgreSQL."""
+class OctetLength(Func):
+    """The bytes of a text in UTF-8; Django's ``Length`` counts characters."""
 
-    def __init__(self, connection: BaseDatabaseWrapper, model: type[models.Model]) -> None:
+    function = "OCTET_LENGTH"
+    output_field = IntegerField()
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, Any]:
+        return self.as_sql(
+            compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context
+        )
+
+
+class Table:
+    """
+    Inserts and updates many rows of one model.
+
+    On PostgreSQL all of them with one statement, whose one argument they are; elsewhere with one
+    ``executemany``.
+    """
+
+    def __init__(self, connection: BaseDatabaseWrapper, model: type[Model]) -> None:
         self._connection = connection
         self._model = model
         self._quote = connection.ops.quote_name
-        self._table = self._quote(model._meta.db_table)
+        self._name = self._quote(model._meta.db_table)
+        self._takes_json = connection.vendor == "postgresql"
+        #: The SQL by the columns that it is given.
         self._statements: dict[tuple[str, ...], str] = {}
 
-    def insert(self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> None:
+    def insert(self, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows; each of ``rows`` has the values of ``columns``."""
-        names = ", ".join(map(self._quote, columns))
-        self._run(
-            f"INSERT INTO {self._table} ({names}) SELECT {names} FROM ",  # noqa: S608  # only names
-            columns,
-            rows,
-            "",
-        )
+        if columns not in self._statements:
+            names = ", ".join(map(self._quote, columns))
+            values = (
+                f"SELECT {names} FROM {self._recordset(columns)}"  # noqa: S608  # only names
+                if self._takes_json
+                else f"VALUES ({', '.join(['%s'] * len(columns))})"
+            )
+            self._statements[columns] = f"INSERT INTO {self._name} ({names}) {values}"
+        self._run(columns, rows)
 
     def update(
-        self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]], *, compared: tuple[str, ...]
+        self,
+        columns: tuple[str, ...],
+        rows: Sequence[tuple[Any, ...]],
+        *,
+        compared: tuple[str, ...],
     ) -> int:
         """
         Update rows by ``id``, if they are as expected, and return how many were.
 
-        Each of ``rows`` has the values of ``columns``, the id among them, and then the values that
-        the row must have in the columns ``compared``.
+        Each of ``rows`` has the values of ``columns``, the id, and then the values that the row
+        must have in the columns ``compared``.
         """
-        assigned = ", ".join(
-            f"{self._quote(name)} = given.{self._quote(name)}" for name in columns if name != "id"
-        )
+        given = (*columns, "id", *(EXPECTED + name for name in compared))
+        if given not in self._statements:
+            self._statements[given] = self._update_sql(columns, given, compared)
+        return self._run(given, rows)
+
+    def _update_sql(
+        self, columns: tuple[str, ...], given: tuple[str, ...], compared: tuple[str, ...]
+    ) -> str:
+        quote = self._quote
+        if not self._takes_json:
+            assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
+            expected = " AND ".join(f"{quote(name)} = %s" for name in ("id", *compared))
+            return f"UPDATE {self._name} SET {assigned} WHERE {expected}"  # noqa: S608  # only names
+        assigned = ", ".join(f"{quote(name)} = given.{quote(name)}" for name in columns)
         expected = "".join(
-            f" AND stored.{self._quote(name)} = given.{EXPECTED}{name}" for name in compared
+            f" AND stored.{quote(name)} = given.{EXPECTED}{name}" for name in compared
         )
-        return self._run(
-            f"UPDATE {self._table} AS stored SET {assigned} FROM ",  # noqa: S608  # only names
-            (*columns, *(EXPECTED + name for name in compared)),
-            rows,
-            f" WHERE stored.id = given.id{expected}",
+        return (
+            f"UPDATE {self._name} AS stored SET {assigned} FROM {self._recordset(given)} "  # noqa: S608  # only names
+            f"WHERE stored.id = given.id{expected}"
         )
 
-    def _run(
-        self, before: str, columns: tuple[str, ...], rows: Iterable[Sequence[Any]], after: str
-    ) -> int:
-        if columns not in self._statements:
-            self._statements[columns] = self._recordset(columns)
-        count = 0
+    def _run(self, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> int:
+        """Run the statement of ``columns`` for ``rows``; return how many rows it has changed."""
+        sql, count = self._statements[columns], 0
         with self._connection.cursor() as cursor:
+            if not self._takes_json:
+                cursor.executemany(sql, rows)
+                return int(cursor.rowcount)
             for values in arrays(columns, rows):
-                cursor.execute(before + self._statements[columns] + after, [values.decode()])
+                cursor.execute(sql, [values.decode()])
                 count += cursor.rowcount
         return count
 
@@ -142,12 +177,8 @@ class Statements:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
-        self._sessions = self._events = None
-        if connection.vendor == "postgresql":
-            self._sessions = Bulk(connection, ChatSession)
-            self._events = Bulk(connection, SessionEvent)
-        #: The SQL of updates, by their columns and the columns that are compared.
-        self._updates: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
+        self._sessions = Table(connection, ChatSession)
+        self._events = Table(connection, SessionEvent)
         self._has_uuid: bool = connection.features.has_native_uuid_field
         self._moment = _moment_adapter(connection)
         self._last_seen: tuple[datetime | None, Any] = (None, None)
@@ -172,7 +203,7 @@ class Statements:
                 )
                 for change in alike
             ]
-            self._insert(self._sessions, ChatSession, (*given, *defaults), rows)
+            self._sessions.insert((*given, *defaults), rows)
 
     def update(self, changes: Sequence[Change]) -> None:
         """
@@ -180,8 +211,22 @@ class Statements:
 
         Raises ``OwnershipLost`` if one of them has another owner by now.
         """
-        for kind, alike in _by_kind(changes).items():
-            self._update(alike, *kind)
+        for (names, claims, has_state), alike in _by_kind(changes).items():
+            columns = (*POSITION, *(STATE if has_state else ()), *names, "generation")
+            rows = [
+                (
+                    *self._position(change.position),
+                    *(self._state(change) if has_state else ()),
+                    *(self._fields(change, names) if names else ()),
+                    change.generation,
+                    self._id(change),
+                    *_expected(change),
+                )
+                for change in alike
+            ]
+            compared = ("generation", *(CLAIMED if claims else ()))
+            if self._sessions.update(columns, rows, compared=compared) != len(rows):
+                raise OwnershipLost(alike[0].session_id)
 
     def insert_entries(self, changes: Iterable[Change]) -> None:
         """Insert the new entries of the log."""
@@ -201,7 +246,7 @@ class Statements:
             for entry in change.entries
         ]
         if rows:
-            self._insert(self._events, SessionEvent, ENTRY, rows)
+            self._events.insert(ENTRY, rows)
 
     def choose_trimmed(self, change: Change) -> None:
         """Find out which entries are to be deleted, and how many bytes they have."""
@@ -233,67 +278,6 @@ class Statements:
             log.filter(n=n).update(status=status)
         if change.trim is not None:
             log.filter(seq__lte=change.trim).delete()
-
-    def _update(
-        self,
-        changes: Sequence[Change],
-        names: tuple[str, ...],
-        claims: bool,  # noqa: FBT001, RUF100  # of the kind of changes that these are
-        has_state: bool,  # noqa: FBT001, RUF100
-    ) -> None:
-        columns = (*POSITION, *(STATE if has_state else ()), *names, "generation")
-        rows = [
-            (
-                *self._position(change.position),
-                *(self._state(change) if has_state else ()),
-                *(self._fields(change, names) if names else ()),
-                change.generation,
-                self._id(change),
-                *_expected(change),
-            )
-            for change in changes
-        ]
-        compared = ("generation", *(CLAIMED if claims else ()))
-        if self._sessions is not None:
-            count = self._sessions.update((*columns, "id"), rows, compared=compared)
-        else:
-            sql = self._updates.get((columns, compared))
-            if sql is None:
-                sql = self._updates[columns, compared] = self._update_sql(columns, compared)
-            count = self._run(sql, rows)
-        if count != len(rows):
-            raise OwnershipLost(changes[0].session_id)
-
-    def _update_sql(self, columns: tuple[str, ...], compared: tuple[str, ...]) -> str:
-        quote = self.connection.ops.quote_name
-        assigned = ", ".join(f"{quote(name)} = %s" for name in columns)
-        expected = " AND ".join(f"{quote(name)} = %s" for name in ("id", *compared))
-        table = quote(ChatSession._meta.db_table)
-        return f"UPDATE {table} SET {assigned} WHERE {expected}"  # noqa: S608  # only names
-
-    def _insert(
-        self,
-        bulk: Bulk | None,
-        model: type[Model],
-        columns: tuple[str, ...],
-        rows: list[tuple[Any, ...]],
-    ) -> None:
-        if bulk is not None:
-            bulk.insert(columns, rows)
-            return
-        quote = self.connection.ops.quote_name
-        names = ", ".join(map(quote, columns))
-        places = ", ".join(["%s"] * len(columns))
-        table = quote(model._meta.db_table)
-        sql = f"INSERT INTO {table} ({names}) VALUES ({places})"  # noqa: S608  # only names
-        self._run(sql, rows)
-
-    def _run(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
-        """Run a statement for each of ``rows``, and return how many rows it has changed."""
-        with self.connection.cursor() as cursor:
-            cursor.executemany(sql, rows)
-            count: int = cursor.rowcount
-            return count
 
     # Values as the database wants them
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -23,7 +23,6 @@ from django.db.models import Min, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from chatsessions.conf import settings
-from chatsessions.expressions import OctetLength
 from chatsessions.models import (
     ChatSession,
     ChatSessionQuerySet,
@@ -33,7 +32,8 @@ from chatsessions.models import (
 from .database import CacheFailed, is_pooled, is_transient
 from .journal import Batch, Change, Claim
 from .log import Entry, Said
-from .sql import Statements
+from .sql import OctetLength, Statements
+from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.store")
 
@@ -125,13 +125,11 @@ MAX_UNCACHED = 1000
 class Store:
     """The database and the cache that the settings name."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: WorkerRows | None = None) -> None:
+        #: The row of the worker whose sessions are written.
+        self._worker = worker
         self._caches = threading.local()
         self._uncached: dict[str, bytes] = {}
-        #: Called in the writer's thread before every batch.
-        self.before_commit: Callable[[], None] = lambda: None
-        #: Makes the worker's row, which sessions refer to, anew; returns whether it was gone.
-        self.restore_worker: Callable[[], bool] = lambda: False
         self._statements: Statements | None = None
         #: The connection (the database driver's) that is set up.
         self._prepared: Any = None
@@ -151,7 +149,8 @@ class Store:
         if cache_first and batch.pending:
             # First: after a crash between the two the log must not tell of values that are nowhere.
             self._cache_pending(batch)
-        self.before_commit()
+        if self._worker is not None:
+            self._worker.beat_if_late()
         if batch.pending:
             self.write(batch)
         if not cache_first:
@@ -195,7 +194,7 @@ class Store:
                 self._write(batch, batch.pending)
             except IntegrityError:
                 # Such as when somebody has flushed the tables under a running server.
-                if not self.restore_worker():
+                if self._worker is None or not self._worker.restore():
                     raise
                 self._write(batch, batch.pending)
             batch.pending = []

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -19,14 +19,7 @@ from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from chatsessions.conf import settings
-from chatsessions.expressions import (
-    DatabaseNow,
-    ago,
-)
-from chatsessions.models import (
-    ChatSession,
-    Worker,
-)
+from chatsessions.models import ChatSession, DatabaseNow, Worker, ago
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -46,15 +39,6 @@ _EXPIRED = (
 )
 
 
-class Expired(NamedTuple):
-    """A session whose client has been away for too long."""
-
-    id: UUID
-    chat: str
-    #: Whether no worker owns it, and nothing in it waits, runs, streams or is asked.
-    is_idle: bool
-
-
 class WorkerRows:
     """Reads and writes the rows of workers, for one of them. Synchronous, as the store is."""
 
@@ -62,7 +46,9 @@ class WorkerRows:
         self._id = worker_id
         self._hostname = socket.gethostname()
         self._pid_space = pid_space()
-        self._made = self._swept = False
+        self._made = False
+        #: Whether the row was deleted since the last :meth:`beat`.
+        self._swept = False
         #: How often a heartbeat was late, and when the last one began.
         self._beats = (0, 0.0)
         #: The channel by which other workers reach this one.
@@ -74,16 +60,9 @@ class WorkerRows:
 
     def beat(self) -> bool:
         """Write a heartbeat into this worker's row; return whether the row had been deleted."""
-        self._beat()
+        self.restore()
         swept, self._swept = self._swept, False
         return swept
-
-    def restore(self) -> bool:
-        """Make this worker's row anew if it was deleted; return whether it was."""
-        known, self._swept = self._swept, False
-        self._beat()
-        gone, self._swept = self._swept, self._swept or known
-        return gone
 
     def beat_if_late(self) -> None:
         """
@@ -92,7 +71,7 @@ class WorkerRows:
         Sessions refer to the row, and another worker may have deleted it meanwhile.
         """
         if self._is_late:
-            self._beat()
+            self.restore()
 
     @property
     def pauses(self) -> int:
@@ -107,7 +86,9 @@ class WorkerRows:
     def _is_late(self) -> bool:
         return self._made and time.monotonic() - self._beats[1] > settings.WORKER_STALE
 
-    def _beat(self) -> None:
+    def restore(self) -> bool:
+        """Write a heartbeat; return whether the row had been deleted and is made anew."""
+        gone = False
         begun_at = time.monotonic()
         stuck_for = self.stuck_for()
         rows = Worker.objects.using(settings.DATABASE)
@@ -126,9 +107,11 @@ class WorkerRows:
                 started_at=DatabaseNow(),
                 **beat,
             )
-            self._swept, self._made = self._made, True
+            gone, self._made = self._made, True
+            self._swept = self._swept or gone
         self._beats = (self.pauses, begun_at)
         self._compare_clocks()
+        return gone
 
     def now(self) -> datetime:
         """Return the database's time, with which other workers compare what is stored."""
@@ -178,7 +161,7 @@ class WorkerRows:
         sessions = ChatSession.objects.using(settings.DATABASE).connected()
         return swept + _leave_behind(sessions.filter(worker=None), DatabaseNow())
 
-    def expired(self, limit: int, but: Collection[UUID] = ()) -> list[Expired]:
+    def expired(self, limit: int, but: Collection[UUID] = ()) -> list[ChatSession]:
         """
         Return the expired sessions that this worker has to end.
 
@@ -195,12 +178,12 @@ class WorkerRows:
             late = rows.filter(worker=None, disconnected_at__lt=since)
             # The newest first: the other worker begins with the oldest.
             found = list(late.order_by("-disconnected_at").only(*_EXPIRED)[:limit])
-        return [_expired(row) for row in found]
+        return found
 
-    def expired_of(self, ids: Collection[UUID]) -> list[Expired]:
+    def expired_of(self, ids: Collection[UUID]) -> list[ChatSession]:
         """Return those of the sessions ``ids`` that are expired, whoever owns them."""
         rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
-        return [_expired(row) for row in rows.only(*_EXPIRED)]
+        return list(rows.only(*_EXPIRED))
 
     def end_expired(self, ids: Collection[UUID]) -> int:
         """
@@ -252,11 +235,8 @@ class WorkerRows:
         return rows.exclude(status=ChatSession.Status.ENDED).exists()
 
 
-def _expired(row: ChatSession) -> Expired:
-    return Expired(row.pk, row.chat, is_idle=_is_idle(row))
-
-
-def _is_idle(row: ChatSession) -> bool:
+def is_idle(row: ChatSession) -> bool:
+    """Return True if no worker owns a session, and nothing in it waits, runs, streams or asks."""
     waits = row.running is not None or row.aside is not None or row.accepted != row.handled
     is_owned = row.worker_id is not None or bool(row.end_reason)
     return not (waits or is_owned or row.streams or row.asks)

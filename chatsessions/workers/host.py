@@ -46,11 +46,9 @@ class WorkerHost(SessionHost):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.id = uuid4()
         self.loop = loop
-        self.store = Store()
         self.rows = WorkerRows(self.id)
+        self.store = Store(self.rows)
         self.threads = Executors()
-        self.store.before_commit = self.rows.beat_if_late
-        self.store.restore_worker = self.rows.restore
         self.journal = Journal(lambda batch: self.threads.start_write(self.store.commit, batch))
         self.rows.stuck_for = lambda: self.journal.stuck_for
         self.live: dict[UUID, LiveSession] = {}

@@ -30,40 +30,6 @@ MAX_BUCKETS = 10_000
 IPV6_NETWORK = 64
 
 
-class Paces:
-    """Token buckets by key, of the keys that were used lately. Threads may share it."""
-
-    def __init__(self, clock: Callable[[], float], *, max_buckets: int = MAX_BUCKETS) -> None:
-        self._clock = clock
-        self._max_buckets = max_buckets
-        self._lock = Lock()
-        #: In the order in which they were used last.
-        self._buckets: dict[Hashable, RateLimit] = {}
-
-    def __len__(self) -> int:
-        return len(self._buckets)
-
-    def bucket(self, key: Hashable, *, rate: float, burst: int) -> RateLimit:
-        """Return the bucket of ``key``: at first ``burst`` tokens, and ``rate`` more a second."""
-        with self._lock:
-            bucket = self._buckets.get(key)
-            if bucket is None:
-                bucket = RateLimit(rate=rate, burst=burst, now=self._clock())
-            self._remember(key, bucket)
-        return bucket
-
-    def keep(self, key: Hashable, bucket: RateLimit) -> None:
-        """Remember ``bucket`` as the one of ``key``."""
-        with self._lock:
-            self._remember(key, bucket)
-
-    def _remember(self, key: Hashable, bucket: RateLimit) -> None:
-        self._buckets.pop(key, None)
-        self._buckets[key] = bucket
-        if len(self._buckets) > self._max_buckets:
-            del self._buckets[next(iter(self._buckets))]
-
-
 class Replay:
     """The pace at which one client is sent a stored log, in bytes."""
 
@@ -99,22 +65,44 @@ class Limits:
     there. For a client whose address is not known only the session counts.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], *, max_buckets: int = MAX_BUCKETS) -> None:
         self._clock = clock
-        self._paces = Paces(clock)
+        self._max_buckets = max_buckets
+        #: Threads may share one.
+        self._lock = Lock()
+        #: In the order in which they were used last.
+        self._buckets: dict[Hashable, RateLimit] = {}
         self._streams: Counter[Hashable] = Counter()
-        self._streams_lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def bucket(self, key: Hashable, *, rate: float, burst: int) -> RateLimit:
+        """Return the bucket of ``key``: at first ``burst`` tokens, and ``rate`` more a second."""
+        with self._lock:
+            bucket = self._buckets.get(key)
+            if bucket is None:
+                bucket = RateLimit(rate=rate, burst=burst, now=self._clock())
+            self._remember(key, bucket)
+        return bucket
+
+    def _remember(self, key: Hashable, bucket: RateLimit) -> None:
+        self._buckets.pop(key, None)
+        self._buckets[key] = bucket
+        if len(self._buckets) > self._max_buckets:
+            del self._buckets[next(iter(self._buckets))]
 
     # Events
 
     def event_pace(self, session: UUID) -> RateLimit:
         """Return the pace of a session's events. It outlives the session's stay in memory."""
         rate, burst = settings.EVENTS_PER_SECOND, settings.EVENT_BURST
-        return self._paces.bucket(("event", session), rate=rate, burst=burst)
+        return self.bucket(("event", session), rate=rate, burst=burst)
 
     def keep_event_pace(self, session: UUID, pace: RateLimit) -> None:
         """Remember the pace of a session that leaves the memory."""
-        self._paces.keep(("event", session), pace)
+        with self._lock:
+            self._remember(("event", session), pace)
 
     # New sessions
 
@@ -128,10 +116,10 @@ class Limits:
         if address is None:
             return
         most = settings.NEW_SESSIONS_PER_MINUTE
-        wait = self._paces.bucket(("new", address), rate=most / 60, burst=most).take(now)
+        wait = self.bucket(("new", address), rate=most / 60, burst=most).take(now)
         if not wait:
             return
-        if not self._paces.bucket(("warned", address), rate=1 / 60, burst=1).take(now):
+        if not self.bucket(("warned", address), rate=1 / 60, burst=1).take(now):
             logger.warning(
                 "More than NEW_SESSIONS_PER_MINUTE (%d) new sessions are asked for at %s. If that "
                 "is a proxy, have it tell the clients' addresses and the server believe it.",
@@ -177,7 +165,7 @@ class Limits:
         Raises ``FrameError`` ``rate_limited``.
         """
         most = settings.SEARCHES_PER_MINUTE
-        bucket = self._paces.bucket(("search", user), rate=most / 60, burst=most)
+        bucket = self.bucket(("search", user), rate=most / 60, burst=most)
         if wait := bucket.take(self._clock()):
             _refuse("rate_limited", "too many searches", wait)
 
@@ -202,13 +190,13 @@ class Limits:
         most: dict[Hashable, int] = {(session, address): settings.MAX_STREAMS}
         if address is not None:
             most[address] = settings.MAX_STREAMS * settings.ADDRESS_FACTOR
-        with self._streams_lock:
+        with self._lock:
             if any(self._streams[key] >= limit for key, limit in most.items()):
                 _refuse("busy", "too many event streams are open", 1.0)
             self._streams.update(most.keys())
 
         def close() -> None:
-            with self._streams_lock:
+            with self._lock:
                 for key in most:
                     self._streams[key] -= 1
                     if not self._streams[key]:
@@ -220,14 +208,14 @@ class Limits:
         self, kind: str, session: UUID, ip: str | None, *, rate: float, burst: int
     ) -> RateLimit:
         """Return the bucket of a session at an address."""
-        return self._paces.bucket((kind, address_of(ip), session), rate=rate, burst=burst)
+        return self.bucket((kind, address_of(ip), session), rate=rate, burst=burst)
 
     def _of_address(self, kind: str, ip: str | None, rate: float, burst: int) -> RateLimit | None:
         """Return the bucket of all sessions of an address; None if the address is not known."""
         address, factor = address_of(ip), settings.ADDRESS_FACTOR
         if address is None:
             return None
-        return self._paces.bucket((kind, address), rate=rate * factor, burst=burst * factor)
+        return self.bucket((kind, address), rate=rate * factor, burst=burst * factor)
 
 
 #: For event loops that last for one request, as under WSGI: none of them could count alone.

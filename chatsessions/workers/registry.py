@@ -19,9 +19,8 @@ from weakref import WeakValueDictionary
 from django.contrib.auth.models import AnonymousUser
 
 from chatsessions.auth import access
-from chatsessions.auth.access import is_owner
+from chatsessions.auth.access import is_owner, token_after
 from chatsessions.auth.env import log_error
-from chatsessions.auth.tokens import token_after
 from chatsessions.cluster.commands import Attached, Busy, How, NotResumed
 from chatsessions.cluster.connect_request import (
     ROW_FIELDS,

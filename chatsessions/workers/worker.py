@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import Context
 from functools import partial
-from typing import Any, Protocol, Self
+from typing import Any, Self
 from uuid import UUID
 
 from django.conf import settings as django_settings
@@ -36,6 +36,7 @@ from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
 from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.worker_rows import is_idle
 
 from .host import WorkerHost
 from .registry import Opened, SessionRegistry
@@ -53,16 +54,6 @@ REAPED_AT_ONCE = 20
 MAX_LEFT = 900
 
 
-class OpenWebsocket(Protocol):
-    """What a worker that stops asks of a websocket."""
-
-    def close(self, code: int) -> None:
-        """Close it after what was sent before."""
-
-    def abandon(self) -> None:
-        """End its task, whatever the client does."""
-
-
 class Worker(WorkerHost):
     """One server process, or what else runs an event loop; found by :func:`get_worker`."""
 
@@ -70,8 +61,9 @@ class Worker(WorkerHost):
         super().__init__(loop)
         #: Set when nothing is left of it.
         self.gone = asyncio.Event()
-        #: The open websockets, so that a shutdown can see them to their end.
-        self.websockets: set[OpenWebsocket] = set()
+        #: The open websockets, so that a shutdown can see them to their end: what closes each one
+        #: with a code, and what ends its task, whatever the client does.
+        self.websockets: dict[Callable[[int], None], Callable[[], None]] = {}
         self.logins = Logins(loop, self.threads.check, self.own)
         self.registry = SessionRegistry(self)
         self.server = CommandServer(
@@ -223,21 +215,25 @@ class Worker(WorkerHost):
             batch = await self.threads.read(self.rows.expired, REAP_BATCH, left)
             if not batch:
                 return
-            plain = [one.id for one in batch if one.is_idle and not self._is_told(one.chat)]
-            if plain and await self._end_plain(plain):
+            if await self._end_plain(batch):
                 continue
-            ending = await self._begin_ends([one.id for one in batch])
+            ending = await self._begin_ends([one.pk for one in batch])
             # Until that is stored, they would be found again.
             await _within(settings.STOP_TIMEOUT, [live.until_closed() for live in ending])
             ended = {live.id for live in ending if live.closed and live.lost is None}
             if ending and not ended:
                 return  # nothing is stored just now
-            left.update(one.id for one in batch if one.id not in ended)
+            left.update(one.pk for one in batch if one.pk not in ended)
 
-    async def _end_plain(self, ids: Collection[UUID]) -> int:
-        """End sessions together whose end no code hears of. None if one cannot be written."""
+    async def _end_plain(self, expired: Sequence[ChatSession]) -> int:
+        """
+        End together those sessions that are idle and whose end no code hears of.
+
+        Return how many that were: none if one of them cannot be written.
+        """
+        ids = [one.pk for one in expired if is_idle(one) and not self._is_told(one.chat)]
         try:
-            return await self.threads.write(self.rows.end_expired, ids)
+            return await self.threads.write(self.rows.end_expired, ids) if ids else 0
         except IntegrityError as error:
             logger.warning("Expired sessions are ended one by one: %s", error)
             return 0
@@ -254,11 +250,10 @@ class Worker(WorkerHost):
         Return how many that were, and which of the others are still expired.
         """
         found = await self.threads.read(self.rows.expired_of, ids)
-        plain = [one.id for one in found if one.is_idle and not self._is_told(one.chat)]
-        ended = await self._end_plain(plain) if plain else 0
+        ended = await self._end_plain(found)
         if ended:
             found = await self.threads.read(self.rows.expired_of, ids)
-        return ended, [one.id for one in found]
+        return ended, [one.pk for one in found]
 
     async def _begin_ends(self, batch: Sequence[UUID]) -> list[LiveSession]:
         """Begin to end sessions, a few at a time, so that the event loop does other things too."""
@@ -296,8 +291,8 @@ class Worker(WorkerHost):
             logger.info("Shutting down; live sessions: %d", len(lives))
         for live in lives:
             live.drain()
-        for websocket in list(self.websockets):
-            websocket.close(CloseCode.SHUTTING_DOWN)
+        for close in list(self.websockets):
+            close(CloseCode.SHUTTING_DOWN)
         visits = [remote for remote in self.remotes.values() if remote.is_visit]
         ends = [*(live.until_idle() for live in lives), *(visit.until_left() for visit in visits)]
         await _within(settings.SHUTDOWN_TIMEOUT if patience is None else patience, ends)
@@ -321,8 +316,8 @@ class Worker(WorkerHost):
         deadline = self.loop.time() + FAREWELL
         while self.websockets and self.loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        for websocket in list(self.websockets):
-            websocket.abandon()
+        for abandon in list(self.websockets.values()):
+            abandon()
         await asyncio.sleep(0.01)
 
     async def close(self, *, for_good: bool = False) -> None:

@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.http import HttpResponse
 from django.test import Client
 
-from chatsessions.auth.tokens import hash_token, new_token
+from chatsessions.auth.access import hash_token, new_token
 from chatsessions.files.storage import ChatFile
 from chatsessions.models import ChatSession
 from chatsessions.storage.files import store
