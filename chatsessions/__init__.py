@@ -69,6 +69,7 @@ from .handlers.messages import (
     send_window_message,
 )
 from .handlers.proxies import context, user_session
+from .handlers.steps import Step, current_step, step
 from .handlers.sync import (
     make_async,
     run_sync,
@@ -120,6 +121,7 @@ __all__ = [
     "SessionNotFound",
     "SessionOver",
     "SessionOwned",
+    "Step",
     "StorageError",
     "StoreUnavailable",
     "Thread",
@@ -136,6 +138,7 @@ __all__ = [
     "broadcast",
     "chat_context",
     "context",
+    "current_step",
     "emit_to",
     "emit_to_user",
     "end_session",
@@ -164,6 +167,7 @@ __all__ = [
     "set_chat_profiles",
     "sleep",
     "spawn",
+    "step",
     "user_env",
     "user_session",
 ]
@@ -190,11 +194,11 @@ AskElementMessage AsyncLangchainCallbackHandler Audio AudioChunk ChatGeneration 
 Component CopilotFunction CustomElement Dataframe Element ElementSidebar File GenerationMessage
 HaystackAgentCallbackHandler Image InputAudioChunk LangchainCallbackHandler
 LlamaIndexCallbackHandler OutputAudioChunk Pdf PersistedUser Plotly Pyplot Sidebar Starter
-StarterCategory Step Task TaskList TaskStatus Text ThreadDict User Video author_rename cache config
+StarterCategory Task TaskList TaskStatus Text ThreadDict User Video author_rename cache config
 data data_layer header_auth_callback instrument_mistralai instrument_openai oauth_callback
 on_app_shutdown on_app_startup on_audio_chunk on_audio_end on_audio_start on_feedback on_logout
 on_mcp_connect on_mcp_disconnect on_shared_thread_view password_auth_callback server
-set_starter_categories set_starters step token_query_param_auth_callback
+set_starter_categories set_starters token_query_param_auth_callback
 """
 
 

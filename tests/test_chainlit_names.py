@@ -25,12 +25,12 @@ def test_a_name_that_is_known_from_there_is_here(name: str) -> None:
 
 def test_a_name_of_chainlits_that_is_not_here_leads_to_the_page() -> None:
     with pytest.raises(AttributeError) as caught:
-        cl.Step  # noqa: B018
+        cl.TaskList  # noqa: B018
     assert str(caught.value) == (
-        "module 'chatsessions' has no attribute 'Step', which is Chainlit's: docs/from-chainlit.md "
+        "module 'chatsessions' has no attribute 'TaskList', which is Chainlit's: docs/from-chainlit.md "
         "says what to use instead"
     )
-    assert not hasattr(cl, "Step")
+    assert not hasattr(cl, "TaskList")
 
 
 def test_any_other_name_is_missing_as_in_any_module() -> None:

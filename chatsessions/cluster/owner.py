@@ -16,6 +16,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.emitter import Streaming, Turn
+from chatsessions.handlers.steps import ended, is_step
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
@@ -120,12 +121,17 @@ def find_user(pk: str) -> AbstractBaseUser:
 
 
 class ForeignStream(Streaming):
-    """A message that another process streams, as its session's owner knows it."""
+    """A message or step that another process streams, as its session's owner knows it."""
 
     def __init__(self, event: dict[str, Any]) -> None:
-        super().__init__(event["id"], event["content"])
+        self._text_key = "output" if is_step(event) else "content"
+        super().__init__(event["id"], event[self._text_key])
         self._event = event
         self._streaming = True
 
+    def end_stream(self, *, cut: bool = False) -> None:
+        super().end_stream()
+        self.update_name, self._event = ended(self._event, cut=cut)
+
     def as_event(self) -> dict[str, Any]:
-        return self._event | {"content": self.content, "streaming": self._streaming}
+        return self._event | {self._text_key: self.content}

@@ -695,19 +695,25 @@ class OpenStreams:
         """Take an entry of the log."""
         if self.so_far:
             self.so_far.pop(entry.closes or "", None)
-        if b'"streaming":true' in entry.data and entry.name in MESSAGE_EVENTS:
+        if b'"streaming":true' in entry.data and entry.name in STREAM_EVENTS:
             with suppress(msgspec.ValidationError):  # the application's own, by that name
-                message = msgspec.json.decode(entry.data, type=_Message)
-                if message.streaming:
-                    self.so_far[message.id] = frames.Stream(message.id, 0, message.content)
+                opened = msgspec.json.decode(entry.data, type=_Opened)
+                if opened.streaming:
+                    text = opened.content or opened.output
+                    self.so_far[opened.id] = frames.Stream(opened.id, 0, text)
 
 
-class _Message(msgspec.Struct):
-    """What an entry says of a message that may stream from there on."""
+#: Events that may open a stream.
+STREAM_EVENTS = (*MESSAGE_EVENTS, "step", "step_update")
+
+
+class _Opened(msgspec.Struct):
+    """What an entry says of a message or a step that may stream from there on."""
 
     id: str
-    content: str
     streaming: bool
+    content: str = ""
+    output: str = ""
 
 
 def _decoded(raw: msgspec.Raw) -> frames.ServerFrame | None:

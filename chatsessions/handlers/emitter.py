@@ -56,7 +56,12 @@ class Turn(Struct, eq=False):
 
 
 class Streaming(ABC):
-    """A message that can be streamed: its text grows by tokens until the stream is closed."""
+    """A message or a step whose text grows by tokens until its stream is closed."""
+
+    #: The name of the event that closes its stream.
+    update_name = "message_update"
+    #: Bytes that the event needs beside the text and MESSAGE_OVERHEAD.
+    overhead = 0
 
     def __init__(self, id_: str, content: str) -> None:
         self.id = id_
@@ -88,8 +93,8 @@ class Streaming(ABC):
         """Put a token in the place of the whole text."""
         self._parts = [text]
 
-    def end_stream(self) -> None:
-        """Know that the stream takes no more tokens."""
+    def end_stream(self, *, cut: bool = False) -> None:
+        """Know that the stream takes no more tokens; ``cut`` if its writer was stopped."""
         self._streaming = False
 
 
@@ -205,22 +210,49 @@ class Emitter:
         *,
         appended: Callable[[], None] | None = None,
         offers: tuple[str, list[dict[str, Any]]] | None = None,
+        opens: Streaming | None = None,
+        closes: Streaming | None = None,
     ) -> int:
         """
         Do as :meth:`emit`. ``appended`` is called as soon as the entry is appended.
 
-        ``offers`` is a message's id, and the actions that it offers from now on.
+        ``offers`` is a message's id, and the actions that it offers from now on. The entry opens
+        the stream of ``opens``, and closes that of ``closes``.
         """
         if self._is_elsewhere:
-            return await self._at_home(self.append(name, data, appended=appended, offers=offers))
+            again = self.append(
+                name, data, appended=appended, offers=offers, opens=opens, closes=closes
+            )
+            return await self._at_home(again)
+        seq = self.append_now(
+            name, data, appended=appended, offers=offers, opens=opens, closes=closes
+        )
+        if self._sink.is_crowded:
+            await self._sink.room()
+        return seq
+
+    def append_now(
+        self,
+        name: str,
+        data: Any,
+        *,
+        appended: Callable[[], None] | None = None,
+        offers: tuple[str, list[dict[str, Any]]] | None = None,
+        opens: Streaming | None = None,
+        closes: Streaming | None = None,
+    ) -> int:
+        """Do as :meth:`append` in the owner's event loop, without waiting for room."""
         sink = self._sink
         seq = sink.append(name, encode_data(name, data), self._turn)
         if offers is not None:
             sink.offer(*offers)
+        if closes is not None:
+            sink.close_stream(closes.id)
+        if opens is not None:
+            opens.begin_stream()
+            sink.open_stream(opens, self._turn)
         if appended is not None:
             appended()
-        if sink.is_crowded:
-            await sink.room()
         return seq
 
     @also_sync(_owner_loop)
@@ -286,7 +318,7 @@ class Emitter:
             return
         size = _text_size(text) + (0 if replaces else message.size)
         limit = settings.MAX_EVENT_BYTES
-        if size > limit - MESSAGE_OVERHEAD:
+        if size > limit - MESSAGE_OVERHEAD - message.overhead:
             raise TooLarge("The streamed message", size, limit, "MAX_EVENT_BYTES")
         sink = self._sink
         if opening is not None:
@@ -307,6 +339,11 @@ class Emitter:
             await self._at_home(self.close_stream(message))
         else:
             self._sink.close_stream(message.id)
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether the running event loop is the owner's."""
+        return asyncio.get_running_loop() is self._sink.loop
 
     @property
     def _is_elsewhere(self) -> bool:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.utils import translation
 
+from chatsessions.auth import env
 from chatsessions.exceptions import OwnershipLost
 
 if TYPE_CHECKING:
@@ -114,3 +115,14 @@ def supported_language(tag: str) -> str:
         return translation.get_supported_language_variant(tag)
     except (LookupError, ValueError):
         return settings.LANGUAGE_CODE
+
+
+def error_text(session: Session, error: BaseException, otherwise: str) -> str:
+    """Return what the client is told of a handler's ``error``: under ``DEBUG`` what it says."""
+    told = f"{type(error).__name__}: {error}" if settings.DEBUG else otherwise
+    return env.hide(printable(told), session.env)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` without what UTF-8 cannot write: halves of surrogate pairs."""
+    return text.encode(errors="replace").decode()

@@ -17,6 +17,7 @@ from chatsessions.handlers.emitter import (
     Turn,
     encode_data,
 )
+from chatsessions.handlers.session import printable
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
 from chatsessions.storage.journal import Journal
@@ -26,7 +27,6 @@ from chatsessions.storage.worker_rows import WorkerRows
 from .asks import Asks, OfferedActions, SettingsForm
 from .pending import SessionLog
 from .subscribers import Subscribers
-from .turns import printable
 from .values import SessionValues
 
 #: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
@@ -143,7 +143,8 @@ class Streams:
         return [
             frames.Stream(stream_id, found.index, found.stream.content)
             for stream_id, found in self._open.items()
-            if found.seq <= self._log.stored
+            # Of one that has said nothing yet, its entry says all.
+            if found.seq <= self._log.stored and (found.index or found.stream.content)
         ]
 
     def texts(self) -> dict[str, str]:
@@ -160,7 +161,7 @@ class Streams:
             return []
         left = [found.stream for found in self._open.values() if found.turn is turn]
         for stream in left:
-            stream.end_stream()
+            stream.end_stream(cut=turn.stopped)
             self.close(stream.id)
         return left
 
@@ -344,22 +345,36 @@ class SessionSink(Sink):
         for stream in self.streams.take(turn):
             try:
                 event = stream.as_event()
-                self._log.say("message_update", event, turn=turn.n)
+                self._log.say(stream.update_name, event, turn=turn.n)
                 self._offers.offer(stream.id, event.get("actions", []))
             except StorageError as refused:
                 error = refused
-                self._log.say("message_update", _salvaged(stream.as_event()), turn=turn.n)
+                self._log.say(stream.update_name, _salvaged(stream.as_event()), turn=turn.n)
         return error
 
 
-def _salvaged(message: dict[str, Any]) -> dict[str, Any]:
-    """Return what can be sent of a streamed message that cannot be sent as it is."""
-    # A character takes at most six bytes in JSON.
-    content = printable(message["content"])[: settings.MAX_EVENT_BYTES // 8]
-    kept = {
-        key: message[key] for key in ("id", "created_at", "streaming", "files") if key in message
+#: Keys of a streamed message or step that can be sent whatever a handler has made of the others.
+_SAFE_KEYS = ("id", "created_at", "streaming", "files", "parent", "start", "end")
+#: Its texts, and which part of MAX_EVENT_BYTES each may have characters, of up to six bytes.
+_TEXT_SHARES = {
+    "content": 8,
+    "input": 16,
+    "output": 16,
+    "error": 100,
+    "author": 100,
+    "name": 100,
+    "type": 100,
+}
+
+
+def _salvaged(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what can be sent of a streamed message or step that cannot be sent as it is."""
+    limit = settings.MAX_EVENT_BYTES
+    return {key: event[key] for key in _SAFE_KEYS if key in event} | {
+        key: printable(event[key])[: limit // share]
+        for key, share in _TEXT_SHARES.items()
+        if key in event
     }
-    return kept | {"author": printable(message["author"]), "content": content}
 
 
 DETAIL = "What was writing this has stopped."
@@ -431,6 +446,7 @@ class Writers:
     def close(self, turn: Turn, *, interrupted: bool) -> None:
         """Close what ``turn`` has left open."""
         if self._sink.streams.has_open(turn):
+            turn.stopped = interrupted
             self._sink.close_streams(turn)
             if interrupted:
                 self._log.say("error", {"code": "interrupted", "detail": DETAIL})

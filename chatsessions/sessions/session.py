@@ -51,6 +51,7 @@ from chatsessions.handlers.emitter import (
     Turn,
 )
 from chatsessions.handlers.session import Session, supported_language
+from chatsessions.handlers.steps import ended
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
@@ -576,8 +577,8 @@ class LiveSession(ChangeSource):
 
     def _recover(self, left: InterruptedWork, *, run: bool) -> None:
         """Close what the last owner left open, and go on with what waits."""
-        for message in left.streams:
-            self.log.say("message_update", message | {"streaming": False})
+        for stream in left.streams:
+            self.log.say(*ended(stream, cut=True))
         if left.streams:
             self.pending.set(streams=[])
         for ask in left.asks:

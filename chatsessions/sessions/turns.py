@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from django.conf import settings as django_settings
 from msgspec import Struct
 
 from chatsessions.auth import env
@@ -31,7 +30,7 @@ from chatsessions.handlers.messages import (
     Action,
     Message,
 )
-from chatsessions.handlers.session import Session
+from chatsessions.handlers.session import Session, error_text, printable
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_id
 from chatsessions.storage.log import USER
@@ -311,17 +310,11 @@ def report(session: Session, turn: Turn, error: BaseException) -> dict[str, str]
     """Log what a handler has raised, and return the ``error`` that its client is told."""
     if isinstance(error, NoHandler):
         logger.warning("Session %s, %s: %s", session.id, session.chat, error)
-        code, detail = "no_handler", str(error)
+        code, detail = "no_handler", env.hide(printable(str(error)), session.env)
     else:
         message = "Session %s, %s: the handler of %s failed"
         arguments = (session.id, session.chat, turn.name)
         env.log_error(logger, session.env, message, *arguments, error=error)
-        code, detail = "handler_error", "Something went wrong. Please try again."
-        if django_settings.DEBUG:
-            detail = f"{type(error).__name__}: {error}"
-    return {"code": code, "detail": env.hide(printable(detail), session.env)}
-
-
-def printable(text: str) -> str:
-    """Return ``text`` without what UTF-8 cannot write: halves of surrogate pairs."""
-    return text.encode(errors="replace").decode()
+        code = "handler_error"
+        detail = error_text(session, error, "Something went wrong. Please try again.")
+    return {"code": code, "detail": detail}

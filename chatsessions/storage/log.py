@@ -30,6 +30,9 @@ _FROM_SERVER = ("message", "message_update", "message_remove", "ask", "ask_close
 _FROM_CLIENT = ("message", "answer")
 NAMES = (*_FROM_SERVER, "answer")
 
+#: The names of the entries that end a stream.
+_CLOSING = ("message_update", "message_remove", "step_update", "step_remove")
+
 #: The longest topic; it is a column of the session's row.
 MAX_TOPIC = 100
 #: The most answers that are kept until their questions are closed.
@@ -50,8 +53,8 @@ class Entry(msgspec.Struct, gc=False):
 
     @property
     def closes(self) -> str | None:
-        """The id of the message that is updated or removed here, which ends its stream."""
-        if self.name not in ("message_update", "message_remove"):
+        """The id of the message or step that is changed here, which ends its stream."""
+        if self.name not in _CLOSING:
             return None
         data: Any = msgspec.json.decode(self.data)
         if not isinstance(data, dict) or data.get("n") is not None:

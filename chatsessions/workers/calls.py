@@ -395,10 +395,10 @@ class RemoteBlock(Sink):
         """
         left, self._streams = self._streams, {}
         for stream in left.values():
-            stream.end_stream()
+            stream.end_stream(cut=failed)
             self._steps.append(CloseStream(stream.id))
-            update = encode_data("message_update", stream.as_event())
-            self._steps.append(Append("message_update", msgspec.Raw(update)))
+            update = encode_data(stream.update_name, stream.as_event())
+            self._steps.append(Append(stream.update_name, msgspec.Raw(update)))
         if left and failed:
             error = encode_data("error", {"code": "interrupted", "detail": DETAIL})
             self._steps.append(Append("error", msgspec.Raw(error)))

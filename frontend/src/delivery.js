@@ -253,7 +253,7 @@ export class Inbox {
   }
 }
 
-/** The messages that are being streamed, and the piece that each waits for. */
+/** The messages and steps that are being streamed, and the piece that each waits for. */
 export class Streams {
   /** @type {Map<string, number>} */
   #expected = new Map();
@@ -261,10 +261,12 @@ export class Streams {
   /** Follow what an entry says about a stream. @param {Entry} entry */
   follow({ name, data }) {
     if (data?.n != null) return; // a change of what a person wrote, which is no stream
-    if (name === "message_remove") this.#expected.delete(data?.id);
-    if (name !== "message" && name !== "message_update") return;
+    if (name === "message_remove" || name === "step_remove") this.#expected.delete(data?.id);
+    const isStep = name === "step" || name === "step_update";
+    if (name !== "message" && name !== "message_update" && !isStep) return;
     if (!data?.streaming) this.#expected.delete(data?.id);
-    else if (!this.#expected.has(data.id)) this.#expected.set(data.id, 0);
+    // A step that goes on has said in its change what came before it.
+    else if (isStep || !this.#expected.has(data.id)) this.#expected.set(data.id, 0);
   }
 
   /** Whether a piece is the next one. Others are old, or wait for a `stream`. @param {string} id @param {number} index */

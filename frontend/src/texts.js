@@ -82,6 +82,16 @@ const defaults = {
   answerRefused: "That answer was not taken. Please try again.",
   failed: "Something went wrong while answering.",
 
+  // Steps on the way to an answer
+  step: "Step",
+  stepInput: "Input",
+  stepOutput: "Output",
+  stepStates: {
+    running: "Running…",
+    done: "Done",
+    failed: "Failed",
+  },
+
   // Questions
   choices: "Choices",
   /** @type {Record<string, string>} how a question ended without an answer */

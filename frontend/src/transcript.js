@@ -4,6 +4,7 @@ import { Asks } from "./asks.js";
 import { create } from "./dom.js";
 import { Files } from "./files.js";
 import { article, failure, ownArticle } from "./message.js";
+import { Steps, isStep } from "./steps.js";
 import { texts } from "./texts.js";
 
 /** @typedef {import("./delivery.js").Entry} Entry */
@@ -48,6 +49,7 @@ export class Transcript {
   #waiting;
   #actions;
   #files;
+  #steps;
   #author = "";
 
   /**
@@ -60,6 +62,7 @@ export class Transcript {
     this.#waiting = waiting;
     this.#actions = new Actions(act);
     this.#files = new Files(handlers.server, handlers.notify);
+    this.#steps = new Steps(list);
     /** The bot's questions. */
     this.asks = new Asks({ ...handlers, changed: asked });
   }
@@ -78,6 +81,7 @@ export class Transcript {
     this.#own.clear();
     this.#actions.clear();
     this.#files.clear();
+    this.#steps.clear();
     this.asks.clear();
     this.#list.replaceChildren();
   }
@@ -94,6 +98,8 @@ export class Transcript {
     else if (name === "message_remove" && data?.n != null) this.#removeOwn(data.n);
     else if (name === "message" || name === "message_update") this.#put(data);
     else if (name === "message_remove") this.#remove(data?.id);
+    else if ((name === "step" || name === "step_update") && isStep(data)) this.#steps.put(data);
+    else if (name === "step_remove" && isStep(data)) this.#steps.remove(data.id);
     else if (name === "error") this.#list.append(failure(data));
     else if (name === "ask") this.#list.append(this.asks.show(data, data.author || this.#author || texts.assistant, live));
     else if (name === "ask_closed") this.asks.close(data?.call, data?.outcome);
@@ -204,6 +210,6 @@ export class Transcript {
 
   /** @param {string} id @returns {HTMLElement | null | undefined} */
   #content(id) {
-    return this.#messages.get(id)?.querySelector("[part~=content]");
+    return this.#steps.output(id) ?? this.#messages.get(id)?.querySelector("[part~=content]");
   }
 }

@@ -328,10 +328,11 @@ var Streams = class {
   /** Follow what an entry says about a stream. @param {Entry} entry */
   follow({ name, data }) {
     if (data?.n != null) return;
-    if (name === "message_remove") this.#expected.delete(data?.id);
-    if (name !== "message" && name !== "message_update") return;
+    if (name === "message_remove" || name === "step_remove") this.#expected.delete(data?.id);
+    const isStep = name === "step" || name === "step_update";
+    if (name !== "message" && name !== "message_update" && !isStep) return;
     if (!data?.streaming) this.#expected.delete(data?.id);
-    else if (!this.#expected.has(data.id)) this.#expected.set(data.id, 0);
+    else if (isStep || !this.#expected.has(data.id)) this.#expected.set(data.id, 0);
   }
   /** Whether a piece is the next one. Others are old, or wait for a `stream`. @param {string} id @param {number} index */
   take(id, index) {

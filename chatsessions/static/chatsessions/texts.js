@@ -83,6 +83,15 @@ var defaults = {
   actionRefused: "That button is no longer offered.",
   answerRefused: "That answer was not taken. Please try again.",
   failed: "Something went wrong while answering.",
+  // Steps on the way to an answer
+  step: "Step",
+  stepInput: "Input",
+  stepOutput: "Output",
+  stepStates: {
+    running: "Running…",
+    done: "Done",
+    failed: "Failed"
+  },
   // Questions
   choices: "Choices",
   /** @type {Record<string, string>} how a question ended without an answer */
