@@ -1,5 +1,5 @@
 """
-The inputs of the chat settings: ``Select``, ``Slider``, ``Switch``, ``TextInput`` and ``Tags``.
+The inputs of the chat settings: ``Select``, ``Slider``, ``Switch``, ``TextInput`` and others.
 
 Each checks the value that a client sends. They are stored with the session as they go over the
 wire, so a session that is taken up again checks as before.
@@ -7,8 +7,11 @@ wire, so a session that is taken up again checks as before.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import date
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,13 +24,18 @@ MAX_TAGS = 100
 
 
 class InputWidget(msgspec.Struct, kw_only=True, tag_field="type"):
-    """One input: ``id`` is its key in the settings, ``label`` what the user reads."""
+    """
+    One input: ``id`` is its key in the settings, ``label`` what the user reads.
+
+    A client shows the value of one that is ``disabled``, and cannot change it.
+    """
 
     id: str
     label: str
     initial: Any = None
-    tooltip: str = ""
-    description: str = ""
+    tooltip: str | None = ""
+    description: str | None = ""
+    disabled: bool | None = False
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -56,7 +64,8 @@ class Select(InputWidget, tag="select"):
 
     def __post_init__(self) -> None:
         if not self.choices or (self.values and self.items):
-            raise ValueError(f"{self.id}: a Select needs either values or items.")
+            kind = type(self).__name__
+            raise ValueError(f"{self.id}: a {kind} needs either values or items.")
         if self.initial_index is not None:
             if not 0 <= self.initial_index < len(self.choices):
                 raise ValueError(f"{self.id}: there is no choice number {self.initial_index}.")
@@ -75,6 +84,39 @@ class Select(InputWidget, tag="select"):
     @property
     def expected(self) -> str:
         return f"one of {', '.join(self.choices)}"
+
+
+class RadioGroup(Select, tag="radio"):
+    """As a ``Select``, with all choices on the page."""
+
+
+class MultiSelect(InputWidget, tag="multiselect"):
+    """Any of ``values``, or of the values of ``items`` (labels to values)."""
+
+    initial: list[str] = []  # msgspec copies it
+    values: list[str] | None = None
+    items: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.choices or (self.values and self.items):
+            raise ValueError(f"{self.id}: a MultiSelect needs either values or items.")
+        super().__post_init__()
+
+    @property
+    def choices(self) -> list[str]:
+        return list(self.values or (self.items or {}).values())
+
+    def accepts(self, value: Any) -> bool:
+        choices = self.choices
+        return (
+            isinstance(value, list)
+            and len(value) <= len(choices)
+            and all(one in choices and value.count(one) == 1 for one in value)
+        )
+
+    @property
+    def expected(self) -> str:
+        return f"a list of some of {', '.join(self.choices)}, each once"
 
 
 class Slider(InputWidget, tag="slider"):
@@ -101,6 +143,23 @@ class Slider(InputWidget, tag="slider"):
         return f"a number from {self.min:g} to {self.max:g}"
 
 
+class NumberInput(InputWidget, tag="numberinput"):
+    """A number, or None."""
+
+    initial: float | None = None
+    placeholder: str | None = ""
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return True
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max
+
+    @property
+    def expected(self) -> str:
+        return "a number, or null"
+
+
 class Switch(InputWidget, tag="switch"):
     """On or off."""
 
@@ -114,11 +173,15 @@ class Switch(InputWidget, tag="switch"):
         return "true or false"
 
 
+class Checkbox(Switch, tag="checkbox"):
+    """As a ``Switch``, with another look."""
+
+
 class TextInput(InputWidget, tag="textinput"):
     """A text of at most ``MAX_TEXT`` characters."""
 
     initial: str | None = None
-    placeholder: str = ""
+    placeholder: str | None = ""
     multiline: bool = False
 
     def accepts(self, value: Any) -> bool:
@@ -147,22 +210,120 @@ class Tags(InputWidget, tag="tags"):
         return f"a list of at most {MAX_TAGS} words"
 
 
-Input = Select | Slider | Switch | TextInput | Tags
+class DatePicker(InputWidget, tag="datepicker"):
+    """
+    A day, as ``"2026-05-01"`` or None; in the mode ``range`` the first and the last, in a list.
+
+    ``initial``, ``min_date`` and ``max_date`` may be a ``datetime.date`` too. The page writes days
+    as the reader's browser does; ``format`` is for a page of your own.
+    """
+
+    initial: Any = None
+    mode: Literal["single", "range"] = "single"
+    min_date: Any = None
+    max_date: Any = None
+    format: str | None = None
+    placeholder: str | None = ""
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("single", "range"):
+            raise ValueError(f"{self.id}: the mode of a DatePicker is 'single' or 'range'.")
+        self.min_date, self.max_date = _written(self.min_date), _written(self.max_date)
+        if any(not _is_day(one) for one in (self.min_date, self.max_date) if one is not None):
+            raise ValueError(f"{self.id}: min_date and max_date are days, such as '2026-05-01'.")
+        if isinstance(self.initial, list | tuple):
+            self.initial = [_written(one) for one in self.initial]
+        else:
+            self.initial = _written(self.initial)
+        super().__post_init__()
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return True
+        if self.mode == "single":
+            return self._is_allowed(value)
+        return (
+            isinstance(value, list)
+            and len(value) == 2
+            and all(map(self._is_allowed, value))
+            and value[0] <= value[1]
+        )
+
+    def _is_allowed(self, value: Any) -> bool:
+        # Days that are written so are in order as texts.
+        return _is_day(value) and (self.min_date or "") <= value <= (self.max_date or value)
+
+    @property
+    def expected(self) -> str:
+        since = f" from {self.min_date}" if self.min_date else ""
+        until = f" to {self.max_date}" if self.max_date else ""
+        if self.mode == "single":
+            return f"a day such as 2026-05-01{since}{until}, or null"
+        return f"a list of a first and a last day such as 2026-05-01{since}{until}, or null"
 
 
-def check_settings(inputs: list[dict[str, Any]], data: dict[str, Any], *, n: int) -> None:
+def _written(day: Any) -> Any:
+    """Return a day as it goes over the wire."""
+    return day.isoformat()[:10] if isinstance(day, date) else day
+
+
+def _is_day(value: Any) -> bool:
+    """Return True for a day that is written as 2026-05-01."""
+    try:
+        return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        return False
+
+
+Input = (
+    Select
+    | RadioGroup
+    | MultiSelect
+    | Slider
+    | NumberInput
+    | Switch
+    | Checkbox
+    | TextInput
+    | Tags
+    | DatePicker
+)
+
+
+class Tab(msgspec.Struct, kw_only=True, tag_field="type", tag="tab"):
+    """A group of inputs, which the page shows behind a tab. It has no value of its own."""
+
+    id: str
+    label: str
+    inputs: list[Input] = []
+
+
+def widgets_of(inputs: Iterable[InputWidget | Tab]) -> list[InputWidget]:
+    """Return all inputs, those behind tabs included, in order."""
+    found: list[InputWidget] = []
+    for one in inputs:
+        found += one.inputs if isinstance(one, Tab) else [one]
+    return found
+
+
+def check_settings(
+    inputs: Sequence[dict[str, Any]], data: dict[str, Any], values: dict[str, Any], *, n: int
+) -> None:
     """
     Raise ``FrameError`` ``bad_frame`` for settings that the declared ``inputs`` do not allow.
 
-    A chat that declares none takes what comes.
+    ``values`` are the present ones. A chat that declares no inputs takes what comes.
     """
     if not inputs:
         return
-    known = {widget.id: widget for widget in msgspec.convert(inputs, list[Input])}
+    declared = msgspec.convert(inputs, list[Input | Tab])
+    known = {widget.id: widget for widget in widgets_of(declared)}
     for key, value in data.items():
         widget = known.get(key)
         if widget is None:
             raise FrameError("bad_frame", f"settings: there is no {key[:100]!r}", n=n)
         if not widget.accepts(value):
             detail = f"settings: {key!r} is {widget.expected}"
+            raise FrameError("bad_frame", detail[:300], n=n)
+        if widget.disabled and value != values.get(key, widget.initial):
+            detail = f"settings: {key!r} cannot be changed now"
             raise FrameError("bad_frame", detail[:300], n=n)

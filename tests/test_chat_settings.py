@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
 from typing import Any
 
 import pytest
 
 from chatsessions import Chat, ChatSettings, context, user_session
 from chatsessions.exceptions import FrameError
-from chatsessions.input_widget import InputWidget, Select, Slider, Switch, Tags, TextInput
+from chatsessions.input_widget import (
+    Checkbox,
+    DatePicker,
+    InputWidget,
+    MultiSelect,
+    NumberInput,
+    RadioGroup,
+    Select,
+    Slider,
+    Switch,
+    Tab,
+    Tags,
+    TextInput,
+)
 from chatsessions.models import ChatSession
 from chatsessions.workers.worker import Worker as RunningWorker
 
@@ -24,6 +38,26 @@ INPUTS = [
     Switch(id="stream", label="Stream", initial=True),
     TextInput(id="name", label="Name", placeholder="yours", multiline=True),
     Tags(id="topics", label="Topics", initial=["a"]),
+    Tab(
+        id="more",
+        label="More",
+        inputs=[
+            Checkbox(id="sure", label="Sure"),
+            RadioGroup(id="size", label="Size", items={"S": "s", "L": "l"}, initial_value="l"),
+            MultiSelect(id="food", label="Food", values=["fish", "bread"], initial=["bread"]),
+            NumberInput(id="budget", label="Budget"),
+        ],
+    ),
+    Tab(
+        id="days",
+        label="Days",
+        inputs=[
+            DatePicker(id="day", label="Day", min_date=date(2026, 1, 1), max_date="2026-12-31"),
+            DatePicker(id="trip", label="Trip", mode="range", initial=("2026-05-01", "2026-05-02")),
+            TextInput(id="fixed", label="Fixed", initial="so", disabled=True),
+            Slider(id="stuck", label="Stuck", initial=1, disabled=True),
+        ],
+    ),
 ]
 INITIAL = {
     "model": "small",
@@ -32,6 +66,14 @@ INITIAL = {
     "stream": True,
     "name": None,
     "topics": ["a"],
+    "sure": False,
+    "size": "l",
+    "food": ["bread"],
+    "budget": None,
+    "day": None,
+    "trip": ["2026-05-01", "2026-05-02"],
+    "fixed": "so",
+    "stuck": 1,
 }
 
 
@@ -71,6 +113,14 @@ async def test_declared_with_their_initial_values(
         ("switch", "stream"),
         ("textinput", "name"),
         ("tags", "topics"),
+        ("tab", "more"),
+        ("tab", "days"),
+    ]
+    assert [(one["type"], one["id"]) for one in form[1]["inputs"][6]["inputs"]] == [
+        ("checkbox", "sure"),
+        ("radio", "size"),
+        ("multiselect", "food"),
+        ("numberinput", "budget"),
     ]
     assert values == ("settings", INITIAL)
     row = await ChatSession.objects.aget(pk=client.live.id)
@@ -105,6 +155,35 @@ async def test_changed_by_the_user(worker: RunningWorker, chat: Chat, updates: l
         ({"topics": ["x"] * 101}, "a list of at most 100"),
         ({"topics": [1]}, "a list"),
         ({"model": "large", "nonsense": 1}, "there is no"),
+        ({"more": {"sure": True}}, "there is no 'more'"),
+        ({"sure": 0}, "true or false"),
+        ({"size": "S"}, "one of s, l"),
+        ({"size": None}, "one of s, l"),
+        ({"size": {"s": 1}}, "one of s, l"),
+        ({"food": "fish"}, "some of fish, bread"),
+        ({"food": ["meat"]}, "some of fish, bread"),
+        ({"food": ["fish", "fish"]}, "each once"),
+        ({"food": [["fish"]]}, "some of"),
+        ({"food": ["fish"] * 1000}, "some of"),
+        ({"budget": "1"}, "a number, or null"),
+        ({"budget": True}, "a number"),
+        ({"budget": float("nan")}, "a number"),
+        ({"budget": float("inf")}, "a number"),
+        ({"budget": 10**400}, "a number"),
+        ({"day": "today"}, "a day such as 2026-05-01 from 2026-01-01 to 2026-12-31, or null"),
+        ({"day": "20260501"}, "a day"),
+        ({"day": "2026-02-30"}, "a day"),
+        ({"day": "2025-12-31"}, "a day"),
+        ({"day": "2027-01-01"}, "a day"),
+        ({"day": 20260501}, "a day"),
+        ({"day": ["2026-05-01", "2026-05-02"]}, "a day"),
+        ({"trip": "2026-05-01"}, "a first and a last day"),
+        ({"trip": ["2026-05-01"]}, "a first and a last day"),
+        ({"trip": ["2026-05-02", "2026-05-01"]}, "a first and a last day"),
+        ({"trip": ["2026-05-01", None]}, "a first and a last day"),
+        ({"fixed": "other"}, "'fixed' cannot be changed now"),
+        ({"fixed": None}, "cannot be changed"),
+        ({"stuck": 2}, "cannot be changed"),
         ({"x" * 5000: 1}, "there is no"),
     ],
 )
@@ -120,6 +199,26 @@ async def test_what_the_inputs_do_not_allow_changes_nothing(
     client.take_back()
     assert await client.run("settings", {"stream": False}) == "done"
     assert updates == [{**INITIAL, "stream": False}]
+
+
+async def test_what_the_inputs_behind_tabs_allow(
+    worker: RunningWorker, chat: Chat, updates: list[Any]
+) -> None:
+    client = await arrive(worker, chat)
+    changes = {
+        "sure": True,
+        "size": "s",
+        "food": ["bread", "fish"],
+        "budget": -2.5,
+        "day": "2026-12-31",
+        "trip": None,
+        "fixed": "so",  # as it is
+        "stuck": 1.0,
+    }
+    assert await client.run("settings", changes) == "done"
+    assert updates == [INITIAL | changes]
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.chat_settings == INITIAL | changes
 
 
 async def test_checked_after_a_restart_too(
@@ -163,6 +262,22 @@ async def test_declared_anew(worker: RunningWorker, chat: Chat) -> None:
         (lambda: Slider(id="x", label="x", step=0), "step above 0"),
         (lambda: Slider(id="x", label="x", initial=11), "cannot be initial"),
         (lambda: Switch(id="", label="x"), "needs an id"),
+        (lambda: RadioGroup(id="x", label="x"), "a RadioGroup needs either"),
+        (lambda: MultiSelect(id="x", label="x"), "needs either values or items"),
+        (lambda: MultiSelect(id="x", label="x", values=["a"], initial=["b"]), "cannot be initial"),
+        (lambda: DatePicker(id="x", label="x", initial="soon"), "cannot be initial"),
+        (lambda: DatePicker(id="x", label="x", min_date="soon"), "are days"),
+        (lambda: DatePicker(id="x", label="x", mode="range", initial="2026-01-01"), "initial"),
+        (lambda: DatePicker(id="x", label="x", mode="year"), "'single' or 'range'"),  # type: ignore[arg-type]
+        (
+            lambda: ChatSettings(
+                [
+                    Switch(id="x", label="1"),
+                    Tab(id="t", label="t", inputs=[Switch(id="x", label="2")]),
+                ]
+            ),
+            "Two inputs have the id 'x'",
+        ),
         (lambda: ChatSettings([Switch(id="x", label="1"), Switch(id="x", label="2")]), "Two"),
     ],
 )

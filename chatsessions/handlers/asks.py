@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from chatsessions.files.storage import ChatFile
-from chatsessions.input_widget import InputWidget
+from chatsessions.input_widget import InputWidget, Tab, widgets_of
 
 from .bridge import also_sync
 from .context import current, owner_loop
@@ -164,12 +164,12 @@ class ChatSettings:
 
     The page shows a form with ``inputs``. What the user changes is checked against them, stored
     with the session and given to ``on_settings_update``. Handlers read it as
-    ``user_session.get("chat_settings")``.
+    ``user_session.get("chat_settings")``. A ``Tab`` among the inputs is a group of some.
     """
 
-    def __init__(self, inputs: Sequence[InputWidget]) -> None:
+    def __init__(self, inputs: Sequence[InputWidget | Tab]) -> None:
         self.inputs = list(inputs)
-        ids = [widget.id for widget in self.inputs]
+        ids = [widget.id for widget in widgets_of(self.inputs)]
         for double in {key for key in ids if ids.count(key) > 1}:
             raise ValueError(f"Two inputs have the id {double!r}.")
 
@@ -180,7 +180,7 @@ class ChatSettings:
 
         They replace inputs that were declared before. Raises what ``context.emitter.emit`` raises.
         """
-        values = {widget.id: widget.initial for widget in self.inputs}
+        values = {widget.id: widget.initial for widget in widgets_of(self.inputs)}
         inputs = msgspec.to_builtins(self.inputs)
         await current("ChatSettings.send").emitter.declare_settings(inputs, values)
         return values

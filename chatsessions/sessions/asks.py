@@ -84,7 +84,7 @@ class SettingsForm:
 
     def check(self, data: dict[str, Any], *, n: int) -> None:
         """Raise ``FrameError`` for values that event ``n`` may not set."""
-        check_settings(self._inputs, data, n=n)
+        check_settings(self._inputs, data, self._session.chat_settings, n=n)
 
     def declare(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None

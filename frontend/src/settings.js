@@ -1,11 +1,13 @@
 /** The settings that a bot lets a person change: a form in a dialog. */
 import { button, create, dialogOf, tool } from "./dom.js";
 import { field } from "./fields.js";
+import { Tabs } from "./tabs.js";
 import { texts } from "./texts.js";
 
 /** @typedef {import("./fields.js").InputData} InputData */
 /** @typedef {import("./fields.js").Field} Field */
 /** @typedef {import("./delivery.js").Outgoing} Outgoing */
+/** Inputs that stand behind a tab. @typedef {{type: "tab", id: string, label?: string, inputs: InputData[]}} Group */
 
 export class Settings {
   /** @type {Field[]} */
@@ -17,6 +19,7 @@ export class Settings {
   #send;
   #form;
   #list = create("div", { part: "fields" });
+  #tabs = new Tabs();
   #error = create("p", { part: "form-error", role: "alert", hidden: true });
   #save = create("button", { type: "submit", part: "primary" }, texts.save);
   /** Whether what was typed is on its way. */
@@ -25,8 +28,8 @@ export class Settings {
   /** @param {(values: Record<string, any>) => boolean} send whether it could be sent */
   constructor(send) {
     this.#send = send;
-    const defaults = button("secondary", texts.defaults, () => this.#write(this.#initial()));
-    this.#form = create("form", { part: "dialog-body", novalidate: true }, this.#list, this.#error, create("div", { part: "dialog-ways" }, this.#save, defaults));
+    const defaults = button("secondary", texts.defaults, () => this.#write(this.#initial(), this.#fields.filter(({ disabled }) => !disabled)));
+    this.#form = create("form", { part: "dialog-body", novalidate: true }, this.#list, this.#tabs.element, this.#error, create("div", { part: "dialog-ways" }, this.#save, defaults));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
@@ -58,7 +61,7 @@ export class Settings {
     this.#write(values);
     this.#busy(false);
     this.dialog.showModal();
-    this.#fields[0]?.control.focus();
+    this.#fields.find(({ disabled }) => !disabled)?.focus();
   }
 
   /** What is not accepted yet. @param {Outgoing[]} frames */
@@ -76,14 +79,24 @@ export class Settings {
     this.#complain(detail);
   }
 
-  /** @param {InputData[]} inputs */
-  #offer(inputs) {
-    this.#inputs = inputs;
-    this.#fields = inputs.map((input, index) => field(input, `setting-${index}`)).filter((found) => found !== null);
-    this.#list.replaceChildren(...this.#fields.map(({ element }) => element));
+  /** @param {(InputData | Group)[]} offered */
+  #offer(offered) {
+    const groups = offered.filter(isGroup);
+    const alone = this.#made(offered.filter((input) => !isGroup(input)), "setting");
+    const grouped = groups.map(({ inputs }, index) => this.#made(inputs, `setting-${index}`));
+    this.#inputs = [...offered.filter((input) => !isGroup(input)), ...groups.flatMap(({ inputs }) => inputs)];
+    this.#fields = [...alone, ...grouped.flat()];
+    this.#list.replaceChildren(...alone.map(({ element }) => element));
+    this.#list.hidden = !alone.length;
+    this.#tabs.offer(groups.map(({ id, label }, index) => ({ label: String(label || id), fields: grouped[index].map(({ element }) => element) })));
     this.tool.hidden = !this.#fields.length;
     if (this.tool.hidden) this.dialog.close();
     else if (this.dialog.open) this.#write({ ...this.#initial(), ...this.#values });
+  }
+
+  /** @param {InputData[]} inputs @param {string} id */
+  #made(inputs, id) {
+    return inputs.map((input, index) => field(input, `${id}-${index}`)).filter((found) => found !== null);
   }
 
   /** @param {any} values that hold from now on */
@@ -97,13 +110,15 @@ export class Settings {
   }
 
   /** @param {Record<string, any>} values */
-  #write(values) {
-    for (const { id, write } of this.#fields) write(values[id]);
+  #write(values, fields = this.#fields) {
+    for (const { id, write } of fields) write(values[id]);
   }
 
   #submit() {
     this.#complain("");
-    const values = Object.fromEntries(this.#fields.map(({ id, read }) => [id, read()]));
+    const wrong = this.#fields.find(({ disabled, problem }) => !disabled && problem());
+    if (wrong) return this.#blame(wrong, wrong.problem());
+    const values = Object.fromEntries(this.#fields.filter(({ disabled }) => !disabled).map(({ id, read }) => [id, read()]));
     this.#busy(true);
     if (!this.#send(values)) this.#busy(false);
   }
@@ -119,11 +134,22 @@ export class Settings {
   #complain(detail) {
     for (const { complain } of this.#fields) complain("");
     const blamed = detail ? named(this.#fields, detail) : undefined;
-    blamed?.complain(detail);
-    blamed?.control.focus();
+    if (blamed) this.#blame(blamed, detail);
     this.#error.textContent = blamed ? "" : detail;
     this.#error.hidden = !detail || Boolean(blamed);
   }
+
+  /** @param {Field} field @param {string} detail */
+  #blame(field, detail) {
+    field.complain(detail);
+    this.#tabs.reveal(field.element);
+    field.focus();
+  }
+}
+
+/** @param {InputData | Group} input @returns {input is Group} */
+function isGroup(input) {
+  return input?.type === "tab" && Array.isArray(input.inputs);
 }
 
 /** The field that a text names: the longest name counts, for one may be part of another. @param {Field[]} fields @param {string} text */

@@ -287,6 +287,51 @@ textarea[part="field-control"] {
   border-color: var(--_danger);
 }
 
+[part="field-choices"] {
+  display: grid;
+  gap: 0.125rem;
+  max-block-size: 14rem;
+  overflow-y: auto;
+}
+
+[part="field-choice"] {
+  display: flex;
+  align-items: center;
+  gap: 0.625rem;
+  min-inline-size: 0;
+  min-block-size: 2rem;
+  overflow-wrap: anywhere;
+}
+
+[part="field-box"] {
+  flex: none;
+  inline-size: 1.125rem;
+  block-size: 1.125rem;
+  margin: 0.125rem;
+  accent-color: var(--_accent);
+}
+
+[part="field-days"] {
+  display: flex;
+  flex-wrap: wrap;
+  gap: 0.375rem 1rem;
+}
+
+[part="field-days"] [part="field-choice"] {
+  flex: 1 1 10rem;
+}
+
+[part~="field"]:disabled {
+  margin: 0;
+  padding: 0;
+  border: 0;
+}
+
+[part~="field"]:disabled :is(input, select, textarea, [part="tags"], [part="field-choice"]) {
+  cursor: not-allowed;
+  opacity: 0.65;
+}
+
 [part="field-range"] {
   inline-size: 100%;
   min-block-size: 1.75rem;
@@ -294,7 +339,8 @@ textarea[part="field-control"] {
   accent-color: var(--_accent);
 }
 
-[part~="field-switch"] {
+[part~="field-switch"],
+[part~="field-checkbox"] {
   grid-template-columns: 1fr auto;
   align-items: center;
 }
@@ -332,9 +378,37 @@ textarea[part="field-control"] {
   background: var(--_accent-text);
 }
 
-[part~="field-switch"] > [part="field-hint"],
-[part~="field-switch"] > [part="field-error"] {
+:is([part~="field-switch"], [part~="field-checkbox"]) > :is([part="field-hint"], [part="field-error"]) {
   grid-column: 1 / -1;
+}
+
+[part="tabs-box"] {
+  display: grid;
+  gap: 1.125rem;
+  min-inline-size: 0;
+}
+
+[part="tabs"] {
+  display: flex;
+  flex-wrap: wrap;
+  gap: 0 0.25rem;
+  border-block-end: 1px solid var(--_border);
+}
+
+[part="tab"] {
+  margin: 0;
+  border: 0;
+  border-block-end: 2px solid transparent;
+  border-radius: 0;
+  background: transparent;
+  color: var(--_muted);
+  overflow-wrap: anywhere;
+}
+
+[part="tab"][aria-selected="true"] {
+  border-block-end-color: var(--_accent);
+  color: var(--_text);
+  font-weight: 600;
 }
 
 [part="tags-box"],
@@ -506,6 +580,11 @@ var defaults = {
   saving: "Saving…",
   settings: "Settings",
   defaults: "Defaults",
+  notANumber: "This is not a number.",
+  notADate: "This is not a date.",
+  firstDay: "From",
+  lastDay: "To",
+  bothDays: "Both dates are needed.",
   tagPlaceholder: "Add one, then Enter",
   removeTag: (tag) => `Remove ${tag}`,
   keys: "Keys",
@@ -3193,11 +3272,11 @@ function profiles(value) {
 }
 function profileForm(profiles2, before, chosen) {
   const first = profiles2.find(({ name }) => name === before) ?? profiles2.find((profile) => profile.default) ?? profiles2[0];
-  const choices = profiles2.map((profile, index) => choice(profile, `profile-${index}`, profile === first));
+  const choices2 = profiles2.map((profile, index) => choice(profile, `profile-${index}`, profile === first));
   const form = create(
     "form",
     { part: "profiles" },
-    create("fieldset", { part: "profile-list" }, create("legend", { part: "profile-title" }, texts.profiles), ...choices),
+    create("fieldset", { part: "profile-list" }, create("legend", { part: "profile-title" }, texts.profiles), ...choices2),
     create("button", { type: "submit", part: "primary" }, texts.start)
   );
   form.addEventListener("submit", (event) => {
@@ -3305,21 +3384,27 @@ var Scrolling = class {
 };
 
 // src/fields.js
-var CONTROLS2 = { select, slider, switch: toggle, textinput, tags };
+var CONTROLS2 = { select, radio, multiselect, slider, numberinput, switch: toggle, checkbox, textinput, tags, datepicker };
 function field(input, id) {
   if (!Object.hasOwn(CONTROLS2, input?.type)) return null;
-  const { control, shown = control, beside, read, write } = CONTROLS2[input.type](input, id);
-  const hint = input.description || input.tooltip;
+  const { control, group, shown = control, beside, read, write, problem = () => "" } = CONTROLS2[input.type](input, id);
+  const hint = [input.description, input.tooltip].filter(Boolean).join(" ");
+  const disabled = Boolean(input.disabled);
   const error = create("p", { part: "field-error", id: `${id}-error`, hidden: true });
   control.id = id;
   control.setAttribute("aria-describedby", hint ? `${id}-hint ${id}-error` : `${id}-error`);
-  const label = create("label", { part: "field-label", for: id }, String(input.label || input.id));
+  const words2 = String(input.label || input.id);
+  const label = group ? create("span", { part: "field-label", id: `${id}-label` }, words2) : create("label", { part: "field-label", for: id }, words2);
+  if (group) {
+    control.setAttribute("role", group);
+    control.setAttribute("aria-labelledby", `${id}-label`);
+  }
   const element = create(
-    "div",
-    { part: `field field-${input.type}` },
+    disabled ? "fieldset" : "div",
+    { part: `field field-${input.type}`, role: disabled ? "presentation" : null, disabled },
     create("div", { part: "field-line" }, label, beside),
     shown,
-    hint ? create("p", { part: "field-hint", id: `${id}-hint` }, String(hint)) : null,
+    hint ? create("p", { part: "field-hint", id: `${id}-hint` }, hint) : null,
     error
   );
   const complain = (text) => {
@@ -3327,10 +3412,41 @@ function field(input, id) {
     error.hidden = !text;
     control.setAttribute("aria-invalid", String(Boolean(text)));
   };
-  return { id: input.id, element, control, read, write, complain };
+  const focus = () => {
+    const inside = group ? control.querySelector("input:checked") ?? control.querySelector("input") : null;
+    (inside instanceof HTMLElement ? inside : control).focus();
+  };
+  return { id: input.id, element, disabled, focus, read, write, problem, complain };
 }
-function select({ values, items }) {
-  const options = items ? Object.entries(items) : (values ?? []).map((value) => [String(value), value]);
+function optionsOf({ values, items }) {
+  return items && Object.keys(items).length ? Object.entries(items) : (values ?? []).map((value) => [String(value), value]);
+}
+function choices(type, input, id) {
+  const options = optionsOf(input);
+  const boxes = options.map(() => create("input", { type, part: "field-box", name: `${id}-choice` }));
+  const labels = options.map(([label], index) => create("label", { part: "field-choice" }, boxes[index], create("span", {}, label)));
+  return { options, boxes, control: create("div", { part: "field-choices" }, ...labels) };
+}
+function radio(input, id) {
+  const { options, boxes, control } = choices("radio", input, id);
+  return {
+    control,
+    group: "radiogroup",
+    read: () => options.find((_, index) => boxes[index].checked)?.[1] ?? null,
+    write: (value) => boxes.forEach((box, index) => box.checked = options[index][1] === value)
+  };
+}
+function multiselect(input, id) {
+  const { options, boxes, control } = choices("checkbox", input, id);
+  return {
+    control,
+    group: "group",
+    read: () => options.filter((_, index) => boxes[index].checked).map(([, value]) => value),
+    write: (value) => boxes.forEach((box, index) => box.checked = Array.isArray(value) && value.includes(options[index][1]))
+  };
+}
+function select(input) {
+  const options = optionsOf(input);
   const control = create("select", { part: "field-control" }, ...options.map(([label], index) => create("option", { value: String(index) }, label)));
   return {
     control,
@@ -3350,6 +3466,43 @@ function slider({ min = 0, max = 10, step = 1 }, id) {
     write: (value) => {
       control.value = String(value ?? min);
       show();
+    }
+  };
+}
+function numberinput({ placeholder }) {
+  const control = create("input", { type: "number", step: "any", part: "field-control", placeholder: placeholder ?? null, autocomplete: "off" });
+  return {
+    control,
+    read: () => Number.isNaN(control.valueAsNumber) ? null : control.valueAsNumber,
+    write: (value) => control.value = String(value ?? ""),
+    problem: () => control.validity.badInput ? texts.notANumber : ""
+  };
+}
+function checkbox() {
+  const control = create("input", { type: "checkbox", part: "field-box" });
+  return { control, read: () => control.checked, write: (value) => control.checked = Boolean(value) };
+}
+function datepicker({ mode, min_date: min, max_date: max }, id) {
+  const day = (attributes = {}) => create("input", { type: "date", part: "field-control", min: min ?? null, max: max ?? null, ...attributes });
+  if (mode !== "range") {
+    const control = day();
+    return {
+      control,
+      read: () => control.value || null,
+      write: (value) => control.value = String(value ?? ""),
+      problem: () => control.validity.badInput ? texts.notADate : ""
+    };
+  }
+  const days = [day({ id: `${id}-from` }), day({ id: `${id}-to` })];
+  const labels = [texts.firstDay, texts.lastDay].map((label, index) => create("label", { part: "field-choice" }, create("span", {}, label), days[index]));
+  return {
+    control: create("div", { part: "field-days" }, ...labels),
+    group: "group",
+    read: () => days.some(({ value }) => value) ? days.map(({ value }) => value || null) : null,
+    write: (value) => days.forEach((one, index) => one.value = String(value?.[index] ?? "")),
+    problem: () => {
+      if (days.some(({ validity }) => validity.badInput)) return texts.notADate;
+      return Boolean(days[0].value) === Boolean(days[1].value) ? "" : texts.bothDays;
     }
   };
 }
@@ -3405,6 +3558,58 @@ function tags({ placeholder, label, id, values = [] }, name) {
   };
 }
 
+// src/tabs.js
+var Tabs = class {
+  /** @type {HTMLButtonElement[]} */
+  #tabs = [];
+  /** @type {HTMLElement[]} */
+  #panels = [];
+  #list = create("div", { part: "tabs", role: "tablist" });
+  element = create("div", { part: "tabs-box", hidden: true }, this.#list);
+  constructor() {
+    this.#list.addEventListener("keydown", (event) => this.#walk(event));
+  }
+  /** @param {Group[]} groups */
+  offer(groups) {
+    this.#tabs = groups.map(({ label }, index) => {
+      const tab = create("button", { type: "button", part: "tab", role: "tab", id: `tab-${index}`, "aria-controls": `tab-panel-${index}` }, label);
+      tab.addEventListener("click", () => this.#choose(index));
+      return tab;
+    });
+    this.#panels = groups.map(({ fields }, index) => create("div", { part: "fields", role: "tabpanel", id: `tab-panel-${index}`, "aria-labelledby": `tab-${index}` }, ...fields));
+    this.#list.replaceChildren(...this.#tabs);
+    this.element.replaceChildren(this.#list, ...this.#panels);
+    this.element.hidden = !groups.length;
+    this.#choose(0);
+  }
+  /** Show the group that has `field`. @param {HTMLElement} field */
+  reveal(field2) {
+    const index = this.#panels.findIndex((panel) => panel.contains(field2));
+    if (index >= 0) this.#choose(index);
+  }
+  /** @param {number} chosen */
+  #choose(chosen) {
+    this.#tabs.forEach((tab, index) => {
+      tab.setAttribute("aria-selected", String(index === chosen));
+      tab.tabIndex = index === chosen ? 0 : -1;
+      this.#panels[index].hidden = index !== chosen;
+    });
+  }
+  /** By arrow keys, as in any row of tabs. @param {KeyboardEvent} event */
+  #walk(event) {
+    const { length } = this.#tabs;
+    const at = this.#tabs.findIndex((tab) => tab === event.target);
+    const ahead = getComputedStyle(this.#list).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
+    const back = ahead === "ArrowLeft" ? "ArrowRight" : "ArrowLeft";
+    const goals = { [ahead]: (at + 1) % length, [back]: (at + length - 1) % length, Home: 0, End: length - 1 };
+    const goal = goals[event.key];
+    if (at < 0 || goal === void 0) return;
+    event.preventDefault();
+    this.#choose(goal);
+    this.#tabs[goal].focus();
+  }
+};
+
 // src/settings.js
 var Settings = class {
   /** @type {Field[]} */
@@ -3416,6 +3621,7 @@ var Settings = class {
   #send;
   #form;
   #list = create("div", { part: "fields" });
+  #tabs = new Tabs();
   #error = create("p", { part: "form-error", role: "alert", hidden: true });
   #save = create("button", { type: "submit", part: "primary" }, texts.save);
   /** Whether what was typed is on its way. */
@@ -3423,8 +3629,8 @@ var Settings = class {
   /** @param {(values: Record<string, any>) => boolean} send whether it could be sent */
   constructor(send) {
     this.#send = send;
-    const defaults2 = button("secondary", texts.defaults, () => this.#write(this.#initial()));
-    this.#form = create("form", { part: "dialog-body", novalidate: true }, this.#list, this.#error, create("div", { part: "dialog-ways" }, this.#save, defaults2));
+    const defaults2 = button("secondary", texts.defaults, () => this.#write(this.#initial(), this.#fields.filter(({ disabled }) => !disabled)));
+    this.#form = create("form", { part: "dialog-body", novalidate: true }, this.#list, this.#tabs.element, this.#error, create("div", { part: "dialog-ways" }, this.#save, defaults2));
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
@@ -3453,7 +3659,7 @@ var Settings = class {
     this.#write(values);
     this.#busy(false);
     this.dialog.showModal();
-    this.#fields[0]?.control.focus();
+    this.#fields.find(({ disabled }) => !disabled)?.focus();
   }
   /** What is not accepted yet. @param {Outgoing[]} frames */
   update(frames) {
@@ -3468,14 +3674,23 @@ var Settings = class {
     this.#busy(false);
     this.#complain(detail);
   }
-  /** @param {InputData[]} inputs */
-  #offer(inputs) {
-    this.#inputs = inputs;
-    this.#fields = inputs.map((input, index) => field(input, `setting-${index}`)).filter((found) => found !== null);
-    this.#list.replaceChildren(...this.#fields.map(({ element }) => element));
+  /** @param {(InputData | Group)[]} offered */
+  #offer(offered) {
+    const groups = offered.filter(isGroup);
+    const alone = this.#made(offered.filter((input) => !isGroup(input)), "setting");
+    const grouped = groups.map(({ inputs }, index) => this.#made(inputs, `setting-${index}`));
+    this.#inputs = [...offered.filter((input) => !isGroup(input)), ...groups.flatMap(({ inputs }) => inputs)];
+    this.#fields = [...alone, ...grouped.flat()];
+    this.#list.replaceChildren(...alone.map(({ element }) => element));
+    this.#list.hidden = !alone.length;
+    this.#tabs.offer(groups.map(({ id, label }, index) => ({ label: String(label || id), fields: grouped[index].map(({ element }) => element) })));
     this.tool.hidden = !this.#fields.length;
     if (this.tool.hidden) this.dialog.close();
     else if (this.dialog.open) this.#write({ ...this.#initial(), ...this.#values });
+  }
+  /** @param {InputData[]} inputs @param {string} id */
+  #made(inputs, id) {
+    return inputs.map((input, index) => field(input, `${id}-${index}`)).filter((found) => found !== null);
   }
   /** @param {any} values that hold from now on */
   #change(values) {
@@ -3486,12 +3701,14 @@ var Settings = class {
     return Object.fromEntries(this.#inputs.map(({ id, initial }) => [id, initial]));
   }
   /** @param {Record<string, any>} values */
-  #write(values) {
-    for (const { id, write } of this.#fields) write(values[id]);
+  #write(values, fields = this.#fields) {
+    for (const { id, write } of fields) write(values[id]);
   }
   #submit() {
     this.#complain("");
-    const values = Object.fromEntries(this.#fields.map(({ id, read }) => [id, read()]));
+    const wrong = this.#fields.find(({ disabled, problem }) => !disabled && problem());
+    if (wrong) return this.#blame(wrong, wrong.problem());
+    const values = Object.fromEntries(this.#fields.filter(({ disabled }) => !disabled).map(({ id, read }) => [id, read()]));
     this.#busy(true);
     if (!this.#send(values)) this.#busy(false);
   }
@@ -3505,12 +3722,20 @@ var Settings = class {
   #complain(detail) {
     for (const { complain } of this.#fields) complain("");
     const blamed = detail ? named(this.#fields, detail) : void 0;
-    blamed?.complain(detail);
-    blamed?.control.focus();
+    if (blamed) this.#blame(blamed, detail);
     this.#error.textContent = blamed ? "" : detail;
     this.#error.hidden = !detail || Boolean(blamed);
   }
+  /** @param {Field} field @param {string} detail */
+  #blame(field2, detail) {
+    field2.complain(detail);
+    this.#tabs.reveal(field2.element);
+    field2.focus();
+  }
 };
+function isGroup(input) {
+  return input?.type === "tab" && Array.isArray(input.inputs);
+}
 function named(fields, text) {
   const words2 = new Set(text.split(/[^\p{L}\p{N}_.-]+/u).map((word) => word.replace(/^[.-]+|[.-]+$/g, "")));
   return fields.find(({ id }) => words2.has(id)) ?? [...fields].sort((a, b) => b.id.length - a.id.length).find(({ id }) => text.includes(id));
