@@ -40,6 +40,7 @@ from .handlers.chat import (
     Chat,
     ChatProfile,
     InterruptedTurn,
+    Starter,
     action_callback,
     module_chat,
     on_action,
@@ -58,6 +59,7 @@ from .handlers.chat import (
     on_window_message,
     session_lifespan,
     set_chat_profiles,
+    set_starters,
     user_env,
 )
 from .handlers.chat_context import Thread
@@ -121,6 +123,7 @@ __all__ = [
     "SessionNotFound",
     "SessionOver",
     "SessionOwned",
+    "Starter",
     "Step",
     "StorageError",
     "StoreUnavailable",
@@ -165,6 +168,7 @@ __all__ = [
     "session_context",
     "session_lifespan",
     "set_chat_profiles",
+    "set_starters",
     "sleep",
     "spawn",
     "step",
@@ -193,12 +197,12 @@ _CHAINLIT = """
 AskElementMessage AsyncLangchainCallbackHandler Audio AudioChunk ChatGeneration CompletionGeneration
 Component CopilotFunction CustomElement Dataframe Element ElementSidebar File GenerationMessage
 HaystackAgentCallbackHandler Image InputAudioChunk LangchainCallbackHandler
-LlamaIndexCallbackHandler OutputAudioChunk Pdf PersistedUser Plotly Pyplot Sidebar Starter
+LlamaIndexCallbackHandler OutputAudioChunk Pdf PersistedUser Plotly Pyplot Sidebar
 StarterCategory Task TaskList TaskStatus Text ThreadDict User Video author_rename cache config
 data data_layer header_auth_callback instrument_mistralai instrument_openai oauth_callback
 on_app_shutdown on_app_startup on_audio_chunk on_audio_end on_audio_start on_feedback on_logout
 on_mcp_connect on_mcp_disconnect on_shared_thread_view password_auth_callback server
-set_starter_categories set_starters token_query_param_auth_callback
+set_starter_categories token_query_param_auth_callback
 """
 
 

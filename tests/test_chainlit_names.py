@@ -27,8 +27,8 @@ def test_a_name_of_chainlits_that_is_not_here_leads_to_the_page() -> None:
     with pytest.raises(AttributeError) as caught:
         cl.TaskList  # noqa: B018
     assert str(caught.value) == (
-        "module 'chatsessions' has no attribute 'TaskList', which is Chainlit's: docs/from-chainlit.md "
-        "says what to use instead"
+        "module 'chatsessions' has no attribute 'TaskList', which is Chainlit's: "
+        "docs/from-chainlit.md says what to use instead"
     )
     assert not hasattr(cl, "TaskList")
 

@@ -928,8 +928,11 @@ async def test_what_asking_says() -> None:
     page = page_module("asking")
     async with visit(page.chat) as tab:
         form = await tab.receive_event("settings_form")
-        documented = [code_spans(row[0])[0].lower() for row in table("asking", "## Chat settings")]
-        assert [one["type"] for one in form.data["inputs"]] == documented
+        rows = table("asking", "## Chat settings")
+        documented = {name for row in rows for name in code_spans(row[0])}
+        tags = {one.__name__: one.__struct_config__.tag for one in get_args(Input)}
+        assert documented == set(tags)
+        assert {one["type"] for one in form.data["inputs"]} <= set(tags.values())
         await tab.send_event("settings", {"tone": "stern"})
         assert (await tab.receive_message()).content == "I will be stern."
         await tab.send("shoes")

@@ -6,7 +6,7 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -33,6 +33,7 @@ logger = logging.getLogger("chatsessions.user_session")
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C")
 R = TypeVar("R")
+T = TypeVar("T")
 
 # The types of handlers: async or not, with their argument or without. A type checker reports a
 # parameter that is annotated otherwise.
@@ -100,6 +101,43 @@ class InterruptedTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class Starter:
+    """
+    A message that the user may begin with, by a button.
+
+    The button shows ``label`` and ``icon``, which is a word or a sign, and sends ``message`` as
+    the user's. Raises ``ChatError``.
+    """
+
+    label: str
+    message: str
+    icon: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("label", "message"):
+            value = getattr(self, key)
+            if not isinstance(value, str) or not value.strip():
+                raise ChatError(f"The {key} of a Starter is a text, not {value!r:.80}.")
+        if self.icon is not None and not isinstance(self.icon, str):
+            raise ChatError(f"The icon of the Starter {self.label!r:.80} is no str.")
+
+    def as_event(self) -> dict[str, Any]:
+        """Return the starter as it goes over the wire."""
+        return {"label": self.label, "message": self.message, "icon": self.icon}
+
+
+def checked_starters(given: object, chat: str) -> list[Starter]:
+    """Return what ``@chat.starters`` gave. Raises ``ChatError`` if that is no list of starters."""
+    if given is None:
+        return []
+    found: list[Any] = list(given) if isinstance(given, Iterable) else [given]
+    for one in found:
+        if not isinstance(one, Starter):
+            raise ChatError(f"The starters of {chat} are {given!r:.80}, no list of Starter.")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class ChatProfile:
     """
     One variant of a chat: a model, a persona, a language.
@@ -107,7 +145,8 @@ class ChatProfile:
     ``name`` is what the client sends and the session keeps: 1 to 200 characters, no control
     characters. The page shows ``display_name`` instead, if there is one. ``markdown_description``
     is text; ``icon`` is a word or a sign, and no address. The profile with ``default`` is that of
-    clients that choose none. Raises ``ChatError``.
+    clients that choose none. Its ``starters`` are offered instead of those of the chat. Raises
+    ``ChatError``.
     """
 
     name: str
@@ -115,6 +154,7 @@ class ChatProfile:
     icon: str | None = None
     default: bool = False
     display_name: str | None = None
+    starters: Sequence[Starter] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not 1 <= len(self.name) <= MAX_PROFILE_NAME:
@@ -129,6 +169,7 @@ class ChatProfile:
                 raise ChatError(f"The {key} of the profile {self.name!r} is {value!r:.80}, no str.")
         if not isinstance(self.default, bool):
             raise ChatError(f"default={self.default!r:.80} of the profile {self.name!r}: a bool.")
+        checked_starters(self.starters, f"the profile {self.name!r}")
 
 
 def checked_profiles(given: object, chat: str) -> list[ChatProfile]:
@@ -201,6 +242,9 @@ class Chat:
         #: What its consumers and views ask of a user, each once.
         self.access_rules: set[Access] = set()
         self._profiles: Handler | None = None
+        self._starters: Handler | None = None
+        #: Whether any profile that was offered here has starters of its own.
+        self._profiles_have_starters = False
 
     def __repr__(self) -> str:
         return f"<Chat {self.name}>"
@@ -341,14 +385,60 @@ class Chat:
         handler = self._profiles
         if handler is None:
             return []
+        found = await self._ask(handler, user, checked_profiles, run_in_thread)
+        if any(one.starters for one in found):
+            self._profiles_have_starters = True
+        return found
+
+    def starters(self, function: OnData) -> OnData:
+        """
+        Returns what the user may begin with, a list of ``Starter``: ``(user)``.
+
+        It runs once per new session, in its context, before ``on_chat_start``. A profile that has
+        ``starters`` of its own offers those instead.
+        """
+        handlers = {} if self._starters is None else {"starters": self._starters}
+        self._add(handlers, "starters", function)
+        self._starters = handlers["starters"]
+        return function
+
+    @property
+    def may_have_starters(self) -> bool:
+        """Whether there may be starters for a new session."""
+        return self._starters is not None or self._profiles_have_starters
+
+    async def get_starters(
+        self,
+        user: User,
+        profile: str,
+        *,
+        run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None = None,
+    ) -> list[Starter]:
+        """Return what ``user`` may begin with. Raises as :meth:`get_profiles`."""
+        if self._profiles_have_starters:
+            for one in await self.get_profiles(user, run_in_thread=run_in_thread):
+                if one.name == profile and one.starters:
+                    return list(one.starters)
+        if self._starters is None:
+            return []
+        return await self._ask(self._starters, user, checked_starters, run_in_thread)
+
+    async def _ask(
+        self,
+        handler: Handler,
+        user: User,
+        check: Callable[[object, str], list[T]],
+        run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None,
+    ) -> list[T]:
+        """Return what a function of the application gives for ``user``, checked."""
         if handler.is_async:
-            return checked_profiles(await handler(user), repr(self))
+            return check(await handler(user), repr(self))
 
-        def call() -> list[ChatProfile]:
+        def call() -> list[T]:
             # Checked in the thread too: what is returned may be a generator that makes queries.
-            return checked_profiles(handler(user), repr(self))
+            return check(handler(user), repr(self))
 
-        found: list[ChatProfile] = await (run_in_thread(call) if run_in_thread else _threaded(call))
+        found: list[T] = await (run_in_thread(call) if run_in_thread else _threaded(call))
         return found
 
     def kept_in_memory(self, key: str, error: StorageError) -> None:
@@ -553,6 +643,8 @@ session_lifespan = _in_module_chat(Chat.session_lifespan)
 on_interrupted = _in_module_chat(Chat.on_interrupted)
 set_chat_profiles = _in_module_chat(Chat.profiles)
 set_chat_profiles.__name__ = set_chat_profiles.__qualname__ = "set_chat_profiles"
+set_starters = _in_module_chat(Chat.starters)
+set_starters.__name__ = set_starters.__qualname__ = "set_starters"
 
 
 def on_event(name: str) -> Callable[[OnData], OnData]:

@@ -570,10 +570,22 @@ class LiveSession(ChangeSource):
             return
         if past is not None:
             self.form.tell(past)
+        elif run and self.chat.may_have_starters:
+            offer = Handler(function=self._offer_starters, takes_argument=False, is_async=True)
+            self.turns.add(Job(turn=Turn(None, "starters"), handler=offer))
         start = self.chat.hooks.get("chat_start" if past is None else "chat_resume")
         if run and start is not None:
             self.position.running = 0  # from now on a crash leaves a turn that was cut short
             self.turns.add(turn_job(0, START, start, past and past.thread))
+
+    async def _offer_starters(self) -> None:
+        """Tell the client of a new session what it may begin with."""
+        session = self.session
+        found = await self.chat.get_starters(
+            session.user, session.profile, run_in_thread=self.worker.threads.handle
+        )
+        if found:
+            self.log.say("starters", {"starters": [one.as_event() for one in found]})
 
     def _recover(self, left: InterruptedWork, *, run: bool) -> None:
         """Close what the last owner left open, and go on with what waits."""

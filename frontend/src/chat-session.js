@@ -27,6 +27,7 @@ import { layout } from "./layout.js";
 import { ProfileChoice, fetchProfiles, profilesIn } from "./profiles.js";
 import { Scrolling } from "./scrolling.js";
 import { Settings } from "./settings.js";
+import { Starters } from "./starters.js";
 import { texts } from "./texts.js";
 import { Earlier, Threads } from "./threads.js";
 import { Transcript } from "./transcript.js";
@@ -93,6 +94,10 @@ export class ChatSessionElement extends HTMLElement {
     limits: () => ({ accept: this.getAttribute("files")?.split(","), maxMegabytes: Number(this.getAttribute("max-file-bytes")) / 1024 ** 2 }),
     asked: () => this.#transcript.asks.openFiles,
   });
+  #starters = new Starters((message) => {
+    this.#say(message, []);
+    this.focus();
+  });
   #choice = new ProfileChoice(this.#parts.choice);
   #settings = new Settings((values) => this.#attempt(() => this.#client?.send("settings", values)));
   #keys = new Keys(this.#parts.keys, () => this.focus());
@@ -107,6 +112,7 @@ export class ChatSessionElement extends HTMLElement {
     super();
     const { chat, tools } = this.#parts;
     tools.prepend(this.#threads.tool, this.#anew, this.#settings.tool, this.#keys.tool);
+    this.#parts.empty.after(this.#starters.element);
     chat.append(this.#threads.dialog, this.#settings.dialog, this.#keys.dialog);
     const root = this.attachShadow({ mode: "open", delegatesFocus: false });
     root.adoptedStyleSheets = STYLESHEETS;
@@ -265,6 +271,7 @@ export class ChatSessionElement extends HTMLElement {
   #reset(reason) {
     const { messages } = this.#parts;
     this.#transcript.clear();
+    this.#starters.offer();
     this.#settings.clear();
     if (reason !== "gap") this.#composer.restart();
     this.#ready = false;
@@ -302,7 +309,7 @@ export class ChatSessionElement extends HTMLElement {
   /** @param {Entry & {live: boolean}} entry */
   #showEntry(entry) {
     const { seq, name, data, n, live } = entry;
-    const shown = this.#transcript.show(entry, live) || (n == null && this.#settings.show(name, data));
+    const shown = this.#transcript.show(entry, live) || (n == null && (this.#settings.show(name, data) || this.#offer(name, data)));
     if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
@@ -310,6 +317,13 @@ export class ChatSessionElement extends HTMLElement {
     this.#showWork();
     // At once: buttons that go while a question comes would look like a reader who scrolls up.
     if (live) this.#scrolling.keep();
+  }
+
+  /** @param {string} name @param {any} data @returns {boolean} whether it was what one may begin with */
+  #offer(name, data) {
+    const offered = name === "starters" && Array.isArray(data?.starters);
+    if (offered) this.#starters.offer(data);
+    return offered;
   }
 
   /** The application's own questions are its own to answer; of a replay, those that are still open. */
@@ -338,7 +352,8 @@ export class ChatSessionElement extends HTMLElement {
     const { state, attempt } = this.#state;
     const failing = !this.#ready && attempt > 1; // the banner says so
     empty.hidden = failing || !this.#transcript.empty || !this.#earlier.empty || SILENT.includes(state);
-    empty.textContent = this.#ready ? texts.empty : texts.states.connecting;
+    this.#starters.element.hidden = empty.hidden || !this.#ready || !this.#starters.any;
+    empty.textContent = !this.#ready ? texts.states.connecting : this.#starters.any ? texts.starters : texts.empty;
   }
 
   #showWork() {

@@ -1,5 +1,5 @@
 /** Steps on the way to an answer: rows that unfold, and stand below the step that they are part of. */
-import { create, isolated } from "./dom.js";
+import { create } from "./dom.js";
 import { texts } from "./texts.js";
 
 /**
@@ -58,7 +58,7 @@ export class Steps {
 }
 
 class Row {
-  #name = isolated("", "step-name");
+  #name = create("bdi", { part: "step-name" });
   #state = create("span", { part: "step-state" });
   #input = create("pre", { part: "step-text" });
   #error = create("p", { part: "step-error" });

@@ -21,6 +21,7 @@ const defaults = {
   jump: "Jump to latest",
   dismiss: "Dismiss",
   empty: "Nothing here yet. Write the first message below.",
+  starters: "Begin with one of these, or write the first message below.",
   sending: "Sending…",
   waiting: "Waiting for the connection",
   states: {
@@ -131,6 +132,7 @@ const defaults = {
     413: "The file is too large.",
   },
   download: (/** @type {string} */ name) => `Download ${name}`,
+  openFile: "Open in a new tab",
   downloadFailed: "The file could not be fetched.",
 
   // Dialogs

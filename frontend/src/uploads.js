@@ -19,6 +19,10 @@ import { texts } from "./texts.js";
 const REMEMBERED = 200;
 /** What an image may be to be shown as one: pixels, and nothing that could be a page. */
 const RASTER = new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"]);
+/** What may be a sound or a film. */
+const MEDIA = /^(audio|video)\/[a-z0-9][a-z0-9.+-]*$/;
+/** What may be shown as text, to the letter. */
+const TEXT = new Set(["text/plain", "text/csv", "text/markdown", "application/json"]);
 
 export class FileServer {
   #owner;
@@ -118,6 +122,16 @@ export class FileServer {
     if (!response.ok) throw new UploadError("failed", texts.downloadFailed);
     return response;
   }
+}
+
+/** @param {string} mime */
+export function isMedia(mime) {
+  return MEDIA.test(mime);
+}
+
+/** @param {string} mime */
+export function isText(mime) {
+  return TEXT.has(mime);
 }
 
 /** Whether a file may be shown as an image. @param {string} mime */

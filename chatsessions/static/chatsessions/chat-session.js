@@ -1,7 +1,7 @@
 // Built from frontend/src by `make page`. Edit that, not this.
 
 // src/chat-session.css
-var chat_session_default = '/*\n * The look of <chat-session>. Set any of these on the element, or around it:\n *\n *   --chat-background  --chat-surface  --chat-text  --chat-muted  --chat-border\n *   --chat-accent  --chat-accent-text  --chat-own  --chat-own-text\n *   --chat-danger  --chat-danger-surface  --chat-good  --chat-warn\n *   --chat-radius  --chat-font  --chat-height  --chat-width (of the column of messages)\n *\n * Light or dark follows the reader; `chat-session { color-scheme: light }` decides it.\n */\n\n:host {\n  color-scheme: light dark;\n\n  --_background: var(--chat-background, light-dark(#ffffff, #16191d));\n  --_surface: var(--chat-surface, light-dark(#f4f6f7, #1f2429));\n  --_text: var(--chat-text, light-dark(#1b2227, #e7ebee));\n  --_muted: var(--chat-muted, light-dark(#57636c, #a0acb5));\n  --_border: var(--chat-border, light-dark(#dde2e6, #343b42));\n  --_control: light-dark(#87939c, #6c7882);\n  --_accent: var(--chat-accent, light-dark(#0f6674, #7cc9d4));\n  --_accent-text: var(--chat-accent-text, light-dark(#ffffff, #0c2226));\n  --_own: var(--chat-own, light-dark(#dff0f2, #1d4048));\n  --_own-text: var(--chat-own-text, light-dark(#123238, #e4f4f6));\n  --_danger: var(--chat-danger, light-dark(#a3261b, #ffb4a8));\n  --_danger-surface: var(--chat-danger-surface, light-dark(#fdf0ee, #3a1f1c));\n  --_good: var(--chat-good, light-dark(#1d7f4e, #63d297));\n  --_warn: var(--chat-warn, light-dark(#b45f06, #f3b35c));\n  --_warn-text: light-dark(#8f4a00, #f3b35c);\n  --_radius: var(--chat-radius, 0.875rem);\n  --_gap: 1rem;\n\n  display: block;\n  block-size: var(--chat-height, 36rem);\n  max-block-size: 100dvh;\n  min-block-size: 18rem;\n  min-inline-size: 0;\n  border: 1px solid var(--_border);\n  border-radius: var(--_radius);\n  overflow: hidden;\n  background: var(--_background);\n  color: var(--_text);\n  font: 400 1rem/1.5 var(--chat-font, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif);\n  text-align: start;\n}\n\n:host([hidden]),\n[hidden] {\n  display: none !important;\n}\n\n*,\n*::before,\n*::after {\n  box-sizing: border-box;\n}\n\n[part="chat"] {\n  display: flex;\n  flex-direction: column;\n  block-size: 100%;\n}\n\n/* --- header --------------------------------------------------------------- */\n\n[part="header"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 3.25rem;\n  padding: 0.5rem var(--_gap);\n  border-block-end: 1px solid var(--_border);\n}\n\n[part="heading"] {\n  margin: 0;\n  min-inline-size: 0;\n  overflow: hidden;\n  font-size: 1.0625rem;\n  font-weight: 600;\n  line-height: 1.3;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="profile"] {\n  flex: none;\n  max-inline-size: 40%;\n  padding: 0.125rem 0.5rem;\n  border-radius: 1rem;\n  overflow: hidden;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="status"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  white-space: nowrap;\n}\n\n[part="status"]::before {\n  content: "";\n  flex: none;\n  inline-size: 0.5rem;\n  block-size: 0.5rem;\n  border-radius: 50%;\n  background: var(--_muted);\n}\n\n[data-state="online"] [part="status"]::before {\n  background: var(--_good);\n}\n\n[data-state="offline"] [part="status"]::before,\n[data-state="connecting"] [part="status"]::before {\n  background: var(--_warn);\n}\n\n[data-state="refused"] [part="status"]::before {\n  background: var(--_danger);\n}\n\n[part="tools"] {\n  display: flex;\n  flex: none;\n  gap: 0.125rem;\n  margin-inline: auto -0.5rem;\n}\n\n[part~="tool"],\n[part="end"] {\n  display: inline-flex;\n  align-items: center;\n  justify-content: center;\n  gap: 0.375rem;\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding-inline: 0.5rem;\n  border-color: transparent;\n  color: var(--_muted);\n  font-size: 0.875rem;\n}\n\n[part="icon"] {\n  flex: none;\n  inline-size: 1.125em;\n  block-size: 1.125em;\n  fill: none;\n  stroke: currentColor;\n  stroke-linecap: round;\n  stroke-linejoin: round;\n  stroke-width: 1.75;\n}\n\n/* It has said so in words all along. */\n[part="tools"]:not(:has([part~="tool"]:not([hidden]))) [part="end"] [part="icon"] {\n  display: none;\n}\n\nspan[part="icon"] {\n  inline-size: auto;\n  block-size: auto;\n}\n\n/* --- messages ------------------------------------------------------------- */\n\n[part="body"] {\n  position: relative;\n  display: flex;\n  flex: 1;\n  flex-direction: column;\n  min-block-size: 0;\n}\n\n[part="messages"] {\n  flex: 1;\n  min-block-size: 0;\n  overflow-y: auto;\n  overscroll-behavior: contain;\n  padding: 1.25rem var(--_gap) 0.5rem;\n}\n\n[part="messages"]:focus-visible {\n  outline-offset: -3px;\n}\n\n[part="list"],\n[part="earlier"],\n[part="waiting-list"],\n[part="activity"],\n[part="composer"],\n[part="banner"],\n[part="notice"] {\n  inline-size: 100%;\n  max-inline-size: var(--chat-width, 46rem);\n  margin-inline: auto;\n}\n\n/* These have the gap at their sides within them. */\n[part="activity"],\n[part="composer"] {\n  max-inline-size: calc(var(--chat-width, 46rem) + 2 * var(--_gap));\n}\n\n[part="list"],\n[part="earlier"],\n[part="earlier-list"],\n[part="waiting-list"] {\n  display: flex;\n  flex-direction: column;\n}\n\n[part="empty"] {\n  display: grid;\n  place-items: center;\n  block-size: 100%;\n  margin: 0;\n  padding: 1rem;\n  color: var(--_muted);\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="note"],\n[part="earlier-note"] {\n  align-self: center;\n  margin: 0 0 1.25rem;\n  padding: 0.25rem 0.875rem;\n  border-radius: 1rem;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.875rem;\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="more"] {\n  align-self: center;\n  margin-block-end: 1.25rem;\n}\n\n[part~="message"] {\n  align-self: flex-start;\n  max-inline-size: min(88%, 38rem);\n  margin-block-end: 1rem;\n}\n\n[part="message-header"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0 0.5rem;\n  margin: 0 0.125rem 0.1875rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="author"] {\n  font-weight: 600;\n}\n\n[part="content"] {\n  inline-size: fit-content;\n  max-inline-size: 100%;\n  min-block-size: 2.5rem;\n  min-inline-size: 2.5rem;\n  padding: 0.5rem 0.875rem;\n  border-radius: 0.25rem var(--_radius) var(--_radius);\n  background: var(--_surface);\n  overflow-wrap: anywhere;\n  white-space: pre-wrap;\n}\n\n[part~="own"] {\n  align-self: flex-end;\n}\n\n[part~="own"] [part="message-header"] {\n  justify-content: flex-end;\n}\n\n[part~="own"] [part="content"] {\n  margin-inline-start: auto;\n  border-radius: var(--_radius) 0.25rem var(--_radius) var(--_radius);\n  background: var(--_own);\n  color: var(--_own-text);\n}\n\n[part~="waiting"] [part="content"] {\n  background: transparent;\n  outline: 1px dashed var(--_control);\n  outline-offset: -1px;\n  color: var(--_muted);\n}\n\n[part~="error"] [part="content"] {\n  border-inline-start: 3px solid var(--_danger);\n  border-radius: 0.25rem var(--_radius) var(--_radius) 0.25rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part~="streaming"] [part="content"]::after {\n  content: "";\n  display: inline-block;\n  inline-size: 0.5rem;\n  block-size: 1.05em;\n  margin-inline-start: 0.125rem;\n  border-radius: 1px;\n  background: var(--_accent);\n  vertical-align: text-bottom;\n  animation: caret 1s steps(2, jump-none) infinite;\n}\n\n[part="actions"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  margin-block-start: 0.5rem;\n}\n\n[part="action"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  max-inline-size: 100%;\n  overflow-wrap: anywhere;\n  text-align: start;\n}\n\n/* Who was asked should see where. */\n[part~="question"] [part="content"] {\n  border-inline-start: 3px solid var(--_accent);\n}\n\n[part="deadline"],\n[part="outcome"],\n[part="file-hint"] {\n  margin: 0.375rem 0.125rem 0;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  font-variant-numeric: tabular-nums;\n}\n\n[part="file-hint"]:empty {\n  display: none;\n}\n\n[part="deadline"][data-soon] {\n  color: var(--_warn-text);\n  font-weight: 600;\n}\n\n/* --- steps ---------------------------------------------------------------- */\n\n[part="step-row"] {\n  align-self: stretch;\n  min-inline-size: 0;\n  margin-block-end: 0.5rem;\n}\n\n[part="step-row"]:has(+ [part~="message"]) {\n  margin-block-end: 1rem;\n}\n\n[part="steps"] {\n  margin-inline-start: min(1rem, 4%);\n  padding-inline-start: min(0.75rem, 3%);\n  border-inline-start: 1px solid var(--_border);\n}\n\n[part="steps"]:empty {\n  display: none;\n}\n\n[part="steps"] > [part="step-row"] {\n  margin-block: 0.375rem 0;\n}\n\n[part="step"] {\n  max-inline-size: min(100%, 38rem);\n  border: 1px solid var(--_border);\n  border-radius: calc(var(--_radius) * 0.75);\n  font-size: 0.9375rem;\n}\n\n[part="step-summary"] {\n  display: flex;\n  align-items: baseline;\n  gap: 0.5rem;\n  min-block-size: 2.25rem;\n  padding: 0.375rem 0.75rem;\n  border-radius: inherit;\n  cursor: pointer;\n  list-style: none;\n}\n\n[part="step-summary"]::-webkit-details-marker {\n  display: none;\n}\n\n[part="step-summary"]::before {\n  content: "";\n  flex: none;\n  inline-size: 0.4375rem;\n  block-size: 0.4375rem;\n  border: solid var(--_muted);\n  border-width: 0 1.5px 1.5px 0;\n  transform: translateY(-0.0625rem) rotate(-45deg);\n}\n\n[part="step-summary"]:dir(rtl)::before {\n  transform: translateY(-0.0625rem) rotate(135deg);\n}\n\n[part="step"][open] > [part="step-summary"]::before {\n  transform: translateY(-0.125rem) rotate(45deg);\n}\n\n[part="step-summary"]:hover [part="step-name"] {\n  text-decoration: underline;\n}\n\n[part="step-name"] {\n  min-inline-size: 0;\n  overflow-wrap: anywhere;\n}\n\n[part="step-state"] {\n  flex: none;\n  margin-inline-start: auto;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="step"][data-state="running"] [part="step-state"] {\n  color: var(--_accent);\n}\n\n[part="step"][data-state="failed"] [part="step-state"],\n[part="step-error"] {\n  color: var(--_danger);\n}\n\n[part="step-body"] {\n  padding: 0 0.75rem 0.75rem;\n}\n\n[part="step-field"]:has([part="step-text"]:empty),\n[part="step-error"]:empty {\n  display: none;\n}\n\n[part="step-label"] {\n  margin-block: 0.25rem 0.125rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="step-text"] {\n  max-block-size: 16rem;\n  margin: 0;\n  padding: 0.5rem 0.625rem;\n  overflow: auto;\n  border-radius: calc(var(--_radius) * 0.5);\n  background: var(--_surface);\n  font-family: ui-monospace, monospace;\n  font-size: 0.8125rem;\n  overflow-wrap: anywhere;\n  white-space: pre-wrap;\n}\n\n[part="step-error"] {\n  margin: 0.5rem 0 0;\n  white-space: pre-wrap;\n}\n\n/* --- files ---------------------------------------------------------------- */\n\n[part="files"],\n[part="attachments"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  min-inline-size: 0;\n  margin: 0;\n  padding: 0;\n  list-style: none;\n}\n\n[part="content"]:not([hidden]) + [part="files"] {\n  margin-block-start: 0.5rem;\n}\n\n[part~="own"] [part="files"] {\n  justify-content: flex-end;\n}\n\n[part="files"] li,\n[part="attachments"] li {\n  min-inline-size: 0;\n  max-inline-size: 100%;\n}\n\n[part~="file"],\n[part="attachment"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.5rem;\n  min-block-size: 2.5rem;\n  padding: 0.25rem 0.75rem;\n  border: 1px solid var(--_border);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: var(--_text);\n  font-size: 0.9375rem;\n  text-decoration: none;\n}\n\n[part~="file"]:hover [part="file-name"] {\n  text-decoration: underline;\n}\n\n[part~="file"][aria-busy] {\n  cursor: progress;\n}\n\n[part="file-name"] {\n  min-inline-size: 0;\n  overflow: hidden;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="file-size"],\n[part="attachment-state"] {\n  flex: none;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part~="file"],\n[part="attachment"] {\n  max-inline-size: 100%;\n}\n\n[part~="picture"] {\n  display: inline-grid;\n  grid-template-columns: minmax(0, auto) 1fr;\n  gap: 0.375rem 0.5rem;\n  padding: 0.375rem;\n}\n\n[part~="picture"] > [part="icon"] {\n  display: none;\n}\n\n[part~="picture"] [part="file-name"] {\n  padding-inline-start: 0.25rem;\n}\n\n[part="image"] {\n  display: block;\n  grid-column: 1 / -1;\n  max-inline-size: min(100%, 18rem);\n  max-block-size: 14rem;\n  border-radius: calc(var(--_radius) * 0.5);\n  object-fit: contain;\n}\n\n[part="attachments"] {\n  align-items: flex-start;\n  margin-block-end: 0.5rem;\n}\n\n[part="answer"] [part="attachments"] {\n  margin-block: 0.5rem 0;\n}\n\n[part="attachment"] {\n  padding-inline-end: 0.25rem;\n}\n\n[part="attachment"][data-failed] {\n  flex-wrap: wrap;\n  padding-block-start: 0.5rem;\n  border-color: var(--_danger);\n  background: var(--_danger-surface);\n}\n\n[part="attachment"][data-failed] [part="file-name"] {\n  flex: 1 1 60%;\n}\n\n[part="attachment"][data-failed] [part="attachment-state"] {\n  flex: 0 1 auto;\n  color: var(--_danger);\n}\n\n[part="progress"] {\n  inline-size: 5rem;\n  block-size: 0.5rem;\n  accent-color: var(--_accent);\n}\n\n[part="attachment-again"] {\n  min-block-size: 2rem;\n  padding: 0.125rem 0.625rem;\n  font-size: 0.875rem;\n}\n\n[part="attachment-remove"],\n[part="dialog-close"],\n[part="tag-remove"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2rem;\n  min-block-size: 2rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n}\n\n[data-dropping] [part="body"]::after {\n  content: "";\n  position: absolute;\n  inset: 0.5rem;\n  border: 2px dashed var(--_accent);\n  border-radius: var(--_radius);\n  background: color-mix(in srgb, var(--_accent) 10%, transparent);\n  pointer-events: none;\n}\n\n[part="jump"] {\n  position: absolute;\n  inset-block-end: 0.5rem;\n  inset-inline: 0;\n  margin-inline: auto;\n  inline-size: fit-content;\n  border-radius: 2rem;\n  background: var(--_background);\n  box-shadow: 0 2px 10px rgb(0 0 0 / 18%);\n}\n\n[part="jump"]::before {\n  content: "↓ " / "";\n}\n\n/* --- buttons -------------------------------------------------------------- */\n\nbutton {\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: transparent;\n  color: var(--_text);\n  font: inherit;\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  cursor: pointer;\n  touch-action: manipulation;\n}\n\nbutton:hover {\n  background: var(--_surface);\n}\n\n[part="send"],\n[part="primary"],\n[part="send-files"],\n[part="banner-link"],\n[part="banner-button"]:not([data-second]),\n[part="end-cancel"] {\n  border-color: transparent;\n  background: var(--_accent);\n  color: var(--_accent-text);\n}\n\n[part="send"]:hover,\n[part="primary"]:hover,\n[part="send-files"]:hover,\n[part="banner-link"]:hover,\n[part="banner-button"]:not([data-second]):hover,\n[part="end-cancel"]:hover {\n  background: color-mix(in oklab, var(--_accent) 88%, var(--_text));\n}\n\nbutton:disabled,\nbutton[aria-disabled="true"] {\n  border-color: var(--_border);\n  background: var(--_surface);\n  color: var(--_muted);\n  cursor: default;\n}\n\n:focus-visible {\n  outline: 2px solid var(--_accent);\n  outline-offset: 2px;\n}\n\n/* --- below the messages --------------------------------------------------- */\n\n[part="activity"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 2.75rem;\n  padding: 0.25rem var(--_gap);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="working"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.625rem;\n  font-size: 0.875rem;\n}\n\n/* A turn of a few milliseconds should not make the page blink. */\n[part="working"],\n[part="stop"] {\n  animation: appear 0.15s 0.25s backwards;\n}\n\n[part="dots"] {\n  display: inline-flex;\n  gap: 0.25rem;\n}\n\n[part="dots"] i {\n  inline-size: 0.4375rem;\n  block-size: 0.4375rem;\n  border-radius: 50%;\n  background: var(--_accent);\n  animation: dot 1.2s ease-in-out infinite;\n}\n\n[part="dots"] i:nth-child(2) {\n  animation-delay: 0.15s;\n}\n\n[part="dots"] i:nth-child(3) {\n  animation-delay: 0.3s;\n}\n\n[part="stop"] {\n  flex: none;\n  min-block-size: 2rem;\n  margin-inline-start: auto;\n  padding-block: 0.25rem;\n  font-size: 0.875rem;\n}\n\n[part="stop"]::before {\n  content: "";\n  display: inline-block;\n  inline-size: 0.625rem;\n  block-size: 0.625rem;\n  margin-inline-end: 0.4375rem;\n  border-radius: 2px;\n  background: currentColor;\n}\n\n[part="composer"] {\n  padding: 0 var(--_gap) max(var(--_gap), env(safe-area-inset-bottom));\n}\n\n[part="composer-row"] {\n  display: flex;\n  align-items: flex-end;\n  gap: 0.625rem;\n}\n\n[part="composer"] [part="attachments"] {\n  max-block-size: 30dvh;\n  overflow-y: auto;\n}\n\n[part="attach"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2.75rem;\n  min-block-size: 2.75rem;\n  padding: 0;\n  font-size: 1.125rem;\n}\n\n[part="announcer"],\n[part="label"] {\n  position: absolute;\n  inline-size: 1px;\n  block-size: 1px;\n  overflow: hidden;\n  clip-path: inset(50%);\n  white-space: nowrap;\n}\n\n[part="input"] {\n  flex: 1;\n  min-inline-size: 0;\n  min-block-size: 2.75rem;\n  max-block-size: min(10rem, 30dvh);\n  padding: 0.5625rem 0.875rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: inherit;\n  font: inherit; /* 16 px at least, or phones zoom in */\n  resize: none;\n}\n\n[part="input"]::placeholder {\n  color: var(--_muted);\n  opacity: 1;\n}\n\n[part="input"]:focus-visible {\n  border-color: var(--_accent);\n  outline-offset: -1px;\n}\n\n[part="send"] {\n  min-block-size: 2.75rem;\n}\n\n[part="notice"],\n[part="banner"] {\n  display: flex;\n  align-items: center;\n  gap: 0.5rem 1rem;\n  inline-size: calc(100% - 2 * var(--_gap));\n  margin-block: 0.5rem 0;\n  padding: 0.625rem 0.875rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_surface);\n  font-size: 0.9375rem;\n}\n\n[part="notice"] {\n  padding-block: 0.25rem;\n  padding-inline-end: 0.375rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part="notice"][data-passing] {\n  background: var(--_surface);\n  color: var(--_text);\n}\n\n[part="notice-text"] {\n  flex: 1;\n  padding-block: 0.375rem;\n}\n\n[part="dismiss"] {\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n  font-size: 1.25rem;\n}\n\n[part="banner"] p {\n  flex: 1;\n  margin: 0;\n}\n\n[part="banner-time"] {\n  color: var(--_muted);\n  font-variant-numeric: tabular-nums;\n}\n\n[part="banner-ways"] {\n  display: flex;\n  flex: none;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n}\n\n[part="banner-link"] {\n  display: inline-grid;\n  place-items: center;\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  text-decoration: none;\n}\n\n/* Where nothing can be written, the way out stands in the composer\'s place. */\n:is([data-state="replaced"], [data-state="ended"], [data-state="refused"]) [part="banner"] {\n  margin-block: 0.75rem max(var(--_gap), env(safe-area-inset-bottom));\n  padding: 1rem;\n}\n\n/* Labels of tools need room: where there are several, and on phones, the pictures do. */\n@media (width < 48rem) {\n  [part="tools"]:has([part~="tool"]:not([hidden])) [part="tool-label"] {\n    position: absolute;\n    inline-size: 1px;\n    block-size: 1px;\n    overflow: hidden;\n    clip-path: inset(50%);\n    white-space: nowrap;\n  }\n}\n\n@media (width < 30rem) {\n  :host {\n    --_gap: 0.75rem;\n  }\n\n  [part="header"] {\n    gap: 0.5rem;\n  }\n\n  [part="tools"] {\n    gap: 0;\n  }\n\n  /* Its colour stays, and is said. */\n  [part="header"]:has([part~="tool"]:not([hidden])) [part="status"] {\n    flex: none;\n    inline-size: 0.5rem;\n    gap: 1rem;\n    overflow: hidden;\n  }\n\n\n  [part="banner"] {\n    flex-direction: column;\n    align-items: stretch;\n    padding-block-end: 0.875rem;\n  }\n\n  /* No such keys on a phone. The row stays: what stands below must not jump. */\n  [part="activity"]:not([data-question]) [part="hint"] {\n    display: none;\n  }\n}\n\n@keyframes caret {\n  to {\n    opacity: 0;\n  }\n}\n\n@keyframes appear {\n  from {\n    opacity: 0;\n  }\n}\n\n@keyframes dot {\n  30%,\n  90% {\n    opacity: 0.3;\n  }\n}\n\n@media (prefers-reduced-motion: reduce) {\n  *,\n  *::before,\n  *::after {\n    animation: none !important;\n    transition: none !important;\n  }\n}\n\n@media (forced-colors: active) {\n  [part="content"],\n  [part="notice"],\n  [part="banner"],\n  [part="profile"],\n  [part="tag"] {\n    border: 1px solid;\n  }\n}\n';
+var chat_session_default = '/*\n * The look of <chat-session>. Set any of these on the element, or around it:\n *\n *   --chat-background  --chat-surface  --chat-text  --chat-muted  --chat-border\n *   --chat-accent  --chat-accent-text  --chat-own  --chat-own-text\n *   --chat-danger  --chat-danger-surface  --chat-good  --chat-warn\n *   --chat-radius  --chat-font  --chat-height  --chat-width (of the column of messages)\n *\n * Light or dark follows the reader; `chat-session { color-scheme: light }` decides it.\n */\n\n:host {\n  color-scheme: light dark;\n\n  --_background: var(--chat-background, light-dark(#ffffff, #16191d));\n  --_surface: var(--chat-surface, light-dark(#f4f6f7, #1f2429));\n  --_text: var(--chat-text, light-dark(#1b2227, #e7ebee));\n  --_muted: var(--chat-muted, light-dark(#57636c, #a0acb5));\n  --_border: var(--chat-border, light-dark(#dde2e6, #343b42));\n  --_control: light-dark(#87939c, #6c7882);\n  --_accent: var(--chat-accent, light-dark(#0f6674, #7cc9d4));\n  --_accent-text: var(--chat-accent-text, light-dark(#ffffff, #0c2226));\n  --_own: var(--chat-own, light-dark(#dff0f2, #1d4048));\n  --_own-text: var(--chat-own-text, light-dark(#123238, #e4f4f6));\n  --_danger: var(--chat-danger, light-dark(#a3261b, #ffb4a8));\n  --_danger-surface: var(--chat-danger-surface, light-dark(#fdf0ee, #3a1f1c));\n  --_good: var(--chat-good, light-dark(#1d7f4e, #63d297));\n  --_warn: var(--chat-warn, light-dark(#b45f06, #f3b35c));\n  --_warn-text: light-dark(#8f4a00, #f3b35c);\n  --_radius: var(--chat-radius, 0.875rem);\n  --_gap: 1rem;\n\n  display: block;\n  block-size: var(--chat-height, 36rem);\n  max-block-size: 100dvh;\n  min-block-size: 18rem;\n  min-inline-size: 0;\n  border: 1px solid var(--_border);\n  border-radius: var(--_radius);\n  overflow: hidden;\n  background: var(--_background);\n  color: var(--_text);\n  font: 400 1rem/1.5 var(--chat-font, system-ui, -apple-system, "Segoe UI", Roboto, sans-serif);\n  text-align: start;\n}\n\n:host([hidden]),\n[hidden] {\n  display: none !important;\n}\n\n*,\n*::before,\n*::after {\n  box-sizing: border-box;\n}\n\n[part="chat"] {\n  display: flex;\n  flex-direction: column;\n  block-size: 100%;\n}\n\n/* --- header --------------------------------------------------------------- */\n\n[part="header"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 3.25rem;\n  padding: 0.5rem var(--_gap);\n  border-block-end: 1px solid var(--_border);\n}\n\n[part="heading"] {\n  margin: 0;\n  min-inline-size: 0;\n  overflow: hidden;\n  font-size: 1.0625rem;\n  font-weight: 600;\n  line-height: 1.3;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="profile"] {\n  flex: none;\n  max-inline-size: 40%;\n  padding: 0.125rem 0.5rem;\n  border-radius: 1rem;\n  overflow: hidden;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="status"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  white-space: nowrap;\n}\n\n[part="status"]::before {\n  content: "";\n  flex: none;\n  inline-size: 0.5rem;\n  block-size: 0.5rem;\n  border-radius: 50%;\n  background: var(--_muted);\n}\n\n[data-state="online"] [part="status"]::before {\n  background: var(--_good);\n}\n\n[data-state="offline"] [part="status"]::before,\n[data-state="connecting"] [part="status"]::before {\n  background: var(--_warn);\n}\n\n[data-state="refused"] [part="status"]::before {\n  background: var(--_danger);\n}\n\n[part="tools"] {\n  display: flex;\n  flex: none;\n  gap: 0.125rem;\n  margin-inline: auto -0.5rem;\n}\n\n[part~="tool"],\n[part="end"] {\n  display: inline-flex;\n  align-items: center;\n  justify-content: center;\n  gap: 0.375rem;\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding-inline: 0.5rem;\n  border-color: transparent;\n  color: var(--_muted);\n  font-size: 0.875rem;\n}\n\n[part="icon"] {\n  flex: none;\n  inline-size: 1.125em;\n  block-size: 1.125em;\n  fill: none;\n  stroke: currentColor;\n  stroke-linecap: round;\n  stroke-linejoin: round;\n  stroke-width: 1.75;\n}\n\n/* It has said so in words all along. */\n[part="tools"]:not(:has([part~="tool"]:not([hidden]))) [part="end"] [part="icon"] {\n  display: none;\n}\n\nspan[part="icon"] {\n  inline-size: auto;\n  block-size: auto;\n}\n\n/* --- messages ------------------------------------------------------------- */\n\n[part="body"] {\n  position: relative;\n  display: flex;\n  flex: 1;\n  flex-direction: column;\n  min-block-size: 0;\n}\n\n[part="messages"] {\n  flex: 1;\n  min-block-size: 0;\n  overflow-y: auto;\n  overscroll-behavior: contain;\n  padding: 1.25rem var(--_gap) 0.5rem;\n}\n\n[part="messages"]:focus-visible {\n  outline-offset: -3px;\n}\n\n[part="list"],\n[part="earlier"],\n[part="waiting-list"],\n[part="activity"],\n[part="composer"],\n[part="banner"],\n[part="notice"] {\n  inline-size: 100%;\n  max-inline-size: var(--chat-width, 46rem);\n  margin-inline: auto;\n}\n\n/* These have the gap at their sides within them. */\n[part="activity"],\n[part="composer"] {\n  max-inline-size: calc(var(--chat-width, 46rem) + 2 * var(--_gap));\n}\n\n[part="list"],\n[part="earlier"],\n[part="earlier-list"],\n[part="waiting-list"] {\n  display: flex;\n  flex-direction: column;\n}\n\n[part="empty"] {\n  display: grid;\n  place-items: center;\n  block-size: 100%;\n  margin: 0;\n  padding: 1rem;\n  color: var(--_muted);\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="empty"]:has(+ [part="starters"]:not([hidden])) {\n  align-items: end;\n  block-size: auto;\n  min-block-size: 35%;\n}\n\n[part="starters"] {\n  display: flex;\n  flex-wrap: wrap;\n  justify-content: center;\n  gap: 0.5rem;\n  inline-size: 100%;\n  max-inline-size: var(--chat-width, 46rem);\n  margin-inline: auto;\n  padding-block-end: 1rem;\n}\n\n[part="starter"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  max-inline-size: 100%;\n  overflow-wrap: anywhere;\n  text-align: start;\n}\n\n[part="note"],\n[part="earlier-note"] {\n  align-self: center;\n  margin: 0 0 1.25rem;\n  padding: 0.25rem 0.875rem;\n  border-radius: 1rem;\n  background: var(--_surface);\n  color: var(--_muted);\n  font-size: 0.875rem;\n  text-align: center;\n  text-wrap: balance;\n}\n\n[part="more"] {\n  align-self: center;\n  margin-block-end: 1.25rem;\n}\n\n[part~="message"] {\n  align-self: flex-start;\n  max-inline-size: min(88%, 38rem);\n  margin-block-end: 1rem;\n}\n\n[part="message-header"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0 0.5rem;\n  margin: 0 0.125rem 0.1875rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="author"] {\n  font-weight: 600;\n}\n\n[part="content"] {\n  inline-size: fit-content;\n  max-inline-size: 100%;\n  min-block-size: 2.5rem;\n  min-inline-size: 2.5rem;\n  padding: 0.5rem 0.875rem;\n  border-radius: 0.25rem var(--_radius) var(--_radius);\n  background: var(--_surface);\n  overflow-wrap: anywhere;\n  white-space: pre-wrap;\n}\n\n[part~="own"] {\n  align-self: flex-end;\n}\n\n[part~="own"] [part="message-header"] {\n  justify-content: flex-end;\n}\n\n[part~="own"] [part="content"] {\n  margin-inline-start: auto;\n  border-radius: var(--_radius) 0.25rem var(--_radius) var(--_radius);\n  background: var(--_own);\n  color: var(--_own-text);\n}\n\n[part~="waiting"] [part="content"] {\n  background: transparent;\n  outline: 1px dashed var(--_control);\n  outline-offset: -1px;\n  color: var(--_muted);\n}\n\n[part~="error"] [part="content"] {\n  border-inline-start: 3px solid var(--_danger);\n  border-radius: 0.25rem var(--_radius) var(--_radius) 0.25rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part~="streaming"] [part="content"]::after {\n  content: "";\n  display: inline-block;\n  inline-size: 0.5rem;\n  block-size: 1.05em;\n  margin-inline-start: 0.125rem;\n  border-radius: 1px;\n  background: var(--_accent);\n  vertical-align: text-bottom;\n  animation: caret 1s steps(2, jump-none) infinite;\n}\n\n[part="actions"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  margin-block-start: 0.5rem;\n}\n\n[part="action"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.4375rem;\n  max-inline-size: 100%;\n  overflow-wrap: anywhere;\n  text-align: start;\n}\n\n/* Who was asked should see where. */\n[part~="question"] [part="content"] {\n  border-inline-start: 3px solid var(--_accent);\n}\n\n[part="deadline"],\n[part="outcome"],\n[part="file-hint"] {\n  margin: 0.375rem 0.125rem 0;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n  font-variant-numeric: tabular-nums;\n}\n\n[part="file-hint"]:empty {\n  display: none;\n}\n\n[part="deadline"][data-soon] {\n  color: var(--_warn-text);\n  font-weight: 600;\n}\n\n/* --- steps ---------------------------------------------------------------- */\n\n[part="step-row"] {\n  align-self: stretch;\n  min-inline-size: 0;\n  margin-block-end: 0.5rem;\n}\n\n[part="step-row"]:has(+ [part~="message"]) {\n  margin-block-end: 1rem;\n}\n\n[part="steps"] {\n  margin-inline-start: min(1rem, 4%);\n  padding-inline-start: min(0.75rem, 3%);\n  border-inline-start: 1px solid var(--_border);\n}\n\n[part="steps"]:empty {\n  display: none;\n}\n\n[part="steps"] > [part="step-row"] {\n  margin-block: 0.375rem 0;\n}\n\n[part="step"] {\n  max-inline-size: min(100%, 38rem);\n  border: 1px solid var(--_border);\n  border-radius: calc(var(--_radius) * 0.75);\n  font-size: 0.9375rem;\n}\n\n[part="step-summary"] {\n  display: flex;\n  align-items: baseline;\n  gap: 0.5rem;\n  min-block-size: 2.25rem;\n  padding: 0.375rem 0.75rem;\n  border-radius: inherit;\n  cursor: pointer;\n  list-style: none;\n}\n\n[part="step-summary"]::-webkit-details-marker {\n  display: none;\n}\n\n[part="step-summary"]::before {\n  content: "";\n  flex: none;\n  inline-size: 0.4375rem;\n  block-size: 0.4375rem;\n  border: solid var(--_muted);\n  border-width: 0 1.5px 1.5px 0;\n  transform: translateY(-0.0625rem) rotate(-45deg);\n}\n\n[part="step-summary"]:dir(rtl)::before {\n  transform: translateY(-0.0625rem) rotate(135deg);\n}\n\n[part="step"][open] > [part="step-summary"]::before {\n  transform: translateY(-0.125rem) rotate(45deg);\n}\n\n[part="step-summary"]:hover [part="step-name"] {\n  text-decoration: underline;\n}\n\n[part="step-name"] {\n  min-inline-size: 0;\n  overflow-wrap: anywhere;\n}\n\n[part="step-state"] {\n  flex: none;\n  margin-inline-start: auto;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="step"][data-state="running"] [part="step-state"] {\n  color: var(--_accent);\n}\n\n[part="step"][data-state="failed"] [part="step-state"],\n[part="step-error"] {\n  color: var(--_danger);\n}\n\n[part="step-body"] {\n  padding: 0 0.75rem 0.75rem;\n}\n\n[part="step-field"]:has([part="step-text"]:empty),\n[part="step-error"]:empty {\n  display: none;\n}\n\n[part="step-label"] {\n  margin-block: 0.25rem 0.125rem;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="step-text"] {\n  max-block-size: 16rem;\n  margin: 0;\n  padding: 0.5rem 0.625rem;\n  overflow: auto;\n  border-radius: calc(var(--_radius) * 0.5);\n  background: var(--_surface);\n  font-family: ui-monospace, monospace;\n  font-size: 0.8125rem;\n  overflow-wrap: anywhere;\n  white-space: pre-wrap;\n}\n\n[part="step-error"] {\n  margin: 0.5rem 0 0;\n  white-space: pre-wrap;\n}\n\n/* --- files ---------------------------------------------------------------- */\n\n[part="files"],\n[part="attachments"] {\n  display: flex;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n  min-inline-size: 0;\n  margin: 0;\n  padding: 0;\n  list-style: none;\n}\n\n[part="content"]:not([hidden]) + [part="files"] {\n  margin-block-start: 0.5rem;\n}\n\n[part~="own"] [part="files"] {\n  justify-content: flex-end;\n}\n\n[part="files"] li,\n[part="attachments"] li {\n  min-inline-size: 0;\n  max-inline-size: 100%;\n}\n\n[part~="file"],\n[part="attachment"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.5rem;\n  min-block-size: 2.5rem;\n  padding: 0.25rem 0.75rem;\n  border: 1px solid var(--_border);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: var(--_text);\n  font-size: 0.9375rem;\n  text-decoration: none;\n}\n\n[part~="file"]:hover [part="file-name"] {\n  text-decoration: underline;\n}\n\n[part~="file"][aria-busy] {\n  cursor: progress;\n}\n\n[part="file-name"] {\n  min-inline-size: 0;\n  overflow: hidden;\n  text-overflow: ellipsis;\n  white-space: nowrap;\n}\n\n[part="file-size"],\n[part="attachment-state"] {\n  flex: none;\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part~="file"],\n[part="attachment"] {\n  max-inline-size: 100%;\n}\n\n[part~="picture"] {\n  display: inline-grid;\n  grid-template-columns: minmax(0, auto) 1fr;\n  gap: 0.375rem 0.5rem;\n  padding: 0.375rem;\n}\n\n[part~="picture"] > [part="icon"] {\n  display: none;\n}\n\n[part~="picture"] [part="file-name"] {\n  padding-inline-start: 0.25rem;\n}\n\n[part="files"] li:has([part="media"], [part="file-text"]) {\n  flex: 1 1 100%;\n}\n\n[part="media"] {\n  display: block;\n  max-inline-size: 100%;\n  max-block-size: 20rem;\n  margin-block-end: 0.375rem;\n  border-radius: calc(var(--_radius) * 0.5);\n}\n\naudio[part="media"] {\n  inline-size: 22rem;\n}\n\n[part="file-text"] {\n  max-inline-size: 100%;\n  max-block-size: 16rem;\n  margin: 0 0 0.375rem;\n  padding: 0.5rem 0.75rem;\n  overflow: auto;\n  border: 1px solid var(--_border);\n  border-radius: calc(var(--_radius) * 0.5);\n  background: var(--_surface);\n  font-family: ui-monospace, monospace;\n  font-size: 0.8125rem;\n  overflow-wrap: anywhere;\n  white-space: pre-wrap;\n}\n\n[part="image"] {\n  display: block;\n  grid-column: 1 / -1;\n  max-inline-size: min(100%, 18rem);\n  max-block-size: 14rem;\n  border-radius: calc(var(--_radius) * 0.5);\n  object-fit: contain;\n}\n\n[part="attachments"] {\n  align-items: flex-start;\n  margin-block-end: 0.5rem;\n}\n\n[part="answer"] [part="attachments"] {\n  margin-block: 0.5rem 0;\n}\n\n[part="attachment"] {\n  padding-inline-end: 0.25rem;\n}\n\n[part="attachment"][data-failed] {\n  flex-wrap: wrap;\n  padding-block-start: 0.5rem;\n  border-color: var(--_danger);\n  background: var(--_danger-surface);\n}\n\n[part="attachment"][data-failed] [part="file-name"] {\n  flex: 1 1 60%;\n}\n\n[part="attachment"][data-failed] [part="attachment-state"] {\n  flex: 0 1 auto;\n  color: var(--_danger);\n}\n\n[part="progress"] {\n  inline-size: 5rem;\n  block-size: 0.5rem;\n  accent-color: var(--_accent);\n}\n\n[part="attachment-again"] {\n  min-block-size: 2rem;\n  padding: 0.125rem 0.625rem;\n  font-size: 0.875rem;\n}\n\n[part="attachment-remove"],\n[part="dialog-close"],\n[part="tag-remove"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2rem;\n  min-block-size: 2rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n}\n\n[data-dropping] [part="body"]::after {\n  content: "";\n  position: absolute;\n  inset: 0.5rem;\n  border: 2px dashed var(--_accent);\n  border-radius: var(--_radius);\n  background: color-mix(in srgb, var(--_accent) 10%, transparent);\n  pointer-events: none;\n}\n\n[part="jump"] {\n  position: absolute;\n  inset-block-end: 0.5rem;\n  inset-inline: 0;\n  margin-inline: auto;\n  inline-size: fit-content;\n  border-radius: 2rem;\n  background: var(--_background);\n  box-shadow: 0 2px 10px rgb(0 0 0 / 18%);\n}\n\n[part="jump"]::before {\n  content: "↓ " / "";\n}\n\n/* --- buttons -------------------------------------------------------------- */\n\nbutton {\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: transparent;\n  color: var(--_text);\n  font: inherit;\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  cursor: pointer;\n  touch-action: manipulation;\n}\n\nbutton:hover {\n  background: var(--_surface);\n}\n\n[part="send"],\n[part="primary"],\n[part="send-files"],\n[part="banner-link"],\n[part="banner-button"]:not([data-second]),\n[part="end-cancel"] {\n  border-color: transparent;\n  background: var(--_accent);\n  color: var(--_accent-text);\n}\n\n[part="send"]:hover,\n[part="primary"]:hover,\n[part="send-files"]:hover,\n[part="banner-link"]:hover,\n[part="banner-button"]:not([data-second]):hover,\n[part="end-cancel"]:hover {\n  background: color-mix(in oklab, var(--_accent) 88%, var(--_text));\n}\n\nbutton:disabled,\nbutton[aria-disabled="true"] {\n  border-color: var(--_border);\n  background: var(--_surface);\n  color: var(--_muted);\n  cursor: default;\n}\n\n:focus-visible {\n  outline: 2px solid var(--_accent);\n  outline-offset: 2px;\n}\n\n/* --- below the messages --------------------------------------------------- */\n\n[part="activity"] {\n  display: flex;\n  align-items: center;\n  gap: 0.75rem;\n  min-block-size: 2.75rem;\n  padding: 0.25rem var(--_gap);\n  color: var(--_muted);\n  font-size: 0.8125rem;\n}\n\n[part="working"] {\n  display: inline-flex;\n  align-items: center;\n  gap: 0.625rem;\n  font-size: 0.875rem;\n}\n\n/* A turn of a few milliseconds should not make the page blink. */\n[part="working"],\n[part="stop"] {\n  animation: appear 0.15s 0.25s backwards;\n}\n\n[part="dots"] {\n  display: inline-flex;\n  gap: 0.25rem;\n}\n\n[part="dots"] i {\n  inline-size: 0.4375rem;\n  block-size: 0.4375rem;\n  border-radius: 50%;\n  background: var(--_accent);\n  animation: dot 1.2s ease-in-out infinite;\n}\n\n[part="dots"] i:nth-child(2) {\n  animation-delay: 0.15s;\n}\n\n[part="dots"] i:nth-child(3) {\n  animation-delay: 0.3s;\n}\n\n[part="stop"] {\n  flex: none;\n  min-block-size: 2rem;\n  margin-inline-start: auto;\n  padding-block: 0.25rem;\n  font-size: 0.875rem;\n}\n\n[part="stop"]::before {\n  content: "";\n  display: inline-block;\n  inline-size: 0.625rem;\n  block-size: 0.625rem;\n  margin-inline-end: 0.4375rem;\n  border-radius: 2px;\n  background: currentColor;\n}\n\n[part="composer"] {\n  padding: 0 var(--_gap) max(var(--_gap), env(safe-area-inset-bottom));\n}\n\n[part="composer-row"] {\n  display: flex;\n  align-items: flex-end;\n  gap: 0.625rem;\n}\n\n[part="composer"] [part="attachments"] {\n  max-block-size: 30dvh;\n  overflow-y: auto;\n}\n\n[part="attach"] {\n  display: inline-grid;\n  flex: none;\n  place-items: center;\n  min-inline-size: 2.75rem;\n  min-block-size: 2.75rem;\n  padding: 0;\n  font-size: 1.125rem;\n}\n\n[part="announcer"],\n[part="label"] {\n  position: absolute;\n  inline-size: 1px;\n  block-size: 1px;\n  overflow: hidden;\n  clip-path: inset(50%);\n  white-space: nowrap;\n}\n\n[part="input"] {\n  flex: 1;\n  min-inline-size: 0;\n  min-block-size: 2.75rem;\n  max-block-size: min(10rem, 30dvh);\n  padding: 0.5625rem 0.875rem;\n  border: 1px solid var(--_control);\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_background);\n  color: inherit;\n  font: inherit; /* 16 px at least, or phones zoom in */\n  resize: none;\n}\n\n[part="input"]::placeholder {\n  color: var(--_muted);\n  opacity: 1;\n}\n\n[part="input"]:focus-visible {\n  border-color: var(--_accent);\n  outline-offset: -1px;\n}\n\n[part="send"] {\n  min-block-size: 2.75rem;\n}\n\n[part="notice"],\n[part="banner"] {\n  display: flex;\n  align-items: center;\n  gap: 0.5rem 1rem;\n  inline-size: calc(100% - 2 * var(--_gap));\n  margin-block: 0.5rem 0;\n  padding: 0.625rem 0.875rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  background: var(--_surface);\n  font-size: 0.9375rem;\n}\n\n[part="notice"] {\n  padding-block: 0.25rem;\n  padding-inline-end: 0.375rem;\n  background: var(--_danger-surface);\n  color: var(--_danger);\n}\n\n[part="notice"][data-passing] {\n  background: var(--_surface);\n  color: var(--_text);\n}\n\n[part="notice-text"] {\n  flex: 1;\n  padding-block: 0.375rem;\n}\n\n[part="dismiss"] {\n  min-inline-size: 2.25rem;\n  min-block-size: 2.25rem;\n  padding: 0;\n  border-color: transparent;\n  color: inherit;\n  font-size: 1.25rem;\n}\n\n[part="banner"] p {\n  flex: 1;\n  margin: 0;\n}\n\n[part="banner-time"] {\n  color: var(--_muted);\n  font-variant-numeric: tabular-nums;\n}\n\n[part="banner-ways"] {\n  display: flex;\n  flex: none;\n  flex-wrap: wrap;\n  gap: 0.5rem;\n}\n\n[part="banner-link"] {\n  display: inline-grid;\n  place-items: center;\n  min-block-size: 2.5rem;\n  padding: 0.375rem 1rem;\n  border-radius: calc(var(--_radius) * 0.75);\n  font-size: 0.9375rem;\n  font-weight: 500;\n  line-height: 1.2;\n  text-decoration: none;\n}\n\n/* Where nothing can be written, the way out stands in the composer\'s place. */\n:is([data-state="replaced"], [data-state="ended"], [data-state="refused"]) [part="banner"] {\n  margin-block: 0.75rem max(var(--_gap), env(safe-area-inset-bottom));\n  padding: 1rem;\n}\n\n/* Labels of tools need room: where there are several, and on phones, the pictures do. */\n@media (width < 48rem) {\n  [part="tools"]:has([part~="tool"]:not([hidden])) [part="tool-label"] {\n    position: absolute;\n    inline-size: 1px;\n    block-size: 1px;\n    overflow: hidden;\n    clip-path: inset(50%);\n    white-space: nowrap;\n  }\n}\n\n@media (width < 30rem) {\n  :host {\n    --_gap: 0.75rem;\n  }\n\n  [part="header"] {\n    gap: 0.5rem;\n  }\n\n  [part="tools"] {\n    gap: 0;\n  }\n\n  /* Its colour stays, and is said. */\n  [part="header"]:has([part~="tool"]:not([hidden])) [part="status"] {\n    flex: none;\n    inline-size: 0.5rem;\n    gap: 1rem;\n    overflow: hidden;\n  }\n\n\n  [part="banner"] {\n    flex-direction: column;\n    align-items: stretch;\n    padding-block-end: 0.875rem;\n  }\n\n  /* No such keys on a phone. The row stays: what stands below must not jump. */\n  [part="activity"]:not([data-question]) [part="hint"] {\n    display: none;\n  }\n}\n\n@keyframes caret {\n  to {\n    opacity: 0;\n  }\n}\n\n@keyframes appear {\n  from {\n    opacity: 0;\n  }\n}\n\n@keyframes dot {\n  30%,\n  90% {\n    opacity: 0.3;\n  }\n}\n\n@media (prefers-reduced-motion: reduce) {\n  *,\n  *::before,\n  *::after {\n    animation: none !important;\n    transition: none !important;\n  }\n}\n\n@media (forced-colors: active) {\n  [part="content"],\n  [part="notice"],\n  [part="banner"],\n  [part="profile"],\n  [part="tag"] {\n    border: 1px solid;\n  }\n}\n';
 
 // src/panels.css
 var panels_default = `/* What opens beside a conversation, or stands in its place: choices, dialogs, forms. Beside chat-session.css. */
@@ -467,6 +467,7 @@ var defaults = {
   jump: "Jump to latest",
   dismiss: "Dismiss",
   empty: "Nothing here yet. Write the first message below.",
+  starters: "Begin with one of these, or write the first message below.",
   sending: "Sending…",
   waiting: "Waiting for the connection",
   states: {
@@ -573,6 +574,7 @@ var defaults = {
     413: "The file is too large."
   },
   download: (name) => `Download ${name}`,
+  openFile: "Open in a new tab",
   downloadFailed: "The file could not be fetched.",
   // Dialogs
   close: "Close",
@@ -2693,6 +2695,8 @@ function parsed(text) {
 // src/uploads.js
 var REMEMBERED = 200;
 var RASTER = /* @__PURE__ */ new Set(["image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp"]);
+var MEDIA = /^(audio|video)\/[a-z0-9][a-z0-9.+-]*$/;
+var TEXT = /* @__PURE__ */ new Set(["text/plain", "text/csv", "text/markdown", "application/json"]);
 var FileServer = class {
   #owner;
   #requests;
@@ -2781,6 +2785,12 @@ var FileServer = class {
     return response;
   }
 };
+function isMedia(mime) {
+  return MEDIA.test(mime);
+}
+function isText(mime) {
+  return TEXT.has(mime);
+}
 function isRaster(mime) {
   return RASTER.has(mime.split(";")[0].trim().toLowerCase());
 }
@@ -3741,6 +3751,36 @@ function named(fields, text) {
   return fields.find(({ id }) => words2.has(id)) ?? [...fields].sort((a, b) => b.id.length - a.id.length).find(({ id }) => text.includes(id));
 }
 
+// src/starters.js
+var Starters = class {
+  #send;
+  #offered = 0;
+  element = create("div", { part: "starters", role: "group", "aria-label": texts.starters, hidden: true });
+  /** @param {(message: string) => void} send */
+  constructor(send) {
+    this.#send = send;
+  }
+  /** Whether there are some. */
+  get any() {
+    return this.#offered > 0;
+  }
+  /** An entry of the log, or nothing. @param {any} [data] */
+  offer(data) {
+    const starters = Array.isArray(data?.starters) ? data.starters.filter(isStarter) : [];
+    this.#offered = starters.length;
+    this.element.replaceChildren(...starters.map((starter) => this.#button(starter)));
+  }
+  /** @param {Starter} starter */
+  #button({ label, message, icon: icon2 }) {
+    const element = create("button", { type: "button", part: "starter" }, namedIcon(icon2), create("span", {}, label));
+    element.addEventListener("click", () => this.#send(message));
+    return element;
+  }
+};
+function isStarter(value) {
+  return typeof value?.label === "string" && typeof value?.message === "string";
+}
+
 // src/message.js
 function article({ author, text, time, kind = "other", files = null }, ...below) {
   const content = create("div", { part: "content" }, text);
@@ -3993,13 +4033,13 @@ var Asks = class {
   }
   /** Open questions that have no field here: they are the application's. Each is given out once. */
   takeOthers() {
-    const others = [...this.#questions.values()].filter(({ ask, open, taken }) => open && !taken && !KINDS2.has(ask.kind));
+    const others = [...this.#questions.values()].filter(({ ask, open: open2, taken }) => open2 && !taken && !KINDS2.has(ask.kind));
     for (const question of others) question.taken = true;
     return others.map(({ ask }) => ask);
   }
   /** Whether the bot waits for us. */
   get open() {
-    return [...this.#questions.values()].some(({ open, answered }) => open && !answered);
+    return [...this.#questions.values()].some(({ open: open2, answered }) => open2 && !answered);
   }
   clear() {
     for (const { attachments } of this.#questions.values()) attachments?.clear();
@@ -4051,7 +4091,7 @@ var Asks = class {
   }
   /** @param {string} kind */
   #waiting(kind) {
-    return [...this.#questions.values()].filter(({ ask, open, answered }) => open && !answered && ask.kind === kind).at(-1);
+    return [...this.#questions.values()].filter(({ ask, open: open2, answered }) => open2 && !answered && ask.kind === kind).at(-1);
   }
   /** @param {Question} question */
   #close(question) {
@@ -4096,7 +4136,7 @@ var Asks = class {
   // --- time -----------------------------------------------------------------------------------------
   #watch() {
     window.clearInterval(this.#clock);
-    const running = [...this.#questions.values()].filter(({ open, until }) => open && until !== null);
+    const running = [...this.#questions.values()].filter(({ open: open2, until }) => open2 && until !== null);
     if (!running.length) return;
     const tick = () => running.forEach((question) => this.#tick(question));
     tick();
@@ -4123,13 +4163,15 @@ function deadline({ deadline: deadline2, timeout }, live) {
 
 // src/files.js
 var THUMBNAIL = 8 * 1024 ** 2;
+var EXCERPT = 32 * 1024;
+var PDF = "application/pdf";
 var SAVED2 = 6e4;
 var Files = class {
   #server;
   #notify;
-  /** @type {Set<string>} addresses of images that are shown */
+  /** @type {Set<string>} addresses of files that are shown */
   #urls = /* @__PURE__ */ new Set();
-  /** @type {WeakMap<Element, FileInfo>} images that nobody has seen yet */
+  /** @type {WeakMap<Element, FileInfo>} files that nobody has seen yet */
   #unseen = /* @__PURE__ */ new WeakMap();
   #seen = new IntersectionObserver((entries) => this.#see(entries), { rootMargin: "200px" });
   /** @param {() => FileServer | null} server @param {(text: string) => void} notify */
@@ -4144,7 +4186,7 @@ var Files = class {
     const known = files.map((file) => server?.describe(file) ?? unnamed(file));
     return create("ul", { part: "files", "aria-label": texts.files }, ...known.map((file) => create("li", {}, this.#link(file))));
   }
-  /** Forget the images that were shown. */
+  /** Forget what was shown. */
   clear() {
     this.#seen.disconnect();
     for (const url of this.#urls) URL.revokeObjectURL(url);
@@ -4156,10 +4198,11 @@ var Files = class {
     const link = create("a", { part: "file", href: server ? server.url(file.id) : null });
     fill(link, file);
     link.addEventListener("click", (event) => {
+      if (link.target) return;
       event.preventDefault();
       void this.#save(file, link);
     });
-    if (server && (!file.mime || isPicture(file))) {
+    if (server && (!file.mime || isShown(file))) {
       this.#unseen.set(link, file);
       this.#seen.observe(link);
     }
@@ -4200,14 +4243,32 @@ var Files = class {
     const server = this.#server();
     try {
       if (server && !file.mime) fill(link, Object.assign(file, await server.inquire(file.id)));
-      if (server && isPicture(file)) this.#picture(link, new Blob([(await server.load(file.id)).blob], { type: file.mime }));
+      if (server && isShown(file)) await this.#show(link, file, (await server.load(file.id)).blob);
     } catch {
     }
   }
-  /** @param {HTMLElement} link @param {Blob} blob */
-  #picture(link, blob) {
-    const url = URL.createObjectURL(blob);
+  /** @param {HTMLElement} link @param {FileInfo} file @param {Blob} bytes */
+  async #show(link, { mime, name }, bytes) {
+    if (isText(mime)) {
+      link.before(create("pre", { part: "file-text", tabindex: "0", "aria-label": name }, await bytes.text()));
+      return;
+    }
+    const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
     this.#urls.add(url);
+    if (mime === PDF) open(link, url);
+    else if (isRaster(mime)) this.#picture(link, url);
+    else this.#media(link, url, mime, name);
+  }
+  /** A sound or a film. @param {HTMLElement} link @param {string} url @param {string} mime @param {string} name */
+  #media(link, url, mime, name) {
+    const player = create(mime.startsWith("audio/") ? "audio" : "video", { part: "media", controls: true, preload: "metadata", "aria-label": name });
+    if (!player.canPlayType(mime)) return;
+    player.addEventListener("error", () => player.remove());
+    player.src = url;
+    link.before(player);
+  }
+  /** @param {HTMLElement} link @param {string} url */
+  #picture(link, url) {
     const image = create("img", { part: "image", src: url, alt: "" });
     image.addEventListener("error", () => image.remove());
     image.addEventListener("load", () => link.setAttribute("part", "file picture"));
@@ -4219,8 +4280,18 @@ function fill(link, { name, size }) {
   link.title = texts.download(name || texts.file);
   link.replaceChildren(icon("file"), isolated(name || texts.file, "file-name"), ...words2 ? [create("span", { part: "file-size" }, words2)] : []);
 }
-function isPicture({ mime, size }) {
-  return isRaster(String(mime ?? "")) && !(size > THUMBNAIL);
+function isShown({ mime, size }) {
+  const type = String(mime ?? "");
+  if (isText(type)) return !(size > EXCERPT);
+  return (isRaster(type) || isMedia(type) || type === PDF) && !(size > THUMBNAIL);
+}
+function open(link, url) {
+  if (!(link instanceof HTMLAnchorElement)) return;
+  link.href = url;
+  link.target = "_blank";
+  link.rel = "noreferrer";
+  link.setAttribute("part", "file document");
+  link.title = texts.openFile;
 }
 function unnamed(file) {
   return typeof file === "object" ? file : { id: file, name: texts.file, mime: "", size: 0 };
@@ -4262,7 +4333,7 @@ var Steps = class {
   }
 };
 var Row = class {
-  #name = isolated("", "step-name");
+  #name = create("bdi", { part: "step-name" });
   #state = create("span", { part: "step-state" });
   #input = create("pre", { part: "step-text" });
   #error = create("p", { part: "step-error" });
@@ -4549,6 +4620,10 @@ var ChatSessionElement = class extends HTMLElement {
     limits: () => ({ accept: this.getAttribute("files")?.split(","), maxMegabytes: Number(this.getAttribute("max-file-bytes")) / 1024 ** 2 }),
     asked: () => this.#transcript.asks.openFiles
   });
+  #starters = new Starters((message) => {
+    this.#say(message, []);
+    this.focus();
+  });
   #choice = new ProfileChoice(this.#parts.choice);
   #settings = new Settings((values) => this.#attempt(() => this.#client?.send("settings", values)));
   #keys = new Keys(this.#parts.keys, () => this.focus());
@@ -4562,6 +4637,7 @@ var ChatSessionElement = class extends HTMLElement {
     super();
     const { chat, tools } = this.#parts;
     tools.prepend(this.#threads.tool, this.#anew, this.#settings.tool, this.#keys.tool);
+    this.#parts.empty.after(this.#starters.element);
     chat.append(this.#threads.dialog, this.#settings.dialog, this.#keys.dialog);
     const root = this.attachShadow({ mode: "open", delegatesFocus: false });
     root.adoptedStyleSheets = STYLESHEETS;
@@ -4703,6 +4779,7 @@ var ChatSessionElement = class extends HTMLElement {
   #reset(reason) {
     const { messages } = this.#parts;
     this.#transcript.clear();
+    this.#starters.offer();
     this.#settings.clear();
     if (reason !== "gap") this.#composer.restart();
     this.#ready = false;
@@ -4735,13 +4812,19 @@ var ChatSessionElement = class extends HTMLElement {
   /** @param {Entry & {live: boolean}} entry */
   #showEntry(entry) {
     const { seq, name, data, n, live } = entry;
-    const shown = this.#transcript.show(entry, live) || n == null && this.#settings.show(name, data);
+    const shown = this.#transcript.show(entry, live) || n == null && (this.#settings.show(name, data) || this.#offer(name, data));
     if (n == null && name === NAME3 && this.#client) this.#window.relay(this.#client, seq, data);
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
     this.#showWork();
     if (live) this.#scrolling.keep();
+  }
+  /** @param {string} name @param {any} data @returns {boolean} whether it was what one may begin with */
+  #offer(name, data) {
+    const offered = name === "starters" && Array.isArray(data?.starters);
+    if (offered) this.#starters.offer(data);
+    return offered;
   }
   /** The application's own questions are its own to answer; of a replay, those that are still open. */
   #passOn() {
@@ -4766,7 +4849,8 @@ var ChatSessionElement = class extends HTMLElement {
     const { state, attempt } = this.#state;
     const failing = !this.#ready && attempt > 1;
     empty.hidden = failing || !this.#transcript.empty || !this.#earlier.empty || SILENT.includes(state);
-    empty.textContent = this.#ready ? texts.empty : texts.states.connecting;
+    this.#starters.element.hidden = empty.hidden || !this.#ready || !this.#starters.any;
+    empty.textContent = !this.#ready ? texts.states.connecting : this.#starters.any ? texts.starters : texts.empty;
   }
   #showWork() {
     const { working, stop, activity: activity2, hint } = this.#parts;

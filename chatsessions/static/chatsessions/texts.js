@@ -23,6 +23,7 @@ var defaults = {
   jump: "Jump to latest",
   dismiss: "Dismiss",
   empty: "Nothing here yet. Write the first message below.",
+  starters: "Begin with one of these, or write the first message below.",
   sending: "Sending…",
   waiting: "Waiting for the connection",
   states: {
@@ -129,6 +130,7 @@ var defaults = {
     413: "The file is too large."
   },
   download: (name) => `Download ${name}`,
+  openFile: "Open in a new tab",
   downloadFailed: "The file could not be fetched.",
   // Dialogs
   close: "Close",
