@@ -20,10 +20,8 @@ from chatsessions.handlers.chat import (
 
 from . import CommandFailed
 
-#: Lines of these folders are left out at the start of a bot's traceback.
+#: Lines of these folders are left out at the start and the end of a bot's traceback.
 PACKAGE = str(Path(__file__).parent.parent)
-#: The module that raises for a public name that does not exist.
-NAMES = str(Path(__file__).parent.parent / "__init__.py")
 IMPORTLIB = str(Path(importlib.__file__).parent)
 
 
@@ -153,11 +151,11 @@ def describe_failure(error: BaseException) -> str:
     report = TracebackException.from_exception(error)
     while report.stack and _is_machinery(report.stack[0].filename):
         del report.stack[0]
-    while report.stack and report.stack[-1].filename == NAMES:
+    while report.stack and _is_machinery(report.stack[-1].filename):
         del report.stack[-1]
     text = "".join(report.format()).strip()
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "chainlit":
-        text += "\n\nIts handlers run here, too: write 'import chatsessions as cl'."
+        text += "\n\nBots of Chainlit run here, too: 'chatsessions port FILE' changes its imports."
     return text
 
 

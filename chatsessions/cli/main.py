@@ -18,6 +18,13 @@ examples:
   chatsessions run shop.bots:support          the Chat named 'support' in the module shop.bots
 """
 
+PORT_EXAMPLES = """\
+examples:
+  chatsessions port bot.py                    change its imports, and say what differs
+  chatsessions port --diff bot.py             show what would change, and write nothing
+  chatsessions port --check bots/             exit with 1 if a file imports Chainlit
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
@@ -40,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands)
     _add_startproject(commands)
+    _add_port(commands)
     return parser
 
 
@@ -103,6 +111,32 @@ def _add_startproject(commands: argparse._SubParsersAction[argparse.ArgumentPars
     )
 
 
+def _add_port(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    port = commands.add_parser(
+        "port",
+        help="have a bot written for Chainlit import chatsessions.chainlit",
+        description=(
+            "Change the imports of Chainlit in Python files to chatsessions.chainlit, and nothing "
+            "else. Names that differ or are not here are reported, with file and line."
+        ),
+        epilog=PORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    port.set_defaults(function=_port_files)
+    port.add_argument(
+        "paths",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="a Python file, or a folder: then all in it and below",
+    )
+    how = port.add_mutually_exclusive_group()
+    how.add_argument("--diff", action="store_true", help="print what would change; write nothing")
+    how.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if a file would change"
+    )
+
+
 def _run(options: argparse.Namespace) -> int:
     from .run import run  # needs packages of the "run" extra, which startproject does without
 
@@ -113,6 +147,12 @@ def _startproject(options: argparse.Namespace) -> int:
     from .startproject import startproject
 
     return startproject(options.name, bot=options.bot, with_data=options.with_data)
+
+
+def _port_files(options: argparse.Namespace) -> int:
+    from .port import port  # needs the adapter, which the other commands do without
+
+    return port(options.paths, diff=options.diff, check=options.check)
 
 
 def _port(text: str) -> int:

@@ -248,10 +248,17 @@ def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) 
     """Of each bot that cannot be served, on the page and in the terminal."""
     mistakes = {
         "empty_bot": ("x = 1\n", "has no handlers"),
-        "chainlit_bot": ("import chatsessions as cl\n\ncl.Step\n", "has no attribute 'Step'"),
+        "chainlit_bot": (
+            "import chatsessions.chainlit as cl\n\n\n@cl.data_layer\ndef rows(): ...\n",
+            "sessions and their logs are rows",
+        ),
+        "data_bot": (
+            "from chatsessions.chainlit.data import BaseDataLayer\n",
+            "sessions and their logs are rows",
+        ),
         "exit_bot": ("raise SystemExit('no key')\n", "SystemExit: no key"),
         "import_bot": ("import no_such_package\n", "No module named 'no_such_package'"),
-        "other_bot": ("import chainlit as cl\n", "write 'import chatsessions as cl'"),
+        "other_bot": ("import chainlit as cl\n", "'chatsessions port FILE' changes its imports"),
         "two_bot": (
             "from chatsessions import Chat\n\na, b = Chat('a'), Chat('b')\n",
             "Name one of those that it has: two_bot.a or two_bot.b.",
@@ -267,6 +274,7 @@ def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) 
             assert f"{name}.py" in text
             assert words in text
     assert "__getattr__" not in served.terminal()
+    assert "find_spec" not in served.terminal()
     # Whatever is asked for meets the page; that it does is not said again and again.
     assert served.post("/http/counter-bot/", {"content": "a"})[0] == 503
     assert "django.request" not in served.terminal()

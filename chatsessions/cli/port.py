@@ -1,0 +1,338 @@
+"""``chatsessions port``: have bots import ``chatsessions.chainlit``, and say what differs."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import io
+import os
+import re
+import shutil
+import sys
+import tokenize
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from chatsessions.chainlit.names import MODULES, NAMES, Name
+
+from . import CommandFailed
+
+THEIRS = "chainlit"
+OURS = "chatsessions.chainlit"
+
+#: A line as Python counts it: a form feed ends none.
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+#: What stands before the module of a "from … import".
+_FROM = re.compile(r"from(?:[ \t\f]|\\(?:\r\n|\r|\n))+")
+#: What of our name stands before theirs.
+PARENT = OURS.removesuffix(THEIRS)
+UNKNOWN = Name(state="missing", text="Chainlit has no such name, either")
+#: Of how many more lines a note tells.
+SHOWN_LINES = 5
+
+
+def port(paths: Iterable[Path], *, diff: bool, check: bool) -> int:
+    """
+    Rewrite the imports of Chainlit in files, and in the Python files of folders.
+
+    ``diff`` prints what would change and writes nothing; ``check`` writes nothing. Return 1 if a
+    file cannot be ported, and with ``check`` if one would change.
+    """
+    writes = not diff and not check
+    code = 0
+    ported: list[Path] = []
+    for path, file in _files(paths):
+        try:
+            if isinstance(file, CommandFailed):
+                raise file
+            bot = PortedFile.read(file)
+            if diff:
+                bot.print_diff()
+            if writes:
+                bot.write()
+        except CommandFailed as error:
+            sys.stderr.write(f"chatsessions port: {error}\n")
+            code = 1
+            continue
+        if bot.imports:
+            ported.append(file)
+        if bot.imports or bot.notes or file == path:
+            (sys.stderr if diff else sys.stdout).write(bot.report(written=writes))
+    if writes and len(ported) == 1:
+        sys.stdout.write(f"Run it: chatsessions run {ported[0]} -w\n")
+    return 1 if check and ported else code
+
+
+def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, Path | CommandFailed]]:
+    """Yield each path of the command line with each file that it means, or with what is wrong."""
+    for path in paths:
+        if not path.is_dir():
+            yield path, path
+            continue
+        files = list(_python_files(path))
+        if not files:
+            yield path, CommandFailed(f"There is no Python file in {path}.")
+        for file in files:
+            yield path, file
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    """Yield the Python files below ``folder``; not those of hidden folders and environments."""
+    for root, folders, files in os.walk(folder):
+        here = Path(root)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and not (here / name / "pyvenv.cfg").exists()
+        )
+        yield from (here / name for name in sorted(files) if name.endswith(".py"))
+
+
+@dataclass(slots=True, kw_only=True)
+class PortedFile:
+    """A Python file, and what becomes of it."""
+
+    path: Path
+    #: What is in the file, and what is to be in it.
+    old: bytes
+    new: bytes
+    #: How many imports of Chainlit it has, and of ``chatsessions.chainlit``.
+    imports: int
+    ported_imports: int
+    #: By line: what to know about a name that it uses.
+    notes: list[tuple[int, str]]
+
+    @classmethod
+    def read(cls, path: Path) -> PortedFile:
+        """Raise ``CommandFailed`` for what is no Python file, or cannot be read."""
+        if path.suffix != ".py":
+            raise CommandFailed(f"{path} is no Python file: its name does not end in .py.")
+        try:
+            old = path.read_bytes()
+        except OSError as error:
+            raise CommandFailed(f"{path} cannot be read: {error.strerror}.") from error
+        try:
+            encoding, _ = tokenize.detect_encoding(io.BytesIO(old).readline)
+            text = old.decode(encoding)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of the bot's own text
+                tree = ast.parse(text)
+        except SyntaxError as error:
+            raise CommandFailed(f"{path}:{error.lineno or 1}: {error.msg}.") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise CommandFailed(f"{path} cannot be read as Python: {error}.") from error
+        found = _Imports(text)
+        found.visit(tree)
+        new = found.rewritten().encode(encoding)
+        if text.encode(encoding) != old:
+            raise CommandFailed(f"{path}: its encoding, {encoding}, cannot be written unchanged.")
+        uses = _Uses(found)
+        uses.visit(tree)
+        return cls(
+            path=path,
+            old=old,
+            new=new,
+            imports=found.counts[THEIRS],
+            ported_imports=found.counts[OURS],
+            notes=uses.notes(),
+        )
+
+    def write(self) -> None:
+        """Replace the file, if it changes. Raise ``CommandFailed`` if that is not possible."""
+        if self.new == self.old:
+            return
+        target = self.path.resolve()
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            beside.write_bytes(self.new)
+            shutil.copymode(target, beside)
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise CommandFailed(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    def print_diff(self) -> None:
+        """Print what changes, byte for byte, as ``patch -p0`` takes it."""
+        name = os.fsencode(self.path)
+        old, new = (re.findall(rb"[^\n]*\n|[^\n]+", text) for text in (self.old, self.new))
+        for line in difflib.diff_bytes(difflib.unified_diff, old, new, name, name):
+            end = b"" if line.endswith(b"\n") else b"\n\\ No newline at end of file\n"
+            sys.stdout.buffer.write(line + end)
+        sys.stdout.buffer.flush()
+
+    def report(self, *, written: bool) -> str:
+        """Return what was done, and what the file's author should know."""
+        if self.imports:
+            count = f"{self.imports} import{'s' if self.imports > 1 else ''}"
+            done = f"{count} rewritten" if written else f"{count} to rewrite"
+        elif self.ported_imports:
+            done = f"imports {OURS} already"
+        else:
+            done = "imports nothing of Chainlit"
+        lines = [f"{self.path}: {done}."]
+        lines += [f"{self.path}:{line}: {note}" for line, note in self.notes]
+        if self.imports and (self.path.parent / ".chainlit").is_dir():
+            lines.append(
+                f"{self.path}: .chainlit/ beside it is not read; docs/from-chainlit.md says "
+                "where its settings are here."
+            )
+        return "\n".join([*lines, ""])
+
+
+class _Imports(ast.NodeVisitor):
+    """Finds the imports of Chainlit, theirs or ours, and where text has to be inserted."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._lines: list[str] = _LINE.findall(text)
+        self._starts = [0, *accumulate(map(len, self._lines))]
+        #: By position: what is to be inserted.
+        self._insertions: dict[int, str] = {}
+        #: How many statements import each package.
+        self.counts = {THEIRS: 0, OURS: 0}
+        #: By name in the file: what it stands for, such as ``Message``, ``types.ThreadDict``, or
+        #: "" for the package.
+        self.bound: dict[str, str] = {}
+        #: What is imported, with its line.
+        self.imported: list[tuple[int, str]] = []
+
+    def rewritten(self) -> str:
+        """Return the file's text, with the insertions."""
+        parts, end = [], 0
+        for position, inserted in sorted(self._insertions.items()):
+            parts += [self._text[end:position], inserted]
+            end = position
+        return "".join([*parts, self._text[end:]])
+
+    def visit_Import(self, node: ast.Import) -> None:
+        """Take ``import chainlit as cl`` and ``import os, chainlit.types``."""
+        packages = set()
+        for alias in node.names:
+            package, module = _split(alias.name)
+            if package is None:
+                continue
+            packages.add(package)
+            self.imported.append((alias.lineno, module))
+            self.bound[alias.asname or package] = module if alias.asname else ""
+            if package == OURS:
+                continue
+            start = self._position(alias.lineno, alias.col_offset)
+            self._insertions[start] = PARENT
+            if alias.asname is None and module:
+                # The statement imports the module, and binds its package.
+                self._insertions[start] = f"{OURS} as {THEIRS}, {PARENT}"
+            elif alias.asname is None:
+                end = self._position(alias.end_lineno or 0, alias.end_col_offset or 0)
+                self._insertions[end] = f" as {THEIRS}"
+        for package in packages:
+            self.counts[package] += 1
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """Take ``from chainlit.types import ThreadDict``."""
+        if node.level:
+            return
+        package = None
+        for alias in node.names:
+            package, name = _split(f"{node.module}.{alias.name}")
+            if package is None:
+                continue
+            if alias.name != "*":
+                self.imported.append((alias.lineno, name))
+                self.bound[alias.asname or alias.name] = name
+            elif name == "*":
+                self.bound |= {name: name for name in NAMES}
+        if package is not None:
+            self.counts[package] += 1
+        if package == THEIRS:
+            before = _FROM.match(self._text, self._position(node.lineno, node.col_offset))
+            assert before is not None  # noqa: S101  # the parser has read it
+            self._insertions[before.end()] = PARENT
+
+    def _position(self, line: int, column: int) -> int:
+        """Return where in the text a line and a column in bytes are, as ``ast`` counts them."""
+        before = self._lines[line - 1].encode()[:column]
+        return self._starts[line - 1] + len(before.decode())
+
+
+class _Uses(ast.NodeVisitor):
+    """Finds the names of Chainlit that a file uses and that differ, or are not here."""
+
+    def __init__(self, imports: _Imports) -> None:
+        self._bound = imports.bound
+        #: By what there is to say: its lines.
+        self._lines: dict[str, set[int]] = {}
+        for line, name in imports.imported:
+            self._look_up(line, name)
+
+    def notes(self) -> list[tuple[int, str]]:
+        """Return what there is to say, once per name, with its first line."""
+        found = []
+        for text, lines in self._lines.items():
+            first, *others = sorted(lines)
+            if others:
+                also = ", ".join(map(str, others[:SHOWN_LINES]))
+                more = ", …" if len(others) > SHOWN_LINES else ""
+                text += f" (also in line{'s' * (len(others) > 1)} {also}{more})"
+            found.append((first, text))
+        return sorted(found)
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """Take ``cl.Message`` and ``chainlit.types.ThreadDict``."""
+        if names := _dotted(node):
+            self._use(node.lineno, names)
+        else:
+            self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        """Take ``Message``, if it was imported."""
+        self._use(node.lineno, [node.id])
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """Take ``import_module("chainlit")`` and the like."""
+        match node.args:
+            case [ast.Constant(value=str(text)), *_] if _split(text)[0] == THEIRS:
+                self._note(node.lineno, f"the text {text!r} is left as it is")
+        self.generic_visit(node)
+
+    def _use(self, line: int, names: list[str]) -> None:
+        for size in (1, 2):  # "cl", and "chatsessions.chainlit"
+            start = self._bound.get(".".join(names[:size]))
+            if start is not None:
+                self._look_up(line, ".".join(filter(None, [start, *names[size:]])))
+                return
+
+    def _look_up(self, line: int, name: str) -> None:
+        """Note what the adapter's tables say of ``name``, such as ``types.ThreadDict``."""
+        first, *rest = name.split(".")
+        shown = first
+        found = NAMES.get(first) or MODULES.get(first) or UNKNOWN
+        if found.state == "works" and rest and rest[0] in NAMES:
+            shown, found = f"{first}.{rest[0]}", NAMES[rest[0]]
+        if first and found.state != "works":
+            what = "differs" if found.state == "differs" else "is not here"
+            self._note(line, f"{shown} {what}: {found.text}")
+
+    def _note(self, line: int, text: str) -> None:
+        self._lines.setdefault(text, set()).add(line)
+
+
+def _dotted(node: ast.expr) -> list[str]:
+    """Return the names of ``a.b.c``; none if ``node`` is something else."""
+    match node:
+        case ast.Name():
+            return [node.id]
+        case ast.Attribute():
+            owner = _dotted(node.value)
+            return [*owner, node.attr] if owner else []
+    return []
+
+
+def _split(name: str) -> tuple[str | None, str]:
+    """Return whose ``name`` is, ``THEIRS`` or ``OURS``, and what it names in there."""
+    for package in (THEIRS, OURS):
+        if name == package or name.startswith(f"{package}."):
+            return package, name.removeprefix(package).lstrip(".")
+    return None, ""
