@@ -1,0 +1,240 @@
+"""Bots as users of Chainlit write them, each over a websocket of ``chatsessions run``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import HTTPCookieProcessor, build_opener
+
+import pytest
+
+from tests.cli.command import PATIENCE, Run
+
+from .conftest import BOTS
+from .conversation import Tab
+
+pytestmark = pytest.mark.server
+
+
+async def test_a_model_gets_the_history_of_user_session(served: Run) -> None:
+    async with Tab.at(served, "history") as tab:
+        await tab.start()
+        assert await tab.answers("Hello") == ["This is your message 1. The first was: Hello "]
+        assert await tab.answers("And?") == ["This is your message 2. The first was: Hello "]
+        tokens = [frame["text"] for frame in tab.of_type("token")]
+        assert len(tokens) > 2
+        assert tab.problems == []
+
+
+async def test_an_agent_is_kept_as_long_as_the_session_is_here(served: Run) -> None:
+    async with Tab.at(served, "agent") as tab:
+        await tab.start()
+        await tab.answers("Hello")
+        assert await tab.answers("And?") == ["This is your message 2. The first was: Hello "]
+        assert tab.events("message")[-1]["data"]["author"] == "Smith"
+
+
+async def test_texts_choices_and_files_are_asked_for(served: Run) -> None:
+    async with Tab.at(served, "asking") as tab:
+        await tab.start()
+        question = await tab.entry("ask", kind="text", content="What is your name?")
+        await tab.answer(question["call"], {"content": "Ada"})
+        await tab.said("Your name is: Ada", PATIENCE)
+        question = await tab.entry("ask", kind="action")
+        [chosen] = [one for one in question["actions"] if one["label"] == "Continue"]
+        await tab.answer(question["call"], {"id": chosen["id"]})
+        await tab.said("Continue!", PATIENCE)
+        question = await tab.entry("ask", kind="files")
+        file = await tab.upload("note.txt", "text/plain", "Größe".encode())
+        await tab.answer(question["call"], {"files": [file]})
+        await tab.said("`note.txt` of 7 bytes has 5 characters!", PATIENCE)
+        assert await tab.outcome(0, PATIENCE) == "done"
+        assert await tab.outcome(await tab.press("Say it"), PATIENCE) == "done"
+        await tab.said("Größe (of True)", PATIENCE)
+        last = tab.events("message_update")[-1]["data"]
+        assert not last.get("actions")
+
+
+def log_in(run: Run) -> str:
+    """The cookie of the administrator."""
+    jar = CookieJar()
+    browser = build_opener(HTTPCookieProcessor(jar))
+    address = f"{run.origin}/admin/login/?next=/admin/"
+    browser.addheaders = [("Referer", address)]
+    browser.open(address).read()
+    token = next(cookie.value for cookie in jar if cookie.name == "csrftoken")
+    form = {"username": "admin", "password": run.password, "csrfmiddlewaretoken": token}
+    browser.open(address, urlencode(form).encode()).read()
+    return next(f"sessionid={cookie.value}" for cookie in jar if cookie.name == "sessionid")
+
+
+async def test_a_conversation_is_continued_with_what_was_said(served: Run) -> None:
+    cookie = await asyncio.to_thread(log_in, served)
+    async with Tab.at(served, "resume", cookie=cookie) as tab:
+        await tab.start()
+        await tab.said("Hello admin", PATIENCE)
+        assert await tab.answers("one") == ["So far: one"]
+        assert await tab.answers("two") == ["So far: one, two"]
+        thread = (await asyncio.to_thread(threads, served, cookie))["threads"][0]["id"]
+        await tab.end()
+        await tab.until({"type": "ended"}, PATIENCE)
+    async with Tab.at(served, "resume", cookie=cookie) as later:
+        await later.start(thread=thread)
+        assert await later.answers("three") == ["So far: one, two, three"]
+        assert "Hello admin" not in later.contents
+    async with Tab.at(served, "resume") as stranger:
+        await stranger.start()
+        await stranger.said("Hello stranger", PATIENCE)
+
+
+def threads(run: Run, cookie: str) -> dict[str, list[dict[str, str]]]:
+    """The threads of a user with the bot."""
+    browser = build_opener()
+    browser.addheaders = [("Cookie", cookie)]
+    found: dict[str, list[dict[str, str]]] = json.load(
+        browser.open(f"{run.origin}/chats/threads/?chat=resume")
+    )
+    return found
+
+
+async def test_stop_ends_a_stream_and_is_told(served: Run) -> None:
+    async with Tab.at(served, "stopping") as tab:
+        await tab.start()
+        turn = await tab.message("count")
+        await tab.until({"type": "token"}, PATIENCE)
+        await tab.stop()
+        assert await tab.outcome(turn, PATIENCE) == "stopped"
+        await tab.said("Task manually stopped.", PATIENCE)
+        assert await tab.answers("how often") == ["Stopped 1"]
+
+
+async def test_threads_talk_to_the_user(served: Run) -> None:
+    async with Tab.at(served, "os-threads") as tab:
+        await tab.start()
+        assert await tab.answers("abc") == [
+            "abc in another thread: True",
+            "cba",
+            "from the loop's own thread: abc",
+        ]
+
+
+async def test_elements_are_files_and_texts_of_the_message(served: Run) -> None:
+    async with Tab.at(served, "elements") as tab:
+        await tab.start()
+        assert await tab.outcome(0, PATIENCE) == "done"
+        sent = {one["data"]["content"]: one["data"] for one in tab.events("message")}
+        [image] = sent["A picture"]["files"]
+        assert (image["name"], image["mime"]) == ("pixel.png", "image/png")
+        assert (await tab.fetch(image["id"])).startswith(b"\x89PNG")
+        assert sent["A plot"]["files"][0]["mime"] == "image/png"
+        texts = {one["name"]: one["id"] for one in sent["Some texts"]["files"]}
+        assert set(texts) == {"A poem", "code"}
+        assert await tab.fetch(texts["A poem"]) == b"Roses are red"
+        files = {one["name"]: one["mime"] for one in sent["Files"]["files"]}
+        assert set(files) == {"elements.py", "a.pdf", "a.wav", "a.mp4"}
+        assert files["a.pdf"] == "application/pdf"
+        assert await tab.answers("late") == ["Without"]
+        assert tab.events("message_update")[-1]["data"]["files"][0]["name"] == "late.png"
+        # What the user sends comes as elements with a path.
+        file = await tab.upload("note.txt", "text/plain", b"12345")
+        turn = await tab.event("message", {"content": "look", "files": [file]})
+        assert await tab.outcome(turn, PATIENCE) == "done"
+        assert tab.contents[-1] == "file note.txt text/plain .txt 5"
+
+
+async def test_a_list_of_tasks_changes(served: Run) -> None:
+    async with Tab.at(served, "task-list") as tab:
+        await tab.start()
+        said = await tab.answers("work")
+        assert said[-1] == "WORK" or said[0] == "WORK"
+        [tasks] = [text for text in said if text != "WORK"]
+        assert "Read the message" in tasks
+        assert "Answer it" in tasks
+        assert "Done" in tasks
+
+
+async def test_the_conversation_is_there_for_a_model(served: Run) -> None:
+    async with Tab.at(served, "recall") as tab:
+        await tab.start()
+        await tab.answers("one")
+        assert await tab.answers("two") == ["This is your message 2. The first was: one"]
+        assert await tab.answers("forget") == ["This is your message 1. The first was: forget"]
+        assert await tab.answers("clear") == []
+        assert await tab.answers("new") == ["This is your message 1. The first was: new"]
+
+
+async def test_a_page_around_it_sends_and_gets_messages(served: Run) -> None:
+    async with Tab.at(served, "window") as tab:
+        await tab.start(env={"API_KEY": "12345"})
+        await tab.said("A key of 5 characters", PATIENCE)
+        assert await tab.outcome(await tab.event("window_message", "Hi"), PATIENCE) == "done"
+        window = tab.events("window_message")[-1]
+        assert window["data"] == "Server: Hi"
+        assert await tab.answers("emit") == ["webapp, str", "after"]
+
+
+async def test_messages_are_streamed_changed_and_taken_back(served: Run) -> None:
+    async with Tab.at(served, "streaming") as tab:
+        await tab.start()
+        said = await tab.answers("go")
+        assert said[:2] == ["Roses are blue", "Two"]
+        assert json.loads(said[2].strip("`json\n")) == {"a": [1, 2]}
+        assert said[3:] == ["Nothing is wrong", "True"]
+        data = {one["data"]["content"]: one["data"] for one in tab.events("message")}
+        assert data["Nothing is wrong"]["metadata"]["error"] is True
+        assert tab.problems == []
+
+
+async def test_callbacks_run_beside_the_handler_that_waits_for_them(served: Run) -> None:
+    async with Tab.at(served, "beside") as tab:
+        await tab.start()
+        for name, by in [("action", "me"), ("window_message", "window"), ("settings", "word")]:
+            since = tab.here
+            turn = await tab.message("go")
+            await tab.said("Shall I?", PATIENCE, since=since)
+            if name == "action":
+                await tab.press("Approve")
+            else:
+                await tab.event(name, by if name == "window_message" else {"word": by})
+            assert await tab.outcome(turn, PATIENCE) == "done"
+            await tab.said(f"I did, by {by}", PATIENCE, since=since)
+
+
+async def test_handlers_of_an_imported_module_count(served: Run) -> None:
+    async with Tab.at(served, "imported") as tab:
+        await tab.start()
+        await tab.said("Press or write", PATIENCE)
+        assert await tab.answers("x") == ["From elsewhere: x"]
+        assert await tab.outcome(await tab.press("Hint"), PATIENCE) == "done"
+        await tab.said("A hint from elsewhere", PATIENCE)
+
+
+async def test_a_kill_in_mid_turn_loses_the_turn_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("agent.py", "fake_llm.py"):
+        shutil.copy(BOTS / name, tmp_path)
+    served = Run(tmp_path, "agent.py")
+    try:
+        served.start()
+        async with Tab.at(served, "agent") as tab:
+            await tab.start()
+            assert await tab.answers("Hello") == ["This is your message 1. The first was: Hello "]
+            since = tab.here
+            await tab.message("wait")
+            await tab.until({"type": "token"}, PATIENCE, since=since)
+            served.kill()
+            await tab.closed(PATIENCE)
+            seen = tab.contents[:2]
+            served.start()
+            await tab.resume()
+            assert (await tab.entry("error"))["code"] == "interrupted"
+            # The agent was in memory only: it is built again, by on_chat_start.
+            said = await tab.answers("Are you there?")
+            assert said == ["This is your message 1. The first was: Are you there? "]
+            assert tab.contents[:2] == seen == [*seen[:1], "I begin"]
+            assert tab.problems == []
+    finally:
+        served.discard()
