@@ -525,11 +525,11 @@ async def test_from_outside_of_the_connection(
 
 async def test_naming_it_is_what_begins_it(worker: RunningWorker, chat: Chat, use: str) -> None:
     client = await Client.open(worker, chat)
-    assert (client.live.conversation._recent is not None) == (use == "used before")
+    assert (client.live.conversation._reducer is not None) == (use == "used before")
     assert chatsessions.chat_context is chat_context
     assert conversation.in_use()
     other = await Client.open(worker, chat)
-    assert other.live.conversation._recent is not None
+    assert other.live.conversation._reducer is not None
 
 
 async def test_a_stopped_turn_changes_nothing(

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from chatsessions.exceptions import ContextNotFound
-from chatsessions.storage.log import ASSISTANT, SYSTEM, USER, Said
+from chatsessions.storage.conversation import ASSISTANT, SYSTEM, USER, ConversationMessage
 
 from .context import (
     Conversation,
@@ -44,7 +44,7 @@ ReadPage = Callable[[int, tuple[UUID, int] | None], "Awaitable[Page]"]
 _ROLES = {USER: "user", ASSISTANT: "assistant", SYSTEM: "system"}
 
 
-def to_message(said: Said, *, sent: bool = False) -> Message:
+def to_message(said: ConversationMessage, *, sent: bool = False) -> Message:
     """
     Return a new ``Message`` for one of the conversation.
 
@@ -67,18 +67,19 @@ def to_message(said: Said, *, sent: bool = False) -> Message:
     )
     message.mark_sent(sent)
     if sent:
-        message.files_in_log = said.files
+        # Of what the client has sent the log may have the ids alone: a change leaves them out.
+        message.files_in_log = [file for file in said.files if isinstance(file, dict)]
     if sent and said.n is not None and said.session is not None:
         message.came_as(said.session, said.n)
     return message
 
 
-def to_said(message: Message) -> Said:
+def to_said(message: Message) -> ConversationMessage:
     """Return a message as a conversation keeps it. Raises ``NotStorable`` and ``TooLarge``."""
     event = message.as_event()
     raw = encode_data("message", event)
     said = msgspec.json.decode(raw, type=_Event)
-    return Said(
+    return ConversationMessage(
         id=said.id,
         type=message.type,
         content=said.content,
@@ -242,7 +243,7 @@ class Thread(Mapping[str, Any]):
     #: What of the last session's ``user_session`` is carried over, and its settings and profile.
     metadata: dict[str, Any]
     read: ReadPage = field(repr=False)
-    said: list[Said] = field(repr=False)
+    said: list[ConversationMessage] = field(repr=False)
     _given: dict[str, tuple[UUID, int]] = field(default_factory=dict, repr=False)
 
     @property
@@ -292,7 +293,7 @@ class Thread(Mapping[str, Any]):
         return len(_KEYS)
 
 
-def _positions(messages: list[Said]) -> dict[str, tuple[UUID, int]]:
+def _positions(messages: list[ConversationMessage]) -> dict[str, tuple[UUID, int]]:
     return {said.id: (said.session, said.seq) for said in messages if said.session is not None}
 
 

@@ -20,7 +20,7 @@ from asgiref.sync import iscoroutinefunction
 from msgspec import Struct
 
 from chatsessions.exceptions import ContextNotFound
-from chatsessions.storage.log import Said
+from chatsessions.storage.conversation import ConversationMessage
 
 from .emitter import (
     Emitter,
@@ -40,11 +40,11 @@ class Conversation(ABC):
     """The latest messages of a session, as its owner keeps them for ``chat_context``."""
 
     @abstractmethod
-    def messages(self) -> list[Said]:
+    def messages(self) -> list[ConversationMessage]:
         """Return what was said, oldest first."""
 
     @abstractmethod
-    def has_sent(self, said: Said) -> bool:
+    def has_sent(self, said: ConversationMessage) -> bool:
         """Return True for a message of this session, False for one of its thread's earlier ones."""
 
     @abstractmethod
@@ -52,7 +52,7 @@ class Conversation(ABC):
         """Read the conversation, if it is not in memory."""
 
     @abstractmethod
-    def add(self, said: Said) -> None:
+    def add(self, said: ConversationMessage) -> None:
         """Add a message that is not sent."""
 
     @abstractmethod

@@ -12,7 +12,7 @@ import msgspec
 
 from chatsessions.conf import with_offset
 from chatsessions.files.storage import ChatFile
-from chatsessions.storage.log import ASSISTANT, SYSTEM, USER, Type
+from chatsessions.storage.conversation import ASSISTANT, SYSTEM, USER, Type
 from chatsessions.storage.storable import serializable
 
 from .bridge import (

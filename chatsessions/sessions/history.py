@@ -26,8 +26,14 @@ from chatsessions.handlers.user_session import RESERVED
 from chatsessions.models import ChatSession
 from chatsessions.protocol.delivery import Handled
 from chatsessions.storage import serializer
+from chatsessions.storage.conversation import (
+    MESSAGE_NAMES,
+    ConversationMessage,
+    ConversationReducer,
+    MessageChange,
+)
 from chatsessions.storage.database import Executors
-from chatsessions.storage.log import Entry, Recent, Said
+from chatsessions.storage.log import Entry
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import (
@@ -116,7 +122,7 @@ class ThreadContinuation:
     inputs: list[dict[str, Any]]
     profile: str
     #: What chat_context begins with, if it is kept.
-    said: list[Said] | None
+    said: list[ConversationMessage] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +134,7 @@ class _Found:
     state: bytes
     state_lost: bool
     page: Page
-    said: list[Said] | None
+    said: list[ConversationMessage] | None
 
 
 async def find_thread(
@@ -246,7 +252,7 @@ class ConversationCache(Conversation):
         "_log",
         "_loop",
         "_mark",
-        "_recent",
+        "_reducer",
         "_session",
         "_texts",
         "_thread",
@@ -262,7 +268,7 @@ class ConversationCache(Conversation):
         *,
         loop: asyncio.AbstractEventLoop,
         mark: Mark,
-        said: list[Said] | None,
+        said: list[ConversationMessage] | None,
         texts: Callable[[], dict[str, str]],
         before_change: Callable[[], None],
         after_change: Callable[[], None],
@@ -282,7 +288,7 @@ class ConversationCache(Conversation):
         self._gathered: list[Entry] | None = None
         #: Held by whoever asks the store: all others wait for what it says.
         self._loading = asyncio.Lock()
-        self._recent: Recent | None = None
+        self._reducer: ConversationReducer | None = None
         self._thread = threading.get_ident()
         if said is not None:
             self._fill(said, [])
@@ -293,8 +299,8 @@ class ConversationCache(Conversation):
         """Keep up with a new entry of the log."""
         if self._gathered is not None:
             self._gathered.append(entry)
-        if self._recent is not None:
-            self._keep(self._recent, entry)
+        if self._reducer is not None:
+            self._keep(self._reducer, entry)
 
     def collect(self) -> None:
         """Store what was cleared and added, with the next commit."""
@@ -303,7 +309,7 @@ class ConversationCache(Conversation):
 
     # For chat_context
 
-    def messages(self) -> list[Said]:
+    def messages(self) -> list[ConversationMessage]:
         """
         Return the latest messages, oldest first.
 
@@ -315,10 +321,10 @@ class ConversationCache(Conversation):
             msgspec.structs.replace(said, content=texts[said.id])
             if said.n is None and said.id in texts
             else said
-            for said in self._get()
+            for said in self._get().messages
         ]
 
-    def has_sent(self, said: Said) -> bool:
+    def has_sent(self, said: ConversationMessage) -> bool:
         """Return True for a message of this session's log."""
         return said.session == self._session.id
 
@@ -333,32 +339,32 @@ class ConversationCache(Conversation):
     async def _load(self) -> None:
         """As :meth:`aload`, in the owner's event loop."""
         async with self._loading:
-            if self._recent is not None:
+            if self._reducer is not None:
                 return
             read, self._gathered = self._reading(), self._unstored()
             self._log.heard = self._take
             try:
                 said = await self._threads.read(read)
-                if self._recent is None:
+                if self._reducer is None:
                     self._fill(said, self._gathered)
             finally:
                 self._gathered = None
 
-    def add(self, said: Said) -> None:
+    def add(self, said: ConversationMessage) -> None:
         """Add a message that is not in the log. One that is there already stays as it is."""
         self._before_change()
-        recent = self._get()
-        if said in recent:
+        reducer = self._get()
+        if said in reducer:
             return
-        recent.put(said)
+        reducer.put(said)
         added = [*self._mark.added, (self._log.head, said)]
-        self._mark.added = [(seq, one) for seq, one in added if one in recent]
+        self._mark.added = [(seq, one) for seq, one in added if one in reducer]
         self._note()
 
     def remove(self, key: str | tuple[UUID, int]) -> bool:
         """Forget a message, and not its entry in the log; return whether it was there."""
         self._before_change()
-        if not self._get().remove(key):
+        if self._get().remove(key) is None:
             return False
         added = [item for item in self._mark.added if item[1].key != key]
         if len(added) == len(self._mark.added):
@@ -376,21 +382,21 @@ class ConversationCache(Conversation):
 
     # Inside
 
-    def _get(self) -> Recent:
-        if self._recent is None:
+    def _get(self) -> ConversationReducer:
+        if self._reducer is None:
             if threading.get_ident() == self._thread:
                 self._load_now()
             else:
                 asyncio.run_coroutine_threadsafe(self._load(), self._loop).result()
-        if self._recent is None:
+        if self._reducer is None:
             raise RuntimeError("the messages of chat_context were not loaded")  # never
-        return self._recent
+        return self._reducer
 
     def _load_now(self) -> None:
         read, entries = self._reading(), self._unstored()
         self._fill(self._threads.read_now(read), entries)
 
-    def _reading(self) -> Callable[[], list[Said]]:
+    def _reading(self) -> Callable[[], list[ConversationMessage]]:
         """Return what asks the store for everything that is stored by now."""
         session, log = self._session, self._log
         return partial(
@@ -405,28 +411,29 @@ class ConversationCache(Conversation):
         stored = self._log.stored
         return [one for one in self._log.pending.unstored if one.seq > stored]
 
-    def _fill(self, said: list[Said], entries: list[Entry]) -> None:
-        recent = Recent(
+    def _fill(self, said: list[ConversationMessage], entries: list[Entry]) -> None:
+        reducer = ConversationReducer(
             self._session.id,
             max_messages=settings.CHAT_CONTEXT_MESSAGES,
             max_bytes=settings.CHAT_CONTEXT_BYTES,
         )
         for one in said:
-            recent.put(one)
+            reducer.put(one)
         for entry in entries:
-            self._keep(recent, entry)
-        self._recent = recent
+            self._keep(reducer, entry)
+        self._reducer = reducer
         self._log.heard = self._take
 
-    def _keep(self, recent: Recent, entry: Entry) -> None:
-        sent = recent.take(entry)
-        if sent is not None and sent in self._mark.removed:  # it is sent again
-            self._mark.removed = [key for key in self._mark.removed if key != sent]
-            self.is_changed = True
-        if sent is not None and any(one.id == sent for _, one in self._mark.added):
-            # What was added has been sent: from now on it is the log's.
-            self._mark.added = [item for item in self._mark.added if item[1].id != sent]
-            self.is_changed = True
+    def _keep(self, reducer: ConversationReducer, entry: Entry) -> None:
+        change = reducer.take(entry) if entry.name in MESSAGE_NAMES else None
+        match change:
+            case MessageChange(what="added", new=ConversationMessage(n=None, id=sent)):
+                # What was added or forgotten has been sent: from now on it is the log's.
+                mark = self._mark
+                added = [one for one in mark.added if one[1].id != sent]
+                removed = [key for key in mark.removed if key != sent]
+                self.is_changed |= (added, removed) != (mark.added, mark.removed)
+                mark.added, mark.removed = added, removed
 
     def _note(self) -> None:
         self.is_changed = True

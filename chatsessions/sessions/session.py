@@ -56,10 +56,11 @@ from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_key
+from chatsessions.storage.conversation import ConversationMessage
 from chatsessions.storage.database import Executors
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import Change, ChangeSource, Journal, Position
-from chatsessions.storage.log import Entry, Said, topic_of
+from chatsessions.storage.log import Entry, topic_of
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import Mark
@@ -280,7 +281,7 @@ class LiveSession(ChangeSource):
             worker.threads,
             loop=worker.loop,
             mark=Mark.of(row.chat_context),
-            said=_said(loaded, past),
+            said=_messages(loaded, past),
             texts=self.sink.streams.texts,
             before_change=self.values.before_change,
             after_change=self.values.after_change,
@@ -870,7 +871,9 @@ def _values(loaded: Loaded | None, past: ThreadContinuation | None) -> dict[str,
     return {} if past is None else dict(past.values)
 
 
-def _said(loaded: Loaded | None, past: ThreadContinuation | None) -> list[Said] | None:
+def _messages(
+    loaded: Loaded | None, past: ThreadContinuation | None
+) -> list[ConversationMessage] | None:
     """Return what ``chat_context`` begins with; None if it is not kept."""
     if loaded is not None:
         return loaded.said

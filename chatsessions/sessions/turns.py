@@ -33,7 +33,7 @@ from chatsessions.handlers.messages import (
 from chatsessions.handlers.session import Session, error_text, printable
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_id
-from chatsessions.storage.log import USER
+from chatsessions.storage.conversation import USER
 
 logger = logging.getLogger("chatsessions.live")
 

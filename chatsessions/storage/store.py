@@ -29,9 +29,10 @@ from chatsessions.models import (
     SessionEvent,
 )
 
+from .conversation import ConversationMessage
 from .database import CacheFailed, is_pooled, is_transient
 from .journal import Batch, Change, Claim
-from .log import Entry, Said
+from .log import Entry
 from .sql import OctetLength, Statements
 from .worker_rows import WorkerRows
 
@@ -86,7 +87,7 @@ class Loaded:
     #: The accepted events whose turns have not ended.
     pending: list[Entry]
     #: The latest messages of the session and its thread, if they were asked for.
-    said: list[Said] | None = None
+    said: list[ConversationMessage] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,7 +18,13 @@ from chatsessions.models import (
     SessionEvent,
 )
 
-from .log import NAMES, Backwards, Entry, Said
+from .conversation import (
+    MESSAGE_NAMES,
+    OPENING_NAMES,
+    ConversationMessage,
+    ConversationReducer,
+)
+from .log import Entry
 from .store import read_chunk
 
 #: How many entries are read at a time. An entry may have a megabyte.
@@ -49,7 +56,7 @@ class Mark:
     #: if nothing is.
     after: int | None = None
     #: Messages that are not in the log, each with the entry that it follows.
-    added: list[tuple[int, Said]] = field(default_factory=list)
+    added: list[tuple[int, ConversationMessage]] = field(default_factory=list)
     #: The keys of messages that are forgotten.
     removed: list[str | tuple[UUID, int]] = field(default_factory=list)
 
@@ -81,7 +88,7 @@ class Part:
 class Page:
     """Messages of a thread, oldest first."""
 
-    messages: list[Said]
+    messages: list[ConversationMessage]
     #: Whether there are older messages.
     more: bool
 
@@ -94,39 +101,46 @@ def read_page(
 
     ``before`` is a session and one of its entries: the messages are those before that entry.
     """
-    back = Backwards(limit=limit + 1, max_bytes=max_bytes)
     parts = _parts(key)
     if before is not None:
         parts = _from_session(parts, before[0])
-    for part in parts:
-        skip_from = before[1] if before is not None and part.session == before[0] else None
-        _read(back, part, skip_from=skip_from)
-        if back.full:
-            break
-    messages = back.messages
-    more = back.full
+    messages, more = last_messages(
+        ((part, _chunks(part)) for part in parts),
+        limit=limit + 1,
+        max_bytes=max_bytes,
+        before=before,
+    )
     return Page(messages=messages[-limit:], more=more)
 
 
-def read_context(key: ThreadKey, own: Part | None, *, before: datetime | None = None) -> list[Said]:
+def read_context(
+    key: ThreadKey, own: Part | None, *, before: datetime | None = None
+) -> list[ConversationMessage]:
     """
     Return the messages that ``chat_context`` begins with: the last of a session and its thread.
 
     ``own`` is the session's own part, None for a new session. Of the thread's other sessions the
     messages are read that were sent ``before`` the session began.
     """
-    back = Backwards(limit=settings.CHAT_CONTEXT_MESSAGES, max_bytes=settings.CHAT_CONTEXT_BYTES)
+    messages, _ = last_messages(
+        ((part, _chunks(part)) for part in _context_parts(key, own, before)),
+        limit=settings.CHAT_CONTEXT_MESSAGES,
+        max_bytes=settings.CHAT_CONTEXT_BYTES,
+    )
+    return messages
+
+
+def _context_parts(key: ThreadKey, own: Part | None, before: datetime | None) -> Iterator[Part]:
+    """Yield what a conversation is read from, newest first, back to what was cleared last."""
     if own is not None:
-        _read(back, own)
-        if back.full or own.mark.after is not None:
-            return back.messages
+        yield own
+        if own.mark.after is not None:
+            return
     for part in _parts(key, before=before, marks=True):
-        if own is not None and part.session == own.session:
-            continue
-        _read(back, part)
-        if back.full or part.mark.after is not None:
-            break
-    return back.messages
+        if own is None or part.session != own.session:
+            yield part
+            if part.mark.after is not None:
+                return
 
 
 def _parts(
@@ -155,35 +169,100 @@ def _from_session(parts: Iterator[Part], session: UUID) -> Iterator[Part]:
             yield part
 
 
-def _read(back: Backwards, part: Part, *, skip_from: int | None = None) -> None:
-    """
-    Read a session's log from its end until ``back`` is full.
-
-    Messages of the entries from ``skip_from`` on are left out.
-    """
-    back.begin(part.streams)
-    back.forget(part.mark.removed)
-    added = list(part.mark.added)
-    for entry in _entries(part):
-        while added and added[-1][0] >= entry.seq:
-            back.put(added.pop()[1])
-        back.take(entry, part.session, skip=skip_from is not None and entry.seq >= skip_from)
-        if back.full:
-            return
-    for _, said in reversed(added):
-        back.put(said)
-
-
-def _entries(part: Part) -> Iterator[Entry]:
+def _chunks(part: Part) -> Iterator[list[Entry]]:
+    """Yield the entries of a session that make messages, the last ones first."""
     rows = SessionEvent.objects.using(settings.DATABASE)
-    rows = rows.filter(session=part.session, name__in=NAMES, seq__gt=part.mark.after or 0)
+    rows = rows.filter(session=part.session, name__in=MESSAGE_NAMES, seq__gt=part.mark.after or 0)
     if part.up_to is not None:
         rows = rows.filter(seq__lte=part.up_to)
     if part.until is not None:
         rows = rows.filter(created_at__lte=part.until)
     rows = rows.order_by("-seq")
     chunk, more = read_chunk(rows, _CHUNK)
-    yield from chunk
+    yield chunk
     while more:
         chunk, more = read_chunk(rows.filter(seq__lt=chunk[-1].seq), _CHUNK)
-        yield from chunk
+        yield chunk
+
+
+@dataclass(slots=True)
+class _Tail:
+    """What was read of a session's log: its last entries, newest first."""
+
+    part: Part
+    entries: list[Entry] = field(default_factory=list)
+    is_whole: bool = False
+
+    def apply(self, reducer: ConversationReducer) -> None:
+        reducer.begin(self.part.session)
+        first = 0 if self.is_whole else self.entries[-1].seq
+        added = deque(one for one in self.part.mark.added if one[0] >= first)
+        for entry in reversed(self.entries):
+            while added and added[0][0] < entry.seq:
+                reducer.put(added.popleft()[1])
+            reducer.take(entry)
+        for _, message in added:
+            reducer.put(message)
+        for stream in self.part.streams:
+            if "content" in stream:  # else it is a step's
+                reducer.stream(stream["id"], stream["content"])
+        again = {message.key for _, message in self.part.mark.added}
+        for key in self.part.mark.removed:
+            if key not in again:
+                reducer.remove(key)
+
+
+def last_messages(
+    logs: Iterable[tuple[Part, Iterable[list[Entry]]]],
+    *,
+    limit: int,
+    max_bytes: int,
+    before: tuple[UUID, int] | None = None,
+) -> tuple[list[ConversationMessage], bool]:
+    """
+    Return the last messages of a conversation, and whether they are as many as may be.
+
+    ``logs`` are its sessions, the newest first, each with its entries in chunks from the last to
+    the first. Of these only so many are taken as hold ``limit`` messages, or ``max_bytes`` of them.
+    Messages from entry ``before`` of a session on are left out.
+    """
+    tails: list[_Tail] = []
+    count, size = limit, max_bytes  # as many are to be read before they can be enough
+    for part, chunks in logs:
+        tail = _Tail(part)
+        tails.append(tail)
+        for chunk in chunks:
+            for entry in chunk:
+                opens = entry.name in OPENING_NAMES
+                if before is not None and before[0] == part.session and entry.seq >= before[1]:
+                    if not opens:  # it may change an earlier message
+                        tail.entries.append(entry)
+                else:
+                    tail.entries.append(entry)
+                    count -= opens
+                    size -= len(entry.data)
+            if tail.entries and (count <= 0 or size < 0):
+                found, full = _reduced(tails, limit, max_bytes)
+                if full:
+                    return found, True
+                count, size = limit - len(found), max_bytes
+        tail.is_whole = True
+    return _reduced(tails, limit, max_bytes)
+
+
+def _reduced(
+    tails: list[_Tail], limit: int, max_bytes: int
+) -> tuple[list[ConversationMessage], bool]:
+    """Return the last messages that fit, and whether they are as many as may be."""
+    if not tails:
+        return [], False
+    reducer = ConversationReducer(tails[-1].part.session)
+    for tail in reversed(tails):
+        tail.apply(reducer)
+    found: list[ConversationMessage] = []
+    for message in reversed(reducer.messages):
+        max_bytes -= message.size
+        if len(found) == limit or (found and max_bytes < 0):
+            return found[::-1], True
+        found.append(message)
+    return found[::-1], len(found) == limit

@@ -1,0 +1,395 @@
+"""
+What a session's log says: the messages of the conversation as they are now, and open questions.
+
+:class:`ConversationReducer` takes the entries of a log in their order. ``chat_context``, threads,
+the admin's transcript and the client of ``chatsessions.testing`` all have theirs of it. Nothing
+here asks the database.
+
+A new kind of entry is one more row in ``_FROM_SERVER`` or ``_FROM_CLIENT``: the shape of its data,
+and the method that applies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+import msgspec
+
+from chatsessions.protocol.frames import message_id
+
+from .log import Entry
+
+#: Whose part of the conversation a message is, by Chainlit's names.
+Type = Literal["user_message", "assistant_message", "system_message"]
+USER: Type = "user_message"
+ASSISTANT: Type = "assistant_message"
+SYSTEM: Type = "system_message"
+
+#: The names of the entries that make the messages of a conversation.
+MESSAGE_NAMES = ("message", "message_update", "message_remove", "ask", "ask_closed", "answer")
+#: Those of them by which a message may come.
+OPENING_NAMES = ("message", "ask", "answer")
+
+#: The most questions that are kept; answers to questions before the log's start count as well.
+_MAX_QUESTIONS = 100
+
+
+class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One message of a conversation."""
+
+    id: str
+    type: Type
+    content: str
+    created_at: datetime
+    #: "" for a message of the user.
+    author: str = ""
+    metadata: dict[str, Any] | None = None
+    actions: list[dict[str, Any]] = []
+    #: Files as they go over the wire; what the client has sent has their ids alone.
+    files: list[Any] = []
+    #: Whether its stream is open, and how many pieces of that it has.
+    streaming: bool = False
+    pieces: int = 0
+    #: How many bytes its entry has.
+    size: int = 0
+    #: The session, and the number of the entry in its log.
+    session: UUID | None = None
+    seq: int = 0
+    #: The number of the client's event; None for a message of the server.
+    n: int | None = None
+    #: The call of the question that it asks or answers.
+    call: str | None = None
+
+    @property
+    def key(self) -> object:
+        """
+        The message's key in its conversation.
+
+        It is the id for a message of the server. A client chooses the ids of its messages and may
+        choose one that is taken, so theirs is the number of the event.
+        """
+        return self.id if self.n is None else (self.session, self.n)
+
+
+class Question(msgspec.Struct, kw_only=True):
+    """A question that is open."""
+
+    call: str
+    #: ``text``, ``action``, ``files`` or the application's own; "" if the question is not known.
+    kind: str = ""
+    #: What is asked; None if the question is not known.
+    message: ConversationMessage | None = None
+    actions: list[dict[str, Any]] = []
+    answered: bool = False
+    #: What was answered: a dict, of the question's kind.
+    data: Any = None
+    #: The answer, if it was given as text. It counts when the question is closed by it.
+    answer: ConversationMessage | None = None
+
+
+class MessageChange(msgspec.Struct, kw_only=True):
+    """What an entry has changed of a message."""
+
+    what: Literal["added", "changed", "removed"]
+    key: object
+    #: The message before; None if it is not known, and then the change was not put anywhere.
+    old: ConversationMessage | None = None
+    #: The message as it is now; None if it was removed.
+    new: ConversationMessage | None = None
+
+
+class QuestionChange(msgspec.Struct, kw_only=True):
+    """What an entry has changed of a question."""
+
+    what: Literal["asked", "answered", "closed"]
+    question: Question
+    #: How it was closed: ``answered``, ``timeout`` or ``cancelled``.
+    outcome: str = ""
+
+
+class Failure(msgspec.Struct, kw_only=True):
+    """An error that the client was sent."""
+
+    code: str
+    detail: str = ""
+
+
+ConversationChange = MessageChange | QuestionChange | Failure
+
+
+# The data of entries
+
+
+class _ClientMessage(msgspec.Struct):
+    content: str
+    id: str = ""
+    #: The ids of files.
+    files: list[Any] = []
+
+
+class _Message(msgspec.Struct):
+    content: str
+    id: str = ""
+    author: str = ""
+    type: Type = ASSISTANT
+    created_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+    actions: list[dict[str, Any]] = []
+    #: None in a change of the client's message that leaves its files as they were.
+    files: list[Any] | None = None
+    streaming: bool = False
+    #: In a ``message_update``: the number of the client's message that it changes.
+    n: int | None = None
+
+
+class _Removal(msgspec.Struct):
+    id: str
+    n: int | None = None
+
+
+class _Ask(msgspec.Struct):
+    call: str
+    content: str = ""
+    author: str = ""
+    kind: str = ""
+    actions: list[dict[str, Any]] = []
+
+
+class _Answer(msgspec.Struct):
+    call: str
+    data: Any = None
+
+
+class _Closing(msgspec.Struct):
+    call: str
+    outcome: str = ""
+
+
+class ConversationReducer:
+    """
+    The conversation that the entries of a log make.
+
+    With limits it has the latest messages: at most so many, of at most so many bytes. The oldest
+    are forgotten first; the latest is always kept.
+    """
+
+    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_messages", "questions", "session")
+
+    def __init__(
+        self,
+        session: UUID,
+        *,
+        max_messages: int | None = None,
+        max_bytes: int | None = None,
+    ) -> None:
+        #: The session whose log is read.
+        self.session = session
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._messages: dict[object, ConversationMessage] = {}
+        self._bytes = 0
+        #: The open questions, by call, oldest first.
+        self.questions: dict[str, Question] = {}
+
+    def __contains__(self, message: ConversationMessage) -> bool:
+        return message.key in self._messages
+
+    @property
+    def messages(self) -> list[ConversationMessage]:
+        """The messages as they are now, oldest first."""
+        return list(self._messages.values())
+
+    def begin(self, session: UUID) -> None:
+        """Go on with the log of another session."""
+        self.session = session
+        self.questions.clear()
+
+    def take(self, entry: Entry) -> ConversationChange | None:
+        """
+        Apply the next entry of the log, and return what it has changed.
+
+        None stands for an entry that is no part of a conversation, as one of the application's own
+        that has the name of another and data of another shape.
+        """
+        found = (_FROM_SERVER if entry.n is None else _FROM_CLIENT).get(entry.name)
+        if found is None:
+            return None
+        decoder, apply = found
+        try:
+            data = decoder.decode(entry.data)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return None
+        return apply(self, entry, data)
+
+    def put(self, message: ConversationMessage) -> None:
+        """Put a message at the end, or a new version of a message in its place."""
+        old = self._messages.get(message.key)
+        self._bytes += message.size - (0 if old is None else old.size)
+        self._messages[message.key] = message
+        while self._is_over():
+            self.remove(next(iter(self._messages)))
+
+    def remove(self, key: object) -> ConversationMessage | None:
+        """Forget a message, and return it; None if it was not there."""
+        old = self._messages.pop(key, None)
+        self._bytes -= 0 if old is None else old.size
+        return old
+
+    # Hints, which are not in the log
+
+    def token(self, id_: str, index: int, text: str) -> None:
+        """Add a piece to a message that is being streamed, unless another one comes before it."""
+        message = self._messages.get(id_)
+        if message is not None and message.streaming and message.pieces == index:
+            self.stream(id_, message.content + text, pieces=index + 1)
+
+    def stream(self, id_: str, content: str, *, pieces: int = 0) -> None:
+        """Have the text so far of a message that is being streamed."""
+        message = self._messages.get(id_)
+        if message is not None:
+            new = msgspec.structs.replace(message, content=content, pieces=pieces)
+            self._messages[id_] = new
+
+    def clear(self) -> None:
+        """Forget everything so far."""
+        self._messages.clear()
+        self.questions.clear()
+        self._bytes = 0
+
+    # Entries
+
+    def _client_message(self, entry: Entry, data: _ClientMessage) -> MessageChange:
+        id_ = data.id or message_id(self.session, entry.n or 0)
+        message = self._made(entry, id=id_, content=data.content, files=data.files)
+        self.put(message)
+        return MessageChange(what="added", key=message.key, new=message)
+
+    def _message(self, entry: Entry, data: _Message) -> MessageChange:
+        message = self._message_of(entry, data, n=None)
+        self.remove(message.key)  # a message that is sent again is where it was sent last
+        self.put(message)
+        return MessageChange(what="added", key=message.key, new=message)
+
+    def _update(self, entry: Entry, data: _Message) -> MessageChange:
+        new = self._message_of(entry, data, n=data.n)
+        old = self._messages.get(new.key)
+        if old is not None:
+            new.seq = old.seq
+            if old.n is not None:
+                new.created_at = old.created_at
+                new.files = old.files if data.files is None else data.files
+            self.put(new)
+        return MessageChange(what="changed", key=new.key, old=old, new=new)
+
+    def _remove(self, _entry: Entry, data: _Removal) -> MessageChange:
+        key = data.id if data.n is None else (self.session, data.n)
+        return MessageChange(what="removed", key=key, old=self.remove(key))
+
+    def _ask(self, entry: Entry, data: _Ask) -> QuestionChange:
+        message = self._text_of(entry, data.call, data.content, author=data.author)
+        question = Question(call=data.call, kind=data.kind, message=message, actions=data.actions)
+        self._keep(question)
+        self.put(message)
+        return QuestionChange(what="asked", question=question)
+
+    def _answer(self, entry: Entry, data: _Answer) -> QuestionChange:
+        question = self.questions.get(data.call)
+        if question is None:
+            question = Question(call=data.call)
+            self._keep(question)
+        text = data.data.get("content") if isinstance(data.data, dict) else None
+        question.answered, question.data = True, data.data
+        question.answer = self._text_of(entry, data.call, text) if isinstance(text, str) else None
+        return QuestionChange(what="answered", question=question)
+
+    def _close(self, _entry: Entry, data: _Closing) -> QuestionChange:
+        question = self.questions.pop(data.call, None) or Question(call=data.call)
+        if question.answer is not None and data.outcome == "answered":
+            self._insert(question.answer)
+        return QuestionChange(what="closed", question=question, outcome=data.outcome)
+
+    def _fail(self, _entry: Entry, data: Failure) -> Failure:
+        return data
+
+    # Inside
+
+    def _message_of(self, entry: Entry, data: _Message, *, n: int | None) -> ConversationMessage:
+        return self._made(
+            entry,
+            # An id that is the same whenever the entry is read.
+            id=data.id or str(uuid5(self.session, str(entry.seq))),
+            type=data.type,
+            content=data.content,
+            author=data.author if n is None else "",
+            created_at=data.created_at or entry.created_at,
+            metadata=data.metadata,
+            actions=data.actions,
+            files=data.files or [],
+            streaming=data.streaming,
+            n=n,
+        )
+
+    def _text_of(
+        self, entry: Entry, call: str, text: str, *, author: str = ""
+    ) -> ConversationMessage:
+        id_ = call if entry.n is None else message_id(self.session, entry.n)
+        return self._made(entry, id=id_, content=text, author=author, call=call)
+
+    def _made(self, entry: Entry, **fields: Any) -> ConversationMessage:
+        """Return the message of ``entry`` that has ``fields``."""
+        known = {
+            "type": ASSISTANT if entry.n is None else USER,
+            "created_at": entry.created_at,
+            "size": len(entry.data),
+            "session": self.session,
+            "seq": entry.seq,
+            "n": entry.n,
+        }
+        return ConversationMessage(**(known | fields))
+
+    def _keep(self, question: Question) -> None:
+        self.questions[question.call] = question
+        while len(self.questions) > _MAX_QUESTIONS:
+            del self.questions[next(iter(self.questions))]
+
+    def _insert(self, message: ConversationMessage) -> None:
+        """Put a message where its entry is in the log."""
+        later = [
+            one
+            for one in self._messages.values()
+            if one.session == message.session and one.seq > message.seq
+        ]
+        self.put(message)
+        for one in later:
+            if self._messages.pop(one.key, None) is not None:
+                self._messages[one.key] = one
+
+    def _is_over(self) -> bool:
+        """Return True if there is more than the limits allow."""
+        count = len(self._messages)
+        return (self._max_messages is not None and count > self._max_messages) or (
+            self._max_bytes is not None and self._bytes > self._max_bytes and count > 1
+        )
+
+
+_Reader = tuple[
+    "msgspec.json.Decoder[Any]", Callable[[ConversationReducer, Entry, Any], ConversationChange]
+]
+
+#: By name: the shape of an entry's data, and what applies it.
+_FROM_SERVER: dict[str, _Reader] = {
+    "message": (msgspec.json.Decoder(_Message), ConversationReducer._message),
+    "message_update": (msgspec.json.Decoder(_Message), ConversationReducer._update),
+    "message_remove": (msgspec.json.Decoder(_Removal), ConversationReducer._remove),
+    "ask": (msgspec.json.Decoder(_Ask), ConversationReducer._ask),
+    "ask_closed": (msgspec.json.Decoder(_Closing), ConversationReducer._close),
+    "error": (msgspec.json.Decoder(Failure), ConversationReducer._fail),
+}
+#: A client may give its event the name of an event of the server; these are its own.
+_FROM_CLIENT: dict[str, _Reader] = {
+    "message": (msgspec.json.Decoder(_ClientMessage), ConversationReducer._client_message),
+    "answer": (msgspec.json.Decoder(_Answer), ConversationReducer._answer),
+}
