@@ -160,16 +160,23 @@ def lines(*entries: tuple[str, object] | LoggedEvent, reveal: bool = False) -> l
         entry if isinstance(entry, LoggedEvent) else server(*entry, seq=seq)
         for seq, entry in enumerate(entries, 1)
     ]
-    return transcript(made, client="alice", reveal=reveal)
+    return transcript(made, session=uuid4(), client="alice", reveal=reveal)
 
 
 def server(name: str, data: object, *, seq: int = 1) -> LoggedEvent:
-    return LoggedEvent(seq=seq, name=name, data=json.dumps(data), created_at=NOON)
+    return logged(name, json.dumps(data), seq=seq)
 
 
 def client_says(name: str, data: object, *, seq: int = 1, status: str | None = None) -> LoggedEvent:
-    text = json.dumps(data)
-    return LoggedEvent(seq=seq, n=seq, name=name, data=text, created_at=NOON, status=status)
+    return logged(name, json.dumps(data), seq=seq, n=seq, status=status)
+
+
+def logged(
+    name: str, text: str, *, seq: int = 1, n: int | None = None, status: str | None = None
+) -> LoggedEvent:
+    return LoggedEvent(
+        seq=seq, n=n, turn=None, name=name, data=text.encode(), created_at=NOON, status=status
+    )
 
 
 def said(id_: str, content: object, **more: object) -> dict[str, object]:
@@ -315,7 +322,7 @@ def test_data_of_any_shape_makes_a_line(name: str, data: object) -> None:
 
 def test_a_message_whose_json_was_cut_off_is_shown_as_far_as_it_goes() -> None:
     text = json.dumps(said("1", 'He said: "all' + " the words" * 9999))[:50_000]
-    (line,) = lines(LoggedEvent(seq=1, name="message", data=text, created_at=NOON))
+    (line,) = lines(logged("message", text))
     assert line.text is not None
     assert line.text.text.startswith('He said: "all the words')
     assert len(line.text.text) == MAX_TEXT
@@ -323,7 +330,7 @@ def test_a_message_whose_json_was_cut_off_is_shown_as_far_as_it_goes() -> None:
 
 
 def test_other_data_that_was_cut_off_is_shown_only_to_those_who_may_see_secrets() -> None:
-    entry = LoggedEvent(seq=1, name="custom", data='{"password": "hunter2', created_at=NOON)
+    entry = logged("custom", '{"password": "hunter2')
     assert lines(entry)[0].detail is None
     assert lines(entry, reveal=True)[0].detail is not None
 

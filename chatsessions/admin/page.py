@@ -71,7 +71,8 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
     """
     reveal = request.user.has_perm("chatsessions.view_secrets")
     page = read_page(session, parse_before(request.GET.get(BEFORE)))
-    lines = transcript(page.entries, client=user_label(session), reveal=reveal)
+    client = user_label(session)
+    lines = transcript(page.entries, session=session.pk, client=client, reveal=reveal)
     file_site = site if request.user.has_perm(FILE_PERMISSION) else ""
     _name_files([file for line in lines for file in line.files], session, file_site)
     files, files_note = _files(session, file_site)
@@ -184,7 +185,7 @@ def _fetch(events: QuerySet[SessionEvent]) -> list[LoggedEvent]:
     """Return the first of ``events``: a page, and one more."""
     # As text: the model's field would decode every entry, at any length.
     rows = events.values(*_FIELDS, text=Substr("data", 1, MAX_FETCHED))[: PAGE + 1]
-    return [LoggedEvent(data=row.pop("text"), **row) for row in rows]
+    return [LoggedEvent(data=row.pop("text").encode(errors="replace"), **row) for row in rows]
 
 
 def _log_links(page: LogPage, request: HttpRequest) -> dict[str, str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django.utils import timezone
@@ -14,10 +15,22 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from chatsessions.storage.conversation import (
+    ConversationMessage,
+    ConversationReducer,
+    Failure,
+    MessageChange,
+    Question,
+    QuestionChange,
+)
+from chatsessions.storage.log import Entry
+
 from .values import Shown, cut, decode, dump, mask, one_line
 
 #: Characters of one message or of one event's JSON that a page shows.
 MAX_TEXT = 10_000
+#: Characters of a line's title.
+MAX_TITLE = 200
 #: Actions and files of one message whose names a page shows.
 MAX_NAMED = 20
 #: Up to this length JSON stays on one line.
@@ -42,16 +55,10 @@ _CUT_CONTENT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoggedEvent:
-    """One entry of the log. ``data`` is its JSON text, which may have been cut off."""
+class LoggedEvent(Entry, kw_only=True):
+    """One entry of the log. ``data`` is its JSON, which may have been cut off."""
 
-    seq: int
-    name: str
-    data: str
-    created_at: datetime
-    n: int | None = None
-    turn: int | None = None
+    #: How its turn ended, for an event of the client.
     status: str | None = None
 
 
@@ -138,14 +145,16 @@ class Line:
             self.marks.append(mark)
 
 
-def transcript(entries: Iterable[LoggedEvent], *, client: str, reveal: bool) -> list[Line]:
+def transcript(
+    entries: Iterable[LoggedEvent], *, session: UUID, client: str, reveal: bool
+) -> list[Line]:
     """
     Return the lines for ``entries``, which are in the order of ``seq``.
 
     ``client`` is the name shown for the client's messages. Values of secret-looking keys are
     masked unless ``reveal``; the texts of messages are not masked.
     """
-    builder = _Builder(client=client, reveal=reveal)
+    builder = _Builder(session=session, client=client, reveal=reveal)
     for entry in entries:
         builder.add(entry)
     return builder.lines
@@ -154,23 +163,19 @@ def transcript(entries: Iterable[LoggedEvent], *, client: str, reveal: bool) -> 
 class _Builder:
     """Adds lines one by one, and finds the line that a later entry changes."""
 
-    def __init__(self, *, client: str, reveal: bool) -> None:
+    def __init__(self, *, session: UUID, client: str, reveal: bool) -> None:
         self.client = client
         self.reveal = reveal
         self.lines: list[Line] = []
-        #: By id; the client's by the number of their event, as it chooses their ids itself.
-        self._messages: dict[str | int, Line] = {}
+        self._conversation = ConversationReducer(session)
+        self._messages: dict[object, Line] = {}
+        #: Of questions, by call.
         self._asks: dict[str, Line] = {}
         #: The labels of the buttons of questions, by id.
         self._labels: dict[str, str] = {}
 
     def add(self, entry: LoggedEvent) -> None:
-        try:
-            data = decode(entry.data)
-        except (msgspec.MsgspecError, RecursionError, ValueError):
-            line: Line | None = self._unreadable(entry)
-        else:
-            line = self._line(entry, data)
+        line = self._line(entry)
         if line is None:
             return
         if entry.status:
@@ -178,140 +183,115 @@ class _Builder:
             line.marks.append(Mark(kind="bad", text=outcome))
         self.lines.append(line)
 
-    def _line(self, entry: LoggedEvent, data: Any) -> Line | None:
-        readers = _FROM_SERVER if entry.n is None else _FROM_CLIENT
-        reader = readers.get(entry.name)
-        if reader is None or not isinstance(data, dict):
-            return self._event(entry, data)
-        return reader(self, entry, data)
+    def _line(self, entry: LoggedEvent) -> Line | None:
+        """Return the line of an entry; None if it has changed another line instead."""
+        match self._conversation.take(entry):
+            case MessageChange(new=ConversationMessage() as message):
+                return self._message(entry, message)
+            case MessageChange(key=key):
+                return self._removal(entry, key)
+            case QuestionChange(what="asked", question=question):
+                return self._ask(entry, question)
+            case QuestionChange(what="answered", question=question):
+                return self._answer(entry, question)
+            case QuestionChange(what="closed") as closed if closed.question.call in self._asks:
+                outcome = _ANSWERED.get(closed.outcome, closed.outcome)
+                self._asks[closed.question.call].note(str(outcome))
+                return None
+            case Failure(code=code, detail=detail):
+                line = self._line_of(entry, "error", code)
+                line.text = self._text(detail)
+                return line
+        return self._event(entry)
 
-    # From the client
-
-    def _client_message(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
-        return self._clients(entry, self._said(entry, "client", self.client, data))
-
-    def _clients(self, entry: LoggedEvent, line: Line) -> Line:
-        if entry.n is not None:
-            self._messages[entry.n] = line
-        return line
-
-    def _answer(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
-        answer = data.get("data", data)
-        content = answer.get("content") if isinstance(answer, dict) else answer
-        if isinstance(answer, dict) and isinstance(answer.get("id"), str):
-            content = self._labels.get(answer["id"], content)
-        line = self._line_of(entry, "client", self.client)
-        if isinstance(answer, dict) and set(answer) == {"files"}:
-            line.files = _files(answer)
-        if not line.files:
-            line.text = self._text(content if isinstance(content, str) else answer)
-        line.note(_("answer"))
-        return self._clients(entry, line)
-
-    def _action(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
-        """Make the line of a pressed button, with its payload."""
-        line = self._event(entry, data.get("payload"))
-        name, label = _text_of(data.get("name")), _text_of(data.get("label"))
-        title = _("Action: %(name)s") % {"name": label or name}
-        line.title = title if label.casefold() in ("", name.casefold()) else f"{title} ({name})"
-        return line
-
-    # From the server
-
-    def _message(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
-        line = self._version(entry, data)
-        self._messages[_text_of(data.get("id"))] = line
-        return line
-
-    def _version(
-        self, entry: LoggedEvent, data: dict[str, Any], *, of_client: bool = False
-    ) -> Line:
-        """Make the line of a message in this version."""
-        kind, author = "server", _text_of(data.get("author"))
-        if of_client:
-            kind, author = "client", self.client
-        line = self._said(entry, kind, author, data)
-        line.streaming = data.get("streaming") is True
-        if metadata := data.get("metadata"):
-            line.failure = isinstance(metadata, dict) and metadata.get("error") is True
+    def _message(self, entry: LoggedEvent, message: ConversationMessage) -> Line | None:
+        """Show a message, in the place of its line if it has one."""
+        of_client = message.n is not None
+        line = self._line_of(
+            entry, "client" if of_client else "server", self.client if of_client else message.author
+        )
+        line.text = self._text(message.content)
+        line.extras = _actions(message.actions)
+        line.files = _files(message.files)
+        line.streaming = message.streaming
+        if metadata := message.metadata:
+            line.failure = metadata.get("error") is True
             line.detail = None if metadata == {"error": True} else self._json(metadata)
+        old = self._messages.get(message.key)
+        if entry.name == "message_update":
+            if old is not None:
+                old.replace_with(line)
+                return None
+            self._conversation.put(message)
+            line.note(_("changes an earlier message"))
+        self._messages[message.key] = line
         return line
 
-    def _message_update(self, entry: LoggedEvent, data: dict[str, Any]) -> Line | None:
-        key = _key(data)
-        old = self._messages.get(key)
-        new = self._version(entry, data, of_client=isinstance(key, int))
-        if old is None:
-            self._messages[key] = new
-            new.note(_("changes an earlier message"))
-            return new
-        if isinstance(key, int) and "files" not in data:
-            new.files = old.files
-        old.replace_with(new)
-        return None
-
-    def _message_remove(self, entry: LoggedEvent, data: dict[str, Any]) -> Line | None:
-        line = self._messages.get(_key(data))
+    def _removal(self, entry: LoggedEvent, key: object) -> Line | None:
+        line = self._messages.get(key)
         if line is None:
-            line = self._event(entry, data)
+            line = self._event(entry)
             line.title = _("An earlier message was removed")
             return line
         line.removed = True
         line.note(_("removed"))
         return None
 
-    def _ask(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
-        line = self._said(entry, "server", _text_of(data.get("author")), data)
+    def _ask(self, entry: LoggedEvent, question: Question) -> Line:
+        line = self._line_of(entry, "server", question.message.author if question.message else "")
+        line.text = self._text(question.message.content if question.message else "")
+        line.extras = _actions(question.actions)
         line.note(_("question"))
-        self._asks[_text_of(data.get("call"))] = line
-        actions = data.get("actions")
-        for action in actions if isinstance(actions, list) else ():
-            if isinstance(action, dict):
-                self._labels[_text_of(action.get("id"))] = _name(action)
+        self._asks[question.call] = line
+        self._labels |= {_text_of(one.get("id")): _name(one) for one in question.actions}
         return line
 
-    def _ask_closed(self, entry: LoggedEvent, data: dict[str, Any]) -> Line | None:
-        line = self._asks.get(_text_of(data.get("call")))
-        if line is None:
-            return self._event(entry, data)
-        outcome = _text_of(data.get("outcome"))
-        line.note(str(_ANSWERED.get(outcome, outcome)))
-        return None
-
-    def _error(self, entry: LoggedEvent, data: dict[str, Any]) -> Line:
-        line = self._line_of(entry, "error", _text_of(data.get("code")))
-        line.text = self._text(data.get("detail", ""))
+    def _answer(self, entry: LoggedEvent, question: Question) -> Line:
+        line = self._line_of(entry, "client", self.client)
+        match question.data:
+            case {"files": [*files], **rest} if not rest:
+                line.files = _files(files)
+            case {"content": str(text)}:
+                line.text = self._text(text)
+            case {"id": str(id_)} if id_ in self._labels:
+                line.text = self._text(self._labels[id_])
+            case other:
+                line.text = self._text(other)
+        line.note(_("answer"))
+        self._messages[self._conversation.session, entry.n] = line
         return line
 
-    # Either side
-
-    def _said(self, entry: LoggedEvent, kind: str, author: str, data: dict[str, Any]) -> Line:
-        line = self._line_of(entry, kind, author)
-        line.text = self._text(data.get("content", ""))
-        line.extras = _names(_("Actions"), data, "actions")
-        line.files = _files(data)
-        return line
-
-    def _event(self, entry: LoggedEvent, data: Any) -> Line:
+    def _event(self, entry: LoggedEvent) -> Line:
+        """Show an event that is no message: its name, and its data as JSON."""
         line = self._line_of(entry, "event", entry.name)
         if entry.n is not None:
             line.extras = [self.client]
+        try:
+            data = decode(entry.data)
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            self._salvage(entry, line)
+            return line
+        if entry.n is not None and entry.name == "action" and isinstance(data, dict):
+            name, label = _text_of(data.get("name")), _text_of(data.get("label"))
+            title = _("Action: %(name)s") % {"name": label or name}
+            line.title = title if label.casefold() in ("", name.casefold()) else f"{title} ({name})"
+            data = data.get("payload")
         if data not in (None, {}, []):
             line.detail = self._json(data)
         return line
 
-    def _unreadable(self, entry: LoggedEvent) -> Line:
-        line = self._event(entry, None)
+    def _salvage(self, entry: LoggedEvent, line: Line) -> None:
+        """Show what can be read of data that was cut off."""
+        text = entry.data.decode(errors="replace")
         line.note(_("too long or damaged; not shown in full"))
-        if content := _CUT_CONTENT.match(entry.data):
+        if content := _CUT_CONTENT.match(text):
             line.kind = "server" if entry.n is None else "client"
-            line.text = self._text(_salvage(content[1]))
+            line.text = self._text(_unescaped(content[1]))
         elif self.reveal:
-            line.detail = cut(entry.data, limit=MAX_TEXT)
-        return line
+            line.detail = cut(text, limit=MAX_TEXT)
 
     def _line_of(self, entry: LoggedEvent, kind: str, title: str) -> Line:
-        return Line(seq=entry.seq, at=entry.created_at, kind=kind, title=title)
+        return Line(seq=entry.seq, at=entry.created_at, kind=kind, title=title[:MAX_TITLE])
 
     def _text(self, content: Any) -> Shown:
         return cut(content, limit=MAX_TEXT) if isinstance(content, str) else self._json(content)
@@ -322,57 +302,31 @@ class _Builder:
         return cut(short if len(short) <= MAX_LINE else dump(value), limit=MAX_TEXT)
 
 
-_Reader = Callable[[_Builder, LoggedEvent, dict[str, Any]], Line | None]
-
-_FROM_CLIENT: dict[str, _Reader] = {
-    "message": _Builder._client_message,
-    "answer": _Builder._answer,
-    "action": _Builder._action,
-}
-_FROM_SERVER: dict[str, _Reader] = {
-    "message": _Builder._message,
-    "message_update": _Builder._message_update,
-    "message_remove": _Builder._message_remove,
-    "ask": _Builder._ask,
-    "ask_closed": _Builder._ask_closed,
-    "error": _Builder._error,
-}
-
-
-def _salvage(escaped: str) -> str:
+def _unescaped(text: str) -> str:
     """Return the readable part of a JSON string whose end was cut off."""
     try:
-        return str(decode(f'"{escaped}"'))
+        return str(decode(f'"{text}"'))
     except ValueError:  # such as half a surrogate pair at the end; shown as it is
-        return escaped
+        return text
 
 
 def _text_of(value: Any) -> str:
     if value is None:
         return ""
-    return value[:200] if isinstance(value, str) else one_line(mask(value))
+    return value[:MAX_TITLE] if isinstance(value, str) else one_line(mask(value))
 
 
-def _key(data: dict[str, Any]) -> str | int:
-    """Return the key of the message that an entry changes: for the client's, its number."""
-    n = data.get("n")
-    return n if isinstance(n, int) else _text_of(data.get("id"))
-
-
-def _names(title: str, data: dict[str, Any], key: str) -> list[str]:
+def _actions(actions: list[dict[str, Any]]) -> list[str]:
     """Return ``["Actions: yes, no"]`` for a message with actions, else an empty list."""
-    things = data.get(key)
-    if not isinstance(things, list) or not things:
-        return []
-    return [f"{title}: {', '.join(map(_name, things[:MAX_NAMED]))}"]
+    names = ", ".join(map(_name, actions[:MAX_NAMED]))
+    return [f"{_('Actions')}: {names}"] if actions else []
 
 
-def _files(data: dict[str, Any]) -> list[Attached]:
+def _files(files: list[Any]) -> list[Attached]:
     """Return the files of a message; the client's message has only their ids."""
-    files = data.get("files")
     return [
         Attached(id=_text_of(file.get("id") if isinstance(file, dict) else file), name=_name(file))
-        for file in (files[:MAX_NAMED] if isinstance(files, list) else ())
+        for file in files[:MAX_NAMED]
     ]
 
 

@@ -77,7 +77,7 @@ def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
         return Shown(text=shown.text, left_out=shown.left_out, damaged=True)
 
 
-def decode(text: str) -> Any:
+def decode(text: str | bytes) -> Any:
     """Return the value of a JSON text. Raise ``ValueError`` (or msgspec's) if it is invalid."""
     if len(text) > MAX_DECODED:
         raise ValueError("too long to be decoded")
