@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Self
 from uuid import UUID
 
 import msgspec
@@ -15,7 +15,18 @@ from chatsessions.protocol.delivery import (
     DEFAULT_WINDOW,
     ClientDelivery,
 )
-from chatsessions.protocol.frames import message_id
+from chatsessions.protocol.frames import parse_uuid
+from chatsessions.storage.conversation import (
+    ConversationChange,
+    ConversationMessage,
+    ConversationReducer,
+    Failure,
+    MessageChange,
+)
+from chatsessions.storage.log import Entry
+
+#: Stands for the session before there is one.
+NO_SESSION = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +59,20 @@ class ChatMessage:
     #: The number of the client's event; None for the server's messages.
     n: int | None = None
 
-    @property
-    def key(self) -> str | int:
-        """The key of the message: its number if it is the client's, else its id."""
-        return self.id if self.n is None else self.n
+    @classmethod
+    def of(cls, message: ConversationMessage) -> Self:
+        """Return a message of a log as a page shows it."""
+        return cls(
+            id=message.id,
+            author=message.author if message.n is None else USER_AUTHOR,
+            content=message.content,
+            streaming=message.streaming,
+            created_at=message.created_at if message.n is None else None,
+            metadata=message.metadata or {},
+            actions=message.actions,
+            files=message.files,
+            n=message.n,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,10 +185,9 @@ class Conversation:
         self._turns: dict[int, str] = {}
         #: The end of the log at each answer to a ping.
         self._pongs: list[int] = []
-        self._messages: dict[str | int, ChatMessage] = {}
-        self._removed: dict[str | int, ChatMessage] = {}
-        #: By id of an open stream: the index of its next token.
-        self._expected: dict[str, int] = {}
+        self._log = ConversationReducer(NO_SESSION)
+        #: By ``seq``: what an entry has changed.
+        self._changes: dict[int, ConversationChange] = {}
         #: Errors that are not in the log.
         self._errors: list[ErrorReport] = []
         #: By name: the ``seq`` of the last entry received.
@@ -205,28 +225,28 @@ class Conversation:
     @property
     def messages(self) -> list[ChatMessage]:
         """The messages as a page shows them now, with changes, without removed ones."""
-        return list(self._messages.values())
+        return [ChatMessage.of(one) for one in self._log.messages if one.call is None]
 
     @property
     def errors(self) -> list[ErrorReport]:
         """The errors that the client was sent: those in the log, then the others."""
         logged = [
-            ErrorReport(code=event.data["code"], detail=event.data["detail"], n=event.turn)
+            ErrorReport(code=change.code, detail=change.detail, n=event.turn)
             for event in self._events
-            if event.name == "error" and event.n is None
+            if isinstance(change := self._changes.get(event.seq), Failure)
         ]
         return logged + self._errors
 
     def _buttons(self) -> list[Button]:
         """Return the buttons that can be pressed now: of messages, then of open questions."""
-        offered = [(None, action) for message in self.messages for action in message.actions]
-        closed = {sent.call for _, sent in self._delivery.unaccepted} | {
-            event.data["call"] for event in self._events if event.name in ("answer", "ask_closed")
-        }
-        for event in self._events:
-            if event.name == "ask" and event.n is None and event.data["call"] not in closed:
-                asked = event.data["actions"] if event.data["kind"] == "action" else ()
-                offered += [(event.data["call"], action) for action in asked]
+        answered = {sent.call for _, sent in self._delivery.unaccepted}
+        offered: list[tuple[str | None, dict[str, Any]]] = [
+            (None, action) for message in self._log.messages for action in message.actions
+        ]
+        for question in self._log.questions.values():
+            if not (question.answered or question.call in answered):
+                asked = question.actions if question.kind == "action" else ()
+                offered += [(question.call, action) for action in asked]
         return [
             Button(label=action.get("label") or action["name"], action=action, call=call)
             for call, action in offered
@@ -235,9 +255,8 @@ class Conversation:
     def _forget(self) -> None:
         """Forget what a page showed, as when it is reloaded."""
         self._events.clear()
-        self._messages.clear()
-        self._removed.clear()
-        self._expected.clear()
+        self._changes.clear()
+        self._log = ConversationReducer(self._log.session)
         self._delivery.received = 0
 
     # Frames
@@ -255,16 +274,15 @@ class Conversation:
             n = None if frame.n is msgspec.UNSET else frame.n
             if self._delivery.apply(frame.seq, n=n):
                 turn = None if frame.turn is msgspec.UNSET else frame.turn
-                data = msgspec.json.decode(frame.data)
-                self._add(ChatEvent(seq=frame.seq, name=frame.name, data=data, turn=turn, n=n))
+                self._add(frame.seq, frame.name, bytes(frame.data), turn=turn, n=n)
         elif isinstance(frame, frames.Accepted):
             self._accepted(frame)
         elif isinstance(frame, frames.TurnStatus):
             self._turn(frame)
         elif isinstance(frame, frames.Token):
-            self._token(frame)
+            self._log.token(frame.message, frame.index, frame.text)
         elif isinstance(frame, frames.Stream):
-            self._stream(frame)
+            self._log.stream(frame.message, frame.content, pieces=frame.index)
         elif isinstance(frame, frames.Error):
             n = None if frame.n is msgspec.UNSET else frame.n
             self._errors.append(ErrorReport(code=frame.code, detail=frame.detail, n=n))
@@ -296,6 +314,7 @@ class Conversation:
             self._delivery.received = received
         self._delivery.renumber()
         self._welcome = welcome
+        self._log.session = parse_uuid(welcome.session) or NO_SESSION
 
     def _accepted(self, frame: frames.Accepted) -> None:
         sent = self._delivery.find(frame.n)
@@ -303,7 +322,7 @@ class Conversation:
         self._delivery.accepted(frame.n, frame.seq)
         if sent is not None and self._delivery.received > before:
             data = sent.data if sent.call is None else {"call": sent.call, "data": sent.data}
-            self._add(ChatEvent(seq=frame.seq, name=sent.name, data=data, n=frame.n))
+            self._add(frame.seq, sent.name, msgspec.json.encode(data), n=frame.n)
 
     def _turn(self, frame: frames.TurnStatus) -> None:
         known = self._turns.get(frame.turn, "running")
@@ -313,45 +332,18 @@ class Conversation:
 
     # The log
 
-    def _add(self, event: ChatEvent) -> None:
-        self._events.append(event)
-        if event.name == "message" or (event.name == "message_update" and event.n is None):
-            message = self._message_of(event)
-            if event.n is None and message.n is not None:
-                old = self._messages.get(message.key)
-                if old is None:
-                    return  # of an answer, or of a message no longer in the log
-                if "files" not in event.data:
-                    message = replace(message, files=old.files)
-            self._messages[message.key] = message
-            if message.n is not None:
-                return  # a client's message is no stream
-            if message.streaming:
-                self._expected[message.id] = 0
-            else:
-                self._expected.pop(message.id, None)
-        elif event.name == "message_remove" and event.n is None:
-            removed = self._messages.pop(_key_of(event), None)
-            if removed is not None:
-                self._removed[removed.key] = removed
-
-    def _message_of(self, event: ChatEvent) -> ChatMessage:
-        message = message_of(event)
-        if message.id or self._welcome is None or message.n is None:
-            return message
-        return replace(message, id=message_id(UUID(self._welcome.session), message.n))
-
-    def _token(self, frame: frames.Token) -> None:
-        message = self._messages.get(frame.message)
-        if message is not None and self._expected.get(frame.message) == frame.index:
-            self._expected[frame.message] = frame.index + 1
-            self._messages[frame.message] = replace(message, content=message.content + frame.text)
-
-    def _stream(self, frame: frames.Stream) -> None:
-        message = self._messages.get(frame.message)
-        if message is not None:
-            self._expected[frame.message] = frame.index
-            self._messages[frame.message] = replace(message, content=frame.content)
+    def _add(
+        self, seq: int, name: str, raw: bytes, *, turn: int | None = None, n: int | None = None
+    ) -> None:
+        data = msgspec.json.decode(raw)
+        self._events.append(ChatEvent(seq=seq, name=name, data=data, turn=turn, n=n))
+        change = self._log.take(Entry(seq, n, turn, name, raw, datetime.now(UTC)))
+        if change is None:
+            return
+        self._changes[seq] = change
+        match change:
+            case MessageChange(what="changed", old=None, new=ConversationMessage(n=None) as new):
+                self._log.put(new)  # a page shows it here, as it does not have the message
 
     # Whole messages
 
@@ -361,16 +353,18 @@ class Conversation:
 
         None while it is streaming. A message without a stream is complete at once, as it was sent.
         """
-        message = message_of(opening)
-        if not message.streaming:
-            return message, opening
+        change = self._changes.get(opening.seq)
+        if not isinstance(change, MessageChange) or change.new is None:
+            raise ValueError(f"entry {opening.seq} is no message: {opening.data!r}")
+        if not change.new.streaming:
+            return ChatMessage.of(change.new), opening
         for event in self.events_since(opening.seq):
-            if event.n is not None or _key_of(event) != message.key:
-                continue
-            if event.name == "message_remove":
-                return replace(self._removed.get(message.key, message), streaming=False), event
-            if event.name == "message_update" and not event.data["streaming"]:
-                return message_of(event), event
+            match self._changes.get(event.seq):
+                case MessageChange(what="removed", key=change.key, old=old):
+                    last = ChatMessage.of(old or change.new)
+                    return replace(last, streaming=False), event
+                case MessageChange(key=change.key, new=ConversationMessage(streaming=False) as new):
+                    return ChatMessage.of(new), event
         return None
 
     def _last_welcome(self) -> frames.Welcome:
@@ -415,35 +409,3 @@ class Conversation:
     def _receive(self, event: ChatEvent) -> None:
         if self._is_unread(event):
             self._positions[event.name] = event.seq
-
-
-def _key_of(event: ChatEvent) -> Any:
-    """Return the key of the message that a ``message_update`` or ``message_remove`` changes."""
-    if not isinstance(event.data, dict):
-        return None
-    n = event.data.get("n")
-    return event.data.get("id") if n is None else n
-
-
-def message_of(event: ChatEvent) -> ChatMessage:
-    """Return the message in a ``message`` or ``message_update`` entry."""
-    data = event.data
-    if event.n is not None:
-        return ChatMessage(
-            id=data.get("id") or "",
-            author=USER_AUTHOR,
-            content=data["content"],
-            files=data.get("files") or [],
-            n=event.n,
-        )
-    return ChatMessage(
-        id=data["id"],
-        author=data["author"],
-        content=data["content"],
-        streaming=data["streaming"],
-        created_at=datetime.fromisoformat(data["created_at"]),
-        metadata=data.get("metadata") or {},
-        actions=data.get("actions") or [],
-        files=data.get("files") or [],
-        n=data.get("n") if event.name == "message_update" else None,
-    )

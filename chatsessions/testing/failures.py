@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import msgspec
 
 from chatsessions.exceptions import ChatSessionsError
+from chatsessions.handlers.messages import USER_AUTHOR
 
-from .conversation import ChatEvent, Conversation, ErrorReport, message_of
+from .conversation import ChatEvent, Conversation, ErrorReport
 
 #: Entries of a long log that are shown, the last.
 SHOWN = 30
@@ -86,9 +87,8 @@ def _lines(conversation: Conversation, records: Sequence[logging.LogRecord]) -> 
 
 
 def _entry(event: ChatEvent) -> str:
-    if event.name == "message":
-        message = message_of(event)
-        what = f"{message.author}: {message.content!r}"
+    if event.name == "message" and isinstance(event.data, dict):
+        what = f"{event.data.get('author', USER_AUTHOR)}: {event.data.get('content')!r}"
     else:
         what = msgspec.json.encode(event.data).decode()
     own = "" if event.n is None else f" (sent, n={event.n})"
