@@ -7,13 +7,16 @@ The module ``logins`` checks later that users still meet the requirements.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
+from django.db import Error as DatabaseError
 from django.utils.crypto import salted_hmac
 
 from chatsessions.exceptions import ChatError
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     User = AbstractBaseUser | AnonymousUser
+
+logger = logging.getLogger("chatsessions.logins")
 
 
 class Refused(Exception):
@@ -38,6 +43,22 @@ class Refused(Exception):
         self.code = code
         self.detail = detail
         super().__init__(f"{code}: {detail}")
+
+
+@contextmanager
+def fail_closed(message: str, *args: object) -> Iterator[None]:
+    """
+    Refuse a user whom the project's own code could not be asked about, and log ``message``.
+
+    Refusals and errors of the database are raised as they are.
+    """
+    try:
+        yield
+    except (Refused, DatabaseError):
+        raise
+    except Exception as error:
+        logger.exception(message, *args)
+        raise Refused("forbidden", "not allowed") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,15 +118,17 @@ class Access:
         Raise ``Refused`` unless ``user`` meets the requirements.
 
         The code is ``unauthorized`` for somebody who is not logged in, and ``forbidden`` for a user
-        who lacks a permission. Synchronous: permissions are asked of the authentication backends.
+        who lacks a permission, or whose permissions cannot be asked for. Synchronous: they are
+        asked of the authentication backends. Raises what the database raises.
         """
-        if self.login_required and not user.is_authenticated:
-            raise Refused("unauthorized", "log in first")
-        if self.allows(user):
-            return
-        if not user.is_authenticated:
-            raise Refused("unauthorized", "log in first")
-        raise Refused("forbidden", "a permission is missing")
+        with fail_closed("The permissions of a user could not be looked at"):
+            if self.login_required and not user.is_authenticated:
+                raise Refused("unauthorized", "log in first")
+            if self.allows(user):
+                return
+            if not user.is_authenticated:
+                raise Refused("unauthorized", "log in first")
+            raise Refused("forbidden", "a permission is missing")
 
     def allows(self, user: User) -> bool:
         """Return True if ``user`` has the permissions. Synchronous, as :meth:`check`."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.views.generic import TemplateView
 
-from chatsessions.auth.access import Refused
+from chatsessions.auth.access import Refused, fail_closed
 from chatsessions.handlers.chat import (
     Chat,
     default_profile,
@@ -29,8 +27,6 @@ from .responses import (
     json_response,
     json_view,
 )
-
-logger = logging.getLogger("chatsessions.http")
 
 
 class ChatPage(TemplateView):
@@ -108,16 +104,12 @@ async def profiles(request: HttpRequest) -> HttpResponse:
     if chat is None:
         raise RequestRefused(404, "not_found", "there is no such chat")
     try:
-        user = await auser_of(request)
-        await sync_to_async(check_access)(chat, user)
-        offered = await chat.get_profiles(user)
+        with fail_closed("The profiles of %s failed", chat.name):
+            user = await auser_of(request)
+            await sync_to_async(check_access)(chat, user)
+            offered = await chat.get_profiles(user)
     except Refused as error:
         raise RequestRefused(403, error.code, error.detail) from error
-    except DatabaseError:
-        raise
-    except Exception as error:
-        logger.exception("The profiles of %s failed", chat.name)
-        raise RequestRefused(403, "forbidden", "the profiles are not known") from error
     default = default_profile(offered)
     found = [
         {

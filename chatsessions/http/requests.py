@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -13,13 +12,19 @@ import msgspec
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIRequest
-from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from chatsessions.auth.access import Refused, Tokens, hash_token, is_owner, session_of_token
+from chatsessions.auth.access import (
+    Refused,
+    Tokens,
+    fail_closed,
+    hash_token,
+    is_owner,
+    session_of_token,
+)
 from chatsessions.cluster.connect_request import (
     ConnectRequest,
     User,
@@ -47,10 +52,9 @@ from chatsessions.workers.worker import (
     visiting,
 )
 
-logger = logging.getLogger("chatsessions.http")
-
 #: The longest token that is looked at, in characters; the session's own are shorter.
 MAX_TOKEN = 200
+NO_USER = "The user of a request could not be looked up: nobody comes in"
 #: The key in Django's session that has the visitor's session of each chat.
 KEPT = "chatsessions"
 #: The columns that decide who may have a session; its values may have a megabyte.
@@ -137,13 +141,13 @@ def user_of(request: HttpRequest) -> User:
 
     Raises ``Refused`` if an authentication backend fails, and what the database raises.
     """
-    with _backend_errors_refused():
+    with fail_closed(NO_USER):
         return _looked_up(getattr(request, "user", None))
 
 
 async def auser_of(request: HttpRequest) -> User:
     """As :func:`user_of`, for async code."""
-    with _backend_errors_refused():
+    with fail_closed(NO_USER):
         auser = getattr(request, "auser", None)  # of Django's AuthenticationMiddleware
         return _looked_up(None if auser is None else await auser())
 
@@ -152,17 +156,6 @@ def _looked_up(user: User | None) -> User:
     found = user or AnonymousUser()
     _ = found.is_authenticated  # a lazy one is looked up now
     return found
-
-
-@contextmanager
-def _backend_errors_refused() -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError:
-        raise
-    except Exception as error:
-        logger.exception("The user of a request could not be looked up: nobody comes in")
-        raise Refused("forbidden", "not allowed") from error
 
 
 def bearer_token(request: HttpRequest) -> str | None:
@@ -207,11 +200,6 @@ def check_access(chat: Chat, user: User) -> None:
             access.check(user)
         except Refused as error:
             refused = error
-        except DatabaseError:
-            raise
-        except Exception:
-            logger.exception("The permissions of a user could not be looked at")
-            refused = Refused("forbidden", "not allowed")
         else:
             return
     if refused is not None:

@@ -122,16 +122,10 @@ class Admission:
         self.still()
         if get_worker().closing:
             raise ShuttingDown
-        try:
-            if self._access.permissions:
-                await get_worker().threads.check(self._access.check, self.user)
-            else:
-                self._access.check(self.user)
-        except (Refused, DatabaseError):
-            raise
-        except Exception as error:
-            logger.exception("The permissions of a user could not be looked at")
-            raise Refused("forbidden", "not allowed") from error
+        if self._access.permissions:
+            await get_worker().threads.check(self._access.check, self.user)
+        else:
+            self._access.check(self.user)
         self.still()
 
     async def admit(self, session: Session, *, env: Mapping[str, str] | None = None) -> None:
