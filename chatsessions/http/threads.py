@@ -27,6 +27,7 @@ from chatsessions.models import (
     ChatSession,
     SessionEvent,
 )
+from chatsessions.protocol.frames import parse_seq, parse_uuid
 from chatsessions.storage.thread_rows import (
     ThreadKey,
     read_page,
@@ -187,16 +188,11 @@ def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     if thread is None:
         raise RequestRefused(404, "not_found", "There is no such thread of yours.")
     check_access(find_chat(thread["chat"]), user)
-    try:
-        before = _position(request.GET.get("before"))
-    except ValueError as error:
-        detail = "'before' is none that an answer has given."
-        raise RequestRefused(400, "bad_request", detail) from error
     page = read_page(
         ThreadKey(id=thread_id, user_id=user.pk, chat=thread["chat"]),
         limit=TRANSCRIPT_SIZE,
         max_bytes=TRANSCRIPT_BYTES,
-        before=before,
+        before=_position(request.GET.get("before")),
     )
     first = page.messages[0] if page.more and page.messages else None
     return json_response(
@@ -215,9 +211,11 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 def _position(text: str | None) -> tuple[UUID, int] | None:
+    """Return the session and the entry that ``before`` of an answer names."""
     if not text:
         return None
     session, _, seq = text.partition(":")
-    if not (seq.isascii() and seq.isdigit() and len(seq) < 19):
-        raise ValueError(text)
-    return UUID(session), int(seq)
+    pk, number = parse_uuid(session), parse_seq(seq)
+    if pk is None or number is None:
+        raise RequestRefused(400, "bad_request", "'before' is none that an answer has given.")
+    return pk, number

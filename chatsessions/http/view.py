@@ -19,6 +19,7 @@ from chatsessions.cluster.connect_request import User
 from chatsessions.handlers.chat import resolve_chat
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
+from chatsessions.protocol.frames import parse_seq
 from chatsessions.sessions.posted import Posted
 from chatsessions.websocket.admission import Admission
 from chatsessions.workers import calls
@@ -278,11 +279,12 @@ def _wants_stream(request: HttpRequest) -> bool:
 
 def _position(request: HttpRequest) -> int:
     text = request.headers.get("last-event-id") or request.GET.get("after", "0")
-    if not (text.isascii() and text.isdecimal() and len(text) < 17):
+    after = parse_seq(text)
+    if after is None:
         raise RequestRefused(
             400, "bad_request", f"'after' is the seq of an entry, not {text[:50]!r}"
         )
-    return int(text)
+    return after
 
 
 def _end_of(posted: Posted) -> tuple[frames.TurnStatus, ...] | None:

@@ -44,6 +44,11 @@ def parse_uuid(text: str) -> UUID | None:
         return None
 
 
+def parse_seq(text: str) -> int | None:
+    """Return the number of an entry that ``text`` is; None if it is none."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 17 else None
+
+
 def message_id(session: UUID, n: int) -> str:
     """
     Return the id of a client's message that came without one.
