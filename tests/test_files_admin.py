@@ -49,7 +49,7 @@ def page_of(client: Client, session: ChatSession) -> str:
 
 
 def url_of(session: ChatSession, file_id: object) -> str:
-    return reverse(f"admin:{admin_page.FILE_URL}", args=[session.pk, file_id])
+    return reverse("admin:chatsessions_chatsession_file", args=[session.pk, file_id])
 
 
 def test_names_are_listed_and_links_are_for_who_may_have_the_files(staff: StaffOf) -> None:

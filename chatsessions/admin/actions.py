@@ -13,7 +13,6 @@ from django.contrib.admin import AdminSite
 from django.contrib.admin.utils import NestedObjects
 from django.db import models, router
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -30,7 +29,7 @@ from chatsessions.exceptions import (
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.workers import outside
 
-from .labels import user_label
+from .labels import admin_url, user_label
 
 logger = logging.getLogger("chatsessions.admin")
 
@@ -203,7 +202,7 @@ def _name(found: models.Model, site: AdminSite) -> str:
     title = capfirst(str(found._meta.verbose_name))
     if not isinstance(found, ChatSession):
         return _("%(title)s: %(object)s") % {"title": title, "object": found}
-    url = reverse("admin:chatsessions_chatsession_change", args=[found.pk], current_app=site.name)
+    url = admin_url(site.name, "change", found.pk)
     facts = f"{found.chat}, {user_label(found)}, {found.get_status_display()}"
     return format_html('{}: <a href="{}">{}</a> ({})', title, url, found, facts)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from django.contrib.admin.utils import display_for_value
+from django.contrib.admin.utils import display_for_value, quote
+from django.db.models import Model
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format, time_format
 from django.utils.html import format_html, format_html_join
@@ -15,6 +18,12 @@ from chatsessions.models import ChatSession, Worker
 from chatsessions.storage.worker_rows import MAX_CLOCK_SKEW
 
 NOTHING = "—"
+
+
+def admin_url(site: str, page: str, *args: Any, model: type[Model] = ChatSession) -> str:
+    """Return the URL of a page of a model in the admin site named ``site``."""
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}_{page}"
+    return reverse(name, args=[quote(arg) for arg in args], current_app=site)
 
 
 def owner(session: ChatSession) -> Worker | None:

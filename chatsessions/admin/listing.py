@@ -307,9 +307,9 @@ class ClientTypeFilter(_ValuesFilter):
 # Lookups
 
 
-class OpenLookupsOnly(_ModelAdmin):
+class ReadOnlyAdmin(_ModelAdmin):
     """
-    A list that can be filtered only by fields that it shows.
+    Rows that cannot be edited, and a list that can be filtered only by fields that it shows.
 
     Django lets everybody who may view a list filter it by any column, so that values which the
     pages mask could be guessed letter by letter: ``?state__regex=…``. This class allows the fields
@@ -318,6 +318,16 @@ class OpenLookupsOnly(_ModelAdmin):
 
     #: Fields that every viewer of the list sees; related objects by their primary keys.
     open_lookups: ClassVar[Collection[str]] = ()
+    show_full_result_count = False
+
+    class Media:
+        css: ClassVar = {"all": ["chatsessions/admin.css"]}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         if self._is_from_limit_choices(lookup, value):

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.contrib.admin.utils import display_for_value, quote
+from django.contrib.admin.utils import display_for_value
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Substr
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -23,10 +23,11 @@ from django.utils.translation import ngettext
 from chatsessions.conf import settings
 from chatsessions.models import ChatSession, SessionEvent, SessionFile, Worker
 from chatsessions.protocol.delivery import Handled
-from chatsessions.protocol.frames import parse_uuid
+from chatsessions.protocol.frames import parse_seq, parse_uuid
 
 from .labels import (
     NOTHING,
+    admin_url,
     ago,
     alive_label,
     chat_label,
@@ -56,8 +57,6 @@ MAX_LISTED = 200
 MAX_NAMED = 900
 #: The permission to download files. Their names are shown to everybody who may view the session.
 FILE_PERMISSION = "chatsessions.view_sessionfile"
-#: The name of the URL of a file's content.
-FILE_URL = "chatsessions_chatsession_file"
 
 Facts = list[tuple[str, SafeString | str]]
 
@@ -70,7 +69,7 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
     ``chatsessions.view_secrets``.
     """
     reveal = request.user.has_perm("chatsessions.view_secrets")
-    page = read_page(session, parse_before(request.GET.get(BEFORE)))
+    page = read_page(session, parse_seq(request.GET.get(BEFORE, "")) or None)
     client = user_label(session)
     lines = transcript(page.entries, session=session.pk, client=client, reveal=reveal)
     file_site = site if request.user.has_perm(FILE_PERMISSION) else ""
@@ -167,13 +166,6 @@ def _first_page(session: ChatSession) -> LogPage:
     )
 
 
-def parse_before(text: str | None) -> int | None:
-    """Return the ``seq`` in a query string; None if it is not valid."""
-    if text is None or not (text.isascii() and text.isdigit() and len(text) < 17):
-        return None
-    return int(text) or None
-
-
 def _read(session: ChatSession, before: int | None) -> list[LoggedEvent]:
     events = SessionEvent.objects.filter(session=session).order_by("-seq")
     if before is not None:
@@ -243,18 +235,15 @@ class _Links:
         if not any(map(self.request.user.has_perm, permissions)):
             return text
         try:
-            url = self._url(f"{meta.app_label}_{meta.model_name}_change", [pk])
+            url = admin_url(self.site, "change", pk, model=model)
         except NoReverseMatch:  # not registered
             return text
         return format_html('<a href="{}">{}</a>', url, text)
 
     def sessions(self, text: object, **lookups: str) -> SafeString:
         """Return ``text`` as a link to the filtered list of sessions."""
-        url = self._url("chatsessions_chatsession_changelist", [])
+        url = admin_url(self.site, "changelist")
         return format_html('<a href="{}?{}">{}</a>', url, urlencode(lookups), text)
-
-    def _url(self, name: str, args: list[object]) -> str:
-        return reverse(f"admin:{name}", args=args, current_app=self.site)
 
 
 def _session_facts(session: ChatSession, links: _Links) -> Facts:
@@ -416,5 +405,4 @@ def _name_files(attached: Sequence[Attached], session: ChatSession, site: str) -
 
 def _file_url(row: SessionFile, site: str) -> str:
     """Return the URL of a file's content; empty without a ``site``."""
-    args = [quote(row.session_id), str(row.pk)]
-    return reverse(f"admin:{FILE_URL}", args=args, current_app=site) if site else ""
+    return admin_url(site, "file", row.session_id, row.pk) if site else ""

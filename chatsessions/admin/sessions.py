@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.admin.utils import quote, unquote
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
@@ -21,7 +21,7 @@ from django.http import (
     HttpResponseBase,
     HttpResponseRedirect,
 )
-from django.urls import URLPattern, URLResolver, path, reverse
+from django.urls import URLPattern, URLResolver, path
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -41,7 +41,15 @@ from .actions import (
     not_deleted,
     show_outcome,
 )
-from .labels import ago, chat_label, date_over_time, status_label, user_label, worker_label
+from .labels import (
+    admin_url,
+    ago,
+    chat_label,
+    date_over_time,
+    status_label,
+    user_label,
+    worker_label,
+)
 
 #: Sessions that one action accepts. They are ended one by one, and a form has at most
 #: DATA_UPLOAD_MAX_NUMBER_FIELDS (1,000) fields.
@@ -54,7 +62,7 @@ _DEFERRED = ("state", "chat_settings", "streams", "token_hash", "previous_token_
 _USER_NAME = f"user__{get_user_model().USERNAME_FIELD}"
 
 
-class ChatSessionAdmin(listing.OpenLookupsOnly):
+class ChatSessionAdmin(listing.ReadOnlyAdmin):
     """View, end and delete sessions. Nothing in them can be edited."""
 
     list_display = ("label", "who", "chat_name", "started", "seen", "counts")
@@ -82,7 +90,6 @@ class ChatSessionAdmin(listing.OpenLookupsOnly):
     )
     list_select_related = ("user", "worker")
     list_per_page = 50
-    show_full_result_count = False
     # Facets would count every session, for each choice of each filter.
     show_facets = admin.ShowFacets.NEVER
     ordering = ("-created_at",)
@@ -92,17 +99,6 @@ class ChatSessionAdmin(listing.OpenLookupsOnly):
         "Search by session id, or a part of it, by thread id, user, topic and IP address."
     )
     actions = ("end_selected", "delete_selected")
-
-    class Media:
-        css: ClassVar = {"all": ["chatsessions/admin.css"]}
-
-    # Who may do what
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: ChatSession | None = None) -> bool:
-        return False
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         """Return True if the user may end sessions; for ``permissions=["end"]`` of an action."""
@@ -201,7 +197,9 @@ class ChatSessionAdmin(listing.OpenLookupsOnly):
         file = self.admin_site.admin_view(require_safe(self.file_view))
         return [
             path("<path:object_id>/end/", end, name="chatsessions_chatsession_end"),
-            path("<path:object_id>/files/<uuid:file_id>/", file, name=page.FILE_URL),
+            path(
+                "<path:object_id>/files/<uuid:file_id>/", file, name="chatsessions_chatsession_file"
+            ),
             *super().get_urls(),
         ]
 
@@ -313,11 +311,8 @@ class ChatSessionAdmin(listing.OpenLookupsOnly):
         return held.keys()
 
     def _to_page(self, session: ChatSession) -> HttpResponse:
-        name = "admin:chatsessions_chatsession_change"
-        url = reverse(name, args=[quote(session.pk)], current_app=self.admin_site.name)
-        return HttpResponseRedirect(url)
+        return HttpResponseRedirect(admin_url(self.admin_site.name, "change", session.pk))
 
     def _missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
         messages.warning(request, _("There is no session %(id)s any more.") % {"id": object_id})
-        url = reverse("admin:chatsessions_chatsession_changelist", current_app=self.admin_site.name)
-        return HttpResponseRedirect(url)
+        return HttpResponseRedirect(admin_url(self.admin_site.name, "changelist"))

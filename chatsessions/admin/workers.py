@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -18,6 +17,7 @@ from chatsessions.models import ChatSession, Worker, WorkerQuerySet
 
 from .labels import (
     NOTHING,
+    admin_url,
     ago,
     alive_label,
     clock_text,
@@ -26,7 +26,7 @@ from .labels import (
     user_label,
     worker_label,
 )
-from .listing import AliveFilter, OpenLookupsOnly, WorkerFilter
+from .listing import AliveFilter, ReadOnlyAdmin, WorkerFilter
 
 VIEW_SESSIONS = "chatsessions.view_chatsession"
 #: Sessions on the page of a worker; it links to the list of all.
@@ -40,7 +40,7 @@ _SHOWN = (
 )
 
 
-class WorkerAdmin(OpenLookupsOnly):
+class WorkerAdmin(ReadOnlyAdmin):
     """Server processes. They write their rows themselves; nothing can be changed here."""
 
     list_display = (
@@ -56,16 +56,6 @@ class WorkerAdmin(OpenLookupsOnly):
     open_lookups = ("pk", "id", "hostname", "pid", "heartbeat_at", "started_at")
     ordering = ("-heartbeat_at",)
     search_fields = ("hostname",)
-    show_full_result_count = False
-
-    class Media:
-        css: ClassVar = {"all": ["chatsessions/admin.css"]}
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
-        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
         return False
@@ -131,11 +121,10 @@ class WorkerAdmin(OpenLookupsOnly):
         return format_html('<ul class="chatsessions-list">{}</ul>', listed)
 
     def _page(self, session: ChatSession) -> SafeString:
-        name = "admin:chatsessions_chatsession_change"
-        url = reverse(name, args=[session.pk], current_app=self.admin_site.name)
+        url = admin_url(self.admin_site.name, "change", session.pk)
         return format_html('<a href="{}"><code>{}</code></a>', url, str(session.pk)[:8])
 
     def _to_sessions(self, worker: Worker, count: int, **lookups: str) -> SafeString:
-        url = reverse("admin:chatsessions_chatsession_changelist", current_app=self.admin_site.name)
+        url = admin_url(self.admin_site.name, "changelist")
         query = urlencode({WorkerFilter.parameter_name: str(worker.pk)} | lookups)
         return format_html('<a href="{}?{}">{}</a>', url, query, count)
