@@ -62,6 +62,7 @@ from .message import (
 )
 from .mode import Mode, ModeOption
 from .names import MissingModules, missing
+from .step import Step, step
 from .sync import make_async, run_sync, sleep
 from .types import ChatProfile, Starter, StarterCategory
 from .user import PersistedUser, User
@@ -86,6 +87,7 @@ __all__ = [
     "Pyplot",
     "Starter",
     "StarterCategory",
+    "Step",
     "Task",
     "TaskList",
     "TaskStatus",
@@ -118,6 +120,7 @@ __all__ = [
     "set_starter_categories",
     "set_starters",
     "sleep",
+    "step",
     "types",
     "user_env",
     "user_session",

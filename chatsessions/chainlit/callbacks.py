@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial
+from inspect import isawaitable
 from types import FrameType
 from typing import Any, TypeVar
 
 import chatsessions
+from chatsessions import Chat
 from chatsessions.handlers import chat as core
 
 from .action import Action
@@ -35,136 +36,66 @@ STOPPED = "Task manually stopped."
 
 def on_chat_start(func: F) -> F:
     """Runs once per session, before anything else: ``()``."""
-
-    def register(chat: chatsessions.Chat, run: Run) -> None:
-        async def chat_start() -> None:
-            await run()
-
-        chat.on_chat_start(chat_start)
-
-    return _take("on_chat_start", func, register)
+    return _take("on_chat_start", func, Chat.on_chat_start)
 
 
 def on_chat_resume(func: F) -> F:
     """Runs instead of ``on_chat_start`` in a session on an old thread: ``(thread)``, a dict."""
-
-    def register(chat: chatsessions.Chat, run: Run) -> None:
-        async def resume(thread: chatsessions.Thread) -> None:
-            await run(dict(thread))
-
-        chat.on_chat_resume(resume)
-
-    return _take("on_chat_resume", func, register)
+    return _take("on_chat_resume", func, Chat.on_chat_resume, dict)
 
 
 def on_message(func: F) -> F:
     """Runs for every message of the user: ``(message)``."""
-
-    def register(chat: chatsessions.Chat, run: Run) -> None:
-        async def message(message: chatsessions.Message) -> None:
-            session = current_session()
-            session.has_first_interaction = True
-            await run(await Message.received(message))
-
-        chat.on_message(message)
-
-    return _take("on_message", func, register)
+    return _take("on_message", func, Chat.on_message, Message.received)
 
 
 def on_window_message(func: F) -> F:
     """Runs when the window around the page has sent something: ``(data)``."""
-
-    def register(chat: chatsessions.Chat, run: Run) -> None:
-        async def window_message(data: Any) -> None:
-            await run(data)
-
-        chat.on_window_message(window_message)
-
-    return _take("on_window_message", func, register)
+    return _take("on_window_message", func, Chat.on_window_message)
 
 
 def on_settings_update(func: F) -> F:
     """Runs when the user has changed the chat settings: ``(settings)``, all of them."""
-
-    def register(chat: chatsessions.Chat, run: Run) -> None:
-        async def settings_update(settings: dict[str, Any]) -> None:
-            await run(settings)
-
-        chat.on_settings_update(settings_update)
-
-    return _take("on_settings_update", func, register)
+    return _take("on_settings_update", func, Chat.on_settings_update)
 
 
 def on_stop(func: F) -> F:
     """Runs after the user has stopped a turn, and the chat has said so: ``()``."""
-    return _take("on_stop", func, lambda chat, run: None)
+    return _take("on_stop", func)
 
 
 def on_chat_end(func: F) -> F:
     """Runs once when the session is over, not when a connection is lost: ``()``."""
-
-    def register(chat: chatsessions.Chat, run: Run) -> None:
-        async def chat_end() -> None:
-            await run()
-
-        chat.on_chat_end(chat_end)
-
-    return _take("on_chat_end", func, register)
+    return _take("on_chat_end", func, Chat.on_chat_end)
 
 
 def action_callback(name: str) -> Callable[[F], F]:
     """Runs when the user has chosen an action of this name: ``(action)``."""
 
-    def register(chat: chatsessions.Chat, run: Run) -> None:
-        async def chosen(action: chatsessions.Action) -> None:
-            await run(Action.of(action))
+    def register(chat: Chat, run: Run) -> None:
+        chat.on_action(name)(run)
 
-        chat.on_action(name)(chosen)
-
-    def decorate(func: F) -> F:
-        return _take(f"action {name}", func, register)
-
-    return decorate
+    return lambda func: _take(f"action {name}", func, register, Action.of)
 
 
 def author_rename(func: F) -> F:
     """Returns the name to show for an author: ``(author)``."""
-    return _take("author_rename", func, lambda chat, run: None)
+    return _take("author_rename", func)
 
 
 def set_chat_profiles(func: F) -> F:
     """Returns the profiles to choose from: ``(user, language)``; ``user`` may be None."""
-
-    def register(chat: chatsessions.Chat, _run: Run) -> None:
-        async def profiles(user: Any) -> list[chatsessions.ChatProfile]:
-            function = functions_of(chat)["set_chat_profiles"]
-            return [_profile(one) for one in await _choices(function, user)]
-
-        chat.profiles(profiles)
-
-    return _take("set_chat_profiles", func, register)
+    return _take("set_chat_profiles", func, _offer_profiles)
 
 
 def set_starters(func: F) -> F:
     """Returns the starters, buttons at the beginning of a chat: ``(user, language)``."""
-    return _take("set_starters", func, lambda chat, run: None)
+    return _take("set_starters", func, _offer_starters)
 
 
 def set_starter_categories(func: F) -> F:
     """Returns categories of starters: ``(user, language, profile)``."""
-    return _take("set_starter_categories", func, lambda chat, run: None)
-
-
-async def starters_of(chat: chatsessions.Chat, user: Any) -> list[Starter]:
-    """Return the starters that a chat offers to a user."""
-    functions = functions_of(chat)
-    found: list[Starter] = []
-    if "set_starters" in functions:
-        found += await _choices(functions["set_starters"], user)
-    if "set_starter_categories" in functions:
-        for category in await _choices(functions["set_starter_categories"], user):
-            found += category.starters
-    return found
+    return _take("set_starter_categories", func, _offer_starters)
 
 
 async def send_window_message(data: Any) -> None:
@@ -175,23 +106,47 @@ async def send_window_message(data: Any) -> None:
 
 # How they are registered
 
+#: What a chat runs for a hook, with the hook's argument if there is one.
 Run = Callable[..., Awaitable[None]]
 
 
-def _take(hook: str, func: F, register: Callable[[chatsessions.Chat, Run], Any]) -> F:
-    """Note a bot's function, and see that its chats run it."""
+def _take(
+    hook: str,
+    func: F,
+    register: Callable[[Chat, Run], Any] | None = None,
+    convert: Callable[[Any], Any] | None = None,
+) -> F:
+    """
+    Note a bot's function, and see that its chats run it.
+
+    ``register`` gives a chat its handler, the first time. ``convert`` makes of the chat's argument
+    what Chainlit's function gets.
+    """
     for module in _modules(sys._getframe(2)):
         chat = chatsessions.module_chat(module)
         functions = functions_of(chat)
         if not functions:
             _prepare(chat)
-        if hook not in functions:
-            register(chat, partial(_run, chat, hook))
+        if hook not in functions and register is not None:
+            register(chat, _runner(chat, hook, convert))
         functions[hook] = func
     return func
 
 
-def _prepare(chat: chatsessions.Chat) -> None:
+def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
+    """Return what runs the function of a hook, whichever that is then."""
+
+    async def run(argument: Any = None) -> None:
+        given = argument if convert is None else convert(argument)
+        if isawaitable(given):
+            given = await given
+        async with running(chat, hook):
+            await call(functions_of(chat)[hook], given)
+
+    return run
+
+
+def _prepare(chat: Chat) -> None:
     """Let a chat be as Chainlit's are."""
     chat.keeps_unstorable = True
     chat.beside = frozenset(BESIDE)
@@ -203,12 +158,6 @@ def _prepare(chat: chatsessions.Chat) -> None:
             await call(function)
 
     chat.on_stop(stop)
-
-
-async def _run(chat: chatsessions.Chat, hook: str, *arguments: Any) -> None:
-    """Run the function of a hook in a run of its own."""
-    async with running(chat, hook):
-        await call(functions_of(chat)[hook], *arguments)
 
 
 def _modules(frame: FrameType | None) -> list[str]:
@@ -226,21 +175,53 @@ def _modules(frame: FrameType | None) -> list[str]:
     return modules
 
 
-async def _choices(function: Callable[..., Any], user: Any) -> list[Any]:
-    # Outside of sessions: there is no language yet, and no profile.
-    return list(await call(function, PersistedUser.of(user), None, None) or [])
+def _offer_profiles(chat: Chat, _run: Run) -> None:
+    async def profiles(user: Any) -> list[chatsessions.ChatProfile]:
+        # Outside of sessions there is no language yet.
+        found = await call(functions_of(chat)["set_chat_profiles"], PersistedUser.of(user), None)
+        return [_profile(one) for one in found or ()]
+
+    chat.profiles(profiles)
+
+
+def _offer_starters(chat: Chat, _run: Run) -> None:
+    """Let a chat offer the starters of both hooks, whichever is there."""
+    functions = functions_of(chat)
+    if "set_starters" in functions or "set_starter_categories" in functions:
+        return  # the other one has done it
+
+    async def starters() -> list[chatsessions.Starter]:
+        session = current_session()
+        given = (session.user, session.language, session.chat_profile)
+        found: list[Starter] = []
+        if "set_starters" in functions:
+            found += await call(functions["set_starters"], *given) or []
+        if "set_starter_categories" in functions:
+            for category in await call(functions["set_starter_categories"], *given) or []:
+                found += category.starters
+        return [_starter(one) for one in found]
+
+    chat.starters(starters)
+
+
+def _starter(starter: Starter) -> chatsessions.Starter:
+    return chatsessions.Starter(starter.label, starter.message, _sign(starter.icon))
 
 
 def _profile(profile: ChatProfile) -> chatsessions.ChatProfile:
-    icon = profile.icon
     return chatsessions.ChatProfile(
         name=profile.name,
         markdown_description=profile.markdown_description,
-        # An address cannot be shown there.
-        icon=icon if icon and "/" not in icon and "." not in icon else None,
+        icon=_sign(profile.icon),
         default=profile.default,
         display_name=profile.display_name,
+        starters=[_starter(one) for one in profile.starters or ()] or None,
     )
+
+
+def _sign(icon: str | None) -> str | None:
+    """Return an icon that is a word or a sign; None for an address, which cannot be shown."""
+    return icon if icon and "/" not in icon and "." not in icon else None
 
 
 def __getattr__(name: str) -> Any:

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from .input_widget import InputWidget
+import chatsessions
+from chatsessions.input_widget import widgets_of
+
+from .input_widget import InputWidget, Tab
 from .names import missing
 from .session import current_session, here, rebuilding
 
 
 class ChatSettings:
-    """The inputs of a session's settings."""
+    """The inputs of a session's settings, or tabs with inputs."""
 
-    def __init__(self, inputs: Sequence[InputWidget]) -> None:
+    def __init__(self, inputs: Sequence[InputWidget | Tab]) -> None:
         self.inputs = list(inputs)
-        ids = [widget.id for widget in self._each()]
-        for double in {key for key in ids if ids.count(key) > 1}:
-            raise ValueError(f"Two inputs have the id {double!r}.")
-
-    def _each(self) -> Iterator[InputWidget]:
-        yield from self.inputs
+        self._form()  # raises for two of one id
 
     def settings(self) -> dict[str, Any]:
         """Return the initial values."""
-        return {widget.id: widget.initial for widget in self._each()}
+        return {widget.id: widget.initial for widget in widgets_of(self._form().inputs)}
 
     async def send(self) -> dict[str, Any]:
         """Show the form with its initial values, which become the session's, and return them."""
         session = current_session()
         if rebuilding.get():
             return self.settings() | session.chat_settings
-        values = self.settings()
-        await here().emitter.declare_settings(self._inputs(), values)
-        return values
+        return await self._form().send()
 
     async def refresh(self) -> dict[str, Any]:
         """Show the form, and leave the session's settings as they are; return the initial ones."""
@@ -43,11 +39,12 @@ class ChatSettings:
         if not rebuilding.get():
             values = self.settings()
             kept = {key: value for key, value in session.chat_settings.items() if key in values}
-            await here().emitter.declare_settings(self._inputs(), values | kept)
+            inputs = msgspec.to_builtins(self._form().inputs)
+            await here().emitter.declare_settings(inputs, values | kept)
         return self.settings()
 
-    def _inputs(self) -> Any:
-        return msgspec.to_builtins([widget.as_core() for widget in self.inputs])
+    def _form(self) -> chatsessions.ChatSettings:
+        return chatsessions.ChatSettings([widget.as_core() for widget in self.inputs])
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from datetime import date
+from typing import Any, ClassVar, Literal
 
 from chatsessions import input_widget as core
 
@@ -14,8 +15,8 @@ from .names import missing
 class InputWidget:
     """One input: ``id`` is its key in the settings, ``label`` what the user reads."""
 
-    type: ClassVar[str] = ""
-    #: What of it the dict has beside the keys of all.
+    #: What it is for the core, and what it has beside what all have.
+    core_class: ClassVar[type[core.InputWidget]] = core.InputWidget
     keys: ClassVar[tuple[str, ...]] = ()
 
     id: str
@@ -30,26 +31,25 @@ class InputWidget:
             raise ValueError("Must provide key and label to load InputWidget")
         self.as_core()  # raises for what the core would refuse
 
+    @property
+    def type(self) -> str:
+        """The type of the input, also on the wire."""
+        return str(self.core_class.__struct_config__.tag)
+
     def as_core(self) -> core.InputWidget:
         """Return the input as the core declares it."""
-        raise NotImplementedError
+        return self.core_class(**self._fields())
 
-    def shared(self) -> dict[str, Any]:
-        """Return what inputs of every type have."""
-        return {
-            "id": self.id,
-            "label": self.label,
-            "tooltip": self.tooltip or "",
-            "description": self.description or "",
-        }
+    def _fields(self) -> dict[str, Any]:
+        names = ("id", "label", "initial", "tooltip", "description", "disabled", *self.keys)
+        return {name: getattr(self, name) for name in names}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the input as a dict."""
-        names = ("id", "label", "initial", *self.keys, "tooltip", "description", "disabled")
-        found = {"type": self.type} | {name: getattr(self, name) for name in names}
-        items = getattr(self, "items", None)
-        if items is not None:
-            found["items"] = [{"label": key, "value": value} for key, value in items.items()]
+        found = {"type": self.type} | self._fields() | {"initial": self.as_core().initial}
+        if "items" in found:
+            items = found["items"].items()
+            found["items"] = [{"label": label, "value": value} for label, value in items]
         return found
 
 
@@ -57,45 +57,36 @@ class InputWidget:
 class Switch(InputWidget):
     """On or off."""
 
-    type: ClassVar[str] = "switch"
+    core_class = core.Switch
     initial: bool = False
-
-    def as_core(self) -> core.InputWidget:
-        return core.Switch(initial=self.initial, **self.shared())
 
 
 @dataclass
 class Checkbox(InputWidget):
     """On or off."""
 
-    type: ClassVar[str] = "checkbox"
+    core_class = core.Checkbox
     initial: bool = False
-
-    def as_core(self) -> core.InputWidget:
-        return core.Switch(initial=self.initial, **self.shared())
 
 
 @dataclass
 class Slider(InputWidget):
     """A number from ``min`` to ``max``."""
 
-    type: ClassVar[str] = "slider"
+    core_class = core.Slider
     keys = ("min", "max", "step")
     initial: float = 0
     min: float = 0
     max: float = 10
     step: float = 1
 
-    def as_core(self) -> core.InputWidget:
-        return core.Slider(
-            initial=self.initial, min=self.min, max=self.max, step=self.step, **self.shared()
-        )
-
 
 @dataclass
-class _Choice(InputWidget):
+class Select(InputWidget):
     """One of ``values``, or of the values of ``items``."""
 
+    core_class = core.Select
+    keys = ("items",)
     initial: str | None = None
     initial_index: int | None = None
     initial_value: str | None = None
@@ -103,88 +94,110 @@ class _Choice(InputWidget):
     items: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        if not self.values and not self.items:
-            raise ValueError(f"Must provide values or items to create a {name}")
-        if self.values and self.items:
-            raise ValueError(f"You can only provide either values or items to create a {name}")
+        _take_items(self)
         if self.initial_index is not None and not self.values:
-            raise ValueError(f"initial_index needs values to create a {name}")
+            raise ValueError("initial_index can only be used in combination with values")
         if self.initial_index is not None:
             self.initial = self.values[self.initial_index]
         elif self.initial_value is not None:
             self.initial = self.initial_value
-        self.items = self.items or {value: value for value in self.values}
         super().__post_init__()
 
-    def as_core(self) -> core.InputWidget:
-        return core.Select(items=self.items, initial_value=self.initial, **self.shared())
-
 
 @dataclass
-class Select(_Choice):
-    """One of several, from a list."""
+class RadioGroup(Select):
+    """As a ``Select``, with all choices on the page."""
 
-    type: ClassVar[str] = "select"
-
-
-@dataclass
-class RadioGroup(_Choice):
-    """One of several, by buttons."""
-
-    type: ClassVar[str] = "radio"
-
-
-@dataclass
-class TextInput(InputWidget):
-    """A text."""
-
-    type: ClassVar[str] = "textinput"
-    keys = ("placeholder", "multiline")
-    initial: str | None = None
-    placeholder: str | None = None
-    multiline: bool = False
-
-    def as_core(self) -> core.InputWidget:
-        return core.TextInput(
-            initial=self.initial,
-            placeholder=self.placeholder or "",
-            multiline=self.multiline,
-            **self.shared(),
-        )
-
-
-@dataclass
-class Tags(InputWidget):
-    """A list of words; ``values`` are offered."""
-
-    type: ClassVar[str] = "tags"
-    initial: list[str] = field(default_factory=list)
-    values: list[str] = field(default_factory=list)
-
-    def as_core(self) -> core.InputWidget:
-        return core.Tags(initial=list(self.initial), values=list(self.values), **self.shared())
+    core_class = core.RadioGroup
 
 
 @dataclass
 class MultiSelect(InputWidget):
     """Some of ``values``, or of the values of ``items``."""
 
-    type: ClassVar[str] = "multiselect"
+    core_class = core.MultiSelect
+    keys = ("items",)
     initial: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     items: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if bool(self.values) == bool(self.items):
-            raise ValueError("Provide either values or items to create a MultiSelect")
-        self.items = self.items or {value: value for value in self.values}
+        _take_items(self)
         super().__post_init__()
 
-    def as_core(self) -> core.InputWidget:
-        return core.Tags(
-            initial=list(self.initial), values=list(self.items.values()), **self.shared()
-        )
+
+@dataclass
+class TextInput(InputWidget):
+    """A text."""
+
+    core_class = core.TextInput
+    keys = ("placeholder", "multiline")
+    initial: str | None = None
+    placeholder: str | None = None
+    multiline: bool = False
+
+
+@dataclass
+class NumberInput(InputWidget):
+    """A number."""
+
+    core_class = core.NumberInput
+    keys = ("placeholder",)
+    initial: float | None = None
+    placeholder: str | None = None
+
+
+@dataclass
+class Tags(InputWidget):
+    """A list of words; ``values`` are offered."""
+
+    core_class = core.Tags
+    keys = ("values",)
+    initial: list[str] = field(default_factory=list)
+    values: list[str] = field(default_factory=list)
+
+
+@dataclass
+class DatePicker(InputWidget):
+    """A day, as text; in the mode ``range`` the first and the last, in a list."""
+
+    core_class = core.DatePicker
+    keys = ("mode", "min_date", "max_date", "format", "placeholder")
+    mode: Literal["single", "range"] = "single"
+    initial: str | date | tuple[str | date, str | date] | None = None
+    min_date: str | date | None = None
+    max_date: str | date | None = None
+    format: str | None = None
+    placeholder: str | None = None
+
+
+@dataclass
+class Tab:
+    """A group of inputs."""
+
+    id: str
+    label: str
+    inputs: list[InputWidget] = field(default_factory=list)
+
+    def as_core(self) -> core.Tab:
+        """Return the group as the core declares it."""
+        inputs: Any = [widget.as_core() for widget in self.inputs]
+        return core.Tab(id=self.id, label=self.label, inputs=inputs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the group as a dict."""
+        inputs = [widget.to_dict() for widget in self.inputs]
+        return {"id": self.id, "label": self.label, "inputs": inputs}
+
+
+def _take_items(widget: Select | MultiSelect) -> None:
+    """Let ``items`` have the choices, whichever way they were given."""
+    name = type(widget).__name__
+    if not widget.values and not widget.items:
+        raise ValueError(f"Must provide values or items to create a {name}")
+    if widget.values and widget.items:
+        raise ValueError(f"You can only provide either values or items to create a {name}")
+    widget.items = widget.items or {value: value for value in widget.values}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,8 @@ from .types import AskActionResponse, AskFileResponse, StepDict
 #: The author of the application's messages.
 ASSISTANT = "Assistant"
 TYPES = ("user_message", "assistant_message", "system_message")
+#: The attributes that are stored with a message.
+KEPT = ("type", "thread_id", "parent_id", "created_at", "language", "metadata", "tags", "actions")
 
 
 class MessageBase:
@@ -242,12 +244,14 @@ class Message(MessageBase):
 
     @classmethod
     async def received(cls, message: chatsessions.Message) -> Self:
-        """Return a message of the core, such as one of the user, with its files."""
+        """Return a message of the user, with its files."""
+        session = current_session()
+        session.has_first_interaction = True
         made = cls.of(message)
         made.elements = [await Element.received(file) for file in message.files]
         for element in made.elements:
             element.for_id = made.id
-        current_session().remember(made)
+        session.remember(made)
         return made
 
     @classmethod
@@ -278,24 +282,20 @@ class Message(MessageBase):
             await self.core.remove_actions()
 
     def to_storable(self) -> dict[str, Any]:
-        """Return what ``user_session`` stores of a message."""
+        """Return what ``user_session`` stores of a message: that of the core, and the rest."""
         self._describe()
-        return {
-            "core": self.core,
-            "dict": self.to_dict(),
-            "actions": self.actions,
-            "files": [one.file for one in self.elements if one.file is not None],
-        }
+        kept = {name: getattr(self, name) for name in KEPT}
+        return {"core": self.core} | {name: value for name, value in kept.items() if value}
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:
         """Return the message that was stored as ``data``."""
-        made = cast("Self", cls.from_dict(data["dict"]))
-        made.core = data["core"]
-        made.tags = data["dict"]["tags"]
-        made.metadata = data["dict"]["metadata"] or None
-        made.parent_id = data["dict"]["parentId"]
-        made.actions = data["actions"]
+        core = data["core"]
+        made = cls(core.content, core.author, id=core.id)
+        made.core = core
+        for name in KEPT:
+            if name in data:
+                setattr(made, name, data[name])
         return made
 
 

@@ -67,7 +67,6 @@ _PLATFORM = _missing(
 _SERVER = _missing("the server is Django's: ASGI_APPLICATION, and urls.py for routes of your own")
 _FEEDBACK = _missing("offer two actions under the message, and take them with action_callback")
 _OUTSIDE = _missing("in a view or a task write 'with chatsessions.session_context(id):'")
-_STEPS = _missing("send a Message, and update() it as the work goes on")
 _CONFIG = _missing(
     "settings are Django's, in settings.CHATSESSIONS; for user_env write "
     "chatsessions.user_env('MODEL_API_KEY') at the top of the bot"
@@ -134,11 +133,11 @@ NAMES: dict[str, Name] = {
         "chatsessions.on_event(…)"
     ),
     "Action": _differs("the client cannot change its payload; its icon is shown as a word"),
-    "Step": _STEPS,
-    "step": _STEPS,
+    "Step": _differs("what an exception says is shown under DEBUG only"),
+    "step": _WORKS,
     # Elements
     "Image": _differs("its bytes are a file of the session; size and display do nothing"),
-    "Text": _differs("it is a file of plain text"),
+    "Text": _differs("it is a file of plain text, which the page shows up to 32 KiB"),
     "File": _WORKS,
     "Pdf": _differs("page and display do nothing"),
     "Audio": _differs("auto_play does nothing"),
@@ -174,9 +173,12 @@ NAMES: dict[str, Name] = {
     "Switch": _WORKS,
     "TextInput": _WORKS,
     "Tags": _WORKS,
+    "NumberInput": _WORKS,
     "MultiSelect": _WORKS,
     "Checkbox": _WORKS,
     "RadioGroup": _WORKS,
+    "DatePicker": _differs("format does nothing: the browser shows dates as its user is used to"),
+    "Tab": _WORKS,
     # The session
     "user_session": _differs(
         "values are stored; what cannot be is kept in memory, and built again after a restart"
@@ -253,6 +255,7 @@ MODULES: dict[str, Name] = {
     "action": _WORKS,
     "message": _WORKS,
     "element": _WORKS,
+    "step": _WORKS,
     "user": _WORKS,
     "input_widget": _WORKS,
     "chat_context": _WORKS,

@@ -15,12 +15,19 @@ from .registry import call, functions_of
 from .session import BaseSession, current_session, here, local_steps, rebuilding
 from .types import ThreadDict
 
+#: The hooks that set what others count on.
+BUILD = ("on_chat_start", "on_chat_resume")
+
 
 @asynccontextmanager
 async def running(chat: chatsessions.Chat, hook: str) -> AsyncIterator[None]:
     """Make a run for a handler, before which all values that it counts on are built again."""
-    if hook not in ("on_chat_start", "on_chat_resume", "on_chat_end"):
-        await _build_again(chat, current_session())
+    session = current_session()
+    if hook in BUILD:
+        session.is_built = True
+        session.thread_id_to_resume = session.thread_id if hook == "on_chat_resume" else None
+    elif hook != "on_chat_end":
+        await _build_again(chat, session)
     run = SimpleNamespace(id=str(uuid4()), name=hook, type="run", parent_id=None)
     token = local_steps.set([run])
     try:

@@ -61,6 +61,8 @@ class BaseSession:
         #: Chainlit's token of a login. Django's is the cookie.
         self.token: str | None = None
         self.environ: dict[str, Any] = {}
+        #: The thread that on_chat_resume was called for.
+        self.thread_id_to_resume: str | None = None
         self.has_first_interaction = session.restored
         #: What was sent lately, by id.
         self.sent: dict[str, Any] = {}
@@ -78,11 +80,6 @@ class BaseSession:
     def thread_id(self) -> str:
         """The thread's id, as text."""
         return str(self._session.thread_id)
-
-    @property
-    def thread_id_to_resume(self) -> str | None:
-        """The thread that the session goes on with; None if it began one."""
-        return self.thread_id if self._session.thread_id != self._session.id else None
 
     @property
     def user(self) -> PersistedUser | None:

@@ -233,7 +233,8 @@ def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[st
         try:
             if key in RESERVED:
                 raise NotLoadable(f"{key!r} is reserved now")
-            values[key] = serializer.loads(raw)
+            if not serializer.is_in_memory(raw):  # else its place is kept, for user_session.lost
+                values[key] = serializer.loads(raw)
         except Exception as error:  # an application's from_storable may raise anything
             logger.warning("The value %r of session %s is left behind: %s", key, session_id, error)
         else:

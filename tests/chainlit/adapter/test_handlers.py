@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import AnonymousUser
 
-import chatsessions
 import chatsessions.chainlit as cl
-from chatsessions.chainlit.callbacks import starters_of
 from chatsessions.chainlit.chat_settings import ChatSettings
 from chatsessions.chainlit.input_widget import (
     Checkbox,
+    DatePicker,
     InputWidget,
     MultiSelect,
+    NumberInput,
     RadioGroup,
     Select,
     Slider,
     Switch,
+    Tab,
     Tags,
     TextInput,
 )
@@ -130,18 +131,19 @@ async def test_starters(visit: Visit) -> None:
 
     @cl.set_starter_categories
     async def categories(user: Any) -> list[cl.StarterCategory]:
-        return [cl.StarterCategory("More", starters=[cl.Starter(label="Bye", message="Say bye")])]
+        bye = cl.Starter(label="Bye", message="Say bye", icon="wave")
+        return [cl.StarterCategory("More", starters=[bye])]
 
-    chat = chatsessions.module_chat(__name__)
-    found = await starters_of(chat, AnonymousUser())
-    assert [(one.label, one.message) for one in found] == [
-        ("Hello", "Say hello"),
-        ("Bye", "Say bye"),
+    async with visit() as tab:
+        offered = (await tab.receive_event("starters")).data["starters"]
+    assert [(one["label"], one["message"], one["icon"]) for one in offered] == [
+        ("Hello", "Say hello", None),
+        ("Bye", "Say bye", "wave"),
     ]
 
 
 async def test_settings(visit: Visit) -> None:
-    inputs: list[InputWidget] = [
+    inputs: list[InputWidget | Tab] = [
         Select("model", "Model", values=["a", "b"], initial_index=1),
         Slider(id="t", label="Temperature", initial=1, max=2, disabled=True),
         Switch("s", "Stream", True),
@@ -149,7 +151,15 @@ async def test_settings(visit: Visit) -> None:
         TextInput("n", "Name", "Ada", placeholder="who"),
         Tags("tags", "Tags", ["x"]),
         RadioGroup("r", "Radio", items={"Red": "red"}, initial_value="red"),
-        MultiSelect("m", "Many", values=["a", "b"], initial=["a"]),
+        Tab(
+            "more",
+            "More",
+            [
+                MultiSelect("m", "Many", values=["a", "b"], initial=["a"]),
+                NumberInput("k", "Number", 4),
+                DatePicker("d", "Day", mode="range", initial=(date(2026, 5, 1), "2026-05-02")),
+            ],
+        ),
     ]
     expected = {
         "model": "b",
@@ -160,6 +170,8 @@ async def test_settings(visit: Visit) -> None:
         "tags": ["x"],
         "r": "red",
         "m": ["a"],
+        "k": 4,
+        "d": ["2026-05-01", "2026-05-02"],
     }
 
     @cl.on_message
@@ -189,6 +201,9 @@ async def test_settings(visit: Visit) -> None:
     ):
         with pytest.raises(ValueError, match=r"values|items"):
             Select("x", "X", **wrong)  # type: ignore[arg-type]
+    assert inputs[-1].to_dict()["inputs"][2]["initial"] == ["2026-05-01", "2026-05-02"]
+    with pytest.raises(ValueError, match="initial"):
+        DatePicker("d", "Day", mode="range", initial="2026-05-01")
     with pytest.raises(ValueError, match="key and label"):
         Switch("", "")
     with pytest.raises(ValueError, match="Two inputs"):
@@ -281,3 +296,71 @@ async def test_run_sync_where_no_handler_has_called() -> None:
     assert cl.run_sync(at_once()) == 1
     with pytest.raises(RuntimeError, match="would block the event loop"):
         cl.run_sync(cl.sleep(0.01))
+
+
+async def test_steps(visit: Visit) -> None:
+    @cl.step(type="tool")
+    async def search(query: str) -> dict[str, int]:
+        await cl.Message("found").send()
+        return {query: 1}
+
+    @cl.step(name="doubles")
+    def double(x: int) -> int:
+        return x * 2
+
+    @cl.on_message
+    async def message() -> None:
+        async with cl.Step(name="outer", type="run") as outer:
+            outer.input = "question"
+            assert cl.context.current_step is outer
+            await search("x")
+            for token in "abc":
+                await outer.stream_token(token)
+            with cl.Step(name="plain"):
+                assert cl.context.current_step.parent_id == outer.id
+        assert double(2) == 4
+        alone = cl.Step(name="alone")
+        alone.output = "done"
+        assert await alone.send() is alone
+        gone = await cl.Step(name="gone").send()
+        assert await gone.remove() is True
+        assert [one.content for one in cl.chat_context.get()] == ["hello", "found"]
+
+    async with visit() as tab:
+        assert await tab.say("hello") == ["found"]
+        steps: dict[str, Any] = {}
+        for event in tab.events:
+            if event.name in ("step", "step_update"):
+                steps[event.data["name"]] = event.data
+        outer = steps["outer"]
+        assert (outer["input"], outer["output"], outer["streaming"]) == ("question", "abc", False)
+        assert steps["search"]["parent"] == steps["plain"]["parent"] == outer["id"]
+        assert steps["search"]["input"] == '{\n    "query": "x"\n}'
+        assert steps["search"]["output"] == '{\n    "x": 1\n}'
+        assert (steps["doubles"]["output"], steps["alone"]["output"]) == ("4", "done")
+        assert [e for e in tab.events if e.name == "step_remove"]
+
+
+async def test_a_step_that_fails(visit: Visit) -> None:
+    """What went wrong stays on the server."""
+
+    @cl.on_message
+    async def message() -> None:
+        async with cl.Step(name="bad") as step:
+            step.input = "x"
+            raise ValueError("a secret")
+
+    async with visit() as tab:
+        n = await tab.send("hello")
+        assert await tab.wait_for_turn(n) == "failed"
+        [ended] = [e.data for e in tab.events if e.name == "step_update"]
+        assert ended["error"] == "This step has failed."
+        assert "secret" not in str(ended)
+
+
+async def test_a_step_outside_of_sessions() -> None:
+    @cl.step
+    async def search() -> int:
+        return 1
+
+    assert await search() == 1

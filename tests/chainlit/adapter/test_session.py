@@ -315,3 +315,33 @@ def test_the_keys_of_a_bot_with_decorators() -> None:
         assert chatsessions.module_chat(__name__).user_env == ("MODEL_API_KEY",)
     finally:
         chatsessions.module_chat(__name__).user_env = None
+
+
+async def test_a_new_session_on_an_old_thread(visit: Visit, django_user_model: type[User]) -> None:
+    """on_chat_resume sets what was in memory only; without it on_chat_start does, unseen."""
+    ada = await django_user_model.objects.acreate_user("ada")
+
+    @cl.on_chat_start
+    async def start() -> None:
+        cl.user_session.set("agent", Agent())
+        await cl.Message("Welcome").send()
+
+    @cl.on_message
+    async def message() -> None:
+        assert isinstance(cl.user_session.get("agent"), Agent)
+        await cl.Message(f"{cl.user_session.get('agent').temperature}").send()
+
+    async with visit(user=ada) as tab:
+        await tab.say("one")
+        row = await ChatSession.objects.aget(pk=tab.session_id)
+        thread = str(row.thread_id)
+    async with visit(user=ada, thread=thread) as tab:
+        assert await tab.say("two") == ["0"]
+
+    @cl.on_chat_resume
+    async def resume(thread: ThreadDict) -> None:
+        assert [one["output"] for one in thread["steps"]][-2:] == ["two", "0"]
+        cl.user_session.set("agent", Agent(9))
+
+    async with visit(user=ada, thread=thread) as tab:
+        assert await tab.say("three") == ["9"]

@@ -11,6 +11,7 @@ import chatsessions.chainlit as cl
 from chatsessions.chainlit.context import ChainlitContextException, context_var, get_context
 from chatsessions.chainlit.emitter import BaseChainlitEmitter, ChainlitEmitter
 from chatsessions.chainlit.mode import Mode, ModeOption
+from chatsessions.chainlit.step import StepDict
 from chatsessions.chainlit.types import (
     AskActionSpec,
     AskFileResponse,
@@ -19,7 +20,6 @@ from chatsessions.chainlit.types import (
     ChatProfile,
     Starter,
     StarterCategory,
-    StepDict,
 )
 
 #: What is given by position, in order.
@@ -36,6 +36,8 @@ SIGNATURES = {
     "StarterCategory": "label icon starters",
     "Mode": "id name options",
     "ModeOption": "id name description icon default",
+    "Step": "name type id parent_id elements metadata tags language icon default_open "
+    "auto_collapse show_input thread_id",
     "User": "identifier display_name metadata",
     "Task": "title status forId",
     "ChatSettings": "inputs",
@@ -134,6 +136,19 @@ def test_plain_data() -> None:
     assert AskFileSpec(1, "file", "s", accept=[], max_files=1, max_size_mb=2).max_files == 1
     assert AskActionSpec(1, "action", "s", keys=["k"]).keys == ["k"]
     assert "output" in StepDict.__annotations__
+
+
+def test_a_step_and_its_dict() -> None:
+    step = cl.Step(name="search", type="tool", id="s", icon="x", metadata={"a": 1})
+    step.input = {"q": b"raw"}
+    step.output = [1, (2,)]
+    assert step.input == '{\n    "q": "STRIPPED_BINARY_DATA"\n}'
+    assert step.language == "json"
+    found = step.to_dict()
+    assert found["metadata"] == {"icon": "x", "language": "json", "a": 1}
+    assert (found["name"], found["type"], found["isError"]) == ("search", "tool", False)
+    step.output = None
+    assert step.output == ""
 
 
 def test_elements() -> None:

@@ -1,0 +1,374 @@
+"""``Step`` and ``@step``: what a bot does on its way to an answer, by Chainlit's signatures."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from asyncio import CancelledError
+from collections.abc import Callable
+from copy import deepcopy
+from types import TracebackType
+from typing import Any, Self
+from uuid import uuid4
+
+from asgiref.sync import iscoroutinefunction
+
+import chatsessions
+from chatsessions.exceptions import TurnStopped
+from chatsessions.handlers.context import find_context
+from chatsessions.handlers.session import error_text
+
+from .element import Element
+from .logger import logger
+from .names import missing
+from .registry import author_of
+from .session import (
+    current_session,
+    current_thread_id,
+    here,
+    local_steps,
+    rebuilding,
+    utc_now,
+)
+from .sync import run_sync
+from .types import StepDict
+
+#: What is told of a step whose function has raised, unless ``DEBUG`` is on.
+FAILED = "This step has failed."
+#: What is shown in the place of bytes.
+BINARY = "STRIPPED_BINARY_DATA"
+
+
+class Step:
+    """
+    One step on the way to an answer, such as a call of a tool.
+
+    ``async with Step(name="search") as step:`` shows it as running, and as done at the end of the
+    block. ``input`` and ``output`` are text; a dict or list is shown as JSON.
+    """
+
+    def __init__(
+        self,
+        name: str | None = "Assistant",
+        type: str = "undefined",  # noqa: A002  # Chainlit's name
+        id: str | None = None,  # noqa: A002  # Chainlit's name
+        parent_id: str | None = None,
+        elements: list[Element] | None = None,
+        metadata: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
+        language: str | None = None,
+        icon: str | None = None,
+        default_open: bool | None = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+        auto_collapse: bool | None = False,  # noqa: FBT001, FBT002, RUF100
+        show_input: bool | str = "json",  # noqa: FBT001, FBT002, RUF100
+        thread_id: str | None = None,
+    ) -> None:
+        self.name = name or ""
+        self.type = type
+        self.id = id or str(uuid4())
+        self.parent_id = parent_id
+        self.elements = list(elements or [])
+        self.metadata = metadata or {}
+        self.tags = tags
+        self.language = language
+        self.icon = icon
+        self.default_open = default_open
+        self.auto_collapse = auto_collapse
+        self.show_input = show_input
+        self.thread_id = thread_id or current_thread_id()
+        self.is_error = False
+        self.generation: Any = None
+        self.created_at: str | None = utc_now()
+        self.start: str | None = None
+        self.end: str | None = None
+        self.streaming = False
+        self.persisted = False
+        self.fail_on_persist_error = False
+        self._input = ""
+        #: The step as the core shows it; the output is there.
+        self.core = chatsessions.Step(id=self.id)
+
+    @property
+    def input(self) -> str:
+        """What it works on."""
+        return self._input
+
+    @input.setter  # noqa: A003
+    def input(self, content: object) -> None:
+        self._input = _as_text(content)[0]
+
+    @property
+    def output(self) -> str:
+        """What came of it, with all tokens so far."""
+        return self.core.output
+
+    @output.setter
+    def output(self, content: object) -> None:
+        self.core.output, language = _as_text(content)
+        self.language = language or self.language
+
+    def to_dict(self) -> StepDict:
+        """Return the step as a dict."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "id": self.id,
+            "threadId": self.thread_id,
+            "parentId": self.parent_id,
+            "streaming": self.streaming,
+            "metadata": self._metadata(),
+            "tags": self.tags,
+            "input": self.input,
+            "isError": self.is_error,
+            "output": self.output,
+            "createdAt": self.created_at,
+            "start": self.start,
+            "end": self.end,
+            "language": self.language,
+            "defaultOpen": self.default_open,
+            "autoCollapse": self.auto_collapse,
+            "showInput": self.show_input,
+            "generation": self.generation and self.generation.to_dict(),
+        }
+
+    async def send(self) -> Self:
+        """Show the step, once; one that is not in a block is over with its turn."""
+        session = current_session()
+        if not self.persisted:
+            self.name = await author_of(self.name)
+            await self._tell()
+            self.persisted = True
+            session.remember(self)
+        return self
+
+    async def update(self) -> bool:
+        """Show the step as it is now."""
+        current_session()
+        await self._tell()
+        return True
+
+    async def remove(self) -> bool:
+        """Take the step off the page."""
+        current_session()
+        if not rebuilding.get():
+            await self.core.remove()
+        return True
+
+    async def stream_token(
+        self,
+        token: str,
+        is_sequence: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+        is_input: bool = False,  # noqa: FBT001, FBT002, RUF100
+    ) -> None:
+        """Add ``token`` to the output, or the input, and show it at once."""
+        session = current_session()
+        if not token:
+            return
+        if is_input:
+            self.input = token if is_sequence else self.input + token
+            await self._tell()
+        elif rebuilding.get():
+            self.output = token if is_sequence else self.output + token
+        else:
+            if not self.streaming:
+                self._describe()
+                self.streaming = True
+                session.remember(self)
+            await self.core.stream_token(token, is_sequence)
+
+    def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Decorate a function as :func:`step` does: ``@cl.Step(type="tool")``."""
+        decorate = step(name=self.name, type=self.type, id=self.id, parent_id=self.parent_id)
+        decorated: Callable[..., Any] = decorate(func)
+        return decorated
+
+    async def __aenter__(self) -> Self:
+        self._begin()
+        return await self.send()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._ended(error):
+            await self.update()
+
+    def __enter__(self) -> Self:
+        self._begin()
+        return run_sync(self.send())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._ended(error):
+            run_sync(self.update())
+
+    def _begin(self) -> None:
+        steps = local_steps.get() or []
+        self.start = utc_now()
+        if not self.parent_id and steps:
+            self.parent_id = steps[-1].id
+        local_steps.set([*steps, self])
+
+    def _ended(self, error: BaseException | None) -> bool:
+        """Note the end of the block; return False if the end of the turn tells of it."""
+        self.end = utc_now()
+        local_steps.set([one for one in local_steps.get() or [] if one is not self])
+        if isinstance(error, CancelledError | TurnStopped):
+            return False
+        if error is not None:
+            self.is_error = True
+            self.output = error_text(here().session, error, FAILED)
+        return True
+
+    async def _tell(self) -> None:
+        """Send the step as it is now."""
+        self._describe()
+        self.streaming = False
+        if rebuilding.get():
+            return
+        if self.end is not None or (self.start is None and self.output):
+            await self.core.finish()
+        else:
+            await self.core.update()
+        for element in self.elements:
+            if not element.persisted:
+                await element.save()
+                await element.say()
+
+    def _describe(self) -> None:
+        """Give the core what this step has now."""
+        core = self.core
+        core.id, core.name, core.type = self.id, self.name, self.type
+        core.input = self.input if self.show_input else ""
+        core.error = (self.output or FAILED) if self.is_error else None
+        core.metadata = self._metadata() or None
+        # A run, or a message, is no step that could be shown around it.
+        parent = current_session().sent.get(self.parent_id or "")
+        core.parent = parent.id if isinstance(parent, Step) else None
+
+    def _metadata(self) -> dict[str, Any]:
+        more = {"icon": self.icon, "language": self.language}
+        return {key: value for key, value in more.items() if value} | self.metadata
+
+    def __repr__(self) -> str:
+        return f"<Step {self.id} {self.name!r}>"
+
+
+def step(
+    original_function: Callable[..., Any] | None = None,
+    *,
+    name: str | None = "",
+    type: str = "undefined",  # noqa: A002  # Chainlit's name
+    id: str | None = None,  # noqa: A002  # Chainlit's name
+    parent_id: str | None = None,
+    tags: list[str] | None = None,
+    metadata: dict[str, Any] | None = None,
+    language: str | None = None,
+    icon: str | None = None,
+    show_input: bool | str = "json",
+    default_open: bool = False,
+    auto_collapse: bool = False,
+) -> Any:
+    """
+    Show each call of a function as a :class:`Step`: ``@step`` or ``@step(type="tool")``.
+
+    Its input are the arguments; its output is what the function returns, unless it has set one.
+    Outside of sessions the function runs without a step.
+    """
+
+    def decorate(func: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(func)
+
+        def begin(args: Any, kwargs: Any) -> Step:
+            made = Step(
+                name=name or func.__name__,
+                type=type,
+                id=id,
+                parent_id=parent_id,
+                tags=tags,
+                metadata=metadata,
+                language=language,
+                icon=icon,
+                show_input=show_input,
+                default_open=default_open,
+                auto_collapse=auto_collapse,
+            )
+            made.input = _arguments(signature, args, kwargs)
+            return made
+
+        if iscoroutinefunction(func):
+
+            @functools.wraps(func)
+            async def call_async(*args: Any, **kwargs: Any) -> Any:
+                if find_context() is None:
+                    return await func(*args, **kwargs)
+                async with begin(args, kwargs) as made:
+                    result = await func(*args, **kwargs)
+                    if result and not made.output:
+                        made.output = result
+                return result
+
+            return call_async
+
+        @functools.wraps(func)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if find_context() is None:
+                return func(*args, **kwargs)
+            with begin(args, kwargs) as made:
+                result = func(*args, **kwargs)
+                if result and not made.output:
+                    made.output = result
+            return result
+
+        return call
+
+    return decorate if original_function is None else decorate(original_function)
+
+
+def _arguments(signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str, Any]:
+    """Return the arguments of a call by name."""
+    try:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return {key: deepcopy(value) for key, value in bound.arguments.items()}
+    except Exception as error:  # what cannot be copied is shown as it is
+        logger.debug("The arguments of a step cannot be copied: %s", error)
+        return {"args": args, **kwargs}
+
+
+def _as_text(content: object) -> tuple[str, str | None]:
+    """Return what is shown of an input or output, and its language if it is no text itself."""
+    if content is None:
+        return "", None
+    if isinstance(content, str):
+        return content, None
+    content = _without_bytes(content)
+    if isinstance(content, dict | list | tuple):
+        try:
+            return json.dumps(content, indent=4, ensure_ascii=False), "json"
+        except (TypeError, ValueError):
+            pass
+    return str(content).replace("\\n", "\n"), "text"
+
+
+def _without_bytes(item: Any) -> Any:
+    if isinstance(item, bytes):
+        return BINARY
+    if isinstance(item, dict):
+        return {key: _without_bytes(value) for key, value in item.items()}
+    if isinstance(item, list):
+        return [_without_bytes(one) for one in item]
+    if isinstance(item, tuple):
+        return tuple(_without_bytes(one) for one in item)
+    return item
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)
