@@ -1,4 +1,4 @@
-"""The demo as it is, with one bot more, which visitors may talk to before they log in."""
+"""The demo as it is, with two bots more. Visitors may talk to one of them before they log in."""
 
 import os
 
@@ -13,16 +13,22 @@ from demo_project.asgi import application as demo  # isort: skip
 from demo_project.asgi import django_application  # isort: skip
 
 from chatsessions.consumers import ChatConsumer
-from tests.browser.bots import chat
+from tests.browser.bots import chat, workshop
 from tests.server.logins import VisitorConsumer
 
 parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
+workers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=workshop))
 visitors = AuthMiddlewareStack(VisitorConsumer.as_asgi(chat=chat))
 application = ProtocolTypeRouter(
     {
         "http": django_application,
         "websocket": URLRouter(
-            [path("ws/parrot/", parrot), path("ws/visitors/", visitors), re_path("", demo)]
+            [
+                path("ws/workshop/", workers),
+                path("ws/parrot/", parrot),
+                path("ws/visitors/", visitors),
+                re_path("", demo),
+            ]
         ),
     }
 )

@@ -1,9 +1,32 @@
-"""A bot for what the demo's bots never do: say nothing at first, echo markup, and fail."""
+"""Bots for what the demo's bots never do."""
 
+import asyncio
+from io import BytesIO
 from typing import Any
+from wave import open as open_wave
 
-from chatsessions import AskFileMessage, Chat, Message, send_window_message
+from chatsessions import (
+    AskFileMessage,
+    Chat,
+    ChatSettings,
+    Message,
+    Starter,
+    Step,
+    context,
+    send_window_message,
+    user_session,
+)
+from chatsessions.input_widget import (
+    Checkbox,
+    DatePicker,
+    MultiSelect,
+    NumberInput,
+    RadioGroup,
+    Tab,
+    TextInput,
+)
 
+#: Says nothing at first, echoes markup, and fails.
 chat = Chat("parrot")
 
 
@@ -42,3 +65,68 @@ async def picture() -> None:
 @chat.on_window_message
 async def seen(data: Any) -> None:
     await send_window_message({"seen": data})
+
+
+#: Works in steps, has settings behind tabs, and files of many kinds.
+workshop = Chat("workshop")
+
+
+@workshop.starters
+async def starters() -> list[Starter]:
+    return [Starter("Think it over", "think", icon="search"), Starter("Show me", "files")]
+
+
+@workshop.on_chat_start
+async def offer() -> None:
+    trip = [
+        DatePicker(id="day", label="Day", max_date="2026-12-31"),
+        DatePicker(id="stay", label="Stay", mode="range"),
+        NumberInput(id="budget", label="Budget", description="In euros."),
+    ]
+    taste = [
+        Checkbox(id="sure", label="I am sure"),
+        RadioGroup(id="size", label="Size", values=["small", "large"], initial_index=0),
+        MultiSelect(id="food", label="Food", values=["fish", "bread"], initial=["fish"]),
+        TextInput(id="fixed", label="Fixed", initial="so", disabled=True),
+    ]
+    await ChatSettings(
+        [
+            Tab(id="trip", label="Trip", inputs=trip),
+            Tab(id="taste", label="Taste", inputs=taste),
+        ]
+    ).send()
+
+
+@workshop.on_message
+async def work(message: Message) -> None:
+    if message.content == "think":
+        async with Step("Think", input={"about": "rain"}) as whole:
+            async with Step("Read <b>it</b>", type="llm") as part:
+                for word in ("one ", "two ", "three"):
+                    await part.stream_token(word)
+            whole.output = "thought"
+        try:
+            async with Step("Ask"):
+                raise ValueError("a secret of the server")
+        except ValueError:
+            await Message("Thought.").send()
+    elif message.content == "brood":
+        async with Step("Brood"), Step("Mutter") as muttered:
+            await muttered.stream_token("so far")
+            await asyncio.Event().wait()
+    elif message.content == "files":
+        sound = BytesIO()
+        with open_wave(sound, "wb") as written:
+            written.setparams((1, 2, 8000, 0, "NONE", ""))
+            written.writeframes(bytes(16000))
+        files = {
+            "tone.wav": sound.getvalue(),
+            "notes.txt": b"<b>first</b>\nsecond",
+            "paper.pdf": b"%PDF-1.4\n",
+            "clip.mp4": b"no film",
+            "page.html": b"<script>alert(1)</script>",
+        }
+        saved = [await context.session.save_file(name, data) for name, data in files.items()]
+        await Message("Here.", files=saved).send()
+    else:
+        await Message(str(user_session["chat_settings"][message.content])).send()

@@ -30,6 +30,9 @@ FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsess
 FILES = """<!doctype html><html lang="en"><title>Files</title>{% load chatsessions %}
 {% chat_session "/ws/parrot/" files=True %}</html>"""
 
+WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
+{% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True %}</html>"""
+
 AROUND = """<!doctype html><html lang="en"><title>Around</title>
 <iframe src="{{ frame }}/framed/?named={{ named|urlencode }}" width="500" height="500"></iframe>
 <script>
@@ -87,6 +90,10 @@ def files(request: HttpRequest) -> HttpResponse:
     return _page(FILES)
 
 
+def workshop(request: HttpRequest) -> HttpResponse:
+    return _page(WORKSHOP)
+
+
 def german(request: HttpRequest) -> HttpResponse:
     return _page(GERMAN)
 
@@ -129,6 +136,7 @@ urlpatterns = [
     path("two/", two),
     path("twins/", twins),
     path("german/", german),
+    path("workshop/", workshop),
     path("with-files/", files),
     path("pages/relative/", relative),
     path("framed/", framed),

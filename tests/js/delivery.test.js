@@ -188,6 +188,20 @@ test("a stream ends with an update or a removal, and starts again at 0", () => {
   }
 });
 
+test("a step that goes on after a change counts anew, and ends as it says", () => {
+  const streams = new Streams();
+  streams.follow({ seq: 1, name: "step", data: { id: "s", streaming: true } });
+  assert.deepEqual([0, 1].map((index) => streams.take("s", index)), [true, true]);
+  streams.follow({ seq: 2, name: "step_update", data: { id: "s", streaming: true } });
+  assert.deepEqual([2, 0].map((index) => streams.take("s", index)), [false, true]);
+  for (const closing of [{ name: "step_update", data: { id: "s", streaming: false } }, { name: "step_remove", data: { id: "s" } }]) {
+    streams.follow({ seq: 3, ...closing });
+    assert.equal(streams.take("s", 1), false);
+    streams.follow({ seq: 4, name: "step_update", data: { id: "s", streaming: true } });
+    assert.equal(streams.take("s", 0), true);
+  }
+});
+
 test("a change of what a person wrote ends no stream that has its id", () => {
   const streams = new Streams();
   streams.follow(opening);

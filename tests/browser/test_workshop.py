@@ -1,0 +1,190 @@
+"""Steps, starters, settings behind tabs, and files that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from tests.server.harness import Server
+
+from .chat import PATIENCE, Chat
+from .test_look import PHONE, STICKING_OUT, assert_readable
+
+pytestmark = pytest.mark.browser
+
+PATH = "/workshop/"
+
+
+def steps(chat: Chat) -> Locator:
+    return chat.log.locator("details")
+
+
+def states(chat: Chat) -> list[tuple[str | None, str | None]]:
+    """Names and states of the steps."""
+    return [
+        (
+            one.locator("[part=step-name]").text_content(),
+            one.locator("[part=step-state]").text_content(),
+        )
+        for one in steps(chat).all()
+    ]
+
+
+THOUGHT = [("Think", "Done"), ("Read <b>it</b>", "Done"), ("Ask", "Failed")]
+
+
+def test_steps_unfold_by_the_keyboard_and_are_there_after_a_reload(
+    open_chat: Callable[..., Chat],
+) -> None:
+    chat = open_chat(path=PATH)
+    chat.say("think")
+    expect(chat.contents.last).to_have_text("Thought.")
+    for again in (False, True):
+        if again:
+            chat.reload()
+            chat.shows("think", "Thought.")
+        assert states(chat) == THOUGHT
+        first = steps(chat).first
+        expect(first.get_by_text("about")).to_be_hidden()
+        first.locator("summary").focus()
+        chat.page.keyboard.press("Enter")
+        expect(first.locator("pre").first).to_have_text('{\n  "about": "rain"\n}')
+        expect(first.locator("pre").last).to_have_text("thought")
+        chat.page.keyboard.press("Tab")
+        expect(steps(chat).nth(1).locator("summary")).to_be_focused()
+        chat.page.keyboard.press("Enter")
+        expect(steps(chat).nth(1).locator("pre").last).to_have_text("one two three")
+        steps(chat).last.locator("summary").click()
+        expect(steps(chat).last.locator("[part=step-error]")).to_have_text("This step has failed.")
+    # The second is part of the first, and stands below it.
+    inside = chat.log.locator("[part=steps] details")
+    expect(inside.filter(visible=True)).to_have_count(1)
+
+
+def test_a_step_that_is_stopped(open_chat: Callable[..., Chat]) -> None:
+    """It stays unfolded while it changes, goes on after a reload, and says how it has ended."""
+    chat = open_chat(path=PATH)
+    chat.say("brood")
+    mutter = steps(chat).last
+    expect(mutter.locator("[part=step-name]")).to_have_text("Mutter")
+    chat.reload()
+    expect(mutter.locator("[part=step-state]")).to_have_text("Running…")
+    mutter.locator("summary").click()
+    expect(mutter.locator("pre").last).to_have_text("so far")
+    chat.stop.click()
+    expect(mutter.locator("[part=step-error]")).to_have_text("This step was not finished.")
+    expect(mutter.locator("pre").last).to_be_visible()
+    assert states(chat) == [("Brood", "Failed"), ("Mutter", "Failed")]
+
+
+def test_starters_stand_in_an_empty_conversation(open_chat: Callable[..., Chat]) -> None:
+    chat = open_chat(path=PATH)
+    begin = chat.element.get_by_role("group", name="Begin with one of these")
+    expect(begin.get_by_role("button")).to_have_text(["Think it over", "Show me"])
+    chat.reload()
+    begin.get_by_role("button", name="Think it over").press("Enter")
+    expect(chat.contents.last).to_have_text("Thought.")
+    expect(chat.contents.first).to_have_text("think")
+    expect(begin).to_be_hidden()
+    expect(chat.input).to_be_focused()
+    chat.reload()
+    chat.shows("think", "Thought.")
+    expect(begin).to_be_hidden()
+
+
+def test_settings_behind_tabs(open_chat: Callable[..., Chat]) -> None:
+    chat = open_chat(path=PATH)
+    chat.press("Settings")
+    within = chat.element.get_by_role("dialog", name="Settings")
+    expect(within.get_by_label("Day")).to_be_focused()
+    within.get_by_label("Day").fill("2026-05-01")
+    stay = within.get_by_role("group", name="Stay")
+    stay.get_by_label("From").fill("2026-05-03")
+    save = within.get_by_role("button", name="Save")
+    save.click()
+    expect(within.get_by_text("Both dates are needed.")).to_be_visible()
+    expect(stay.get_by_label("From")).to_be_focused()
+    stay.get_by_label("To").fill("2026-05-02")
+    budget = within.get_by_role("spinbutton", name="Budget")
+    expect(budget).to_have_accessible_description("In euros.")
+    budget.fill("12.5")
+    within.get_by_role("tab", name="Trip").focus()
+    chat.page.keyboard.press("ArrowRight")
+    expect(within.get_by_role("tab", name="Taste")).to_be_focused()
+    expect(budget).to_be_hidden()
+    within.get_by_role("checkbox", name="I am sure").check()
+    size = within.get_by_role("radiogroup", name="Size")
+    size.get_by_role("radio", name="large").check()
+    within.get_by_role("group", name="Food").get_by_role("checkbox", name="bread").check()
+    expect(within.get_by_role("textbox", name="Fixed")).to_be_disabled()
+    save.click()
+    # The server does not take a stay that ends before it begins: its tab is shown again.
+    expect(within.get_by_text("a first and a last day")).to_be_visible()
+    stay.get_by_label("To").fill("2026-05-04")
+    save.click()
+    expect(within).to_be_hidden()
+    chat.reload()
+    chat.press("Settings")
+    expect(within.get_by_label("Day")).to_have_value("2026-05-01")
+    expect(stay.get_by_label("To")).to_have_value("2026-05-04")
+    expect(budget).to_have_value("12.5")
+    within.get_by_role("tab", name="Taste").click()
+    expect(size.get_by_role("radio", name="large")).to_be_checked()
+    expect(within.get_by_role("checkbox", name="bread")).to_be_checked()
+    expect(within.get_by_role("textbox", name="Fixed")).to_have_value("so")
+    within.get_by_role("button", name="Close").click()
+    for name, value in (
+        ("budget", "12.5"),
+        ("stay", "['2026-05-03', '2026-05-04']"),
+        ("food", "['fish', 'bread']"),
+        ("fixed", "so"),
+    ):
+        chat.say(name)
+        expect(chat.contents.last).to_have_text(value)
+
+
+def test_files_that_are_shown(open_chat: Callable[..., Chat]) -> None:
+    """As far as a browser shows them without running anything of them; the others are links."""
+    chat = open_chat(path=PATH)
+    chat.say("files")
+    files = chat.log.locator("[part=files]")
+    player = files.locator("audio")
+    expect(player).to_be_visible(timeout=PATIENCE * 1000)
+    expect(player).to_have_accessible_name("tone.wav")
+    chat.page.wait_for_function("player => player.duration === 1", arg=player.element_handle())
+    expect(files.locator("pre")).to_have_text("<b>first</b>\nsecond")
+    expect(files.locator("[part~=document]")).to_have_text("paper.pdf9 B")
+    expect(files.locator("[part~=document]")).to_have_attribute("target", "_blank")
+    expect(files.locator("video")).to_have_count(0)  # it is none
+    expect(files.get_by_role("link")).to_have_count(5)
+    with chat.page.expect_download() as saved:
+        files.get_by_role("link", name="page.html").click()
+    assert saved.value.suggested_filename == "page.html"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_room_and_contrast(
+    server: Server, new_context: Callable[..., BrowserContext], scheme: str
+) -> None:
+    context: Any = new_context(viewport=PHONE, color_scheme=scheme, reduced_motion="reduce")
+    page: Page = context.new_page()
+    page.goto(f"{server.origin}{PATH}")
+    chat = Chat(page)
+    starters = chat.element.locator("[part=starter]")
+    assert_readable(starters)
+    assert page.evaluate(STICKING_OUT) == []
+    starters.first.click()
+    expect(chat.contents.last).to_have_text("Thought.")
+    for summary in steps(chat).locator("summary").all():
+        summary.click()
+    parts = ("step-name", "step-state", "step-label", "step-text", "step-error")
+    for part in parts:
+        assert_readable(chat.log.locator(f"[part={part}]"))
+    assert page.evaluate(STICKING_OUT) == []
+    chat.press("Settings")
+    assert_readable(chat.element.locator("[part=tab]"))
+    assert_readable(chat.element.locator("[part=field-choice] span"))
+    assert page.evaluate(STICKING_OUT) == []
