@@ -1,8 +1,16 @@
-"""What clients say and hear: of bare consumers, and of ``chatsessions.v1``."""
+"""
+What clients say and hear: of bare consumers, and of ``chatsessions.v1``.
+
+The frames are the package's. The client of ``chatsessions.testing`` is not used: it records all
+that it hears, and would be what is measured. This one knows that nothing fails and nothing is
+lost, so it numbers, acknowledges and resumes, and gives up whenever anything else comes.
+"""
 
 from __future__ import annotations
 
 import msgspec
+
+from chatsessions.protocol import frames
 
 from .crowd import Client, Crowd
 from .wire import BenchmarkError
@@ -52,22 +60,6 @@ class BareListener(BareClient):
         super().take(said)
 
 
-class _Frame(msgspec.Struct):
-    """Any frame of the server's: what of it the benchmark looks at."""
-
-    type: str
-    seq: int = 0
-    name: str = ""
-    turn: int | None = None
-    status: str = ""
-    index: int = 0
-    head: int = 0
-    session: str = ""
-    token: str = ""
-    resumed: bool = False
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
 class _Reply(msgspec.Struct):
     content: str
     streaming: bool = False
@@ -76,7 +68,7 @@ class _Reply(msgspec.Struct):
 class ChatClient(Client):
     """Speaks ``chatsessions.v1``: acknowledges the log, and knows when a turn is over."""
 
-    subprotocol = "chatsessions.v1"
+    subprotocol = frames.SUBPROTOCOL
 
     def __init__(self, crowd: Crowd) -> None:
         super().__init__(crowd)
@@ -88,11 +80,10 @@ class ChatClient(Client):
         self._behind: int | None = None
 
     def opened(self) -> None:
-        if not self.session:
-            self.say(b'{"type":"hello","bundles":true}')
-            return
-        hello = {"session": self.session, "token": self.token, "received": self.received}
-        self.say(msgspec.json.encode({"type": "hello", "bundles": True, **hello}))
+        hello = frames.Hello(bundles=True)
+        if self.session:
+            hello.session, hello.token, hello.received = self.session, self.token, self.received
+        self.say(frames.encode(hello).encode())
 
     def come_back(self, *, whole: bool) -> None:
         if whole:
@@ -111,29 +102,25 @@ class ChatClient(Client):
         return b'{"type":"event","n":%d,"name":"%b","data":%b}' % (self._n, name, data)
 
     def heard(self, payload: bytes) -> None:
-        if payload[:1] == b"[":
-            for frame in _decode_frames(payload):
-                self.take(frame)
-        else:
-            self.take(_decode_frame(payload))
+        for frame in frames.decode_message(payload):
+            self.take(frame)
 
-    def take(self, frame: _Frame) -> None:
-        kind = frame.type
-        if kind == "event":
+    def take(self, frame: frames.ServerFrame) -> None:
+        if isinstance(frame, frames.ServerEvent):
             self.entry(frame)
             self._receive(frame.seq)
-        elif kind == "accepted":
+        elif isinstance(frame, frames.Accepted):
             self._receive(frame.seq)
-        elif kind == "turn":
+        elif isinstance(frame, frames.TurnStatus):
             self._turn(frame)
-        elif kind == "token":
+        elif isinstance(frame, frames.Token):
             self.piece(frame.index)
-        elif kind == "welcome":
+        elif isinstance(frame, frames.Welcome):
             self.welcomed(frame)
         else:
             raise BenchmarkError(f"the server sent {frame!r}")
 
-    def welcomed(self, frame: _Frame) -> None:
+    def welcomed(self, frame: frames.Welcome) -> None:
         if self.session:
             if not frame.resumed:
                 raise BenchmarkError("the server did not resume a session")
@@ -146,7 +133,7 @@ class ChatClient(Client):
             self._behind = None
             self.crowd.greeted()
 
-    def entry(self, event: _Frame) -> None:
+    def entry(self, event: frames.ServerEvent) -> None:
         """One entry of the log."""
         if self._behind is not None:
             return
@@ -164,7 +151,7 @@ class ChatClient(Client):
     def piece(self, index: int) -> None:
         raise BenchmarkError(f"piece {index} of a stream that nobody asked for")
 
-    def _turn(self, turn: _Frame) -> None:
+    def _turn(self, turn: frames.TurnStatus) -> None:
         if turn.status == "running":
             return
         if turn.status != "done":
@@ -181,7 +168,7 @@ class ChatClient(Client):
         self._unacked += 1
         if self._unacked >= ACK_EVERY:
             self._unacked = 0
-            self.say(b'{"type":"ack","seq":%d}' % seq)
+            self.say(frames.encode(frames.Ack(seq)).encode())
         if self._behind is not None:
             self._catch_up()
 
@@ -207,6 +194,4 @@ def _next(pieces: int, index: int) -> int:
 
 
 _decode_said = msgspec.json.Decoder(_Said).decode
-_decode_frame = msgspec.json.Decoder(_Frame).decode
-_decode_frames = msgspec.json.Decoder(list[_Frame]).decode
 _decode_reply = msgspec.json.Decoder(_Reply).decode

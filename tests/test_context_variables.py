@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar, copy_context
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import msgspec
 import pytest
 from channels.auth import AuthMiddlewareStack
 from django.contrib.auth import get_user_model
@@ -23,6 +22,7 @@ from chatsessions.models import ChatSession
 from chatsessions.signals import session_connected, session_started
 from chatsessions.workers.worker import Worker
 
+from .support.page import Page
 from .support.sessions import Way, connected, until, ways
 
 if TYPE_CHECKING:
@@ -49,43 +49,10 @@ class TenantMiddleware:
             tenant.reset(token)
 
 
-class Line:
-    """One websocket behind that middleware."""
-
-    def __init__(
-        self,
-        chat: Chat,
-        name: str,
-        *,
-        headers: Sequence[tuple[bytes, bytes]] = (),
-        app: Any = None,
-    ) -> None:
-        self.sent: list[dict[str, Any]] = []
-        self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        app = TenantMiddleware(app or ChatConsumer.as_asgi(chat=chat), name)
-        scope = {"type": "websocket", "path": "/", "headers": list(headers), "subprotocols": []}
-        self._task = asyncio.create_task(app(scope, self._in.get, self._send))
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if "text" in message:
-            self.sent.append(msgspec.json.decode(message["text"]))
-
-    def say(self, **frame: Any) -> None:
-        text = msgspec.json.encode(frame).decode()
-        self._in.put_nowait({"type": "websocket.receive", "text": text})
-
-    async def open(self, **hello: Any) -> dict[str, Any]:
-        self._in.put_nowait({"type": "websocket.connect"})
-        self.say(type="hello", **hello)
-        await self.until(type="welcome")
-        return self.sent[0]
-
-    async def until(self, **wanted: Any) -> None:
-        await until(lambda: any(wanted.items() <= sent.items() for sent in self.sent))
-
-    async def leave(self) -> None:
-        self._in.put_nowait({"type": "websocket.disconnect", "code": 1001})
-        await self._task
+def page_of(chat: Chat, name: str, **options: Any) -> Page:
+    """A page behind that middleware."""
+    app = options.pop("app", None) or ChatConsumer.as_asgi(chat=chat)
+    return Page(TenantMiddleware(app, name), **options)
 
 
 Seen = list[tuple[str, str | None, str | None]]
@@ -131,13 +98,12 @@ async def test_no_hook_sees_the_variables_of_a_connection_and_all_see_the_sessio
         connected(session_started, receive, sender=chat),
         connected(session_connected, receive, sender=chat),
     ):
-        line = Line(chat, "a")
-        await line.open(language="de-AT")
-        line.say(type="event", n=1, name="message", data={"content": "hello"})
-        await line.until(type="turn", turn=1, status="done")
-        line.say(type="end")
+        page = await page_of(chat, "a").start(language="de-AT")
+        await page.message("hello")
+        await page.outcome(1)
+        await page.end()
         await until(lambda: "chat_end" in {what for what, _, _ in seen})
-        await line.leave()
+        await page.leave()
     names = {what for what, _, _ in seen}
     assert names >= {"session_load", "chat_start", "connect", "signal", "chat_end"}
     assert names >= {"message", "thread", "spawned"}
@@ -153,8 +119,7 @@ async def test_the_reaper_ends_others_sessions_without_the_variables_of_the_firs
     seen: Seen = []
     chat.on_session_load(record_in(seen, "load", way))
     chat.on_chat_end(record_in(seen, "end", way))
-    line = Line(chat, "a")
-    await line.open(language="de")
+    page = await page_of(chat, "a").start(language="de")
     await until(lambda: seen)
     seen.clear()
     long_ago = timezone.now() - timedelta(days=100)
@@ -168,7 +133,7 @@ async def test_the_reaper_ends_others_sessions_without_the_variables_of_the_firs
     )
     await until(lambda: len(seen) >= 2)
     assert seen == [("load", None, "es"), ("end", None, "es")]
-    await line.leave()
+    await page.leave()
 
 
 async def test_no_task_of_the_worker_keeps_the_variables_of_the_first_visitor(
@@ -186,11 +151,10 @@ async def test_no_task_of_the_worker_keeps_the_variables_of_the_first_visitor(
         return task
 
     worker.loop.set_task_factory(make_task)
-    line = Line(chat, "a")
-    await line.open()
-    line.say(type="event", n=1, name="message", data={"content": "hello"})
-    await line.until(type="turn", turn=1)
-    await line.leave()
+    page = await page_of(chat, "a").start()
+    await page.message("hello")
+    await page.until({"type": "turn", "turn": 1})
+    await page.leave()
     worker.loop.set_task_factory(None)
     names = {task.get_name(): value for task, value in found}
     ours = {name: value for name, value in names.items() if name.startswith("chatsessions-")}
@@ -229,11 +193,10 @@ async def test_a_language_that_the_project_does_not_have_is_its_default(
     seen: Seen = []
     chat.on_connect(record_in(seen, "connect", "async"))
     for asked in ("tlh", "x" * 35, "en-US", "../../de"):
-        line = Line(chat, "a")
-        await line.open(language=asked)
+        page = await page_of(chat, "a").start(language=asked)
         await until(lambda: len(seen) == 1)
         assert seen.pop() == ("connect", None, "de")
-        await line.leave()
+        await page.leave()
 
 
 class Leaky(ModelBackend):
@@ -263,9 +226,8 @@ async def test_what_a_backend_sets_is_not_there_for_the_next_user(
             client = AsyncClient()
             await client.aforce_login(user, backend)
             headers = [(b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode())]
-            line = Line(chat, name, headers=headers, app=app)
-            await line.open()
-            await line.leave()
+            page = await page_of(chat, name, headers=headers, app=app).start()
+            await page.leave()
     assert len(Leaky.seen) >= 10
     assert {(found, language) for _, found, language in Leaky.seen} == {(None, "en")}
 

@@ -49,9 +49,7 @@ from django.core.cache import cache
 from django.dispatch import Signal
 from django.test import AsyncClient, RequestFactory, override_settings
 from django.urls import path
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
-from websockets.typing import Origin, Subprotocol
 
 import chatsessions
 from chatsessions import (
@@ -78,6 +76,7 @@ from chatsessions.storage.serializer import (
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 
 from . import services
+from .server.client import Client
 from .support.sessions import until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -409,48 +408,14 @@ def own_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 # Talking to a server
 
 
-class Tab:
-    """A connection to a server, which says hello and listens."""
-
-    def __init__(self, line: ClientConnection) -> None:
-        self.line = line
-        self.n = 0
-        self.said: list[str] = []
-        self.welcome: dict[str, Any] = {}
-
-    async def hello(self, **keys: Any) -> Tab:
-        await self.send(type="hello", **keys)
-        self.welcome = await self.until("welcome")
-        self.n = self.welcome["received"]
-        return self
-
-    async def send(self, **frame: Any) -> None:
-        await self.line.send(json.dumps(frame))
-
-    async def say(self, text: str) -> str:
-        """Send a message, and return what the bot has said by the end of its turn."""
-        self.n += 1
-        await self.send(type="event", n=self.n, name="message", data={"content": text})
-        await self.until("turn", turn=self.n, status="done")
-        return self.said[-1]
-
-    async def until(self, kind: str, **keys: Any) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                frame: dict[str, Any] = json.loads(await self.line.recv())
-                if frame["type"] == "event" and frame["name"] == "message" and "n" not in frame:
-                    self.said.append(frame["data"]["content"])
-                if frame["type"] == kind and keys.items() <= frame.items():
-                    return frame
+def tab_of(address: str, *, chat: str = "counter") -> Client:
+    return Client(f"ws://{address}/ws/{chat}/", f"http://{address}")
 
 
-def open_line(address: str, *, origin: str | None = None, chat: str = "counter") -> connect:
-    return connect(
-        f"ws://{address}/ws/{chat}/",
-        origin=Origin(origin or f"http://{address}"),
-        subprotocols=[Subprotocol(frames.SUBPROTOCOL)],
-        proxy=None,
-    )
+async def answer_to(tab: Client, text: str) -> str:
+    """Send a message, and return what the bot has said by the end of its turn."""
+    assert await tab.outcome(await tab.message(text)) == "done"
+    return tab.contents[-1]
 
 
 class Browser:
@@ -493,25 +458,24 @@ async def test_the_tutorial(tutorial: Project) -> None:
         assert script is not None
         assert "chat-session" in await browser.get(script[1])
 
-        async with open_line(address) as line:
-            tab = await Tab(line).hello()
-            assert tab.welcome["reason"] == "new"
-            await tab.until("turn", turn=0, status="done")
-            assert tab.said == [greeting]
-            assert [await tab.say(text) for text in ("one", "two", "three")][-1] == third
-        mine = {key: tab.welcome[key] for key in ("session", "token")}
+        async with tab_of(address) as tab:
+            await tab.start()
+            assert tab.reason == "new"
+            assert await tab.outcome(0) == "done"
+            assert tab.contents == [greeting]
+            assert [await answer_to(tab, text) for text in ("one", "two", "three")][-1] == third
+        mine = {"session": tab.session, "token": tab.token}
 
         # Reload the page.
-        async with open_line(address) as line, open_line(address) as other_line:
-            tab = await Tab(line).hello(**mine)
-            assert tab.welcome["resumed"]
-            assert await tab.say("four") == "You have sent 4 message(s)!"
-            assert tab.said.count(greeting) == 1
+        async with tab_of(address) as tab, tab_of(address) as other:
+            await tab.start(**mine)
+            assert tab.resumed
+            assert await answer_to(tab, "four") == "You have sent 4 message(s)!"
+            assert tab.contents.count(greeting) == 1
             # Open a second tab.
-            other = await Tab(other_line).hello()
-            assert await other.say("hello") == "You have sent 1 message(s)!"
+            await other.start()
+            assert await answer_to(other, "hello") == "You have sent 1 message(s)!"
             await _shell_shows(tutorial)
-        mine["token"] = tab.welcome["token"]
 
         # Look at it.
         await browser.log_in()
@@ -523,10 +487,12 @@ async def test_the_tutorial(tutorial: Project) -> None:
     # Stop the server, and start it again; then pull its plug.
     for count, stop in ((5, signal.SIGKILL), (6, signal.SIGINT)):
         with tutorial.served(stop=stop) as address:
-            async with open_line(address) as line:
-                tab = await Tab(line).hello(**mine, received=tab.welcome["head"])
-                assert await tab.say("more") == f"You have sent {count} message(s)!"
-                mine["token"] = tab.welcome["token"]
+            tab.url, tab.origin = tab_of(address).url, tab_of(address).origin
+            await tab.start()
+            assert tab.resumed
+            assert await answer_to(tab, "more") == f"You have sent {count} message(s)!"
+            await tab.close()
+    assert tab.problems == []
 
 
 async def _shell_shows(project: Project) -> None:
@@ -551,9 +517,9 @@ async def test_the_steps_into_a_project(page: str, readme: Project, own_project:
         assert 'src="/ws/counter/"' in shown
         await browser.log_in()
         assert "Chat sessions" in await browser.get("/admin/")
-        async with open_line(address) as line:
-            tab = await Tab(line).hello()
-            assert await tab.say("hello") == "You have sent 1 message(s)!"
+        async with tab_of(address) as tab:
+            await tab.start()
+            assert await answer_to(tab, "hello") == "You have sent 1 message(s)!"
     with closing(sqlite3.connect(project.folder / "db.sqlite3")) as database:
         # Readers do not wait for commits, though no setting says so.
         assert database.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
@@ -668,16 +634,16 @@ async def test_a_job_in_another_process_answers_into_the_tab(
     if "db_worker" in worker:
         worker += " --no-reload"  # as where DEBUG is off: one process
     with project.served() as address, project.beside(worker):
-        async with open_line(address, chat="reports") as line:
-            tab = await Tab(line).hello()
-            assert await tab.say("hats") == "Report 1 is in the queue."
-            await tab.until("event", name="report", data={"state": "begun"})
-            await tab.until("event", name="message")
-            assert (await tab.until("token"))["text"] == "A "
-            whole = await tab.until("event", name="message_update")
+        async with tab_of(address, chat="reports") as tab:
+            await tab.start()
+            assert await answer_to(tab, "hats") == "Report 1 is in the queue."
+            await tab.until({"type": "event", "name": "report", "data": {"state": "begun"}})
+            assert (await tab.until({"type": "token"}))["text"] == "A "
+            whole = await tab.until({"type": "event", "name": "message_update"})
             assert whole["data"]["content"] == "A report about hats. "
-            await tab.until("event", name="report", data={"state": "finished"})
-            assert await tab.say("coats") == "Report 2 is in the queue."
+            await tab.until({"type": "event", "name": "report", "data": {"state": "finished"}})
+            await tab.message("coats")
+            await tab.said("Report 2 is in the queue.")
 
 
 @pytest.mark.server
@@ -848,7 +814,7 @@ async def test_what_threads_says() -> None:
         last = "I have read 2 message(s)."
         greeting = await tab.receive_message()
         assert greeting.content == f"Welcome back to 'a pen'. I said last: {last}"
-        assert await say(tab, "more") == "I have read 5 message(s)."
+        assert await answer_to(tab, "more") == "I have read 5 message(s)."
         await ask(tab, "new_subject", "be brief")
         assert await say(tab, "again") == "I have read 2 message(s)."
         async with session_context(tab.session_id):

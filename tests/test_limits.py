@@ -14,7 +14,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import uuid4
 
-import msgspec
 import pytest
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.contrib.auth import get_user_model
@@ -28,7 +27,7 @@ from django.urls import include, path
 from django.utils import timezone
 
 from chatsessions import AskUserMessage, Chat, Message, context
-from chatsessions.consumers import ChatConsumer, SessionConsumer
+from chatsessions.consumers import SessionConsumer
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
 from chatsessions.storage.store import CHUNK_BYTES
@@ -40,6 +39,7 @@ from chatsessions.workers.worker import Worker
 
 from .support.database import noted_statements
 from .support.files import stored_file
+from .support.page import Page
 from .support.sessions import eventually, until
 
 if TYPE_CHECKING:
@@ -141,61 +141,6 @@ async def read(response: Any) -> list[dict[str, Any]]:
     body = b"".join([part async for part in response.streaming_content])
     lines = body.decode().splitlines()
     return [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
-
-
-class Tab:
-    """A websocket, from the server's side of it."""
-
-    def __init__(
-        self, chat: Chat | None, ip: str = "192.0.2.1", *, user: Any = None, app: Any = None
-    ) -> None:
-        self.frames: list[dict[str, Any]] = []
-        self.closed: int | None = None
-        self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope: dict[str, Any] = {"type": "websocket", "path": "/", "headers": []}
-        scope["client"] = (ip, 1)
-        if user is not None:
-            scope["user"] = user
-        app = app or ChatConsumer.as_asgi(chat=chat)
-        self._task = asyncio.create_task(app(scope, self._in.get, self._send))
-        self._in.put_nowait({"type": "websocket.connect"})
-
-    async def _send(self, message: dict[str, Any]) -> None:
-        if message["type"] == "websocket.close":
-            self.closed = message["code"]
-        elif "text" in message:
-            self.frames.append(json.loads(message["text"]))
-
-    def put(self, message: dict[str, Any]) -> None:
-        self._in.put_nowait(message)
-
-    def say(self, **frame: Any) -> None:
-        text = msgspec.json.encode(frame).decode()
-        self.put({"type": "websocket.receive", "text": text})
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [frame for frame in self.frames if frame["type"] == kind]
-
-    async def answered(self) -> None:
-        await until(lambda: self.closed is not None or self.of("welcome"))
-
-    async def leave(self) -> None:
-        self._in.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        await self._task
-
-    @classmethod
-    async def hello(cls, chat: Chat, ip: str = "192.0.2.1", **hello: Any) -> Tab:
-        """One that has said hello, been answered, and left."""
-        tab = cls(chat, ip)
-        tab.say(type="hello", **hello)
-        await tab.answered()
-        await tab.leave()
-        return tab
-
-    @property
-    def credentials(self) -> dict[str, Any]:
-        welcome = self.of("welcome")[0]
-        return {"session": welcome["session"], "token": welcome["token"]}
 
 
 # Replays
@@ -303,15 +248,15 @@ async def test_a_replay_over_a_websocket_waits_for_its_pace(
 ) -> None:
     settings.CHATSESSIONS = {"REPLAY_BURST_BYTES": KIB, "REPLAY_BYTES_PER_SECOND": KIB}
     visitor = await Visitor.with_log(count=12, size=100 * KIB)
-    tab = Tab(bot)
+    tab = await Page(bot).connect()
     session, _, _ = visitor.token.partition(".")
-    tab.say(type="hello", session=session, token=visitor.token)
-    await until(lambda: tab.of("event"))
-    tab.say(type="ping")
-    await until(lambda: tab.of("pong"))
+    tab.put("hello", session=session, token=visitor.token)
+    await until(lambda: tab.of_type("event"))
+    tab.put("ping")
+    await until(lambda: tab.of_type("pong"))
     # One chunk, and no second one before the first has had its 500 seconds.
-    assert sum(len(json.dumps(frame)) for frame in tab.frames) < CHUNK_BYTES + 100 * KIB
-    assert tab.closed is None
+    assert sum(len(json.dumps(frame)) for frame in tab.told) < CHUNK_BYTES + 100 * KIB
+    assert tab.is_open
     await tab.leave()
 
 
@@ -322,24 +267,24 @@ async def test_a_flood_of_hellos_is_told_when_to_come_again(
     worker: Worker, settings: Settings, bot: Chat
 ) -> None:
     settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 5}
-    first = await Tab.hello(bot)
+    first = await Page.visit(bot)
     theirs = first.credentials
     answered = 0
     for _ in range(20):
-        tab = await Tab.hello(bot, **theirs)
-        if tab.closed is not None:
+        tab = await Page.visit(bot, **theirs)
+        if not tab.welcomed:
             break
         answered += 1
         theirs = tab.credentials
     assert answered == 5
-    error = tab.of("error")[0]
-    assert (error["code"], tab.closed) == ("rate_limited", 4013)
+    error = tab.of_type("error")[0]
+    assert (error["code"], tab.close_code) == ("rate_limited", 4013)
     assert error["retry_after"] > 1000
-    assert not tab.of("welcome")
+    assert not tab.of_type("welcome")
     # Nobody else is concerned, and the client itself is not at another address.
-    assert not (await Tab.hello(bot)).closed
-    moved = await Tab.hello(bot, ip="192.0.2.2", **theirs)
-    assert moved.of("welcome")[0]["resumed"] is True
+    assert (await Page.visit(bot)).welcomed
+    moved = await Page.visit(bot, ip="192.0.2.2", **theirs)
+    assert moved.of_type("welcome")[0]["resumed"] is True
 
 
 async def test_sessions_of_an_address_share_a_larger_pace(
@@ -371,7 +316,7 @@ async def test_whoever_makes_up_sessions_makes_the_server_remember_no_more_than_
     settings.CHATSESSIONS = {"READS_PER_SECOND": SLOW, "READ_BURST": 1, "ADDRESS_FACTOR": 3}
     before = len(worker.limits)
     for _ in range(20):
-        await Tab.hello(bot, session=str(uuid4()), token="x")
+        await Page.visit(bot, session=str(uuid4()), token="x")
     # Three of the address; and for each that was answered what was looked for, and the replay and
     # the events of the session that it got instead.
     assert len(worker.limits) - before <= 3 + 3 * 3
@@ -483,13 +428,11 @@ async def test_what_waits_is_kept_though_the_log_is_too_long(
 ) -> None:
     """After a crash it is run from its entry."""
     settings.CHATSESSIONS = {"MAX_LOG_BYTES": 1024 * KIB, "MAX_PENDING_BYTES": 4096 * KIB}
-    tab = Tab(bot)
-    tab.say(type="hello")
-    await tab.answered()
-    tab.say(type="event", n=1, name="wait", data=None)
+    tab = await Page(bot).start()
+    tab.put("event", n=1, name="wait", data=None)
     for n in range(2, 14):
-        tab.say(type="event", n=n, name="message", data={"content": "x" * 200 * KIB})
-    await until(lambda: len(tab.of("accepted")) == 13)
+        tab.put("event", n=n, name="message", data={"content": "x" * 200 * KIB})
+    await until(lambda: len(tab.of_type("accepted")) == 13)
     row = await ChatSession.objects.aget()
     assert [entry.n async for entry in row.events.order_by("seq")] == list(range(1, 14))
     await tab.leave()
@@ -526,12 +469,10 @@ async def test_an_id_is_known_however_it_is_written_and_whoever_has_brought_it(
     worker: Worker, bot: Chat
 ) -> None:
     known = uuid4()
-    tab = Tab(bot)
-    tab.say(type="hello")
-    await tab.answered()
+    tab = await Page(bot).start()
     data = {"content": "by websocket", "id": str(known).upper()}
-    tab.say(type="event", n=1, name="message", data=data)
-    await until(lambda: any(frame["status"] == "done" for frame in tab.of("turn")))
+    tab.put("event", n=1, name="message", data=data)
+    await until(lambda: any(frame["status"] == "done" for frame in tab.of_type("turn")))
     theirs = tab.credentials
     await tab.leave()
     visitor = Visitor()
@@ -550,15 +491,13 @@ async def test_answers_that_nobody_asked_for_do_not_overtake(
     worker: Worker, settings: Settings, bot: Chat
 ) -> None:
     settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 5, "EVENT_BURST": 1000}
-    tab = Tab(bot)
-    tab.say(type="hello")
-    await tab.answered()
-    tab.say(type="event", n=1, name="wait", data=None)
+    tab = await Page(bot).start()
+    tab.put("event", n=1, name="wait", data=None)
     for n in range(2, 100):
-        tab.say(type="answer", n=n, call="nobody's", data=None)
-    tab.say(type="ping")
-    await until(lambda: tab.of("pong"))
-    codes = Counter(error["code"] for error in tab.of("error"))
+        tab.put("answer", n=n, call="nobody's", data=None)
+    tab.put("ping")
+    await until(lambda: tab.of_type("pong"))
+    codes = Counter(error["code"] for error in tab.of_type("error"))
     assert set(codes) == {"call_closed", "busy"}
     assert codes["call_closed"] <= 6
     row = await ChatSession.objects.aget()
@@ -577,18 +516,16 @@ async def test_as_many_answers_as_a_turn_asks_for_are_one_line_of_the_row(
         while True:
             await AskUserMessage("And?").send()
 
-    tab = Tab(bot)
-    tab.say(type="hello")
-    await tab.answered()
-    tab.say(type="event", n=1, name="quiz", data=None)
+    tab = await Page(bot).start()
+    tab.put("event", n=1, name="quiz", data=None)
     for n in range(2, 52):
-        asks = lambda: [f["data"]["call"] for f in tab.of("event") if f["name"] == "ask"]  # noqa: E731
+        asks = lambda: [f["data"]["call"] for f in tab.of_type("event") if f["name"] == "ask"]  # noqa: E731
         await until(lambda n=n, asks=asks: len(asks()) == n - 1)
-        tab.say(type="answer", n=n, call=asks()[-1], data={"content": "yes"})
-    await until(lambda: len(tab.of("accepted")) == 51)
+        tab.put("answer", n=n, call=asks()[-1], data={"content": "yes"})
+    await until(lambda: len(tab.of_type("accepted")) == 51)
     row = await ChatSession.objects.aget()
     assert (row.accepted, row.handled, row.handled_ahead) == (51, 0, [2, -51])
-    assert tab.of("error") == []
+    assert tab.of_type("error") == []
     await tab.leave()
 
 
@@ -609,10 +546,10 @@ class Counted(str):
 async def test_a_frame_of_many_megabytes_is_not_encoded_to_be_counted(
     worker: Worker, bot: Chat
 ) -> None:
-    tab = Tab(bot)
-    tab.put({"type": "websocket.receive", "text": Counted("x" * 16 * 1024 * KIB)})
-    await until(lambda: tab.closed)
-    assert tab.of("error")[0]["code"] == "too_large"
+    tab = await Page(bot).connect()
+    await tab.send_text(Counted("x" * 16 * 1024 * KIB))
+    await tab.closed()
+    assert tab.of_type("error")[0]["code"] == "too_large"
     assert Counted.encoded == 0
     await tab.leave()
 
@@ -647,12 +584,10 @@ async def test_deep_json_is_a_bad_request(
 async def test_deep_json_is_a_bad_frame(
     worker: Worker, bot: Chat, caplog: pytest.LogCaptureFixture, frame: str
 ) -> None:
-    tab = Tab(bot)
-    tab.say(type="hello")
-    await tab.answered()
-    tab.put({"type": "websocket.receive", "text": frame})
-    await until(lambda: tab.of("error"))
-    assert tab.of("error")[0]["code"] == "bad_frame"
+    tab = await Page(bot).start()
+    await tab.send_text(frame)
+    await until(lambda: tab.of_type("error"))
+    assert tab.of_type("error")[0]["code"] == "bad_frame"
     assert [record for record in caplog.records if record.exc_info] == []
     await tab.leave()
 
@@ -664,24 +599,24 @@ async def test_an_address_makes_no_more_than_so_many_anonymous_sessions(
     worker: Worker, settings: Settings, bot: Chat, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHATSESSIONS = {"NEW_SESSIONS_PER_MINUTE": 3}
-    tabs = [await Tab.hello(bot) for _ in range(3)]
-    refused = await Tab.hello(bot)
-    error = refused.of("error")[0]
-    assert (error["code"], refused.closed) == ("rate_limited", 4013)
+    tabs = [await Page.visit(bot) for _ in range(3)]
+    refused = await Page.visit(bot)
+    error = refused.of_type("error")[0]
+    assert (error["code"], refused.close_code) == ("rate_limited", 4013)
     assert 0 < error["retry_after"] <= 20
     # Whatever is asked for that is not there makes a new session, too, and so does a request.
     settings.CHATSESSIONS = {"NEW_SESSIONS_PER_MINUTE": 1}
-    tabs.append(await Tab.hello(bot, ip="192.0.2.9"))
-    unknown = await Tab.hello(bot, ip="192.0.2.9", session=str(uuid4()), token="x")
-    assert unknown.closed == 4013
+    tabs.append(await Page.visit(bot, ip="192.0.2.9"))
+    unknown = await Page.visit(bot, ip="192.0.2.9", session=str(uuid4()), token="x")
+    assert unknown.close_code == 4013
     by_http = await Visitor(ip="192.0.2.9").post(content="hi")
     assert (by_http.status_code, by_http.json()["error"]) == (429, "rate_limited")
     assert 30 < int(by_http.headers["Retry-After"]) <= 60
     assert await ChatSession.objects.acount() == 4
     # Who has a session has it still, and nobody else is concerned.
-    back = await Tab.hello(bot, ip="192.0.2.9", **tabs[-1].credentials)
-    assert back.of("welcome")[0]["resumed"] is True
-    assert (await Tab.hello(bot, ip="192.0.2.2")).of("welcome")
+    back = await Page.visit(bot, ip="192.0.2.9", **tabs[-1].credentials)
+    assert back.of_type("welcome")[0]["resumed"] is True
+    assert (await Page.visit(bot, ip="192.0.2.2")).of_type("welcome")
     warnings = [one.getMessage() for one in caplog.records if "NEW_SESSIONS" in one.getMessage()]
     assert [text.count("192.0.2.9") for text in warnings] == [0, 1]
 
@@ -692,17 +627,15 @@ async def test_who_is_logged_in_is_counted_as_a_user_and_not_by_the_address(
     settings.CHATSESSIONS = {"NEW_SESSIONS_PER_MINUTE": 1}
     user = await get_user_model().objects.acreate(username="ada")
     for _ in range(3):
-        tab = Tab(bot, user=user)
-        tab.say(type="hello")
-        await tab.answered()
-        assert tab.of("welcome")
+        tab = await Page(bot, user=user).start()
+        assert tab.of_type("welcome")
         await tab.leave()
 
 
 async def test_sessions_in_which_nothing_happened_end_and_go_after_minutes(
     worker: Worker, settings: Settings, bot: Chat
 ) -> None:
-    used, unused, with_file, new = [await Tab.hello(bot) for _ in range(4)]
+    used, unused, with_file, new = [await Page.visit(bot) for _ in range(4)]
     visitor = Visitor()
     await visitor.post(content="hi", **used.credentials)
     row = await ChatSession.objects.aget(pk=with_file.credentials["session"])
@@ -728,11 +661,11 @@ async def test_a_session_with_a_protocol_of_its_own_is_used_as_soon_as_its_clien
             await self.send(text_data="{}")
 
     for count, speaks in enumerate((False, True), start=1):
-        tab = Tab(None, app=Own.as_asgi())
+        tab = await Page(Own.as_asgi()).connect()
         await eventually(partial(_are_stored, count))
         if speaks:
-            tab.say(anything="goes")
-            await until(lambda tab=tab: tab.frames)
+            await tab.send_text("anything goes")
+            await until(lambda tab=tab: tab.told)
         await tab.leave()
         await until(lambda: not worker.live)
     rows = [row.pk async for row in ChatSession.objects.order_by("created_at")]

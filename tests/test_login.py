@@ -45,7 +45,7 @@ from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
-from chatsessions.testing.client import login_cookie
+from chatsessions.testing.transport import login_cookie
 from chatsessions.workers.worker import (
     Worker,
     get_worker,

@@ -513,9 +513,8 @@ async def test_a_server_that_breaks_the_protocol(chat_communicator: Any) -> None
         await send({"type": "websocket.send", "text": "{}"})
         await asyncio.sleep(3600)
 
-    with pytest.raises(ChatAssertionError) as failed:
-        await chat_communicator(babble, PATH, timeout=0.5).__aenter__()
-    assert isinstance(failed.value.__cause__, msgspec.MsgspecError)
+    with pytest.raises(ChatAssertionError, match=r"breaks the protocol: .*missing.*type"):
+        await chat_communicator(babble, PATH).__aenter__()
 
 
 async def test_an_application_that_does_not_notice_the_end(chat_communicator: Any) -> None:

@@ -417,6 +417,11 @@ class ClientDelivery(Generic[T]):
         return list(self._unaccepted.items())
 
     @property
+    def next_n(self) -> int:
+        """The number of the next event."""
+        return self._next
+
+    @property
     def on_the_wire(self) -> int:
         """How many events were sent and neither accepted nor refused."""
         return max(0, self._sent + 1 - (self._next - len(self._unaccepted)))

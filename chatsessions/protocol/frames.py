@@ -256,6 +256,7 @@ PIECES = (Token, Stream)
 _encoder = msgspec.json.Encoder()
 _client_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _server_decoder: msgspec.json.Decoder[ServerFrame] = msgspec.json.Decoder(ServerFrame)
+_bundle_decoder: msgspec.json.Decoder[list[ServerFrame]] = msgspec.json.Decoder(list[ServerFrame])
 _data_decoder = msgspec.json.Decoder()
 
 
@@ -285,6 +286,13 @@ def decode(text: str) -> ClientFrame:
 def decode_server(text: str) -> ServerFrame:
     """Return a server's frame; for clients written in Python."""
     return _server_decoder.decode(text)
+
+
+def decode_message(text: str | bytes) -> list[ServerFrame]:
+    """Return the frames of one message of the server's: one, or those of a bundle."""
+    if text[:1] in ("[", b"["):
+        return _bundle_decoder.decode(text)
+    return [_server_decoder.decode(text)]
 
 
 def decode_data(event: ClientEvent | Answer) -> Any:

@@ -1,412 +1,359 @@
-"""A client that keeps to the protocol by itself, as a page does, over several connections."""
+"""
+A client of the protocol: what it says and when, and the connection that it says it by.
+
+:class:`ProtocolClient` has no socket and waits for nothing; :class:`ConnectedClient` gives it a
+transport. Each test and each load generator that talks to a server is one of these.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from channels.auth import UserLazyObject
-from django.apps import apps
-from django.conf import settings as django_settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.test import AsyncClient
 
-from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 
 from .conversation import Conversation, Sent
-
-try:
-    from channels.testing import WebsocketCommunicator
-except ImportError as error:
-    raise ImportError(
-        "chatsessions.testing is built upon channels.testing, which needs daphne. Install both "
-        'with: pip install "chatsessions[testing]"'
-    ) from error
-
-User = AbstractBaseUser | AnonymousUser
-Headers = Mapping[str, str] | Iterable[tuple[bytes, bytes]]
+from .transport import LOST, Transport, TransportClosed
 
 #: Errors after which an event is sent again, after ``retry_after`` seconds.
 RETRIED = frozenset({"rate_limited", "busy", "storage_unavailable"})
 #: Errors after which an event is never sent again.
 GIVEN_UP = frozenset({"bad_frame", "forbidden", "too_large", "unauthorized"})
-#: The close code that a browser reports for a connection that ended without a close.
-LOST = 1006
-#: Marks the end of the output of an application that has returned or raised.
-_RETURNED = "chatsessions.returned"
+#: Entries are acknowledged at the latest after so many, or so many characters, or seconds.
+ACK_EVERY = 16
+ACK_SIZE = 300_000
+ACK_AFTER = 0.4
+#: Seconds after which an event that was not accepted is sent again.
+RESEND_AFTER = 5.0
+#: Heartbeats of silence after which a connection is dead.
+DEAD_AFTER = 2.5
+#: How often the clock is looked at, in seconds.
+TICK = 0.2
 
 
-class ClientConnection:
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A frame that was sent or received."""
+
+    at: float
+    #: The number of the connection, from 1.
+    connection: int
+    sent: bool
+    frame: dict[str, Any]
+
+
+class ProtocolClient(Conversation):
     """
-    One connection of a client to an application that runs in the same event loop.
+    Sends hello, numbers and repeats its events, acknowledges the server's, and resumes its session.
 
-    Sends hello as soon as the server accepts the handshake, and calls ``take`` with every frame of
-    the server, and with None at the end; ``code`` is set by then.
+    What it says is taken from it by :meth:`take_outgoing`; what the server says is given to it by
+    :meth:`receive`; :meth:`tick` does what time brings. With ``acks=False`` it acknowledges
+    nothing. With ``repeats=False`` it sends each event once and at once, however fast, and pings
+    only when it is told to.
     """
 
     def __init__(
         self,
-        application: Any,
-        path: str,
-        *,
-        headers: list[tuple[bytes, bytes]],
-        scope: dict[str, Any],
         hello: frames.Hello,
-        take: Callable[[frames.ServerFrame | None], None],
+        *,
+        acks: bool = True,
+        repeats: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._websocket = WebsocketCommunicator(
-            application, path, headers=headers, subprotocols=[frames.SUBPROTOCOL]
-        )
-        self._websocket.scope.update(scope)
+        super().__init__()
+        #: What it says first; the session, token and owner are those of the last welcome.
         self._hello = hello
-        self._take = take
-        self._reader: asyncio.Task[None] | None = None
-        #: Whether the server accepted the handshake.
-        self.accepted = False
-        #: Whether the server welcomed the client; set by the client.
+        #: Every frame of every connection, in the order of their coming.
+        self.record: list[Recorded] = []
+        #: How the server has broken the protocol.
+        self.problems: list[str] = []
+        #: How many connections there were.
+        self.connections = 0
+        #: Whether the server has welcomed the client on this connection.
         self.welcomed = False
-        #: The code of the close; None while the connection is open.
-        self.code: int | None = None
-        #: Whether the server closed it.
-        self.closed_by_server = False
-        #: What the application raised, or the error of an invalid frame.
-        self.crash: BaseException | None = None
+        self._acks = acks
+        self._repeats = repeats
+        self._clock = clock
+        self._outgoing: deque[str] = deque()
+        self._acked = 0
+        self._unacked_size = 0
+        #: When the first entry came that is not acknowledged.
+        self._unacked_since = 0.0
+        #: When what was refused may be sent again; None if nothing was.
+        self._retry_at: float | None = None
+        #: When something was last received, sent, and accepted.
+        self._heard = self._spoke = self._progress = 0.0
 
     @property
-    def is_open(self) -> bool:
-        return self._reader is not None and self.code is None
+    def received(self) -> int:
+        """The number of the entry up to which it has everything."""
+        return self._delivery.received
 
-    def open(self) -> None:
-        """Start the handshake."""
-        self._websocket.input_queue.put_nowait({"type": "websocket.connect"})
-        self._websocket.future.add_done_callback(self._returned)
-        self._reader = asyncio.create_task(self._read(), name="chatsessions-test-client")
+    @property
+    def next_n(self) -> int:
+        """The number that its next event will have."""
+        return self._delivery.next_n
 
-    def send(self, frame: frames.ClientFrame) -> None:
-        """Send a frame, unless the connection is closed."""
-        if self.is_open:
-            text = frames.encode(frame)
-            self._websocket.input_queue.put_nowait({"type": "websocket.receive", "text": text})
+    # Saying
 
-    async def unplug(self) -> None:
+    def begin(self) -> None:
+        """Note that a new connection is open."""
+        self.connections += 1
+        self.welcomed = False
+        self._outgoing.clear()
+        self._retry_at = None
+        self._heard = self._spoke = self._clock()
+
+    def say_hello(self, **changes: Any) -> None:
+        """
+        Ask for the session that it has, from the last entry on that it has received.
+
+        ``changes`` are other values for keys of the frame, and None leaves a key out. With a lower
+        ``received`` it forgets what it knows, as a reloaded page does.
+        """
+        known = msgspec.to_builtins(self._hello) | {"received": self.received}
+        hello = {key: value for key, value in (known | changes).items() if value is not None}
+        received = hello.get("received", 0)
+        if received < self.received:
+            self._forget()
+            self._delivery.received = received
+        self._acked = self.received
+        self.say(hello)
+
+    def say(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
+        """Have a frame sent as it is."""
+        text = msgspec.json.encode(frame).decode()
+        self._spoke = self._clock()
+        self._note(True, frame if isinstance(frame, dict) else msgspec.json.decode(text))
+        self._outgoing.append(text)
+
+    def add(self, sent: Sent) -> None:
+        """Number ``sent``, and have it sent until the server accepts it."""
+        self._delivery.add(sent)
+        if self._repeats:
+            self._send_waiting()
+        else:
+            self.say(sent.frame())
+
+    def send_again(self) -> None:
+        """Send all that was not accepted again, however fast."""
+        for _, sent in self._delivery.unaccepted:
+            self.say(sent.frame())
+
+    def acknowledge(self, seq: int | None = None) -> None:
+        """Tell that all up to ``seq`` was received; by default all that was."""
+        self._acked = self.received if seq is None else seq
+        self._unacked_size = 0
+        self.say(frames.Ack(self._acked))
+
+    def take_outgoing(self) -> str | None:
+        """Return the next text to be sent; None if there is none."""
+        return self._outgoing.popleft() if self._outgoing else None
+
+    def _send_waiting(self) -> None:
+        """Send as many waiting events as the server's window allows."""
+        if self._repeats and self.welcomed and self._retry_at is None:
+            for _, sent in self._delivery.to_send():
+                self._progress = self._clock()
+                self.say(sent.frame())
+
+    # Time
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the server has been silent for too long."""
+        welcome = self._welcome
+        if welcome is None or not self.welcomed:
+            return False
+        return self._clock() - self._heard > DEAD_AFTER * welcome.heartbeat
+
+    @property
+    def due_in(self) -> float:
+        """The seconds until :meth:`tick` is due, if nothing comes before."""
+        if self._retry_at is None:
+            return TICK
+        return min(TICK, max(0.0, self._retry_at - self._clock()))
+
+    def tick(self) -> None:
+        """Send again, acknowledge and ping, as far as it is time."""
+        welcome, now = self._welcome, self._clock()
+        if welcome is None or not self.welcomed:
+            return
+        if self._retry_at is not None and now >= self._retry_at:
+            self._retry_at = None
+        elif self._repeats and now - self._progress > RESEND_AFTER:
+            waiting = self._delivery.unaccepted
+            if waiting and self._retry_at is None:
+                self._delivery.send_again(waiting[0][0])
+        self._send_waiting()
+        if self._acks and self.received > self._acked and now - self._unacked_since > ACK_AFTER:
+            self.acknowledge()
+        if self._repeats and now - min(self._spoke, self._heard) > welcome.heartbeat:
+            self.say(frames.Ping())
+
+    # Receiving
+
+    def receive(self, text: str | bytes) -> None:
+        """Take what the server has sent: a frame, or several in a bundle."""
+        self._heard = self._clock()
+        if isinstance(text, bytes):
+            self.problems.append("a binary frame")
+            return
+        try:
+            told, known = msgspec.json.decode(text), frames.decode_message(text)
+        except msgspec.MsgspecError as error:
+            self.problems.append(f"{error}, at {text[:200]}")
+            return
+        if isinstance(told, list) and (not self._hello.bundles or len(told) < 2):
+            self.problems.append(f"a bundle of {len(told)}")
+        for raw, frame in zip(told if isinstance(told, list) else [told], known, strict=True):
+            self._note(False, raw)
+            try:
+                self._apply(frame)
+            except ValueError as error:
+                self.problems.append(f"{error}, at {raw}")
+        self._unacked_size += len(text)
+        unacked = self.received - self._acked
+        if self._acks and (
+            unacked >= ACK_EVERY or (unacked > 0 and self._unacked_size >= ACK_SIZE)
+        ):
+            self.acknowledge()
+
+    def _note(self, sent: bool, frame: dict[str, Any]) -> None:
+        self.record.append(Recorded(self._clock(), self.connections, sent, frame))
+
+    def _apply(self, frame: frames.ServerFrame) -> None:
+        delivery, received = self._delivery, self.received
+        waiting = len(delivery.unaccepted)
+        if isinstance(frame, frames.Welcome):
+            self._take_welcome(frame)
+            return
+        if not self.welcomed and not isinstance(frame, frames.Error):
+            self.problems.append(f"before the welcome: {frame}")
+        super()._apply(frame)
+        if isinstance(frame, frames.Error) and frame.n is not msgspec.UNSET:
+            self._handle_refusal(frame, frame.n)
+        if len(delivery.unaccepted) < waiting:
+            self._progress = self._clock()
+        if received == self._acked < self.received:
+            self._unacked_since = self._clock()
+        self._send_waiting()
+
+    def _take_welcome(self, welcome: frames.Welcome) -> None:
+        if self.welcomed:
+            self.problems.append("two welcomes")
+        if self._is_another_owner(welcome):
+            self._delivery.refuse_all()
+            self._hello = msgspec.structs.replace(self._hello, env=None, thread=None, profile=None)
+        super()._apply(welcome)
+        self._hello.session, self._hello.token = welcome.session, welcome.token
+        if welcome.owner is not msgspec.UNSET:
+            self._hello.owner = welcome.owner
+        self.welcomed = True
+        self._acked = self.received
+        self._retry_at = None
+        self._send_waiting()
+
+    def _handle_refusal(self, error: frames.Error, n: int) -> None:
+        """Act on an error that the server has sent about event ``n``."""
+        if error.code in GIVEN_UP:
+            self._delivery.refuse(n)
+        elif error.code == "n_gap":
+            self._delivery.missing(n)
+        elif error.code in RETRIED:
+            retry_after = 1.0 if error.retry_after is msgspec.UNSET else error.retry_after
+            wait = self._delivery.refused(n, retry_after)
+            if wait is not None:
+                self._retry_at = self._clock() + wait
+
+
+class ConnectedClient(ProtocolClient):
+    """A client of the protocol and its connection, one after another."""
+
+    def __init__(self, hello: frames.Hello, **options: Any) -> None:
+        super().__init__(hello, **options)
+        #: The code of the last close, 1006 for a lost connection; None while it is open.
+        self.close_code: int | None = None
+        #: Whether the server closed the last connection.
+        self.closed_by_server = False
+        self._transport: Transport | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._sending = asyncio.Lock()
+        #: Set, and cleared at once, whenever something has come from the server.
+        self._news = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection is open."""
+        return self._transport is not None
+
+    def _start(self, transport: Transport) -> None:
+        """Open a connection, and resume the session by it. Nothing is waited for."""
+        self._transport = transport
+        self.close_code = None
+        self.closed_by_server = self.welcomed = False
+        self._reader = asyncio.create_task(self._live(transport), name="chatsessions-test-client")
+
+    async def _live(self, transport: Transport, *, is_open: bool = False) -> None:
+        """Use ``transport`` until it ends; unless it is open, open it and say hello first."""
+        code = LOST
+        try:
+            if not is_open:
+                await transport.open()
+                self.begin()
+                self.say_hello()
+            await self._talk(transport)
+        except TransportClosed as closed:
+            self.closed_by_server = True
+            code = closed.code
+        finally:
+            if self._transport is transport:
+                self._transport = None
+                self.close_code = code
+            self._notify()
+
+    async def _talk(self, transport: Transport) -> None:
+        """Take what comes by ``transport``, and send what is to be said, until it ends."""
+        while True:
+            await self.flush()
+            try:
+                async with asyncio.timeout(self.due_in):
+                    text = await transport.receive()
+            except TimeoutError:
+                pass
+            else:
+                self.receive(text)
+                self._notify()
+            self.tick()
+
+    async def _unplug(self) -> None:
         """Stop reading and writing, without the server being told."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.cancel()
             await asyncio.wait([reader])
-        if self.code is None:
-            self.code = LOST
+            if self._transport is not None:  # it was cancelled before its first step
+                self._transport, self.close_code = None, LOST
+            if not reader.cancelled():
+                reader.result()
 
-    async def hang_up(self, code: int, seconds: float) -> None:
-        """
-        Tell the server that the connection closed with ``code``, and wait until it has returned.
+    def say(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
+        """Have a frame sent as it is; without a connection it is lost."""
+        if self.connected:
+            super().say(frame)
 
-        Raise what the application raises, and ``TimeoutError`` if it goes on after ``seconds``.
-        """
-        await self.unplug()
-        self._websocket.input_queue.put_nowait({"type": "websocket.disconnect", "code": code})
-        await self._websocket.wait(timeout=seconds)
-        if self._websocket.future.cancelled():
-            raise TimeoutError(f"it went on for {seconds:g} s after the client had left")
-
-    async def _read(self) -> None:
-        try:
-            while self.code is None:
-                self._read_one(await self._websocket.output_queue.get())
-        except Exception as error:  # noqa: BLE001, RUF100  # shown to the test that waits
-            self.crash = error
-            self._lost(LOST)
-
-    def _read_one(self, message: dict[str, Any]) -> None:
-        kind = message["type"]
-        if kind == "websocket.send":
-            self._take(frames.decode_server(message["text"]))
-        elif kind == "websocket.accept":
-            self.accepted = True
-            self.send(self._hello)
-        elif kind == "websocket.close":
-            self._lost(message.get("code") or 1000)
-        elif kind == _RETURNED:
-            self._lost(LOST)
-
-    def _returned(self, future: asyncio.Future[Any]) -> None:
-        if not future.cancelled():
-            self.crash = self.crash or future.exception()
-        self._websocket.output_queue.put_nowait({"type": _RETURNED})
-
-    def _lost(self, code: int) -> None:
-        self.code = code
-        self.closed_by_server = True
-        self._take(None)
-
-
-class Client(Conversation):
-    """
-    Sends hello, numbers and repeats its events, acknowledges the server's, and resumes its session.
-
-    No method waits for the server. ``_news`` is set whenever something has come from it.
-    """
-
-    def __init__(
-        self,
-        application: Any,
-        path: str,
-        *,
-        user: User | None,
-        headers: Headers,
-        origin: str | None,
-        hello: frames.Hello,
-    ) -> None:
-        super().__init__()
-        self._application = application
-        self._path = path
-        self._user = user
-        self._origin = origin
-        #: Set, and cleared at once, whenever something has come from the server.
-        self._news = asyncio.Event()
-        self._headers = headers
-        self._hello = hello
-        self._login: list[tuple[bytes, bytes]] = []
-        self._connections: list[ClientConnection] = []
-        self._acked = 0
-        self._retry: asyncio.TimerHandle | None = None
-        #: By turn: its outcome, as the server's signal tells.
-        self._outcomes: dict[int, str] = {}
-
-    # Connections
-
-    @property
-    def _connection(self) -> ClientConnection | None:
-        """The last connection, which is the only one that can be open."""
-        return self._connections[-1] if self._connections else None
-
-    @property
-    def connected(self) -> bool:
-        """Whether the connection is open."""
-        return self._connection is not None and self._connection.is_open
-
-    @property
-    def close_code(self) -> int | None:
-        """The websocket's close code, 1006 for a lost connection; None while it is open."""
-        connection = self._connection
-        return None if connection is None else connection.code
-
-    async def log_in(self, user: User | None) -> None:
-        """
-        Be ``user`` from the next connection on, in the same tab; None logs out.
-
-        As a page does, the client then drops unsent events of the user before.
-        """
-        self._user = user
-        self._login = [] if user is None else await login_cookie(user)
-
-    def _open(self) -> None:
-        """Open a connection, whose hello resumes the session after the last entry received."""
-        received = self._delivery.received
-        hello = msgspec.structs.replace(self._hello, received=received)
-        if self._welcome is not None:
-            hello.session, hello.token = self._welcome.session, self._welcome.token
-            if self._welcome.owner is not msgspec.UNSET:
-                hello.owner = self._welcome.owner
-        connection = ClientConnection(
-            self._application,
-            self._path,
-            headers=headers_of(self._headers, self._origin) + self._login,
-            scope=scope_of(self._user),
-            hello=hello,
-            take=lambda frame: self._take_frame(connection, frame),
-        )
-        self._connections.append(connection)
-        self._acked = received
-        connection.open()
-
-    async def _unplug(self) -> None:
-        """Lose the connection without the server being told."""
-        self._stop_retrying()
-        if self._connection is not None:
-            await self._connection.unplug()
-
-    async def _hang_up(self, seconds: float) -> BaseException | None:
-        """
-        Lose the connection, and wait until the application has returned.
-
-        Return what it has raised, or a ``TimeoutError`` if it goes on after ``seconds``.
-        """
-        self._stop_retrying()
-        return None if self._connection is None else await _close(self._connection, LOST, seconds)
-
-    async def _close_all(self, seconds: float) -> BaseException | None:
-        """Close every connection that there was; return what the application has raised."""
-        self._stop_retrying()
-        crash = None
-        for connection in self._connections:
-            crash = await _close(connection, 1000, seconds) or crash
-        return crash
-
-    # Sending
-
-    def _send(self, sent: Sent) -> None:
-        """Number ``sent``, and send it until the server accepts it."""
-        self._delivery.add(sent)
-        self._send_waiting()
-
-    def _write(self, frame: frames.ClientFrame) -> None:
-        """Send a frame, if there is an open connection."""
-        if self._connection is not None:
-            self._connection.send(frame)
-
-    def _send_waiting(self) -> None:
-        """Send as many waiting events as the server's window allows."""
-        connection = self._connection
-        if connection and connection.is_open and connection.welcomed and self._retry is None:
-            for _, sent in self._delivery.to_send():
-                self._write(sent.frame())
-
-    def _try_again(self) -> None:
-        self._retry = None
-        self._send_waiting()
-
-    def _stop_retrying(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-
-    # Receiving
-
-    def _is_stranded(self, n: int) -> bool:
-        """Return True if the server closed the connection before it accepted event ``n``."""
-        closed = self._connection is not None and self._connection.closed_by_server
-        return closed and self._delivery.find(n) is not None
-
-    def _outcome(self, turn: int) -> str | None:
-        """Return how ``turn`` ended; None while that is not known."""
-        status = self._turns.get(turn, "running")
-        return self._outcomes.get(turn) if status == "running" else status
-
-    async def _turn_finished(self, *, session: Session, turn: int, status: str, **_: Any) -> None:
-        """Receive the signal. The end of a turn is not in the log, so a client away misses it."""
-        welcome = self._welcome
-        if welcome is not None and str(session.id) == welcome.session:
-            self._outcomes[turn] = status
-            self._notify()
-
-    def _take_frame(self, connection: ClientConnection, frame: frames.ServerFrame | None) -> None:
-        """Apply a frame; None stands for the end of ``connection``."""
-        if connection is not self._connection:
-            return
-        try:
-            if frame is not None:
-                self._apply(frame)
-        finally:
-            self._notify()
-
-    def _apply(self, frame: frames.ServerFrame) -> None:
-        delivery = self._delivery
-        if isinstance(frame, frames.Welcome) and self._is_another_owner(frame):
-            delivery.refuse_all()
-            self._hello = msgspec.structs.replace(self._hello, env=None, thread=None, profile=None)
-        super()._apply(frame)
-        if isinstance(frame, frames.Welcome):
-            if self._connection is not None:
-                self._connection.welcomed = True
-            if not frame.resumed:
-                self._outcomes.clear()
-            self._stop_retrying()
-        elif isinstance(frame, frames.Error) and frame.n is not msgspec.UNSET:
-            self._handle_refusal(frame, frame.n)
-        self._send_waiting()
-        if delivery.received > self._acked:
-            self._acked = delivery.received
-            self._write(frames.Ack(self._acked))
-
-    def _handle_refusal(self, error: frames.Error, n: int) -> None:
-        """Act on an error that the server has sent about event ``n``."""
-        delivery = self._delivery
-        if error.code in GIVEN_UP:
-            delivery.refuse(n)
-        elif error.code == "n_gap":
-            delivery.missing(n)
-        elif error.code in RETRIED:
-            retry_after = 1.0 if error.retry_after is msgspec.UNSET else error.retry_after
-            wait = delivery.refused(n, retry_after)
-            if wait is not None:
-                self._retry = asyncio.get_running_loop().call_later(wait, self._try_again)
+    async def flush(self) -> None:
+        """Send what is to be said."""
+        async with self._sending:
+            while self._transport is not None and (text := self.take_outgoing()) is not None:
+                await self._transport.send(text)
 
     def _notify(self) -> None:
         self._news.set()
         self._news.clear()
-
-
-async def _close(connection: ClientConnection, code: int, seconds: float) -> BaseException | None:
-    """Close a connection; return what the application raises, or a ``TimeoutError``."""
-    try:
-        await connection.hang_up(code, seconds)
-    except Exception as error:  # noqa: BLE001, RUF100  # an application may raise anything
-        return connection.crash or error
-    return connection.crash
-
-
-def headers_of(headers: Headers, origin: str | None) -> list[tuple[bytes, bytes]]:
-    """Return headers in the form of a scope, with ``origin`` unless they have one."""
-    pairs = (
-        ((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items())
-        if isinstance(headers, Mapping)
-        else headers
-    )
-    found = [(name.lower(), value) for name, value in pairs]
-    if origin is not None and not any(name == b"origin" for name, _ in found):
-        found.append((b"origin", origin.encode("latin-1")))
-    return found
-
-
-def default_origin(application: object) -> str:
-    """
-    Return an origin that the validator around ``application`` allows.
-
-    ``AllowedHostsOriginValidator`` reads ``ALLOWED_HOSTS`` when the application is made, and a test
-    run may have changed the setting since.
-    """
-    allowed = _origins_of(application)
-    hosts = django_settings.ALLOWED_HOSTS if allowed is None else allowed
-    host = next((str(host).lstrip(".") for host in hosts if host != "*"), "localhost")
-    return host if "://" in host else f"http://{host}"
-
-
-def _origins_of(application: Any) -> Iterable[object] | None:
-    """Return the origins that the outermost validator allows; None if there is no validator."""
-    while application is not None:
-        if hasattr(application, "allowed_origins"):
-            origins: Iterable[object] = application.allowed_origins
-            return origins
-        if hasattr(application, "application_mapping"):
-            application = application.application_mapping.get("websocket")
-        else:
-            application = getattr(application, "application", None)
-    return None
-
-
-async def login_cookie(user: User) -> list[tuple[bytes, bytes]]:
-    """
-    Return the cookie header of a real login, for an application with ``AuthMiddlewareStack``.
-
-    The list is empty for an anonymous user, and in a project without Django's sessions.
-    """
-    if not user.is_authenticated or not apps.is_installed("django.contrib.sessions"):
-        return []
-    client = AsyncClient()
-    await client.aforce_login(user)  # type: ignore[arg-type]  # any user model will do
-    cookie = client.cookies[django_settings.SESSION_COOKIE_NAME]
-    return [(b"cookie", f"{cookie.key}={cookie.value}".encode("latin-1"))]
-
-
-def scope_of(user: User | None) -> dict[str, Any]:
-    """Return the scope without its headers."""
-    scope: dict[str, Any] = {"client": ("127.0.0.1", 50_000)}
-    if user is not None:
-        # AuthMiddleware also sets this object, and puts the user of the cookie into it.
-        scope["user"] = UserLazyObject()
-        scope["user"]._wrapped = user
-    return scope

@@ -16,15 +16,26 @@ from django.core.files.base import ContentFile
 from django.db import connections
 
 from chatsessions.conf import settings
+from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.signals import turn_finished
 from chatsessions.storage.database import arefuse_test_transaction
 from chatsessions.storage.files import store_upload
 
 from .cleanup import enter, leave
-from .client import Client, Headers, User, default_origin
+from .client import ConnectedClient
 from .conversation import Button, ChatEvent, ChatMessage, Sent
 from .failures import ChatAssertionError, ChatRefused, report, server_log
+from .transport import (
+    LOST,
+    ApplicationTransport,
+    Headers,
+    User,
+    default_origin,
+    headers_of,
+    login_cookie,
+    scope_of,
+)
 
 T = TypeVar("T")
 
@@ -36,7 +47,7 @@ SILENCE = 0.1
 ALLOWED_ORIGIN = "allowed"
 
 
-class ChatCommunicator(Client):
+class ChatCommunicator(ConnectedClient):
     """
     A client that keeps to the protocol, connected during an ``async with`` block.
 
@@ -73,12 +84,7 @@ class ChatCommunicator(Client):
         timeout: float = TIMEOUT,
     ) -> None:
         super().__init__(
-            application,
-            path,
-            user=user,
-            headers=headers,
-            origin=default_origin(application) if origin == ALLOWED_ORIGIN else origin,
-            hello=frames.Hello(
+            frames.Hello(
                 session=None if session is None else str(session),
                 token=token,
                 profile=profile,
@@ -86,9 +92,19 @@ class ChatCommunicator(Client):
                 language=language,
                 thread=thread,
                 env=None if env is None else dict(env),
-            ),
+            )
         )
         self.timeout = timeout
+        self._application = application
+        self._path = path
+        self._user = user
+        self._headers = headers
+        self._origin = default_origin(application) if origin == ALLOWED_ORIGIN else origin
+        self._login: list[tuple[bytes, bytes]] = []
+        #: All connections that there were; only the last can be open.
+        self._connections: list[ApplicationTransport] = []
+        #: By turn: its outcome, as the server's signal tells.
+        self._outcomes: dict[int, str] = {}
         #: What the server logs.
         self._records: list[logging.LogRecord] = []
         #: The last event sent.
@@ -143,11 +159,25 @@ class ChatCommunicator(Client):
         if not self._entered:
             return None
         self._entered = False
+        crash = None
         try:
-            return await self._close_all(self.timeout)
+            await self._unplug()
+            for connection in self._connections:
+                await connection.close()
+                crash = connection.crash or crash
+            return crash
         finally:
             self._stack.close()
             await leave(self)
+
+    async def log_in(self, user: User | None) -> None:
+        """
+        Be ``user`` from the next connection on, in the same tab; None logs out.
+
+        As a page does, the client then drops unsent events of the user before.
+        """
+        self._user = user
+        self._login = [] if user is None else await login_cookie(user)
 
     # Sending
 
@@ -166,11 +196,11 @@ class ChatCommunicator(Client):
 
         As :meth:`send`. Raise ``TypeError`` for ``data`` that is not JSON.
         """
-        return self._send_numbered(Sent(name, data))
+        return await self._send_numbered(Sent(name, data))
 
     async def answer(self, call: str, data: Any) -> int:
         """Answer the question ``call`` (of an ``ask`` event), and return the frame's number."""
-        return self._send_numbered(Sent("answer", data, call=call))
+        return await self._send_numbered(Sent("answer", data, call=call))
 
     async def press(self, label: str, *, timeout: float | None = None) -> int:
         """
@@ -193,12 +223,13 @@ class ChatCommunicator(Client):
             raise self._failure(
                 f"no button {label!r} came within {seconds:g} s; the buttons are: {labels}"
             )
-        return self._send_numbered(button.press())
+        return await self._send_numbered(button.press())
 
-    def _send_numbered(self, sent: Sent) -> int:
-        self._send(sent)
+    async def _send_numbered(self, sent: Sent) -> int:
+        self.add(sent)
         if sent.call is None:  # an answer has no turn of its own
             self._last = sent
+        await self.flush()
         return sent.n
 
     async def upload(self, name: str, content: bytes | str, *, mime: str = "") -> str:
@@ -214,11 +245,13 @@ class ChatCommunicator(Client):
 
     async def stop(self) -> None:
         """Stop the running turn, as the user does. :meth:`wait_for_turn` waits for its end."""
-        self._write(frames.Stop())
+        self.say(frames.Stop())
+        await self.flush()
 
     async def end(self, *, timeout: float | None = None) -> str:
         """End the session, wait for its end, and return the server's reason."""
-        self._write(frames.End())
+        self.say(frames.End())
+        await self.flush()
         return await self._wait(lambda: self.ended, "the end of the session", timeout)
 
     # Waiting
@@ -279,7 +312,8 @@ class ChatCommunicator(Client):
 
         def outcome() -> str | None:
             found = self._outcome(number())
-            if found is None and self._is_stranded(number()):
+            stranded = self.closed_by_server and self._delivery.find(number()) is not None
+            if found is None and stranded:
                 self._fail_unconnected(what)
             return found
 
@@ -298,7 +332,8 @@ class ChatCommunicator(Client):
     async def _settle(self, timeout: float | None) -> None:
         """Wait until everything that is stored by now is received, if there is a connection."""
         answered = len(self._pongs)
-        self._write(frames.Ping())
+        self.say(frames.Ping())
+        await self.flush()
 
         def settled() -> bool:
             pongs = self._pongs[answered:]
@@ -319,10 +354,10 @@ class ChatCommunicator(Client):
         ``noticed=False`` it is told nothing, and goes on sending. Raise ``ChatAssertionError`` if
         the application has failed.
         """
-        if noticed:
-            self._raise_crash(await self._hang_up(self.timeout))
-        else:
-            await self._unplug()
+        await self._unplug()
+        if noticed and self._connections:
+            await self._connections[-1].close(LOST)
+            self._raise_crash(self._connections[-1].crash)
 
     async def resume(self, *, timeout: float | None = None) -> bool:
         """
@@ -352,8 +387,35 @@ class ChatCommunicator(Client):
 
     async def _connect(self, timeout: float | None = None) -> None:
         known = self._welcome
-        self._open()
+        connection = ApplicationTransport(
+            self._application,
+            self._path,
+            headers=headers_of(self._headers, self._origin) + self._login,
+            scope=scope_of(self._user),
+            patience=self.timeout,
+        )
+        self._connections.append(connection)
+        self._start(connection)
         await self._wait(lambda: self._welcome is not known or None, "a welcome", timeout)
+
+    # Turns
+
+    def _outcome(self, turn: int) -> str | None:
+        """Return how ``turn`` ended; None while that is not known."""
+        status = self._turns.get(turn, "running")
+        return self._outcomes.get(turn) if status == "running" else status
+
+    async def _turn_finished(self, *, session: Session, turn: int, status: str, **_: Any) -> None:
+        """Receive the signal. The end of a turn is not in the log, so a client away misses it."""
+        welcome = self._welcome
+        if welcome is not None and str(session.id) == welcome.session:
+            self._outcomes[turn] = status
+            self._notify()
+
+    def _take_welcome(self, welcome: frames.Welcome) -> None:
+        super()._take_welcome(welcome)
+        if not welcome.resumed:
+            self._outcomes.clear()
 
     # Waiting and failing
 
@@ -386,6 +448,8 @@ class ChatCommunicator(Client):
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while (found := find()) is None:
+            if self.problems:
+                raise self._failure(f"the server breaks the protocol: {self.problems[0]}")
             if loop.time() >= end or (connected and not self.connected):
                 break
             with suppress(TimeoutError):
@@ -398,8 +462,8 @@ class ChatCommunicator(Client):
 
     def _fail_unconnected(self, what: str) -> NoReturn:
         """Raise the error that says why there is no connection, with its code."""
-        connection = self._connection
-        if connection is None or connection.code is None:
+        connection = self._connections[-1] if self._connections else None
+        if connection is None or self.close_code is None:
             raise RuntimeError("not connected: write 'async with ChatCommunicator(…) as chat:'")
         if connection.crash is not None:
             raise self._failure(f"the application failed before {what} came") from connection.crash
@@ -409,14 +473,14 @@ class ChatCommunicator(Client):
                 report(self, self._records),
                 code=None,
             )
-        if not connection.welcomed:
+        if not self.welcomed:
             raise ChatRefused(
-                f"the server closed the connection ({connection.code}) instead of a welcome",
+                f"the server closed the connection ({self.close_code}) instead of a welcome",
                 report(self, self._records),
-                code=connection.code,
+                code=self.close_code,
                 errors=self.errors,
             )
-        raise self._failure(f"the connection is closed ({connection.code}), so {what} cannot come")
+        raise self._failure(f"the connection is closed ({self.close_code}), so {what} cannot come")
 
     def _raise_crash(self, crash: BaseException | None) -> None:
         if crash is not None:

@@ -118,7 +118,7 @@ async def test_a_story_goes_on_when_its_listener_is_with_another_worker(
     assert client.problems == []
     # Then it moves to where its client is.
     await until(lambda: site.owner(client.session) == site.uvicorn.pid)
-    begun = len(client.record)
+    begun = client.here
     turn = await client.message("a coat")
     await client.until({"type": "token", "index": 2}, timeout=10, since=begun)
     await client.stop()

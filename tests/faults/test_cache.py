@@ -32,7 +32,7 @@ def with_cache(store: str, **chatsessions: Any) -> dict[str, Any]:
 async def count_of(client: Client, server: Server) -> int:
     """What the bot counts to now: its next reply says."""
     assert await exchange(client) == "done"
-    found: int = client.events("counted")[-1]["data"]["count"]
+    found: int = client.event_frames("counted")[-1]["data"]["count"]
     return found
 
 
@@ -67,7 +67,7 @@ async def test_where_only_the_cache_has_it_a_failure_is_waited_for(
     await client.message("waits")
     await asyncio.sleep(0.5)
     assert client.outcomes.keys() == {0, 1}
-    assert [frame["data"]["n"] for frame in client.events("counted")] == [1]
+    assert [frame["data"]["n"] for frame in client.event_frames("counted")] == [1]
     switch(server, on=True)
     assert await client.outcome(2) == "done"
     assert await count_of(client, server) == 3
@@ -110,7 +110,7 @@ async def test_what_the_cache_has_thrown_away_is_noticed(serve: Serve, client_of
         path.unlink()
     await client.resume()
     await exchange(client, "state_lost")
-    assert [frame["data"] for frame in client.events("state_lost")] == [False, True]
+    assert [frame["data"] for frame in client.event_frames("state_lost")] == [False, True]
     assert "has thrown its user_session away" in server.log()
     assert await count_of(client, server) == 1
     await assert_whole(client, server.database)
@@ -150,7 +150,7 @@ async def test_what_the_log_says_the_cache_knows_after_a_crash(
     await died(client, server)
     await come_back(client, server)
     assert await count_of(client, server) == 3
-    told = [frame["data"]["count"] for frame in client.events("counted")]
+    told = [frame["data"]["count"] for frame in client.event_frames("counted")]
     assert told == sorted(set(told)), "what was told has been unmade"
     await assert_whole(client, server.database)
     await at_rest(server, client)

@@ -54,7 +54,7 @@ async def test_a_lock_of_five_seconds_costs_five_seconds(serve: Serve, client_of
     await assert_books(talker, server, dict.fromkeys(range(1, 6), "done"), count=5)
     assert counted(talker) == [1, 2, 3, 4, 5]
     await assert_books(writer, server, {1: "done", 2: "done"}, count=1)
-    assert [frame["data"] for frame in writer.events("filler")] == list(range(200))
+    assert [frame["data"] for frame in writer.event_frames("filler")] == list(range(200))
     await at_rest(server, talker, writer)
 
 
@@ -103,7 +103,7 @@ async def test_a_lock_beyond_the_timeout_is_told_and_nothing_is_lost(
     await client.settled()
     await assert_books(client, server, dict.fromkeys((1, 2, 3), "done"), count=3, unavailable=True)
     assert counted(client) == [1, 2, 3]
-    assert len(client.events("unavailable")) == 1
+    assert len(client.event_frames("unavailable")) == 1
     await exchange(newcomer)
     await assert_books(newcomer, server, {1: "done"}, count=1)
     assert "The store takes commits again" in server.log()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.client import Client, Seen, assert_whole
+from tests.server.client import Client, assert_whole
 from tests.server.harness import Server
 
 from .points import arm
@@ -74,9 +74,8 @@ async def test_what_is_sent_while_the_server_is_down_is_handled_in_order(
     await exchange(client)
     server.kill()
     await client.closed()
-    for n in (2, 3, 4):
-        client.next_n = n + 1
-        client.unaccepted[n] = client.sent[n] = Seen(n, "message", {"content": ""})
+    for _ in range(3):
+        await client.message("")
     await come_back(client, server)
     await assert_books(client, server, dict.fromkeys(range(1, 5), "done"), count=4)
     assert counted(client) == [1, 2, 3, 4]
@@ -155,7 +154,7 @@ async def test_of_a_stream_all_but_the_last_second_survives(
     server.kill()
     await client.closed()
     await come_back(client, server)
-    assert len(client.events("message_update")) == 1
+    assert len(client.event_frames("message_update")) == 1
     await assert_books(client, server, {1: "interrupted", 2: "interrupted"})
     await at_rest(server, client)
 
@@ -215,7 +214,7 @@ async def test_a_session_that_the_client_never_heard_of_is_left_away(
     arm(server.folder, f"{place}-new")
     await client.send({"type": "hello"})
     await died(client, server)
-    assert client.record == []
+    assert client.told == []
     server.start()
     await client.start()
     await exchange(client)
@@ -348,8 +347,6 @@ async def test_the_answer_to_nothing_is_no_event_of_the_next_owner(
 ) -> None:
     client = await client_of(server, "ledger").start()
     await client.outcome(0)
-    client.next_n = 2
-    client.sent[1] = Seen(1, "answer", {"call": "nobody", "data": 1})
     await client.send({"type": "answer", "n": 1, "call": "nobody", "data": 1})
     await client.until({"type": "error", "code": "call_closed", "n": 1})
     server.restart()
@@ -357,7 +354,7 @@ async def test_the_answer_to_nothing_is_no_event_of_the_next_owner(
     await client.resume()
     await client.ping()
     assert [frame for frame in client.of_type("turn") if frame["turn"] == 1] == []
-    assert client.events("error") == []
+    assert client.event_frames("error") == []
     await at_rest(server, client)
 
 

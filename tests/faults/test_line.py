@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
-from typing import Any
 
 import pytest
 from websockets.exceptions import WebSocketException
@@ -32,7 +31,8 @@ async def talk(client: Client, proxy: Proxy) -> None:
     for _ in range(5):
         with suppress(AssertionError, OSError, WebSocketException):  # it may break at any line
             await client.connect()
-            await client.send(greeting(client))
+            client.say_hello()
+            await client.flush()
             if await wait_for(lambda: client.welcome is not None, client, proxy):
                 await client.resend()
                 while client.next_n <= MESSAGES:
@@ -43,13 +43,6 @@ async def talk(client: Client, proxy: Proxy) -> None:
         if client.is_open:
             await client.drop()
     raise AssertionError("it does not come back")
-
-
-def greeting(client: Client) -> dict[str, Any]:
-    if client.session is None:
-        return {"type": "hello"}
-    known = {"session": client.session, "token": client.token, "received": client.received}
-    return {"type": "hello"} | known
 
 
 async def wait_for(fact: Callable[[], bool], client: Client, proxy: Proxy) -> bool:

@@ -26,7 +26,7 @@ async def keep_talking(client: Client, source: random.Random, over: asyncio.Even
     """Send messages and rows until it is over; come back whenever the line is lost."""
     while not over.is_set():
         try:
-            if client.ws is None:
+            if not client.is_open:
                 await client.resume() if client.session else await client.start()
             elif len(client.unaccepted) < 5:
                 await (client.message("hello") if source.random() < 0.7 else client.event("row"))

@@ -80,7 +80,7 @@ async def test_turns_of_all_kinds(kind: Kind, serve: Serve, client_of: ClientOf)
     assert counted(slow) == [2]
     assert effects(slow, server)["interrupted 1"] == 1
     assert streaming.streams == {}
-    updates = streaming.events("message_update")
+    updates = streaming.event_frames("message_update")
     assert [update["data"]["streaming"] for update in updates] == [False]
     numbers = updates[0]["data"]["content"].split()
     assert len(numbers) >= len(streaming.of_type("token"))

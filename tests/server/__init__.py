@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.server.client")
+pytest.register_assert_rewrite("tests.server.client", "tests.support.client")

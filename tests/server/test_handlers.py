@@ -66,7 +66,7 @@ async def test_a_handler_that_raises_fails_its_turn_and_nothing_else(
     error = await client.until({"type": "event", "name": "error"})
     assert error["turn"] == n
     assert error["data"]["code"] == "handler_error"
-    assert SECRET not in str(client.record)
+    assert SECRET not in str(client.told)
     await goes_on(client)
     await assert_whole(client, server.database)
     assert server.database.log(client.session or "")[1].status == "failed"
@@ -260,7 +260,7 @@ async def test_events_run_one_at_a_time_and_in_order(client: Client, server: Ser
             running_now.add(frame["turn"])
         else:
             running_now.remove(frame["turn"])
-    totals = [frame["data"]["content"] for frame in client.events("message")[1:]]
+    totals = [frame["data"]["content"] for frame in client.event_frames("message")[1:]]
     assert totals == [f"total {sum(range(number + 1))}" for number in range(60)]
     await assert_whole(client, server.database, state={"starts": 1, "total": sum(range(60))})
 
@@ -370,9 +370,9 @@ async def test_stop_ends_what_the_turn_has_spawned(client: Client, server: Serve
     await client.stop()
     assert await client.outcome(n) == "stopped"
     await goes_on(client)
-    ticks = len(client.events("tick"))
+    ticks = len(client.event_frames("tick"))
     await asyncio.sleep(0.1)
-    assert len(client.events("tick")) == ticks
+    assert len(client.event_frames("tick")) == ticks
     await assert_whole(client, server.database)
 
 
@@ -382,7 +382,7 @@ async def test_stop_ends_what_the_turn_has_spawned(client: Client, server: Serve
 async def test_many_events_of_one_turn_arrive_in_order(client: Client, server: Server) -> None:
     n = await client.event("many", {"count": 800, "bytes": 10})
     assert await client.outcome(n, 10) == "done"
-    numbers = [frame["data"]["number"] for frame in client.events("filler")]
+    numbers = [frame["data"]["number"] for frame in client.event_frames("filler")]
     assert numbers == list(range(800))
     await assert_whole(client, server.database)
 

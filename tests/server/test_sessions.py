@@ -179,7 +179,6 @@ async def test_the_logged_in_owner_needs_no_token(server: Server, client_of: Cli
     welcome = await second.hello(received=0)
     assert (welcome["resumed"], welcome["reason"]) == (True, None)
     assert await first.closed() == 4509
-    second.next_n = welcome["received"] + 1
     await second.message("two")
     await second.said("You have sent 2 message(s)!")
     await assert_whole(second, server.database, state={"message_count": 2})
@@ -304,7 +303,6 @@ async def test_of_two_tabs_the_newer_goes_on(
     welcome = await second.hello(received=0)
     assert welcome["resumed"]
     assert await client.closed() == 4509
-    second.next_n = welcome["received"] + 1
     await second.message("two")
     await second.said("You have sent 2 message(s)!")
     await asyncio.sleep(0.2)
@@ -322,7 +320,6 @@ async def test_what_the_older_tab_still_sends_is_not_lost_and_not_doubled(
     await second.connect()
     welcome = await second.hello(received=0)
     assert await client.closed() == 4509
-    second.next_n = welcome["received"] + 1
     if welcome["received"] < n:
         await second.message("two")
     await second.said("You have sent 2 message(s)!")
@@ -360,7 +357,7 @@ async def test_a_reloaded_page_gets_the_whole_log(client: Client, server: Server
     assert (welcome["first"], welcome["head"]) == (1, len(before))
     await client.caught_up()
     assert client.entries == before
-    assert [frame.get("n") for frame in client.events() if "n" in frame] == list(range(1, 22))
+    assert [frame.get("n") for frame in client.event_frames() if "n" in frame] == list(range(1, 22))
     await assert_whole(client, server.database)
 
 
@@ -374,7 +371,7 @@ async def test_a_client_gets_what_it_does_not_have(client: Client, server: Serve
         await client.close()
         await client.resume(received=received)
         await client.caught_up()
-        seqs = [frame["seq"] for frame in client.record[since:] if frame["type"] == "event"]
+        seqs = [frame["seq"] for frame in client.of_type("event", since=since)]
         assert seqs == list(range(received + 1, head + 1))
     await assert_whole(client, server.database)
 
@@ -515,7 +512,7 @@ async def test_a_client_gone_before_the_start_finds_it_done(
 async def test_the_user_ends_the_session_for_good(client: Client, server: Server) -> None:
     await client.end()
     assert await client.closed() == 4503
-    assert client.record[-1] == {"type": "ended", "reason": "user"}
+    assert client.told[-1] == {"type": "ended", "reason": "user"}
     row = server.database.session(client.session or "")
     assert (row["status"], row["end_reason"], row["worker_id"]) == ("ended", "user", None)
     await assert_whole(client, server.database)
@@ -613,13 +610,13 @@ async def test_settings_reach_their_hook(server: Server, client_of: ClientOf) ->
     await client.event("settings", {"model": "a", "heat": 1})
     await client.event("settings", {"heat": 2})
     await client.settled()
-    settings = [frame["data"] for frame in client.events("settings")]
+    settings = [frame["data"] for frame in client.event_frames("settings")]
     assert settings == [{"model": "a", "heat": 1}, {"model": "a", "heat": 2}]
     await client.left(server.database)
     await client.resume()
     await client.event("settings", {})
     await client.outcome(3)
-    assert client.events("settings")[-1]["data"] == {"model": "a", "heat": 2}
+    assert client.event_frames("settings")[-1]["data"] == {"model": "a", "heat": 2}
     await assert_whole(client, server.database)
 
 

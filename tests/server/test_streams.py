@@ -28,7 +28,7 @@ def text(count: int) -> str:
 async def test_the_tokens_make_up_the_message(client: Client, server: Server) -> None:
     n = await client.event("stream", {"count": 200})
     assert await client.outcome(n) == "done"
-    opening, whole = client.events("message")[-1], client.events("message_update")[-1]
+    opening, whole = client.event_frames("message")[-1], client.event_frames("message_update")[-1]
     assert (opening["data"]["streaming"], opening["data"]["content"]) == (True, "")
     assert (whole["data"]["streaming"], whole["data"]["content"]) == (False, text(200))
     assert opening["data"]["id"] == whole["data"]["id"]
@@ -42,7 +42,7 @@ async def test_tokens_keep_their_place_between_events(client: Client, server: Se
     n = await client.event("stream", {"count": 60, "mixed": True})
     assert await client.outcome(n) == "done"
     last = -1
-    for frame in client.record:
+    for frame in client.told:
         if frame["type"] == "token":
             last = frame["index"]
         elif frame["type"] == "event" and frame["name"] == "between":
@@ -116,7 +116,7 @@ async def test_stop_in_mid_stream_closes_the_message(client: Client, server: Ser
     await client.until({"type": "token", "index": 10})
     await client.stop()
     assert await client.outcome(n) == "stopped"
-    update = client.events("message_update")[-1]["data"]
+    update = client.event_frames("message_update")[-1]["data"]
     assert update["streaming"] is False
     assert update["content"] == text(len(client.of_type("token")))
     await assert_whole(client, server.database)
@@ -125,7 +125,7 @@ async def test_stop_in_mid_stream_closes_the_message(client: Client, server: Ser
 async def test_a_stream_left_open_is_closed_with_its_turn(client: Client, server: Server) -> None:
     n = await client.event("stream", {"count": 5, "close": False})
     assert await client.outcome(n) == "done"
-    update = client.events("message_update")[-1]
+    update = client.event_frames("message_update")[-1]
     assert (update["turn"], update["data"]["streaming"]) == (n, False)
     assert update["data"]["content"] == text(5)
     assert client.streams == {}
@@ -136,7 +136,7 @@ async def test_a_stream_left_open_is_closed_with_its_turn(client: Client, server
 async def test_a_stream_whose_handler_raises_is_closed(client: Client, server: Server) -> None:
     n = await client.event("stream_raises")
     assert await client.outcome(n) == "failed"
-    assert [frame["name"] for frame in client.events()[-2:]] == ["message_update", "error"]
+    assert [frame["name"] for frame in client.event_frames()[-2:]] == ["message_update", "error"]
     assert client.contents[-1] == "half a sentence"
     await assert_whole(client, server.database)
 

@@ -22,7 +22,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from .books import Stored, Write
-from .tab import OUTCOMES, Frame, Line, Note
+from .tab import OUTCOMES, Frame, Line, Recorded
 
 TAKEN_OVER = 4509
 #: Within how many seconds an older connection is closed, and what a busy machine adds.
@@ -44,7 +44,9 @@ class Violation:
 Violations = Iterator[Violation]
 
 
-def violations(record: Sequence[Note], stored: Stored, *, complete: bool = True) -> list[Violation]:
+def violations(
+    record: Sequence[Recorded], stored: Stored, *, complete: bool = True
+) -> list[Violation]:
     """
     What is wrong with one client's session, which has come to rest.
 
@@ -59,7 +61,7 @@ def violations(record: Sequence[Note], stored: Stored, *, complete: bool = True)
 # 1
 
 
-def _accepted_once(record: Sequence[Note], stored: Stored) -> Violations:
+def _accepted_once(record: Sequence[Recorded], stored: Stored) -> Violations:
     entries: dict[int, list[int]] = {}
     for entry in stored.log:
         if entry.n is not None:
@@ -84,7 +86,7 @@ def _accepted_once(record: Sequence[Note], stored: Stored) -> Violations:
 # 2
 
 
-def _one_outcome(record: Sequence[Note], stored: Stored) -> Violations:
+def _one_outcome(record: Sequence[Recorded], stored: Stored) -> Violations:
     row = stored.row
     if row["running"] is not None:
         yield Violation(2, "unfinished", f"turn {row['running']} runs still")
@@ -109,7 +111,7 @@ def _one_outcome(record: Sequence[Note], stored: Stored) -> Violations:
             yield Violation(2, "loss", f"event {n} is done, and nothing was done for it")
 
 
-def _told_outcomes(record: Sequence[Note], outcomes: dict[int, str]) -> Violations:
+def _told_outcomes(record: Sequence[Recorded], outcomes: dict[int, str]) -> Violations:
     told: dict[int, str] = {}
     for frame in _got(record, "turn"):
         turn, status = frame["turn"], frame["status"]
@@ -131,10 +133,10 @@ def _told_outcomes(record: Sequence[Note], outcomes: dict[int, str]) -> Violatio
 # 3
 
 
-def _in_order(record: Sequence[Note], head: int | None) -> Violations:
+def _in_order(record: Sequence[Recorded], head: int | None) -> Violations:
     """Along each connection from what its hello said; the last one ends at ``head``."""
     position = 0
-    for number, notes in groupby(record, key=lambda note: note.line):
+    for number, notes in groupby(record, key=lambda note: note.connection):
         walk = _Walk(number)
         for note in notes:
             yield from walk.sent(note.frame) if note.sent else walk.got(note.frame)
@@ -177,7 +179,7 @@ class _Walk:
 # 4
 
 
-def _seen_is_stored(record: Sequence[Note], stored: Stored) -> Violations:
+def _seen_is_stored(record: Sequence[Recorded], stored: Stored) -> Violations:
     log = {entry.seq: entry for entry in stored.log}
     first = min(log, default=1)
     sessions = {frame["session"] for frame in _got(record, "welcome")}
@@ -207,7 +209,7 @@ def _sent_is_stored(frame: Frame, stored: Stored) -> Violations:
             yield Violation(4, "loss", f"{frame} was sent, and is stored as {entry}")
 
 
-def _counted(_record: Sequence[Note], stored: Stored) -> Violations:
+def _counted(_record: Sequence[Recorded], stored: Stored) -> Violations:
     counted = [entry.data for entry in stored.log if entry.name == "counted"]
     numbers = [data["n"] for data in counted]
     if [data["count"] for data in counted] != list(range(1, len(counted) + 1)):
@@ -282,5 +284,5 @@ def one_line_each(lines: Iterable[Line]) -> list[Violation]:
     return found
 
 
-def _got(record: Sequence[Note], kind: str) -> Iterator[dict[str, Any]]:
+def _got(record: Sequence[Recorded], kind: str) -> Iterator[dict[str, Any]]:
     return (note.frame for note in record if not note.sent and note.frame["type"] == kind)

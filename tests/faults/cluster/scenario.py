@@ -54,14 +54,14 @@ class Scenario:
 
     async def arrived(self, tab: Tab, worker: WorkerProcess) -> None:
         """Wait until a tab is welcome at this worker."""
-        await tab.until(lambda: tab.welcome is not None and tab.door == worker.name, 15)
+        await tab.until(lambda: tab.is_welcome and tab.door == worker.name, 15)
 
     async def outcome(self, tab: Tab, n: int, seconds: float = 20.0) -> str:
         """
         Of a turn: what the client is told. Only one whose line has broken since it sent the event
         may have missed it, as it is not in the log; then what is stored.
         """
-        sent = (note.line for note in tab.record if note.sent and note.frame.get("n") == n)
+        sent = (note.connection for note in tab.record if note.sent and note.frame.get("n") == n)
         line = next(sent, len(tab.lines))
         await tab.until(lambda: n in tab.outcomes or len(tab.lines) > line, seconds)
         if n in tab.outcomes:
@@ -85,7 +85,7 @@ class Scenario:
         await asyncio.gather(*(self._rest(tab, seconds) for tab in tabs))
 
     async def _rest(self, tab: Tab, seconds: float) -> None:
-        await tab.until(lambda: tab.welcome is not None and tab.is_settled, seconds)
+        await tab.until(lambda: tab.is_welcome and tab.is_settled, seconds)
         session = tab.session
         assert session is not None
 

@@ -48,7 +48,7 @@ async def test_a_thousand_clients_come_back_at_once(
     commits = new.inside()["batches"]
     await asyncio.to_thread(old.kill)
     await asyncio.gather(
-        *(tab.until(lambda tab=tab: tab.welcome is not None, ALL_BACK) for tab in scenario.tabs)
+        *(tab.until(lambda tab=tab: tab.is_welcome, ALL_BACK) for tab in scenario.tabs)
     )
     commits = new.inside()["batches"] - commits
     for tab in scenario.tabs:

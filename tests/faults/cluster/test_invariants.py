@@ -11,15 +11,15 @@ import pytest
 
 from .books import Entry, Stored, Write
 from .invariants import one_line_each, violations
-from .tab import Line, Note
+from .tab import Line, Recorded
 
 SESSION = "0b7b1c2e-0000-4000-8000-000000000001"
 
 WELCOME = {"type": "welcome", "session": SESSION, "resumed": False, "received": 0, "first": 1}
 
 
-def told(*frames: dict[str, Any], line: int = 1, sent: bool = False) -> list[Note]:
-    return [Note(0.0, line, sent, frame) for frame in frames]
+def told(*frames: dict[str, Any], line: int = 1, sent: bool = False) -> list[Recorded]:
+    return [Recorded(0.0, line, sent, frame) for frame in frames]
 
 
 def event(seq: int, name: str, data: Any, **keys: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def test_a_good_story_is_in_order() -> None:
     assert violations(RECORD, STORED) == []
 
 
-Break = Callable[[list[Note], Stored], object]
+Break = Callable[[list[Recorded], Stored], object]
 
 
 def without(place: int) -> Break:
@@ -85,7 +85,7 @@ def without(place: int) -> Break:
 
 
 def instead(place: int, frame: dict[str, Any]) -> Break:
-    def change(record: list[Note], _: Stored) -> None:
+    def change(record: list[Recorded], _: Stored) -> None:
         record[place] = replace(record[place], frame=frame)
 
     return change
@@ -96,7 +96,7 @@ def then(*frames: dict[str, Any]) -> Break:
 
 
 def entry(place: int, **changes: Any) -> Break:
-    def change(_: list[Note], stored: Stored) -> None:
+    def change(_: list[Recorded], stored: Stored) -> None:
         stored.log[place] = replace(stored.log[place], **changes)
 
     return change

@@ -66,7 +66,7 @@ async def busy_elsewhere(scenario: Scenario, name: str, data: Any) -> tuple[Tab,
     n = await tab.event(name, data)
     await tab.until(lambda: tab.got("turn", turn=n, status="running"))
     tab.drop()
-    await tab.until(lambda: tab.welcome is not None and tab.door == then.name)
+    await tab.until(lambda: tab.is_welcome and tab.door == then.name)
     return tab, n
 
 

@@ -193,7 +193,7 @@ def shown(tab: Tab) -> str:
     line, text, index = tab.lines[-1].number, "", 0
     for note in tab.record:
         frame = note.frame
-        if note.sent or note.line != line:
+        if note.sent or note.connection != line:
             continue
         if frame["type"] == "event" and frame["name"] in ("message", "message_update"):
             text, index = frame["data"]["content"], 0
@@ -214,7 +214,7 @@ def is_streaming(tab: Tab) -> bool:
 async def reloaded(tab: Tab) -> None:
     lines = len(tab.lines)
     tab.reload()
-    await tab.until(lambda: len(tab.lines) > lines and tab.welcome is not None, 20)
+    await tab.until(lambda: len(tab.lines) > lines and tab.is_welcome, 20)
 
 
 def end(job: subprocess.Popen[str]) -> None:

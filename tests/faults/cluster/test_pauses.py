@@ -59,7 +59,7 @@ async def test_an_owner_that_wakes_up_changes_nothing(
     old.pause()
     try:
         tab.drop()
-        await tab.until(lambda: tab.welcome is not None and tab.door != old.name, 15)
+        await tab.until(lambda: tab.is_welcome and tab.door != old.name, 15)
         assert await tab.outcome(busy, 10) == "interrupted"
         assert await tab.outcome(waiting) == "done"
         session = tab.session
@@ -148,7 +148,7 @@ async def test_an_owner_that_wakes_up_while_it_is_taken_over(
         await until(lambda: not (new.folder / "point-delay-before-claim").exists(), 15)
     finally:
         old.proceed()
-    await tab.until(lambda: tab.welcome is not None, 15)
+    await tab.until(lambda: tab.is_welcome, 15)
     assert await tab.outcome(await tab.message(), 15) == "done"
     await scenario.finish()
 

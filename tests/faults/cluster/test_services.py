@@ -51,9 +51,9 @@ async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play)
         await asyncio.sleep(0.2)
         with cluster.services.postgres.crowded(cluster.database):
             # One that comes in this time is told to come back.
-            late = scenario.tab().begin()
+            late = scenario.tab().live()
             await asyncio.sleep(2 if LONG else 1)
-        await late.until(lambda: late.welcome is not None, 10)
+        await late.until(lambda: late.is_welcome, 10)
     await scenario.finish()
 
 

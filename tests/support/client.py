@@ -1,0 +1,287 @@
+"""The client of ``chatsessions.testing``, one step at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, Self
+
+from chatsessions.protocol.frames import Hello
+from chatsessions.testing.client import ConnectedClient
+from chatsessions.testing.conversation import Sent
+from chatsessions.testing.transport import Transport
+
+OUTCOMES = ("done", "failed", "stopped", "interrupted")
+
+Frame = dict[str, Any]
+Predicate = Callable[[Frame], bool] | Frame
+
+
+class StepClient(ConnectedClient):
+    """
+    One chat page, whose steps a test takes one by one.
+
+    ``connect()`` opens a connection, ``hello()`` says hello, ``start()`` does both. It comes back
+    with :meth:`resume`, which sends again what was not accepted; otherwise each event is sent once.
+    """
+
+    def __init__(self, *, acks: bool = True, bundles: bool = False) -> None:
+        super().__init__(Hello(bundles=bundles), acks=acks, repeats=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    @abstractmethod
+    def _transport_with(self, **options: Any) -> Transport:
+        """Return a new connection, not open yet."""
+
+    # What it brings to its next connection
+
+    @property
+    def session(self) -> str | None:
+        return self._hello.session
+
+    @session.setter
+    def session(self, session: str | None) -> None:
+        self._hello.session = session
+
+    @property
+    def token(self) -> Any:  # None before it has one, unlike a conversation's
+        return self._hello.token
+
+    @token.setter
+    def token(self, token: str | None) -> None:
+        self._hello.token = token
+
+    def knows(self, other: StepClient) -> None:
+        """It comes with the session of another one, as a second tab of the same browser does."""
+        self.session, self.token = other.session, other.token
+
+    # The connection
+
+    async def connect(self, **options: Any) -> Self:
+        """Open the connection. Nothing is said yet."""
+        assert not self.connected, "connected already"
+        self.close_code = None
+        transport = self._transport_with(**options)
+        await transport.open()
+        self._transport = transport
+        self.begin()
+        self._reader = asyncio.create_task(self._live(transport, is_open=True))
+        return self
+
+    async def hello(self, *, timeout: float = 10.0, **keys: Any) -> Frame:
+        """
+        Say hello and wait for the welcome.
+
+        A session it has is asked for. ``keys`` are keys of the frame; None leaves one out.
+        """
+        since = self.here
+        self.say_hello(**keys)
+        await self.flush()
+        return await self.until({"type": "welcome"}, timeout, since=since)
+
+    async def start(self, **keys: Any) -> Self:
+        """Connect and say hello."""
+        await self.connect()
+        await self.hello(**keys)
+        return self
+
+    async def resume(self, *, resend: bool = True, **keys: Any) -> Frame:
+        """Come back: connect, say hello with what it has, send again what was not accepted."""
+        await self.close()
+        await self.connect()
+        welcome = await self.hello(**keys)
+        if resend:
+            await self.resend()
+        return welcome
+
+    async def close(self) -> None:
+        """Close the connection in an orderly way, if it is open."""
+        if self._transport is not None:
+            await self._transport.close()
+            await self._end_reader()
+
+    async def closed(self, timeout: float = 20.0) -> int | None:
+        """Wait until the server has closed the connection; the close code."""
+        async with asyncio.timeout(timeout):
+            await self._end_reader()
+        return self.close_code
+
+    @property
+    def is_open(self) -> bool:
+        return self.connected
+
+    async def _end_reader(self) -> None:
+        if self._reader is not None:
+            await asyncio.shield(self._reader)
+            self._reader = None
+
+    # Sending
+
+    async def send(self, frame: Frame) -> None:
+        """Any frame, as it is."""
+        assert self.connected, "not connected"
+        self.say(frame)
+        await self.flush()
+
+    async def send_text(self, text: str | bytes) -> None:
+        """Anything at all. A connection that closes meanwhile is found out by :meth:`closed`."""
+        assert self._transport is not None, "not connected"
+        await self._transport.send(text)
+
+    async def event(self, name: str, data: Any = None) -> int:
+        """Send the next event, now or with the next :meth:`resume`; its number."""
+        return await self._send_numbered(Sent(name, data))
+
+    async def answer(self, call: str, data: Any) -> int:
+        """Answer a question; the number of the answer."""
+        return await self._send_numbered(Sent("answer", data, call=call))
+
+    async def _send_numbered(self, sent: Sent) -> int:
+        self.add(sent)
+        await self.flush()
+        return sent.n
+
+    async def resend(self) -> None:
+        """Send again what was not accepted."""
+        self.send_again()
+        await self.flush()
+
+    async def message(self, content: str) -> int:
+        """Send the next message of the user; its number."""
+        return await self.event("message", {"content": content})
+
+    async def stop(self) -> None:
+        await self.send({"type": "stop"})
+
+    async def ack(self, seq: int | None = None) -> None:
+        self.acknowledge(seq)
+        await self.flush()
+
+    async def end(self) -> None:
+        await self.send({"type": "end"})
+
+    async def ping(self, timeout: float = 20.0) -> Frame:
+        """Ping, and wait for the pong: everything sent before was dealt with."""
+        since = self.here
+        await self.send({"type": "ping"})
+        return await self.until({"type": "pong"}, timeout, since=since)
+
+    # Waiting
+
+    @property
+    def here(self) -> int:
+        """The end of the record now, for ``since``."""
+        return len(self.record)
+
+    async def until(self, wanted: Predicate, timeout: float = 20.0, *, since: int = 0) -> Frame:
+        """
+        The first frame from ``record[since]`` on that is ``wanted``: a function, or a dict whose
+        keys the frame must have with these values. Fails when it is closed before.
+        """
+        position = since
+
+        def found() -> Frame | None:
+            nonlocal position
+            while position < len(self.record):
+                recorded = self.record[position]
+                position += 1
+                if not recorded.sent and matches(recorded.frame, wanted):
+                    return recorded.frame
+            return None
+
+        return await self._wait(found, timeout, str(wanted))
+
+    async def caught_up(self, timeout: float = 20.0) -> None:
+        """Wait until it has all that the welcome announced."""
+
+        def is_caught_up() -> bool | None:
+            welcome = self._welcome
+            return (welcome is not None and self.welcomed and self.received >= welcome.head) or None
+
+        await self._wait(is_caught_up, timeout, "rest of the log")
+
+    async def _wait(self, find: Callable[[], Any], timeout: float, what: str) -> Any:
+        try:
+            async with asyncio.timeout(timeout):
+                while (found := find()) is None:
+                    closed = f"closed with {self.close_code} before {what}; {self.tail()}"
+                    assert self.connected, closed
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(f"no {what} within {timeout} s; {self.tail()}") from None
+        return found
+
+    async def outcome(self, turn: int, timeout: float = 20.0) -> str:
+        """Wait until the server tells what became of a turn."""
+        frame = await self.until(
+            lambda frame: (
+                frame["type"] == "turn" and frame["turn"] == turn and frame["status"] in OUTCOMES
+            ),
+            timeout,
+        )
+        status: str = frame["status"]
+        return status
+
+    async def said(self, content: str, timeout: float = 20.0, *, since: int = 0) -> Frame:
+        """Wait for a message of the bot with this content."""
+        return await self.until(
+            lambda frame: (
+                frame["type"] == "event"
+                and frame["name"] in ("message", "message_update")
+                and frame["data"]["content"] == content
+            ),
+            timeout,
+            since=since,
+        )
+
+    async def settled(self, timeout: float = 20.0) -> None:
+        """Wait until every event it sent is accepted and its outcome told."""
+        for n in range(1, self.next_n):
+            await self.outcome(n, timeout)
+
+    # What it knows
+
+    @property
+    def unaccepted(self) -> dict[int, Sent]:
+        """What it sent and the server has not accepted, by n."""
+        return dict(self._delivery.unaccepted)
+
+    @property
+    def told(self) -> list[Frame]:
+        """What the server has sent."""
+        return [recorded.frame for recorded in self.record if not recorded.sent]
+
+    def event_frames(self, name: str | None = None) -> list[Frame]:
+        """The event frames, of one name or all."""
+        return [frame for frame in self.of_type("event") if name in (None, frame["name"])]
+
+    def of_type(self, kind: str, *, since: int = 0) -> list[Frame]:
+        """The server's frames of one type."""
+        return [
+            recorded.frame
+            for recorded in self.record[since:]
+            if not recorded.sent and recorded.frame["type"] == kind
+        ]
+
+    @property
+    def contents(self) -> list[str]:
+        """What the bot's messages say, as a page would show them now."""
+        return [message.content for message in self.messages if message.n is None]
+
+    def tail(self) -> str:
+        """The end of the record, for a failure's message."""
+        told = [json.dumps(recorded.frame)[:300] for recorded in self.record[-8:]]
+        return "the last frames were:\n" + "\n".join(told)
+
+
+def matches(frame: Frame, wanted: Predicate) -> bool:
+    if callable(wanted):
+        return bool(wanted(frame))
+    return all(key in frame and frame[key] == value for key, value in wanted.items())
