@@ -21,7 +21,7 @@ from chatsessions.workers.calls import RemoteBlock
 from .support.database import every_statement
 from .support.sessions import Client, running_worker, until
 from .support.storage import SpyCache
-from .test_relay import two_workers
+from .test_remote import two_workers
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache")]
 

@@ -229,8 +229,7 @@ class ProtocolClient(Conversation):
         self.record.append(Recorded(self._clock(), self.connections, sent, frame))
 
     def _apply(self, frame: frames.ServerFrame) -> None:
-        delivery, received = self._delivery, self.received
-        waiting = len(delivery.unaccepted)
+        received = self.received
         if isinstance(frame, frames.Welcome):
             self._take_welcome(frame)
             return
@@ -239,7 +238,7 @@ class ProtocolClient(Conversation):
         super()._apply(frame)
         if isinstance(frame, frames.Error) and frame.n is not msgspec.UNSET:
             self._handle_refusal(frame, frame.n)
-        if len(delivery.unaccepted) < waiting:
+        if isinstance(frame, frames.Accepted):
             self._progress = self._clock()
         if received == self._acked < self.received:
             self._unacked_since = self._clock()

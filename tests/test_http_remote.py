@@ -44,7 +44,7 @@ from chatsessions.workers.worker import (
 from .support.layer import LossyLayer
 from .support.sessions import eventually, until
 from .test_http import URL, Api, frames_of, texts
-from .test_relay import Tab, two_workers
+from .test_remote import Tab, two_workers
 
 if TYPE_CHECKING:
     from pytest_django import Settings

@@ -37,7 +37,7 @@ from chatsessions.workers.worker import Worker
 
 from .support.layer import LossyLayer
 from .support.sessions import Client, eventually, until
-from .test_relay import two_workers
+from .test_remote import two_workers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
