@@ -814,7 +814,7 @@ async def test_what_threads_says() -> None:
         last = "I have read 2 message(s)."
         greeting = await tab.receive_message()
         assert greeting.content == f"Welcome back to 'a pen'. I said last: {last}"
-        assert await answer_to(tab, "more") == "I have read 5 message(s)."
+        assert await say(tab, "more") == "I have read 5 message(s)."
         await ask(tab, "new_subject", "be brief")
         assert await say(tab, "again") == "I have read 2 message(s)."
         async with session_context(tab.session_id):

@@ -28,7 +28,7 @@ from chatsessions.workers.calls import RemoteBlock
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until
-from .test_relay import two_workers
+from .test_remote import two_workers
 
 if TYPE_CHECKING:
     from pytest_django import Settings

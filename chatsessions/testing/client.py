@@ -2,7 +2,7 @@
 A client of the protocol: what it says and when, and the connection that it says it by.
 
 :class:`ProtocolClient` has no socket and waits for nothing; :class:`ConnectedClient` gives it a
-transport. Each test and each load generator that talks to a server is one of these.
+transport. Whatever test speaks the protocol does it by one of these, and adds what it asserts.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class ProtocolClient(Conversation):
         self.connections = 0
         #: Whether the server has welcomed the client on this connection.
         self.welcomed = False
-        self._acks = acks
+        #: Whether it acknowledges by itself.
+        self.acks = acks
         self._repeats = repeats
         self._clock = clock
         self._outgoing: deque[str] = deque()
@@ -192,7 +193,7 @@ class ProtocolClient(Conversation):
             if waiting and self._retry_at is None:
                 self._delivery.send_again(waiting[0][0])
         self._send_waiting()
-        if self._acks and self.received > self._acked and now - self._unacked_since > ACK_AFTER:
+        if self.acks and self.received > self._acked and now - self._unacked_since > ACK_AFTER:
             self.acknowledge()
         if self._repeats and now - min(self._spoke, self._heard) > welcome.heartbeat:
             self.say(frames.Ping())
@@ -216,13 +217,11 @@ class ProtocolClient(Conversation):
             self._note(False, raw)
             try:
                 self._apply(frame)
-            except ValueError as error:
-                self.problems.append(f"{error}, at {raw}")
+            except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
+                self.problems.append(f"{error!r} at {raw}")
         self._unacked_size += len(text)
         unacked = self.received - self._acked
-        if self._acks and (
-            unacked >= ACK_EVERY or (unacked > 0 and self._unacked_size >= ACK_SIZE)
-        ):
+        if self.acks and (unacked >= ACK_EVERY or (unacked > 0 and self._unacked_size >= ACK_SIZE)):
             self.acknowledge()
 
     def _note(self, sent: bool, frame: dict[str, Any]) -> None:

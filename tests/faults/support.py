@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from tests.server.client import Client, assert_whole
 from tests.server.harness import Server
+from tests.support.sessions import until
 
 APPLICATION = "tests.faults.app:application"
 
@@ -71,14 +70,6 @@ async def come_back(client: Client, server: Server) -> None:
     await at_peace(client, server)
 
 
-async def until(fact: Callable[[], Any], seconds: float = 20.0) -> None:
-    """Wait for something that only looking can tell: a row, a file."""
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        await asyncio.sleep(0.01)
-
-
 async def effect(client: Client, server: Server, what: str) -> None:
     """Wait until a handler did this."""
     await until(lambda: effects(client, server)[what])
@@ -103,7 +94,7 @@ async def at_peace(client: Client, server: Server, *, seconds: float = 20.0) -> 
             and row["head"] == client.received
         )
 
-    await until(is_at_peace, seconds)
+    await until(is_at_peace, seconds=seconds)
 
 
 def outcomes(client: Client, server: Server) -> dict[int, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.server.client import Client, assert_whole
 from tests.server.harness import Server
+from tests.support.sessions import until
 
 from .points import arm
 from .support import (
@@ -25,7 +26,6 @@ from .support import (
     exchange,
     nobody_connected,
     outcomes,
-    until,
 )
 
 Serve = Callable[..., Server]
@@ -297,7 +297,7 @@ async def test_a_session_ends_once_wherever_the_server_dies(
 
 async def ended(server: Server, session: str) -> dict[str, Any]:
     """Wait until a session's row says that it is over; sooner than a stop times out."""
-    await until(lambda: server.database.session(session)["status"] == "ended", 4)
+    await until(lambda: server.database.session(session)["status"] == "ended", seconds=4)
     return server.database.session(session)
 
 

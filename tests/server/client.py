@@ -6,17 +6,15 @@ looks at every frame (``witness``), and :func:`assert_whole` compares what it ha
 server's database.
 """
 
-# ruff: noqa: ASYNC110  # waits with a deadline of the caller's, for what no event tells
-
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from chatsessions.testing.client import Recorded
 from tests.support.client import OUTCOMES, Frame, StepClient
+from tests.support.sessions import until
 from tests.support.websocket import WebsocketTransport
 
 from .harness import Database, Row, Server
@@ -57,6 +55,8 @@ class Witness:
     #: The outcomes that were told, by turn.
     outcomes: dict[int, str] = field(default_factory=dict)
     streams: dict[str, Stream] = field(default_factory=dict)
+    #: The position that the last hello said to have.
+    _claimed: int = 0
     #: The numbers that were accepted, and those that were sent on this connection.
     _accepted: set[int] = field(default_factory=set)
     _sent_here: set[int] = field(default_factory=set)
@@ -83,9 +83,7 @@ class Witness:
         if frame["type"] == "hello":
             self.welcome = None
             self._sent_here.clear()
-            position = frame.get("received", 0)
-            if "session" in frame and position < self.received:
-                self._forget_from(position)
+            self._claimed = frame.get("received", 0)
         elif frame["type"] == "event":
             self._send(Seen(frame["n"], frame["name"], frame["data"]))
         elif frame["type"] == "answer":
@@ -113,6 +111,8 @@ class Witness:
             self.sent = {n: event for n, event in self.sent.items() if n in self._sent_here}
             self._expect((frame["first"], frame["head"]) == (1, 0) or frame["head"] > 0, f"{frame}")
         else:
+            if self._claimed < self.received:
+                self._forget_from(self._claimed)
             if frame["first"] > self.received + 1:
                 self._forget_from(0)
                 self.received = frame["first"] - 1
@@ -240,7 +240,7 @@ class Client(StepClient):
         """Wait until no worker holds the session in memory."""
         session = self.session
         assert session is not None
-        await wait_for(lambda: database.session(session)["worker_id"] is None, timeout)
+        await until(lambda: database.session(session)["worker_id"] is None, seconds=timeout)
 
     def pause_reading(self) -> None:
         """Read nothing more from the socket: the kernel's buffers fill up."""
@@ -270,13 +270,6 @@ class Client(StepClient):
     @property
     def outcomes(self) -> dict[int, str]:
         return self.witness.outcomes
-
-
-async def wait_for(fact: Callable[[], bool], timeout: float = 20.0) -> None:
-    """Wait for something that only looking tells, in the database for instance."""
-    async with asyncio.timeout(timeout):
-        while not fact():
-            await asyncio.sleep(0.02)
 
 
 async def assert_whole(

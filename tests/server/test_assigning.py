@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from .client import Client, wait_for
+from tests.support.sessions import until
+
+from .client import Client
 from .harness import Kind, Server, running
 
 ClientOf = Callable[..., Client]
@@ -58,7 +60,7 @@ async def test_an_anonymous_conversation_goes_on_after_the_login(
     welcome = await tab.resume(received=0)
     assert (welcome["session"], welcome["resumed"]) == (session, True)
     assert welcome["token"] != token
-    await wait_for(lambda: tab.received >= welcome["head"])
+    await until(lambda: tab.received >= welcome["head"])
     assert [seen.data["content"] for seen in tab.entries.values() if seen.n] == ["one"]
     await tab.message("two")
     assert await tab.outcome(2) == "done"

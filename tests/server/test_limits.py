@@ -11,7 +11,9 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from .client import Client, assert_whole, wait_for
+from tests.support.sessions import until
+
+from .client import Client, assert_whole
 from .harness import Server, running
 
 ClientOf = Callable[..., Client]
@@ -173,7 +175,7 @@ async def test_a_client_that_never_reads_costs_bounded_memory_and_is_closed(
     assert slowest < 3.0
     sleeper.continue_reading()
     assert await sleeper.closed(10) in (4008, 1006)
-    await wait_for(lambda: server.database.session(sleeper.session or "")["status"] == "away")
+    await until(lambda: server.database.session(sleeper.session or "")["status"] == "away")
     sleeper.acks = True
     await sleeper.resume()
     await sleeper.caught_up(30)
@@ -206,7 +208,7 @@ async def test_tokens_for_a_client_that_never_reads_are_left_out(
     n = await client.event("stream", {"count": 3000, "pause": 0.0005})
     await client.until({"type": "token", "index": 100})
     client.pause_reading()
-    await wait_for(lambda: server.database.session(client.session or "")["handled"] >= n, 20)
+    await until(lambda: server.database.session(client.session or "")["handled"] >= n)
     client.continue_reading()
     await client.outcome(n)
     assert len(client.of_type("token")) < 3000

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from .client import Client, wait_for
+from tests.support.sessions import until
+
+from .client import Client
 from .harness import Kind, Server, running
 
 ClientOf = Callable[..., Client]
@@ -76,7 +78,7 @@ async def test_a_logout_closes_at_once_and_the_session_waits(
         "code": "unauthorized",
         "detail": "logged out",
     }
-    await wait_for(lambda: away(server, tab))
+    await until(lambda: away(server, tab))
     await phone.ping()
     # The old cookie is nobody's any more.
     await tab.close()
@@ -124,7 +126,7 @@ async def test_an_update_of_another_process_is_noticed(often: Server, client_of:
     often.database.execute("UPDATE auth_user SET is_active = 0 WHERE username = 'ada'")
     assert await ada.closed() == 4502
     assert ada.of_type("error")[-1]["code"] == "unauthorized"
-    await wait_for(lambda: away(often, ada))
+    await until(lambda: away(often, ada))
     await eve.ping()
     often.database.execute("DELETE FROM django_session")
     assert await eve.closed() == 4502

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from .client import Client, wait_for
+from tests.support.sessions import until
+
+from .client import Client
 from .harness import Server, running
 
 
@@ -52,7 +54,7 @@ async def test_a_forgotten_await_is_seen_in_the_terminal(
         assert await client.outcome(ours, 20) == "failed"
         theirs = await client.event("forgets_a_coroutine")
         assert await client.outcome(theirs, 20) == "done"
-        await wait_for(lambda: "pause_for_thought" in server.log(), 20)
+        await until(lambda: "pause_for_thought" in server.log())
         log = server.log()
         await client.close()
     assert "Never awaited" in log

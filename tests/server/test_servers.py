@@ -7,7 +7,9 @@ from typing import get_args
 
 import pytest
 
-from .client import Client, assert_whole, wait_for
+from tests.support.sessions import until
+
+from .client import Client, assert_whole
 from .harness import Kind, Server, running
 from .sends import MARK
 
@@ -107,7 +109,7 @@ async def test_a_send_that_never_returns_is_given_up(server: Server, client_by: 
     # Nothing comes and the client says nothing: closed for silence, and then left.
     assert await hanging.closed(20) is not None
     session = hanging.session or ""
-    await wait_for(lambda: server.database.session(session)["status"] == "away")
+    await until(lambda: server.database.session(session)["status"] == "away")
     hanging.url = other.url
     await hanging.resume()
     await hanging.caught_up()

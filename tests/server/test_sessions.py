@@ -10,7 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from .client import Client, Frame, assert_whole, wait_for
+from tests.support.sessions import until
+
+from .client import Client, Frame, assert_whole
 from .harness import Server, running
 
 ClientOf = Callable[..., Client]
@@ -335,7 +337,7 @@ async def test_a_crowd_with_one_token_leaves_one_connection(
         await tab.connect()
     hello: Frame = {"type": "hello", "session": client.session, "token": client.token}
     await asyncio.gather(*(tab.send(hello) for tab in tabs))
-    await wait_for(lambda: sum(tab.is_open for tab in [client, *tabs]) <= 1)
+    await until(lambda: sum(tab.is_open for tab in [client, *tabs]) <= 1)
     await asyncio.sleep(0.2)
     last = [tab for tab in tabs if tab.is_open]
     assert len(last) == 1
@@ -569,7 +571,7 @@ async def test_a_client_that_leaves_with_its_end_leaves_an_ended_session(
     await client.outcome(1)
     await client.end()
     await client.close()
-    await wait_for(lambda: server.database.session(client.session or "")["status"] == "ended")
+    await until(lambda: server.database.session(client.session or "")["status"] == "ended")
     calls = Counter(server.database.state(client.session or "")["calls"])
     assert calls["chat_end begins"] == calls["chat_end ends"] == 1
     assert server.database.state(client.session or "")["calls"][-1] == "chat_end ends"
@@ -642,7 +644,7 @@ async def test_to_its_owner_an_expired_session_is_expired(
     await client.connect()
     welcome = await client.hello()
     assert (welcome["resumed"], welcome["reason"]) == (False, "expired")
-    await wait_for(lambda: server.database.session(session)["status"] == "ended")
+    await until(lambda: server.database.session(session)["status"] == "ended")
     end = [row.data["data"] for row in server.database.log(session) if row.name == "hook"][-2]
     assert end == {"reason": "expired", "client": "live"}
     thief = client_of(server, "hooks")
@@ -658,7 +660,7 @@ async def test_the_reaper_ends_expired_sessions_once(reaping: Server, client_of:
     await client.left(reaping.database)
     session = client.session or ""
     make_expired(reaping, session)
-    await wait_for(lambda: reaping.database.session(session)["status"] == "ended")
+    await until(lambda: reaping.database.session(session)["status"] == "ended")
     await asyncio.sleep(0.5)
     end = [row.data for row in reaping.database.log(session) if row.name == "hook"]
     assert [data["name"] for data in end[-3:]] == ["chat_end begins", "chat_end", "chat_end ends"]
