@@ -192,19 +192,6 @@ _LAZY = {
     "session_context": "workers.outside",
 }
 
-#: Chainlit's names that are not here: docs/from-chainlit.md has what to use instead of each.
-_CHAINLIT = """
-AskElementMessage AsyncLangchainCallbackHandler Audio AudioChunk ChatGeneration CompletionGeneration
-Component CopilotFunction CustomElement Dataframe Element ElementSidebar File GenerationMessage
-HaystackAgentCallbackHandler Image InputAudioChunk LangchainCallbackHandler
-LlamaIndexCallbackHandler OutputAudioChunk Pdf PersistedUser Plotly Pyplot Sidebar
-StarterCategory Task TaskList TaskStatus Text ThreadDict User Video author_rename cache config
-data data_layer header_auth_callback instrument_mistralai instrument_openai oauth_callback
-on_app_shutdown on_app_startup on_audio_chunk on_audio_end on_audio_start on_feedback on_logout
-on_mcp_connect on_mcp_disconnect on_shared_thread_view password_auth_callback server
-set_starter_categories token_query_param_auth_callback
-"""
-
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY, "chat_context"})
@@ -216,8 +203,5 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     message = f"module {__name__!r} has no attribute {name!r}"
-    if name in _CHAINLIT.split():
-        message += ", which is Chainlit's: docs/from-chainlit.md says what to use instead"
-        raise AttributeError(message, name=name)
     # With the module, Python says which name may have been meant.
     raise AttributeError(message, name=name, obj=sys.modules[__name__])

@@ -1240,30 +1240,6 @@ def test_the_page_about_the_page_has_every_part() -> None:
     assert set(re.findall(r"\[part~?=\"([\w-]+)\"\]", styles)) <= parts
 
 
-def test_what_chainlit_has_is_here_or_is_not() -> None:
-    here = table("from-chainlit", "## Name by name")
-    for _there, cell, _differences in here:
-        for name in code_spans(cell):
-            head = re.match(r"\w+", name)
-            assert head is not None
-            known = hasattr(chatsessions, head[0]) or head[0] in (
-                "asgiref",
-                "asyncio",
-                "CHATSESSIONS",
-                "def",
-                "manage",
-                "chatsessions",
-            )
-            assert known, name
-    rows = table("from-chainlit", "## What is not here")
-    assert all(instead for _names, instead in rows)
-    listed = [name for names, _instead in rows for name in code_spans(names)]
-    assert sorted(listed) == sorted(chatsessions._CHAINLIT.split())
-    for name in listed:
-        with pytest.raises(AttributeError, match=r"docs/from-chainlit\.md"):
-            getattr(chatsessions, name)
-
-
 # Links
 
 
