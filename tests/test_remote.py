@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -20,11 +20,13 @@ from chatsessions import (
     Message,
     user_session,
 )
-from chatsessions.cluster.commands import Failed, Told, encode
+from chatsessions.cluster.commands import Failed, Hint, Part, encode
 from chatsessions.cluster.connect_request import ConnectRequest
-from chatsessions.cluster.remote import OpenStreams, RemoteSession
+from chatsessions.cluster.follower import OpenStreams, TurnStatuses
+from chatsessions.cluster.remote import RemoteSession
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
+from chatsessions.protocol.delivery import Handled
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import WebsocketSubscriber
@@ -244,12 +246,16 @@ async def test_a_stream_goes_on_at_the_other_worker(chat: Chat) -> None:
         assert [(one["index"], one["text"]) for one in tokens] == [(1, "two")]
 
 
+OPENED = {"id": "m", "content": "", "streaming": True}
+
+
 class Listens:
     """Hears of a log and of tokens."""
 
     def __init__(self) -> None:
         self._streams = OpenStreams()
         self._seq = 0
+        self.told: list[frames.Token | frames.Stream] = []
 
     def hears(self, *events: tuple[str, Any], token: frames.Token | None = None) -> None:
         """Stored events, and a token behind them."""
@@ -258,7 +264,27 @@ class Listens:
             raw = msgspec.json.encode(data)
             self._streams.stored(Entry(self._seq, None, 1, name, raw, datetime.now(UTC)))
         if token is not None:
-            self._streams.told(token)
+            self.told += self._streams.told(token, head=self._seq)
+
+    def hears_late(self, token: frames.Token, *, head: int) -> None:
+        """A token that was told when the log ended with ``head``."""
+        self.told += self._streams.told(token, head=head)
+
+    def is_told_again(self, *streams: frames.Stream) -> None:
+        """What the owner says of all that streams."""
+        self.told += self._streams.restate(streams)
+
+    @property
+    def lacks_something(self) -> bool:
+        return self._streams.lack_something
+
+    @property
+    def text(self) -> str:
+        """What a client makes of what it is told of one message."""
+        text = ""
+        for frame in self.told:
+            text = frame.content if isinstance(frame, frames.Stream) else text + frame.text
+        return text
 
     @property
     def streams(self) -> list[tuple[int, str]]:
@@ -267,7 +293,7 @@ class Listens:
 
 def test_what_streams_is_known_from_its_beginning() -> None:
     """For a client that is still being brought up to date when it begins."""
-    message, link = {"id": "m", "content": "Hello ", "streaming": True}, Listens()
+    message, link = OPENED | {"content": "Hello "}, Listens()
     link.hears(("message", message), token=frames.Token("m", 0, "wor"))
     link.hears(token=frames.Token("m", 1, "ld"))
     assert link.streams == [(2, "Hello world")]
@@ -284,9 +310,126 @@ def test_what_streams_is_known_from_its_beginning() -> None:
 @pytest.mark.parametrize("data", [None, [1], {"id": []}, {"id": 7, "streaming": True}])
 def test_events_of_an_application_may_have_the_names_of_ours(data: Any) -> None:
     link = Listens()
-    link.hears(token=frames.Token("m", 0, "a"))
+    link.hears(("message", OPENED), token=frames.Token("m", 0, "a"))
     link.hears(("message_update", data), ("message_remove", data), ("message", data))
     assert link.streams == [(1, "a")]
+
+
+def test_a_lost_token_is_made_good_by_the_whole() -> None:
+    link = Listens()
+    link.hears(("message", OPENED), token=frames.Token("m", 0, "a"))
+    link.hears(token=frames.Token("m", 2, "c"))
+    link.hears(token=frames.Token("m", 3, "d"))
+    assert (link.text, link.lacks_something) == ("a", True)
+    # The owner says what there is; the last token has come before that and is not lost.
+    link.is_told_again(frames.Stream("m", 3, "abc"))
+    assert (link.text, link.lacks_something) == ("abcd", False)
+    link.hears(token=frames.Token("m", 3, "d"))
+    link.hears(token=frames.Token("m", 4, "e"))
+    assert link.text == "abcde"
+
+
+def test_a_token_that_comes_late_is_not_told_of_another_stream() -> None:
+    """The log is read ahead: by then the message is closed, or streams anew."""
+    link = Listens()
+    link.hears(("message", OPENED), token=frames.Token("m", 0, "a"))
+    link.hears(("message_update", OPENED | {"content": "ab", "streaming": False}))
+    link.hears_late(frames.Token("m", 1, "b"), head=1)
+    link.hears(("message_update", OPENED | {"content": "ab"}))
+    link.hears_late(frames.Token("m", 0, "a"), head=1)
+    assert link.streams == [(0, "ab")]
+    assert link.text == "a"
+
+
+def test_the_end_of_a_turn_is_told_once() -> None:
+    turns = TurnStatuses(Handled(3), running=4)
+    done = frames.TurnStatus(4, "message", "done")
+    assert turns.not_told(Handled(3), 6, (4, None)) == []
+    assert turns.is_new(done)
+    assert turns.not_told(Handled(4), 6, (5, None)) == [5]
+    assert turns.is_new(frames.TurnStatus(5, "message", "running"))
+    assert turns.not_told(Handled(5, [6]), 7, (7, None)) == [5, 6, 7]
+    for n in (5, 6):
+        assert turns.is_new(frames.TurnStatus(n, "message", "done"))
+    assert not any(map(turns.is_new, [done, frames.TurnStatus(5, "message", "running")]))
+    assert turns.not_told(Handled(6), 7, (7, None)) == [7]
+
+
+class DeafLayer(LossyLayer):
+    """Loses the hints that ``loses`` says, and nothing else."""
+
+    def __init__(self, loses: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._loses = loses
+        self.lost = 0
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        is_hint = message["type"] == "chatsessions.hint"
+        if is_hint and self._loses(message["body"].decode()):
+            self.lost += 1
+        else:
+            await super().send(channel, message)
+
+
+async def test_without_any_hint_a_client_misses_nothing(chat: Chat) -> None:
+    """Entries, ends of turns, and that the session may be had are found in the database."""
+    layer = DeafLayer(lambda _: True)
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        new = await Tab.open(second, chat, old)
+        n = await new.say("queued")
+        chat.gate.set()  # type: ignore[attr-defined]
+        assert await new.ends(1) == "done"
+        assert await new.ends(n) == "done"
+        await until(lambda: isinstance(new.served, LiveSession))
+        assert new.texts == ["1", "waited", "2"]
+        assert new.seqs == list(range(1, len(new.seqs) + 1))
+        assert layer.lost
+        ends = [one for one in new.frames if one["type"] == "turn" and one["status"] == "done"]
+        assert [end["turn"] for end in ends] == [1, 2]
+
+
+async def test_the_text_of_a_stream_is_told_whole_where_tokens_were_lost(chat: Chat) -> None:
+    layer = DeafLayer(lambda body: '"index":1,' in body)
+    go_on = asyncio.Event()
+
+    @chat.on_event("write")
+    async def write(data: Any) -> None:
+        answer = Message()
+        await answer.stream_token("0 ")
+        await chat.gate.wait()  # type: ignore[attr-defined]
+        await answer.stream_token("1 ")
+        await asyncio.sleep(0.01)
+        await answer.stream_token("2 ")
+        await go_on.wait()
+        await answer.send()
+
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        n = await old.send("write", None)
+        await until(lambda: any(one["type"] == "token" for one in old.frames))
+        new = await Tab.open(second, chat, old)
+        chat.gate.set()  # type: ignore[attr-defined]
+        await until(lambda: any(one.get("content") == "0 1 2 " for one in new.frames))
+        assert layer.lost == 1
+        go_on.set()
+        assert await new.ends(n) == "done"
+
+
+async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(chat: Chat) -> None:
+    async with two_workers(DeafLayer(lambda _: True)) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        relayed = await Tab.open(second, chat, old)
+        back = await Tab.open(first, chat, relayed)
+        await until(lambda: relayed.closed == 4509)
+        again = await Tab.open(second, chat, back)
+        again.served.end("user")
+        await until(lambda: again.closed == 4503)
+        assert again.frames[-1] == {"type": "ended", "reason": "user"}
 
 
 async def test_stop_reaches_the_owner(chat: Chat) -> None:
@@ -318,7 +461,7 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
             await new.say("wait")
             for _ in range(100 if phase == "on its way" else 1):
                 relay.stop()  # a client that says it again and again fills nothing
-            assert len(relay._frames) <= 2
+            assert len(relay._link.frames) <= 2
 
         async def moving(*args: Any) -> Any:
             assert move_here is not None
@@ -332,7 +475,7 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
         async def released(move_here: Any) -> None:
             """Its owner has let it go, and the relay has not heard of it."""
             await say_and_stop()
-            await until(lambda: len(relay._frames) == 2)
+            await until(lambda: len(relay._link.frames) == 2)
             await move(move_here)
 
         move = relay._move
@@ -575,7 +718,8 @@ async def test_a_relayed_client_whose_news_cannot_be_passed_on_is_told_to_come_b
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
         await until(lambda: new.texts == ["1"])
-        monkeypatch.setattr(new.served, "read_log", _no_log)
+        assert isinstance(new.served, RemoteSession)
+        monkeypatch.setattr(new.served._follower, "read_log", _no_log)
         await new.say("queued")
         await until(lambda: new.closed == 4000)
         again = await Tab.open(second, chat, new)
@@ -603,7 +747,9 @@ async def test_a_frame_that_only_another_release_knows_is_left_out(chat: Chat) -
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
         assert isinstance(new.served, RemoteSession)
-        new.served.hear([Told(msgspec.Raw(b'{"type":"hologram"}'))])
+        hologram = Part(0, frames=[msgspec.Raw(b'{"type":"hologram"}')])
+        number = new.served._last_hint + 1
+        new.served.hear(Hint(new.served._link.number, number, [hologram]))
         chat.gate.set()  # type: ignore[attr-defined]
         assert await new.ends(1) == "done"
         assert new.closed is None

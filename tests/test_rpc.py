@@ -87,8 +87,8 @@ async def two_mails(layer: Any) -> AsyncIterator[tuple[RpcClient, RpcClient]]:
 
     with using(layer):
         first, second = (RpcClient(loop, start_task) for _ in range(2))
-        await first.open(answer_all)
-        await second.open(answer_all)
+        await first.open(answer_all, lambda _: None)
+        await second.open(answer_all, lambda _: None)
         try:
             yield first, second
         finally:
@@ -187,7 +187,7 @@ async def test_a_receiver_that_dies_is_started_again_and_says_so(
     """A library may cancel what it waits for itself; nobody here has asked for that."""
     async with two_mails(Failing(asyncio.CancelledError(), OSError("gone"))) as (first, second):
         await assert_answers(second, first)
-    assert "'mail' was cancelled by what it called; it is started again" in caplog.text
+    assert "'rpc' was cancelled by what it called; it is started again" in caplog.text
 
 
 # Commands that are some, and wrong
@@ -203,12 +203,10 @@ def _commands() -> list[dict[str, Any]]:
             connections=1, how="relay",
         ),
         commands.Forward(remote=remote, frames=[raw]),
-        commands.Halt(remote=remote),
         commands.Detach(remote=remote, code=1006),
         commands.Alive(remote=remote, visited=True),
         commands.Post(remote=remote, name="message", data=raw, key=None),
         commands.Reply(remote=remote, call="c", data=raw),
-        commands.News(remote=remote, items=[commands.Told(raw), commands.Stored(3)]),
         commands.Apply(session=session, number="1", steps=[commands.Put("a", b"1")]),
         commands.Call(session=session, kind="text", data={}, timeout=1.0),
         commands.End(session=session, reason="app"),
@@ -244,15 +242,19 @@ async def test_a_worker_serves_on_after_any_damaged_command(worker: Worker, chat
         await Message("heard").send()
 
     with using(LossyLayer()):
+        hint = commands.Hint(uuid4().hex, 1, [commands.Part(3, frames=[msgspec.Raw(b"{}")])])
+        hints = [msgspec.json.decode(commands.encode(hint))] * 50
         client = await Client.open(worker, chat)
         asking = RpcClient(worker.loop, worker.start_task)
-        await asking.open(answer_all)
+        await asking.open(answer_all, lambda _: None)
         try:
             source = random.Random(7)  # noqa: S311  # to be repeated
             for command in _commands() * 8:
                 damaged = _damaged(source, command)
                 raw = await asking.ask(worker.rpc.channel, damaged, patience=10)
                 assert msgspec.json.decode(raw)["type"] in ("failed", "gone", "done")
+            for one in hints:
+                await asking.tell(worker.rpc.channel, _damaged(source, one))
         finally:
             await asking.close()
         assert await client.run("message", {"content": "hello"}) == "done"

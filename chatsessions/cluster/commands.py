@@ -19,7 +19,7 @@ from chatsessions.exceptions import ChatSessionsError
 from chatsessions.sessions.posted import Posted
 from chatsessions.sessions.subscribers import Standing
 
-logger = logging.getLogger("chatsessions.mail")
+logger = logging.getLogger("chatsessions.rpc")
 
 
 #: How another worker wants to have a session. ``relay``: for its connection, which is there from
@@ -52,19 +52,15 @@ class Attach(_Command, tag="join"):
     #: not replace a newer one.
     connections: int
     how: How
+    #: Whether it is for one more request of a ``RemoteSession`` that is attached already.
+    again: bool = False
 
 
 class Forward(_Command, tag="forward"):
-    """Take frames of the client, in order."""
+    """Take frames of the client, in order. One with a ``stop`` overtakes those on their way."""
 
     remote: str
     frames: list[msgspec.Raw]
-
-
-class Halt(_Command, tag="halt"):
-    """Stop the running turn. It overtakes frames that are on their way."""
-
-    remote: str
 
 
 class Detach(_Command, tag="detach"):
@@ -75,7 +71,7 @@ class Detach(_Command, tag="detach"):
 
 
 class Alive(_Command, tag="alive"):
-    """Say whether the client is known: it is still there."""
+    """Say how the session stands, if the client is known: it is still there."""
 
     remote: str
     #: Whether its client, which has no connection, was heard of as well.
@@ -108,37 +104,34 @@ class Reply(_Command, tag="reply"):
 # From the owner to the worker that the client is at
 
 
-class Told(Struct, tag="frame", omit_defaults=True):
-    """A frame to pass on that is not in the log."""
+class Part(Struct, omit_defaults=True):
+    """What a session tells at one position of its log: the end of it, then frames."""
 
-    frame: msgspec.Raw
-    #: For the status of a turn: whether no turn runs or waits now, and whether the session ends.
-    idle: bool = False
-    ending: bool = False
-
-
-class Stored(Struct, tag="stored"):
-    """The log is stored up to this entry."""
-
+    #: Up to where the log is stored.
     head: int
+    #: Frames that are not in the log.
+    frames: list[msgspec.Raw] = []
+    #: Behind the status of a turn: whether no turn runs or waits, and whether the session ends.
+    idle: bool | None = None
+    ending: bool = False
+    #: That nothing more comes: why, with which reason if the session is over, and whether the
+    #: session may be had now.
+    code: int | None = None
+    ended: str | None = None
+    released: bool = False
 
 
-class Parted(Struct, tag="parted"):
-    """The connection or request is to be closed."""
+class Hint(Struct):
+    """
+    What is new in a session. It is sent once and not answered: what is lost is found otherwise.
 
-    code: int
-    ended: str | None
-
-
-class Released(Struct, tag="released"):
-    """Nobody owns the session any more: the worker that has its connection takes it."""
-
-
-class News(_Command, tag="news"):
-    """Tell the client, in order."""
+    The entries are in the database, and so is how each turn has ended.
+    """
 
     remote: str
-    items: list[Told | Stored | Parted | Released]
+    #: 1, 2, 3, …: by a hole it is known that one is lost.
+    number: int
+    parts: list[Part]
 
 
 # From outside
@@ -253,17 +246,25 @@ class Broadcast(_Command, tag="broadcast"):
 
 
 #: What a ``RemoteSession`` asks of its owner.
-OfRemote = Forward | Halt | Detach | Alive | Post | Reply
-Command = Attach | OfRemote | News | Apply | Call | End | Broadcast
+OfRemote = Forward | Detach | Alive | Post | Reply
+Command = Attach | OfRemote | Apply | Call | End | Broadcast
 
 
 # Answers
 
 
 class Attached(Struct, tag="attached"):
-    """The session stays where it is, and its news come. This is how it stands."""
+    """The session stays where it is, and hints come. This is how it stands."""
 
     standing: Standing
+
+
+class Taken(Struct, tag="taken"):
+    """Frames of the client are taken, but those which these errors are about."""
+
+    errors: list[msgspec.Raw]
+    #: Why its connection is to be closed, if it is.
+    code: int | None = None
 
 
 class NotHere(Struct, tag="gone"):
@@ -294,21 +295,27 @@ class Failed(Struct, tag="failed"):
     carries: dict[str, Any] = {}  # msgspec copies it
 
 
-Answer = Attached | NotHere | NotResumed | Busy | Done | Posted | Failed
+Answer = Attached | Taken | NotHere | NotResumed | Busy | Done | Posted | Failed
 
 _encoder = msgspec.json.Encoder()
 _commands: msgspec.json.Decoder[Command] = msgspec.json.Decoder(Command)
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+_hints = msgspec.json.Decoder(Hint)
 
 
-def encode(something: Command | Answer) -> bytes:
-    """Encode a command or an answer."""
+def encode(something: Command | Answer | Hint) -> bytes:
+    """Encode a command, an answer or a hint."""
     return _encoder.encode(something)
 
 
 def decode_command(raw: bytes) -> Command:
     """Decode a command. Raises ``msgspec.ValidationError`` for one of another release."""
     return _commands.decode(raw)
+
+
+def decode_hint(raw: bytes) -> Hint:
+    """Decode a hint. Raises ``msgspec.ValidationError`` for one of another release."""
+    return _hints.decode(raw)
 
 
 def decode_answer(raw: bytes) -> Answer:

@@ -20,7 +20,7 @@ from chatsessions.storage.worker_rows import WorkerRows
 from .commands import Alive, Answer, Broadcast, Command, Done, decode_answer, encode
 from .rpc import NoAnswer, RpcClient
 
-logger = logging.getLogger("chatsessions.relay")
+logger = logging.getLogger("chatsessions.cluster")
 
 #: Sessions of one owner that are asked for at a time.
 MAX_ATTACHING = 50

@@ -40,8 +40,10 @@ from .commands import (
 REMEMBERED = 20
 
 
-async def take_frame(live: LiveSession, subscriber: Subscriber, raw: msgspec.Raw) -> bool:
-    """Give a session a frame of the client of ``subscriber``; return False if it is refused."""
+async def take_frame(
+    live: LiveSession, subscriber: Subscriber, raw: msgspec.Raw
+) -> frames.Error | None:
+    """Give a session a frame of the client of ``subscriber``; return why it is refused, if so."""
     frame = frames.decode(bytes(raw).decode())
     if isinstance(frame, frames.End):
         live.end("user")
@@ -51,9 +53,8 @@ async def take_frame(live: LiveSession, subscriber: Subscriber, raw: msgspec.Raw
         try:
             await live.receive(subscriber, frame, frames.decode_data(frame))
         except FrameError as error:
-            subscriber.frame(frames.error_of(error))
-            return False
-    return True
+            return frames.error_of(error)
+    return None
 
 
 # Changes from outside

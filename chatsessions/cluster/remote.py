@@ -10,69 +10,60 @@ import asyncio
 import logging
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from uuid import UUID
 
-import msgspec
+from msgspec import Raw
 
 from chatsessions.auth.access import hash_token
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, FrameError, OwnerUnreachable
-from chatsessions.handlers.chat import ANSWER
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.sessions.posted import Posted
 from chatsessions.sessions.session import LiveSession
-from chatsessions.sessions.subscribers import Standing, Subscriber
+from chatsessions.sessions.subscribers import Standing, Subscriber, Subscribers
 from chatsessions.storage.log import Entry
-from chatsessions.storage.store import MESSAGE_EVENTS, Peek, Store
+from chatsessions.storage.store import Peek, Store
 
 from .commands import (
     Alive,
+    Answer,
     Attach,
     Attached,
     Busy,
-    Command,
     Detach,
-    Forward,
-    Halt,
+    Hint,
     How,
     NotHere,
     NotResumed,
-    Parted,
+    Part,
     Post,
-    Released,
     Reply,
-    Stored,
-    Told,
-    decode_answer,
-    encode,
+    Taken,
 )
 from .connect_request import ConnectRequest
 from .directory import LOOK_AGAIN, SOON, Owner, WorkerDirectory
+from .follower import LogFollower
+from .link import OwnerLink
 from .owner import take_frame
 from .rpc import NoAnswer
 
 if TYPE_CHECKING:
     from chatsessions.auth.access import User
 
-logger = logging.getLogger("chatsessions.relay")
+logger = logging.getLogger("chatsessions.cluster")
 
-#: Frames of a client that go to the owner together.
-MAX_BATCH = 50
-#: Entries of the log that are read at a time.
-CHUNK = 200
 #: Seconds after which an owner that has told nothing counts as silent.
 SILENCE = 1.0
-#: Seconds between two looks at the session's row: what a lost message may cost.
+#: Seconds between two looks at the session's row: what a lost hint may cost.
 POLL = 1.0
-#: Looks that may find the owner gone before its last words are given up.
-PATIENCE = 3
-
-Item = Told | Stored | Parted | Released
+#: Seconds before a look when a hint is missed: it may only be late.
+SOONEST = 0.05
 
 
 class LocalSubscriber(Subscriber):
@@ -94,17 +85,35 @@ Move = Callable[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a session's row has found."""
+
+    #: None if there is no such session any more.
+    peek: Peek | None
+    #: Whether its owner is dead.
+    is_dead: bool
+    #: Whether its owner knows nothing of us any more.
+    is_left: bool
+
+
+#: What a hint says, the owner says when asked, or the row says; None stands for a lost hint, in
+#: whose place the row is looked at: its turns ended before those of the next one.
+News = Part | Standing | Look | None
+
+
 class RemoteSession:
     """
-    A session that another worker owns, for one connection or one request here.
+    A session that another worker owns, for its connection here, or for all requests here.
 
-    Commands go to the owner over the channel layer, and each is taken once. The owner tells in
-    return how far the log is stored, and passes on the frames that are not in the log; the entries
-    are read from the database. What lost messages would have told is found by a look at the
-    session's row once a second.
+    Commands go to the owner over the channel layer, and each is taken once. The owner's hints tell
+    how far the log is stored, and pass on the frames that are not in the log; the entries are read
+    from the database. A hint may be lost: a look at the session's row once a second finds how far
+    the log is, which turns have ended, and who owns the session; what streams the owner is asked.
 
     With ``move`` it is for the session's connection: when nothing runs at the owner any more, the
-    session moves here. Without, it is for a request: the owner keeps the session while that lasts.
+    session moves here. Without, it is for requests: the owner keeps the session while one of them
+    lasts. These are two: a newer connection replaces the one, and leaves the other alone.
     """
 
     def __init__(
@@ -117,39 +126,51 @@ class RemoteSession:
         remotes: dict[str, RemoteSession],
         move: Move | None = None,
     ) -> None:
-        self.id = row.pk
+        self.id: UUID = row.pk
         self.generation = row.generation
         self.loop = directory.rpc.loop
-        #: By which both workers know it.
-        self.number = uuid4().hex
-        #: The connection or request here, which is told what the owner tells.
-        self.subscriber: Subscriber | None = None
         #: Whether nothing more is told.
-        self.over = False
+        self.closed = False
         #: Why, if the session has not ended.
         self.lost: Exception | None = None
+        self._user_id = row.user_id
         self._owner = owner
         self._directory = directory
         self._store = store
         self._remotes = remotes
         self._move_here = move
+        self._link = OwnerLink(
+            self.id,
+            directory.rpc,
+            owner,
+            start=self._start,
+            taken=self._taken_by_owner,
+            left=self._left_by_owner,
+            give_up=self._give_up,
+        )
+        self._follower = LogFollower(
+            self.id,
+            store,
+            directory.threads,
+            give_up=self._give_up,
+            misses=self._miss,
+        )
+        #: Requests that have it.
+        self._holders = 0
+        #: How many connections the session had with the one that is here.
+        self._connections = 0
         self._token = ""
-        #: How the session stands, as far as the subscriber was told.
-        self._standing = Standing()
-        self.is_ending = False
-        self._streams = OpenStreams()
-        # From the owner
-        self._news: deque[Item] = deque()
-        self._has_news = asyncio.Event()
-        #: Held while the log is read.
-        self._reading = asyncio.Lock()
-        self._heard_at = self.loop.time()
-        #: Looks at the row that found neither an owner nor a way to go on.
-        self._orphaned = 0
-        # To the owner
-        self._frames: deque[msgspec.Raw] = deque()
-        self._forwarder: asyncio.Task[None] | None = None
         self._confirmed = False
+        # News
+        self._news: deque[News] = deque()
+        self._has_news = asyncio.Event()
+        self._last_hint = 0
+        self._heard_at = self._asked_at = self.loop.time()
+        self._misses_hint = asyncio.Event()
+        self._asking: asyncio.Task[None] | None = None
+        #: Whether the last look has found the session to be nobody's.
+        self._was_free = False
+        self._is_followed = False
         self._moving = False
         self._detaching: asyncio.Task[None] | None = None
         self._left = asyncio.Event()
@@ -157,14 +178,14 @@ class RemoteSession:
 
     @property
     def is_visit(self) -> bool:
-        """Whether it is for a request."""
+        """Whether it is for requests."""
         return self._move_here is None
 
     async def attach(
         self, request: ConnectRequest, *, given: str, connections: int, how: How
     ) -> Attached | NotResumed | Busy | None:
         """
-        Ask the owner for the session. If it is ``Attached``, its news come here from now on.
+        Ask the owner for the session. If it is ``Attached``, its hints come here from now on.
 
         ``given`` is the token that the client is given, and ``connections`` how many the session
         had when it came. Returns None if the session is to be looked for again: it was given away,
@@ -173,41 +194,62 @@ class RemoteSession:
         user = request.user
         command = Attach(
             session=self.id,
-            remote=self.number,
+            remote=self._link.number,
             channel=self._directory.rpc.channel,
             user=str(user.pk) if user.is_authenticated else None,
             used=request.token_hash,
             given=hash_token(given),
             connections=connections,
             how=how,
+            again=self._is_followed,
         )
         self._token = given
-        self._remotes[self.number] = self
+        self._remotes[self._link.number] = self
+        self._holders += 1
+        answer = None
         try:
             answer = await self._directory.ask_in_turn(self._owner, command)
         except NoAnswer:
-            self._detach()
             return None
-        except BaseException as error:
-            self._detach()
+        except ChatSessionsError as error:
             if type(error) is not ChatSessionsError:
                 raise
             # It does not know the command, as another release may not, or failed at it.
             logger.warning("Worker %s does not give its sessions away: %s", self._owner.name, error)
             await asyncio.sleep(LOOK_AGAIN)
             return None
+        finally:
+            if not isinstance(answer, Attached):
+                self._not_attached(answer)
         if isinstance(answer, Attached):
-            self._standing = answer.standing
-            self._heard_at = self.loop.time()
-            for stream in answer.standing.streams:
-                self._streams.told(stream)
-            return answer
-        self._leave()
+            await self._attached(answer.standing)
+            return None if self.closed else answer
         if isinstance(answer, NotResumed | Busy):
             return answer
         if answer is not None:
             await asyncio.sleep(SOON)
         return None
+
+    def _not_attached(self, answer: Answer | None) -> None:
+        """Leave if nobody else has it."""
+        self._holders -= 1
+        if self._is_followed and isinstance(answer, NotHere):
+            self._give_up("its owner has let its requests go")
+        elif not self._holders and not self.closed:
+            if answer is None or self._is_followed:  # the owner knows of us, or may
+                self._detach()
+            else:
+                self._leave()
+
+    async def _attached(self, standing: Standing) -> None:
+        self._heard_at = self.loop.time()
+        if self._is_followed:  # by another request
+            await self._follower.begin_again(standing)
+        else:
+            self._connections = standing.connections
+            self._follower.begin(standing)
+            if self._move_here is None:
+                self.go()
 
     # What a connection asks of its session
 
@@ -218,7 +260,7 @@ class RemoteSession:
 
     @property
     def is_hammered(self) -> bool:
-        """Return False: the owner closes such a connection itself."""
+        """Return False: the owner says itself that such a connection is to be closed."""
         return False
 
     def issue_token(self, used: str | None, *, named: bool = False) -> str:
@@ -227,7 +269,7 @@ class RemoteSession:
 
     def connect(self, subscriber: LocalSubscriber, *, welcome: Callable[[], None]) -> None:
         """Greet the connection: the owner has stored that there is one."""
-        self.subscriber = subscriber
+        self._follower.subscribers.connection = subscriber
         welcome()
 
     def announce(self, *, resumed: bool) -> None:
@@ -238,9 +280,9 @@ class RemoteSession:
 
     def confirm_token(self, subscriber: Subscriber) -> None:
         """Tell the owner that the client was heard by ``subscriber`` after its welcome."""
-        if not self._confirmed and subscriber is self.subscriber:
+        if not self._confirmed and subscriber is self._follower.subscribers.connection:
             self._confirmed = True
-            self._forward()
+            self._link.forward()
 
     async def receive(self, subscriber: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
         """
@@ -248,38 +290,26 @@ class RemoteSession:
 
         Raises ``FrameError`` ``busy`` if too many wait.
         """
-        if len(self._frames) >= settings.MAX_PENDING_EVENTS:
+        if len(self._link.frames) >= settings.MAX_PENDING_EVENTS:
             n = frame.n if isinstance(frame, frames.ClientEvent | frames.Answer) else None
             detail = "the server that runs this session is slow to answer"
             raise FrameError("busy", detail, n=n, retry_after=POLL)
-        self._frames.append(_pack(frame))
-        self._forward()
+        self._link.forward(frame)
 
     def stop(self) -> None:
         """Stop the running turn."""
         if self._moving:
-            self._stop_next()
+            self._link.stop_next()
         else:
-            self._start(self._halt())
-
-    async def _halt(self) -> None:
-        """Overtake the frames. If the owner has let the session go, it is for the next owner."""
-        if isinstance(await self._ask_quietly(Halt(remote=self.number)), NotHere):
-            self._stop_next()
-
-    def _stop_next(self) -> None:
-        """Stop behind the events that no owner has taken yet: one of them is meant."""
-        if not self._frames or self._frames[-1] is not _STOP:
-            self._frames.append(_STOP)
+            self._start(self._link.stop())
 
     def end(self, reason: str) -> None:
         """End the session, as its user."""
-        self._frames.append(_pack(frames.End()))
-        self._forward()
+        self._link.forward(frames.End())
 
     def disconnect(self, subscriber: Subscriber, code: int) -> None:
         """Leave the session to its owner: the client is gone."""
-        if subscriber is self.subscriber and not self.over:
+        if subscriber is self._follower.subscribers.connection and not self.closed:
             self._detach(code)
 
     # What a request asks of its session
@@ -290,79 +320,86 @@ class RemoteSession:
         return self
 
     async def settle(self) -> None:
-        """Wait until the subscriber has been told all that is stored now."""
-        peek, _ = await self._look()
-        if peek is not None:
-            await self._read_up_to(peek.head)
+        """Wait until the subscribers have been told all that is stored now."""
+        look = await self._look()
+        if look.peek is not None:
+            await self._follower.read_up_to(look.peek.head)
 
     async def begun(self) -> None:
         """Do nothing: only a new session has yet to begin, and is where its client is."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the session is over, or about to be."""
+        return self._follower.is_ending
+
+    def standing(self) -> Standing:
+        """Return how the session stands, as far as the subscribers have been told."""
+        return self._follower.standing()
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        """Return stored entries behind ``after``, oldest first."""
+        return await self._follower.read_log(after, limit)
+
     def follow(self, subscriber: Subscriber) -> Standing:
         """Tell ``subscriber`` of the session from now on."""
-        if self.over:
+        if self.closed:
             subscriber.close(frames.CloseCode.SHUTTING_DOWN)
         else:
-            self.subscriber = subscriber
-            self.go()
+            self._follower.subscribers.followers.add(subscriber)
         return self.standing()
 
     def unfollow(self, subscriber: Subscriber) -> None:
         """Tell ``subscriber`` nothing more."""
-        if self.subscriber is subscriber:
-            self.subscriber = None
+        self._follower.subscribers.followers.discard(subscriber)
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
         """Give the session an event: see :meth:`.PostedEvents.post`."""
-        command = Post(remote=self.number, name=name, data=msgspec.Raw(raw), key=key)
-        return await self._have_taken(command)
+        number = self._link.number
+        return await self._have_taken(Post(remote=number, name=name, data=Raw(raw), key=key))
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
         """Give the session the answer to a question: see :meth:`.PostedEvents.answer`."""
-        return await self._have_taken(Reply(remote=self.number, call=call, data=msgspec.Raw(raw)))
+        return await self._have_taken(Reply(remote=self._link.number, call=call, data=Raw(raw)))
 
     async def _have_taken(self, command: Post | Reply) -> Posted:
-        """
-        Have the owner take what was posted, once; what it raises is raised here.
-
-        Raises ``OwnerUnreachable`` if it is gone, and may have taken it or not.
-        """
-        number = uuid4().hex
-        deadline = self.loop.time() + settings.WORKER_STALE
-        while not self.over:
-            try:
-                answer = await self._ask(command, patience=LOOK_AGAIN, number=number)
-            except NoAnswer:
-                if self.loop.time() > deadline or await self._owner_is_gone():
-                    break
-            else:
-                if not isinstance(answer, Posted):
-                    break  # it knows nothing of us any more
-                if answer.outcome is not None:  # all that came of it is stored
-                    await self._read_up_to(answer.head)
-                return answer
-        self._give_up("its owner takes nothing")
-        raise self.lost or self._unreachable()
+        """Raises ``OwnerUnreachable`` if the owner is gone: it may have taken it or not."""
+        posted = await self._link.ask_once(command, is_gone=self._owner_is_gone)
+        if posted is None:
+            self._give_up("its owner takes nothing")
+            raise self.lost or self._unreachable()
+        if posted.outcome is not None:  # all that came of it is stored
+            await self._follower.read_up_to(posted.head)
+        else:  # it may have ended before we heard that it was taken
+            posted.outcome = self._follower.turns.ended.get(posted.turn)
+        return posted
 
     def visited(self) -> None:
         """Tell the owner that the session's client is still there."""
-        if not self.over:
-            self._start(self._ask_quietly(Alive(remote=self.number, visited=True)))
+        if not self.closed:
+            alive = Alive(remote=self._link.number, visited=True)
+            self._start(self._link.ask_quietly(alive))
 
     async def acted(self) -> None:
         """Tell the owner that the session's client has done something that is no event."""
-        await self._ask_quietly(Alive(remote=self.number, visited=True, acted=True))
+        alive = Alive(remote=self._link.number, visited=True, acted=True)
+        await self._link.ask_quietly(alive)
 
     def let_go(self) -> None:
-        """Leave the session to its owner: the request is over."""
-        subscriber = self.subscriber
-        if not self.over:
-            self._detaching = self._detach()
-        if subscriber is not None:
-            subscriber.close(frames.CloseCode.SHUTTING_DOWN)
+        """Leave the session to its owner if no other request has it."""
+        self._holders -= 1
+        if not self._holders:
+            self.leave()
+
+    def leave(self) -> None:
+        """Leave the session to its owner, whoever has it."""
+        followers = self._follower.subscribers
+        if not self.closed:
+            self._detach()
+        followers.close_followers(frames.CloseCode.SHUTTING_DOWN)
 
     async def given_back(self) -> None:
-        """Wait until the owner knows that the request is over."""
+        """Wait until the owner knows that the last request is over."""
         if self._detaching is not None:
             await asyncio.wait([self._detaching], timeout=LOOK_AGAIN)
 
@@ -370,163 +407,117 @@ class RemoteSession:
         """Wait until nothing more is told."""
         await self._left.wait()
 
-    # Commands to the owner
+    # News
 
-    async def _ask(
-        self, command: Command, *, patience: float | None = None, number: str | None = None
-    ) -> Any:
-        """
-        Return the owner's answer. Raises ``NoAnswer``, and what the owner raised.
-
-        ``patience`` is how many seconds it may give no sign (``WORKER_STALE``); with the same
-        ``number`` a command is the same one again.
-        """
-        raw = await self._directory.rpc.ask(
-            self._owner.channel,
-            encode(command),
-            patience=settings.WORKER_STALE if patience is None else patience,
-            number=number,
-        )
-        return decode_answer(raw)
-
-    async def _ask_quietly(self, command: Command) -> Any:
-        """Return the owner's answer, or None where nothing can be done if there is none."""
-        try:
-            return await self._ask(command)
-        except (NoAnswer, ChatSessionsError) as error:
-            logger.info("Session %s: its owner took no %s: %s", self.id, command, error)
-            return None
-
-    def _forward(self) -> None:
-        if self._forwarder is None and not self._moving and not self.over:
-            self._forwarder = self._start(self._send_frames())
-
-    async def _send_frames(self) -> None:
-        """Send one batch after another. Frames that the owner does not take are kept."""
-        try:
-            while not self._moving:
-                batch = [self._frames[i] for i in range(min(len(self._frames), MAX_BATCH))]
-                answer = await self._ask(Forward(remote=self.number, frames=batch))
-                if isinstance(answer, NotHere):
-                    self._start(self._check_owner())
-                    return
-                for _ in batch:
-                    self._frames.popleft()
-                if not self._frames:
-                    return
-        except (NoAnswer, ChatSessionsError) as error:
-            self._give_up(f"its owner takes nothing: {error}")
-        finally:
-            self._forwarder = None
-
-    # News from the owner
-
-    def hear(self, items: Sequence[Item]) -> None:
-        """Take news, in order. They wait for a subscriber."""
+    def hear(self, hint: Hint) -> None:
+        """Take what the owner tells, unless a later hint has come before."""
+        if hint.number <= self._last_hint:
+            return
+        if hint.number > self._last_hint + 1:
+            self._follower.streams.tear()
+            self._add_news(None)
+            self._miss()
+        self._last_hint = hint.number
         self._heard_at = self.loop.time()
-        self._add_news(items)
+        for part in hint.parts:
+            self._add_news(part)
 
-    def _add_news(self, items: Sequence[Item]) -> None:
-        self._news.extend(items)
+    def _miss(self) -> None:
+        self._misses_hint.set()
+
+    def _add_news(self, news: News) -> None:
+        self._news.append(news)
         self._has_news.set()
 
     def go(self) -> None:
-        """Tell the subscriber the news, and look at the session's row in case there are none."""
-        self._start(self._deliver())
-        self._start(self._watch())
+        """Tell the subscribers the news, and look at the session's row in case there are none."""
+        if not self._is_followed:
+            self._is_followed = True
+            self._start(self._tell_news())
+            self._start(self._watch())
 
-    async def _deliver(self) -> None:
-        """Pass the news on as they come, while there is a subscriber."""
+    async def _tell_news(self) -> None:
         try:
-            while not self.over:
+            while not self.closed:
                 self._has_news.clear()
-                while self._news and self.subscriber is not None:
-                    await self._pass_on(self._news.popleft(), self.subscriber)
-                if not self.over:
+                while self._news and not self.closed:
+                    await self._take(self._news.popleft())
+                if not self.closed:
                     await self._has_news.wait()
         except Exception:
             logger.exception("What the owner of a session tells cannot be passed on")
             self._give_up("what its owner tells cannot be passed on")
 
-    async def _pass_on(self, item: Item, subscriber: Subscriber) -> None:
-        match item:
-            case Told():
-                frame = _decoded(item.frame)
-                if frame is None:
-                    return
-                self._streams.told(frame)
-                if isinstance(frame, frames.TurnStatus):
-                    self._standing.is_idle, self.is_ending = item.idle, item.ending
-                subscriber.frame(frame)
-            case Stored():
-                await self._read_up_to(item.head)
-            case Parted():
-                self.close(frames.CloseCode(item.code), ended=item.ended)
-            case Released():
-                if self._move_here is None:
-                    self._give_up("its owner has it no more")
-                else:
-                    await self._move(self._move_here)
+    async def _take(self, news: News) -> None:
+        match news:
+            case None:
+                await self._take_look(await self._look())
+            case Standing():
+                await self._follower.take_standing(news)
+            case Look():
+                await self._take_look(news)
+            case Part():
+                await self._follower.take_part(news)
+                if news.code is not None:
+                    await self._part(news.code, news)
 
-    async def read_log(self, after: int, limit: int) -> list[Entry]:
-        """Return stored entries behind ``after``, oldest first."""
-        read = partial(self._store.read_log, self.id, after=after, limit=limit)
-        return await self._directory.threads.read(read)
+    async def _part(self, code: int, part: Part) -> None:
+        """Tell nothing more, as the owner says."""
+        if part.released or part.ended is not None:  # behind all that came before
+            await self._take_look(await self._look(is_left=True))
+        if not self.closed and not self._moving:
+            self.close(frames.CloseCode(code), ended=part.ended)
 
-    async def _read_up_to(self, head: int) -> None:
-        """Tell the log up to ``head``. Without a subscriber it counts as told."""
-        async with self._reading:
-            await self._read_on(head)
-
-    async def _read_on(self, head: int) -> None:
-        while self._standing.stored < head and not self.over:
-            entries = await self.read_log(self._standing.stored, CHUNK)
-            if not entries or entries[0].seq != self._standing.stored + 1:
-                self._give_up("its log was cut off meanwhile")
-                return
-            self._standing.stored = entries[-1].seq
-            for entry in entries:
-                if entry.n is not None and entry.name != ANSWER:
-                    self._standing.is_idle = False
-                self._streams.stored(entry)
-            if self.subscriber is not None:
-                self.subscriber.entries(entries)
-
-    def standing(self) -> Standing:
-        """Return how the session stands, as far as the subscriber has been told."""
-        streams = list(self._streams.so_far.values())
-        head = self._standing.stored
-        return msgspec.structs.replace(self._standing, head=head, streams=streams)
-
-    # What the session's row says, for when the owner's messages are lost
+    # What the session's row says, for when hints are lost
 
     async def _watch(self) -> None:
-        alive_at = self.loop.time()
-        while not self.over:
-            await asyncio.sleep(POLL)
+        """Look at the row once a second, or when something is missed; ask the owner as well."""
+        while not self.closed:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(POLL, settings.WORKER_HEARTBEAT)):
+                    await self._misses_hint.wait()
+            await asyncio.sleep(SOONEST)
+            self._misses_hint.clear()
             try:
-                peek, is_dead = await self._look()
+                self._add_news(await self._look())
             except Exception as error:
                 logger.warning("Session %s: its row cannot be read: %s", self.id, error)
-                continue
-            if self.over or self._moving:
-                return
-            try:
-                self._judge(peek, is_dead=is_dead)
-            except Exception:
-                logger.exception("Session %s: what its row says could not be acted on", self.id)
-            if self.loop.time() - alive_at > settings.WORKER_HEARTBEAT:
-                alive_at = self.loop.time()
-                self._start(self._check_owner())
+            if self._has_to_ask and (self._asking is None or self._asking.done()):
+                self._asking = self._start(self._ask_how_it_stands())
 
-    async def _look(self) -> tuple[Peek | None, bool]:
+    @property
+    def _has_to_ask(self) -> bool:
+        """Whether a look at the row is not enough."""
+        streams = self._follower.streams
+        return (
+            streams.lack_something
+            # The last tokens before a pause may be lost.
+            or (bool(streams.so_far) and self._is_silent and self._asked_at < self._heard_at)
+            or self.loop.time() - self._asked_at > settings.WORKER_HEARTBEAT
+        )
+
+    async def _ask_how_it_stands(self) -> None:
+        """Ask the owner what streams, and whether it still knows of us."""
+        self._asked_at = self.loop.time()
+        try:
+            answer = await self._link.ask(Alive(remote=self._link.number))
+        except (NoAnswer, ChatSessionsError) as error:
+            self._give_up(f"its owner is gone: {error}")
+            return
+        if isinstance(answer, Attached):
+            self._add_news(answer.standing)
+        else:
+            await self._left_by_owner()
+
+    async def _look(self, *, is_left: bool = False) -> Look:
         """Read where the session stands, and whether its owner is dead."""
-        return await self._directory.threads.read(self._read_row)
+        return await self._directory.threads.read(partial(self._read_row, is_left))
 
-    def _read_row(self) -> tuple[Peek | None, bool]:
+    def _read_row(self, is_left: bool) -> Look:
         peek = self._store.peek(self.id)
         owner = None if peek is None else peek.worker_id
-        return peek, self._is_silent and owner is not None and not self._directory.rows.lives(owner)
+        is_dead = self._is_silent and owner is not None and not self._directory.rows.lives(owner)
+        return Look(peek, is_dead, is_left)
 
     @property
     def _is_silent(self) -> bool:
@@ -535,56 +526,74 @@ class RemoteSession:
 
     async def _owner_is_gone(self) -> bool:
         """Return True if the owner died or no longer owns the session."""
-        peek, is_dead = await self._look()
+        look = await self._look()
+        return look.is_dead or not self._is_owned(look.peek)
+
+    def _is_owned(self, peek: Peek | None) -> bool:
         return (
-            peek is None or peek.worker_id is None or peek.generation != self.generation or is_dead
+            peek is not None and peek.worker_id is not None and peek.generation == self.generation
         )
 
-    def _judge(self, peek: Peek | None, *, is_dead: bool) -> None:
-        if self.subscriber is None:
+    async def _take_look(self, look: Look) -> None:
+        """Tell what the row says and the owner has not told; go on, or not."""
+        peek = look.peek
+        if self._moving:
             return
-        if peek is not None and self._is_silent:
-            self._add_news([Stored(peek.head)])
-        if peek is None or peek.status == ChatSession.Status.ENDED:
-            self._end_after(ChatSession.EndReason.ADMIN if peek is None else peek.end_reason)
+        if peek is None:
+            self.close(frames.CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
+        elif peek.user_id != self._user_id:  # it was given to a user meanwhile
+            self.close(frames.CloseCode.SHUTTING_DOWN)
+        elif peek.status == ChatSession.Status.ENDED:
+            await self._follower.take_row(peek)
+            self.close(frames.CloseCode.SESSION_ENDED, ended=peek.end_reason)
         elif peek.generation != self.generation:
             self._taken(is_connected=peek.status == ChatSession.Status.CONNECTED)
-        elif peek.worker_id is None:
-            self._orphaned += 1  # its last words are on the way, or lost: a welcome says it all
-            if self._orphaned > PATIENCE:
-                self._give_up("its owner has let it go")
-        elif is_dead:
-            self._give_up("its owner is dead")
         else:
-            self._orphaned = 0
+            await self._follower.take_row(peek)
+            await self._judge(peek, look)
 
-    def _end_after(self, reason: str) -> None:
-        """Tell that the session has ended, unless the owner does so in time."""
-        self._orphaned += 1
-        if self._orphaned > PATIENCE:
-            self.hear([Parted(int(frames.CloseCode.SESSION_ENDED), reason)])
-
-    async def _check_owner(self) -> None:
-        """Ask the owner whether it still knows of us."""
-        try:
-            answer = await self._ask(Alive(remote=self.number))
-        except (NoAnswer, ChatSessionsError) as error:
-            self._give_up(f"its owner is gone: {error}")
-            return
-        if isinstance(answer, NotHere):
-            await asyncio.sleep(PATIENCE * POLL)  # for its last words
+    async def _judge(self, peek: Peek, look: Look) -> None:
+        was_free, self._was_free = self._was_free, peek.worker_id is None
+        if self._move_here is not None and peek.connections > self._connections:
+            self.close(frames.CloseCode.TAKEN_OVER)
+        elif peek.worker_id is None:
+            if was_free or look.is_left:  # else its owner may find that it is needed after all
+                await self._released()
+        elif look.is_dead:
+            self._give_up("its owner is dead")
+        elif look.is_left:
             self._give_up("its owner has let this client go")
+
+    def _taken_by_owner(self, taken: Taken) -> None:
+        """Tell the connection what the owner says of its frames."""
+        for error in taken.errors:
+            self._follower.tell(error)
+        if taken.code is not None:
+            self.close(frames.CloseCode(taken.code))
+
+    async def _left_by_owner(self) -> None:
+        """Find out why the owner knows nothing of us."""
+        try:
+            self._add_news(await self._look(is_left=True))
+        except Exception as error:
+            self._give_up(f"its owner has let this client go, and its row cannot be read: {error}")
 
     # Moving
 
+    async def _released(self) -> None:
+        """The owner has let the session go."""
+        if self._move_here is None:
+            self._give_up("its owner has it no more")
+        else:
+            await self._move(self._move_here)
+
     async def _move(self, move_here: Move) -> None:
         """Hold the session here, which is nobody's now, and go on with its connection."""
-        subscriber: Any = self.subscriber
+        subscriber: Any = self._follower.subscribers.connection
         if self._moving or subscriber is None:
             return
         self._moving = True
-        if self._forwarder is not None:
-            self._forwarder.cancel()  # what was taken already is known by its number
+        self._link.pause()
         subscriber.stop()
         live: LiveSession | None = None
         stored = asyncio.Event()
@@ -613,14 +622,16 @@ class RemoteSession:
 
     async def _give_frames(self, live: LiveSession, subscriber: LocalSubscriber) -> None:
         """Give the session what its last owner has not taken, in order."""
-        while self._frames:
-            await take_frame(live, subscriber, self._frames.popleft())
+        while self._link.frames:
+            error = await take_frame(live, subscriber, self._link.frames.popleft())
+            if error is not None:
+                subscriber.frame(error)
 
     # The end
 
     def _give_up(self, why: str) -> None:
         """Nobody knows what became of it: the client asks again, and finds the session then."""
-        if not self.over and not self._moving:
+        if not self.closed and not self._moving:
             logger.info("Session %s is followed no more: %s", self.id, why)
             self.lost = self._unreachable()
             self.close(frames.CloseCode.SHUTTING_DOWN)
@@ -637,98 +648,31 @@ class RemoteSession:
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
         """Tell nothing more, and tell whoever hears so."""
-        subscriber = self.subscriber
-        self._leave()
-        if subscriber is not None:
-            subscriber.close(code, ended=ended)
+        told = self._leave()
+        if told.connection is not None:
+            told.connection.close(code, ended=ended)
+        for follower in list(told.followers):
+            follower.close(code, ended=ended)
 
-    def _detach(self, code: int = 1006) -> asyncio.Task[None]:
-        """Leave, and return a task that is done when the owner knows."""
+    def _detach(self, code: int = 1006) -> None:
+        """Leave, and tell the owner so."""
         self._leave()
-        detach = self._ask_quietly(Detach(remote=self.number, code=int(code)))
-        return self._directory.rpc.start_task(detach)
+        detach = Detach(remote=self._link.number, code=int(code))
+        self._detaching = self._directory.rpc.start_task(self._link.ask_quietly(detach))
 
-    def _leave(self) -> None:
-        """Tell nothing more."""
-        self.over = True
-        self.subscriber = None
-        self._remotes.pop(self.number, None)
+    def _leave(self) -> Subscribers:
+        """Tell nothing more; return who has been told."""
+        self.closed = True
+        self._link.pause()
+        self._remotes.pop(self._link.number, None)
         self._left.set()
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()
-
-    def own(self, task: asyncio.Task[Any]) -> None:
-        """Cancel ``task`` when nothing more is told."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return self._follower.stop()
 
     def _start(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._directory.rpc.start_task(step)
-        self.own(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
-
-
-class OpenStreams:
-    """
-    The text so far of each message that streams, by what was told of it.
-
-    A client that is still being brought up to date gets it when it is.
-    """
-
-    def __init__(self) -> None:
-        self.so_far: dict[str, frames.Stream] = {}
-
-    def told(self, frame: frames.ServerFrame) -> None:
-        """Take a frame that is not in the log."""
-        if isinstance(frame, frames.Stream):
-            self.so_far[frame.message] = frame
-        elif isinstance(frame, frames.Token):
-            before = self.so_far.get(frame.message)
-            text = "" if before is None else before.content
-            if before is None or frame.index >= before.index:
-                self.so_far[frame.message] = frames.Stream(
-                    frame.message, frame.index + 1, text + frame.text
-                )
-
-    def stored(self, entry: Entry) -> None:
-        """Take an entry of the log."""
-        if self.so_far:
-            self.so_far.pop(entry.closes or "", None)
-        if b'"streaming":true' in entry.data and entry.name in STREAM_EVENTS:
-            with suppress(msgspec.ValidationError):  # the application's own, by that name
-                opened = msgspec.json.decode(entry.data, type=_Opened)
-                if opened.streaming:
-                    text = opened.content or opened.output
-                    self.so_far[opened.id] = frames.Stream(opened.id, 0, text)
-
-
-#: Events that may open a stream.
-STREAM_EVENTS = (*MESSAGE_EVENTS, "step", "step_update")
-
-
-class _Opened(msgspec.Struct):
-    """What an entry says of a message or a step that may stream from there on."""
-
-    id: str
-    streaming: bool
-    content: str = ""
-    output: str = ""
-
-
-def _decoded(raw: msgspec.Raw) -> frames.ServerFrame | None:
-    """Return a frame that the owner tells, or None for one that only another release knows."""
-    try:
-        return frames.decode_server(bytes(raw).decode())
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        logger.warning("A frame from a session's owner is not known here: %s", error)
-        return None
-
-
-def _pack(frame: frames.ClientFrame) -> msgspec.Raw:
-    """Return ``frame`` as it goes from worker to worker."""
-    return msgspec.Raw(frames.encode(frame).encode())
-
-
-#: One for all: where the last that waits is this, another would stop nothing more.
-_STOP = _pack(frames.Stop())

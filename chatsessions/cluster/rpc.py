@@ -1,8 +1,9 @@
 """
-``RpcClient``: commands from one worker to another, over the channel layer.
+``RpcClient``: commands and hints from one worker to another, over the channel layer.
 
 A layer may drop whatever it is given. So a command carries an id, is sent again until there is a
-sign of it, and is taken once however often it arrives; losing a message costs a moment.
+sign of it, and is taken once however often it arrives; losing a message costs a moment. A hint is
+sent once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from chatsessions.conf import settings
 
-logger = logging.getLogger("chatsessions.mail")
+logger = logging.getLogger("chatsessions.rpc")
 worker_logger = logging.getLogger("chatsessions.worker")
 
 #: Seconds between the tries of a command: half as much again from the first to the last. A layer
@@ -67,7 +68,13 @@ class _Answer(msgspec.Struct, tag_field="type", tag="chatsessions.answer"):
     body: bytes
 
 
-_Message: TypeAlias = _Ask | _Sign | _Answer
+class _Hint(msgspec.Struct, tag_field="type", tag="chatsessions.hint"):
+    """Something that is sent once, and may be lost."""
+
+    body: bytes
+
+
+_Message: TypeAlias = _Ask | _Sign | _Answer | _Hint
 #: Layers carry bytes.
 _AS_IS = (bytes,)
 
@@ -103,6 +110,7 @@ class RpcClient:
         # Both from ``open()`` on:
         self._layer: Any
         self._do: Callable[[bytes], Awaitable[bytes]]
+        self._hear: Callable[[bytes], None]
         self._asked: dict[str, _Asked] = {}
         self._first_pause = FIRST_REPEAT
         self._lengthened_at = 0.0
@@ -115,20 +123,24 @@ class RpcClient:
         self._skipped = 0
         self._skipped_at = -SKIPPED_EVERY
 
-    async def open(self, do: Callable[[bytes], Awaitable[bytes]]) -> None:
+    async def open(
+        self, do: Callable[[bytes], Awaitable[bytes]], hear: Callable[[bytes], None]
+    ) -> None:
         """
-        Get a channel, if a layer leads to other processes. Commands from there are given to ``do``.
+        Get a channel, if a layer leads to other processes.
+
+        Commands from there are given to ``do``, and hints to ``hear``.
 
         Raises what the layer does.
         """
         layer = crossing_layer()
         if layer is None or self._receiver is not None:
             return
-        self._layer, self._do = layer, do
+        self._layer, self._do, self._hear = layer, do, hear
         async with asyncio.timeout(settings.STORE_TIMEOUT):
             self.channel = await layer.new_channel()
-        receiver = keep_running("The worker's task 'mail'", self._receive)
-        self._receiver = self.start_task(receiver, "chatsessions-mail")
+        receiver = keep_running("The worker's task 'rpc'", self._receive)
+        self._receiver = self.start_task(receiver, "chatsessions-rpc")
 
     async def settle(self, seconds: float) -> None:
         """Wait until everything asked is answered, for so long at most."""
@@ -174,6 +186,10 @@ class RpcClient:
             self._asked.pop(number, None)
             asked.answer.cancel()
 
+    async def tell(self, channel: str, hint: bytes) -> None:
+        """Send a hint to the worker behind ``channel``, once."""
+        await self._send(channel, _Hint(hint))
+
     async def _send(self, channel: str, message: _Message) -> None:
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
@@ -204,7 +220,7 @@ class RpcClient:
 
     def _skip(self, error: Exception) -> None:
         """
-        What came is no command of ours, nor an answer: any process may send to the channel.
+        What came is no command of ours, answer or hint: any process may send to the channel.
 
         What is in it is not logged.
         """
@@ -228,6 +244,8 @@ class RpcClient:
                     asked.heard_at = self.loop.time()
             case _Answer():
                 self._take_answer(message)
+            case _Hint():
+                self._hear(message.body)
 
     def _take_answer(self, message: _Answer) -> None:
         asked = self._asked.get(message.id)

@@ -1,8 +1,7 @@
 """
 The owner's end: a worker does what other workers ask of it.
 
-:class:`CommandServer` answers their commands. A :class:`RemoteSubscriber` stands for a connection
-there, a :class:`RemoteHttpSubscriber` for a request.
+:class:`CommandServer` answers their commands, and takes their hints.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import ChatSessionsError, SessionOver
+from chatsessions.exceptions import SessionOver
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
@@ -41,27 +40,24 @@ from .commands import (
     End,
     Failed,
     Forward,
-    Halt,
-    News,
+    Hint,
     NotHere,
     NotResumed,
     OfRemote,
-    Parted,
+    Part,
     Post,
-    Released,
     Reply,
-    Stored,
-    Told,
-    decode_answer,
+    Taken,
     decode_command,
+    decode_hint,
     encode,
     failure_of,
 )
 from .connect_request import is_visitors, why_over
-from .remote import Item, RemoteSession
-from .rpc import NoAnswer, RpcClient
+from .remote import RemoteSession
+from .rpc import RpcClient
 
-logger = logging.getLogger("chatsessions.relay")
+logger = logging.getLogger("chatsessions.cluster")
 
 #: Seconds that a session which nobody needs here may take to be given away, before it is relayed
 #: instead: a slow ``on_disconnect`` is to keep nobody waiting.
@@ -106,6 +102,17 @@ class CommandServer:
         except Exception as error:
             return encode(failure_of(error))
 
+    def hear(self, raw: bytes) -> None:
+        """Take a hint about a session that is followed here."""
+        try:
+            hint = decode_hint(raw)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            logger.warning("A hint from another worker is none that is known here: %s", error)
+            return
+        remote = self._remotes.get(hint.remote)
+        if remote is not None:
+            remote.hear(hint)
+
     def look_round(self) -> None:
         """Part with the subscribers whose worker is not heard of any more."""
         now = self._rpc.loop.time()
@@ -132,9 +139,7 @@ class CommandServer:
         match command:
             case Attach():
                 return await self._attach(command)
-            case News():
-                return self._hear(command)
-            case Forward() | Halt() | Detach() | Alive() | Post() | Reply():
+            case Forward() | Detach() | Alive() | Post() | Reply():
                 return await self._for_subscriber(command)
             case Broadcast():
                 return Done(await self.broadcast(command))
@@ -170,12 +175,17 @@ class CommandServer:
         is_theirs = is_visitors(live, command.user, command.used)
         if live.closed or not is_theirs or _is_overtaken(live, command):
             return NotHere()
-        kind = RemoteSubscriber if command.how == "relay" else RemoteHttpSubscriber
-        subscriber = kind(live, self._rpc, number=command.remote, channel=command.channel)
-        self._subscribers[command.remote] = subscriber
-        if not await subscriber.join(command):
+        subscriber = self._subscribers.get(command.remote)
+        if command.again and (subscriber is None or subscriber.over):
             return NotHere()
-        return Attached(live.standing())
+        if subscriber is None:
+            subscriber = RemoteSubscriber(live, self._rpc, command)
+            self._subscribers[command.remote] = subscriber
+        subscriber.heard()
+        is_attached = (
+            await subscriber.connect(command) if subscriber.relayed else await subscriber.visit()
+        )
+        return Attached(live.standing()) if is_attached else NotHere()
 
     async def _for_subscriber(self, command: OfRemote) -> Answer:
         subscriber = self._subscribers.get(command.remote)
@@ -185,9 +195,7 @@ class CommandServer:
         live = subscriber.live
         match command:
             case Forward():
-                await self._receive(live, subscriber, command.frames)
-            case Halt():
-                live.stop()
+                return await self._receive(live, subscriber, command.frames)
             case Detach():
                 subscriber.lost(command.code)
             case Alive(visited=visited, acted=acted):
@@ -195,6 +203,7 @@ class CommandServer:
                     live.client.visited()
                 if acted:
                     await live.client.acted()
+                return Attached(live.standing())
             case Post(name=name, data=raw):
                 data = frames.decode_data(frames.ClientEvent(1, name, raw))
                 return await live.posted.post(name, bytes(raw), data, key=command.key)
@@ -205,24 +214,21 @@ class CommandServer:
 
     async def _receive(
         self, live: LiveSession, subscriber: RemoteSubscriber, given: list[msgspec.Raw]
-    ) -> None:
+    ) -> Taken:
+        taken = Taken([])
         live.client.confirm_token(subscriber)
         live.holders += 1  # not to be let go between two frames
         try:
             for raw in given:
-                taken = await owner.take_frame(live, subscriber, raw)
-                if not taken and live.inbound.gate.is_hammered:
-                    subscriber.close(frames.CloseCode.RATE_LIMITED)
-                    live.client.disconnect(subscriber, frames.CloseCode.RATE_LIMITED)
+                error = await owner.take_frame(live, subscriber, raw)
+                if error is not None:
+                    taken.errors.append(msgspec.Raw(frames.encode(error).encode()))
+                if error is not None and live.client.is_hammered and not subscriber.over:
+                    taken.code = int(frames.CloseCode.RATE_LIMITED)
+                    subscriber.lost(taken.code)
         finally:
             live.let_go()
-
-    def _hear(self, news: News) -> Answer:
-        remote = self._remotes.get(news.remote)
-        if remote is None:
-            return NotHere()
-        remote.hear(news.items)
-        return Done()
+        return taken
 
     # From outside
 
@@ -283,34 +289,35 @@ async def _first_of(*steps: Any) -> None:
             task.cancel()
 
 
-# Subscribers at other workers
-
-
 class RemoteSubscriber(Subscriber):
     """
-    A session's connection at another worker: passes on what the session tells, in order.
+    The owner's stand-in for who is at another worker: a session's connection, or its requests.
 
-    While a batch is on its way the next one gathers. Of the log it says only how far it is stored:
-    the other worker reads the entries from the database.
+    Of the log it says only how far it is stored: the other worker reads the entries from the
+    database. The other worker finds out what is lost of its hints, so nothing waits for them. For
+    requests it holds the session, as each of them would here.
     """
 
-    #: The session may leave for where its connection is.
-    relayed = True
-
-    def __init__(self, live: LiveSession, rpc: RpcClient, *, number: str, channel: str) -> None:
+    def __init__(self, live: LiveSession, rpc: RpcClient, command: Attach) -> None:
         self.live = live
         self.heard_at = rpc.loop.time()
-        #: Whether nothing more comes.
+        #: Whether nothing more is told.
         self.over = False
+        #: Whether it is the connection. The session may leave for where that is.
+        self.relayed = command.how != "visit"
         self._rpc = rpc
-        self._number = number
-        self._channel = channel
-        self._welcomed = False
-        self._items: list[Item] = []
+        self._number = command.remote
+        self._channel = command.channel
+        self._holds = False
+        self._tells = False
+        #: The last entry that was told.
+        self._head = 0
+        self._told = 0
+        self._parts: list[Part] = []
         self._bytes = 0
         self._pump: asyncio.Task[None] | None = None
 
-    async def join(self, command: Attach) -> bool:
+    async def connect(self, command: Attach) -> bool:
         """Be the session's connection from now on; return False if that failed."""
         live = self.live
         live.client.rotate_tokens(command.used, command.given)
@@ -318,11 +325,34 @@ class RemoteSubscriber(Subscriber):
         live.client.connect(self, welcome=stored.set)
         live.go()
         await _first_of(stored.wait(), live.until_closed())
-        if live.subscribers.connection is not self:
+        if not self.is_here:
             return False
-        self._welcomed = True
+        self._begin()
         live.client.announce(resumed=True)
         return True
+
+    async def visit(self) -> bool:
+        """Hold and follow the session, whose client is here by a request; return False if not."""
+        live = self.live
+        if not self._holds:
+            self._holds = True
+            live.holders += 1
+            live.subscribers.followers.add(self)
+        live.client.visited()
+        live.go()
+        try:
+            await live.settle()
+        except BaseException:
+            if not self._tells:
+                self.lost(1006)
+            raise
+        if not self._tells:
+            self._begin()
+        return not self.over
+
+    def _begin(self) -> None:
+        self._tells = True
+        self._head = self.live.log.stored
 
     @property
     def is_sending(self) -> bool:
@@ -332,7 +362,7 @@ class RemoteSubscriber(Subscriber):
     @property
     def is_here(self) -> bool:
         """Whether the session still knows of it."""
-        return self.live.subscribers.connection is self
+        return self._holds or self.live.subscribers.connection is self
 
     def heard(self) -> None:
         """The other worker is still there."""
@@ -341,111 +371,69 @@ class RemoteSubscriber(Subscriber):
     # Subscriber
 
     def entries(self, entries: Sequence[Entry]) -> None:
-        self._put(Stored(entries[-1].seq))
+        self._head = entries[-1].seq
+        if self._parts and not self._parts[-1].frames:
+            self._parts[-1].head = self._head
+        else:
+            self._put(Part(self._head))
 
     def frame(self, frame: frames.ServerFrame) -> None:
+        if self.over or not self._tells:
+            return
         text = frames.encode(frame).encode()
         self._bytes += len(text)
-        if self._bytes > settings.MAX_UNACKED_BYTES:
-            self.lost(frames.CloseCode.TOO_SLOW)
+        if self._bytes > settings.MAX_UNACKED_BYTES:  # nothing gets through: that will be missed
+            self._parts, self._bytes = [], 0
+            self._told += 1
+            self._put(Part(self._head))
             return
-        told = Told(msgspec.Raw(text))
+        if not self._parts:
+            self._put(Part(self._head))
+        part = self._parts[-1]
+        part.frames.append(msgspec.Raw(text))
         if isinstance(frame, frames.TurnStatus):
-            told.idle, told.ending = self.live.position.is_idle, self.live.ending is not None
-        self._put(told)
+            part.idle = self.live.position.is_idle
+            part.ending = self.live.ending is not None
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        # Come back: the other worker itself does, and looks whether it can have the session now.
-        comes_back = code == frames.CloseCode.SHUTTING_DOWN
-        self._put(Released() if comes_back else Parted(int(code), ended))
+        # Of a session that is dropped nobody knows how much of it is stored. A connection that is
+        # to come back does so at the other worker, which looks whether it can have the session.
+        released = ended is None and (
+            code == frames.CloseCode.SHUTTING_DOWN if self.relayed else self.live.closed
+        )
+        self._put(Part(self._head, code=int(code), ended=ended, released=released))
         self.over = True
+        self._let_go()
 
     def lost(self, code: int) -> None:
-        """Leave: there is no way to the other worker any more. Its client comes back by itself."""
+        """Leave: the other worker is gone, or its client is."""
         self.over = True
-        self._items.clear()
-        self._leave(code)
-
-    def _leave(self, code: int) -> None:
+        self._parts.clear()
         self.live.client.disconnect(self, code)
+        self._let_go()
 
-    # The way out
-
-    def _put(self, item: Item) -> None:
-        if self.over or not self._welcomed:
-            return
-        if isinstance(item, Stored) and self._items and isinstance(self._items[-1], Stored):
-            self._items[-1] = item
-        else:
-            self._items.append(item)
-        if self._pump is None:
-            self._pump = self._rpc.start_task(self._send(), "chatsessions-subscriber")
-
-    async def _send(self) -> None:
-        try:
-            await asyncio.sleep(0)  # what is told at the same time goes together
-            while self._items:
-                items, self._items, self._bytes = self._items, [], 0
-                news = encode(News(remote=self._number, items=items))
-                answer = await self._rpc.ask(self._channel, news, patience=settings.WORKER_STALE)
-                self.heard()
-                if isinstance(decode_answer(answer), NotHere):
-                    self.lost(1006)
-        except NoAnswer:
-            logger.info("Session %s: the worker of its connection is gone", self.live.id)
-            self.lost(1006)
-        except ChatSessionsError as error:
-            logger.warning(
-                "Session %s: the worker of its connection does not take the news: %s",
-                self.live.id,
-                error,
-            )
-            self.lost(1006)
-        finally:
-            self._pump = None
-
-
-class RemoteHttpSubscriber(RemoteSubscriber):
-    """
-    A request at another worker, which follows the session and may give it events.
-
-    As one here does, it holds the session while it lasts.
-    """
-
-    #: The session stays where it is.
-    relayed = False
-    _holds = False
-
-    async def join(self, command: Attach) -> bool:
-        """Follow the session from now on, and hold it."""
-        live = self.live
-        self._holds = True
-        live.holders += 1
-        live.subscribers.followers.add(self)
-        live.client.visited()
-        live.go()
-        try:
-            if live.log.head > live.log.stored:
-                await live.sink.flush()
-        except BaseException:
-            self.lost(1006)
-            raise
-        self._welcomed = not self.over
-        return self._welcomed
-
-    @property
-    def is_here(self) -> bool:
-        return self._holds
-
-    def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        # Of a session that is dropped nobody knows how much of it is stored.
-        is_dropped = self.live.closed and ended is None
-        self._put(Released() if is_dropped else Parted(int(code), ended))
-        self.over = True
-        self._leave(code)
-
-    def _leave(self, code: int) -> None:
+    def _let_go(self) -> None:
         if self._holds:
             self._holds = False
             self.live.subscribers.followers.discard(self)
             self.live.let_go()
+
+    # The way out
+
+    def _put(self, part: Part) -> None:
+        if self.over or not self._tells:
+            return
+        self._parts.append(part)
+        if self._pump is None:
+            self._pump = self._rpc.start_task(self._send(), "chatsessions-hints")
+
+    async def _send(self) -> None:
+        try:
+            await asyncio.sleep(0)  # what is told at the same time goes together
+            while self._parts:
+                parts, self._parts, self._bytes = self._parts, [], 0
+                self._told += 1
+                hint = Hint(self._number, self._told, parts)
+                await self._rpc.tell(self._channel, encode(hint))
+        finally:
+            self._pump = None

@@ -180,6 +180,7 @@ class SessionLog:
         "_limit",
         "_limit_bytes",
         "first",
+        "handled",
         "head",
         "heard",
         "pending",
@@ -195,6 +196,8 @@ class SessionLog:
         #: The last entry there is, the last that is stored, and the first that is kept.
         self.head = self.stored = position.head
         self.first = first
+        #: Up to which event all turns have ended, as it is stored.
+        self.handled = position.handled
         #: Called with each new entry.
         self.heard: Callable[[Entry], None] | None = None
         self._journal = journal
@@ -257,6 +260,7 @@ class SessionLog:
     def committed(self, change: Change) -> None:
         """Take note that ``change`` is stored."""
         self.stored = change.position.head
+        self.handled = change.position.handled
         if change.trim is not None:
             self.first = change.trim + 1
         if change.trimmed_bytes:

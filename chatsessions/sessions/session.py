@@ -823,6 +823,9 @@ class LiveSession(ChangeSource):
             turn=running[0].n if running else None,
             turn_name=running[0].name if running else "",
             is_idle=self.position.is_idle,
+            handled=self.log.handled,
+            handled_ahead=self.turns.handled.ahead,
+            connections=self.client.connections,
             streams=self.sink.streams.so_far,
         )
 

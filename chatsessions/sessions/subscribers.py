@@ -62,6 +62,11 @@ class Standing(Struct, kw_only=True):
     turn_name: str = ""
     #: Whether no turn runs or waits.
     is_idle: bool = False
+    #: The events whose turns have ended, which is stored; see ``Handled``.
+    handled: int = 0
+    handled_ahead: list[int] = []
+    #: How many connections there have been.
+    connections: int = 0
     #: What streams: somebody who has the log needs it, too.
     streams: list[frames.Stream] = []
 

@@ -98,7 +98,14 @@ class Peek:
     worker_id: UUID | None
     status: str
     end_reason: str
+    user_id: Any
+    connections: int
     head: int
+    accepted: int
+    handled: int
+    handled_ahead: list[int]
+    running: int | None
+    aside: int | None
 
 
 #: The most bytes of entries that are read at a time.
@@ -346,8 +353,14 @@ class Store:
     def peek(self, session_id: UUID) -> Peek | None:
         """Return the :class:`Peek` of a session, or None if there is no such session."""
         rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
-        found = rows.values_list("generation", "worker_id", "status", "end_reason", "head").first()
+        found = rows.values_list(*Peek.__annotations__).first()
         return None if found is None else Peek(*found)
+
+    def events(self, session_id: UUID, numbers: Collection[int]) -> list[tuple[int, str, str]]:
+        """Return number, name and outcome of client's events that are kept, in their order."""
+        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
+        found = rows.filter(n__in=numbers).order_by("n").values_list("n", "name", "status")
+        return [(n or 0, name, status or "done") for n, name, status in found]
 
     def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
         """Do for one row what :meth:`read_states` does for several."""

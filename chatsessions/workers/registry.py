@@ -33,7 +33,7 @@ from chatsessions.cluster.connect_request import (
     why_not,
     why_over,
 )
-from chatsessions.cluster.directory import SOON
+from chatsessions.cluster.directory import SOON, Owner
 from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
@@ -405,14 +405,7 @@ class SessionRegistry:
             if not owner.channel:  # this process', for the moment of a call from outside
                 await asyncio.sleep(SOON)
             else:
-                remote = RemoteSession(
-                    row,
-                    owner,
-                    directory=directory,
-                    store=self._host.store,
-                    remotes=self._host.remotes,
-                    move=None if how == "visit" else partial(self._move_here, chat, request),
-                )
+                remote = self._remote(chat, request, row, owner, how)
                 answer = await remote.attach(request, given=given, connections=connections, how=how)
                 if isinstance(answer, Attached):
                     return remote, ""
@@ -431,6 +424,22 @@ class SessionRegistry:
             if again is None or refusal is not None:
                 return None, refusal or "unknown"
             row = again
+
+    def _remote(
+        self, chat: Chat, request: ConnectRequest, row: ChatSession, owner: Owner, how: How
+    ) -> RemoteSession:
+        """Return what stands for a session of ``owner``: one for all requests of a session."""
+        for known in self._host.remotes.values() if how == "visit" else ():
+            if known.is_visit and (known.id, known.generation) == (row.pk, row.generation):
+                return known
+        return RemoteSession(
+            row,
+            owner,
+            directory=self._host.directory,
+            store=self._host.store,
+            remotes=self._host.remotes,
+            move=None if how == "visit" else partial(self._move_here, chat, request),
+        )
 
     async def _move_here(
         self,

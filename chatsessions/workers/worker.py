@@ -165,7 +165,7 @@ class Worker(WorkerHost):
     async def _open_rpc(self) -> None:
         """Open the way to other workers. Without it those sessions cannot be reached."""
         try:
-            await self.rpc.open(self.server.answer)
+            await self.rpc.open(self.server.answer, self.server.hear)
         except Exception as error:
             logger.error("The channel layer fails; other workers are not reached: %s", error)
         self.rows.channel = self.rpc.channel
@@ -299,7 +299,7 @@ class Worker(WorkerHost):
         for live in lives:
             live.interrupt()
         for visit in visits:
-            visit.let_go()
+            visit.leave()
         stored = await _within(settings.STORE_TIMEOUT, [live.until_closed() for live in lives])
         if not stored:
             logger.error("Not everything could be stored before the server stopped")

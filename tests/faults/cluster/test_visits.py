@@ -112,10 +112,21 @@ async def test_tokens_come_by_another_worker_as_they_are_made(pair: Cluster) -> 
     tokens_before_the_end = 0
     async for frame in visitor.stream(pair.doors[1], **event):
         names.append((frame["type"], frame.get("index", frame.get("status"))))
-        if frame["type"] == "token" and pair.books.session(visitor.session or "")["handled"] < 3:
+        if (
+            frame["type"] in ("token", "stream")
+            and pair.books.session(visitor.session or "")["handled"] < 3
+        ):
             tokens_before_the_end += 1
-    assert tokens_before_the_end > 5
-    assert [index for kind, index in names if kind == "token"] == list(range(20)), names
+    assert tokens_before_the_end > 3
+    told = 0
+    for kind, index in names:
+        if kind == "stream":  # the whole, where tokens were lost
+            assert index >= told, names
+            told = index
+        elif kind == "token":
+            assert index == told, names
+            told += 1
+    assert told > 3, names
     assert names[-1] == ("turn", "done")
     assert (await busy).status == 200
     await at_rest(pair, visitor)
