@@ -1018,7 +1018,7 @@ async def test_what_from_chainlit_says() -> None:
     page = page_module("from-chainlit")
     async with visit(page.__name__) as tab:
         assert await say(tab, "one") == "You have sent 1 message(s)!"
-        assert (await ask(tab, "title", {"text": "the end"}))["content"] == "The End"
+        assert (await ask(tab, "window_message", "the end"))["content"] == "The End"
 
 
 @conversation

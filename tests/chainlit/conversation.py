@@ -45,21 +45,21 @@ class Tab(Client):
         found: Frame = frame["data"]
         return found
 
-    async def say(self, text: str) -> str:
+    async def tell(self, text: str) -> str:
         """Send a message, and wait until its turn is over; what became of it."""
         return await self.outcome(await self.message(text), PATIENCE)
 
     async def answers(self, text: str) -> list[str]:
         """Send a message; what the bot's messages that its turn made say now."""
         before = len(self.contents)
-        assert await self.say(text) == "done", self.tail()
+        assert await self.tell(text) == "done", self.tail()
         return self.contents[before:]
 
     async def press(self, label: str) -> int:
         """Press the button of this label that was offered last; the number of the event."""
         found = [
             action
-            for frame in self.events()
+            for frame in self.event_frames()
             if frame["name"] in ("message", "message_update", "ask")
             for action in frame["data"].get("actions", ())
             if action["label"] == label
@@ -100,7 +100,7 @@ class Tab(Client):
     def steps(self) -> dict[str, Frame]:
         """The steps as the log has them now, by name."""
         found: dict[str, Frame] = {}
-        for frame in self.events():
+        for frame in self.event_frames():
             if frame["name"] in ("step", "step_update"):
                 found[frame["data"]["id"]] = frame["data"]
             elif frame["name"] == "step_remove":

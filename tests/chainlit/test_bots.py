@@ -30,12 +30,26 @@ async def test_a_model_gets_the_history_of_user_session(served: Run) -> None:
         assert tab.problems == []
 
 
+async def test_tools_are_called_with_pydantic_and_models_are_remembered(served: Run) -> None:
+    async with Tab.at(served, "tools") as tab:
+        await tab.start()
+        [said] = await tab.answers("Oslo")
+        assert said == 'I looked it up: {"city":"Oslo","degrees":[20,21]}'
+        step = tab.steps()["The weather"]
+        assert step["type"] == "tool"
+        assert "Oslo" in json.dumps(step["input"])
+        assert "degrees" in json.dumps(step["output"])
+        await tab.answers("Rome")
+        await tab.resume()
+        assert await tab.answers("history") == ["Oslo 21, Rome 21; last Rome"]
+
+
 async def test_an_agent_is_kept_as_long_as_the_session_is_here(served: Run) -> None:
     async with Tab.at(served, "agent") as tab:
         await tab.start()
         await tab.answers("Hello")
         assert await tab.answers("And?") == ["This is your message 2. The first was: Hello "]
-        assert tab.events("message")[-1]["data"]["author"] == "Smith"
+        assert tab.event_frames("message")[-1]["data"]["author"] == "Smith"
 
 
 async def test_texts_choices_and_files_are_asked_for(served: Run) -> None:
@@ -55,8 +69,44 @@ async def test_texts_choices_and_files_are_asked_for(served: Run) -> None:
         assert await tab.outcome(0, PATIENCE) == "done"
         assert await tab.outcome(await tab.press("Say it"), PATIENCE) == "done"
         await tab.said("Größe (of True)", PATIENCE)
-        last = tab.events("message_update")[-1]["data"]
+        last = tab.event_frames("message_update")[-1]["data"]
         assert not last.get("actions")
+
+
+async def test_steps_are_nested_streamed_and_fail(served: Run) -> None:
+    async with Tab.at(served, "steps") as tab:
+        await tab.start()
+        assert await tab.answers("cats") == [
+            "It failed: No such thing",
+            "2 results for cats. The conversation: user, assistant",
+        ]
+        steps = tab.steps()
+        assert {"Work", "Search", "Index", "think", "count", "fail", "Last"} == set(steps)
+        work = steps["Work"]
+        assert (work["input"], work["output"]) == ("cats", "4 letters")
+        for name, parent in {"Search": "Work", "Index": "Search", "Last": "Work"}.items():
+            assert steps[name]["parent"] == steps[parent]["id"], name
+        assert steps["think"]["output"] == "I think so."
+        assert steps["fail"]["error"] == "This step has failed."  # what it said stays here
+        assert steps["Last"]["output"] == "second"
+        assert all(step["start"] for step in steps.values())
+
+
+async def test_profiles_and_settings_of_every_kind(served: Run) -> None:
+    async with Tab.at(served, "profiles") as tab:
+        await tab.start(profile="Small")
+        await tab.said("Small: b, 1", PATIENCE)
+        form = await tab.entry("settings_form")
+        inputs = {one["id"]: one["type"] for one in form["inputs"]}
+        assert len(inputs) == 10
+        changed = {"Model": "c", "Tools": ["web", "code"], "Day": "2026-03-04"}
+        settings = (await tab.entry("settings")) | changed
+        assert await tab.outcome(await tab.event("settings", settings), PATIENCE) == "done"
+        await tab.said("Settings: c, ['web', 'code'], 2026-03-04", PATIENCE)
+        assert await tab.answers("tabs") == ["['Name', 'On']"]
+    async with Tab.at(served, "profiles") as tab:
+        await tab.start()
+        await tab.said("Large: b, 1", PATIENCE)
 
 
 def log_in(run: Run) -> str:
@@ -112,6 +162,21 @@ async def test_stop_ends_a_stream_and_is_told(served: Run) -> None:
         assert await tab.answers("how often") == ["Stopped 1"]
 
 
+async def test_handlers_may_be_plain_functions(served: Run) -> None:
+    async with Tab.at(served, "sync-handlers") as tab:
+        await tab.start()
+        await tab.said("Hello from a function", PATIENCE)
+        turn = await tab.message("one")
+        question = await tab.entry("ask", content="ONE?")
+        await tab.answer(question["call"], {"content": "Yes"})
+        assert await tab.outcome(turn, PATIENCE) == "done"
+        assert tab.contents[-1] == "Yes, 1!"
+        assert tab.steps()["slow"]["output"] == "ONE"
+        await tab.end()
+        await tab.until({"type": "ended"}, PATIENCE)
+    served.until(lambda: f"The end of {tab.session}" in served.terminal(), "it did not end")
+
+
 async def test_threads_talk_to_the_user(served: Run) -> None:
     async with Tab.at(served, "os-threads") as tab:
         await tab.start()
@@ -126,7 +191,7 @@ async def test_elements_are_files_and_texts_of_the_message(served: Run) -> None:
     async with Tab.at(served, "elements") as tab:
         await tab.start()
         assert await tab.outcome(0, PATIENCE) == "done"
-        sent = {one["data"]["content"]: one["data"] for one in tab.events("message")}
+        sent = {one["data"]["content"]: one["data"] for one in tab.event_frames("message")}
         [image] = sent["A picture"]["files"]
         assert (image["name"], image["mime"]) == ("pixel.png", "image/png")
         assert (await tab.fetch(image["id"])).startswith(b"\x89PNG")
@@ -138,7 +203,7 @@ async def test_elements_are_files_and_texts_of_the_message(served: Run) -> None:
         assert set(files) == {"elements.py", "a.pdf", "a.wav", "a.mp4"}
         assert files["a.pdf"] == "application/pdf"
         assert await tab.answers("late") == ["Without"]
-        assert tab.events("message_update")[-1]["data"]["files"][0]["name"] == "late.png"
+        assert tab.event_frames("message_update")[-1]["data"]["files"][0]["name"] == "late.png"
         # What the user sends comes as elements with a path.
         file = await tab.upload("note.txt", "text/plain", b"12345")
         turn = await tab.event("message", {"content": "look", "files": [file]})
@@ -157,6 +222,16 @@ async def test_a_list_of_tasks_changes(served: Run) -> None:
         assert "Done" in tasks
 
 
+async def test_starters_are_offered_and_taken(served: Run) -> None:
+    async with Tab.at(served, "starters") as tab:
+        await tab.start()
+        offered = (await tab.entry("starters"))["starters"]
+        labels = [one["label"] for one in offered]
+        assert labels == ["Morning routine", "Spot errors", "A weekend"]
+        [said] = await tab.answers(offered[0]["message"])
+        assert said == "You said: Help me."
+
+
 async def test_the_conversation_is_there_for_a_model(served: Run) -> None:
     async with Tab.at(served, "recall") as tab:
         await tab.start()
@@ -172,7 +247,7 @@ async def test_a_page_around_it_sends_and_gets_messages(served: Run) -> None:
         await tab.start(env={"API_KEY": "12345"})
         await tab.said("A key of 5 characters", PATIENCE)
         assert await tab.outcome(await tab.event("window_message", "Hi"), PATIENCE) == "done"
-        window = tab.events("window_message")[-1]
+        window = tab.event_frames("window_message")[-1]
         assert window["data"] == "Server: Hi"
         assert await tab.answers("emit") == ["webapp, str", "after"]
 
@@ -184,7 +259,7 @@ async def test_messages_are_streamed_changed_and_taken_back(served: Run) -> None
         assert said[:2] == ["Roses are blue", "Two"]
         assert json.loads(said[2].strip("`json\n")) == {"a": [1, 2]}
         assert said[3:] == ["Nothing is wrong", "True"]
-        data = {one["data"]["content"]: one["data"] for one in tab.events("message")}
+        data = {one["data"]["content"]: one["data"] for one in tab.event_frames("message")}
         assert data["Nothing is wrong"]["metadata"]["error"] is True
         assert tab.problems == []
 
@@ -238,3 +313,15 @@ async def test_a_kill_in_mid_turn_loses_the_turn_and_nothing_else(tmp_path: Path
             assert tab.problems == []
     finally:
         served.discard()
+
+
+async def test_the_parts_of_chainlit_are_there(served: Run) -> None:
+    async with Tab.at(served, "inside") as tab:
+        await tab.start()
+        turn = await tab.message("check")
+        await tab.said("Wrong: nothing", PATIENCE)
+        assert tab.event_frames("message")[-1]["data"]["author"] == "The tool"
+        question = await tab.entry("ask", content="Mode A?")
+        await tab.answer(question["call"], {"id": question["actions"][0]["id"]})
+        assert await tab.outcome(turn, PATIENCE) == "done"
+        assert tab.contents[-1] == "yes Yes"
