@@ -22,6 +22,7 @@ from chatsessions import (
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.asks import AskFileMessage
 from chatsessions.models import ChatSession, SessionFile
+from chatsessions.storage.log import find_seq
 from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, running_worker, until
@@ -664,7 +665,6 @@ async def test_what_overtakes_is_bounded_and_what_waits_is_kept(
     with pytest.raises(FrameError, match="waiting already"):
         client.send("settings", {"x": 0})
     client.take_back()
-    rows = client.live.worker.store.seq_of  # type: ignore[attr-defined]
-    assert await client.live.worker.threads.read(lambda: rows(client.live.id, waiting)) is not None  # type: ignore[attr-defined]
+    assert await client.live.worker.threads.read(find_seq, client.live.id, waiting) is not None
     client.answer(call, {"content": "Ada"})
     assert await client.outcome(waiting) == "done"

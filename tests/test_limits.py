@@ -30,7 +30,7 @@ from chatsessions import AskUserMessage, Chat, Message, context
 from chatsessions.consumers import SessionConsumer
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
-from chatsessions.storage.store import CHUNK_BYTES
+from chatsessions.storage.log import CHUNK_BYTES
 from chatsessions.workers.limits import (
     Limits,
     address_of,

@@ -26,7 +26,7 @@ from chatsessions.models import ChatSession, Worker
 from chatsessions.storage import sql as bulk
 from chatsessions.storage.database import CacheFailed
 from chatsessions.storage.journal import Batch, Change, Claim, Position
-from chatsessions.storage.log import Entry
+from chatsessions.storage.log import Entry, find_seq, read_entries
 from chatsessions.storage.store import Store, cache_key
 from chatsessions.storage.worker_rows import (
     WorkerRows,
@@ -133,10 +133,10 @@ def test_the_log_is_read_in_pieces() -> None:
     store = Store()
     commit(store, change_of(row, entries=[entry(seq, n=seq) for seq in range(1, 8)]))
     commit(store, change_of(other, entries=[entry(1)]))
-    assert [found.seq for found in store.read_log(row.pk, after=2, limit=3)] == [3, 4, 5]
-    assert [found.seq for found in store.read_log(row.pk, after=5, limit=30)] == [6, 7]
-    assert store.seq_of(row.pk, 5) == 5
-    assert store.seq_of(other.pk, 5) is None
+    assert [found.seq for found in read_entries(row.pk, after=2, limit=3)] == [3, 4, 5]
+    assert [found.seq for found in read_entries(row.pk, after=5, limit=30)] == [6, 7]
+    assert find_seq(row.pk, 5) == 5
+    assert find_seq(other.pk, 5) is None
 
 
 # Writing
@@ -173,7 +173,7 @@ def test_much_is_written_in_several_statements(monkeypatch: pytest.MonkeyPatch) 
         assert len(arguments) > 200
         assert max(arguments) < 4000
     for row in rows:
-        assert store.read_log(row.pk, after=0, limit=100) == entries
+        assert read_entries(row.pk, after=0, limit=100) == entries
     stale = change_of(rows[-1], generation=7)
     assert isinstance(
         write(store, [*map(change_of, rows[:-1]), stale])[stale.session_id], OwnershipLost

@@ -21,8 +21,8 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
 from chatsessions.sessions.subscribers import Standing, Subscribers
 from chatsessions.storage.database import Executors
-from chatsessions.storage.log import Entry
-from chatsessions.storage.store import MESSAGE_EVENTS, Peek, Store
+from chatsessions.storage.log import MESSAGE_EVENTS, Entry, find_events, read_entries
+from chatsessions.storage.store import Peek
 
 from .commands import Part
 
@@ -42,7 +42,6 @@ class LogFollower:
     def __init__(
         self,
         session_id: UUID,
-        store: Store,
         threads: Executors,
         *,
         give_up: Callable[[str], None],
@@ -54,7 +53,6 @@ class LogFollower:
         self.turns = TurnStatuses(Handled(), running=None)
         self.is_ending = False
         self._session_id = session_id
-        self._store = store
         self._threads = threads
         #: Called with the reason when the log cannot be followed any more.
         self._give_up = give_up
@@ -114,7 +112,7 @@ class LogFollower:
         running = (peek.running, peek.aside)
         numbers = self.turns.not_told(handled, peek.accepted, running)
         if numbers:
-            find = partial(self._store.events, self._session_id, numbers)
+            find = partial(find_events, self._session_id, numbers)
             for n, name, outcome in await self._threads.read(find):
                 if name != ANSWER:  # that has no turn
                     status = "running" if n in running else outcome
@@ -142,7 +140,7 @@ class LogFollower:
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Return stored entries behind ``after``, oldest first."""
-        read = partial(self._store.read_log, self._session_id, after=after, limit=limit)
+        read = partial(read_entries, self._session_id, after=after, limit=limit)
         return await self._threads.read(read)
 
     def _note(self, entry: Entry) -> None:

@@ -28,7 +28,7 @@ from chatsessions.sessions.posted import Posted
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Standing, Subscriber, Subscribers
 from chatsessions.storage.log import Entry
-from chatsessions.storage.store import Peek, Store
+from chatsessions.storage.store import Peek, peek_at
 
 from .commands import (
     Alive,
@@ -122,7 +122,6 @@ class RemoteSession:
         owner: Owner,
         *,
         directory: WorkerDirectory,
-        store: Store,
         remotes: dict[str, RemoteSession],
         move: Move | None = None,
     ) -> None:
@@ -136,7 +135,6 @@ class RemoteSession:
         self._user_id = row.user_id
         self._owner = owner
         self._directory = directory
-        self._store = store
         self._remotes = remotes
         self._move_here = move
         self._link = OwnerLink(
@@ -150,7 +148,6 @@ class RemoteSession:
         )
         self._follower = LogFollower(
             self.id,
-            store,
             directory.threads,
             give_up=self._give_up,
             misses=self._miss,
@@ -514,7 +511,7 @@ class RemoteSession:
         return await self._directory.threads.read(partial(self._read_row, is_left))
 
     def _read_row(self, is_left: bool) -> Look:
-        peek = self._store.peek(self.id)
+        peek = peek_at(self.id)
         owner = None if peek is None else peek.worker_id
         is_dead = self._is_silent and owner is not None and not self._directory.rows.lives(owner)
         return Look(peek, is_dead, is_left)

@@ -16,8 +16,7 @@ from chatsessions.handlers.emitter import Turn
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
 from chatsessions.storage.database import Executors
-from chatsessions.storage.log import Entry
-from chatsessions.storage.store import Store, outcome_of
+from chatsessions.storage.log import Entry, find_outcome, find_posted
 
 from .asks import Asks
 from .inbound import InboundEvents
@@ -59,7 +58,6 @@ class PostedEvents:
         subscribers: Subscribers,
         submit: Callable[[frames.ClientEvent, Any], None],
         check_open: Callable[[], None],
-        store: Store,
         threads: Executors,
     ) -> None:
         self._session_id = session_id
@@ -73,7 +71,6 @@ class PostedEvents:
         self._submit = submit
         #: Raises if the session takes nothing more.
         self._check_open = check_open
-        self._store = store
         self._threads = threads
         #: Held while something is taken.
         self._turn = asyncio.Lock()
@@ -143,7 +140,7 @@ class PostedEvents:
         self._inbound.check_pace(n)
         if self._log.head > self._log.stored:
             await self._sink.flush()
-        find = partial(self._store.find_posted, self._session_id, message_key(key))
+        find = partial(find_posted, self._session_id, message_key(key))
         known = await _looked_up(self._threads.read(find))
         if known is not None:
             self._inbound.charge(n)
@@ -154,7 +151,7 @@ class PostedEvents:
         n, outcome = known.n or 0, None
         if n in self._turns.handled:
             await self._sink.flush()
-            find = partial(outcome_of, self._session_id, n)
+            find = partial(find_outcome, self._session_id, n)
             outcome = await _looked_up(self._threads.read(find))
         head = self._log.stored
         return Posted(turn=n, name=name, after=known.seq, outcome=outcome, head=head)

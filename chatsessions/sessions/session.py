@@ -60,7 +60,7 @@ from chatsessions.storage.conversation import ConversationMessage
 from chatsessions.storage.database import Executors
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import Change, ChangeSource, Journal, Position
-from chatsessions.storage.log import Entry, topic_of
+from chatsessions.storage.log import Entry, find_message, find_seq, read_entries, topic_of
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import Mark
@@ -227,7 +227,7 @@ class LiveSession(ChangeSource):
             tasks=self.tasks,
             asks=self.asks,
             files=self.files,
-            find_seq=partial(worker.threads.read, worker.store.seq_of, self.id),
+            find_seq=partial(worker.threads.read, find_seq, self.id),
         )
         self.inbound.is_open = self.ending is None
         self.client = SessionClient(
@@ -259,7 +259,7 @@ class LiveSession(ChangeSource):
             journal=worker.journal,
             check=self.check,
             values=self.values,
-            find_message=partial(worker.threads.read, worker.store.find_message, self.id),
+            find_message=partial(worker.threads.read, find_message, self.id),
         )
         self.posted = PostedEvents(
             self.id,
@@ -271,7 +271,6 @@ class LiveSession(ChangeSource):
             subscribers=self.subscribers,
             submit=self.submit,
             check_open=self.check_open,
-            store=worker.store,
             threads=worker.threads,
         )
         self.writers = Writers(self.log, self.sink)
@@ -855,7 +854,7 @@ class LiveSession(ChangeSource):
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
         """Return stored entries behind ``after``, oldest first."""
-        read = partial(self.worker.store.read_log, self.id, after=after, limit=limit)
+        read = partial(read_entries, self.id, after=after, limit=limit)
         return await self.worker.threads.read(read)
 
 

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID, uuid5
 
 import msgspec
 
 from chatsessions.protocol.frames import message_id
 
-from .log import Entry
+if TYPE_CHECKING:
+    from .log import Entry
 
 #: Whose part of the conversation a message is, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]
@@ -376,7 +377,7 @@ class ConversationReducer:
 
 
 _Reader = tuple[
-    "msgspec.json.Decoder[Any]", Callable[[ConversationReducer, Entry, Any], ConversationChange]
+    "msgspec.json.Decoder[Any]", Callable[[ConversationReducer, "Entry", Any], ConversationChange]
 ]
 
 #: By name: the shape of an entry's data, and what applies it.

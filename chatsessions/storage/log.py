@@ -1,17 +1,31 @@
-"""A session's log: its entries, and the topic that its row has."""
+"""A session's log: its entries, how they are read, and the topic that its row has."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Func, IntegerField, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.db.models.sql.compiler import SQLCompiler
+
+from chatsessions.conf import settings
+from chatsessions.models import SessionEvent
 
 #: The names of the entries that end a stream.
 _CLOSING = ("message_update", "message_remove", "step_update", "step_remove")
 
 #: The longest topic; it is a column of the session's row.
 MAX_TOPIC = 100
+#: The most bytes of entries that are read at a time.
+CHUNK_BYTES = 512 * 1024
+#: Events that carry a whole message.
+MESSAGE_EVENTS = ("message", "message_update")
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -43,3 +57,111 @@ def topic_of(text: str) -> str:
     words = text[: 8 * MAX_TOPIC].encode(errors="replace").decode().split()
     line = "".join(char for char in " ".join(words) if char.isprintable())
     return line if len(line) <= MAX_TOPIC else f"{line[: MAX_TOPIC - 1].rstrip()}…"
+
+
+class OctetLength(Func):
+    """The bytes of a text in UTF-8; Django's ``Length`` counts characters."""
+
+    function = "OCTET_LENGTH"
+    output_field = IntegerField()
+
+    def as_sqlite(
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
+    ) -> tuple[str, Any]:
+        return self.as_sql(
+            compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context
+        )
+
+
+def _log(session_id: UUID) -> QuerySet[SessionEvent]:
+    return SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
+
+
+def read_entries(session_id: UUID, *, after: int, limit: int) -> list[Entry]:
+    """Return the next entries of the stored log, oldest first; see :func:`read_chunk`."""
+    entries, _ = read_chunk(_log(session_id).filter(seq__gt=after).order_by("seq"), limit)
+    return entries
+
+
+def find_message(session_id: UUID, message: str) -> dict[str, Any] | None:
+    """Return the data of a message as it was last sent or updated, if that is still kept."""
+    rows = _log(session_id).filter(n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"')
+    found = None
+    for entry in entries_of(rows.order_by("seq")):
+        data = msgspec.json.decode(entry.data)
+        if data["id"] == message and data.get("n") is None:
+            found = data
+    return found
+
+
+def find_seq(session_id: UUID, n: int) -> int | None:
+    """Return the number of the entry of event ``n``, if it is still kept."""
+    return _log(session_id).filter(n=n).values_list("seq", flat=True).first()
+
+
+def find_posted(session_id: UUID, key: str) -> Entry | None:
+    """Return the entry of the client's message with the id ``key``, if it is still kept."""
+    return next(iter(entries_of(_log(session_id).filter(key=key).order_by("seq")[:1])), None)
+
+
+def find_outcome(session_id: UUID, n: int) -> str:
+    """Return how the turn of event ``n`` has ended."""
+    return _log(session_id).filter(n=n).values_list("status", flat=True).first() or "done"
+
+
+def find_events(session_id: UUID, numbers: Collection[int]) -> list[tuple[int, str, str]]:
+    """Return number, name and outcome of client's events that are kept, in their order."""
+    rows = _log(session_id).filter(n__in=numbers).order_by("n")
+    found = rows.values_list("n", "name", "status")
+    return [(n or 0, name, status or "done") for n, name, status in found]
+
+
+def entries_of(rows: Any) -> list[Entry]:
+    """Return the entries of a query of ``SessionEvent``, in its order."""
+    return [_entry(*row) for row in _columns(rows)]
+
+
+def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
+    """
+    Return the first entries of an ordered query, and whether there may be more.
+
+    They are at most ``limit`` entries, and at most ``CHUNK_BYTES`` bytes unless the first entry
+    alone has more. A single entry may have a megabyte, and many clients may read at a time.
+    """
+    entries: list[Entry] = []
+    left = CHUNK_BYTES
+    for entry in _one_by_one(rows, limit):
+        left -= len(entry.data)
+        if left < 0 and entries:
+            return entries, True
+        entries.append(entry)
+    return entries, len(entries) == limit
+
+
+def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
+    """Yield the first of ``rows``, with little more in memory than :func:`read_chunk` takes."""
+    if connections[rows.db].vendor == "sqlite":
+        for row in _columns(rows[:limit]).iterator(chunk_size=1):
+            yield _entry(*row)
+        return
+    # Others send all rows of an answer at once, but know the length of a text without reading it.
+    fitting: list[int] = []
+    left = CHUNK_BYTES
+    for seq, size in rows.annotate(size=OctetLength("data")).values_list("seq", "size")[:limit]:
+        left -= size
+        if left < 0 and fitting:
+            fitting.append(seq)
+            break
+        fitting.append(seq)
+    yield from entries_of(rows.filter(seq__in=fitting))
+
+
+def _columns(rows: Any) -> Any:
+    # Through values_list a JSONTextField would be decoded, only to be encoded again.
+    return rows.values_list("seq", "n", "turn", "name", Cast("data", TextField()), "created_at")
+
+
+def _entry(
+    seq: int, n: int | None, turn: int | None, name: str, data: str, created_at: datetime
+) -> Entry:
+    return Entry(seq, n, turn, name, data.encode(), created_at)

@@ -14,8 +14,7 @@ from typing import Any
 
 import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Func, IntegerField, Model
-from django.db.models.sql.compiler import SQLCompiler
+from django.db.models import Model
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost
@@ -25,6 +24,7 @@ from chatsessions.models import (
 )
 
 from .journal import Change, Position
+from .log import OctetLength
 
 #: The most bytes of rows in one argument, unless a single row has more. The argument is copied and
 #: quoted several times on its way, and PostgreSQL takes less than a gigabyte.
@@ -33,20 +33,6 @@ MAX_BYTES = 4 * 1024 * 1024
 EXPECTED = "expected_"
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
-
-
-class OctetLength(Func):
-    """The bytes of a text in UTF-8; Django's ``Length`` counts characters."""
-
-    function = "OCTET_LENGTH"
-    output_field = IntegerField()
-
-    def as_sqlite(
-        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **context: Any
-    ) -> tuple[str, Any]:
-        return self.as_sql(
-            compiler, connection, template="LENGTH(CAST(%(expressions)s AS BLOB))", **context
-        )
 
 
 class Table:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,8 +18,7 @@ from django.core.cache import BaseCache, caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.db import IntegrityError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Min, QuerySet, TextField
-from django.db.models.functions import Cast
+from django.db.models import Min, QuerySet
 
 from chatsessions.conf import settings
 from chatsessions.models import (
@@ -32,8 +30,8 @@ from chatsessions.models import (
 from .conversation import ConversationMessage
 from .database import CacheFailed, is_pooled, is_transient
 from .journal import Batch, Change, Claim
-from .log import Entry
-from .sql import OctetLength, Statements
+from .log import Entry, entries_of
+from .sql import Statements
 from .worker_rows import WorkerRows
 
 logger = logging.getLogger("chatsessions.store")
@@ -107,9 +105,6 @@ class Peek:
     running: int | None
     aside: int | None
 
-
-#: The most bytes of entries that are read at a time.
-CHUNK_BYTES = 512 * 1024
 
 #: The columns that hold a session's content.
 CONTENTS = (
@@ -350,18 +345,6 @@ class Store:
             pending=self._pending(row),
         )
 
-    def peek(self, session_id: UUID) -> Peek | None:
-        """Return the :class:`Peek` of a session, or None if there is no such session."""
-        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
-        found = rows.values_list(*Peek.__annotations__).first()
-        return None if found is None else Peek(*found)
-
-    def events(self, session_id: UUID, numbers: Collection[int]) -> list[tuple[int, str, str]]:
-        """Return number, name and outcome of client's events that are kept, in their order."""
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
-        found = rows.filter(n__in=numbers).order_by("n").values_list("n", "name", "status")
-        return [(n or 0, name, status or "done") for n, name, status in found]
-
     def read_state(self, row: ChatSession) -> tuple[bytes, bool]:
         """Do for one row what :meth:`read_states` does for several."""
         return self.read_states([row])[row.pk]
@@ -415,29 +398,6 @@ class Store:
             for session_id, generation in held.items()
             if not self.cache.touch(cache_key(session_id, generation), timeout=timeout)
         ]
-
-    def read_log(self, session_id: UUID, *, after: int, limit: int) -> list[Entry]:
-        """Return the next entries of the stored log, oldest first; see :func:`read_chunk`."""
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id)
-        entries, _ = read_chunk(rows.filter(seq__gt=after).order_by("seq"), limit)
-        return entries
-
-    def find_message(self, session_id: UUID, message: str) -> dict[str, Any] | None:
-        """Return the data of a message as it was last sent or updated, if that is still kept."""
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(
-            session=session_id, n=None, name__in=MESSAGE_EVENTS, data__contains=f'"{message}"'
-        )
-        return find_message(entries_of(rows.order_by("seq")), message)
-
-    def seq_of(self, session_id: UUID, n: int) -> int | None:
-        """Return the number of the entry of event ``n``, if it is still kept."""
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
-        return rows.values_list("seq", flat=True).first()
-
-    def find_posted(self, session_id: UUID, key: str) -> Entry | None:
-        """Return the entry of the client's message with the id ``key``, if it is still kept."""
-        rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, key=key)
-        return next(iter(entries_of(rows.order_by("seq")[:1])), None)
 
     def _first(self, row: ChatSession) -> int:
         rows = SessionEvent.objects.using(settings.DATABASE).filter(session=row.pk)
@@ -526,25 +486,11 @@ def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) ->
         )
 
 
-def outcome_of(session_id: UUID, n: int) -> str:
-    """Return how the turn of event ``n`` has ended."""
-    rows = SessionEvent.objects.using(settings.DATABASE).filter(session=session_id, n=n)
-    return rows.values_list("status", flat=True).first() or "done"
-
-
-#: Events that carry a whole message.
-MESSAGE_EVENTS = ("message", "message_update")
-
-
-def find_message(entries: Iterable[Entry], message: str) -> dict[str, Any] | None:
-    """Return the data of a message of the server in ``entries``, as the last of them has it."""
-    found = None
-    for entry in entries:
-        if entry.n is None and entry.name in MESSAGE_EVENTS:
-            data = msgspec.json.decode(entry.data)
-            is_it = data["id"] == message and data.get("n") is None
-            found = data if is_it else found
-    return found
+def peek_at(session_id: UUID) -> Peek | None:
+    """Return the :class:`Peek` of a session, or None if there is no such session."""
+    rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+    found = rows.values_list(*Peek.__annotations__).first()
+    return None if found is None else Peek(*found)
 
 
 def cache_key(session_id: UUID, generation: int) -> str:
@@ -568,54 +514,3 @@ def _key(session_hex: str, generation: int) -> str:
     if settings.USER_SESSION_STORE == "cache":
         return f"chatsessions:{session_hex}:{generation}"
     return f"chatsessions:{session_hex}"
-
-
-def entries_of(rows: Any) -> list[Entry]:
-    """Return the entries of a query of ``SessionEvent``, in its order."""
-    return [_entry(*row) for row in _columns(rows)]
-
-
-def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
-    """
-    Return the first entries of an ordered query, and whether there may be more.
-
-    They are at most ``limit`` entries, and at most ``CHUNK_BYTES`` bytes unless the first entry
-    alone has more. A single entry may have a megabyte, and many clients may read at a time.
-    """
-    entries: list[Entry] = []
-    left = CHUNK_BYTES
-    for entry in _one_by_one(rows, limit):
-        left -= len(entry.data)
-        if left < 0 and entries:
-            return entries, True
-        entries.append(entry)
-    return entries, len(entries) == limit
-
-
-def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
-    """Yield the first of ``rows``, with little more in memory than :func:`read_chunk` takes."""
-    if connections[rows.db].vendor == "sqlite":
-        for row in _columns(rows[:limit]).iterator(chunk_size=1):
-            yield _entry(*row)
-        return
-    # Others send all rows of an answer at once, but know the length of a text without reading it.
-    fitting: list[int] = []
-    left = CHUNK_BYTES
-    for seq, size in rows.annotate(size=OctetLength("data")).values_list("seq", "size")[:limit]:
-        left -= size
-        if left < 0 and fitting:
-            fitting.append(seq)
-            break
-        fitting.append(seq)
-    yield from entries_of(rows.filter(seq__in=fitting))
-
-
-def _columns(rows: Any) -> Any:
-    # Through values_list a JSONTextField would be decoded, only to be encoded again.
-    return rows.values_list("seq", "n", "turn", "name", Cast("data", TextField()), "created_at")
-
-
-def _entry(
-    seq: int, n: int | None, turn: int | None, name: str, data: str, created_at: datetime
-) -> Entry:
-    return Entry(seq, n, turn, name, data.encode(), created_at)

@@ -24,8 +24,7 @@ from .conversation import (
     ConversationMessage,
     ConversationReducer,
 )
-from .log import Entry
-from .store import read_chunk
+from .log import Entry, read_chunk
 
 #: How many entries are read at a time. An entry may have a megabyte.
 _CHUNK = 50

@@ -436,7 +436,6 @@ class SessionRegistry:
             row,
             owner,
             directory=self._host.directory,
-            store=self._host.store,
             remotes=self._host.remotes,
             move=None if how == "visit" else partial(self._move_here, chat, request),
         )
