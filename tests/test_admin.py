@@ -207,6 +207,28 @@ def test_an_update_replaces_the_message_in_its_place() -> None:
     assert marks(made[0]) == ["edited"]
 
 
+def test_steps_are_folded_and_change_in_their_place() -> None:
+    begun = {"id": "s", "name": "Search", "type": "tool", "input": '{"api_key": "1234"}'}
+    made = lines(
+        ("step", begun | {"output": "", "streaming": True}),
+        ("step", {"id": "t", "name": "Read", "type": "llm", "input": "", "parent": "s"}),
+        ("step_update", begun | {"output": "found\nit", "streaming": False, "error": "No more."}),
+        ("step_remove", {"id": "t"}),
+    )
+    search, read = made
+    assert (search.title, search.extras) == ("Step: Search", ["tool"])
+    assert (read.title, read.extras, read.removed) == ("Step: Read", ["llm", "in Search"], True)
+    assert search.detail is not None
+    assert "found\nit" in search.detail.text
+    assert "No more." in search.detail.text
+    assert "1234" not in search.detail.text
+    assert (search.folded, search.failure, search.streaming) == (True, True, False)
+    assert marks(search) == []
+    (revealed,) = lines(("step", begun | {"output": ""}), reveal=True)
+    assert revealed.detail is not None
+    assert "1234" in revealed.detail.text
+
+
 def test_the_end_of_a_stream_is_no_edit() -> None:
     start = ("message", said("1", "", streaming=True))
     assert lines(start)[0].streaming

@@ -22,6 +22,8 @@ from chatsessions.storage.conversation import (
     MessageChange,
     Question,
     QuestionChange,
+    StepChange,
+    StepData,
 )
 from chatsessions.storage.log import Entry
 
@@ -100,6 +102,8 @@ class Line:
     removed: bool = False
     streaming: bool = False
     failure: bool = False
+    #: Whether ``detail`` is folded, however short it is.
+    is_step: bool = False
 
     # Properties, as a template would take ten times as long for them.
 
@@ -129,7 +133,7 @@ class Line:
     @property
     def folded(self) -> bool:
         """Whether ``detail`` is folded."""
-        return self.detail is not None and self.detail.lines > MAX_LINES
+        return self.detail is not None and (self.is_step or self.detail.lines > MAX_LINES)
 
     def replace_with(self, new: Line) -> None:
         """Replace the content by a newer version; marked as edited, unless a stream has ended."""
@@ -169,6 +173,9 @@ class _Builder:
         self.lines: list[Line] = []
         self._conversation = ConversationReducer(session)
         self._messages: dict[object, Line] = {}
+        #: Of steps, by id, and their names.
+        self._steps: dict[str, Line] = {}
+        self._step_names: dict[str, str] = {}
         #: Of questions, by call.
         self._asks: dict[str, Line] = {}
         #: The labels of the buttons of questions, by id.
@@ -198,6 +205,8 @@ class _Builder:
                 outcome = _ANSWERED.get(closed.outcome, closed.outcome)
                 self._asks[closed.question.call].note(str(outcome))
                 return None
+            case StepChange(step=step) as change:
+                return self._step(entry, step, change.what)
             case Failure(code=code, detail=detail):
                 line = self._line_of(entry, "error", code)
                 line.text = self._text(detail)
@@ -236,6 +245,41 @@ class _Builder:
         line.removed = True
         line.note(_("removed"))
         return None
+
+    def _step(self, entry: LoggedEvent, step: StepData, what: str) -> Line | None:
+        """Show a step: what it is, and folded what went in and what came out."""
+        old = self._steps.get(step.id)
+        if what == "removed":
+            if old is None:
+                return self._event(entry)
+            old.removed = True
+            old.note(_("removed"))
+            return None
+        self._step_names[step.id] = step.name
+        line = self._line_of(entry, "event", _("Step: %(name)s") % {"name": step.name})
+        line.is_step, line.streaming, line.failure = True, step.streaming, bool(step.error)
+        parent = self._step_names.get(step.parent)
+        line.extras = [
+            step.type,
+            *([] if parent is None else [_("in %(step)s") % {"step": parent}]),
+        ]
+        texts = {_("Input"): step.input, _("Output"): step.output, _("Error"): step.error}
+        shown = [f"{name}:\n{self._plain(text)}" for name, text in texts.items() if text]
+        line.detail = cut("\n\n".join(shown), limit=MAX_TEXT) if shown else None
+        if what == "changed" and old is not None:
+            old.streaming = True  # the end of a step is no edit
+            old.replace_with(line)
+            return None
+        self._steps[step.id] = line
+        return line
+
+    def _plain(self, text: str) -> str:
+        """Return a text as it is shown; of one that is JSON, secret-looking values are masked."""
+        try:
+            data = decode(text.encode())
+        except (msgspec.MsgspecError, RecursionError, ValueError):
+            return text
+        return text if self.reveal or not isinstance(data, dict | list) else dump(mask(data))
 
     def _ask(self, entry: LoggedEvent, question: Question) -> Line:
         line = self._line_of(entry, "server", question.message.author if question.message else "")

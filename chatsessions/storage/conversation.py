@@ -111,6 +111,28 @@ class QuestionChange(msgspec.Struct, kw_only=True):
     outcome: str = ""
 
 
+class StepData(msgspec.Struct, kw_only=True):
+    """A step on the way to an answer. It is beside the conversation, and no reducer keeps it."""
+
+    id: str
+    name: str = ""
+    type: str = ""
+    input: str = ""
+    output: str = ""
+    error: str = ""
+    #: The id of the step that it is part of.
+    parent: str = ""
+    #: Whether it runs.
+    streaming: bool = False
+
+
+class StepChange(msgspec.Struct, kw_only=True):
+    """What an entry says of a step."""
+
+    what: Literal["added", "changed", "removed"]
+    step: StepData
+
+
 class Failure(msgspec.Struct, kw_only=True):
     """An error that the client was sent."""
 
@@ -118,7 +140,7 @@ class Failure(msgspec.Struct, kw_only=True):
     detail: str = ""
 
 
-ConversationChange = MessageChange | QuestionChange | Failure
+ConversationChange = MessageChange | QuestionChange | StepChange | Failure
 
 
 # The data of entries
@@ -312,6 +334,15 @@ class ConversationReducer:
             self._insert(question.answer)
         return QuestionChange(what="closed", question=question, outcome=data.outcome)
 
+    def _step(self, _entry: Entry, data: StepData) -> StepChange:
+        return StepChange(what="added", step=data)
+
+    def _step_update(self, _entry: Entry, data: StepData) -> StepChange:
+        return StepChange(what="changed", step=data)
+
+    def _step_remove(self, _entry: Entry, data: StepData) -> StepChange:
+        return StepChange(what="removed", step=data)
+
     def _fail(self, _entry: Entry, data: Failure) -> Failure:
         return data
 
@@ -387,6 +418,9 @@ _FROM_SERVER: dict[str, _Reader] = {
     "message_remove": (msgspec.json.Decoder(_Removal), ConversationReducer._remove),
     "ask": (msgspec.json.Decoder(_Ask), ConversationReducer._ask),
     "ask_closed": (msgspec.json.Decoder(_Closing), ConversationReducer._close),
+    "step": (msgspec.json.Decoder(StepData), ConversationReducer._step),
+    "step_update": (msgspec.json.Decoder(StepData), ConversationReducer._step_update),
+    "step_remove": (msgspec.json.Decoder(StepData), ConversationReducer._step_remove),
     "error": (msgspec.json.Decoder(Failure), ConversationReducer._fail),
 }
 #: A client may give its event the name of an event of the server; these are its own.
