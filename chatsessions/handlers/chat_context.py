@@ -19,7 +19,7 @@ from chatsessions.exceptions import ContextNotFound
 from chatsessions.storage.conversation import ASSISTANT, SYSTEM, USER, ConversationMessage
 
 from .context import (
-    Conversation,
+    MessageHistory,
     current,
 )
 from .emitter import encode_data
@@ -196,7 +196,7 @@ class ChatContext:
         return "<chat_context>"
 
 
-def _recall(what: str) -> Conversation:
+def _recall(what: str) -> MessageHistory:
     _use.begun = True
     found = current(what).recall
     if found is None:
@@ -204,7 +204,7 @@ def _recall(what: str) -> Conversation:
     return found
 
 
-def _messages(recall: Conversation) -> list[Message]:
+def _messages(recall: MessageHistory) -> list[Message]:
     return [to_message(said, sent=recall.has_sent(said)) for said in recall.messages()]
 
 

@@ -36,7 +36,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Conversation(ABC):
+class MessageHistory(ABC):
     """The latest messages of a session, as its owner keeps them for ``chat_context``."""
 
     @abstractmethod
@@ -75,7 +75,7 @@ class Context(Struct, eq=False, kw_only=True):
     turn: Turn | None
     spawn: Callable[[Coroutine[Any, Any, Any], str | None], asyncio.Task[Any]]
     #: The conversation for chat_context; None where none is kept.
-    recall: Conversation | None = None
+    recall: MessageHistory | None = None
 
 
 _current: ContextVar[Context | None] = ContextVar("chatsessions", default=None)

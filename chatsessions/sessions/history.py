@@ -20,7 +20,7 @@ from chatsessions.handlers.chat import (
     InterruptedTurn,
 )
 from chatsessions.handlers.chat_context import Thread, in_use
-from chatsessions.handlers.context import Conversation
+from chatsessions.handlers.context import MessageHistory
 from chatsessions.handlers.session import Session
 from chatsessions.handlers.user_session import RESERVED
 from chatsessions.models import ChatSession
@@ -242,7 +242,7 @@ def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[st
     return kept, values, len(kept) == len(encoded)
 
 
-class ConversationCache(Conversation):
+class ConversationCache(MessageHistory):
     """The latest messages of a session's conversation."""
 
     __slots__ = (
