@@ -20,7 +20,7 @@ Visit = Callable[..., ChatCommunicator]
 class Tab(ChatCommunicator):
     """A tab with the bot in it."""
 
-    async def say(self, text: str, **options: Any) -> list[str]:
+    async def tell(self, text: str, **options: Any) -> list[str]:
         """Send a message; return what the bot's messages of that turn say."""
         before = len(self.messages)
         await self.send(text, **options)

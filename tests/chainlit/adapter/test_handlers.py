@@ -119,9 +119,9 @@ async def test_profiles(visit: Visit) -> None:
         await cl.Message(cl.user_session.get("chat_profile")).send()
 
     async with visit() as tab:
-        assert await tab.say("which?") == ["good"]
+        assert await tab.tell("which?") == ["good"]
     async with visit(profile="fast") as tab:
-        assert await tab.say("which?") == ["fast"]
+        assert await tab.tell("which?") == ["fast"]
 
 
 async def test_starters(visit: Visit) -> None:
@@ -185,10 +185,10 @@ async def test_settings(visit: Visit) -> None:
         await cl.Message(str(cl.user_session.get("chat_settings")["n"])).send()
 
     async with visit() as tab:
-        assert await tab.say("send") == ["Ada"]
+        assert await tab.tell("send") == ["Ada"]
         await tab.send_event("settings", {"n": "Bob"})
         await tab.wait_for_turn()
-        assert await tab.say("refresh") == ["Bob"]
+        assert await tab.tell("refresh") == ["Bob"]
     assert inputs[0].to_dict()["items"] == [
         {"label": "a", "value": "a"},
         {"label": "b", "value": "b"},
@@ -327,7 +327,7 @@ async def test_steps(visit: Visit) -> None:
         assert [one.content for one in cl.chat_context.get()] == ["hello", "found"]
 
     async with visit() as tab:
-        assert await tab.say("hello") == ["found"]
+        assert await tab.tell("hello") == ["found"]
         steps: dict[str, Any] = {}
         for event in tab.events:
             if event.name in ("step", "step_update"):

@@ -33,7 +33,7 @@ async def test_what_send_update_and_remove_return(visit: Visit) -> None:
         assert await gone.remove() is True
 
     async with visit() as tab:
-        assert await tab.say("hello") == ["two"]
+        assert await tab.tell("hello") == ["two"]
         [answer] = [one for one in tab.messages if one.author == "Ada"]
         assert answer.metadata == {"a": 1, "language": "python"}
 
@@ -51,7 +51,7 @@ async def test_a_message_is_streamed(visit: Visit) -> None:
         await cl.ErrorMessage("failed").send()
 
     async with visit() as tab:
-        assert await tab.say("hello") == ["all", "failed"]
+        assert await tab.tell("hello") == ["all", "failed"]
 
 
 async def test_an_author_is_renamed(visit: Visit) -> None:
@@ -64,7 +64,7 @@ async def test_an_author_is_renamed(visit: Visit) -> None:
         cl.run_sync(cl.Message("hi").send())
 
     async with visit() as tab:
-        assert await tab.say("hello") == ["hi"]
+        assert await tab.tell("hello") == ["hi"]
         assert tab.messages[-1].author == "Jarvis"
 
 
@@ -83,7 +83,7 @@ async def test_the_users_message(visit: Visit) -> None:
 
     async with visit() as tab:
         file = await tab.upload("t.csv", "1,2")
-        assert await tab.say("look", files=[file]) == ["1,2"]
+        assert await tab.tell("look", files=[file]) == ["1,2"]
 
 
 async def test_a_question_for_a_text(visit: Visit) -> None:
@@ -182,7 +182,7 @@ async def test_actions(visit: Visit) -> None:
         await action.remove()
 
     async with visit() as tab:
-        assert await tab.say("hello") == ["Press"]
+        assert await tab.tell("hello") == ["Press"]
         for label, said in (("More", "{'v': 2} True"), ("Go", "{'v': 1} True")):
             assert await tab.wait_for_turn(await tab.press(label)) == "done"
             assert tab.messages[-1].content == said
@@ -197,7 +197,7 @@ async def test_the_actions_of_a_message_go_together(visit: Visit) -> None:
         await sent.remove_actions()
 
     async with visit() as tab:
-        await tab.say("hello")
+        await tab.tell("hello")
         assert tab.messages[-1].actions == []
 
 
@@ -224,7 +224,7 @@ async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -
         await cl.File(name="alone.txt", content="x").send(for_id="")
 
     async with visit() as tab:
-        assert await tab.say("hello") == [
+        assert await tab.tell("hello") == [
             "Look",
             "far: https://example.com/far.png",
             "alone.txt",
@@ -252,7 +252,7 @@ async def test_a_list_of_tasks_is_a_message_that_is_updated(visit: Visit) -> Non
         await tasks.update()
 
     async with visit() as tab:
-        assert await tab.say("hello") == ["Half\n☑ read\n☐ write"]
+        assert await tab.tell("hello") == ["Half\n☑ read\n☐ write"]
         assert tab.messages[-1].metadata["tasklist"]["tasks"][0]["status"] == "done"
 
 
@@ -271,10 +271,10 @@ async def test_the_conversation_as_a_list(visit: Visit) -> None:
             assert cl.chat_context.get() == []
 
     async with visit() as tab:
-        assert await tab.say("one") == ["u:one s:be kind"]
-        [said] = await tab.say("forget")
+        assert await tab.tell("one") == ["u:one s:be kind"]
+        [said] = await tab.tell("forget")
         assert said == "s:be kind a:u:one s:be kind u:forget s:be kind"
         await tab.move()
-        [said] = await tab.say("clear")
+        [said] = await tab.tell("clear")
         assert said.startswith("s:be kind a:u:one s:be kind u:forget")
-        assert await tab.say("new") == ["u:new s:be kind"]
+        assert await tab.tell("new") == ["u:new s:be kind"]

@@ -69,8 +69,8 @@ async def test_whatever_is_set_is_there(visit: Visit, caplog: pytest.LogCaptureF
     async def unused(action: cl.Action) -> None: ...
 
     async with visit() as tab:
-        await tab.say("one")
-        await tab.say("two")
+        await tab.tell("one")
+        await tab.tell("two")
         row = await ChatSession.objects.aget(pk=tab.session_id)
         assert '"agent":{"~#memory":' in row.state
         assert row.state.count("chatsessions.chainlit.Message") == 2
@@ -106,12 +106,12 @@ async def test_what_was_in_memory_only_is_built_again_unseen(visit: Visit) -> No
 
     async with visit() as tab:
         assert await tab.wait_for_turn(0) == "done"
-        assert await tab.say("one") == ["1 1 ['one']"]
+        assert await tab.tell("one") == ["1 1 ['one']"]
         await tab.send_event("settings", {"t": 5})
         await tab.wait_for_turn()
         await tab.move()
-        assert await tab.say("two") == ["5 2 ['one', 'two']"]
-        assert await tab.say("three") == ["5 3 ['one', 'two', 'three']"]
+        assert await tab.tell("two") == ["5 2 ['one', 'two']"]
+        assert await tab.tell("three") == ["5 3 ['one', 'two', 'three']"]
         assert [one.content for one in tab.messages].count("Welcome!") == 1
 
 
@@ -133,9 +133,9 @@ async def test_on_chat_resume_builds_it_if_there_is_one(visit: Visit) -> None:
         await cl.Message(str(cl.user_session.get("agent").temperature)).send()
 
     async with visit() as tab:
-        assert await tab.say("one") == ["0"]
+        assert await tab.tell("one") == ["0"]
         await tab.move()
-        assert await tab.say("two") == ["7"]
+        assert await tab.tell("two") == ["7"]
     [thread] = threads
     steps = [(one["type"], one["output"]) for one in thread["steps"]]
     assert steps == [("user_message", "one"), ("assistant_message", "0"), ("user_message", "two")]
@@ -156,9 +156,9 @@ async def test_on_session_load_may_build_it(visit: Visit) -> None:
         await cl.Message(str(cl.user_session.get("agent").temperature)).send()
 
     async with visit() as tab:
-        await tab.say("one")
+        await tab.tell("one")
         await tab.move()
-        assert await tab.say("two") == ["3"]
+        assert await tab.tell("two") == ["3"]
 
 
 async def test_an_accessor(visit: Visit) -> None:
@@ -175,7 +175,7 @@ async def test_an_accessor(visit: Visit) -> None:
         assert cl.user_session.get("count") == 5
 
     async with visit() as tab:
-        await tab.say("hello")
+        await tab.tell("hello")
 
 
 async def test_the_session(visit: Visit, django_user_model: type[User]) -> None:
@@ -212,7 +212,7 @@ async def test_the_session(visit: Visit, django_user_model: type[User]) -> None:
         await session.emit("mine", {"a": 1})
 
     async with visit(user=ada, env={"KEY": "secret value"}) as tab:
-        await tab.say("hello")
+        await tab.tell("hello")
         assert (await tab.receive_event("mine")).data == {"a": 1}
     assert seen["plain"] == 1
     assert seen["env"] == {}
@@ -225,7 +225,7 @@ async def test_nobody_is_none(visit: Visit) -> None:
         assert cl.context.session.user is None
 
     async with visit() as tab:
-        await tab.say("hello")
+        await tab.tell("hello")
 
 
 async def test_a_session_of_a_client_by_http(visit: Visit) -> None:
@@ -234,7 +234,7 @@ async def test_a_session_of_a_client_by_http(visit: Visit) -> None:
         assert isinstance(cl.context.session, HTTPSession)
 
     async with visit(client_type="http") as tab:
-        await tab.say("hello")
+        await tab.tell("hello")
 
 
 async def test_the_context_in_a_thread_of_ones_own(visit: Visit) -> None:
@@ -257,7 +257,7 @@ async def test_the_context_in_a_thread_of_ones_own(visit: Visit) -> None:
         await cl.make_async(thread.join)()
 
     async with visit() as tab:
-        assert await tab.say("hello") == ["from a thread"]
+        assert await tab.tell("hello") == ["from a thread"]
 
 
 async def test_the_emitter_does_what_can_be_shown(
@@ -332,11 +332,11 @@ async def test_a_new_session_on_an_old_thread(visit: Visit, django_user_model: t
         await cl.Message(f"{cl.user_session.get('agent').temperature}").send()
 
     async with visit(user=ada) as tab:
-        await tab.say("one")
+        await tab.tell("one")
         row = await ChatSession.objects.aget(pk=tab.session_id)
         thread = str(row.thread_id)
     async with visit(user=ada, thread=thread) as tab:
-        assert await tab.say("two") == ["0"]
+        assert await tab.tell("two") == ["0"]
 
     @cl.on_chat_resume
     async def resume(thread: ThreadDict) -> None:
@@ -344,4 +344,4 @@ async def test_a_new_session_on_an_old_thread(visit: Visit, django_user_model: t
         cl.user_session.set("agent", Agent(9))
 
     async with visit(user=ada, thread=thread) as tab:
-        assert await tab.say("three") == ["9"]
+        assert await tab.tell("three") == ["9"]
