@@ -18,7 +18,8 @@ DEMO_STAMP := $(VENV)/.$(subst $(COMMA),-,$(DEMO_EXTRAS))
 # Each worker has its share of the files, in one piece: a module's servers and browsers start once.
 # Three, as tests of servers wait more than they compute.
 XDIST := -n 3 --dist worksteal
-SERVERS := $(addprefix tests/,benchmarks browser cli deployment server test_docs.py test_package.py test_startchat.py)
+SERVERS := $(addprefix tests/,benchmarks browser $(addprefix chainlit/test_,bots.py in_a_browser.py) cli deployment server \
+	$(addprefix test_,docs.py package.py startchat.py))
 UNITS := -m "not faults and not slow" tests $(addprefix --ignore=,$(SERVERS))
 NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed

@@ -162,7 +162,7 @@ NAMES: dict[str, Name] = {
     # Settings and choices
     "ChatSettings": _differs("what a user sets is checked on the server, and stored"),
     "ChatProfile": _differs("config_overrides does nothing; the icon is a word or a sign"),
-    "Starter": _differs("command and icon do nothing"),
+    "Starter": _differs("command does nothing; the icon is a word or a sign"),
     "StarterCategory": _differs("icon does nothing"),
     "Mode": _differs("modes are not shown"),
     "ModeOption": _differs("modes are not shown"),

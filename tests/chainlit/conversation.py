@@ -55,7 +55,7 @@ class Tab(Client):
         assert await self.tell(text) == "done", self.tail()
         return self.contents[before:]
 
-    async def press(self, label: str) -> int:
+    async def press(self, label: str, **changes: Any) -> int:
         """Press the button of this label that was offered last; the number of the event."""
         found = [
             action
@@ -66,7 +66,7 @@ class Tab(Client):
         ]
         assert found, self.tail()
         sent = {key: found[-1][key] for key in ("id", "name", "payload")}
-        return await self.event("action", sent)
+        return await self.event("action", sent | changes)
 
     async def upload(self, name: str, mime: str, content: bytes) -> str:
         """Upload a file; its id."""

@@ -67,7 +67,9 @@ async def test_texts_choices_and_files_are_asked_for(served: Run) -> None:
         await tab.answer(question["call"], {"files": [file]})
         await tab.said("`note.txt` of 7 bytes has 5 characters!", PATIENCE)
         assert await tab.outcome(0, PATIENCE) == "done"
-        assert await tab.outcome(await tab.press("Say it"), PATIENCE) == "done"
+        # The payload is the one that was offered, whatever the client says.
+        pressed = await tab.press("Say it", payload={"text": "something else"})
+        assert await tab.outcome(pressed, PATIENCE) == "done"
         await tab.said("Größe (of True)", PATIENCE)
         last = tab.event_frames("message_update")[-1]["data"]
         assert not last.get("actions")
@@ -103,6 +105,13 @@ async def test_profiles_and_settings_of_every_kind(served: Run) -> None:
         settings = (await tab.entry("settings")) | changed
         assert await tab.outcome(await tab.event("settings", settings), PATIENCE) == "done"
         await tab.said("Settings: c, ['web', 'code'], 2026-03-04", PATIENCE)
+        # The server knows what may be chosen.
+        refused = await tab.event("settings", settings | {"Model": "d"})
+        error = await tab.until({"type": "error", "n": refused}, PATIENCE)
+        assert error["code"] == "bad_frame"
+    async with Tab.at(served, "profiles") as tab:
+        await tab.start(profile="Small")
+        await tab.said("Small: b, 1", PATIENCE)
         assert await tab.answers("tabs") == ["['Name', 'On']"]
     async with Tab.at(served, "profiles") as tab:
         await tab.start()
@@ -172,6 +181,9 @@ async def test_handlers_may_be_plain_functions(served: Run) -> None:
         assert await tab.outcome(turn, PATIENCE) == "done"
         assert tab.contents[-1] == "Yes, 1!"
         assert tab.steps()["slow"]["output"] == "ONE"
+        # A disconnect is not the end.
+        await tab.resume()
+        assert "The end of" not in served.terminal()
         await tab.end()
         await tab.until({"type": "ended"}, PATIENCE)
     served.until(lambda: f"The end of {tab.session}" in served.terminal(), "it did not end")
@@ -228,6 +240,8 @@ async def test_starters_are_offered_and_taken(served: Run) -> None:
         offered = (await tab.entry("starters"))["starters"]
         labels = [one["label"] for one in offered]
         assert labels == ["Morning routine", "Spot errors", "A weekend"]
+        assert [one["icon"] for one in offered] == [None, "☂", None]  # an address is no icon
+        assert not any("command" in one for one in offered)
         [said] = await tab.answers(offered[0]["message"])
         assert said == "You said: Help me."
 
@@ -249,6 +263,10 @@ async def test_a_page_around_it_sends_and_gets_messages(served: Run) -> None:
         assert await tab.outcome(await tab.event("window_message", "Hi"), PATIENCE) == "done"
         window = tab.event_frames("window_message")[-1]
         assert window["data"] == "Server: Hi"
+        # It is in the log, and comes again to a page that is loaded again.
+        since = tab.here
+        await tab.resume(received=0)
+        await tab.until({"name": "window_message", "seq": window["seq"]}, PATIENCE, since=since)
         assert await tab.answers("emit") == ["webapp, str", "after"]
 
 
@@ -261,6 +279,7 @@ async def test_messages_are_streamed_changed_and_taken_back(served: Run) -> None
         assert said[3:] == ["Nothing is wrong", "True"]
         data = {one["data"]["content"]: one["data"] for one in tab.event_frames("message")}
         assert data["Nothing is wrong"]["metadata"]["error"] is True
+        assert not {"tags", "parent_id", "parentId", "command", "modes"} & set(data["True"])
         assert tab.problems == []
 
 
@@ -320,6 +339,7 @@ async def test_the_parts_of_chainlit_are_there(served: Run) -> None:
         await tab.start()
         turn = await tab.message("check")
         await tab.said("Wrong: nothing", PATIENCE)
+        assert "set_commands() is ignored" in served.terminal()
         assert tab.event_frames("message")[-1]["data"]["author"] == "The tool"
         question = await tab.entry("ask", content="Mode A?")
         await tab.answer(question["call"], {"id": question["actions"][0]["id"]})

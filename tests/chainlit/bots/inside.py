@@ -90,6 +90,7 @@ async def check() -> list[str]:
         "the session": isinstance(session, WebsocketSession) and isinstance(session, BaseSession),
         "by HTTP": not isinstance(session, HTTPSession),
         "by id": WebsocketSession.get_by_id(session.id) is session,
+        "another": WebsocketSession.get_by_id("another") is None,
         "its id": session.id == cl.user_session.get("id") and isinstance(session.thread_id, str),
         "the emitter": isinstance(context.emitter, ChainlitEmitter | BaseChainlitEmitter),
         "a file": Path(file["path"]).read_text() == "abc" and Path(file["path"]).suffix == ".txt",

@@ -41,7 +41,7 @@ async def start():
             MultiSelect(id="Tools", label="Tools", values=["web", "code"], initial=["web"]),
             Checkbox(id="Terms", label="I agree", initial=False),
             RadioGroup(id="Tone", label="Tone", values=["kind", "short"], initial_index=0),
-            DatePicker(id="Day", label="Day", initial="2025-01-02"),
+            DatePicker(id="Day", label="Day", initial="2025-01-02", format="dd.MM.yyyy"),
         ]
     ).send()
     profile = cl.user_session.get("chat_profile")

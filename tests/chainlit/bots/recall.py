@@ -12,6 +12,8 @@ async def on_message(message: cl.Message):
     if message.content == "forget":
         for one in cl.chat_context.get()[:-1]:
             cl.chat_context.remove(one)
+    for copy in cl.chat_context.get():
+        copy.content = "changed"  # which changes nothing
     if message.content == "clear":
         cl.chat_context.clear()
         return

@@ -7,7 +7,7 @@ import chatsessions.chainlit as cl
 async def set_starters():
     return [
         cl.Starter(label="Morning routine", message="Help me.", icon="/sun.svg"),
-        cl.Starter(label="Spot errors", message="How can I avoid mistakes?"),
+        cl.Starter(label="Spot errors", message="How can I avoid mistakes?", icon="☂"),
     ]
 
 
