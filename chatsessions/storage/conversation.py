@@ -13,15 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import UUID, uuid5
 
 import msgspec
 
 from chatsessions.protocol.frames import message_id
-
-if TYPE_CHECKING:
-    from .log import Entry
 
 #: Whose part of the conversation a message is, by Chainlit's names.
 Type = Literal["user_message", "assistant_message", "system_message"]
@@ -34,8 +31,35 @@ MESSAGE_NAMES = ("message", "message_update", "message_remove", "ask", "ask_clos
 #: Those of them by which a message may come.
 OPENING_NAMES = ("message", "ask", "answer")
 
+#: The names of the entries that end a stream.
+_CLOSING = ("message_update", "message_remove", "step_update", "step_remove")
+
 #: The most questions that are kept; answers to questions before the log's start count as well.
 _MAX_QUESTIONS = 100
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One entry of a session's log. ``data`` is JSON, as it goes over the wire."""
+
+    seq: int
+    n: int | None
+    turn: int | None
+    name: str
+    data: bytes
+    created_at: datetime
+    #: The id that the client gave its message, in hexadecimal. It is written, and never read.
+    key: str | None = None
+
+    @property
+    def closes(self) -> str | None:
+        """The id of the message or step that is changed here, which ends its stream."""
+        if self.name not in _CLOSING:
+            return None
+        data: Any = msgspec.json.decode(self.data)
+        if not isinstance(data, dict) or data.get("n") is not None:
+            return None  # it is about a message of the client, which has no stream
+        found = data.get("id")
+        return found if isinstance(found, str) else None
 
 
 class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -17,8 +17,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from chatsessions.conf import settings
 from chatsessions.models import SessionEvent
 
-#: The names of the entries that end a stream.
-_CLOSING = ("message_update", "message_remove", "step_update", "step_remove")
+from .conversation import Entry as Entry  # whoever reads a log finds it here
 
 #: The longest topic; it is a column of the session's row.
 MAX_TOPIC = 100
@@ -26,30 +25,6 @@ MAX_TOPIC = 100
 CHUNK_BYTES = 512 * 1024
 #: Events that carry a whole message.
 MESSAGE_EVENTS = ("message", "message_update")
-
-
-class Entry(msgspec.Struct, gc=False):
-    """One entry of a session's log. ``data`` is JSON, as it goes over the wire."""
-
-    seq: int
-    n: int | None
-    turn: int | None
-    name: str
-    data: bytes
-    created_at: datetime
-    #: The id that the client gave its message, in hexadecimal. It is written, and never read.
-    key: str | None = None
-
-    @property
-    def closes(self) -> str | None:
-        """The id of the message or step that is changed here, which ends its stream."""
-        if self.name not in _CLOSING:
-            return None
-        data: Any = msgspec.json.decode(self.data)
-        if not isinstance(data, dict) or data.get("n") is not None:
-            return None  # it is about a message of the client, which has no stream
-        found = data.get("id")
-        return found if isinstance(found, str) else None
 
 
 def topic_of(text: str) -> str:

@@ -20,10 +20,10 @@ from chatsessions.storage.conversation import (
     ConversationChange,
     ConversationMessage,
     ConversationReducer,
+    Entry,
     Failure,
     MessageChange,
 )
-from chatsessions.storage.log import Entry
 
 #: Stands for the session before there is one.
 NO_SESSION = UUID(int=0)
