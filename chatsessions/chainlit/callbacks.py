@@ -100,8 +100,7 @@ def set_starter_categories(func: F) -> F:
 
 async def send_window_message(data: Any) -> None:
     """Send ``data`` to the window around the page."""
-    current_session()
-    await chatsessions.send_window_message(data)
+    await current_session().emit("window_message", data)
 
 
 # How they are registered

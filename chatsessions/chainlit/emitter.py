@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, get_args
 
-import chatsessions
-
 from .element import Element
 from .logger import warn_once
 from .message import AskFileMessage, AskUserMessage, ErrorMessage, Message
@@ -158,7 +156,7 @@ class BaseChainlitEmitter:
 
     async def send_window_message(self, data: Any) -> None:
         """Send ``data`` to the window around the page."""
-        await chatsessions.send_window_message(data)
+        await self.session.emit("window_message", data)
 
     async def send_toast(self, message: str, type: str | None = "info") -> None:  # noqa: A002  # Chainlit's name
         """Send an event ``toast``, which a page gets as ``chat-event``; ours does not show it."""

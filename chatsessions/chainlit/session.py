@@ -178,7 +178,9 @@ class BaseSession:
 
     async def emit(self, event: str, data: Any = None) -> None:
         """Send an event to the client, which a page gets as ``chat-event``."""
-        await here().emitter.emit(event, data)
+        emitter = here().emitter
+        if not rebuilding.get():
+            await emitter.emit(event, data)
 
     async def emit_call(
         self, event: str, data: dict[str, Any] | None = None, timeout: float | None = None

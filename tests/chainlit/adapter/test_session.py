@@ -93,6 +93,10 @@ async def test_what_was_in_memory_only_is_built_again_unseen(visit: Visit) -> No
         sent.content = "Welcome!"
         await sent.update()
         await cl.Message("gone").remove()
+        await cl.send_window_message("started")
+        await cl.TaskList().send()
+        async with cl.Step(name="starting") as step:
+            await step.stream_token("x")
 
     @cl.on_message
     async def message(message: cl.Message) -> None:
@@ -113,6 +117,8 @@ async def test_what_was_in_memory_only_is_built_again_unseen(visit: Visit) -> No
         assert await tab.tell("two") == ["5 2 ['one', 'two']"]
         assert await tab.tell("three") == ["5 3 ['one', 'two', 'three']"]
         assert [one.content for one in tab.messages].count("Welcome!") == 1
+        assert [one.name for one in tab.events].count("window_message") == 1
+        assert [one.name for one in tab.events].count("step") == 1
 
 
 async def test_on_chat_resume_builds_it_if_there_is_one(visit: Visit) -> None:
