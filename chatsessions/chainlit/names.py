@@ -120,7 +120,8 @@ NAMES: dict[str, Name] = {
     "data_layer": _STORED,
     # Messages
     "Message": _differs(
-        "it is stored before it is shown; tags, command, modes and parent_id are not sent"
+        "it is stored before it is shown; Markdown is shown as it is written; tags, command, modes "
+        "and parent_id are not sent"
     ),
     "ErrorMessage": _WORKS,
     "AskUserMessage": _differs(
@@ -161,7 +162,9 @@ NAMES: dict[str, Name] = {
     ),
     # Settings and choices
     "ChatSettings": _differs("what a user sets is checked on the server, and stored"),
-    "ChatProfile": _differs("config_overrides does nothing; the icon is a word or a sign"),
+    "ChatProfile": _differs(
+        "config_overrides does nothing; the description is plain text, the icon a word or a sign"
+    ),
     "Starter": _differs("command does nothing; the icon is a word or a sign"),
     "StarterCategory": _differs("icon does nothing"),
     "Mode": _differs("modes are not shown"),
