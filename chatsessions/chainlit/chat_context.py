@@ -6,18 +6,20 @@ from typing import Any
 
 import chatsessions
 
+from .element import ELEMENT
 from .message import Message, MessageBase
 from .names import missing
 from .session import here
 
 
 class ChatContext:
-    """The latest messages of the user and the application, without steps."""
+    """The latest messages of the user and the application, without steps and elements."""
 
     def get(self) -> list[Message]:
         """Return the messages, oldest first; each is a new object."""
         here()
-        return [Message.of(message) for message in chatsessions.chat_context.get()]
+        messages = [Message.of(message) for message in chatsessions.chat_context.get()]
+        return [message for message in messages if ELEMENT not in (message.metadata or {})]
 
     def add(self, message: MessageBase) -> MessageBase:
         """Add a message without sending it; one that is sent need not be added."""
@@ -37,9 +39,12 @@ class ChatContext:
         chatsessions.chat_context.clear()
 
     def to_openai(self) -> list[Any]:
-        """Return the messages as ``{"role": …, "content": …}``."""
-        here()
-        return chatsessions.chat_context.to_openai()
+        """Return the messages with a text as ``{"role": …, "content": …}``, without errors."""
+        return [
+            {"role": message.type.removesuffix("_message"), "content": message.content}
+            for message in self.get()
+            if message.content and not message.is_error
+        ]
 
 
 chat_context = ChatContext()

@@ -19,6 +19,8 @@ from .types import ElementDict
 ElementType = Literal["image", "text", "pdf", "tasklist", "audio", "video", "file"]
 ElementDisplay = Literal["inline", "side", "page"]
 ElementSize = Literal["small", "medium", "large"]
+#: The key of the metadata of messages that are elements, with their type.
+ELEMENT = "chainlit.element"
 
 
 @dataclass
@@ -97,11 +99,14 @@ class Element:
             await message.update()
 
     async def say(self) -> None:
-        """Send the element as a message of its own."""
+        """Send the element as a message of its own, which is not part of the conversation."""
+        metadata = {ELEMENT: self.type}
         if self.file is not None:
-            await chatsessions.Message(self.name, files=[self.file]).send()
+            message = chatsessions.Message(self.name, metadata=metadata, files=[self.file])
         else:
-            await chatsessions.Message(f"{self.name}: {self.url}".removeprefix(": ")).send()
+            text = f"{self.name}: {self.url}".removeprefix(": ")
+            message = chatsessions.Message(text, metadata=metadata)
+        await message.send()
 
     async def remove(self) -> None:
         """Take the element off its message. The file stays with the session."""
@@ -297,13 +302,14 @@ class TaskList(Element):
         lines = [f"{_SIGNS[task.status]} {task.title}" for task in self.tasks]
         self._message.content = "\n".join([self.status, *lines])
         self._message.metadata = {
+            ELEMENT: self.type,
             "tasklist": {
                 "status": self.status,
                 "tasks": [
                     {"title": one.title, "status": one.status.value, "forId": one.forId}
                     for one in self.tasks
                 ],
-            }
+            },
         }
         await self._message.send()
 

@@ -278,3 +278,23 @@ async def test_the_conversation_as_a_list(visit: Visit) -> None:
         [said] = await tab.tell("clear")
         assert said.startswith("s:be kind a:u:one s:be kind u:forget")
         assert await tab.tell("new") == ["u:new s:be kind"]
+
+
+async def test_elements_are_no_part_of_the_conversation(visit: Visit) -> None:
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        tasks = cl.TaskList(status="At work")
+        await tasks.add_task(cl.Task("One"))
+        await tasks.send()
+        async with cl.Step(name="look", elements=[cl.Text(name="source", content="a text")]):
+            pass
+        image = cl.Image(name="picture", url="https://example.com/picture.png")
+        await cl.Message("Here it is", elements=[image]).send()
+        assert [one.content for one in cl.chat_context.get()] == ["show", "Here it is"]
+        assert cl.chat_context.to_openai() == [
+            {"role": "user", "content": "show"},
+            {"role": "assistant", "content": "Here it is"},
+        ]
+
+    async with visit() as tab:
+        assert len(await tab.tell("show")) == 4
