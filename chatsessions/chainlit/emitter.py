@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from .element import Element
 from .logger import warn_once
-from .message import AskFileMessage, AskUserMessage, ErrorMessage, Message
+from .message import TYPES, AskFileMessage, AskUserMessage, ErrorMessage, Message
 from .names import missing
 from .session import BaseSession, here
+from .step import Step
 from .types import ToastType
 
 Method = Callable[..., Coroutine[Any, Any, None]]
@@ -54,24 +55,23 @@ class BaseChainlitEmitter:
     # Messages and steps, as dicts
 
     async def send_step(self, step_dict: Any) -> None:
-        """Send a message."""
-        await self._message(step_dict).send()
+        """Send a message or a step."""
+        await self._found(step_dict).send()
 
     async def update_step(self, step_dict: Any) -> None:
-        """Change a message that was sent."""
-        message = self._message(step_dict)
-        await (message.update() if message.persisted else message.send())
+        """Change a message or a step that was sent."""
+        found = self._found(step_dict)
+        await (found.update() if found.persisted else found.send())
 
     async def delete_step(self, step_dict: Any) -> None:
-        """Remove a message that was sent."""
-        await self._message(step_dict).remove()
+        """Remove a message or a step that was sent."""
+        await self._found(step_dict).remove()
 
     async def stream_start(self, step_dict: Any) -> None:
-        """Begin a message that :meth:`send_token` goes on with."""
-        message = self._message(step_dict)
-        text, message.content = message.content, ""
-        self.session.remember(message)
-        await message.stream_token(text)
+        """Begin a message, or the output of a step, that :meth:`send_token` goes on with."""
+        found = self._found({**step_dict, "output": ""})
+        self.session.remember(found)
+        await found.stream_token(step_dict.get("output") or "")
 
     async def send_token(
         self,
@@ -80,20 +80,25 @@ class BaseChainlitEmitter:
         is_sequence: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
         is_input: bool = False,  # noqa: FBT001, FBT002, RUF100
     ) -> None:
-        """Add a token to a message that was begun, or sent lately."""
-        message = self.session.sent.get(id)
-        if message is not None:
-            await message.stream_token(token, is_sequence)
+        """Add a token to a message or a step that was begun, or sent lately."""
+        found = self.session.sent.get(id)
+        if isinstance(found, Step):
+            await found.stream_token(token, is_sequence, is_input)
+        elif found is not None:
+            await found.stream_token(token, is_sequence)
 
-    def _message(self, step_dict: Any) -> Message:
-        """Return the message of a dict: the one that was sent, with what the dict has."""
-        message = self.session.sent.get(step_dict["id"])
-        if message is None:
-            return _made(step_dict)
-        message.content = step_dict.get("output", message.content)
-        message.author = step_dict.get("name", message.author)
-        message.metadata = step_dict.get("metadata") or message.metadata
-        found: Message = message
+    def _found(self, step_dict: Any) -> Message | Step:
+        """Return the message or step of a dict: the one that was sent, with what the dict has."""
+        found: Message | Step | None = self.session.sent.get(step_dict["id"])
+        if found is None:
+            is_message = step_dict.get("type", TYPES[0]) in TYPES
+            return _made(step_dict) if is_message else Step.from_dict(step_dict)
+        if isinstance(found, Step):
+            found.take(step_dict)
+            return found
+        found.content = step_dict.get("output", found.content)
+        found.author = step_dict.get("name", found.author)
+        found.metadata = step_dict.get("metadata") or found.metadata
         return found
 
     async def send_element(self, element_dict: Any) -> None:

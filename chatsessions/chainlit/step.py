@@ -9,7 +9,7 @@ from asyncio import CancelledError
 from collections.abc import Callable
 from copy import deepcopy
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import uuid4
 
 from asgiref.sync import iscoroutinefunction
@@ -36,6 +36,17 @@ from .types import StepDict
 
 #: What is told of a step whose function has raised, unless ``DEBUG`` is on.
 FAILED = "This step has failed."
+#: The attributes of a step that change while it runs, by their keys in a dict.
+CHANGING = {
+    "name": "name",
+    "input": "input",
+    "output": "output",
+    "isError": "is_error",
+    "start": "start",
+    "end": "end",
+    "language": "language",
+    "metadata": "metadata",
+}
 #: What is shown in the place of bytes.
 BINARY = "STRIPPED_BINARY_DATA"
 
@@ -117,7 +128,7 @@ class Step:
             "threadId": self.thread_id,
             "parentId": self.parent_id,
             "streaming": self.streaming,
-            "metadata": self._metadata(),
+            "metadata": self.metadata | ({"icon": self.icon} if self.icon else {}),
             "tags": self.tags,
             "input": self.input,
             "isError": self.is_error,
@@ -131,6 +142,27 @@ class Step:
             "showInput": self.show_input,
             "generation": self.generation and self.generation.to_dict(),
         }
+
+    @classmethod
+    def from_dict(cls, step_dict: StepDict) -> Self:
+        """Return the step of a dict."""
+        made = cls(
+            type=step_dict["type"],
+            id=step_dict["id"],
+            parent_id=step_dict.get("parentId"),
+            tags=step_dict.get("tags"),
+            icon=step_dict.get("icon"),
+            show_input=step_dict.get("showInput") or False,
+        )
+        made.take(step_dict)
+        return made
+
+    def take(self, step_dict: StepDict) -> None:
+        """Change the step to what a dict says."""
+        given = cast("dict[str, Any]", step_dict)
+        for key, attribute in CHANGING.items():
+            if given.get(key) is not None:
+                setattr(self, attribute, given[key])
 
     async def send(self) -> Self:
         """Show the step, once; one that is not in a block is over with its turn."""

@@ -315,6 +315,35 @@ async def test_the_emitter_does_what_can_be_shown(
     assert len(told) <= 1  # another test may have been told
 
 
+async def test_the_emitter_shows_steps(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        emitter = cl.context.emitter
+        work = cl.Step(name="work", type="tool")
+        work.input = "in"
+        await emitter.send_step(work.to_dict())
+        await emitter.update_step(work.to_dict() | {"output": "out", "end": "2026-01-01T00:00:00Z"})
+        gone = cl.Step(name="gone", type="tool").to_dict()
+        await emitter.send_step(gone)
+        await emitter.delete_step(gone)
+        think = cl.Step(name="think", type="llm").to_dict()
+        await emitter.stream_start(think | {"output": "a"})
+        await emitter.send_token(think["id"], "b")
+        await emitter.update_step(think | {"output": "abc"})
+
+    async with visit() as tab:
+        assert await tab.tell("hello") == []
+        steps: dict[str, Any] = {}
+        for event in tab.events:
+            if event.name in ("step", "step_update"):
+                steps[event.data["id"]] = event.data
+            elif event.name == "step_remove":
+                del steps[event.data["id"]]
+        shown = {one["name"]: (one["type"], one["input"], one["output"]) for one in steps.values()}
+        assert shown == {"work": ("tool", "in", "out"), "think": ("llm", "", "abc")}
+        assert not any(one["streaming"] for one in steps.values())
+
+
 def test_the_keys_of_a_bot_with_decorators() -> None:
     try:
         cl.user_env("MODEL_API_KEY")

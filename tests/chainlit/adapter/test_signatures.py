@@ -145,7 +145,7 @@ def test_a_step_and_its_dict() -> None:
     assert step.input == '{\n    "q": "STRIPPED_BINARY_DATA"\n}'
     assert step.language == "json"
     found = step.to_dict()
-    assert found["metadata"] == {"icon": "x", "language": "json", "a": 1}
+    assert found["metadata"] == {"icon": "x", "a": 1}
     assert (found["name"], found["type"], found["isError"]) == ("search", "tool", False)
     step.output = None
     assert step.output == ""
