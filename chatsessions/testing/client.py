@@ -125,9 +125,9 @@ class ProtocolClient(Conversation):
             self._forget()
             self._delivery.received = received
         self._acked = self.received
-        self.say(hello)
+        self._put_frame(hello)
 
-    def say(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
+    def _put_frame(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
         """Have a frame sent as it is."""
         text = msgspec.json.encode(frame).decode()
         self._spoke = self._clock()
@@ -140,18 +140,18 @@ class ProtocolClient(Conversation):
         if self._repeats:
             self._send_waiting()
         else:
-            self.say(sent.frame())
+            self._put_frame(sent.frame())
 
     def send_again(self) -> None:
         """Send all that was not accepted again, however fast."""
         for _, sent in self._delivery.unaccepted:
-            self.say(sent.frame())
+            self._put_frame(sent.frame())
 
     def acknowledge(self, seq: int | None = None) -> None:
         """Tell that all up to ``seq`` was received; by default all that was."""
         self._acked = self.received if seq is None else seq
         self._unacked_size = 0
-        self.say(frames.Ack(self._acked))
+        self._put_frame(frames.Ack(self._acked))
 
     def take_outgoing(self) -> str | None:
         """Return the next text to be sent; None if there is none."""
@@ -162,7 +162,7 @@ class ProtocolClient(Conversation):
         if self._repeats and self.welcomed and self._retry_at is None:
             for _, sent in self._delivery.to_send():
                 self._progress = self._clock()
-                self.say(sent.frame())
+                self._put_frame(sent.frame())
 
     # Time
 
@@ -196,7 +196,7 @@ class ProtocolClient(Conversation):
         if self.acks and self.received > self._acked and now - self._unacked_since > ACK_AFTER:
             self.acknowledge()
         if self._repeats and now - min(self._spoke, self._heard) > welcome.heartbeat:
-            self.say(frames.Ping())
+            self._put_frame(frames.Ping())
 
     # Receiving
 
@@ -341,10 +341,10 @@ class ConnectedClient(ProtocolClient):
             if not reader.cancelled():
                 reader.result()
 
-    def say(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
+    def _put_frame(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
         """Have a frame sent as it is; without a connection it is lost."""
         if self.connected:
-            super().say(frame)
+            super()._put_frame(frame)
 
     async def flush(self) -> None:
         """Send what is to be said."""

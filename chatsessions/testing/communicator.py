@@ -245,12 +245,12 @@ class ChatCommunicator(ConnectedClient):
 
     async def stop(self) -> None:
         """Stop the running turn, as the user does. :meth:`wait_for_turn` waits for its end."""
-        self.say(frames.Stop())
+        self._put_frame(frames.Stop())
         await self.flush()
 
     async def end(self, *, timeout: float | None = None) -> str:
         """End the session, wait for its end, and return the server's reason."""
-        self.say(frames.End())
+        self._put_frame(frames.End())
         await self.flush()
         return await self._wait(lambda: self.ended, "the end of the session", timeout)
 
@@ -332,7 +332,7 @@ class ChatCommunicator(ConnectedClient):
     async def _settle(self, timeout: float | None) -> None:
         """Wait until everything that is stored by now is received, if there is a connection."""
         answered = len(self._pongs)
-        self.say(frames.Ping())
+        self._put_frame(frames.Ping())
         await self.flush()
 
         def settled() -> bool:

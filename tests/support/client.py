@@ -127,7 +127,7 @@ class StepClient(ConnectedClient):
     async def send(self, frame: Frame) -> None:
         """Any frame, as it is."""
         assert self.connected, "not connected"
-        self.say(frame)
+        self._put_frame(frame)
         await self.flush()
 
     async def send_text(self, text: str | bytes) -> None:

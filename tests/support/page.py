@@ -48,7 +48,7 @@ class Page(StepClient):
     def put(self, kind: str, **keys: Any) -> None:
         """Have the server get a frame at once, numbered as the test says."""
         assert self._application is not None, "not connected"
-        self.say({"type": kind} | keys)
+        self._put_frame({"type": kind} | keys)
         while (text := self.take_outgoing()) is not None:
             self._application.put(text)
 

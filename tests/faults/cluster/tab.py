@@ -215,11 +215,11 @@ class Tab(ConnectedClient):
         return sent.n
 
     async def stop(self) -> None:
-        self.say(frames.Stop())
+        self._put_frame(frames.Stop())
         await self.flush()
 
     async def end(self) -> None:
-        self.say(frames.End())
+        self._put_frame(frames.End())
         await self.flush()
 
     # Waiting and looking
