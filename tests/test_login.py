@@ -615,7 +615,8 @@ async def test_a_frame_behind_the_loss_of_the_login_is_not_taken(chat: Chat, ada
         await tab.send("before")
         await tab.wait_for_turn()
         await log_out(tab)
-        tab._write(_event(2))
+        tab._put_frame(_event(2))
+        await tab.flush()
         await closed(tab)
         events = ChatSession.objects.filter(pk=tab.session_id, events__n__gt=0)
         assert await events.acount() == 1
