@@ -673,7 +673,7 @@ PUBLIC_MODULES: dict[str, set[str]] = {
     "consumers": set(),
     "exceptions": set(),
     "input_widget": {"InputWidget", "check_settings", "widgets_of"},
-    "models": {"JSONTextField"},
+    "models": {"DatabaseNow", "JSONTextField", "ago"},
     "signals": set(),
     "testing": set(),
     "views": set(),
