@@ -66,6 +66,10 @@ _PLATFORM = _missing(
 )
 _SERVER = _missing("the server is Django's: ASGI_APPLICATION, and urls.py for routes of your own")
 _FEEDBACK = _missing("offer two actions under the message, and take them with action_callback")
+_ASK_ELEMENT = _missing(
+    "ask with AskActionMessage, or emit an event of your own and take the answer with "
+    "chatsessions.on_event(…)"
+)
 _OUTSIDE = _missing("in a view or a task write 'with chatsessions.session_context(id):'")
 _CONFIG = _missing(
     "settings are Django's, in settings.CHATSESSIONS; for user_env write "
@@ -129,10 +133,7 @@ NAMES: dict[str, Name] = {
     ),
     "AskFileMessage": _differs("as AskUserMessage; the files are the session's, and go with it"),
     "AskActionMessage": _differs("as AskUserMessage"),
-    "AskElementMessage": _missing(
-        "ask with AskActionMessage, or emit an event of your own and take the answer with "
-        "chatsessions.on_event(…)"
-    ),
+    "AskElementMessage": _ASK_ELEMENT,
     "Action": _differs("the client cannot change its payload; its icon is shown as a word"),
     "Step": _differs("what an exception says is shown under DEBUG only"),
     "step": _WORKS,
@@ -247,6 +248,42 @@ NAMES: dict[str, Name] = {
     "PaginatedResponse": _STORED,
     "PageInfo": _STORED,
     "ThreadFilter": _STORED,
+    "FileSpec": _WORKS,
+    "ActionSpec": _WORKS,
+    "InputWidgetType": _WORKS,
+    "ClientType": _WORKS,
+    "PersistedUserFields": _WORKS,
+    # What Chainlit's own server is made of
+    "AskElementSpec": _ASK_ELEMENT,
+    "AskElementResponse": _ASK_ELEMENT,
+    "FeedbackStrategy": _FEEDBACK,
+    "UpdateFeedbackRequest": _FEEDBACK,
+    "DeleteFeedbackRequest": _FEEDBACK,
+    "InputAudioChunkPayload": _AUDIO,
+    "McpSession": _MCP,
+    "ConnectMCPRequest": _MCP,
+    "ConnectStdioMCPRequest": _MCP,
+    "ConnectSseMCPRequest": _MCP,
+    "ConnectStreamableHttpMCPRequest": _MCP,
+    "DisconnectMCPRequest": _MCP,
+    "HasFromDict": _STORED,
+    "clean_metadata": _STORED,
+    "JSONEncoderIgnoreNonSerializable": _STORED,
+    "MessagePayload": _SERVER,
+    "CallActionRequest": _SERVER,
+    "ElementRequest": _SERVER,
+    "GetThreadsRequest": _SERVER,
+    "UpdateThreadRequest": _SERVER,
+    "ShareThreadRequest": _SERVER,
+    "DeleteThreadRequest": _SERVER,
+    "ThreadQueue": _SERVER,
+    "Provider": _LOGIN,
+    "user_sessions": _OUTSIDE,
+    "chat_contexts": _OUTSIDE,
+    "ws_sessions_id": _OUTSIDE,
+    "ws_sessions_sid": _OUTSIDE,
+    "init_lc_cache": _TRACING,
+    "Theme": _missing("your page's template and its styles say how it looks"),
 }
 
 #: The submodules.

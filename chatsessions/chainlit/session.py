@@ -12,7 +12,7 @@ import weakref
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import chatsessions
 from chatsessions.exceptions import ContextNotFound
@@ -23,6 +23,8 @@ from chatsessions.handlers.session import Session
 from .names import missing
 from .types import FileDict, FileReference
 from .user import PersistedUser
+
+ClientType = Literal["webapp", "copilot", "teams", "slack", "discord"]
 
 #: Where a session's object is in ``user_session.local``.
 KEY = "chatsessions.chainlit"

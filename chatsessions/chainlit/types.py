@@ -8,6 +8,18 @@ from typing import Any, Literal, TypedDict
 
 from .names import missing
 
+InputWidgetType = Literal[
+    "switch",
+    "slider",
+    "select",
+    "textinput",
+    "tags",
+    "numberinput",
+    "multiselect",
+    "checkbox",
+    "radio",
+    "datepicker",
+]
 ToastType = Literal["info", "success", "warning", "error"]
 MessageType = Literal["user_message", "assistant_message", "system_message"]
 
@@ -133,8 +145,8 @@ class AskSpec:
 
 
 @dataclass
-class AskFileSpec(AskSpec):
-    """What files a question asks for."""
+class FileSpec:
+    """What files are asked for."""
 
     accept: list[str] | dict[str, list[str]]
     max_files: int
@@ -142,10 +154,20 @@ class AskFileSpec(AskSpec):
 
 
 @dataclass
-class AskActionSpec(AskSpec):
-    """Which actions a question offers, by their ids."""
+class ActionSpec:
+    """Which actions are offered, by their ids."""
 
     keys: list[str]
+
+
+@dataclass
+class AskFileSpec(FileSpec, AskSpec):
+    """What files a question asks for."""
+
+
+@dataclass
+class AskActionSpec(ActionSpec, AskSpec):
+    """Which actions a question offers."""
 
 
 @dataclass

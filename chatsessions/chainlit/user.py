@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self, TypedDict
 
-__all__ = ["PersistedUser", "User", "UserDict"]
+from .names import missing
+
+__all__ = ["PersistedUser", "PersistedUserFields", "User", "UserDict"]
 
 
 class UserDict(TypedDict):
@@ -34,11 +36,16 @@ class User:
 
 
 @dataclass
-class PersistedUser(User):
-    """A user of the database: ``id`` is the primary key, as text."""
+class PersistedUserFields:
+    """What a user has in the database: ``id`` is the primary key, as text."""
 
-    id: str = ""
-    createdAt: str = ""  # noqa: N815  # Chainlit's name
+    id: str
+    createdAt: str  # noqa: N815  # Chainlit's name
+
+
+@dataclass
+class PersistedUser(User, PersistedUserFields):
+    """A user of the database."""
 
     @classmethod
     def of(cls, user: Any) -> PersistedUser | None:
@@ -63,3 +70,7 @@ class PersistedUser(User):
 
 def _name(user: Any) -> str:
     return str(user.get_username())
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -11,16 +11,21 @@ import chatsessions.chainlit as cl
 from chatsessions.chainlit.context import ChainlitContextException, context_var, get_context
 from chatsessions.chainlit.emitter import BaseChainlitEmitter, ChainlitEmitter
 from chatsessions.chainlit.mode import Mode, ModeOption
+from chatsessions.chainlit.session import ClientType
 from chatsessions.chainlit.step import StepDict
 from chatsessions.chainlit.types import (
+    ActionSpec,
     AskActionSpec,
     AskFileResponse,
     AskFileSpec,
     AskSpec,
     ChatProfile,
+    FileSpec,
+    InputWidgetType,
     Starter,
     StarterCategory,
 )
+from chatsessions.chainlit.user import PersistedUserFields
 
 #: What is given by position, in order.
 SIGNATURES = {
@@ -39,6 +44,7 @@ SIGNATURES = {
     "Step": "name type id parent_id elements metadata tags language icon default_open "
     "auto_collapse show_input thread_id",
     "User": "identifier display_name metadata",
+    "PersistedUser": "id createdAt identifier display_name metadata",
     "Task": "title status forId",
     "ChatSettings": "inputs",
 }
@@ -124,6 +130,9 @@ def test_plain_data() -> None:
     user = cl.User("ada")
     assert user.to_dict() == {"identifier": "ada", "display_name": None, "metadata": {}}
     assert cl.PersistedUser(identifier="ada", id="1", createdAt="").identifier == "ada"
+    persisted = cl.PersistedUser("1", "today", "ada", "Ada")
+    assert isinstance(persisted, PersistedUserFields)
+    assert (persisted.id, persisted.createdAt, persisted.identifier) == ("1", "today", "ada")
     assert Starter("a", "b").to_dict()["message"] == "b"
     assert StarterCategory("c", starters=[Starter("a", "b")]).starters[0].label == "a"
     assert ChatProfile("a", "b", None, "c").display_name == "c"
@@ -134,7 +143,11 @@ def test_plain_data() -> None:
     assert AskFileResponse(id="1", name="n", path="p", size=1, type="t").path == "p"
     assert AskSpec(1, "text", "s").to_dict()["type"] == "text"
     assert AskFileSpec(1, "file", "s", accept=[], max_files=1, max_size_mb=2).max_files == 1
+    assert isinstance(AskFileSpec(1, "file", "s", [], 1, 2), FileSpec)
     assert AskActionSpec(1, "action", "s", keys=["k"]).keys == ["k"]
+    assert issubclass(AskActionSpec, ActionSpec)
+    assert "datepicker" in get_args(InputWidgetType)
+    assert "webapp" in get_args(ClientType)
     assert "output" in StepDict.__annotations__
 
 
