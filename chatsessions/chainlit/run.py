@@ -4,19 +4,45 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
-from typing import Any, cast
-from uuid import uuid4
+from typing import Any, Self, cast
 
 import chatsessions
 
 from .chat_context import chat_context
 from .registry import call, functions_of
 from .session import BaseSession, current_session, here, local_steps, rebuilding
+from .step import Step
 from .types import ThreadDict
 
 #: The hooks that set what others count on.
 BUILD = ("on_chat_start", "on_chat_resume")
+
+
+class Run(Step):
+    """The run of a handler: a step around its steps, which is not shown."""
+
+    def __init__(self, hook: str) -> None:
+        super().__init__(name=hook, type="run")
+
+    async def send(self) -> Self:
+        """Do nothing."""
+        return self
+
+    async def update(self) -> bool:
+        """Do nothing."""
+        return True
+
+    async def remove(self) -> bool:
+        """Do nothing."""
+        return True
+
+    async def stream_token(
+        self,
+        token: str,
+        is_sequence: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
+        is_input: bool = False,  # noqa: FBT001, FBT002, RUF100
+    ) -> None:
+        """Do nothing."""
 
 
 @asynccontextmanager
@@ -28,8 +54,7 @@ async def running(chat: chatsessions.Chat, hook: str) -> AsyncIterator[None]:
         session.thread_id_to_resume = session.thread_id if hook == "on_chat_resume" else None
     elif hook != "on_chat_end":
         await _build_again(chat, session)
-    run = SimpleNamespace(id=str(uuid4()), name=hook, type="run", parent_id=None)
-    token = local_steps.set([run])
+    token = local_steps.set([Run(hook)])
     try:
         yield
     finally:

@@ -358,6 +358,25 @@ async def test_a_step_that_fails(visit: Visit) -> None:
         assert "secret" not in str(ended)
 
 
+async def test_the_run_of_a_handler_is_a_step_that_is_not_shown(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        run = cl.context.current_step
+        assert isinstance(run, cl.Step)
+        assert (run.name, run.type) == ("on_message", "run")
+        run.input, run.output = "in", {"a": 1}
+        await run.stream_token("more")
+        assert await run.update()
+        async with cl.Step(name="inner") as step:
+            assert step.parent_id == run.id
+            assert cl.context.current_run is run
+
+    async with visit() as tab:
+        assert await tab.tell("hello") == []
+        steps = [event.data for event in tab.events if event.name == "step"]
+        assert [(one["name"], one.get("parent")) for one in steps] == [("inner", None)]
+
+
 async def test_a_step_outside_of_sessions() -> None:
     @cl.step
     async def search() -> int:
