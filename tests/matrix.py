@@ -39,6 +39,7 @@ MODULES = [
     "pydantic",
     "serializer",
     "session_consumer",
+    "steps",
     "store",
     "sync_helpers",
     "templatetags",
@@ -77,7 +78,9 @@ def run(version: str, python: str) -> None:
         pip = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
         pip += ["--disable-pip-version-check", "-c", "requirements.lock"]
         subprocess.run(
-            [*pip, "-e", ".[demo,postgres,redis,uvicorn,testing,dev]"], check=True, cwd=ROOT
+            [*pip, "-e", ".[demo,postgres,redis,uvicorn,chainlit,testing,dev]"],
+            check=True,
+            cwd=ROOT,
         )
         stamp.touch()
     own = folder / "bin" / "python"
@@ -95,6 +98,7 @@ def run(version: str, python: str) -> None:
         "--dist",
         "worksteal",
         *(f"tests/test_{name}.py" for name in MODULES),
+        "tests/chainlit/adapter",
     ]
     subprocess.run(tests, check=True, cwd=ROOT)
 
