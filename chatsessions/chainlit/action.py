@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 import chatsessions
 
+from .dicts import DictMixin
 from .names import missing
 from .session import current_session, here, rebuilding
 
 
 @dataclass
-class Action:
+class Action(DictMixin):
     """A button under a message; ``name`` says which ``action_callback`` runs."""
 
     name: str
@@ -71,15 +72,6 @@ class Action:
         message = current_session().sent.get(self.forId or "")
         if message is not None:
             message.actions = [action for action in message.actions if action.id != self.id]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the action as a dict."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the action of a dict."""
-        return cls(**data)
 
 
 chatsessions.serializable(name="chatsessions.chainlit.Action")(Action)

@@ -139,7 +139,7 @@ def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
         given = argument if convert is None else convert(argument)
         if isawaitable(given):
             given = await given
-        async with running(chat, hook):
+        async with running(chat, hook, given):
             await call(functions_of(chat)[hook], given)
 
     return run

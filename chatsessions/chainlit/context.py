@@ -11,9 +11,6 @@ from .emitter import BaseChainlitEmitter, ChainlitEmitter
 from .names import missing
 from .session import BaseSession, ChainlitContextException, current_session, here, local_steps
 
-#: The names of the runs that handlers are.
-RUN_NAMES = ("on_chat_start", "on_message")
-
 
 class ChainlitContext:
     """The session that code belongs to, and what the code needs of it."""
@@ -37,7 +34,7 @@ class ChainlitContext:
     @property
     def current_run(self) -> Any:
         """The run of the handler that the running code belongs to; None if there is none."""
-        return next((one for one in local_steps.get() or [] if one.name in RUN_NAMES), None)
+        return next((one for one in local_steps.get() or [] if one.type == "run"), None)
 
 
 def get_context() -> ChainlitContext:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 from chatsessions import input_widget as core
 
 from .names import missing
+from .types import InputWidgetType
 
 
 @dataclass
@@ -16,7 +18,7 @@ class InputWidget:
     """One input: ``id`` is its key in the settings, ``label`` what the user reads."""
 
     #: What it is for the core, and what it has beside what all have.
-    core_class: ClassVar[type[core.InputWidget]] = core.InputWidget
+    core_class: ClassVar[builtins.type[core.InputWidget]] = core.InputWidget
     keys: ClassVar[tuple[str, ...]] = ()
 
     id: str
@@ -25,16 +27,14 @@ class InputWidget:
     tooltip: str | None = None
     description: str | None = None
     disabled: bool | None = False
+    #: The type of the input, also on the wire: that of its class.
+    type: InputWidgetType | None = None
 
     def __post_init__(self) -> None:
         if not self.id or not self.label:
             raise ValueError("Must provide key and label to load InputWidget")
+        self.type = self.type or cast("InputWidgetType", self.core_class.__struct_config__.tag)
         self.as_core()  # raises for what the core would refuse
-
-    @property
-    def type(self) -> str:
-        """The type of the input, also on the wire."""
-        return str(self.core_class.__struct_config__.tag)
 
     def as_core(self) -> core.InputWidget:
         """Return the input as the core declares it."""
@@ -155,6 +155,12 @@ class Tags(InputWidget):
     keys = ("values",)
     initial: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the input as a dict, without its ``values``."""
+        found = super().to_dict()
+        del found["values"]
+        return found
 
 
 @dataclass

@@ -390,7 +390,7 @@ class AskFileMessage(AskMessageBase):
     def __init__(
         self,
         content: str,
-        accept: list[str] | dict[str, list[str]],
+        accept: list[str] | dict[str, list[str]] | str,
         max_size_mb: float = 2,
         max_files: int = 1,
         author: str = ASSISTANT,
@@ -405,10 +405,11 @@ class AskFileMessage(AskMessageBase):
 
     async def send(self) -> list[AskFileResponse] | None:
         """Ask, and return the files that were given; None without an answer."""
+        accept: Any = [self.accept] if isinstance(self.accept, str) else self.accept
         files = await self._ask(
             chatsessions.AskFileMessage(
                 self.content,
-                accept=cast("Any", self.accept),
+                accept=accept,
                 max_size_mb=self.max_size_mb,
                 max_files=self.max_files,
                 timeout=self.timeout,

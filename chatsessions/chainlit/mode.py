@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from .dicts import DictMixin
+from .names import missing
 
 
 @dataclass
-class ModeOption:
+class ModeOption(DictMixin):
     """One choice of a mode."""
 
     id: str
@@ -18,7 +21,7 @@ class ModeOption:
 
 
 @dataclass
-class Mode:
+class Mode(DictMixin):
     """A choice beside the user's text."""
 
     id: str
@@ -34,6 +37,6 @@ class Mode:
         """Return the option with this id, or None."""
         return next((option for option in self.options if option.id == option_id), None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the mode as a dict."""
-        return asdict(self)
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name)

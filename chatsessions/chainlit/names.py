@@ -286,6 +286,11 @@ NAMES: dict[str, Name] = {
     "Theme": _missing("your page's template and its styles say how it looks"),
 }
 
+_UNKNOWN = (
+    "If Chainlit has it, it is internal there; docs/from-chainlit.md, 'Coming from Chainlit', "
+    "has all names that bots use"
+)
+
 #: The submodules.
 MODULES: dict[str, Name] = {
     "types": _WORKS,
@@ -341,6 +346,8 @@ def missing(module: str, name: str) -> Exception:
         message += f". Instead: {known.text}"
     elif known is not None and module != PACKAGE:
         message += f": import it from {PACKAGE}"
+    elif known is None and not name.startswith("__"):
+        message += f". {_UNKNOWN}"
     frame = sys._getframe(2)
     if frame.f_code.co_code[frame.f_lasti] == dis.opmap["IMPORT_FROM"]:
         # Of an AttributeError Python would not show the message here.

@@ -14,6 +14,8 @@ from .session import BaseSession, current_session, here, local_steps, rebuilding
 from .step import Step
 from .types import ThreadDict
 
+#: The hooks that are runs.
+RUN_NAMES = ("on_chat_start", "on_message")
 #: The hooks that set what others count on.
 BUILD = ("on_chat_start", "on_chat_resume")
 
@@ -21,8 +23,9 @@ BUILD = ("on_chat_start", "on_chat_resume")
 class Run(Step):
     """The run of a handler: a step around its steps, which is not shown."""
 
-    def __init__(self, hook: str) -> None:
-        super().__init__(name=hook, type="run")
+    def __init__(self, hook: str, message: Any) -> None:
+        parent = message.id if hook == "on_message" else None
+        super().__init__(name=hook, type="run", parent_id=parent)
 
     async def send(self) -> Self:
         """Do nothing."""
@@ -46,15 +49,19 @@ class Run(Step):
 
 
 @asynccontextmanager
-async def running(chat: chatsessions.Chat, hook: str) -> AsyncIterator[None]:
-    """Make a run for a handler, before which all values that it counts on are built again."""
+async def running(chat: chatsessions.Chat, hook: str, given: Any) -> AsyncIterator[None]:
+    """
+    Run a handler's function, before which all values that it counts on are built again.
+
+    ``on_chat_start`` and ``on_message`` are runs; the other handlers are no step.
+    """
     session = current_session()
     if hook in BUILD:
         session.is_built = True
         session.thread_id_to_resume = session.thread_id if hook == "on_chat_resume" else None
     elif hook != "on_chat_end":
         await _build_again(chat, session)
-    token = local_steps.set([Run(hook)])
+    token = local_steps.set([Run(hook, given)] if hook in RUN_NAMES else None)
     try:
         yield
     finally:

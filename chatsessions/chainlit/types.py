@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from .dicts import DictMixin
 from .names import missing
 
 InputWidgetType = Literal[
@@ -132,20 +133,16 @@ class AskFileResponse:
 
 
 @dataclass
-class AskSpec:
+class AskSpec(DictMixin):
     """What a question asks for."""
 
     timeout: int
     type: Literal["text", "file", "action", "element"]
     step_id: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as a dict."""
-        return asdict(self)
-
 
 @dataclass
-class FileSpec:
+class FileSpec(DictMixin):
     """What files are asked for."""
 
     accept: list[str] | dict[str, list[str]]
@@ -154,7 +151,7 @@ class FileSpec:
 
 
 @dataclass
-class ActionSpec:
+class ActionSpec(DictMixin):
     """Which actions are offered, by their ids."""
 
     keys: list[str]
@@ -171,7 +168,7 @@ class AskActionSpec(ActionSpec, AskSpec):
 
 
 @dataclass
-class Starter:
+class Starter(DictMixin):
     """A button at the beginning of a chat, which sends ``message``."""
 
     label: str
@@ -179,13 +176,9 @@ class Starter:
     command: str | None = None
     icon: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as a dict."""
-        return asdict(self)
-
 
 @dataclass
-class StarterCategory:
+class StarterCategory(DictMixin):
     """Starters that belong together."""
 
     label: str
@@ -194,7 +187,7 @@ class StarterCategory:
 
 
 @dataclass
-class ChatProfile:
+class ChatProfile(DictMixin):
     """One variant of a chat."""
 
     name: str

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self, TypedDict
+from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
+from .dicts import DictMixin
 from .names import missing
 
 __all__ = ["PersistedUser", "PersistedUserFields", "User", "UserDict"]
@@ -18,21 +19,12 @@ class UserDict(TypedDict):
 
 
 @dataclass
-class User:
+class User(DictMixin):
     """A user: ``identifier`` is the name to log in with."""
 
     identifier: str
     display_name: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the user as a dict."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Self:
-        """Return the user of a dict."""
-        return cls(**data)
 
 
 @dataclass

@@ -360,8 +360,9 @@ async def test_a_step_that_fails(visit: Visit) -> None:
 
 async def test_the_run_of_a_handler_is_a_step_that_is_not_shown(visit: Visit) -> None:
     @cl.on_message
-    async def message() -> None:
+    async def message(message: cl.Message) -> None:
         run = cl.context.current_step
+        assert run.parent_id == message.id
         assert isinstance(run, cl.Step)
         assert (run.name, run.type) == ("on_message", "run")
         run.input, run.output = "in", {"a": 1}
@@ -370,9 +371,18 @@ async def test_the_run_of_a_handler_is_a_step_that_is_not_shown(visit: Visit) ->
         async with cl.Step(name="inner") as step:
             assert step.parent_id == run.id
             assert cl.context.current_run is run
+        await cl.Message("go", actions=[cl.Action("go", {}, label="Go")]).send()
+
+    @cl.action_callback("go")
+    async def go() -> None:
+        assert cl.context.current_step is cl.context.current_run is None
+        answer = await cl.Message("went").send()
+        assert answer.parent_id is None
 
     async with visit() as tab:
-        assert await tab.tell("hello") == []
+        assert await tab.tell("hello") == ["go"]
+        assert await tab.wait_for_turn(await tab.press("Go")) == "done"
+        assert tab.messages[-1].content == "went"
         steps = [event.data for event in tab.events if event.name == "step"]
         assert [(one["name"], one.get("parent")) for one in steps] == [("inner", None)]
 

@@ -156,13 +156,16 @@ async def test_a_question_for_files(visit: Visit) -> None:
         assert files is not None
         assert isinstance(files[0], AskFileResponse)
         await cl.Message(f"{files[0].name} {text_of(files[0].path)}").send()
+        assert await cl.AskFileMessage("Any?", accept="*/*", timeout=0.05).send() is None
 
     async with visit() as tab:
         n = await tab.send("hello")
         call = (await tab.receive_event("ask")).data["call"]
         await tab.answer(call, {"files": [await tab.upload("t.csv", "1,2")]})
         assert await tab.wait_for_turn(n) == "done"
-        assert tab.messages[-1].content == "t.csv 1,2"
+        assert "t.csv 1,2" in [one.content for one in tab.messages]
+        asked = [event.data for event in tab.events if event.name == "ask"]
+        assert asked[-1]["accept"] == ["*/*"]
 
 
 async def test_actions(visit: Visit) -> None:

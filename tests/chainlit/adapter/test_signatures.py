@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +13,7 @@ import chatsessions.chainlit as cl
 from chatsessions.chainlit.context import ChainlitContextException, context_var, get_context
 from chatsessions.chainlit.emitter import BaseChainlitEmitter, ChainlitEmitter
 from chatsessions.chainlit.mode import Mode, ModeOption
+from chatsessions.chainlit.names import MODULES
 from chatsessions.chainlit.session import ClientType
 from chatsessions.chainlit.step import StepDict
 from chatsessions.chainlit.types import (
@@ -149,6 +152,73 @@ def test_plain_data() -> None:
     assert "datepicker" in get_args(InputWidgetType)
     assert "webapp" in get_args(ClientType)
     assert "output" in StepDict.__annotations__
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        ChatProfile("a", "b", starters=[Starter("l", "m")]),
+        Starter("l", "m", icon="x"),
+        StarterCategory("c", starters=[Starter("l", "m")]),
+        Mode("llm", "Model", [ModeOption("a", "A", default=True)]),
+        ModeOption("a", "A"),
+        cl.User("ada", metadata={"a": 1}),
+        cl.PersistedUser("1", "today", "ada"),
+        cl.Action("go", {"v": [1]}),
+        AskFileSpec(1, "file", "s", ["text/csv"], 1, 2),
+    ],
+    ids=lambda made: type(made).__name__,
+)
+def test_as_a_dict_and_as_json_and_back(made: Any) -> None:
+    kind = type(made)
+    assert kind.from_dict(made.to_dict() | {"more": 1}) == made
+    assert kind.from_json(made.to_json(indent=1)) == made
+    with pytest.raises(ValueError, match="missing required field"):
+        kind.from_dict({})
+
+
+def test_what_a_dict_lacks_may_be_none() -> None:
+    with pytest.raises(ValueError, match="Expected `str`"):
+        cl.User.from_dict({}, infer_missing=True)
+    assert cl.User("ada", metadata={"a": Path("b")}).to_dict(encode_json=True)["metadata"] == {
+        "a": "b"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("Switch", ""),
+        ("Checkbox", ""),
+        ("Slider", "min max step"),
+        ("Select", "initial_index initial_value values items"),
+        ("RadioGroup", "initial_index initial_value values items"),
+        ("MultiSelect", "values items"),
+        ("TextInput", "placeholder multiline"),
+        ("NumberInput", "placeholder"),
+        ("Tags", "values"),
+        ("DatePicker", "mode min_date max_date format placeholder"),
+    ],
+)
+def test_an_input_by_position(name: str, others: str) -> None:
+    expected = ["id", "label", "initial", "tooltip", "description", "disabled", "type"]
+    kind = getattr(cl.input_widget, name)
+    assert list(inspect.signature(kind).parameters) == expected + others.split()
+    choices = {"values": ["a"]} if "values" in others else {}
+    assert kind("i", "I", **choices).type in get_args(InputWidgetType)
+    given = kind("i", "I", type="select", **choices).to_dict()
+    assert given["type"] == "select"
+    assert "values" not in given
+
+
+@pytest.mark.parametrize("module", [name for name, what in MODULES.items() if not what.text])
+def test_what_is_internal_to_chainlit_says_so(module: str) -> None:
+    found = importlib.import_module(f"chatsessions.chainlit.{module}")
+    with pytest.raises(AttributeError, match=r"internal there.*Coming from Chainlit"):
+        found.CL_RUN_NAMES  # noqa: B018
+    with pytest.raises(ImportError, match=r"internal there.*Coming from Chainlit"):
+        exec(f"from chatsessions.chainlit.{module} import stub_step")  # noqa: S102
+    assert getattr(found, "__wrapped__", None) is None
 
 
 def test_a_step_and_its_dict() -> None:
