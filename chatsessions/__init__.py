@@ -63,14 +63,14 @@ from .handlers.chat import (
     user_env,
 )
 from .handlers.chat_context import Thread
-from .handlers.context import bind_context, spawn
+from .handlers.context import bind_context, spawn, user_session
 from .handlers.messages import (
     Action,
     ErrorMessage,
     Message,
     send_window_message,
 )
-from .handlers.proxies import context, user_session
+from .handlers.proxies import context
 from .handlers.steps import Step, current_step, step
 from .handlers.sync import (
     make_async,

@@ -328,12 +328,9 @@ class Settings:
     )
 
     @cached_property
-    def _zone(self) -> tzinfo | None:
+    def zone(self) -> tzinfo | None:
+        """The time zone of what goes into the database."""
         return UTC if django_settings.USE_TZ else None
-
-    def now(self) -> datetime:
-        """Return what Django's ``timezone.now()`` does, without looking up a setting each time."""
-        return datetime.now(self._zone)  # as the project wants it
 
     @classmethod
     def all(cls) -> Iterator[Setting[Any]]:

@@ -387,12 +387,12 @@ class ChatConsumer(SessionConsumer):
             raise ValueError("ChatConsumer.as_asgi() needs chat=: a Chat, its path, or a module.")
         return resolve_chat(chat)
 
-    async def __call__(
+    def __call__(
         self,
         scope: Scope,
         receive: Callable[[], Awaitable[Message]],
         send: Callable[[Message], Awaitable[None]],
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         self.scope = scope
         connection = ChatConnection(
             self._find_chat(self.chat),
@@ -401,9 +401,4 @@ class ChatConsumer(SessionConsumer):
             access=self._access,
             authorize=self.authorize,
         )
-        websockets, close = get_worker().websockets, connection.sender.close
-        websockets[close] = connection.sender.abandon
-        try:
-            await connection.run(receive)
-        finally:
-            del websockets[close]
+        return connection.run(receive)

@@ -330,7 +330,7 @@ async def test_a_thread_may_get_values_out_during_a_commit(worker: Worker, chat:
     def commit() -> None:
         """Both sessions have something to store at the same time."""
         other.send("echo")
-        client.live.pending.note()
+        client.live.log.note()
 
     @chat.on_event("echo")
     async def echo() -> None:

@@ -22,34 +22,14 @@ from chatsessions.protocol.delivery import (
     ClientDelivery,
     Gate,
     Handled,
-    Intake,
     Outbox,
     RateLimit,
     SendWindow,
-    Verdict,
 )
 from chatsessions.websocket.connection import (
     FRAME_BURST,
     FRAMES_PER_SECOND,
 )
-
-# Intake
-
-
-def test_intake_takes_the_next_number_only() -> None:
-    intake = Intake()
-    assert intake.expected == 1
-    assert intake.judge(1) is Verdict.NEW
-    assert intake.judge(2) is Verdict.GAP
-
-
-def test_intake_knows_a_repeat() -> None:
-    intake = Intake()
-    intake.take(1, 10)
-    assert intake.judge(1) is Verdict.REPEAT
-    assert intake.judge(2) is Verdict.NEW
-    assert intake.accepted == 1
-
 
 # What is handled
 
@@ -93,51 +73,13 @@ def test_all_are_handled_at_the_end() -> None:
     assert not handled.all(9)
 
 
-def test_judging_changes_nothing() -> None:
-    intake = Intake(4)
-    assert [intake.judge(5), intake.judge(5), intake.judge(7)] == [
-        Verdict.NEW,
-        Verdict.NEW,
-        Verdict.GAP,
-    ]
-    assert intake.accepted == 4
-
-
-def test_intake_goes_on_from_what_was_accepted_before() -> None:
-    intake = Intake(41)
-    assert intake.judge(41) is Verdict.REPEAT
-    assert intake.judge(42) is Verdict.NEW
-    assert intake.seq_of(41) is None
-
-
-def test_intake_remembers_the_entries_of_the_latest_events() -> None:
-    intake = Intake(100, seqs_kept=3)
-    for n in range(101, 106):
-        intake.take(n, 10 * n)
-    assert [intake.seq_of(n) for n in range(101, 107)] == [None, None, 1030, 1040, 1050, None]
-
-
-@given(st.integers(0, 50), st.lists(st.integers(1, 60), max_size=80), st.integers(1, 10))
-def test_intake_takes_each_number_once_and_in_order(
-    accepted: int, numbers: list[int], kept: int
-) -> None:
-    intake = Intake(accepted, seqs_kept=kept)
-    taken = []
-    for seq, n in enumerate(numbers, start=1):
-        if intake.judge(n) is Verdict.NEW:
-            intake.take(n, seq)
-            taken.append(n)
-    assert taken == list(range(accepted + 1, accepted + 1 + len(taken)))
-    assert intake.expected == accepted + len(taken) + 1
-
-
 # Outbox
 
 
 def test_a_frame_leaves_at_once_when_nothing_before_it_waits() -> None:
     outbox: Outbox[str] = Outbox(3)
     assert not outbox.hold(3, "token")
-    assert len(outbox) == 0
+    assert not outbox.waiting
 
 
 def test_a_frame_waits_for_the_entry_before_it() -> None:
@@ -145,7 +87,7 @@ def test_a_frame_waits_for_the_entry_before_it() -> None:
     assert outbox.hold(5, "token")
     assert outbox.release(4) == []
     assert outbox.release(5) == ["token"]
-    assert len(outbox) == 0
+    assert not outbox.waiting
 
 
 def test_a_frame_does_not_overtake_one_that_waits() -> None:
@@ -336,7 +278,7 @@ def gate(
     *, accepted: int = 0, rate: float = 1.0, burst: int = 100, pending: int = 10, strikes: int = 2
 ) -> Gate:
     limit = RateLimit(rate=rate, burst=burst, now=0.0)
-    return Gate(Intake(accepted), limit, max_pending=pending, max_strikes=strikes)
+    return Gate(limit, max_pending=pending, max_strikes=strikes, accepted=accepted)
 
 
 def admit(
@@ -348,8 +290,24 @@ def admit(
     except FrameError as error:
         return error.code, error.n
     if new:
-        gate.intake.take(n, n)
+        gate.take(n, n)
     return new
+
+
+def test_a_gate_remembers_the_entries_of_the_latest_events() -> None:
+    limit = RateLimit(rate=1.0, burst=1, now=0.0)
+    it = Gate(limit, max_pending=9, max_strikes=9, accepted=100, seqs_kept=3)
+    for n in range(101, 106):
+        it.take(n, 10 * n)
+    assert [it.seq_of(n) for n in range(101, 107)] == [None, None, 1030, 1040, 1050, None]
+
+
+@given(st.integers(0, 50), st.lists(st.integers(1, 60), max_size=80))
+def test_a_gate_takes_each_number_once_and_in_order(accepted: int, numbers: list[int]) -> None:
+    it = gate(accepted=accepted, rate=1e9)
+    taken = [n for n in numbers if admit(it, n) is True]
+    assert taken == list(range(accepted + 1, accepted + 1 + len(taken)))
+    assert it.accepted == accepted + len(taken)
 
 
 def refusal(gate: Gate, n: int, **kwargs: Any) -> FrameError:
@@ -412,7 +370,7 @@ def test_a_refused_event_was_not_taken() -> None:
     it = gate(burst=1, rate=1.0)
     admit(it, 1)
     assert admit(it, 2) == ("rate_limited", 2)
-    assert it.intake.expected == 2
+    assert it.accepted == 1
     assert admit(it, 2, now=1.0) is True
 
 
@@ -460,9 +418,9 @@ def test_an_admitted_event_clears_the_strikes() -> None:
     admit(it, 1)
     for start in (0.0, 1.0, 2.0):
         for _ in range(2):
-            admit(it, it.intake.expected, now=start)
+            admit(it, it.accepted + 1, now=start)
         assert not it.is_hammered
-        assert admit(it, it.intake.expected, now=start + 1) is True
+        assert admit(it, it.accepted + 1, now=start + 1) is True
 
 
 def test_who_comes_when_it_was_told_to_is_no_hammer_though_others_took_its_place() -> None:
@@ -492,7 +450,7 @@ def test_a_burst_sent_at_once_is_one_strike() -> None:
 @given(rate=st.floats(0.1, 500), start=st.floats(0, 1e5))
 @example(rate=3.0, start=0.0)
 def test_an_event_may_be_sent_again_after_its_retry_after(rate: float, start: float) -> None:
-    it = Gate(Intake(), RateLimit(rate=rate, burst=1, now=start), max_pending=9, max_strikes=9)
+    it = Gate(RateLimit(rate=rate, burst=1, now=start), max_pending=9, max_strikes=9)
     assert admit(it, 1, now=start) is True
     wait = refusal(it, 2, now=start).retry_after
     assert wait is not None
@@ -741,7 +699,7 @@ class Clockwork:
             assert not self.gate.is_hammered, "the server closes the line"
             self.later(self.latency, partial(self.refused, error))
             return
-        self.gate.intake.take(n, n)
+        self.gate.take(n, n)
         self.taken.append(number)
         self.turns.append(n)
         if len(self.turns) == 1:
@@ -778,7 +736,7 @@ def clockwork(
     *, rate: float, burst: int, pending: int, latency: float, handling: float
 ) -> Clockwork:
     limit = RateLimit(rate=rate, burst=burst, now=0.0)
-    it = Gate(Intake(), limit, max_pending=pending, max_strikes=10)
+    it = Gate(limit, max_pending=pending, max_strikes=10)
     # As a connection has it.
     pace = RateLimit(
         rate=max(FRAMES_PER_SECOND, 2 * rate),
@@ -906,8 +864,9 @@ class Server:
         limit = RateLimit(rate=2.0, burst=3, now=now)
         # Few entries are remembered, so that a repeat of an older event has to be looked up; but
         # all that can be waiting for the store.
-        intake = Intake(disk.accepted, seqs_kept=4)
-        self.gate = Gate(intake, limit, max_pending=3, max_strikes=10**9)
+        self.gate = Gate(
+            limit, max_pending=3, max_strikes=10**9, accepted=disk.accepted, seqs_kept=4
+        )
         self.outbox: Outbox[frames.ServerFrame] = Outbox(disk.head)
         self.storing = True
         self.entries: list[Entry] = []
@@ -941,7 +900,7 @@ class Server:
         assert self.batch is None
         self.batch = Change(
             entries=tuple(self.entries),
-            accepted=self.gate.intake.accepted,
+            accepted=self.gate.accepted,
             running=self.starting if self.running is None else self.running,
             outcomes=tuple(self.outcomes),
             first=self.first,
@@ -1023,7 +982,7 @@ class Server:
 
     def welcome(self) -> None:
         self.welcomed = True
-        assert self.disk.accepted == self.gate.intake.accepted, "all from older lines is stored"
+        assert self.disk.accepted == self.gate.accepted, "all from older lines is stored"
         self.position = min(max(self.position, self.disk.first - 1), self.stored)
         welcome = frames.Welcome(
             session="s",
@@ -1096,13 +1055,13 @@ class Server:
             return
         if new:
             seq = self.append(bytes(event.data).decode(), n=event.n)
-            self.gate.intake.take(event.n, seq)
+            self.gate.take(event.n, seq)
             self.queue.append(event.n)
         else:
             self.answer_repeat(event.n)
 
     def answer_repeat(self, n: int) -> None:
-        seq = self.gate.intake.seq_of(n)
+        seq = self.gate.seq_of(n)
         if seq is None:
             assert n <= self.disk.accepted, "what is forgotten is stored"
             kept = [entry.seq for entry in self.disk.kept if entry.n == n]

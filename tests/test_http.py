@@ -505,7 +505,7 @@ async def test_a_session_with_too_much_to_do(
     await until(lambda: [live for live in worker.live.values() if live.turns.number])
     second = asyncio.create_task(api.say("b"))
     [live] = worker.live.values()
-    await until(lambda: live.turns.pending == 1)
+    await until(lambda: len(live.turns.queue) == 1)
     response = await api.post("c")
     assert (response.status_code, response.told["error"]) == (429, "busy")
     go.set()
@@ -895,7 +895,7 @@ async def test_a_turn_that_the_shutdown_cuts_short(
     await begun.wait()
     requests.append(asyncio.create_task(_posted(api, "waits", stream=stream)))
     [live] = worker.live.values()
-    await until(lambda: live.turns.pending == 1 and len(live.subscribers.followers) == 2)
+    await until(lambda: len(live.turns.queue) == 1 and len(live.subscribers.followers) == 2)
     async with asyncio.timeout(10):
         await worker.shut_down()
         cut, waits = await asyncio.gather(*requests)

@@ -197,7 +197,7 @@ def followers_here() -> set[Subscriber]:
 async def test_an_event_waits_there_and_is_answered_here(bot: Bot, loss: float) -> None:
     async with held_elsewhere(bot, loss=loss) as api:
         request = asyncio.create_task(api.say("queued"))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         assert await is_owned_by(api.tab.id, api.owner)
         bot.gate.set()
         told = await request
@@ -238,7 +238,7 @@ async def test_a_stream_is_told_as_it_comes(bot: Bot, loss: float) -> None:
 
 async def test_tokens_come_before_the_turn_is_over(bot: Bot) -> None:
     async with held_elsewhere(bot, "stream") as api:
-        await until(lambda: api.live.sink.streams.so_far)
+        await until(lambda: api.live.sink.so_far)
         response = await api.follow(3)
         parts = aiter(response.streaming_content)
         first = [frames_of(await anext(parts))[0] for _ in range(2)]
@@ -256,7 +256,7 @@ async def test_a_repeat_is_known(bot: Bot, loss: float) -> None:
     async with held_elsewhere(bot, loss=loss) as api:
         key = str(uuid4())
         requests = [asyncio.create_task(api.say("once", id=key)) for _ in range(3)]
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         await until(lambda: len(followers_here()) == 3)
         assert len(api.live.subscribers.followers) == 1  # for all of them
         bot.gate.set()
@@ -304,7 +304,7 @@ async def test_a_question_that_was_asked_there_is_answered_here(bot: Bot, loss: 
 async def test_what_is_asked_meanwhile_ends_the_wait(bot: Bot) -> None:
     async with held_elsewhere(bot) as api:
         request = asyncio.create_task(api.post("ask"))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         bot.gate.set()
         response = await request
         assert response.status_code == 202
@@ -352,7 +352,7 @@ async def test_too_much_is_refused_as_it_is_there(bot: Bot, settings: Settings) 
     settings.CHATSESSIONS = {**settings.CHATSESSIONS, "MAX_PENDING_EVENTS": 1}
     async with held_elsewhere(bot) as api:
         request = asyncio.create_task(api.say("queued"))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         response = await api.post("too much")
         assert (response.status_code, response.told["error"]) == (429, "busy")
         assert response.told["retry_after"] > 0
@@ -377,7 +377,7 @@ async def test_what_there_is(bot: Bot, loss: float) -> None:
 async def test_following_ends_when_nothing_runs(bot: Bot, loss: float) -> None:
     async with held_elsewhere(bot, loss=loss) as api:
         posted = asyncio.create_task(api.say("queued"))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         response = await api.follow()
         parts = aiter(response.streaming_content)
         assert frames_of(await anext(parts))[0]["type"] == "welcome"
@@ -395,7 +395,7 @@ async def test_following_ends_when_nothing_runs(bot: Bot, loss: float) -> None:
 async def test_ending_runs_on_chat_end_there(bot: Bot, loss: float) -> None:
     async with held_elsewhere(bot, loss=loss) as api:
         request = asyncio.create_task(api.post("queued"))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         response = await api.delete()
         assert response.status_code == 204
         assert bot.ended == ["user"]
@@ -472,7 +472,7 @@ async def test_only_its_own_client_gets_it(bot: Bot) -> None:
         told = await api.say("hello")
         assert (told["resumed"], told["reason"]) == (False, "unknown")
         assert told["session"] != api.session
-        assert api.live.turns.pending == 0
+        assert len(api.live.turns.queue) == 0
 
 
 async def test_the_logged_in_owner_needs_no_token(bot: Bot) -> None:
@@ -511,7 +511,7 @@ async def test_a_request_ends_with_its_login(bot: Bot, urls: types.ModuleType) -
         stream = await api.post("first", headers={"Accept": "text/event-stream"})
         parts = aiter(stream.streaming_content)
         waiting = asyncio.create_task(api.post("second"))
-        await until(lambda: api.live.turns.pending == 2)
+        await until(lambda: len(api.live.turns.queue) == 2)
         await api.client.alogout()
         told = frames_of(b"".join([part async for part in parts]))
         assert (told[-1]["type"], told[-1]["code"]) == ("error", "unauthorized")
@@ -569,7 +569,7 @@ async def test_the_owner_dies_while_somebody_waits(
         key = str(uuid4())
         headers = {"Accept": "text/event-stream"} if stream else {}
         waiting = asyncio.create_task(api.post("queued", id=key, headers=headers))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         if stream:
             parts = aiter((await waiting).streaming_content)
             assert frames_of(await anext(parts))[0]["type"] == "welcome"
@@ -626,7 +626,7 @@ async def test_the_owner_stops(bot: Bot, settings: Settings, stream: bool) -> No
         headers = {"Accept": "text/event-stream"} if stream else {}
         key = str(uuid4())
         waiting = asyncio.create_task(api.post("queued", id=key, headers=headers))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         if stream:
             response = await waiting
         async with asyncio.timeout(5):
@@ -647,7 +647,7 @@ async def test_this_worker_stops(bot: Bot, settings: Settings, stream: bool) -> 
     async with held_elsewhere(bot) as api:
         headers = {"Accept": "text/event-stream"} if stream else {}
         waiting = asyncio.create_task(api.post("queued", headers=headers))
-        await until(lambda: api.live.turns.pending == 1)
+        await until(lambda: len(api.live.turns.queue) == 1)
         if stream:
             response = await waiting
         async with asyncio.timeout(5):
@@ -659,7 +659,7 @@ async def test_this_worker_stops(bot: Bot, settings: Settings, stream: bool) -> 
                 response = await waiting
                 assert response.status_code == 202
         await until(lambda: not api.live.holders)
-        assert api.live.turns.pending == 1
+        assert len(api.live.turns.queue) == 1
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -674,7 +674,7 @@ async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot, stream: bo
             await sync_to_async(response.close)()
         else:
             waiting = asyncio.create_task(api.post("queued"))
-            await until(lambda: api.live.turns.pending == 1)
+            await until(lambda: len(api.live.turns.queue) == 1)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting

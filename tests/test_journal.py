@@ -55,7 +55,7 @@ async def worker(worker: RunningWorker) -> AsyncIterator[RunningWorker]:
     """A worker whose journal, at the end of the test, has nothing left to store."""
     yield worker
     await worker.journal.settled()
-    assert worker.journal._entries == 0
+    assert worker.journal.waiting == 0
 
 
 async def record_statements(worker: RunningWorker) -> list[str]:
@@ -213,7 +213,7 @@ async def test_what_comes_while_it_writes_is_the_next_batch(
 async def test_an_idle_journal_costs_nothing(worker: RunningWorker, chat: Chat) -> None:
     (client,) = await open_many(worker, chat, 1)
     statements = await record_statements(worker)
-    client.live.pending.note()
+    client.live.log.note()
     await worker.journal.settled()
     before = worker.journal.batches
     statements.clear()
@@ -611,7 +611,7 @@ async def test_a_session_that_cannot_even_be_given_up_is_nobody_elses_trouble(
     with monkeypatch.context() as patched:
         patched.setattr(broken.live, "user_session", None)
         patched.setattr(broken.live, "discard", None)
-        broken.live.pending.note()
+        broken.live.log.note()
         assert await other.run("message", {"content": "still here"}) == "done"
     assert other.texts == ["still here"]
     assert "cannot say what to store" in caplog.text
@@ -762,7 +762,7 @@ async def test_a_running_turn_of_a_lost_session_is_cancelled(
     client.send("work")
     await until(lambda: client.live.turns.job and client.live.turns.job.started)
     await ChatSession.objects.aupdate(generation=F("generation") + 1)
-    client.live.pending.note()
+    client.live.log.note()
     await asyncio.wait_for(cancelled.wait(), 5)
     await until(lambda: client.closed)
 

@@ -122,11 +122,11 @@ async def test_a_stream_from_afar_is_seen_while_it_is_written(chat: Chat) -> Non
         with use_context(block.context()):
             answer = Message()
             await answer.stream_token("one ")
-            await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
+            await until(lambda: client.live.sink.texts() == {answer.id: "one "})
             await answer.stream_token("two")
             await answer.send()
         await block.close()
-        assert client.live.sink.streams.texts() == {}
+        assert client.live.sink.texts() == {}
         name, data = client.events[-1]
         assert (name, data["content"], data["streaming"]) == ("message_update", "one two", False)
 
@@ -141,12 +141,12 @@ async def test_a_session_stays_with_its_owner_while_somebody_elsewhere_streams_i
         with use_context(block.context()):
             answer = Message()
             await answer.stream_token("one ")
-            await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
+            await until(lambda: client.live.sink.texts() == {answer.id: "one "})
             client.leave()
             await first.journal.settled()
             assert not client.live.closed
             back = await Client.open(first, chat, client.live.id, client.token)
-            assert [stream.content for stream in back.live.sink.streams.so_far] == ["one "]
+            assert [stream.content for stream in back.live.sink.so_far] == ["one "]
             await answer.stream_token("two")
             await until(lambda: Token(answer.id, 1, "two") in back.frames)
             await answer.send()
@@ -184,11 +184,11 @@ async def test_a_stream_of_a_worker_that_is_gone_is_closed_as_interrupted(
         with use_context(block.context()):
             answer = Message()
             await answer.stream_token("one ")
-            await until(lambda: client.live.sink.streams.texts() == {answer.id: "one "})
+            await until(lambda: client.live.sink.texts() == {answer.id: "one "})
         # One that is only quiet is waited for.
         quiet = first.loop.time() + 2.5
         await until(lambda: first.loop.time() > quiet)
-        assert client.live.sink.streams.texts() == {answer.id: "one "}
+        assert client.live.sink.texts() == {answer.id: "one "}
         await second.close()
         await until(lambda: client.events[-1][0] == "error")
         (_, update), (name, error) = client.events[-2:]

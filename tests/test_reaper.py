@@ -13,6 +13,7 @@ from django.utils import timezone
 from chatsessions import Chat, context, user_session
 from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession, Worker
+from chatsessions.storage.journal import Batch
 from chatsessions.storage.store import cache_key
 from chatsessions.storage.worker_rows import WorkerRows
 from chatsessions.workers.worker import REAP_BATCH
@@ -271,15 +272,15 @@ async def test_the_reaper_goes_on_until_nothing_is_left(
 
     watcher = asyncio.create_task(watch())
     biggest = 0
-    commit = worker.store.commit
+    write = worker.journal._write
 
-    def count_rows(batch: Any) -> None:
+    def count_rows(batch: Batch) -> asyncio.Future[None]:
         nonlocal biggest
         biggest = max(biggest, len(batch.changes))
-        commit(batch)
+        return write(batch)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(worker.store, "commit", count_rows)
+        patched.setattr(worker.journal, "_write", count_rows)
         ending = asyncio.create_task(worker._end_expired())
         await asyncio.sleep(0)
         assert await client.run("message", {"content": "hello"}) in ("done", "failed")

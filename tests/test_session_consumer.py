@@ -603,7 +603,7 @@ async def test_connections_are_refreshed_at_most_once_a_second(
     assert len(calls) <= 1 + (worker.loop.time() - now)
     before = len(calls)
     for more in (1, 2):
-        worker._connections_checked -= 1.5  # so much later
+        worker.connections_due -= 1.5  # so much later
         await client.ask("b")
         await client.ask("c")
         await until(lambda more=more: len(calls) >= before + more)  # type: ignore[misc]

@@ -413,7 +413,7 @@ async def test_a_step_from_another_worker_streams_and_is_closed(chat: Chat) -> N
         with use_context(block.context()):
             async with Step("afar") as afar:
                 await afar.stream_token("one ")
-                await until(lambda: client.live.sink.streams.texts() == {afar.id: "one "})
+                await until(lambda: client.live.sink.texts() == {afar.id: "one "})
                 await afar.stream_token("two")
             left = Step("left")
             await left.stream_token("open")
@@ -424,7 +424,7 @@ async def test_a_step_from_another_worker_streams_and_is_closed(chat: Chat) -> N
             ("step", "left", "", None, True, False),
             ("step_update", "left", "open", "This step was not finished.", False, True),
         ]
-        assert client.live.sink.streams.texts() == {}
+        assert client.live.sink.texts() == {}
         client.leave()
 
 

@@ -66,7 +66,7 @@ async def streaming(worker: Worker, chat: Chat) -> Client:
     """A client whose handler streams."""
     client = await Client.open(worker, chat)
     client.send("message", {"content": "begin"})
-    await until(lambda: client.live.sink.streams.so_far)
+    await until(lambda: client.live.sink.so_far)
     return client
 
 

@@ -78,7 +78,7 @@ async def _apply(live: LiveSession, change: Apply, writer: Turn) -> None:
     if not change.steps:
         return
     if change.number not in live.applied:
-        live.check(None)
+        live.log.check(None)
         live.values.raise_error()
         live.user_session.put_encoded(
             {step.key: step.value for step in change.steps if isinstance(step, Put)},
@@ -87,7 +87,7 @@ async def _apply(live: LiveSession, change: Apply, writer: Turn) -> None:
         for step in change.steps:
             await _do(live, step, writer)
         live.applied = [*live.applied, change.number][-REMEMBERED:]
-        live.pending.set(applied=live.applied)
+        live.log.set(applied=live.applied)
     await live.sink.flush()
 
 
@@ -105,7 +105,7 @@ async def _do(live: LiveSession, step: Step, writer: Turn) -> None:
         case OpenStream():
             sink.open_stream(ForeignStream(step.event), writer)
         case AddToken():
-            stream = sink.streams.find(step.message)
+            stream = sink.find_stream(step.message)
             if stream is not None:
                 sink.write(stream, step.text, None, replaces=step.replaces)
         case Assign():
@@ -126,7 +126,8 @@ class ForeignStream(Streaming):
 
     def __init__(self, event: dict[str, Any]) -> None:
         self._text_key = "output" if is_step(event) else "content"
-        super().__init__(event["id"], event[self._text_key])
+        self.id = event["id"]
+        self.content = event[self._text_key]
         self._event = event
         self._streaming = True
 

@@ -159,7 +159,7 @@ class CommandServer:
             return NotHere()
         if live.is_spare and (live.subscribers.connection is None or command.how != "visit"):
             live.client.part(frames.CloseCode.TAKEN_OVER)
-            live.pending.note()
+            live.log.note()
             try:
                 async with asyncio.timeout(GIVE_TIMEOUT):
                     await live.until_closed()
@@ -269,7 +269,7 @@ class CommandServer:
             meant = command.chat is None or live.chat.name == command.chat
             if meant and live.session.connected and live.ending is None and not live.closed:
                 live.log.append(command.name, bytes(command.data))
-                told.append(live.pending.flushed())
+                told.append(live.log.flushed())
         stored = await asyncio.gather(*told, return_exceptions=True)
         return sum(result is None for result in stored)
 

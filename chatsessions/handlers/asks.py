@@ -14,11 +14,11 @@ from chatsessions.input_widget import InputWidget, Tab, widgets_of
 
 from .bridge import also_sync
 from .context import current, owner_loop
+from .emitter import as_text
 from .messages import (
     DEFAULT_AUTHOR,
     USER_AUTHOR,
     Action,
-    as_text,
 )
 from .sync import waits_in_sync
 

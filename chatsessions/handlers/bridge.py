@@ -23,6 +23,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from asgiref.sync import markcoroutinefunction
 from channels.layers import channel_layers
+from msgspec import Struct
 
 from chatsessions.exceptions import (
     ChatSessionsError,
@@ -118,16 +119,13 @@ def has_loop() -> bool:
 _MAX_CALLS = 100
 
 
-class _Calls:
+class _Calls(Struct):
     """The calls of a turn that have to be awaited."""
 
-    __slots__ = ("is_over", "made")
-
-    def __init__(self) -> None:
-        #: Their coroutines, with the file and the line of each call.
-        self.made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
-        #: Whether the turn is over. Of calls that its tasks make later only Python warns.
-        self.is_over = False
+    #: Their coroutines, with the file and the line of each call.
+    made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
+    #: Whether the turn is over. Of calls that its tasks make later only Python warns.
+    is_over: bool = False
 
 
 _calls: ContextVar[_Calls | None] = ContextVar("chatsessions_calls", default=None)
@@ -207,7 +205,11 @@ def also_sync(
     ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
         @functools.wraps(method)
         def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
-            if has_loop():
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                pass
+            else:
                 return watched(method(self, *args, **kwargs))
             loop = loop_of(self, method.__qualname__)
             refuse_stopped(loop)  # before a coroutine is made that nobody would await

@@ -3,7 +3,7 @@ The context: the session that the running code belongs to.
 
 It is kept in a ``ContextVar``, which reaches tasks and ``sync_to_async`` by itself.
 :func:`bind_context` carries it into executors, threads and callbacks; :func:`spawn` runs a task
-that the session owns.
+that the session owns. ``user_session`` stands for the values of the current session.
 """
 
 from __future__ import annotations
@@ -11,7 +11,14 @@ from __future__ import annotations
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import (
+    Callable,
+    Coroutine,
+    ItemsView,
+    Iterator,
+    KeysView,
+    MutableMapping,
+)
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -27,9 +34,7 @@ from .emitter import (
     Turn,
 )
 from .session import Session
-from .user_session import (
-    UserSession,
-)
+from .user_session import SessionAccessor, UserSession
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,17 +83,18 @@ class Context(Struct, eq=False, kw_only=True):
     recall: MessageHistory | None = None
 
 
-_current: ContextVar[Context | None] = ContextVar("chatsessions", default=None)
+#: The context of the running code; None outside of sessions.
+current_context: ContextVar[Context | None] = ContextVar("chatsessions", default=None)
 
 
 def find_context() -> Context | None:
     """Return the current context, or None."""
-    return _current.get()
+    return current_context.get()
 
 
 def current(what: str = "context") -> Context:
     """Return the current context. Raises ``ContextNotFound``, which names ``what`` was used."""
-    found = _current.get()
+    found = current_context.get()
     if found is None:
         raise ContextNotFound(what)
     return found
@@ -101,7 +107,7 @@ def owner_loop(_caller: object, what: str) -> asyncio.AbstractEventLoop:
 
 def current_turn() -> Turn | None:
     """Return the turn that the running code belongs to, if any."""
-    found = _current.get()
+    found = current_context.get()
     return None if found is None else found.turn
 
 
@@ -114,11 +120,77 @@ class use_context:  # noqa: N801  # a context manager, used as a function
         self._value = value
 
     def __enter__(self) -> Context:
-        self._token = _current.set(self._value)
+        self._token = current_context.set(self._value)
         return self._value
 
     def __exit__(self, *_: object) -> None:
-        _current.reset(self._token)
+        current_context.reset(self._token)
+
+
+class UserSessionProxy(MutableMapping[str, Any]):
+    """The ``user_session`` of the current context."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        return current("user_session").user_session[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        current("user_session").user_session[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del current("user_session").user_session[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(current("user_session").user_session)
+
+    def __len__(self) -> int:
+        return len(current("user_session").user_session)
+
+    def __contains__(self, key: object) -> bool:
+        return key in current("user_session").user_session
+
+    def keys(self) -> KeysView[str]:
+        """The application's own keys, as iteration gives them."""
+        return current("user_session").user_session.keys()
+
+    def items(self) -> ItemsView[str, Any]:
+        """The application's own keys and values, as iteration gives them."""
+        return current("user_session").user_session.items()
+
+    def __repr__(self) -> str:
+        found = find_context()
+        return repr(found.user_session) if found else "<user_session: no session here>"
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of ``key``, or ``default``."""
+        try:
+            return current("user_session").user_session[key]
+        except KeyError:
+            return default
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep ``value`` under ``key``; see :meth:`UserSession.set`."""
+        current("user_session").user_session[key] = value
+
+    def create_accessor(
+        self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
+    ) -> SessionAccessor[T]:
+        """``get``, ``set``, ``reset`` and ``apply`` for one key of whatever session is current."""
+        return SessionAccessor(self, key, default, apply_fn)
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """The keys whose values an earlier owner has kept in memory only, until they are set."""
+        return current("user_session").user_session.lost
+
+    @property
+    def local(self) -> dict[str, Any]:
+        """Live objects of this worker, never stored; ``session_lifespan`` opens and closes them."""
+        return current("user_session").user_session.local
+
+
+user_session = UserSessionProxy()
 
 
 def bind_context(function: Callable[P, R]) -> Callable[P, R]:

@@ -63,12 +63,11 @@ class Streaming(ABC):
     #: Bytes that the event needs beside the text and MESSAGE_OVERHEAD.
     overhead = 0
 
-    def __init__(self, id_: str, content: str) -> None:
-        self.id = id_
-        #: Bytes of the tokens so far, as JSON.
-        self.size = 0
-        self._parts = [content]
-        self._streaming = False
+    id: str
+    #: Bytes of the tokens so far, as JSON.
+    size = 0
+    _parts: list[str]
+    _streaming = False
 
     @property
     def content(self) -> str:
@@ -76,6 +75,10 @@ class Streaming(ABC):
         if len(self._parts) > 1:
             self._parts = ["".join(self._parts)]
         return self._parts[0]
+
+    @content.setter
+    def content(self, value: object) -> None:
+        self._parts = [as_text(value)]
 
     @abstractmethod
     def as_event(self) -> dict[str, Any]:
@@ -219,7 +222,7 @@ class Emitter:
         ``offers`` is a message's id, and the actions that it offers from now on. The entry opens
         the stream of ``opens``, and closes that of ``closes``.
         """
-        if self._is_elsewhere:
+        if asyncio.get_running_loop() is not self._sink.loop:
             again = self.append(
                 name, data, appended=appended, offers=offers, opens=opens, closes=closes
             )
@@ -353,6 +356,15 @@ class Emitter:
     async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` in the event loop of the session's owner."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._sink.loop))
+
+
+def as_text(content: object) -> str:
+    """Return ``content`` as it is shown: a dict or list as JSON, anything else by ``str``."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict | list):
+        return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
+    return str(content)
 
 
 def _text_size(text: str) -> int:

@@ -8,8 +8,6 @@ from functools import partial
 from typing import Any, Self
 from uuid import UUID, uuid4
 
-import msgspec
-
 from chatsessions.conf import with_offset
 from chatsessions.files.storage import ChatFile
 from chatsessions.storage.conversation import ASSISTANT, SYSTEM, USER, Type
@@ -23,7 +21,7 @@ from .context import (
     current,
     owner_loop,
 )
-from .emitter import Emitter, Streaming
+from .emitter import Emitter, Streaming, as_text
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"
@@ -147,7 +145,8 @@ class Message(Streaming):
     ) -> None:
         if type not in TYPES:
             raise ValueError(f"type is {type!r}; there are: {', '.join(TYPES)}.")
-        super().__init__(id or str(uuid4()), as_text(content))
+        self.id = id or str(uuid4())
+        self._parts = [content if isinstance(content, str) else as_text(content)]
         self.author = author
         self.type = type
         self.metadata = metadata
@@ -156,21 +155,12 @@ class Message(Streaming):
         #: The files of a message that was read from the log; it keeps them unless it gets others.
         self.files_in_log: list[dict[str, Any]] = []
         #: With an offset, also where the project's own times have none.
-        self.created_at = with_offset(created_at or datetime.now(UTC))
+        self.created_at = datetime.now(UTC) if created_at is None else with_offset(created_at)
         self._sent = False
         #: The session and the number of the event, for a message of the client.
         self.event: tuple[UUID, int] | None = None
         #: Whether actions of it may be offered.
         self._offers = False
-
-    @property
-    def content(self) -> str:
-        """The text, with all tokens so far."""
-        return super().content
-
-    @content.setter
-    def content(self, value: object) -> None:
-        self._parts = [as_text(value)]
 
     @property
     def elements(self) -> list[ChatFile]:
@@ -187,20 +177,17 @@ class Message(Streaming):
         client could not fetch.
         """
         here = current("Message.send")
-        if self._is_sent_in(here.session.id):
+        if self._sent and self._is_sent_in(here.session.id):
             return await self.update()
-        self._say_anew()
-        self._check_files(here.session.id)
+        # A new message of the application, if it was sent in another session.
+        self.event, self._sent = None, False
+        if self.files:
+            self._check_files(here.session.id)
         await self._emit(here.emitter, "message")
         return self
 
     def _is_sent_in(self, session_id: UUID) -> bool:
         return self._sent and (self.event is None or self.event[0] == session_id)
-
-    def _say_anew(self) -> None:
-        """Make it a new message of the application, if it was sent in another session."""
-        self.event = None
-        self._sent = False
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
         offers = None
@@ -294,7 +281,7 @@ class Message(Streaming):
         if not self._streaming:
             if not self._is_sent_in(here.session.id):
                 opening = "message"
-                self._say_anew()
+                self.event, self._sent = None, False
             elif self.event is None:
                 opening = "message_update"
             else:
@@ -314,11 +301,12 @@ class Message(Streaming):
 
     def as_event(self) -> dict[str, Any]:
         """Return the message as it goes over the wire."""
+        created_at = self.created_at
         event: dict[str, Any] = {
             "id": self.id,
             "author": self.author,
             "content": self.content,
-            "created_at": with_offset(self.created_at),
+            "created_at": created_at if created_at.tzinfo else with_offset(created_at),
             "streaming": self._streaming,
         }
         if self.metadata is not None:
@@ -327,9 +315,10 @@ class Message(Streaming):
             event["actions"] = [action.as_event() for action in self.actions]
         if self.type != ASSISTANT:
             event["type"] = self.type
-        files = [file.as_event() for file in self.files] or self.files_in_log
-        if files:
-            event["files"] = files
+        if self.files:
+            event["files"] = [file.as_event() for file in self.files]
+        elif self.files_in_log:
+            event["files"] = self.files_in_log
         if self.event is not None:
             event["n"] = self.event[1]
         return event
@@ -395,12 +384,3 @@ async def send_window_message(data: Any) -> None:
     ``context.emitter.emit`` raises.
     """
     await current("send_window_message").emitter.emit("window_message", data)
-
-
-def as_text(content: object) -> str:
-    """Return ``content`` as it is shown: a dict or list as JSON, anything else by ``str``."""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, dict | list):
-        return msgspec.json.format(msgspec.json.encode(content), indent=2).decode()
-    return str(content)

@@ -22,8 +22,7 @@ from chatsessions.storage.storable import serializable
 
 from .bridge import also_sync, has_loop
 from .context import Context, current, find_context, owner_loop
-from .emitter import Streaming
-from .messages import as_text
+from .emitter import Streaming, as_text
 from .session import error_text, printable
 from .sync import run_sync
 
@@ -76,7 +75,8 @@ class Step(Streaming):
         metadata: dict[str, Any] | None = None,
         id: str | None = None,  # noqa: A002  # the wire's name
     ) -> None:
-        super().__init__(id or str(uuid4()), as_text(output))
+        self.id = id or str(uuid4())
+        self.content = output
         self.name = name
         self.type = type
         self._input = as_text(input)

@@ -84,16 +84,16 @@ class UserSession(MutableMapping[str, Any]):
     __slots__ = (
         "_after_change",
         "_before_change",
-        "_changed",
         "_encoded",
         "_keep",
         "_lock",
         "_max_bytes",
         "_session",
         "_size",
-        "_touched",
         "_values",
+        "changed",
         "local",
+        "touched",
     )
 
     def __init__(
@@ -115,8 +115,10 @@ class UserSession(MutableMapping[str, Any]):
         self._before_change = before_change
         self._after_change = after_change
         self._values: dict[str, Any] = {}
-        self._touched: set[str] = set()
-        self._changed = False
+        #: The keys whose values may have been changed inside.
+        self.touched: set[str] = set()
+        #: Whether a key was set or deleted since :meth:`take_state` was called.
+        self.changed = False
         self._size = 1 + sum(map(_item_size, encoded.items()))
         self.local: dict[str, Any] = {}
 
@@ -126,23 +128,26 @@ class UserSession(MutableMapping[str, Any]):
         if key in RESERVED:
             return RESERVED[key](self._session)
         value = self._load(key)
-        if type(value) not in _IMMUTABLE and key not in self._touched:
+        if type(value) not in _IMMUTABLE and key not in self.touched:
             self._before_change()
             with self._lock:
                 if key in self._values:
-                    self._touched.add(key)
+                    self.touched.add(key)
             self._after_change()
         return value
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._before_change()
         self._check_key(key)
-        raw = self._encode(key, value)
+        raw = dumps(value, path=key) if self._keep is None else self._encode(key, value)
         with self._lock:
-            self._put_value(key, raw, value)
+            if self._keep is None:
+                self._put(key, raw)
+            else:
+                self._put_value(key, raw, value)
             self._values[key] = value
             if type(value) not in _IMMUTABLE:
-                self._touched.add(key)
+                self.touched.add(key)
         self._after_change()
 
     def __delitem__(self, key: str) -> None:
@@ -212,11 +217,6 @@ class UserSession(MutableMapping[str, Any]):
 
     # For the owner
 
-    @property
-    def is_dirty(self) -> bool:
-        """Whether something may have changed since :meth:`take_state` was called."""
-        return self._changed or bool(self._touched)
-
     def check(self) -> None:
         """Raise an error if a value was changed so that it cannot be stored. It stays as it is."""
         error = self.look(drop=False)
@@ -226,9 +226,9 @@ class UserSession(MutableMapping[str, Any]):
     def take_state(self) -> bytes | None:
         """Return all values as one JSON text, or None if none has changed since the last call."""
         with self._lock:
-            if not self._changed:
+            if not self.changed:
                 return None
-            self._changed = False
+            self.changed = False
             encoded = dict(self._encoded)
         return join_state(encoded)
 
@@ -243,10 +243,10 @@ class UserSession(MutableMapping[str, Any]):
         Returns the first error, if a value cannot be stored any more. With ``drop`` such a value
         falls back to what is stored; otherwise the next call looks at it again.
         """
-        if not self._touched:
+        if not self.touched:
             return None
         with self._lock:
-            touched = {key: self._values[key] for key in self._touched}
+            touched = {key: self._values[key] for key in self.touched}
         error: StorageError | None = None
         refusing: set[str] = set()
         raw: dict[str, bytes] = {}
@@ -271,7 +271,7 @@ class UserSession(MutableMapping[str, Any]):
             if drop:
                 for key in refusing - gone:
                     del self._values[key]
-                    self._touched.discard(key)
+                    self.touched.discard(key)
         return error
 
     def put_encoded(self, values: Mapping[str, bytes], *, drops: Iterable[str] = ()) -> None:
@@ -290,10 +290,10 @@ class UserSession(MutableMapping[str, Any]):
                 self._drop(key)
             for key in values:
                 self._values.pop(key, None)
-                self._touched.discard(key)
+                self.touched.discard(key)
             self._encoded.update(values)
             self._size = size
-            self._changed = self._changed or bool(values)
+            self.changed = self.changed or bool(values)
         if dropped or values:
             self._after_change()
 
@@ -306,7 +306,7 @@ class UserSession(MutableMapping[str, Any]):
     def settle(self) -> None:
         """Look no more for changes inside values that were read or set so far: the turn is over."""
         with self._lock:
-            self._touched.clear()
+            self.touched.clear()
 
     def encoded(self) -> dict[str, bytes]:
         """Return each key's encoded value."""
@@ -371,16 +371,17 @@ class UserSession(MutableMapping[str, Any]):
         if raw == old:
             return
         size = self._size + (_item_size((key, raw)) if old is None else len(raw) - len(old))
-        self._check_size(size)
+        if size > self._max_bytes:
+            self._check_size(size)
         self._size = size
         self._encoded[key] = raw
-        self._changed = True
+        self.changed = True
 
     def _drop(self, key: str) -> None:
         self._size -= _item_size((key, self._encoded.pop(key)))
         self._values.pop(key, None)
-        self._touched.discard(key)
-        self._changed = True
+        self.touched.discard(key)
+        self.changed = True
 
     def _check_size(self, size: int) -> None:
         if size > self._max_bytes and size > self._size:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from bisect import bisect
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from enum import Enum, auto
 from math import ceil
 from typing import Generic, TypeVar
 
@@ -23,54 +22,6 @@ T = TypeVar("T")
 _ALMOST = 1e-6
 
 
-class Verdict(Enum):
-    """What to do with a client's event number."""
-
-    NEW = auto()
-    REPEAT = auto()
-    GAP = auto()
-
-
-class Intake:
-    """Takes each of a client's events once: numbers 1, 2, 3, … without holes."""
-
-    __slots__ = ("_oldest", "_seqs", "_seqs_kept", "accepted")
-
-    def __init__(
-        self,
-        accepted: int = 0,
-        seqs: Mapping[int, int] | None = None,
-        *,
-        seqs_kept: int = 256,
-    ) -> None:
-        self.accepted = accepted
-        self._seqs = dict(seqs or {})
-        self._oldest = min(self._seqs, default=accepted + 1)
-        self._seqs_kept = seqs_kept
-
-    @property
-    def expected(self) -> int:
-        return self.accepted + 1
-
-    def judge(self, n: int) -> Verdict:
-        if n == self.accepted + 1:
-            return Verdict.NEW
-        return Verdict.REPEAT if n <= self.accepted else Verdict.GAP
-
-    def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
-        """Note that event ``n`` is entry ``seq``. Events from ``needed`` on are not forgotten."""
-        self.accepted = n
-        self._seqs[n] = seq
-        forget = n - self._seqs_kept if needed is None else min(n - self._seqs_kept, needed - 1)
-        while self._oldest <= forget:
-            self._seqs.pop(self._oldest, None)
-            self._oldest += 1
-
-    def seq_of(self, n: int) -> int | None:
-        """Return the entry of event ``n``, as long as it is remembered."""
-        return self._seqs.get(n)
-
-
 class Handled:
     """
     The client's events whose turns have ended.
@@ -80,26 +31,26 @@ class Handled:
     overtaken.
     """
 
-    __slots__ = ("_runs", "up_to")
+    __slots__ = ("runs", "up_to")
 
     def __init__(self, up_to: int = 0, ahead: Iterable[int] = ()) -> None:
         self.up_to = up_to
         #: First and last number of each run, in order; between two runs a number is missing.
-        self._runs: list[tuple[int, int]] = []
+        self.runs: list[tuple[int, int]] = []
         for number in ahead:
             if number < 0:
-                first, _ = self._runs.pop()
+                first, _ = self.runs.pop()
                 self._put(first, -number)
             else:
                 self._put(number, number)
 
     def __contains__(self, n: int) -> bool:
-        return n <= self.up_to or any(first <= n <= last for first, last in self._runs)
+        return n <= self.up_to or any(first <= n <= last for first, last in self.runs)
 
     @property
     def count_ahead(self) -> int:
         """How many events beyond ``up_to`` have ended."""
-        return sum(last - first + 1 for first, last in self._runs) if self._runs else 0
+        return sum(last - first + 1 for first, last in self.runs)
 
     @property
     def ahead(self) -> list[int]:
@@ -109,7 +60,7 @@ class Handled:
         Three or more numbers in a row are written as the first, and the last as a negative number.
         """
         stored: list[int] = []
-        for first, last in self._runs:
+        for first, last in self.runs:
             stored += [first, -last] if last - first > 1 else range(first, last + 1)
         return stored
 
@@ -121,27 +72,27 @@ class Handled:
             self._put(n, n)
             return True
         self.up_to = n
-        if not self._runs or self._runs[0][0] != n + 1:
+        if not self.runs or self.runs[0][0] != n + 1:
             return False
-        self.up_to = self._runs.pop(0)[1]
+        self.up_to = self.runs.pop(0)[1]
         return True
 
     def all(self, accepted: int) -> bool:
         """Note that all events up to ``accepted`` have ended; return if ``ahead`` has changed."""
-        changed = bool(self._runs)
+        changed = bool(self.runs)
         self.up_to = max(self.up_to, accepted)
-        self._runs.clear()
+        self.runs.clear()
         return changed
 
     def _put(self, first: int, last: int) -> None:
         """Add a run, and join it with those beside it."""
-        place = bisect(self._runs, (first, last))
-        if place < len(self._runs) and self._runs[place][0] == last + 1:
-            last = self._runs.pop(place)[1]
-        if place and self._runs[place - 1][1] == first - 1:
-            first = self._runs.pop(place - 1)[0]
+        place = bisect(self.runs, (first, last))
+        if place < len(self.runs) and self.runs[place][0] == last + 1:
+            last = self.runs.pop(place)[1]
+        if place and self.runs[place - 1][1] == first - 1:
+            first = self.runs.pop(place - 1)[0]
             place -= 1
-        self._runs.insert(place, (first, last))
+        self.runs.insert(place, (first, last))
 
 
 class Outbox(Generic[T]):
@@ -152,28 +103,26 @@ class Outbox(Generic[T]):
     a token, is free at once, unless an entry before it is not stored yet.
     """
 
-    __slots__ = ("_waiting", "stored")
+    __slots__ = ("stored", "waiting")
 
     def __init__(self, stored: int = 0) -> None:
         self.stored = stored
-        self._waiting: deque[tuple[int, T]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._waiting)
+        #: What is held back, each with the entry that it waits for.
+        self.waiting: deque[tuple[int, T]] = deque()
 
     def hold(self, after: int, frame: T) -> bool:
         """Hold ``frame`` until entry ``after`` is stored; return False if it is free now."""
-        if after <= self.stored and not self._waiting:
+        if after <= self.stored and not self.waiting:
             return False
-        self._waiting.append((after, frame))
+        self.waiting.append((after, frame))
         return True
 
     def release(self, stored: int) -> list[T]:
         """Note that all up to entry ``stored`` is stored; return the frames that are free now."""
         self.stored = stored
         free = []
-        while self._waiting and self._waiting[0][0] <= stored:
-            free.append(self._waiting.popleft()[1])
+        while self.waiting and self.waiting[0][0] <= stored:
+            free.append(self.waiting.popleft()[1])
         return free
 
 
@@ -208,6 +157,7 @@ class SendWindow:
         return self.volatile_bytes > self._max_bytes
 
     def sent(self, seq: int, size: int) -> None:
+        """Note that entry ``seq`` is on its way, in ``size`` bytes."""
         self._sent.append((seq, size))
         self._bytes += size
 
@@ -253,27 +203,42 @@ class RateLimit:
 
 class Gate:
     """
-    Decides whether an event of a session's client is new, a repeat, or refused for now.
+    Takes each event of a session's client once, in the order of their numbers: 1, 2, 3, …
 
-    At most ``max_pending`` accepted events may wait for their turns, and at most ``max_strikes``
-    events in a row may come earlier than their ``retry_after`` allows.
+    It says whether an event is new, a repeat, or refused for now. At most ``max_pending`` accepted
+    events may wait for their turns, and at most ``max_strikes`` events in a row may come earlier
+    than their ``retry_after`` allows. ``accepted`` is the last number that was taken before, and
+    ``seqs`` has the entries of the latest ones; ``seqs_kept`` of them are remembered.
     """
 
     __slots__ = (
         "_max_pending",
         "_max_strikes",
+        "_oldest",
         "_refusal",
+        "_seqs",
+        "_seqs_kept",
         "_strikes",
         "_until",
-        "intake",
+        "accepted",
         "rate",
     )
 
     def __init__(
-        self, intake: Intake, rate: RateLimit, *, max_pending: int, max_strikes: int
+        self,
+        rate: RateLimit,
+        *,
+        max_pending: int,
+        max_strikes: int,
+        accepted: int = 0,
+        seqs: Mapping[int, int] | None = None,
+        seqs_kept: int = 256,
     ) -> None:
-        self.intake = intake
         self.rate = rate
+        self.accepted = accepted
+        self._seqs = dict(seqs or {})
+        self._oldest = min(self._seqs, default=accepted + 1)
+        self._seqs_kept = seqs_kept
         self._max_pending = max_pending
         self._max_strikes = max_strikes
         self._refusal: tuple[str, str] | None = None
@@ -295,19 +260,32 @@ class Gate:
         ``storing`` is False while nothing can be stored. Raises ``FrameError`` with ``n_gap``,
         ``rate_limited``, ``busy`` or ``storage_unavailable``.
         """
-        verdict = self.intake.judge(n)
-        if verdict is Verdict.REPEAT:
+        if n <= self.accepted:
             return False
-        if verdict is Verdict.GAP:
+        if n > self.accepted + 1:
             self._refuse_gap(n, now)
         if not storing:
             self._refuse(n, "storage_unavailable", "the event could not be stored", now, 1.0)
         if crowded or pending >= self._max_pending:
             self._refuse(n, "busy", f"{pending} events are waiting already", now, 1.0)
-        self.charge(n, now=now)
+        if wait := self.rate.take(now):
+            self._refuse_early(n, now, wait)
         self._strikes = 0
         self._refusal = None
         return True
+
+    def take(self, n: int, seq: int, *, needed: int | None = None) -> None:
+        """Note that event ``n`` is entry ``seq``. Events from ``needed`` on are not forgotten."""
+        self.accepted = n
+        self._seqs[n] = seq
+        forget = n - self._seqs_kept if needed is None else min(n - self._seqs_kept, needed - 1)
+        while self._oldest <= forget:
+            self._seqs.pop(self._oldest, None)
+            self._oldest += 1
+
+    def seq_of(self, n: int) -> int | None:
+        """Return the entry of event ``n``, if it waits, runs or was taken lately."""
+        return self._seqs.get(n)
 
     def charge(self, n: int, *, now: float) -> None:
         """Count event ``n`` for the pace. Raises ``FrameError`` with ``rate_limited``."""
@@ -328,7 +306,7 @@ class Gate:
         """Refuse an event like the one before it that was refused, or report a missing event."""
         if self._refusal is not None and now < self._until:
             raise FrameError(*self._refusal, n=n, retry_after=_milliseconds(self._until - now))
-        expected = self.intake.expected
+        expected = self.accepted + 1
         raise FrameError("n_gap", f"the next event is {expected}, not {n}", n=expected)
 
     def _refuse(self, n: int, code: str, detail: str, now: float, wait: float) -> None:

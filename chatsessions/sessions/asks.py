@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +17,7 @@ from chatsessions.handlers.session import Session
 from chatsessions.input_widget import check_settings
 
 from .history import ThreadContinuation
-from .pending import PendingChange, SessionLog
+from .pending import SessionLog
 from .turns import Turns
 
 
@@ -29,8 +28,8 @@ class OfferedActions:
     Only the latest ``MAX_ACTIONS`` are kept: a long conversation does not grow its row.
     """
 
-    def __init__(self, pending: PendingChange, stored: dict[str, dict[str, Any]]) -> None:
-        self._pending = pending
+    def __init__(self, log: SessionLog, stored: dict[str, dict[str, Any]]) -> None:
+        self._log = log
         self._offered = stored
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
@@ -40,7 +39,7 @@ class OfferedActions:
             return
         kept |= {action["id"]: {**action, "message": message} for action in actions}
         self._offered = dict(list(kept.items())[-settings.MAX_ACTIONS :])
-        self._pending.set(actions=self._offered)
+        self._log.set(actions=self._offered)
 
     def withdraw(self, action: str) -> str | None:
         """Offer ``action`` no more; return the id of its message, None if it was not offered."""
@@ -48,7 +47,7 @@ class OfferedActions:
             return None
         offer = self._offered[action]
         self._offered = {key: kept for key, kept in self._offered.items() if key != action}
-        self._pending.set(actions=self._offered)
+        self._log.set(actions=self._offered)
         message: str = offer["message"]
         return message
 
@@ -95,7 +94,7 @@ class SettingsForm:
         self._inputs = inputs
         self._session.chat_settings.clear()
         self._session.chat_settings.update(values)
-        self._log.pending.set(inputs=inputs, chat_settings=dict(values))
+        self._log.set(inputs=inputs, chat_settings=dict(values))
 
     def update(self, n: int, data: dict[str, Any]) -> None:
         """Set what event ``n`` sets. Raises ``FrameError``."""
@@ -103,7 +102,7 @@ class SettingsForm:
         changed = self._session.chat_settings | data
         self._log.say("settings", changed)
         self._session.chat_settings.update(data)
-        self._log.pending.set(chat_settings=changed)
+        self._log.set(chat_settings=changed)
 
     def tell(self, past: ThreadContinuation) -> None:
         """Tell the client of a new session on an old thread what was declared there."""
@@ -151,13 +150,9 @@ class Asks:
     The open ones are in the row, so that whoever takes the session after a crash can close them.
     """
 
-    def __init__(
-        self, log: SessionLog, turns: Turns, *, check: Callable[[Turn | None], None]
-    ) -> None:
+    def __init__(self, log: SessionLog, turns: Turns) -> None:
         self._log = log
         self._turns = turns
-        #: Raises if a turn may not change the session any more.
-        self._check = check
         self._open: dict[str, Ask] = {}
 
     async def call(
@@ -171,7 +166,7 @@ class Asks:
         Meanwhile actions and settings are handled; one that still is when the answer comes is
         finished first.
         """
-        self._check(turn)
+        self._log.check(turn)
         if len(self._open) >= MAX_OPEN:
             raise RuntimeError(f"The session has {MAX_OPEN} open questions already.")
         ask = self._ask(kind, data, timeout, turn)
@@ -181,7 +176,7 @@ class Asks:
         finally:
             self._close(ask, "cancelled")
         await self._turns.alone(turn)
-        self._check(turn)
+        self._log.check(turn)
         return ask.outcome.result()
 
     def _ask(
@@ -234,7 +229,7 @@ class Asks:
             return False
         self._close(ask, "answered")
         outcome = ask.outcome
-        self._log.pending.then(lambda: None if outcome.done() else outcome.set_result(data))
+        self._log.then(lambda: None if outcome.done() else outcome.set_result(data))
         return True
 
     def cancel(self) -> None:
@@ -255,10 +250,10 @@ class Asks:
             return
         if ask.timer is not None:
             ask.timer.cancel()
-        if not self._log.pending.is_closed:
+        if not self._log.is_closed:
             closed = {"call": ask.event["call"], "outcome": outcome}
             self._log.say("ask_closed", closed, turn=ask.turn)
             self._keep()
 
     def _keep(self) -> None:
-        self._log.pending.set(asks=[{"call": call} for call in self._open])
+        self._log.set(asks=[{"call": call} for call in self._open])

@@ -306,7 +306,7 @@ class ConversationCache(MessageHistory):
     def collect(self) -> None:
         """Store what was cleared and added, with the next commit."""
         self.is_changed = False
-        self._log.pending.set(chat_context=self._mark.as_json())
+        self._log.set(chat_context=self._mark.as_json())
 
     # For chat_context
 
@@ -410,7 +410,7 @@ class ConversationCache(MessageHistory):
     def _unstored(self) -> list[Entry]:
         """Return the entries that the store does not have yet."""
         stored = self._log.stored
-        return [one for one in self._log.pending.unstored if one.seq > stored]
+        return [one for one in self._log.unstored if one.seq > stored]
 
     def _fill(self, said: list[ConversationMessage], entries: list[Entry]) -> None:
         reducer = ConversationReducer(

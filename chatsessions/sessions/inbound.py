@@ -15,9 +15,7 @@ from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import (
     Gate,
-    Intake,
     RateLimit,
-    Verdict,
 )
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import Journal
@@ -60,11 +58,7 @@ class InboundEvents:
         self.is_open = True
         self._loop = loop
         pending = [] if loaded is None else loaded.pending
-        known = {entry.n: entry.seq for entry in pending if entry.n is not None}
-        # What waits, and what runs, is always known.
-        seqs_kept = max(256, settings.MAX_PENDING_EVENTS + 1)
         self.gate = Gate(
-            Intake(log.position.accepted, known, seqs_kept=seqs_kept),
             RateLimit(
                 rate=settings.EVENTS_PER_SECOND,
                 burst=settings.EVENT_BURST,
@@ -72,6 +66,10 @@ class InboundEvents:
             ),
             max_pending=settings.MAX_PENDING_EVENTS,
             max_strikes=settings.MAX_RATE_LIMITED,
+            accepted=log.position.accepted,
+            seqs={entry.n: entry.seq for entry in pending if entry.n is not None},
+            # What waits, and what runs, is always known.
+            seqs_kept=max(256, settings.MAX_PENDING_EVENTS + 1),
         )
         #: The first number that was given here, to what came by a request, and that the client's
         #: own connection has not heard of.
@@ -83,11 +81,11 @@ class InboundEvents:
     @property
     def next_number(self) -> int:
         """The number of the next event."""
-        return self.gate.intake.expected
+        return self.gate.accepted + 1
 
     def is_new(self, n: int) -> bool:
         """Return True if event ``n`` is the next to be taken."""
-        return self.gate.intake.judge(n) is Verdict.NEW
+        return n == self.gate.accepted + 1
 
     def admit(self, n: int, *, overtakes: bool = False) -> bool:
         """
@@ -99,14 +97,19 @@ class InboundEvents:
         """
         if not self.is_open:
             return False
-        turns = self._turns
+        pending, crowded = 0, False
+        if not overtakes:
+            pending = len(self._turns.queue)
+            crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
+            if self._turns.handled.runs:
+                # What has overtaken a turn that waits for long is remembered until that one ends.
+                pending += self._turns.handled.count_ahead
         if self.gate.admit(
             n,
             now=self._loop.time(),
-            # What has overtaken a turn that waits for long is remembered until that one ends.
-            pending=0 if overtakes else turns.pending + turns.handled.count_ahead,
+            pending=pending,
             storing=self._journal.failure is None,
-            crowded=not overtakes and turns.pending_bytes > settings.MAX_PENDING_BYTES,
+            crowded=crowded,
         ):
             return True
         self._answer_repeat(n)
@@ -116,7 +119,7 @@ class InboundEvents:
         """Take an admitted event into the log. A message is known by ``key`` from then on."""
         position = self._log.position
         seq = self._log.append(name, data, n=n, key=key)
-        self.gate.intake.take(n, seq, needed=position.handled + 1)
+        self.gate.take(n, seq, needed=position.handled + 1)
         position.accepted = n
         position.events_in += 1
 
@@ -164,18 +167,14 @@ class InboundEvents:
         """Store that nothing more comes of event ``n``."""
         handled = self._turns.handled
         if handled.add(n):
-            self._log.pending.set(handled_ahead=handled.ahead)
+            self._log.set(handled_ahead=handled.ahead)
         self._log.position.handled = handled.up_to
-
-    def seq_of(self, n: int) -> int | None:
-        """Return the entry of event ``n``, if it waits, runs or was taken lately."""
-        return self.gate.intake.seq_of(n)
 
     @property
     def stored(self) -> int:
         """The highest number of an event that a crash cannot lose."""
         n = self._log.position.accepted
-        while (self.seq_of(n) or 0) > self._log.stored:
+        while (self.gate.seq_of(n) or 0) > self._log.stored:
             n -= 1
         return n
 
@@ -193,7 +192,7 @@ class InboundEvents:
     def set_posted_from(self, n: int | None) -> None:
         """Remember the first number that was given here; None when the client knows of it."""
         self.posted_from = n
-        self._log.pending.set(posted_from=n)
+        self._log.set(posted_from=n)
 
     @property
     def not_stored(self) -> range:
@@ -217,7 +216,7 @@ class InboundEvents:
         self.gate.charge(n, now=self._loop.time())
 
     def _answer_repeat(self, n: int) -> None:
-        seq = self.seq_of(n)
+        seq = self.gate.seq_of(n)
         if seq is None:
             self._asked.add(n)
             if self._finder is None:

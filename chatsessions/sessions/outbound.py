@@ -1,4 +1,4 @@
-"""What goes out of a session: events, streams, and the streams of blocks outside of its turns."""
+"""What goes out of a session: events and streams, those of blocks outside of its turns too."""
 
 from __future__ import annotations
 
@@ -25,9 +25,8 @@ from chatsessions.storage.log import Entry
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
-from .pending import SessionLog
+from .pending import SessionLog, SessionValues
 from .subscribers import Subscribers
-from .values import SessionValues
 
 #: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
 CHECKPOINT = 1.0
@@ -47,22 +46,13 @@ class _Open:
     index: int = 0
 
 
-class Streams:
-    """Keeps tokens behind the entries they belong to, and stores the texts of open messages."""
+class SessionSink(Sink):
+    """
+    Takes what the emitters of all turns and visitors make.
 
-    __slots__ = (
-        "_asked",
-        "_checkpointed",
-        "_claim_again",
-        "_log",
-        "_loop",
-        "_open",
-        "_outbox",
-        "_pauses",
-        "_rows",
-        "_subscribers",
-        "_timer",
-    )
+    Entries go into the log. Tokens are held back until the entries before them are stored, and the
+    texts of open messages are stored from time to time.
+    """
 
     def __init__(
         self,
@@ -70,15 +60,27 @@ class Streams:
         subscribers: Subscribers,
         *,
         loop: asyncio.AbstractEventLoop,
+        journal: Journal,
         rows: WorkerRows,
+        asks: Asks,
+        offers: OfferedActions,
+        form: SettingsForm,
+        values: SessionValues,
         claim_again: Callable[[], None],
+        find_message: Callable[[str], Awaitable[dict[str, Any] | None]],
     ) -> None:
+        self.loop = loop
+        self._journal = journal
+        self._rows = rows
         self._log = log
         self._subscribers = subscribers
-        self._loop = loop
-        self._rows = rows
+        self._asks = asks
+        self._offers = offers
+        self._form = form
+        self._values = values
         #: Writes once more to the row whose the session is.
         self._claim_again = claim_again
+        self._find_message = find_message
         #: Of the worker's pauses: how many there were when the session was known to be its, and
         #: when that was asked.
         self._pauses = self._asked = rows.pauses
@@ -87,53 +89,135 @@ class Streams:
         self._checkpointed = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def open(self, stream: Streaming, turn: Turn | None) -> None:
-        """Keep ``stream``, which the last entry has opened."""
-        self._open[stream.id] = _Open(stream, turn, self._log.head)
-        self._checkpoint(self._loop.time())
+    # For emitters: events
 
-    def find(self, stream_id: str) -> Streaming | None:
+    def append(self, name: str, data: bytes, turn: Turn | None) -> int:
+        """Add an event to the log; return its ``seq``."""
+        self._log.check(turn)
+        self._values.check(turn)
+        return self._log.append(name, data, turn=None if turn is None else turn.n)
+
+    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
+        """Offer ``actions`` with a message, instead of what it did."""
+        self._offers.offer(message, actions)
+
+    async def withdraw(self, action: str, turn: Turn | None) -> None:
+        """Offer an action no more, and take it off its message."""
+        self._log.check(turn)
+        message = self._offers.withdraw(action)
+        if message is None:
+            return
+        await self.flush()
+        event = await self._find_message(message)
+        if event is not None:
+            event["actions"] = self._offers.of(message)
+            self.append("message_update", encode_data("message_update", event), turn)
+
+    def declare_settings(
+        self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
+    ) -> None:
+        """Set the settings' inputs from now on, and their values."""
+        self._log.check(turn)
+        self._values.check(turn)
+        self._form.declare(inputs, values, turn=None if turn is None else turn.n)
+
+    async def call(
+        self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
+    ) -> Any:
+        """Ask the client, and wait for its answer. Raises ``TimeoutError``."""
+        self._log.check(turn)
+        self._values.check(turn)
+        return await self._asks.call(kind, data, timeout=timeout, turn=turn)
+
+    # For emitters: streams
+
+    def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
+        """Stream what the last event has opened."""
+        self._open[stream.id] = _Open(stream, turn, self._log.head)
+        self._checkpoint()
+
+    def write(
+        self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
+    ) -> None:
+        """
+        Add a token to an open stream, or with ``replaces`` set all of its text.
+
+        The text of a stream that is not open comes with its next event.
+        """
+        self._log.check(turn)
+        if replaces:
+            stream.replace_content(text)
+        else:
+            stream.add_content(text)
+        found = self._open.get(stream.id)
+        if found is None:
+            return
+        frame: frames.ServerFrame
+        if replaces:
+            frame = frames.Stream(stream.id, found.index, text)
+        else:
+            frame = frames.Token(stream.id, found.index, text)
+            found.index += 1
+        if not self._outbox.hold(self._log.head, frame):
+            self._tell(frame)
+        if self.loop.time() - self._checkpointed > CHECKPOINT:
+            self._checkpoint()
+        elif self._timer is None:  # for what comes last before a pause
+            self._timer = self.loop.call_later(CHECKPOINT, self._checkpoint_late)
+
+    def close_stream(self, stream_id: str) -> None:
+        """End a stream, whose last event is still to come."""
+        if self._open.pop(stream_id, None) is not None:
+            self._checkpoint()
+
+    def find_stream(self, stream_id: str) -> Streaming | None:
         """Return the open stream with this id."""
         found = self._open.get(stream_id)
         return None if found is None else found.stream
 
-    def add(self, stream_id: str, token: str) -> None:
-        """Send one more token of an open stream; of another one it comes with the next event."""
-        found = self._open.get(stream_id)
-        if found is not None:
-            frame = frames.Token(stream_id, found.index, token)
-            found.index += 1
-            self._put(frame)
-
-    def replace(self, stream_id: str, text: str) -> None:
-        """Send another text for all of an open stream."""
-        found = self._open.get(stream_id)
-        if found is not None:
-            self._put(frames.Stream(stream_id, found.index, text))
-
-    def close(self, stream_id: str) -> None:
-        """Forget a stream: no more tokens belong to it."""
-        if self._open.pop(stream_id, None) is not None:
-            self._checkpoint(self._loop.time())
+    # For emitters: what is too much
 
     @property
     def is_crowded(self) -> bool:
-        """Whether much waits for the journal."""
-        return len(self._outbox) > MAX_WAITING
+        """Whether :meth:`room` would wait."""
+        log = self._log
+        return (
+            log.head - log.stored > settings.MAX_UNCOMMITTED
+            or len(self._outbox.waiting) > MAX_WAITING
+            or self._journal.waiting >= settings.MAX_JOURNAL_ENTRIES
+        )
+
+    async def room(self) -> None:
+        """Wait while too much waits to be stored. Raises ``StoreUnavailable``."""
+        while self.is_crowded:
+            if self._journal.is_full:
+                await self._journal.room()
+            else:
+                await self.flush()
+
+    async def flush(self, turn: Turn | None = None) -> None:
+        """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
+        self._log.check(None)
+        self._values.check(turn)
+        if self._journal.failure is not None:
+            raise self._journal.failure
+        await self._log.flushed()
+        self._values.raise_error()
 
     # For the session
 
     def release(self, entries: Sequence[Entry]) -> None:
         """Tell ``entries``, which are stored now, and the tokens between them, in order."""
-        outbox = self._outbox
-        if not outbox:
+        outbox, subscribers = self._outbox, self._subscribers
+        if not outbox.waiting:
+            outbox.stored = self._log.stored
             if entries:
-                self._subscribers.entries(entries)
-        else:
-            for entry in entries:
-                self._subscribers.entries([entry])
-                for frame in outbox.release(entry.seq):
-                    self._tell(frame)
+                subscribers.entries(entries)
+            return
+        for entry in entries:
+            subscribers.entries([entry])
+            for frame in outbox.release(entry.seq):
+                self._tell(frame)
         for frame in outbox.release(self._log.stored):
             self._tell(frame)
 
@@ -155,24 +239,28 @@ class Streams:
         """Return True if ``turn`` has streams that are not closed."""
         return any(found.turn is turn for found in self._open.values())
 
-    def take(self, turn: Turn) -> list[Streaming]:
-        """Close the streams that ``turn`` has left open, and return them."""
-        if not self._open:
-            return []
-        left = [found.stream for found in self._open.values() if found.turn is turn]
-        for stream in left:
-            stream.end_stream(cut=turn.stopped)
-            self.close(stream.id)
-        return left
+    def close_streams(self, turn: Turn) -> StorageError | None:
+        """
+        Close what ``turn``, which is over, has left open.
 
-    def _put(self, frame: frames.ServerFrame) -> None:
-        if not self._outbox.hold(self._log.head, frame):
-            self._tell(frame)
-        now = self._loop.time()
-        if now - self._checkpointed > CHECKPOINT:
-            self._checkpoint(now)
-        elif self._timer is None:  # for what comes last before a pause
-            self._timer = self._loop.call_later(CHECKPOINT, self._checkpoint_late)
+        Return the error of a message that cannot be sent as it is; what can be is sent of it.
+        """
+        error = None
+        if not self._open:
+            return None
+        for stream in [found.stream for found in self._open.values() if found.turn is turn]:
+            stream.end_stream(cut=turn.stopped)
+            self.close_stream(stream.id)
+            try:
+                event = stream.as_event()
+                self._log.say(stream.update_name, event, turn=turn.n)
+                self._offers.offer(stream.id, event.get("actions", []))
+            except StorageError as refused:
+                error = refused
+                self._log.say(stream.update_name, _salvaged(stream.as_event()), turn=turn.n)
+        return error
+
+    # Inside
 
     def _tell(self, frame: frames.ServerFrame) -> None:
         """
@@ -186,7 +274,7 @@ class Streams:
         elif pauses != self._asked:
             self._asked = pauses
             self._claim_again()
-            self._log.pending.then(partial(self._made_sure, pauses))
+            self._log.then(partial(self._made_sure, pauses))
 
     def _made_sure(self, pauses: int) -> None:
         """Tell all that was not told meanwhile: the session is still ours."""
@@ -197,160 +285,14 @@ class Streams:
     def _checkpoint_late(self) -> None:
         self._timer = None
         if self._open:
-            self._checkpoint(self._loop.time())
+            self._checkpoint()
 
-    def _checkpoint(self, now: float) -> None:
+    def _checkpoint(self) -> None:
         """Store the text of open streams with the next commit, for whoever takes over."""
-        self._checkpointed = now
+        self._checkpointed = self.loop.time()
         streams: list[dict[str, Any]] = [found.stream.as_event() for found in self._open.values()]
-        self._log.pending.set(streams=streams)
-        self._log.pending.note()
-
-
-class SessionSink(Sink):
-    """Takes what the emitters of all turns and visitors make, and holds them back."""
-
-    def __init__(
-        self,
-        log: SessionLog,
-        streams: Streams,
-        *,
-        asks: Asks,
-        offers: OfferedActions,
-        form: SettingsForm,
-        loop: asyncio.AbstractEventLoop,
-        journal: Journal,
-        check: Callable[[Turn | None], None],
-        values: SessionValues,
-        find_message: Callable[[str], Awaitable[dict[str, Any] | None]],
-    ) -> None:
-        self.loop = loop
-        self._log = log
-        self.streams = streams
-        self._asks = asks
-        self._offers = offers
-        self._form = form
-        self._journal = journal
-        #: Raises if a turn may not change the session any more.
-        self._check = check
-        self._values = values
-        self._find_message = find_message
-
-    # For emitters
-
-    def append(self, name: str, data: bytes, turn: Turn | None) -> int:
-        """Add an event to the log; return its ``seq``."""
-        self._may_tell(turn)
-        return self._log.append(name, data, turn=None if turn is None else turn.n)
-
-    def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
-        """Stream what the last event has opened."""
-        self.streams.open(stream, turn)
-
-    def write(
-        self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
-    ) -> None:
-        """Add a token to an open stream, or with ``replaces`` set all of its text."""
-        self._check(turn)
-        if replaces:
-            stream.replace_content(text)
-            self.streams.replace(stream.id, text)
-        else:
-            stream.add_content(text)
-            self.streams.add(stream.id, text)
-
-    def close_stream(self, stream_id: str) -> None:
-        """End a stream, whose last event is still to come."""
-        self.streams.close(stream_id)
-
-    def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        """Offer ``actions`` with a message, instead of what it did."""
-        self._offers.offer(message, actions)
-
-    async def withdraw(self, action: str, turn: Turn | None) -> None:
-        """Offer an action no more, and take it off its message."""
-        self._check(turn)
-        message = self._offers.withdraw(action)
-        if message is None:
-            return
-        await self.flush()
-        event = await self._find_message(message)
-        if event is not None:
-            event["actions"] = self._offers.of(message)
-            self.append("message_update", encode_data("message_update", event), turn)
-
-    def declare_settings(
-        self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
-    ) -> None:
-        """Set the settings' inputs from now on, and their values."""
-        self._may_tell(turn)
-        self._form.declare(inputs, values, turn=None if turn is None else turn.n)
-
-    async def call(
-        self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
-    ) -> Any:
-        """Ask the client, and wait for its answer. Raises ``TimeoutError``."""
-        self._may_tell(turn)
-        return await self._asks.call(kind, data, timeout=timeout, turn=turn)
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether :meth:`room` would wait."""
-        log = self._log
-        return (
-            log.head - log.stored > settings.MAX_UNCOMMITTED
-            or self.streams.is_crowded
-            or self._journal.is_full
-        )
-
-    @property
-    def _is_ahead(self) -> bool:
-        """Whether more of this session waits to be stored than may."""
-        log = self._log
-        return log.head - log.stored > settings.MAX_UNCOMMITTED or self.streams.is_crowded
-
-    async def room(self) -> None:
-        """Wait while too much waits to be stored. Raises ``StoreUnavailable``."""
-        while self._is_ahead:
-            await self.flush()
-        if self._journal.is_full:
-            await self._journal.room()
-
-    async def flush(self, turn: Turn | None = None) -> None:
-        """Wait until everything so far is stored. Raises ``StoreUnavailable``."""
-        self._check(None)
-        self._values.raise_error()
-        self._values.check(turn)
-        if self._journal.failure is not None:
-            raise self._journal.failure
-        await self._log.pending.flushed()
-        self._values.raise_error()
-
-    def _may_tell(self, turn: Turn | None) -> None:
-        """Raise if ``turn`` may not tell the client anything now."""
-        self._check(turn)
-        if self._values.error is not None:
-            self._values.raise_error()
-        self._values.check(turn)
-
-    # For the session
-
-    def close_streams(self, turn: Turn) -> StorageError | None:
-        """
-        Close what ``turn``, which is over, has left open.
-
-        Return the error of a message that cannot be sent as it is; what can be is sent of it.
-        """
-        error = None
-        for stream in self.streams.take(turn):
-            try:
-                event = stream.as_event()
-                self._log.say(stream.update_name, event, turn=turn.n)
-                self._offers.offer(stream.id, event.get("actions", []))
-            except StorageError as refused:
-                error = refused
-                self._log.say(stream.update_name, _salvaged(stream.as_event()), turn=turn.n)
-        return error
+        self._log.set(streams=streams)
+        self._log.note()
 
 
 #: Keys of a streamed message or step that can be sent whatever a handler has made of the others.
@@ -415,7 +357,7 @@ class Writers:
     def settle(self, number: str) -> None:
         """Forget a block that streams nothing (any more)."""
         writer = self._writers.get(number)  # of changes at the same time the first one does it
-        if writer is not None and not self._sink.streams.has_open(writer.turn):
+        if writer is not None and not self._sink.has_open(writer.turn):
             del self._writers[number]
 
     @property
@@ -445,9 +387,9 @@ class Writers:
 
     def close(self, turn: Turn, *, interrupted: bool) -> None:
         """Close what ``turn`` has left open."""
-        if self._sink.streams.has_open(turn):
+        if self._sink.has_open(turn):
             turn.stopped = interrupted
             self._sink.close_streams(turn)
             if interrupted:
                 self._log.say("error", {"code": "interrupted", "detail": DETAIL})
-        self._log.pending.note()
+        self._log.note()

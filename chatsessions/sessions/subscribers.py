@@ -138,7 +138,7 @@ class SessionClient:
     ) -> None:
         self._chat = chat
         self._session = session
-        self._pending = log.pending
+        self._log = log
         self._position = log.position
         self._inbound = inbound
         self._subscribers = subscribers
@@ -165,21 +165,21 @@ class SessionClient:
         self._subscribers.connection = subscriber
         self._session.connected = True
         self.connections += 1
-        self._pending.set(
+        self._log.set(
             status=ChatSession.Status.CONNECTED,
             worker_id=self._worker_id,
             connected_at=timezone.now(),
             connections=self.connections,
         )
         self._tell_started()
-        self._pending.then(welcome)
+        self._log.then(welcome)
 
     def rejoin(self, subscriber: Subscriber, *, stored: Callable[[], None]) -> None:
         """Go on with the connection of a session that came here from another worker."""
         self._subscribers.connection = subscriber
         self._session.connected = True
-        self._pending.set(status=ChatSession.Status.CONNECTED, worker_id=self._worker_id)
-        self._pending.then(stored)
+        self._log.set(status=ChatSession.Status.CONNECTED, worker_id=self._worker_id)
+        self._log.then(stored)
 
     def announce(self, *, resumed: bool) -> None:
         """Tell the application that there is a connection, which is stored."""
@@ -188,15 +188,15 @@ class SessionClient:
 
     def disconnect(self, subscriber: Subscriber, code: int) -> None:
         """Go on without ``subscriber``, which is gone, if it is the connection."""
-        if subscriber is not self._subscribers.connection or self._pending.is_closed:
+        if subscriber is not self._subscribers.connection or self._log.is_closed:
             return
         self._subscribers.connection = None
         self._session.connected = False
         self._position.last_seen_at = timezone.now()
-        self._pending.set(status=ChatSession.Status.AWAY, disconnected_at=self._worker_rows.now())
+        self._log.set(status=ChatSession.Status.AWAY, disconnected_at=self._worker_rows.now())
         if self._inbound.is_open:
             self._add_hook("disconnect")
-        self._pending.then(partial(self._send, signals.session_disconnected, code=int(code)))
+        self._log.then(partial(self._send, signals.session_disconnected, code=int(code)))
 
     def part(self, code: frames.CloseCode) -> None:
         """Part with the connection, if there is one."""
@@ -219,26 +219,26 @@ class SessionClient:
         if self._inbound.is_open:
             here = self._subscribers.connection is not None
             status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
-            self._pending.set(status=status, worker_id=self._worker_id)
-            self._pending.note()
+            self._log.set(status=status, worker_id=self._worker_id)
+            self._log.note()
 
     # Without one
 
     def visited(self) -> None:
         """Note that a client is here by a request, without a connection."""
-        if self._pending.is_closed or self._subscribers.connection is not None:
+        if self._log.is_closed or self._subscribers.connection is not None:
             return
         self._position.last_seen_at = timezone.now()
-        self._pending.set(disconnected_at=self._worker_rows.now())
+        self._log.set(disconnected_at=self._worker_rows.now())
         self._tell_started()
-        self._pending.note()
+        self._log.note()
 
     async def acted(self) -> None:
         """Note that the client has done something that is no event."""
         if not self._has_acted:
             self._has_acted = True
-            self._pending.set(has_acted=True)
-            self._pending.note()
+            self._log.set(has_acted=True)
+            self._log.note()
 
     @property
     def is_hammered(self) -> bool:
@@ -273,22 +273,23 @@ class SessionClient:
         """
         if subscriber is not self._subscribers.connection:
             return
-        if self.tokens.confirm():
+        if self.tokens.previous:
+            self.tokens.confirm()
             self._write_tokens()
-            self._pending.note()
+            self._log.note()
         if self._inbound.posted_from is not None:  # it knows which numbers are taken
             self._inbound.set_posted_from(None)
-            self._pending.note()
+            self._log.note()
 
     def _write_tokens(self) -> None:
-        self._pending.set(token_hash=self.tokens.current, previous_token_hash=self.tokens.previous)
+        self._log.set(token_hash=self.tokens.current, previous_token_hash=self.tokens.previous)
 
     # The application
 
     def _tell_started(self) -> None:
         """If the session is new, tell the application so when it is stored."""
         if self.is_new:
-            self._pending.then(partial(self._send, signals.session_started))
+            self._log.then(partial(self._send, signals.session_started))
 
     def _send(self, signal: Signal, **arguments: Any) -> None:
         self._send_signal(signal, self._chat, session=self._session, **arguments)

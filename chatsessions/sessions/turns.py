@@ -20,10 +20,7 @@ from msgspec import Struct
 from chatsessions.auth import env
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
-from chatsessions.handlers.chat import (
-    Chat,
-    Handler,
-)
+from chatsessions.handlers.chat import START, Chat, Handler
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.messages import (
     USER_AUTHOR,
@@ -75,42 +72,43 @@ class Job(Struct, eq=False, kw_only=True):
     cancelled_as: str | None = None
 
 
-def turn_job(n: int, name: str, handler: Handler | None, argument: Any = None) -> Job:
-    """Return the job of a numbered turn."""
-    return Job(
-        turn=Turn(n, name),
-        handler=handler,
-        argument=argument,
-        waits_for_store=True,
-        needs_handler=True,
-    )
-
-
 def event_job(chat: Chat, session: Session, n: int, *, name: str, data: Any) -> Job:
     """Return the job of a client's event."""
+    argument: Any = data
+    files: list[str] = []
     if name == "message":
-        message = Message(
+        handler = chat.hooks.get(name)
+        argument = Message(
             data["content"],
             id=data.get("id") or message_id(session.id, n),
             author=USER_AUTHOR,
             type=USER,
         )
-        message.came_as(session.id, n)
-        job = turn_job(n, name, chat.hooks.get(name), message)
-        job.files = data.get("files") or []
+        argument.came_as(session.id, n)
+        files = data.get("files") or []
     elif name == "action":
-        job = turn_job(n, name, chat.actions.get(data["name"]), Action.offered(data))
-        job.overtakes = True
+        handler, argument = chat.actions.get(data["name"]), Action.offered(data)
     elif name == "settings":
-        job = turn_job(n, name, chat.hooks.get(name), session.chat_settings)
-        job.needs_handler = False
-        job.overtakes = True
+        handler, argument = chat.hooks.get(name), session.chat_settings
     elif name == "window_message":
-        job = turn_job(n, name, chat.hooks.get(name), data)
+        handler = chat.hooks.get(name)
     else:
-        job = turn_job(n, name, chat.events.get(name), data)
-    job.beside = name in chat.beside
-    return job
+        handler = chat.events.get(name)
+    return Job(
+        turn=Turn(n, name),
+        handler=handler,
+        argument=argument,
+        files=files,
+        waits_for_store=True,
+        needs_handler=name != "settings",
+        overtakes=name in ("action", "settings"),
+        beside=name in chat.beside,
+    )
+
+
+def start_job(handler: Handler, argument: Any) -> Job:
+    """Return the job of the turn that begins a new session."""
+    return Job(turn=Turn(0, START), handler=handler, argument=argument, waits_for_store=True)
 
 
 def hook_job(chat: Chat, name: str, argument: Any = None) -> Job:
@@ -131,12 +129,12 @@ class Turns:
         "_finish",
         "_gone_by",
         "_idle",
-        "_queue",
         "_start",
         "aside",
         "draining",
         "handled",
         "job",
+        "queue",
     )
 
     def __init__(
@@ -152,7 +150,8 @@ class Turns:
         self._start = start
         self._finish = finish
         self._idle = idle
-        self._queue: deque[Job] = deque()
+        #: The jobs that wait for those that run.
+        self.queue: deque[Job] = deque()
         self.job: Job | None = None
         self.aside: Job | None = None
         #: How many answers the running job waits for.
@@ -162,20 +161,15 @@ class Turns:
         self.draining = False
 
     @property
-    def pending(self) -> int:
-        """How many jobs wait for the one that runs."""
-        return len(self._queue)
-
-    @property
     def pending_bytes(self) -> int:
         """What the waiting jobs keep in memory."""
-        return sum(job.size for job in self._queue) if self._queue else 0
+        return sum(job.size for job in self.queue)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs, or waits to be run here."""
         running = self.job is not None or self.aside is not None
-        return not running and (self.draining or not self._queue)
+        return not running and (self.draining or not self.queue)
 
     def is_running(self, turn: Turn) -> bool:
         """Return True while ``turn`` runs."""
@@ -202,15 +196,15 @@ class Turns:
     def add(self, job: Job, *, first: bool = False) -> None:
         """Queue ``job``, at the end or before all that waits."""
         if first:
-            self._queue.appendleft(job)
+            self.queue.appendleft(job)
         else:
-            self._queue.append(job)
+            self.queue.append(job)
         self._next()
 
     def clear(self) -> list[Job]:
         """Take out everything that waits, but for what sets up."""
-        jobs = [job for job in self._queue if not job.sets_up]
-        self._queue = deque(job for job in self._queue if job.sets_up)
+        jobs = [job for job in self.queue if not job.sets_up]
+        self.queue = deque(job for job in self.queue if job.sets_up)
         return jobs
 
     def cancel(self, status: str) -> bool:
@@ -251,7 +245,7 @@ class Turns:
         """Leave ``job``, which has not begun, to whoever takes the session next."""
         self._clear(job)
         if job.turn.n:
-            self._queue.appendleft(job)
+            self.queue.appendleft(job)
         self._idle()
 
     @contextmanager
@@ -279,17 +273,17 @@ class Turns:
     def _next(self) -> None:
         if self.job is not None:
             if self.aside is None and not self.draining:
-                job = next((job for job in self._queue if self._may_overtake(job)), None)
+                job = next((job for job in self.queue if self._may_overtake(job)), None)
                 if job is not None:
-                    self._queue.remove(job)
+                    self.queue.remove(job)
                     self.aside = job
                     self._start(job)
         elif self.aside is not None:
             pass  # what was overtaken is gone; this one first
-        elif self.draining or not self._queue:
+        elif self.draining or not self.queue:
             self._idle()
         else:
-            self.job = self._queue.popleft()
+            self.job = self.queue.popleft()
             self._start(self.job)
 
     def _may_overtake(self, job: Job) -> bool:

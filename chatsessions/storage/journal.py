@@ -15,13 +15,13 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.utils import timezone
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import StoreUnavailable
@@ -79,10 +79,6 @@ class Position(Struct, gc=False):
         """Whether no turn is running or waiting."""
         return self.running is None and self.handled >= self.accepted
 
-    def copy(self) -> Position:
-        """Return the position as it is now; the session's own changes while this is stored."""
-        return structs.replace(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -135,22 +131,21 @@ class Change(Struct, kw_only=True):
     trimmed_bytes: int | None = None
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(Struct):
     """The changes of many sessions that are stored together."""
 
     changes: list[Change]
     #: The changes whose rows are not stored yet.
-    pending: list[Change] = field(init=False)
+    pending: list[Change] = []
     #: Why a session's change cannot be stored, now or later.
-    refused: dict[UUID, Exception] = field(default_factory=dict)
+    refused: dict[UUID, Exception] = {}
     #: The changes of a commit whose answer was lost: they may be stored or not.
-    doubtful: list[Change] = field(default_factory=list)
+    doubtful: list[Change] = []
     #: Whether an answer was ever lost: that commit may arrive late.
     was_in_doubt: bool = False
 
     def __post_init__(self) -> None:
-        self.pending = list(self.changes)
+        self.pending = self.pending or list(self.changes)
 
     @property
     def accepted(self) -> list[Change]:
@@ -194,12 +189,14 @@ class Journal:
         self._write = write
         #: The sessions that have something to store, in the order in which they said so.
         self._noted: dict[ChangeSource, None] = {}
-        self._writing: list[tuple[ChangeSource, Change]] = []
+        #: The sessions whose changes are being written.
+        self._writing: list[ChangeSource] = []
         self._task: asyncio.Task[None] | None = None
         #: Whether the task was cancelled: then each batch that is left is tried once.
         self._cancelled = False
         self._room: asyncio.Event | None = None
-        self._entries = 0
+        #: How many entries wait to be stored, in all sessions.
+        self.waiting = 0
         #: Why nothing can be stored; None while storing works.
         self.failure: StoreUnavailable | None = None
         #: When the current batch was begun, by ``time.monotonic()``, and what it failed with last.
@@ -221,10 +218,6 @@ class Journal:
             )
             self._task.add_done_callback(self._drained)
 
-    def count(self, entries: int) -> None:
-        """Count ``entries`` more that wait to be stored."""
-        self._entries += entries
-
     @property
     def stuck_for(self) -> float | None:
         """For how many seconds nothing could be stored; None unless that is ``STORE_TIMEOUT``."""
@@ -235,7 +228,7 @@ class Journal:
     @property
     def is_full(self) -> bool:
         """Whether ``emit()`` has to wait."""
-        return self._entries >= settings.MAX_JOURNAL_ENTRIES
+        return self.waiting >= settings.MAX_JOURNAL_ENTRIES
 
     async def room(self) -> None:
         """Wait until the journal is not full. Raises ``StoreUnavailable``."""
@@ -266,9 +259,25 @@ class Journal:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
                 self._cancelled = True
-            self._writing = self._gather()
-            if self._writing:
-                await self._commit(self._writing)
+            changes = self._gather()
+            if not changes:
+                continue
+            batch = Batch(changes)
+            self._begun_at = time.monotonic()
+            self._last_error = None
+            loop = asyncio.get_running_loop()
+            self._reminder = loop.call_later(settings.STORE_TIMEOUT, self._fail)
+            try:
+                await self._persist(batch)
+            except Exception as error:
+                if not is_transient(error):  # else it was cancelled
+                    logger.exception("A commit failed for a reason of the program's own")
+                batch.refused = {change.session_id: error for change in changes}
+            finally:
+                self._reminder.cancel()
+                for change in changes:
+                    self.waiting -= len(change.entries)
+            self._tell(batch)
 
     def _drained(self, task: asyncio.Task[None]) -> None:
         self._writing = []
@@ -282,45 +291,39 @@ class Journal:
             self.note(session)
             break
 
-    def _gather(self) -> list[tuple[ChangeSource, Change]]:
+    def _gather(self) -> list[Change]:
+        """Return what the sessions have to store, and note which they are."""
         noted, self._noted = self._noted, {}
-        batch = []
-        now = settings.now()
+        self._writing, changes = [], []
+        now = datetime.now(settings.zone)
         for session in noted:
             try:
                 change = session.take_change(now)
             except Exception as error:
                 logger.exception("Session %s cannot say what to store", session.id)
-                _tell(session, None, error)
+                _refuse(session, None, error)
             else:
                 if change is not None:
-                    batch.append((session, change))
-        return batch
+                    self._writing.append(session)
+                    changes.append(change)
+        return changes
 
-    async def _commit(self, batch: list[tuple[ChangeSource, Change]]) -> None:
-        self._begun_at = time.monotonic()
-        self._last_error = None
-        self._reminder = asyncio.get_running_loop().call_later(settings.STORE_TIMEOUT, self._fail)
-        stored = Batch([change for _, change in batch])
-        try:
-            await self._persist(stored)
-        except Exception as error:
-            if not is_transient(error):  # else it was cancelled
-                logger.exception("A commit failed for a reason of the program's own")
-            stored.refused = {change.session_id: error for change in stored.changes}
-        finally:
-            self._reminder.cancel()
-            for _, change in batch:
-                self._entries -= len(change.entries)
+    def _tell(self, batch: Batch) -> None:
+        """Tell the sessions what came of their changes."""
         if self.failure is not None:
             logger.warning("The store takes commits again.")
             self.failure = None
         self.batches += 1
         if self._room is not None:
             self._wake(self._room)
-        for session, change in batch:
-            refusal = stored.refused.get(change.session_id) if stored.refused else None
-            _tell(session, change, refusal)
+        for session, change in zip(self._writing, batch.changes, strict=True):
+            if change.session_id in batch.refused:
+                _refuse(session, change, batch.refused[change.session_id])
+                continue
+            try:
+                session.committed(change)
+            except Exception:  # others are told all the same
+                logger.exception("Session %s failed to go on after a commit", session.id)
 
     async def _persist(self, batch: Batch) -> None:
         """
@@ -365,7 +368,7 @@ class Journal:
         self._remind()
         if self._room is not None:
             self._wake(self._room)
-        for session in [session for session, _ in self._writing] + list(self._noted):
+        for session in [*self._writing, *self._noted]:
             session.delayed(self.failure)
 
     def _remind(self) -> None:
@@ -392,12 +395,9 @@ def _where(error: Exception) -> str:
     return f"the database {settings.DATABASE!r}: {error}"
 
 
-def _tell(session: ChangeSource, change: Change | None, error: Exception | None) -> None:
-    """Tell a session what came of its change. What it raises is logged, so that others are told."""
+def _refuse(session: ChangeSource, change: Change | None, error: Exception) -> None:
+    """Tell a session that its change is not stored. What it raises is logged."""
     try:
-        if error is not None:
-            session.refused(change, error)
-        elif change is not None:
-            session.committed(change)
+        session.refused(change, error)
     except Exception:
         logger.exception("Session %s failed to go on after a commit", session.id)

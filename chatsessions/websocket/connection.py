@@ -93,6 +93,8 @@ class ChatConnection:
     async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
         """Read frames until the client is gone, or does not answer our close in time."""
         self.sender.start()
+        websockets, close = get_worker().websockets, self.sender.close
+        websockets[close] = self.sender.abandon
         try:
             while True:
                 message = await receive()
@@ -109,7 +111,10 @@ class ChatConnection:
                 raise
         finally:
             self._leave()
-            await self.sender.stop()
+            try:
+                await self.sender.stop()
+            finally:
+                del websockets[close]
 
     def _leave(self) -> None:
         """Leave the session: the websocket is no more."""
@@ -221,7 +226,7 @@ class ChatConnection:
     async def _receive(self, message: Message) -> None:
         if self.sender.closing:
             return
-        self._heard_at = self._loop.time()
+        now = self._heard_at = self._loop.time()
         text = message.get("text")
         try:
             if text is None:
@@ -235,35 +240,32 @@ class ChatConnection:
                     "too_large", f"a frame has at most {limit} bytes", CloseCode.FRAME_TOO_LARGE
                 )
                 return
-            await self._take(frames.decode(text))
+            frame = frames.decode(text)
+            subscriber = self._subscriber
+            if isinstance(frame, frames.Hello):
+                if self._hello_said:
+                    raise FrameError("bad_frame", "hello was said already")
+                await self._hello(frame)
+                return
+            if subscriber is None:
+                raise FrameError("hello_expected", "the first frame is hello")
+            subscriber.heard()
+            if isinstance(frame, frames.Ack):
+                subscriber.ack(frame.seq)
+            elif self._pace.take(now):
+                self.sender.close(CloseCode.RATE_LIMITED)
+            elif isinstance(frame, frames.ClientEvent | frames.Answer):
+                data = frames.decode_data(frame)
+                await subscriber.served.receive(subscriber, frame, data)
+            elif isinstance(frame, frames.Ping):
+                head = subscriber.served.standing().stored
+                self.sender.send_frame(frames.encode(frames.Pong(head)))
+            elif isinstance(frame, frames.Stop):
+                subscriber.served.stop()
+            else:
+                subscriber.served.end("user")
         except FrameError as error:
             self._refuse(error)
-
-    async def _take(self, frame: frames.ClientFrame) -> None:
-        subscriber = self._subscriber
-        if isinstance(frame, frames.Hello):
-            if self._hello_said:
-                raise FrameError("bad_frame", "hello was said already")
-            await self._hello(frame)
-            return
-        if subscriber is None:
-            raise FrameError("hello_expected", "the first frame is hello")
-        served = subscriber.served
-        if subscriber.welcomed:
-            served.client.confirm_token(subscriber)
-        subscriber.heard()
-        if isinstance(frame, frames.Ack):
-            subscriber.ack(frame.seq)
-        elif self._pace.take(self._heard_at):
-            self.sender.close(CloseCode.RATE_LIMITED)
-        elif isinstance(frame, frames.ClientEvent | frames.Answer):
-            await served.receive(subscriber, frame, frames.decode_data(frame))
-        elif isinstance(frame, frames.Ping):
-            self.sender.send_frame(frames.encode(frames.Pong(served.standing().stored)))
-        elif isinstance(frame, frames.Stop):
-            served.stop()
-        else:
-            served.end("user")
 
     def _refuse(self, error: FrameError) -> None:
         """Tell the client that a frame of its own was not taken; close after too many."""

@@ -121,7 +121,7 @@ class Sender:
         if self.closing:
             return
         if not self._batches:
-            self._put_text(text)
+            self.put({"type": "websocket.send", "text": text})
             return
         size = self._size + len(text)
         if size > MAX_SIZE:
@@ -169,20 +169,18 @@ class Sender:
         self._size = 0
         if gathered:
             self._sent_at = self._loop.time()
-            self._put_text(gathered[0] if len(gathered) == 1 else frames.bundle(gathered))
-
-    def _put_text(self, text: str) -> None:
-        self.put({"type": "websocket.send", "text": text})
-        if len(self._waiting) > self._max_waiting and not self.closing:
-            self._forget()
-            self.close(CloseCode.TOO_SLOW)
+            text = gathered[0] if len(gathered) == 1 else frames.bundle(gathered)
+            self.put({"type": "websocket.send", "text": text})
 
     def put(self, message: Message) -> None:
-        """Send an ASGI message after those before it."""
+        """Send an ASGI message after those before it, or close if too many wait."""
         self._waiting.append(message)
         wake, self._wake = self._wake, None
         if wake is not None and not wake.done():
             wake.set_result(None)
+        if len(self._waiting) > self._max_waiting and not self.closing:
+            self._forget()
+            self.close(CloseCode.TOO_SLOW)
 
     def _forget(self) -> None:
         """Drop what waits to be sent."""

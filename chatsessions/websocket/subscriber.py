@@ -117,7 +117,9 @@ class WebsocketSubscriber(LocalSubscriber):
         self._bring_up_to_date()
 
     def heard(self) -> None:
-        """Let tokens flow again: the client is alive."""
+        """The client is alive: it has its token, if it was welcomed, and tokens flow again."""
+        if self.welcomed:
+            self.served.client.confirm_token(self)
         self._window.volatile_bytes = 0
         if self._withheld:
             self._withheld = False

@@ -55,7 +55,7 @@ from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.sessions.history import ConversationCache
 from chatsessions.sessions.outbound import DETAIL, new_writer
-from chatsessions.sessions.pending import PendingChange, SessionLog
+from chatsessions.sessions.pending import SessionLog
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import is_transient
 from chatsessions.storage.files import SessionFiles
@@ -167,7 +167,7 @@ async def _reach(
                 try:
                     return await holding(live, here)
                 except OwnershipLost:
-                    if live.pending.is_stored or worker.loop.time() > deadline:
+                    if live.log.is_stored or worker.loop.time() > deadline:
                         raise
                     continue  # It never was this worker's: somebody else was faster.
         has_asked = True
@@ -277,16 +277,17 @@ class RemoteBlock(Sink):
             after_change=lambda: None,
         )
         position = Position.of(row)
-        pending = PendingChange(
+        log = SessionLog(
             row.pk,
+            position,
+            worker.journal,
+            None,  # nothing is stored from here
+            first=loaded.first,
             generation=row.generation,
-            position=position,
-            claims=None,
-            tell_journal=lambda: None,
         )
         self._conversation = ConversationCache(
             self.session,
-            SessionLog(pending, position, first=loaded.first, journal=worker.journal),
+            log,
             worker.threads,
             loop=worker.loop,
             mark=Mark.of(row.chat_context),

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -23,7 +24,8 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.sessions.session import LiveSession, SessionHost
+from chatsessions.sessions.lifecycle import SessionHost, SessionLifecycle
+from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.store import Store
@@ -49,7 +51,7 @@ class WorkerHost(SessionHost):
         self.rows = WorkerRows(self.id)
         self.store = Store(self.rows)
         self.threads = Executors()
-        self.journal = Journal(lambda batch: self.threads.start_write(self.store.commit, batch))
+        self.journal = Journal(partial(self.threads.start_write, self.store.commit))
         self.rows.stuck_for = lambda: self.journal.stuck_for
         self.live: dict[UUID, LiveSession] = {}
         #: Whether nobody is taken in any more.
@@ -63,7 +65,7 @@ class WorkerHost(SessionHost):
         self._tasks: set[asyncio.Task[Any]] = set()
         #: What sets up and tears down for sessions, which is not cut short.
         self._lifespans: set[asyncio.Task[None]] = set()
-        self._connections_checked = 0.0
+        self.connections_due = 0.0
 
     # What sessions need of it
 
@@ -76,30 +78,29 @@ class WorkerHost(SessionHost):
         when a handler ``failed``: a lost connection may be why.
         """
         now = self.loop.time()
-        is_due = failed or now - self._connections_checked > LOOK_INTERVAL
-        if is_due:
-            self._connections_checked = now
+        if failed or now > self.connections_due:
+            self.connections_due = now + LOOK_INTERVAL
             self.start_task(sync_to_async(close_unusable)())
 
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
         if signal.receivers and signal.has_listeners(chat):
             self.start_task(_send(signal, chat, arguments))
 
-    def drop(self, live: LiveSession) -> None:
+    def drop(self, live: SessionLifecycle) -> None:
         if self.closing and live.ending is None and live.lost is None:
             live.lost = ShuttingDown()
         if self.live.get(live.id) is live:
             del self.live[live.id]
             self.limits.keep_event_pace(live.id, live.inbound.gate.rate)
 
-    def lost(self, live: LiveSession, error: Exception, *, held: bool) -> None:
+    def lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
-            let_go = self.threads.write(self.rows.let_go, live.id, live.pending.generation)
+            let_go = self.threads.write(self.rows.let_go, live.id, live.log.generation)
             self.start_task(self.housekeep(let_go))
         if live.subscribers.connection is not None:
             self.start_task(self._part_with(live, error, held=held))
 
-    async def _part_with(self, live: LiveSession, error: Exception, *, held: bool) -> None:
+    async def _part_with(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
         """Tell the connection of a session that is not this worker's any more."""
         subscriber, live.subscribers.connection = live.subscribers.connection, None
         if subscriber is None:

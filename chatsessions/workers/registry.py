@@ -220,7 +220,7 @@ class SessionRegistry:
                     raise ShuttingDown
                 found.holders += 1
                 try:
-                    if not found.pending.is_stored:
+                    if not found.log.is_stored:
                         await found.sink.flush()
                     found.session.renew_user(request.user)
                     if request.env:
@@ -487,7 +487,7 @@ class SessionRegistry:
     ) -> LiveSession:
         live = LiveSession(self._host, chat, session, row, None, past=past)
         self._host.live[live.id] = live
-        live.pending.set(
+        live.log.set(
             **{name: getattr(row, name) for name in ROW_FIELDS}, status=ChatSession.Status.AWAY
         )
         return live
@@ -502,9 +502,9 @@ class SessionRegistry:
             logger.error("Session %s: the cache has thrown its user_session away", row.pk)
         live = LiveSession(self._host, chat, session, row, loaded)
         live.inbound.gate.rate = self._host.limits.event_pace(row.pk)
-        live.pending.set(worker_id=self._host.id)
+        live.log.set(worker_id=self._host.id)
         self._host.live[live.id] = live
-        live.pending.note()
+        live.log.note()
         return live
 
     async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:

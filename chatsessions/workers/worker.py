@@ -199,9 +199,7 @@ class Worker(WorkerHost):
         now = self.loop.time()
         if now - self._touched_at < settings.CACHE_TIMEOUT / 2:
             return
-        held = {
-            live.id: live.pending.generation for live in self.live.values() if live.user_session
-        }
+        held = {live.id: live.log.generation for live in self.live.values() if live.user_session}
         gone = await self.threads.read(self.store.touch, held)
         self._touched_at = now
         if settings.USER_SESSION_STORE == "cache":  # else the row has them

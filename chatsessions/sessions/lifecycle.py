@@ -1,0 +1,574 @@
+"""
+``SessionLifecycle``: what a session in its owner's memory consists of.
+
+How it begins, how it ends, and how it is let go. The way of a message is in ``session.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+from django.dispatch import Signal
+from django.utils import timezone
+
+from chatsessions import signals
+from chatsessions.conf import settings
+from chatsessions.exceptions import (
+    OwnershipLost,
+    SessionOver,
+    SessionOwned,
+)
+from chatsessions.handlers.chat import ANSWER, Chat, Handler
+from chatsessions.handlers.chat_context import in_use
+from chatsessions.handlers.context import (
+    Context,
+    current_turn,
+)
+from chatsessions.handlers.emitter import (
+    Turn,
+)
+from chatsessions.handlers.session import Session, supported_language
+from chatsessions.handlers.steps import ended
+from chatsessions.models import ChatSession
+from chatsessions.protocol import frames
+from chatsessions.protocol.delivery import Handled
+from chatsessions.storage.conversation import ConversationMessage
+from chatsessions.storage.database import Executors
+from chatsessions.storage.files import SessionFiles
+from chatsessions.storage.journal import ChangeSource, Journal, Position
+from chatsessions.storage.log import Entry, find_message, find_seq, read_entries
+from chatsessions.storage.serializer import split_state
+from chatsessions.storage.store import Loaded, Store
+from chatsessions.storage.thread_rows import Mark
+from chatsessions.storage.worker_rows import WorkerRows
+
+from .asks import Asks, OfferedActions, SettingsForm
+from .history import ConversationCache, InterruptedWork, ThreadContinuation
+from .inbound import InboundEvents
+from .outbound import SessionSink, Writers
+from .pending import SessionLog, SessionValues
+from .posted import PostedEvents
+from .subscribers import SessionClient, Standing, Subscriber, Subscribers
+from .tasks import Lifespan, SessionTasks
+from .turns import Job, Turns, hook_job, start_job
+
+if TYPE_CHECKING:
+    from chatsessions.auth.access import User
+
+logger = logging.getLogger("chatsessions.live")
+
+
+class SessionHost(ABC):
+    """What a session needs of the worker that holds it."""
+
+    id: UUID
+    loop: asyncio.AbstractEventLoop
+    journal: Journal
+    store: Store
+    threads: Executors
+    rows: WorkerRows
+    #: When the connections of async handlers are to be looked at again, by the loop's clock.
+    connections_due: float
+
+    @abstractmethod
+    def own(self, task: asyncio.Task[Any]) -> None:
+        """See ``task`` to its end, and log what it raises."""
+
+    @abstractmethod
+    def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start what sets up and tears down for a session. A closing worker waits for its end."""
+
+    @abstractmethod
+    def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
+        """Send a signal from a task of its own."""
+
+    @abstractmethod
+    def refresh_connections(self, *, failed: bool = False) -> None:
+        """
+        Close connections that the database has closed, which async handlers would find.
+
+        Called before an async handler, and after one that has ``failed``.
+        """
+
+    @abstractmethod
+    def drop(self, live: SessionLifecycle) -> None:
+        """Hold ``live`` in memory no more."""
+
+    @abstractmethod
+    def lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
+        """Part with a session that could not be stored; ``held`` is false if it never was here."""
+
+
+class SessionLifecycle(ChangeSource):
+    """A session and its parts, but for the way of its messages."""
+
+    def __init__(
+        self,
+        worker: SessionHost,
+        chat: Chat,
+        session: Session,
+        row: ChatSession,
+        loaded: Loaded | None,
+        *,
+        past: ThreadContinuation | None = None,
+    ) -> None:
+        self.id = session.id
+        self.worker = worker
+        self.loop = worker.loop
+        self.owner_id = row.user_id
+        self.chat = chat
+        self.session = session
+        #: The language of ``LANGUAGES`` that handlers run in.
+        self.language = supported_language(session.language)
+        self.position = Position.of(row)
+        self.ending: str | None = row.end_reason or None
+        self.closed = False
+        #: Why the session was dropped before all of it was stored, if it was.
+        self.lost: Exception | None = None
+        #: The latest changes that other processes have asked for, by their numbers.
+        self.applied: list[str] = row.applied
+        #: Blocks of session_context() that work with this session.
+        self.holders = 0
+        self._has_topic = bool(row.topic)
+        self._aside: int | None = row.aside
+        #: What the last owner left undone, and the thread that the session goes on with.
+        self._left = None if loaded is None else InterruptedWork.of(loaded)
+        self._past = past
+        self._begun = False
+        self._closing = asyncio.Event()
+        self._quiet = asyncio.Event()
+
+        self.log = SessionLog(
+            row.pk,
+            self.position,
+            worker.journal,
+            self,
+            first=1 if loaded is None else loaded.first,
+            generation=row.generation + (loaded is not None),
+            claims=None if loaded is None else loaded.claim,
+            state_revision=row.state_revision,
+        )
+        self.turns = Turns(
+            Handled(row.handled, row.handled_ahead),
+            start=self._start,
+            finish=self._finish,
+            idle=self._idle,
+        )
+        self.values = SessionValues(
+            session,
+            _values(loaded, past),
+            log=self.log,
+            turns=self.turns,
+            loop=worker.loop,
+            keep=chat.kept_in_memory if chat.keeps_unstorable else None,
+        )
+        self.user_session = self.values.user_session
+        if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
+            # Its key carries the generation, and this owner's is a new one.
+            self.log.set_state(loaded.state)
+        if past is not None and past.values:
+            self.log.set_state(self.user_session.as_json())
+        self.subscribers = Subscribers()
+        self.tasks = SessionTasks(
+            f"Session {row.pk}, {chat.name}",
+            session,
+            done=self._idle,
+            turn_done=self._spawned_done,
+        )
+        self.offers = OfferedActions(self.log, row.actions)
+        self.form = SettingsForm(session, self.log, row.inputs)
+        self.asks = Asks(self.log, self.turns)
+        self.files = SessionFiles(
+            self.id, worker.loop, worker.threads, may_save=self._may_save_files
+        )
+        session.stored_files = self.files
+        self.inbound = InboundEvents(
+            self.log,
+            self.turns,
+            loaded,
+            posted_from=row.posted_from,
+            loop=worker.loop,
+            journal=worker.journal,
+            tell=self.subscribers.frame,
+            tasks=self.tasks,
+            asks=self.asks,
+            files=self.files,
+            find_seq=partial(worker.threads.read, find_seq, self.id),
+        )
+        self.inbound.is_open = self.ending is None
+        self.client = SessionClient(
+            chat,
+            session,
+            row,
+            is_new=loaded is None,
+            log=self.log,
+            inbound=self.inbound,
+            subscribers=self.subscribers,
+            worker_id=worker.id,
+            worker_rows=worker.rows,
+            send_signal=worker.send_signal,
+            add_hook=self._add_hook,
+        )
+        self.sink = SessionSink(
+            self.log,
+            self.subscribers,
+            loop=worker.loop,
+            journal=worker.journal,
+            rows=worker.rows,
+            asks=self.asks,
+            offers=self.offers,
+            form=self.form,
+            values=self.values,
+            claim_again=self.client.claim_again,
+            find_message=partial(worker.threads.read, find_message, self.id),
+        )
+        self.posted = PostedEvents(
+            self.id,
+            self.log,
+            self.turns,
+            inbound=self.inbound,
+            asks=self.asks,
+            sink=self.sink,
+            subscribers=self.subscribers,
+            submit=self.submit,
+            check_open=self.check_open,
+            threads=worker.threads,
+        )
+        self.writers = Writers(self.log, self.sink)
+        self.conversation = ConversationCache(
+            session,
+            self.log,
+            worker.threads,
+            loop=worker.loop,
+            mark=Mark.of(row.chat_context),
+            said=_messages(loaded, past),
+            texts=self.sink.texts,
+            before_change=self.values.before_change,
+            after_change=self.values.after_change,
+        )
+        self.lifespan = Lifespan(
+            chat,
+            session,
+            context=self.context,
+            start=worker.start_lifespan,
+            run_in_thread=worker.threads.handle,
+        )
+
+    # The beginning
+
+    def assign_user(self, user: User) -> None:
+        """
+        Give the session to ``user``. Raises ``SessionOwned`` if it is somebody's.
+
+        Whoever has its connection comes back, and is let in if they are that user.
+        """
+        if self.owner_id is not None:
+            raise SessionOwned(self.id)
+        self.owner_id = user.pk
+        self.session.renew_user(user)
+        self.log.set(user_id=user.pk)
+        self.client.revoke_tokens()
+        code = frames.CloseCode.SHUTTING_DOWN
+        self.log.then(partial(self.client.part, code))
+        self.log.then(partial(self.subscribers.close_followers, code))
+
+    def go(self, *, run: bool = True) -> None:
+        """
+        Run what comes before anything else, once; after the first connection is known.
+
+        Without ``run`` the session ends, and nothing that waits is run.
+        """
+        if self._begun:
+            return
+        self._begun = True
+        self.client.is_new = False
+        self.lifespan.begin()
+        set_up = self.lifespan.handler
+        if set_up is not None:
+            turn = Turn(None, "session_lifespan")
+            self.turns.add(Job(turn=turn, handler=set_up, has_deadline=True))
+        self._add_hook("session_load")
+        left, self._left = self._left, None
+        past, self._past = self._past, None
+        if left is not None:
+            self._recover(left, run=run)
+            return
+        if past is not None:
+            self.form.tell(past)
+        elif run and self.chat.may_have_starters:
+            offer = Handler(function=self._offer_starters, takes_argument=False, is_async=True)
+            self.turns.add(Job(turn=Turn(None, "starters"), handler=offer))
+        start = self.chat.hooks.get("chat_start" if past is None else "chat_resume")
+        if run and start is not None:
+            self.position.running = 0  # from now on a crash leaves a turn that was cut short
+            self.turns.add(start_job(start, past and past.thread))
+
+    async def _offer_starters(self) -> None:
+        """Tell the client of a new session what it may begin with."""
+        session = self.session
+        found = await self.chat.get_starters(
+            session.user, session.profile, run_in_thread=self.worker.threads.handle
+        )
+        if found:
+            self.log.say("starters", {"starters": [one.as_event() for one in found]})
+
+    def _recover(self, left: InterruptedWork, *, run: bool) -> None:
+        """Close what the last owner left open, and go on with what waits."""
+        for stream in left.streams:
+            self.log.say(*ended(stream, cut=True))
+        if left.streams:
+            self.log.set(streams=[])
+        for ask in left.asks:
+            self.log.say("ask_closed", {"call": ask["call"], "outcome": "cancelled"})
+        if left.asks:
+            self.log.set(asks=[])
+        for cut in left.cut:
+            detail = "The server was interrupted while it worked on this."
+            self.log.say("error", {"code": "interrupted", "detail": detail}, turn=cut.turn)
+            self.end_turn(cut.turn, cut.name, "interrupted")
+            self._add_hook("interrupted", cut)
+        for event in left.waiting:
+            if event.name == ANSWER:
+                self.inbound.has_handled(event.n)
+            elif run and event.data is not None:
+                self.queue_turn(event.n, event.name, msgspec.json.decode(event.data))
+            else:
+                self.end_turn(event.n, event.name, "interrupted")
+
+    def _add_hook(self, name: str, argument: Any = None) -> None:
+        """Queue a lifecycle hook, if the application has it."""
+        if name in self.chat.hooks:
+            job = hook_job(self.chat, name, argument)
+            # Not before it is sure that the session is ours: its last owner may have woken up.
+            job.waits_for_store = name == "interrupted"
+            job.sets_up = name == "session_load"
+            self.turns.add(job)
+
+    # The end
+
+    def stop(self) -> None:
+        """Stop the running turn, as its client."""
+        if self.turns.number is None:
+            return  # a hook is no turn of the client's
+        if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
+            job = hook_job(self.chat, "stop")
+            job.waits_for_store = True  # the client hears first that the turn is stopped
+            self.turns.add(job, first=True)
+
+    def end(self, reason: str) -> None:
+        """End the session: stop what runs, run ``on_chat_end``, and store the end."""
+        if self.closed or self.ending is not None:
+            return
+        self.ending = str(reason)  # a plain one, for handlers to keep
+        self.inbound.is_open = False
+        # What waits is stopped before it began. What sets up goes before on_chat_end all the same.
+        for waiting in self.turns.clear():
+            if waiting.turn.n is not None:
+                self.end_turn(waiting.turn.n, waiting.turn.name, "stopped")
+        self.turns.cancel("stopped")
+        self.tasks.cancel()
+        self.writers.interrupt_all()
+        self.asks.cancel()
+        self.go(run=False)
+        # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
+        self.log.set(end_reason=self.ending)
+        job = hook_job(self.chat, "chat_end", self.ending)
+        job.waits_for_store = True
+        job.after = self.finish
+        self.turns.add(job)
+
+    def finish(self) -> None:
+        """Store that the session has ended: nothing runs, and all that was accepted is handled."""
+        log, position = self.log, self.position
+        if position.running is not None:  # the server died before it was stopped for the end
+            log.set_outcome(position.running, "interrupted")
+        position.running = None
+        if self._aside is not None:
+            log.set_outcome(self._aside, "interrupted")
+            log.set(aside=None)
+        if self.turns.handled.all(position.accepted):
+            log.set(handled_ahead=[])
+        position.handled = self.turns.handled.up_to
+        log.set(
+            status=ChatSession.Status.ENDED,
+            ended_at=timezone.now(),
+            worker_id=None,
+            streams=[],
+            previous_token_hash="",
+        )
+        log.then(self._over)
+
+    def _over(self) -> None:
+        reason = self.ending or ""
+        self.subscribers.end(reason)
+        self.session.connected = False
+        self.discard(SessionOver(self.id, reason))
+        self.worker.send_signal(
+            signals.session_ended, self.chat, session=self.session, reason=reason
+        )
+
+    # The end of the worker
+
+    def drain(self) -> None:
+        """Part with the client, and start nothing new: the server is about to stop."""
+        self.turns.draining = self.ending is None
+        connection = self.subscribers.connection
+        if connection is not None and not connection.relayed:
+            self.client.part(frames.CloseCode.SHUTTING_DOWN)
+        self._idle()
+
+    def interrupt(self) -> None:
+        """Cut short what runs: whoever takes the session next tells what became of it."""
+        self.turns.cancel("interrupted")
+        self.tasks.cancel()
+        self.writers.interrupt_all()
+        if self.ending is None:  # else they are told of the end
+            # Behind the ends of turns that came in time.
+            code = frames.CloseCode.SHUTTING_DOWN
+            self.log.then(partial(self.subscribers.close_followers, code))
+
+    def discard(self, error: Exception | None = None) -> None:
+        """Hold the session in memory no more; whoever waits gets ``error``."""
+        self._closing.set()
+        self.closed = True
+        self.inbound.is_open = False
+        self.lifespan.stop()
+        self.log.close(self.ending)
+        self.log.fail(error or OwnershipLost(self.id))
+        self.tasks.cancel()
+        self.turns.clear()
+        self.turns.cancel("stopped")
+        self.subscribers.close_followers(frames.CloseCode.SHUTTING_DOWN)
+        self.subscribers.followers.clear()
+        self.worker.drop(self)
+
+    # What handlers do beside
+
+    def check_open(self) -> None:
+        """Raise ``SessionOver`` if the session is over or about to be, ``OwnershipLost``."""
+        if self.ending is not None:
+            raise SessionOver(self.id, self.ending)
+        self.log.check(None)
+
+    def _spawn(
+        self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
+    ) -> asyncio.Task[Any]:
+        self.log.check(current_turn())
+        return self.tasks.spawn(coroutine, name)
+
+    def _spawned_done(self, turn: Turn) -> None:
+        """Close what ``turn`` left streaming, as the last of its tasks has ended."""
+        if not self.closed and not self.turns.is_running(turn):
+            self.sink.close_streams(turn)
+
+    async def _may_save_files(self) -> None:
+        self.log.check(current_turn())
+        await self.sink.flush()  # the row of a new session
+
+    # For those who follow it
+
+    def standing(self) -> Standing:
+        """Return how the session stands."""
+        running = self.turns.running
+        return Standing(
+            first=self.log.first,
+            stored=self.log.stored,
+            head=self.log.head,
+            received=self.inbound.stored,
+            numbered=self.inbound.numbered,
+            turn=running[0].n if running else None,
+            turn_name=running[0].name if running else "",
+            is_idle=self.position.is_idle,
+            handled=self.log.handled,
+            handled_ahead=self.turns.handled.ahead,
+            connections=self.client.connections,
+            streams=self.sink.so_far,
+        )
+
+    def follow(self, subscriber: Subscriber) -> Standing:
+        """Tell ``subscriber``, which is no connection, what comes; return how things stand now."""
+        self.subscribers.followers.add(subscriber)
+        return self.standing()
+
+    def unfollow(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber`` nothing more."""
+        self.subscribers.followers.discard(subscriber)
+
+    async def settle(self) -> None:
+        """Wait until what was emitted so far is stored."""
+        if self.log.head > self.log.stored and not self.closed:
+            await self.sink.flush()
+
+    async def begun(self) -> None:
+        """Wait until a new session has begun, and all that its start has emitted is stored."""
+        await self.until_idle()
+        await self.sink.flush()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the session is over, or about to be."""
+        return self.ending is not None
+
+    async def read_log(self, after: int, limit: int) -> list[Entry]:
+        """Return stored entries behind ``after``, oldest first."""
+        read = partial(read_entries, self.id, after=after, limit=limit)
+        return await self.worker.threads.read(read)
+
+    # The way of a message
+
+    @abstractmethod
+    def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
+        """Return what code of ``turn`` sees, or of a block outside of turns (``writer``)."""
+
+    @abstractmethod
+    def _idle(self) -> None:
+        """Let the session go if nobody needs it in memory: something that ran has ended."""
+
+    @abstractmethod
+    def submit(self, event: frames.ClientEvent, data: Any) -> None:
+        """Take a client's event into the log, and queue its turn."""
+
+    @abstractmethod
+    async def until_idle(self) -> None:
+        """Wait until nothing runs."""
+
+    @abstractmethod
+    def queue_turn(self, n: int, name: str, data: Any, *, size: int = 0) -> None:
+        """Queue the turn of event ``n``, which keeps ``size`` bytes while it waits."""
+
+    @abstractmethod
+    def end_turn(self, n: int, name: str, status: str, *, seconds: float = 0.0) -> None:
+        """Store that turn ``n`` is over, then tell it."""
+
+    @abstractmethod
+    def _start(self, job: Job) -> None:
+        """Start ``job``, which is next."""
+
+    @abstractmethod
+    def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
+        """Store what came of a job, and start the next one."""
+
+
+def _values(loaded: Loaded | None, past: ThreadContinuation | None) -> dict[str, bytes]:
+    """Return the ``user_session`` that a session begins with here."""
+    if loaded is not None:
+        return split_state(loaded.state)
+    return {} if past is None else dict(past.values)
+
+
+def _messages(
+    loaded: Loaded | None, past: ThreadContinuation | None
+) -> list[ConversationMessage] | None:
+    """Return what ``chat_context`` begins with; None if it is not kept."""
+    if loaded is not None:
+        return loaded.said
+    if past is not None:
+        return past.said
+    return [] if in_use() else None
