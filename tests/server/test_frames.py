@@ -389,6 +389,7 @@ async def test_an_answer_that_nobody_asked_for_has_its_number_and_is_told(
     await client.send({"type": "answer", "n": 1, "call": "none", "data": 1})
     error = await client.until({"type": "error"})
     assert (error["code"], error["n"]) == ("call_closed", 1)
+    await client.until({"type": "accepted", "n": 1})  # before that the client counts from 1
     await client.event("add", 1)
     await client.said("total 1")
 
