@@ -39,11 +39,10 @@ class ChatContext:
         chatsessions.chat_context.clear()
 
     def to_openai(self) -> list[Any]:
-        """Return the messages with a text as ``{"role": …, "content": …}``, without errors."""
+        """Return the messages as ``{"role": …, "content": …}``."""
         return [
             {"role": message.type.removesuffix("_message"), "content": message.content}
             for message in self.get()
-            if message.content and not message.is_error
         ]
 
 

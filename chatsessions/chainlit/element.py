@@ -13,7 +13,7 @@ import chatsessions
 from chatsessions.files.types import HEAD, raster_of, type_of_name
 
 from .names import missing
-from .session import current_session, current_thread_id, rebuilding
+from .session import current_session, current_thread_id, here, rebuilding
 from .types import ElementDict
 
 ElementType = Literal["image", "text", "pdf", "tasklist", "audio", "video", "file"]
@@ -90,12 +90,11 @@ class Element:
         if rebuilding.get():
             return
         await self.save()
-        message = session.sent.get(for_id)
-        if message is None or self.file is None:
+        message: Any = session.sent.get(for_id)
+        if self.file is None or not hasattr(message, "shown"):
             await self.say()
         else:
-            if all(element.id != self.id for element in message.elements):
-                message.elements.append(self)
+            message.shown[self.id] = self
             await message.update()
 
     async def say(self) -> None:
@@ -110,9 +109,10 @@ class Element:
 
     async def remove(self) -> None:
         """Take the element off its message. The file stays with the session."""
-        message = current_session().sent.get(self.for_id or "")
-        if message is not None and self in message.elements:
-            message.elements.remove(self)
+        message: Any = current_session().sent.get(self.for_id or "")
+        if self.id in getattr(message, "shown", ()):
+            del message.shown[self.id]
+            message.elements = [one for one in message.elements if one.id != self.id]
             await message.update()
 
     @classmethod
@@ -128,6 +128,22 @@ class Element:
             mime=file.mime,
         )
         element.file, element.persisted = file, True
+        return element
+
+    @classmethod
+    async def found(cls, e_dict: ElementDict) -> Element | None:
+        """Return the element of a dict, also of a saved file; None if it has nothing to show."""
+        given = cast("dict[str, Any]", dict(e_dict))
+        key = given.get("chainlitKey")
+        files = await here().session.files() if key else []
+        file = next((file for file in files if file.id == key), None)
+        if file is not None:
+            given["path"] = str((await current_session().keep(file))["path"])
+        elif not any(given.get(source) for source in ("content", "path", "url")):
+            return None
+        element = cls.from_dict(cast("ElementDict", given))
+        if file is not None:
+            element.file, element.persisted = file, True
         return element
 
     def to_dict(self) -> ElementDict:

@@ -103,7 +103,14 @@ class BaseChainlitEmitter:
 
     async def send_element(self, element_dict: Any) -> None:
         """Send an element: under its message, or as a message of its own."""
-        await Element.from_dict(element_dict).send(for_id=element_dict.get("forId") or "")
+        element = await Element.found(element_dict)
+        if element is None:
+            warn_once(
+                "emitter.send_element() ignores an element that has no content, path or url, and "
+                "no chainlitKey of a file of the session: save() it first."
+            )
+            return
+        await element.send(for_id=element_dict.get("forId") or "")
 
     async def process_message(self, payload: Any) -> Message:
         """Return the message of a client's payload."""

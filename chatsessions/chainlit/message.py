@@ -51,6 +51,8 @@ class MessageBase:
         self.type = type_
         self.actions: list[Action] = []
         self.elements: list[Element] = []
+        #: The elements that are under the message until they are removed, by id.
+        self.shown: dict[str, Element] = {}
         #: The message as the core sends it.
         self.core = self.core_class("", author=author or ASSISTANT, id=id_ or str(uuid4()))
         self.content = cast("str", content)
@@ -175,7 +177,8 @@ class MessageBase:
         for element in self.elements:
             element.for_id = self.id
             await element.save()
-        self.core.files = [one.file for one in self.elements if one.file is not None]
+            self.shown[element.id] = element
+        self.core.files = [one.file for one in self.shown.values() if one.file is not None]
         for action in self.actions:
             action.forId = self.id
         self.core.actions = [action.as_offered() for action in self.actions]

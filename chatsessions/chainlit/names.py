@@ -80,8 +80,8 @@ _CONFIG = _missing(
 NAMES: dict[str, Name] = {
     # Handlers
     "on_chat_start": _differs(
-        "it runs once per session, whatever reconnects; again, unseen, to build what was in memory "
-        "only"
+        "it runs once per session, whatever reconnects; again, unseen but for its questions, which "
+        "are asked again, to build what was in memory only"
     ),
     "on_message": _WORKS,
     "on_stop": _WORKS,
@@ -89,8 +89,8 @@ NAMES: dict[str, Name] = {
         "it runs when the session is over, not on a disconnect: that is chatsessions.on_disconnect"
     ),
     "on_chat_resume": _differs(
-        "it runs for a thread of a user who is logged in, and, unseen, to build what was in memory "
-        "only"
+        "it runs for a thread of a user who is logged in; again, unseen but for its questions, to "
+        "build what was in memory only"
     ),
     "on_settings_update": _differs("it gets all settings, which are stored with the session"),
     "on_window_message": _WORKS,
@@ -197,13 +197,16 @@ NAMES: dict[str, Name] = {
     "ChainlitContextException": _WORKS,
     "init_ws_context": _OUTSIDE,
     "init_http_context": _OUTSIDE,
-    "BaseSession": _WORKS,
-    "WebsocketSession": _differs("get_by_id() finds the current session only"),
-    "HTTPSession": _differs("it is the session of a client of ChatView"),
+    "BaseSession": _differs(
+        "delete() deletes this machine's copies of its files; chatsessions.end_session() ends one"
+    ),
+    "WebsocketSession": _differs("get_by_id() finds the current session only; a bot makes none"),
+    "HTTPSession": _differs("it is the session of a client of ChatView; a bot makes none"),
     "BaseChainlitEmitter": _WORKS,
     "ChainlitEmitter": _differs("it warns of what the page cannot show"),
     "chat_context": _differs(
-        "get() gives copies; it has the latest messages, also after a restart"
+        "get() gives copies; it has the latest messages, also after a restart, and the questions "
+        "of Ask…Messages, not their answers alone"
     ),
     "User": _WORKS,
     "PersistedUser": _WORKS,

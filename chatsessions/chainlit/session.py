@@ -20,7 +20,7 @@ from chatsessions.files.types import normal_type, suffix_of
 from chatsessions.handlers.context import find_context
 from chatsessions.handlers.session import Session
 
-from .names import missing
+from .names import NAMES, missing
 from .types import FileDict, FileReference
 from .user import PersistedUser
 
@@ -54,7 +54,10 @@ class BaseSession:
     saved since then.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: object = None, *_args: object, **_kwargs: object) -> None:
+        if not isinstance(session, Session):
+            instead = NAMES["init_ws_context"].text
+            raise TypeError(f"A {type(self).__name__} is not made by a bot. Instead: {instead}")
         self._session = session
         self.files: dict[str, FileDict] = {}
         self.files_spec: dict[str, Any] = {}
@@ -124,6 +127,16 @@ class BaseSession:
         return self.id
 
     @property
+    def mcp_sessions(self) -> dict[str, Any]:
+        """Is not here: the error says what to do instead."""
+        raise _not_here("mcp_sessions", "McpSession")
+
+    @property
+    def config(self) -> Any:
+        """Is not here: the error says what to do instead."""
+        raise _not_here("config", "config")
+
+    @property
     def files_dir(self) -> Path:
         """A folder of this machine for the session's files, deleted when it is let go here."""
         if self._folder is None:
@@ -167,6 +180,13 @@ class BaseSession:
                 id=file.id, name=file.name, path=path, size=file.size, type=file.mime
             )
         return self.files[file.id]
+
+    async def delete(self) -> None:
+        """Delete ``files_dir``, and forget ``files``; they stay files of the session."""
+        folder, self._folder = self._folder, None
+        self.files.clear()
+        if folder is not None:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def to_persistable(self) -> dict[str, Any]:
         """Return the values of ``user_session`` that JSON has, and what was chosen."""
@@ -256,6 +276,10 @@ def current_thread_id() -> str:
 def utc_now() -> str:
     """Return the time as Chainlit writes it."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _not_here(attribute: str, name: str) -> AttributeError:
+    return AttributeError(f"A session has no {attribute}. Instead: {NAMES[name].text}")
 
 
 def _link(source: str, path: Path) -> None:

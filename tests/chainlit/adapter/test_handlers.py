@@ -111,7 +111,7 @@ async def test_profiles(visit: Visit) -> None:
         assert user is None
         return [
             cl.ChatProfile("fast", "**Fast**", "https://example.com/i.png", "Fast one"),
-            cl.ChatProfile(name="good", markdown_description="", default=True),
+            cl.ChatProfile("good", "", default=True, config_overrides={"ui": {"name": "x"}}),
         ]
 
     @cl.on_message

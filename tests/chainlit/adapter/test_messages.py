@@ -243,6 +243,47 @@ async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -
         ]
 
 
+async def test_what_an_element_shows_stays_until_it_is_removed(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        answer = await cl.Message("Look", elements=[cl.File(name="a.txt", content="a")]).send()
+        late = cl.File(name="late.txt", content="x")
+        await late.send(for_id=answer.id)
+        answer.elements = [cl.File(name="b.txt", content="b")]
+        await answer.update()
+        await late.remove()
+
+    async with visit() as tab:
+        assert await tab.tell("hello") == ["Look"]
+        assert [file["name"] for file in tab.messages[-1].files] == ["a.txt", "b.txt"]
+        updates = [e.data["files"] for e in tab.events if e.name == "message_update"]
+        names = [[file["name"] for file in files] for files in updates]
+        assert names == [["a.txt", "late.txt"], ["a.txt", "late.txt", "b.txt"], ["a.txt", "b.txt"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (cl.Image, {"size": "large", "display": "side"}),
+        (cl.Pdf, {"page": 2, "display": "page"}),
+        (cl.Audio, {"auto_play": True}),
+        (cl.Video, {"player_config": {"youtube": {}}}),
+    ],
+)
+async def test_what_the_page_does_not_do_changes_nothing(
+    visit: Visit, kind: Any, options: dict[str, Any]
+) -> None:
+    @cl.on_message
+    async def message() -> None:
+        element = kind(name="it", content=b"0", **options)
+        assert {key: getattr(element, key) for key in options} == options
+        await cl.Message("Look", elements=[element]).send()
+
+    async with visit() as tab:
+        assert await tab.tell("hello") == ["Look"]
+        assert [file["name"] for file in tab.messages[-1].files] == ["it"]
+
+
 async def test_a_list_of_tasks_is_a_message_that_is_updated(visit: Visit) -> None:
     @cl.on_message
     async def message() -> None:
@@ -298,6 +339,9 @@ async def test_elements_are_no_part_of_the_conversation(visit: Visit) -> None:
             {"role": "user", "content": "show"},
             {"role": "assistant", "content": "Here it is"},
         ]
+        await cl.ErrorMessage("no").send()
+        await cl.Message("").send()
+        assert [one["content"] for one in cl.chat_context.to_openai()][2:] == ["no", ""]
 
     async with visit() as tab:
-        assert len(await tab.tell("show")) == 4
+        assert len(await tab.tell("show")) == 6

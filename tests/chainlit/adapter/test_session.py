@@ -214,7 +214,14 @@ async def test_the_session(visit: Visit, django_user_model: type[User]) -> None:
         with pytest.raises(ValueError, match="path or content"):
             await session.persist_file("t.csv", "text/csv")
         cl.user_session.set("plain", 1)
+        assert not hasattr(session, "mcp_sessions")
+        with pytest.raises(AttributeError, match="session_lifespan"):
+            session.mcp_sessions  # noqa: B018
+        with pytest.raises(AttributeError, match=r"settings\.CHATSESSIONS"):
+            session.config  # noqa: B018
         seen.update(session.to_persistable())
+        await session.delete()
+        assert (session.files, file["path"].exists()) == ({}, False)
         await session.emit("mine", {"a": 1})
 
     async with visit(user=ada, env={"KEY": "secret value"}) as tab:
@@ -222,6 +229,32 @@ async def test_the_session(visit: Visit, django_user_model: type[User]) -> None:
         assert (await tab.receive_event("mine")).data == {"a": 1}
     assert seen["plain"] == 1
     assert seen["env"] == {}
+
+
+@pytest.mark.parametrize("kind", [HTTPSession, WebsocketSession])
+def test_a_bot_makes_no_session(kind: Any) -> None:
+    for given in ({}, {"id": "1", "client_type": "webapp", "user": None}):
+        with pytest.raises(TypeError, match="session_context"):
+            kind(**given)
+
+
+async def test_the_emitter_sends_elements(visit: Visit, caplog: pytest.LogCaptureFixture) -> None:
+    @cl.on_message
+    async def message(message: cl.Message) -> None:
+        emitter = cl.context.emitter
+        if message.content == "first":
+            saved = cl.File(name="saved.txt", content="x")
+            await saved.save()
+            cl.user_session.set("element", saved.to_dict())
+        await emitter.send_element(cl.user_session.get("element"))
+        await emitter.send_element(cl.File(name="lost.txt", content="x").to_dict())
+
+    async with visit() as tab:
+        assert await tab.tell("first") == ["saved.txt"]
+        await tab.move()
+        assert await tab.tell("again") == ["saved.txt"]
+        assert [len(one.files) for one in tab.messages if one.author != "User"] == [1, 1]
+    assert len([one for one in caplog.records if "send_element" in one.getMessage()]) == 1
 
 
 async def test_nobody_is_none(visit: Visit) -> None:
