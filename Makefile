@@ -43,7 +43,7 @@ test: $(VENV)/.dev
 	@$(MAKE) --no-print-directory python
 	@$(MAKE) --no-print-directory servers
 	@$(MAKE) --no-print-directory cluster
-	@$(MAKE) --no-print-directory others
+	@$(MAKE) --no-print-directory -j2 --output-sync=target others
 
 # One environment for both; each part is installed once, and again when its sources change.
 

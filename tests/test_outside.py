@@ -128,6 +128,17 @@ async def test_a_call_that_ends_as_its_caller_looks_up_returns(
     assert "note" in [name for _, name in await sync_to_async(events_of)(client.live.id)]
 
 
+async def test_all_that_was_emitted_is_stored_of_a_session_that_ends_meanwhile(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """An event stream of a new session, which its handler ended at once, was told 410 instead."""
+    client = await Client.open(worker, chat)
+    client.live.log.say("note", 1)
+    client.live.end("app")
+    await client.live.settle()
+    assert client.live.log.stored == client.live.log.head
+
+
 @ways
 async def test_a_live_session(worker: RunningWorker, chat: Chat, way: Way) -> None:
     client = await Client.open(worker, chat)

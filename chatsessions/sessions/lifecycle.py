@@ -10,6 +10,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -502,9 +503,10 @@ class SessionLifecycle(ChangeSource):
         self.subscribers.followers.discard(subscriber)
 
     async def settle(self) -> None:
-        """Wait until what was emitted so far is stored."""
+        """Wait until what was emitted so far is stored, as all is of a session that has ended."""
         if self.log.head > self.log.stored and not self.closed:
-            await self.sink.flush()
+            with suppress(SessionOver):
+                await (self.log.flushed() if self.is_ending else self.sink.flush())
 
     async def begun(self) -> None:
         """Wait until a new session has begun, and all that its start has emitted is stored."""
