@@ -53,6 +53,8 @@ class MessageBase:
         self.elements: list[Element] = []
         #: The elements that are under the message until they are removed, by id.
         self.shown: dict[str, Element] = {}
+        #: The files it came with as it was stored.
+        self.earlier_files: list[chatsessions.ChatFile] = []
         #: The message as the core sends it.
         self.core = self.core_class("", author=author or ASSISTANT, id=id_ or str(uuid4()))
         self.content = cast("str", content)
@@ -178,7 +180,8 @@ class MessageBase:
             element.for_id = self.id
             await element.save()
             self.shown[element.id] = element
-        self.core.files = [one.file for one in self.shown.values() if one.file is not None]
+        shown = [one.file for one in self.shown.values() if one.file is not None]
+        self.core.files = [*self.earlier_files, *shown]
         for action in self.actions:
             action.forId = self.id
         self.core.actions = [action.as_offered() for action in self.actions]
@@ -271,7 +274,7 @@ class Message(MessageBase):
             id=message.id,
             created_at=message.created_at.isoformat(),
         )
-        made.core = message
+        made.core, made.earlier_files = message, list(message.files)
         made.parent_id = None
         made.persisted = True
         made.is_error = isinstance(message, chatsessions.ErrorMessage)
@@ -295,7 +298,7 @@ class Message(MessageBase):
         """Return the message that was stored as ``data``."""
         core = data["core"]
         made = cls(core.content, core.author, id=core.id)
-        made.core = core
+        made.core, made.earlier_files = core, list(core.files)
         for name in KEPT:
             if name in data:
                 setattr(made, name, data[name])

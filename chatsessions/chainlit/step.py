@@ -277,7 +277,8 @@ class Step:
     def _describe(self) -> None:
         """Give the core what this step has now."""
         core = self.core
-        core.id, core.name, core.type = self.id, self.name, self.type
+        core.id, core.name = self.id, self.name
+        core.type = "step" if self.type == "undefined" else self.type
         core.input = self.input if self.show_input else ""
         core.error = (self.output or FAILED) if self.is_error else None
         core.metadata = self._metadata() or None

@@ -38,6 +38,20 @@ async def test_what_send_update_and_remove_return(visit: Visit) -> None:
         assert answer.metadata == {"a": 1, "language": "python"}
 
 
+async def test_a_message_that_was_stored_keeps_its_files_when_it_is_updated(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        sent = cl.Message("one", elements=[cl.File(name="a.txt", content=b"text")])
+        await sent.send()
+        loaded = cl.Message.from_storable(sent.to_storable())
+        loaded.content = "two"
+        await loaded.update()
+
+    async with visit() as tab:
+        assert await tab.tell("hello") == ["two"]
+        assert [file["name"] for file in tab.messages[-1].files] == ["a.txt"]
+
+
 async def test_a_message_is_streamed(visit: Visit) -> None:
     @cl.on_message
     async def message() -> None:
