@@ -100,6 +100,31 @@ async def test_pieces_from_before_it_came_change_nothing(chat: Chat, worker: Wor
     assert line.shown == "bcd"
 
 
+async def test_a_stream_that_has_ended_meanwhile_is_told_whole(chat: Chat, worker: Worker) -> None:
+    """Its last token waits for an entry, and its end is not stored."""
+    go = asyncio.Event()
+
+    @chat.on_message
+    async def handle() -> None:
+        message = Message()
+        await message.stream_token("a")
+        await go.wait()
+        await context.emitter.emit("between")
+        await message.stream_token("b")
+        await message.update()
+
+    client, line = await streaming(worker, chat), Line()
+    with locked():
+        line.join(client)
+        await asyncio.sleep(0.05)  # it is being stored
+        go.set()
+        await until(lambda: not client.live.sink.texts())
+    await until(lambda: line.has(name="message_update"))
+    assert line.has(type="stream", index=2, content="ab")
+    await worker.journal.settled()
+    assert client.live.sink.so_far == []
+
+
 async def test_a_message_that_streams_once_more_counts_anew(chat: Chat, worker: Worker) -> None:
     go = asyncio.Event()
 

@@ -44,6 +44,8 @@ class _Open:
     seq: int
     #: Of the next token.
     index: int = 0
+    #: The entry that its last tokens wait for, once it is closed.
+    held_until: int = 0
 
 
 class SessionSink(Sink):
@@ -85,6 +87,8 @@ class SessionSink(Sink):
         #: when that was asked.
         self._pauses = self._asked = rows.pauses
         self._open: dict[str, _Open] = {}
+        #: Those that are closed, and have tokens in the outbox.
+        self._closing: list[_Open] = []
         self._outbox: Outbox[frames.ServerFrame] = Outbox(log.stored)
         self._checkpointed = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -167,8 +171,13 @@ class SessionSink(Sink):
 
     def close_stream(self, stream_id: str) -> None:
         """End a stream, whose last event is still to come."""
-        if self._open.pop(stream_id, None) is not None:
-            self._checkpoint()
+        found = self._open.pop(stream_id, None)
+        if found is None:
+            return
+        if self._outbox.waiting:
+            found.held_until = self._log.head
+            self._closing.append(found)
+        self._checkpoint()
 
     def find_stream(self, stream_id: str) -> Streaming | None:
         """Return the open stream with this id."""
@@ -220,13 +229,14 @@ class SessionSink(Sink):
                 self._tell(frame)
         for frame in outbox.release(self._log.stored):
             self._tell(frame)
+        self._closing = [found for found in self._closing if found.held_until > self._log.stored]
 
     @property
     def so_far(self) -> list[frames.Stream]:
-        """What a connection that has the log needs beside it."""
+        """What a connection that has the log needs beside it: what is open in the stored log."""
         return [
-            frames.Stream(stream_id, found.index, found.stream.content)
-            for stream_id, found in self._open.items()
+            frames.Stream(found.stream.id, found.index, found.stream.content)
+            for found in (*self._closing, *self._open.values())
             # Of one that has said nothing yet, its entry says all.
             if found.seq <= self._log.stored and (found.index or found.stream.content)
         ]

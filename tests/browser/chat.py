@@ -81,7 +81,9 @@ class Chat:
 
     def shows_what_is_stored(self, database: Database) -> None:
         """Nothing is on the page twice, nothing is missing, to the letter."""
-        assert self.texts() == conversation(database.log(self.session))
+        stored = conversation(database.log(self.session))
+        self.shows(*stored)  # a page that has just come shows "Online" before the log
+        assert self.texts() == stored
 
 
 class Line:
