@@ -29,9 +29,7 @@ from .wire import BenchmarkError
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=__doc__,
-        epilog="parts: " + ", ".join(PARTS),
+        prog="python -m benchmarks", description=__doc__, epilog="parts: " + ", ".join(PARTS)
     )
     parser.add_argument("--quick", action="store_true", help="shorter, and with fewer rows")
     parser.add_argument(

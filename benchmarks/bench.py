@@ -124,11 +124,7 @@ class Bench:
             setup = setup or stack.enter_context(self.fresh(mode))
             process = stack.enter_context(serve(setup, server, cores=self.cores, profile=profile))
             crowd = Crowd(
-                network,
-                mode.dialect,
-                port=process.port,
-                path=mode.path,
-                compressed=mode.compressed,
+                network, mode.dialect, port=process.port, path=mode.path, compressed=mode.compressed
             )
             stack.callback(crowd.close)
             yield Contender(mode=mode, process=process, crowd=crowd)

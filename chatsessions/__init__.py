@@ -30,12 +30,7 @@ from .exceptions import (
     TurnStopped,
 )
 from .files.storage import ChatFile
-from .handlers.asks import (
-    AskActionMessage,
-    AskFileMessage,
-    AskUserMessage,
-    ChatSettings,
-)
+from .handlers.asks import AskActionMessage, AskFileMessage, AskUserMessage, ChatSettings
 from .handlers.chat import (
     Chat,
     ChatProfile,
@@ -64,19 +59,10 @@ from .handlers.chat import (
 )
 from .handlers.chat_context import Thread
 from .handlers.context import bind_context, spawn, user_session
-from .handlers.messages import (
-    Action,
-    ErrorMessage,
-    Message,
-    send_window_message,
-)
+from .handlers.messages import Action, ErrorMessage, Message, send_window_message
 from .handlers.proxies import context
 from .handlers.steps import Step, current_step, step
-from .handlers.sync import (
-    make_async,
-    run_sync,
-    sleep,
-)
+from .handlers.sync import make_async, run_sync, sleep
 from .storage.storable import serializable
 
 if TYPE_CHECKING:

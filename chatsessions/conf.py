@@ -136,10 +136,7 @@ def text(default: str, *, doc: str) -> Setting[str]:
 
 def flag(default: bool, *, doc: str) -> Setting[bool]:
     return Setting(
-        default,
-        allowed="True or False",
-        accepts=lambda value: isinstance(value, bool),
-        doc=doc,
+        default, allowed="True or False", accepts=lambda value: isinstance(value, bool), doc=doc
     )
 
 
@@ -168,9 +165,7 @@ class Settings:
         10_000, minimum=10, doc="The most entries that a session's log keeps; older ones go."
     )
     MAX_LOG_BYTES = count(
-        32 * MIB,
-        minimum=MIB,
-        doc="The most bytes that a session's log keeps; older entries go.",
+        32 * MIB, minimum=MIB, doc="The most bytes that a session's log keeps; older entries go."
     )
     STORAGE = text("default", doc="Alias in STORAGES of the storage that holds sessions' files.")
     STORE_TIMEOUT = seconds(

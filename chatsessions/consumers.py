@@ -19,17 +19,12 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.utils.translation import override
 
-from .auth.access import (
-    Access,
-)
+from .auth.access import Access
 from .auth.env import log_error
 from .cluster.connect_request import User
 from .conf import settings
 from .exceptions import ChatError, OwnershipLost, SessionOver, StoreUnavailable
-from .handlers.chat import (
-    Chat,
-    resolve_chat,
-)
+from .handlers.chat import Chat, resolve_chat
 from .handlers.context import use_context
 from .handlers.session import Session, supported_language
 from .handlers.user_session import UserSession
@@ -39,18 +34,10 @@ from .sessions.outbound import new_writer
 from .sessions.session import LiveSession
 from .sessions.subscribers import Subscriber
 from .storage.log import Entry
-from .websocket.admission import (
-    REFUSALS,
-    Admission,
-    Scope,
-    connect_request,
-    refusal_of,
-)
+from .websocket.admission import REFUSALS, Admission, Scope, connect_request, refusal_of
 from .websocket.connection import ChatConnection
 from .websocket.sender import Message
-from .workers.registry import (
-    Opened,
-)
+from .workers.registry import Opened
 from .workers.worker import get_worker
 
 logger = logging.getLogger("chatsessions.consumers")
@@ -395,10 +382,6 @@ class ChatConsumer(SessionConsumer):
     ) -> Coroutine[Any, Any, None]:
         self.scope = scope
         connection = ChatConnection(
-            self._find_chat(self.chat),
-            scope,
-            send,
-            access=self._access,
-            authorize=self.authorize,
+            self._find_chat(self.chat), scope, send, access=self._access, authorize=self.authorize
         )
         return connection.run(receive)

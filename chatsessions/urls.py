@@ -6,11 +6,7 @@ Ids of sessions and files are taken as text: one that is none is answered as one
 
 from django.urls import path
 
-from .http import (
-    files,
-    pages,
-    threads,
-)
+from .http import files, pages, threads
 
 app_name = "chatsessions"
 

@@ -15,11 +15,7 @@ from django.db import connections
 from django.test import override_settings
 from django.urls import set_script_prefix
 
-from chatsessions.handlers.chat import (
-    Chat,
-    _chats,
-    resolve_chat,
-)
+from chatsessions.handlers.chat import Chat, _chats, resolve_chat
 from chatsessions.workers.worker import Worker
 
 from . import services

@@ -887,10 +887,7 @@ def test_ending_takes_a_post_with_a_csrf_token(
 
 @pytest.mark.parametrize("action", ["end_selected", "delete_selected"])
 def test_too_many_sessions_at_once_are_refused(
-    action: str,
-    make_session: MakeSession,
-    admin_client: Client,
-    monkeypatch: pytest.MonkeyPatch,
+    action: str, make_session: MakeSession, admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sessions, "MAX_SELECTED", 2)
     made = [make_session() for _ in range(3)]

@@ -170,9 +170,7 @@ def test_what_is_ordered_and_searched_by_is_shown(viewer: Client, secret: ChatSe
     for model, name in LISTS.items():
         columns = len(admin.site._registry[model].list_display) + 3
         for order in range(-columns, columns):
-            with CaptureQueriesContext(
-                connection,
-            ) as queries:
+            with CaptureQueriesContext(connection) as queries:
                 assert status_of(viewer, name, o=str(order)) == 200
             orders = [sql.partition("ORDER BY")[2] for sql in _sqls(queries)]
             for word in ("state", "token", "chat_settings", "data", "password"):

@@ -650,11 +650,7 @@ async def test_an_answer_is_taken_however_much_waits(
 async def test_what_overtakes_is_bounded_and_what_waits_is_kept(
     worker: RunningWorker, asking: Chat, settings: Settings
 ) -> None:
-    settings.CHATSESSIONS = {
-        "MAX_PENDING_EVENTS": 300,
-        "EVENT_BURST": 1000,
-        "MAX_LOG_ENTRIES": 10,
-    }
+    settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 300, "EVENT_BURST": 1000, "MAX_LOG_ENTRIES": 10}
     client = await Client.open(worker, asking)
     client.send("message", {"content": ""})
     call = (await question(client))["call"]

@@ -12,10 +12,7 @@ from django.urls import reverse
 
 from chatsessions import Chat, session_context, user_session
 from chatsessions.models import ChatSession
-from chatsessions.storage.store import (
-    Store,
-    cache_key,
-)
+from chatsessions.storage.store import Store, cache_key
 from chatsessions.workers.calls import RemoteBlock
 
 from .support.database import every_statement

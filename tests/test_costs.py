@@ -13,12 +13,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connections
 
-from chatsessions import (
-    Chat,
-    Message,
-    session_context,
-    user_session,
-)
+from chatsessions import Chat, Message, session_context, user_session
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
@@ -313,11 +308,7 @@ async def weighing(worker: Worker) -> AsyncIterator[Written]:
 
 @pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
 async def test_a_message_that_changes_little_of_much_encodes_little_and_writes_much(
-    worker: Worker,
-    counter: Chat,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: Settings,
-    kept_in: str,
+    worker: Worker, counter: Chat, monkeypatch: pytest.MonkeyPatch, settings: Settings, kept_in: str
 ) -> None:
     settings.CHATSESSIONS = {"USER_SESSION_STORE": kept_in}
     much = ["x" * 1021 for _ in range(1000)]

@@ -26,10 +26,7 @@ from chatsessions.protocol.delivery import (
     RateLimit,
     SendWindow,
 )
-from chatsessions.websocket.connection import (
-    FRAME_BURST,
-    FRAMES_PER_SECOND,
-)
+from chatsessions.websocket.connection import FRAME_BURST, FRAMES_PER_SECOND
 
 # What is handled
 
@@ -246,9 +243,7 @@ def test_being_refused_costs_nothing() -> None:
 
 
 @given(
-    rate=st.floats(0.1, 100),
-    burst=st.integers(1, 20),
-    gaps=st.lists(st.floats(0, 3), max_size=60),
+    rate=st.floats(0.1, 100), burst=st.integers(1, 20), gaps=st.lists(st.floats(0, 3), max_size=60)
 )
 def test_no_more_than_burst_and_rate_allow_get_through(
     rate: float, burst: int, gaps: list[float]

@@ -69,10 +69,7 @@ from chatsessions.handlers.user_session import RESERVED
 from chatsessions.input_widget import Input
 from chatsessions.models import ChatSession, ChatSessionQuerySet
 from chatsessions.protocol import frames
-from chatsessions.storage.serializer import (
-    dumps,
-    loads,
-)
+from chatsessions.storage.serializer import dumps, loads
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 
 from . import services
@@ -89,12 +86,7 @@ PROJECT_PAGES = ("README", "jobs", "project", "tutorial")
 #: Commands that a test does not repeat: they make the environment that it runs in.
 ENVIRONMENT = ("python3 -m venv .venv", "source .venv/bin/activate", "pip install ")
 #: Commands that go on until they are stopped; tests that want them start them.
-SERVERS = (
-    "python manage.py runserver",
-    "python manage.py db_worker",
-    "celery ",
-    "chatsessions ",
-)
+SERVERS = ("python manage.py runserver", "python manage.py db_worker", "celery ", "chatsessions ")
 #: What a process may take to start, or a frame to come, in seconds.
 PATIENCE = 100.0
 PASSWORD = "only-for-the-tests"
@@ -1133,10 +1125,7 @@ def test_the_settings_page_has_every_system_check() -> None:
 
 @pytest.mark.parametrize(
     ("heading", "kinds"),
-    [
-        ("## Client to server", frames.ClientFrame),
-        ("## Server to client", frames.ServerFrame),
-    ],
+    [("## Client to server", frames.ClientFrame), ("## Server to client", frames.ServerFrame)],
 )
 def test_the_protocol_page_has_every_frame_and_key(heading: str, kinds: Any) -> None:
     documented = {}

@@ -25,10 +25,7 @@ from chatsessions import (
     spawn,
     user_session,
 )
-from chatsessions.auth.env import (
-    HIDDEN,
-    hide,
-)
+from chatsessions.auth.env import HIDDEN, hide
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.consumers import ChatConsumer
 from chatsessions.exceptions import FrameError
@@ -142,8 +139,7 @@ async def test_a_stranger_does_not_hear_which_keys_there_are(bot: Chat) -> None:
 
 
 @pytest.mark.parametrize(
-    "names",
-    ["OPENAI_API_KEY", b"A", 5, [""], ["A B"], ["A,B"], ["A\n"], [5], ["A" * 101], [None]],
+    "names", ["OPENAI_API_KEY", b"A", 5, [""], ["A B"], ["A,B"], ["A\n"], [5], ["A" * 101], [None]]
 )
 def test_names_that_are_none_are_refused_when_they_are_written(names: Any) -> None:
     with pytest.raises(ChatError, match="user_env"):

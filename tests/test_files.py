@@ -22,21 +22,11 @@ from django.db import connection, connections, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
-from chatsessions import (
-    ChatFile,
-    FileRefused,
-    SessionNotFound,
-    SessionOver,
-)
+from chatsessions import ChatFile, FileRefused, SessionNotFound, SessionOver
 from chatsessions.admin.actions import delete_all
 from chatsessions.models import ChatSession, SessionFile
 from chatsessions.storage import serializer
-from chatsessions.storage.files import (
-    files_of,
-    find_files,
-    store,
-    sweep,
-)
+from chatsessions.storage.files import files_of, find_files, store, sweep
 
 from .support.files import contents, storage_root, stored_file
 from .support.storage import session_row

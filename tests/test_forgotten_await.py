@@ -93,10 +93,7 @@ async def in_a_helper() -> None:
 
 @pytest.mark.parametrize("body", [kept_in_a_variable, returned, before_others, in_a_helper])
 async def test_wherever_it_was_forgotten(
-    worker: Worker,
-    chat: Chat,
-    body: Callable[[], Awaitable[Any]],
-    caplog: pytest.LogCaptureFixture,
+    worker: Worker, chat: Chat, body: Callable[[], Awaitable[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     @chat.on_message
     async def handle() -> Any:

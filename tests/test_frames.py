@@ -13,13 +13,7 @@ from msgspec import Raw
 
 from chatsessions.exceptions import FrameError
 from chatsessions.protocol import frames
-from chatsessions.protocol.frames import (
-    MAX_DEPTH,
-    MAX_SAFE_INTEGER,
-    decode,
-    decode_data,
-    encode,
-)
+from chatsessions.protocol.frames import MAX_DEPTH, MAX_SAFE_INTEGER, decode, decode_data, encode
 
 
 def event(name: str = "quiz", data: str = "1", n: int = 1) -> frames.ClientEvent:

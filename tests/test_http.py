@@ -318,8 +318,7 @@ async def test_a_stream_is_resumed_behind_the_last_event_id(
     await parts.aclose()
     await sync_to_async(response.close)()
     again = await api.client.get(
-        URL,
-        headers=api.headers | {"Accept": "text/event-stream", "Last-Event-ID": "2"},
+        URL, headers=api.headers | {"Accept": "text/event-stream", "Last-Event-ID": "2"}
     )
     resumed = aiter(again.streaming_content)
     frames = [frames_of(await anext(resumed))[0] for _ in range(3)]

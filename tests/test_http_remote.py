@@ -22,14 +22,7 @@ from django.test import AsyncClient
 from django.urls import path
 from django.utils import timezone
 
-from chatsessions import (
-    AskUserMessage,
-    Chat,
-    Message,
-    context,
-    http_session,
-    user_session,
-)
+from chatsessions import AskUserMessage, Chat, Message, context, http_session, user_session
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.remote import RemoteSession
 from chatsessions.http.view import ChatView
@@ -37,10 +30,7 @@ from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
-from chatsessions.workers.worker import (
-    Worker,
-    get_worker,
-)
+from chatsessions.workers.worker import Worker, get_worker
 
 from .support.layer import LossyLayer
 from .support.sessions import eventually, until
@@ -108,10 +98,7 @@ def urls(bot: Bot, settings: Settings) -> Iterator[types.ModuleType]:
             {"session": str(found.session.id), "resumed": found.resumed, "events": found.events}
         )
 
-    module.urlpatterns = [
-        path("chat/", ChatView.as_view(chat=bot.chat)),
-        path("own/", own),
-    ]
+    module.urlpatterns = [path("chat/", ChatView.as_view(chat=bot.chat)), path("own/", own)]
     sys.modules[module.__name__] = module
     settings.ROOT_URLCONF = module.__name__
     settings.MIDDLEWARE = [

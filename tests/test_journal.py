@@ -19,14 +19,7 @@ from django.db import DatabaseError, connections
 from django.db.models import F
 from django.db.utils import OperationalError
 
-from chatsessions import (
-    Chat,
-    Message,
-    OwnershipLost,
-    StoreUnavailable,
-    context,
-    user_session,
-)
+from chatsessions import Chat, Message, OwnershipLost, StoreUnavailable, context, user_session
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.context import use_context

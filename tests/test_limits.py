@@ -31,10 +31,7 @@ from chatsessions.consumers import SessionConsumer
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession
 from chatsessions.storage.log import CHUNK_BYTES
-from chatsessions.workers.limits import (
-    Limits,
-    address_of,
-)
+from chatsessions.workers.limits import Limits, address_of
 from chatsessions.workers.worker import Worker
 
 from .support.database import noted_statements

@@ -24,32 +24,16 @@ from django.test import AsyncClient
 from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 
-from chatsessions import (
-    Chat,
-    ChatError,
-    Message,
-    context,
-    session_context,
-    user_session,
-)
-from chatsessions.auth.access import (
-    Access,
-    Refused,
-)
-from chatsessions.auth.logins import (
-    Login,
-    look_again,
-)
+from chatsessions import Chat, ChatError, Message, context, session_context, user_session
+from chatsessions.auth.access import Access, Refused
+from chatsessions.auth.logins import Login, look_again
 from chatsessions.consumers import ChatConsumer, SessionConsumer
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.testing import ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.testing.transport import login_cookie
-from chatsessions.workers.worker import (
-    Worker,
-    get_worker,
-)
+from chatsessions.workers.worker import Worker, get_worker
 
 from .support.sessions import eventually, until
 
@@ -558,10 +542,7 @@ async def test_a_logout_closes_the_lines_of_that_login_and_no_other(chat: Chat, 
 @pytest.mark.usefixtures("never")
 async def test_a_logout_closes_a_line_that_has_no_django_session(chat: Chat, ada: User) -> None:
     application = ChatConsumer.as_asgi(chat=chat)
-    async with (
-        ChatCommunicator(application, "/", user=ada) as tab,
-        visit(chat, user=ada) as other,
-    ):
+    async with ChatCommunicator(application, "/", user=ada) as tab, visit(chat, user=ada) as other:
         await log_out(other)
         assert (await closed(tab))[1] == "logged out"
 

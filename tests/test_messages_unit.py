@@ -28,25 +28,11 @@ from chatsessions.exceptions import (
     TurnStopped,
 )
 from chatsessions.handlers.chat import Chat
-from chatsessions.handlers.context import (
-    Context,
-    use_context,
-)
-from chatsessions.handlers.emitter import (
-    Emitter,
-    Streaming,
-    Turn,
-)
-from chatsessions.handlers.messages import (
-    DEFAULT_AUTHOR,
-    ErrorMessage,
-    Message,
-)
+from chatsessions.handlers.context import Context, use_context
+from chatsessions.handlers.emitter import Emitter, Streaming, Turn
+from chatsessions.handlers.messages import DEFAULT_AUTHOR, ErrorMessage, Message
 from chatsessions.handlers.user_session import UserSession
-from chatsessions.storage.serializer import (
-    dumps,
-    loads,
-)
+from chatsessions.storage.serializer import dumps, loads
 
 from .support.sessions import make_session
 

@@ -41,10 +41,7 @@ from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.outside import Which
 from chatsessions.workers.worker import Worker as RunningWorker
-from chatsessions.workers.worker import (
-    _workers,
-    running_workers,
-)
+from chatsessions.workers.worker import _workers, running_workers
 
 from .support.database import failing, locked
 from .support.sessions import (

@@ -13,12 +13,7 @@ from django.template import Context, Template
 from django.test import RequestFactory, override_settings
 from django.utils.functional import SimpleLazyObject
 
-from chatsessions import (
-    Chat,
-    Message,
-    context,
-    user_session,
-)
+from chatsessions import Chat, Message, context, user_session
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.protocol import frames
@@ -115,10 +110,7 @@ async def test_keys_and_wishes_of_another_user_are_not_used(
         str(pk): profile
         for pk, profile in rows.items()
         if str(pk) in (stale["session"], own["session"])
-    } == {
-        stale["session"]: "",
-        own["session"]: "Ada's",
-    }
+    } == {stale["session"]: "", own["session"]: "Ada's"}
 
 
 async def test_keys_of_another_user_let_nobody_in(ada: User, eve: User) -> None:

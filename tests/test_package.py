@@ -224,9 +224,7 @@ def test_a_wheel_of_the_sdist_is_the_same(wheel: zipfile.ZipFile, tmp_path: Path
     assert sdist.stat().st_size < 5_000_000, "nothing of node_modules, no built documentation"
 
 
-def test_the_readme_of_an_indexs_page_links_to_nothing_that_is_not_there(
-    metadata: Message,
-) -> None:
+def test_the_readme_of_an_indexs_page_links_to_nothing_that_is_not_there(metadata: Message) -> None:
     text = str(metadata.get_payload())
     assert "chatsessions run counter_bot.py -w" in text
     targets = re.findall(r"\]\(([^)\s]+)\)|(?:src|srcset)=\"([^\"]+)\"", text)

@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from chatsessions import Chat, Message, NotStorable, serializable, user_session
-from chatsessions.storage.serializer import (
-    dumps,
-    loads,
-)
+from chatsessions.storage.serializer import dumps, loads
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import Client, until

@@ -15,11 +15,7 @@ import pytest
 from channels.layers import channel_layers
 from django.contrib.auth.models import AnonymousUser
 
-from chatsessions import (
-    Chat,
-    Message,
-    user_session,
-)
+from chatsessions import Chat, Message, user_session
 from chatsessions.cluster.commands import Failed, Hint, Part, encode
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.follower import OpenStreams, TurnStatuses
@@ -31,10 +27,7 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import WebsocketSubscriber
 from chatsessions.workers.host import ShuttingDown
-from chatsessions.workers.worker import (
-    Worker,
-    get_worker,
-)
+from chatsessions.workers.worker import Worker, get_worker
 
 from .support.layer import LossyLayer
 from .support.sessions import eventually, running_worker, until

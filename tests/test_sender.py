@@ -15,10 +15,7 @@ from channels.sessions import InstanceSessionWrapper
 from chatsessions import Chat, Message, context, user_session
 from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession
-from chatsessions.websocket import (
-    connection,
-    sender,
-)
+from chatsessions.websocket import connection, sender
 from chatsessions.workers.worker import Worker
 
 from .support.sessions import until

@@ -26,15 +26,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from chatsessions.exceptions import ChatSessionsError, NotLoadable, NotStorable
-from chatsessions.storage import (
-    serializer,
-    storable,
-)
-from chatsessions.storage.serializer import (
-    MAX_DEPTH,
-    dumps,
-    loads,
-)
+from chatsessions.storage import serializer, storable
+from chatsessions.storage.serializer import MAX_DEPTH, dumps, loads
 from chatsessions.storage.storable import serializable
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -641,11 +641,7 @@ async def test_a_session_that_another_worker_takes_at_this_moment_is_not_waited_
 
 @pytest.mark.parametrize("kept_in", ["cached_db", "cache"])
 async def test_a_store_that_fails_at_connect_asks_to_come_back(
-    worker: RunningWorker,
-    chat: Chat,
-    settings: Settings,
-    cache: type[SpyCache],
-    kept_in: str,
+    worker: RunningWorker, chat: Chat, settings: Settings, cache: type[SpyCache], kept_in: str
 ) -> None:
     """No traceback, no 1011, and no session that is connected to nobody."""
     settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.3, "USER_SESSION_STORE": kept_in}

@@ -28,11 +28,7 @@ from chatsessions.storage.database import CacheFailed
 from chatsessions.storage.journal import Batch, Change, Claim, Position
 from chatsessions.storage.log import Entry, find_seq, read_entries
 from chatsessions.storage.store import Store, cache_key
-from chatsessions.storage.worker_rows import (
-    WorkerRows,
-    _forget,
-    pid_space,
-)
+from chatsessions.storage.worker_rows import WorkerRows, _forget, pid_space
 
 from .support.clocks import clock_off
 from .support.storage import SpyCache, session_row, worker_row

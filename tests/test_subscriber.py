@@ -10,10 +10,7 @@ import pytest
 
 from chatsessions import Chat, Message, context
 from chatsessions.websocket.subscriber import WebsocketSubscriber
-from chatsessions.workers.worker import (
-    Worker,
-    get_worker,
-)
+from chatsessions.workers.worker import Worker, get_worker
 
 from .support.database import locked
 from .support.sessions import Client, until

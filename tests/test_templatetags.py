@@ -184,9 +184,7 @@ def test_a_lazy_nonce() -> None:
 
 @override_settings(
     STATIC_URL="https://cdn.example.com/",
-    STORAGES={
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
-    },
+    STORAGES={"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}},
 )
 def test_the_script_is_a_static_file() -> None:
     """It is looked for where the project keeps its static files."""

@@ -50,12 +50,7 @@ from chatsessions.consumers import ChatConsumer
 from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.protocol import frames
 from chatsessions.signals import turn_finished
-from chatsessions.testing import (
-    ChatAssertionError,
-    ChatCommunicator,
-    ChatRefused,
-    shut_down_worker,
-)
+from chatsessions.testing import ChatAssertionError, ChatCommunicator, ChatRefused, shut_down_worker
 from chatsessions.testing.conversation import Conversation, Sent
 from chatsessions.views import ChatView
 from chatsessions.workers.worker import running_workers

@@ -87,11 +87,7 @@ async def test_what_would_tell_of_it_raises_before_it_leaves(
     assert await client.run("message", {"content": "hello"}) == "failed"
     assert [error.path for error in caught] == ["history[2]['content']"]
     assert [name for name, _ in client.events] == ["error"]
-    assert await state_of(client.live) == {
-        "history": ["greeting"],
-        "count": 1,
-        "other": ["kept"],
-    }
+    assert await state_of(client.live) == {"history": ["greeting"], "count": 1, "other": ["kept"]}
 
 
 @pytest.mark.parametrize("commit", [False, True], ids=["at once", "after a commit"])

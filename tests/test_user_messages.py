@@ -15,14 +15,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 from django.urls import include, path, reverse
 
-from chatsessions import (
-    Action,
-    AskUserMessage,
-    Chat,
-    Message,
-    context,
-    user_session,
-)
+from chatsessions import Action, AskUserMessage, Chat, Message, context, user_session
 from chatsessions.consumers import ChatConsumer
 from chatsessions.handlers import chat_context as conversation
 from chatsessions.handlers.chat_context import chat_context
@@ -190,9 +183,7 @@ async def test_a_client_cannot_take_an_answer_out_by_sending_its_id(views: Views
     assert [id_ for id_, _ in await views.seen()].count(answer.id) == 2
 
 
-async def test_a_change_of_the_answer_is_not_of_the_users_message_with_its_id(
-    views: Views,
-) -> None:
+async def test_a_change_of_the_answer_is_not_of_the_users_message_with_its_id(views: Views) -> None:
     await views.say("one")
     await views.say("forged", id=views.client.messages[-1].id)
     await views.run("edit by context", {"old": "re one", "new": "changed"})

@@ -18,17 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chatsessions import serializable
 from chatsessions.exceptions import NotLoadable, NotStorable, ReservedKey, TooLarge, TurnStopped
 from chatsessions.handlers.session import Session
-from chatsessions.handlers.user_session import (
-    RESERVED,
-    UserSession,
-)
+from chatsessions.handlers.user_session import RESERVED, UserSession
 from chatsessions.storage import storable
-from chatsessions.storage.serializer import (
-    dumps,
-    join_state,
-    loads,
-    split_state,
-)
+from chatsessions.storage.serializer import dumps, join_state, loads, split_state
 
 from .support.sessions import SESSION_ID, THREAD_ID, make_session
 

@@ -13,11 +13,7 @@ from .part import BUSY, MILLI, Column, Part, times
 
 
 def _compare(
-    bench: Bench,
-    part: str,
-    modes: Sequence[Mode],
-    connections: int,
-    measure: Measure,
+    bench: Bench, part: str, modes: Sequence[Mode], connections: int, measure: Measure
 ) -> Iterator[Record]:
     modes = bench.available(modes)
     for server in bench.servers:

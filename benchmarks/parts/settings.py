@@ -19,11 +19,7 @@ def _run(bench: Bench) -> Iterator[Record]:
             figures = bench.take_turns(contenders, closed_loop, server)
         for name, rounds in figures.items():
             yield Record(
-                part="settings",
-                server=server,
-                mode=name,
-                rounds=rounds,
-                base_mode=DEFAULT.name,
+                part="settings", server=server, mode=name, rounds=rounds, base_mode=DEFAULT.name
             )
 
 

@@ -95,9 +95,7 @@ def show_outcome(request: HttpRequest, endings: Endings) -> None:
         messages.info(request, text % {"count": count})
     if count := len(endings.gone):
         text = ngettext(
-            "%(count)d session no longer exists.",
-            "%(count)d sessions no longer exist.",
-            count,
+            "%(count)d session no longer exists.", "%(count)d sessions no longer exist.", count
         )
         messages.warning(request, text % {"count": count})
     if count := len(endings.refused):

@@ -14,13 +14,7 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import (
-    Http404,
-    HttpRequest,
-    HttpResponse,
-    HttpResponseBase,
-    HttpResponseRedirect,
-)
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import URLPattern, URLResolver, path
 from django.utils.html import format_html
 from django.utils.http import urlencode
@@ -33,14 +27,7 @@ from chatsessions.http.files import respond_with
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionFile
 
 from . import listing, page
-from .actions import (
-    Deleted,
-    delete_all,
-    deleted_objects,
-    end_all,
-    not_deleted,
-    show_outcome,
-)
+from .actions import Deleted, delete_all, deleted_objects, end_all, not_deleted, show_outcome
 from .labels import (
     admin_url,
     ago,
@@ -238,8 +225,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
             self._end(request, sessions)
 
     @admin.action(
-        permissions=["delete"],
-        description=gettext_lazy("Delete selected %(verbose_name_plural)s"),
+        permissions=["delete"], description=gettext_lazy("Delete selected %(verbose_name_plural)s")
     )
     def delete_selected(
         self, request: HttpRequest, queryset: QuerySet[ChatSession]
@@ -257,10 +243,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         return delete_selected(self, request, chosen) if ids else None
 
     def delete_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        extra_context: dict[str, Any] | None = None,
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         # Before Django's view, which opens a transaction: another thread writes the end of a live
         # session, and would wait for it.
@@ -293,10 +276,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         endings = end_all(sessions)
         if endings.ended:
             LogEntry.objects.log_actions(
-                str(request.user.pk),
-                endings.ended,
-                CHANGE,
-                change_message=_("Ended."),
+                str(request.user.pk), endings.ended, CHANGE, change_message=_("Ended.")
             )
         show_outcome(request, endings)
 

@@ -7,10 +7,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    ChatError,
-    FrameError,
-)
+from chatsessions.exceptions import ChatError, FrameError
 
 from .access import Refused
 

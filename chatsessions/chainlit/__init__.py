@@ -41,25 +41,8 @@ from .callbacks import (
 from .chat_context import chat_context
 from .chat_settings import ChatSettings
 from .context import context
-from .element import (
-    Audio,
-    File,
-    Image,
-    Pdf,
-    Pyplot,
-    Task,
-    TaskList,
-    TaskStatus,
-    Text,
-    Video,
-)
-from .message import (
-    AskActionMessage,
-    AskFileMessage,
-    AskUserMessage,
-    ErrorMessage,
-    Message,
-)
+from .element import Audio, File, Image, Pdf, Pyplot, Task, TaskList, TaskStatus, Text, Video
+from .message import AskActionMessage, AskFileMessage, AskUserMessage, ErrorMessage, Message
 from .mode import Mode, ModeOption
 from .names import MissingModules, missing
 from .step import Step, step

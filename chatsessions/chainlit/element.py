@@ -121,11 +121,7 @@ class Element:
         kept = await current_session().keep(file)
         found = _TYPES[cls.infer_type_from_mime(file.mime)]
         element = found(
-            id=file.id,
-            name=file.name,
-            path=str(kept["path"]),
-            chainlit_key=file.id,
-            mime=file.mime,
+            id=file.id, name=file.name, path=str(kept["path"]), chainlit_key=file.id, mime=file.mime
         )
         element.file, element.persisted = file, True
         return element

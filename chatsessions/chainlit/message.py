@@ -13,14 +13,7 @@ from .action import Action
 from .element import Element
 from .names import missing
 from .registry import author_of
-from .session import (
-    current_session,
-    current_thread_id,
-    here,
-    local_steps,
-    rebuilding,
-    utc_now,
-)
+from .session import current_session, current_thread_id, here, local_steps, rebuilding, utc_now
 from .types import AskActionResponse, AskFileResponse, StepDict
 
 #: The author of the application's messages.

@@ -145,11 +145,7 @@ class BaseSession:
         return self._folder
 
     async def persist_file(
-        self,
-        name: str,
-        mime: str,
-        path: str | None = None,
-        content: bytes | str | None = None,
+        self, name: str, mime: str, path: str | None = None, content: bytes | str | None = None
     ) -> FileReference:
         """Save a file of the session. Raises what ``context.session.save_file()`` raises."""
         if not path and not content:

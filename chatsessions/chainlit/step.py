@@ -23,14 +23,7 @@ from .element import Element
 from .logger import logger
 from .names import missing
 from .registry import author_of
-from .session import (
-    current_session,
-    current_thread_id,
-    here,
-    local_steps,
-    rebuilding,
-    utc_now,
-)
+from .session import current_session, current_thread_id, here, local_steps, rebuilding, utc_now
 from .sync import run_sync
 from .types import StepDict
 

@@ -17,10 +17,7 @@ from django.utils.module_loading import import_string
 
 from chatsessions.conf import settings
 from chatsessions.models import Worker
-from chatsessions.storage.worker_rows import (
-    MAX_CLOCK_SKEW,
-    WorkerRows,
-)
+from chatsessions.storage.worker_rows import MAX_CLOCK_SKEW, WorkerRows
 
 from .registry import Found, by_store, database_check, error, warning
 from .stores import cache_in_use

@@ -13,10 +13,7 @@ from pathlib import Path
 from traceback import TracebackException
 
 from chatsessions.exceptions import ChatError
-from chatsessions.handlers.chat import (
-    Chat,
-    resolve_chat,
-)
+from chatsessions.handlers.chat import Chat, resolve_chat
 
 from . import CommandFailed
 

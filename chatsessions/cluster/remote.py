@@ -147,10 +147,7 @@ class RemoteSession:
             give_up=self._give_up,
         )
         self._follower = LogFollower(
-            self.id,
-            directory.threads,
-            give_up=self._give_up,
-            misses=self._miss,
+            self.id, directory.threads, give_up=self._give_up, misses=self._miss
         )
         #: Requests that have it.
         self._holders = 0

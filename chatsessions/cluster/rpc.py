@@ -99,9 +99,7 @@ class RpcClient:
     """
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        start_task: Callable[..., asyncio.Task[Any]],
+        self, loop: asyncio.AbstractEventLoop, start_task: Callable[..., asyncio.Task[Any]]
     ) -> None:
         #: Where others reach this worker; empty where no layer leads to another process.
         self.channel = ""

@@ -15,11 +15,7 @@ from chatsessions.input_widget import InputWidget, Tab, widgets_of
 from .bridge import also_sync
 from .context import current, owner_loop
 from .emitter import as_text
-from .messages import (
-    DEFAULT_AUTHOR,
-    USER_AUTHOR,
-    Action,
-)
+from .messages import DEFAULT_AUTHOR, USER_AUTHOR, Action
 from .sync import waits_in_sync
 
 #: How many seconds a user has to answer, by default; the same as Chainlit's.

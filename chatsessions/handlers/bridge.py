@@ -25,10 +25,7 @@ from asgiref.sync import markcoroutinefunction
 from channels.layers import channel_layers
 from msgspec import Struct
 
-from chatsessions.exceptions import (
-    ChatSessionsError,
-    TurnStopped,
-)
+from chatsessions.exceptions import ChatSessionsError, TurnStopped
 
 T = TypeVar("T")
 

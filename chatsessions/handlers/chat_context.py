@@ -18,17 +18,9 @@ import msgspec
 from chatsessions.exceptions import ContextNotFound
 from chatsessions.storage.conversation import ASSISTANT, SYSTEM, USER, ConversationMessage
 
-from .context import (
-    MessageHistory,
-    current,
-)
+from .context import MessageHistory, current
 from .emitter import encode_data
-from .messages import (
-    USER_AUTHOR,
-    Action,
-    ErrorMessage,
-    Message,
-)
+from .messages import USER_AUTHOR, Action, ErrorMessage, Message
 
 if TYPE_CHECKING:
     from chatsessions.storage.thread_rows import Page

@@ -11,14 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import (
-    Callable,
-    Coroutine,
-    ItemsView,
-    Iterator,
-    KeysView,
-    MutableMapping,
-)
+from collections.abc import Callable, Coroutine, ItemsView, Iterator, KeysView, MutableMapping
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -29,10 +22,7 @@ from msgspec import Struct
 from chatsessions.exceptions import ContextNotFound
 from chatsessions.storage.conversation import ConversationMessage
 
-from .emitter import (
-    Emitter,
-    Turn,
-)
+from .emitter import Emitter, Turn
 from .session import Session
 from .user_session import SessionAccessor, UserSession
 

@@ -17,10 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    NotStorable,
-    TooLarge,
-)
+from chatsessions.exceptions import NotStorable, TooLarge
 from chatsessions.protocol import frames
 
 from .bridge import also_sync

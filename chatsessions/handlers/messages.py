@@ -13,14 +13,8 @@ from chatsessions.files.storage import ChatFile
 from chatsessions.storage.conversation import ASSISTANT, SYSTEM, USER, Type
 from chatsessions.storage.storable import serializable
 
-from .bridge import (
-    also_sync,
-    has_to_be_awaited,
-)
-from .context import (
-    current,
-    owner_loop,
-)
+from .bridge import also_sync, has_to_be_awaited
+from .context import current, owner_loop
 from .emitter import Emitter, Streaming, as_text
 
 DEFAULT_AUTHOR = "Assistant"

@@ -294,10 +294,7 @@ class Step(Streaming):
 
     def to_storable(self) -> dict[str, Any]:
         """Return what ``user_session`` stores of a step."""
-        return {
-            "event": Step.as_event(self) | {"streaming": False},
-            "session": self._sent_in,
-        }
+        return {"event": Step.as_event(self) | {"streaming": False}, "session": self._sent_in}
 
     @classmethod
     def from_storable(cls, data: dict[str, Any]) -> Self:

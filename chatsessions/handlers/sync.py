@@ -16,17 +16,8 @@ from django.db import close_old_connections
 
 from chatsessions.exceptions import TurnStopped
 
-from .bridge import (
-    Done,
-    has_loop,
-    refuse_stopped,
-    wait_for,
-    watched,
-)
-from .context import (
-    Context,
-    current,
-)
+from .bridge import Done, has_loop, refuse_stopped, wait_for, watched
+from .context import Context, current
 from .emitter import Turn
 
 P = ParamSpec("P")

@@ -29,12 +29,7 @@ from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from chatsessions.exceptions import (
-    NotStorable,
-    ReservedKey,
-    StorageError,
-    TooLarge,
-)
+from chatsessions.exceptions import NotStorable, ReservedKey, StorageError, TooLarge
 from chatsessions.storage.serializer import (
     dumps,
     in_memory,

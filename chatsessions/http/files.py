@@ -25,17 +25,9 @@ from django.http.request import UnreadablePostError
 from django.utils.http import content_disposition_header
 from django.views.decorators.csrf import csrf_exempt
 
-from chatsessions.exceptions import (
-    FileRefused,
-    SessionNotFound,
-    SessionOver,
-)
+from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
 from chatsessions.files.storage import ChatFile
-from chatsessions.files.types import (
-    RASTER,
-    claimed_type,
-    clean_name,
-)
+from chatsessions.files.types import RASTER, claimed_type, clean_name
 from chatsessions.models import ChatSession
 from chatsessions.storage.files import (
     check_open,
@@ -46,17 +38,8 @@ from chatsessions.storage.files import (
     store_upload,
 )
 
-from .requests import (
-    RequestRefused,
-    client_session,
-    csrf_problem,
-    not_found,
-)
-from .responses import (
-    SOON,
-    json_response,
-    json_view,
-)
+from .requests import RequestRefused, client_session, csrf_problem, not_found
+from .responses import SOON, json_response, json_view
 
 logger = logging.getLogger("chatsessions.files")
 
@@ -72,12 +55,7 @@ CHUNK = 64 * 1024
 FORM = "multipart/form-data"
 PLAIN_FORM = "application/x-www-form-urlencoded"
 
-_STATUS = {
-    "too_large": 413,
-    "too_many_files": 409,
-    "type_mismatch": 415,
-    "type_not_accepted": 415,
-}
+_STATUS = {"too_large": 413, "too_many_files": 409, "type_mismatch": 415, "type_not_accepted": 415}
 
 
 def _bad_upload(detail: str) -> RequestRefused:

@@ -11,22 +11,10 @@ from django.http import HttpRequest, HttpResponse
 from django.views.generic import TemplateView
 
 from chatsessions.auth.access import Refused, fail_closed
-from chatsessions.handlers.chat import (
-    Chat,
-    default_profile,
-    resolve_chat,
-    routed_chat,
-)
+from chatsessions.handlers.chat import Chat, default_profile, resolve_chat, routed_chat
 
-from .requests import (
-    RequestRefused,
-    auser_of,
-    check_access,
-)
-from .responses import (
-    json_response,
-    json_view,
-)
+from .requests import RequestRefused, auser_of, check_access
+from .responses import json_response, json_view
 
 
 class ChatPage(TemplateView):

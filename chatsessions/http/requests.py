@@ -25,32 +25,17 @@ from chatsessions.auth.access import (
     is_owner,
     session_of_token,
 )
-from chatsessions.cluster.connect_request import (
-    ConnectRequest,
-    User,
-)
+from chatsessions.cluster.connect_request import ConnectRequest, User
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
-from chatsessions.handlers.chat import (
-    Chat,
-    find_chat,
-)
+from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_uuid
 from chatsessions.storage.database import arefuse_test_transaction
-from chatsessions.websocket.admission import (
-    first_language,
-    valid_ip,
-)
-from chatsessions.workers.limits import (
-    SHARED,
-    Limits,
-)
-from chatsessions.workers.worker import (
-    get_worker,
-    visiting,
-)
+from chatsessions.websocket.admission import first_language, valid_ip
+from chatsessions.workers.limits import SHARED, Limits
+from chatsessions.workers.worker import get_worker, visiting
 
 #: The longest token that is looked at, in characters; the session's own are shorter.
 MAX_TOKEN = 200

@@ -30,19 +30,10 @@ from chatsessions.exceptions import (
 from chatsessions.protocol import frames
 from chatsessions.storage.database import CacheFailed, unavailable
 from chatsessions.workers.host import ShuttingDown
-from chatsessions.workers.registry import (
-    TooManySessions,
-)
+from chatsessions.workers.registry import TooManySessions
 
-from .requests import (
-    RequestRefused,
-    check_method,
-)
-from .visits import (
-    HttpSubscriber,
-    Visit,
-    is_end_of,
-)
+from .requests import RequestRefused, check_method
+from .visits import HttpSubscriber, Visit, is_end_of
 
 logger = logging.getLogger("chatsessions.http")
 

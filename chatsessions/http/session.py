@@ -16,14 +16,8 @@ from chatsessions.auth.env import taken_env
 from chatsessions.cluster.remote import RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionNotFound
-from chatsessions.handlers.chat import (
-    Chat,
-    resolve_chat,
-)
-from chatsessions.handlers.context import (
-    Context,
-    use_context,
-)
+from chatsessions.handlers.chat import Chat, resolve_chat
+from chatsessions.handlers.context import Context, use_context
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_uuid
@@ -33,17 +27,8 @@ from chatsessions.storage.log import Entry
 from chatsessions.workers import calls
 from chatsessions.workers.worker import get_worker
 
-from .requests import (
-    Body,
-    Credentials,
-    credentials_of,
-    keep,
-    serving,
-)
-from .visits import (
-    Visit,
-    begin_visit,
-)
+from .requests import Body, Credentials, credentials_of, keep, serving
+from .visits import Visit, begin_visit
 
 UNOPENED = "none: http_session() is used as 'async with http_session(…):'"
 

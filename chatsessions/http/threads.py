@@ -16,33 +16,15 @@ from django.http import HttpRequest, HttpResponse
 
 from chatsessions.auth.access import Refused
 from chatsessions.conf import settings, with_offset
-from chatsessions.handlers.chat import (
-    Chat,
-    find_chat,
-    routed_chats,
-)
+from chatsessions.handlers.chat import Chat, find_chat, routed_chats
 from chatsessions.handlers.chat_context import to_message
 from chatsessions.handlers.messages import Message
-from chatsessions.models import (
-    ChatSession,
-    SessionEvent,
-)
+from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.protocol.frames import parse_seq, parse_uuid
-from chatsessions.storage.thread_rows import (
-    ThreadKey,
-    read_page,
-)
+from chatsessions.storage.thread_rows import ThreadKey, read_page
 
-from .requests import (
-    RequestRefused,
-    check_access,
-    limits_of,
-    user_of,
-)
-from .responses import (
-    json_response,
-    json_view,
-)
+from .requests import RequestRefused, check_access, limits_of, user_of
+from .responses import json_response, json_view
 
 #: Threads on one page of the list.
 PAGE_SIZE = 20

@@ -38,20 +38,8 @@ from .requests import (
     read_body,
     serving,
 )
-from .responses import (
-    REFUSALS,
-    Collected,
-    EventStream,
-    error_response,
-    json_response,
-)
-from .visits import (
-    HttpSubscriber,
-    Visit,
-    begin_visit,
-    is_end,
-    is_end_of,
-)
+from .responses import REFUSALS, Collected, EventStream, error_response, json_response
+from .visits import HttpSubscriber, Visit, begin_visit, is_end, is_end_of
 
 
 class ChatView(View):

@@ -12,11 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self, TypeGuard
 
-from chatsessions.cluster.connect_request import (
-    Admit,
-    ConnectRequest,
-    anybody,
-)
+from chatsessions.cluster.connect_request import Admit, ConnectRequest, anybody
 from chatsessions.cluster.remote import RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionOver
@@ -27,10 +23,7 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.admission import Admission
-from chatsessions.websocket.subscriber import (
-    REPLAY_CHUNK,
-    event_frame,
-)
+from chatsessions.websocket.subscriber import REPLAY_CHUNK, event_frame
 from chatsessions.workers.limits import Replay
 from chatsessions.workers.worker import get_worker
 

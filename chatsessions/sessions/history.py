@@ -15,10 +15,7 @@ import msgspec
 
 from chatsessions.conf import for_database, settings, with_offset
 from chatsessions.exceptions import NotLoadable
-from chatsessions.handlers.chat import (
-    START,
-    InterruptedTurn,
-)
+from chatsessions.handlers.chat import START, InterruptedTurn
 from chatsessions.handlers.chat_context import Thread, in_use
 from chatsessions.handlers.context import MessageHistory
 from chatsessions.handlers.session import Session
@@ -36,14 +33,7 @@ from chatsessions.storage.database import Executors
 from chatsessions.storage.log import Entry
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
-from chatsessions.storage.thread_rows import (
-    Mark,
-    Page,
-    Part,
-    ThreadKey,
-    read_context,
-    read_page,
-)
+from chatsessions.storage.thread_rows import Mark, Page, Part, ThreadKey, read_context, read_page
 
 from .pending import SessionLog
 

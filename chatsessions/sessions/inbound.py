@@ -13,10 +13,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
-from chatsessions.protocol.delivery import (
-    Gate,
-    RateLimit,
-)
+from chatsessions.protocol.delivery import Gate, RateLimit
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import Journal
 from chatsessions.storage.store import Loaded
@@ -60,9 +57,7 @@ class InboundEvents:
         pending = [] if loaded is None else loaded.pending
         self.gate = Gate(
             RateLimit(
-                rate=settings.EVENTS_PER_SECOND,
-                burst=settings.EVENT_BURST,
-                now=self._loop.time(),
+                rate=settings.EVENTS_PER_SECOND, burst=settings.EVENT_BURST, now=self._loop.time()
             ),
             max_pending=settings.MAX_PENDING_EVENTS,
             max_strikes=settings.MAX_RATE_LIMITED,

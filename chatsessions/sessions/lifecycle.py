@@ -21,20 +21,11 @@ from django.utils import timezone
 
 from chatsessions import signals
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    OwnershipLost,
-    SessionOver,
-    SessionOwned,
-)
+from chatsessions.exceptions import OwnershipLost, SessionOver, SessionOwned
 from chatsessions.handlers.chat import ANSWER, Chat, Handler
 from chatsessions.handlers.chat_context import in_use
-from chatsessions.handlers.context import (
-    Context,
-    current_turn,
-)
-from chatsessions.handlers.emitter import (
-    Turn,
-)
+from chatsessions.handlers.context import Context, current_turn
+from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.session import Session, supported_language
 from chatsessions.handlers.steps import ended
 from chatsessions.models import ChatSession
@@ -178,10 +169,7 @@ class SessionLifecycle(ChangeSource):
             self.log.set_state(self.user_session.as_json())
         self.subscribers = Subscribers()
         self.tasks = SessionTasks(
-            f"Session {row.pk}, {chat.name}",
-            session,
-            done=self._idle,
-            turn_done=self._spawned_done,
+            f"Session {row.pk}, {chat.name}", session, done=self._idle, turn_done=self._spawned_done
         )
         self.offers = OfferedActions(self.log, row.actions)
         self.form = SettingsForm(session, self.log, row.inputs)

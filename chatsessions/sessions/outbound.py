@@ -11,12 +11,7 @@ from uuid import UUID
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import StorageError
-from chatsessions.handlers.emitter import (
-    Sink,
-    Streaming,
-    Turn,
-    encode_data,
-)
+from chatsessions.handlers.emitter import Sink, Streaming, Turn, encode_data
 from chatsessions.handlers.session import printable
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox

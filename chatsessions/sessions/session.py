@@ -22,10 +22,7 @@ from django.utils import translation
 
 from chatsessions import signals
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    OwnershipLost,
-    StoreUnavailable,
-)
+from chatsessions.exceptions import OwnershipLost, StoreUnavailable
 from chatsessions.handlers.bridge import no_await_forgotten
 from chatsessions.handlers.chat import Handler
 from chatsessions.handlers.context import Context, current_context
@@ -37,12 +34,7 @@ from chatsessions.storage.log import topic_of
 
 from .lifecycle import SessionLifecycle
 from .subscribers import Subscriber
-from .turns import (
-    Job,
-    NoHandler,
-    event_job,
-    report,
-)
+from .turns import Job, NoHandler, event_job, report
 
 logger = logging.getLogger("chatsessions.live")
 

@@ -14,15 +14,8 @@ from django.utils import translation
 from chatsessions.auth.env import log_error
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError, TurnStopped
-from chatsessions.handlers.chat import (
-    Chat,
-    Handler,
-)
-from chatsessions.handlers.context import (
-    Context,
-    current_turn,
-    use_context,
-)
+from chatsessions.handlers.chat import Chat, Handler
+from chatsessions.handlers.context import Context, current_turn, use_context
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.session import Session, supported_language
 

@@ -22,11 +22,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.handlers.chat import START, Chat, Handler
 from chatsessions.handlers.emitter import Turn
-from chatsessions.handlers.messages import (
-    USER_AUTHOR,
-    Action,
-    Message,
-)
+from chatsessions.handlers.messages import USER_AUTHOR, Action, Message
 from chatsessions.handlers.session import Session, error_text, printable
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_id

@@ -226,11 +226,7 @@ class ConversationReducer:
     __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_messages", "questions", "session")
 
     def __init__(
-        self,
-        session: UUID,
-        *,
-        max_messages: int | None = None,
-        max_bytes: int | None = None,
+        self, session: UUID, *, max_messages: int | None = None, max_bytes: int | None = None
     ) -> None:
         #: The session whose log is read.
         self.session = session

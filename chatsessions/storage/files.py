@@ -30,12 +30,7 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    FileRefused,
-    FrameError,
-    SessionNotFound,
-    SessionOver,
-)
+from chatsessions.exceptions import FileRefused, FrameError, SessionNotFound, SessionOver
 from chatsessions.files.storage import (
     ROOT,
     ChatFile,
@@ -54,10 +49,7 @@ from chatsessions.files.types import (
     type_of,
     type_of_name,
 )
-from chatsessions.models import (
-    ChatSession,
-    SessionFile,
-)
+from chatsessions.models import ChatSession, SessionFile
 from chatsessions.protocol.frames import parse_uuid
 
 from .database import Executors

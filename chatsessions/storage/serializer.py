@@ -38,10 +38,7 @@ import msgspec
 from django.utils.functional import LazyObject, Promise
 from django.utils.safestring import SafeString
 
-from chatsessions.exceptions import (
-    NotLoadable,
-    NotStorable,
-)
+from chatsessions.exceptions import NotLoadable, NotStorable
 
 from .storable import (
     Codec,

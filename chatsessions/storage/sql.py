@@ -18,10 +18,7 @@ from django.db.models import Model
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost
-from chatsessions.models import (
-    ChatSession,
-    SessionEvent,
-)
+from chatsessions.models import ChatSession, SessionEvent
 
 from .journal import Change, Position
 from .log import OctetLength

@@ -21,11 +21,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Min, QuerySet
 
 from chatsessions.conf import settings
-from chatsessions.models import (
-    ChatSession,
-    ChatSessionQuerySet,
-    SessionEvent,
-)
+from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent
 
 from .conversation import ConversationMessage
 from .database import CacheFailed, is_pooled, is_transient

@@ -12,18 +12,9 @@ from uuid import UUID
 import msgspec
 
 from chatsessions.conf import settings
-from chatsessions.models import (
-    ChatSession,
-    ChatSessionQuerySet,
-    SessionEvent,
-)
+from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent
 
-from .conversation import (
-    MESSAGE_NAMES,
-    OPENING_NAMES,
-    ConversationMessage,
-    ConversationReducer,
-)
+from .conversation import MESSAGE_NAMES, OPENING_NAMES, ConversationMessage, ConversationReducer
 from .log import Entry, read_chunk
 
 #: How many entries are read at a time. An entry may have a megabyte.

@@ -11,10 +11,7 @@ import msgspec
 
 from chatsessions.handlers.messages import USER_AUTHOR
 from chatsessions.protocol import frames
-from chatsessions.protocol.delivery import (
-    DEFAULT_WINDOW,
-    ClientDelivery,
-)
+from chatsessions.protocol.delivery import DEFAULT_WINDOW, ClientDelivery
 from chatsessions.protocol.frames import parse_uuid
 from chatsessions.storage.conversation import (
     ConversationChange,

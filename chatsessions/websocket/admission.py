@@ -14,28 +14,17 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
 
-from chatsessions.auth.access import (
-    Access,
-    Refused,
-)
+from chatsessions.auth.access import Access, Refused
 from chatsessions.auth.env import log_error
 from chatsessions.auth.logins import Login
-from chatsessions.cluster.connect_request import (
-    ConnectRequest,
-    User,
-)
-from chatsessions.exceptions import (
-    FrameError,
-    StoreUnavailable,
-)
+from chatsessions.cluster.connect_request import ConnectRequest, User
+from chatsessions.exceptions import FrameError, StoreUnavailable
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import CloseCode
 from chatsessions.storage.database import CacheFailed, unavailable
 from chatsessions.workers.host import ShuttingDown
-from chatsessions.workers.registry import (
-    TooManySessions,
-)
+from chatsessions.workers.registry import TooManySessions
 from chatsessions.workers.worker import get_worker
 
 logger = logging.getLogger("chatsessions.connection")

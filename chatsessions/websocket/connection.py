@@ -12,37 +12,20 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from chatsessions.auth.access import (
-    Access,
-    owner_of,
-)
+from chatsessions.auth.access import Access, owner_of
 from chatsessions.auth.env import taken_env
 from chatsessions.cluster.connect_request import User
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    FrameError,
-)
+from chatsessions.exceptions import FrameError
 from chatsessions.handlers.chat import Chat
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.workers.registry import (
-    Opened,
-)
+from chatsessions.workers.registry import Opened
 from chatsessions.workers.worker import get_worker
 
-from .admission import (
-    REFUSALS,
-    Admission,
-    Authorize,
-    Scope,
-    connect_request,
-    refusal_of,
-)
-from .sender import (
-    Message,
-    Sender,
-)
+from .admission import REFUSALS, Admission, Authorize, Scope, connect_request, refusal_of
+from .sender import Message, Sender
 from .subscriber import WebsocketSubscriber
 
 logger = logging.getLogger("chatsessions.connection")

@@ -22,51 +22,21 @@ import msgspec
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections
 
-from chatsessions.cluster.commands import (
-    Append,
-    Assign,
-    Broadcast,
-    Step,
-)
+from chatsessions.cluster.commands import Append, Assign, Broadcast, Step
 from chatsessions.cluster.connect_request import User
-from chatsessions.cluster.directory import (
-    SOON,
-    OwnedElsewhere,
-)
+from chatsessions.cluster.directory import SOON, OwnedElsewhere
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    OwnerUnreachable,
-    ServerStopped,
-    SessionNotFound,
-    SessionOver,
-)
-from chatsessions.handlers.bridge import (
-    PATIENCE,
-    background_loop,
-    has_loop,
-    is_background,
-)
-from chatsessions.handlers.chat import (
-    Chat,
-    resolve_chat,
-)
-from chatsessions.handlers.context import (
-    Context,
-    use_context,
-)
-from chatsessions.handlers.emitter import (
-    encode_data,
-)
+from chatsessions.exceptions import OwnerUnreachable, ServerStopped, SessionNotFound, SessionOver
+from chatsessions.handlers.bridge import PATIENCE, background_loop, has_loop, is_background
+from chatsessions.handlers.chat import Chat, resolve_chat
+from chatsessions.handlers.context import Context, use_context
+from chatsessions.handlers.emitter import encode_data
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.storage.database import arefuse_test_transaction, refuse_test_transaction
 
 from . import calls
-from .worker import (
-    Worker,
-    running_workers,
-    visiting,
-)
+from .worker import Worker, running_workers, visiting
 
 logger = logging.getLogger("chatsessions.outside")
 

@@ -36,12 +36,7 @@ from chatsessions.cluster.connect_request import (
 from chatsessions.cluster.directory import SOON, Owner
 from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    OwnershipLost,
-    OwnerUnreachable,
-    SessionNotFound,
-    SessionOver,
-)
+from chatsessions.exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
 from chatsessions.handlers.chat import Chat, chosen_profile, find_chat
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.session import Session

@@ -26,12 +26,7 @@ from chatsessions.cluster.remote import RemoteSession
 from chatsessions.cluster.rpc import keep_running
 from chatsessions.cluster.server import CommandServer
 from chatsessions.conf import settings
-from chatsessions.exceptions import (
-    OwnerUnreachable,
-    ServerStopped,
-    SessionNotFound,
-    SessionOver,
-)
+from chatsessions.exceptions import OwnerUnreachable, ServerStopped, SessionNotFound, SessionOver
 from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode

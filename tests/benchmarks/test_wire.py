@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import Frame, Opcode
 
-from benchmarks.wire import (
-    COMPRESSED,
-    DEFLATE_END,
-    TEXT,
-    BenchmarkError,
-    make_frame,
-    parse_frames,
-)
+from benchmarks.wire import COMPRESSED, DEFLATE_END, TEXT, BenchmarkError, make_frame, parse_frames
 
 #: One for each way to write a length, and its neighbours.
 SIZES = st.sampled_from([0, 1, 125, 126, 127, 65_535, 65_536, 70_000])

@@ -90,10 +90,7 @@ async def offer() -> None:
         TextInput(id="fixed", label="Fixed", initial="so", disabled=True),
     ]
     await ChatSettings(
-        [
-            Tab(id="trip", label="Trip", inputs=trip),
-            Tab(id="taste", label="Taste", inputs=taste),
-        ]
+        [Tab(id="trip", label="Trip", inputs=trip), Tab(id="taste", label="Taste", inputs=taste)]
     ).send()
 
 

@@ -171,9 +171,7 @@ async def test_a_whole_number_of_more_than_64_bits_breaks_no_session(
     client: Client, server: Server, name: str, number: int
 ) -> None:
     """Refused as a bad frame or taken and handled, but the session goes on."""
-    await client.send(
-        {"type": "event", "n": 1, "name": name, "data": {"number": number}},
-    )
+    await client.send({"type": "event", "n": 1, "name": name, "data": {"number": number}})
     await client.ping()
     n = 1 if client.of_type("error") else 2
     await client.send({"type": "event", "n": n, "name": "message", "data": {"content": "on"}})

@@ -74,8 +74,7 @@ async def test_a_slow_send_holds_up_nobody_else(server: Server, client_by: Clien
 
 
 @pytest.mark.parametrize(
-    ("send", "reason"),
-    [("times_out", "TimeoutError"), ("raises", "the middleware is broken")],
+    ("send", "reason"), [("times_out", "TimeoutError"), ("raises", "the middleware is broken")]
 )
 async def test_a_send_that_fails_closes_its_own_connection_with_a_reason_in_the_log(
     server: Server, client_by: ClientBy, send: str, reason: str

@@ -408,9 +408,7 @@ async def test_what_happens_during_a_replay_comes_after_it(
     await assert_whole(client, server.database)
 
 
-async def test_a_client_that_claims_more_than_there_is_gets_what_comes(
-    client: Client,
-) -> None:
+async def test_a_client_that_claims_more_than_there_is_gets_what_comes(client: Client) -> None:
     await client.close()
     await client.connect()
     welcome = await client.hello(received=2**53 - 1)

@@ -23,11 +23,7 @@ from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
 from chatsessions.storage.log import Entry
-from chatsessions.workers.worker import (
-    Worker,
-    get_worker,
-    running_workers,
-)
+from chatsessions.workers.worker import Worker, get_worker, running_workers
 
 #: Handlers, hooks and receivers are written with ``async def`` or with ``def``.
 Way = Literal["async", "sync"]

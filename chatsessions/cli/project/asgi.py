@@ -14,10 +14,7 @@ from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
 from chatsessions.asgi import Application, get_chat_application
-from chatsessions.protocol.frames import (
-    SUBPROTOCOL,
-    CloseCode,
-)
+from chatsessions.protocol.frames import SUBPROTOCOL, CloseCode
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsessions.cli.project.settings")
 # Bots may import models, so Django has to be set up before them.

@@ -241,11 +241,7 @@ async def test_elements_are_files_of_the_session(visit: Visit, tmp_path: Path) -
         await cl.File(name="alone.txt", content="x").send(for_id="")
 
     async with visit() as tab:
-        assert await tab.tell("hello") == [
-            "Look",
-            "far: https://example.com/far.png",
-            "alone.txt",
-        ]
+        assert await tab.tell("hello") == ["Look", "far: https://example.com/far.png", "alone.txt"]
         [look] = [one for one in tab.messages if one.content == "Look"]
         assert [(file["name"], file["mime"]) for file in look.files] == [
             ("Source", "text/plain"),

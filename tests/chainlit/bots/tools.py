@@ -23,10 +23,7 @@ class Forecast(BaseModel):
 TOOLS = [
     {
         "type": "function",
-        "function": {
-            "name": "get_weather",
-            "parameters": WeatherArguments.model_json_schema(),
-        },
+        "function": {"name": "get_weather", "parameters": WeatherArguments.model_json_schema()},
     }
 ]
 

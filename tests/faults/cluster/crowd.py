@@ -21,13 +21,7 @@ import django
 # Before anything that imports models.
 django.setup()
 
-from chatsessions import (  # noqa: E402
-    OwnerUnreachable,
-    aemit_to,
-    emit_to,
-    session_context,
-    user_session,
-)
+from chatsessions import OwnerUnreachable, aemit_to, emit_to, session_context, user_session  # noqa: E402
 
 from .long_run import LONG  # noqa: E402
 

@@ -269,8 +269,7 @@ def _never_back(writes: Sequence[Write]) -> Violations:
 def one_line_each(lines: Iterable[Line]) -> list[Violation]:
     """Of all the connections that one session ever had, by the times of their welcomes."""
     welcomed = sorted(
-        (line for line in lines if line.welcomed is not None),
-        key=lambda line: line.welcomed or 0.0,
+        (line for line in lines if line.welcomed is not None), key=lambda line: line.welcomed or 0.0
     )
     found = []
     for older, newer in pairwise(welcomed):

@@ -146,11 +146,7 @@ BROKEN: dict[str, tuple[int, str, Break]] = {
     "an entry out of order": (3, "hole", then(event(7, "x", 1), event(6, "x", 2))),
     "an entry before the welcome": (3, "order", without(1)),
     "a seen entry that is not stored": (4, "loss", lambda _, stored: stored.log.pop()),
-    "a seen entry that is stored as another": (
-        4,
-        "loss",
-        entry(2, data={"n": 1, "count": 7}),
-    ),
+    "a seen entry that is stored as another": (4, "loss", entry(2, data={"n": 1, "count": 7})),
     "a sent event that is stored as another": (4, "loss", entry(3, data={"content": "hallo"})),
     "a session that was not resumed": (
         4,

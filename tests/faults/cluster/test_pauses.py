@@ -36,9 +36,7 @@ async def on_worker(scenario: Scenario, name: str) -> Tab:
     """A tab that comes in by this worker's door, and by the other's from then on."""
     cluster = scenario.cluster
     first, then = cluster.worker(name), cluster.other(cluster.worker(name))
-    tab = scenario.tab(
-        pick=lambda: cluster.door(then if tab.session is not None else first),
-    )
+    tab = scenario.tab(pick=lambda: cluster.door(then if tab.session is not None else first))
     await tab.begun()
     await tab.outcome(await tab.message())
     return tab
