@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -60,17 +61,17 @@ class Client(Socket):
         if content != f"You have sent {self.answered} message(s)!":
             raise BenchmarkError(f"message {self.answered} was answered by {content!r}")
 
+    @abstractmethod
     def message(self) -> bytes:
         """The frame of the next message."""
-        raise NotImplementedError
 
     def come_back(self, *, whole: bool) -> None:
         """Resume on a new connection; greeted when nothing is missing."""
-        raise NotImplementedError
+        raise BenchmarkError(f"{type(self).__name__} has no session to come back to")
 
     def command(self, name: str, data: str) -> None:
         """Send an event that is no message; ``data`` is JSON."""
-        raise NotImplementedError
+        raise BenchmarkError(f"{type(self).__name__} sends messages only, not {name!r}")
 
 
 class Crowd:

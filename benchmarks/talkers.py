@@ -30,6 +30,9 @@ class _Said(msgspec.Struct):
 class BareClient(Client):
     """Talks to the consumers of ``rivals.py``, which greet and count."""
 
+    def opened(self) -> None:
+        """Wait: the consumer speaks first."""
+
     def message(self) -> bytes:
         return b'{"type":"message","content":"message %d"}' % self.sent
 

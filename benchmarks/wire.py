@@ -12,6 +12,7 @@ import selectors
 import socket
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 HOST = "127.0.0.1"
@@ -97,7 +98,7 @@ class Network:
                 raise BenchmarkError(f"nothing came of it in {PATIENCE:g} seconds")
 
 
-class Socket:
+class Socket(ABC):
     """The websocket itself. Subclasses know what the frames say."""
 
     subprotocol: str | None = None
@@ -175,8 +176,10 @@ class Socket:
     def say(self, payload: bytes) -> None:
         self.socket.send(make_frame(payload))
 
+    @abstractmethod
     def opened(self) -> None:
         """The handshake is done."""
 
+    @abstractmethod
     def heard(self, payload: bytes) -> None:
-        raise NotImplementedError
+        """A message has come."""

@@ -386,7 +386,7 @@ class SessionEvent(models.Model):
                 fields=["session", "key"],
                 condition=Q(key__isnull=False),
                 name="chatsessions_event_key",
-            )
+            ),
         ]
 
     def __str__(self) -> str:
@@ -417,7 +417,7 @@ class SessionFile(models.Model):
         verbose_name = _("file")
         verbose_name_plural = _("files")
         indexes: ClassVar = [
-            models.Index(fields=["session", "created_at"], name="chatsessions_files")
+            models.Index(fields=["session", "created_at"], name="chatsessions_files"),
         ]
 
     def __str__(self) -> str:

@@ -71,9 +71,9 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-            ]
+            ],
         },
-    }
+    },
 ]
 
 _IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable
 from ipaddress import ip_address
@@ -194,7 +195,7 @@ def _field(model: type, name: str) -> Field[object, object] | None:
 # Filters
 
 
-class _Filter(admin.SimpleListFilter):
+class _Filter(admin.SimpleListFilter, ABC):
     """A filter of sessions by one query parameter."""
 
     def queryset(
@@ -205,8 +206,9 @@ class _Filter(admin.SimpleListFilter):
             return None
         return self.apply(queryset, value)
 
+    @abstractmethod
     def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
-        raise NotImplementedError
+        """Return those of ``sessions`` that ``value``, which was chosen, is for."""
 
 
 class StatusFilter(_Filter):

@@ -11,5 +11,5 @@ CACHES = {
         "BACKEND": "tests.faults.cache.SwitchedCache",
         "LOCATION": str(DATA_DIR / "cache"),
         "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
+    },
 }

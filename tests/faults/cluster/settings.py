@@ -30,7 +30,7 @@ DATABASES = {
             # A network that is gone without a word is noticed.
             "tcp_user_timeout": 3000,
         },
-    }
+    },
 }
 if CLUSTER.get("pool"):
     DATABASES["default"]["OPTIONS"]["pool"] = CLUSTER["pool"]
@@ -43,7 +43,7 @@ CACHES = {
         "LOCATION": _REDIS,
         "KEY_PREFIX": CLUSTER["database"],
         "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
-    }
+    },
 }
 
 _LAYERS = {
@@ -57,7 +57,7 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": _LAYERS[CLUSTER["layer"]],
         "CONFIG": {"hosts": [_HOST], "prefix": CLUSTER["database"]} | CLUSTER.get("losses", {}),
-    }
+    },
 }
 
 #: What a scenario waits for is not to take a minute.
