@@ -2,6 +2,7 @@
 #             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
 # make test   install what the tests need, and run the tests; make slow runs those that take longest
 # make page   build the page's JavaScript from frontend/src: needs node and npm
+# make wire   write the protocol for other clients, docs/protocol/, from the classes of its frames
 # make faults the scenarios of many workers, each with many new seeds
 # The other targets are parts of these, or for development.
 
@@ -24,7 +25,7 @@ UNITS := -m "not faults and not slow" tests $(addprefix --ignore=,$(SERVERS))
 NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test page lint types js docs pictures python coverage servers cluster others slow postgres matrix faults bench build \
+.PHONY: help demo prepare test page lint types js docs wire pictures python coverage servers cluster others slow postgres matrix faults bench build \
 	lock clean
 
 help:
@@ -90,6 +91,10 @@ js:
 # The site, in docs/_build/html. A link that leads nowhere is an error, as any warning is.
 docs: $(VENV)/.dev
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+# The frames as JSON Schema, and as AsyncAPI. A test compares.
+wire: $(VENV)/.dev
+	@$(BIN)/python docs/wire.py
 
 # Those of the README, of the page as it is.
 pictures: $(VENV)/.dev

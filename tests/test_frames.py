@@ -15,6 +15,8 @@ from chatsessions.exceptions import FrameError
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import MAX_DEPTH, MAX_SAFE_INTEGER, decode, decode_data, encode
 
+from .support import wire
+
 
 def event(name: str = "quiz", data: str = "1", n: int = 1) -> frames.ClientEvent:
     frame = decode(f'{{"type":"event","n":{n},"name":{json.dumps(name)},"data":{data}}}')
@@ -23,6 +25,13 @@ def event(name: str = "quiz", data: str = "1", n: int = 1) -> frames.ClientEvent
 
 
 def refused(text: str) -> FrameError:
+    """The error of a frame that the codec refuses, as the published schema does if it is JSON."""
+    try:
+        content = msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        pass
+    else:
+        assert not wire.allows("ClientFrame", content)
     with pytest.raises(FrameError) as caught:
         decode(text)
     assert caught.value.code == "bad_frame"
@@ -30,7 +39,11 @@ def refused(text: str) -> FrameError:
     return caught.value
 
 
-def data_refused(event: frames.ClientEvent | frames.Answer) -> FrameError:
+def data_refused(
+    event: frames.ClientEvent | frames.Answer, *, by_schema: bool = False
+) -> FrameError:
+    if by_schema:
+        assert not wire.allows("ClientFrame", json.loads(encode(event)))
     with pytest.raises(FrameError) as caught:
         decode_data(event)
     assert caught.value.code == "bad_frame"
@@ -443,7 +456,7 @@ def test_a_message_has_a_content(data: str) -> None:
     ],
 )
 def test_a_message_of_the_wrong_shape_is_refused(data: str) -> None:
-    data_refused(event(name="message", data=data, n=3))
+    data_refused(event(name="message", data=data, n=3), by_schema=True)
 
 
 def test_settings_are_an_object() -> None:
@@ -452,7 +465,7 @@ def test_settings_are_an_object() -> None:
         "n": [1],
     }
     for data in ("null", "[]", '"x"', "5"):
-        data_refused(event(name="settings", data=data))
+        data_refused(event(name="settings", data=data), by_schema=True)
 
 
 def test_events_of_the_application_and_answers_have_data_of_any_shape() -> None:
@@ -462,7 +475,7 @@ def test_events_of_the_application_and_answers_have_data_of_any_shape() -> None:
 
 def test_no_event_passes_for_an_answer() -> None:
     """In the log it could not be told from one."""
-    data_refused(event(name="answer", data='{"call":"c","data":1}', n=2))
+    data_refused(event(name="answer", data='{"call":"c","data":1}', n=2), by_schema=True)
 
 
 def test_damaged_data_is_refused_with_its_number() -> None:

@@ -18,6 +18,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from chatsessions.exceptions import FrameError
 
+from .events import FROM_CLIENT, one_of
+
 SUBPROTOCOL = "chatsessions.v1"
 
 #: How deep lists and objects may be nested in a frame. Python's own limit depends on the depth of
@@ -87,13 +89,22 @@ class _Frame(Struct, tag_field="type", gc=False):
 
 
 class Hello(_Frame, tag="hello"):
+    """The first frame of a connection: a new session, or one to be resumed."""
+
+    #: The session to resume.
     session: Annotated[str, Meta(max_length=100)] | None = None
+    #: The session's token, of the last ``welcome``.
     token: Annotated[str, Meta(max_length=200)] | None = None
+    #: The highest ``seq`` that the client has applied; 0 asks for the whole kept log.
     received: Position = 0
+    #: The thread to go on with, if no session is resumed.
     thread: Annotated[str, Meta(max_length=100)] | None = None
+    #: For a new session, one of the profiles that the chat offers.
     profile: Annotated[str, Meta(max_length=200, pattern=CLEAN)] | None = None
     client_type: ClientType = "webapp"
+    #: By default the first of ``Accept-Language``.
     language: Annotated[str, Meta(max_length=35, pattern=CLEAN)] | None = None
+    #: Secrets of the client's own, which the server keeps in memory only.
     env: dict[str, str] | None = None
     #: The owner of what the client sends, as it knows it: ``owner`` of an earlier ``welcome``.
     owner: Annotated[str, Meta(max_length=100)] | None = None
@@ -109,54 +120,76 @@ class Hello(_Frame, tag="hello"):
 
 
 class ClientEvent(_Frame, tag="event"):
+    """Something for a handler; it is repeated until it is ``accepted``."""
+
+    #: Counts the session's ``event`` and ``answer`` frames, from 1.
     n: Number
     name: EventName
     data: Raw
 
 
 class Answer(_Frame, tag="answer"):
+    """The answer to an ``ask`` event."""
+
+    #: Counts the session's ``event`` and ``answer`` frames, from 1.
     n: Number
+    #: ``call`` of the question.
     call: Annotated[str, Meta(max_length=100)]
     data: Raw
 
 
 class Stop(_Frame, tag="stop"):
-    pass
+    """Cancel the running turn."""
 
 
 class Ack(_Frame, tag="ack"):
+    """Everything up to ``seq`` has been applied."""
+
     seq: Position
 
 
 class End(_Frame, tag="end"):
-    pass
+    """The user ends the session for good."""
 
 
 class Ping(_Frame, tag="ping"):
-    pass
+    """Is the connection alive? Answered by ``pong``."""
 
 
 ClientFrame = Hello | ClientEvent | Answer | Stop | Ack | End | Ping
 
 
-# From the server
+# From the server. What it sends keeps to these ranges; a client in Python does not check them.
+
+SentNumber = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": MAX_SAFE_INTEGER})]
+SentPosition = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": MAX_SAFE_INTEGER})]
 
 
 class Welcome(_Frame, tag="welcome", kw_only=True):
+    """The answer to ``hello``."""
+
     session: str
+    #: Brings the client back to the session; each ``welcome`` has a new one.
     token: str
     resumed: bool
-    reason: str | None
-    received: int
-    first: int
-    head: int
-    turn: int | None
+    #: Why no session was resumed; null if one was.
+    reason: Annotated[str, one_of("new", "unknown", "ended", "expired")] | None
+    #: The highest ``n`` that is durably accepted.
+    received: SentPosition
+    #: The first entry of the kept log; 1 if it is empty.
+    first: SentNumber
+    #: The last entry of the log; 0 if it is empty.
+    head: SentPosition
+    #: The turn that runs.
+    turn: SentPosition | None
+    #: After how many silent seconds the client pings.
     heartbeat: float
-    max_frame: int
+    #: The largest frame that the server takes, in bytes.
+    max_frame: SentNumber
     #: How many unaccepted events the client may have on the wire; left out by older servers.
-    window: int | UnsetType = UNSET
+    window: SentNumber | UnsetType = UNSET
     #: Numbers above this one belong to events that came by HTTP; left out if there are none.
-    yours: int | UnsetType = UNSET
+    yours: SentPosition | UnsetType = UNSET
     #: A keyed hash of the connection's user; empty for somebody who is not logged in.
     owner: str | UnsetType = UNSET
 
@@ -169,40 +202,63 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
 
 
 class ServerEvent(_Frame, tag="event"):
-    seq: int
+    """One entry of the session's log."""
+
+    seq: SentNumber
     name: str
     data: Raw
-    turn: int | UnsetType = UNSET
-    n: int | UnsetType = UNSET
+    #: The turn that emitted it.
+    turn: SentPosition | UnsetType = UNSET
+    #: The client's own event ``n``, met again in a replay.
+    n: SentNumber | UnsetType = UNSET
 
 
 class Accepted(_Frame, tag="accepted"):
-    n: int
-    seq: int
+    """Event ``n`` is stored, and need never be sent again."""
+
+    n: SentNumber
+    #: The entry that it is; 0 if that is no longer kept.
+    seq: SentPosition
 
 
 class TurnStatus(_Frame, tag="turn"):
-    turn: int
+    """How the handling of an event goes: ``running``, then one of the others."""
+
+    #: The number of the client's event; 0 for the start of the chat.
+    turn: SentPosition
+    #: The name of the event; ``start`` for the start of the chat.
     name: str
-    status: str
+    status: Annotated[str, one_of("running", "done", "failed", "stopped", "interrupted")]
 
 
 class Token(_Frame, tag="token"):
+    """A piece of a message or step that is being streamed."""
+
+    #: The id of the message or step.
     message: str
-    index: int
+    #: 0, 1, 2, …
+    index: SentPosition
     text: str
 
 
 class Stream(_Frame, tag="stream"):
+    """The text so far of a message or step that is being streamed."""
+
+    #: The id of the message or step.
     message: str
-    index: int
+    #: That of the next ``token``.
+    index: SentPosition
     content: str
 
 
 class Error(_Frame, tag="error"):
+    """Something was refused; the connection stays open unless a close follows."""
+
     code: str
     detail: str
-    n: int | UnsetType = UNSET
+    #: The event that was refused; with ``n_gap`` the one that is expected.
+    n: SentNumber | UnsetType = UNSET
+    #: In seconds.
     retry_after: float | UnsetType = UNSET
     #: In answer to a ``hello`` that named another owner: whose the connection is.
     owner: str | UnsetType = UNSET
@@ -219,36 +275,20 @@ def error_of(error: FrameError) -> Error:
 
 
 class Ended(_Frame, tag="ended"):
-    reason: str
+    """The session is over; a close follows."""
+
+    reason: Annotated[str, one_of("user", "admin", "app", "expired", "logout")]
 
 
 class Pong(_Frame, tag="pong"):
-    head: int
+    """The connection is alive."""
+
+    #: The last entry of the log.
+    head: SentPosition
 
 
 ServerFrame = Welcome | ServerEvent | Accepted | TurnStatus | Token | Stream | Error | Ended | Pong
 
-
-# The data of events that have a meaning
-
-
-class MessageData(Struct):
-    content: str
-    id: UUID | None = None
-    files: list[str] | None = None
-
-
-class ActionData(Struct):
-    id: str
-    name: str
-    payload: dict[str, Any] = {}  # msgspec copies it
-
-
-_KNOWN_DATA: dict[str, Any] = {
-    "message": MessageData,
-    "action": ActionData,
-    "settings": dict[str, Any],
-}
 
 #: The frames of a message that is being streamed. (A tuple: a union is made anew at each use.)
 PIECES = (Token, Stream)
@@ -307,8 +347,8 @@ def decode_data(event: ClientEvent | Answer) -> Any:
         raise FrameError("bad_frame", "an answer has a frame of its own", n=event.n)
     try:
         data = _data_decoder.decode(raw)
-        if isinstance(event, ClientEvent) and event.name in _KNOWN_DATA:
-            msgspec.convert(data, _KNOWN_DATA[event.name])
+        if isinstance(event, ClientEvent) and event.name in FROM_CLIENT:
+            msgspec.convert(data, FROM_CLIENT[event.name])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise _bad_frame(error, n=event.n) from error
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
