@@ -45,6 +45,7 @@ from .handlers.chat import (
     on_connect,
     on_disconnect,
     on_event,
+    on_feedback,
     on_interrupted,
     on_message,
     on_session_load,
@@ -59,7 +60,7 @@ from .handlers.chat import (
 )
 from .handlers.chat_context import Thread
 from .handlers.context import bind_context, spawn, user_session
-from .handlers.messages import Action, ErrorMessage, Message, send_window_message
+from .handlers.messages import Action, ErrorMessage, Feedback, Message, send_window_message
 from .handlers.proxies import context
 from .handlers.steps import Step, current_step, step
 from .handlers.sync import make_async, run_sync, sleep
@@ -97,6 +98,7 @@ __all__ = [
     "ChatSettings",
     "ContextNotFound",
     "ErrorMessage",
+    "Feedback",
     "FileRefused",
     "InterruptedTurn",
     "Message",
@@ -141,6 +143,7 @@ __all__ = [
     "on_connect",
     "on_disconnect",
     "on_event",
+    "on_feedback",
     "on_interrupted",
     "on_message",
     "on_session_load",

@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .conf import settings, with_offset
 from .files.storage import ChatFile, path_of, session_storage
+from .protocol.events import MAX_MESSAGE_ID
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -181,6 +182,11 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def timed(self) -> ChatSessionQuerySet:
         """Add ``read_at``, the database's time."""
         return self.annotate(**_READ_AT)
+
+    def rated(self, value: str) -> ChatSessionQuerySet:
+        """Sessions with feedback of this value: ``up`` or ``down``."""
+        rows = SessionFeedback.objects.using(self.db).filter(value=value)
+        return self.filter(pk__in=rows.values("session"))
 
     def unused(self) -> ChatSessionQuerySet:
         """Sessions whose client has done nothing but connect."""
@@ -391,6 +397,44 @@ class SessionEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seq}: {self.name}"
+
+
+class SessionFeedback(models.Model):
+    """What the user thinks of one answer: the latest feedback on it."""
+
+    class Value(models.TextChoices):
+        UP = "up", _("thumbs up")
+        DOWN = "down", _("thumbs down")
+
+    # The unique constraint on (session, message) is the index.
+    session = models.ForeignKey(
+        ChatSession,
+        on_delete=models.CASCADE,
+        related_name="feedback",
+        db_index=False,
+        verbose_name=_("session"),
+    )
+    message = models.CharField(_("message"), max_length=MAX_MESSAGE_ID)
+    #: The entry of the log that the message came with.
+    seq = models.PositiveBigIntegerField(_("entry"))
+    value = models.CharField(_("feedback"), max_length=4, choices=Value)
+    comment = models.TextField(_("comment"), blank=True)
+    given_at = models.DateTimeField(_("given"))
+
+    class Meta:
+        verbose_name = _("feedback")
+        verbose_name_plural = _("feedback")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["session", "message"], name="chatsessions_feedback_message"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["value", "session"], name="chatsessions_feedback"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq}: {self.get_value_display()}"
 
 
 def _file_path(file: SessionFile, filename: str) -> str:

@@ -104,6 +104,9 @@ def _portable(schema: Any) -> Any:
     if new.get("pattern") == frames.CLEAN:
         del new["pattern"]
         new["not"] = {"pattern": CONTROL_CHARACTER}
+    if new.get("pattern") == events.NO_NUL:
+        del new["pattern"]
+        new["not"] = {"pattern": r"\x00"}
     if len(new.get("enum", ())) == 1:
         new["const"] = new.pop("enum")[0]
     return new

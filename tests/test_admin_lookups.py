@@ -15,13 +15,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from chatsessions.admin import ChatSessionAdmin
-from chatsessions.models import ChatSession, SessionEvent, Worker
+from chatsessions.models import ChatSession, SessionEvent, SessionFeedback, Worker
 
 from .support.storage import session_row, worker_row
 
 pytestmark = pytest.mark.django_db
 
 SESSIONS = "admin:chatsessions_chatsession_changelist"
+FEEDBACK = "admin:chatsessions_sessionfeedback_changelist"
 WORKERS = "admin:chatsessions_worker_changelist"
 USERS = "admin:auth_user_changelist"
 
@@ -43,6 +44,11 @@ OPEN: dict[type[models.Model], dict[str, str]] = {
         "created_at": "2026-01-01T00:00:00+00:00",
         "last_seen_at": "2026-01-01T00:00:00+00:00",
     },
+    SessionFeedback: {
+        "id": "1",
+        "session": "6f1b3c1a-8f0e-4b8e-9d2c-0c7f5a4d9e11",
+        "given_at": "2026-01-01T00:00:00+00:00",
+    },
     Worker: {
         "id": "6f1b3c1a-8f0e-4b8e-9d2c-0c7f5a4d9e11",
         "hostname": "web-1",
@@ -63,7 +69,10 @@ TRANSFORMS = ("length__gt", "date__gt", "year", "iexact", "0", "range")
 def viewer(db: None) -> Client:
     """Somebody of the staff who may see sessions, workers and users, and no secrets."""
     user = User.objects.create_user("viewer", is_staff=True)
-    names = ("view_chatsession", "view_worker", "view_user", "delete_chatsession")
+    names = (
+        *("view_chatsession", "view_sessionfeedback", "view_worker", "view_user"),
+        "delete_chatsession",
+    )
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
     client = Client()
     client.force_login(user)
@@ -105,7 +114,7 @@ def status_of(client: Client, name: str, **query: str) -> int:
     return client.get(reverse(name), query).status_code
 
 
-LISTS = {ChatSession: SESSIONS, Worker: WORKERS}
+LISTS = {ChatSession: SESSIONS, SessionFeedback: FEEDBACK, Worker: WORKERS}
 
 
 @pytest.mark.parametrize("model", LISTS)
@@ -131,7 +140,7 @@ def test_every_list_refuses_it_by_http(
     model: type[models.Model], viewer: Client, secret: ChatSession
 ) -> None:
     closed = {field.name for field in model._meta.get_fields()} - OPEN[model].keys()
-    assert {"state", "token_hash", "events"} <= closed or model is Worker
+    assert {"state", "token_hash", "events"} <= closed or model is not ChatSession
     for name in closed:
         for query in (
             {f"{name}__regex": "s"},

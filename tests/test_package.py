@@ -166,11 +166,9 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
         "templatetags/chatsessions.py",
         "management/commands/clearchatsessions.py",
         "admin/__init__.py",
-        *(
-            f"static/chatsessions/{name}.{ending}"
-            for name in ("chat-session", "client", "texts")
-            for ending in ("js", "js.map", "d.ts")
-        ),
+        "static/chatsessions/chat-session.js",
+        "static/chatsessions/client.js",
+        "static/chatsessions/texts.js",
         "static/chatsessions/admin.css",
         "templates/admin/chatsessions/chatsession/change_form.html",
     ],

@@ -263,6 +263,10 @@ def bot() -> Chat:
     async def message_of_the_system() -> None:
         await Message("Thanks", type="system_message").send()
 
+    @chat.on_feedback
+    async def feedback() -> None:
+        await Message("Good to know").send()
+
     @chat.on_event("fail")
     async def fail() -> None:
         raise ValueError("on purpose")
@@ -293,6 +297,9 @@ async def test_the_frames_of_a_conversation_are_allowed(bundles: bool) -> None:
         await tab.wait_for_turn(n)
         await tab.press("Like")
         await tab.wait_for_turn()
+        [hi] = [one for one in tab.messages if one.content == "Hi"]
+        await tab.give_feedback(hi, "up", comment="Nice")
+        await tab.wait_for_turn()
         await tab.send_event("settings", {"model": "b", "tags": ["x"]})
         await tab.wait_for_turn()
         for name in ("fail", "unknown"):
@@ -321,4 +328,4 @@ async def test_the_frames_of_a_conversation_are_allowed(bundles: bool) -> None:
     own = {frame["name"] for frame in told if frame["type"] == "event" and "n" not in frame}
     assert own >= set(events.FROM_SERVER), "the bot says everything"
     replayed = {frame["name"] for frame in told if frame["type"] == "event" and "n" in frame}
-    assert replayed >= {"message", "answer", "action", "settings"}
+    assert replayed >= {"message", "answer", "action", "feedback", "settings"}

@@ -26,7 +26,7 @@ from chatsessions.exceptions import (
     SessionOver,
     StorageError,
 )
-from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.models import ChatSession, SessionEvent, SessionFeedback
 from chatsessions.workers import outside
 
 from .labels import admin_url, user_label
@@ -147,6 +147,9 @@ def _first(names: list[str]) -> str:
 
 # Deleting
 
+#: What goes with a session, and is not listed by name.
+COUNTED: tuple[type[models.Model], ...] = (SessionEvent, SessionFeedback)
+
 Deleted = tuple[list[Any], dict[str, int], set[str], list[str]]
 
 
@@ -156,15 +159,19 @@ def deleted_objects(
     """
     Return what Django's ``get_deleted_objects`` returns, with at most ``MAX_LISTED`` names.
 
-    Log entries are counted, not fetched. Objects of other applications that refer to the sessions
-    are collected as Django does it, with their protection and permissions.
+    Log entries and feedback are counted, not fetched. Objects of other applications that refer to
+    the sessions are collected as Django does it, with their protection and permissions.
     """
     collector = _Collector(using=router.db_for_write(ChatSession), origin=sessions)
     collector.collect(list(sessions))
     found: dict[Any, Any] = collector.model_objs  # typed as if its keys were names
     counts = {str(model._meta.verbose_name_plural): len(some) for model, some in found.items()}
-    if entries := SessionEvent.objects.filter(session__in=[s.pk for s in sessions]).count():
-        counts[str(SessionEvent._meta.verbose_name_plural)] = entries
+    for model in COUNTED:
+        rows: models.QuerySet[Any] = model._default_manager.filter(
+            session__in=[session.pk for session in sessions]
+        )
+        if count := rows.count():
+            counts[str(model._meta.verbose_name_plural)] = count
     lacking = {
         str(model._meta.verbose_name)
         for model, some in found.items()
@@ -182,11 +189,11 @@ def delete_all(sessions: models.QuerySet[ChatSession]) -> None:
 
 
 class _Collector(NestedObjects):
-    """Django's collector of the objects to delete, without log entries."""
+    """Django's collector of the objects to delete, without those that are only counted."""
 
     def related_objects(self, related_model: Any, *args: Any) -> models.QuerySet[Any]:
         found: models.QuerySet[Any] = super().related_objects(related_model, *args)
-        return found.none() if related_model is SessionEvent else found
+        return found.none() if related_model in COUNTED else found
 
 
 def _may_delete(site: AdminSite, request: HttpRequest, model: Any, found: Collection[Any]) -> bool:

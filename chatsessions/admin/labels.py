@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from chatsessions.models import ChatSession, Worker
+from chatsessions.models import ChatSession, SessionFeedback, Worker
 from chatsessions.storage.worker_rows import MAX_CLOCK_SKEW
 
 NOTHING = "—"
@@ -61,6 +61,12 @@ def alive_label(worker: Worker) -> SafeString:
         return _label("connected", _("alive"))
     since = max(worker.heartbeat_at - worker.stuck_since, timedelta())
     return _label("silent", _("stores nothing for %(time)s") % {"time": duration(since)})
+
+
+def feedback_label(feedback: SessionFeedback) -> SafeString:
+    """Return a coloured label that says what the user thinks."""
+    kind = "connected" if feedback.value == SessionFeedback.Value.UP else "silent"
+    return _label(kind, feedback.get_value_display())
 
 
 def worker_label(worker: Worker) -> SafeString:

@@ -27,7 +27,13 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from chatsessions.models import ChatSession, ChatSessionQuerySet, Worker, WorkerQuerySet
+from chatsessions.models import (
+    ChatSession,
+    ChatSessionQuerySet,
+    SessionFeedback,
+    Worker,
+    WorkerQuerySet,
+)
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -279,12 +285,23 @@ class FailuresFilter(_Filter):
         return sessions.filter(**failed) if value == "yes" else sessions.exclude(**failed)
 
 
+class FeedbackFilter(_Filter):
+    title = _("feedback")
+    parameter_name = "thumb"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+        return [("up", _("With thumbs up")), ("down", _("With thumbs down"))]
+
+    def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
+        return sessions.rated(value)
+
+
 class _ValuesFilter(_Filter):
     """A filter by the recently most frequent values of a field; all values would take a scan."""
 
     field: ClassVar[str]
 
-    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[ChatSession]) -> Choices:
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
         latest = ChatSession.objects.order_by("-created_at").values_list(self.field, flat=True)
         counted = Counter(latest[:LATEST])
         values = {value for value, _count in counted.most_common(MAX_CHOICES)}
@@ -299,6 +316,30 @@ class _ValuesFilter(_Filter):
 class ChatFilter(_ValuesFilter):
     title = _("chat")
     parameter_name = field = "chat"
+
+
+class FeedbackChatFilter(ChatFilter):
+    """The same, of the sessions that feedback was given in."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        value = self.value()
+        return None if value is None else queryset.filter(session__chat=value)
+
+
+class FeedbackValueFilter(admin.SimpleListFilter):
+    """A filter of feedback by the thumb."""
+
+    title = _("feedback")
+    parameter_name = "thumb"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[SessionFeedback]) -> Choices:
+        return SessionFeedback.Value.choices
+
+    def queryset(
+        self, request: HttpRequest, queryset: QuerySet[SessionFeedback]
+    ) -> QuerySet[SessionFeedback] | None:
+        value = self.value()
+        return None if value is None else queryset.filter(value=value)
 
 
 class ClientTypeFilter(_ValuesFilter):

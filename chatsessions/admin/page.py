@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from chatsessions.conf import settings
-from chatsessions.models import ChatSession, SessionEvent, SessionFile, Worker
+from chatsessions.models import ChatSession, SessionEvent, SessionFeedback, SessionFile, Worker
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import parse_seq, parse_uuid
 
@@ -71,7 +72,13 @@ def page_context(session: ChatSession, request: HttpRequest, site: str) -> dict[
     reveal = request.user.has_perm("chatsessions.view_secrets")
     page = read_page(session, parse_seq(request.GET.get(BEFORE, "")) or None)
     client = user_label(session)
-    lines = transcript(page.entries, session=session.pk, client=client, reveal=reveal)
+    lines = transcript(
+        page.entries,
+        session=session.pk,
+        client=client,
+        reveal=reveal,
+        ratings=_ratings(session, page),
+    )
     file_site = site if request.user.has_perm(FILE_PERMISSION) else ""
     _name_files([file for line in lines for file in line.files], session, file_site)
     files, files_note = _files(session, file_site)
@@ -178,6 +185,15 @@ def _fetch(events: QuerySet[SessionEvent]) -> list[LoggedEvent]:
     # As text: the model's field would decode every entry, at any length.
     rows = events.values(*_FIELDS, text=Substr("data", 1, MAX_FETCHED))[: PAGE + 1]
     return [LoggedEvent(data=row.pop("text").encode(errors="replace"), **row) for row in rows]
+
+
+def _ratings(session: ChatSession, page: LogPage) -> dict[str, SessionFeedback]:
+    """Return the feedback on messages of a page of the log, by the messages' ids."""
+    if not page.entries:
+        return {}
+    between = (page.entries[0].seq, page.last_seq)
+    rows = SessionFeedback.objects.filter(session=session, seq__range=between)
+    return {row.message: row for row in rows}
 
 
 def _log_links(page: LogPage, request: HttpRequest) -> dict[str, str]:
@@ -309,8 +325,19 @@ def _activity(session: ChatSession) -> Facts:
         (_("Open questions"), _number(len(session.asks))),
         (_("Waiting events"), _number(max(0, waiting))),
         (_("Failed turns"), _number(session.turns_failed)),
+        (_("Feedback"), _thumbs(session)),
         (_("User session"), filesizeformat(session.state_bytes)),
     ]
+
+
+def _thumbs(session: ChatSession) -> str:
+    """Return how many thumbs up and down there are."""
+    rows = SessionFeedback.objects.filter(session=session)
+    counted = Counter(rows.values_list("value", flat=True))
+    if not counted:
+        return NOTHING
+    text = _("%(up)d up, %(down)d down")
+    return text % {"up": counted["up"], "down": counted["down"]}
 
 
 def _server_facts(session: ChatSession, links: _Links) -> Facts:

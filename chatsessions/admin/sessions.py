@@ -59,6 +59,7 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
         "end_reason",
         listing.LoggedInFilter,
         listing.FailuresFilter,
+        listing.FeedbackFilter,
         listing.ClientTypeFilter,
         listing.WorkerFilter,
         # A date_hierarchy would read the date of every session.

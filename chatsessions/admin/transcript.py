@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -15,10 +15,12 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from chatsessions.models import SessionFeedback
 from chatsessions.storage.conversation import (
     ConversationMessage,
     ConversationReducer,
     Failure,
+    FeedbackChange,
     MessageChange,
     Question,
     QuestionChange,
@@ -66,7 +68,7 @@ class LoggedEvent(Entry, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A remark on a line; ``kind`` is ``bad`` or ``note``."""
+    """A remark on a line; ``kind`` is ``bad``, ``good`` or ``note``."""
 
     kind: str
     text: str
@@ -104,6 +106,8 @@ class Line:
     failure: bool = False
     #: Whether ``detail`` is folded, however short it is.
     is_step: bool = False
+    #: What the user has said about it with their feedback.
+    comment: str = ""
 
     # Properties, as a template would take ten times as long for them.
 
@@ -150,15 +154,21 @@ class Line:
 
 
 def transcript(
-    entries: Iterable[LoggedEvent], *, session: UUID, client: str, reveal: bool
+    entries: Iterable[LoggedEvent],
+    *,
+    session: UUID,
+    client: str,
+    reveal: bool,
+    ratings: Mapping[str, SessionFeedback] | None = None,
 ) -> list[Line]:
     """
     Return the lines for ``entries``, which are in the order of ``seq``.
 
-    ``client`` is the name shown for the client's messages. Values of secret-looking keys are
+    ``client`` is the name shown for the client's messages. ``ratings`` is the feedback on messages,
+    by their ids. Values of secret-looking keys are
     masked unless ``reveal``; the texts of messages are not masked.
     """
-    builder = _Builder(session=session, client=client, reveal=reveal)
+    builder = _Builder(session=session, client=client, reveal=reveal, ratings=ratings or {})
     for entry in entries:
         builder.add(entry)
     return builder.lines
@@ -167,9 +177,12 @@ def transcript(
 class _Builder:
     """Adds lines one by one, and finds the line that a later entry changes."""
 
-    def __init__(self, *, session: UUID, client: str, reveal: bool) -> None:
+    def __init__(
+        self, *, session: UUID, client: str, reveal: bool, ratings: Mapping[str, SessionFeedback]
+    ) -> None:
         self.client = client
         self.reveal = reveal
+        self._ratings = ratings
         self.lines: list[Line] = []
         self._conversation = ConversationReducer(session)
         self._messages: dict[object, Line] = {}
@@ -205,6 +218,8 @@ class _Builder:
                 outcome = _ANSWERED.get(closed.outcome, closed.outcome)
                 self._asks[closed.question.call].note(str(outcome))
                 return None
+            case FeedbackChange() as given:
+                return self._feedback(entry, given)
             case StepChange(step=step) as change:
                 return self._step(entry, step, change.what)
             case Failure(code=code, detail=detail):
@@ -234,6 +249,20 @@ class _Builder:
             self._conversation.put(message)
             line.note(_("changes an earlier message"))
         self._messages[message.key] = line
+        if not of_client and (rating := self._ratings.get(message.id)) is not None:
+            kind = "good" if rating.value == SessionFeedback.Value.UP else "bad"
+            line.marks.append(Mark(kind=kind, text=str(rating.get_value_display())))
+            line.comment = rating.comment
+        return line
+
+    def _feedback(self, entry: LoggedEvent, given: FeedbackChange) -> Line | None:
+        """Show feedback on a message of another page; a message of this one has its mark."""
+        if given.id in self._messages:
+            return None
+        line = self._line_of(entry, "event", _("Feedback on an earlier message"))
+        labels = dict(SessionFeedback.Value.choices)
+        line.extras = [self.client, str(labels.get(given.value or "", _("taken back")))]
+        line.detail = cut(given.comment, limit=MAX_TEXT) if given.comment else None
         return line
 
     def _removal(self, entry: LoggedEvent, key: object) -> Line | None:

@@ -23,7 +23,7 @@ from .names import missing
 from .registry import call, functions_of
 from .run import running
 from .session import current_session
-from .types import ChatProfile, Starter
+from .types import ChatProfile, Feedback, Starter
 from .user import PersistedUser
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -76,6 +76,21 @@ def action_callback(name: str) -> Callable[[F], F]:
         chat.on_action(name)(run)
 
     return lambda func: _take(f"action {name}", func, register, Action.of)
+
+
+def on_feedback(func: F) -> F:
+    """Runs when the user has given an answer a thumb: ``(feedback)``."""
+
+    def register(chat: Chat, run: Run) -> None:
+        async def given(feedback: chatsessions.Feedback) -> None:
+            if (
+                feedback.value is not None
+            ):  # of one that is taken back Chainlit's function is not told
+                await run(feedback)
+
+        chat.on_feedback(given)
+
+    return _take("on_feedback", func, register, _feedback)
 
 
 def author_rename(func: F) -> F:
@@ -201,6 +216,15 @@ def _offer_starters(chat: Chat, _run: Run) -> None:
         return [_starter(one) for one in found]
 
     chat.starters(starters)
+
+
+def _feedback(given: chatsessions.Feedback) -> Feedback:
+    return Feedback(
+        forId=given.message_id,
+        value=1 if given.value == "up" else 0,
+        threadId=current_session().thread_id,
+        comment=given.comment or None,
+    )
 
 
 def _starter(starter: Starter) -> chatsessions.Starter:

@@ -65,7 +65,7 @@ _PLATFORM = _missing(
     "chatsessions.http_session() or ChatView"
 )
 _SERVER = _missing("the server is Django's: ASGI_APPLICATION, and urls.py for routes of your own")
-_FEEDBACK = _missing("offer two actions under the message, and take them with action_callback")
+_FEEDBACK = _missing("what users think is in the model SessionFeedback, which the session writes")
 _ASK_ELEMENT = _missing(
     "ask with AskActionMessage, or emit an event of your own and take the answer with "
     "chatsessions.on_event(…)"
@@ -117,7 +117,7 @@ NAMES: dict[str, Name] = {
     "on_audio_end": _AUDIO,
     "on_mcp_connect": _MCP,
     "on_mcp_disconnect": _MCP,
-    "on_feedback": _FEEDBACK,
+    "on_feedback": _differs("a message has one feedback, without an id of its own"),
     "on_settings_edit": _missing("write on_settings_update: the page sends what the user confirms"),
     "on_shared_thread_view": _missing("write a Django view over ChatSession and its events"),
     "on_slack_reaction_added": _PLATFORM,
@@ -245,7 +245,7 @@ NAMES: dict[str, Name] = {
     "AskSpec": _WORKS,
     "AskFileSpec": _WORKS,
     "AskActionSpec": _WORKS,
-    "Feedback": _FEEDBACK,
+    "Feedback": _WORKS,
     "FeedbackDict": _FEEDBACK,
     "Pagination": _STORED,
     "PaginatedResponse": _STORED,

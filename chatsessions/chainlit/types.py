@@ -187,6 +187,17 @@ class StarterCategory(DictMixin):
 
 
 @dataclass
+class Feedback:
+    """What the user thinks of an answer: 1 is a thumb up, 0 a thumb down."""
+
+    forId: str  # noqa: N815  # Chainlit's name
+    value: Literal[0, 1]
+    threadId: str | None = None  # noqa: N815  # Chainlit's name
+    id: str | None = None
+    comment: str | None = None
+
+
+@dataclass
 class ChatProfile(DictMixin):
     """One variant of a chat."""
 

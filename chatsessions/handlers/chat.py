@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
     from .chat_context import Thread
-    from .messages import Action, Message
+    from .messages import Action, Feedback, Message
 
     User = AbstractBaseUser | AnonymousUser
 
@@ -41,6 +41,7 @@ NoArgument = TypeVar("NoArgument", bound=Callable[[], Any])
 OnResume = TypeVar("OnResume", bound="Callable[[Thread], Any] | Callable[[], Any]")
 OnMessage = TypeVar("OnMessage", bound="Callable[[Message], Any] | Callable[[], Any]")
 OnAction = TypeVar("OnAction", bound="Callable[[Action], Any] | Callable[[], Any]")
+OnFeedback = TypeVar("OnFeedback", bound="Callable[[Feedback], Any] | Callable[[], Any]")
 OnData = TypeVar("OnData", bound=Callable[[Any], Any] | Callable[[], Any])
 OnSettings = TypeVar("OnSettings", bound=Callable[[dict[str, Any]], Any] | Callable[[], Any])
 OnEnd = TypeVar("OnEnd", bound=Callable[[str], Any] | Callable[[], Any])
@@ -71,6 +72,7 @@ NAMED_HOOKS = {
     "message": "on_message",
     "settings": "on_settings_update",
     "action": "on_action",
+    "feedback": "on_feedback",
     "window_message": "on_window_message",
 }
 
@@ -217,7 +219,8 @@ class Chat:
     keys of ``env`` that every client has to send. ``beside`` names events, such as ``action`` and
     ``window_message``, whose handlers do not wait for the handler that runs. With
     ``keeps_unstorable`` a value that ``user_session`` cannot store is kept in the memory of the
-    worker, and lost with it, instead of being refused. Raises ``ChatError`` for what are not names.
+    worker, and lost with it, instead of being refused. ``feedback`` offers thumbs under the answers
+    also without an :meth:`on_feedback`. Raises ``ChatError`` for what are not names.
     """
 
     def __init__(
@@ -227,8 +230,10 @@ class Chat:
         user_env: Iterable[str] | None = None,
         beside: Iterable[str] = (),
         keeps_unstorable: bool = False,
+        feedback: bool = False,
     ) -> None:
         self.name = name
+        self.feedback = feedback
         self.user_env = env.checked_names(user_env)
         self.beside = _checked_events(beside)
         self.keeps_unstorable = keeps_unstorable
@@ -283,6 +288,18 @@ class Chat:
         if not isinstance(name, str) or not name:
             raise ChatError(f'{name!r} cannot be an action\'s name; write @chat.on_action("name").')
         return lambda function: self._add(self.actions, name, function)
+
+    def on_feedback(self, function: OnFeedback) -> OnFeedback:
+        """
+        Runs when the user has given an answer a thumb, or has taken it back: ``(feedback)``, a
+        ``Feedback``. It is stored whether there is a handler or not.
+        """
+        return self._add(self.hooks, "feedback", function)
+
+    @property
+    def offers(self) -> list[str]:
+        """What clients are told in ``welcome`` that they may offer their users."""
+        return ["feedback"] if self.feedback or "feedback" in self.hooks else []
 
     def on_settings_update(self, function: OnSettings) -> OnSettings:
         """Runs when the user has changed the chat settings: ``(settings)``, a dict of them all."""
@@ -631,6 +648,7 @@ def _in_module_chat(method: Callable[[Chat, C], R]) -> Callable[[C], R]:
 on_chat_start = _in_module_chat(Chat.on_chat_start)
 on_chat_resume = _in_module_chat(Chat.on_chat_resume)
 on_message = _in_module_chat(Chat.on_message)
+on_feedback = _in_module_chat(Chat.on_feedback)
 on_settings_update = _in_module_chat(Chat.on_settings_update)
 on_window_message = _in_module_chat(Chat.on_window_message)
 on_stop = _in_module_chat(Chat.on_stop)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
 from chatsessions.conf import with_offset
@@ -107,6 +108,18 @@ class Action:
 
     def __repr__(self) -> str:
         return f"<Action {self.name} {self.id}>"
+
+
+@serializable(name="chatsessions.Feedback")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """What the user thinks of an answer."""
+
+    #: The id of the message.
+    message_id: str
+    #: ``up`` or ``down``; None if the user has taken back what they gave.
+    value: Literal["up", "down"] | None
+    comment: str = ""
 
 
 @serializable(name="chatsessions.Message")

@@ -192,6 +192,7 @@ def welcome_of(visit: Visit) -> frames.Welcome:
         heartbeat=settings.HEARTBEAT,
         max_frame=settings.MAX_FRAME_BYTES,
         owner=msgspec.UNSET if visit.admission is None else access.owner_of(visit.admission.user),
+        offers=visit.offers or msgspec.UNSET,
     )
 
 

@@ -41,9 +41,17 @@ class Visit:
     """
 
     def __init__(
-        self, served: LiveSession | RemoteSession, *, ip: str | None, token: str, reason: str | None
+        self,
+        served: LiveSession | RemoteSession,
+        *,
+        offers: Sequence[str],
+        ip: str | None,
+        token: str,
+        reason: str | None,
     ) -> None:
         self.served = served
+        #: What the chat offers beside messages.
+        self.offers = list(offers)
         self._ip = ip
         #: What lets the client come back; empty for a logged-in owner who came without one.
         self.token = token
@@ -71,7 +79,7 @@ class Visit:
         token = request.token or ""
         if reason is not None:
             token = found.client.issue_token(None, named=True)
-        return cls(found, ip=request.ip, token=token, reason=reason)
+        return cls(found, offers=chat.offers, ip=request.ip, token=token, reason=reason)
 
     @property
     def resumed(self) -> bool:

@@ -128,6 +128,24 @@ class Migration(migrations.Migration):
                 'indexes': [models.Index(fields=['session', 'created_at'], name='chatsessions_files')],
             },
         ),
+        migrations.CreateModel(
+            name='SessionFeedback',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('message', models.CharField(max_length=255, verbose_name='message')),
+                ('seq', models.PositiveBigIntegerField(verbose_name='entry')),
+                ('value', models.CharField(choices=[('up', 'thumbs up'), ('down', 'thumbs down')], max_length=4, verbose_name='feedback')),
+                ('comment', models.TextField(blank=True, verbose_name='comment')),
+                ('given_at', models.DateTimeField(verbose_name='given')),
+                ('session', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='feedback', to='chatsessions.chatsession', verbose_name='session')),
+            ],
+            options={
+                'verbose_name': 'feedback',
+                'verbose_name_plural': 'feedback',
+                'indexes': [models.Index(fields=['value', 'session'], name='chatsessions_feedback')],
+                'constraints': [models.UniqueConstraint(fields=('session', 'message'), name='chatsessions_feedback_message')],
+            },
+        ),
         migrations.AddIndex(
             model_name='chatsession',
             index=models.Index(fields=['status', 'disconnected_at'], name='chatsessions_away'),

@@ -8,10 +8,16 @@ keys that an application adds. Times are ISO 8601 with an offset.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+
+#: PostgreSQL stores no NUL. With \Z: a $ is before a newline at the end, too.
+NO_NUL = r"^[^\x00]*\Z"
+#: The longest id of a message that may be given feedback, and the longest comment, in characters.
+MAX_MESSAGE_ID = 255
+MAX_COMMENT = 4000
 
 
 def one_of(*values: str) -> Meta:
@@ -46,10 +52,21 @@ class ChosenActionData(Struct):
     payload: dict[str, Any] = {}  # msgspec copies it
 
 
+class GivenFeedbackData(Struct):
+    """What the user thinks of an answer."""
+
+    #: The id of the message.
+    message: Annotated[str, Meta(min_length=1, max_length=MAX_MESSAGE_ID, pattern=NO_NUL)]
+    #: Null takes it back.
+    value: Literal["up", "down"] | None
+    comment: Annotated[str, Meta(max_length=MAX_COMMENT, pattern=NO_NUL)] = ""
+
+
 #: By the name of the client's event; any other name may have any data.
 FROM_CLIENT: dict[str, Any] = {
     "message": UserMessageData,
     "action": ChosenActionData,
+    "feedback": GivenFeedbackData,
     "settings": dict[str, Any],
 }
 

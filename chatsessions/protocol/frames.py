@@ -192,6 +192,8 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     yours: SentPosition | UnsetType = UNSET
     #: A keyed hash of the connection's user; empty for somebody who is not logged in.
     owner: str | UnsetType = UNSET
+    #: What the chat offers beside messages; left out if that is nothing.
+    offers: list[str] | UnsetType = UNSET
 
     def __repr__(self) -> str:
         """Without the token."""

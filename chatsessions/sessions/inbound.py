@@ -41,6 +41,7 @@ class InboundEvents:
         asks: Asks,
         files: SessionFiles,
         find_seq: Callable[[int], Awaitable[int | None]],
+        find_answer: Callable[[str], Awaitable[int | None]],
     ) -> None:
         self._log = log
         self._turns = turns
@@ -51,6 +52,7 @@ class InboundEvents:
         self._asks = asks
         self._files = files
         self._find_seq = find_seq
+        self._find_answer = find_answer
         #: Whether anything is taken; if not, the connection is about to hear of it.
         self.is_open = True
         self._loop = loop
@@ -135,17 +137,23 @@ class InboundEvents:
         if not self._asks.answer(answer.call, data):
             raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
 
-    async def check_files(self, event: frames.ClientEvent, data: Any) -> None:
+    async def look_up(self, event: frames.ClientEvent, data: Any) -> int | None:
         """
-        Raise ``FrameError`` for a message with files that are not this session's.
+        Look up in the database what decides whether an event can be taken; await it before.
 
-        To be awaited before the event is taken. Such a message is not: without its files it would
-        be another one than the user has sent.
+        Returns the entry of the answer that feedback is about, None if there is none or the event
+        is another one. Raises ``FrameError`` for a message with files that are not this session's:
+        without its files it would be another one than the user has sent.
         """
-        # Any but a new one has its answer without them.
-        if event.name == "message" and data.get("files") and self.is_new(event.n):
+        if not self.is_new(event.n):
+            return None  # it has its answer without
+        if event.name == "message" and data.get("files"):
             self.charge(event.n)
             await self._files.check(event.n, data["files"])
+        elif event.name == "feedback":
+            self.charge(event.n)
+            return await self._find_answer(data["message"])
+        return None
 
     async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
         """

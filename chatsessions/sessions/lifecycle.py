@@ -35,7 +35,7 @@ from chatsessions.storage.conversation import ConversationMessage
 from chatsessions.storage.database import Executors
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import ChangeSource, Journal, Position
-from chatsessions.storage.log import Entry, find_message, find_seq, read_entries
+from chatsessions.storage.log import Entry, find_answer, find_message, find_seq, read_entries
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import Mark
@@ -190,6 +190,7 @@ class SessionLifecycle(ChangeSource):
             asks=self.asks,
             files=self.files,
             find_seq=partial(worker.threads.read, find_seq, self.id),
+            find_answer=partial(worker.threads.read, find_answer, self.id),
         )
         self.inbound.is_open = self.ending is None
         self.client = SessionClient(
@@ -522,7 +523,7 @@ class SessionLifecycle(ChangeSource):
         """Let the session go if nobody needs it in memory: something that ran has ended."""
 
     @abstractmethod
-    def submit(self, event: frames.ClientEvent, data: Any) -> None:
+    def submit(self, event: frames.ClientEvent, data: Any, *, about: int | None = None) -> None:
         """Take a client's event into the log, and queue its turn."""
 
     @abstractmethod

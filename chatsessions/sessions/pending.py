@@ -18,7 +18,7 @@ from chatsessions.handlers.context import current_context
 from chatsessions.handlers.emitter import Turn, encode_data
 from chatsessions.handlers.session import Session
 from chatsessions.handlers.user_session import UserSession
-from chatsessions.storage.journal import Change, ChangeSource, Claim, Journal, Position
+from chatsessions.storage.journal import Change, ChangeSource, Claim, Journal, Position, Rating
 from chatsessions.storage.log import Entry
 
 from .turns import Turns
@@ -167,6 +167,10 @@ class SessionLog:
     def set_outcome(self, n: int, status: str) -> None:
         """Set the status of event ``n``, which came to another end than done."""
         self._next.outcomes.append((n, status))
+
+    def set_feedback(self, rating: Rating) -> None:
+        """Set what the user thinks of an answer."""
+        self._next.ratings.append(rating)
 
     @property
     def is_long(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -26,6 +26,15 @@ from .subscribers import Subscribers
 from .turns import Turns
 
 T = TypeVar("T")
+
+
+class Submit(Protocol):
+    """``LiveSession.submit``."""
+
+    def __call__(
+        self, event: frames.ClientEvent, data: Any, *, about: int | None = None
+    ) -> None: ...
+
 
 #: Seconds after which what could not be looked up may be posted again.
 RETRY_AFTER = 1.0
@@ -56,7 +65,7 @@ class PostedEvents:
         asks: Asks,
         sink: SessionSink,
         subscribers: Subscribers,
-        submit: Callable[[frames.ClientEvent, Any], None],
+        submit: Submit,
         check_open: Callable[[], None],
         threads: Executors,
     ) -> None:
@@ -87,11 +96,11 @@ class PostedEvents:
             known = None if key is None else await self._find(key)
             if known is None:
                 n = inbound.next_number
-                await inbound.check_files(frames.ClientEvent(n, name, Raw(raw)), data)
+                about = await inbound.look_up(frames.ClientEvent(n, name, Raw(raw)), data)
                 self._check()
                 before = self._log.head
                 n = inbound.next_number
-                self._submit(frames.ClientEvent(n, name, Raw(raw)), data)
+                self._submit(frames.ClientEvent(n, name, Raw(raw)), data, about=about)
                 inbound.has_posted(n)
                 return Posted(turn=n, name=name, after=before, head=self._log.stored)
         return await self._repeated(name, known)

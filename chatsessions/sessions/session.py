@@ -22,14 +22,14 @@ from django.utils import translation
 
 from chatsessions import signals
 from chatsessions.conf import settings
-from chatsessions.exceptions import OwnershipLost, StoreUnavailable
+from chatsessions.exceptions import FrameError, OwnershipLost, StoreUnavailable
 from chatsessions.handlers.bridge import no_await_forgotten
 from chatsessions.handlers.chat import Handler
 from chatsessions.handlers.context import Context, current_context
 from chatsessions.handlers.emitter import Emitter, Turn
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
-from chatsessions.storage.journal import Change
+from chatsessions.storage.journal import Change, Rating
 from chatsessions.storage.log import topic_of
 
 from .lifecycle import SessionLifecycle
@@ -51,20 +51,20 @@ class LiveSession(SessionLifecycle):
         Raises ``FrameError`` for one that cannot be accepted now.
         """
         if isinstance(frame, frames.ClientEvent):
-            if frame.name == "message" and data.get("files"):
-                await self.inbound.check_files(frame, data)
+            about = await self.inbound.look_up(frame, data)
             if self.subscribers.connection is subscriber:  # it speaks for the session still
-                self.submit(frame, data)
+                self.submit(frame, data, about=about)
         elif isinstance(frame, frames.Answer):
             await self.inbound.check_answer_files(frame, data)
             if self.subscribers.connection is subscriber:
                 self.inbound.answer(frame, data)
 
-    def submit(self, event: frames.ClientEvent, data: Any) -> None:
+    def submit(self, event: frames.ClientEvent, data: Any, *, about: int | None = None) -> None:
         """
         Take a client's event into the log, and queue its turn.
 
-        Raises ``FrameError`` for one that cannot be accepted now.
+        ``about`` is what :meth:`InboundEvents.look_up` has found for it. Raises ``FrameError`` for
+        one that cannot be accepted now.
         """
         if not self.inbound.admit(event.n):
             return
@@ -76,10 +76,23 @@ class LiveSession(SessionLifecycle):
             data = msgspec.json.decode(raw)
         elif event.name == "settings":
             self.form.check(data, n=event.n)
+        elif event.name == "feedback":
+            self._take_feedback(event.n, data, about)
         self.inbound.take(event.n, event.name, raw, key=key)
         if not self._has_topic and event.name == "message":
             self._set_topic(data["content"])
         self.queue_turn(event.n, event.name, data, size=len(raw))
+
+    def _take_feedback(self, n: int, data: dict[str, Any], seq: int | None) -> None:
+        """Have feedback on the message of entry ``seq`` stored. Raises ``FrameError``."""
+        if "feedback" not in self.chat.offers:
+            raise FrameError("forbidden", "this chat takes no feedback", n=n)
+        if seq is None:
+            raise FrameError("forbidden", "there is no such answer in this session", n=n)
+        comment = data.get("comment", "")
+        self.log.set_feedback(
+            Rating(message=data["message"], seq=seq, value=data["value"], comment=comment)
+        )
 
     def queue_turn(self, n: int, name: str, data: Any, *, size: int = 0) -> None:
         """Queue the turn of event ``n``, which keeps ``size`` bytes while it waits."""

@@ -22,7 +22,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.handlers.chat import START, Chat, Handler
 from chatsessions.handlers.emitter import Turn
-from chatsessions.handlers.messages import USER_AUTHOR, Action, Message
+from chatsessions.handlers.messages import USER_AUTHOR, Action, Feedback, Message
 from chatsessions.handlers.session import Session, error_text, printable
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_id
@@ -86,6 +86,11 @@ def event_job(chat: Chat, session: Session, n: int, *, name: str, data: Any) -> 
         handler, argument = chat.actions.get(data["name"]), Action.offered(data)
     elif name == "settings":
         handler, argument = chat.hooks.get(name), session.chat_settings
+    elif name == "feedback":
+        handler = chat.hooks.get(name)
+        argument = Feedback(
+            message_id=data["message"], value=data["value"], comment=data.get("comment", "")
+        )
     elif name == "window_message":
         handler = chat.hooks.get(name)
     else:
@@ -96,8 +101,8 @@ def event_job(chat: Chat, session: Session, n: int, *, name: str, data: Any) -> 
         argument=argument,
         files=files,
         waits_for_store=True,
-        needs_handler=name != "settings",
-        overtakes=name in ("action", "settings"),
+        needs_handler=name not in ("settings", "feedback"),
+        overtakes=name in ("action", "settings", "feedback"),
         beside=name in chat.beside,
     )
 

@@ -87,6 +87,10 @@ class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     n: int | None = None
     #: The call of the question that it asks or answers.
     call: str | None = None
+    #: ``up`` or ``down``: what the user thinks of it; None if they have not said.
+    feedback: Literal["up", "down"] | None = None
+    #: What they have said about that.
+    comment: str = ""
 
     @property
     def key(self) -> object:
@@ -124,6 +128,16 @@ class MessageChange(msgspec.Struct, kw_only=True):
     old: ConversationMessage | None = None
     #: The message as it is now; None if it was removed.
     new: ConversationMessage | None = None
+
+
+class FeedbackChange(msgspec.Struct, kw_only=True):
+    """What the user thinks of a message."""
+
+    #: The id of the message.
+    id: str
+    #: None if it was taken back.
+    value: Literal["up", "down"] | None
+    comment: str = ""
 
 
 class QuestionChange(msgspec.Struct, kw_only=True):
@@ -164,7 +178,7 @@ class Failure(msgspec.Struct, kw_only=True):
     detail: str = ""
 
 
-ConversationChange = MessageChange | QuestionChange | StepChange | Failure
+ConversationChange = MessageChange | FeedbackChange | QuestionChange | StepChange | Failure
 
 
 # The data of entries
@@ -208,6 +222,12 @@ class _Ask(msgspec.Struct):
 class _Answer(msgspec.Struct):
     call: str
     data: Any = None
+
+
+class _Feedback(msgspec.Struct):
+    message: str
+    value: Literal["up", "down"] | None
+    comment: str = ""
 
 
 class _Closing(msgspec.Struct):
@@ -321,6 +341,7 @@ class ConversationReducer:
         old = self._messages.get(new.key)
         if old is not None:
             new.seq = old.seq
+            new.feedback, new.comment = old.feedback, old.comment
             if old.n is not None:
                 new.created_at = old.created_at
                 new.files = old.files if data.files is None else data.files
@@ -330,6 +351,14 @@ class ConversationReducer:
     def _remove(self, _entry: Entry, data: _Removal) -> MessageChange:
         key = data.id if data.n is None else (self.session, data.n)
         return MessageChange(what="removed", key=key, old=self.remove(key))
+
+    def _feedback(self, _entry: Entry, data: _Feedback) -> FeedbackChange:
+        old = self._messages.get(data.message)
+        comment = data.comment if data.value is not None else ""
+        if old is not None:
+            new = msgspec.structs.replace(old, feedback=data.value, comment=comment)
+            self._messages[data.message] = new
+        return FeedbackChange(id=data.message, value=data.value, comment=comment)
 
     def _ask(self, entry: Entry, data: _Ask) -> QuestionChange:
         message = self._text_of(entry, data.call, data.content, author=data.author)
@@ -447,4 +476,5 @@ _FROM_SERVER: dict[str, _Reader] = {
 _FROM_CLIENT: dict[str, _Reader] = {
     "message": (msgspec.json.Decoder(_ClientMessage), ConversationReducer._client_message),
     "answer": (msgspec.json.Decoder(_Answer), ConversationReducer._answer),
+    "feedback": (msgspec.json.Decoder(_Feedback), ConversationReducer._feedback),
 }

@@ -98,6 +98,16 @@ class Claim:
         return cls(row.generation, row.head, row.handled, row.state_revision)
 
 
+class Rating(Struct, kw_only=True, gc=False):
+    """Feedback of the user on one message, which has the entry ``seq``."""
+
+    message: str
+    seq: int
+    #: ``up`` or ``down``; None if it was taken back.
+    value: str | None
+    comment: str
+
+
 class Change(Struct, kw_only=True):
     """What one commit stores of one session."""
 
@@ -120,6 +130,8 @@ class Change(Struct, kw_only=True):
     insert: bool = False
     #: How client events have ended, if not as done: ``n`` and status.
     outcomes: list[tuple[int, str]] = []
+    #: Feedback, the latest last.
+    ratings: list[Rating] = []
     #: Delete the entries up to this one.
     trim: int | None = None
     #: Delete so many bytes of the oldest entries. The store finds out which they are and sets

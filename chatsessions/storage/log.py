@@ -17,6 +17,7 @@ from django.db.models.sql.compiler import SQLCompiler
 from chatsessions.conf import settings
 from chatsessions.models import SessionEvent
 
+from .conversation import ASSISTANT
 from .conversation import Entry as Entry  # whoever reads a log finds it here
 
 #: The longest topic; it is a column of the session's row.
@@ -66,6 +67,24 @@ def find_message(session_id: UUID, message: str) -> dict[str, Any] | None:
         data = msgspec.json.decode(entry.data)
         if data["id"] == message and data.get("n") is None:
             found = data
+    return found
+
+
+def find_answer(session_id: UUID, message: str) -> int | None:
+    """
+    Return the number of the entry with which the server has sent a message of the assistant's.
+
+    None if there is no such message, if it was removed, or if its entry is no longer kept.
+    """
+    quoted = msgspec.json.encode(message).decode()
+    names = ("message", "message_remove")
+    rows = _log(session_id).filter(n=None, name__in=names, data__contains=quoted)
+    found = None
+    for entry in entries_of(rows.order_by("seq")):
+        data = msgspec.json.decode(entry.data)
+        if data.get("id") == message and data.get("n") is None:
+            is_answer = entry.name == "message" and data.get("type", ASSISTANT) == ASSISTANT
+            found = entry.seq if is_answer else None
     return found
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
+from django.utils import timezone
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost
-from chatsessions.models import ChatSession, SessionEvent
+from chatsessions.models import ChatSession, SessionEvent, SessionFeedback
 
 from .journal import Change, Position
 from .log import OctetLength
@@ -261,6 +262,24 @@ class Statements:
             log.filter(n=n).update(status=status)
         if change.trim is not None:
             log.filter(seq__lte=change.trim).delete()
+
+    def write_ratings(self, change: Change) -> None:
+        """Write feedback on messages; delete what was taken back."""
+        rows = SessionFeedback.objects.using(self.connection.alias)
+        for rating in change.ratings:
+            if rating.value is None:
+                rows.filter(session=change.session_id, message=rating.message).delete()
+            else:
+                rows.update_or_create(
+                    session_id=change.session_id,
+                    message=rating.message,
+                    defaults={
+                        "seq": rating.seq,
+                        "value": rating.value,
+                        "comment": rating.comment,
+                        "given_at": timezone.now(),
+                    },
+                )
 
     # Values as the database wants them
 

@@ -300,6 +300,8 @@ class Store:
         for change in changes:
             if change.outcomes or change.trim is not None:
                 statements.update_outcomes(change)
+            if change.ratings:
+                statements.write_ratings(change)
 
     # Reading
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Literal, NoReturn, Self, TypeVar
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
@@ -197,6 +197,17 @@ class ChatCommunicator(ConnectedClient):
         As :meth:`send`. Raise ``TypeError`` for ``data`` that is not JSON.
         """
         return await self._send_numbered(Sent(name, data))
+
+    async def give_feedback(
+        self, message: ChatMessage, value: Literal["up", "down"] | None, *, comment: str = ""
+    ) -> int:
+        """
+        Give an answer a thumb, or take it back with None, and return the event's number.
+
+        As :meth:`send`.
+        """
+        data = {"message": message.id, "value": value, "comment": comment}
+        return await self.send_event("feedback", data)
 
     async def answer(self, call: str, data: Any) -> int:
         """Answer the question ``call`` (of an ``ask`` event), and return the frame's number."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 import msgspec
@@ -55,6 +55,9 @@ class ChatMessage:
     files: list[Any] = field(default_factory=list)
     #: The number of the client's event; None for the server's messages.
     n: int | None = None
+    #: ``up`` or ``down``: the user's feedback on it; None without.
+    feedback: Literal["up", "down"] | None = None
+    comment: str = ""
 
     @classmethod
     def of(cls, message: ConversationMessage) -> Self:
@@ -69,6 +72,8 @@ class ChatMessage:
             actions=message.actions,
             files=message.files,
             n=message.n,
+            feedback=message.feedback,
+            comment=message.comment,
         )
 
 
@@ -209,6 +214,12 @@ class Conversation:
     def reason(self) -> str | None:
         """Why the session is a new one: ``new``, ``unknown``, ``ended``, ``expired``; else None."""
         return self._last_welcome().reason
+
+    @property
+    def offers(self) -> list[str]:
+        """What the chat offers, by the last welcome: ``feedback``."""
+        offers = self._last_welcome().offers
+        return [] if isinstance(offers, msgspec.UnsetType) else offers
 
     @property
     def events(self) -> list[ChatEvent]:

@@ -179,6 +179,7 @@ class ChatConnection:
                 resumed=opened.resumed,
                 reason=opened.reason,
                 owner=owner_of(self._admission.user),
+                offers=self._chat.offers,
             )
             served.client.announce(resumed=opened.resumed)
 

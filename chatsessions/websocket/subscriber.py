@@ -91,8 +91,20 @@ class WebsocketSubscriber(LocalSubscriber):
 
     # The connection's side
 
-    def welcome(self, token: str, *, resumed: bool, reason: str | None, owner: str = "") -> None:
-        """Greet the client, as the connection is stored, and bring it up to date."""
+    def welcome(
+        self,
+        token: str,
+        *,
+        resumed: bool,
+        reason: str | None,
+        owner: str = "",
+        offers: Sequence[str] = (),
+    ) -> None:
+        """
+        Greet the client, as the connection is stored, and bring it up to date.
+
+        ``offers`` is what the chat offers.
+        """
         if self._stopped:
             return  # it is gone already
         self.welcomed = True
@@ -112,6 +124,7 @@ class WebsocketSubscriber(LocalSubscriber):
             window=settings.MAX_PENDING_EVENTS,
             yours=msgspec.UNSET if now.numbered == now.received else now.numbered,
             owner=owner,
+            offers=list(offers) or msgspec.UNSET,
         )
         self._sender.send_frame(frames.encode(welcome))
         self._bring_up_to_date()

@@ -27,8 +27,10 @@ from chatsessions.chainlit.input_widget import (
     Tags,
     TextInput,
 )
+from chatsessions.chainlit.types import Feedback
 from chatsessions.consumers import ChatConsumer
 from chatsessions.handlers.chat import _chats, resolve_chat
+from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator
 
 from .conftest import Visit
@@ -393,3 +395,29 @@ async def test_a_step_outside_of_sessions() -> None:
         return 1
 
     assert await search() == 1
+
+
+async def test_feedback_is_told_by_its_numbers_and_not_when_it_is_taken_back(visit: Visit) -> None:
+    given: list[Feedback] = []
+
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message("What do you think?").send()
+
+    @cl.on_feedback
+    async def feedback(feedback: Feedback) -> None:
+        given.append(feedback)
+
+    async with visit() as tab:
+        await tab.send("hello")
+        answer = await tab.receive_message()
+        await tab.give_feedback(answer, "up")
+        await tab.give_feedback(answer, None)
+        await tab.give_feedback(answer, "down", comment="no")
+        assert await tab.wait_for_turn() == "done"
+        row = await ChatSession.objects.aget(pk=tab.session_id)
+        thread = str(row.thread_id)
+        assert given == [
+            Feedback(forId=answer.id, value=1, threadId=thread),
+            Feedback(forId=answer.id, value=0, threadId=thread, comment="no"),
+        ]

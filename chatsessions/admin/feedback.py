@@ -1,0 +1,133 @@
+"""The list of feedback: what users think of answers, and how each chat does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.contrib.auth import get_user_model
+from django.db.models import Count, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import NoReverseMatch
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+
+from chatsessions.models import SessionFeedback
+
+from .labels import NOTHING, admin_url, chat_label, date_over_time, feedback_label, user_label
+from .listing import FeedbackChatFilter, FeedbackValueFilter, ReadOnlyAdmin
+from .page import BEFORE, PAGE
+
+#: Characters of a comment in the list; its page has all.
+MAX_COMMENT = 300
+_COLUMNS = (
+    "message",
+    "seq",
+    "value",
+    "comment",
+    "given_at",
+    "session__chat",
+    "session__topic",
+    f"session__user__{get_user_model().USERNAME_FIELD}",
+)
+#: Chats whose shares are shown, those with the most feedback.
+MAX_CHATS = 50
+
+
+class SessionFeedbackAdmin(ReadOnlyAdmin):
+    """Thumbs under answers. Sessions write them; nothing can be changed here."""
+
+    list_display = ("thumb", "said", "chat_name", "who", "conversation", "given")
+    list_display_links = ("thumb",)
+    list_filter = (
+        FeedbackValueFilter,
+        FeedbackChatFilter,
+        ("given_at", admin.DateFieldListFilter),
+    )
+    open_lookups = ("pk", "id", "session", "given_at")
+    list_per_page = 50
+    show_facets = admin.ShowFacets.NEVER
+    ordering = ("-given_at", "-pk")
+    fields = ("thumb", "comment", "chat_name", "who", "conversation", "given")
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: SessionFeedback | None = None
+    ) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SessionFeedback]:
+        rows: QuerySet[SessionFeedback] = super().get_queryset(request)
+        # Not all of a session, which may have a megabyte of values.
+        return rows.select_related("session__user").only(*_COLUMNS)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None)
+        if context is not None and isinstance(context.get("cl"), ChangeList):
+            context["shares"] = _shares(request, context["cl"])
+        return response
+
+    @admin.display(description=_("feedback"), ordering="value")
+    def thumb(self, feedback: SessionFeedback) -> SafeString:
+        return feedback_label(feedback)
+
+    @admin.display(description=_("comment"))
+    def said(self, feedback: SessionFeedback) -> SafeString | str:
+        if not feedback.comment:
+            return NOTHING
+        short = Truncator(feedback.comment).chars(MAX_COMMENT)
+        return format_html('<div dir="auto">{}</div>', short)
+
+    @admin.display(description=_("chat"), ordering="session__chat")
+    def chat_name(self, feedback: SessionFeedback) -> SafeString:
+        return chat_label(feedback.session)
+
+    @admin.display(description=_("user"))
+    def who(self, feedback: SessionFeedback) -> str:
+        return user_label(feedback.session)
+
+    @admin.display(description=_("conversation"))
+    def conversation(self, feedback: SessionFeedback) -> SafeString:
+        """A link to the message on the page of its session."""
+        text = feedback.session.topic or str(feedback.session_id)[:8]
+        try:
+            url = admin_url(self.admin_site.name, "change", feedback.session_id)
+        except NoReverseMatch:  # not registered
+            return format_html("<bdi>{}</bdi>", text)
+        query = f"?{BEFORE}={feedback.seq + PAGE // 2}#entry-{feedback.seq}"
+        return format_html('<a href="{}{}"><bdi>{}</bdi></a>', url, query, text)
+
+    @admin.display(description=_("given"), ordering="given_at")
+    def given(self, feedback: SessionFeedback) -> SafeString:
+        return date_over_time(feedback.given_at)
+
+
+def _shares(request: HttpRequest, changes: ChangeList) -> list[dict[str, Any]]:
+    """
+    Return how many thumbs up and down each chat has, the chat with the most first.
+
+    They are counted among what the list's filters select, whichever thumb they ask for.
+    """
+    rows: Any = changes.get_queryset(
+        request, exclude_parameters=[FeedbackValueFilter.parameter_name]
+    )
+    counted = (
+        rows.order_by()
+        .values("session__chat")
+        .annotate(up=Count("pk", filter=Q(value="up")), given=Count("pk"))
+        .order_by("-given", "session__chat")[:MAX_CHATS]
+    )
+    return [
+        {
+            "chat": one["session__chat"],
+            "up": one["up"],
+            "down": one["given"] - one["up"],
+            "percent": round(100 * one["up"] / one["given"]),
+        }
+        for one in counted
+    ]

@@ -1,0 +1,98 @@
+/** What is said of the line's state, with the way out of it; and what was refused. */
+import { texts } from "./texts.js";
+
+/** @typedef {import("./client.js").StateDetail} StateDetail */
+/** What there was before. @typedef {{reached: boolean, session: boolean}} Past */
+/** @typedef {ReturnType<typeof import("./layout.js").layout>} Parts */
+
+/** The line above the composer, or in its place where nobody can write. */
+export class Banner {
+  #parts;
+  /** @type {number | undefined} */
+  #countdown;
+
+  /** @param {Pick<Parts, "banner" | "bannerText" | "bannerTime" | "bannerLink" | "bannerButton">} parts */
+  constructor(parts) {
+    this.#parts = parts;
+  }
+
+  /** @param {StateDetail} state @param {Past} past @param {string | null} loginUrl */
+  show(state, past, loginUrl) {
+    const { banner, bannerText, bannerTime, bannerLink, bannerButton } = this.#parts;
+    window.clearInterval(this.#countdown);
+    const [text, label] = words(state, past);
+    banner.hidden = !text;
+    bannerText.textContent = text;
+    bannerButton.textContent = label;
+    bannerButton.hidden = !label;
+    const login = state.state === "refused" && state.reason === "unauthorized" ? safeUrl(loginUrl) : null;
+    bannerLink.hidden = !login;
+    if (login) bannerLink.href = login;
+    bannerButton.toggleAttribute("data-second", Boolean(login));
+    bannerTime.textContent = "";
+    if (text && state.state === "offline") this.#countDown(Date.now() + (state.retryIn ?? 0) * 1000);
+  }
+
+  /** @param {number} until */
+  #countDown(until) {
+    const show = () => {
+      const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+      this.#parts.bannerTime.textContent = texts.retryIn(seconds);
+    };
+    show();
+    this.#countdown = window.setInterval(show, 1000);
+  }
+}
+
+/** What was refused, until somebody has read it, or for a while. */
+export class Notice {
+  #parts;
+  /** @type {number | undefined} */
+  #timer;
+
+  /** @param {Pick<Parts, "notice" | "noticeText">} parts */
+  constructor(parts) {
+    this.#parts = parts;
+  }
+
+  /** @param {string} text @param {number} [seconds] after which it goes away */
+  show(text, seconds) {
+    const { notice, noticeText } = this.#parts;
+    noticeText.textContent = text;
+    notice.hidden = false;
+    notice.toggleAttribute("data-passing", seconds !== undefined);
+    window.clearTimeout(this.#timer);
+    if (seconds) this.#timer = window.setTimeout(() => this.dismiss(), Math.max(seconds, 4) * 1000);
+  }
+
+  dismiss() {
+    window.clearTimeout(this.#timer);
+    this.#parts.notice.hidden = true;
+    this.#parts.noticeText.textContent = "";
+  }
+}
+
+/** A state in a word or two. @param {StateDetail} state @param {Past} past */
+export function statusWords({ state, attempt, reason }, { reached }) {
+  if (state === "refused" && reason === "missing_env") return texts.keysWanted;
+  return state === "connecting" && attempt && reached ? texts.reconnecting : texts.states[state];
+}
+
+/** What to say of a state, and on the button that leads out of it. @param {StateDetail} state @param {Past} past @returns {[string, string]} */
+function words({ state, attempt, reason, code, detail }, { reached, session }) {
+  if ((state === "offline" || state === "connecting") && reason === "not_migrated") return [detail ?? texts.unreachable, texts.tryNow];
+  // The first attempt follows at once: no need to alarm anybody.
+  if ((state === "offline" || state === "connecting") && attempt > 1) return [reached ? texts.offline : texts.unreachable, texts.tryNow];
+  if (state === "replaced") return [texts.replaced, texts.takeOver];
+  if (state === "ended") return [texts.endedBy[reason ?? ""] ?? texts.ended, texts.startNew];
+  if (state !== "refused" || reason === "missing_env") return ["", ""];
+  if (code === 4502 && reason === "unauthorized" && !session) return [texts.loginFirst, texts.tryAgain];
+  const known = (code === 4502 && texts.refusedFor[reason ?? ""]) || texts.refusedWith[code ?? 0];
+  return [known ?? (detail || texts.refused), texts.tryAgain];
+}
+
+/** @param {string | null} url of a page; a script is none */
+function safeUrl(url) {
+  if (!url || !URL.canParse(url, location.href)) return null;
+  return /^https?:$/.test(new URL(url, location.href).protocol) ? url : null;
+}
