@@ -6,12 +6,13 @@ Ids of sessions and files are taken as text: one that is none is answered as one
 
 from django.urls import path
 
-from .http import files, pages, threads
+from . import views
+from .http import files, threads
 
 app_name = "chatsessions"
 
 urlpatterns = [
-    path("profiles/", pages.profiles, name="profiles"),
+    path("profiles/", views.profiles, name="profiles"),
     path("threads/", threads.thread_list, name="threads"),
     path("threads/<uuid:thread_id>/", threads.thread_detail, name="thread"),
     path("<str:session_id>/files/", files.upload, name="files"),

@@ -1,6 +1,119 @@
-"""Views: ``ChatPage``, a page with a chat, and ``ChatView``, a chat without a websocket."""
+"""
+Views: ``ChatView``, a chat without a websocket, and ``ChatPage``, a page with a chat on it.
 
-from chatsessions.http.pages import ChatPage
-from chatsessions.http.view import ChatView
+Here is also what such a page asks for: the profiles that it offers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest, HttpResponse
+from django.views.generic import TemplateView
+
+from chatsessions.auth.access import Refused, fail_closed
+from chatsessions.handlers.chat import Chat, default_profile, resolve_chat, routed_chat
+
+from .http.requests import RequestRefused, auser_of, check_access
+from .http.responses import json_response, json_view
+from .http.view import ChatView
 
 __all__ = ["ChatPage", "ChatView"]
+
+
+class ChatPage(TemplateView):
+    """
+    A page with a chat: ``ChatPage.as_view(chat="bots.counter.chat", url="ws/counter/")``.
+
+    A template of one's own (``template_name``) has ``chat``, ``heading`` and ``src`` in its context
+    and may be as short as ``{% load chatsessions %}{% chat_session src heading %}``.
+    """
+
+    template_name = "chatsessions/chat_page.html"
+
+    #: A ``Chat``, the dotted path of one, or the name of a module with handlers.
+    chat: Chat | str = ""
+    #: The route of the chat's websocket, as it is written in ``get_chat_application()``; or the
+    #: path or URL of one elsewhere.
+    url: str = ""
+    #: What stands above the chat and in the page's title; the chat's name by default.
+    heading: str = ""
+    #: Whether messages may have files. It needs ``chatsessions.urls``.
+    files: bool = False
+    #: Whether the user chooses one of the chat's profiles. It needs ``chatsessions.urls``.
+    profiles: bool = False
+    #: Whether users who are logged in find their earlier conversations. It needs
+    #: ``chatsessions.urls``.
+    threads: bool = False
+
+    @classmethod
+    def as_view(cls, **initkwargs: Any) -> Any:
+        """
+        Return the view.
+
+        Raises ``ChatError`` for a ``chat`` that is not there, and ``ImproperlyConfigured``
+        without a ``url``.
+        """
+        initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
+        if not initkwargs.get("url", cls.url):
+            raise ImproperlyConfigured(
+                "ChatPage needs the route of the chat's websocket: "
+                'ChatPage.as_view(chat="bots.counter.chat", url="ws/counter/").'
+            )
+        return super().as_view(**initkwargs)
+
+    @property
+    def src(self) -> str:
+        """The path or URL of the websocket, as ``{% chat_session %}`` takes it."""
+        is_route = not self.url.startswith("/") and not urlsplit(self.url).scheme
+        return f"/{self.url}" if is_route else self.url
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        assert isinstance(self.chat, Chat)  # noqa: S101  # as_view() has resolved it
+        return super().get_context_data(
+            chat=self.chat,
+            src=self.src,
+            heading=self.heading or self.chat.name,
+            files=self.files,
+            profiles=self.profiles,
+            threads=self.threads and self.request.user.is_authenticated,
+            **kwargs,
+        )
+
+
+@json_view("GET", "HEAD")
+async def profiles(request: HttpRequest) -> HttpResponse:
+    """
+    ``GET profiles/?chat=<name>``: what the user of the request may choose from.
+
+    ``{"chat": name, "profiles": [{"name", "display_name", "markdown_description", "icon",
+    "default"}]}``; ``default`` is true for the one that a session gets whose client chooses none.
+    Only a chat that is served is found (404), and only by somebody whom one of its consumers lets
+    in by ``login_required`` and ``permission_required`` (403). A function of the chat's, or an
+    authentication backend, that fails offers nothing (403).
+    """
+    chat = routed_chat(request.GET.get("chat", ""))
+    if chat is None:
+        raise RequestRefused(404, "not_found", "there is no such chat")
+    try:
+        with fail_closed("The profiles of %s failed", chat.name):
+            user = await auser_of(request)
+            await sync_to_async(check_access)(chat, user)
+            offered = await chat.get_profiles(user)
+    except Refused as error:
+        raise RequestRefused(403, error.code, error.detail) from error
+    default = default_profile(offered)
+    found = [
+        {
+            "name": one.name,
+            "display_name": one.display_name or one.name,
+            "markdown_description": one.markdown_description,
+            "icon": one.icon,
+            "default": one is default,
+        }
+        for one in offered
+    ]
+    return json_response({"chat": chat.name, "profiles": found})

@@ -1,12 +1,16 @@
-"""Find the bots named on the command line, and import them."""
+"""Find the bots named on the command line, import them, and serve those that work."""
 
 from __future__ import annotations
 
 import importlib
+import json
+import logging
+import os
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +21,10 @@ from chatsessions.handlers.chat import Chat, resolve_chat
 
 from . import CommandFailed
 
+logger = logging.getLogger("chatsessions.run")
+
+#: The environment variable with the bots of the command line, as a JSON list.
+VARIABLE = "CHATSESSIONS_BOTS"
 #: Lines of these folders are left out at the start and the end of a bot's traceback.
 PACKAGE = str(Path(__file__).parent.parent)
 IMPORTLIB = str(Path(importlib.__file__).parent)
@@ -158,3 +166,34 @@ def describe_failure(error: BaseException) -> str:
 
 def _is_machinery(filename: str) -> bool:
     return filename.startswith((PACKAGE, IMPORTLIB, "<frozen importlib"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """The bots of the command line: the chats of those that work, the problems of the others."""
+
+    bots: dict[BotName, Chat] = field(default_factory=dict)
+    #: By file or module: what is wrong.
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+@cache
+def served() -> Served:
+    """Import the bots, once. Django has to be set up."""
+    found = Served()
+    for name in json.loads(os.environ[VARIABLE]):
+        try:
+            bot = BotName.parse(name)
+            found.bots[bot] = bot.load()
+        except (Exception, SystemExit) as error:  # a bot's file may raise anything
+            found.problems[name] = describe_failure(error)
+            logger.error("%s cannot be served:\n%s", name, found.problems[name])
+    if found.problems:
+        # The page asks again and again until the bot is corrected, and its 503 is no news.
+        logging.getLogger("django.request").setLevel(logging.CRITICAL)
+    return found
+
+
+def route(bot: BotName) -> str:
+    """Return the route of a bot's websocket."""
+    return f"ws/{bot.slug}/"

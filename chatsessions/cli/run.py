@@ -25,9 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from . import CommandFailed
-from .bots import BotName, parse_bots
+from .bots import VARIABLE, BotName, parse_bots
 from .data import administrator, locked, make_folder, migrate, note_address
-from .project.served import VARIABLE
 
 SETTINGS = "chatsessions.cli.project.settings"
 APPLICATION = "chatsessions.cli.project.asgi:application"

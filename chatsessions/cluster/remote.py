@@ -146,8 +146,9 @@ class RemoteSession:
             left=self._left_by_owner,
             give_up=self._give_up,
         )
+        self._misses_hint = asyncio.Event()
         self._follower = LogFollower(
-            self.id, directory.threads, give_up=self._give_up, misses=self._miss
+            self.id, directory.threads, give_up=self._give_up, misses=self._misses_hint.set
         )
         #: Requests that have it.
         self._holders = 0
@@ -160,14 +161,14 @@ class RemoteSession:
         self._has_news = asyncio.Event()
         self._last_hint = 0
         self._heard_at = self._asked_at = self.loop.time()
-        self._misses_hint = asyncio.Event()
         self._asking: asyncio.Task[None] | None = None
         #: Whether the last look has found the session to be nobody's.
         self._was_free = False
         self._is_followed = False
         self._moving = False
         self._detaching: asyncio.Task[None] | None = None
-        self._left = asyncio.Event()
+        #: Set when nothing more is told.
+        self.left = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -397,10 +398,6 @@ class RemoteSession:
         if self._detaching is not None:
             await asyncio.wait([self._detaching], timeout=LOOK_AGAIN)
 
-    async def until_left(self) -> None:
-        """Wait until nothing more is told."""
-        await self._left.wait()
-
     # News
 
     def hear(self, hint: Hint) -> None:
@@ -410,14 +407,11 @@ class RemoteSession:
         if hint.number > self._last_hint + 1:
             self._follower.streams.tear()
             self._add_news(None)
-            self._miss()
+            self._misses_hint.set()
         self._last_hint = hint.number
         self._heard_at = self.loop.time()
         for part in hint.parts:
             self._add_news(part)
-
-    def _miss(self) -> None:
-        self._misses_hint.set()
 
     def _add_news(self, news: News) -> None:
         self._news.append(news)
@@ -659,7 +653,7 @@ class RemoteSession:
         self.closed = True
         self._link.pause()
         self._remotes.pop(self._link.number, None)
-        self._left.set()
+        self.left.set()
         for task in self._tasks:
             if task is not asyncio.current_task():
                 task.cancel()

@@ -180,16 +180,13 @@ class Emitter:
     without ``await``.
     """
 
-    __slots__ = ("_sink", "_turn")
+    __slots__ = ("_sink", "_turn", "loop")
 
     def __init__(self, sink: Sink, turn: Turn | None) -> None:
         self._sink = sink
         self._turn = turn
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of the session's owner."""
-        return self._sink.loop
+        #: The event loop of the session's owner.
+        self.loop = sink.loop
 
     @also_sync(_owner_loop)
     async def emit(self, name: str, data: Any = None) -> int:
@@ -219,7 +216,7 @@ class Emitter:
         ``offers`` is a message's id, and the actions that it offers from now on. The entry opens
         the stream of ``opens``, and closes that of ``closes``.
         """
-        if asyncio.get_running_loop() is not self._sink.loop:
+        if asyncio.get_running_loop() is not self.loop:
             again = self.append(
                 name, data, appended=appended, offers=offers, opens=opens, closes=closes
             )
@@ -343,16 +340,16 @@ class Emitter:
     @property
     def is_at_home(self) -> bool:
         """Whether the running event loop is the owner's."""
-        return asyncio.get_running_loop() is self._sink.loop
+        return asyncio.get_running_loop() is self.loop
 
     @property
     def _is_elsewhere(self) -> bool:
         """Whether the running event loop is not the owner's."""
-        return asyncio.get_running_loop() is not self._sink.loop
+        return asyncio.get_running_loop() is not self.loop
 
     async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` in the event loop of the session's owner."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._sink.loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
 
 def as_text(content: object) -> str:

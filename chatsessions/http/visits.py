@@ -116,11 +116,6 @@ class Visit:
         """Why who came may not be here any more, if so."""
         return None if self.admission is None else self.admission.lost
 
-    @property
-    def failure(self) -> Exception | None:
-        """Why nothing more can be told of the session, if that is so and it has not ended."""
-        return self.served.lost
-
     def abandon(self) -> None:
         """Leave, and drop what was not read."""
         if self._subscriber is not None:

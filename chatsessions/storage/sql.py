@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -75,7 +76,7 @@ class Table:
         Each of ``rows`` has the values of ``columns``, the id, and then the values that the row
         must have in the columns ``compared``.
         """
-        given = (*columns, "id", *(EXPECTED + name for name in compared))
+        given = (*columns, "id", *map(EXPECTED.__add__, compared))
         if given not in self._statements:
             self._statements[given] = self._update_sql(columns, given, compared)
         return self._run(given, rows)
@@ -163,7 +164,9 @@ class Statements:
         self.connection = connection
         self._sessions = Table(connection, ChatSession)
         self._events = Table(connection, SessionEvent)
-        self._has_uuid: bool = connection.features.has_native_uuid_field
+        has_uuid = connection.features.has_native_uuid_field
+        #: The id of a change's session, as the database wants it.
+        self._id = attrgetter("session_id" if has_uuid else "session_hex")
         self._moment = _moment_adapter(connection)
         self._last_seen: tuple[datetime | None, Any] = (None, None)
 
@@ -282,9 +285,6 @@ class Statements:
                 )
 
     # Values as the database wants them
-
-    def _id(self, change: Change) -> Any:
-        return change.session_id if self._has_uuid else change.session_hex
 
     def _position(self, at: Position) -> tuple[Any, ...]:
         return (

@@ -92,11 +92,8 @@ class session_context:  # noqa: N801  # used like a function
         self._stack.close()
         loop, self._loop = self._loop, None
         if loop is not None:
-            await _in_loop(loop, partial(self._close, kind, error, traceback))
-
-    async def _close(self, *raised: Any) -> None:
-        """Store what the block did, and let everything go. Runs in the worker's event loop."""
-        await self._holding.__aexit__(*raised)
+            # What the block did is stored in the worker's event loop, and everything let go.
+            await _in_loop(loop, partial(self._holding.__aexit__, kind, error, traceback))
 
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
@@ -113,7 +110,7 @@ class session_context:  # noqa: N801  # used like a function
         self._stack.close()
         loop, self._loop = self._loop, None
         if loop is not None:
-            _run_in(loop, partial(self._close, kind, error, traceback))
+            _run_in(loop, partial(self._holding.__aexit__, kind, error, traceback))
 
 
 async def aemit_to(session: Which, name: str, data: Any = None) -> None:

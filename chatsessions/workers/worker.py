@@ -287,7 +287,7 @@ class Worker(WorkerHost):
         for close in list(self.websockets):
             close(CloseCode.SHUTTING_DOWN)
         visits = [remote for remote in self.remotes.values() if remote.is_visit]
-        ends = [*(live.until_idle() for live in lives), *(visit.until_left() for visit in visits)]
+        ends = [*(live.until_idle() for live in lives), *(visit.left.wait() for visit in visits)]
         await _within(settings.SHUTDOWN_TIMEOUT if patience is None else patience, ends)
         for live in lives:
             live.interrupt()
@@ -355,7 +355,7 @@ class Worker(WorkerHost):
         self.gone.set()
 
 
-async def _within(seconds: float, steps: list[Coroutine[Any, Any, None]]) -> bool:
+async def _within(seconds: float, steps: list[Coroutine[Any, Any, Any]]) -> bool:
     """Await ``steps`` together for at most ``seconds``; return True if all came to their end."""
     if not steps:
         return True

@@ -14,6 +14,7 @@ from django.core.asgi import get_asgi_application
 from django.urls import re_path
 
 from chatsessions.asgi import Application, get_chat_application
+from chatsessions.cli.bots import route, served
 from chatsessions.protocol.frames import SUBPROTOCOL, CloseCode
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsessions.cli.project.settings")
@@ -21,7 +22,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsessions.cli.project.settin
 django_application = ASGIStaticFilesHandler(get_asgi_application())
 
 from . import settings  # noqa: E402
-from .served import route, served  # noqa: E402
 
 
 class BelowPath:

@@ -8,10 +8,10 @@ from django.shortcuts import render
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.decorators.csrf import csrf_exempt
 
+from chatsessions.cli.bots import route, served
 from chatsessions.views import ChatPage, ChatView
 
 from . import settings
-from .served import route, served
 
 
 def start(request: HttpRequest) -> HttpResponse:
