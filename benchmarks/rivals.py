@@ -126,7 +126,9 @@ async def four_frames(_scope: object, receive: Receive, send: Send) -> None:
     while (message := await receive())["type"] == "websocket.receive":
         frame = msgspec.json.decode(message["text"])
         if frame["type"] == "hello":
-            await say({"type": "welcome", "session": "", "token": "", "resumed": False})
+            welcome = {"type": "welcome", "session": "", "token": "", "resumed": False}
+            rest = {"reason": "new", "received": 0, "first": 1, "head": 0, "turn": None}
+            await say(welcome | rest | {"heartbeat": 25.0, "max_frame": 1_000_000})
             await answer(0, GREETING)
         elif frame["type"] == "event":
             count, seq = count + 1, seq + 1
