@@ -1,7 +1,7 @@
 # make demo   run the demo: needs Python >= 3.11 and make, nothing else
 #             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
 # make test   install what the tests need, and run the tests; make slow runs those that take longest
-# make page   build the page's JavaScript from frontend/src: needs node and npm
+# make page   build the page's JavaScript from frontend: needs node and npm
 # make wire   write the protocol for other clients, docs/protocol/, from the classes of its frames
 # make faults the scenarios of many workers, each with many new seeds
 # The other targets are parts of these, or for development.
@@ -22,7 +22,6 @@ XDIST := -n 3 --dist worksteal
 SERVERS := $(addprefix tests/,benchmarks browser $(addprefix chainlit/test_,bots.py in_a_browser.py) cli deployment server \
 	$(addprefix test_,docs.py package.py startchat.py))
 UNITS := -m "not faults and not slow" tests $(addprefix --ignore=,$(SERVERS))
-NODE_TEST := node --experimental-default-type=module --test
 NODE_MODULES := frontend/node_modules/.installed
 
 .PHONY: help demo prepare test page lint types js docs wire pictures python coverage servers cluster others slow postgres matrix faults bench build \
@@ -83,7 +82,7 @@ page: $(NODE_MODULES)
 js:
 	@if command -v node >/dev/null; then \
 		$(MAKE) --no-print-directory $(NODE_MODULES) && node frontend/build.js --check && \
-		frontend/node_modules/.bin/tsc --project frontend && $(NODE_TEST) tests/js/*.test.js; \
+		frontend/node_modules/.bin/tsc --project frontend && node frontend/test.js; \
 	else \
 		echo "SKIPPED: node is not installed, the JavaScript modules are not tested."; \
 	fi

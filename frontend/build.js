@@ -1,44 +1,70 @@
 /**
- * Builds src/ into the static files of the Django app: one file per entry, each whole by itself.
+ * Builds client/ and element/ into the static files of the Django app: for each entry one minified
+ * file that is whole by itself, its source map, and its types.
  *
- * `node build.js` writes them, `node build.js --check` fails if what is committed is not what src/ builds to.
- * No file imports another: a storage that keeps only hashed names could not serve it.
+ * `node build.js` writes them, `node build.js --check` fails if what is committed is not what the sources
+ * build to. No file imports another: a storage that keeps only hashed names could not serve it.
  */
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { build } from "esbuild";
+import { generateDtsBundle } from "dts-bundle-generator";
+import { build, transform } from "esbuild";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = join(HERE, "../chatsessions/static/chatsessions");
 /** What pages import: the names are documented in docs/page.md. */
-const ENTRIES = ["chat-session.js", "client.js", "texts.js"];
+const ENTRIES = { "chat-session": "element/chat-session.ts", client: "client/client.ts", texts: "element/texts.ts" };
+const BUILT = /\.(js|js\.map|d\.ts)$/;
+const NOTE = "Built from frontend/ by `make page`. Edit that, not this.";
 
-const { outputFiles } = await build({
-  absWorkingDir: HERE,
-  entryPoints: ENTRIES.map((name) => `src/${name}`),
-  outdir: STATIC,
-  write: false,
-  bundle: true,
-  format: "esm",
-  target: "es2022",
-  charset: "utf8",
-  loader: { ".css": "text" },
-  banner: { js: "// Built from frontend/src by `make page`. Edit that, not this." },
-});
-const built = new Map(outputFiles.map(({ path, text }) => [basename(path), text]));
-const committed = (await readdir(STATIC)).filter((name) => name.endsWith(".js"));
+/** A stylesheet is the text of its module. */
+const stylesheets = {
+  name: "stylesheets",
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /\.css$/ }, async ({ path }) => {
+      const { code } = await transform(await readFile(path, "utf8"), { loader: "css", minify: true });
+      return { contents: code.trim(), loader: "text" };
+    }),
+};
+
+async function scripts() {
+  const { outputFiles } = await build({
+    absWorkingDir: HERE,
+    entryPoints: ENTRIES,
+    outdir: STATIC,
+    write: false,
+    bundle: true,
+    minify: true,
+    sourcemap: "linked",
+    format: "esm",
+    target: "es2022",
+    charset: "utf8",
+    plugins: [stylesheets],
+    banner: { js: `// ${NOTE}` },
+  });
+  return outputFiles.map(({ path, text }) => [basename(path), text]);
+}
+
+function types() {
+  const names = Object.keys(ENTRIES);
+  const entries = names.map((name) => ({ filePath: join(HERE, ENTRIES[name]), output: { noBanner: true } }));
+  const texts = generateDtsBundle(entries, { preferredConfigPath: join(HERE, "tsconfig.json") });
+  return names.map((name, index) => [`${name}.d.ts`, `// ${NOTE}\n${texts[index]}`]);
+}
+
+const built = new Map([...(await scripts()), ...types()]);
+const committed = (await readdir(STATIC)).filter((name) => BUILT.test(name));
 
 if (process.argv.includes("--check")) {
-  const names = new Set([...committed, ...built.keys()]);
   const stale = [];
-  for (const name of names) {
+  for (const name of new Set([...committed, ...built.keys()])) {
     const text = committed.includes(name) ? await readFile(join(STATIC, name), "utf8") : undefined;
     if (text !== built.get(name)) stale.push(name);
   }
   if (stale.length) {
-    console.error(`Not what frontend/src builds to: ${stale.join(", ")} in ${STATIC}. Run \`make page\`, and commit.`);
+    console.error(`Not what frontend/ builds to: ${stale.join(", ")} in ${STATIC}. Run \`make page\`, and commit.`);
     process.exit(1);
   }
 } else {

@@ -1212,14 +1212,15 @@ def test_the_page_about_the_page_has_every_part() -> None:
     rows = table("page", "## The look", after="</style>")
     listed = [name for names, _of in rows for name in code_spans(names)]
     assert len(listed) == len(set(listed))
-    folder = ROOT / "frontend" / "src"
-    source = {path.name: path.read_text() for path in folder.glob("*.js")}
+    folder = ROOT / "frontend" / "element"
+    source = {path.name: path.read_text() for path in folder.glob("*.ts")}
     text = "".join(source.values())
     written = re.findall(r"\bpart: [\"`]([\w -]+)", text)
     written += re.findall(r"\b(?:button|tool|dialogOf)\(\"([\w -]+)\"", text)
     written += re.findall(r"\bisolated\([^\"\n]+, \"([\w-]+)\"\)", text)
     written += re.findall(r"\bsetAttribute\(\"part\", \"([\w -]+)\"", text)
-    for name in ("asks.js", "message.js", "transcript.js"):  # what an article is besides a message
+    # What an article is besides a message.
+    for name in ("questions.ts", "message.ts", "message-list.ts"):
         for kinds in re.findall(r"\bkind(?:: | = )([^,;\n]+)", source[name]):
             written += re.findall(r"[\"`](?:\$\{kind\} )?([a-z ]+)[\"`]", kinds)
     parts = {part for words in written for part in words.split() if not part.endswith("-")}

@@ -166,9 +166,11 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
         "templatetags/chatsessions.py",
         "management/commands/clearchatsessions.py",
         "admin/__init__.py",
-        "static/chatsessions/chat-session.js",
-        "static/chatsessions/client.js",
-        "static/chatsessions/texts.js",
+        *(
+            f"static/chatsessions/{name}.{ending}"
+            for name in ("chat-session", "client", "texts")
+            for ending in ("js", "js.map", "d.ts")
+        ),
         "static/chatsessions/admin.css",
         "templates/admin/chatsessions/chatsession/change_form.html",
     ],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -94,3 +96,24 @@ def test_what_a_page_assigns_to_the_texts_is_said_and_the_client_works_without_t
         "hello",
         "You have sent 1 message(s)!",
     ]
+
+
+def test_a_built_file_names_its_source_map_and_the_map_has_the_sources(
+    collected: Server, page: Page
+) -> None:
+    """As developer tools look for it: beside the file, by the name that the storage gave it."""
+    page.goto(f"{collected.origin}/csp/nonce/")
+    script = page.locator("script[type=module][src]").get_attribute("src")
+    assert script
+    address = urljoin(page.url, script)
+    [name] = re.findall(
+        r"^//# sourceMappingURL=(.+)$", page.request.get(address).text(), re.MULTILINE
+    )
+    answer = page.request.get(urljoin(address, name))
+    if "Signature=" in script:  # the name in the file has none: developer tools do without
+        assert answer.status == 403
+        return
+    found = answer.json()
+    contents = dict(zip(found["sources"], found["sourcesContent"], strict=True))
+    [client] = [path for path in contents if path.endswith("frontend/client/client.ts")]
+    assert "export class ChatClient extends EventTarget" in contents[client]

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatClient } from "../../frontend/src/client.js";
+import { ChatClient } from "../../frontend/client/client.ts";
 import { FakeStorage, FakeTimers, socketClass } from "./fakes.js";
 
 const EVENTS = ["state", "reset", "ready", "event", "stream", "token", "turn", "pending", "notice"];

@@ -2,11 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatClient } from "../../frontend/src/client.js";
-import { UploadError } from "../../frontend/src/requests.js";
-import { Memory } from "../../frontend/src/storage.js";
-import { FileServer, acceptance, fileName, isRaster, sizeWords } from "../../frontend/src/uploads.js";
-import { WindowMessages } from "../../frontend/src/window-messages.js";
+import { ChatClient } from "../../frontend/client/client.ts";
+import { UploadError } from "../../frontend/element/requests.ts";
+import { TabStorage } from "../../frontend/client/tab-storage.ts";
+import { FileServer, acceptance, fileName, isRaster, sizeWords } from "../../frontend/element/uploads.ts";
+import { WindowMessages } from "../../frontend/element/window-messages.ts";
 import { FakeStorage, FakeTimers, owner, requestClass, settle, socketClass } from "./fakes.js";
 
 const WELCOME = { type: "welcome", session: "s1", token: "t1", resumed: false, reason: "new", received: 0, first: 1, head: 0, turn: null, heartbeat: 20, max_frame: 1000 };
@@ -119,7 +119,7 @@ test("keys in the storage that are not ours are none", () => {
   for (const text of ["null", "7", "[1]", "{", '{"A": 1}']) {
     const storage = new FakeStorage();
     storage.setItem("chatsessions:ws://test/ws/:env", text);
-    assert.deepEqual(new Memory("ws://test/ws/", storage).env, {});
+    assert.deepEqual(new TabStorage("ws://test/ws/", storage).env, {});
   }
 });
 

@@ -1,9 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Backoff } from "../../frontend/src/backoff.js";
-import { Inbox, Outbox, Streams, byteLength } from "../../frontend/src/delivery.js";
-import { Memory, websocketUrl } from "../../frontend/src/storage.js";
+import { Backoff } from "../../frontend/client/delivery/backoff.ts";
+import { Outbox, byteLength } from "../../frontend/client/delivery/outbox.ts";
+import { ReplayCursor } from "../../frontend/client/delivery/replay-cursor.ts";
+import { Streams } from "../../frontend/client/delivery/streams.ts";
+import { TabStorage, websocketUrl } from "../../frontend/client/tab-storage.ts";
 import { FakeStorage } from "./fakes.js";
 
 const event = (content) => ({ type: "event", name: "message", data: { content } });
@@ -146,13 +148,13 @@ test("the largest frame on the line is found by its bytes", () => {
 });
 
 test("entries are next, old, or behind a hole", () => {
-  const inbox = new Inbox();
+  const inbox = new ReplayCursor();
   inbox.received = 3;
   assert.deepEqual([3, 4, 5].map((seq) => inbox.place(seq)), ["old", "next", "hole"]);
 });
 
 test("a parked entry comes out when its turn has come", () => {
-  const inbox = new Inbox();
+  const inbox = new ReplayCursor();
   inbox.park({ seq: 2, name: "message", data: {} });
   assert.equal(inbox.unpark(), undefined);
   inbox.received = 1;
@@ -223,42 +225,42 @@ test("the back-off doubles its ceiling up to the cap, and jitters over all of it
 
 const remembered = { session: "s", token: "t", next: 3, pending: [{ type: "event", n: 2, name: "message", data: {} }] };
 
-test("memory keeps what it is given, per address", () => {
+test("the tab's storage keeps what it is given, per address", () => {
   const storage = new FakeStorage();
-  new Memory("ws://a/", storage).save(remembered);
-  assert.deepEqual(new Memory("ws://a/", storage).load(), remembered);
-  assert.equal(new Memory("ws://b/", storage).load().session, null);
+  new TabStorage("ws://a/", storage).save(remembered);
+  assert.deepEqual(new TabStorage("ws://a/", storage).load(), remembered);
+  assert.equal(new TabStorage("ws://b/", storage).load().session, null);
 });
 
 for (const garbage of ["", "{", "null", "7", "[]", '{"session": 1, "token": {}, "next": -1, "pending": "x"}', '{"pending": [null, {"n": "1"}, {"n": 1}]}']) {
-  test(`memory survives ${garbage || "nothing"}`, () => {
+  test(`the tab's storage survives ${garbage || "nothing"}`, () => {
     const storage = new FakeStorage();
     storage.setItem("chatsessions:ws://a/", garbage);
-    assert.deepEqual(new Memory("ws://a/", storage).load(), { session: null, token: null, next: 1, pending: [] });
+    assert.deepEqual(new TabStorage("ws://a/", storage).load(), { session: null, token: null, next: 1, pending: [] });
   });
 }
 
-test("memory survives a storage that throws", () => {
+test("the tab's storage survives a storage that throws", () => {
   const refuse = () => {
     throw new Error("forbidden");
   };
-  const memory = new Memory("ws://a/", { getItem: refuse, setItem: refuse, removeItem: refuse });
-  memory.save(remembered);
-  memory.draft = "x";
-  assert.equal(memory.load().session, null);
-  assert.equal(memory.draft, "");
+  const tab = new TabStorage("ws://a/", { getItem: refuse, setItem: refuse, removeItem: refuse });
+  tab.save(remembered);
+  tab.draft = "x";
+  assert.equal(tab.load().session, null);
+  assert.equal(tab.draft, "");
 });
 
-test("memory without room keeps the way back into the session", () => {
+test("the tab's storage without room keeps the way back into the session", () => {
   const storage = new FakeStorage();
   const keep = storage.setItem;
   storage.setItem = (key, value) => {
     if (value.length > 100) throw new Error("QuotaExceededError");
     keep(key, value);
   };
-  const memory = new Memory("ws://a/", storage);
-  memory.save({ ...remembered, pending: [{ type: "event", n: 2, name: "message", data: { content: "x".repeat(200) } }] });
-  assert.deepEqual(memory.load(), { ...remembered, pending: [] });
+  const tab = new TabStorage("ws://a/", storage);
+  tab.save({ ...remembered, pending: [{ type: "event", n: 2, name: "message", data: { content: "x".repeat(200) } }] });
+  assert.deepEqual(tab.load(), { ...remembered, pending: [] });
 });
 
 test("relative addresses belong to the page's origin", () => {

@@ -2,7 +2,7 @@
 
 import { webcrypto } from "node:crypto";
 
-import { Memory } from "../../frontend/src/storage.js";
+import { TabStorage } from "../../frontend/client/tab-storage.ts";
 
 globalThis.crypto ??= webcrypto; // every browser has it; Node 18 does not
 
@@ -147,8 +147,8 @@ export function requestClass() {
 /** Whose files they are: a client that is online. */
 export function owner(changes = {}) {
   const target = new EventTarget();
-  const memory = new Memory("ws://test/", new FakeStorage());
-  return Object.assign(target, { session: "s1", token: "t1", state: { state: "online" }, memory }, changes);
+  const storage = new TabStorage("ws://test/", new FakeStorage());
+  return Object.assign(target, { session: "s1", token: "t1", state: { state: "online" }, storage }, changes);
 }
 
 /** Let promises come to their end. */

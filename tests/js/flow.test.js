@@ -6,7 +6,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatClient } from "../../frontend/src/client.js";
+import { ChatClient } from "../../frontend/client/client.ts";
 import { FakeStorage, FakeTimers } from "./fakes.js";
 
 /** @typedef {{rate: number, burst: number, pending: number, handles: number, latency: number, stores: number, window?: number}} Limits */

@@ -8,7 +8,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatClient } from "../../frontend/src/client.js";
+import { ChatClient } from "../../frontend/client/client.ts";
 import { FakeStorage, FakeTimers, seeded } from "./fakes.js";
 
 const RUNS = Number(process.env.CHAT_RUNS ?? 150);

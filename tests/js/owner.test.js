@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatClient } from "../../frontend/src/client.js";
+import { ChatClient } from "../../frontend/client/client.ts";
 import { FakeStorage, FakeTimers, socketClass } from "./fakes.js";
 
 const WELCOME = { type: "welcome", session: "s1", token: "t1", resumed: false, reason: "new", received: 0, first: 1, head: 0, turn: null, heartbeat: 20, max_frame: 1000 };
@@ -32,8 +32,8 @@ function leftBehind(owner, options = {}) {
   client.profile = "ada-profile";
   client.send("message", { content: "my PIN is 1234" });
   client.draft = "half a thought";
-  client.memory.env = { MODEL_API_KEY: "sk-ada" };
-  client.memory.keep("files", { f1: { id: "f1", name: "contract.pdf" } });
+  client.storage.env = { MODEL_API_KEY: "sk-ada" };
+  client.storage.keep("files", { f1: { id: "f1", name: "contract.pdf" } });
   client.close();
   return storage;
 }
@@ -132,7 +132,7 @@ test("a conversation that was assigned to who logged in goes on, with what waite
   assert.deepEqual(Socket.last.of("event").map(({ data }) => data.content), ["my PIN is 1234"]);
   assert.equal(client.draft, "half a thought");
   assert.equal(forgotten.length, 0);
-  assert.equal(client.memory.owner, "ada");
+  assert.equal(client.storage.owner, "ada");
 });
 
 test("what was written since the login goes behind what waited before it", () => {
@@ -173,7 +173,7 @@ test("who is asked for keys is not offered those of somebody else", () => {
   Socket.last.push({ type: "error", code: "missing_env", detail: "MODEL_API_KEY", owner: "bob" });
   Socket.last.drop(4502);
   assert.equal(client.state.reason, "missing_env");
-  assert.deepEqual(client.memory.env, {});
+  assert.deepEqual(client.storage.env, {});
   client.setEnv({ MODEL_API_KEY: "sk-bob" });
   Socket.last.open();
   assert.deepEqual([Socket.last.sent[0].owner, Socket.last.sent[0].env], ["bob", { MODEL_API_KEY: "sk-bob" }]);

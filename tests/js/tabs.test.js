@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatClient } from "../../frontend/src/client.js";
+import { ChatClient } from "../../frontend/client/client.ts";
 import { FakeStorage, FakeTimers, settle, socketClass } from "./fakes.js";
 
 const WELCOME = { type: "welcome", session: "s1", token: "t1", resumed: false, reason: "new", received: 0, first: 1, head: 0, turn: null, heartbeat: 20, max_frame: 1000, owner: "" };

@@ -6,7 +6,7 @@ const SHARED = Symbol.for("chatsessions.texts");
 test("Files of two releases in a browser's cache share the texts, and none is missing", async () => {
   const older = { send: "Senden", states: { online: "Verbunden" } };
   globalThis[SHARED] = older;
-  const { texts } = await import("../../frontend/src/texts.js");
+  const { texts } = await import("../../frontend/element/texts.ts");
   assert.equal(texts, older);
   assert.equal(texts.send, "Senden", "what was assigned stays");
   assert.equal(texts.states.online, "Verbunden");

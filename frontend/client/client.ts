@@ -1,0 +1,691 @@
+/**
+ * A chat session over a websocket that may break at any time.
+ *
+ *    const client = new ChatClient("/ws/counter/");
+ *    client.addEventListener("event", ({ detail }) => console.log(detail.seq, detail.name, detail.data));
+ *    client.connect();
+ *    client.sendMessage("Hello!");
+ *
+ * Whatever happens to the line, `event` reports the session's log completely and in order, and
+ * what was sent is accepted exactly once. A reload of the page continues the session: the tab's
+ * `sessionStorage` remembers it, together with what was not accepted yet.
+ *
+ * Events (all carry their data in `detail`):
+ *
+ * | event | detail | when |
+ * |---|---|---|
+ * | `state` | `StateDetail` | the connection's state changed |
+ * | `owner` | `{}` | somebody else is logged in now: what was written and not sent is gone, here too |
+ * | `reset` | `{reason}`: `new`, `unknown`, `ended`, `expired`, `gap` | forget what was shown: another log, or a later part of it, follows |
+ * | `ready` | `{}` | the replay is complete; what follows is live |
+ * | `event` | `{seq, name, data, turn?, n?, live}` | one entry of the log. `n`: it is our own |
+ * | `stream` | `{message, content}` | a streaming message's whole content so far |
+ * | `token` | `{message, index, text}` | a piece to append to it |
+ * | `turn` | `{turn, name, status}` or `null` | what the server is working on |
+ * | `pending` | array of frames | what was sent and is not accepted yet, oldest first |
+ * | `notice` | `{code, detail, frame?, retryAfter?}` | something was refused. `frame`: our frame that will never be sent |
+ */
+import { Timeouts, type Timers, systemTimers } from "./clock.ts";
+import { type Meeting, SessionCredentials } from "./credentials.ts";
+import { AckScheduler } from "./delivery/ack-scheduler.ts";
+import { Backoff } from "./delivery/backoff.ts";
+import { Outbox, byteLength } from "./delivery/outbox.ts";
+import { ReplayCursor } from "./delivery/replay-cursor.ts";
+import { Sender } from "./delivery/sender.ts";
+import { Streams } from "./delivery/streams.ts";
+import { ChatClientError } from "./errors.ts";
+import { Heartbeat } from "./heartbeat.ts";
+import { PageLifecycle } from "./lifecycle.ts";
+import { type Entry, FINAL_CODES, type Frame, MAX_DEPTH, NAME, type Outgoing, RETRY_CODES, asEntry, asTurn, copied, isTooDeep, uuid } from "./protocol.ts";
+import { type Locks, holdBy } from "./session-lock.ts";
+import { Siblings } from "./siblings.ts";
+import { TabStorage, websocketUrl } from "./tab-storage.ts";
+import { Connection } from "./transport.ts";
+
+export { ChatClientError };
+
+/**
+ * `connecting`; `online`; `offline`: will try again; `replaced`: the conversation went on in another
+ * tab or device; `ended`: it is over; `refused`: the server will not have us; `closed`: by `close()`.
+ */
+export type State = "connecting" | "online" | "offline" | "replaced" | "ended" | "refused" | "closed";
+
+export interface StateDetail {
+  state: State;
+  /** How many attempts have failed in a row */
+  attempt: number;
+  /** Seconds until the next attempt (`offline`) */
+  retryIn?: number;
+  /** Why it ended, or the server's error code (`ended`, `refused`; `offline`, if it gave one) */
+  reason?: string;
+  /** The server's words for it (`refused`, `offline`) */
+  detail?: string;
+  /** The close code */
+  code?: number;
+}
+
+export interface ChatClientOptions {
+  /** The chat profile to ask for */
+  profile?: string;
+  /** An old thread to go on with */
+  thread?: string;
+  /** Default: the browser's */
+  language?: string;
+  /** Values for the handlers; never stored */
+  env?: Record<string, string>;
+  /** Who is here, as the template tag says it: what another user left in this tab is forgotten at once */
+  owner?: string;
+  /** Which of several chats of one address on this page it is; each has a session of its own */
+  key?: string;
+  /** Default: `sessionStorage`; `null`: none */
+  storage?: Storage | null;
+  WebSocket?: typeof WebSocket;
+  /** How tabs of one session share its token, and how a duplicate of a tab asks whether it is one where there are no locks */
+  BroadcastChannel?: typeof BroadcastChannel | null;
+  /** By which a duplicate of a tab knows that it is one; default: the browser's */
+  locks?: Locks | null;
+  /** Where `online`, `pageshow` and `visibilitychange` happen */
+  page?: EventTarget | null;
+  timers?: Timers;
+  random?: () => number;
+}
+
+/** Milliseconds for the way from the first byte to `welcome`. */
+const WELCOME_TIMEOUT = 10_000;
+/** Milliseconds that a connection must hold to count as a success. */
+const SETTLED_AFTER = 5_000;
+/** Seconds between pings on a silent line, if the server names none. */
+const HEARTBEAT = 20;
+/** Milliseconds to wait for the page before this one, which has left but may not be gone; and for any other. */
+const GOING = 5_000;
+const STAYING = 300;
+/** How much may wait to be sent and still be written down with every change; what is more is, every so many milliseconds. */
+const SAVED_AT_ONCE = 50;
+const SAVE_EVERY = 2_000;
+
+/** States in which nothing can be sent. */
+const FINAL_STATES: Set<State> = new Set(["replaced", "ended", "refused"]);
+
+/** An event of a `ChatClient`. */
+export class ChatClientEvent<T> extends Event {
+  readonly detail: T;
+
+  constructor(type: string, detail: T) {
+    super(type);
+    this.detail = detail;
+  }
+}
+
+export class ChatClient extends EventTarget {
+  #url;
+  #options;
+  #timers;
+  #timeouts;
+  #saving;
+  #backoff;
+  #storage;
+  #credentials;
+  #hold;
+  /** Whether the page that had the session before was left. */
+  #returned;
+  #page;
+  #siblings;
+  #sender;
+  #acks;
+  #cursor = new ReplayCursor();
+  #streams = new Streams();
+
+  #state: StateDetail = { state: "closed", attempt: 0 };
+  #turn: Frame | null = null;
+  #connection: Connection | null = null;
+  #heartbeat: Heartbeat | null = null;
+  #welcomed = false;
+  #reached = false;
+  /** The last error frame of this connection: the reason for a close that may follow. */
+  #lastError: Frame | null = null;
+  /** The end of the log at the `welcome`, until the replay has reached it. */
+  #replayEnd: number | null = null;
+  /** Who waits for a pong, in the order of their pings. */
+  #asking: string[] = [];
+  /** How many of our events may be on the wire. */
+  #window: number | undefined;
+  /** The end of the log at the last pong. */
+  #promisedHead = 0;
+  #maxFrame = Infinity;
+  #ending = false;
+
+  /** @param url of the websocket; a relative one belongs to the page's origin */
+  constructor(url: string, options: ChatClientOptions = {}) {
+    super();
+    this.#url = websocketUrl(url);
+    this.#options = options;
+    this.#timers = options.timers ?? systemTimers;
+    this.#timeouts = new Timeouts(this.#timers);
+    this.#saving = new Timeouts(this.#timers);
+    this.#backoff = new Backoff({ random: options.random });
+    this.#storage = new TabStorage(this.#url, options.storage, { owner: options.owner, key: options.key });
+    this.#credentials = new SessionCredentials(this.#storage, options);
+    this.#returned = this.#storage.arrive();
+    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null, locks = globalThis.navigator?.locks ?? null } = options;
+    this.#page = new PageLifecycle(page, { woke: () => this.#woke(), left: () => this.#left() });
+    this.#siblings = new Siblings(BroadcastChannel, (message) => this.#heard(message));
+    this.#hold = holdBy(locks, this.#siblings, this.#timers);
+    const { left } = this.#credentials;
+    this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
+      write: (frame) => this.#write(frame),
+      ping: () => this.#ping("sender"),
+      changed: () => this.#pendingChanged(),
+    });
+    this.#acks = new AckScheduler(this.#timers, () => this.#write({ type: "ack", seq: this.#cursor.received }));
+  }
+
+  /** The state and what belongs to it. */
+  get state() {
+    return this.#state;
+  }
+
+  /** Where it connects to. */
+  get url() {
+    return this.#url;
+  }
+
+  /** Whether the server has welcomed us, on this page. */
+  get reached() {
+    return this.#reached;
+  }
+
+  /** The session's id, once there is one. */
+  get session() {
+    return this.#credentials.session;
+  }
+
+  /** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
+  get token() {
+    return this.#credentials.token;
+  }
+
+  /** The profile that the session was begun with, or will be. */
+  get profile() {
+    return this.#credentials.profile;
+  }
+
+  set profile(name) {
+    this.#credentials.profile = name;
+  }
+
+  /** The old thread that the session goes on with, if it is not one of its own. */
+  get thread() {
+    return this.#credentials.thread;
+  }
+
+  /** Values for the handlers, by their names. */
+  get env() {
+    return { ...this.#credentials.env };
+  }
+
+  /** What this tab remembers of the chat. */
+  get storage() {
+    return this.#storage;
+  }
+
+  /** The highest `seq` up to which everything has been reported. */
+  get received() {
+    return this.#cursor.received;
+  }
+
+  /** The running turn, or null. */
+  get turn() {
+    return this.#turn;
+  }
+
+  /** What was sent and is not accepted yet, oldest first. */
+  get pending() {
+    return [...this.#sender.items];
+  }
+
+  /** Text that was written and not sent; it survives a reload. */
+  get draft() {
+    return this.#storage.draft;
+  }
+
+  set draft(text) {
+    this.#storage.draft = text;
+  }
+
+  /** Connect, or try again at once. */
+  connect() {
+    const { state } = this.#state;
+    if (state === "connecting" || state === "online") return;
+    if (state === "closed") this.#listen();
+    this.#open();
+  }
+
+  /** Hang up. The session goes on, and so can this client: `connect()`. */
+  close() {
+    this.#hangUp();
+    this.#saveNow();
+    this.#hold.release();
+    this.#page.unlisten();
+    this.#siblings.close();
+    this.#setState("closed");
+  }
+
+  /** Take the conversation back from another tab or device. */
+  takeOver() {
+    this.connect();
+  }
+
+  /** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. */
+  setEnv(values: Record<string, string>) {
+    this.#credentials.setEnv(values);
+    if (this.#state.state !== "closed" && this.#state.state !== "ended") this.#open();
+  }
+
+  /**
+   * Begin a new conversation. What the old one has not accepted goes to the new one.
+   * @param options an old thread to go on with; another profile
+   */
+  newSession({ thread, profile = this.profile }: { thread?: string; profile?: string } = {}) {
+    this.#hangUp();
+    this.#credentials.restart(thread, profile);
+    this.#ending = false;
+    this.#sender.restart();
+    this.#restartLog(0, "new");
+    this.#backoff.reset();
+    if (this.#state.state === "closed") this.#listen();
+    this.#open();
+  }
+
+  /**
+   * Send an event to the session's handlers. It is kept until the server has stored it.
+   * @param data anything JSON can say
+   * @returns the frame as queued
+   * @throws {ChatClientError} if it can never be sent
+   */
+  send(name: string, data: any = {}): Outgoing {
+    return this.#queue({ type: "event", name, data });
+  }
+
+  /** Send what a person wrote. @param files ids of files that were uploaded */
+  sendMessage(text: string, files: string[] = []) {
+    return this.send("message", { id: uuid(), content: text, ...(files.length ? { files } : {}) });
+  }
+
+  /**
+   * Answer an `ask` event. Like an event it is kept until the server has stored it.
+   * @param data by the kind of the question: `{content}`, `{id}` of an action, `{files}`: ids
+   * @returns the frame as queued
+   * @throws {ChatClientError} if it can never be sent
+   */
+  answer(call: string, data: any): Outgoing {
+    return this.#queue({ type: "answer", call, data });
+  }
+
+  /** Cancel the running turn. */
+  stop() {
+    this.#write({ type: "stop" });
+  }
+
+  /** End the session for good; if the line is down, as soon as it is back. */
+  end() {
+    this.#ending = true;
+    if (this.#welcomed) this.#write({ type: "end" });
+  }
+
+  // --- the line ---------------------------------------------------------------------------------
+
+  #open() {
+    const { state, reason, detail } = this.#state;
+    this.#hangUp();
+    this.#lastError = null;
+    this.#setState("connecting", state === "offline" && reason ? { reason, detail } : {});
+    this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
+    try {
+      this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
+        opened: () => this.#hello(),
+        received: (frame) => this.#receive(frame),
+        closed: (code) => this.#closed(code),
+      });
+    } catch (error) {
+      this.#hangUp();
+      this.#setState("refused", { detail: String(error) });
+    }
+  }
+
+  /** Say hello, once it is known that the session is not another tab's, whose duplicate this one is. */
+  #hello() {
+    const { session } = this;
+    const connection = this.#connection;
+    if (!session) return this.#sayHello();
+    this.#hold.take(session, this.#returned ? GOING : STAYING, (ours) => {
+      if (!ours) this.#separate();
+      if (connection === this.#connection) this.#sayHello();
+    });
+  }
+
+  /** Another tab has the session, and sends what waits in it. */
+  #separate() {
+    this.#credentials.separate();
+    this.#sender.forget(this.#credentials.left.pending);
+    this.#sender.restart();
+  }
+
+  #sayHello() {
+    const { language = globalThis.navigator?.language } = this.#options;
+    this.#write(this.#credentials.hello(this.#cursor.received, language));
+  }
+
+  /** Leave the line, whatever its state, with all that runs on its behalf. */
+  #hangUp() {
+    this.#connection?.close();
+    this.#connection = null;
+    this.#heartbeat?.stop();
+    this.#heartbeat = null;
+    this.#welcomed = false;
+    this.#asking = [];
+    this.#replayEnd = null;
+    this.#sender.halt();
+    this.#acks.halt();
+    this.#timeouts.cancelAll();
+  }
+
+  /** The line is of no use any more: come back on another. */
+  #drop() {
+    this.#hangUp();
+    this.#retryLater();
+  }
+
+  #closed(code: number) {
+    const error = this.#welcomed ? null : this.#lastError;
+    const unreadable = code === 4500 && this.#welcomed && this.#lastError?.code === "bad_frame";
+    this.#hangUp();
+    if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
+    if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
+    if (code < 4500 || code > 4999) this.#retryLater(code, error);
+    else if (code === 4509) this.#setState("replaced", { code });
+    else if (code === 4503) this.#ended(undefined, code);
+    else this.#setState("refused", { code, reason: this.#lastError?.code, detail: this.#lastError?.detail });
+  }
+
+  #ended(reason?: string, code?: number) {
+    this.#hangUp();
+    this.#ending = false;
+    this.#setTurn(null);
+    this.#setState("ended", { reason, code });
+  }
+
+  /** @param error that came instead of a welcome */
+  #retryLater(code?: number, error?: Frame | null) {
+    const delay = this.#backoff.next();
+    this.#timeouts.start("retry", delay, () => this.#open());
+    this.#setState("offline", { retryIn: delay / 1000, code, ...(error ? { reason: error.code, detail: error.detail } : {}) });
+  }
+
+  #ping(asking: "sender" | "monitor") {
+    this.#asking.push(asking);
+    this.#write({ type: "ping" });
+  }
+
+  #write(frame: Frame) {
+    if (this.#connection?.send(frame)) this.#heartbeat?.sent();
+  }
+
+  // --- frames in --------------------------------------------------------------------------------
+
+  #receive(frame: Frame) {
+    this.#heartbeat?.heard();
+    if (frame.type === "error") this.#error(frame);
+    else if (frame.type === "welcome") this.#welcome(frame);
+    else if (frame.type === "ended") this.#ended(frame.reason);
+    else if (this.#welcomed) this.#receiveLive(frame);
+  }
+
+  #receiveLive(frame: Frame) {
+    if (frame.type === "event") this.#entry(frame);
+    else if (frame.type === "accepted") this.#accepted(frame);
+    else if (frame.type === "token") this.#tokenPiece(frame);
+    else if (frame.type === "stream") this.#stream(frame);
+    else if (frame.type === "turn") this.#setTurn(frame.status === "running" ? frame : null, frame);
+    else if (frame.type === "pong") this.#pong(frame);
+  }
+
+  #welcome(welcome: Frame) {
+    const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
+    this.#timeouts.cancel("welcome");
+    this.#reached = true;
+    const meeting = this.#credentials.welcomed(welcome);
+    this.#met(meeting);
+    this.#maxFrame = max_frame ?? Infinity;
+    this.#window = Number.isInteger(welcome.window) ? welcome.window : undefined;
+    this.#cursor.resume();
+    // This also stores the token, before anything is sent: our first frame makes the old one invalid.
+    this.#sender.welcome(received ?? 0, resumed);
+    this.#saveNow();
+    this.#siblings.say({ session, token });
+    this.#hold.keep(session);
+    this.#returned = false;
+    if (meeting.forget) this.#emit("owner", {});
+    if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
+    if (!resumed) this.#restartLog(first - 1, this.#credentials.reasonOf(reason));
+    else if (first > this.#cursor.received + 1) this.#restartLog(first - 1, "gap");
+    else if (head < this.#cursor.received) {
+      // The server's log is shorter than ours, restored from a backup perhaps: read it anew.
+      this.#restartLog(0, "gap");
+      return this.#drop();
+    }
+    this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed));
+  }
+
+  /** What waits to be sent is theirs who are here, and nobody else's. */
+  #met({ forget, adopt }: Meeting) {
+    if (adopt) this.#sender.adopt(adopt.pending, adopt.next);
+    if (forget === "all") this.#sender.forget();
+    else if (forget === "left") this.#sender.forget(this.#credentials.left.pending);
+  }
+
+  #begin(heartbeat: number, head: number, turn: any, resumed: boolean) {
+    this.#welcomed = true;
+    this.#promisedHead = 0;
+    this.#replayEnd = head;
+    this.#heartbeat = new Heartbeat(this.#timers, heartbeat * 1000, {
+      ping: () => this.#ping("monitor"),
+      dead: () => this.#drop(),
+    });
+    this.#timeouts.start("settled", SETTLED_AFTER, () => this.#backoff.reset());
+    this.#setTurn(asTurn(turn));
+    this.#setState("online");
+    if (!this.#welcomed) return; // a listener hung up
+    for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
+    this.#ending &&= resumed;
+    if (this.#ending) this.#write({ type: "end" });
+    this.#sender.start(this.#window);
+    this.#checkReplay();
+  }
+
+  #entry(frame: Frame) {
+    const place = this.#cursor.place(frame.seq);
+    if (place === "hole") return this.#drop();
+    if (place === "old") return;
+    this.#apply({ seq: frame.seq, name: frame.name, data: frame.data, turn: frame.turn, n: frame.n });
+    this.#applyParked();
+  }
+
+  /** @param frame `accepted`, which stands for the entry `seq` */
+  #accepted({ n, seq }: Frame) {
+    const item = this.#sender.accepted(n);
+    const known = this.#cursor.has(seq);
+    if (item && !known) this.#cursor.park(asEntry(item, seq));
+    if (!item && !known) return this.#drop(); // what it says is only in the log
+    this.#applyParked();
+  }
+
+  #applyParked() {
+    for (let entry = this.#cursor.unpark(); entry; entry = this.#cursor.unpark()) this.#apply(entry);
+  }
+
+  /** The next entry of the log. */
+  #apply(entry: Entry) {
+    const live = this.#replayEnd === null;
+    this.#cursor.received = entry.seq;
+    if (entry.n != null) this.#sender.confirmed(entry.n, entry);
+    this.#streams.follow(entry);
+    this.#acks.arrived(1);
+    this.#emit("event", { ...entry, live });
+    this.#checkReplay();
+  }
+
+  #checkReplay() {
+    if (this.#replayEnd === null || this.#cursor.received < this.#replayEnd) return;
+    this.#replayEnd = null;
+    this.#sender.settle();
+    this.#emit("ready", {});
+  }
+
+  #tokenPiece({ message, index, text }: Frame) {
+    this.#acks.arrived(0);
+    if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
+  }
+
+  #stream({ message, index, content }: Frame) {
+    this.#acks.arrived(0);
+    this.#streams.resync(message, index);
+    this.#emit("stream", { message, content });
+  }
+
+  #pong({ head }: Frame) {
+    if (this.#asking.shift() === "sender") return this.#sender.answered();
+    // The line was silent since the last pong. What it promised should have come long ago.
+    if (this.#cursor.received < this.#promisedHead) return this.#drop();
+    this.#promisedHead = head ?? 0;
+  }
+
+  #error({ code, detail, n, retry_after, owner }: Frame) {
+    // Who is merely not logged in any more may be back at once, and finds what they wrote.
+    if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
+    this.#lastError = { type: "error", code, detail };
+    // What it misses it had accepted: only a welcome tells what it has.
+    if (code === "n_gap") return this.#sender.expected(n) ? undefined : this.#drop();
+    if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
+    if (code === "bad_frame" && n == null && this.#welcomed) return this.#unreadable(detail);
+    const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
+    this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
+  }
+
+  #unreadable(detail: string) {
+    const { searching, found } = this.#sender.unreadable();
+    if (found || !searching) this.#emit("notice", { code: "bad_frame", detail, frame: found });
+  }
+
+  /** Our hello was somebody else's. @param owner who is here */
+  #refusedAs(owner: string) {
+    this.#met(this.#credentials.refused(owner));
+    this.#sender.restart();
+    this.#restartLog(0, "new");
+    this.#emit("owner", {});
+  }
+
+  // --- frames out -------------------------------------------------------------------------------
+
+  #queue(frame: Omit<Outgoing, "n">) {
+    if (FINAL_STATES.has(this.#state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
+    const copy = sendable(frame);
+    if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
+    return { ...this.#sender.queue(copy) };
+  }
+
+  /** @param frame that will never be sent */
+  #tooLarge(frame: Outgoing | undefined) {
+    this.#emit("notice", { code: "too_large", detail: this.#limit(), frame });
+  }
+
+  #limit() {
+    const limit = Number.isFinite(this.#maxFrame) ? `: at most ${this.#maxFrame} bytes can be sent at once` : "";
+    return `The message is too large${limit}.`;
+  }
+
+  #pendingChanged() {
+    if (this.#sender.items.length <= SAVED_AT_ONCE) this.#save();
+    else if (!this.#saving.runs("save")) this.#saving.start("save", SAVE_EVERY, () => this.#save());
+    this.#emit("pending", this.pending);
+  }
+
+  // --- what the page says -----------------------------------------------------------------------
+
+  #listen() {
+    this.#page.listen();
+    this.#siblings.open();
+  }
+
+  /** The network or the person is back. */
+  #woke() {
+    this.#storage.arrive();
+    if (this.#state.state === "offline") this.#open();
+    else this.#heartbeat?.probe();
+  }
+
+  /** The page goes: to be loaded again, or to come back as it is. */
+  #left() {
+    this.#saveNow();
+    this.#hold.release();
+    this.#returned = true;
+    this.#storage.leave();
+  }
+
+  /** @param message what another tab says, such as a new token: the old one will soon be worth nothing */
+  #heard(message: any) {
+    this.#hold.heard(message);
+    if (message.session !== this.session || typeof message.token !== "string") return;
+    this.#credentials.token = message.token;
+    this.#save();
+  }
+
+  // --- small things -----------------------------------------------------------------------------
+
+  #restartLog(seq: number, reason: string) {
+    this.#cursor.restart(seq);
+    this.#streams.clear();
+    this.#setTurn(null);
+    this.#emit("reset", { reason });
+  }
+
+  #setState(state: State, rest: Partial<StateDetail> = {}) {
+    this.#state = { state, attempt: this.#backoff.attempt, ...rest };
+    this.#emit("state", this.#state);
+  }
+
+  #setTurn(turn: Frame | null, report: Frame | null = turn) {
+    this.#turn = turn;
+    this.#emit("turn", report && { turn: report.turn, name: report.name, status: report.status });
+  }
+
+  #save() {
+    this.#saving.cancel("save");
+    this.#credentials.save(this.#sender.next, this.#sender.items);
+  }
+
+  /** Write down what has changed, if that has not been done yet. */
+  #saveNow() {
+    if (this.#saving.runs("save")) this.#save();
+  }
+
+  #emit(type: string, detail: any) {
+    this.dispatchEvent(new ChatClientEvent(type, detail));
+  }
+}
+
+/** A frame as the server can read it. One that it cannot would stand in the way of all behind it. */
+function sendable(frame: Omit<Outgoing, "n">) {
+  const { type, name, call, data } = frame;
+  if (type === "event" && !(typeof name === "string" && NAME.test(name))) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
+  if (name === "answer") throw new ChatClientError("bad_name", "An answer to a question is sent by answer().");
+  if (type === "answer" && !(typeof call === "string" && call.length <= 100)) throw new ChatClientError("bad_call", "A question is named by its call.");
+  let copy;
+  try {
+    copy = copied(frame);
+  } catch (error) {
+    throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${error}`);
+  }
+  if (copy.data === undefined) throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${typeof data}`);
+  if (isTooDeep(copy.data)) throw new ChatClientError("bad_data", `The data is nested deeper than ${MAX_DEPTH} levels.`);
+  return copy;
+}

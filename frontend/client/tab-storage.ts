@@ -1,0 +1,229 @@
+/** What a tab remembers across a reload. */
+import type { Outgoing } from "./protocol.ts";
+
+export interface Remembered {
+  session: string | null;
+  token: string | null;
+  /** The number of the next frame */
+  next: number;
+  /** Frames not yet accepted */
+  pending: Outgoing[];
+  /** That the session was begun with */
+  profile?: string;
+  /** That the session goes on with */
+  thread?: string;
+}
+
+/** What is kept beside the session and what waits to be sent. */
+export type Kind = "draft" | "env" | "files" | "relayed";
+const KINDS: Kind[] = ["draft", "env", "files", "relayed"];
+
+/**
+ * One tab's memory of one chat, in `sessionStorage`: another tab is another session.
+ *
+ * It belongs to who wrote it, and is read by nobody else. Its `owner` is a keyed hash that the
+ * server makes of a user: empty for somebody who is not logged in, `undefined` while it is not known.
+ *
+ * A browser may forbid storage, be out of room, or hold something that is not ours: then the chat
+ * works all the same, and only a reload forgets.
+ */
+export class TabStorage {
+  #storage;
+  #key;
+  /** Who is here. */
+  #reader: string | undefined;
+
+  /** @param options who is here, if the page knows; which of several chats of one address it is */
+  constructor(url: string, storage: Storage | null = tabStorage(), { owner, key = "" }: { owner?: string; key?: string } = {}) {
+    this.#storage = storage;
+    this.#key = `chatsessions:${url}${key && `#${key}`}`;
+    this.#reader = owner;
+    if (key && this.empty) this.#inherit(`chatsessions:${url}`);
+    // Of somebody who is logged out the rest may still come back; another user is another person.
+    if (owner && this.owner && this.owner !== owner) this.#forget();
+  }
+
+  /** Who wrote what is here. */
+  get owner(): string | undefined {
+    const owner = json(this.#read(`${this.#key}:owner`));
+    return typeof owner === "string" ? owner : undefined;
+  }
+
+  /**
+   * What of it is for who is here: `all`; the `session` alone, which was begun without a login and
+   * may have been assigned to them meanwhile; or `nothing`.
+   */
+  get access(): "all" | "session" | "nothing" {
+    if (this.#reader === undefined || this.#reader === this.owner) return "all";
+    return this.owner ? "nothing" : "session";
+  }
+
+  /** Whether anything is here. */
+  get empty() {
+    return [this.#key, ...this.#keys].every((key) => this.#read(key) === null);
+  }
+
+  /** The server says who is here. @param theirs what is here, whoever wrote it; else it is forgotten */
+  belongsTo(owner: string, theirs: boolean) {
+    this.#reader = owner;
+    if (this.owner === owner) return;
+    if (!theirs) this.#forget();
+    this.#write(`${this.#key}:owner`, JSON.stringify(owner));
+  }
+
+  /** @returns what is not for who is here is left out, but for a session that may be theirs */
+  load(): Remembered {
+    return parse(this.access === "nothing" ? null : this.#read(this.#key));
+  }
+
+  save(remembered: Remembered) {
+    if (!this.#storage) return;
+    this.#claim();
+    if (this.#write(this.#key, JSON.stringify(remembered))) return;
+    // Without room for everything, the way back into the session matters most.
+    this.#write(this.#key, JSON.stringify({ ...remembered, pending: [] }));
+  }
+
+  /** What was being written and not sent. */
+  get draft() {
+    return this.#recall("draft") ?? "";
+  }
+
+  set draft(text) {
+    this.#keep("draft", text);
+  }
+
+  /** Values for the handlers that a person gave; nowhere else are they kept. */
+  get env(): Record<string, string> {
+    return strings(json(this.#recall("env")));
+  }
+
+  set env(values) {
+    this.#keep("env", Object.keys(values).length ? JSON.stringify(values) : "");
+  }
+
+  /** What is remembered of a kind. */
+  recall(kind: Kind): any {
+    return json(this.#recall(kind));
+  }
+
+  /** @param value that JSON can say; `null`: forget */
+  keep(kind: Kind, value: any) {
+    this.#keep(kind, value === null ? "" : JSON.stringify(value));
+  }
+
+  /** The page was left, and may be back: what is here is not a duplicate's. */
+  leave() {
+    this.#write(`${this.#key}:left`, "1");
+  }
+
+  /** Whether it was left before, and not copied from a page that is still there. */
+  arrive() {
+    const left = this.#read(`${this.#key}:left`) !== null;
+    this.#write(`${this.#key}:left`, "");
+    return left;
+  }
+
+  /** What a release left that had one memory for all chats of an address. */
+  #inherit(before: string) {
+    if (this.#read(before) === null || this.#read(`${before}:owner`) !== null) return;
+    for (const suffix of ["", ...KINDS.map((kind) => `:${kind}`)]) {
+      this.#write(`${this.#key}${suffix}`, this.#read(`${before}${suffix}`) ?? "");
+      this.#write(`${before}${suffix}`, "");
+    }
+  }
+
+  get #keys() {
+    return KINDS.map((kind) => `${this.#key}:${kind}`);
+  }
+
+  #recall(kind: Kind) {
+    return this.access === "all" ? this.#read(`${this.#key}:${kind}`) : null;
+  }
+
+  #keep(kind: Kind, text: string) {
+    this.#claim();
+    this.#write(`${this.#key}:${kind}`, text);
+  }
+
+  /** Who is here writes: what somebody else has written is gone. */
+  #claim() {
+    if (this.#reader !== undefined) this.belongsTo(this.#reader, false);
+  }
+
+  #forget() {
+    for (const key of [this.#key, ...this.#keys, `${this.#key}:owner`]) this.#write(key, "");
+  }
+
+  #read(key: string): string | null {
+    try {
+      return this.#storage?.getItem(key) ?? null;
+    } catch {
+      return null;
+    }
+  }
+
+  #write(key: string, value: string) {
+    try {
+      if (value) this.#storage?.setItem(key, value);
+      else this.#storage?.removeItem(key);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+function tabStorage(): Storage | null {
+  try {
+    return globalThis.sessionStorage ?? null;
+  } catch {
+    return null; // forbidden, as in a sandboxed frame
+  }
+}
+
+function parse(text: string | null): Remembered {
+  const value = json(text);
+  const pending = Array.isArray(value?.pending) ? value.pending.filter(isOutgoing) : [];
+  const known = typeof value?.session === "string" && typeof value?.token === "string";
+  return {
+    session: known ? value.session : null,
+    token: known ? value.token : null,
+    next: isNumber(value?.next) ? value.next : 1,
+    pending,
+    ...(known && typeof value.profile === "string" ? { profile: value.profile } : {}),
+    ...(known && typeof value.thread === "string" ? { thread: value.thread } : {}),
+  };
+}
+
+/** @returns what it says, or null if it is not ours */
+function json(text: string | null): any {
+  try {
+    return JSON.parse(text ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+/** @returns those of its values that are strings */
+function strings(value: any): Record<string, string> {
+  if (typeof value !== "object" || Array.isArray(value)) return {};
+  return Object.fromEntries(Object.entries<any>(value ?? {}).filter(([, text]) => typeof text === "string"));
+}
+
+function isOutgoing(item: any) {
+  if (!isNumber(item?.n)) return false;
+  return item.type === "answer" ? typeof item.call === "string" : item.type === "event" && typeof item.name === "string";
+}
+
+function isNumber(value: any) {
+  return Number.isInteger(value) && value > 0;
+}
+
+/** The websocket address that belongs to an address of the page. */
+export function websocketUrl(url: string, base: string = globalThis.document?.baseURI) {
+  const resolved = new URL(url, base);
+  resolved.protocol = resolved.protocol.replace(/^http/, "ws");
+  resolved.hash = "";
+  return resolved.href;
+}

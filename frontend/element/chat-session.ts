@@ -1,0 +1,539 @@
+/**
+ * `<chat-session src="/ws/counter/" heading="Counter">`: a conversation on a page.
+ *
+ * Attributes: `src` (the websocket), `heading`, `placeholder`, `profile`, `thread`, `language`;
+ * `api` (where `chatsessions.urls` is included), `chat` (the chat's name), `files` (messages may have
+ * some; its value may say which kinds), `profiles` (JSON, or nothing: ask the server), `threads`
+ * (offer earlier conversations), `login-url`, `parent-origin`.
+ * Style it with `chat-session::part(…)` and the custom properties named in chat-session.css.
+ *
+ * Dispatches (bubbling, composed):
+ * - `chat-event`: `{seq, name, data, live}`, an event of the application's own. `live` is false in a replay;
+ * - `chat-ask`: a question of the application's own kind, to be answered by `element.client.answer(call, data)`;
+ * - `chat-event-refused`: `{code, detail, frame}`, something of ours that the server does not take, and that is given up;
+ * - `chat-state`: the `StateDetail` of the connection.
+ *
+ * `element.client` is the `ChatClient` beneath.
+ */
+/// <reference path="./css.d.ts" />
+import look from "./chat-session.css";
+import panels from "./panels.css";
+import { ChatClient, type State, type StateDetail } from "../client/client.ts";
+import type { Entry, Outgoing } from "../client/protocol.ts";
+import { Banner, Notice, statusWords } from "./banner.ts";
+import { Composer } from "./composer.ts";
+import { create, tool } from "./dom.ts";
+import { EnvForm } from "./env.ts";
+import { layout } from "./layout.ts";
+import { MessageList } from "./message-list.ts";
+import { ProfileChoice, fetchProfiles, profilesIn } from "./profiles.ts";
+import { Scrolling } from "./scrolling.ts";
+import { Settings } from "./settings.ts";
+import { Starters } from "./starters.ts";
+import { texts } from "./texts.ts";
+import { Earlier, Threads } from "./threads.ts";
+import { FileServer } from "./uploads.ts";
+import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.ts";
+
+export type NoticeDetail = { code: string; detail?: string; frame?: Outgoing; retryAfter?: number };
+
+/** One for all elements. A Content-Security-Policy has no say in sheets that a script makes. */
+const STYLESHEETS = [look, panels].map((text) => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(text);
+  return sheet;
+});
+/** States in which nobody can write. */
+const SILENT: State[] = ["replaced", "ended", "refused"];
+/** Errors that are shown in the conversation, in a form, or beside the state of the line. */
+const SAID_ELSEWHERE = ["handler_error", "interrupted", "missing_env", "not_migrated"];
+/** How much may wait to be sent and still be shown anew with every change; what is more is, every so many milliseconds. */
+const SHOWN_AT_ONCE = 50;
+const SHOWN_EVERY = 500;
+/** Which conversations elements of this page have. */
+const places: Set<string> = new Set();
+/** What the console was told of. */
+const unreachable: Set<string> = new Set();
+
+export class ChatSessionElement extends HTMLElement {
+  static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api", "owner"];
+  /** Every word it says. */
+  static texts = texts;
+
+  #client: ChatClient | null = null;
+  #server: FileServer | null = null;
+  #waiting: number | undefined;
+  /** Which conversation of the page it has. */
+  #place: string | null = null;
+  /** Whose page it is, when the conversation began. */
+  #owner: string | null = null;
+  #parts = layout();
+  #ready = false;
+  #notice = new Notice(this.#parts);
+  #banner = new Banner(this.#parts);
+  #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
+  #messageList = new MessageList(this.#parts.list, this.#parts.waiting, {
+    act: (data) => this.#attempt(() => this.#client?.send("action", data)) && this.#scrolling.toEnd(),
+    answer: (call, data) => this.#answer(call, data),
+    asked: () => this.#showWork(),
+    announce: (text) => (this.#parts.announcer.textContent = text),
+    notify: (text) => this.#notice.show(text),
+    server: () => this.#server,
+  });
+  #composer = new Composer(this.#parts, {
+    send: (text, files) => this.#say(text, files),
+    edited: (text) => this.#client && (this.#client.draft = text),
+    escape: () => this.#stop(),
+    notify: (text) => this.#notice.show(text),
+    server: () => this.#server,
+    limits: () => ({ accept: this.getAttribute("files")?.split(","), maxMegabytes: Number(this.getAttribute("max-file-bytes")) / 1024 ** 2 }),
+    asked: () => this.#messageList.questions.openFiles,
+  });
+  #starters = new Starters((message) => {
+    this.#say(message, []);
+    this.focus();
+  });
+  #choice = new ProfileChoice(this.#parts.choice);
+  #settings = new Settings((values) => this.#attempt(() => this.#client?.send("settings", values)));
+  #env = new EnvForm(this.#parts.keys, () => this.focus());
+  #threads = new Threads(() => this.#api, () => this.getAttribute("chat"), (thread) => this.#start({ thread }));
+  #earlier = new Earlier(this.#parts.earlier, () => this.getAttribute("heading") ?? "");
+  #anew = tool("tool new", "plus", texts.newConversation, () => this.#startAnew(), { hidden: true });
+  #window = new WindowMessages(window, () => this.getAttribute("parent-origin"), (data) => {
+    this.#attempt(() => this.#client?.send(WINDOW_MESSAGE, data));
+  });
+
+  constructor() {
+    super();
+    const { chat, tools } = this.#parts;
+    tools.prepend(this.#threads.tool, this.#anew, this.#settings.tool, this.#env.tool);
+    this.#parts.empty.after(this.#starters.element);
+    chat.append(this.#threads.dialog, this.#settings.dialog, this.#env.dialog);
+    const root = this.attachShadow({ mode: "open", delegatesFocus: false });
+    root.adoptedStyleSheets = STYLESHEETS;
+    root.append(chat);
+    this.#wire();
+  }
+
+  /** The protocol beneath. */
+  get client() {
+    return this.#client;
+  }
+
+  connectedCallback() {
+    this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
+    this.#window.listen();
+    this.#composer.fit(); // only now has anything a size
+    if (!this.#client || this.#place === null) this.#begin();
+    else if (this.#parts.choice.hidden) this.#client.connect();
+  }
+
+  disconnectedCallback() {
+    // An element that is only being moved is back before this runs.
+    queueMicrotask(() => {
+      if (this.isConnected) return;
+      this.#scrolling.disconnect();
+      this.#window.unlisten();
+      this.#client?.close();
+      this.#unclaim();
+    });
+  }
+
+  attributeChangedCallback(name: string, before: string | null, now: string | null) {
+    if (before === now) return;
+    const another = name === "src" || (name === "owner" && this.#client && now !== this.#owner);
+    if (another && this.isConnected) this.#begin();
+    else this.#label();
+  }
+
+  /** Put the cursor where one writes. */
+  focus(options?: FocusOptions) {
+    this.#parts.input.focus(options);
+  }
+
+  // --- beginnings -----------------------------------------------------------------------------------
+
+  #begin() {
+    this.#client?.close();
+    this.#client = this.#server = null;
+    this.#unclaim();
+    this.#choice.cancel();
+    this.#offerChoice(false);
+    this.#reset("new");
+    this.#label();
+    const src = this.getAttribute("src");
+    if (!src) return;
+    const [profile, thread, language, owner] = ["profile", "thread", "language", "owner"].map((name) => this.getAttribute(name) ?? undefined);
+    this.#owner = this.getAttribute("owner");
+    const client = new ChatClient(src, { profile, thread, language, owner, key: this.#claim(src) });
+    this.#client = client;
+    this.#server = this.#api ? new FileServer(this.#api, client) : null;
+    this.#env.client = client;
+    this.#listen(client);
+    this.#composer.clear();
+    this.#composer.text = client.draft;
+    this.#showWaiting();
+    this.#showProfile();
+    if (client.session || client.profile || !this.hasAttribute("profiles")) client.connect();
+    else this.#chooseProfile(() => client.connect());
+  }
+
+  /** What tells this element's conversation from others of its chat on the page: its `id`, or its place. */
+  #claim(src: string) {
+    let key = this.id && `id=${this.id}`;
+    for (let place = 2; places.has(`${src} ${key}`); place++) key = `${place}`;
+    this.#place = `${src} ${key}`;
+    places.add(this.#place);
+    return key;
+  }
+
+  #unclaim() {
+    if (this.#place !== null) places.delete(this.#place);
+    this.#place = null;
+  }
+
+  #listen(client: ChatClient) {
+    const on: (type: string, handle: (detail: any) => void) => void = (type, handle) =>
+      client.addEventListener(type, (event) => {
+        if (client === this.#client) handle((event as CustomEvent).detail);
+      });
+    on("state", (state) => this.#showState(state));
+    on("owner", () => this.#forget());
+    on("reset", ({ reason }) => this.#reset(reason));
+    on("ready", () => this.#caughtUp());
+    on("event", (entry) => this.#showEntry(entry));
+    on("token", ({ message, text }) => this.#messageList.append(message, text));
+    on("stream", ({ message, content }) => this.#messageList.replace(message, content));
+    on("turn", () => this.#showWork());
+    on("pending", ({ length }) => (length <= SHOWN_AT_ONCE ? this.#showWaiting() : this.#showWaitingSoon()));
+    on("notice", (notice) => this.#showNotice(notice));
+  }
+
+  /** Somebody else is here. */
+  #forget() {
+    this.#composer.clear();
+    this.#env.forget();
+    this.#notice.dismiss();
+    this.#showProfile();
+  }
+
+  #chooseProfile(then: () => void) {
+    const load = async () => profilesIn(this.getAttribute("profiles")) ?? fetchProfiles(this.#api ?? "", this.getAttribute("chat") ?? "");
+    this.#offerChoice(true);
+    void this.#choice.ask(load, this.#client?.profile, (name) => {
+      const focused = this.#parts.choice.contains(this.shadowRoot?.activeElement ?? null);
+      this.#offerChoice(false);
+      if (this.#client && name) this.#client.profile = name;
+      this.#showProfile();
+      then();
+      if (focused) this.focus();
+    });
+  }
+
+  /** @param offered whether a choice stands in the conversation's place */
+  #offerChoice(offered: boolean) {
+    const { choice, body, composer, activity, end, status } = this.#parts;
+    choice.hidden = !offered;
+    this.#label(); // some tools are of no use now
+    body.hidden = composer.hidden = activity.hidden = end.hidden = status.hidden = offered;
+  }
+
+  /** A new conversation, with another profile if there are some to choose from. */
+  #startAnew() {
+    if (!this.hasAttribute("profiles")) return this.#start({});
+    this.#client?.close();
+    this.#chooseProfile(() => this.#start({}));
+  }
+
+  #start(options: { thread?: string }) {
+    this.#choice.cancel();
+    this.#offerChoice(false);
+    this.#client?.newSession(options);
+    this.focus();
+  }
+
+  // --- what the client says -----------------------------------------------------------------------
+
+  #reset(reason: string) {
+    const { messages } = this.#parts;
+    this.#messageList.clear();
+    this.#starters.offer();
+    this.#settings.clear();
+    if (reason !== "gap") this.#composer.restart();
+    this.#ready = false;
+    this.#scrolling.reset();
+    messages.setAttribute("aria-live", "off");
+    messages.setAttribute("aria-busy", "true");
+    if (texts.notes[reason]) this.#messageList.note(texts.notes[reason]);
+    this.#earlier.clear();
+    this.#showEmpty();
+  }
+
+  /** What was said in the thread before this session. */
+  #showEarlier() {
+    const { thread, session } = this.#client ?? {};
+    if (thread && session && this.#api) void this.#earlier.show(this.#api, thread, session).then(() => this.#showEmpty());
+  }
+
+  /** The replay is complete: from now on, what comes is news. */
+  #caughtUp() {
+    this.#ready = true;
+    this.#showEarlier();
+    this.#passOn();
+    // A moment later: all of the replay may have come in one message, and is not to be read out.
+    setTimeout(() => this.#readOut());
+    this.#showEmpty();
+    this.#showWork();
+  }
+
+  #readOut() {
+    if (!this.#ready) return;
+    this.#parts.messages.removeAttribute("aria-busy");
+    this.#parts.messages.setAttribute("aria-live", "polite");
+  }
+
+  #showEntry(entry: Entry & { live: boolean }) {
+    const { seq, name, data, n, live } = entry;
+    const shown = this.#messageList.show(entry, live) || (n == null && (this.#settings.show(name, data) || this.#offer(name, data)));
+    if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
+    if (name === "ask" && this.#ready) this.#passOn();
+    if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
+    this.#showEmpty();
+    this.#showWork();
+    // At once: buttons that go while a question comes would look like a reader who scrolls up.
+    if (live) this.#scrolling.keep();
+  }
+
+  /** @returns whether it was what one may begin with */
+  #offer(name: string, data: any): boolean {
+    const offered = name === "starters" && Array.isArray(data?.starters);
+    if (offered) this.#starters.offer(data);
+    return offered;
+  }
+
+  /** The application's own questions are its own to answer; of a replay, those that are still open. */
+  #passOn() {
+    for (const ask of this.#messageList.questions.takeOthers()) this.#dispatch("chat-ask", ask);
+  }
+
+  /** With thousands of them, not with each one. */
+  #showWaitingSoon() {
+    this.#waiting ??= window.setTimeout(() => this.#showWaiting(), SHOWN_EVERY);
+  }
+
+  #showWaiting() {
+    window.clearTimeout(this.#waiting);
+    this.#waiting = undefined;
+    const client = this.#client;
+    if (!client) return;
+    const frames = client.pending;
+    this.#messageList.showWaiting(frames, client.state.state === "online");
+    this.#settings.update(frames);
+    this.#showEmpty();
+  }
+
+  #showEmpty() {
+    const { empty } = this.#parts;
+    const { state, attempt } = this.#state;
+    const failing = !this.#ready && attempt > 1; // the banner says so
+    empty.hidden = failing || !this.#messageList.empty || !this.#earlier.empty || SILENT.includes(state);
+    this.#starters.element.hidden = empty.hidden || !this.#ready || !this.#starters.any;
+    empty.textContent = !this.#ready ? texts.states.connecting : this.#starters.any ? texts.starters : texts.empty;
+  }
+
+  #showWork() {
+    const { working, stop, activity, hint } = this.#parts;
+    const busy = this.#working;
+    const asked = this.#messageList.questions.open; // the server works at waiting for us
+    const answering = this.#messageList.questions.openText !== undefined;
+    const choosing = !answering && this.#messageList.questions.openChoice;
+    this.#keepFocus(() => {
+      working.hidden = !busy || asked;
+      stop.hidden = !busy;
+    });
+    hint.hidden = busy && !answering && !choosing;
+    hint.textContent = answering ? texts.answerHint : choosing ? texts.choiceHint : texts.hint;
+    activity.toggleAttribute("data-question", answering || choosing);
+    this.#composer.answering = answering;
+  }
+
+  get #working() {
+    return this.#state.state === "online" && this.#client?.turn != null;
+  }
+
+  #showNotice({ code, detail, frame, retryAfter }: NoticeDetail) {
+    if (frame) this.#dispatch("chat-event-refused", { code, detail, frame });
+    if (SAID_ELSEWHERE.includes(code)) return;
+    if (frame?.name === "settings") return this.#settings.refused(frame.data, detail || code);
+    const text = frame?.data?.content;
+    if (typeof text === "string" && !this.#composer.text) {
+      this.#composer.text = text;
+      if (this.#client) this.#client.draft = text;
+    }
+    const known = texts.notices[code] ?? detail;
+    this.#notice.show(known || (frame?.type === "answer" ? texts.answerRefused : frame?.name === "action" ? texts.actionRefused : code), retryAfter);
+  }
+
+  // --- states ---------------------------------------------------------------------------------------
+
+  get #state(): StateDetail {
+    return this.#client?.state ?? { state: "closed", attempt: 0 };
+  }
+
+  #showState(state: StateDetail) {
+    const { chat, status, composer, activity, end, dialog } = this.#parts;
+    const silent = SILENT.includes(state.state);
+    const { reached = false, session } = this.#client ?? {};
+    const past = { reached, session: reached || Boolean(session) };
+    this.setAttribute("data-state", state.state);
+    chat.setAttribute("data-state", state.state);
+    status.textContent = statusWords(state, past);
+    if (silent) {
+      this.#notice.dismiss();
+      dialog.close();
+      this.#settings.dialog.close();
+    }
+    this.#keepFocus(() => {
+      composer.hidden = activity.hidden = end.hidden = silent;
+      this.#banner.show(state, past, this.getAttribute("login-url"));
+      this.#showKeys(state);
+    });
+    // What was written before a login comes back with its conversation.
+    if (state.state === "online" && this.#client && !this.#composer.text) this.#composer.text = this.#client.draft;
+    this.#showWaiting();
+    this.#showWork();
+    if (state.state === "offline" && state.attempt > 1 && !past.reached && !state.reason) this.#explain();
+    this.#dispatch("chat-state", state);
+  }
+
+  /** Tell who sets this up what it may be, once. */
+  #explain() {
+    const url = this.#client?.url ?? "";
+    if (unreachable.has(url)) return;
+    unreachable.add(url);
+    console.error(
+      `<chat-session> cannot connect to ${url}. The usual causes: no websocket route has this path; runserver is not ` +
+        `daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; ${location.host || "this page"} is ` +
+        "not in ALLOWED_HOSTS, so that the server refuses its pages (403); the server is not running. Its log says more.",
+    );
+  }
+
+  #showKeys({ state, reason, detail }: StateDetail) {
+    if (state !== "refused" || reason !== "missing_env") return this.#env.release();
+    this.#env.demand((detail ?? "").split(",").map((name) => name.trim()).filter(Boolean));
+  }
+
+  /** Hide and show; if that takes away what has the focus, it goes where one goes on. */
+  #keepFocus(change: () => void) {
+    const { composer, input, banner, bannerLink, bannerButton, keys } = this.#parts;
+    const focused = this.shadowRoot?.activeElement;
+    change();
+    if (!focused || (focused.isConnected && focused.checkVisibility())) return;
+    if (!composer.hidden) input.focus();
+    else if (!keys.hidden) keys.querySelector("input")?.focus();
+    else if (!banner.hidden) (bannerLink.hidden ? bannerButton : bannerLink).focus();
+  }
+
+  /** The banner's button: the way out of the state. */
+  #resolve() {
+    const { state } = this.#state;
+    if (state === "ended") return this.#startAnew();
+    if (state === "replaced") this.#client?.takeOver();
+    else this.#client?.connect();
+    this.focus();
+  }
+
+  // --- what a person does -----------------------------------------------------------------------------
+
+  #wire() {
+    const { messages, stop, jump, dismiss, end, bannerButton, dialog, endConfirm } = this.#parts;
+    messages.addEventListener("keydown", (event) => event.key === "Escape" && this.#stop());
+    stop.addEventListener("click", () => this.#stop());
+    jump.addEventListener("click", () => {
+      this.#scrolling.toEnd();
+      this.focus();
+    });
+    dismiss.addEventListener("click", () => {
+      this.#notice.dismiss();
+      this.focus();
+    });
+    bannerButton.addEventListener("click", () => this.#resolve());
+    end.addEventListener("click", () => dialog.showModal());
+    endConfirm.addEventListener("click", () => this.#client?.end());
+  }
+
+  #say(text: string, files: string[]) {
+    const question = this.#messageList.questions.openText;
+    if (question) return this.#answer(question.call, { content: text });
+    const said = this.#attempt(() => this.#client?.sendMessage(text, files));
+    if (said) this.#scrolling.toEnd();
+    return said;
+  }
+
+  #answer(call: string, data: any) {
+    const answered = this.#attempt(() => this.#client?.answer(call, data));
+    if (!answered) return false;
+    this.#keepFocus(() => this.#showWaiting());
+    this.#scrolling.toEnd();
+    return true;
+  }
+
+  /** Do something that may be refused at once. */
+  #attempt(send: () => void) {
+    try {
+      send();
+    } catch (error) {
+      this.#notice.show(error instanceof Error ? error.message : String(error));
+      return false;
+    }
+    this.#notice.dismiss();
+    return true;
+  }
+
+  #stop() {
+    if (!this.#working) return;
+    this.#client?.stop();
+    this.focus();
+  }
+
+  // --- small things ----------------------------------------------------------------------------------------
+
+  /** Where `chatsessions.urls` is included, with the slash at its end. */
+  get #api() {
+    const base = this.getAttribute("api");
+    return base && !base.endsWith("/") ? `${base}/` : base;
+  }
+
+  #label() {
+    const { chat, heading } = this.#parts;
+    const title = this.getAttribute("heading") ?? "";
+    heading.textContent = title;
+    heading.hidden = !title;
+    chat.setAttribute("aria-label", title || texts.log);
+    this.#messageList.author = title;
+    this.#composer.placeholder = this.getAttribute("placeholder") || texts.placeholder;
+    this.#composer.files = this.hasAttribute("files") && Boolean(this.#api);
+    this.#threads.tool.hidden = !this.hasAttribute("threads") || !this.#api;
+    this.#anew.hidden = !this.#parts.choice.hidden || !(this.hasAttribute("threads") || this.hasAttribute("profiles"));
+  }
+
+  #showProfile() {
+    const { profile } = this.#parts;
+    const name = this.#client?.profile ?? "";
+    profile.hidden = !name;
+    profile.replaceChildren(create("bdi", {}, name));
+    profile.title = name && texts.profile(name);
+  }
+
+  #dispatch(type: string, detail: any) {
+    this.dispatchEvent(new CustomEvent(type, { bubbles: true, composed: true, detail }));
+  }
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "chat-session": ChatSessionElement;
+  }
+}
+
+if (!customElements.get("chat-session")) customElements.define("chat-session", ChatSessionElement);

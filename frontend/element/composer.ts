@@ -1,0 +1,131 @@
+/** Where a person writes: the text, and the files that go with it. */
+import { Attachments, type Limits, receiveFiles } from "./attachments.ts";
+import type { layout } from "./layout.ts";
+import { texts } from "./texts.ts";
+import type { FileServer } from "./uploads.ts";
+
+export type Parts = ReturnType<typeof layout>;
+
+export interface ComposerHandlers {
+  /** Whether it could be */
+  send: (text: string, files: string[]) => boolean;
+  edited: (text: string) => void;
+  escape: () => void;
+  notify: (text: string) => void;
+  server: () => FileServer | null;
+  /** Of files */
+  limits: () => Limits;
+  /** Where files belong while a question asks for some */
+  asked: () => Attachments | null;
+}
+
+export class Composer {
+  #parts;
+  #handlers;
+  #tray;
+  #answering = false;
+  #offered = false;
+  #placeholder = "";
+
+  constructor(parts: Pick<Parts, "composer" | "input" | "inputLabel" | "attach" | "chat">, handlers: ComposerHandlers) {
+    this.#parts = parts;
+    this.#handlers = handlers;
+    const { notify, server, limits } = handlers;
+    this.#tray = new Attachments(server, limits, { changed: () => {}, notify });
+    parts.composer.prepend(this.#tray.element);
+    this.#wire();
+  }
+
+  get text() {
+    return this.#parts.input.value;
+  }
+
+  set text(text) {
+    this.#parts.input.value = text;
+    this.fit();
+  }
+
+  /** Whether what is written answers a question, which takes no files. */
+  set answering(answering: boolean) {
+    this.#answering = answering;
+    this.#parts.inputLabel.textContent = answering ? texts.answerLabel : texts.inputLabel;
+    this.#label();
+  }
+
+  set placeholder(text: string) {
+    this.#placeholder = text;
+    this.#label();
+  }
+
+  /** Whether messages may have files. */
+  set files(offered: boolean) {
+    this.#offered = offered;
+    this.#label();
+  }
+
+  /** Another session: files that are here are its own only once they are uploaded anew. */
+  restart() {
+    this.#tray.restart();
+  }
+
+  /** Somebody else is here: nothing that is written or attached is theirs. */
+  clear() {
+    this.#tray.clear();
+    this.text = "";
+  }
+
+  /** As high as the text needs, within what the stylesheet allows. */
+  fit() {
+    const { input } = this.#parts;
+    input.style.height = "auto";
+    input.style.height = input.value ? `${input.scrollHeight + input.offsetHeight - input.clientHeight}px` : "";
+  }
+
+  #wire() {
+    const { composer, input, attach, chat } = this.#parts;
+    composer.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    input.addEventListener("keydown", (event) => this.#key(event));
+    input.addEventListener("input", () => this.#edited());
+    attach.addEventListener("click", () => this.#tray.choose());
+    receiveFiles(chat, input, () => {
+      const asked = this.#handlers.asked();
+      return asked || attach.hidden || composer.hidden ? asked : this.#tray;
+    });
+  }
+
+  #key(event: KeyboardEvent) {
+    if (event.key === "Escape") this.#handlers.escape();
+    const composing = event.isComposing || event.keyCode === 229; // an Enter that ends a composition is not ours
+    if (event.key !== "Enter" || event.shiftKey || composing) return;
+    event.preventDefault();
+    this.#submit();
+  }
+
+  #submit() {
+    const text = this.text;
+    const tray = this.#answering ? null : this.#tray;
+    if (text.trim() || (tray && !tray.empty)) {
+      if (tray?.obstacle) this.#handlers.notify(tray.obstacle);
+      else if (this.#handlers.send(text, tray?.ids ?? [])) {
+        tray?.clear();
+        this.text = "";
+        this.#edited();
+      }
+    }
+    this.#parts.input.focus();
+  }
+
+  #edited() {
+    this.#handlers.edited(this.text);
+    this.fit();
+  }
+
+  #label() {
+    this.#parts.attach.hidden = !this.#offered || this.#answering;
+    this.#tray.element.hidden = this.#tray.empty || this.#answering;
+    this.#parts.input.placeholder = this.#answering ? texts.answerPlaceholder : this.#placeholder;
+  }
+}

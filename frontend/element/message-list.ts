@@ -1,0 +1,209 @@
+/** The messages on the page: one entry of the log after the other becomes elements. */
+import type { Entry, Outgoing } from "../client/protocol.ts";
+import { type Action, Actions } from "./actions.ts";
+import { create } from "./dom.ts";
+import { Files } from "./files.ts";
+import { type FileInfo, article, failure, ownArticle } from "./message.ts";
+import { Questions } from "./questions.ts";
+import { Steps, isStep } from "./steps.ts";
+import { texts } from "./texts.ts";
+import type { FileServer } from "./uploads.ts";
+
+/** A message as the server describes it. */
+export interface MessageData {
+  id: string;
+  author?: string;
+  content: string;
+  created_at?: string;
+  streaming?: boolean;
+  actions?: Action[];
+  files?: FileInfo[];
+  /** `error`: it tells of a failure */
+  metadata?: any;
+  /** In a change: it is of what a person wrote, by the event with this number */
+  n?: number;
+}
+
+/** What a person wrote: its text, and its files or their ids. */
+export type Words = { text: string; files?: (string | FileInfo)[] };
+
+/** What happens around a transcript. */
+export interface MessageListHandlers {
+  /** An action of a message was pressed */
+  act: (data: { id: string; name: string; payload: any }) => void;
+  /** A question was answered in its own field */
+  answer: (call: string, data: any) => void;
+  /** Another question is open, or none */
+  asked: () => void;
+  /** Say it to who listens */
+  announce: (text: string) => void;
+  /** Say what went wrong */
+  notify: (text: string) => void;
+  /** Where files are */
+  server: () => FileServer | null;
+}
+
+export class MessageList {
+  /** Messages by their id */
+  #messages: Map<string, HTMLElement> = new Map();
+  /** What persons wrote, by the number of its event: ids are chosen by clients */
+  #own: Map<number, HTMLElement> = new Map();
+  #list;
+  #waiting;
+  #actions;
+  #files;
+  #steps;
+  #author = "";
+  readonly questions: Questions;
+
+  /**
+   * @param list of what is in the log
+   * @param waiting list of what is not yet
+   */
+  constructor(list: HTMLElement, waiting: HTMLElement, { act, asked, ...handlers }: MessageListHandlers) {
+    this.#list = list;
+    this.#waiting = waiting;
+    this.#actions = new Actions(act);
+    this.#files = new Files(handlers.server, handlers.notify);
+    this.#steps = new Steps(list);
+    this.questions = new Questions({ ...handlers, changed: asked });
+  }
+
+  get empty() {
+    return ![...this.#list.children].some((element) => !(element as HTMLElement).hidden) && !this.#waiting.childElementCount;
+  }
+
+  /** Who writes when a message does not say. */
+  set author(author: string) {
+    this.#author = author;
+  }
+
+  clear() {
+    this.#messages.clear();
+    this.#own.clear();
+    this.#actions.clear();
+    this.#files.clear();
+    this.#steps.clear();
+    this.questions.clear();
+    this.#list.replaceChildren();
+  }
+
+  /** A remark between the messages. */
+  note(text: string) {
+    this.#list.append(create("p", { part: "note" }, text));
+  }
+
+  /** Show an entry. @returns whether it was one of ours to show */
+  show({ name, data, n }: Entry, live: boolean): boolean {
+    if (n != null) this.#showOwn(name, data, n);
+    else if (name === "message_update" && data?.n != null) this.#changeOwn(data);
+    else if (name === "message_remove" && data?.n != null) this.#removeOwn(data.n);
+    else if (name === "message" || name === "message_update") this.#put(data);
+    else if (name === "message_remove") this.#remove(data?.id);
+    else if ((name === "step" || name === "step_update") && isStep(data)) this.#steps.put(data);
+    else if (name === "step_remove" && isStep(data)) this.#steps.remove(data.id);
+    else if (name === "error") this.#list.append(failure(data));
+    else if (name === "ask") this.#list.append(this.questions.show(data, data.author || this.#author || texts.assistant, live));
+    else if (name === "ask_closed") this.questions.close(data?.call, data?.outcome);
+    else return false;
+    return true;
+  }
+
+  append(id: string, text: string) {
+    const content = this.#content(id);
+    if (!content) return;
+    content.hidden = false;
+    if (content.lastChild instanceof Text) content.lastChild.appendData(text);
+    else content.append(text);
+  }
+
+  /** @param content so far */
+  replace(id: string, content: string) {
+    const shown = this.#content(id);
+    if (shown) shown.textContent = content;
+    else this.#put({ id, content, streaming: true });
+  }
+
+  /** What is not in the log yet. */
+  showWaiting(frames: Outgoing[], online: boolean) {
+    const state = online ? texts.sending : texts.waiting;
+    const words = frames.map((frame) => this.#words(frame.type === "answer" ? "answer" : frame.name, frame.type === "answer" ? frame : frame.data));
+    this.#waiting.replaceChildren(...words.flatMap((said) => (said ? [this.#written(said, { waiting: state })] : [])));
+    this.questions.update(new Set(frames.flatMap(({ type, call }) => (type === "answer" && call ? [call] : []))));
+    this.#actions.update(online, new Set(frames.flatMap(({ name, data }) => (name === "action" ? [data?.id] : []))));
+  }
+
+  #showOwn(name: string, data: any, n: number) {
+    const words = this.#words(name, data);
+    if (name === "answer") this.questions.close(data?.call);
+    if (!words) return;
+    const element = this.#written(words, { time: data?.created_at });
+    this.#own.set(n, element);
+    this.#list.append(element);
+  }
+
+  /** The bot has changed what a person wrote. Where no files are named they are as they were. */
+  #changeOwn({ n, content, created_at, files }: MessageData & { n?: number }) {
+    const shown = this.#own.get(Number(n));
+    const element = this.#written({ text: String(content ?? ""), files }, { time: created_at });
+    const kept = files ? null : shown?.querySelector("[part~=files]");
+    if (kept) element.append(kept);
+    this.#own.set(Number(n), element);
+    if (shown) shown.replaceWith(element);
+    else this.#list.append(element);
+  }
+
+  #removeOwn(n: number) {
+    this.#own.get(n)?.remove();
+    this.#own.delete(n);
+  }
+
+  /** What a person said with a frame, or null for what is no talk. */
+  #words(name: string | undefined, data: any): Words | null {
+    if (name === "answer") return this.questions.words(data);
+    if (name !== "message" || typeof data?.content !== "string") return null;
+    return { text: data.content, files: Array.isArray(data.files) ? data.files : undefined };
+  }
+
+  #written({ text, files }: Words, options: { waiting?: string; time?: string }) {
+    return ownArticle(text, { ...options, files: this.#files.list(files) });
+  }
+
+  #put(data: MessageData) {
+    const element = this.#message(data);
+    const shown = this.#messages.get(data.id);
+    this.#messages.set(data.id, element);
+    // A new element, so that a finished stream is read out once and as a whole.
+    if (shown) shown.replaceWith(element);
+    else this.#list.append(element);
+  }
+
+  #remove(id: string) {
+    this.#messages.get(id)?.remove();
+    this.#messages.delete(id);
+    this.#actions.forget(id);
+  }
+
+  #message({ id, author, content, created_at, streaming, actions, files, metadata }: MessageData) {
+    const kind = metadata?.error === true ? "other error" : "other";
+    const element = article(
+      {
+        author: author || this.#author || texts.assistant,
+        text: String(content ?? ""),
+        time: created_at,
+        kind: streaming ? `${kind} streaming` : kind,
+        files: this.#files.list(files),
+      },
+      this.#actions.row(id, actions),
+    );
+    element.dataset.id = id;
+    // Such as a stream that was interrupted before its first word.
+    element.hidden = !streaming && !content && !files?.length && !actions?.length;
+    if (streaming) element.setAttribute("aria-live", "off");
+    return element;
+  }
+
+  #content(id: string): HTMLElement | null | undefined {
+    return this.#steps.output(id) ?? this.#messages.get(id)?.querySelector("[part~=content]");
+  }
+}
