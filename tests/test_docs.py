@@ -88,7 +88,7 @@ ENVIRONMENT = ("python3 -m venv .venv", "source .venv/bin/activate", "pip instal
 #: Commands that go on until they are stopped; tests that want them start them.
 SERVERS = ("python manage.py runserver", "python manage.py db_worker", "celery ", "chatsessions ")
 #: What a process may take to start, or a frame to come, in seconds.
-PATIENCE = 100.0
+PATIENCE = 90.0
 PASSWORD = "only-for-the-tests"
 
 

@@ -12,7 +12,7 @@ from playwright.sync_api import Locator, Page, WebSocketRoute, expect
 from tests.server.harness import Database, Row
 
 #: Seconds for what a page shows by itself, also after the longest of its first retries.
-PATIENCE = 20.0
+PATIENCE = 90.0
 
 
 class Chat:

@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: How long a server may take to start, in seconds; a busy machine takes most of it.
-PATIENCE = 60.0
+PATIENCE = 90.0
 
 COUNTER = """\
 import chatsessions as cl

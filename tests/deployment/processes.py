@@ -14,9 +14,9 @@ from typing import Any
 
 from .page import ROOT
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 #: What the page gives a worker to stop, in seconds.
-STOP_TIMEOUT = 30.0
+STOP_TIMEOUT = 90.0
 
 
 @dataclass(eq=False)

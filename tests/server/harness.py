@@ -29,7 +29,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-START_TIMEOUT = 60.0
+START_TIMEOUT = 120.0
 
 Kind = Literal["daphne", "uvicorn", "hypercorn", "granian"]
 

@@ -25,7 +25,7 @@ from tests.support.ports import free_port
 ADMIN = "chatsessions_admin"
 #: Who the workers are.
 ROLE = "chatsessions"
-START_TIMEOUT = 20.0
+START_TIMEOUT = 120.0
 
 SERVER_SETTINGS = {
     "listen_addresses": "127.0.0.1",

@@ -20,9 +20,9 @@ from tests.support.ports import free_port
 
 APPLICATION = "tests.faults.cluster.app:application"
 SETTINGS = "tests.faults.cluster.settings"
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 #: More than what a shutdown gives to turns and to the store.
-END_TIMEOUT = 30.0
+END_TIMEOUT = 90.0
 
 Kind = Literal["daphne", "uvicorn"]
 

@@ -16,7 +16,7 @@ import redis
 from tests import services
 from tests.support.ports import free_port
 
-START_TIMEOUT = 10.0
+START_TIMEOUT = 120.0
 
 
 class RedisServer:

@@ -130,7 +130,7 @@ class Cluster:
                 assert words not in log, f"{worker!r}:\n{log[-5000:]}"
 
 
-async def until(fact: Callable[[], Any], seconds: float = 20.0, what: str = "") -> None:
+async def until(fact: Callable[[], Any], seconds: float = 60.0, what: str = "") -> None:
     """Wait for something that only looking can tell."""
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(fact):

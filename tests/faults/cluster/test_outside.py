@@ -31,7 +31,7 @@ Play = Callable[..., Scenario]
 
 THREADS = 8
 #: Seconds that a request may take: more than any call that is documented to give up.
-PATIENCE = 40.0
+PATIENCE = 90.0
 
 
 @pytest.fixture(scope="module", params=["pubsub", "core"])

@@ -16,7 +16,7 @@ from uuid import uuid4
 from .tab import Door, Frame
 
 #: Seconds that a request may take, whatever it waits for.
-PATIENCE = 30.0
+PATIENCE = 90.0
 #: Seconds after which somebody who is refused comes again.
 AGAIN = 0.1
 
