@@ -24,7 +24,7 @@ SERVERS := $(addprefix tests/,benchmarks browser $(addprefix chainlit/test_,bots
 UNITS := -m "not faults and not slow" tests $(addprefix --ignore=,$(SERVERS))
 NODE_MODULES := frontend/node_modules/.installed
 
-.PHONY: help demo prepare test page lint types js docs wire pictures python coverage servers cluster others slow postgres matrix faults bench build \
+.PHONY: help demo prepare test page messages lint types js docs wire pictures python coverage servers cluster others slow postgres matrix faults bench build \
 	lock clean
 
 help:
@@ -78,6 +78,11 @@ $(NODE_MODULES): frontend/package.json frontend/package-lock.json
 # The built files are committed: who installs the package, or runs the demo, needs no node.
 page: $(NODE_MODULES)
 	@node frontend/build.js
+
+# What is said, into chatsessions/locale, to be translated there; then again, to compile it. It needs
+# gettext (on Debian: apt install gettext). The compiled files are committed.
+messages: $(VENV)/.dev
+	@$(BIN)/python -m tests.messages
 
 js:
 	@if command -v node >/dev/null; then \

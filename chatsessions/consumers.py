@@ -17,6 +17,7 @@ import msgspec
 from asgiref.sync import iscoroutinefunction
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.utils.functional import Promise
 from django.utils.translation import override
 
 from .auth.access import Access
@@ -248,7 +249,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         if self._live is not None and self._live.subscribers.connection is self._subscriber:
             self._live.session.renew_user(user)
 
-    def _revoked(self, _detail: str) -> None:
+    def _revoked(self, _detail: Promise) -> None:
         if self._subscriber is not None:
             self._subscriber.close(CloseCode.NOT_ALLOWED)
 

@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, Literal
 
 import msgspec
+from django.utils.translation import gettext, gettext_noop
 
 from .exceptions import FrameError
 
@@ -21,6 +22,9 @@ from .exceptions import FrameError
 MAX_TEXT = 10_000
 #: The most tags.
 MAX_TAGS = 100
+
+#: A message that ``gettext`` translates, and what is put into it.
+Words = tuple[str, dict[str, Any]]
 
 
 class InputWidget(msgspec.Struct, kw_only=True, tag_field="type"):
@@ -41,16 +45,18 @@ class InputWidget(msgspec.Struct, kw_only=True, tag_field="type"):
         if not self.id:
             raise ValueError(f"{type(self).__name__} needs an id.")
         if not self.accepts(self.initial):
-            raise ValueError(f"{self.id}: {self.initial!r} cannot be initial, only {self.expected}")
+            message, values = self.expected
+            allowed = message % values
+            raise ValueError(f"{self.id}: {self.initial!r} cannot be initial, only {allowed}")
 
     def accepts(self, value: Any) -> bool:
         """Whether a client may set this."""
         return value is None
 
     @property
-    def expected(self) -> str:
+    def expected(self) -> Words:
         """What is accepted, in words."""
-        return "null"
+        return gettext_noop("null"), {}
 
 
 class Select(InputWidget, tag="select"):
@@ -82,8 +88,8 @@ class Select(InputWidget, tag="select"):
         return value in self.choices or (value is None and self.initial is None)
 
     @property
-    def expected(self) -> str:
-        return f"one of {', '.join(self.choices)}"
+    def expected(self) -> Words:
+        return gettext_noop("one of %(choices)s"), {"choices": _listed(self.choices)}
 
 
 class RadioGroup(Select, tag="radio"):
@@ -115,8 +121,8 @@ class MultiSelect(InputWidget, tag="multiselect"):
         )
 
     @property
-    def expected(self) -> str:
-        return f"a list of some of {', '.join(self.choices)}, each once"
+    def expected(self) -> Words:
+        return gettext_noop("some of %(choices)s, each once"), {"choices": _listed(self.choices)}
 
 
 class Slider(InputWidget, tag="slider"):
@@ -139,8 +145,8 @@ class Slider(InputWidget, tag="slider"):
         return number and self.min <= value <= self.max and abs(value) != inf
 
     @property
-    def expected(self) -> str:
-        return f"a number from {self.min:g} to {self.max:g}"
+    def expected(self) -> Words:
+        return gettext_noop("a number from %(min)g to %(max)g"), {"min": self.min, "max": self.max}
 
 
 class NumberInput(InputWidget, tag="numberinput"):
@@ -156,8 +162,8 @@ class NumberInput(InputWidget, tag="numberinput"):
         return number and abs(value) <= sys.float_info.max
 
     @property
-    def expected(self) -> str:
-        return "a number, or null"
+    def expected(self) -> Words:
+        return gettext_noop("a number, or null"), {}
 
 
 class Switch(InputWidget, tag="switch"):
@@ -169,8 +175,8 @@ class Switch(InputWidget, tag="switch"):
         return isinstance(value, bool)
 
     @property
-    def expected(self) -> str:
-        return "true or false"
+    def expected(self) -> Words:
+        return gettext_noop("true or false"), {}
 
 
 class Checkbox(Switch, tag="checkbox"):
@@ -188,8 +194,8 @@ class TextInput(InputWidget, tag="textinput"):
         return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT)
 
     @property
-    def expected(self) -> str:
-        return f"a text of at most {MAX_TEXT:,} characters"
+    def expected(self) -> Words:
+        return gettext_noop("a text of at most %(count)d characters"), {"count": MAX_TEXT}
 
 
 class Tags(InputWidget, tag="tags"):
@@ -206,8 +212,8 @@ class Tags(InputWidget, tag="tags"):
         )
 
     @property
-    def expected(self) -> str:
-        return f"a list of at most {MAX_TAGS} words"
+    def expected(self) -> Words:
+        return gettext_noop("a list of at most %(count)d words"), {"count": MAX_TAGS}
 
 
 class DatePicker(InputWidget, tag="datepicker"):
@@ -254,12 +260,24 @@ class DatePicker(InputWidget, tag="datepicker"):
         return _is_day(value) and (self.min_date or "") <= value <= (self.max_date or value)
 
     @property
-    def expected(self) -> str:
-        since = f" from {self.min_date}" if self.min_date else ""
-        until = f" to {self.max_date}" if self.max_date else ""
-        if self.mode == "single":
-            return f"a day such as 2026-05-01{since}{until}, or null"
-        return f"a list of a first and a last day such as 2026-05-01{since}{until}, or null"
+    def expected(self) -> Words:
+        is_day = self.mode == "single"
+        if not (self.min_date or self.max_date):
+            if is_day:
+                return gettext_noop("a day such as 2026-05-01, or null"), {}
+            return gettext_noop("a first and a last day such as 2026-05-01, or null"), {}
+        limits = {"first": self.min_date or "…", "last": self.max_date or "…"}
+        if is_day:
+            days = gettext_noop("a day such as 2026-05-01 from %(first)s to %(last)s, or null")
+        else:
+            days = gettext_noop(
+                "a first and a last day such as 2026-05-01 from %(first)s to %(last)s, or null"
+            )
+        return days, limits
+
+
+def _listed(choices: Sequence[str]) -> str:
+    return ", ".join(choices)
 
 
 def _written(day: Any) -> Any:
@@ -320,10 +338,13 @@ def check_settings(
     for key, value in data.items():
         widget = known.get(key)
         if widget is None:
-            raise FrameError("bad_frame", f"settings: there is no {key[:100]!r}", n=n)
+            detail = gettext("settings: there is no %(name)s") % {"name": repr(key[:100])}
+            raise FrameError("bad_frame", detail, n=n)
         if not widget.accepts(value):
-            detail = f"settings: {key!r} is {widget.expected}"
-            raise FrameError("bad_frame", detail[:300], n=n)
+            message, words = widget.expected
+            detail = gettext("settings: %(name)s is %(expected)s")
+            named = {"name": repr(key), "expected": gettext(message) % words}
+            raise FrameError("bad_frame", (detail % named)[:300], n=n)
         if widget.disabled and value != values.get(key, widget.initial):
-            detail = f"settings: {key!r} cannot be changed now"
+            detail = gettext("settings: %(name)s cannot be changed now") % {"name": repr(key)}
             raise FrameError("bad_frame", detail[:300], n=n)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
 from django.views.generic import TemplateView
 
 from chatsessions.auth.access import Refused, fail_closed
@@ -97,14 +98,14 @@ async def profiles(request: HttpRequest) -> HttpResponse:
     """
     chat = routed_chat(request.GET.get("chat", ""))
     if chat is None:
-        raise RequestRefused(404, "not_found", "there is no such chat")
+        raise RequestRefused(404, "not_found", gettext("There is no such chat."))
     try:
         with fail_closed("The profiles of %s failed", chat.name):
             user = await auser_of(request)
             await sync_to_async(check_access)(chat, user)
             offered = await chat.get_profiles(user)
     except Refused as error:
-        raise RequestRefused(403, error.code, error.detail) from error
+        raise RequestRefused(403, error.code, str(error.detail)) from error
     default = default_profile(offered)
     found = [
         {

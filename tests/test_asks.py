@@ -112,7 +112,7 @@ async def test_a_second_answer_is_told_that_the_question_is_closed(
     n = client.send("message", {"content": ""})
     call = (await question(client))["call"]
     client.answer(call, {"content": "first"})
-    with pytest.raises(FrameError, match="nobody asks"):
+    with pytest.raises(FrameError, match="no longer open"):
         client.answer(call, {"content": "second"})
     assert await client.outcome(n) == "done"
     assert client.texts == ["Hello first"]
@@ -184,7 +184,7 @@ async def test_another_sessions_question_cannot_be_answered(
     victim, stranger = [await Client.open(worker, asking) for _ in range(2)]
     victim.send("message", {"content": ""})
     call = (await question(victim))["call"]
-    with pytest.raises(FrameError, match="nobody asks"):
+    with pytest.raises(FrameError, match="no longer open"):
         stranger.answer(call, {"content": "Mallory"})
     assert closed(victim) == []
 
@@ -209,7 +209,7 @@ async def test_a_stop_cancels_the_question(worker: RunningWorker, asking: Chat) 
     client.live.stop()
     assert await client.outcome(n) == "stopped"
     assert closed(client) == ["cancelled"]
-    with pytest.raises(FrameError, match="nobody asks"):
+    with pytest.raises(FrameError, match="no longer open"):
         client.answer(call, {"content": "Ada"})
     assert client.live.turns.is_idle
 
@@ -241,7 +241,7 @@ async def test_after_a_crash_the_question_is_cancelled_and_the_turn_interrupted(
         again = await Client.open(second, asking, client.live.id, client.token)
         assert await again.outcome(n) == "interrupted"
         assert closed(again) == ["cancelled"]
-        with pytest.raises(FrameError, match="nobody asks"):
+        with pytest.raises(FrameError, match="no longer open"):
             again.answer(call, {"content": "Ada"})
         await again.live.context(None).emitter.flush()
         row = await ChatSession.objects.aget(pk=client.live.id)
@@ -453,7 +453,7 @@ async def test_a_choice(worker: RunningWorker, chat: Chat) -> None:
     n = client.send("message", {"content": ""})
     ask = await question(client)
     assert [action["label"] for action in ask["actions"]] == ["Go", "stay"]
-    with pytest.raises(FrameError, match="no such action"):
+    with pytest.raises(FrameError, match="not offered"):
         client.answer(ask["call"], {"id": "made up"})
     client.take_back()
     client.answer(ask["call"], {"id": ask["actions"][1]["id"]})
@@ -479,7 +479,7 @@ async def test_files_are_the_sessions_own(worker: RunningWorker, chat: Chat) -> 
     n = client.send("message", {"content": ""})
     call = (await question(client))["call"]
     for wrong in ([], [str(own.pk)] * 3, ["no id"]):
-        with pytest.raises(FrameError, match="answer"):
+        with pytest.raises(FrameError, match=r"answer|files are asked for"):
             client.answer(call, {"files": wrong})
         client.take_back()
     client.answer(call, {"files": [str(foreign.pk), str(own.pk)]})
@@ -525,7 +525,7 @@ async def test_the_open_questions_of_a_session_are_bounded(
 
 async def test_an_answer_to_nothing(worker: RunningWorker, chat: Chat) -> None:
     client = await Client.open(worker, chat)
-    with pytest.raises(FrameError, match="nobody asks"):
+    with pytest.raises(FrameError, match="no longer open"):
         client.answer(str(uuid4()), None)
     await client.live.context(None).emitter.flush()
     (entry,) = await client.live.read_log(0, 5)

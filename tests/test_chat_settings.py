@@ -149,7 +149,7 @@ async def test_changed_by_the_user(worker: RunningWorker, chat: Chat, updates: l
         ({"temperature": 10**400}, "a number"),
         ({"temperature": -(10**400)}, "a number"),
         ({"stream": 1}, "true or false"),
-        ({"name": 3}, "a text of at most 10,000"),
+        ({"name": 3}, "a text of at most 10000"),
         ({"name": "x" * 10_001}, "a text of at most"),
         ({"topics": "x"}, "a list of at most 100"),
         ({"topics": ["x"] * 101}, "a list of at most 100"),

@@ -994,7 +994,7 @@ async def test_an_authorize_that_fails_lets_nobody_in(
     urls.urlpatterns[:] = [path("chat/", Broken.as_view(chat=chat))]
     response = await Api().post("a", env={"KEY": "very secret"})
     assert (response.status_code, response.told["error"]) == (403, "forbidden")
-    assert response.told["detail"] == "not allowed"
+    assert response.told["detail"] == "This is not allowed."
     assert "authorize() failed" in caplog.text
     assert "no such key" in caplog.text
     assert "very secret" not in caplog.text

@@ -127,10 +127,10 @@ async def take_permission(client: AsyncClient, ada: User) -> None:
 
 Loss = Callable[[AsyncClient, User], Awaitable[None]]
 LOSSES = [
-    (log_out, "logged out"),
-    (deactivate, "the account is not active any more"),
-    (change_password, "the password was changed"),
-    (take_permission, "a permission was taken away"),
+    (log_out, "You were logged out."),
+    (deactivate, "The account is not active any more."),
+    (change_password, "The password was changed."),
+    (take_permission, "A permission was taken away."),
 ]
 
 
@@ -259,7 +259,7 @@ async def test_a_backend_that_fails_lets_nobody_in(
     client = await log_in_by(backend, settings, ada)
     for response in (await post(client), await client.get(URL), await client.delete(URL)):
         assert response.status_code == 403
-        assert response.json() == {"error": "forbidden", "detail": "not allowed"}
+        assert response.json() == {"error": "forbidden", "detail": "This is not allowed."}
     assert "the directory is down" in caplog.text
     assert not await ChatSession.objects.aexists()
     assert len(worker.logins) == 0

@@ -536,7 +536,7 @@ async def test_another_event_loop_of_the_process_is_waited_for_and_not_called_an
         get_worker().rpc.channel = ""
         response = await api.post("too early")
         assert (response.status_code, response.told["error"]) == (503, "owner_unreachable")
-        assert "the session is in use" in response.told["detail"]
+        assert "The session is in use" in response.told["detail"]
         assert "another event loop of this process" in caplog.text
         assert "CHANNEL_LAYERS" not in caplog.text
         settings.CHATSESSIONS = {}

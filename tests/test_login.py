@@ -419,7 +419,7 @@ async def test_a_deactivated_user_does_not_keep_an_open_socket(
     async with visit(chat, user=ada) as tab:
         # Without a signal, as an UPDATE in another process.
         await User.objects.filter(pk=ada.pk).aupdate(is_active=False)
-        assert await closed(tab) == ("unauthorized", "the account is not active any more", 4502)
+        assert await closed(tab) == ("unauthorized", "The account is not active any more.", 4502)
         row = await ChatSession.objects.aget(pk=tab.session_id)
         await eventually(lambda: _is_away(row.pk))
         assert row.end_reason == ""
@@ -457,9 +457,9 @@ async def take_permission(user: User) -> None:
 
 
 LOSSES = {
-    "the account is not active any more": deactivate,
-    "the password was changed": change_password,
-    "a permission was taken away": take_permission,
+    "The account is not active any more.": deactivate,
+    "The password was changed.": change_password,
+    "A permission was taken away.": take_permission,
 }
 
 
@@ -494,7 +494,7 @@ async def test_a_permission_of_a_group_is_lost_with_the_group(chat: Chat, ada: U
     await ada.groups.aadd(group)
     async with visit(chat, user=ada, permission_required=PERMISSION) as tab:
         await ada.groups.aremove(group)
-        assert (await closed(tab))[1] == "a permission was taken away"
+        assert (await closed(tab))[1] == "A permission was taken away."
 
 
 @pytest.mark.usefixtures("never")
@@ -534,7 +534,7 @@ async def log_out(tab: ChatCommunicator) -> None:
 async def test_a_logout_closes_the_lines_of_that_login_and_no_other(chat: Chat, ada: User) -> None:
     async with visit(chat, user=ada) as tab, visit(chat, user=ada) as phone:
         await log_out(tab)
-        assert await closed(tab) == ("unauthorized", "logged out", 4502)
+        assert await closed(tab) == ("unauthorized", "You were logged out.", 4502)
         await phone.send("another device")
         assert await phone.wait_for_turn() == "done"
 
@@ -544,7 +544,7 @@ async def test_a_logout_closes_a_line_that_has_no_django_session(chat: Chat, ada
     application = ChatConsumer.as_asgi(chat=chat)
     async with ChatCommunicator(application, "/", user=ada) as tab, visit(chat, user=ada) as other:
         await log_out(other)
-        assert (await closed(tab))[1] == "logged out"
+        assert (await closed(tab))[1] == "You were logged out."
 
 
 async def test_a_logout_by_channels_is_noticed_soon(
@@ -558,7 +558,7 @@ async def test_a_logout_by_channels_is_noticed_soon(
         [login] = [one for one in get_worker().logins._logins if str(one.session_key) in cookie]
         assert login.store is not None
         await logout({"user": ada, "session": login.store(login.session_key)})
-        assert (await closed(tab))[1] == "logged out"
+        assert (await closed(tab))[1] == "You were logged out."
         assert phone.connected
 
 
@@ -567,7 +567,7 @@ async def test_a_logout_elsewhere_is_noticed_with_the_interval(
 ) -> None:
     async with visit(chat, user=ada) as tab:
         await DjangoSession.objects.all().adelete()  # no signal comes here
-        assert await closed(tab) == ("unauthorized", "logged out", 4502)
+        assert await closed(tab) == ("unauthorized", "You were logged out.", 4502)
 
 
 @pytest.mark.parametrize(
@@ -587,7 +587,7 @@ async def test_logins_are_kept_in_other_places(
         await asyncio.sleep(0.3)
         assert tab.connected
         await log_out(tab)
-        assert (await closed(tab))[1] == "logged out"
+        assert (await closed(tab))[1] == "You were logged out."
 
 
 @pytest.mark.usefixtures("never")
@@ -769,7 +769,7 @@ def test_many_logins_with_a_permission_take_two_queries() -> None:
     with counted(2):
         verdicts = look_again(logins)
     assert verdicts[:2] == [first, second]
-    assert set(verdicts[2:]) == {"a permission was taken away"}
+    assert set(verdicts[2:]) == {"A permission was taken away."}
 
 
 def test_two_connections_of_one_user_have_a_user_each() -> None:
@@ -788,7 +788,7 @@ def test_a_permission_that_django_does_not_know_is_asked_of_the_backends(
     ]
     users = [User.objects.create_user(name) for name in ("ada", "eve")]
     verdicts = look_again(logins_of(users, access=Access(permissions=("is ada",))))
-    assert verdicts == [users[0], "a permission was taken away"]
+    assert verdicts == [users[0], "A permission was taken away."]
 
 
 class Names(ModelBackend):
@@ -808,13 +808,13 @@ def test_a_backend_of_ones_own_says_who_is_there(settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = [path]
     users = [User.objects.create_user(name) for name in ("ada", "eve")]
     verdicts = look_again(logins_of(users, backend=path))
-    assert verdicts == [users[0], "the account is not active any more"]
+    assert verdicts == [users[0], "The account is not active any more."]
 
 
 def test_a_backend_that_was_taken_out_lets_nobody_stay(settings: Settings) -> None:
     user = User.objects.create_user("ada")
     logins = logins_of([user], backend="gone.Backend")
-    assert look_again(logins) == ["the account is not active any more"]
+    assert look_again(logins) == ["The account is not active any more."]
 
 
 def test_a_backend_may_let_inactive_users_in(settings: Settings) -> None:
@@ -831,7 +831,7 @@ def test_a_rotated_secret_key_is_no_changed_password(settings: Settings) -> None
     settings.SECRET_KEY = "another"
     assert look_again(logins) == [user]
     settings.SECRET_KEY_FALLBACKS = []
-    assert look_again(logins) == ["the password was changed"]
+    assert look_again(logins) == ["The password was changed."]
 
 
 def test_of_an_anonymous_user_there_is_nothing_to_look_at() -> None:

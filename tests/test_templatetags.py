@@ -12,6 +12,7 @@ import pytest
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory, override_settings
 from django.urls import include, path
+from django.utils import translation
 from django.utils.functional import SimpleLazyObject
 
 urlpatterns = [path("talk/", include("chatsessions.urls"))]
@@ -33,8 +34,8 @@ class Elements(HTMLParser):
 
 @pytest.fixture(autouse=True)
 def no_urls() -> Iterator[None]:
-    """A project that does not include ``chatsessions.urls``, unless a test says otherwise."""
-    with override_settings(ROOT_URLCONF="django.contrib.auth.urls"):
+    """No ``chatsessions.urls`` and no language, unless a test says otherwise."""
+    with override_settings(ROOT_URLCONF="django.contrib.auth.urls"), translation.override(None):
         yield
 
 
@@ -107,6 +108,14 @@ def test_attributes_without_a_value() -> None:
         "profiles": None,
         "chat": "desk",
     }
+
+
+def test_the_language_of_the_page_is_that_of_the_session() -> None:
+    with translation.override("de"):
+        html = Template('{% load chatsessions %}{% chat_session "/ws/" %}').render(Context())
+        assert element('"/ws/"')["language"] == "de"
+        assert "<noscript>Dieser Chat braucht JavaScript.</noscript>" in html
+        assert element('"/ws/" language="fr"')["language"] == "fr"
 
 
 @override_settings(ROOT_URLCONF=__name__)

@@ -9,7 +9,7 @@ from django.contrib.admin.utils import display_for_value, quote
 from django.db.models import Model
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format, time_format
+from django.utils.formats import date_format, number_format, time_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
@@ -119,6 +119,11 @@ def ago(at: datetime, now: datetime | None = None) -> SafeString:
     else:
         text = _("%(count)d d ago") % {"count": seconds // 86400}
     return _time(at, text)
+
+
+def number(value: int) -> str:
+    """Return a number with the separators of the admin's language."""
+    return number_format(value, force_grouping=True)
 
 
 def duration(value: timedelta) -> str:

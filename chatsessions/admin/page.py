@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.contrib.admin.utils import display_for_value
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Substr
@@ -35,6 +34,7 @@ from .labels import (
     date_over_time,
     duration,
     moment,
+    number,
     owner,
     status_label,
     user_label,
@@ -317,14 +317,14 @@ def _activity(session: ChatSession) -> Facts:
     handled = Handled(session.handled, session.handled_ahead)
     waiting = session.accepted - handled.up_to - handled.count_ahead
     return [
-        (_("Events in / out"), f"{_number(session.events_in)} / {_number(session.events_out)}"),
-        (_("Accepted events"), _number(session.accepted)),
-        (_("Log entries"), _number(session.head)),
-        (_("Connections"), _number(session.connections)),
+        (_("Events in / out"), f"{number(session.events_in)} / {number(session.events_out)}"),
+        (_("Accepted events"), number(session.accepted)),
+        (_("Log entries"), number(session.head)),
+        (_("Connections"), number(session.connections)),
         (_("Running turn"), ", ".join(running) or NOTHING),
-        (_("Open questions"), _number(len(session.asks))),
-        (_("Waiting events"), _number(max(0, waiting))),
-        (_("Failed turns"), _number(session.turns_failed)),
+        (_("Open questions"), number(len(session.asks))),
+        (_("Waiting events"), number(max(0, waiting))),
+        (_("Failed turns"), number(session.turns_failed)),
         (_("Feedback"), _thumbs(session)),
         (_("User session"), filesizeformat(session.state_bytes)),
     ]
@@ -341,7 +341,7 @@ def _thumbs(session: ChatSession) -> str:
 
 
 def _server_facts(session: ChatSession, links: _Links) -> Facts:
-    generation = (_("Generation"), _number(session.generation))
+    generation = (_("Generation"), number(session.generation))
     worker = owner(session)
     if worker is None:
         return [(_("Worker"), _("none")), generation]
@@ -386,10 +386,6 @@ def _with_age(at: datetime, now: datetime | None = None) -> SafeString:
 
 def _code(value: object) -> SafeString:
     return format_html("<code>{}</code>", value)
-
-
-def _number(value: int) -> str:
-    return display_for_value(value, NOTHING)
 
 
 # Files

@@ -33,6 +33,7 @@ from .labels import (
     ago,
     chat_label,
     date_over_time,
+    number,
     status_label,
     user_label,
     worker_label,
@@ -149,10 +150,10 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
     def counts(self, session: ChatSession) -> SafeString | str:
         """The numbers of events in both directions, and of failed turns."""
         # Named "events", it would be mistaken for the relation of that name when ordering.
-        counts = f"{session.events_in:,} / {session.events_out:,}"
+        counts = f"{number(session.events_in)} / {number(session.events_out)}"
         if not session.turns_failed:
             return counts
-        failed = _("%(count)s failed") % {"count": f"{session.turns_failed:,}"}
+        failed = _("%(count)s failed") % {"count": number(session.turns_failed)}
         mark = '{}<br><span class="chatsessions-mark chatsessions-mark-bad">{}</span>'
         return format_html(mark, counts, failed)
 

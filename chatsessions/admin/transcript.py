@@ -15,6 +15,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from chatsessions.handlers.messages import DEFAULT_AUTHOR
 from chatsessions.models import SessionFeedback
 from chatsessions.storage.conversation import (
     ConversationMessage,
@@ -232,7 +233,9 @@ class _Builder:
         """Show a message, in the place of its line if it has one."""
         of_client = message.n is not None
         line = self._line_of(
-            entry, "client" if of_client else "server", self.client if of_client else message.author
+            entry,
+            "client" if of_client else "server",
+            self.client if of_client else _author(message.author),
         )
         line.text = self._text(message.content)
         line.extras = _actions(message.actions)
@@ -292,8 +295,8 @@ class _Builder:
             step.type,
             *([] if parent is None else [_("in %(step)s") % {"step": parent}]),
         ]
-        texts = {_("Input"): step.input, _("Output"): step.output, _("Error"): step.error}
-        shown = [f"{name}:\n{self._plain(text)}" for name, text in texts.items() if text]
+        texts = {_("Input:"): step.input, _("Output:"): step.output, _("Error:"): step.error}
+        shown = [f"{name}\n{self._plain(text)}" for name, text in texts.items() if text]
         line.detail = cut("\n\n".join(shown), limit=MAX_TEXT) if shown else None
         if what == "changed" and old is not None:
             old.streaming = True  # the end of a step is no edit
@@ -311,7 +314,8 @@ class _Builder:
         return text if self.reveal or not isinstance(data, dict | list) else dump(mask(data))
 
     def _ask(self, entry: LoggedEvent, question: Question) -> Line:
-        line = self._line_of(entry, "server", question.message.author if question.message else "")
+        author = _author(question.message.author) if question.message else ""
+        line = self._line_of(entry, "server", author)
         line.text = self._text(question.message.content if question.message else "")
         line.extras = _actions(question.actions)
         line.note(_("question"))
@@ -375,6 +379,11 @@ class _Builder:
         return cut(short if len(short) <= MAX_LINE else dump(value), limit=MAX_TEXT)
 
 
+def _author(name: str) -> str:
+    """Return the name of who said something; a bot that has none is told in our words."""
+    return _("Assistant") if name == DEFAULT_AUTHOR else name
+
+
 def _unescaped(text: str) -> str:
     """Return the readable part of a JSON string whose end was cut off."""
     try:
@@ -392,7 +401,7 @@ def _text_of(value: Any) -> str:
 def _actions(actions: list[dict[str, Any]]) -> list[str]:
     """Return ``["Actions: yes, no"]`` for a message with actions, else an empty list."""
     names = ", ".join(map(_name, actions[:MAX_NAMED]))
-    return [f"{_('Actions')}: {names}"] if actions else []
+    return [_("Actions: %(names)s") % {"names": names}] if actions else []
 
 
 def _files(files: list[Any]) -> list[Attached]:

@@ -18,6 +18,8 @@ from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.utils.crypto import salted_hmac
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 from chatsessions.exceptions import ChatError
 
@@ -28,17 +30,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("chatsessions.logins")
 
+NOT_ALLOWED = gettext_lazy("This is not allowed.")
+
 
 class Refused(Exception):
     """
     A user is refused before anything was made or taken over for them.
 
-    ``code`` is one of the protocol's error codes; ``detail`` is a sentence for a developer, or
-    what the protocol says of the code. The connection is closed with 4502.
+    ``code`` is one of the protocol's error codes; ``detail`` is a sentence, in whose language it
+    is shown, or what the protocol says of the code. The connection is closed with 4502.
     """
 
     def __init__(
-        self, code: Literal["unauthorized", "forbidden", "missing_env"], detail: str
+        self, code: Literal["unauthorized", "forbidden", "missing_env"], detail: str | Promise
     ) -> None:
         self.code = code
         self.detail = detail
@@ -58,7 +62,7 @@ def fail_closed(message: str, *args: object) -> Iterator[None]:
         raise
     except Exception as error:
         logger.exception(message, *args)
-        raise Refused("forbidden", "not allowed") from error
+        raise Refused("forbidden", NOT_ALLOWED) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,12 +127,12 @@ class Access:
         """
         with fail_closed("The permissions of a user could not be looked at"):
             if self.login_required and not user.is_authenticated:
-                raise Refused("unauthorized", "log in first")
+                raise Refused("unauthorized", gettext_lazy("Log in first."))
             if self.allows(user):
                 return
             if not user.is_authenticated:
-                raise Refused("unauthorized", "log in first")
-            raise Refused("forbidden", "a permission is missing")
+                raise Refused("unauthorized", gettext_lazy("Log in first."))
+            raise Refused("forbidden", gettext_lazy("A permission is missing."))
 
     def allows(self, user: User) -> bool:
         """Return True if ``user`` has the permissions. Synchronous, as :meth:`check`."""

@@ -37,12 +37,16 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 from django.dispatch import Signal
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 from chatsessions.conf import settings
 
 from .access import Access
 
 logger = logging.getLogger("chatsessions.logins")
+
+LOGGED_OUT = gettext_lazy("You were logged out.")
 
 T = TypeVar("T")
 
@@ -72,7 +76,7 @@ class Login:
     store: type[SessionBase] | None
     session_key: str | None
     renewed: Callable[[Any], None]
-    revoked: Callable[[str], None]
+    revoked: Callable[[Promise], None]
 
     @classmethod
     def of(
@@ -81,7 +85,7 @@ class Login:
         access: Access,
         *,
         renewed: Callable[[Any], None],
-        revoked: Callable[[str], None],
+        revoked: Callable[[Promise], None],
     ) -> Login | None:
         """
         What ``scope`` says of its user; None if nobody is logged in.
@@ -175,8 +179,8 @@ class Logins:
                     except Exception:  # those of others are told all the same
                         logger.exception("User %s could not be told of", login.user.pk)
 
-    def _tell(self, login: Login, verdict: AbstractBaseUser | str) -> None:
-        if isinstance(verdict, str):
+    def _tell(self, login: Login, verdict: AbstractBaseUser | Promise) -> None:
+        if isinstance(verdict, Promise):
             self._logins.discard(login)
             logger.info("User %s may not stay connected: %s", login.user.pk, verdict)
             login.revoked(verdict)
@@ -227,7 +231,7 @@ class Logins:
         for login in list(self._logins):
             known = login.session_key
             if known == session_key if known is not None else login.user.pk == user_id:
-                self._tell(login, "logged out")
+                self._tell(login, LOGGED_OUT)
         if session_key is None and user_id is not None:
             self._loop.call_later(LOGOUT_TAKES, self._look_soon, user_id)
 
@@ -259,7 +263,7 @@ class Logins:
 # Looking: synchronous, in a thread
 
 
-def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
+def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | Promise]:
     """
     Return for each login the user as they are now, or why they may not stay connected.
 
@@ -277,16 +281,16 @@ def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | str]:
     permitted: set[Login] = set()
     for (_, access), group in _grouped(users, lambda one: (one.user.__class__, one.access)):
         permitted |= _permitted(access.permissions, {one: users[one] for one in group})
-    verdicts: list[AbstractBaseUser | str] = []
+    verdicts: list[AbstractBaseUser | Promise] = []
     for login in logins:
         if login not in users:
-            verdicts.append("the account is not active any more")
+            verdicts.append(gettext_lazy("The account is not active any more."))
         elif not _same_password(users[login], login.auth_hash):
-            verdicts.append("the password was changed")
+            verdicts.append(gettext_lazy("The password was changed."))
         elif (login.store, login.session_key) not in open_sessions:
-            verdicts.append("logged out")
+            verdicts.append(LOGGED_OUT)
         elif login not in permitted:
-            verdicts.append("a permission was taken away")
+            verdicts.append(gettext_lazy("A permission was taken away."))
         else:
             verdicts.append(users[login])
     return verdicts

@@ -13,6 +13,8 @@ from inspect import isawaitable
 from types import FrameType
 from typing import Any, TypeVar
 
+from django.utils.translation import gettext
+
 import chatsessions
 from chatsessions import Chat
 from chatsessions.handlers import chat as core
@@ -30,8 +32,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 #: Events whose handlers do not wait for the handler that runs.
 BESIDE = ("action", "settings", "window_message")
-#: What the chat says when the user has stopped a turn.
-STOPPED = "Task manually stopped."
 
 
 def on_chat_start(func: F) -> F:
@@ -166,7 +166,7 @@ def _prepare(chat: Chat) -> None:
     chat.beside = frozenset(BESIDE)
 
     async def stop() -> None:
-        await Message(STOPPED).send()
+        await Message(gettext("Task manually stopped.")).send()
         function = functions_of(chat).get("on_stop")
         if function is not None:
             await call(function)

@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 from uuid import uuid4
 
 from asgiref.sync import iscoroutinefunction
+from django.utils.translation import gettext_lazy
 
 import chatsessions
 from chatsessions.exceptions import TurnStopped
@@ -28,7 +29,7 @@ from .sync import run_sync
 from .types import StepDict
 
 #: What is told of a step whose function has raised, unless ``DEBUG`` is on.
-FAILED = "This step has failed."
+FAILED = gettext_lazy("This step has failed.")
 #: The attributes of a step that change while it runs, by their keys in a dict.
 CHANGING = {
     "name": "name",
@@ -273,7 +274,7 @@ class Step:
         core.id, core.name = self.id, self.name
         core.type = "step" if self.type == "undefined" else self.type
         core.input = self.input if self.show_input else ""
-        core.error = (self.output or FAILED) if self.is_error else None
+        core.error = (self.output or str(FAILED)) if self.is_error else None
         core.metadata = self._metadata() or None
         # A run, or a message, is no step that could be shown around it.
         parent = current_session().sent.get(self.parent_id or "")

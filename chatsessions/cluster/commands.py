@@ -54,6 +54,8 @@ class Attach(_Command, tag="join"):
     how: How
     #: Whether it is for one more request of a ``RemoteSession`` that is attached already.
     again: bool = False
+    #: The language that the client has named.
+    language: str = ""
 
 
 class Forward(_Command, tag="forward"):

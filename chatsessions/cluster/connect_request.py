@@ -32,6 +32,8 @@ class ConnectRequest:
     thread: str | None = None
     client_type: str = "webapp"
     language: str = ""
+    #: The same, if the client has named it; a session that it resumes goes on in it.
+    asked_language: str = ""
     profile: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
     ip: str | None = None

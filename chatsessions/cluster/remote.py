@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.utils.translation import gettext
 from msgspec import Raw
 
 from chatsessions.auth.access import hash_token
@@ -127,6 +128,7 @@ class RemoteSession:
     ) -> None:
         self.id: UUID = row.pk
         self.generation = row.generation
+        self.language = row.language
         self.loop = directory.rpc.loop
         #: Whether nothing more is told.
         self.closed = False
@@ -197,6 +199,7 @@ class RemoteSession:
             connections=connections,
             how=how,
             again=self._is_followed,
+            language=request.asked_language,
         )
         self._token = given
         self._remotes[self._link.number] = self
@@ -262,8 +265,10 @@ class RemoteSession:
         """Return the token whose hash the owner knows."""
         return self._token
 
-    def connect(self, subscriber: LocalSubscriber, *, welcome: Callable[[], None]) -> None:
-        """Greet the connection: the owner has stored that there is one."""
+    def connect(
+        self, subscriber: LocalSubscriber, *, language: str = "", welcome: Callable[[], None]
+    ) -> None:
+        """Greet the connection: the owner has stored that there is one, and its language."""
         self._follower.subscribers.connection = subscriber
         welcome()
 
@@ -287,7 +292,7 @@ class RemoteSession:
         """
         if len(self._link.frames) >= settings.MAX_PENDING_EVENTS:
             n = frame.n if isinstance(frame, frames.ClientEvent | frames.Answer) else None
-            detail = "the server that runs this session is slow to answer"
+            detail = gettext("The server that runs this session is slow to answer.")
             raise FrameError("busy", detail, n=n, retry_after=POLL)
         self._link.forward(frame)
 

@@ -17,6 +17,7 @@ import msgspec
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionOver
+from chatsessions.handlers.session import in_language_of
 from chatsessions.protocol import frames
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
@@ -192,6 +193,10 @@ class CommandServer:
         if subscriber is None or subscriber.over or not subscriber.is_here:
             return NotHere()
         subscriber.heard()
+        with in_language_of(subscriber.live.session):
+            return await self._do_for(subscriber, command)
+
+    async def _do_for(self, subscriber: RemoteSubscriber, command: OfRemote) -> Answer:
         live = subscriber.live
         match command:
             case Forward():
@@ -322,7 +327,7 @@ class RemoteSubscriber(Subscriber):
         live = self.live
         live.client.rotate_tokens(command.used, command.given)
         stored = asyncio.Event()
-        live.client.connect(self, welcome=stored.set)
+        live.client.connect(self, language=command.language, welcome=stored.set)
         live.go()
         await _first_of(stored.wait(), live.until_closed())
         if not self.is_here:

@@ -13,6 +13,8 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
+from django.utils.translation import gettext
+
 from chatsessions.exceptions import FileRefused
 
 #: The name of a file whose own name has no visible character.
@@ -104,7 +106,9 @@ def type_of(name: str, head: bytes, *, declared: str = "") -> str:
         return claimed
     found = raster_of(head)
     if claimed in RASTER and not found:
-        raise FileRefused("type_mismatch", f"The content is not {claimed}.")
+        raise FileRefused(
+            "type_mismatch", gettext("The content is not %(type)s.") % {"type": claimed}
+        )
     return found or claimed or UNKNOWN
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from asgiref.sync import iscoroutinefunction, sync_to_async
+from django.utils.translation import gettext_lazy
 
 from chatsessions.auth import env
 from chatsessions.auth.access import Access, Refused
@@ -204,7 +205,7 @@ def chosen_profile(offered: list[ChatProfile], name: str) -> str:
     """
     if name:
         if all(one.name != name for one in offered):
-            raise Refused("forbidden", "this profile is not offered")
+            raise Refused("forbidden", gettext_lazy("This profile is not offered."))
         return name
     default = default_profile(offered)
     return default.name if default is not None else ""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import os
 
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from django.utils.functional import Promise
 
     from chatsessions.files.storage import ChatFile
     from chatsessions.storage.files import SessionFiles
@@ -117,10 +118,23 @@ def supported_language(tag: str) -> str:
         return settings.LANGUAGE_CODE
 
 
-def error_text(session: Session, error: BaseException, otherwise: str) -> str:
-    """Return what the client is told of a handler's ``error``: under ``DEBUG`` what it says."""
-    told = f"{type(error).__name__}: {error}" if settings.DEBUG else otherwise
+def error_text(session: Session, error: BaseException, otherwise: Promise) -> str:
+    """
+    Return what the client is told of a handler's ``error``.
+
+    ``otherwise``, in the session's language; under ``DEBUG`` what the error says.
+    """
+    if settings.DEBUG:
+        told = f"{type(error).__name__}: {error}"
+    else:
+        with in_language_of(session):
+            told = str(otherwise)
     return env.hide(printable(told), session.env)
+
+
+def in_language_of(session: Session) -> translation.override:
+    """Return a block in which ``gettext`` speaks the session's language."""
+    return translation.override(supported_language(session.language))
 
 
 def printable(text: str) -> str:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 from asgiref.sync import iscoroutinefunction
+from django.utils.translation import gettext_lazy
 
 from chatsessions.conf import settings, with_offset
 from chatsessions.exceptions import TurnStopped
@@ -30,9 +31,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 #: What is told of a step whose function has raised, unless ``DEBUG`` is on.
-FAILED = "This step has failed."
+FAILED = gettext_lazy("This step has failed.")
 #: What is told of a step that was stopped, or cut short.
-CUT = "This step was not finished."
+CUT = gettext_lazy("This step was not finished.")
 
 _current: ContextVar[Step | None] = ContextVar("chatsessions_step", default=None)
 
@@ -214,7 +215,7 @@ class Step(Streaming):
         self._leave()
         here = current("Step")
         if isinstance(error, CancelledError | TurnStopped):
-            self.error = self.error or CUT
+            self.error = self.error or str(CUT)
             if here.turn is not None and here.turn.stopped:
                 return None  # the end of the turn tells
         elif error is not None and not isinstance(error, GeneratorExit):
@@ -269,7 +270,7 @@ class Step(Streaming):
         if self.ended_at is None:
             self.ended_at = datetime.now(UTC)
             if cut:
-                self.error = self.error or CUT
+                self.error = self.error or str(CUT)
 
     def as_event(self) -> dict[str, Any]:
         """Return the step as it goes over the wire."""
@@ -331,7 +332,7 @@ def ended(event: dict[str, Any], *, cut: bool) -> tuple[str, dict[str, Any]]:
     if "end" not in event:
         closed["end"] = datetime.now(UTC).isoformat()
         if cut:
-            closed.setdefault("error", CUT)
+            closed.setdefault("error", str(CUT))
     return Step.update_name, closed
 
 

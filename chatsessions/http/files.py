@@ -23,6 +23,7 @@ from django.http import (
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 from django.utils.http import content_disposition_header
+from django.utils.translation import gettext
 from django.views.decorators.csrf import csrf_exempt
 
 from chatsessions.exceptions import FileRefused, SessionNotFound, SessionOver
@@ -86,16 +87,18 @@ def upload(request: HttpRequest, session_id: str) -> HttpResponse:
         status = _STATUS.get(error.code, 400)
         raise RequestRefused(status, error.code, error.detail) from error
     except SessionOver as error:
-        raise RequestRefused(410, "session_ended", "The conversation has ended.") from error
+        raise RequestRefused(
+            410, "session_ended", gettext("The conversation has ended.")
+        ) from error
     except SessionNotFound as error:
         raise not_found() from error
     except (MultiPartParserError, UnreadablePostError, SuspiciousOperation, BadRequest) as error:
         raise _bad_upload(f"The upload cannot be read: {error}") from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            raise _bad_upload("The name of the file is too long.") from error
+            raise _bad_upload(gettext("The name of the file is too long.")) from error
         logger.exception("A file of session %s could not be stored", session.pk)
-        raise _unavailable("The file could not be stored; try again.") from error
+        raise _unavailable(gettext("The file could not be stored; try again.")) from error
     return json_response(stored.as_event(), status=201)
 
 
@@ -202,7 +205,7 @@ def download(request: HttpRequest, session_id: str, file_id: str) -> HttpRespons
         raise not_found() from error
     except (OSError, DatabaseError) as error:
         logger.exception("File %s could not be read", file_id)
-        raise _unavailable("The file could not be read; try again.") from error
+        raise _unavailable(gettext("The file could not be read; try again.")) from error
 
 
 def respond_with(request: HttpRequest, file: ChatFile) -> HttpResponseBase:

@@ -15,6 +15,8 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.middleware.csrf import CsrfViewMiddleware
+from django.utils import translation
+from django.utils.translation import gettext
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from chatsessions.auth.access import (
@@ -29,6 +31,7 @@ from chatsessions.cluster.connect_request import ConnectRequest, User
 from chatsessions.conf import settings
 from chatsessions.exceptions import ChatSessionsError
 from chatsessions.handlers.chat import Chat, find_chat
+from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_uuid
@@ -45,6 +48,7 @@ KEPT = "chatsessions"
 #: The columns that decide who may have a session; its values may have a megabyte.
 _ACCESS_COLUMNS = (
     "chat",
+    "language",
     "user_id",
     "token_hash",
     "previous_token_hash",
@@ -81,7 +85,7 @@ class RequestRefused(ChatSessionsError):
 
 def not_found() -> RequestRefused:
     """Return one answer for what is not there and for what is not the client's, to the byte."""
-    return RequestRefused(404, "not_found", "There is nothing here, or nothing of yours.")
+    return RequestRefused(404, "not_found", gettext("There is nothing here, or nothing of yours."))
 
 
 def check_method(request: HttpRequest, allow: tuple[str, ...]) -> None:
@@ -200,6 +204,8 @@ def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, 
     of a logged-in user: it would outlive the logout. Raises ``RequestRefused`` 404 for anybody
     else's session as for one that is not there, ``Refused`` if the chat is not open to its client
     any more or if it cannot be known who that is, and what the database raises. Synchronous.
+
+    The session's language is active from then on.
     """
     # Asked for in any case: it decides about a header of the answer, which would tell the rest.
     user = user_of(request)
@@ -215,6 +221,7 @@ def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, 
     has_token = token is not None and tokens.accept(hash_token(token))
     if not has_token and not user.is_authenticated:
         raise not_found()
+    translation.activate(supported_language(session.language))
     check_access(find_chat(session.chat), user)
     return session, has_token
 

@@ -15,6 +15,8 @@ from asgiref.sync import iscoroutinefunction
 from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import translation
+from django.utils.translation import gettext
 
 from chatsessions.auth import access
 from chatsessions.conf import settings
@@ -27,6 +29,7 @@ from chatsessions.exceptions import (
     SessionOver,
     StoreUnavailable,
 )
+from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
 from chatsessions.storage.database import CacheFailed, unavailable
 from chatsessions.workers.host import ShuttingDown
@@ -77,7 +80,7 @@ def refusal_of(error: Exception) -> RequestRefused:
             return error
         case access.Refused():
             return RequestRefused(
-                401 if error.code == "unauthorized" else 403, error.code, error.detail
+                401 if error.code == "unauthorized" else 403, error.code, str(error.detail)
             )
         case FrameError(code="bad_frame" | "too_large"):
             return RequestRefused(400, "bad_request", error.detail)
@@ -89,18 +92,20 @@ def refusal_of(error: Exception) -> RequestRefused:
         case SessionConnected():
             return RequestRefused(409, "session_connected", str(error))
         case SessionNotFound():
-            return RequestRefused(404, "unknown_session", "no such session, or not yours")
+            return RequestRefused(
+                404, "unknown_session", gettext("There is no such session, or it is not yours.")
+            )
         case SessionOver():
-            return RequestRefused(410, "ended", f"the session is over ({error.reason})")
+            return RequestRefused(410, "ended", gettext("The session is over."))
         case OwnerUnreachable() | OwnershipLost():
             logger.warning("%s", error)
             detail = _why_unreachable(error)
             return RequestRefused(503, "owner_unreachable", detail, retry_after=SOON)
         case ShuttingDown():
-            detail = "the server is restarting"
+            detail = gettext("The server is restarting; try again.")
             return RequestRefused(503, "shutting_down", detail, retry_after=SOON)
         case TooManySessions():
-            return RequestRefused(403, "forbidden", "too many sessions")
+            return RequestRefused(403, "forbidden", gettext("There are too many sessions."))
     code, detail = unavailable(error, "A request could not be served")
     return RequestRefused(503, code, detail, retry_after=SOON)
 
@@ -108,13 +113,15 @@ def refusal_of(error: Exception) -> RequestRefused:
 def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
     """Return what a client may know: no names of machines."""
     if isinstance(error, OwnerUnreachable) and error.is_here:
-        return "the session is in use: try again, a message with the same id"
+        return gettext("The session is in use; try again, a message with the same id.")
     if isinstance(error, OwnerUnreachable) and not error.silent:
-        return (
-            "the session is live in another process, to which no channel layer leads: try again "
-            "when it is done there, and let the processes share one (CHANNEL_LAYERS)"
+        return gettext(
+            "The session is live in another process, to which no channel layer leads: try again "
+            "when it is done there, and let the processes share one (CHANNEL_LAYERS)."
         )
-    return "the session's process is gone or gives no sign: try again, a message with the same id"
+    return gettext(
+        "The session's process is gone or gives no sign; try again, a message with the same id."
+    )
 
 
 def error_response(error: Exception) -> HttpResponse:
@@ -144,6 +151,15 @@ def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
     return response
 
 
+def own_language() -> translation.override:
+    """
+    Return a block in which a view may activate another language than the request's.
+
+    Whoever knows the session of a request activates that session's: errors are told in it.
+    """
+    return translation.override(translation.get_language())
+
+
 def json_view(*methods: str) -> Callable[[View], View]:
     """
     Decorate a view that answers ``methods``, and raises one of ``REFUSALS`` for an error.
@@ -156,21 +172,23 @@ def json_view(*methods: str) -> Callable[[View], View]:
 
         @wraps(view)
         def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            try:
-                check_method(request, methods)
-                response: HttpResponseBase = call(request, *args, **kwargs)
-            except REFUSALS as error:
-                return error_response(error)
-            return response
+            with own_language():
+                try:
+                    check_method(request, methods)
+                    response: HttpResponseBase = call(request, *args, **kwargs)
+                except REFUSALS as error:
+                    return error_response(error)
+                return response
 
         @wraps(view)
         async def aanswer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            try:
-                check_method(request, methods)
-                response: HttpResponseBase = await call(request, *args, **kwargs)
-            except REFUSALS as error:
-                return error_response(error)
-            return response
+            with own_language():
+                try:
+                    check_method(request, methods)
+                    response: HttpResponseBase = await call(request, *args, **kwargs)
+                except REFUSALS as error:
+                    return error_response(error)
+                return response
 
         return cast(View, aanswer if iscoroutinefunction(view) else answer)
 
@@ -265,7 +283,9 @@ class EventStream:
         for frame in self._end_frames if visit.lost is None else ():
             yield sse(frame)
         if visit.lost is not None:
-            yield sse(frames.Error("unauthorized", visit.lost))
+            with translation.override(supported_language(visit.language)):
+                told = str(visit.lost)
+            yield sse(frames.Error("unauthorized", told))
 
     def _watch(self) -> None:
         """Let the session go if the client takes nothing."""

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.paginator import Paginator
 from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
 
 from chatsessions.auth.access import Refused
 from chatsessions.conf import settings, with_offset
@@ -43,7 +44,9 @@ def _user(request: HttpRequest) -> Any:
     """Return the logged-in user. Raises ``RequestRefused`` for an anonymous one."""
     user = user_of(request)
     if not user.is_authenticated:
-        raise RequestRefused(401, "unauthorized", "Log in to see your threads.")
+        raise RequestRefused(
+            401, "unauthorized", gettext("Log in to see your earlier conversations.")
+        )
     return user
 
 
@@ -168,7 +171,7 @@ def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     rows = ChatSession.objects.using(settings.DATABASE).threads_of(user)
     thread = rows.filter(thread_id=thread_id).first()
     if thread is None:
-        raise RequestRefused(404, "not_found", "There is no such thread of yours.")
+        raise RequestRefused(404, "not_found", gettext("There is no such conversation of yours."))
     check_access(find_chat(thread["chat"]), user)
     page = read_page(
         ThreadKey(id=thread_id, user_id=user.pk, chat=thread["chat"]),

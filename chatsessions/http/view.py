@@ -11,13 +11,15 @@ from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import translation
+from django.utils.functional import Promise
 from django.views import View
 
 from chatsessions.auth import access
 from chatsessions.auth.env import taken_env
 from chatsessions.cluster.connect_request import User
 from chatsessions.handlers.chat import resolve_chat
-from chatsessions.handlers.session import Session
+from chatsessions.handlers.session import Session, supported_language
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_seq
 from chatsessions.sessions.posted import Posted
@@ -38,7 +40,7 @@ from .requests import (
     read_body,
     serving,
 )
-from .responses import REFUSALS, Collected, EventStream, error_response, json_response
+from .responses import REFUSALS, Collected, EventStream, error_response, json_response, own_language
 from .visits import HttpSubscriber, Visit, begin_visit, is_end, is_end_of
 
 
@@ -86,6 +88,10 @@ class ChatView(View):
     async def dispatch(  # type: ignore[override]  # all of it is async
         self, request: HttpRequest, *args: Any, **kwargs: Any
     ) -> HttpResponseBase:
+        with own_language():
+            return await self._answer(request, *args, **kwargs)
+
+    async def _answer(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             check_method(request, tuple(name.upper() for name in self.http_method_names))
             async with serving(request):
@@ -183,6 +189,8 @@ class ChatView(View):
     ) -> tuple[Credentials, Visit]:
         """Let the client in, and open the session that is asked for, or with ``make`` a new one."""
         asked = await credentials_of(request, self.chat.name, body)
+        if body.language is not None:
+            translation.activate(supported_language(body.language))
         admission = self._admission = Admission(
             {"user": asked.connect.user, "session": getattr(request, "session", None)},
             access.Access.of(
@@ -203,6 +211,7 @@ class ChatView(View):
         admit = partial(admission.admit, env=asked.connect.env)
         visit = self._visit = await begin_visit(self.chat, asked, make=make, admit=admit)
         visit.admission = admission
+        translation.activate(supported_language(visit.language))
         try:
             admission.still()
         except access.Refused:
@@ -214,7 +223,7 @@ class ChatView(View):
         if self._visit is not None:
             self._visit.served.client.renew_user(None, user)
 
-    def _revoked(self, _detail: str) -> None:
+    def _revoked(self, _detail: Promise) -> None:
         """Tell nothing further: the user may not be here any more. What runs goes on."""
         if self._visit is not None:
             self._visit.stop()

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self, TypeGuard
 
+from django.utils.functional import Promise
+
 from chatsessions.cluster.connect_request import Admit, ConnectRequest, anybody
 from chatsessions.cluster.remote import RemoteSession
 from chatsessions.conf import settings
@@ -86,6 +88,11 @@ class Visit:
         """Whether the session was theirs before."""
         return self.reason is None
 
+    @property
+    def language(self) -> str:
+        """The language of the session."""
+        return self.served.language
+
     def follow(
         self, after: int, *, known: int | None = None, bounded: bool = True
     ) -> HttpSubscriber:
@@ -112,7 +119,7 @@ class Visit:
         self._close_stream = get_worker().limits.open_stream(self.served.id, self._ip)
 
     @property
-    def lost(self) -> str | None:
+    def lost(self) -> Promise | None:
         """Why who came may not be here any more, if so."""
         return None if self.admission is None else self.admission.lost
 

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
+from django.utils.translation import gettext, ngettext
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
@@ -67,7 +68,7 @@ class OfferedActions:
         """
         offer = self._offered.get(data["id"])
         if offer is None or offer["name"] != data["name"]:
-            raise FrameError("forbidden", "this action is not offered (any more)", n=n)
+            raise FrameError("forbidden", gettext("This action is not offered any more."), n=n)
         return msgspec.json.encode(offer)
 
 
@@ -216,11 +217,14 @@ class Asks:
         if isinstance(answer, ActionAnswer):
             offered = [action["id"] for action in ask.event.get("actions", ())]
             if answer.id not in offered:
-                raise FrameError("bad_frame", "the answer: no such action was offered", n=n)
+                raise FrameError("bad_frame", gettext("This answer was not offered."), n=n)
         if isinstance(answer, FilesAnswer):
             most = ask.event.get("max_files", 1)
             if not 1 <= len(answer.files) <= most:
-                raise FrameError("bad_frame", f"the answer: 1 to {most} files are asked for", n=n)
+                detail = ngettext(
+                    "One file is asked for.", "1 to %(most)d files are asked for.", most
+                )
+                raise FrameError("bad_frame", detail % {"most": most}, n=n)
 
     def answer(self, call: str, data: Any) -> bool:
         """Give the answer to whoever asked ``call``; return False if nobody waits for it."""

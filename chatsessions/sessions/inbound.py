@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any
 
 import msgspec
+from django.utils.translation import gettext
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
@@ -135,7 +136,7 @@ class InboundEvents:
         self.take(answer.n, ANSWER, raw)
         self.has_handled(answer.n)  # it has no turn that would say so
         if not self._asks.answer(answer.call, data):
-            raise FrameError("call_closed", f"nobody asks {answer.call!r} any more", n=answer.n)
+            raise FrameError("call_closed", gettext("This question is no longer open."), n=answer.n)
 
     async def look_up(self, event: frames.ClientEvent, data: Any) -> int | None:
         """

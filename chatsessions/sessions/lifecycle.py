@@ -18,6 +18,7 @@ from uuid import UUID
 import msgspec
 from django.dispatch import Signal
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from chatsessions import signals
 from chatsessions.conf import settings
@@ -26,7 +27,7 @@ from chatsessions.handlers.chat import ANSWER, Chat, Handler
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.context import Context, current_turn
 from chatsessions.handlers.emitter import Turn
-from chatsessions.handlers.session import Session, supported_language
+from chatsessions.handlers.session import Session, in_language_of
 from chatsessions.handlers.steps import ended
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
@@ -117,8 +118,6 @@ class SessionLifecycle(ChangeSource):
         self.owner_id = row.user_id
         self.chat = chat
         self.session = session
-        #: The language of ``LANGUAGES`` that handlers run in.
-        self.language = supported_language(session.language)
         self.position = Position.of(row)
         self.ending: str | None = row.end_reason or None
         self.closed = False
@@ -207,6 +206,7 @@ class SessionLifecycle(ChangeSource):
             add_hook=self._add_hook,
         )
         self.sink = SessionSink(
+            session,
             self.log,
             self.subscribers,
             loop=worker.loop,
@@ -231,7 +231,7 @@ class SessionLifecycle(ChangeSource):
             check_open=self.check_open,
             threads=worker.threads,
         )
-        self.writers = Writers(self.log, self.sink)
+        self.writers = Writers(session, self.log, self.sink)
         self.conversation = ConversationCache(
             session,
             self.log,
@@ -288,7 +288,8 @@ class SessionLifecycle(ChangeSource):
         left, self._left = self._left, None
         past, self._past = self._past, None
         if left is not None:
-            self._recover(left, run=run)
+            with in_language_of(self.session):
+                self._recover(left, run=run)
             return
         if past is not None:
             self.form.tell(past)
@@ -320,7 +321,7 @@ class SessionLifecycle(ChangeSource):
         if left.asks:
             self.log.set(asks=[])
         for cut in left.cut:
-            detail = "The server was interrupted while it worked on this."
+            detail = gettext("The server was interrupted while it worked on this.")
             self.log.say("error", {"code": "interrupted", "detail": detail}, turn=cut.turn)
             self.end_turn(cut.turn, cut.name, "interrupted")
             self._add_hook("interrupted", cut)
@@ -501,6 +502,11 @@ class SessionLifecycle(ChangeSource):
         """Wait until a new session has begun, and all that its start has emitted is stored."""
         await self.until_idle()
         await self.sink.flush()
+
+    @property
+    def language(self) -> str:
+        """The language that its client has asked for."""
+        return self.session.language
 
     @property
     def is_ending(self) -> bool:

@@ -9,10 +9,12 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from django.utils.translation import gettext_lazy
+
 from chatsessions.conf import settings
 from chatsessions.exceptions import StorageError
 from chatsessions.handlers.emitter import Sink, Streaming, Turn, encode_data
-from chatsessions.handlers.session import printable
+from chatsessions.handlers.session import Session, in_language_of, printable
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
 from chatsessions.storage.journal import Journal
@@ -53,6 +55,7 @@ class SessionSink(Sink):
 
     def __init__(
         self,
+        session: Session,
         log: SessionLog,
         subscribers: Subscribers,
         *,
@@ -67,6 +70,7 @@ class SessionSink(Sink):
         find_message: Callable[[str], Awaitable[dict[str, Any] | None]],
     ) -> None:
         self.loop = loop
+        self._session = session
         self._journal = journal
         self._rows = rows
         self._log = log
@@ -254,7 +258,8 @@ class SessionSink(Sink):
         if not self._open:
             return None
         for stream in [found.stream for found in self._open.values() if found.turn is turn]:
-            stream.end_stream(cut=turn.stopped)
+            with in_language_of(self._session):
+                stream.end_stream(cut=turn.stopped)
             self.close_stream(stream.id)
             try:
                 event = stream.as_event()
@@ -324,7 +329,8 @@ def _salvaged(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-DETAIL = "What was writing this has stopped."
+#: What a client is told of a block that left a message unfinished.
+WRITER_STOPPED = gettext_lazy("What was writing this has stopped.")
 
 
 def new_writer() -> Turn:
@@ -345,9 +351,10 @@ class Writer:
 class Writers:
     """The blocks elsewhere that stream into a session, by their numbers."""
 
-    __slots__ = ("_log", "_loop", "_sink", "_writers")
+    __slots__ = ("_log", "_loop", "_session", "_sink", "_writers")
 
-    def __init__(self, log: SessionLog, sink: SessionSink) -> None:
+    def __init__(self, session: Session, log: SessionLog, sink: SessionSink) -> None:
+        self._session = session
         self._log = log
         self._sink = sink
         self._loop = sink.loop
@@ -396,5 +403,7 @@ class Writers:
             turn.stopped = interrupted
             self._sink.close_streams(turn)
             if interrupted:
-                self._log.say("error", {"code": "interrupted", "detail": DETAIL})
+                with in_language_of(self._session):
+                    detail = str(WRITER_STOPPED)
+                self._log.say("error", {"code": "interrupted", "detail": detail})
         self._log.note()

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from django.db import Error as DatabaseError
+from django.utils.translation import gettext
 from msgspec import Raw, Struct
 
 from chatsessions.exceptions import FrameError, SessionConnected
@@ -170,5 +171,5 @@ async def _looked_up(look: Awaitable[T]) -> T:
     try:
         return await look
     except DatabaseError as error:
-        detail = "whether it was posted before could not be looked up; try again"
+        detail = gettext("It could not be looked up whether this was sent before; try again.")
         raise FrameError("storage_unavailable", detail, retry_after=RETRY_AFTER) from error

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 from django.utils import translation
+from django.utils.translation import gettext
 
 from chatsessions import signals
 from chatsessions.conf import settings
@@ -27,6 +28,7 @@ from chatsessions.handlers.bridge import no_await_forgotten
 from chatsessions.handlers.chat import Handler
 from chatsessions.handlers.context import Context, current_context
 from chatsessions.handlers.emitter import Emitter, Turn
+from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import message_key
 from chatsessions.storage.journal import Change, Rating
@@ -86,9 +88,9 @@ class LiveSession(SessionLifecycle):
     def _take_feedback(self, n: int, data: dict[str, Any], seq: int | None) -> None:
         """Have feedback on the message of entry ``seq`` stored. Raises ``FrameError``."""
         if "feedback" not in self.chat.offers:
-            raise FrameError("forbidden", "this chat takes no feedback", n=n)
+            raise FrameError("forbidden", gettext("This chat takes no feedback."), n=n)
         if seq is None:
-            raise FrameError("forbidden", "there is no such answer in this session", n=n)
+            raise FrameError("forbidden", gettext("There is no such answer in this session."), n=n)
         comment = data.get("comment", "")
         self.log.set_feedback(
             Rating(message=data["message"], seq=seq, value=data["value"], comment=comment)
@@ -163,7 +165,7 @@ class LiveSession(SessionLifecycle):
         token = current_context.set(self.context(job.turn))
         try:
             with no_await_forgotten():
-                translation.activate(self.language)
+                translation.activate(supported_language(self.session.language))
                 if job.files:
                     job.argument.files = await self.files.named(job.files)
                 if handler.is_async:

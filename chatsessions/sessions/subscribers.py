@@ -155,18 +155,23 @@ class SessionClient:
 
     # Its connection
 
-    def connect(self, subscriber: Subscriber, *, welcome: Callable[[], None]) -> None:
+    def connect(
+        self, subscriber: Subscriber, *, language: str = "", welcome: Callable[[], None]
+    ) -> None:
         """
         Make ``subscriber`` the session's connection from now on, instead of any other.
 
-        ``welcome`` is called when that is stored; it makes the subscriber hear.
+        The session goes on in ``language``, unless that is empty. ``welcome`` is called when that
+        is stored; it makes the subscriber hear.
         """
         self.part(frames.CloseCode.TAKEN_OVER)
         self._subscribers.connection = subscriber
         self._session.connected = True
         self.connections += 1
+        self._session.language = language or self._session.language
         self._log.set(
             status=ChatSession.Status.CONNECTED,
+            language=self._session.language,
             worker_id=self._worker_id,
             connected_at=timezone.now(),
             connections=self.connections,

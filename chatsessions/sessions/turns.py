@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from django.utils.translation import gettext, gettext_lazy
 from msgspec import Struct
 
 from chatsessions.auth import env
@@ -23,12 +24,15 @@ from chatsessions.exceptions import ChatSessionsError
 from chatsessions.handlers.chat import START, Chat, Handler
 from chatsessions.handlers.emitter import Turn
 from chatsessions.handlers.messages import USER_AUTHOR, Action, Feedback, Message
-from chatsessions.handlers.session import Session, error_text, printable
+from chatsessions.handlers.session import Session, error_text, in_language_of, printable
 from chatsessions.protocol.delivery import Handled
 from chatsessions.protocol.frames import message_id
 from chatsessions.storage.conversation import USER
 
 logger = logging.getLogger("chatsessions.live")
+
+#: What a client is told of a handler that has failed.
+WENT_WRONG = gettext_lazy("Something went wrong. Please try again.")
 
 
 class NoHandler(ChatSessionsError):
@@ -305,11 +309,14 @@ def report(session: Session, turn: Turn, error: BaseException) -> dict[str, str]
     """Log what a handler has raised, and return the ``error`` that its client is told."""
     if isinstance(error, NoHandler):
         logger.warning("Session %s, %s: %s", session.id, session.chat, error)
-        code, detail = "no_handler", env.hide(printable(str(error)), session.env)
+        code = "no_handler"
+        with in_language_of(session):
+            told = gettext("There is no handler for “%(name)s”.") % {"name": turn.name}
+        detail = env.hide(printable(told), session.env)
     else:
         message = "Session %s, %s: the handler of %s failed"
         arguments = (session.id, session.chat, turn.name)
         env.log_error(logger, session.env, message, *arguments, error=error)
         code = "handler_error"
-        detail = error_text(session, error, "Something went wrong. Please try again.")
+        detail = error_text(session, error, WENT_WRONG)
     return {"code": code, "detail": detail}

@@ -25,6 +25,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import DatabaseError, InterfaceError, OperationalError
+from django.utils.translation import gettext
 
 from chatsessions.conf import settings
 
@@ -115,7 +116,7 @@ def unavailable(error: BaseException, what: str) -> tuple[str, str]:
         logger.error("%s: %s. %s", what, error, NOT_MIGRATED)
         if django_settings.DEBUG:
             return "not_migrated", NOT_MIGRATED
-    return "storage_unavailable", "try again"
+    return "storage_unavailable", gettext("Try again in a moment.")
 
 
 def _sqlstate(error: BaseException) -> str | None:

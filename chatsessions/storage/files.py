@@ -28,6 +28,7 @@ from django.db import transaction
 from django.db.models import Count, Sum
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import FileRefused, FrameError, SessionNotFound, SessionOver
@@ -155,7 +156,9 @@ def check_size(size: int) -> None:
     """Raise ``FileRefused`` for a file of more than ``MAX_FILE_BYTES``."""
     if size > settings.MAX_FILE_BYTES:
         limit = filesizeformat(settings.MAX_FILE_BYTES)
-        raise FileRefused("too_large", f"A file may have at most {limit}.")
+        raise FileRefused(
+            "too_large", gettext("A file may have at most %(size)s.") % {"size": limit}
+        )
 
 
 def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
@@ -164,16 +167,23 @@ def check_room(session_id: UUID, *, adding: int = 0, files: int = 1) -> None:
     taken = stored.aggregate(count=Count("pk"), size=Sum("size"))
     if taken["count"] + files > settings.MAX_FILES_PER_SESSION:
         limit = settings.MAX_FILES_PER_SESSION
-        raise FileRefused("too_many_files", f"A conversation may have at most {limit} files.")
+        detail = ngettext(
+            "A conversation may have at most %(count)d file.",
+            "A conversation may have at most %(count)d files.",
+            limit,
+        )
+        raise FileRefused("too_many_files", detail % {"count": limit})
     if (taken["size"] or 0) + adding > settings.MAX_FILES_BYTES_PER_SESSION:
         shown = filesizeformat(settings.MAX_FILES_BYTES_PER_SESSION)
-        raise FileRefused("too_many_files", f"All files of a conversation may have {shown}.")
+        detail = gettext("All files of a conversation may have %(size)s.") % {"size": shown}
+        raise FileRefused("too_many_files", detail)
 
 
 def check_type(mime: str) -> None:
     """Raise ``FileRefused`` for a type that ``FILE_TYPES`` does not allow."""
     if not accepts(settings.FILE_TYPES, mime):
-        raise FileRefused("type_not_accepted", f"Files of type {mime} are not accepted here.")
+        detail = gettext("Files of the type %(type)s are not accepted here.") % {"type": mime}
+        raise FileRefused("type_not_accepted", detail)
 
 
 def store_upload(session_id: UUID, content: File[Any], *, name: str, declared: str) -> ChatFile:
@@ -184,7 +194,7 @@ def store_upload(session_id: UUID, content: File[Any], *, name: str, declared: s
     database raise. Nothing is stored then.
     """
     if not content.size:
-        raise FileRefused("empty_file", "The file is empty.")
+        raise FileRefused("empty_file", gettext("The file is empty."))
     content.seek(0)
     shown = clean_name(name)
     mime = type_of(shown, content.read(HEAD), declared=declared)
@@ -278,7 +288,7 @@ def find_files(session_id: UUID, ids: Sequence[str]) -> list[ChatFile]:
         rows = SessionFile.objects.using(settings.DATABASE).filter(session=session_id)
         known = {row.pk: row for row in rows.filter(pk__in=list(wanted))}
     if len(known) < len(wanted):
-        raise FileRefused("unknown_file", "There is no such file in this session.")
+        raise FileRefused("unknown_file", gettext("There is no such file in this session."))
     return [known[pk].as_chat_file() for pk in wanted if pk is not None]
 
 
@@ -358,7 +368,7 @@ class SessionFiles:
         except FileRefused as error:
             raise FrameError("forbidden", error.detail, n=n) from error
         except DatabaseError as error:
-            detail = "the files could not be looked up; try again"
+            detail = gettext("The files could not be looked up; try again.")
             raise FrameError("storage_unavailable", detail, n=n, retry_after=RETRY_AFTER) from error
 
     async def check_answer(self, n: int, data: Any, asked: dict[str, Any]) -> None:
@@ -372,9 +382,12 @@ class SessionFiles:
             return
         for file in await self.check(n, ids):
             if not _is_accepted(file, asked.get("accept", ["*/*"])):
-                raise FrameError("bad_frame", f"the answer: {file.mime} is not asked for", n=n)
+                detail = gettext("Files of the type %(type)s are not asked for.") % {
+                    "type": file.mime
+                }
+                raise FrameError("bad_frame", detail, n=n)
             if file.size > asked.get("max_size_mb", inf) * 1024 * 1024:
-                raise FrameError("bad_frame", "the answer: the file is too large", n=n)
+                raise FrameError("bad_frame", gettext("The file is too large."), n=n)
 
 
 def _is_accepted(file: ChatFile, accept: Sequence[str] | dict[str, Sequence[str]]) -> bool:

@@ -15,6 +15,7 @@ from django.templatetags.static import static
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language, gettext
 
 from chatsessions.auth.access import owner_of
 from chatsessions.conf import settings
@@ -49,9 +50,10 @@ def chat_session(
     ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
     keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
     ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
-    ``None`` are none. ``api`` is filled in where ``chatsessions.urls`` is included, with ``files``
-    ``max-file-bytes``, which is ``MAX_FILE_BYTES``, and where the context has a request ``owner``,
-    a keyed hash of its user: the tab then sends nothing that somebody else has written in it.
+    ``None`` are none. ``language`` is the active language, unless it is given. ``api`` is filled
+    in where ``chatsessions.urls`` is included, with ``files`` ``max-file-bytes``, which is
+    ``MAX_FILE_BYTES``, and where the context has a request ``owner``, a keyed hash of its user:
+    the tab then sends nothing that somebody else has written in it.
 
     A tag may stand on a page more than once; a browser runs the script once.
     """
@@ -65,6 +67,7 @@ def chat_session(
         "src": _below_prefix(src),
         "heading": heading,
         "placeholder": placeholder,
+        "language": get_language() or "",
     }
     element["api"] = _api()
     element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
@@ -78,10 +81,10 @@ def chat_session(
     if owner is not None:  # the empty one says that nobody is logged in
         given.setdefault("owner", owner)
     return format_html(
-        "<script{}></script>\n"
-        "<chat-session{}><noscript>This chat needs JavaScript.</noscript></chat-session>",
+        "<script{}></script>\n<chat-session{}><noscript>{}</noscript></chat-session>",
         flatatt(_given(script)),
         flatatt(given),
+        gettext("This chat needs JavaScript."),
     )
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
+from django.utils.functional import Promise
+from django.utils.translation import gettext
 
-from chatsessions.auth.access import Access, Refused
+from chatsessions.auth.access import NOT_ALLOWED, Access, Refused
 from chatsessions.auth.env import log_error
 from chatsessions.auth.logins import Login
 from chatsessions.cluster.connect_request import ConnectRequest, User
@@ -64,7 +66,7 @@ class Admission:
         authorize: Authorize,
         *,
         renewed: Callable[[User], None],
-        revoked: Callable[[str], None],
+        revoked: Callable[[Promise], None],
     ) -> None:
         self._scope = scope
         self._access = access
@@ -73,7 +75,7 @@ class Admission:
         self._on_revoked = revoked
         self._login: Login | None = None
         #: Why the user may not be here any more, if so.
-        self.lost: str | None = None
+        self.lost: Promise | None = None
 
     @property
     def user(self) -> User:
@@ -128,9 +130,9 @@ class Admission:
         except Exception as error:
             hidden = {**session.env, **(env or {})}
             log_error(logger, hidden, "authorize() failed: nobody comes in", error=error)
-            raise Refused("forbidden", "not allowed") from error
+            raise Refused("forbidden", NOT_ALLOWED) from error
         if not allowed:
-            raise Refused("forbidden", "not allowed")
+            raise Refused("forbidden", NOT_ALLOWED)
         self.still()
 
     def still(self) -> None:
@@ -142,7 +144,7 @@ class Admission:
         self._scope["user"] = user
         self._on_renewed(user)
 
-    def _revoked(self, detail: str) -> None:
+    def _revoked(self, detail: Promise) -> None:
         self.lost = detail
         self._on_revoked(detail)
 
@@ -151,7 +153,7 @@ def refusal_of(error: Exception) -> tuple[frames.Error | None, CloseCode]:
     """Return what a connection is told and closed with after one of ``REFUSALS``."""
     match error:
         case Refused():
-            return frames.Error(error.code, error.detail), CloseCode.NOT_ALLOWED
+            return frames.Error(error.code, str(error.detail)), CloseCode.NOT_ALLOWED
         case FrameError(code="rate_limited"):
             return frames.error_of(error), CloseCode.RATE_LIMITED
         case FrameError():  # the same hello would be refused again
@@ -159,7 +161,8 @@ def refusal_of(error: Exception) -> tuple[frames.Error | None, CloseCode]:
         case ShuttingDown():
             return None, CloseCode.SHUTTING_DOWN
         case TooManySessions():
-            return frames.Error("forbidden", "too many sessions"), CloseCode.TOO_MANY_SESSIONS
+            detail = gettext("There are too many sessions.")
+            return frames.Error("forbidden", detail), CloseCode.TOO_MANY_SESSIONS
     code, detail = unavailable(error, "A session could not be opened")
     return frames.Error(code, detail), CloseCode.SHUTTING_DOWN
 
@@ -170,11 +173,18 @@ def connect_request(scope: Scope, *, language: str | None = None, **asked: Any) 
     client = scope.get("client")
     return ConnectRequest(
         user=scope.get("user") or AnonymousUser(),
-        language=language or first_language(headers.get(b"accept-language", b"")),
+        language=language or language_of(scope),
+        asked_language=language or "",
         ip=valid_ip(client[0] if client else None),
         user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
         **asked,
     )
+
+
+def language_of(scope: Scope) -> str:
+    """Return the language that a connection's headers ask for."""
+    headers = {name.lower(): value for name, value in scope.get("headers") or []}
+    return first_language(headers.get(b"accept-language", b""))
 
 
 def first_language(header: bytes) -> str:

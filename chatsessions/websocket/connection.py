@@ -11,6 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import msgspec
+from django.utils import translation
+from django.utils.functional import Promise
 
 from chatsessions.auth.access import Access, owner_of
 from chatsessions.auth.env import taken_env
@@ -18,13 +20,22 @@ from chatsessions.cluster.connect_request import User
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.chat import Chat
+from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
 from chatsessions.protocol.frames import CloseCode
 from chatsessions.workers.registry import Opened
 from chatsessions.workers.worker import get_worker
 
-from .admission import REFUSALS, Admission, Authorize, Scope, connect_request, refusal_of
+from .admission import (
+    REFUSALS,
+    Admission,
+    Authorize,
+    Scope,
+    connect_request,
+    language_of,
+    refusal_of,
+)
 from .sender import Message, Sender
 from .subscriber import WebsocketSubscriber
 
@@ -62,6 +73,8 @@ class ChatConnection:
         )
         self._subscriber: WebsocketSubscriber | None = None
         self._hello_said = False
+        #: The language of ``LANGUAGES`` that errors are told in.
+        self._language = supported_language(language_of(scope))
         #: Whose the connection is, if its hello says that it is somebody else's.
         self._mistaken_owner: str | None = None
         self._bad_frames = 0
@@ -75,6 +88,10 @@ class ChatConnection:
 
     async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
         """Read frames until the client is gone, or does not answer our close in time."""
+        with translation.override(self._language):
+            await self._run(receive)
+
+    async def _run(self, receive: Callable[[], Awaitable[Message]]) -> None:
         self.sender.start()
         websockets, close = get_worker().websockets, self.sender.close
         websockets[close] = self.sender.abandon
@@ -156,6 +173,7 @@ class ChatConnection:
             profile=hello.profile or "",
             env=taken_env(hello.env, self._chat.user_env),
         )
+        self._speak(request.language)
         opened = await get_worker().open(
             self._chat, request, admit=self._admission.admit, relays=True
         )
@@ -184,9 +202,15 @@ class ChatConnection:
             served.client.announce(resumed=opened.resumed)
 
         self._heard_at = self._loop.time()
-        served.client.connect(subscriber, welcome=welcome)
+        served.client.connect(subscriber, language=hello.language or "", welcome=welcome)
+        self._speak(hello.language or served.language)
         served.go()
         self._watch()
+
+    def _speak(self, language: str) -> None:
+        """Tell errors in ``language`` from now on; this task is the connection's."""
+        self._language = supported_language(language)
+        translation.activate(self._language)
 
     def _detach(self, code: int) -> None:
         """Leave the session, if there is one. It goes on without this connection."""
@@ -200,9 +224,10 @@ class ChatConnection:
         if subscriber is not None:
             subscriber.served.client.renew_user(subscriber, user)
 
-    def _login_lost(self, detail: str) -> None:
+    def _login_lost(self, detail: Promise) -> None:
         """Close: the user may not be here any more. The session stays, and what runs goes on."""
-        self._fail("unauthorized", detail, CloseCode.NOT_ALLOWED)
+        with translation.override(self._language):
+            self._fail("unauthorized", str(detail), CloseCode.NOT_ALLOWED)
         self._detach(CloseCode.NOT_ALLOWED)
 
     # Frames

@@ -52,9 +52,10 @@ from chatsessions.exceptions import (
 from chatsessions.handlers.chat import find_chat
 from chatsessions.handlers.context import Context
 from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode_data
+from chatsessions.handlers.session import in_language_of
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.sessions.history import ConversationCache
-from chatsessions.sessions.outbound import DETAIL, new_writer
+from chatsessions.sessions.outbound import WRITER_STOPPED, new_writer
 from chatsessions.sessions.pending import SessionLog
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import is_transient
@@ -396,12 +397,15 @@ class RemoteBlock(Sink):
         """
         left, self._streams = self._streams, {}
         for stream in left.values():
-            stream.end_stream(cut=failed)
+            with in_language_of(self.session):
+                stream.end_stream(cut=failed)
             self._steps.append(CloseStream(stream.id))
             update = encode_data(stream.update_name, stream.as_event())
             self._steps.append(Append(stream.update_name, msgspec.Raw(update)))
         if left and failed:
-            error = encode_data("error", {"code": "interrupted", "detail": DETAIL})
+            with in_language_of(self.session):
+                detail = str(WRITER_STOPPED)
+            error = encode_data("error", {"code": "interrupted", "detail": detail})
             self._steps.append(Append("error", msgspec.Raw(error)))
         if self._keeper is not None:
             self._keeper.cancel()

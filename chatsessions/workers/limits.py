@@ -18,6 +18,8 @@ from threading import Lock
 from typing import NoReturn
 from uuid import UUID
 
+from django.utils.translation import gettext
+
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.protocol.delivery import RateLimit
@@ -45,7 +47,7 @@ class Replay:
     def check(self) -> None:
         """Raise ``FrameError`` ``rate_limited`` where :meth:`room` would wait."""
         if wait := self._wait:
-            _refuse("rate_limited", "the log is asked for again and again", wait)
+            _refuse("rate_limited", gettext("The log is asked for again and again."), wait)
 
     @property
     def _wait(self) -> float:
@@ -126,7 +128,7 @@ class Limits:
                 most,
                 address,
             )
-        _refuse("rate_limited", "too many new sessions", wait)
+        _refuse("rate_limited", gettext("There are too many new sessions."), wait)
 
     # Requests
 
@@ -154,7 +156,7 @@ class Limits:
         # No bucket for what is refused anyway: whoever makes up sessions would fill all with them.
         wait = wait or self._of_session(kind, session, ip, rate=rate, burst=burst).take(now)
         if wait:
-            _refuse("rate_limited", "too many requests for a session", wait)
+            _refuse("rate_limited", gettext("There are too many requests for this session."), wait)
         if shared is not None:
             shared.spend(now, 1)  # not for what was refused: others are at the same address
 
@@ -167,7 +169,7 @@ class Limits:
         most = settings.SEARCHES_PER_MINUTE
         bucket = self.bucket(("search", user), rate=most / 60, burst=most)
         if wait := bucket.take(self._clock()):
-            _refuse("rate_limited", "too many searches", wait)
+            _refuse("rate_limited", gettext("There are too many searches."), wait)
 
     # Replays
 
@@ -192,7 +194,7 @@ class Limits:
             most[address] = settings.MAX_STREAMS * settings.ADDRESS_FACTOR
         with self._lock:
             if any(self._streams[key] >= limit for key, limit in most.items()):
-                _refuse("busy", "too many event streams are open", 1.0)
+                _refuse("busy", gettext("Too many event streams are open."), 1.0)
             self._streams.update(most.keys())
 
         def close() -> None:

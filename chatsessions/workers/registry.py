@@ -17,6 +17,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from django.contrib.auth.models import AnonymousUser
+from django.utils.translation import gettext_lazy
 
 from chatsessions.auth import access
 from chatsessions.auth.access import is_owner, token_after
@@ -268,7 +269,9 @@ class SessionRegistry:
             offered = await chat.get_profiles(request.user, run_in_thread=self._host.threads.check)
         except Exception as error:
             log_error(logger, request.env, "The profiles of %s failed", chat.name, error=error)
-            raise access.Refused("forbidden", "the profiles are not known") from error
+            raise access.Refused(
+                "forbidden", gettext_lazy("The profiles are not known.")
+            ) from error
         if not request.profile and any(one.name == carried for one in offered):
             return carried
         return chosen_profile(offered, request.profile)
