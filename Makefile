@@ -2,7 +2,7 @@
 #             (with DATABASE_URL and REDIS_URL on PostgreSQL and Redis)
 # make test   install what the tests need, and run the tests; make slow runs those that take longest
 # make page   build the page's JavaScript from frontend: needs node and npm
-# make wire   write the protocol for other clients, docs/protocol/, from the classes of its frames
+# make wire   write the protocol for other clients (JSON Schema, AsyncAPI, TypeScript) from the classes of its frames
 # make faults the scenarios of many workers, each with many new seeds
 # The other targets are parts of these, or for development.
 
@@ -96,7 +96,7 @@ js:
 docs: $(VENV)/.dev
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 
-# The frames as JSON Schema, and as AsyncAPI. A test compares.
+# The frames as JSON Schema, AsyncAPI and TypeScript. A test compares.
 wire: $(VENV)/.dev
 	@$(BIN)/python docs/wire.py
 

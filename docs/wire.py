@@ -3,6 +3,7 @@
 
 - ``docs/protocol/frames.schema.json``: JSON Schema (2020-12) of all frames.
 - ``docs/protocol/asyncapi.json``: an AsyncAPI 3.0 document, with the examples of the protocol page.
+- ``frontend/client/wire.ts``: types for TypeScript.
 """
 
 from __future__ import annotations
@@ -312,6 +313,74 @@ def _operations() -> Schema:
     return found
 
 
+# TypeScript
+
+
+def typescript() -> str:
+    """Return the frames as types of TypeScript."""
+    parts = [
+        f"// The frames of {frames.SUBPROTOCOL}, written from the server's classes by `make wire`.",
+    ]
+    for name, one in schema()["$defs"].items():
+        parts.append(_comment(one) + _declared(name, one))
+    for name, known in (
+        ("ClientEventData", events.FROM_CLIENT),
+        ("ServerEventData", events.FROM_SERVER),
+    ):
+        side = "client's" if name.startswith("Client") else "server's"
+        lines = [
+            f"  {key}: {data.__name__ if hasattr(data, '__struct_fields__') else _OBJECT};"
+            for key, data in known.items()
+        ]
+        told = f"/** The data of the {side} events whose names have a meaning. */\n"
+        parts.append(told + f"export interface {name} {{\n" + "\n".join(lines) + "\n}")
+    return "\n\n".join(parts) + "\n"
+
+
+_OBJECT = "Record<string, unknown>"
+_PLAIN = {
+    "string": "string",
+    "integer": "number",
+    "number": "number",
+    "boolean": "boolean",
+    "null": "null",
+}
+
+
+def _declared(name: str, schema: Schema) -> str:
+    if "properties" not in schema:
+        return f"export type {name} = {_type(schema)};"
+    required = schema.get("required", ())
+    lines = []
+    for key, one in schema["properties"].items():
+        lines += [f"  {line}" for line in _comment(one).splitlines()]
+        lines.append(f"  {key}{'' if key in required else '?'}: {_type(one)};")
+    return f"export interface {name} {{\n" + "\n".join(lines) + "\n}"
+
+
+def _type(schema: Schema) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(map(_type, schema["anyOf"])))
+    if "const" in schema:
+        return json.dumps(schema["const"])
+    if "enum" in schema:
+        return " | ".join(map(json.dumps, schema["enum"]))
+    kind = schema.get("type")
+    if kind == "array":
+        inner = _type(schema["items"]) if "items" in schema else "unknown"
+        return f"({inner})[]" if " | " in inner else f"{inner}[]"
+    if kind == "object":
+        values = schema.get("additionalProperties")
+        return f"Record<string, {_type(values)}>" if values else _OBJECT
+    return "unknown" if kind is None else _PLAIN[kind]
+
+
+def _comment(schema: Schema) -> str:
+    return f"/** {schema['description']} */\n" if "description" in schema else ""
+
+
 # Files
 
 
@@ -323,6 +392,7 @@ def _as_json(document: Schema) -> str:
 FILES: dict[str, Callable[[], str]] = {
     f"docs/protocol/{SCHEMA_FILE}": lambda: _as_json(schema()),
     "docs/protocol/asyncapi.json": lambda: _as_json(asyncapi()),
+    "frontend/client/wire.ts": typescript,
 }
 
 

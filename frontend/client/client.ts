@@ -36,11 +36,12 @@ import { Streams } from "./delivery/streams.ts";
 import { ChatClientError } from "./errors.ts";
 import { Heartbeat } from "./heartbeat.ts";
 import { PageLifecycle } from "./lifecycle.ts";
-import { type Entry, FINAL_CODES, type Frame, MAX_DEPTH, NAME, type Outgoing, RETRY_CODES, asEntry, asTurn, copied, isTooDeep, uuid } from "./protocol.ts";
+import { type Entry, FINAL_CODES, MAX_DEPTH, NAME, type Outgoing, RETRY_CODES, type SentFrame, asEntry, asTurn, copied, isTooDeep, uuid } from "./protocol.ts";
 import { type Locks, holdBy } from "./session-lock.ts";
 import { Siblings } from "./siblings.ts";
 import { TabStorage, websocketUrl } from "./tab-storage.ts";
 import { Connection } from "./transport.ts";
+import type { Accepted, Error as Refusal, Pong, ServerEvent, ServerFrame, Stream, Token, TurnStatus, Welcome } from "./wire.ts";
 
 export { ChatClientError };
 
@@ -136,13 +137,13 @@ export class ChatClient extends EventTarget {
   #streams = new Streams();
 
   #state: StateDetail = { state: "closed", attempt: 0 };
-  #turn: Frame | null = null;
+  #turn: TurnStatus | null = null;
   #connection: Connection | null = null;
   #heartbeat: Heartbeat | null = null;
   #welcomed = false;
   #reached = false;
   /** The last error frame of this connection: the reason for a close that may follow. */
-  #lastError: Frame | null = null;
+  #lastError: Refusal | null = null;
   /** The end of the log at the `welcome`, until the replay has reached it. */
   #replayEnd: number | null = null;
   /** Who waits for a pong, in the order of their pings. */
@@ -415,7 +416,7 @@ export class ChatClient extends EventTarget {
   }
 
   /** @param error that came instead of a welcome */
-  #retryLater(code?: number, error?: Frame | null) {
+  #retryLater(code?: number, error?: Refusal | null) {
     const delay = this.#backoff.next();
     this.#timeouts.start("retry", delay, () => this.#open());
     this.#setState("offline", { retryIn: delay / 1000, code, ...(error ? { reason: error.code, detail: error.detail } : {}) });
@@ -426,13 +427,13 @@ export class ChatClient extends EventTarget {
     this.#write({ type: "ping" });
   }
 
-  #write(frame: Frame) {
+  #write(frame: SentFrame) {
     if (this.#connection?.send(frame)) this.#heartbeat?.sent();
   }
 
   // --- frames in --------------------------------------------------------------------------------
 
-  #receive(frame: Frame) {
+  #receive(frame: ServerFrame) {
     this.#heartbeat?.heard();
     if (frame.type === "error") this.#error(frame);
     else if (frame.type === "welcome") this.#welcome(frame);
@@ -440,7 +441,7 @@ export class ChatClient extends EventTarget {
     else if (this.#welcomed) this.#receiveLive(frame);
   }
 
-  #receiveLive(frame: Frame) {
+  #receiveLive(frame: ServerFrame) {
     if (frame.type === "event") this.#entry(frame);
     else if (frame.type === "accepted") this.#accepted(frame);
     else if (frame.type === "token") this.#tokenPiece(frame);
@@ -449,7 +450,7 @@ export class ChatClient extends EventTarget {
     else if (frame.type === "pong") this.#pong(frame);
   }
 
-  #welcome(welcome: Frame) {
+  #welcome(welcome: Welcome) {
     const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
     this.#timeouts.cancel("welcome");
     this.#reached = true;
@@ -502,7 +503,7 @@ export class ChatClient extends EventTarget {
     this.#checkReplay();
   }
 
-  #entry(frame: Frame) {
+  #entry(frame: ServerEvent) {
     const place = this.#cursor.place(frame.seq);
     if (place === "hole") return this.#drop();
     if (place === "old") return;
@@ -511,7 +512,7 @@ export class ChatClient extends EventTarget {
   }
 
   /** @param frame `accepted`, which stands for the entry `seq` */
-  #accepted({ n, seq }: Frame) {
+  #accepted({ n, seq }: Accepted) {
     const item = this.#sender.accepted(n);
     const known = this.#cursor.has(seq);
     if (item && !known) this.#cursor.park(asEntry(item, seq));
@@ -541,30 +542,30 @@ export class ChatClient extends EventTarget {
     this.#emit("ready", {});
   }
 
-  #tokenPiece({ message, index, text }: Frame) {
+  #tokenPiece({ message, index, text }: Token) {
     this.#acks.arrived(0);
     if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
   }
 
-  #stream({ message, index, content }: Frame) {
+  #stream({ message, index, content }: Stream) {
     this.#acks.arrived(0);
     this.#streams.resync(message, index);
     this.#emit("stream", { message, content });
   }
 
-  #pong({ head }: Frame) {
+  #pong({ head }: Pong) {
     if (this.#asking.shift() === "sender") return this.#sender.answered();
     // The line was silent since the last pong. What it promised should have come long ago.
     if (this.#cursor.received < this.#promisedHead) return this.#drop();
     this.#promisedHead = head ?? 0;
   }
 
-  #error({ code, detail, n, retry_after, owner }: Frame) {
+  #error({ code, detail, n, retry_after, owner }: Refusal) {
     // Who is merely not logged in any more may be back at once, and finds what they wrote.
     if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
     this.#lastError = { type: "error", code, detail };
     // What it misses it had accepted: only a welcome tells what it has.
-    if (code === "n_gap") return this.#sender.expected(n) ? undefined : this.#drop();
+    if (code === "n_gap") return n == null || this.#sender.expected(n) ? undefined : this.#drop();
     if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
     if (code === "bad_frame" && n == null && this.#welcomed) return this.#unreadable(detail);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
@@ -641,7 +642,7 @@ export class ChatClient extends EventTarget {
 
   // --- small things -----------------------------------------------------------------------------
 
-  #restartLog(seq: number, reason: string) {
+  #restartLog(seq: number, reason: string | null) {
     this.#cursor.restart(seq);
     this.#streams.clear();
     this.#setTurn(null);
@@ -653,7 +654,7 @@ export class ChatClient extends EventTarget {
     this.#emit("state", this.#state);
   }
 
-  #setTurn(turn: Frame | null, report: Frame | null = turn) {
+  #setTurn(turn: TurnStatus | null, report: TurnStatus | null = turn) {
     this.#turn = turn;
     this.#emit("turn", report && { turn: report.turn, name: report.name, status: report.status });
   }

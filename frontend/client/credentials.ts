@@ -1,7 +1,8 @@
 /** Whose conversation it is: the session and what shows that it is ours, and what it was begun with. */
 
 import { ChatClientError } from "./errors.ts";
-import { type Frame, type Outgoing, readable, wellFormed } from "./protocol.ts";
+import { type Outgoing, readable, wellFormed } from "./protocol.ts";
+import type { Hello, Welcome } from "./wire.ts";
 import type { Remembered, TabStorage } from "./tab-storage.ts";
 
 export type Wishes = { profile?: string; thread?: string; env?: Record<string, string>; owner?: string };
@@ -58,7 +59,7 @@ export class SessionCredentials {
   }
 
   /** The first frame of a connection. */
-  hello(received: number, language: string | undefined): Frame {
+  hello(received: number, language: string | undefined): Hello {
     const credentials = this.session ? { session: this.session, token: this.token } : {};
     const env = Object.keys(this.env).length ? this.env : undefined;
     // What the server could not read would be refused as a whole, each time.
@@ -67,13 +68,13 @@ export class SessionCredentials {
   }
 
   /** Why it is another log. @param reason as the server says it */
-  reasonOf(reason: string) {
+  reasonOf(reason: Welcome["reason"]) {
     const lost = this.#lost;
     this.#lost = false;
     return lost && reason === "new" ? "unknown" : reason;
   }
 
-  welcomed({ session, token, resumed, reason, owner }: Frame): Meeting {
+  welcomed({ session, token, resumed, reason, owner }: Welcome): Meeting {
     const meeting = resumed ? this.#rejoin(owner) : this.#meet(owner);
     this.#held = null;
     this.#unsigned = false;

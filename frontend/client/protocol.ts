@@ -1,13 +1,14 @@
 /** What is known of frames: which refusals are for good, which names can be sent, what a frame stands for. */
-
-/** One message of the protocol. */
-export type Frame = { type: string; [key: string]: any };
+import type { Answer, ClientEvent, ClientFrame, ServerEvent, TurnStatus } from "./wire.ts";
 
 /** An `event` or `answer` frame as it goes over the line. */
-export type Outgoing = { type: "event" | "answer"; n: number; name?: string; call?: string; data: any };
+export type Outgoing = Pick<ClientEvent | Answer, "type" | "n"> & Partial<Pick<ClientEvent, "name"> & Pick<Answer, "call">> & { data: any };
+
+/** What goes over the line. */
+export type SentFrame = Exclude<ClientFrame, ClientEvent | Answer> | Outgoing;
 
 /** One entry of the session's log. */
-export type Entry = { seq: number; name: string; data: any; turn?: number; n?: number };
+export type Entry = Omit<ServerEvent, "type" | "data"> & { data: any };
 
 /** Refusals that go away by waiting. */
 export const RETRY_CODES = new Set(["rate_limited", "busy", "storage_unavailable"]);
@@ -39,7 +40,7 @@ export function isTooDeep(value: any, left: number = MAX_DEPTH): boolean {
 const CONTROLS = /[\x00-\x1f\x7f-\x9f]/;
 
 /** @param turn as `welcome` says it */
-export function asTurn(turn: any): Frame | null {
+export function asTurn(turn: any): TurnStatus | null {
   if (turn === null || turn === undefined) return null;
   return typeof turn === "object" ? { type: "turn", status: "running", ...turn } : { type: "turn", turn, name: "", status: "running" };
 }

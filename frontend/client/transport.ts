@@ -1,5 +1,6 @@
 /** One websocket. */
-import type { Frame } from "./protocol.ts";
+import type { SentFrame } from "./protocol.ts";
+import type { ServerFrame } from "./wire.ts";
 
 export const SUBPROTOCOL = "chatsessions.v1";
 const OPEN = 1;
@@ -8,7 +9,7 @@ const OPEN = 1;
 export class Connection {
   #socket;
 
-  constructor(url: string, Socket: typeof WebSocket, { opened, received, closed }: { opened: () => void; received: (frame: Frame) => void; closed: (code: number) => void }) {
+  constructor(url: string, Socket: typeof WebSocket, { opened, received, closed }: { opened: () => void; received: (frame: ServerFrame) => void; closed: (code: number) => void }) {
     this.#socket = new Socket(url, [SUBPROTOCOL]);
     this.#socket.onopen = () => opened();
     this.#socket.onmessage = ({ data }) => {
@@ -23,7 +24,7 @@ export class Connection {
   }
 
   /** @returns whether the socket took it */
-  send(frame: Frame): boolean {
+  send(frame: SentFrame): boolean {
     if (this.#socket.readyState !== OPEN) return false;
     this.#socket.send(JSON.stringify(frame));
     return true;
@@ -41,7 +42,7 @@ export class Connection {
 }
 
 /** What is in one message: a frame, or several together. */
-function decode(text: unknown): Frame[] {
+function decode(text: unknown): ServerFrame[] {
   try {
     return [JSON.parse(String(text))].flat().filter((frame) => typeof frame?.type === "string");
   } catch {

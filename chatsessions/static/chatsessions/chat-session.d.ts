@@ -6,18 +6,34 @@ export interface Timers {
 	clearTimeout: (timer: any) => void;
 	now: () => number;
 }
-/** What is known of frames: which refusals are for good, which names can be sent, what a frame stands for. */
-/** One message of the protocol. */
-export type Frame = {
-	type: string;
-	[key: string]: any;
-};
-/** An `event` or `answer` frame as it goes over the line. */
-export type Outgoing = {
-	type: "event" | "answer";
+/** Something for a handler; it is repeated until it is `accepted`. */
+export interface ClientEvent {
+	type: "event";
+	/** Counts the session's `event` and `answer` frames, from 1. */
 	n: number;
-	name?: string;
-	call?: string;
+	name: string;
+	data: unknown;
+}
+/** The answer to an `ask` event. */
+export interface Answer {
+	type: "answer";
+	/** Counts the session's `event` and `answer` frames, from 1. */
+	n: number;
+	/** `call` of the question. */
+	call: string;
+	data: unknown;
+}
+/** How the handling of an event goes: `running`, then one of the others. */
+export interface TurnStatus {
+	type: "turn";
+	/** The number of the client's event; 0 for the start of the chat. */
+	turn: number;
+	/** The name of the event; `start` for the start of the chat. */
+	name: string;
+	status: "running" | "done" | "failed" | "stopped" | "interrupted";
+}
+/** An `event` or `answer` frame as it goes over the line. */
+export type Outgoing = Pick<ClientEvent | Answer, "type" | "n"> & Partial<Pick<ClientEvent, "name"> & Pick<Answer, "call">> & {
 	data: any;
 };
 /** What `navigator.locks` can do. */
@@ -143,7 +159,7 @@ declare class ChatClient extends EventTarget {
 	/** The highest `seq` up to which everything has been reported. */
 	get received(): number;
 	/** The running turn, or null. */
-	get turn(): Frame | null;
+	get turn(): TurnStatus | null;
 	/** What was sent and is not accepted yet, oldest first. */
 	get pending(): Outgoing[];
 	/** Text that was written and not sent; it survives a reload. */

@@ -1,6 +1,6 @@
 /** When what goes out goes out: repeats and pauses. */
 import { Timeouts, type Timers } from "../clock.ts";
-import type { Frame, Outgoing } from "../protocol.ts";
+import type { Outgoing, SentFrame } from "../protocol.ts";
 import { Outbox } from "./outbox.ts";
 import { Pace } from "./pace.ts";
 
@@ -46,7 +46,7 @@ export class Sender {
   #search: Search | null = null;
 
   /** @param handlers `ping`: its answer calls `answered()`; `changed`: the outbox did */
-  constructor(outbox: Outbox, timers: Timers, { write, ping, changed }: { write: (frame: Frame) => void; ping: () => void; changed: () => void }) {
+  constructor(outbox: Outbox, timers: Timers, { write, ping, changed }: { write: (frame: SentFrame) => void; ping: () => void; changed: () => void }) {
     this.#outbox = outbox;
     this.#timers = timers;
     this.#timeouts = new Timeouts(timers);
