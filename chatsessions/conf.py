@@ -186,6 +186,13 @@ class Settings:
         256 * KIB, minimum=1024, doc="The most bytes of them; the newest message is always there."
     )
 
+    MESSAGE_FORMAT: Setting[Literal["text", "markdown"]] = Setting(
+        "text",
+        allowed="'text' or 'markdown'",
+        accepts=lambda value: value in ("text", "markdown"),
+        doc="How messages and questions are to be read whose code, and whose chat, do not say.",
+    )
+
     # Files
     MAX_FILE_BYTES = count(100 * MIB, doc="The most bytes that one file of a session may have.")
     MAX_FILES_PER_SESSION = count(100, doc="The most files that one session may have.")

@@ -18,6 +18,7 @@ from django.utils.translation import gettext
 import chatsessions
 from chatsessions import Chat
 from chatsessions.handlers import chat as core
+from chatsessions.storage.conversation import MARKDOWN
 
 from .action import Action
 from .message import Message
@@ -164,6 +165,7 @@ def _prepare(chat: Chat) -> None:
     """Let a chat be as Chainlit's are."""
     chat.keeps_unstorable = True
     chat.beside = frozenset(BESIDE)
+    chat.message_format = chat.message_format or MARKDOWN
 
     async def stop() -> None:
         await Message(gettext("Task manually stopped.")).send()

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self, cast
 from uuid import uuid4
 
 import chatsessions
+from chatsessions.storage.conversation import TEXT
 
 from .action import Action
 from .element import Element
@@ -183,6 +184,7 @@ class MessageBase:
         metadata = dict(self.metadata or {})
         if self.language:
             metadata.setdefault("language", self.language)
+            self.core.format = TEXT
         self.core.metadata = metadata or None
         known: Any = self.type if self.type in TYPES else "assistant_message"
         self.core.type = known

@@ -18,7 +18,9 @@ from django.utils.translation import gettext_lazy
 import chatsessions
 from chatsessions.exceptions import TurnStopped
 from chatsessions.handlers.context import find_context
+from chatsessions.handlers.messages import default_format
 from chatsessions.handlers.session import error_text
+from chatsessions.storage.conversation import TEXT
 
 from .element import Element
 from .logger import logger
@@ -275,6 +277,7 @@ class Step:
         core.type = "step" if self.type == "undefined" else self.type
         core.input = self.input if self.show_input else ""
         core.error = (self.output or str(FAILED)) if self.is_error else None
+        core.format = TEXT if self.language else default_format()
         core.metadata = self._metadata() or None
         # A run, or a message, is no step that could be shown around it.
         parent = current_session().sent.get(self.parent_id or "")

@@ -11,11 +11,12 @@ import msgspec
 
 from chatsessions.files.storage import ChatFile
 from chatsessions.input_widget import InputWidget, Tab, widgets_of
+from chatsessions.storage.conversation import TEXT, Format
 
 from .bridge import also_sync
 from .context import current, owner_loop
 from .emitter import as_text
-from .messages import DEFAULT_AUTHOR, USER_AUTHOR, Action
+from .messages import DEFAULT_AUTHOR, USER_AUTHOR, Action, default_format, format_of
 from .sync import waits_in_sync
 
 #: How many seconds a user has to answer, by default; the same as Chainlit's.
@@ -26,9 +27,10 @@ class _Question:
     """
     A question to the user, for whose answer the handler waits.
 
-    ``timeout`` is in seconds, None for as long as the session lives. The question is in the log, so
-    it is there after a reload and on another device, and the answer reaches the handler that waits.
-    Meanwhile actions and settings are handled.
+    ``format`` says how ``content`` is to be read, ``text`` or ``markdown``; left out, it is that of
+    the chat. ``timeout`` is in seconds, None for as long as the session lives. The question is in
+    the log, so it is there after a reload and on another device, and the answer reaches the handler
+    that waits. Meanwhile actions and settings are handled.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class _Question:
         self,
         content: object,
         *,
+        format: Format | None = None,  # noqa: A002  # the wire's name
         author: str = DEFAULT_AUTHOR,
         timeout: float | None = DEFAULT_TIMEOUT,
         raise_on_timeout: bool = False,
@@ -46,6 +49,7 @@ class _Question:
         ):
             raise ValueError(f"timeout is seconds above 0, or None; not {timeout!r}.")
         self.content = as_text(content)
+        self.format = format_of(content, format)
         self.author = author
         self.timeout = timeout
         self.raise_on_timeout = raise_on_timeout
@@ -53,6 +57,8 @@ class _Question:
     async def _ask(self, **more: Any) -> Any:
         emitter = current(f"{type(self).__name__}.send").emitter
         data = {"content": self.content, "author": self.author, **more}
+        if (chosen := self.format or default_format()) != TEXT:
+            data["format"] = chosen
         try:
             return await emitter.call(self.kind, data, timeout=self.timeout)
         except TimeoutError:

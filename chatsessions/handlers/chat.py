@@ -20,6 +20,7 @@ from chatsessions.auth import env
 from chatsessions.auth.access import Access, Refused
 from chatsessions.exceptions import ChatError, StorageError
 from chatsessions.protocol import frames
+from chatsessions.storage.conversation import FORMATS, Format
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -147,8 +148,8 @@ class ChatProfile:
 
     ``name`` is what the client sends and the session keeps: 1 to 200 characters, no control
     characters. The page shows ``display_name`` instead, if there is one. ``markdown_description``
-    is text; ``icon`` is a word or a sign, and no address. The profile with ``default`` is that of
-    clients that choose none. Its ``starters`` are offered instead of those of the chat. Raises
+    is Markdown; ``icon`` is a word or a sign, and no address. The profile with ``default`` is that
+    of clients that choose none. Its ``starters`` are offered instead of those of the chat. Raises
     ``ChatError``.
     """
 
@@ -221,7 +222,9 @@ class Chat:
     ``window_message``, whose handlers do not wait for the handler that runs. With
     ``keeps_unstorable`` a value that ``user_session`` cannot store is kept in the memory of the
     worker, and lost with it, instead of being refused. ``feedback`` offers thumbs under the answers
-    also without an :meth:`on_feedback`. Raises ``ChatError`` for what are not names.
+    also without an :meth:`on_feedback`. ``message_format`` is how messages and
+    questions are to be read whose code does not say: ``text`` or ``markdown``; left out, it is the
+    setting ``MESSAGE_FORMAT``. Raises ``ChatError`` for what are not names, and for other formats.
     """
 
     def __init__(
@@ -232,12 +235,14 @@ class Chat:
         beside: Iterable[str] = (),
         keeps_unstorable: bool = False,
         feedback: bool = False,
+        message_format: Format | None = None,
     ) -> None:
         self.name = name
         self.feedback = feedback
         self.user_env = env.checked_names(user_env)
         self.beside = _checked_events(beside)
         self.keeps_unstorable = keeps_unstorable
+        self.message_format = message_format if message_format is None else _format(message_format)
         #: The keys of ``user_session`` that the log has named.
         self._in_memory: set[str] = set()
         self.hooks: dict[str, Handler] = {}
@@ -538,6 +543,13 @@ def _checked_events(names: Iterable[str]) -> frozenset[str]:
         raise ChatError(f"beside={names!r} are no names of events: {error}") from error
 
 
+def _format(given: Format) -> Format:
+    """Return ``given``. Raises ``ChatError`` if it is no format."""
+    if given not in FORMATS:
+        raise ChatError(f"message_format is {given!r}; there are: {', '.join(FORMATS)}.")
+    return given
+
+
 def _threaded(call: Callable[[], Any]) -> Awaitable[Any]:
     return sync_to_async(call)()
 
@@ -683,3 +695,8 @@ action_callback = on_action
 def user_env(*names: str) -> None:
     """Name the keys of ``env`` that every client of the module's Chat has to send."""
     module_chat(_caller()).user_env = env.checked_names(names)
+
+
+def message_format(name: Format) -> None:
+    """Say how messages of the module's Chat are to be read: ``text`` or ``markdown``."""
+    module_chat(_caller()).message_format = _format(name)

@@ -49,6 +49,7 @@ def to_message(said: ConversationMessage, *, sent: bool = False) -> Message:
         metadata = {key: value for key, value in metadata.items() if key != "error"} or None
     message = cls(
         said.content,
+        format=said.format,
         author=said.author or (USER_AUTHOR if said.type == USER else ""),
         metadata=metadata,
         # Buttons are the session's that has offered them.
@@ -75,6 +76,7 @@ def to_said(message: Message) -> ConversationMessage:
         id=said.id,
         type=message.type,
         content=said.content,
+        format=message.format,
         created_at=said.created_at,
         author=said.author,
         metadata=said.metadata,

@@ -9,18 +9,52 @@ from functools import partial
 from typing import Any, Literal, Self
 from uuid import UUID, uuid4
 
-from chatsessions.conf import with_offset
+from chatsessions.conf import settings, with_offset
 from chatsessions.files.storage import ChatFile
-from chatsessions.storage.conversation import ASSISTANT, SYSTEM, USER, Type
+from chatsessions.storage.conversation import (
+    ASSISTANT,
+    FORMATS,
+    MARKDOWN,
+    SYSTEM,
+    TEXT,
+    USER,
+    Format,
+    Type,
+)
 from chatsessions.storage.storable import serializable
 
 from .bridge import also_sync, has_to_be_awaited
-from .context import current, owner_loop
+from .context import current, find_context, owner_loop
 from .emitter import Emitter, Streaming, as_text
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"
 TYPES = (USER, ASSISTANT, SYSTEM)
+
+
+def checked_format(given: Format) -> Format:
+    """Return ``given``. Raises ``ValueError`` if it is no format."""
+    if given not in FORMATS:
+        raise ValueError(f"format is {given!r}; there are: {', '.join(FORMATS)}.")
+    return given
+
+
+def default_format() -> Format:
+    """Return the format of the current chat's messages, or that of the settings."""
+    here = find_context()
+    chosen: Format | None = None if here is None else here.chat.message_format
+    return chosen or settings.MESSAGE_FORMAT
+
+
+def format_of(content: object, given: Format | None) -> Format | None:
+    """
+    Return the format of a new text; None for the default where it is sent.
+
+    What is made into text here is text. Raises ``ValueError`` if ``given`` is no format.
+    """
+    if given is not None:
+        return checked_format(given)
+    return None if isinstance(content, str) else TEXT
 
 
 @serializable(name="chatsessions.Action")
@@ -127,7 +161,8 @@ class Message(Streaming):
     """
     A message of the conversation.
 
-    ``content`` is plain text; a dict or list is shown as JSON, anything else by ``str``.
+    ``content`` is a text; a dict or list is shown as JSON, anything else by ``str``. ``format``
+    says how the text is to be read: ``text`` or ``markdown``. Left out, it is that of the chat.
     ``metadata`` is JSON that is sent with it, ``actions`` are buttons under it, ``files`` are files
     of the session. ``type`` says whose part of the conversation it is, by Chainlit's names:
     ``assistant_message``, ``user_message`` or ``system_message``.
@@ -141,6 +176,7 @@ class Message(Streaming):
         self,
         content: object = "",
         *,
+        format: Format | None = None,  # noqa: A002  # the wire's name
         author: str = DEFAULT_AUTHOR,
         metadata: dict[str, Any] | None = None,
         actions: Sequence[Action] = (),
@@ -156,6 +192,8 @@ class Message(Streaming):
         self._parts = [content if isinstance(content, str) else as_text(content)]
         self.author = author
         self.type = type
+        self._format = format_of(content, format)
+        self._check_text()
         self.metadata = metadata
         self.actions = list(actions)
         self.files = [*files, *elements]
@@ -168,6 +206,22 @@ class Message(Streaming):
         self.event: tuple[UUID, int] | None = None
         #: Whether actions of it may be offered.
         self._offers = False
+
+    @property
+    def format(self) -> Format:
+        """How ``content`` is to be read. What a user says is ``text``."""
+        if self.type == USER:
+            return TEXT
+        return self._format or default_format()
+
+    @format.setter  # noqa: A003, RUF100  # the wire's name
+    def format(self, value: Format) -> None:
+        self._format = checked_format(value)
+        self._check_text()
+
+    def _check_text(self) -> None:
+        if self.type == USER and self._format == MARKDOWN:
+            raise ValueError("What a user says is text: a user_message has no other format.")
 
     @property
     def elements(self) -> list[ChatFile]:
@@ -197,6 +251,7 @@ class Message(Streaming):
         return self._sent and (self.event is None or self.event[0] == session_id)
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
+        self._format = self.format  # what is sent keeps it, wherever its stream is closed
         offers = None
         # Not for a message of the user: its id may be that of a message with buttons.
         if self.event is None and (self.actions or self._offers):
@@ -286,6 +341,7 @@ class Message(Streaming):
         emitter = here.emitter
         opening = None
         if not self._streaming:
+            self._format = self.format
             if not self._is_sent_in(here.session.id):
                 opening = "message"
                 self.event, self._sent = None, False
@@ -322,6 +378,8 @@ class Message(Streaming):
             event["actions"] = [action.as_event() for action in self.actions]
         if self.type != ASSISTANT:
             event["type"] = self.type
+        if self.format != TEXT:
+            event["format"] = self.format
         if self.files:
             event["files"] = [file.as_event() for file in self.files]
         elif self.files_in_log:
@@ -353,6 +411,7 @@ class Message(Streaming):
         """Return the message that was stored as ``data``."""
         message = cls(
             data["content"],
+            format=data.get("format", TEXT),
             author=data["author"],
             metadata=data.get("metadata"),
             actions=[Action.offered(action) for action in data.get("actions", ())],

@@ -19,11 +19,13 @@ from django.utils.translation import gettext_lazy
 
 from chatsessions.conf import settings, with_offset
 from chatsessions.exceptions import TurnStopped
+from chatsessions.storage.conversation import TEXT, Format
 from chatsessions.storage.storable import serializable
 
 from .bridge import also_sync, has_loop
 from .context import Context, current, find_context, owner_loop
 from .emitter import Streaming, as_text
+from .messages import checked_format
 from .session import error_text, printable
 from .sync import run_sync
 
@@ -49,9 +51,10 @@ class Step(Streaming):
     One step on the way to an answer, such as a search or a call of a tool.
 
     ``name`` and ``type`` (``tool``, ``llm``, ``retrieval``, any word) say what it is. ``input`` and
-    ``output`` are text; a dict or list is shown as JSON, anything else by ``str``. ``metadata`` is
-    JSON that is sent with it. ``parent`` is the step that it is part of, or its id; left out, it is
-    the step in whose block it begins.
+    ``output`` are text; a dict or list is shown as JSON, anything else by ``str``. With ``format``
+    ``markdown`` the output is read as Markdown. ``metadata`` is JSON that is sent with it.
+    ``parent`` is the step that it is part of, or its id; left out, it is the step in whose block it
+    begins.
 
     ``async with Step("search", input=query) as step:`` shows the step as running, and as done at
     the end of the block. If the block raises, the step has failed and ``error`` says so: with the
@@ -71,6 +74,7 @@ class Step(Streaming):
         *,
         input: object = "",  # noqa: A002  # the wire's name
         output: object = "",
+        format: Format = TEXT,  # noqa: A002  # the wire's name
         error: str | None = None,
         parent: Step | str | None = None,
         metadata: dict[str, Any] | None = None,
@@ -81,6 +85,7 @@ class Step(Streaming):
         self.name = name
         self.type = type
         self._input = as_text(input)
+        self._format = checked_format(format)
         #: What went wrong, as the user is told; None if nothing did.
         self.error = error
         #: The id of the step that it is part of.
@@ -112,6 +117,15 @@ class Step(Streaming):
     @output.setter
     def output(self, value: object) -> None:
         self._parts = [as_text(value)]
+
+    @property
+    def format(self) -> Format:
+        """How ``output`` is to be read."""
+        return self._format
+
+    @format.setter  # noqa: A003, RUF100  # the wire's name
+    def format(self, value: Format) -> None:
+        self._format = checked_format(value)
 
     @also_sync(owner_loop)
     async def send(self) -> Self:
@@ -284,6 +298,7 @@ class Step(Streaming):
             "streaming": self._streaming,
         }
         for key, value in (
+            ("format", None if self._format == TEXT else self._format),
             ("parent", self.parent),
             ("error", self.error),
             ("metadata", self.metadata),
@@ -306,6 +321,7 @@ class Step(Streaming):
             event["type"],
             input=event["input"],
             output=event["output"],
+            format=event.get("format", TEXT),
             error=event.get("error"),
             parent=event.get("parent"),
             metadata=event.get("metadata"),
@@ -340,7 +356,7 @@ def ended(event: dict[str, Any], *, cut: bool) -> tuple[str, dict[str, Any]]:
 def step(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def step(
-    *, name: str = "", type: str = "tool", show_input: bool = True
+    *, name: str = "", type: str = "tool", show_input: bool = True, format: Format = TEXT
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 def step(
     function: Callable[P, R] | None = None,
@@ -349,29 +365,32 @@ def step(
     name: str = "",
     type: str = "tool",  # noqa: A002  # Chainlit's name
     show_input: bool = True,
+    format: Format = TEXT,  # noqa: A002  # the wire's name
 ) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """
     Show each call of a function as a :class:`Step`: ``@step`` or ``@step(type="llm")``.
 
     The step's ``name`` is the function's unless another is given. Its input are the arguments,
     unless ``show_input`` is false; its output is what the function returns, unless the function
-    has set one. Both are cut where they would not fit into an event. It may be ``async def`` or
-    ``def``. Outside of sessions the function runs without a step.
+    has set one, and is read as ``format`` says. Both are cut where they would not fit into an
+    event. It may be ``async def`` or ``def``. Outside of sessions the function runs without a step.
     """
     if function is None:
-        return partial(_decorated, name=name, type_=type, show_input=show_input)
-    return _decorated(function, name=name, type_=type, show_input=show_input)
+        return partial(
+            _decorated, name=name, type_=type, show_input=show_input, format_=checked_format(format)
+        )
+    return _decorated(function, name=name, type_=type, show_input=show_input, format_=format)
 
 
 def _decorated(
-    function: Callable[P, R], *, name: str, type_: str, show_input: bool
+    function: Callable[P, R], *, name: str, type_: str, show_input: bool, format_: Format
 ) -> Callable[P, R]:
     signature = inspect.signature(function)
 
     def begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Step | None:
         if find_context() is None:
             return None
-        made = Step(name or function.__name__, type_)
+        made = Step(name or function.__name__, type_, format=format_)
         if show_input:
             made.input = _shown(_arguments(signature, args, kwargs))
         return made

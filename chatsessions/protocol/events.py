@@ -109,6 +109,8 @@ class _MessageData(Struct, kw_only=True):
     streaming: bool
     #: Left out, it is the assistant's.
     type: Annotated[str, one_of("user_message", "system_message")] | UnsetType = UNSET
+    #: How the content is to be read; left out, it is plain text.
+    format: Annotated[str, one_of("markdown")] | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     actions: list[ActionData] | UnsetType = UNSET
 
@@ -146,6 +148,8 @@ class StepEventData(Struct, kw_only=True):
     output: str
     start: datetime
     streaming: bool
+    #: How the output is to be read; left out, it is plain text.
+    format: Annotated[str, one_of("markdown")] | UnsetType = UNSET
     #: The id of the step that it is part of.
     parent: str | UnsetType = UNSET
     error: str | UnsetType = UNSET
@@ -170,6 +174,8 @@ class AskData(Struct, kw_only=True):
     #: In seconds.
     timeout: float | None
     content: str | UnsetType = UNSET
+    #: How the content is to be read; left out, it is plain text.
+    format: Annotated[str, one_of("markdown")] | UnsetType = UNSET
     author: str | UnsetType = UNSET
     #: What may be chosen, of the kind ``action``.
     actions: list[ActionData] | UnsetType = UNSET

@@ -26,6 +26,12 @@ USER: Type = "user_message"
 ASSISTANT: Type = "assistant_message"
 SYSTEM: Type = "system_message"
 
+#: How a text is to be read.
+Format = Literal["text", "markdown"]
+TEXT: Format = "text"
+MARKDOWN: Format = "markdown"
+FORMATS = (TEXT, MARKDOWN)
+
 #: The names of the entries that make the messages of a conversation.
 MESSAGE_NAMES = ("message", "message_update", "message_remove", "ask", "ask_closed", "answer")
 #: Those of them by which a message may come.
@@ -68,6 +74,8 @@ class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     id: str
     type: Type
     content: str
+    #: How ``content`` is to be read.
+    format: Format = TEXT
     created_at: datetime
     #: "" for a message of the user.
     author: str = ""
@@ -157,6 +165,8 @@ class StepData(msgspec.Struct, kw_only=True):
     type: str = ""
     input: str = ""
     output: str = ""
+    #: How ``output`` is to be read.
+    format: Format = TEXT
     error: str = ""
     #: The id of the step that it is part of.
     parent: str = ""
@@ -196,6 +206,7 @@ class _Message(msgspec.Struct):
     id: str = ""
     author: str = ""
     type: Type = ASSISTANT
+    format: Format = TEXT
     created_at: datetime | None = None
     metadata: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
@@ -214,6 +225,7 @@ class _Removal(msgspec.Struct):
 class _Ask(msgspec.Struct):
     call: str
     content: str = ""
+    format: Format = TEXT
     author: str = ""
     kind: str = ""
     actions: list[dict[str, Any]] = []
@@ -361,7 +373,9 @@ class ConversationReducer:
         return FeedbackChange(id=data.message, value=data.value, comment=comment)
 
     def _ask(self, entry: Entry, data: _Ask) -> QuestionChange:
-        message = self._text_of(entry, data.call, data.content, author=data.author)
+        message = self._text_of(
+            entry, data.call, data.content, author=data.author, format=data.format
+        )
         question = Question(call=data.call, kind=data.kind, message=message, actions=data.actions)
         self._keep(question)
         self.put(message)
@@ -404,6 +418,7 @@ class ConversationReducer:
             id=data.id or str(uuid5(self.session, str(entry.seq))),
             type=data.type,
             content=data.content,
+            format=data.format if n is None and data.type != USER else TEXT,
             author=data.author if n is None else "",
             created_at=data.created_at or entry.created_at,
             metadata=data.metadata,
@@ -413,11 +428,9 @@ class ConversationReducer:
             n=n,
         )
 
-    def _text_of(
-        self, entry: Entry, call: str, text: str, *, author: str = ""
-    ) -> ConversationMessage:
+    def _text_of(self, entry: Entry, call: str, text: str, **fields: Any) -> ConversationMessage:
         id_ = call if entry.n is None else message_id(self.session, entry.n)
-        return self._made(entry, id=id_, content=text, author=author, call=call)
+        return self._made(entry, id=id_, content=text, call=call, **fields)
 
     def _made(self, entry: Entry, **fields: Any) -> ConversationMessage:
         """Return the message of ``entry`` that has ``fields``."""

@@ -14,11 +14,13 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import DEFAULT_WINDOW, ClientDelivery
 from chatsessions.protocol.frames import parse_uuid
 from chatsessions.storage.conversation import (
+    TEXT,
     ConversationChange,
     ConversationMessage,
     ConversationReducer,
     Entry,
     Failure,
+    Format,
     MessageChange,
 )
 
@@ -46,6 +48,8 @@ class ChatMessage:
     id: str
     author: str
     content: str
+    #: How ``content`` is to be read.
+    format: Format = TEXT
     #: Whether it is a stream that is still open.
     streaming: bool = False
     #: When the server made it; None for the client's own.
@@ -66,6 +70,7 @@ class ChatMessage:
             id=message.id,
             author=message.author if message.n is None else USER_AUTHOR,
             content=message.content,
+            format=message.format,
             streaming=message.streaming,
             created_at=message.created_at if message.n is None else None,
             metadata=message.metadata or {},

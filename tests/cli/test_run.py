@@ -65,6 +65,16 @@ async def come_back(tab: Client) -> None:
 # What works
 
 
+async def test_messages_are_markdown(run: Start) -> None:
+    served = run("counter_bot.py")
+    async with client(served) as tab:
+        await tab.start()
+        await tab.message("a")
+        await tab.said("You have sent 1 message(s)!")
+        said = [seen.data for seen in tab.entries.values() if "author" in seen.data]
+        assert [data.get("format") for data in said] == ["markdown"] * 2
+
+
 async def test_one_file_and_one_command_serve_the_tutorials_bot(run: Start) -> None:
     served = run("counter_bot.py")
     status, page = served.get("/")

@@ -99,8 +99,12 @@ SERVE_ADMIN = os.environ.get("CHATSESSIONS_ADMIN", "1") == "1"
 SHOW_PROBLEMS = os.environ.get("CHATSESSIONS_SHOW_PROBLEMS") == "1"
 WATCH = os.environ.get("CHATSESSIONS_WATCH") == "1"
 
-# Whoever saves a file or presses Ctrl-C does not want to wait for what runs.
-CHATSESSIONS = {"SHUTDOWN_TIMEOUT": 0.5}
+CHATSESSIONS = {
+    # As language models write.
+    "MESSAGE_FORMAT": "markdown",
+    # Whoever saves a file or presses Ctrl-C does not want to wait for what runs.
+    "SHUTDOWN_TIMEOUT": 0.5,
+}
 
 LOGGING = {
     "version": 1,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import chatsessions.chainlit as cl
+from chatsessions import module_chat
 from chatsessions.chainlit.action import Action
 from chatsessions.chainlit.types import AskFileResponse
 
@@ -50,6 +51,47 @@ async def test_a_message_that_was_stored_keeps_its_files_when_it_is_updated(visi
     async with visit() as tab:
         assert await tab.tell("hello") == ["two"]
         assert [file["name"] for file in tab.messages[-1].files] == ["a.txt"]
+
+
+async def test_texts_are_markdown_unless_they_have_a_language(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message("a").send()
+        await cl.Message("b", language="python").send()
+        await cl.Message({"c": 1}).send()
+        await cl.Message("").stream_token("d")
+        await cl.ErrorMessage("e").send()
+        await cl.AskUserMessage("f", timeout=0.01).send()  # type: ignore[arg-type]
+        async with cl.Step("g") as one:
+            one.output = "g"
+        async with cl.Step("h") as two:
+            two.output = {"h": 1}
+
+    async with visit() as tab:
+        await tab.tell("**hello**")
+        assert [one.format for one in tab.messages] == [
+            "text",
+            "markdown",
+            "text",
+            "text",
+            "markdown",
+            "markdown",
+        ]
+        told = [event.data.get("format") for event in tab.events if event.name == "ask"]
+        assert told == ["markdown"]
+        told = [event.data.get("format") for event in tab.events if event.name == "step_update"]
+        assert told == ["markdown", None]
+
+
+async def test_a_bot_may_say_that_its_texts_are_plain(visit: Visit) -> None:
+    @cl.on_message
+    async def message() -> None:
+        await cl.Message("a").send()
+
+    module_chat(__name__).message_format = "text"
+    async with visit() as tab:
+        await tab.tell("hello")
+        assert {one.format for one in tab.messages} == {"text"}
 
 
 async def test_a_message_is_streamed(visit: Visit) -> None:
