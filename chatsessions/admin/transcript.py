@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -12,12 +13,14 @@ from uuid import UUID
 import msgspec
 from django.utils import timezone
 from django.utils.functional import Promise
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from chatsessions.handlers.messages import DEFAULT_AUTHOR
 from chatsessions.models import SessionFeedback
 from chatsessions.storage.conversation import (
+    MARKDOWN,
     ConversationMessage,
     ConversationReducer,
     Failure,
@@ -30,6 +33,7 @@ from chatsessions.storage.conversation import (
 )
 from chatsessions.storage.log import Entry
 
+from .markdown import to_html
 from .values import Shown, cut, decode, dump, mask, one_line
 
 #: Characters of one message or of one event's JSON that a page shows.
@@ -40,6 +44,8 @@ MAX_TITLE = 200
 MAX_NAMED = 20
 #: Up to this length JSON stays on one line.
 MAX_LINE = 90
+#: Seconds of computing that a page spends on Markdown; more of it is shown as it is written.
+MAX_RENDERING = 2.0
 #: JSON with more lines is folded, so that messages are easy to find.
 MAX_LINES = 12
 
@@ -98,6 +104,9 @@ class Line:
     kind: str
     title: str
     text: Shown | None = None
+    #: Whether ``text`` is Markdown, and what that is as HTML.
+    is_markdown: bool = False
+    html: SafeString | None = None
     detail: Shown | None = None
     extras: list[str] = field(default_factory=list)
     files: list[Attached] = field(default_factory=list)
@@ -144,7 +153,16 @@ class Line:
         """Replace the content by a newer version; marked as edited, unless a stream has ended."""
         if not self.streaming:
             self.note(_("edited"))
-        for name in ("title", "text", "detail", "extras", "files", "streaming", "failure"):
+        for name in (
+            "title",
+            "text",
+            "is_markdown",
+            "detail",
+            "extras",
+            "files",
+            "streaming",
+            "failure",
+        ):
             setattr(self, name, getattr(new, name))
 
     def note(self, text: str) -> None:
@@ -172,7 +190,18 @@ def transcript(
     builder = _Builder(session=session, client=client, reveal=reveal, ratings=ratings or {})
     for entry in entries:
         builder.add(entry)
+    _render(builder.lines)
     return builder.lines
+
+
+def _render(lines: list[Line]) -> None:
+    """Make HTML of Markdown, of the latest lines first, as far as the time goes."""
+    until = time.thread_time() + MAX_RENDERING
+    for line in reversed(lines):
+        if line.is_markdown and line.text is not None and not line.removed:
+            line.html = to_html(line.text.text)
+            if time.thread_time() > until:
+                break
 
 
 class _Builder:
@@ -238,6 +267,7 @@ class _Builder:
             self.client if of_client else _author(message.author),
         )
         line.text = self._text(message.content)
+        line.is_markdown = message.format == MARKDOWN
         line.extras = _actions(message.actions)
         line.files = _files(message.files)
         line.streaming = message.streaming
@@ -317,6 +347,7 @@ class _Builder:
         author = _author(question.message.author) if question.message else ""
         line = self._line_of(entry, "server", author)
         line.text = self._text(question.message.content if question.message else "")
+        line.is_markdown = question.message is not None and question.message.format == MARKDOWN
         line.extras = _actions(question.actions)
         line.note(_("question"))
         self._asks[question.call] = line

@@ -1,0 +1,174 @@
+"""Markdown in the admin's transcript: what it becomes, what it never becomes, and without it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import msgspec
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from chatsessions.admin.markdown import SCHEMES, TAGS, to_html
+from chatsessions.admin.transcript import MAX_TEXT, Line, LoggedEvent, transcript
+from chatsessions.models import SessionEvent
+
+from .support.hostile import HEAVY, HOST, HOSTILE
+from .support.storage import session_row
+
+PAGE = "admin:chatsessions_chatsession_change"
+
+
+class Parsed(HTMLParser):
+    """The elements of a piece of HTML, as a browser finds them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def parsed(text: str) -> Parsed:
+    html = to_html(text)
+    assert html is not None
+    return Parsed(html)
+
+
+def shown(*events: tuple[str, dict[str, Any]]) -> list[Line]:
+    """The lines of a log of the server's events."""
+    now = timezone.now()
+    entries = [
+        LoggedEvent(seq, None, 1, name, msgspec.json.encode(data), now)
+        for seq, (name, data) in enumerate(events, start=1)
+    ]
+    return transcript(entries, session=UUID(int=1), client="User", reveal=False)
+
+
+def message(content: str, **more: Any) -> dict[str, Any]:
+    return {"id": "m", "author": "Bot", "content": content, "streaming": False} | more
+
+
+def test_what_a_model_writes_is_shown_as_it_is_meant() -> None:
+    found = parsed(
+        "# One\n\n- [ ] open\n- [x] done\n\n| a | b |\n|--|-:|\n| **1** | ~~2~~ |\n\n"
+        "```python\nif a < b:\n```\n\n3. [there](https://x.example/?a=1&b=2)\n\n> `code`"
+    )
+    assert [tag for tag, _ in found.elements if tag in ("h3", "strong", "s", "pre")] == [
+        "h3",
+        "strong",
+        "s",
+        "pre",
+    ]
+    assert found.of("td")[1] == {"style": "text-align:right"}
+    assert found.of("ol") == [{"start": "3"}]
+    assert found.of("a") == [
+        {"href": "https://x.example/?a=1&b=2", "rel": "noopener noreferrer nofollow"}
+    ]
+    assert "☐ open" in found.text
+    assert "☑ done" in found.text
+    assert "if a < b:" in found.text
+
+
+def test_a_picture_is_a_link_and_inside_of_a_link_its_text() -> None:
+    found = parsed(
+        f"![one](https://{HOST}/a.png) [![two](https://{HOST}/b.png)](https://x.example/)"
+    )
+    assert [link["href"] for link in found.of("a")] == [
+        f"https://{HOST}/a.png",
+        "https://x.example/",
+    ]
+    assert found.text.split() == ["one", "two"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_is_hostile_stays_text(text: str) -> None:
+    for tag, attributes in parsed(text).elements:
+        assert tag in TAGS
+        assert set(attributes) <= {"href", "title", "rel", "start", "style"}
+        assert (attributes.get("style") or "text-align:left").startswith("text-align:")
+        if tag == "a":
+            assert attributes["rel"] == "noopener noreferrer nofollow"
+            assert urlsplit(attributes["href"] or "").scheme in (*SCHEMES, "")
+
+
+def test_a_message_and_a_question_are_html_if_they_say_so() -> None:
+    lines = shown(
+        ("message", message("**a**", format="markdown")),
+        ("message", message("**b**", id="b")),
+        ("ask", {"call": "c", "kind": "text", "content": "**c**", "format": "markdown"}),
+        ("message", message("", id="d", format="markdown")),
+    )
+    assert [line.html for line in lines] == [
+        "<p><strong>a</strong></p>\n",
+        None,
+        "<p><strong>c</strong></p>\n",
+        "",
+    ]
+
+
+def test_a_change_decides_and_what_is_removed_is_shown_as_it_was_written() -> None:
+    changed = shown(
+        ("message", message("**a**")),
+        ("message_update", message("**b**", format="markdown")),
+    )
+    assert [line.html for line in changed] == ["<p><strong>b</strong></p>\n"]
+    removed = shown(
+        ("message", message("**a**", format="markdown")), ("message_remove", {"id": "m"})
+    )
+    assert [line.html for line in removed] == [None]
+
+
+def test_what_takes_long_is_shown_as_it_is_written() -> None:
+    """A page of the dearest messages is made all the same, the latest as they are meant."""
+    text = HEAVY["pictures"][:MAX_TEXT]
+    lines = shown(
+        *[("message", message(text, id=f"{n}", format="markdown")) for n in range(400)],
+        ("message", message("*last*", id="last", format="markdown")),
+    )
+    assert lines[-1].html == "<p><em>last</em></p>\n"
+    assert lines[0].html is None
+    assert lines[0].text is not None
+
+
+@pytest.mark.django_db
+def test_the_page_has_it(client: Client) -> None:
+    client.force_login(User.objects.create_superuser("root"))
+    session = session_row()
+    for seq, text in enumerate(("**bold** <b>text</b>", "<script>alert(1)</script>"), start=1):
+        SessionEvent.objects.create(
+            session=session,
+            seq=seq,
+            name="message",
+            data=msgspec.json.encode(message(text, id=text, format="markdown")).decode(),
+        )
+    page = client.get(reverse(PAGE, args=[session.pk])).content.decode()
+    assert "<p><strong>bold</strong> &lt;b&gt;text&lt;/b&gt;</p>" in page
+    assert "<script>alert(1)" not in page
+
+
+def test_without_the_extra_it_is_shown_as_it_is_written() -> None:
+    code = (
+        "import sys; sys.modules['nh3'] = None\n"
+        "import django; django.setup()\n"
+        "from chatsessions.admin.markdown import to_html\n"
+        "assert to_html('**a**') is None"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
