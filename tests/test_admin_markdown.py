@@ -161,7 +161,7 @@ def test_what_takes_long_is_shown_as_it_is_written() -> None:
 @pytest.mark.django_db
 def test_the_page_has_it(client: Client) -> None:
     client.force_login(User.objects.create_superuser("root"))
-    session = session_row()
+    session = session_row(head=2)
     for seq, text in enumerate(("**bold** <b>text</b>", "<script>alert(1)</script>"), start=1):
         SessionEvent.objects.create(
             session=session,

@@ -1,0 +1,271 @@
+/** What Markdown means, as a tree of elements and texts. Pure: there is no page here, and no HTML. */
+import { Lexer, type Token, type Tokens } from "marked";
+import { decoded } from "./entities.ts";
+
+/** An element that is to be, or a text. */
+export type Tree = Branch | string;
+export interface Branch {
+  tag: "a" | "blockquote" | "br" | "button" | "code" | "del" | "div" | "em" | "h3" | "h4" | "h5" | "h6" | "hr" | "img" | "li" | "ol" | "p" | "pre" | "span" | "strong" | "table" | "tbody" | "td" | "th" | "thead" | "tr" | "ul";
+  attributes?: Record<string, string>;
+  children?: Tree[];
+}
+
+/** A block of the text: what it is made from, and of what. */
+export interface Block {
+  raw: string;
+  tree: Tree;
+}
+
+export interface TreeOptions {
+  /** What addresses are relative to. */
+  base: string;
+  /** Whether a picture may be fetched from there. */
+  isPicture: (url: URL) => boolean;
+  /** What the button of a block of code says. */
+  copy: string;
+}
+
+/** Where links may lead. */
+const PROTOCOLS = new Set(["http:", "https:", "mailto:"]);
+/** Deeper quotes and lists are shown as they are written. */
+const MAX_DEPTH = 20;
+/** So is a paragraph of more characters, whose parsing could take seconds. */
+const MAX_INLINE = 20_000;
+/** And a table of more cells, or columns. */
+const MAX_CELLS = 10_000;
+const MAX_COLUMNS = 100;
+/** Elements of one message; what comes after them is shown as it is written. */
+const MAX_ELEMENTS = 20_000;
+
+/** marked's lexer, bounded. */
+class BoundedLexer extends Lexer {
+  #depth = 0;
+
+  override blockTokens(src: string, tokens: Token[] = [], lastParagraphClipped?: boolean): any {
+    if (this.#depth > MAX_DEPTH) {
+      tokens.push(written(src));
+      return tokens;
+    }
+    this.#depth += 1;
+    try {
+      return super.blockTokens(src, tokens, lastParagraphClipped);
+    } finally {
+      this.#depth -= 1;
+    }
+  }
+
+  override inlineTokens(src: string, tokens: Token[] = []): Token[] {
+    if (src.length <= MAX_INLINE && this.#depth <= 2 * MAX_DEPTH) {
+      this.#depth += 1;
+      try {
+        return super.inlineTokens(src, tokens);
+      } finally {
+        this.#depth -= 1;
+      }
+    }
+    tokens.push(written(src));
+    return tokens;
+  }
+}
+
+/** A text that is not looked into. */
+function written(src: string): Tokens.Escape {
+  return { type: "escape", raw: src, text: src };
+}
+
+/** References that a text defines, by their names. */
+export type Definitions = Record<string, { href: string | null; title: string | null }>;
+
+/**
+ * The blocks of a text.
+ * @param definitions of what came before it; those that it has itself are added
+ */
+export function parse(source: string, options: TreeOptions, definitions: Definitions): Block[] {
+  const lexer = new BoundedLexer({ gfm: true });
+  Object.assign(lexer.tokens.links, definitions);
+  const tokens = lexer.lex(source);
+  Object.assign(definitions, lexer.tokens.links);
+  const trees = new Trees(options);
+  const blocks: Block[] = [];
+  for (const [index, token] of tokens.entries()) {
+    if (trees.full) {
+      const raw = tokens.slice(index).map((rest) => rest.raw).join("");
+      blocks.push({ raw, tree: asWritten(raw) });
+      break;
+    }
+    blocks.push({ raw: token.raw, tree: trees.block(token) });
+  }
+  return blocks;
+}
+
+function asWritten(raw: string): Branch {
+  return { tag: "p", attributes: { part: "written" }, children: [raw.replace(/\n+$/, "")] };
+}
+
+/** Makes trees of marked's tokens. */
+class Trees {
+  #options;
+  #elements = 0;
+  /** Whether what is made is inside of a link, where there is no other. */
+  #linked = false;
+
+  constructor(options: TreeOptions) {
+    this.#options = options;
+  }
+
+  get full() {
+    return this.#elements > MAX_ELEMENTS;
+  }
+
+  block(token: Token): Tree {
+    if (this.full) return asWritten(token.raw);
+    switch (token.type) {
+      case "space":
+      case "def":
+        return "";
+      case "heading":
+        return this.#element(`h${Math.min(token.depth + 2, 6)}` as "h3", this.#inline(token.tokens));
+      case "paragraph":
+        return this.#element("p", this.#inline(token.tokens));
+      case "blockquote":
+        return this.#element("blockquote", this.#blocks(token.tokens));
+      case "hr":
+        return this.#element("hr");
+      case "code":
+        return this.#code(token as Tokens.Code);
+      case "list":
+        return this.#list(token as Tokens.List);
+      case "table":
+        return this.#table(token as Tokens.Table);
+      case "text":
+        return token.tokens ? this.#element("p", this.#inline(token.tokens)) : this.#element("p", [decoded(token.raw)]);
+      default:
+        // HTML, which is text; and what is not known.
+        return asWritten(token.raw);
+    }
+  }
+
+  #blocks(tokens: Token[] = []): Tree[] {
+    return tokens.map((token) => this.block(token)).filter((tree) => tree !== "");
+  }
+
+  #list({ ordered, start, items }: Tokens.List): Tree {
+    const children = items.map((item) => this.#item(item));
+    if (!ordered) return this.#element("ul", children);
+    return this.#element("ol", children, start === "" || start === 1 ? {} : { start: `${start}` });
+  }
+
+  #item({ task, checked, tokens, loose }: Tokens.ListItem): Tree {
+    const children = tokens.flatMap((token): Tree[] => {
+      if (token.type === "checkbox") return [];
+      if (token.type === "text" && !loose) return this.#inline(token.tokens ?? [token]);
+      const tree = this.block(token);
+      return tree === "" ? [] : [tree];
+    });
+    if (!task) return this.#element("li", children);
+    const mark = this.#element("span", [checked ? "☑ " : "☐ "], { part: "task" });
+    const [first] = children;
+    // In front of the words, and not above them.
+    if (typeof first === "object" && first.tag === "p") first.children?.unshift(mark);
+    else children.unshift(mark);
+    return this.#element("li", children, { part: "task-item" });
+  }
+
+  #table({ header, rows, align, raw }: Tokens.Table): Tree {
+    const columns = header.length;
+    if (columns > MAX_COLUMNS || columns * rows.length > MAX_CELLS) return asWritten(raw);
+    const row = (cells: Tokens.TableCell[], tag: "th" | "td") =>
+      this.#element("tr", cells.map(({ tokens }, index) => this.#element(tag, this.#inline(tokens), align[index] ? { part: `align-${align[index]}` } : {})));
+    const head = this.#element("thead", [row(header, "th")]);
+    const body = rows.length ? [this.#element("tbody", rows.map((cells) => row(cells, "td")))] : [];
+    // It scrolls by itself, by the keyboard too.
+    return this.#element("div", [this.#element("table", [head, ...body])], { part: "table", tabindex: "0" });
+  }
+
+  #code({ text, lang }: Tokens.Code): Tree {
+    const language = decoded(lang ?? "").match(/^\S{1,40}/)?.[0] ?? "";
+    const copy = this.#element("button", [this.#options.copy], { part: "code-copy", type: "button" });
+    const head = this.#element("div", [this.#element("span", [language], { part: "code-language" }), copy], { part: "code-header" });
+    const code = this.#element("pre", [this.#element("code", [text])], { tabindex: "0" });
+    return this.#element("div", [head, code], { part: "code-block", ...(language ? { "data-language": language.toLowerCase() } : {}) });
+  }
+
+  #inline(tokens: Token[] = []): Tree[] {
+    return tokens.flatMap((token) => this.#span(token));
+  }
+
+  #span(token: Token): Tree[] {
+    if (this.full) return [token.raw];
+    switch (token.type) {
+      case "escape":
+        return [token.text];
+      case "text":
+        return token.tokens ? this.#inline(token.tokens) : [decoded(token.text)];
+      case "strong":
+      case "em":
+      case "del":
+        return [this.#element(token.type, this.#inline(token.tokens))];
+      case "codespan":
+        return [this.#element("code", [token.text])];
+      case "br":
+        return [this.#element("br")];
+      case "link":
+        return this.#link(token as Tokens.Link);
+      case "image":
+        return this.#image(token as Tokens.Image);
+      default:
+        return [token.raw];
+    }
+  }
+
+  #link({ href, title, tokens, raw }: Tokens.Link): Tree[] {
+    const url = this.#address(href);
+    if (!url) return [raw];
+    if (this.#linked) return this.#inline(tokens);
+    this.#linked = true;
+    const children = this.#inline(tokens);
+    this.#linked = false;
+    return [this.#leading(url, children, title)];
+  }
+
+  /** A picture, if its host may be asked for it; a link to it, if not. */
+  #image({ href, title, text, raw }: Tokens.Image): Tree[] {
+    const url = this.#address(href);
+    if (!url) return [raw];
+    const words = decoded(text);
+    if (url.protocol !== "mailto:" && this.#options.isPicture(url)) {
+      return [this.#element("img", [], { src: url.href, alt: words, loading: "lazy", referrerpolicy: "no-referrer", ...(title ? { title: decoded(title) } : {}) })];
+    }
+    const children = [words || url.href];
+    return this.#linked ? children : [this.#leading(url, children, title)];
+  }
+
+  #leading(url: URL, children: Tree[], title?: string | null): Tree {
+    return this.#element("a", children, { href: url.href, target: "_blank", rel: "noopener noreferrer nofollow", ...(title ? { title: decoded(title) } : {}) });
+  }
+
+  #address(href: string): URL | null {
+    try {
+      const url = new URL(decoded(href), this.#options.base);
+      return PROTOCOLS.has(url.protocol) ? url : null;
+    } catch {
+      return null;
+    }
+  }
+
+  #element(tag: Branch["tag"], children: Tree[] = [], attributes?: Record<string, string>): Branch {
+    this.#elements += 1;
+    return { tag, ...(attributes && Object.keys(attributes).length ? { attributes } : {}), ...(children.length ? { children: joined(children) } : {}) };
+  }
+}
+
+/** Texts beside each other are one. */
+function joined(trees: Tree[]): Tree[] {
+  const found: Tree[] = [];
+  for (const tree of trees) {
+    const last = found.length - 1;
+    if (typeof tree === "string" && typeof found[last] === "string") found[last] += tree;
+    else found.push(tree);
+  }
+  return found;
+}
