@@ -163,12 +163,9 @@ def test_the_page_has_it(client: Client) -> None:
     client.force_login(User.objects.create_superuser("root"))
     session = session_row(head=2)
     for seq, text in enumerate(("**bold** <b>text</b>", "<script>alert(1)</script>"), start=1):
+        data: Any = message(text, id=text, format="markdown")
         SessionEvent.objects.create(
-            session=session,
-            seq=seq,
-            name="message",
-            data=msgspec.json.encode(message(text, id=text, format="markdown")).decode(),
-            created_at=timezone.now(),
+            session=session, seq=seq, name="message", data=data, created_at=timezone.now()
         )
     page = client.get(reverse(PAGE, args=[session.pk])).content.decode()
     assert "<p><strong>bold</strong> &lt;b&gt;text&lt;/b&gt;</p>" in page
