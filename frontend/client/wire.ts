@@ -214,6 +214,8 @@ export interface ServerMessageData {
   streaming: boolean;
   /** Left out, it is the assistant's. */
   type?: "user_message" | "system_message";
+  /** How the content is to be read; left out, it is plain text. */
+  format?: "markdown";
   metadata?: Record<string, unknown>;
   actions?: ActionData[];
   files?: FileData[];
@@ -246,6 +248,8 @@ export interface MessageUpdateData {
   streaming: boolean;
   /** Left out, it is the assistant's. */
   type?: "user_message" | "system_message";
+  /** How the content is to be read; left out, it is plain text. */
+  format?: "markdown";
   metadata?: Record<string, unknown>;
   actions?: ActionData[];
   /** Those that a client has sent with its message may be told by their ids alone. */
@@ -270,6 +274,8 @@ export interface StepEventData {
   output: string;
   start: string;
   streaming: boolean;
+  /** How the output is to be read; left out, it is plain text. */
+  format?: "markdown";
   /** The id of the step that it is part of. */
   parent?: string;
   error?: string;
@@ -292,6 +298,8 @@ export interface AskData {
   /** In seconds. */
   timeout: number | null;
   content?: string;
+  /** How the content is to be read; left out, it is plain text. */
+  format?: "markdown";
   author?: string;
   /** What may be chosen, of the kind `action`. */
   actions?: ActionData[];
