@@ -309,8 +309,8 @@ class RemoteBlock(Sink):
 
     @classmethod
     async def open(cls, worker: Worker, session_id: UUID) -> Self:
-        """Read the session. Raises ``SessionNotFound``, ``SessionOver``."""
-        loaded = await worker.registry.read(session_id)
+        """Read the session. Raises ``SessionNotFound``, ``StoreUnavailable``."""
+        loaded = await patiently(partial(worker.registry.stored.read, session_id))
         if loaded is None:
             raise SessionNotFound(session_id)
         return cls(worker, loaded)

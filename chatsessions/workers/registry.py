@@ -20,9 +20,9 @@ from django.contrib.auth.models import AnonymousUser
 from django.utils.translation import gettext_lazy
 
 from chatsessions.auth import access
-from chatsessions.auth.access import is_owner, token_after
+from chatsessions.auth.access import is_owner
 from chatsessions.auth.env import log_error
-from chatsessions.cluster.commands import Attached, Busy, How, NotResumed
+from chatsessions.cluster.commands import How
 from chatsessions.cluster.connect_request import (
     ROW_FIELDS,
     Admit,
@@ -34,21 +34,19 @@ from chatsessions.cluster.connect_request import (
     why_not,
     why_over,
 )
-from chatsessions.cluster.directory import SOON, Owner
 from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
 from chatsessions.conf import settings
-from chatsessions.exceptions import OwnershipLost, OwnerUnreachable, SessionNotFound, SessionOver
+from chatsessions.exceptions import OwnershipLost, SessionNotFound, SessionOver
 from chatsessions.handlers.chat import Chat, chosen_profile, find_chat
-from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import parse_uuid
 from chatsessions.sessions.history import ThreadContinuation, find_thread
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.store import Loaded
-from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
 
 from .host import ShuttingDown, WorkerHost
+from .stored import Overtaken, StoredSessions
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -70,15 +68,6 @@ class Opened:
         raise TypeError(f"another worker owns session {self.served.id}")
 
 
-class Overtaken(ShuttingDown):
-    """
-    A newer connection has come for the session while this one waited for it.
-
-    Mostly the client has given this one up, and come back by another. If it has not, it comes back
-    once more and is the newest then.
-    """
-
-
 class TooManySessions(Exception):
     """The user has as many connected sessions as allowed."""
 
@@ -97,6 +86,7 @@ class SessionRegistry:
 
     def __init__(self, host: WorkerHost) -> None:
         self._host = host
+        self.stored = StoredSessions(host)
         self._locks: WeakValueDictionary[UUID, _SessionLock] = WeakValueDictionary()
 
     async def open(
@@ -118,11 +108,9 @@ class SessionRegistry:
         self._host.limits.read(session_id, request.ip)
         async with self._in_turn(session_id) as (lock, known):
             how: How = "relay" if relays else "give"
-            found, reason = await self._resume(
-                chat, session_id, request, admit, how=how, connections=known
-            )
-            if not isinstance(found, LiveSession | RemoteSession):
-                return await self._open_new(chat, request, reason, admit)
+            found = await self._resume(chat, session_id, request, admit, how=how, connections=known)
+            if isinstance(found, str):
+                return await self._open_new(chat, request, found, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
                 raise ShuttingDown  # come back
             if isinstance(found, LiveSession):
@@ -157,7 +145,7 @@ class SessionRegistry:
         live = self._host.live.get(session_id)
         if live is not None:
             return live.client.connections - lock.opened
-        row = await self._host.threads.read(self._host.store.find, session_id)
+        row = await self.stored.find_row(session_id)
         return (0 if row is None else row.connections) - lock.opened
 
     async def receive(
@@ -178,9 +166,10 @@ class SessionRegistry:
             if session_id is not None:
                 count = self._host.limits.post if make else self._host.limits.read
                 count(session_id, request.ip)
-                found, reason = await self._find(chat, session_id, request, admit)
-                if found is not None:
+                found = await self._find(chat, session_id, request, admit)
+                if not isinstance(found, str):
                     return found, None
+                reason = found
         if reason in ("ended", "expired"):
             raise SessionOver(str(request.session_id), reason)
         if not make:
@@ -197,7 +186,7 @@ class SessionRegistry:
 
     async def _find(
         self, chat: Chat, session_id: UUID, request: ConnectRequest, admit: Admit
-    ) -> tuple[LiveSession | RemoteSession | None, str]:
+    ) -> LiveSession | RemoteSession | str:
         """
         Return the session for a request, or why it is not given.
 
@@ -207,11 +196,9 @@ class SessionRegistry:
         deadline = self._host.directory.deadline()
         async with self._lock_of(session_id):
             while True:
-                found, reason = await self._resume(chat, session_id, request, admit, how="visit")
-                if isinstance(found, RemoteSession):
-                    return found, ""
+                found = await self._resume(chat, session_id, request, admit, how="visit")
                 if not isinstance(found, LiveSession):
-                    return None, reason
+                    return found
                 if self._host.closing or found.closed:
                     raise ShuttingDown
                 found.holders += 1
@@ -222,7 +209,7 @@ class SessionRegistry:
                     if request.env:
                         found.session.env = request.env
                     self._visit(found)
-                    return found, ""
+                    return found
                 except BaseException as error:
                     found.let_go()
                     late = self._host.loop.time() > deadline
@@ -307,7 +294,7 @@ class SessionRegistry:
         *,
         how: How,
         connections: int | None = None,
-    ) -> tuple[LiveSession | RemoteSession | None, str]:
+    ) -> LiveSession | RemoteSession | str:
         """
         Return the session asked for, or why it is not given. Foreign and unknown look alike.
 
@@ -318,14 +305,14 @@ class SessionRegistry:
             raise ShuttingDown
         live = self._host.live.get(session_id)
         if live is None:
-            row = await self._host.threads.read(self._host.store.find, session_id)
+            row = await self.stored.find_row(session_id)
             if row is not None and connections is not None:
                 row.connections = min(row.connections, connections)
             return await self._take_over(chat, row, request, admit, how=how)
         if connections is None:
             connections = live.client.connections
         if not _is_theirs(chat, live, request):
-            return None, "unknown"
+            return "unknown"
         if live.ending is None:
             live.holders += 1  # not to be let go while we look
             try:
@@ -334,10 +321,10 @@ class SessionRegistry:
             finally:
                 live.let_go()
             if not _is_theirs(chat, live, request):
-                return None, "unknown"  # it was given to a user meanwhile
+                return "unknown"  # it was given to a user meanwhile
         if how != "visit" and live.client.connections > connections:
             raise Overtaken
-        return (None, why_over(live.ending)) if live.ending is not None else (live, "")
+        return live if live.ending is None else why_over(live.ending)
 
     async def _take_over(
         self,
@@ -347,96 +334,28 @@ class SessionRegistry:
         admit: Admit,
         *,
         how: How,
-    ) -> tuple[LiveSession | RemoteSession | None, str]:
+    ) -> LiveSession | RemoteSession | str:
         """As :meth:`_resume`, for a stored session. Only ``row`` is read until it may be had."""
         refusal = why_not(chat, row, request)
         if row is None or refusal is not None:
-            return None, refusal or "unknown"
+            return refusal or "unknown"
         if not row.end_reason and not row.is_expired():
             await admit(session_of(row, request.user))
             await self._check_count(request, other_than=row.pk)
-        found, reason = await self._look_elsewhere(chat, row, request, how)
+        move = None if how == "visit" else partial(self._move_here, chat, request)
+        found = await self.stored.take(chat, row, request, how=how, move=move)
         if not isinstance(found, Loaded):
-            return found, reason
+            return found
         live = self._hold(chat, found)
         row = found.row
         if row.end_reason:
             # The server died while on_chat_end ran; it runs once.
             live.finish()
-            return None, why_over(row.end_reason)
+            return why_over(row.end_reason)
         if row.is_expired():
             live.end(ChatSession.EndReason.EXPIRED)
-            return None, "expired"
-        return live, ""
-
-    async def _look_elsewhere(
-        self, chat: Chat, row: ChatSession, request: ConnectRequest, how: How
-    ) -> tuple[Loaded | RemoteSession | None, str]:
-        """
-        Return a stored session that nobody owns (any more), or one that another worker owns.
-
-        Where no layer leads to the owner, a connection takes the session from it. Raises
-        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection.
-        """
-        directory = self._host.directory
-        deadline = directory.deadline()
-        given = token_after(request.token, row.pk)
-        connections = row.connections
-        while True:
-            if self._host.closing:
-                raise ShuttingDown
-            owner = directory.owner_of(row)
-            if owner is None or (how != "visit" and not (owner.channel or owner.is_here)):
-                loaded = await self._host.threads.read(self._load, row.pk)
-                again = None if loaded is None else loaded.row
-                refusal = _why_no_more(chat, again, request, connections, how)
-                if loaded is None or refusal is not None:
-                    return None, refusal or "unknown"
-                row = loaded.row
-                owner_now = directory.owner_of(row)
-                if owner_now is None or (owner is not None and owner_now.id == owner.id):
-                    return loaded, ""
-                continue  # somebody else was faster
-            if not (owner.channel or owner.is_here):
-                raise OwnerUnreachable(row.pk, owner.name)
-            answer: Attached | NotResumed | Busy | None = None
-            if not owner.channel:  # this process', for the moment of a call from outside
-                await asyncio.sleep(SOON)
-            else:
-                remote = self._remote(chat, request, row, owner, how)
-                answer = await remote.attach(request, given=given, connections=connections, how=how)
-                if isinstance(answer, Attached):
-                    return remote, ""
-            if isinstance(answer, NotResumed):
-                return None, answer.reason
-            if isinstance(answer, Busy) and how == "visit":  # of an older release
-                raise OwnerUnreachable(row.pk, owner.name)
-            if self._host.loop.time() > deadline:
-                logger.info("Session %s is not given away by %s", row.pk, owner.name)
-                if how == "visit":
-                    silent = bool(owner.channel)
-                    raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
-                raise ShuttingDown
-            again = await self._host.threads.read(self._host.store.find, row.pk)
-            refusal = _why_no_more(chat, again, request, connections, how)
-            if again is None or refusal is not None:
-                return None, refusal or "unknown"
-            row = again
-
-    def _remote(
-        self, chat: Chat, request: ConnectRequest, row: ChatSession, owner: Owner, how: How
-    ) -> RemoteSession:
-        """Return what stands for a session of ``owner``: one for all requests of a session."""
-        for known in self._host.remotes.values() if how == "visit" else ():
-            if known.is_visit and (known.id, known.generation) == (row.pk, row.generation):
-                return known
-        return RemoteSession(
-            row,
-            owner,
-            directory=self._host.directory,
-            remotes=self._host.remotes,
-            move=None if how == "visit" else partial(self._move_here, chat, request),
-        )
+            return "expired"
+        return live
 
     async def _move_here(
         self,
@@ -450,7 +369,7 @@ class SessionRegistry:
         async with self._lock_of(remote.id):
             live = self._host.live.get(remote.id)
             if live is None:
-                loaded = await self._host.threads.read(self._load, remote.id)
+                loaded = await self.stored.read(remote.id)
                 if loaded is None or loaded.row.end_reason or self._host.closing:
                     return None
                 if self._host.directory.owner_of(loaded.row) is not None:
@@ -465,20 +384,6 @@ class SessionRegistry:
             live.client.rejoin(subscriber, stored=stored)
             live.go()
             return live
-
-    async def read(self, session_id: UUID) -> Loaded | None:
-        """Return a session as it is stored, without holding it."""
-        return await self._host.threads.read(self._load, session_id)
-
-    def _load(self, session_id: UUID) -> Loaded | None:
-        """Return a stored session, and what was said in it if ``chat_context`` is used."""
-        loaded = self._host.store.load(session_id)
-        return None if loaded is None else _with_context(loaded)
-
-    def _load_all(self, session_ids: Collection[UUID]) -> dict[UUID, Loaded]:
-        """As :meth:`_load`, for several sessions."""
-        found = self._host.store.load_all(session_ids)
-        return {loaded.row.pk: _with_context(loaded) for loaded in found}
 
     def _create(
         self, chat: Chat, session: Session, row: ChatSession, past: ThreadContinuation | None
@@ -516,7 +421,7 @@ class SessionRegistry:
         async with self._lock_of(session_id):
             live = self._host.live.get(session_id)
             if live is None:
-                loaded = await self._host.threads.read(self._load, session_id)
+                loaded = await self.stored.read(session_id)
                 if loaded is None:
                     raise SessionNotFound(session_id)
                 live = self._adopt(loaded)
@@ -543,17 +448,17 @@ class SessionRegistry:
                     await held.enter_async_context(lock)  # which is free: nobody waits
                     found[session_id] = SessionNotFound(session_id)
             try:
-                loaded = await self._host.threads.read(self._load_all, found)
+                loaded = await self.stored.read_all(found)
             except Exception as error:
                 logger.debug("Sessions are read one by one: %s", error)
                 found.clear()
             else:
-                for session_id, one in loaded.items():
+                for one in loaded:
                     try:
-                        found[session_id] = live = self._adopt(one)
+                        found[one.row.pk] = live = self._adopt(one)
                         live.holders += 1
                     except Exception as error:
-                        found[session_id] = error
+                        found[one.row.pk] = error
         for session_id in session_ids:
             if session_id not in found:
                 try:
@@ -574,26 +479,6 @@ class SessionRegistry:
         return live
 
 
-def _why_no_more(
-    chat: Chat, row: ChatSession | None, request: ConnectRequest, connections: int, how: How
-) -> str | None:
-    """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
-    refusal = why_not(chat, row, request)
-    if row is not None and how != "visit" and row.connections > connections:
-        raise Overtaken
-    return refusal
-
-
 def _is_theirs(chat: Chat, live: LiveSession, request: ConnectRequest) -> bool:
     tokens = live.client.tokens
     return may_resume(chat, live.session.chat, live.owner_id, tokens, request)
-
-
-def _with_context(loaded: Loaded) -> Loaded:
-    """Read what was said in a session if that is wanted."""
-    if in_use():
-        row = loaded.row
-        key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
-        own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
-        loaded.said = read_context(key, own, before=row.created_at)
-    return loaded

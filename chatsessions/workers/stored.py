@@ -1,0 +1,143 @@
+"""``StoredSessions``: sessions that are not live here, and the workers that own them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection
+from uuid import UUID
+
+from chatsessions.auth.access import token_after
+from chatsessions.cluster.commands import Attached, Busy, How, NotResumed
+from chatsessions.cluster.connect_request import ConnectRequest, why_not
+from chatsessions.cluster.directory import SOON, Owner
+from chatsessions.cluster.remote import Move, RemoteSession
+from chatsessions.exceptions import OwnerUnreachable
+from chatsessions.handlers.chat import Chat
+from chatsessions.handlers.chat_context import in_use
+from chatsessions.models import ChatSession
+from chatsessions.storage.store import Loaded
+from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
+
+from .host import ShuttingDown, WorkerHost
+
+logger = logging.getLogger("chatsessions.worker")
+
+
+class Overtaken(ShuttingDown):
+    """
+    A newer connection has come for the session while this one waited for it.
+
+    Mostly the client has given this one up, and come back by another. If it has not, it comes back
+    once more and is the newest then.
+    """
+
+
+class StoredSessions:
+    """Reads stored sessions, and finds out who owns them."""
+
+    def __init__(self, host: WorkerHost) -> None:
+        self._host = host
+
+    async def find_row(self, session_id: UUID) -> ChatSession | None:
+        """Return a session's row without its content, or None if there is no such session."""
+        return await self._host.threads.read(self._host.store.find, session_id)
+
+    async def read(self, session_id: UUID) -> Loaded | None:
+        """Return a session, and what was said in it if ``chat_context`` is used."""
+        return await self._host.threads.read(self._load, session_id)
+
+    async def read_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
+        """Return several sessions, as :meth:`read` does one; those that are gone are left out."""
+        return await self._host.threads.read(self._load_all, session_ids)
+
+    def _load(self, session_id: UUID) -> Loaded | None:
+        loaded = self._host.store.load(session_id)
+        return None if loaded is None else _with_context(loaded)
+
+    def _load_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
+        return [_with_context(loaded) for loaded in self._host.store.load_all(session_ids)]
+
+    async def take(
+        self, chat: Chat, row: ChatSession, request: ConnectRequest, *, how: How, move: Move | None
+    ) -> Loaded | RemoteSession | str:
+        """
+        Return a session that nobody owns (any more), or one that another worker owns.
+
+        If it is not given, return why. ``move`` is for a connection: see :class:`RemoteSession`.
+        Where no layer leads to the owner, a connection takes the session from it. Raises
+        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection, ``ShuttingDown``.
+        """
+        directory = self._host.directory
+        deadline = directory.deadline()
+        given = token_after(request.token, row.pk)
+        connections = row.connections
+        while True:
+            if self._host.closing:
+                raise ShuttingDown
+            owner = directory.owner_of(row)
+            if owner is None or (move is not None and not (owner.channel or owner.is_here)):
+                loaded = await self.read(row.pk)
+                again = None if loaded is None else loaded.row
+                refusal = _why_no_more(chat, again, request, connections, how)
+                if loaded is None or refusal is not None:
+                    return refusal or "unknown"
+                row = loaded.row
+                owner_now = directory.owner_of(row)
+                if owner_now is None or (owner is not None and owner_now.id == owner.id):
+                    return loaded
+                continue  # somebody else was faster
+            if not (owner.channel or owner.is_here):
+                raise OwnerUnreachable(row.pk, owner.name)
+            answer: Attached | NotResumed | Busy | None = None
+            if not owner.channel:  # this process', for the moment of a call from outside
+                await asyncio.sleep(SOON)
+            else:
+                remote = self._remote(row, owner, move)
+                answer = await remote.attach(request, given=given, connections=connections, how=how)
+                if isinstance(answer, Attached):
+                    return remote
+            if isinstance(answer, NotResumed):
+                return answer.reason
+            if isinstance(answer, Busy) and how == "visit":  # of an older release
+                raise OwnerUnreachable(row.pk, owner.name)
+            if self._host.loop.time() > deadline:
+                logger.info("Session %s is not given away by %s", row.pk, owner.name)
+                if how == "visit":
+                    silent = bool(owner.channel)
+                    raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
+                raise ShuttingDown
+            again = await self.find_row(row.pk)
+            refusal = _why_no_more(chat, again, request, connections, how)
+            if again is None or refusal is not None:
+                return refusal or "unknown"
+            row = again
+
+    def _remote(self, row: ChatSession, owner: Owner, move: Move | None) -> RemoteSession:
+        """Return what stands for a session of ``owner``: one for all requests of a session."""
+        for known in self._host.remotes.values() if move is None else ():
+            if known.is_visit and (known.id, known.generation) == (row.pk, row.generation):
+                return known
+        return RemoteSession(
+            row, owner, directory=self._host.directory, remotes=self._host.remotes, move=move
+        )
+
+
+def _why_no_more(
+    chat: Chat, row: ChatSession | None, request: ConnectRequest, connections: int, how: How
+) -> str | None:
+    """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
+    refusal = why_not(chat, row, request)
+    if row is not None and how != "visit" and row.connections > connections:
+        raise Overtaken
+    return refusal
+
+
+def _with_context(loaded: Loaded) -> Loaded:
+    """Read what was said in a session if that is wanted."""
+    if in_use():
+        row = loaded.row
+        key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
+        own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
+        loaded.said = read_context(key, own, before=row.created_at)
+    return loaded
