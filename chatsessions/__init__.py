@@ -33,9 +33,7 @@ from .files.storage import ChatFile
 from .handlers.asks import AskActionMessage, AskFileMessage, AskUserMessage, ChatSettings
 from .handlers.chat import (
     Chat,
-    ChatProfile,
     InterruptedTurn,
-    Starter,
     action_callback,
     message_format,
     module_chat,
@@ -62,6 +60,7 @@ from .handlers.chat import (
 from .handlers.chat_context import Thread
 from .handlers.context import bind_context, spawn, user_session
 from .handlers.messages import Action, ErrorMessage, Feedback, Message, send_window_message
+from .handlers.profiles import ChatProfile, Starter
 from .handlers.proxies import context
 from .handlers.steps import Step, current_step, step
 from .handlers.sync import make_async, run_sync, sleep

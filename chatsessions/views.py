@@ -16,7 +16,8 @@ from django.utils.translation import gettext
 from django.views.generic import TemplateView
 
 from chatsessions.auth.access import Refused, fail_closed
-from chatsessions.handlers.chat import Chat, default_profile, resolve_chat, routed_chat
+from chatsessions.handlers.chat import Chat, resolve_chat, routed_chat
+from chatsessions.handlers.profiles import default_profile
 
 from .http.requests import RequestRefused, auser_of, check_access
 from .http.responses import json_response, json_view

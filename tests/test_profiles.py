@@ -14,7 +14,8 @@ from django.urls import include, path
 import chatsessions
 from chatsessions import Chat, ChatError, ChatProfile, Message, user_session
 from chatsessions.consumers import ChatConsumer, SessionConsumer
-from chatsessions.handlers.chat import _chats, chosen_profile, default_profile
+from chatsessions.handlers.chat import _chats
+from chatsessions.handlers.profiles import chosen_profile, default_profile
 from chatsessions.models import ChatSession
 from chatsessions.testing import ChatCommunicator, ChatRefused
 

@@ -37,7 +37,8 @@ from chatsessions.cluster.connect_request import (
 from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost, SessionNotFound, SessionOver
-from chatsessions.handlers.chat import Chat, chosen_profile, find_chat
+from chatsessions.handlers.chat import Chat, find_chat
+from chatsessions.handlers.profiles import chosen_profile
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import parse_uuid
