@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import types
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -16,7 +14,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.http import HttpRequest
 from django.test import AsyncClient, Client
-from django.urls import path
+from django.urls import URLPattern, path
 from django.views.decorators.csrf import ensure_csrf_cookie
 
 from chatsessions import (
@@ -52,21 +50,19 @@ pytestmark = pytest.mark.django_db(transaction=True)
 URL = "/chat/"
 
 
-@pytest.fixture
-def urls(chat: Chat, settings: Settings) -> Iterator[types.ModuleType]:
+@pytest.fixture(autouse=True)
+def urls(chat: Chat, settings: Settings) -> list[URLPattern]:
     """A project whose only page is the chat."""
-    module = types.ModuleType(f"urls_{uuid4().hex}")
+    module = types.ModuleType("urls")
     module.urlpatterns = [path("chat/", ChatView.as_view(chat=chat))]
-    sys.modules[module.__name__] = module
-    settings.ROOT_URLCONF = module.__name__
+    settings.ROOT_URLCONF = module
     # All async: one that is not makes the test client's requests wait for one another.
     settings.MIDDLEWARE = [
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.middleware.csrf.CsrfViewMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ]
-    yield module
-    del sys.modules[module.__name__]
+    return module.urlpatterns
 
 
 class Api:
@@ -144,9 +140,7 @@ def counter(chat: Chat) -> Chat:
 # Posting
 
 
-async def test_a_new_session_and_its_next_message(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_new_session_and_its_next_message(worker: Worker, counter: Chat) -> None:
     api = Api()
     first = await api.say("a")
     assert texts(first) == ["hello", "1: a"]
@@ -163,9 +157,7 @@ async def test_a_new_session_and_its_next_message(
     assert row.token_hash not in first["token"]
 
 
-async def test_the_session_and_token_in_the_body(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_the_session_and_token_in_the_body(worker: Worker, counter: Chat) -> None:
     first = await Api().say("a")
     again = await Api().say("b", session=first["session"], token=first["token"])
     assert texts(again) == ["2: b"]
@@ -175,7 +167,7 @@ async def test_the_session_and_token_in_the_body(
 
 @pytest.mark.parametrize("wrong", ["token", "session", "other chat", "nonsense"])
 async def test_what_is_not_the_clients_gives_a_new_session(
-    worker: Worker, counter: Chat, urls: types.ModuleType, wrong: str
+    worker: Worker, counter: Chat, wrong: str
 ) -> None:
     first = await Api().say("a")
     asked = {"session": first["session"], "token": first["token"]}
@@ -193,9 +185,7 @@ async def test_what_is_not_the_clients_gives_a_new_session(
     assert texts(told) == ["hello", "1: b"]
 
 
-async def test_an_event_of_the_applications_own(
-    worker: Worker, chat: Chat, urls: types.ModuleType
-) -> None:
+async def test_an_event_of_the_applications_own(worker: Worker, chat: Chat) -> None:
     @chat.on_event("add")
     async def add(data: list[int]) -> None:
         await context.emitter.emit("sum", sum(data))
@@ -209,7 +199,7 @@ async def test_an_event_of_the_applications_own(
     assert response.told["events"][0]["data"]["code"] == "no_handler"
 
 
-async def test_a_handler_that_fails(worker: Worker, chat: Chat, urls: types.ModuleType) -> None:
+async def test_a_handler_that_fails(worker: Worker, chat: Chat) -> None:
     @chat.on_message
     async def fail() -> None:
         await Message("before").send()
@@ -225,7 +215,7 @@ async def test_a_handler_that_fails(worker: Worker, chat: Chat, urls: types.Modu
 
 @ways
 async def test_a_turn_outlives_the_client_and_is_there_later(
-    worker: Worker, chat: Chat, urls: types.ModuleType, way: str
+    worker: Worker, chat: Chat, way: str
 ) -> None:
     """A client that goes away, before or in the middle of the answer, stops nothing."""
     begun, go = asyncio.Event(), asyncio.Event()
@@ -267,9 +257,7 @@ async def test_a_turn_outlives_the_client_and_is_there_later(
         assert (since["head"], since["turn"]) == (3, None)
 
 
-async def test_a_stream_is_frames_of_the_protocol(
-    worker: Worker, chat: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_stream_is_frames_of_the_protocol(worker: Worker, chat: Chat) -> None:
     @chat.on_chat_start
     async def start() -> None:
         await Message("hello").send()
@@ -295,9 +283,7 @@ async def test_a_stream_is_frames_of_the_protocol(
     assert (accepted["n"], accepted["seq"]) == (1, 1)
 
 
-async def test_a_stream_is_resumed_behind_the_last_event_id(
-    worker: Worker, chat: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_stream_is_resumed_behind_the_last_event_id(worker: Worker, chat: Chat) -> None:
     go = asyncio.Event()
 
     @chat.on_message
@@ -342,7 +328,7 @@ async def test_a_stream_is_resumed_behind_the_last_event_id(
 
 
 async def test_a_reader_that_falls_behind_is_let_go(
-    worker: Worker, chat: Chat, urls: types.ModuleType, settings: Settings
+    worker: Worker, chat: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"MAX_UNACKED_EVENTS": 64}
 
@@ -364,7 +350,7 @@ async def test_a_reader_that_falls_behind_is_let_go(
 
 
 async def test_a_long_answer_is_told_in_pieces(
-    worker: Worker, chat: Chat, urls: types.ModuleType, settings: Settings
+    worker: Worker, chat: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"MAX_UNACKED_BYTES": 64 * 1024}
 
@@ -388,7 +374,7 @@ async def test_a_long_answer_is_told_in_pieces(
 
 
 async def test_a_message_that_is_posted_again_is_that_message(
-    worker: Worker, counter: Chat, urls: types.ModuleType
+    worker: Worker, counter: Chat
 ) -> None:
     api, key = Api(), str(uuid4())
     first = await api.say("a", id=key)
@@ -400,9 +386,7 @@ async def test_a_message_that_is_posted_again_is_that_message(
     assert frames[-1] == {"type": "turn", "turn": 1, "name": "message", "status": "done"}
 
 
-async def test_a_message_that_is_posted_again_while_it_runs(
-    worker: Worker, chat: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_message_that_is_posted_again_while_it_runs(worker: Worker, chat: Chat) -> None:
     go, runs = asyncio.Event(), []
 
     @chat.on_message
@@ -447,9 +431,7 @@ async def test_a_message_that_is_posted_again_while_it_runs(
         b"[" * 100_000,
     ],
 )
-async def test_a_bad_request(
-    worker: Worker, counter: Chat, urls: types.ModuleType, body: bytes
-) -> None:
+async def test_a_bad_request(worker: Worker, counter: Chat, body: bytes) -> None:
     response = await AsyncClient().post(URL, body, content_type="application/json")
     assert response.status_code == 400
     assert response.json()["error"] == "bad_request"
@@ -458,7 +440,7 @@ async def test_a_bad_request(
 
 
 async def test_a_request_that_is_too_large(
-    worker: Worker, counter: Chat, urls: types.ModuleType, settings: Settings
+    worker: Worker, counter: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"MAX_FRAME_BYTES": 2000}
     api = Api()
@@ -471,7 +453,7 @@ async def test_a_request_that_is_too_large(
 
 
 async def test_the_rate_limit_is_that_of_the_session(
-    worker: Worker, counter: Chat, urls: types.ModuleType, settings: Settings
+    worker: Worker, counter: Chat, settings: Settings
 ) -> None:
     """Also where the session is let go after each request."""
     settings.CHATSESSIONS = {"EVENT_BURST": 3, "EVENTS_PER_SECOND": 0.5}
@@ -488,7 +470,7 @@ async def test_the_rate_limit_is_that_of_the_session(
 
 
 async def test_a_session_with_too_much_to_do(
-    worker: Worker, chat: Chat, urls: types.ModuleType, settings: Settings
+    worker: Worker, chat: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"MAX_PENDING_EVENTS": 1}
     go = asyncio.Event()
@@ -512,9 +494,7 @@ async def test_a_session_with_too_much_to_do(
     assert texts(await second) == ["b"]
 
 
-async def test_a_session_that_has_ended(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_session_that_has_ended(worker: Worker, counter: Chat) -> None:
     api = Api()
     told = await api.say("a")
     await aend_session(told["session"])
@@ -524,9 +504,7 @@ async def test_a_session_that_has_ended(
     assert stranger["reason"] == "unknown"
 
 
-async def test_a_handler_that_ends_the_session(
-    worker: Worker, chat: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_handler_that_ends_the_session(worker: Worker, chat: Chat) -> None:
     @chat.on_message
     async def bye() -> None:
         await Message("good").send()
@@ -545,9 +523,7 @@ async def test_a_handler_that_ends_the_session(
     assert frames[-1] == {"type": "ended", "reason": "app"}
 
 
-async def test_a_session_that_lives_in_another_process(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_session_that_lives_in_another_process(worker: Worker, counter: Chat) -> None:
     api = Api()
     told = await api.say("a")
     other = await sync_to_async(worker_row)()
@@ -561,7 +537,7 @@ async def test_a_session_that_lives_in_another_process(
 
 
 async def test_a_store_that_takes_nothing(
-    worker: Worker, counter: Chat, urls: types.ModuleType, settings: Settings
+    worker: Worker, counter: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.2}
     api, key = Api(), str(uuid4())
@@ -576,9 +552,7 @@ async def test_a_store_that_takes_nothing(
     assert texts(await api.say("d")) == ["3: d"]
 
 
-async def test_a_server_that_is_shutting_down(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_server_that_is_shutting_down(worker: Worker, counter: Chat) -> None:
     api = Api()
     await api.say("a")
     worker.closing = True
@@ -587,25 +561,21 @@ async def test_a_server_that_is_shutting_down(
     assert (response.status_code, response.told["error"]) == (503, "shutting_down")
 
 
-async def test_methods(worker: Worker, counter: Chat, urls: types.ModuleType) -> None:
+async def test_methods(worker: Worker, counter: Chat) -> None:
     response = await AsyncClient().put(URL, {})
     assert (response.status_code, response.json()["error"]) == (405, "method_not_allowed")
     assert response.headers["Allow"] == "GET, POST, DELETE"
 
 
 @pytest.mark.parametrize("after", ["-1", "x", "1.5", "9" * 30, "\u0661"])
-async def test_a_position_that_is_none(
-    worker: Worker, counter: Chat, urls: types.ModuleType, after: str
-) -> None:
+async def test_a_position_that_is_none(worker: Worker, counter: Chat, after: str) -> None:
     api = Api()
     await api.say("a")
     response = await api.get(after=after)
     assert (response.status_code, response.json()["error"]) == (400, "bad_request")
 
 
-async def test_reading_opens_no_session(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_reading_opens_no_session(worker: Worker, counter: Chat) -> None:
     for response in (await AsyncClient().get(URL), await AsyncClient().delete(URL)):
         assert (response.status_code, response.json()["error"]) == (404, "unknown_session")
     assert not await ChatSession.objects.aexists()
@@ -618,7 +588,7 @@ def test_a_view_of_no_chat() -> None:
         ChatView.as_view()
 
 
-async def test_ending_a_session(worker: Worker, counter: Chat, urls: types.ModuleType) -> None:
+async def test_ending_a_session(worker: Worker, counter: Chat) -> None:
     api = Api()
     told = await api.say("a")
     response = await api.client.delete(URL, headers=api.headers)
@@ -628,7 +598,7 @@ async def test_ending_a_session(worker: Worker, counter: Chat, urls: types.Modul
     assert not worker.live
 
 
-async def test_patience(worker: Worker, chat: Chat, urls: types.ModuleType) -> None:
+async def test_patience(worker: Worker, chat: Chat, urls: list[URLPattern]) -> None:
     go = asyncio.Event()
 
     @chat.on_message
@@ -636,7 +606,7 @@ async def test_patience(worker: Worker, chat: Chat, urls: types.ModuleType) -> N
         await Message("begun").send()
         await go.wait()
 
-    urls.urlpatterns[:] = [path("chat/", ChatView.as_view(chat=chat, timeout=0.3))]
+    urls[:] = [path("chat/", ChatView.as_view(chat=chat, timeout=0.3))]
     api = Api()
     response = await api.post("x")
     assert response.status_code == 202
@@ -654,9 +624,7 @@ async def with_cookies(**options: Any) -> Api:
     return Api(AsyncClient(**options))
 
 
-async def test_djangos_session_keeps_the_chats(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_djangos_session_keeps_the_chats(worker: Worker, counter: Chat) -> None:
     client = AsyncClient()  # with a page's CSRF token, as far as Django can tell
     first, second = Api(client), Api(client)
     told = await first.say("a")
@@ -672,14 +640,14 @@ async def test_djangos_session_keeps_the_chats(
 
 
 async def test_cookies_need_a_csrf_token(
-    worker: Worker, counter: Chat, urls: types.ModuleType
+    worker: Worker, counter: Chat, urls: list[URLPattern]
 ) -> None:
     async def page(request: HttpRequest) -> Any:
         from django.http import HttpResponse
 
         return HttpResponse("")
 
-    urls.urlpatterns.append(path("page/", ensure_csrf_cookie(page)))
+    urls.append(path("page/", ensure_csrf_cookie(page)))
     client = AsyncClient(enforce_csrf_checks=True)
     ada = await get_user_model().objects.acreate_user("ada")
     await client.aforce_login(ada)
@@ -698,9 +666,7 @@ async def test_cookies_need_a_csrf_token(
     assert (await client.delete(URL, headers=csrf)).status_code == 204
 
 
-async def test_without_a_csrf_token_nothing_is_kept(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_without_a_csrf_token_nothing_is_kept(worker: Worker, counter: Chat) -> None:
     """What another site makes a visitor post does not become the visitor's conversation."""
     client = AsyncClient(enforce_csrf_checks=True)
     await Api(client).say("a")
@@ -708,9 +674,7 @@ async def test_without_a_csrf_token_nothing_is_kept(
     assert (await Api(client).say("b"))["reason"] == "new"
 
 
-async def test_the_logged_in_owner_needs_no_token(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_the_logged_in_owner_needs_no_token(worker: Worker, counter: Chat) -> None:
     client = AsyncClient()
     await client.aforce_login(await get_user_model().objects.acreate_user("ada"))
     told = await Api(client).say("a")
@@ -729,7 +693,7 @@ async def test_the_logged_in_owner_needs_no_token(
 # Files
 
 
-async def test_a_message_with_a_file(worker: Worker, chat: Chat, urls: types.ModuleType) -> None:
+async def test_a_message_with_a_file(worker: Worker, chat: Chat) -> None:
     @chat.on_message
     async def look(message: Message) -> None:
         await Message(",".join(file.name for file in message.files)).send()
@@ -748,9 +712,7 @@ async def test_a_message_with_a_file(worker: Worker, chat: Chat, urls: types.Mod
 # Questions
 
 
-async def test_a_question_is_answered_by_another_request(
-    worker: Worker, chat: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_question_is_answered_by_another_request(worker: Worker, chat: Chat) -> None:
     @chat.on_message
     async def order() -> None:
         answer = await AskUserMessage("How many?").send()
@@ -789,7 +751,7 @@ async def next_ask(api: Api) -> dict[str, Any]:
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("asker", ["a task", "outside"])
 async def test_the_answer_to_a_question_that_no_running_turn_asks(
-    worker: Worker, chat: Chat, urls: types.ModuleType, asker: str, stream: bool
+    worker: Worker, chat: Chat, asker: str, stream: bool
 ) -> None:
     """It is taken, and answered at once: there is no turn whose end would come."""
     answers: list[Any] = []
@@ -834,7 +796,7 @@ async def test_the_answer_to_a_question_that_no_running_turn_asks(
 
 
 async def test_the_answer_to_the_turn_that_overtook_the_one_that_waits(
-    worker: Worker, chat: Chat, urls: types.ModuleType
+    worker: Worker, chat: Chat
 ) -> None:
     """Its turn is the one that asked, not the one that has the floor."""
 
@@ -872,7 +834,6 @@ async def test_the_answer_to_the_turn_that_overtook_the_one_that_waits(
 async def test_a_turn_that_the_shutdown_cuts_short(
     worker: Worker,
     chat: Chat,
-    urls: types.ModuleType,
     settings: Settings,
     caplog: pytest.LogCaptureFixture,
     stream: bool,
@@ -922,7 +883,7 @@ async def _posted(api: Api, content: str, *, stream: bool) -> list[str]:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_turn_that_ends_during_the_shutdown(
-    worker: Worker, chat: Chat, urls: types.ModuleType, stream: bool
+    worker: Worker, chat: Chat, stream: bool
 ) -> None:
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -947,12 +908,12 @@ async def test_a_turn_that_ends_during_the_shutdown(
 
 
 async def test_a_login_and_a_permission(
-    worker: Worker, counter: Chat, urls: types.ModuleType
+    worker: Worker, counter: Chat, urls: list[URLPattern]
 ) -> None:
     view = ChatView.as_view(
         chat=counter, login_required=True, permission_required=iter(["auth.view_user"])
     )
-    urls.urlpatterns[:] = [path("chat/", view)]
+    urls[:] = [path("chat/", view)]
     client = AsyncClient()
     for response in (await Api(client).post("a"), await client.get(URL)):
         assert (response.status_code, response.json()["error"]) == (401, "unauthorized")
@@ -967,13 +928,13 @@ async def test_a_login_and_a_permission(
 
 
 async def test_the_application_has_the_last_word(
-    worker: Worker, counter: Chat, urls: types.ModuleType
+    worker: Worker, counter: Chat, urls: list[URLPattern]
 ) -> None:
     class Picky(ChatView):
         async def authorize(self, request: HttpRequest, session: Session) -> bool:
             return request.headers.get("X-Word") == "please" and session.chat == counter.name
 
-    urls.urlpatterns[:] = [path("chat/", Picky.as_view(chat=counter))]
+    urls[:] = [path("chat/", Picky.as_view(chat=counter))]
     response = await Api().post("a")
     assert (response.status_code, response.told["error"]) == (403, "forbidden")
     assert not worker.live
@@ -983,7 +944,7 @@ async def test_the_application_has_the_last_word(
 
 
 async def test_an_authorize_that_fails_lets_nobody_in(
-    worker: Worker, chat: Chat, urls: types.ModuleType, caplog: pytest.LogCaptureFixture
+    worker: Worker, chat: Chat, urls: list[URLPattern], caplog: pytest.LogCaptureFixture
 ) -> None:
     """And tells nobody why: neither the client, nor the log what the client's key is."""
 
@@ -991,7 +952,7 @@ async def test_an_authorize_that_fails_lets_nobody_in(
         async def authorize(self, request: HttpRequest, session: Session) -> bool:
             raise ValueError(f"no such key: {session.env['KEY']}")
 
-    urls.urlpatterns[:] = [path("chat/", Broken.as_view(chat=chat))]
+    urls[:] = [path("chat/", Broken.as_view(chat=chat))]
     response = await Api().post("a", env={"KEY": "very secret"})
     assert (response.status_code, response.told["error"]) == (403, "forbidden")
     assert response.told["detail"] == "This is not allowed."
@@ -1010,10 +971,10 @@ def test_a_body_shows_no_secret() -> None:
 
 
 async def test_a_stranger_is_asked_to_log_in_before_keys_are_asked_for(
-    worker: Worker, urls: types.ModuleType
+    worker: Worker, urls: list[URLPattern]
 ) -> None:
     keyed = Chat("tests.keyed", user_env=["KEY"])
-    urls.urlpatterns[:] = [path("chat/", ChatView.as_view(chat=keyed, login_required=True))]
+    urls[:] = [path("chat/", ChatView.as_view(chat=keyed, login_required=True))]
     client = AsyncClient()
     response = await Api(client).post("a")
     assert (response.status_code, response.told["error"]) == (401, "unauthorized")
@@ -1022,14 +983,14 @@ async def test_a_stranger_is_asked_to_log_in_before_keys_are_asked_for(
     assert (response.status_code, response.told["error"]) == (403, "missing_env")
 
 
-async def test_keys_that_the_chat_needs(worker: Worker, urls: types.ModuleType) -> None:
+async def test_keys_that_the_chat_needs(worker: Worker, urls: list[URLPattern]) -> None:
     keyed = Chat("tests.keyed", user_env=["KEY"])
 
     @keyed.on_message
     async def tell() -> None:
         await Message(",".join(user_session["env"])).send()
 
-    urls.urlpatterns[:] = [path("chat/", ChatView.as_view(chat=keyed))]
+    urls[:] = [path("chat/", ChatView.as_view(chat=keyed))]
     api = Api()
     response = await api.post("a")
     assert (response.status_code, response.told["error"]) == (403, "missing_env")
@@ -1041,7 +1002,7 @@ async def test_keys_that_the_chat_needs(worker: Worker, urls: types.ModuleType) 
 
 
 async def test_a_session_with_a_connection_takes_nothing_by_http(
-    worker: Worker, counter: Chat, urls: types.ModuleType
+    worker: Worker, counter: Chat
 ) -> None:
     line = await Line.open(worker, counter)
     api = Api()
@@ -1056,7 +1017,7 @@ async def test_a_session_with_a_connection_takes_nothing_by_http(
     assert told["turn"]["turn"] == 2
 
 
-async def test_both_see_what_is_emitted(worker: Worker, chat: Chat, urls: types.ModuleType) -> None:
+async def test_both_see_what_is_emitted(worker: Worker, chat: Chat) -> None:
     """A websocket that comes while a request is being answered."""
     begun, go = asyncio.Event(), asyncio.Event()
 
@@ -1078,9 +1039,7 @@ async def test_both_see_what_is_emitted(worker: Worker, chat: Chat, urls: types.
     assert line.outcomes == {2: "done"}
 
 
-async def test_a_websocket_learns_which_numbers_were_taken(
-    worker: Worker, counter: Chat, urls: types.ModuleType
-) -> None:
+async def test_a_websocket_learns_which_numbers_were_taken(worker: Worker, counter: Chat) -> None:
     """What its client has not heard of is sent again under a new number, and is not lost."""
     application = ChatConsumer.as_asgi(chat=counter)
     async with ChatCommunicator(application, "/") as chat:
@@ -1104,7 +1063,7 @@ async def test_a_websocket_learns_which_numbers_were_taken(
 # Under WSGI
 
 
-def test_under_wsgi(counter: Chat, urls: types.ModuleType) -> None:
+def test_under_wsgi(counter: Chat) -> None:
     """Each request has an event loop and a worker of its own, and leaves nothing behind."""
     client = Client(enforce_csrf_checks=True)
     first = client.post(URL, {"content": "a"}, content_type="application/json").json()

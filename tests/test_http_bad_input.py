@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-import types
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -40,7 +37,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def urls(chat: Chat, settings: Settings) -> Iterator[types.ModuleType]:
+def urls(chat: Chat, settings: Settings) -> None:
     """A project with one chat, which asks, offers, and lets its user choose."""
 
     @chat.on_chat_start
@@ -67,16 +64,11 @@ def urls(chat: Chat, settings: Settings) -> Iterator[types.ModuleType]:
     async def count(number: int) -> None:
         user_session["count"] = [*user_session.get("count", []), number]
 
-    module = types.ModuleType(f"urls_{uuid4().hex}")
-    module.urlpatterns = [path("chat/", ChatView.as_view(chat=chat))]
-    sys.modules[module.__name__] = module
-    settings.ROOT_URLCONF = module.__name__
+    settings.ROOT_URLCONF = (path("chat/", ChatView.as_view(chat=chat)),)
     settings.MIDDLEWARE = [
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ]
-    yield module
-    del sys.modules[module.__name__]
 
 
 async def member(name: str) -> Api:

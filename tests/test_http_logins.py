@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
-import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -54,22 +52,17 @@ def bot(chat: Chat, go: asyncio.Event) -> Chat:
 
 
 @pytest.fixture(autouse=True)
-def urls(bot: Chat, settings: Settings) -> Iterator[types.ModuleType]:
+def urls(bot: Chat, settings: Settings) -> None:
     """A project with the chat, for whoever may see users, and its files."""
-    module = types.ModuleType(f"urls_{uuid4().hex}")
-    module.urlpatterns = [
+    settings.ROOT_URLCONF = (
         path("chat/", ChatView.as_view(chat=bot, permission_required="auth.view_user")),
         path("chats/", include("chatsessions.urls")),
-    ]
-    sys.modules[module.__name__] = module
-    settings.ROOT_URLCONF = module.__name__
+    )
     settings.MIDDLEWARE = [
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
     ]
     settings.CHATSESSIONS = {"REVALIDATE_SECONDS": 3600}
-    yield module
-    del sys.modules[module.__name__]
 
 
 @pytest.fixture

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import tracemalloc
-import types
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -71,17 +69,12 @@ def bot(chat: Chat) -> Chat:
 
 
 @pytest.fixture(autouse=True)
-def urls(bot: Chat, settings: Settings) -> Iterator[None]:
-    module = types.ModuleType(f"urls_{uuid4().hex}")
-    module.urlpatterns = [
+def urls(bot: Chat, settings: Settings) -> None:
+    settings.ROOT_URLCONF = (
         path("chat/", ChatView.as_view(chat=bot)),
         path("chats/", include("chatsessions.urls")),
-    ]
-    sys.modules[module.__name__] = module
-    settings.ROOT_URLCONF = module.__name__
+    )
     settings.MIDDLEWARE = [f"{__name__}.RealIP"]
-    yield
-    del sys.modules[module.__name__]
 
 
 class RealIP:

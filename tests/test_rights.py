@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -48,23 +45,18 @@ def statements() -> Iterator[list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def _urls(chat: Chat, settings: Settings) -> Iterator[None]:
+def _urls(chat: Chat, settings: Settings) -> None:
     async def kept(request: HttpRequest) -> JsonResponse:
         token = request.headers["Authorization"].removeprefix("Bearer ")
         session = request.GET["session"]
         async with http_session(request, chat=chat, session=session, token=token):
             return JsonResponse({"secret": user_session.get("secret")})
 
-    module = types.ModuleType(f"urls_{uuid4().hex}")
-    module.urlpatterns = [
+    settings.ROOT_URLCONF = (
         path("chat/", ChatView.as_view(chat=chat)),
         path("kept/", kept),
         path("chats/", include("chatsessions.urls")),
-    ]
-    sys.modules[module.__name__] = module
-    settings.ROOT_URLCONF = module.__name__
-    yield
-    del sys.modules[module.__name__]
+    )
 
 
 async def say_hello(chat: Chat, session: ChatSession, token: str) -> bool:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import types
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -94,16 +90,11 @@ def bot(chat: Chat) -> Chat:
 
 
 @pytest.fixture
-def urls(bot: Chat, settings: Settings) -> Iterator[None]:
-    module = types.ModuleType(f"urls_{uuid4().hex}")
-    module.urlpatterns = [
+def urls(bot: Chat, settings: Settings) -> None:
+    settings.ROOT_URLCONF = (
         path("chat/", ChatView.as_view(chat=bot)),
         path("chats/", include("chatsessions.urls")),
-    ]
-    sys.modules[module.__name__] = module
-    settings.ROOT_URLCONF = module.__name__
-    yield
-    del sys.modules[module.__name__]
+    )
 
 
 def times_in(data: Any) -> list[str]:

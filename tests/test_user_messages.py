@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -102,17 +100,12 @@ def bot(chat: Chat) -> Chat:
 
 
 @pytest.fixture
-def urls(bot: Chat, settings: Settings) -> Iterator[None]:
-    module = types.ModuleType(f"urls_{uuid4().hex}")
-    module.urlpatterns = [
+def urls(bot: Chat, settings: Settings) -> None:
+    settings.ROOT_URLCONF = (
         path("chat/", ChatView.as_view(chat=bot)),
         path("chats/", include("chatsessions.urls")),
         path("admin/", admin.site.urls),
-    ]
-    sys.modules[module.__name__] = module
-    settings.ROOT_URLCONF = module.__name__
-    yield
-    del sys.modules[module.__name__]
+    )
 
 
 class Views:
