@@ -52,9 +52,9 @@ class Website:
         text = msgspec.json.encode(frame).decode()
         self._in.put_nowait({"type": "websocket.receive", "text": text})
 
-    async def open(self) -> None:
+    async def open(self, **hello: Any) -> None:
         self._in.put_nowait({"type": "websocket.connect"})
-        self.say({"type": "hello"})
+        self.say({"type": "hello", **hello})
         await until(lambda: self.has('"welcome"'))
 
     def message(self, content: str) -> None:
@@ -376,4 +376,53 @@ async def test_a_thread_that_sends_waits_for_no_client(chat: Chat, worker: Worke
     await line.open()
     line.message("hello")
     await until(lambda: line.has('"status":"done"'))
+    await line.leave()
+
+
+async def test_behind_what_was_not_sent_only_the_close_is(chat: Chat, settings: Settings) -> None:
+    """The client resumes behind the last that it got: it must get nothing from beyond a hole."""
+    settings.CHATSESSIONS = {"TOKEN_INTERVAL": 0.2}
+    waits, fail = asyncio.Event(), asyncio.Event()
+
+    def failing(send: Send) -> Send:
+        async def refuse(message: Sent) -> None:
+            if '"name":"fails"' in message.get("text", ""):
+                waits.set()
+                await fail.wait()
+                raise ConnectionError("not sent")
+            await send(message)
+
+        return refuse
+
+    @chat.on_chat_start
+    async def start() -> None:
+        message = Message()
+        await message.stream_token("a")
+        await context.emitter.emit("fails")
+        await waits.wait()
+        await message.stream_token("waits in the bundle")
+        fail.set()
+
+    line = Website(chat, failing)
+    await line.open(bundles=True)
+    await until(lambda: line.code is not None)
+    assert not line.has("waits in the bundle")
+    assert line.code == 4000
+    await line.leave()
+
+
+@pytest.mark.parametrize("bundles", [False, True])
+async def test_what_was_told_before_a_close_comes_before_it_and_nothing_after(
+    chat: Chat, bundles: bool
+) -> None:
+    line = Website(chat)
+    await line.open(bundles=bundles)
+    line.say({"type": "end"})
+    line.say({"type": "ping"})
+    await until(lambda: line.code is not None)
+    assert line.code == 4503
+    assert '{"type":"ended","reason":"user"}' in line.sent[-2]["text"]
+    line.say({"type": "ping"})
+    await asyncio.sleep(0.05)
+    assert line.sent[-1]["type"] == "websocket.close"
     await line.leave()

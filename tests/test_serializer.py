@@ -411,25 +411,6 @@ def test_a_dataclass_comes_back_without_init() -> None:
     assert read == odd
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        Cart("ann", [Point(x=(1,)), {"deep": Cart("bob")}]),
-        Line(unit_price=Decimal("1.5")),
-        Pair(1, Pair("x")),
-        Colour.RED,
-        Access.READ | Access.WRITE,
-        State.OPEN,
-        Money(Decimal("9.99"), "EUR"),
-        Tags(["a"]),
-        {Point(x=1): {Level.LOW, Money(1, "EUR")}},
-    ],
-)
-def test_registered_instances(value: Any) -> None:
-    assert same(loads(dumps(value)), value)
-    assert same(loads(dumps([value, {"k": value}])), [value, {"k": value}])
-
-
 @pytest.mark.usefixtures("registry")
 def test_missing_fields_take_defaults_and_gone_fields_are_left_out() -> None:
     assert loads(f'{{"~#obj":["{__name__}.Cart",{{"owner":"ann","gone":1}}]}}') == Cart("ann")

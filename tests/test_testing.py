@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import msgspec
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from channels.auth import AuthMiddlewareStack
@@ -51,7 +50,7 @@ from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.protocol import frames
 from chatsessions.signals import turn_finished
 from chatsessions.testing import ChatAssertionError, ChatCommunicator, ChatRefused, shut_down_worker
-from chatsessions.testing.conversation import Conversation, Sent
+from chatsessions.testing.conversation import Conversation
 from chatsessions.views import ChatView
 from chatsessions.workers.worker import running_workers
 
@@ -910,102 +909,12 @@ async def test_somebody_elses_session_is_a_new_one(chat_communicator: Any) -> No
 # Pure parts
 
 
-def welcome(**changes: Any) -> frames.Welcome:
-    given: dict[str, Any] = {
-        "session": "s",
-        "token": "t",
-        "resumed": False,
-        "reason": "new",
-        "received": 0,
-        "first": 1,
-        "head": 0,
-        "turn": None,
-        "heartbeat": 25.0,
-        "max_frame": 1000,
-    }
-    return frames.Welcome(**(given | changes))
-
-
-def entry(seq: int, name: str = "x", data: Any = None) -> frames.ServerEvent:
-    return frames.ServerEvent(seq, name, msgspec.Raw(msgspec.json.encode(data)))
-
-
-def opening(message_id: str = "m", *, content: str = "", streaming: bool = True) -> dict[str, Any]:
-    return {
-        "id": message_id,
-        "author": "Bot",
-        "content": content,
-        "created_at": "2026-01-01T00:00:00Z",
-        "streaming": streaming,
-    }
-
-
-def test_a_hole_in_the_log_is_not_accepted() -> None:
-    told = Conversation()
-    told._apply(welcome())
-    told._apply(entry(1))
-    told._apply(entry(1))
-    assert len(told.events) == 1
-    with pytest.raises(ValueError, match="hole"):
-        told._apply(entry(3))
-
-
 def test_a_second_outcome_is_not_accepted() -> None:
     told = Conversation()
     told._apply(frames.TurnStatus(1, "message", "running"))
     told._apply(frames.TurnStatus(1, "message", "done"))
     with pytest.raises(ValueError, match="turn 1 is done, and then failed"):
         told._apply(frames.TurnStatus(1, "message", "failed"))
-
-
-def test_tokens_count_once_and_in_order() -> None:
-    told = Conversation()
-    told._apply(welcome())
-    told._apply(entry(1, "message", opening()))
-    for index, text in ((0, "a"), (0, "a"), (1, "b"), (3, "d")):
-        told._apply(frames.Token("m", index, text))
-    assert told.messages[0].content == "ab"
-    told._apply(frames.Stream("m", 4, "abcd"))
-    told._apply(frames.Token("m", 4, "e"))
-    told._apply(frames.Stream("unknown", 4, "abcd"))
-    told._apply(frames.Token("unknown", 4, "e"))
-    assert [message.content for message in told.messages] == ["abcde"]
-    assert told.messages[0].streaming
-
-
-def test_a_gap_clears_what_was_shown() -> None:
-    told = Conversation()
-    told._apply(welcome())
-    told._apply(entry(1, "message", opening(content="old", streaming=False)))
-    told._apply(welcome(resumed=True, first=5, head=6))
-    assert (told.messages, told.events) == ([], [])
-    told._apply(entry(5, "message", opening("n", content="new", streaming=False)))
-    told._apply(entry(6))
-    assert [message.content for message in told.messages] == ["new"]
-    assert told._delivery.received == 6
-
-
-def test_what_lies_behind_a_refused_event_moves_up() -> None:
-    told = Conversation()
-    sent = [Sent(name, None) for name in "abc"]
-    for one in sent:
-        told._delivery.add(one)
-    told._delivery.refuse(2)
-    assert [(one.n, one.refused) for one in sent] == [(1, False), (2, True), (2, False)]
-    told._delivery.refuse(9)
-    late = Sent("d", None)
-    told._delivery.add(late)
-    assert late.n == 3
-
-
-def test_a_new_session_numbers_what_is_left_from_1() -> None:
-    told = Conversation()
-    sent = [Sent(name, None) for name in "ab"]
-    for one in sent:
-        told._delivery.add(one)
-    told._apply(frames.Accepted(1, 1))
-    told._apply(welcome(reason="unknown"))
-    assert sent[1].n == 1
 
 
 def test_without_daphne_it_says_what_to_install() -> None:

@@ -17,45 +17,20 @@ ClientOf = Callable[..., Client]
 
 TOO_LARGE = (1009, 4500)
 
+#: One of each kind; tests/test_frames.py has all of them.
 BAD_FRAMES = {
     "not JSON": "hello",
-    "empty": "",
-    "half of JSON": '{"type": "ping"',
-    "two objects": '{"type": "ping"} {"type": "ping"}',
     "a list": '[{"type": "ping"}]',
-    "a string": '"ping"',
-    "null": "null",
-    "a number": "1",
-    "no type": '{"n": 1}',
-    "type null": '{"type": null}',
-    "type of a wrong type": '{"type": 7}',
     "unknown type": '{"type": "please"}',
-    "a server's type": '{"type": "welcome"}',
     "two types": '{"type": "ping", "type": "stop"}',
     "event without n": '{"type": "event", "name": "echo", "data": 1}',
-    "event without name": '{"type": "event", "n": 1, "data": 1}',
-    "event without data": '{"type": "event", "n": 1, "name": "echo"}',
-    "n a string": '{"type": "event", "n": "1", "name": "echo", "data": 1}',
-    "n a float": '{"type": "event", "n": 1.0, "name": "echo", "data": 1}',
-    "n true": '{"type": "event", "n": true, "name": "echo", "data": 1}',
-    "n zero": '{"type": "event", "n": 0, "name": "echo", "data": 1}',
-    "n negative": '{"type": "event", "n": -1, "name": "echo", "data": 1}',
-    "n beyond what JavaScript counts": '{"type": "event", "n": 9007199254740992, '
-    '"name": "echo", "data": 1}',
     "n of 400 digits": '{"type": "event", "n": ' + "9" * 400 + ', "name": "echo", "data": 1}',
-    "name empty": '{"type": "event", "n": 1, "name": "", "data": 1}',
-    "name too long": json.dumps({"type": "event", "n": 1, "name": "x" * 101, "data": 1}),
-    "name with a control character": '{"type": "event", "n": 1, "name": "a\\u0000", "data": 1}',
-    "name a number": '{"type": "event", "n": 1, "name": 1, "data": 1}',
     "NaN": '{"type": "event", "n": 1, "name": "echo", "data": NaN}',
-    "Infinity": '{"type": "event", "n": 1, "name": "echo", "data": -Infinity}',
-    "a number out of range": '{"type": "event", "n": 1, "name": "echo", "data": 1e400}',
     "a number of 100,000 digits": '{"type": "event", "n": 1, "name": "echo", "data": '
     + "9" * 100_000
     + "}",
     "lone surrogate": '{"type": "event", "n": 1, "name": "echo", "data": "\\ud83d"}',
     "lone surrogate in a key": '{"type": "event", "n": 1, "name": "echo", "data": {"\\ud83d": 1}}',
-    "lone surrogate in the name": '{"type": "event", "n": 1, "name": "\\ud83d", "data": 1}',
     "raw control character": '{"type": "event", "n": 1, "name": "echo", "data": "\x01"}',
     "nested too deeply": '{"type": "event", "n": 1, "name": "echo", "data": '
     + "[" * 65
@@ -71,19 +46,6 @@ BAD_FRAMES = {
     + "}" * 30_000
     + "}",
     "message that is no object": '{"type": "event", "n": 1, "name": "message", "data": "hi"}',
-    "message without content": '{"type": "event", "n": 1, "name": "message", "data": {}}',
-    "message with content null": '{"type": "event", "n": 1, "name": "message", '
-    '"data": {"content": null}}',
-    "message with a long id": json.dumps(
-        {"type": "event", "n": 1, "name": "message", "data": {"content": "a", "id": "x" * 37}}
-    ),
-    "message with wrong files": '{"type": "event", "n": 1, "name": "message", '
-    '"data": {"content": "a", "files": [1]}}',
-    "settings that are no object": '{"type": "event", "n": 1, "name": "settings", "data": []}',
-    "answer without call": '{"type": "answer", "n": 1, "data": 1}',
-    "ack without seq": '{"type": "ack"}',
-    "ack negative": '{"type": "ack", "seq": -1}',
-    "ack a string": '{"type": "ack", "seq": "1"}',
     "binary": b'{"type": "ping"}',
     "binary nonsense": b"\xff\x00\xfe",
 }
@@ -114,16 +76,7 @@ async def test_a_bad_frame_is_refused_and_nothing_else_happens(
     "hello",
     [
         '{"type": "hello", "session": 7}',
-        '{"type": "hello", "token": ["a"]}',
-        '{"type": "hello", "received": -1}',
-        '{"type": "hello", "received": 1.5}',
-        '{"type": "hello", "received": null}',
         '{"type": "hello", "env": {"KEY": 1}}',
-        '{"type": "hello", "env": ["KEY"]}',
-        '{"type": "hello", "client_type": ""}',
-        json.dumps({"type": "hello", "session": "x" * 101}),
-        json.dumps({"type": "hello", "profile": "x" * 201}),
-        json.dumps({"type": "hello", "language": "x" * 36}),
         '{"type": "hello", "profile": "\\ud83d"}',
     ],
 )
