@@ -15,7 +15,7 @@ from uuid import uuid4
 from .books import Books
 from .process import Kind, WorkerProcess
 from .services import TEMPLATE, Services
-from .tab import Door
+from .tab import PATIENCE, Door
 from .wires import Wire
 
 #: Never in a worker's log, whatever happened.
@@ -130,7 +130,7 @@ class Cluster:
                 assert words not in log, f"{worker!r}:\n{log[-5000:]}"
 
 
-async def until(fact: Callable[[], Any], seconds: float = 60.0, what: str = "") -> None:
+async def until(fact: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> None:
     """Wait for something that only looking can tell."""
     deadline = time.monotonic() + seconds
     while not await asyncio.to_thread(fact):

@@ -13,7 +13,7 @@ from .books import Stored
 from .invariants import Violation, one_line_each, violations
 from .process import WorkerProcess
 from .rig import Cluster, until
-from .tab import Door, Line, Tab
+from .tab import PATIENCE, Door, Line, Tab
 from .tally import Tally
 
 
@@ -54,9 +54,9 @@ class Scenario:
 
     async def arrived(self, tab: Tab, worker: WorkerProcess) -> None:
         """Wait until a tab is welcome at this worker."""
-        await tab.until(lambda: tab.is_welcome and tab.door == worker.name, 15)
+        await tab.until(lambda: tab.is_welcome and tab.door == worker.name)
 
-    async def outcome(self, tab: Tab, n: int, seconds: float = 20.0) -> str:
+    async def outcome(self, tab: Tab, n: int, seconds: float = PATIENCE) -> str:
         """
         Of a turn: what the client is told. Only one whose line has broken since it sent the event
         may have missed it, as it is not in the log; then what is stored.
@@ -79,7 +79,7 @@ class Scenario:
         await tab.until(lambda: tab.received >= log[-1].seq or n in tab.outcomes, seconds)
         return tab.outcomes.get(n, stored)
 
-    async def rest(self, seconds: float = 20.0) -> None:
+    async def rest(self, seconds: float = PATIENCE) -> None:
         """Wait until every session has nothing left to do, and its client has all of it."""
         tabs = [tab for tab in self.tabs if tab.over is None]
         await asyncio.gather(*(self._rest(tab, seconds) for tab in tabs))
@@ -189,7 +189,7 @@ async def _until_empty(worker: WorkerProcess) -> None:
         return not any(held[name] for name in HELD) and set(held["tasks"]) <= HOUSEKEEPING
 
     try:
-        await until(is_empty, 10)
+        await until(is_empty)
     except AssertionError:
         raise AssertionError(f"{worker!r} holds on: {held}") from None
     threads = Counter(

@@ -28,6 +28,9 @@ PAGE_PAUSES = (0.5, 30.0)
 #: How long the way to the welcome may take, in seconds, and how much of it the handshake.
 WELCOME_TIMEOUT = 10.0
 OPEN_TIMEOUT = 5.0
+#: Seconds that a test waits for what happens in a moment, and a request for its answer, on a
+#: machine that is busy with others: more than any call takes that is documented to give up.
+PATIENCE = 90.0
 
 Frame = dict[str, Any]
 
@@ -97,7 +100,7 @@ class Tab(ConnectedClient):
     async def begun(self) -> Tab:
         """Live, and wait for the welcome."""
         self.live()
-        await self.until(lambda: self.is_welcome, 15)
+        await self.until(lambda: self.is_welcome)
         return self
 
     async def leave(self) -> None:
@@ -123,7 +126,7 @@ class Tab(ConnectedClient):
         self.away = True
         self._come.clear()
         self.drop()
-        await self.until(lambda: not self.connected, 5)
+        await self.until(lambda: not self.connected)
 
     def come_back(self) -> None:
         self.away = False
@@ -224,7 +227,7 @@ class Tab(ConnectedClient):
 
     # Waiting and looking
 
-    async def until(self, fact: Callable[[], Any], seconds: float = 20.0) -> None:
+    async def until(self, fact: Callable[[], Any], seconds: float = PATIENCE) -> None:
         """Wait until ``fact`` is true; it is asked again with every frame and every end."""
         try:
             async with asyncio.timeout(seconds):
@@ -233,7 +236,7 @@ class Tab(ConnectedClient):
         except TimeoutError:
             raise AssertionError(f"not within {seconds} s; {self.story()}") from None
 
-    async def outcome(self, n: int, seconds: float = 20.0) -> str:
+    async def outcome(self, n: int, seconds: float = PATIENCE) -> str:
         await self.until(lambda: n in self.outcomes, seconds)
         return self.outcomes[n]
 

@@ -12,7 +12,7 @@ from .scenario import Scenario
 from .tab import PAGE_PAUSES, WELCOME_TIMEOUT
 
 # A busy machine takes its time for a crowd; what is looked at is what it takes beside that.
-pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
 Play = Callable[..., Scenario]
 
 CROWD = 1000

@@ -38,7 +38,7 @@ async def test_both_workers_are_killed_in_turn(cluster: Cluster, play: Play) -> 
             victim = cluster.workers[round_ % 2]
             await asyncio.to_thread(victim.kill)
             for tab in tabs:
-                await tab.until(lambda tab=tab: tab.is_welcome, 15)
+                await tab.until(lambda tab=tab: tab.is_welcome)
             victim.launch()
             await asyncio.sleep(scenario.source.uniform(0, 0.3))
         for worker in cluster.workers:

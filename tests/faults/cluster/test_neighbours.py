@@ -20,7 +20,7 @@ from .scenario import Scenario
 from .tab import Door, Tab
 
 # As often as it is tried.
-pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
 Play = Callable[..., Scenario]
 
 NEIGHBOURS = 20

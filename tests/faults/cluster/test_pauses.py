@@ -57,7 +57,7 @@ async def test_an_owner_that_wakes_up_changes_nothing(
     old.pause()
     try:
         tab.drop()
-        await tab.until(lambda: tab.is_welcome and tab.door != old.name, 15)
+        await tab.until(lambda: tab.is_welcome and tab.door != old.name)
         assert await tab.outcome(busy, 10) == "interrupted"
         assert await tab.outcome(waiting) == "done"
         session = tab.session
@@ -88,7 +88,7 @@ async def test_an_owner_that_wakes_up_tells_its_old_client_nothing(
         tab = await scenario.tab(pick=lambda: patient.door(new)).knows(left).begun()
         assert await scenario.outcome(tab, n) == "interrupted"
         heard = len(left.record)
-    await left.until(lambda: left.over is not None, 10)
+    await left.until(lambda: left.over is not None)
     assert left.over == 4509
     assert [note.frame for note in left.record[heard:] if not note.sent] == []
     assert await scenario.outcome(tab, await tab.message()) == "done"
@@ -143,10 +143,10 @@ async def test_an_owner_that_wakes_up_while_it_is_taken_over(
     old.pause()
     try:
         tab.drop()
-        await until(lambda: not (new.folder / "point-delay-before-claim").exists(), 15)
+        await until(lambda: not (new.folder / "point-delay-before-claim").exists())
     finally:
         old.proceed()
-    await tab.until(lambda: tab.is_welcome, 15)
+    await tab.until(lambda: tab.is_welcome)
     assert await tab.outcome(await tab.message(), 15) == "done"
     await scenario.finish()
 
@@ -161,7 +161,7 @@ async def test_an_owner_that_stops_in_the_middle_of_a_commit_holds_nobody_up(
     neighbour = await scenario.tab(pick=lambda: cluster.door(new)).begun()
     arm(old.folder, "delay-in-transaction", "1")
     await tab.message()
-    await until(lambda: not (old.folder / "point-delay-in-transaction").exists(), 5)
+    await until(lambda: not (old.folder / "point-delay-in-transaction").exists())
     with old.paused():
         tab.drop()
         await scenario.arrived(tab, new)

@@ -53,7 +53,7 @@ async def test_no_connections_are_left_for_a_while(cluster: Cluster, play: Play)
             # One that comes in this time is told to come back.
             late = scenario.tab().live()
             await asyncio.sleep(2 if LONG else 1)
-        await late.until(lambda: late.is_welcome, 10)
+        await late.until(lambda: late.is_welcome)
     await scenario.finish()
 
 
@@ -68,7 +68,7 @@ async def test_a_commit_whose_answer_is_lost(wired: Cluster, play: Play) -> None
             for wire in wired.to_postgres.values():
                 strikes = wire.strikes
                 wire.cut_after_word(b"COMMIT")
-                await until(lambda wire=wire, strikes=strikes: wire.strikes > strikes, 5)
+                await until(lambda wire=wire, strikes=strikes: wire.strikes > strikes)
             await asyncio.sleep(scenario.source.uniform(0, 0.1))
     for wire in wired.to_postgres.values():
         wire.disarm()

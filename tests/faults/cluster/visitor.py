@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from .tab import Door, Frame
+from .tab import PATIENCE, Door, Frame
 
-#: Seconds that a request may take, whatever it waits for.
-PATIENCE = 90.0
 #: Seconds after which somebody who is refused comes again.
 AGAIN = 0.1
 
