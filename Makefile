@@ -60,7 +60,7 @@ $(DEMO_STAMP): pyproject.toml requirements.lock | $(VENV)/bin/python
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[run,demo,postgres,redis,uvicorn,chainlit,testing,docs,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[run,demo,postgres,redis,uvicorn,chainlit,testing,docs,dev,recipes]'
 	@touch $@ $(DEMO_STAMP)
 
 lint: $(VENV)/.dev
