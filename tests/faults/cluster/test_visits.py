@@ -71,7 +71,7 @@ async def at_rest(cluster: Cluster, visitor: Visitor) -> None:
     assert violations([], stored, complete=False) == []
     for worker in cluster.workers:
         if worker.is_running:
-            await until(lambda worker=worker: not worker.inside()["live"], 10, f"{worker!r}")
+            await until(lambda worker=worker: not worker.inside()["live"], what=f"{worker!r}")
     cluster.assert_calm()
 
 
@@ -93,14 +93,15 @@ async def test_an_event_is_taken_by_the_owner_and_answered_by_another(pair: Clus
 async def test_an_event_that_comes_under_wsgi(pair: Cluster) -> None:
     """By a process with an event loop per request, each of which leaves nothing behind."""
     visitor = visitor_of(pair)
-    busy = await busy_at(pair, visitor, "slow", 10)
-    mine = (visitor.session or "", visitor.token or "")
-    with pair.workers[1].beside("tests.faults.cluster.wsgi", *mine) as ask:
-        told = json.loads(await asyncio.to_thread(ask, "queued"))
+    with pair.workers[1].beside("tests.faults.cluster.wsgi") as ask:
+        assert await asyncio.to_thread(ask, "") == "{}"
+        busy = await busy_at(pair, visitor, "slow", 10)
+        mine = json.dumps([visitor.session, visitor.token, "queued"])
+        told = json.loads(await asyncio.to_thread(ask, mine))
     assert told["status"] == 200, told
     assert told["turn"] == {"turn": 3, "name": "message", "status": "done"}
     assert (await busy).turn == (2, "done")
-    assert {write.writer for write in pair.books.writes(mine[0])} == {"a"}
+    assert {write.writer for write in pair.books.writes(visitor.session or "")} == {"a"}
     await at_rest(pair, visitor)
 
 

@@ -1,7 +1,8 @@
 """
-A server under WSGI beside the workers: each line is posted as a message to ``session``.
+A server under WSGI beside the workers: each line is a session, its token and a message to post.
 
-The answer to each is a line of JSON: the status, and what was told.
+The answer to each is a line of JSON: the status, and what was told. An empty line is answered by
+an empty object, as soon as the process is there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,6 @@ def post(session: str, token: str, content: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     for line in sys.stdin:
-        told = post(*sys.argv[1:], line.strip())
+        told = post(*json.loads(line)) if line.strip() else {}
         sys.stdout.write(f"{json.dumps(told)}\n")
         sys.stdout.flush()
