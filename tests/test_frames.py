@@ -73,6 +73,7 @@ def data_refused(
         (f'{{"type":"ack","seq":{MAX_SAFE_INTEGER}}}', frames.Ack(MAX_SAFE_INTEGER)),
         ('{"type":"end"}', frames.End()),
         ('{"type":"ping"}', frames.Ping()),
+        ('{"type":"ping","silence":75}', frames.Ping(75)),
     ],
 )
 def test_every_client_frame_is_decoded(text: str, frame: frames.ClientFrame) -> None:
@@ -147,6 +148,8 @@ def test_what_is_not_an_object_is_refused(text: str) -> None:
         '{"type":null}',
         '{"type":5}',
         '{"type":["ping"]}',
+        '{"type":"ping","silence":-1}',
+        '{"type":"ping","silence":"long"}',
         '{"type":"unknown"}',
         '{"type":""}',
         '{"type":"Ping"}',

@@ -153,7 +153,14 @@ class End(_Frame, tag="end"):
 
 
 class Ping(_Frame, tag="ping"):
-    """Is the connection alive? Answered by ``pong``."""
+    """
+    Is the connection alive? Answered by ``pong``.
+
+    ``silence``: for how many seconds from now on the client may send nothing. A browser runs the
+    timers of a page that nobody looks at once a minute.
+    """
+
+    silence: Annotated[float, Meta(ge=0)] = 0
 
 
 ClientFrame = Hello | ClientEvent | Answer | Stop | Ack | End | Ping

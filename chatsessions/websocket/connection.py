@@ -45,6 +45,8 @@ logger = logging.getLogger("chatsessions.connection")
 #: which a client that never reads would let pile up. Never less than twice what events may be.
 FRAMES_PER_SECOND = 100.0
 FRAME_BURST = 2000
+#: The longest silence that a client may announce, in seconds.
+MAX_SILENCE = 120.0
 
 
 class ChatConnection:
@@ -84,6 +86,8 @@ class ChatConnection:
             now=self._loop.time(),
         )
         self._heard_at = self._loop.time()
+        #: For how long, by its last ping, the client may send nothing.
+        self._announced_silence = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
@@ -267,6 +271,8 @@ class ChatConnection:
                 data = frames.decode_data(frame)
                 await subscriber.served.receive(subscriber, frame, data)
             elif isinstance(frame, frames.Ping):
+                self._announced_silence = min(frame.silence, MAX_SILENCE)
+                self._watch()
                 head = subscriber.served.standing().stored
                 self.sender.send_frame(frames.encode(frames.Pong(head)))
             elif isinstance(frame, frames.Stop):
@@ -306,8 +312,8 @@ class ChatConnection:
     # Silence
 
     def _watch(self) -> None:
-        """Close a connection on which nothing was heard for 2.5 heartbeats."""
-        patience = 2.5 * settings.HEARTBEAT
+        """Close a connection on which nothing was heard for 2.5 heartbeats, or as announced."""
+        patience = max(2.5 * settings.HEARTBEAT, self._announced_silence)
         left = self._heard_at + patience - self._loop.time()
         if left <= 0:
             self.sender.close(CloseCode.SILENT)

@@ -23,12 +23,13 @@
  * | `token` | `{message, index, text}` | a piece to append to it |
  * | `turn` | `{turn, name, status}` or `null` | what the server is working on |
  * | `pending` | array of frames | what was sent and is not accepted yet, oldest first |
- * | `notice` | `{code, detail, frame?, retryAfter?}` | something was refused. `frame`: our frame that will never be sent |
+ * | `notice` | `{code, detail?, frame?, retryAfter?}` | something was refused. `frame`: our frame that will never be sent. `storage_full`: what waits to be sent would not survive a reload |
+ *
+ * They are told when what has happened is complete: a listener may `close()` or begin a `newSession()`.
  */
-import { Timeouts, type Timers, systemTimers } from "./clock.ts";
+import { type Timers, Timeouts, systemTimers } from "./clock.ts";
 import { type Meeting, SessionCredentials } from "./credentials.ts";
 import { AckScheduler } from "./delivery/ack-scheduler.ts";
-import { Backoff } from "./delivery/backoff.ts";
 import { Outbox, byteLength } from "./delivery/outbox.ts";
 import { ReplayCursor } from "./delivery/replay-cursor.ts";
 import { Sender } from "./delivery/sender.ts";
@@ -38,32 +39,14 @@ import { Heartbeat } from "./heartbeat.ts";
 import { PageLifecycle } from "./lifecycle.ts";
 import { type Entry, FINAL_CODES, MAX_DEPTH, NAME, type Outgoing, RETRY_CODES, type SentFrame, asEntry, asTurn, copied, isTooDeep, uuid } from "./protocol.ts";
 import { type Locks, holdBy } from "./session-lock.ts";
+import { CLOSED, type Effect, type Input, isFinal, step } from "./session-machine.ts";
 import { Siblings } from "./siblings.ts";
 import { TabStorage, websocketUrl } from "./tab-storage.ts";
 import { Connection } from "./transport.ts";
 import type { Accepted, Error as Refusal, Pong, ServerEvent, ServerFrame, Stream, Token, TurnStatus, Welcome } from "./wire.ts";
 
 export { ChatClientError };
-
-/**
- * `connecting`; `online`; `offline`: will try again; `replaced`: the conversation went on in another
- * tab or device; `ended`: it is over; `refused`: the server will not have us; `closed`: by `close()`.
- */
-export type State = "connecting" | "online" | "offline" | "replaced" | "ended" | "refused" | "closed";
-
-export interface StateDetail {
-  state: State;
-  /** How many attempts have failed in a row */
-  attempt: number;
-  /** Seconds until the next attempt (`offline`) */
-  retryIn?: number;
-  /** Why it ended, or the server's error code (`ended`, `refused`; `offline`, if it gave one) */
-  reason?: string;
-  /** The server's words for it (`refused`, `offline`) */
-  detail?: string;
-  /** The close code */
-  code?: number;
-}
+export type { State, StateDetail } from "./session-machine.ts";
 
 export interface ChatClientOptions {
   /** The chat profile to ask for */
@@ -97,15 +80,14 @@ const WELCOME_TIMEOUT = 10_000;
 const SETTLED_AFTER = 5_000;
 /** Seconds between pings on a silent line, if the server names none. */
 const HEARTBEAT = 20;
+/** Seconds of silence that are announced while the page is hidden: browsers then run timers once a minute. */
+const HIDDEN_SILENCE = 75;
 /** Milliseconds to wait for the page before this one, which has left but may not be gone; and for any other. */
 const GOING = 5_000;
 const STAYING = 300;
 /** How much may wait to be sent and still be written down with every change; what is more is, every so many milliseconds. */
 const SAVED_AT_ONCE = 50;
 const SAVE_EVERY = 2_000;
-
-/** States in which nothing can be sent. */
-const FINAL_STATES: Set<State> = new Set(["replaced", "ended", "refused"]);
 
 /** An event of a `ChatClient`. */
 export class ChatClientEvent<T> extends Event {
@@ -123,7 +105,7 @@ export class ChatClient extends EventTarget {
   #timers;
   #timeouts;
   #saving;
-  #backoff;
+  #random;
   #storage;
   #credentials;
   #hold;
@@ -136,14 +118,18 @@ export class ChatClient extends EventTarget {
   #cursor = new ReplayCursor();
   #streams = new Streams();
 
-  #state: StateDetail = { state: "closed", attempt: 0 };
+  /** The state of the line. */
+  #line = CLOSED;
+  /** What listeners will be told, once what happens has happened completely. */
+  #untold: ChatClientEvent<unknown>[] = [];
+  #changing = 0;
+  #telling = false;
+  /** Whether all that waits to be sent is written down. */
+  #kept = true;
   #turn: TurnStatus | null = null;
   #connection: Connection | null = null;
   #heartbeat: Heartbeat | null = null;
-  #welcomed = false;
   #reached = false;
-  /** The last error frame of this connection: the reason for a close that may follow. */
-  #lastError: Refusal | null = null;
   /** The end of the log at the `welcome`, until the replay has reached it. */
   #replayEnd: number | null = null;
   /** Who waits for a pong, in the order of their pings. */
@@ -153,28 +139,35 @@ export class ChatClient extends EventTarget {
   /** The end of the log at the last pong. */
   #promisedHead = 0;
   #maxFrame = Infinity;
-  #ending = false;
 
   /** @param url of the websocket; a relative one belongs to the page's origin */
   constructor(url: string, options: ChatClientOptions = {}) {
     super();
     this.#url = websocketUrl(url);
     this.#options = options;
-    this.#timers = options.timers ?? systemTimers;
+    const timers = options.timers ?? systemTimers;
+    this.#timers = { ...timers, setTimeout: (callback: () => void, delay: number) => timers.setTimeout(() => this.#change(callback), delay) };
     this.#timeouts = new Timeouts(this.#timers);
     this.#saving = new Timeouts(this.#timers);
-    this.#backoff = new Backoff({ random: options.random });
+    this.#random = options.random ?? Math.random;
     this.#storage = new TabStorage(this.#url, options.storage, { owner: options.owner, key: options.key });
     this.#credentials = new SessionCredentials(this.#storage, options);
     this.#returned = this.#storage.arrive();
     const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null, locks = globalThis.navigator?.locks ?? null } = options;
-    this.#page = new PageLifecycle(page, { woke: () => this.#woke(), left: () => this.#left() });
-    this.#siblings = new Siblings(BroadcastChannel, (message) => this.#heard(message));
+    this.#page = new PageLifecycle(page, {
+      woke: () => this.#change(() => this.#woke()),
+      hid: () => this.#heartbeat?.probe(),
+      offline: () => this.#step({ type: "offline", chance: this.#random() }),
+      left: () => this.#change(() => this.#left()),
+    });
+    this.#siblings = new Siblings(BroadcastChannel, (message) => this.#change(() => this.#heard(message)));
     this.#hold = holdBy(locks, this.#siblings, this.#timers);
     const { left } = this.#credentials;
+    this.#line = { ...CLOSED, ending: left.ending };
     this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
       write: (frame) => this.#write(frame),
       ping: () => this.#ping("sender"),
+      backlog: () => this.#connection?.backlog ?? 0,
       changed: () => this.#pendingChanged(),
     });
     this.#acks = new AckScheduler(this.#timers, () => this.#write({ type: "ack", seq: this.#cursor.received }));
@@ -182,7 +175,7 @@ export class ChatClient extends EventTarget {
 
   /** The state and what belongs to it. */
   get state() {
-    return this.#state;
+    return this.#line.told;
   }
 
   /** Where it connects to. */
@@ -255,20 +248,12 @@ export class ChatClient extends EventTarget {
 
   /** Connect, or try again at once. */
   connect() {
-    const { state } = this.#state;
-    if (state === "connecting" || state === "online") return;
-    if (state === "closed") this.#listen();
-    this.#open();
+    this.#step({ type: "connect" });
   }
 
-  /** Hang up. The session goes on, and so can this client: `connect()`. */
+  /** Hang up. The session goes on, and so can this client: `connect()`. What is over stays over. */
   close() {
-    this.#hangUp();
-    this.#saveNow();
-    this.#hold.release();
-    this.#page.unlisten();
-    this.#siblings.close();
-    this.#setState("closed");
+    this.#step({ type: "close" });
   }
 
   /** Take the conversation back from another tab or device. */
@@ -279,7 +264,7 @@ export class ChatClient extends EventTarget {
   /** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. */
   setEnv(values: Record<string, string>) {
     this.#credentials.setEnv(values);
-    if (this.#state.state !== "closed" && this.#state.state !== "ended") this.#open();
+    if (this.state.state !== "closed" && this.state.state !== "ended") this.#step({ type: "redial" });
   }
 
   /**
@@ -287,14 +272,13 @@ export class ChatClient extends EventTarget {
    * @param options an old thread to go on with; another profile
    */
   newSession({ thread, profile = this.profile }: { thread?: string; profile?: string } = {}) {
-    this.#hangUp();
-    this.#credentials.restart(thread, profile);
-    this.#ending = false;
-    this.#sender.restart();
-    this.#restartLog(0, "new");
-    this.#backoff.reset();
-    if (this.#state.state === "closed") this.#listen();
-    this.#open();
+    this.#change(() => {
+      this.#hangUp();
+      this.#credentials.restart(thread, profile);
+      this.#sender.restart();
+      this.#restartLog(0, "new");
+      this.#step({ type: "restart" });
+    });
   }
 
   /**
@@ -327,29 +311,65 @@ export class ChatClient extends EventTarget {
     this.#write({ type: "stop" });
   }
 
-  /** End the session for good; if the line is down, as soon as it is back. */
+  /** End the session for good; if the line is down, as soon as it is back, after a reload too. */
   end() {
-    this.#ending = true;
-    if (this.#welcomed) this.#write({ type: "end" });
+    this.#step({ type: "end" });
+  }
+
+  // --- one thing after another ------------------------------------------------------------------
+
+  /** Change something as a whole: listeners are told when it is complete, and may change something in turn. */
+  #change<T>(how: () => T): T {
+    this.#changing++;
+    try {
+      return how();
+    } finally {
+      this.#changing--;
+      this.#tell();
+    }
+  }
+
+  #tell() {
+    if (this.#changing || this.#telling) return;
+    this.#telling = true;
+    for (let event = this.#untold.shift(); event; event = this.#untold.shift()) this.dispatchEvent(event);
+    this.#telling = false;
+  }
+
+  #step(input: Input) {
+    this.#change(() => {
+      const before = this.#line;
+      const [after, effects] = step(before, input);
+      this.#line = after;
+      if (after.told !== before.told) this.#emit("state", after.told);
+      for (const effect of effects) this.#perform(effect);
+    });
+  }
+
+  #perform(effect: Effect) {
+    if (typeof effect === "object") this.#timeouts.start("retry", effect.retry, () => this.#step({ type: "redial" }));
+    else if (effect === "listen") this.#listen();
+    else if (effect === "unlisten") this.#unlisten();
+    else if (effect === "hangUp") this.#hangUp();
+    else if (effect === "dial") this.#dial();
+    else if (effect === "probe") this.#heartbeat?.probe();
+    else if (effect === "end") this.#write({ type: "end" });
+    else if (effect === "idle") this.#setTurn(null);
+    else this.#save();
   }
 
   // --- the line ---------------------------------------------------------------------------------
 
-  #open() {
-    const { state, reason, detail } = this.#state;
-    this.#hangUp();
-    this.#lastError = null;
-    this.#setState("connecting", state === "offline" && reason ? { reason, detail } : {});
+  #dial() {
     this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
     try {
       this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
-        opened: () => this.#hello(),
-        received: (frame) => this.#receive(frame),
-        closed: (code) => this.#closed(code),
+        opened: () => this.#change(() => this.#hello()),
+        received: (frame) => this.#change(() => this.#receive(frame)),
+        closed: (code) => this.#change(() => this.#closed(code)),
       });
     } catch (error) {
-      this.#hangUp();
-      this.#setState("refused", { detail: String(error) });
+      this.#step({ type: "failed", detail: String(error) });
     }
   }
 
@@ -358,10 +378,12 @@ export class ChatClient extends EventTarget {
     const { session } = this;
     const connection = this.#connection;
     if (!session) return this.#sayHello();
-    this.#hold.take(session, this.#returned ? GOING : STAYING, (ours) => {
-      if (!ours) this.#separate();
-      if (connection === this.#connection) this.#sayHello();
-    });
+    this.#hold.take(session, this.#returned ? GOING : STAYING, (ours) =>
+      this.#change(() => {
+        if (!ours) this.#separate();
+        if (connection === this.#connection) this.#sayHello();
+      }),
+    );
   }
 
   /** Another tab has the session, and sends what waits in it. */
@@ -382,7 +404,6 @@ export class ChatClient extends EventTarget {
     this.#connection = null;
     this.#heartbeat?.stop();
     this.#heartbeat = null;
-    this.#welcomed = false;
     this.#asking = [];
     this.#replayEnd = null;
     this.#sender.halt();
@@ -392,39 +413,20 @@ export class ChatClient extends EventTarget {
 
   /** The line is of no use any more: come back on another. */
   #drop() {
-    this.#hangUp();
-    this.#retryLater();
+    this.#step({ type: "dropped", chance: this.#random() });
   }
 
   #closed(code: number) {
-    const error = this.#welcomed ? null : this.#lastError;
-    const unreadable = code === 4500 && this.#welcomed && this.#lastError?.code === "bad_frame";
+    const { welcomed, error } = this.#line;
     this.#hangUp();
-    if (unreadable && this.#sender.searchAnew()) return this.#retryLater(code);
+    const anew = code === 4500 && welcomed && error?.code === "bad_frame" && this.#sender.searchAnew();
     if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
-    if (code < 4500 || code > 4999) this.#retryLater(code, error);
-    else if (code === 4509) this.#setState("replaced", { code });
-    else if (code === 4503) this.#ended(undefined, code);
-    else this.#setState("refused", { code, reason: this.#lastError?.code, detail: this.#lastError?.detail });
-  }
-
-  #ended(reason?: string, code?: number) {
-    this.#hangUp();
-    this.#ending = false;
-    this.#setTurn(null);
-    this.#setState("ended", { reason, code });
-  }
-
-  /** @param error that came instead of a welcome */
-  #retryLater(code?: number, error?: Refusal | null) {
-    const delay = this.#backoff.next();
-    this.#timeouts.start("retry", delay, () => this.#open());
-    this.#setState("offline", { retryIn: delay / 1000, code, ...(error ? { reason: error.code, detail: error.detail } : {}) });
+    this.#step({ type: "closed", code, anew, chance: this.#random() });
   }
 
   #ping(asking: "sender" | "monitor") {
     this.#asking.push(asking);
-    this.#write({ type: "ping" });
+    this.#write(this.#page.hidden ? { type: "ping", silence: HIDDEN_SILENCE } : { type: "ping" });
   }
 
   #write(frame: SentFrame) {
@@ -437,8 +439,8 @@ export class ChatClient extends EventTarget {
     this.#heartbeat?.heard();
     if (frame.type === "error") this.#error(frame);
     else if (frame.type === "welcome") this.#welcome(frame);
-    else if (frame.type === "ended") this.#ended(frame.reason);
-    else if (this.#welcomed) this.#receiveLive(frame);
+    else if (frame.type === "ended") this.#step({ type: "ended", reason: frame.reason });
+    else if (this.#line.welcomed) this.#receiveLive(frame);
   }
 
   #receiveLive(frame: ServerFrame) {
@@ -466,7 +468,7 @@ export class ChatClient extends EventTarget {
     this.#hold.keep(session);
     this.#returned = false;
     if (meeting.forget) this.#emit("owner", {});
-    if (meeting.again) return resumed ? this.#open() : this.newSession({ thread: this.thread });
+    if (meeting.again) return resumed ? this.#step({ type: "redial" }) : this.newSession({ thread: this.thread });
     if (!resumed) this.#restartLog(first - 1, this.#credentials.reasonOf(reason));
     else if (first > this.#cursor.received + 1) this.#restartLog(first - 1, "gap");
     else if (head < this.#cursor.received) {
@@ -485,20 +487,18 @@ export class ChatClient extends EventTarget {
   }
 
   #begin(heartbeat: number, head: number, turn: any, resumed: boolean) {
-    this.#welcomed = true;
     this.#promisedHead = 0;
     this.#replayEnd = head;
     this.#heartbeat = new Heartbeat(this.#timers, heartbeat * 1000, {
       ping: () => this.#ping("monitor"),
       dead: () => this.#drop(),
+      backlog: () => this.#connection?.backlog ?? 0,
     });
-    this.#timeouts.start("settled", SETTLED_AFTER, () => this.#backoff.reset());
+    this.#timeouts.start("settled", SETTLED_AFTER, () => this.#step({ type: "settled" }));
+    if (this.#page.hidden) this.#heartbeat.probe();
     this.#setTurn(asTurn(turn));
-    this.#setState("online");
-    if (!this.#welcomed) return; // a listener hung up
+    this.#step({ type: "welcomed", resumed });
     for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
-    this.#ending &&= resumed;
-    if (this.#ending) this.#write({ type: "end" });
     this.#sender.start(this.#window);
     this.#checkReplay();
   }
@@ -563,11 +563,11 @@ export class ChatClient extends EventTarget {
   #error({ code, detail, n, retry_after, owner }: Refusal) {
     // Who is merely not logged in any more may be back at once, and finds what they wrote.
     if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
-    this.#lastError = { type: "error", code, detail };
+    this.#step({ type: "error", error: { code, detail } });
     // What it misses it had accepted: only a welcome tells what it has.
     if (code === "n_gap") return n == null || this.#sender.expected(n) ? undefined : this.#drop();
     if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
-    if (code === "bad_frame" && n == null && this.#welcomed) return this.#unreadable(detail);
+    if (code === "bad_frame" && n == null && this.#line.welcomed) return this.#unreadable(detail);
     const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
     this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
   }
@@ -588,10 +588,10 @@ export class ChatClient extends EventTarget {
   // --- frames out -------------------------------------------------------------------------------
 
   #queue(frame: Omit<Outgoing, "n">) {
-    if (FINAL_STATES.has(this.#state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
+    if (isFinal(this.state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
     const copy = sendable(frame);
     if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
-    return { ...this.#sender.queue(copy) };
+    return this.#change(() => ({ ...this.#sender.queue(copy) }));
   }
 
   /** @param frame that will never be sent */
@@ -617,11 +617,17 @@ export class ChatClient extends EventTarget {
     this.#siblings.open();
   }
 
+  #unlisten() {
+    this.#saveNow();
+    this.#hold.release();
+    this.#page.unlisten();
+    this.#siblings.close();
+  }
+
   /** The network or the person is back. */
   #woke() {
     this.#storage.arrive();
-    if (this.#state.state === "offline") this.#open();
-    else this.#heartbeat?.probe();
+    this.#step({ type: "woke" });
   }
 
   /** The page goes: to be loaded again, or to come back as it is. */
@@ -649,11 +655,6 @@ export class ChatClient extends EventTarget {
     this.#emit("reset", { reason });
   }
 
-  #setState(state: State, rest: Partial<StateDetail> = {}) {
-    this.#state = { state, attempt: this.#backoff.attempt, ...rest };
-    this.#emit("state", this.#state);
-  }
-
   #setTurn(turn: TurnStatus | null, report: TurnStatus | null = turn) {
     this.#turn = turn;
     this.#emit("turn", report && { turn: report.turn, name: report.name, status: report.status });
@@ -661,7 +662,9 @@ export class ChatClient extends EventTarget {
 
   #save() {
     this.#saving.cancel("save");
-    this.#credentials.save(this.#sender.next, this.#sender.items);
+    const kept = this.#credentials.save(this.#sender.next, this.#sender.items, this.#line.ending);
+    if (this.#kept && !kept) this.#emit("notice", { code: "storage_full" });
+    this.#kept = kept;
   }
 
   /** Write down what has changed, if that has not been done yet. */
@@ -670,7 +673,7 @@ export class ChatClient extends EventTarget {
   }
 
   #emit(type: string, detail: any) {
-    this.dispatchEvent(new ChatClientEvent(type, detail));
+    this.#untold.push(new ChatClientEvent(type, detail));
   }
 }
 

@@ -1,6 +1,6 @@
 /** Time, replaceable in tests. */
 
-/** The clock. Times in milliseconds. */
+/** The clock: milliseconds since some moment, whatever is done to the time of day. */
 export interface Timers {
   setTimeout: (callback: () => void, delay: number) => any;
   clearTimeout: (timer: any) => void;
@@ -10,7 +10,7 @@ export interface Timers {
 export const systemTimers: Timers = {
   setTimeout: (callback, delay) => setTimeout(callback, delay),
   clearTimeout: (timer) => clearTimeout(timer),
-  now: () => Date.now(),
+  now: () => performance.now(),
 };
 
 /** A handful of timeouts by name: at most one of each runs, and all can be cancelled at once. */

@@ -36,7 +36,7 @@ export class SessionCredentials {
   /** Whether a conversation of somebody who was logged in is left here, which is not asked for. */
   #lost;
   /** What was not accepted when the page was left, and the number of the next frame. */
-  left: { pending: Outgoing[]; next: number };
+  left: { pending: Outgoing[]; next: number; ending: boolean };
 
   /** @param wishes of the page */
   constructor(storage: TabStorage, { profile, thread, env = {}, owner }: Wishes) {
@@ -55,7 +55,7 @@ export class SessionCredentials {
     this.#held = same && !ours ? remembered : null;
     this.profile = profile ?? (ours ? remembered.profile : undefined);
     this.thread = thread ?? (ours ? remembered.thread : undefined);
-    this.left = { pending: ours ? remembered.pending : [], next: ours && same ? remembered.next : 1 };
+    this.left = { pending: ours ? remembered.pending : [], next: ours && same ? remembered.next : 1, ending: ours && same && remembered.ending === true };
   }
 
   /** The first frame of a connection. */
@@ -141,10 +141,10 @@ export class SessionCredentials {
     this.#storage.env = values;
   }
 
-  /** @param next the number of the next frame */
-  save(next: number, pending: readonly Outgoing[]) {
+  /** @param next the number of the next frame @returns whether all that is pending is written down */
+  save(next: number, pending: readonly Outgoing[], ending: boolean) {
     const { session, token, profile, thread } = this;
-    this.#storage.save({ session, token, next, pending: [...pending], profile, thread });
+    return this.#storage.save({ session, token, next, pending: [...pending], profile, thread, ending: ending || undefined });
   }
 }
 

@@ -10,18 +10,22 @@ export class Heartbeat {
   #heartbeat;
   #ping;
   #dead;
+  #backlog;
   #heardAt;
   #sentAt;
   /** When the unanswered ping was sent */
   #pingedAt: number | null = null;
+  /** The bytes that had not left the browser when we last looked. */
+  #left = 0;
   #timer: any = null;
 
   /** @param heartbeat milliseconds of silence before a ping */
-  constructor(timers: Timers, heartbeat: number, { ping, dead }: { ping: () => void; dead: () => void }) {
+  constructor(timers: Timers, heartbeat: number, { ping, dead, backlog }: { ping: () => void; dead: () => void; backlog: () => number }) {
     this.#timers = timers;
     this.#heartbeat = heartbeat;
     this.#ping = ping;
     this.#dead = dead;
+    this.#backlog = backlog;
     this.#heardAt = this.#sentAt = timers.now();
     this.#check();
   }
@@ -48,14 +52,18 @@ export class Heartbeat {
   #askNow() {
     this.#pingedAt = this.#timers.now();
     this.#ping();
+    this.#left = this.#backlog();
   }
 
   #check() {
     this.stop();
     const now = this.#timers.now();
     if (this.#pingedAt !== null && now >= this.#deadline()) {
-      this.#dead();
-      return;
+      const left = this.#backlog();
+      if (left >= this.#left) return this.#dead();
+      // The ping waits behind what leaves slowly: the line lives.
+      this.#left = left;
+      this.#pingedAt = now;
     }
     if (this.#pingedAt === null && now >= this.#deadline()) this.#askNow();
     this.#timer = this.#timers.setTimeout(() => this.#check(), this.#deadline() - now);

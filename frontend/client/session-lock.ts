@@ -82,7 +82,9 @@ class Lock implements Hold {
         const told = this.#told;
         queueMicrotask(() => told(true));
       });
-    this.#locks.request(`chatsessions:${session}`, { signal: stop.signal }, granted).catch((error: Error) => {
+    // Some browsers throw where others refuse.
+    const request = async () => this.#locks.request(`chatsessions:${session}`, { signal: stop.signal }, granted);
+    request().catch((error: Error) => {
       if (!current()) return;
       this.#timers.clearTimeout(timer);
       const told = this.#told;

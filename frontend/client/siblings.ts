@@ -34,7 +34,11 @@ export class Siblings {
   }
 
   close() {
-    this.#channel?.close();
+    try {
+      this.#channel?.close();
+    } catch {
+      // there is nothing left to close
+    }
     this.#channel = null;
   }
 

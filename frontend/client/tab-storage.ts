@@ -12,6 +12,8 @@ export interface Remembered {
   profile?: string;
   /** That the session goes on with */
   thread?: string;
+  /** Whether it is to end as soon as the server can be told */
+  ending?: boolean;
 }
 
 /** What is kept beside the session and what waits to be sent. */
@@ -76,12 +78,14 @@ export class TabStorage {
     return parse(this.access === "nothing" ? null : this.#read(this.#key));
   }
 
+  /** @returns false if there is no room for all that is pending */
   save(remembered: Remembered) {
-    if (!this.#storage) return;
+    if (!this.#storage) return true;
     this.#claim();
-    if (this.#write(this.#key, JSON.stringify(remembered))) return;
+    if (this.#write(this.#key, JSON.stringify(remembered))) return true;
     // Without room for everything, the way back into the session matters most.
     this.#write(this.#key, JSON.stringify({ ...remembered, pending: [] }));
+    return !remembered.pending.length;
   }
 
   /** What was being written and not sent. */
@@ -193,6 +197,7 @@ function parse(text: string | null): Remembered {
     pending,
     ...(known && typeof value.profile === "string" ? { profile: value.profile } : {}),
     ...(known && typeof value.thread === "string" ? { thread: value.thread } : {}),
+    ...(known && value.ending === true ? { ending: true } : {}),
   };
 }
 

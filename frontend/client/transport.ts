@@ -30,6 +30,11 @@ export class Connection {
     return true;
   }
 
+  /** Bytes that were sent and have not left the browser yet, as on a slow line. */
+  get backlog() {
+    return this.#socket.bufferedAmount ?? 0;
+  }
+
   /** Hang up without waiting for the other side: a dead line would keep us for minutes. */
   close() {
     this.#detach();

@@ -68,9 +68,10 @@ export interface End {
   type: "end";
 }
 
-/** Is the connection alive? Answered by `pong`. */
+/** Is the connection alive? Answered by `pong`. `silence`: for how many seconds from now on the client may send nothing. A browser runs the timers of a page that nobody looks at once a minute. */
 export interface Ping {
   type: "ping";
+  silence?: number;
 }
 
 /** The answer to `hello`. */

@@ -50,8 +50,8 @@ const SAID_ELSEWHERE = ["handler_error", "interrupted", "missing_env", "not_migr
 /** How much may wait to be sent and still be shown anew with every change; what is more is, every so many milliseconds. */
 const SHOWN_AT_ONCE = 50;
 const SHOWN_EVERY = 500;
-/** Which conversations elements of this page have. */
-const places: Set<string> = new Set();
+/** Which conversations of this page elements have. */
+const places: Map<string, ChatSessionElement> = new Map();
 /** What the console was told of. */
 const unreachable: Set<string> = new Set();
 
@@ -64,7 +64,7 @@ export class ChatSessionElement extends HTMLElement {
   #server: FileServer | null = null;
   #waiting: number | undefined;
   /** Which conversation of the page it has. */
-  #place: string | null = null;
+  #place = "";
   /** Whose page it is, when the conversation began. */
   #owner: string | null = null;
   #parts = layout();
@@ -124,8 +124,9 @@ export class ChatSessionElement extends HTMLElement {
     this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
     this.#window.listen();
     this.#composer.fit(); // only now has anything a size
-    if (!this.#client || this.#place === null) this.#begin();
-    else if (this.#parts.choice.hidden) this.#client.connect();
+    if (!this.#client || !this.#reclaim()) this.#begin();
+    // What is over, or goes on elsewhere, does not begin anew because the element is at another place.
+    else if (this.#parts.choice.hidden && this.#state.state === "closed") this.#client.connect();
   }
 
   disconnectedCallback() {
@@ -183,13 +184,22 @@ export class ChatSessionElement extends HTMLElement {
     let key = this.id && `id=${this.id}`;
     for (let place = 2; places.has(`${src} ${key}`); place++) key = `${place}`;
     this.#place = `${src} ${key}`;
-    places.add(this.#place);
+    places.set(this.#place, this);
     return key;
   }
 
+  /** Whether it has its conversation still; or again, to show that it is over. */
+  #reclaim() {
+    const other = places.get(this.#place);
+    if (other === this) return true;
+    const same = this.#place.startsWith(`${this.getAttribute("src")} `) && this.getAttribute("owner") === this.#owner;
+    if (other || !same || !SILENT.includes(this.#state.state)) return false;
+    places.set(this.#place, this);
+    return true;
+  }
+
   #unclaim() {
-    if (this.#place !== null) places.delete(this.#place);
-    this.#place = null;
+    if (places.get(this.#place) === this) places.delete(this.#place);
   }
 
   #listen(client: ChatClient) {
@@ -235,6 +245,7 @@ export class ChatSessionElement extends HTMLElement {
     const { choice, body, composer, activity, end, status } = this.#parts;
     choice.hidden = !offered;
     this.#label(); // some tools are of no use now
+    if (offered) this.#parts.banner.hidden = true;
     body.hidden = composer.hidden = activity.hidden = end.hidden = status.hidden = offered;
   }
 

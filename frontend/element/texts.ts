@@ -76,6 +76,7 @@ const defaults = {
     busy: "There is a lot going on. Your message will be sent in a moment.",
     storage_unavailable: "Your message could not be stored yet. It will be sent again in a moment.",
     call_closed: "That question is no longer open.",
+    storage_full: "This browser has no room left to keep what is not sent yet. Leave this page open until it is sent.",
   } as Record<string, string>,
   /** By what was sent, for a refusal without words of the server's. */
   actionRefused: "That button is no longer offered.",

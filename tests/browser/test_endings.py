@@ -129,6 +129,62 @@ def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
     expect(new.banner).to_contain_text(TAKEN)
 
 
+MOVES = {
+    "moved": """chat => {
+      const main = document.createElement("main");
+      document.body.append(main);
+      main.append(chat);
+    }""",
+    "put back": """async chat => {
+      const parent = chat.parentElement;
+      chat.remove();
+      await new Promise((resolve) => setTimeout(resolve));
+      parent.append(chat);
+    }""",
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_conversation_that_is_over_is_still_over_where_its_element_is_moved_to(
+    move: str, open_chat: Callable[..., Chat]
+) -> None:
+    chat = open_chat("counter")
+    chat.shows(GREETING)
+    session = chat.session
+    chat.press("End chat")
+    chat.press("End it now")
+    chat.is_("Ended")
+    sockets: list[str] = []
+    chat.page.on("websocket", lambda socket: sockets.append(socket.url))
+    chat.element.evaluate(MOVES[move])
+    chat.is_("Ended")
+    chat.shows(GREETING)
+    assert (chat.session, sockets) == (session, [])
+    chat.press("Start a new conversation")
+    chat.shows(GREETING)
+    assert chat.session != session
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.usefixtures("asleep")
+def test_a_tab_that_lost_the_session_does_not_take_it_because_its_element_is_moved(
+    move: str, open_chat: Callable[..., Chat]
+) -> None:
+    old = open_chat("counter")
+    old.shows(GREETING)
+    new = Chat(duplicate(old.page))
+    expect(old.banner).to_contain_text(TAKEN)
+    sockets: list[str] = []
+    old.page.on("websocket", lambda socket: sockets.append(socket.url))
+    old.element.evaluate(MOVES[move])
+    expect(old.banner).to_contain_text(TAKEN)
+    new.say("one")
+    new.shows(GREETING, "one", counted(1))
+    assert sockets == []
+    old.press("Use it here")
+    old.shows(GREETING, "one", counted(1))
+
+
 @pytest.mark.usefixtures("asleep")
 def test_two_tabs_that_count_at_once(server: Server, page: Page) -> None:
     """

@@ -377,6 +377,18 @@ async def test_a_silent_client_is_closed(impatient: Server, client_of: ClientOf)
     assert (await client.resume())["resumed"]
 
 
+async def test_a_client_that_announces_a_silence_is_closed_after_it(
+    impatient: Server, client_of: ClientOf
+) -> None:
+    """Beside one that does not: a hidden page is given the time that its browser takes."""
+    hidden, other = [await client_of(impatient, acks=False).start() for _ in range(2)]
+    await hidden.send({"type": "ping", "silence": 60})
+    assert await other.closed() == 4012
+    assert hidden.is_open
+    await hidden.send({"type": "ping"})  # it is seen again
+    assert await hidden.closed() == 4012
+
+
 async def test_a_client_that_pings_is_not(impatient: Server, client_of: ClientOf) -> None:
     client = await client_of(impatient, acks=False).start()
     for _ in range(8):

@@ -1,6 +1,6 @@
 // Built from frontend/ by `make page`. Edit that, not this.
 /** Time, replaceable in tests. */
-/** The clock. Times in milliseconds. */
+/** The clock: milliseconds since some moment, whatever is done to the time of day. */
 export interface Timers {
 	setTimeout: (callback: () => void, delay: number) => any;
 	clearTimeout: (timer: any) => void;
@@ -55,6 +55,8 @@ export interface Remembered {
 	profile?: string;
 	/** That the session goes on with */
 	thread?: string;
+	/** Whether it is to end as soon as the server can be told */
+	ending?: boolean;
 }
 /** What is kept beside the session and what waits to be sent. */
 export type Kind = "draft" | "env" | "files" | "relayed";
@@ -78,7 +80,8 @@ declare class TabStorage {
 	belongsTo(owner: string, theirs: boolean): void;
 	/** @returns what is not for who is here is left out, but for a session that may be theirs */
 	load(): Remembered;
-	save(remembered: Remembered): void;
+	/** @returns false if there is no room for all that is pending */
+	save(remembered: Remembered): boolean;
 	/** What was being written and not sent. */
 	get draft(): string;
 	set draft(text: string);
@@ -101,15 +104,15 @@ declare class TabStorage {
 export type State = "connecting" | "online" | "offline" | "replaced" | "ended" | "refused" | "closed";
 export interface StateDetail {
 	state: State;
-	/** How many attempts have failed in a row */
+	/** How many attempts have failed in a row. */
 	attempt: number;
-	/** Seconds until the next attempt (`offline`) */
+	/** Seconds until the next attempt (`offline`). */
 	retryIn?: number;
-	/** Why it ended, or the server's error code (`ended`, `refused`; `offline`, if it gave one) */
+	/** Why it ended, or the server's error code (`ended`, `refused`; `offline`, if it gave one). */
 	reason?: string;
-	/** The server's words for it (`refused`, `offline`) */
+	/** The server's words for it (`refused`, `offline`). */
 	detail?: string;
-	/** The close code */
+	/** The close code. */
 	code?: number;
 }
 export interface ChatClientOptions {
@@ -178,7 +181,7 @@ export declare class ChatClient extends EventTarget {
 	set draft(text: string);
 	/** Connect, or try again at once. */
 	connect(): void;
-	/** Hang up. The session goes on, and so can this client: `connect()`. */
+	/** Hang up. The session goes on, and so can this client: `connect()`. What is over stays over. */
 	close(): void;
 	/** Take the conversation back from another tab or device. */
 	takeOver(): void;
@@ -210,7 +213,7 @@ export declare class ChatClient extends EventTarget {
 	answer(call: string, data: any): Outgoing;
 	/** Cancel the running turn. */
 	stop(): void;
-	/** End the session for good; if the line is down, as soon as it is back. */
+	/** End the session for good; if the line is down, as soon as it is back, after a reload too. */
 	end(): void;
 }
 

@@ -1,35 +1,15 @@
+/** Milliseconds: the highest wait after the first failure, and after many. */
+const FIRST = 500;
+const LONGEST = 30_000;
+
 /**
- * How long to wait before the next attempt.
+ * How long to wait before the next attempt, in milliseconds.
  *
  * Full jitter: a random time between nothing and a ceiling that doubles with every failure, so
  * that a thousand clients that lost the same server do not come back in the same moment.
+ * @param attempt how many have failed since the last success
+ * @param chance from 0 to 1
  */
-export class Backoff {
-  #attempt = 0;
-  #base;
-  #cap;
-  #random;
-
-  /** @param options times in milliseconds */
-  constructor({ base = 500, cap = 30_000, random = Math.random }: { base?: number; cap?: number; random?: () => number } = {}) {
-    this.#base = base;
-    this.#cap = cap;
-    this.#random = random;
-  }
-
-  /** How many attempts have been made since the last success. */
-  get attempt() {
-    return this.#attempt;
-  }
-
-  /** The wait before the next attempt, in milliseconds. */
-  next() {
-    const ceiling = Math.min(this.#cap, this.#base * 2 ** this.#attempt);
-    this.#attempt += 1;
-    return this.#random() * ceiling;
-  }
-
-  reset() {
-    this.#attempt = 0;
-  }
+export function backoff(attempt: number, chance: number) {
+  return chance * Math.min(LONGEST, FIRST * 2 ** attempt);
 }

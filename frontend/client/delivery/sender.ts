@@ -36,6 +36,7 @@ export class Sender {
   #write;
   #ping;
   #changed;
+  #backlog;
   #pace = new Pace();
   #online = false;
   #window = MAX_WINDOW;
@@ -46,13 +47,14 @@ export class Sender {
   #search: Search | null = null;
 
   /** @param handlers `ping`: its answer calls `answered()`; `changed`: the outbox did */
-  constructor(outbox: Outbox, timers: Timers, { write, ping, changed }: { write: (frame: SentFrame) => void; ping: () => void; changed: () => void }) {
+  constructor(outbox: Outbox, timers: Timers, { write, ping, changed, backlog }: { write: (frame: SentFrame) => void; ping: () => void; changed: () => void; backlog: () => number }) {
     this.#outbox = outbox;
     this.#timers = timers;
     this.#timeouts = new Timeouts(timers);
     this.#write = write;
     this.#ping = ping;
     this.#changed = changed;
+    this.#backlog = backlog;
   }
 
   get items() {
@@ -280,8 +282,11 @@ export class Sender {
   }
 
   #resend() {
-    this.#missing = null;
-    this.#outbox.rewind();
+    // What has not left the browser yet cannot have got lost.
+    if (!this.#backlog()) {
+      this.#missing = null;
+      this.#outbox.rewind();
+    }
     this.#pump();
   }
 

@@ -1,0 +1,158 @@
+/**
+ * The states of a session's line as a pure function: a state and what has happened give the next state, and
+ * what is to be done. `ChatClient` does it, and tells its listeners when all of it is done.
+ */
+import { backoff } from "./delivery/backoff.ts";
+
+/**
+ * `connecting`; `online`; `offline`: will try again; `replaced`: the conversation went on in another
+ * tab or device; `ended`: it is over; `refused`: the server will not have us; `closed`: by `close()`.
+ */
+export type State = "connecting" | "online" | "offline" | "replaced" | "ended" | "refused" | "closed";
+
+export interface StateDetail {
+  state: State;
+  /** How many attempts have failed in a row. */
+  attempt: number;
+  /** Seconds until the next attempt (`offline`). */
+  retryIn?: number;
+  /** Why it ended, or the server's error code (`ended`, `refused`; `offline`, if it gave one). */
+  reason?: string;
+  /** The server's words for it (`refused`, `offline`). */
+  detail?: string;
+  /** The close code. */
+  code?: number;
+}
+
+/** An error frame's code and words. */
+export interface LineError {
+  code?: string;
+  detail?: string;
+}
+
+export interface Line {
+  /** What listeners are told. */
+  readonly told: StateDetail;
+  /** How many attempts have failed since one held. */
+  readonly attempt: number;
+  /** Whether the page and the other tabs are listened to. */
+  readonly listening: boolean;
+  /** Whether the server has welcomed this connection. */
+  readonly welcomed: boolean;
+  /** Whether the session is to end as soon as the server can be told. */
+  readonly ending: boolean;
+  /** The last error of this connection: the reason for a close that may follow. */
+  readonly error: LineError | null;
+}
+
+/** `chance`: a random number from 0 to 1, for the wait before the next attempt. */
+export type Input =
+  | { type: "connect" | "redial" | "restart" | "close" | "end" | "settled" | "woke" }
+  | { type: "welcomed"; resumed: boolean }
+  | { type: "error"; error: LineError }
+  | { type: "closed"; code: number; chance: number; anew?: boolean }
+  | { type: "dropped" | "offline"; chance: number }
+  | { type: "ended"; reason?: string }
+  | { type: "failed"; detail: string };
+
+export type Effect =
+  /** Hear what the page and other tabs say. */
+  | "listen"
+  | "unlisten"
+  /** Leave the connection, whatever its state, with all that runs on its behalf. */
+  | "hangUp"
+  | "dial"
+  /** Ask whether the connection still lives. */
+  | "probe"
+  /** Tell the server that the session is to end. */
+  | "end"
+  /** Nothing runs any more. */
+  | "idle"
+  /** Remember what is to be done after a reload. */
+  | "save"
+  /** Dial after so many milliseconds. */
+  | { retry: number };
+
+export const CLOSED: Line = { told: { state: "closed", attempt: 0 }, attempt: 0, listening: false, welcomed: false, ending: false, error: null };
+
+export function step(line: Line, input: Input): [Line, Effect[]] {
+  const [next, effects] = transition(line, input);
+  return [next, next.ending === line.ending ? effects : [...effects, "save"]];
+}
+
+function transition(line: Line, input: Input): [Line, Effect[]] {
+  const { state } = line.told;
+  const live = state === "connecting" || state === "online";
+  switch (input.type) {
+    case "connect":
+      return live ? [line, []] : dial(line);
+    case "redial":
+      return dial(line);
+    case "restart":
+      return dial({ ...line, attempt: 0, ending: false });
+    case "close":
+      // What is over stays over: an element that comes back shows it, and begins nothing.
+      return [isFinal(state) ? { ...line, listening: false } : { ...tell(line, "closed"), listening: false }, ["hangUp", "unlisten"]];
+    case "end":
+      return [{ ...line, ending: true }, line.welcomed ? ["end"] : []];
+    case "welcomed": {
+      const ending = line.ending && input.resumed;
+      return [{ ...tell(line, "online"), welcomed: true, ending }, ending ? ["end"] : []];
+    }
+    case "settled":
+      return [{ ...line, attempt: 0 }, []];
+    case "error":
+      return [{ ...line, error: input.error }, []];
+    case "woke":
+      return state === "offline" ? dial(line) : [line, ["probe"]];
+    case "offline":
+      return live ? retry(line, input.chance) : [line, []];
+    case "dropped":
+      return retry(line, input.chance);
+    case "closed":
+      return closed(line, input);
+    case "ended":
+      return over({ ...line, ending: false }, "ended", { reason: input.reason });
+    case "failed":
+      return over(line, "refused", { detail: input.detail });
+  }
+}
+
+/** Whether nothing can be sent. */
+export function isFinal(state: State) {
+  return state === "replaced" || state === "ended" || state === "refused";
+}
+
+function closed(line: Line, { code, chance, anew }: Input & { type: "closed" }): [Line, Effect[]] {
+  const { error, welcomed } = line;
+  if (anew || code < 4500 || code > 4999) return retry(line, chance, { code, ...(anew || welcomed ? {} : reasonOf(error)) });
+  if (code === 4509) return over(line, "replaced", { code });
+  if (code === 4503) return over({ ...line, ending: false }, "ended", { code });
+  return over(line, "refused", { code, ...reasonOf(error) });
+}
+
+function dial(line: Line): [Line, Effect[]] {
+  const { state, reason, detail } = line.told;
+  const next = tell(line, "connecting", state === "offline" && reason ? { reason, detail } : {});
+  const effects: Effect[] = line.listening ? ["hangUp", "dial"] : ["listen", "hangUp", "dial"];
+  return [{ ...next, listening: true, error: null }, effects];
+}
+
+function retry(line: Line, chance: number, rest: Partial<StateDetail> = {}): [Line, Effect[]] {
+  const delay = backoff(line.attempt, chance);
+  const next = { ...line, attempt: line.attempt + 1 };
+  return [tell(next, "offline", { retryIn: delay / 1000, ...rest }), ["hangUp", { retry: delay }]];
+}
+
+function over(line: Line, state: State, rest: Partial<StateDetail>): [Line, Effect[]] {
+  return [tell(line, state, rest), state === "ended" ? ["hangUp", "idle"] : ["hangUp"]];
+}
+
+/** No connection of this state is welcomed, but the one that `welcomed` tells of. */
+function tell(line: Line, state: State, rest: Partial<StateDetail> = {}): Line {
+  return { ...line, welcomed: false, told: { state, attempt: line.attempt, ...rest } };
+}
+
+function reasonOf(error: LineError | null): Partial<StateDetail> {
+  return error ? { reason: error.code, detail: error.detail } : {};
+}
