@@ -35,6 +35,8 @@ Position = Annotated[int, Meta(ge=0, le=MAX_SAFE_INTEGER)]
 # With \Z: a $ is before a newline at the end, too.
 CLEAN = r"^[^\x00-\x1f\x7f-\x9f]*\Z"
 EventName = Annotated[str, Meta(min_length=1, max_length=100, pattern=CLEAN)]
+#: The most messages that a client may begin with.
+MAX_LATEST = 1000
 ClientType = Annotated[str, Meta(min_length=1, max_length=50, pattern=CLEAN)]
 
 
@@ -110,6 +112,8 @@ class Hello(_Frame, tag="hello"):
     owner: Annotated[str, Meta(max_length=100)] | None = None
     #: Whether the client takes several frames in one message.
     bundles: bool = False
+    #: A client that has nothing yet begins with so many messages, the latest.
+    latest: Annotated[int, Meta(ge=1, le=MAX_LATEST)] | None = None
 
     def __repr__(self) -> str:
         """Without secrets: the token and the client's own keys."""
@@ -172,6 +176,18 @@ SentNumber = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": MAX
 SentPosition = Annotated[int, Meta(extra_json_schema={"minimum": 0, "maximum": MAX_SAFE_INTEGER})]
 
 
+class ServerEvent(_Frame, tag="event"):
+    """One entry of the session's log."""
+
+    seq: SentNumber
+    name: str
+    data: Raw
+    #: The turn that emitted it.
+    turn: SentPosition | UnsetType = UNSET
+    #: The client's own event ``n``, met again in a replay.
+    n: SentNumber | UnsetType = UNSET
+
+
 class Welcome(_Frame, tag="welcome", kw_only=True):
     """The answer to ``hello``."""
 
@@ -201,6 +217,11 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
     owner: str | UnsetType = UNSET
     #: What the chat offers beside messages; left out if that is nothing.
     offers: list[str] | UnsetType = UNSET
+    #: To a client that begins with the latest messages: the first entry of the kept log, of which
+    #: those before ``first`` are fetched by HTTP.
+    earlier: SentNumber | UnsetType = UNSET
+    #: With ``earlier``: the entries before ``first`` that still hold, as ``settings``.
+    state: list[ServerEvent] | UnsetType = UNSET
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -208,18 +229,6 @@ class Welcome(_Frame, tag="welcome", kw_only=True):
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         return [("session", self.session), ("resumed", self.resumed), ("head", self.head)]
-
-
-class ServerEvent(_Frame, tag="event"):
-    """One entry of the session's log."""
-
-    seq: SentNumber
-    name: str
-    data: Raw
-    #: The turn that emitted it.
-    turn: SentPosition | UnsetType = UNSET
-    #: The client's own event ``n``, met again in a replay.
-    n: SentNumber | UnsetType = UNSET
 
 
 class Accepted(_Frame, tag="accepted"):

@@ -10,14 +10,14 @@ from uuid import UUID
 import msgspec
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Func, IntegerField, QuerySet, TextField
+from django.db.models import Func, IntegerField, Min, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.db.models.sql.compiler import SQLCompiler
 
 from chatsessions.conf import settings
-from chatsessions.models import SessionEvent
+from chatsessions.models import ChatSession, SessionEvent
 
-from .conversation import ASSISTANT
+from .conversation import ASSISTANT, OPENING_NAMES
 from .conversation import Entry as Entry  # whoever reads a log finds it here
 
 #: The longest topic; it is a column of the session's row.
@@ -26,6 +26,10 @@ MAX_TOPIC = 100
 CHUNK_BYTES = 512 * 1024
 #: Events that carry a whole message.
 MESSAGE_EVENTS = ("message", "message_update")
+#: The server's events of which the last one holds, and none before it.
+STATE_EVENTS = ("settings_form", "settings")
+#: The server's events that open a question or a stream.
+_OPENED = ("ask", "message", "step")
 
 
 def topic_of(text: str) -> str:
@@ -57,6 +61,57 @@ def read_entries(session_id: UUID, *, after: int, limit: int) -> list[Entry]:
     """Return the next entries of the stored log, oldest first; see :func:`read_chunk`."""
     entries, _ = read_chunk(_log(session_id).filter(seq__gt=after).order_by("seq"), limit)
     return entries
+
+
+def read_before(session_id: UUID, *, before: int | None, limit: int) -> tuple[list[Entry], int]:
+    """
+    Return the last entries of the stored log before entry ``before``, or of all, oldest first.
+
+    With them comes the number of the first entry that is kept, 1 if none is. For how many they are
+    see :func:`read_chunk`.
+    """
+    rows = _log(session_id).order_by("-seq")
+    entries, _ = read_chunk(rows if before is None else rows.filter(seq__lt=before), limit)
+    first: int | None = _log(session_id).aggregate(first=Min("seq"))["first"]
+    return entries[::-1], first or 1
+
+
+class Latest(msgspec.Struct, kw_only=True):
+    """Where a client begins that asks for the latest messages only."""
+
+    #: The first entry that it gets.
+    first: int
+    #: Of the entries before that: what still holds.
+    state: list[Entry]
+
+
+def find_latest(session_id: UUID, messages: int) -> Latest | None:
+    """
+    Return where the latest ``messages`` of a session begin; None if it has no more than those.
+
+    Questions that are open, and messages and steps that are being streamed, are among what comes
+    from there on.
+    """
+    log = _log(session_id)
+    begun = log.filter(name__in=OPENING_NAMES).order_by("-seq").values_list("seq", flat=True)
+    found = list(begun[messages - 1 : messages + 1])
+    if len(found) < 2:
+        return None
+    first = found[0]
+    rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+    columns: Any = rows.values_list("asks", "streams")
+    for asks, streams in columns:
+        ids = [ask["call"] for ask in asks] + [stream["id"] for stream in streams]
+        for id_ in ids:
+            quoted = msgspec.json.encode(id_).decode()
+            of_it = log.filter(n=None, name__in=_OPENED, seq__lt=first, data__contains=quoted)
+            first = of_it.order_by("seq").values_list("seq", flat=True).first() or first
+    state = [
+        entry
+        for name in STATE_EVENTS
+        for entry in entries_of(log.filter(n=None, name=name, seq__lt=first).order_by("-seq")[:1])
+    ]
+    return Latest(first=first, state=state)
 
 
 def find_message(session_id: UUID, message: str) -> dict[str, Any] | None:

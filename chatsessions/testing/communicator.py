@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self, TypeVar
 from uuid import UUID, uuid4
@@ -21,6 +22,7 @@ from chatsessions.protocol import frames
 from chatsessions.signals import turn_finished
 from chatsessions.storage.database import arefuse_test_transaction
 from chatsessions.storage.files import store_upload
+from chatsessions.storage.log import read_before
 
 from .cleanup import enter, leave
 from .client import ConnectedClient
@@ -60,7 +62,8 @@ class ChatCommunicator(ConnectedClient):
     With ``session`` (a UUID or its text) and ``token`` the client resumes that session. ``headers``
     are text by name, or pairs of bytes; ``origin`` is text, by default an allowed one, or None for
     no such header. ``profile``, ``client_type``, ``language`` and ``thread``, all text, and
-    ``env``, text by name, go into ``hello``.
+    ``env``, text by name, go into ``hello``, and so does ``latest``, with which how many messages
+    the client begins when it comes back.
 
     When the last communicator of an event loop is closed, everything that the server has started
     in that loop is ended.
@@ -80,6 +83,7 @@ class ChatCommunicator(ConnectedClient):
         client_type: str = "webapp",
         language: str | None = None,
         thread: str | None = None,
+        latest: int | None = None,
         env: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
@@ -91,6 +95,7 @@ class ChatCommunicator(ConnectedClient):
                 client_type=client_type,
                 language=language,
                 thread=thread,
+                latest=latest,
                 env=None if env is None else dict(env),
             )
         )
@@ -253,6 +258,18 @@ class ChatCommunicator(ConnectedClient):
         store = sync_to_async(store_upload)
         file = await store(self.session_id, ContentFile(data), name=name, declared=mime)
         return file.id
+
+    async def load_earlier(self, limit: int = 200) -> bool:
+        """
+        Get entries from before those that are known, as a page does that is scrolled up.
+
+        They are at most ``limit``. Return whether there are still earlier ones.
+        """
+        if self.has_earlier:
+            read = partial(read_before, self.session_id, before=self._first, limit=limit)
+            entries, _ = await sync_to_async(read)()
+            self._prepend(entries)
+        return self.has_earlier
 
     async def stop(self) -> None:
         """Stop the running turn, as the user does. :meth:`wait_for_turn` waits for its end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -197,6 +198,8 @@ class Conversation:
         self._changes: dict[int, ConversationChange] = {}
         #: Errors that are not in the log.
         self._errors: list[ErrorReport] = []
+        #: The first entry that the server keeps, as far as is known.
+        self._kept_from = 1
         #: By name: the ``seq`` of the last entry received.
         self._positions: dict[str, int] = {}
 
@@ -219,6 +222,21 @@ class Conversation:
     def reason(self) -> str | None:
         """Why the session is a new one: ``new``, ``unknown``, ``ended``, ``expired``; else None."""
         return self._last_welcome().reason
+
+    @property
+    def has_earlier(self) -> bool:
+        """Whether the kept log has entries before those that are known."""
+        return self._first > self._kept_from
+
+    @property
+    def _first(self) -> int:
+        """The first entry from which on all are known."""
+        first = self._delivery.received + 1
+        for event in reversed(self._events):
+            if event.seq != first - 1:
+                break
+            first = event.seq
+        return first
 
     @property
     def offers(self) -> list[str]:
@@ -326,8 +344,15 @@ class Conversation:
             self._forget()
             self._delivery.received = received
         self._delivery.renumber()
+        if not isinstance(welcome.earlier, msgspec.UnsetType):
+            self._kept_from = welcome.earlier
+        elif cleared:
+            self._kept_from = welcome.first
         self._welcome = welcome
         self._log.session = parse_uuid(welcome.session) or NO_SESSION
+        if cleared and not isinstance(welcome.state, msgspec.UnsetType):
+            for event in welcome.state:
+                self._add(event.seq, event.name, bytes(event.data))
 
     def _accepted(self, frame: frames.Accepted) -> None:
         sent = self._delivery.find(frame.n)
@@ -357,6 +382,20 @@ class Conversation:
         match change:
             case MessageChange(what="changed", old=None, new=ConversationMessage(n=None) as new):
                 self._log.put(new)  # a page shows it here, as it does not have the message
+
+    def _prepend(self, entries: Sequence[Entry]) -> None:
+        """Apply entries from before those that are known, as if they had come first."""
+        known, streaming = self._events, self._log.messages
+        # By number: the welcome may have had one of the earlier ones, as what still holds.
+        log = {event.seq: event for event in known} | {entry.seq: entry for entry in entries}
+        self._events, self._changes = [], {}
+        self._log = ConversationReducer(self._log.session)
+        for seq, one in sorted(log.items()):
+            raw = one.data if isinstance(one, Entry) else msgspec.json.encode(one.data)
+            self._add(seq, one.name, raw, turn=one.turn, n=one.n)
+        for message in streaming:
+            if message.streaming:
+                self._log.stream(message.id, message.content, pieces=message.pieces)
 
     # Whole messages
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import msgspec
 from django.utils import translation
@@ -20,10 +21,11 @@ from chatsessions.cluster.connect_request import User
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
 from chatsessions.handlers.chat import Chat
-from chatsessions.handlers.session import supported_language
+from chatsessions.handlers.session import Session, supported_language
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import RateLimit
-from chatsessions.protocol.frames import CloseCode
+from chatsessions.protocol.frames import CloseCode, parse_uuid
+from chatsessions.storage.log import Latest, find_latest
 from chatsessions.workers.registry import Opened
 from chatsessions.workers.worker import get_worker
 
@@ -178,14 +180,27 @@ class ChatConnection:
             env=taken_env(hello.env, self._chat.user_env),
         )
         self._speak(request.language)
-        opened = await get_worker().open(
-            self._chat, request, admit=self._admission.admit, relays=True
-        )
-        self._attach(opened, hello, ip=request.ip)
+        latest: Latest | None = None
+
+        async def admit(session: Session) -> None:
+            nonlocal latest
+            await self._admission.admit(session)
+            if (
+                hello.latest
+                and not hello.received
+                and session.id == parse_uuid(hello.session or "")
+            ):
+                find = partial(find_latest, session.id, hello.latest)
+                latest = await get_worker().threads.read(find)
+
+        opened = await get_worker().open(self._chat, request, admit=admit, relays=True)
+        self._attach(opened, hello, ip=request.ip, latest=latest if opened.resumed else None)
         if self.sender.closing:  # the login was lost in the last moment
             self._detach(CloseCode.NOT_ALLOWED)
 
-    def _attach(self, opened: Opened, hello: frames.Hello, *, ip: str | None) -> None:
+    def _attach(
+        self, opened: Opened, hello: frames.Hello, *, ip: str | None, latest: Latest | None
+    ) -> None:
         served = opened.served
         position = hello.received if opened.resumed else 0
         replay = get_worker().limits.replay(served.id, ip)
@@ -202,6 +217,7 @@ class ChatConnection:
                 reason=opened.reason,
                 owner=owner_of(self._admission.user),
                 offers=self._chat.offers,
+                latest=latest,
             )
             served.client.announce(resumed=opened.resumed)
 

@@ -13,7 +13,7 @@ from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
 from chatsessions.sessions.session import LiveSession
-from chatsessions.storage.log import Entry
+from chatsessions.storage.log import Entry, Latest
 from chatsessions.workers.limits import Replay
 from chatsessions.workers.worker import get_worker
 
@@ -99,24 +99,28 @@ class WebsocketSubscriber(LocalSubscriber):
         reason: str | None,
         owner: str = "",
         offers: Sequence[str] = (),
+        latest: Latest | None = None,
     ) -> None:
         """
         Greet the client, as the connection is stored, and bring it up to date.
 
-        ``offers`` is what the chat offers.
+        ``offers`` is what the chat offers. With ``latest`` it is sent the log from there on.
         """
         if self._stopped:
             return  # it is gone already
         self.welcomed = True
         now = self.served.standing()
-        self._position = min(max(self._position, now.first - 1), now.stored)
+        if latest is not None and latest.first <= now.first:
+            latest = None  # what is before that is no longer kept
+        first = now.first if latest is None else latest.first
+        self._position = min(max(self._position, first - 1), now.stored)
         welcome = frames.Welcome(
             session=str(self.served.id),
             token=token,
             resumed=resumed,
             reason=reason,
             received=now.received,
-            first=now.first,
+            first=first,
             head=now.stored,
             turn=now.turn,
             heartbeat=settings.HEARTBEAT,
@@ -125,6 +129,8 @@ class WebsocketSubscriber(LocalSubscriber):
             yours=msgspec.UNSET if now.numbered == now.received else now.numbered,
             owner=owner,
             offers=list(offers) or msgspec.UNSET,
+            earlier=msgspec.UNSET if latest is None else now.first,
+            state=msgspec.UNSET if latest is None else [event_frame(one) for one in latest.state],
         )
         self._sender.send_frame(frames.encode(welcome))
         self._bring_up_to_date()

@@ -31,6 +31,8 @@ export interface Hello {
   owner?: string | null;
   /** Whether the client takes several frames in one message. */
   bundles?: boolean;
+  /** A client that has nothing yet begins with so many messages, the latest. */
+  latest?: number | null;
 }
 
 /** Something for a handler; it is repeated until it is `accepted`. */
@@ -103,6 +105,10 @@ export interface Welcome {
   owner?: string;
   /** What the chat offers beside messages; left out if that is nothing. */
   offers?: string[];
+  /** To a client that begins with the latest messages: the first entry of the kept log, of which those before `first` are fetched by HTTP. */
+  earlier?: number;
+  /** With `earlier`: the entries before `first` that still hold, as `settings`. */
+  state?: ServerEvent[];
 }
 
 /** One entry of the session's log. */
