@@ -231,12 +231,12 @@ class Client(StepClient):
         self.transport.abort()
         await self._end_reader()
 
-    async def left(self, database: Database, timeout: float = 20.0) -> None:
+    async def left(self, database: Database, timeout: float = 90.0) -> None:
         """Close, and wait until no worker holds the session in memory."""
         await self.close()
         await self.until_away(database, timeout)
 
-    async def until_away(self, database: Database, timeout: float = 20.0) -> None:
+    async def until_away(self, database: Database, timeout: float = 90.0) -> None:
         """Wait until no worker holds the session in memory."""
         session = self.session
         assert session is not None
@@ -277,7 +277,7 @@ async def assert_whole(
     database: Database,
     *,
     state: dict[str, Any] | None = None,
-    timeout: float = 20.0,
+    timeout: float = 90.0,
 ) -> None:
     """
     The client has seen exactly what the database holds, and every promise was kept.

@@ -305,7 +305,7 @@ async def test_a_thread_that_changes_values_disturbs_no_commit(
     for number in range(20):
         await other.event("add", number)
         await asyncio.sleep(0.01)
-    assert await client.outcome(n, 20) == "done"
+    assert await client.outcome(n) == "done"
     await other.said("total 190")
     await assert_whole(other, server.database)
     await goes_on(client)
@@ -381,7 +381,7 @@ async def test_stop_ends_what_the_turn_has_spawned(client: Client, server: Serve
 
 async def test_many_events_of_one_turn_arrive_in_order(client: Client, server: Server) -> None:
     n = await client.event("many", {"count": 800, "bytes": 10})
-    assert await client.outcome(n, 10) == "done"
+    assert await client.outcome(n) == "done"
     numbers = [frame["data"]["number"] for frame in client.event_frames("filler")]
     assert numbers == list(range(800))
     await assert_whole(client, server.database)
@@ -389,7 +389,7 @@ async def test_many_events_of_one_turn_arrive_in_order(client: Client, server: S
 
 async def test_a_message_may_be_larger_than_a_clients_frame(client: Client, server: Server) -> None:
     n = await client.event("big", 900_000)
-    assert await client.outcome(n, 10) == "done"
+    assert await client.outcome(n) == "done"
     assert client.contents[-1] == "y" * 900_000
     await client.resume(received=0)
     await client.caught_up()
@@ -403,7 +403,7 @@ async def test_a_replay_never_asks_the_line_to_carry_too_much_at_once(
     """Daphne sends no more than 1 MiB at a time; the same replay comes whenever the client does."""
     client = await client_of(server, "faulty", bundles=True).start()
     assert await client.outcome(await client.event("many", {"count": 1, "bytes": 60_000})) == "done"
-    assert await client.outcome(await client.event("big", 990_000), 10) == "done"
+    assert await client.outcome(await client.event("big", 990_000)) == "done"
     await client.resume(received=0)
     await client.caught_up()
     await goes_on(client)

@@ -51,9 +51,9 @@ async def test_a_forgotten_await_is_seen_in_the_terminal(
         client = await client_of(server, "faulty").start()
         await client.said("started")
         ours = await client.event("forgets_to_send")
-        assert await client.outcome(ours, 20) == "failed"
+        assert await client.outcome(ours) == "failed"
         theirs = await client.event("forgets_a_coroutine")
-        assert await client.outcome(theirs, 20) == "done"
+        assert await client.outcome(theirs) == "done"
         await until(lambda: "pause_for_thought" in server.log())
         log = server.log()
         await client.close()

@@ -383,7 +383,7 @@ async def test_a_long_log_is_replayed_whole(server: Server, client_of: ClientOf)
     client = await client_of(server, "faulty").start()
     for _ in range(4):
         n = await client.event("many", {"count": 800, "bytes": 10})
-        assert await client.outcome(n, 20) == "done"
+        assert await client.outcome(n) == "done"
         await client.ack()
     await client.left(server.database)
     await client.resume(received=0)
@@ -397,14 +397,14 @@ async def test_what_happens_during_a_replay_comes_after_it(
     client = await client_of(server, "faulty").start()
     for _ in range(2):
         n = await client.event("many", {"count": 800, "bytes": 10})
-        assert await client.outcome(n, 20) == "done"
+        assert await client.outcome(n) == "done"
         await client.ack()
     await client.close()
     await client.resume(received=0)
     for number in range(50):
         await client.event("add", number)
         await asyncio.sleep(0)
-    await client.said("total 1225", 10)
+    await client.said("total 1225")
     await assert_whole(client, server.database)
 
 

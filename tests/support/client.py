@@ -107,7 +107,7 @@ class StepClient(ConnectedClient):
             await self._transport.close()
             await self._end_reader()
 
-    async def closed(self, timeout: float = 20.0) -> int | None:
+    async def closed(self, timeout: float = 90.0) -> int | None:
         """Wait until the server has closed the connection; the close code."""
         async with asyncio.timeout(timeout):
             await self._end_reader()
@@ -167,7 +167,7 @@ class StepClient(ConnectedClient):
     async def end(self) -> None:
         await self.send({"type": "end"})
 
-    async def ping(self, timeout: float = 20.0) -> Frame:
+    async def ping(self, timeout: float = 90.0) -> Frame:
         """Ping, and wait for the pong: everything sent before was dealt with."""
         since = self.here
         await self.send({"type": "ping"})
@@ -180,7 +180,7 @@ class StepClient(ConnectedClient):
         """The end of the record now, for ``since``."""
         return len(self.record)
 
-    async def until(self, wanted: Predicate, timeout: float = 20.0, *, since: int = 0) -> Frame:
+    async def until(self, wanted: Predicate, timeout: float = 90.0, *, since: int = 0) -> Frame:
         """
         The first frame from ``record[since]`` on that is ``wanted``: a function, or a dict whose
         keys the frame must have with these values. Fails when it is closed before.
@@ -198,7 +198,7 @@ class StepClient(ConnectedClient):
 
         return await self._wait(found, timeout, str(wanted))
 
-    async def caught_up(self, timeout: float = 20.0) -> None:
+    async def caught_up(self, timeout: float = 90.0) -> None:
         """Wait until it has all that the welcome announced."""
 
         def is_caught_up() -> bool | None:
@@ -218,7 +218,7 @@ class StepClient(ConnectedClient):
             raise AssertionError(f"no {what} within {timeout} s; {self.tail()}") from None
         return found
 
-    async def outcome(self, turn: int, timeout: float = 20.0) -> str:
+    async def outcome(self, turn: int, timeout: float = 90.0) -> str:
         """Wait until the server tells what became of a turn."""
         frame = await self.until(
             lambda frame: (
@@ -229,7 +229,7 @@ class StepClient(ConnectedClient):
         status: str = frame["status"]
         return status
 
-    async def said(self, content: str, timeout: float = 20.0, *, since: int = 0) -> Frame:
+    async def said(self, content: str, timeout: float = 90.0, *, since: int = 0) -> Frame:
         """Wait for a message of the bot with this content."""
         return await self.until(
             lambda frame: (
@@ -241,7 +241,7 @@ class StepClient(ConnectedClient):
             since=since,
         )
 
-    async def settled(self, timeout: float = 20.0) -> None:
+    async def settled(self, timeout: float = 90.0) -> None:
         """Wait until every event it sent is accepted and its outcome told."""
         for n in range(1, self.next_n):
             await self.outcome(n, timeout)

@@ -44,7 +44,7 @@ async def test_a_thousand_clients_come_back_at_once(
         await asyncio.gather(*(tab.begun() for tab in tabs))
         for tab in tabs:
             await tab.message()
-    await scenario.rest(60)
+    await scenario.rest()
     commits = new.inside()["batches"]
     await asyncio.to_thread(old.kill)
     await asyncio.gather(
@@ -53,7 +53,7 @@ async def test_a_thousand_clients_come_back_at_once(
     commits = new.inside()["batches"] - commits
     for tab in scenario.tabs:
         await tab.message()
-    await scenario.rest(60)
+    await scenario.rest()
     held = new.inside()
     assert held["live"] == CROWD
     assert held["bytes"] - before < CROWD * BYTES_EACH

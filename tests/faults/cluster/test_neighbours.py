@@ -41,7 +41,7 @@ async def talk(tab: Tab, until: float) -> None:
     """Send messages until then, each when the last one is answered."""
     await asyncio.sleep(tab.source.random() / PACE)  # not all at the same moment
     while time.monotonic() < until:
-        assert await tab.outcome(await tab.message(), 30) == "done"
+        assert await tab.outcome(await tab.message()) == "done"
         await asyncio.sleep(1 / PACE)
 
 
@@ -120,12 +120,12 @@ async def test_bad_clients_are_no_bother(
     await asyncio.gather(*(tab.begun() for tab in neighbours))
     async with company(scenario, door, behaves=True):
         await talk_all(neighbours)
-    await scenario.rest(30)
+    await scenario.rest()
     size = there.inside()["bytes"]
     async with company(scenario, door, behaves=False):
         await talk_all(neighbours)
         grown = there.inside()["bytes"] - size
-    await scenario.rest(30)
+    await scenario.rest()
     allowed = DEAF * BYTES_DEAF + (LOST + 1) * BYTES_EACH + BYTES_MORE
     assert grown < allowed, f"{grown:,} bytes"
     await scenario.finish()

@@ -58,7 +58,7 @@ async def test_an_owner_that_wakes_up_changes_nothing(
     try:
         tab.drop()
         await tab.until(lambda: tab.is_welcome and tab.door != old.name)
-        assert await tab.outcome(busy, 10) == "interrupted"
+        assert await tab.outcome(busy) == "interrupted"
         assert await tab.outcome(waiting) == "done"
         session = tab.session
         keys = await asyncio.to_thread(values_in_cache, cluster, session)
@@ -108,7 +108,7 @@ async def test_an_owner_that_nobody_missed_goes_on_with_its_stream(
     with owner.paused():
         # The other one takes it for dead.
         await until(lambda: owner.pid not in patient.books.worker_pids())
-    assert await scenario.outcome(tab, n, 20) == "done"
+    assert await scenario.outcome(tab, n) == "done"
     pieces = [note.frame for note in tab.record if note.frame["type"] in ("token", "stream")]
     assert "stream" in [frame["type"] for frame in pieces]
     text = ""
@@ -147,7 +147,7 @@ async def test_an_owner_that_wakes_up_while_it_is_taken_over(
     finally:
         old.proceed()
     await tab.until(lambda: tab.is_welcome)
-    assert await tab.outcome(await tab.message(), 15) == "done"
+    assert await tab.outcome(await tab.message()) == "done"
     await scenario.finish()
 
 
