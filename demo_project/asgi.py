@@ -24,6 +24,7 @@ BOTS = {
     "guide": "demo_project.bots.guide.chat",
     "vault": "demo_project.bots.vault.chat",
     "assistant": "demo_project.bots.assistant.chat",
+    "librarian": "demo_project.bots.librarian.chat",
     "clerk": "demo_project.bots.clerk.chat",
 }
 

@@ -6,11 +6,11 @@ from unittest.mock import patch
 
 from django.test import TestCase, TransactionTestCase
 
-from chatsessions.models import ChatSession
+from chatsessions.models import ChatSession, SessionFile
 from chatsessions.testing import ChatCommunicator
 
 from .asgi import BOTS, application
-from .bots import assistant, guide, quiz, storyteller, telegraph
+from .bots import assistant, guide, librarian, quiz, storyteller, telegraph
 
 
 # Sessions are stored by threads with connections of their own, which see no test's transaction.
@@ -191,6 +191,27 @@ class ContentsTests(TransactionTestCase):
             answer.content,
             "That makes 3. You began with: “hats”; and just before this you said: “rain”.",
         )
+
+    async def test_a_librarian(self) -> None:
+        with patch.object(librarian, "PACE", 10_000):
+            async with ChatCommunicator(application, "/ws/librarian/") as chat:
+                for number in (1, 2):
+                    await chat.send("How do I stream a message, token by token?")
+                    self.assertEqual(await chat.wait_for_turn(number), "done")
+                    answer = chat.messages[-1]
+                    self.assertTrue(
+                        answer.content.startswith("From **Messages and events**, *Streaming*:")
+                    )
+                    self.assertIn("```python\n", answer.content)
+                    [file] = answer.files
+                    self.assertEqual((file["name"], file["mime"]), ("messages.md", "text/markdown"))
+                await chat.send("Xyzzy?")
+                await chat.wait_for_turn(3)
+                self.assertIn("nothing about that", chat.messages[-1].content)
+                steps = [event.data for event in chat.events if event.name == "step_update"]
+                self.assertIn("Messages and events: Streaming", steps[0]["output"])
+                self.assertEqual(steps[-1]["output"], "nothing")
+        self.assertEqual(await SessionFile.objects.acount(), 1)
 
 
 class RequestTests(TransactionTestCase):

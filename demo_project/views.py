@@ -100,6 +100,12 @@ BOTS = {
             threads=True,
         ),
         Bot(
+            slug="librarian",
+            title="Librarian",
+            description="Answers from the documentation: its search is a step, a page is a file.",
+            source="demo_project/bots/librarian.py",
+        ),
+        Bot(
             slug="clerk",
             title="Clerk",
             description="Tells how many conversations are open. Its handlers are plain functions.",

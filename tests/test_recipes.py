@@ -97,6 +97,15 @@ async def test_openai_is_told_of_a_tool_that_fails(recipe: Any, service: ModelSe
     assert "ZoneInfoNotFoundError" in service.requests[-1]["messages"][-1]["content"]
 
 
+async def test_openai_has_to_answer_in_the_end(recipe: Any, service: ModelService) -> None:
+    async with recipe("openai_bot", "openai") as tab:
+        service.script += [Call("current_time", {"zone": "UTC"}) for _ in range(4)]
+        service.script.append(Say(["Late."]))
+        assert await say(tab, "What time is it?") == "Late."
+    choices = [request["tool_choice"] for request in service.requests]
+    assert choices == ["auto", "auto", "auto", "auto", "none"]
+
+
 async def test_stop_ends_the_request(recipe: Any, service: ModelService) -> None:
     async with recipe("openai_bot", "openai") as tab:
         service.script.append(Say(["on ", "and "], endless=True))
@@ -208,11 +217,13 @@ async def test_mcp(recipe: Any, service: ModelService, monkeypatch: pytest.Monke
 
 async def test_questions_about_a_file(recipe: Any, service: ModelService) -> None:
     async with recipe("file_bot", "anthropic") as tab:
+        service.script += [Say(["The ", "cat."]), Say(["It ", "sat."])]
+        n = await tab.send("Who sat?")
         asked = await tab.receive_event("ask")
         await tab.answer(asked.data["call"], {"files": [await tab.upload("a.txt", "The cat sat.")]})
-        await tab.wait_until(lambda: tab.messages and "a.txt" in tab.messages[-1].content)
-        service.script.append(Say(["The ", "cat."]))
-        assert await say(tab, "Who sat?") == "The cat."
+        assert await tab.wait_for_turn(n) == "done"
+        assert tab.messages[-1].content == "The cat."
+        assert await say(tab, "What did it do?") == "It sat."
         pdf = await tab.upload("b.pdf", b"%PDF-1.4 \xff", mime="application/pdf")
         service.script.append(Say(["Nothing."]))
         await tab.send("And here?", files=[pdf])
@@ -221,7 +232,8 @@ async def test_questions_about_a_file(recipe: Any, service: ModelService) -> Non
         await tab.send("And here?", files=[picture])
         assert await tab.wait_for_turn() == "done"
         assert tab.messages[-1].content == "c.bin is neither a text nor a PDF."
-    text, document = (request["messages"][0]["content"][0] for request in service.requests)
+    first, text, document = (one["messages"][0]["content"][0] for one in service.requests)
+    assert first == text
     assert text["source"]["data"] == "The cat sat."
     assert document["source"]["type"] == "base64"
     session = await ChatSession.objects.aget()

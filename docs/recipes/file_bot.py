@@ -19,25 +19,12 @@ async def anthropic():
         yield
 
 
-@cl.on_chat_start
-async def start():
-    files = await cl.AskFileMessage(
-        "Which file is it about?",
-        accept=["text/*", "application/pdf"],
-        max_size_mb=20,
-        timeout=None,
-    ).send()
-    cl.user_session["file"] = files[0]
-    await cl.Message(f"What do you want to know about {files[0].name}?").send()
-
-
 @cl.on_message
 async def answer(message: cl.Message):
     if message.files:
         cl.user_session["file"] = message.files[0]
-    file = cl.user_session.get("file")
+    file = cl.user_session.get("file") or await ask_for_file()
     if file is None:
-        await cl.Message("Give me a file first.").send()
         return
     try:
         document = await as_document(file)
@@ -58,6 +45,19 @@ async def answer(message: cl.Message):
         async for text in stream.text_stream:
             await reply.stream_token(text)
     await reply.send()
+
+
+async def ask_for_file() -> cl.ChatFile | None:
+    files = await cl.AskFileMessage(
+        "Which file is it about?",
+        accept=["text/*", "application/pdf"],
+        max_size_mb=20,
+        timeout=600,
+    ).send()
+    if files is None:
+        return None
+    cl.user_session["file"] = files[0]
+    return files[0]
 
 
 async def as_document(file: cl.ChatFile) -> dict:

@@ -10,6 +10,7 @@ import chatsessions as cl
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
 MCP_URL = os.environ.get("MCP_URL", "http://127.0.0.1:8080/mcp")
+#: How many times a model is asked, at most; the last time it has to answer.
 MAX_ROUNDS = 5
 
 
@@ -40,9 +41,12 @@ async def clients():
 async def answer(message: cl.Message):
     local = cl.user_session.local
     messages = cl.chat_context.to_openai()
-    for _ in range(MAX_ROUNDS):
+    for left in reversed(range(MAX_ROUNDS)):
         completion = await local["openai"].chat.completions.create(
-            model=MODEL, messages=messages, tools=local["tools"]
+            model=MODEL,
+            messages=messages,
+            tools=local["tools"],
+            tool_choice="auto" if left else "none",
         )
         said = completion.choices[0].message
         if not said.tool_calls:

@@ -11,7 +11,7 @@ import chatsessions as cl
 
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
 INSTRUCTIONS = {"role": "system", "content": "You are brief. For times, use the tool."}
-#: How often a model may ask for tools before it has to answer.
+#: How many times a model is asked, at most; the last time it has to answer.
 MAX_ROUNDS = 5
 
 
@@ -49,8 +49,8 @@ async def openai():
 async def answer(message: cl.Message):
     messages = [INSTRUCTIONS, *cl.chat_context.to_openai()]
     reply = cl.Message()
-    for _ in range(MAX_ROUNDS):
-        calls = await stream(messages, reply)
+    for left in reversed(range(MAX_ROUNDS)):
+        calls = await stream(messages, reply, tool_choice="auto" if left else "none")
         if not calls:
             break
         messages.append({"role": "assistant", "tool_calls": calls})
@@ -60,12 +60,12 @@ async def answer(message: cl.Message):
     await reply.send()
 
 
-async def stream(messages: list, reply: cl.Message) -> list[dict]:
+async def stream(messages: list, reply: cl.Message, tool_choice: str) -> list[dict]:
     """Add what the model says to ``reply``, and return the calls of tools that it asks for."""
     calls: dict[int, dict] = {}
     client = cl.user_session.local["openai"]
     chunks = await client.chat.completions.create(
-        model=MODEL, messages=messages, tools=TOOLS, stream=True
+        model=MODEL, messages=messages, tools=TOOLS, tool_choice=tool_choice, stream=True
     )
     async with chunks:  # ends the request, also when the user presses Stop
         async for chunk in chunks:

@@ -133,6 +133,7 @@ def _check_openai(request: dict[str, Any], headers: dict[str, str]) -> None:
             demand(calls or isinstance(message.get("content"), str | list), "no content")
             asked = {call["id"] for call in calls}
     demand(not asked, f"tool calls without an answer: {asked}")
+    demand("tool_choice" not in request or request.get("tools"), "tool_choice is without tools")
     for tool in request.get("tools", ()):
         demand(tool["type"] == "function", "a tool is a function")
         demand(tool["function"]["parameters"]["type"] == "object", "parameters are an object")
