@@ -4,8 +4,8 @@ A program beside the workers whose threads all tell one session something at onc
 ``python -m tests.faults.cluster.crowd SESSION HOW FIRST``: ``threads`` (32 of them, 50 calls each,
 as a management command or a task queue with a pool of threads has them), ``fork`` (two children,
 after calls of the parent's) or ``loops`` (an event loop for each call, one after another and in
-threads). Events are numbered from FIRST. Writes the number of each call that the owner was too busy
-to answer, and fails if one raised anything else.
+threads). Events are numbered from FIRST. Writes the number of each call that the owner or its store
+was too busy for, and fails if one raised anything else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ import django
 # Before anything that imports models.
 django.setup()
 
-from chatsessions import OwnerUnreachable, aemit_to, emit_to, session_context, user_session  # noqa: E402
+from chatsessions import (  # noqa: E402
+    OwnerUnreachable,
+    StoreUnavailable,
+    aemit_to,
+    emit_to,
+    session_context,
+    user_session,
+)
 
 from .long_run import LONG  # noqa: E402
 
@@ -47,12 +54,12 @@ def tell_in_a_loop(session: str, number: int) -> None:
 def at_once(
     session: str, numbers: range, *, threads: int = THREADS, how: Callable[[str, int], None] = tell
 ) -> list[str]:
-    """Do it for all ``numbers``; what was raised beside ``OwnerUnreachable``."""
+    """Do it for all ``numbers``; what was raised that is no word of a busy machine."""
 
     def call(number: int) -> str:
         try:
             how(session, number)
-        except OwnerUnreachable:
+        except (OwnerUnreachable, StoreUnavailable):
             sys.stdout.write(f"{number}\n")
         except BaseException as error:
             return repr(error)
