@@ -15,7 +15,7 @@ import { build, transform } from "esbuild";
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = join(HERE, "../chatsessions/static/chatsessions");
 /** What pages import: the names are documented in docs/page.md. */
-const ENTRIES = { "chat-session": "element/chat-session.ts", client: "client/client.ts", texts: "element/texts.ts" };
+const ENTRIES = { "chat-session": "element/chat-session.ts", client: "client/client.ts", texts: "element/texts.ts", widget: "element/widget.ts" };
 const BUILT = /\.(js|js\.map|d\.ts)$/;
 const NOTE = "Built from frontend/ by `make page`. Edit that, not this.";
 

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory, override_settings
 from django.urls import include, path
@@ -39,8 +40,8 @@ def no_urls() -> Iterator[None]:
         yield
 
 
-def render(arguments: str, **values: object) -> list[Element]:
-    template = Template(f"{{% load chatsessions %}}{{% chat_session {arguments} %}}")
+def render(arguments: str, *, tag: str = "chat_session", **values: object) -> list[Element]:
+    template = Template(f"{{% load chatsessions %}}{{% {tag} {arguments} %}}")
     return Elements(template.render(Context(values))).found
 
 
@@ -222,3 +223,42 @@ def test_a_path_is_needed() -> None:
     """Without one the template does not compile."""
     with pytest.raises(TemplateSyntaxError, match="src"):
         render("")
+
+
+@override_settings(
+    ROOT_URLCONF=__name__,
+    STATIC_URL="https://cdn.example.com/",
+    STORAGES={"staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}},
+)
+def test_a_widget_knows_where_the_element_is_and_all_that_the_element_is_to_know() -> None:
+    found = render(
+        '"/ws/" "Help" files=True nonce="abc" login_url="/in/" id="help"', tag="chat_widget"
+    )
+    folder = "https://cdn.example.com/chatsessions/"
+    assert found == [
+        ("script", {"type": "module", "src": f"{folder}widget.js", "nonce": "abc"}),
+        (
+            "chat-widget",
+            {
+                "script": f"{folder}chat-session.js",
+                "src": "/ws/",
+                "heading": "Help",
+                "api": "/talk/",
+                "files": None,
+                "id": "help",
+                "login-url": "/in/",
+                "max-file-bytes": "104857600",
+            },
+        ),
+    ]
+
+
+def test_a_widget_of_a_page_has_its_owner_and_profiles() -> None:
+    request = RequestFactory().get("/")
+    request.user = AnonymousUser()
+    [_, (tag, attributes)] = render(
+        '"/ws/" profiles=profiles', tag="chat_widget", request=request, profiles=[{"name": "a"}]
+    )
+    assert tag == "chat-widget"
+    assert attributes["owner"] == ""
+    assert json.loads(attributes["profiles"] or "") == [{"name": "a"}]

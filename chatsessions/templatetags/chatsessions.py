@@ -23,6 +23,7 @@ from chatsessions.conf import settings
 register = template.Library()
 
 SCRIPT = "chatsessions/chat-session.js"
+WIDGET = "chatsessions/widget.js"
 
 #: A text, or whether it is there without one.
 Attributes = dict[str, str | bool]
@@ -57,20 +58,56 @@ def chat_session(
 
     A tag may stand on a page more than once; a browser runs the script once.
     """
+    given = _chat(
+        context,
+        {"src": src, "heading": heading, "placeholder": placeholder, "profiles": profiles}
+        | {"login_url": login_url, **attributes},
+    )
+    return format_html(
+        "<script{}></script>\n<chat-session{}><noscript>{}</noscript></chat-session>",
+        _module(SCRIPT, nonce),
+        flatatt(given),
+        gettext("This chat needs JavaScript."),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def chat_widget(
+    context: template.Context,
+    src: str,
+    heading: str = "",
+    *,
+    nonce: object = None,
+    **attributes: object,
+) -> SafeString:
+    """
+    Render a button in the corner of the page that opens a chat, and its script.
+
+    The arguments are those of ``chat_session``. ``<chat-session>`` is fetched when somebody opens
+    the chat. Without JavaScript there is nothing to see.
+    """
+    given = _chat(context, {"src": src, "heading": heading, **attributes})
+    return format_html(
+        "<script{}></script>\n<chat-widget{}></chat-widget>",
+        _module(WIDGET, nonce),
+        flatatt({"script": static(SCRIPT), **given}),
+    )
+
+
+def _module(path: str, nonce: object) -> SafeString:
+    """Return the attributes of a script of ours."""
     # A nonce may be lazy, and false until it is looked at: so look, don't test.
-    script: Attributes = {
-        "type": "module",
-        "src": static(SCRIPT),
-        "nonce": "" if nonce is None else str(nonce),
-    }
-    element: Attributes = {
-        "src": _below_prefix(src),
-        "heading": heading,
-        "placeholder": placeholder,
-        "language": get_language() or "",
-    }
-    element["api"] = _api()
-    element |= {name.replace("_", "-"): _value(value) for name, value in attributes.items()}
+    text = "" if nonce is None else str(nonce)
+    return flatatt(_given({"type": "module", "src": static(path), "nonce": text}))
+
+
+def _chat(context: template.Context, keywords: dict[str, Any]) -> Attributes:
+    """Return the attributes of the chat's element: those given, and those it is to know."""
+    profiles, login_url = keywords.pop("profiles", None), keywords.pop("login_url", None)
+    src = _below_prefix(keywords.pop("src"))
+    element: Attributes = {"src": src, "heading": keywords.pop("heading")}
+    element |= {"language": get_language() or "", "api": _api()}
+    element |= {name.replace("_", "-"): _value(value) for name, value in keywords.items()}
     if element.get("files"):
         element.setdefault("max-file-bytes", str(settings.MAX_FILE_BYTES))
     element["profiles"] = _profiles(profiles)
@@ -80,12 +117,7 @@ def chat_session(
     owner = _owner(request)
     if owner is not None:  # the empty one says that nobody is logged in
         given.setdefault("owner", owner)
-    return format_html(
-        "<script{}></script>\n<chat-session{}><noscript>{}</noscript></chat-session>",
-        flatatt(_given(script)),
-        flatatt(given),
-        gettext("This chat needs JavaScript."),
-    )
+    return given
 
 
 def _below_prefix(src: str) -> str:

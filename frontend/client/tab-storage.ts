@@ -17,8 +17,8 @@ export interface Remembered {
 }
 
 /** What is kept beside the session and what waits to be sent. */
-export type Kind = "draft" | "env" | "files" | "relayed";
-const KINDS: Kind[] = ["draft", "env", "files", "relayed"];
+export type Kind = "draft" | "env" | "files" | "read" | "relayed";
+const KINDS: Kind[] = ["draft", "env", "files", "read", "relayed"];
 
 /**
  * One tab's memory of one chat, in `sessionStorage`: another tab is another session.

@@ -11,7 +11,8 @@
  * - `chat-event`: `{seq, name, data, live}`, an event of the application's own. `live` is false in a replay;
  * - `chat-ask`: a question of the application's own kind, to be answered by `element.client.answer(call, data)`;
  * - `chat-event-refused`: `{code, detail, frame}`, something of ours that the server does not take, and that is given up;
- * - `chat-state`: the `StateDetail` of the connection.
+ * - `chat-state`: the `StateDetail` of the connection;
+ * - `chat-unread`: `{count}`, how many messages came while the element or the page was hidden.
  *
  * `element.client` is the `ChatClient` beneath.
  */
@@ -32,6 +33,7 @@ import { Settings } from "./settings.ts";
 import { Starters } from "./starters.ts";
 import { texts } from "./texts.ts";
 import { Earlier, Threads } from "./threads.ts";
+import { Unread } from "./unread.ts";
 import { FileServer } from "./uploads.ts";
 import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.ts";
 
@@ -80,6 +82,7 @@ export class ChatSessionElement extends HTMLElement {
     notify: (text) => this.#notice.show(text),
     server: () => this.#server,
   });
+  #unread = new Unread(this, () => this.#client, (count) => this.#dispatch("chat-unread", { count }));
   #composer = new Composer(this.#parts, {
     send: (text, files) => this.#say(text, files),
     edited: (text) => this.#client && (this.#client.draft = text),
@@ -123,6 +126,7 @@ export class ChatSessionElement extends HTMLElement {
   connectedCallback() {
     this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
     this.#window.listen();
+    this.#unread.observe();
     this.#composer.fit(); // only now has anything a size
     if (!this.#client || !this.#reclaim()) this.#begin();
     // What is over, or goes on elsewhere, does not begin anew because the element is at another place.
@@ -135,6 +139,7 @@ export class ChatSessionElement extends HTMLElement {
       if (this.isConnected) return;
       this.#scrolling.disconnect();
       this.#window.unlisten();
+      this.#unread.disconnect();
       this.#client?.close();
       this.#unclaim();
     });
@@ -270,6 +275,7 @@ export class ChatSessionElement extends HTMLElement {
     this.#messageList.clear();
     this.#starters.offer();
     this.#settings.clear();
+    this.#unread.clear();
     if (reason !== "gap") this.#composer.restart();
     this.#ready = false;
     this.#scrolling.reset();
@@ -307,6 +313,7 @@ export class ChatSessionElement extends HTMLElement {
     const { seq, name, data, n, live } = entry;
     const shown = this.#messageList.show(entry, live) || (n == null && (this.#settings.show(name, data) || this.#offer(name, data)));
     if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
+    if (n == null && (name === "message" || name === "ask")) this.#unread.came(seq);
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
@@ -458,7 +465,7 @@ export class ChatSessionElement extends HTMLElement {
 
   #wire() {
     const { messages, stop, jump, dismiss, end, bannerButton, dialog, endConfirm } = this.#parts;
-    messages.addEventListener("keydown", (event) => event.key === "Escape" && this.#stop());
+    messages.addEventListener("keydown", (event) => event.key === "Escape" && this.#stop() && event.preventDefault());
     stop.addEventListener("click", () => this.#stop());
     jump.addEventListener("click", () => {
       this.#scrolling.toEnd();
@@ -501,10 +508,12 @@ export class ChatSessionElement extends HTMLElement {
     return true;
   }
 
+  /** @returns whether there was something to stop */
   #stop() {
-    if (!this.#working) return;
+    if (!this.#working) return false;
     this.#client?.stop();
     this.focus();
+    return true;
   }
 
   // --- small things ----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ export interface ComposerHandlers {
   /** Whether it could be */
   send: (text: string, files: string[]) => boolean;
   edited: (text: string) => void;
-  escape: () => void;
+  escape: () => boolean;
   notify: (text: string) => void;
   server: () => FileServer | null;
   /** Of files */
@@ -97,7 +97,7 @@ export class Composer {
   }
 
   #key(event: KeyboardEvent) {
-    if (event.key === "Escape") this.#handlers.escape();
+    if (event.key === "Escape" && this.#handlers.escape()) event.preventDefault();
     const composing = event.isComposing || event.keyCode === 229; // an Enter that ends a composition is not ours
     if (event.key !== "Enter" || event.shiftKey || composing) return;
     event.preventDefault();

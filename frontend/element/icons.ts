@@ -29,9 +29,14 @@ const LONGEST = 12;
 
 /** A picture by its name. It says nothing to who listens. */
 export function icon(name: string) {
+  return drawing(STROKES[name] ?? "");
+}
+
+/** @param strokes on the same field */
+export function drawing(strokes: string) {
   const svg = document.createElementNS(SVG, "svg");
   const path = document.createElementNS(SVG, "path");
-  path.setAttribute("d", STROKES[name] ?? "");
+  path.setAttribute("d", strokes);
   for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false", part: "icon" })) {
     svg.setAttribute(key, value);
   }

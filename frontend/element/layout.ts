@@ -21,7 +21,7 @@ function header() {
   const status = create("span", { part: "status", role: "status" }, texts.states.connecting);
   const tools = create("div", { part: "tools" });
   const end = tool("end", "exit", texts.end, nothing, { title: texts.endTitle });
-  tools.append(end);
+  tools.append(end, create("slot", { name: "tools" }));
   return { header: create("header", { part: "header" }, heading, profile, status, tools), heading, profile, status, tools, end };
 }
 

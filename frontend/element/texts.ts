@@ -1,3 +1,12 @@
+/** What `<chat-widget>` says. */
+const widget = {
+  name: "Chat",
+  close: "Close chat",
+  loading: "Loading…",
+  failed: "The chat could not be loaded. Reload the page to try it again.",
+  unread: (count: number) => (count === 1 ? "1 new message" : `${count} new messages`),
+};
+
 /** What the element says unless the page assigns something else. */
 const defaults = {
   you: "You",
@@ -174,6 +183,8 @@ const defaults = {
   earlier: "Earlier in this conversation",
   earlierStill: "Show earlier messages",
   earlierFailed: "The earlier messages could not be loaded.",
+
+  widget,
 };
 
 /**
@@ -182,7 +193,10 @@ const defaults = {
  * Each built file has a copy of this module. The copies share one object, so that what a page assigns
  * through `texts.js` is what `chat-session.js` says.
  */
-export const texts = shared(defaults);
+export const texts = /* @__PURE__ */ shared(defaults);
+
+/** The part of them that stands in the widget's file, which is to be small. */
+export const widgetTexts = /* @__PURE__ */ shared({ widget }).widget;
 
 function shared<T extends object>(own: T): T {
   const realm = (globalThis as Record<symbol, any>);

@@ -80,6 +80,15 @@ def test_the_element_comes_alive_with_its_style_under_a_strict_policy(
     assert chat.element.evaluate("element => getComputedStyle(element).borderRadius") == "14px"
 
 
+def test_a_widget_finds_the_element(collected: Server, page: Page) -> None:
+    """By the name that the storage gave it, under a strict policy with trusted types."""
+    page.goto(f"{collected.origin}/widget/")
+    page.get_by_role("button", name="Help").click()
+    chat = Chat(page)
+    chat.say("hello")
+    chat.shows("hello", "hello", "hello")
+
+
 def test_what_a_page_assigns_to_the_texts_is_said_and_the_client_works_without_the_element(
     collected: Server, page: Page
 ) -> None:

@@ -33,6 +33,18 @@ FILES = """<!doctype html><html lang="en"><title>Files</title>{% load chatsessio
 WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
 {% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True %}</html>"""
 
+#: In a page whose own style is meant for itself.
+WIDGET = """<!doctype html><html lang="en"><title>Shop</title>
+<meta name="viewport" content="width=device-width">{% load chatsessions %}
+<style nonce="{{ nonce }}">
+  html { font-size: 62.5%; letter-spacing: 3px; text-transform: uppercase; line-height: 3; }
+  * { color: rgb(255, 0, 0) !important; font-family: cursive; visibility: inherit; }
+  button { transform: rotate(10deg); }
+  dialog { display: block !important; }
+</style>
+<h1>Shop</h1><p><a href="/widget/">Elsewhere</a> <button>Buy</button></p>
+{% chat_widget "/ws/parrot/" heading="Help" nonce=nonce %}</html>"""
+
 AROUND = """<!doctype html><html lang="en"><title>Around</title>
 <iframe src="{{ frame }}/framed/?named={{ named|urlencode }}" width="500" height="500"></iframe>
 <script>
@@ -69,6 +81,7 @@ RELATIVE = """<!doctype html><html lang="en"><title>Relative</title><base href="
 BY_SOURCE = "default-src 'none'; script-src 'self'; connect-src 'self'"
 #: The page's own script is known by its nonce alone.
 BY_NONCE = "default-src 'none'; script-src 'nonce-c2Vzc2lvbg'; connect-src 'self'"
+TRUSTED = f"{BY_NONCE}; style-src 'nonce-c2Vzc2lvbg'; require-trusted-types-for 'script'"
 
 
 def bare(request: HttpRequest) -> HttpResponse:
@@ -114,6 +127,10 @@ def by_nonce(request: HttpRequest) -> HttpResponse:
     return _page(POLITE, policy=BY_NONCE, nonce="c2Vzc2lvbg")
 
 
+def widget(request: HttpRequest) -> HttpResponse:
+    return _page(WIDGET, policy=TRUSTED, nonce="c2Vzc2lvbg")
+
+
 @xframe_options_exempt
 def framed(request: HttpRequest) -> HttpResponse:
     return _page(FRAMED, named=request.GET["named"])
@@ -143,5 +160,6 @@ urlpatterns = [
     path("around/", around),
     path("csp/source/", by_source),
     path("csp/nonce/", by_nonce),
+    path("widget/", widget),
     path("", include("demo_project.urls")),
 ]

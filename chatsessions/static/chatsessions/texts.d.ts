@@ -140,6 +140,21 @@ export declare const texts: {
 	earlier: string;
 	earlierStill: string;
 	earlierFailed: string;
+	widget: {
+		name: string;
+		close: string;
+		loading: string;
+		failed: string;
+		unread: (count: number) => string;
+	};
+};
+/** The part of them that stands in the widget's file, which is to be small. */
+export declare const widgetTexts: {
+	name: string;
+	close: string;
+	loading: string;
+	failed: string;
+	unread: (count: number) => string;
 };
 
 export {};
