@@ -21,7 +21,7 @@ from chatsessions.consumers import ChatConsumer
 from chatsessions.handlers.chat import _chats, module_chat
 from chatsessions.models import ChatSession, SessionEvent, SessionFeedback
 from chatsessions.protocol.events import MAX_COMMENT
-from chatsessions.testing import ChatCommunicator
+from chatsessions.testing import ChatCommunicator, shut_down_worker
 from chatsessions.views import ChatView
 
 from .support.storage import session_row
@@ -243,6 +243,7 @@ async def test_it_may_be_posted(chat: Chat, given: list[Feedback]) -> None:
         assert (status, told["error"]) == (403, "forbidden")
         status, told = await post({"name": "feedback", "data": data | {"value": 3}})
         assert (status, told["error"]) == (400, "bad_request")
+    await shut_down_worker()
 
 
 def test_the_event_has_a_hook_of_its_own(chat: Chat) -> None:

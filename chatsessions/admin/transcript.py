@@ -118,6 +118,8 @@ class Line:
     is_step: bool = False
     #: What the user has said about it with their feedback.
     comment: str = ""
+    #: The turn that has sent it.
+    turn: int | None = None
 
     # Properties, as a template would take ten times as long for them.
 
@@ -228,6 +230,8 @@ class _Builder:
         line = self._line(entry)
         if line is None:
             return
+        if entry.n is None and self._conversation.drops(entry.turn):
+            self._drop(line)
         if entry.status:
             outcome = str(_OUTCOMES.get(entry.status, entry.status))
             line.marks.append(Mark(kind="bad", text=outcome))
@@ -236,7 +240,9 @@ class _Builder:
     def _line(self, entry: LoggedEvent) -> Line | None:
         """Return the line of an entry; None if it has changed another line instead."""
         match self._conversation.take(entry):
-            case MessageChange(new=ConversationMessage() as message):
+            case MessageChange(new=ConversationMessage() as message) as change:
+                if change.replaces is not None:
+                    self._mark_replaced(change.replaces)
                 return self._message(entry, message)
             case MessageChange(key=key):
                 return self._removal(entry, key)
@@ -287,6 +293,21 @@ class _Builder:
             line.marks.append(Mark(kind=kind, text=str(rating.get_value_display())))
             line.comment = rating.comment
         return line
+
+    def _mark_replaced(self, n: int) -> None:
+        """Mark the client's message ``n``, which was sent again, and what came of it."""
+        said = self._messages.get((self._conversation.session, n))
+        for line in reversed(self.lines):
+            if said is not None and line.seq < said.seq:
+                break
+            if line.kind != "client" and line.turn is not None and line.turn < n:
+                continue  # of a turn before it
+            if said is not None or (line.turn is not None and line.turn >= n):
+                self._drop(line)
+
+    def _drop(self, line: Line) -> None:
+        line.removed, line.streaming = True, False
+        line.note(_("replaced"))
 
     def _feedback(self, entry: LoggedEvent, given: FeedbackChange) -> Line | None:
         """Show feedback on a message of another page; a message of this one has its mark."""
@@ -399,7 +420,13 @@ class _Builder:
             line.detail = cut(text, limit=MAX_TEXT)
 
     def _line_of(self, entry: LoggedEvent, kind: str, title: str) -> Line:
-        return Line(seq=entry.seq, at=entry.created_at, kind=kind, title=title[:MAX_TITLE])
+        return Line(
+            seq=entry.seq,
+            at=entry.created_at,
+            kind=kind,
+            title=title[:MAX_TITLE],
+            turn=entry.turn,
+        )
 
     def _text(self, content: Any) -> Shown:
         return cut(content, limit=MAX_TEXT) if isinstance(content, str) else self._json(content)

@@ -109,9 +109,11 @@ class Chat:
     ``window_message``, whose handlers do not wait for the handler that runs. With
     ``keeps_unstorable`` a value that ``user_session`` cannot store is kept in the memory of the
     worker, and lost with it, instead of being refused. ``feedback`` offers thumbs under the answers
-    also without an :meth:`on_feedback`. ``message_format`` is how messages and
-    questions are to be read whose code does not say: ``text`` or ``markdown``; left out, it is the
-    setting ``MESSAGE_FORMAT``. Raises ``ChatError`` for what are not names, and for other formats.
+    also without an :meth:`on_feedback`. With ``edits`` users may send their last message again, as
+    it was or changed: what came of it is dropped from the conversation. ``message_format`` is how
+    messages and questions are to be read whose code does not say: ``text`` or ``markdown``; left
+    out, it is the setting ``MESSAGE_FORMAT``. Raises ``ChatError`` for what are not names, and for
+    other formats.
     """
 
     def __init__(
@@ -122,10 +124,12 @@ class Chat:
         beside: Iterable[str] = (),
         keeps_unstorable: bool = False,
         feedback: bool = False,
+        edits: bool = False,
         message_format: Format | None = None,
     ) -> None:
         self.name = name
         self.feedback = feedback
+        self.edits = edits
         self.user_env = env.checked_names(user_env)
         self.beside = _checked_events(beside)
         self.keeps_unstorable = keeps_unstorable
@@ -192,7 +196,8 @@ class Chat:
     @property
     def offers(self) -> list[str]:
         """What clients are told in ``welcome`` that they may offer their users."""
-        return ["feedback"] if self.feedback or "feedback" in self.hooks else []
+        feedback = self.feedback or "feedback" in self.hooks
+        return [*(["feedback"] if feedback else []), *(["edits"] if self.edits else [])]
 
     def on_settings_update(self, function: OnSettings) -> OnSettings:
         """Runs when the user has changed the chat settings: ``(settings)``, a dict of them all."""

@@ -204,6 +204,8 @@ class Message(Streaming):
         self._sent = False
         #: The session and the number of the event, for a message of the client.
         self.event: tuple[UUID, int] | None = None
+        #: For a message that the user has sent again: the number of the one that it replaces.
+        self.replaces: int | None = None
         #: Whether actions of it may be offered.
         self._offers = False
 

@@ -235,6 +235,7 @@ class Body(Struct):
     content: str | UnsetType = UNSET
     id: UUID | None = None
     files: list[str] | None = None
+    replaces: int | None = None
     name: frames.EventName | UnsetType = UNSET
     data: Raw | UnsetType = UNSET
     call: Annotated[str, Meta(max_length=100)] | UnsetType = UNSET
@@ -310,6 +311,7 @@ def event_of(body: Body) -> Event:
         message: dict[str, Any] = {"content": body.content}
         message |= {} if body.id is None else {"id": str(body.id)}
         message |= {} if body.files is None else {"files": body.files}
+        message |= {} if body.replaces is None else {"replaces": body.replaces}
         name, raw = "message", msgspec.json.encode(message)
     else:
         name = str(body.name)

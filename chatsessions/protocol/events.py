@@ -42,6 +42,8 @@ class UserMessageData(Struct):
     id: _Uuid | None = None
     #: The ids of files that were uploaded.
     files: list[str] | None = None
+    #: The number of the user's last message, which this one takes the place of.
+    replaces: Annotated[int, Meta(ge=1, le=2**53 - 1)] | None = None
 
 
 class ChosenActionData(Struct):

@@ -68,6 +68,12 @@ class InterruptedWork:
     cut: list[InterruptedTurn]
     waiting: list[Waiting]
 
+    @property
+    def replaced(self) -> set[int]:
+        """The numbers of messages that waiting ones take the place of."""
+        said = [one.data for one in self.waiting if one.name == "message" and one.data is not None]
+        return {msgspec.json.decode(data).get("replaces") for data in said}
+
     @classmethod
     def of(cls, loaded: Loaded) -> InterruptedWork:
         """Find it in a session as it is stored."""

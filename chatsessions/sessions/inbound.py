@@ -43,6 +43,7 @@ class InboundEvents:
         files: SessionFiles,
         find_seq: Callable[[int], Awaitable[int | None]],
         find_answer: Callable[[str], Awaitable[int | None]],
+        find_last_message: Callable[[], Awaitable[int | None]],
     ) -> None:
         self._log = log
         self._turns = turns
@@ -54,6 +55,9 @@ class InboundEvents:
         self._files = files
         self._find_seq = find_seq
         self._find_answer = find_answer
+        self._find_last_message = find_last_message
+        #: The number of the user's last message; None until it is known.
+        self.last_message: int | None = None
         #: Whether anything is taken; if not, the connection is about to hear of it.
         self.is_open = True
         self._loop = loop
@@ -120,6 +124,8 @@ class InboundEvents:
         self.gate.take(n, seq, needed=position.handled + 1)
         position.accepted = n
         position.events_in += 1
+        if name == "message":
+            self.last_message = n
 
     def answer(self, answer: frames.Answer, data: Any) -> None:
         """
@@ -148,6 +154,10 @@ class InboundEvents:
         """
         if not self.is_new(event.n):
             return None  # it has its answer without
+        if event.name == "message" and data.get("replaces") and self.last_message is None:
+            self.charge(event.n)
+            found = await self._find_last_message()
+            self.last_message = self.last_message or found
         if event.name == "message" and data.get("files"):
             self.charge(event.n)
             await self._files.check(event.n, data["files"])

@@ -36,7 +36,14 @@ from chatsessions.storage.conversation import ConversationMessage
 from chatsessions.storage.database import Executors
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import ChangeSource, Journal, Position
-from chatsessions.storage.log import Entry, find_answer, find_message, find_seq, read_entries
+from chatsessions.storage.log import (
+    Entry,
+    find_answer,
+    find_last_message,
+    find_message,
+    find_seq,
+    read_entries,
+)
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import Mark
@@ -190,6 +197,7 @@ class SessionLifecycle(ChangeSource):
             files=self.files,
             find_seq=partial(worker.threads.read, find_seq, self.id),
             find_answer=partial(worker.threads.read, find_answer, self.id),
+            find_last_message=partial(worker.threads.read, find_last_message, self.id),
         )
         self.inbound.is_open = self.ending is None
         self.client = SessionClient(
@@ -321,6 +329,9 @@ class SessionLifecycle(ChangeSource):
         if left.asks:
             self.log.set(asks=[])
         for cut in left.cut:
+            if cut.turn in left.replaced:
+                self.end_turn(cut.turn, cut.name, "stopped")  # it was about to be
+                continue
             detail = gettext("The server was interrupted while it worked on this.")
             self.log.say("error", {"code": "interrupted", "detail": detail}, turn=cut.turn)
             self.end_turn(cut.turn, cut.name, "interrupted")

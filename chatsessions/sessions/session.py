@@ -73,6 +73,7 @@ class LiveSession(SessionLifecycle):
         raw, key = bytes(event.data), None
         if event.name == "message":
             key = None if data.get("id") is None else message_key(data["id"])
+            self._check_replaced(event.n, data.get("replaces"))
         elif event.name == "action":
             raw = self.offers.chosen(data, n=event.n)
             data = msgspec.json.decode(raw)
@@ -83,7 +84,25 @@ class LiveSession(SessionLifecycle):
         self.inbound.take(event.n, event.name, raw, key=key)
         if not self._has_topic and event.name == "message":
             self._set_topic(data["content"])
+        if event.name == "message" and data.get("replaces") is not None:
+            self._end_replaced(data["replaces"])
         self.queue_turn(event.n, event.name, data, size=len(raw))
+
+    def _check_replaced(self, n: int, replaces: int | None) -> None:
+        """Raise ``FrameError`` if message ``n`` may not take the place of ``replaces``."""
+        if replaces is None:
+            return
+        if "edits" not in self.chat.offers:
+            raise FrameError("forbidden", gettext("Messages cannot be sent again here."), n=n)
+        if replaces != self.inbound.last_message:
+            raise FrameError("forbidden", gettext("Only the last message can be sent again."), n=n)
+
+    def _end_replaced(self, n: int) -> None:
+        """Stop the turn of message ``n``, which another one has replaced, and what has followed."""
+        if self.turns.withdraw(n):
+            self.end_turn(n, "message", "stopped")
+        else:
+            self.turns.cancel("stopped")
 
     def _take_feedback(self, n: int, data: dict[str, Any], seq: int | None) -> None:
         """Have feedback on the message of entry ``seq`` stored. Raises ``FrameError``."""

@@ -85,6 +85,7 @@ def event_job(chat: Chat, session: Session, n: int, *, name: str, data: Any) -> 
             type=USER,
         )
         argument.came_as(session.id, n)
+        argument.replaces = data.get("replaces")
         files = data.get("files") or []
     elif name == "action":
         handler, argument = chat.actions.get(data["name"]), Action.offered(data)
@@ -205,6 +206,13 @@ class Turns:
         else:
             self.queue.append(job)
         self._next()
+
+    def withdraw(self, n: int) -> bool:
+        """Take turn ``n`` out of the queue; return False if it does not wait there."""
+        job = next((job for job in self.queue if job.turn.n == n), None)
+        if job is not None:
+            self.queue.remove(job)
+        return job is not None
 
     def clear(self) -> list[Job]:
         """Take out everything that waits, but for what sets up."""

@@ -93,6 +93,8 @@ class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     seq: int = 0
     #: The number of the client's event; None for a message of the server.
     n: int | None = None
+    #: The turn that has sent it; None for a message of the client, and outside of turns.
+    turn: int | None = None
     #: The call of the question that it asks or answers.
     call: str | None = None
     #: ``up`` or ``down``: what the user thinks of it; None if they have not said.
@@ -136,6 +138,11 @@ class MessageChange(msgspec.Struct, kw_only=True):
     old: ConversationMessage | None = None
     #: The message as it is now; None if it was removed.
     new: ConversationMessage | None = None
+    #: The number of the client's message that this one takes the place of. What came of that is
+    #: dropped.
+    replaces: int | None = None
+    #: Whether it is of a turn that was dropped, so that it is no part of the conversation.
+    is_dropped: bool = False
 
 
 class FeedbackChange(msgspec.Struct, kw_only=True):
@@ -199,6 +206,7 @@ class _ClientMessage(msgspec.Struct):
     id: str = ""
     #: The ids of files.
     files: list[Any] = []
+    replaces: int | None = None
 
 
 class _Message(msgspec.Struct):
@@ -255,7 +263,17 @@ class ConversationReducer:
     are forgotten first; the latest is always kept.
     """
 
-    __slots__ = ("_bytes", "_max_bytes", "_max_messages", "_messages", "questions", "session")
+    __slots__ = (
+        "_bytes",
+        "_dropped",
+        "_last_said",
+        "_max_bytes",
+        "_max_messages",
+        "_messages",
+        "_replaced",
+        "questions",
+        "session",
+    )
 
     def __init__(
         self, session: UUID, *, max_messages: int | None = None, max_bytes: int | None = None
@@ -268,6 +286,12 @@ class ConversationReducer:
         self._bytes = 0
         #: The open questions, by call, oldest first.
         self.questions: dict[str, Question] = {}
+        #: The number of the client's last message, and its entry.
+        self._last_said: tuple[int, int] | None = None
+        #: The turns that were dropped: from one up to, but not including, another.
+        self._replaced: list[tuple[int, int]] = []
+        #: The keys of messages that were dropped.
+        self._dropped: set[object] = set()
 
     def __contains__(self, message: ConversationMessage) -> bool:
         return message.key in self._messages
@@ -281,6 +305,13 @@ class ConversationReducer:
         """Go on with the log of another session."""
         self.session = session
         self.questions.clear()
+        self._last_said = None
+        self._replaced.clear()
+        self._dropped.clear()
+
+    def drops(self, turn: int | None) -> bool:
+        """Return True for a turn of a message that another one has taken the place of."""
+        return turn is not None and any(first <= turn < end for first, end in self._replaced)
 
     def take(self, entry: Entry) -> ConversationChange | None:
         """
@@ -339,11 +370,18 @@ class ConversationReducer:
     def _client_message(self, entry: Entry, data: _ClientMessage) -> MessageChange:
         id_ = data.id or message_id(self.session, entry.n or 0)
         message = self._made(entry, id=id_, content=data.content, files=data.files)
+        if data.replaces is not None:
+            self._drop_from(data.replaces, entry.n or 0)
+        self._last_said = entry.n or 0, entry.seq
         self.put(message)
-        return MessageChange(what="added", key=message.key, new=message)
+        return MessageChange(what="added", key=message.key, new=message, replaces=data.replaces)
 
     def _message(self, entry: Entry, data: _Message) -> MessageChange:
         message = self._message_of(entry, data, n=None)
+        if self.drops(entry.turn):
+            self._dropped.add(message.key)
+            return MessageChange(what="added", key=message.key, new=message, is_dropped=True)
+        self._dropped.discard(message.key)
         self.remove(message.key)  # a message that is sent again is where it was sent last
         self.put(message)
         return MessageChange(what="added", key=message.key, new=message)
@@ -352,13 +390,14 @@ class ConversationReducer:
         new = self._message_of(entry, data, n=data.n)
         old = self._messages.get(new.key)
         if old is not None:
-            new.seq = old.seq
+            new.seq, new.turn = old.seq, old.turn
             new.feedback, new.comment = old.feedback, old.comment
             if old.n is not None:
                 new.created_at = old.created_at
                 new.files = old.files if data.files is None else data.files
             self.put(new)
-        return MessageChange(what="changed", key=new.key, old=old, new=new)
+        is_dropped = old is None and new.key in self._dropped
+        return MessageChange(what="changed", key=new.key, old=old, new=new, is_dropped=is_dropped)
 
     def _remove(self, _entry: Entry, data: _Removal) -> MessageChange:
         key = data.id if data.n is None else (self.session, data.n)
@@ -377,6 +416,9 @@ class ConversationReducer:
             entry, data.call, data.content, author=data.author, format=data.format
         )
         question = Question(call=data.call, kind=data.kind, message=message, actions=data.actions)
+        if self.drops(entry.turn):
+            self._dropped.add(message.key)
+            return QuestionChange(what="asked", question=question)
         self._keep(question)
         self.put(message)
         return QuestionChange(what="asked", question=question)
@@ -393,7 +435,8 @@ class ConversationReducer:
 
     def _close(self, _entry: Entry, data: _Closing) -> QuestionChange:
         question = self.questions.pop(data.call, None) or Question(call=data.call)
-        if question.answer is not None and data.outcome == "answered":
+        is_part = data.call not in self._dropped
+        if question.answer is not None and data.outcome == "answered" and is_part:
             self._insert(question.answer)
         return QuestionChange(what="closed", question=question, outcome=data.outcome)
 
@@ -441,6 +484,7 @@ class ConversationReducer:
             "session": self.session,
             "seq": entry.seq,
             "n": entry.n,
+            "turn": entry.turn,
         }
         return ConversationMessage(**(known | fields))
 
@@ -460,6 +504,33 @@ class ConversationReducer:
         for one in later:
             if self._messages.pop(one.key, None) is not None:
                 self._messages[one.key] = one
+
+    def _drop_from(self, n: int, end: int) -> None:
+        """
+        Drop the client's message ``n`` and what came after it, up to its event ``end``.
+
+        What turns before it have said since then stays.
+        """
+        if self._replaced and self._replaced[-1][1] == n:
+            self._replaced[-1] = self._replaced[-1][0], end
+        else:
+            self._replaced.append((n, end))
+        said = self._messages.get((self.session, n))
+        if said is not None:
+            first = said.seq
+        elif self._last_said is not None and self._last_said[0] == n:
+            first = self._last_said[1]
+        else:
+            first = 0  # it is older than all that is known of this session
+        is_after = False
+        for one in list(self._messages.values()):
+            is_after = is_after or (one.session == self.session and one.seq >= first)
+            number = one.turn if one.n is None else one.n
+            if is_after and (number is None or number >= n):
+                self.remove(one.key)
+                self._dropped.add(one.key)
+        for call in self._dropped & self.questions.keys():
+            del self.questions[str(call)]
 
     def _is_over(self) -> bool:
         """Return True if there is more than the limits allow."""

@@ -148,6 +148,12 @@ def find_seq(session_id: UUID, n: int) -> int | None:
     return _log(session_id).filter(n=n).values_list("seq", flat=True).first()
 
 
+def find_last_message(session_id: UUID) -> int | None:
+    """Return the number of the client's last message, if it is still kept."""
+    rows = _log(session_id).filter(name="message", n__isnull=False)
+    return rows.order_by("-n").values_list("n", flat=True).first()
+
+
 def find_posted(session_id: UUID, key: str) -> Entry | None:
     """Return the entry of the client's message with the id ``key``, if it is still kept."""
     return next(iter(entries_of(_log(session_id).filter(key=key).order_by("seq")[:1])), None)

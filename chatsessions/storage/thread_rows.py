@@ -225,23 +225,24 @@ def last_messages(
             for entry in chunk:
                 opens = entry.name in OPENING_NAMES
                 if before is not None and before[0] == part.session and entry.seq >= before[1]:
-                    if not opens:  # it may change an earlier message
+                    # It may change an earlier message, or take the place of some.
+                    if not opens or entry.n is not None:
                         tail.entries.append(entry)
                 else:
                     tail.entries.append(entry)
                     count -= opens
                     size -= len(entry.data)
             if tail.entries and (count <= 0 or size < 0):
-                found, full = _reduced(tails, limit, max_bytes)
+                found, full = _reduced(tails, limit, max_bytes, before)
                 if full:
                     return found, True
                 count, size = limit - len(found), max_bytes
         tail.is_whole = True
-    return _reduced(tails, limit, max_bytes)
+    return _reduced(tails, limit, max_bytes, before)
 
 
 def _reduced(
-    tails: list[_Tail], limit: int, max_bytes: int
+    tails: list[_Tail], limit: int, max_bytes: int, before: tuple[UUID, int] | None
 ) -> tuple[list[ConversationMessage], bool]:
     """Return the last messages that fit, and whether they are as many as may be."""
     if not tails:
@@ -251,6 +252,8 @@ def _reduced(
         tail.apply(reducer)
     found: list[ConversationMessage] = []
     for message in reversed(reducer.messages):
+        if before is not None and before[0] == message.session and message.seq >= before[1]:
+            continue
         max_bytes -= message.size
         if len(found) == limit or (found and max_bytes < 0):
             return found[::-1], True

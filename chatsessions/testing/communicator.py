@@ -195,6 +195,29 @@ class ChatCommunicator(ConnectedClient):
         data = {"content": content, "id": str(uuid4())}
         return await self.send_event("message", data if files is None else data | {"files": files})
 
+    async def edit(self, content: str) -> int:
+        """
+        Send the user's last message again with another text, as :meth:`send` does.
+
+        Return the number of the new one. ``RuntimeError`` if there is none that the server has
+        accepted.
+        """
+        last = self._last_message()
+        data = {"content": content, "id": str(uuid4()), "replaces": last.n}
+        return await self.send_event(
+            "message", data | ({"files": last.files} if last.files else {})
+        )
+
+    async def try_again(self) -> int:
+        """Send the user's last message again as it is; otherwise as :meth:`edit`."""
+        return await self.edit(self._last_message().content)
+
+    def _last_message(self) -> ChatMessage:
+        own = [one for one in self.messages if one.n is not None]
+        if not own:
+            raise RuntimeError("The user has said nothing yet that the server has accepted.")
+        return own[-1]
+
     async def send_event(self, name: str, data: Any = None) -> int:
         """
         Send an event for ``on_event(name)``, or one of the protocol's, and return its number.

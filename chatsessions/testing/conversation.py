@@ -240,7 +240,7 @@ class Conversation:
 
     @property
     def offers(self) -> list[str]:
-        """What the chat offers, by the last welcome: ``feedback``."""
+        """What the chat offers, by the last welcome: ``feedback``, ``edits``."""
         offers = self._last_welcome().offers
         return [] if isinstance(offers, msgspec.UnsetType) else offers
 
@@ -380,7 +380,12 @@ class Conversation:
             return
         self._changes[seq] = change
         match change:
-            case MessageChange(what="changed", old=None, new=ConversationMessage(n=None) as new):
+            case MessageChange(
+                what="changed",
+                old=None,
+                new=ConversationMessage(n=None) as new,
+                is_dropped=False,
+            ):
                 self._log.put(new)  # a page shows it here, as it does not have the message
 
     def _prepend(self, entries: Sequence[Entry]) -> None:

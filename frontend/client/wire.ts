@@ -194,6 +194,8 @@ export interface UserMessageData {
   id?: string | null;
   /** The ids of files that were uploaded. */
   files?: string[] | null;
+  /** The number of the user's last message, which this one takes the place of. */
+  replaces?: number | null;
 }
 
 /** The action that the user has chosen, as it was offered. */
