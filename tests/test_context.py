@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -448,10 +447,8 @@ async def test_a_spawned_task_outlives_its_turn_and_its_client(worker: Worker, c
     assert await state_of(live) == {"worked": True}
 
 
-async def start_hanging(
-    worker: Worker, chat: Chat, *, in_turn: bool
-) -> tuple[Client, asyncio.Task[None]]:
-    """A session with a spawned task that runs for ever, within its turn or after it."""
+async def start_hanging(worker: Worker, chat: Chat) -> tuple[Client, asyncio.Task[None]]:
+    """A session with a spawned task that runs for ever, after its turn."""
     tasks: list[asyncio.Task[None]] = []
 
     async def work() -> None:
@@ -460,29 +457,16 @@ async def start_hanging(
     @chat.on_event("start")
     async def start() -> None:
         tasks.append(spawn(work()))
-        if in_turn:
-            await asyncio.Event().wait()
 
     client = await Client.open(worker, chat)
-    n = client.send("start")
-    await until(lambda: tasks)
-    if not in_turn:
-        assert await client.outcome(n) == "done"
+    assert await client.run("start") == "done"
     return client, tasks[0]
-
-
-async def test_a_spawned_task_is_cancelled_with_its_turn(worker: Worker, chat: Chat) -> None:
-    client, task = await start_hanging(worker, chat, in_turn=True)
-    client.live.stop()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert await client.outcome(1) == "stopped"
 
 
 async def test_stopping_a_later_turn_leaves_a_spawned_task_alone(
     worker: Worker, chat: Chat
 ) -> None:
-    client, task = await start_hanging(worker, chat, in_turn=False)
+    client, task = await start_hanging(worker, chat)
 
     @chat.on_event("hang")
     async def hang() -> None:
@@ -499,7 +483,7 @@ async def test_stopping_a_later_turn_leaves_a_spawned_task_alone(
 
 
 async def test_a_spawned_task_is_cancelled_with_its_session(worker: Worker, chat: Chat) -> None:
-    client, task = await start_hanging(worker, chat, in_turn=False)
+    client, task = await start_hanging(worker, chat)
     client.live.end("user")
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -510,32 +494,11 @@ async def test_a_spawned_task_is_cancelled_when_the_server_shuts_down(
     worker: Worker, chat: Chat, settings: Settings
 ) -> None:
     settings.CHATSESSIONS = {"SHUTDOWN_TIMEOUT": 0.05}
-    client, task = await start_hanging(worker, chat, in_turn=False)
+    client, task = await start_hanging(worker, chat)
     await worker.shut_down()
     assert task.cancelled()
     row = await ChatSession.objects.aget(pk=client.live.id)
     assert (row.status, row.worker_id) == ("away", None)
-
-
-async def test_the_exception_of_a_spawned_task_is_logged(
-    worker: Worker, chat: Chat, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def work() -> None:
-        raise ValueError("on purpose")
-
-    @chat.on_event("start")
-    async def start() -> None:
-        spawn(work(), name="the failing work")
-
-    client = await Client.open(worker, chat)
-    assert await client.run("start") == "done"
-    await until(lambda: caplog.records)
-    (record,) = caplog.records
-    assert str(client.live.id) in record.getMessage()
-    assert "the failing work" in record.getMessage()
-    assert record.exc_info is not None
-    assert isinstance(record.exc_info[1], ValueError)
-    assert await client.run("start") == "done"
 
 
 async def test_spawn_is_for_async_code(worker: Worker, chat: Chat) -> None:
@@ -628,35 +591,6 @@ async def test_a_stopped_sync_handler_gets_turn_stopped(
     await until(lambda: not begun.is_set())
     assert refused == dict.fromkeys(("set", "del", "send", "stream"), TurnStopped)
     assert client.events == []
-    assert await state_of(client.live) == {"early": 1}
-
-
-async def test_a_handler_that_ignores_its_stop_is_abandoned(
-    worker: Worker, chat: Chat, settings: Settings
-) -> None:
-    settings.CHATSESSIONS = {"STOP_TIMEOUT": 0.05}
-    go, done = asyncio.Event(), asyncio.Event()
-    refused: dict[str, type] = {}
-
-    @chat.on_event("work")
-    async def work() -> None:
-        user_session["early"] = 1
-        await Message("early").send()
-        while not go.is_set():
-            with suppress(asyncio.CancelledError):
-                await go.wait()
-        refused.update(await refusals_of(CHANGES))
-        done.set()
-
-    client = await Client.open(worker, chat)
-    n = client.send("work")
-    await until(lambda: client.texts)
-    client.live.stop()
-    assert await client.outcome(n) == "stopped"
-    go.set()
-    await done.wait()
-    assert refused == dict.fromkeys(CHANGES, TurnStopped)
-    assert client.texts == ["early"]
     assert await state_of(client.live) == {"early": 1}
 
 

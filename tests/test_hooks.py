@@ -287,15 +287,6 @@ async def test_the_end_stops_the_turn_and_drops_what_waits(
     assert client.outcomes == {0: "done", first: "stopped", second: "stopped"}
 
 
-async def test_nothing_to_stop(worker: RunningWorker, chat: Chat) -> None:
-    calls = record_all(chat)
-    client = await arrive(worker, chat)
-    await client.run("work")
-    client.live.stop()
-    await client.run("work")
-    assert "on_stop" not in calls
-
-
 async def test_on_stop_comes_before_what_waits(worker: RunningWorker, chat: Chat) -> None:
     calls = record_all(chat)
 
@@ -312,14 +303,6 @@ async def test_on_stop_comes_before_what_waits(worker: RunningWorker, chat: Chat
     client.live.stop()
     assert await client.outcome(n) == "done"
     assert calls[-3:] == ["hang", "on_stop", ("on_event", 1)]
-
-
-async def test_an_event_without_handler(worker: RunningWorker, chat: Chat) -> None:
-    client = await arrive(worker, chat)
-    assert await client.run("nobody") == "failed"
-    ((name, data),) = client.events
-    assert (name, data["code"]) == ("error", "no_handler")
-    assert "'nobody'" in data["detail"]
 
 
 # Interrupted turns
@@ -361,21 +344,6 @@ async def test_a_turn_that_a_dead_worker_left(worker: RunningWorker, chat: Chat)
     await come_back(worker, chat, client)
     await until(lambda: "on_connect" in calls)
     assert calls == ["on_disconnect", "on_session_load", "on_connect"]
-
-
-async def test_a_start_that_a_dead_worker_left(worker: RunningWorker, chat: Chat) -> None:
-    calls = record_all(chat)
-    row = await dead_session(chat, (1, "work", 1), running=0)
-    client = await arrive(worker, chat, row.pk, "token")
-    await until(lambda: "on_connect" in calls)
-    assert calls == [
-        "on_session_load",
-        ("on_interrupted", InterruptedTurn(turn=0, name="start", data=None)),
-        ("on_event", 1),
-        "on_connect",
-    ]
-    await client.outcome(1)
-    assert client.outcomes == {0: "interrupted", 1: "done"}
 
 
 async def test_a_turn_whose_event_is_no_longer_kept(worker: RunningWorker, chat: Chat) -> None:
@@ -672,13 +640,6 @@ async def test_settings(worker: RunningWorker, chat: Chat) -> None:
         assert seen[-1] == both
         assert last.live.session.chat_settings == both
         assert len(seen) == 4
-
-
-async def test_settings_without_a_hook(worker: RunningWorker, chat: Chat) -> None:
-    client = await Client.open(worker, chat)
-    assert await client.run("settings", {"a": 1}) == "done"
-    assert client.events == [("settings", {"a": 1})]
-    assert client.live.user_session["chat_settings"] == {"a": 1}
 
 
 async def test_settings_of_a_failing_hook_are_kept(worker: RunningWorker, chat: Chat) -> None:

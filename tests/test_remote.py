@@ -181,21 +181,6 @@ async def worker_of(session_id: UUID) -> UUID | None:
     return (await ChatSession.objects.aget(pk=session_id)).worker_id
 
 
-async def test_an_idle_session_is_given_away_and_the_older_connection_closed(chat: Chat) -> None:
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.ends(await old.say("one"))
-        new = await Tab.open(second, chat, old)
-        assert old.closed == 4509
-        assert new.welcome["resumed"] is True
-        assert isinstance(new.served, LiveSession)
-        assert first.live == {}
-        assert await worker_of(new.id) == second.id
-        await new.ends(await new.say("two"))
-        await until(lambda: new.texts == ["1", "2"])
-        assert new.seqs == [1, 2, 3, 4]
-
-
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 async def test_a_busy_session_is_relayed_and_moves_when_its_turn_ends(
     chat: Chat, loss: float
@@ -222,21 +207,6 @@ async def test_a_busy_session_is_relayed_and_moves_when_its_turn_ends(
         assert new.seqs == list(range(1, len(new.seqs) + 1))
         assert new.closed is None
         assert second.remotes == {}
-
-
-async def test_a_stream_goes_on_at_the_other_worker(chat: Chat) -> None:
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("stream")
-        await until(lambda: any(one["type"] == "token" for one in old.frames))
-        new = await Tab.open(second, chat, old)
-        await until(lambda: any(one["type"] == "stream" for one in new.frames))
-        chat.gate.set()  # type: ignore[attr-defined]
-        assert await new.ends(1) == "done"
-        stream = next(one for one in new.frames if one["type"] == "stream")
-        tokens = [one for one in new.frames if one["type"] == "token"]
-        assert (stream["index"], stream["content"]) == (1, "one ")
-        assert [(one["index"], one["text"]) for one in tokens] == [(1, "two")]
 
 
 OPENED = {"id": "m", "content": "", "streaming": True}
@@ -423,17 +393,6 @@ async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(chat: Ch
         again.served.end("user")
         await until(lambda: again.closed == 4503)
         assert again.frames[-1] == {"type": "ended", "reason": "user"}
-
-
-async def test_stop_reaches_the_owner(chat: Chat) -> None:
-    async with two_workers(LossyLayer(loss=0.2, seed=3)) as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        new.served.stop()
-        assert await new.ends(1) == "stopped"
-        await until(lambda: isinstance(new.served, LiveSession))
 
 
 @pytest.mark.parametrize("phase", ["released", "on its way", "here already"])
@@ -761,18 +720,6 @@ async def test_entries_come_though_the_layer_is_dead(chat: Chat) -> None:
         await until(lambda: new.texts == ["1", "waited"])
         layer.is_cut = False
         assert await new.ends(1) == "done"
-
-
-async def test_an_end_at_the_owner_closes_the_relayed_connection(chat: Chat) -> None:
-    async with two_workers() as (first, second):
-        old = await Tab.open(first, chat)
-        await old.say("wait")
-        await until(lambda: old.texts == ["1"])
-        new = await Tab.open(second, chat, old)
-        new.served.end("user")
-        await until(lambda: new.closed == 4503)
-        ended = (await ChatSession.objects.aget(pk=new.id)).status
-        assert ended == ChatSession.Status.ENDED
 
 
 async def test_a_relayed_client_that_leaves_is_away(chat: Chat) -> None:
