@@ -192,8 +192,11 @@ class Message(Streaming):
         self._parts = [content if isinstance(content, str) else as_text(content)]
         self.author = author
         self.type = type
-        self._format = format_of(content, format)
-        self._check_text()
+        #: None for that of the chat, where it is sent.
+        self._format: Format | None = None
+        if format is not None or not isinstance(content, str):
+            self._format = format_of(content, format)
+            self._check_text()
         self.metadata = metadata
         self.actions = list(actions)
         self.files = [*files, *elements]

@@ -53,7 +53,9 @@ class LiveSession(SessionLifecycle):
         Raises ``FrameError`` for one that cannot be accepted now.
         """
         if isinstance(frame, frames.ClientEvent):
-            about = await self.inbound.look_up(frame, data)
+            about = None
+            if frame.name == "feedback" or (frame.name == "message" and data.get("files")):
+                about = await self.inbound.look_up(frame, data)
             if self.subscribers.connection is subscriber:  # it speaks for the session still
                 self.submit(frame, data, about=about)
         elif isinstance(frame, frames.Answer):

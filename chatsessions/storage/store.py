@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -148,8 +149,11 @@ class Store:
         if cache_first and batch.pending:
             # First: after a crash between the two the log must not tell of values that are nowhere.
             self._cache_pending(batch)
-        if self._worker is not None:
-            self._worker.beat_if_late()
+        worker = self._worker
+        if worker is not None and time.monotonic() - worker.beats[1] > settings.WORKER_STALE:
+            # After a pause of the process: sessions refer to the worker's row, which another worker
+            # may have deleted meanwhile.
+            worker.restore()
         if batch.pending:
             self.write(batch)
         if not cache_first:

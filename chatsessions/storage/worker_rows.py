@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -49,8 +50,8 @@ class WorkerRows:
         self._made = False
         #: Whether the row was deleted since the last :meth:`beat`.
         self._swept = False
-        #: How often a heartbeat was late, and when the last one began.
-        self._beats = (0, 0.0)
+        #: How often a heartbeat was late, and when the last one began; the first is never late.
+        self.beats = (0, math.inf)
         #: The channel by which other workers reach this one.
         self.channel = ""
         #: How far this process's clock was ahead of the database's at the last heartbeat.
@@ -64,15 +65,6 @@ class WorkerRows:
         swept, self._swept = self._swept, False
         return swept
 
-    def beat_if_late(self) -> None:
-        """
-        Write a heartbeat if the last one is too long ago, as after a pause of the process.
-
-        Sessions refer to the row, and another worker may have deleted it meanwhile.
-        """
-        if self._is_late:
-            self.restore()
-
     @property
     def pauses(self) -> int:
         """
@@ -80,11 +72,8 @@ class WorkerRows:
 
         Other workers may have taken its sessions each time.
         """
-        return self._beats[0] + self._is_late
-
-    @property
-    def _is_late(self) -> bool:
-        return self._made and time.monotonic() - self._beats[1] > settings.WORKER_STALE
+        late, begun_at = self.beats
+        return late + (time.monotonic() - begun_at > settings.WORKER_STALE)
 
     def restore(self) -> bool:
         """Write a heartbeat; return whether the row had been deleted and is made anew."""
@@ -109,7 +98,7 @@ class WorkerRows:
             )
             gone, self._made = self._made, True
             self._swept = self._swept or gone
-        self._beats = (self.pauses, begun_at)
+        self.beats = (self.pauses, begun_at)
         self._compare_clocks()
         return gone
 

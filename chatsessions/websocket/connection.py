@@ -94,24 +94,21 @@ class ChatConnection:
 
     async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
         """Read frames until the client is gone, or does not answer our close in time."""
-        with translation.override(self._language):
-            await self._run(receive)
-
-    async def _run(self, receive: Callable[[], Awaitable[Message]]) -> None:
         self.sender.start()
         websockets, close = get_worker().websockets, self.sender.close
         websockets[close] = self.sender.abandon
         try:
-            while True:
-                message = await receive()
-                kind = message["type"]
-                if kind == "websocket.receive":
-                    await self._receive(message)
-                elif kind == "websocket.connect":
-                    await self._accept()
-                elif kind == "websocket.disconnect":
-                    self.sender.code = message.get("code") or 1005
-                    return
+            with translation.override(self._language):
+                while True:
+                    message = await receive()
+                    kind = message["type"]
+                    if kind == "websocket.receive":
+                        await self._receive(message)
+                    elif kind == "websocket.connect":
+                        await self._accept()
+                    elif kind == "websocket.disconnect":
+                        self.sender.code = message.get("code") or 1005
+                        return
         except asyncio.CancelledError:
             if not self.sender.abandoned:
                 raise
