@@ -126,13 +126,13 @@ async def test_a_message_with_a_foreign_file_is_not_accepted(worker: Worker, cha
     mine = await attach(client)
     for ids in ([foreign.id], [mine.id, foreign.id], [str(uuid4())], ["../../etc/passwd"]):
         with pytest.raises(FrameError) as caught:
-            await client.live.inbound.check_files(*event(1, {"content": "x", "files": ids}))
+            await client.live.inbound.look_up(*event(1, {"content": "x", "files": ids}))
         assert (caught.value.code, caught.value.n) == ("forbidden", 1)
-    await client.live.inbound.check_files(*event(1, {"content": "x", "files": [mine.id]}))
+    await client.live.inbound.look_up(*event(1, {"content": "x", "files": [mine.id]}))
     # Of no message, or answered without a look at the files:
-    await client.live.inbound.check_files(*event(1, {"files": [foreign.id]}, "mine"))
-    await client.live.inbound.check_files(*event(7, {"content": "x", "files": [foreign.id]}))
-    await client.live.inbound.check_files(*event(1, {"content": "x", "files": None}))
+    await client.live.inbound.look_up(*event(1, {"files": [foreign.id]}, "mine"))
+    await client.live.inbound.look_up(*event(7, {"content": "x", "files": [foreign.id]}))
+    await client.live.inbound.look_up(*event(1, {"content": "x", "files": None}))
 
 
 def rename(old: str, new: str) -> None:
@@ -147,9 +147,7 @@ async def test_files_that_cannot_be_looked_up_are_to_be_sent_again(
     await sync_to_async(rename)(SessionFile._meta.db_table, "elsewhere")
     try:
         with pytest.raises(FrameError) as caught:
-            await client.live.inbound.check_files(
-                *event(1, {"content": "x", "files": [str(uuid4())]})
-            )
+            await client.live.inbound.look_up(*event(1, {"content": "x", "files": [str(uuid4())]}))
     finally:
         await sync_to_async(rename)("elsewhere", SessionFile._meta.db_table)
     assert (caught.value.code, caught.value.retry_after) == ("storage_unavailable", 1.0)
@@ -260,7 +258,7 @@ async def test_what_cannot_be_saved_says_why(worker: Worker, chat: Chat, setting
     with pytest.raises(FileRefused, match="at most 10"):
         await save("a", b"x" * 11)
     await save("a", b"x")
-    with pytest.raises(FileRefused, match="at most 1 files"):
+    with pytest.raises(FileRefused, match="at most 1 file\\."):
         await save("a", b"x")
     assert len(contents()) == 1
 

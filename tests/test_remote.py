@@ -233,6 +233,9 @@ class Listens:
         """A token that was told when the log ended with ``head``."""
         self.told += self._streams.told(token, head=head)
 
+    def loses_a_hint(self) -> None:
+        self._streams.tear()
+
     def is_told_again(self, *streams: frames.Stream) -> None:
         """What the owner says of all that streams."""
         self.told += self._streams.restate(streams)
@@ -290,6 +293,15 @@ def test_a_lost_token_is_made_good_by_the_whole() -> None:
     link.hears(token=frames.Token("m", 3, "d"))
     link.hears(token=frames.Token("m", 4, "e"))
     assert link.text == "abcde"
+
+
+def test_a_late_answer_of_the_owner_takes_nothing_back() -> None:
+    link = Listens()
+    link.hears(("message", OPENED), token=frames.Token("m", 0, "a"))
+    link.loses_a_hint()
+    link.hears(token=frames.Token("m", 1, "b"))
+    link.is_told_again(frames.Stream("m", 1, "a"))
+    assert (link.text, link.streams) == ("ab", [(2, "ab")])
 
 
 def test_a_token_that_comes_late_is_not_told_of_another_stream() -> None:

@@ -221,7 +221,9 @@ class OpenStreams:
         told: list[frames.Token | frames.Stream] = []
         for stream in streams:
             before = self.so_far.get(stream.message)
-            if before is None or stream.index > before.index or self._is_torn:
+            index = -1 if before is None else before.index
+            # A late answer may say less than what was told meanwhile, which is not taken back.
+            if stream.index > index or (self._is_torn and stream.index == index):
                 told += self._put(stream)
         self._ahead.clear()
         self._is_torn = False
