@@ -16,7 +16,11 @@ const HERE = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = join(HERE, "../chatsessions/static/chatsessions");
 /** What pages import: the names are documented in docs/page.md. */
 const ENTRIES = { "chat-session": "element/chat-session.ts", client: "client/client.ts", texts: "element/texts.ts", widget: "element/widget.ts" };
-const BUILT = /\.(js|js\.map|d\.ts)$/;
+/** What chat-session.js loads when there is something for it to show. */
+const LAZY = { markdown: "markdown/markdown.ts", highlight: "markdown/highlight.ts" };
+/** Packages that are in the built files. */
+const PACKAGES = ["marked", "highlight.js"];
+const BUILT = /\.(js|js\.map|d\.ts|licenses\.txt)$/;
 const NOTE = "Built from frontend/ by `make page`. Edit that, not this.";
 
 /** A stylesheet is the text of its module. */
@@ -32,7 +36,7 @@ const stylesheets = {
 async function scripts() {
   const { outputFiles } = await build({
     absWorkingDir: HERE,
-    entryPoints: ENTRIES,
+    entryPoints: { ...ENTRIES, ...LAZY },
     outdir: STATIC,
     write: false,
     bundle: true,
@@ -54,7 +58,16 @@ function types() {
   return names.map((name, index) => [`${name}.d.ts`, `// ${NOTE}\n${texts[index]}`]);
 }
 
-const built = new Map([...(await scripts()), ...types()]);
+async function licenses() {
+  const texts = PACKAGES.map(async (name) => {
+    const { version } = JSON.parse(await readFile(join(HERE, "node_modules", name, "package.json"), "utf8"));
+    const files = (await readdir(join(HERE, "node_modules", name))).filter((file) => /^licen[cs]e/i.test(file));
+    return `${name} ${version}\n\n${await readFile(join(HERE, "node_modules", name, files[0]), "utf8")}`;
+  });
+  return [["third-party.licenses.txt", `${(await Promise.all(texts)).map((text) => text.trim()).join(`\n\n${"-".repeat(80)}\n\n`)}\n`]];
+}
+
+const built = new Map([...(await scripts()), ...types(), ...(await licenses())]);
 const committed = (await readdir(STATIC)).filter((name) => BUILT.test(name));
 
 if (process.argv.includes("--check")) {

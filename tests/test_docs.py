@@ -1212,8 +1212,8 @@ def test_the_page_about_the_page_has_every_part() -> None:
     rows = table("page", "## The look", after="</style>")
     listed = [name for names, _of in rows for name in code_spans(names)]
     assert len(listed) == len(set(listed))
-    folder = ROOT / "frontend" / "element"
-    source = {path.name: path.read_text() for path in folder.glob("*.ts")}
+    folders = [ROOT / "frontend" / name for name in ("element", "markdown")]
+    source = {path.name: path.read_text() for folder in folders for path in folder.glob("*.ts")}
     text = "".join(source.values())
     written = re.findall(r"\bpart: [\"`]([\w -]+)", text)
     written += re.findall(r"\b(?:button|tool|dialogOf)\(\"([\w -]+)\"", text)
@@ -1226,7 +1226,7 @@ def test_the_page_about_the_page_has_every_part() -> None:
     parts = {part for words in written for part in words.split() if not part.endswith("-")}
     parts |= {f"field-{widget.__struct_config__.tag}" for widget in get_args(Input)}
     assert set(listed) == parts
-    styles = "".join(path.read_text() for path in folder.glob("*.css"))
+    styles = "".join(path.read_text() for folder in folders for path in folder.glob("*.css"))
     assert set(re.findall(r"\[part~?=\"([\w-]+)\"\]", styles)) <= parts
 
 

@@ -171,6 +171,12 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
             for name in ("chat-session", "client", "texts")
             for ending in ("js", "js.map", "d.ts")
         ),
+        *(
+            f"static/chatsessions/{name}.{ending}"
+            for name in ("markdown", "highlight")
+            for ending in ("js", "js.map")
+        ),
+        "static/chatsessions/third-party.licenses.txt",
         "static/chatsessions/admin.css",
         "templates/admin/chatsessions/chatsession/change_form.html",
     ],

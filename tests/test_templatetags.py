@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.staticfiles.storage import StaticFilesStorage
 from django.template import Context, Template, TemplateSyntaxError
 from django.test import RequestFactory, override_settings
 from django.urls import include, path
@@ -200,6 +201,24 @@ def test_the_script_is_a_static_file() -> None:
     """It is looked for where the project keeps its static files."""
     found = script('"/ws/"')
     assert found["src"] == "https://cdn.example.com/chatsessions/chat-session.js"
+
+
+class SignedStorage(StaticFilesStorage):
+    """No address leads to another file than its own."""
+
+    def url(self, name: str | None) -> str:
+        return f"{super().url(name)}?signature={name}"
+
+
+@override_settings(STORAGES={"staticfiles": {"BACKEND": f"{__name__}.SignedStorage"}})
+def test_files_that_are_loaded_later_are_named_where_their_script_cannot_find_them() -> None:
+    found = element("'/ws/'")
+    assert found["markdown-src"] == "/static/chatsessions/markdown.js?signature=" + (
+        "chatsessions/markdown.js"
+    )
+    assert found["highlight-src"] == "/static/chatsessions/highlight.js?signature=" + (
+        "chatsessions/highlight.js"
+    )
 
 
 @pytest.mark.usefixtures("below_a_path")

@@ -124,7 +124,7 @@ NAMES: dict[str, Name] = {
     "data_layer": _STORED,
     # Messages
     "Message": _differs(
-        "it is stored before it is shown; Markdown is shown as it is written; tags, command, modes "
+        "it is stored before it is shown; HTML in it is text; tags, command, modes "
         "and parent_id are not sent"
     ),
     "ErrorMessage": _WORKS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from django import template
 from django.core.exceptions import SynchronousOnlyOperation
@@ -24,6 +24,8 @@ register = template.Library()
 
 SCRIPT = "chatsessions/chat-session.js"
 WIDGET = "chatsessions/widget.js"
+#: By the element's attribute: files that its script loads when there is something for them to show.
+LAZY = {"markdown-src": "chatsessions/markdown.js", "highlight-src": "chatsessions/highlight.js"}
 
 #: A text, or whether it is there without one.
 Attributes = dict[str, str | bool]
@@ -113,11 +115,18 @@ def _chat(context: template.Context, keywords: dict[str, Any]) -> Attributes:
     element["profiles"] = _profiles(profiles)
     request = context.get("request")
     element["login-url"] = _login_url(login_url, request)
-    given = _given(element)
+    given = _given(_lazy(static(SCRIPT)) | element)
     owner = _owner(request)
     if owner is not None:  # the empty one says that nobody is logged in
         given.setdefault("owner", owner)
     return given
+
+
+def _lazy(script: str) -> Attributes:
+    """Return where files are that a script does not find beside itself."""
+    urls: Attributes = {name: static(path) for name, path in LAZY.items()}
+    beside = {name: urljoin(script, path.rpartition("/")[2]) for name, path in LAZY.items()}
+    return {name: url for name, url in urls.items() if url != beside[name]}
 
 
 def _below_prefix(src: str) -> str:

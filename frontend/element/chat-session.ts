@@ -5,6 +5,7 @@
  * `api` (where `chatsessions.urls` is included), `chat` (the chat's name), `files` (messages may have
  * some; its value may say which kinds), `profiles` (JSON, or nothing: ask the server), `threads`
  * (offer earlier conversations), `login-url`, `parent-origin`.
+ * `image-hosts` (hosts whose pictures are shown in Markdown), `markdown-src`, `highlight-src` (where these files are).
  * Style it with `chat-session::part(…)` and the custom properties named in chat-session.css.
  *
  * Dispatches (bubbling, composed):
@@ -25,6 +26,7 @@ import { Banner, Notice, statusWords } from "./banner.ts";
 import { Composer } from "./composer.ts";
 import { create, tool } from "./dom.ts";
 import { EnvForm } from "./env.ts";
+import { Formatting } from "./formatting.ts";
 import { layout } from "./layout.ts";
 import { MessageList } from "./message-list.ts";
 import { ProfileChoice, fetchProfiles, profilesIn } from "./profiles.ts";
@@ -74,7 +76,8 @@ export class ChatSessionElement extends HTMLElement {
   #notice = new Notice(this.#parts);
   #banner = new Banner(this.#parts);
   #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
-  #messageList = new MessageList(this.#parts.list, this.#parts.waiting, {
+  #formatting = new Formatting(this, (text) => (this.#parts.announcer.textContent = text));
+  #messageList = new MessageList(this.#parts.list, this.#parts.waiting, this.#formatting, {
     act: (data) => this.#attempt(() => this.#client?.send("action", data)) && this.#scrolling.toEnd(),
     answer: (call, data) => this.#answer(call, data),
     asked: () => this.#showWork(),
@@ -96,11 +99,11 @@ export class ChatSessionElement extends HTMLElement {
     this.#say(message, []);
     this.focus();
   });
-  #choice = new ProfileChoice(this.#parts.choice);
+  #choice = new ProfileChoice(this.#parts.choice, this.#formatting);
   #settings = new Settings((values) => this.#attempt(() => this.#client?.send("settings", values)));
   #env = new EnvForm(this.#parts.keys, () => this.focus());
   #threads = new Threads(() => this.#api, () => this.getAttribute("chat"), (thread) => this.#start({ thread }));
-  #earlier = new Earlier(this.#parts.earlier, () => this.getAttribute("heading") ?? "");
+  #earlier = new Earlier(this.#parts.earlier, this.#formatting, () => this.getAttribute("heading") ?? "");
   #anew = tool("tool new", "plus", texts.newConversation, () => this.#startAnew(), { hidden: true });
   #window = new WindowMessages(window, () => this.getAttribute("parent-origin"), (data) => {
     this.#attempt(() => this.#client?.send(WINDOW_MESSAGE, data));

@@ -3,6 +3,7 @@ import type { Entry, Outgoing } from "../client/protocol.ts";
 import { type Action, Actions } from "./actions.ts";
 import { create } from "./dom.ts";
 import { Files } from "./files.ts";
+import type { Formatting } from "./formatting.ts";
 import { type FileInfo, article, failure, ownArticle } from "./message.ts";
 import { Questions } from "./questions.ts";
 import { Steps, isStep } from "./steps.ts";
@@ -14,6 +15,8 @@ export interface MessageData {
   id: string;
   author?: string;
   content: string;
+  /** `markdown`; else it is plain text */
+  format?: string;
   created_at?: string;
   streaming?: boolean;
   actions?: Action[];
@@ -53,6 +56,8 @@ export class MessageList {
   #actions;
   #files;
   #steps;
+  #formatting;
+  #announce;
   #author = "";
   readonly questions: Questions;
 
@@ -60,13 +65,15 @@ export class MessageList {
    * @param list of what is in the log
    * @param waiting list of what is not yet
    */
-  constructor(list: HTMLElement, waiting: HTMLElement, { act, asked, ...handlers }: MessageListHandlers) {
+  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, ...handlers }: MessageListHandlers) {
     this.#list = list;
     this.#waiting = waiting;
+    this.#formatting = formatting;
+    this.#announce = handlers.announce;
     this.#actions = new Actions(act);
     this.#files = new Files(handlers.server, handlers.notify);
-    this.#steps = new Steps(list);
-    this.questions = new Questions({ ...handlers, changed: asked });
+    this.#steps = new Steps(list, formatting);
+    this.questions = new Questions(formatting, { ...handlers, changed: asked });
   }
 
   get empty() {
@@ -98,7 +105,7 @@ export class MessageList {
     if (n != null) this.#showOwn(name, data, n);
     else if (name === "message_update" && data?.n != null) this.#changeOwn(data);
     else if (name === "message_remove" && data?.n != null) this.#removeOwn(data.n);
-    else if (name === "message" || name === "message_update") this.#put(data);
+    else if (name === "message" || name === "message_update") this.#put(data, live);
     else if (name === "message_remove") this.#remove(data?.id);
     else if ((name === "step" || name === "step_update") && isStep(data)) this.#steps.put(data);
     else if (name === "step_remove" && isStep(data)) this.#steps.remove(data.id);
@@ -113,6 +120,7 @@ export class MessageList {
     const content = this.#content(id);
     if (!content) return;
     content.hidden = false;
+    if (this.#formatting.append(content, text)) return;
     if (content.lastChild instanceof Text) content.lastChild.appendData(text);
     else content.append(text);
   }
@@ -120,8 +128,9 @@ export class MessageList {
   /** @param content so far */
   replace(id: string, content: string) {
     const shown = this.#content(id);
-    if (shown) shown.textContent = content;
-    else this.#put({ id, content, streaming: true });
+    if (!shown) this.#put({ id, content, streaming: true }, false);
+    else if (this.#formatting.append(shown, "")) this.#formatting.show(shown, content, false);
+    else shown.textContent = content;
   }
 
   /** What is not in the log yet. */
@@ -169,13 +178,36 @@ export class MessageList {
     return ownArticle(text, { ...options, files: this.#files.list(files) });
   }
 
-  #put(data: MessageData) {
+  #put(data: MessageData, live: boolean) {
     const element = this.#message(data);
     const shown = this.#messages.get(data.id);
+    if (shown?.matches("[part~=streaming]") && this.#finish(shown, element, data)) {
+      if (live && !data.streaming) this.#announce(`${element.querySelector("[part=author]")?.textContent}: ${shown.querySelector("[part=content]")?.textContent}`);
+      return;
+    }
     this.#messages.set(data.id, element);
-    // A new element, so that a finished stream is read out once and as a whole.
     if (shown) shown.replaceWith(element);
     else this.#list.append(element);
+  }
+
+  /** Let a stream be what it has become, and keep the nodes of its text. @returns whether that is possible */
+  #finish(shown: HTMLElement, now: HTMLElement, { content, format, streaming }: MessageData): boolean {
+    const [kept, other] = [shown, now].map((element) => element.querySelector<HTMLElement>("[part=content]"));
+    if (!kept || !other || (format === "markdown") !== this.#formatting.append(kept, "")) return false;
+    if (format === "markdown") this.#formatting.show(kept, String(content ?? ""), !streaming);
+    else if (kept.textContent !== other.textContent) kept.textContent = other.textContent;
+    kept.hidden = other.hidden;
+    for (const child of [...shown.children]) if (child !== kept) child.remove();
+    const children = [...now.children];
+    const place = children.indexOf(other);
+    kept.before(...children.slice(0, place));
+    kept.after(...children.slice(place + 1));
+    for (const name of ["part", "aria-live", "hidden"]) {
+      const value = now.getAttribute(name);
+      if (value === null) shown.removeAttribute(name);
+      else shown.setAttribute(name, value);
+    }
+    return true;
   }
 
   #remove(id: string) {
@@ -184,7 +216,7 @@ export class MessageList {
     this.#actions.forget(id);
   }
 
-  #message({ id, author, content, created_at, streaming, actions, files, metadata }: MessageData) {
+  #message({ id, author, content, format, created_at, streaming, actions, files, metadata }: MessageData) {
     const kind = metadata?.error === true ? "other error" : "other";
     const element = article(
       {
@@ -197,6 +229,7 @@ export class MessageList {
       this.#actions.row(id, actions),
     );
     element.dataset.id = id;
+    if (format === "markdown") this.#formatting.show(element.querySelector("[part=content]")!, String(content ?? ""), !streaming);
     // Such as a stream that was interrupted before its first word.
     element.hidden = !streaming && !content && !files?.length && !actions?.length;
     if (streaming) element.setAttribute("aria-live", "off");

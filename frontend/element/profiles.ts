@@ -1,5 +1,6 @@
 /** Which of a chat's profiles a conversation begins with. */
 import { create } from "./dom.ts";
+import type { Formatting } from "./formatting.ts";
 import { namedIcon } from "./icons.ts";
 import { texts } from "./texts.ts";
 
@@ -35,9 +36,9 @@ function profiles(value: any): Profile[] {
 }
 
 /** A form that asks for one. @param before the one of the conversation before */
-export function profileForm(profiles: Profile[], before: string | undefined, chosen: (name: string) => void) {
+export function profileForm(profiles: Profile[], before: string | undefined, formatting: Formatting, chosen: (name: string) => void) {
   const first = profiles.find(({ name }) => name === before) ?? profiles.find((profile) => profile.default) ?? profiles[0];
-  const choices = profiles.map((profile, index) => choice(profile, `profile-${index}`, profile === first));
+  const choices = profiles.map((profile, index) => choice(profile, `profile-${index}`, profile === first, formatting));
   const form = create("form", { part: "profiles" },
     create("fieldset", { part: "profile-list" }, create("legend", { part: "profile-title" }, texts.profiles), ...choices),
     create("button", { type: "submit", part: "primary" }, texts.start),
@@ -50,12 +51,14 @@ export function profileForm(profiles: Profile[], before: string | undefined, cho
   return form;
 }
 
-function choice({ name, display_name: shown, markdown_description: description, icon }: Profile, id: string, checked: boolean) {
+function choice({ name, display_name: shown, markdown_description: description, icon }: Profile, id: string, checked: boolean, formatting: Formatting) {
+  const words = description ? create("span", { part: "profile-description", id: `${id}-text` }) : null;
+  if (words && description) formatting.show(words, description);
   return create("label", { part: "profile-choice" },
     create("input", { type: "radio", name: "profile", value: name, id, checked, "aria-describedby": description ? `${id}-text` : null }),
     create("span", { part: "profile-words" },
       create("span", { part: "profile-name" }, namedIcon(icon), create("bdi", {}, shown || name)),
-      description ? create("span", { part: "profile-description", id: `${id}-text` }, description) : null,
+      words,
     ),
   );
 }
@@ -63,10 +66,12 @@ function choice({ name, display_name: shown, markdown_description: description, 
 /** The choice, in the conversation's place until it is made. */
 export class ProfileChoice {
   #place;
+  #formatting;
   #request = 0;
 
-  constructor(place: HTMLElement) {
+  constructor(place: HTMLElement, formatting: Formatting) {
     this.#place = place;
+    this.#formatting = formatting;
   }
 
   /** Forget a question that is still open. */
@@ -88,7 +93,7 @@ export class ProfileChoice {
   async #content(load: () => Promise<Profile[]>, before: string | undefined, chosen: (name: string | undefined) => void) {
     try {
       const profiles = await load();
-      return profiles.length > 1 ? profileForm(profiles, before, chosen) : profiles[0]?.name;
+      return profiles.length > 1 ? profileForm(profiles, before, this.#formatting, chosen) : profiles[0]?.name;
     } catch {
       const again = create("button", { type: "button", part: "primary" }, texts.tryAgain);
       again.addEventListener("click", () => void this.ask(load, before, chosen));

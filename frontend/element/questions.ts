@@ -2,6 +2,7 @@
 import { type Action, actionButton } from "./actions.ts";
 import { Attachments } from "./attachments.ts";
 import { button, create } from "./dom.ts";
+import type { Formatting } from "./formatting.ts";
 import { article } from "./message.ts";
 import { texts } from "./texts.ts";
 import type { FileServer } from "./uploads.ts";
@@ -12,6 +13,8 @@ export interface AskData {
   /** `text`, `action`, `files`, or one of the application's own */
   kind: string;
   content: string;
+  /** `markdown`; else it is plain text */
+  format?: string;
   author?: string;
   /** In ISO 8601 */
   deadline?: string | null;
@@ -60,10 +63,12 @@ const OUTCOMES = new Set(["timeout", "cancelled"]);
 export class Questions {
   /** All of this log, by their call */
   #questions: Map<string, Question> = new Map();
+  #formatting;
   #handlers;
   #clock: number | undefined;
 
-  constructor(handlers: QuestionHandlers) {
+  constructor(formatting: Formatting, handlers: QuestionHandlers) {
+    this.#formatting = formatting;
     this.#handlers = handlers;
   }
 
@@ -106,6 +111,7 @@ export class Questions {
     const input = create("div", { part: "answer" });
     const time = create("p", { part: "deadline", role: "timer", "aria-live": "off", hidden: true });
     const element = article({ author, text: String(ask.content ?? ""), kind: "other question" }, input, time);
+    if (ask.format === "markdown") this.#formatting.show(element.querySelector("[part=content]")!, String(ask.content ?? ""));
     const question: Question = { ask, element, input, time, until: deadline(ask, live), open: true, answered: false, warned: !live, taken: false, attachments: null };
     this.#questions.set(ask.call, question);
     this.#build(question);

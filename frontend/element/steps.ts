@@ -1,5 +1,6 @@
 /** Steps on the way to an answer: rows that unfold, and stand below the step that they are part of. */
 import { create } from "./dom.ts";
+import type { Formatting } from "./formatting.ts";
 import { texts } from "./texts.ts";
 
 /** A step as the server describes it. */
@@ -11,6 +12,8 @@ export interface StepData {
   parent?: string;
   input?: string;
   output?: string;
+  /** Of the output: `markdown`; else it is plain text */
+  format?: string;
   error?: string;
   /** It runs */
   streaming?: boolean;
@@ -24,10 +27,12 @@ export function isStep(data: any): data is StepData {
 export class Steps {
   #rows: Map<string, Row> = new Map();
   #list;
+  #formatting;
 
   /** @param list of what is in the log */
-  constructor(list: HTMLElement) {
+  constructor(list: HTMLElement, formatting: Formatting) {
     this.#list = list;
+    this.#formatting = formatting;
   }
 
   clear() {
@@ -37,7 +42,7 @@ export class Steps {
   put(data: StepData) {
     const known = this.#rows.get(data.id);
     const row = known ?? new Row();
-    row.show(data);
+    row.show(data, this.#formatting);
     if (known) return;
     this.#rows.set(data.id, row);
     const parent = data.parent == null ? undefined : this.#rows.get(data.parent);
@@ -75,7 +80,7 @@ class Row {
     this.element = create("div", { part: "step-row", "aria-live": "off" }, this.#details, this.parts);
   }
 
-  show({ id, name, type, input, output, error, streaming }: StepData) {
+  show({ id, name, type, input, output, format, error, streaming }: StepData, formatting: Formatting) {
     const state = streaming ? "running" : error ? "failed" : "done";
     this.element.dataset.id = id;
     this.#details.dataset.state = state;
@@ -83,7 +88,8 @@ class Row {
     this.#name.textContent = name || texts.step;
     this.#state.textContent = texts.stepStates[state];
     this.#input.textContent = input ?? "";
-    this.output.textContent = output ?? "";
+    if (format === "markdown") formatting.show(this.output, output ?? "", !streaming);
+    else this.output.textContent = output ?? "";
     this.#error.textContent = error ?? "";
   }
 }

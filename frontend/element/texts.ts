@@ -92,6 +92,10 @@ const defaults = {
   answerRefused: "That answer was not taken. Please try again.",
   failed: "Something went wrong while answering.",
 
+  /** On a block of code */
+  copy: "Copy",
+  copied: "Copied",
+
   // Steps on the way to an answer
   step: "Step",
   stepInput: "Input",

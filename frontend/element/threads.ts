@@ -1,5 +1,6 @@
 /** Earlier conversations of who is logged in: a list to choose from, and what was said in one. */
 import { button, create, dialogOf, isolated, tool } from "./dom.ts";
+import type { Formatting } from "./formatting.ts";
 import { article, ownArticle, timestamp } from "./message.ts";
 import { texts } from "./texts.ts";
 
@@ -101,6 +102,7 @@ export class Threads {
 export class Earlier {
   #place;
   #author;
+  #formatting;
   #list = create("div", { part: "earlier-list" });
   #more = button("more", texts.earlierStill, () => void this.#load());
   /** What is shown, by its thread and session. */
@@ -110,8 +112,9 @@ export class Earlier {
   #before: string | null = null;
 
   /** @param author who speaks where a message does not say */
-  constructor(place: HTMLElement, author: () => string) {
+  constructor(place: HTMLElement, formatting: Formatting, author: () => string) {
     this.#place = place;
+    this.#formatting = formatting;
     this.#author = author;
     place.append(this.#more, this.#list, create("p", { part: "earlier-note" }, texts.earlier));
   }
@@ -154,8 +157,11 @@ export class Earlier {
     this.#place.hidden = !this.#list.childElementCount;
   }
 
-  #message({ type, author, content, created_at: time }: { type?: string; author?: string; content: string; created_at?: string }) {
-    if (type === "user_message") return ownArticle(String(content ?? ""), { time });
-    return article({ author: author || this.#author() || texts.assistant, text: String(content ?? ""), time });
+  #message({ type, author, content, format, created_at: time }: { type?: string; author?: string; content: string; format?: string; created_at?: string }) {
+    const text = String(content ?? "");
+    if (type === "user_message") return ownArticle(text, { time });
+    const element = article({ author: author || this.#author() || texts.assistant, text, time });
+    if (format === "markdown") this.#formatting.show(element.querySelector("[part=content]")!, text);
+    return element;
   }
 }

@@ -59,8 +59,8 @@ class TreeEmitter {
 
   startScope(scope: string) {
     const children: Tree[] = [];
-    // "title.function": the first part says its colour.
-    this.trees.push({ tag: "span", attributes: { part: `token ${scope.split(".")[0]}` }, children });
+    // "title.function": its first word says its colour.
+    this.trees.push({ tag: "span", attributes: { part: "token", "data-token": scope.split(".")[0]! }, children });
     this.#open.push(this.trees);
     this.trees = children;
   }

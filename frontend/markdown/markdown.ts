@@ -75,6 +75,12 @@ export class MarkdownView {
     else this.#schedule();
   }
 
+  /** Add to a text that is not complete. */
+  append(text: string) {
+    this.#source += text.replace(/\r\n?/g, "\n");
+    this.#schedule();
+  }
+
   #begin() {
     this.#settled = this.#settledLength = 0;
     this.#definitions = {};

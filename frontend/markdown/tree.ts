@@ -37,6 +37,9 @@ const MAX_COLUMNS = 100;
 /** Elements of one message; what comes after them is shown as it is written. */
 const MAX_ELEMENTS = 20_000;
 
+/** What tells how a cell is aligned. */
+const ALIGNED = { left: {}, center: { part: "align-center" }, right: { part: "align-right" } };
+
 /** marked's lexer, bounded. */
 class BoundedLexer extends Lexer {
   #depth = 0;
@@ -150,7 +153,14 @@ class Trees {
   }
 
   #list({ ordered, start, items }: Tokens.List): Tree {
-    const children = items.map((item) => this.#item(item));
+    const children: Tree[] = [];
+    for (const [index, item] of items.entries()) {
+      if (this.full) {
+        children.push({ tag: "li", attributes: { part: "written" }, children: [items.slice(index).map(({ raw }) => raw).join("")] });
+        break;
+      }
+      children.push(this.#item(item));
+    }
     if (!ordered) return this.#element("ul", children);
     return this.#element("ol", children, start === "" || start === 1 ? {} : { start: `${start}` });
   }
@@ -175,7 +185,7 @@ class Trees {
     const columns = header.length;
     if (columns > MAX_COLUMNS || columns * rows.length > MAX_CELLS) return asWritten(raw);
     const row = (cells: Tokens.TableCell[], tag: "th" | "td") =>
-      this.#element("tr", cells.map(({ tokens }, index) => this.#element(tag, this.#inline(tokens), align[index] ? { part: `align-${align[index]}` } : {})));
+      this.#element("tr", cells.map(({ tokens }, index) => this.#element(tag, this.#inline(tokens), ALIGNED[align[index] ?? "left"])));
     const head = this.#element("thead", [row(header, "th")]);
     const body = rows.length ? [this.#element("tbody", rows.map((cells) => row(cells, "td")))] : [];
     // It scrolls by itself, by the keyboard too.
@@ -199,6 +209,8 @@ class Trees {
     switch (token.type) {
       case "escape":
         return [token.text];
+      case "checkbox": // the item has it
+        return [];
       case "text":
         return token.tokens ? this.#inline(token.tokens) : [decoded(token.text)];
       case "strong":

@@ -1,4 +1,4 @@
-"""The demo as it is, with two bots more. Visitors may talk to one of them before they log in."""
+"""The demo as it is, with three bots more. Visitors may talk to one of them before they log in."""
 
 import os
 
@@ -13,11 +13,12 @@ from demo_project.asgi import application as demo  # isort: skip
 from demo_project.asgi import django_application  # isort: skip
 
 from chatsessions.consumers import ChatConsumer
-from tests.browser.bots import chat, workshop
+from tests.browser.bots import chat, workshop, writer
 from tests.server.logins import VisitorConsumer
 
 parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
 workers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=workshop))
+writers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=writer))
 visitors = AuthMiddlewareStack(VisitorConsumer.as_asgi(chat=chat))
 application = ProtocolTypeRouter(
     {
@@ -25,6 +26,7 @@ application = ProtocolTypeRouter(
         "websocket": URLRouter(
             [
                 path("ws/workshop/", workers),
+                path("ws/writer/", writers),
                 path("ws/parrot/", parrot),
                 path("ws/visitors/", visitors),
                 re_path("", demo),

@@ -7,6 +7,7 @@ from wave import open as open_wave
 
 from chatsessions import (
     AskFileMessage,
+    AskUserMessage,
     Chat,
     ChatSettings,
     Message,
@@ -25,6 +26,7 @@ from chatsessions.input_widget import (
     Tab,
     TextInput,
 )
+from tests.support.hostile import HEAVY, HOSTILE
 
 #: Says nothing at first, echoes markup, and fails.
 chat = Chat("parrot")
@@ -127,3 +129,44 @@ async def work(message: Message) -> None:
         await Message("Here.", files=saved).send()
     else:
         await Message(str(user_session["chat_settings"][message.content])).send()
+
+
+#: Writes Markdown.
+writer = Chat("writer", message_format="markdown")
+
+
+@writer.on_message
+async def write(message: Message) -> None:
+    await Message(message.content).send()
+
+
+@writer.on_event("grow")
+async def grow(pieces: list[str]) -> None:
+    """Stream, and leave the end of the stream to the page."""
+    growing = Message()
+    for piece in pieces:
+        await growing.stream_token(piece)
+    await context.emitter.call("end")
+    await growing.send()
+
+
+@writer.on_event("all")
+async def everything(text: str) -> None:
+    """Say it in every place that takes Markdown."""
+    await Message(text).send()
+    async with Step("Think", format="markdown") as step:
+        await step.stream_token(text)
+    await AskUserMessage(text).send()
+
+
+@writer.on_event("hostile")
+async def hostile(_: Any) -> None:
+    for text in HOSTILE:
+        await Message(text, author=text).send()
+    name = "<img src=x onerror=alert(1)>.txt"
+    await Message("a file", files=[await context.session.save_file(name, b"text")]).send()
+
+
+@writer.on_event("heavy")
+async def heavy(name: str) -> None:
+    await Message(HEAVY[name]).send()

@@ -89,6 +89,16 @@ def test_a_widget_finds_the_element(collected: Server, page: Page) -> None:
     chat.shows("hello", "hello", "hello")
 
 
+def test_what_is_loaded_later_has_an_address_in_every_storage(
+    collected: Server, page: Page
+) -> None:
+    page.goto(f"{collected.origin}/writer/")
+    chat = Chat(page)
+    chat.say("*one*\n\n```js\nlet one = 1;\n```")
+    expect(chat.log.locator("[data-format=markdown] em")).to_have_text("one")
+    expect(chat.log.locator("[data-format=markdown] [data-token=keyword]")).to_have_text("let")
+
+
 def test_what_a_page_assigns_to_the_texts_is_said_and_the_client_works_without_the_element(
     collected: Server, page: Page
 ) -> None:

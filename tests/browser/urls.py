@@ -45,6 +45,11 @@ WIDGET = """<!doctype html><html lang="en"><title>Shop</title>
 <h1>Shop</h1><p><a href="/widget/">Elsewhere</a> <button>Buy</button></p>
 {% chat_widget "/ws/parrot/" heading="Help" nonce=nonce %}</html>"""
 
+#: Nothing that a script makes into markup, and pictures of one host.
+WRITER = """<!doctype html><html lang="en"><title>Writer</title>{% load chatsessions %}
+{% chat_session "/ws/writer/" heading="Writer" nonce=nonce image_hosts="pictures.example" %}
+</html>"""
+
 AROUND = """<!doctype html><html lang="en"><title>Around</title>
 <iframe src="{{ frame }}/framed/?named={{ named|urlencode }}" width="500" height="500"></iframe>
 <script>
@@ -83,6 +88,12 @@ BY_SOURCE = "default-src 'none'; script-src 'self'; connect-src 'self'"
 BY_NONCE = "default-src 'none'; script-src 'nonce-c2Vzc2lvbg'; connect-src 'self'"
 TRUSTED = f"{BY_NONCE}; style-src 'nonce-c2Vzc2lvbg'; require-trusted-types-for 'script'"
 
+#: And no script makes markup of a text.
+BY_NONCE_AND_TYPES = (
+    f"{BY_NONCE}; img-src https://pictures.example; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
 
 def bare(request: HttpRequest) -> HttpResponse:
     return _page(BARE)
@@ -117,6 +128,10 @@ def relative(request: HttpRequest) -> HttpResponse:
 
 def twins(request: HttpRequest) -> HttpResponse:
     return _page(TWINS, first=request.GET.get("first", ""))
+
+
+def writer(request: HttpRequest) -> HttpResponse:
+    return _page(WRITER, policy=BY_NONCE_AND_TYPES, nonce="c2Vzc2lvbg")
 
 
 def by_source(request: HttpRequest) -> HttpResponse:
@@ -154,6 +169,7 @@ urlpatterns = [
     path("twins/", twins),
     path("german/", german),
     path("workshop/", workshop),
+    path("writer/", writer),
     path("with-files/", files),
     path("pages/relative/", relative),
     path("framed/", framed),

@@ -270,6 +270,8 @@ export declare class ChatSessionElement extends HTMLElement {
 		actionRefused: string;
 		answerRefused: string;
 		failed: string;
+		copy: string;
+		copied: string;
 		step: string;
 		stepInput: string;
 		stepOutput: string;

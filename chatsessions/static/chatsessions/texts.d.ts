@@ -65,6 +65,9 @@ export declare const texts: {
 	actionRefused: string;
 	answerRefused: string;
 	failed: string;
+	/** On a block of code */
+	copy: string;
+	copied: string;
 	step: string;
 	stepInput: string;
 	stepOutput: string;

@@ -264,6 +264,8 @@ declare class ChatSessionElement extends HTMLElement {
 		actionRefused: string;
 		answerRefused: string;
 		failed: string;
+		copy: string;
+		copied: string;
 		step: string;
 		stepInput: string;
 		stepOutput: string;
