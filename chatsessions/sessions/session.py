@@ -54,7 +54,8 @@ class LiveSession(SessionLifecycle):
         """
         if isinstance(frame, frames.ClientEvent):
             about = None
-            if frame.name == "feedback" or (frame.name == "message" and data.get("files")):
+            is_plain = frame.name == "message" and not (data.get("files") or data.get("replaces"))
+            if not is_plain:
                 about = await self.inbound.look_up(frame, data)
             if self.subscribers.connection is subscriber:  # it speaks for the session still
                 self.submit(frame, data, about=about)
@@ -75,7 +76,8 @@ class LiveSession(SessionLifecycle):
         raw, key = bytes(event.data), None
         if event.name == "message":
             key = None if data.get("id") is None else message_key(data["id"])
-            self._check_replaced(event.n, data.get("replaces"))
+            if data.get("replaces") is not None:
+                self._check_replaced(event.n, data["replaces"])
         elif event.name == "action":
             raw = self.offers.chosen(data, n=event.n)
             data = msgspec.json.decode(raw)
@@ -90,10 +92,8 @@ class LiveSession(SessionLifecycle):
             self._end_replaced(data["replaces"])
         self.queue_turn(event.n, event.name, data, size=len(raw))
 
-    def _check_replaced(self, n: int, replaces: int | None) -> None:
+    def _check_replaced(self, n: int, replaces: int) -> None:
         """Raise ``FrameError`` if message ``n`` may not take the place of ``replaces``."""
-        if replaces is None:
-            return
         if "edits" not in self.chat.offers:
             raise FrameError("forbidden", gettext("Messages cannot be sent again here."), n=n)
         if replaces != self.inbound.last_message:
