@@ -7,7 +7,7 @@ Ids of sessions and files are taken as text: one that is none is answered as one
 from django.urls import path
 
 from . import views
-from .http import files, log, threads
+from .http import export, files, log, threads
 
 app_name = "chatsessions"
 
@@ -15,6 +15,7 @@ urlpatterns = [
     path("profiles/", views.profiles, name="profiles"),
     path("threads/", threads.thread_list, name="threads"),
     path("threads/<uuid:thread_id>/", threads.thread_detail, name="thread"),
+    path("<str:session_id>/export/", export.export, name="export"),
     path("<str:session_id>/entries/", log.entries, name="entries"),
     path("<str:session_id>/files/", files.upload, name="files"),
     path("<str:session_id>/files/<str:file_id>/", files.download, name="file"),

@@ -23,6 +23,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
+from chatsessions.http.export import FORMATS, read_conversation, respond
 from chatsessions.http.files import respond_with
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionFile
 
@@ -38,6 +39,7 @@ from .labels import (
     user_label,
     worker_label,
 )
+from .values import mask
 
 #: Sessions that one action accepts. They are ended one by one, and a form has at most
 #: DATA_UPLOAD_MAX_NUMBER_FIELDS (1,000) fields.
@@ -184,8 +186,14 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
     def get_urls(self) -> list[URLResolver | URLPattern]:  # type: ignore[override]
         end = self.admin_site.admin_view(require_POST(self.end_view))
         file = self.admin_site.admin_view(require_safe(self.file_view))
+        export = self.admin_site.admin_view(require_safe(self.export_view))
         return [
             path("<path:object_id>/end/", end, name="chatsessions_chatsession_end"),
+            path(
+                "<path:object_id>/export/<str:kind>/",
+                export,
+                name="chatsessions_chatsession_export",
+            ),
             path(
                 "<path:object_id>/files/<uuid:file_id>/", file, name="chatsessions_chatsession_file"
             ),
@@ -205,6 +213,18 @@ class ChatSessionAdmin(listing.ReadOnlyAdmin):
             return respond_with(request, file.as_chat_file())
         except FileNotFoundError as error:
             raise Http404 from error
+
+    def export_view(self, request: HttpRequest, object_id: str, kind: str) -> HttpResponseBase:
+        """The conversation of a session as a file, Markdown or JSON."""
+        session = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, session):
+            raise PermissionDenied
+        conversation = None if session is None else read_conversation(session.pk)
+        if conversation is None or kind not in FORMATS:
+            raise Http404
+        if request.user.has_perm("chatsessions.view_secrets"):
+            return respond(request, conversation, kind)
+        return respond(request, conversation, kind, shown=mask)
 
     def end_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """End one session from its page."""

@@ -1,0 +1,243 @@
+"""A conversation as a document: Markdown to be read, JSON for programs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.http import content_disposition_header
+from django.utils.translation import gettext as _
+
+from chatsessions.conf import settings, with_offset
+from chatsessions.files.types import clean_name
+from chatsessions.models import ChatSession, SessionFile
+from chatsessions.storage.conversation import SYSTEM, USER, ConversationMessage, ConversationReducer
+from chatsessions.storage.log import read_entries
+from chatsessions.websocket.admission import valid_ip
+
+from .requests import RequestRefused, client_session, limits_of, not_found
+from .responses import json_view
+
+#: The version of the JSON's shape.
+VERSION = 1
+#: By what a request asks for: the ending of the file's name, and its type.
+FORMATS = {"markdown": ("md", "text/markdown"), "json": ("json", "application/json")}
+#: Entries that are read at a time, and characters that are sent at a time.
+_READ = 500
+_SENT = 64 * 1024
+#: Signs that mean something in Markdown, and line beginnings that do.
+_SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+_BEGINNINGS = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
+
+
+@json_view("GET", "HEAD")
+async def export(request: HttpRequest, session_id: str) -> HttpResponseBase:
+    """
+    ``GET``: the conversation of a session as a file, ``?format=markdown`` or ``json``.
+
+    404 for whoever may not have the session, 400 for another format, 429 where the log is read
+    faster than ``REPLAY_BYTES_PER_SECOND``.
+    """
+    kind = request.GET.get("format", "markdown")
+    if kind not in FORMATS:
+        raise RequestRefused(400, "bad_request", f"'format' is one of {', '.join(FORMATS)}.")
+    session, _has_token = await sync_to_async(client_session)(request, session_id)
+    limits, ip = limits_of(request), valid_ip(request.META.get("REMOTE_ADDR"))
+    limits.read(session.pk, ip)
+    pace = limits.replay(session.pk, ip)
+    pace.check()
+    conversation = await sync_to_async(read_conversation)(session.pk)
+    if conversation is None:
+        raise not_found()
+    pace.took(conversation.session.log_bytes)
+    return respond(request, conversation, kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A session and what was said in it."""
+
+    session: ChatSession
+    messages: list[ConversationMessage]
+    #: The files of the session by their ids, as the wire knows them.
+    files: dict[str, dict[str, Any]]
+
+    @property
+    def title(self) -> str:
+        return self.session.topic or self.session.chat
+
+
+def read_conversation(session_id: Any) -> Conversation | None:
+    """Return what was said in a session, as it is now; None if there is no such session."""
+    rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+    session = rows.only("chat", "topic", "thread_id", "created_at", "log_bytes").first()
+    if session is None:
+        return None
+    reducer = ConversationReducer(session.pk)
+    after = 0
+    while entries := read_entries(session.pk, after=after, limit=_READ):
+        for entry in entries:
+            reducer.take(entry)
+        after = entries[-1].seq
+    files = SessionFile.objects.using(settings.DATABASE).filter(session=session)
+    named = {
+        str(pk): {"id": str(pk), "name": name, "mime": mime, "size": size}
+        for pk, name, mime, size in files.values_list("pk", "name", "mime", "size")
+    }
+    return Conversation(session, reducer.messages, named)
+
+
+def respond(
+    request: HttpRequest,
+    conversation: Conversation,
+    kind: str,
+    *,
+    shown: Callable[[Any], Any] = lambda metadata: metadata,
+) -> HttpResponseBase:
+    """
+    Answer with a conversation as a file, message by message.
+
+    ``kind`` is one of ``FORMATS``; ``shown`` is called with the metadata of each message, and
+    returns what is told of it. The caller checks who may have it.
+    """
+    ending, mime = FORMATS[kind]
+    parts = _markdown(conversation) if kind == "markdown" else _json(conversation, shown)
+    chunks = _joined(parts)
+    content: Any = _Chunks(chunks) if isinstance(request, ASGIRequest) else chunks
+    if request.method == "HEAD":
+        content = ()
+    response = StreamingHttpResponse(content, content_type=f"{mime}; charset=utf-8")
+    day = f"{conversation.session.created_at:%Y-%m-%d}"
+    name = clean_name(f"{conversation.title.replace('/', ' ')} {day}.{ending}")
+    response.headers["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+class _Chunks:
+    """The parts of a document for an ASGI response, each made in a thread."""
+
+    def __init__(self, parts: Iterator[str]) -> None:
+        self._next = sync_to_async(partial(next, parts, None), thread_sensitive=False)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (part := await self._next()) is not None:
+            yield part
+
+
+def _joined(parts: Iterator[str]) -> Iterator[str]:
+    """Yield the same text in fewer pieces."""
+    gathered: list[str] = []
+    size = 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size >= _SENT:
+            yield "".join(gathered)
+            gathered, size = [], 0
+    yield "".join(gathered)
+
+
+# JSON
+
+
+def _json(conversation: Conversation, shown: Callable[[Any], Any]) -> Iterator[str]:
+    session = conversation.session
+    head = {
+        "version": VERSION,
+        "session": session.pk,
+        "thread": session.thread_id,
+        "chat": session.chat,
+        "topic": session.topic,
+        "started": with_offset(session.created_at),
+    }
+    yield msgspec.json.encode(head).decode()[:-1] + ',"messages":['
+    for number, message in enumerate(conversation.messages):
+        told = msgspec.json.encode(_told(message, conversation.files, shown)).decode()
+        yield f",{told}" if number else told
+    yield "]}\n"
+
+
+def _told(
+    message: ConversationMessage,
+    files: dict[str, dict[str, Any]],
+    shown: Callable[[Any], Any],
+) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "id": message.id,
+        "type": message.type,
+        "author": message.author,
+        "content": message.content,
+        "format": message.format,
+        "created_at": with_offset(message.created_at),
+    }
+    if message.metadata:
+        told["metadata"] = shown(message.metadata)
+    if message.files:
+        told["files"] = [_file(one, files) for one in message.files]
+    if message.feedback is not None:
+        told["feedback"] = {"value": message.feedback, "comment": message.comment}
+    return told
+
+
+def _file(file: Any, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return a file as the wire knows it; of one that is gone what the message has."""
+    if isinstance(file, dict):
+        return file
+    return files.get(str(file)) or {"id": str(file)}
+
+
+# Markdown
+
+
+def _markdown(conversation: Conversation) -> Iterator[str]:
+    yield f"# {_escaped(_line(conversation.title))}\n"
+    for message in conversation.messages:
+        at = with_offset(message.created_at)
+        local = at if timezone.is_naive(at) else timezone.localtime(at)
+        yield f"\n## {_escaped(_line(_author(message)))}\n\n"
+        yield f"*{date_format(local, 'DATETIME_FORMAT')}*\n"
+        if message.content:
+            is_text = message.format == "text"
+            yield f"\n{_text(message.content) if is_text else message.content.strip()}\n"
+        for file in message.files:
+            name = _file(file, conversation.files).get("name") or _("a file")
+            yield f"\n- {_escaped(_line(str(name)))}\n"
+
+
+def _author(message: ConversationMessage) -> str:
+    if message.type == USER:
+        return _("You")
+    return message.author or (_("System") if message.type == SYSTEM else _("Assistant"))
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _text(text: str) -> str:
+    """Return plain text as Markdown that shows the same."""
+    escaped = _BEGINNINGS.sub(r"\1\\\2", _escaped(text.strip()))
+    # A digit cannot be escaped, the sign behind it can.
+    escaped = re.sub(r"^(\s*)\\(\d+)([.)])", r"\1\2\\\3", escaped, flags=re.MULTILINE)
+    lines = [line.strip() for line in escaped.splitlines()]
+    return "\n".join(
+        f"{line}\\" if line and number + 1 < len(lines) and lines[number + 1] else line
+        for number, line in enumerate(lines)
+    )
+
+
+def _escaped(text: str) -> str:
+    return _SIGNS.sub(r"\\\1", text)
