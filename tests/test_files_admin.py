@@ -23,7 +23,7 @@ pytestmark = pytest.mark.django_db
 
 StaffOf = Callable[..., Client]
 #: The login with its permissions; the session, its state, chat settings, files, thread and log.
-QUERIES = 10
+QUERIES = 12
 
 
 @pytest.fixture(autouse=True)
