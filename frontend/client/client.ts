@@ -136,6 +136,7 @@ export class ChatClient extends EventTarget {
   #asking: string[] = [];
   /** How many of our events may be on the wire. */
   #window: number | undefined;
+  #offers: readonly string[] = [];
   /** The end of the log at the last pong. */
   #promisedHead = 0;
   #maxFrame = Infinity;
@@ -196,6 +197,11 @@ export class ChatClient extends EventTarget {
   /** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
   get token() {
     return this.#credentials.token;
+  }
+
+  /** What the chat offers its users, by the last `welcome`: `feedback`, … */
+  get offers() {
+    return this.#offers;
   }
 
   /** The profile that the session was begun with, or will be. */
@@ -460,6 +466,7 @@ export class ChatClient extends EventTarget {
     this.#met(meeting);
     this.#maxFrame = max_frame ?? Infinity;
     this.#window = Number.isInteger(welcome.window) ? welcome.window : undefined;
+    this.#offers = Array.isArray(welcome.offers) ? welcome.offers : [];
     this.#cursor.resume();
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received ?? 0, resumed);

@@ -79,6 +79,8 @@ export class ChatSessionElement extends HTMLElement {
   #formatting = new Formatting(this, (text) => (this.#parts.announcer.textContent = text));
   #messageList = new MessageList(this.#parts.list, this.#parts.waiting, this.#formatting, {
     act: (data) => this.#attempt(() => this.#client?.send("action", data)) && this.#scrolling.toEnd(),
+    rate: (message, value) => this.#attempt(() => this.#client?.send("feedback", { message, value })),
+    rated: () => Boolean(this.#client?.offers.includes("feedback")),
     answer: (call, data) => this.#answer(call, data),
     asked: () => this.#showWork(),
     announce: (text) => (this.#parts.announcer.textContent = text),

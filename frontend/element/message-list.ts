@@ -2,6 +2,7 @@
 import type { Entry, Outgoing } from "../client/protocol.ts";
 import { type Action, Actions } from "./actions.ts";
 import { create } from "./dom.ts";
+import { Feedback, type Thumb } from "./feedback.ts";
 import { Files } from "./files.ts";
 import type { Formatting } from "./formatting.ts";
 import { type FileInfo, article, failure, ownArticle } from "./message.ts";
@@ -19,6 +20,8 @@ export interface MessageData {
   format?: string;
   created_at?: string;
   streaming?: boolean;
+  /** Left out where it is the assistant's */
+  type?: string;
   actions?: Action[];
   files?: FileInfo[];
   /** `error`: it tells of a failure */
@@ -34,6 +37,10 @@ export type Words = { text: string; files?: (string | FileInfo)[] };
 export interface MessageListHandlers {
   /** An action of a message was pressed */
   act: (data: { id: string; name: string; payload: any }) => void;
+  /** Give an answer a thumb, or take it back; false if that cannot be */
+  rate: (message: string, value: Thumb | null) => boolean;
+  /** Whether answers have thumbs */
+  rated: () => boolean;
   /** A question was answered in its own field */
   answer: (call: string, data: any) => void;
   /** Another question is open, or none */
@@ -54,6 +61,8 @@ export class MessageList {
   #list;
   #waiting;
   #actions;
+  #feedback;
+  #rated;
   #files;
   #steps;
   #formatting;
@@ -65,12 +74,14 @@ export class MessageList {
    * @param list of what is in the log
    * @param waiting list of what is not yet
    */
-  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, ...handlers }: MessageListHandlers) {
+  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, rate, rated, ...handlers }: MessageListHandlers) {
     this.#list = list;
     this.#waiting = waiting;
     this.#formatting = formatting;
     this.#announce = handlers.announce;
     this.#actions = new Actions(act);
+    this.#feedback = new Feedback(rate);
+    this.#rated = rated;
     this.#files = new Files(handlers.server, handlers.notify);
     this.#steps = new Steps(list, formatting);
     this.questions = new Questions(formatting, { ...handlers, changed: asked });
@@ -89,6 +100,7 @@ export class MessageList {
     this.#messages.clear();
     this.#own.clear();
     this.#actions.clear();
+    this.#feedback.clear();
     this.#files.clear();
     this.#steps.clear();
     this.questions.clear();
@@ -144,6 +156,7 @@ export class MessageList {
 
   #showOwn(name: string, data: any, n: number) {
     const words = this.#words(name, data);
+    if (name === "feedback") this.#feedback.put(data);
     if (name === "answer") this.questions.close(data?.call);
     if (!words) return;
     const element = this.#written(words, { time: data?.created_at });
@@ -216,7 +229,7 @@ export class MessageList {
     this.#actions.forget(id);
   }
 
-  #message({ id, author, content, format, created_at, streaming, actions, files, metadata }: MessageData) {
+  #message({ id, author, content, format, created_at, streaming, type, actions, files, metadata }: MessageData) {
     const kind = metadata?.error === true ? "other error" : "other";
     const element = article(
       {
@@ -227,6 +240,7 @@ export class MessageList {
         files: this.#files.list(files),
       },
       this.#actions.row(id, actions),
+      this.#rated() && !streaming && kind === "other" && type == null ? this.#feedback.row(id) : null,
     );
     element.dataset.id = id;
     if (format === "markdown") this.#formatting.show(element.querySelector("[part=content]")!, String(content ?? ""), !streaming);

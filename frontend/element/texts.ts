@@ -96,6 +96,9 @@ const defaults = {
   copy: "Copy",
   copied: "Copied",
 
+  // Thumbs under answers
+  thumbs: { up: "Good answer", down: "Bad answer" },
+
   // Steps on the way to an answer
   step: "Step",
   stepInput: "Input",

@@ -13,11 +13,12 @@ from demo_project.asgi import application as demo  # isort: skip
 from demo_project.asgi import django_application  # isort: skip
 
 from chatsessions.consumers import ChatConsumer
-from tests.browser.bots import chat, workshop, writer
+from tests.browser.bots import chat, critic, workshop, writer
 from tests.server.logins import VisitorConsumer
 
 parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
 workers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=workshop))
+critics = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=critic))
 writers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=writer))
 visitors = AuthMiddlewareStack(VisitorConsumer.as_asgi(chat=chat))
 application = ProtocolTypeRouter(
@@ -27,6 +28,7 @@ application = ProtocolTypeRouter(
             [
                 path("ws/workshop/", workers),
                 path("ws/writer/", writers),
+                path("ws/critic/", critics),
                 path("ws/parrot/", parrot),
                 path("ws/visitors/", visitors),
                 re_path("", demo),

@@ -10,6 +10,7 @@ from chatsessions import (
     AskUserMessage,
     Chat,
     ChatSettings,
+    Feedback,
     Message,
     Starter,
     Step,
@@ -129,6 +130,23 @@ async def work(message: Message) -> None:
         await Message("Here.", files=saved).send()
     else:
         await Message(str(user_session["chat_settings"][message.content])).send()
+
+
+#: Wants to know what is thought of its answers.
+critic = Chat("critic")
+
+
+@critic.on_message
+async def criticize(message: Message) -> None:
+    answer = Message()
+    for token in ("re ", message.content):
+        await answer.stream_token(token)
+    await answer.send()
+
+
+@critic.on_feedback
+async def thank(feedback: Feedback) -> None:
+    await context.emitter.emit("heard", feedback.value)
 
 
 #: Writes Markdown.

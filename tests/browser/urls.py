@@ -30,6 +30,9 @@ FRAMED = """<!doctype html><html lang="en"><title>Framed</title>{% load chatsess
 FILES = """<!doctype html><html lang="en"><title>Files</title>{% load chatsessions %}
 {% chat_session "/ws/parrot/" files=True %}</html>"""
 
+CRITIC = """<!doctype html><html lang="en"><title>Critic</title>{% load chatsessions %}
+{% chat_session "/ws/critic/" heading="Critic" %}</html>"""
+
 WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
 {% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True %}</html>"""
 
@@ -114,6 +117,10 @@ def files(request: HttpRequest) -> HttpResponse:
     return _page(FILES)
 
 
+def critic(request: HttpRequest) -> HttpResponse:
+    return _page(CRITIC)
+
+
 def workshop(request: HttpRequest) -> HttpResponse:
     return _page(WORKSHOP)
 
@@ -168,6 +175,7 @@ urlpatterns = [
     path("two/", two),
     path("twins/", twins),
     path("german/", german),
+    path("critic/", critic),
     path("workshop/", workshop),
     path("writer/", writer),
     path("with-files/", files),

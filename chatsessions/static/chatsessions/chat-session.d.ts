@@ -148,6 +148,8 @@ declare class ChatClient extends EventTarget {
 	get session(): string | null;
 	/** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
 	get token(): string | null;
+	/** What the chat offers its users, by the last `welcome`: `feedback`, … */
+	get offers(): readonly string[];
 	/** The profile that the session was begun with, or will be. */
 	get profile(): string | undefined;
 	set profile(name: string | undefined);
@@ -272,6 +274,10 @@ export declare class ChatSessionElement extends HTMLElement {
 		failed: string;
 		copy: string;
 		copied: string;
+		thumbs: {
+			up: string;
+			down: string;
+		};
 		step: string;
 		stepInput: string;
 		stepOutput: string;

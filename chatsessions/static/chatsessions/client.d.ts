@@ -159,6 +159,8 @@ export declare class ChatClient extends EventTarget {
 	get session(): string | null;
 	/** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
 	get token(): string | null;
+	/** What the chat offers its users, by the last `welcome`: `feedback`, … */
+	get offers(): readonly string[];
 	/** The profile that the session was begun with, or will be. */
 	get profile(): string | undefined;
 	set profile(name: string | undefined);

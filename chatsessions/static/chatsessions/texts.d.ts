@@ -68,6 +68,10 @@ export declare const texts: {
 	/** On a block of code */
 	copy: string;
 	copied: string;
+	thumbs: {
+		up: string;
+		down: string;
+	};
 	step: string;
 	stepInput: string;
 	stepOutput: string;

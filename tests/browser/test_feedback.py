@@ -1,0 +1,56 @@
+"""Thumbs under the answers of a bot that asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.server.harness import Server
+
+from .chat import Chat
+
+pytestmark = pytest.mark.browser
+
+
+def thumb(chat: Chat, name: str, nth: int = 0) -> Locator:
+    return chat.log.get_by_role("button", name=name).nth(nth)
+
+
+def pressed(chat: Chat, nth: int = 0) -> list[str | None]:
+    """Which thumbs of an answer are pressed, as a screen reader is told."""
+    return [
+        thumb(chat, name, nth).get_attribute("aria-pressed")
+        for name in ("Good answer", "Bad answer")
+    ]
+
+
+def test_an_answer_is_given_a_thumb(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """By the keyboard too; another one takes its place, and once more takes it back."""
+    chat = open_chat(path="/critic/")
+    chat.say("one")
+    chat.say("two")
+    chat.shows("one", "re one", "two", "re two")
+    expect(chat.log.get_by_role("button")).to_have_count(4)  # none under what a person says
+    thumb(chat, "Good answer").click()
+    thumb(chat, "Bad answer", 1).focus()
+    chat.page.keyboard.press("Enter")
+    assert (pressed(chat), pressed(chat, 1)) == (["true", "false"], ["false", "true"])
+    chat.reload()
+    chat.shows("one", "re one", "two", "re two")
+    expect(thumb(chat, "Good answer")).to_have_attribute("aria-pressed", "true")
+    expect(thumb(chat, "Bad answer", 1)).to_have_attribute("aria-pressed", "true")
+    thumb(chat, "Bad answer").click()
+    thumb(chat, "Bad answer", 1).click()
+    assert (pressed(chat), pressed(chat, 1)) == (["false", "true"], ["false", "false"])
+    chat.reload()
+    expect(thumb(chat, "Bad answer")).to_have_attribute("aria-pressed", "true")
+    expect(thumb(chat, "Bad answer", 1)).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_bot_that_does_not_ask_gets_none(server: Server, open_chat: Callable[..., Chat]) -> None:
+    chat = open_chat("counter")
+    chat.say("hello")
+    expect(chat.messages).to_have_count(3)
+    expect(chat.log.get_by_role("button")).to_have_count(0)
