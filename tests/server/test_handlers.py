@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.sessions import until
+
 from .client import Client, assert_whole
 from .harness import Server, running
 
@@ -320,7 +322,8 @@ async def test_a_handler_goes_on_without_its_client(client: Client, server: Serv
     n = await client.event("slow", 0.4)
     await client.said("slow begins")
     await client.drop()
-    await asyncio.sleep(0.6)
+    session = client.session or ""
+    await until(lambda: server.database.session(session)["handled"] == n)
     welcome = await client.resume()
     assert (welcome["received"], welcome["turn"]) == (n, None)
     await client.said("slow ends")

@@ -491,12 +491,17 @@ async def test_the_chat_starts_once_whatever_reconnects(
     assert calls["chat_start begins"] == calls["chat_start ends"] == 1
 
 
+def hooks(server: Server, session: str) -> list[str]:
+    """The hooks that have run, as the log tells."""
+    return [row.data["name"] for row in server.database.log(session) if row.name == "hook"]
+
+
 async def test_a_client_gone_before_the_start_finds_it_done(
     server: Server, client_of: ClientOf
 ) -> None:
     client = await client_of(server, "hooks").start()
     await client.drop()
-    await asyncio.sleep(0.4)
+    await until(lambda: "chat_start ends" in hooks(server, client.session or ""))
     await client.resume()
     await client.caught_up()
     names = [entry.data["name"] for _, entry in sorted(client.entries.items())]
@@ -659,7 +664,7 @@ async def test_the_reaper_ends_expired_sessions_once(reaping: Server, client_of:
     session = client.session or ""
     make_expired(reaping, session)
     await until(lambda: reaping.database.session(session)["status"] == "ended")
-    await asyncio.sleep(0.5)
+    await until(lambda: "chat_end ends" in hooks(reaping, session))
     end = [row.data for row in reaping.database.log(session) if row.name == "hook"]
     assert [data["name"] for data in end[-3:]] == ["chat_end begins", "chat_end", "chat_end ends"]
     assert end[-2]["data"] == {"reason": "expired", "client": "live"}

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.sessions import until
+
 from .client import Client, assert_whole
 from .harness import Server
 
@@ -101,10 +103,12 @@ async def test_a_stream_is_met_as_it_is_by_another_device(
 
 
 async def test_a_stream_without_a_client_is_whole_on_return(client: Client, server: Server) -> None:
-    await client.event("stream", {"count": 50, "pause": 0.004})
+    n = await client.event("stream", {"count": 50, "pause": 0.004})
     await client.until({"type": "token"})
     await client.drop()
-    await asyncio.sleep(0.5)
+    session = client.session
+    assert session is not None
+    await until(lambda: server.database.session(session)["handled"] == n)
     await client.resume(received=0)
     await client.said(text(50))
     assert client.of_type("stream") == []

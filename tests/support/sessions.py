@@ -33,7 +33,7 @@ ways = pytest.mark.parametrize("way", ["async", "sync"])
 # Waiting
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = 90.0) -> None:
     """Wait for ``condition``, which nobody announces."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110, RUF100  # the condition has no event
