@@ -76,7 +76,7 @@ async def test_a_logout_closes_at_once_and_the_session_waits(
     assert tab.of_type("error")[-1] == {
         "type": "error",
         "code": "unauthorized",
-        "detail": "logged out",
+        "detail": "You were logged out.",
     }
     await until(lambda: away(server, tab))
     await phone.ping()
@@ -114,7 +114,7 @@ def test_a_logout_ends_a_stream_of_server_sent_events(server: Server) -> None:
     assert any(frame["type"] == "token" for frame in frames)
     log_out(server, cookie)
     rest = list(frames)
-    assert rest[-1] == {"type": "error", "code": "unauthorized", "detail": "logged out"}
+    assert rest[-1] == {"type": "error", "code": "unauthorized", "detail": "You were logged out."}
     assert {frame["type"] for frame in rest[:-1]} <= {"token"}
     # The turn goes on without its reader.
     assert server.database.session(session)["running"] == 1
