@@ -211,6 +211,7 @@ def test_the_wheel_brings_the_command_under_the_packages_name(wheel: zipfile.Zip
     assert dict(found["console_scripts"]) == {"chatsessions": "chatsessions.cli.main:main"}
 
 
+@pytest.mark.slow
 def test_a_wheel_of_the_sdist_is_the_same(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     """The sdist is complete: what is not in the wheel, but is needed to build it, included."""
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]

@@ -293,6 +293,7 @@ def test_synchronous_code_in_a_marked_test_says_what_to_use() -> None:
     async_to_sync(refuse_asynchronous_code)()
 
 
+@pytest.mark.slow
 def test_sqlite_in_memory_says_what_to_write(tmp_path: Path) -> None:
     (tmp_path / "in_memory.py").write_text(
         "from tests.settings import *\n"

@@ -50,7 +50,13 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, id=name, marks=[] if name == "uvicorn --root-path" else pytest.mark.slow)
+        for name, way in WAYS.items()
+    ],
+)
 def test_behind_nginx_with_a_prefix_the_page_talks_and_brings_files(
     way: Way, tmp_path: Path, page: Page
 ) -> None:

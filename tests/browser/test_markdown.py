@@ -265,7 +265,13 @@ def test_what_is_hostile_stays_text(server: Server, context: BrowserContext) -> 
     assert [url for url in asked if not url.startswith(server.origin)] == []
 
 
-@pytest.mark.parametrize("name", HEAVY)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if place % 8 == 0 else pytest.mark.slow)
+        for place, name in enumerate(HEAVY)
+    ],
+)
 def test_what_is_heavy_does_not_freeze_the_page(name: str, writer: Chat) -> None:
     """It is shown, and the page answers again in seconds."""
     send(writer, "heavy", name)

@@ -103,6 +103,7 @@ async def test_bot_and_conversations_are_taken_along(
     assert rows == [(str(session).replace("-", ""), "bots.counter_bot", '{"message_count":1}')]
 
 
+@pytest.mark.slow
 def test_one_of_several_chats_and_what_lies_beside_its_file(counter: Path) -> None:
     (counter / "shop.py").write_text(
         "import words\n"

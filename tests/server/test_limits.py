@@ -149,6 +149,7 @@ def rss(server: Server) -> float:
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.slow
 async def test_a_client_that_never_reads_costs_bounded_memory_and_is_closed(
     start_server: StartServer, client_of: ClientOf, kind: str
 ) -> None:
