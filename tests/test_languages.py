@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import gettext
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -40,6 +41,10 @@ def templates() -> list[Path]:
     return sorted((PACKAGE / "templates").rglob("*.html")) + sorted(
         (PACKAGE / "cli" / "project" / "templates").rglob("*.html")
     )
+
+
+def scripts() -> list[Path]:
+    return sorted((ROOT / "frontend").glob("[!n]*/**/*.ts"))
 
 
 def name_of(call: ast.Call) -> str:
@@ -85,9 +90,27 @@ def said() -> set[tuple[str, str | None]]:
     return found | {message for path in templates() for message in messages_of_template(path)}
 
 
+def literal(text: str) -> str:
+    """A literal of JavaScript as a text."""
+    decoded: str = json.loads(text)
+    return decoded
+
+
+def said_by_the_page() -> set[tuple[str, str | None]]:
+    """All messages of the page's scripts."""
+    text = r'("(?:[^"\\]|\\.)*")'
+    found: set[tuple[str, str | None]] = set()
+    for path in scripts():
+        code = path.read_text()
+        found |= {(literal(one), None) for one in re.findall(rf"\bgettext\({text}", code)}
+        plurals = re.findall(rf"\bngettext\({text}, {text}", code)
+        found |= {(literal(one), literal(other)) for one, other in plurals}
+    return found
+
+
 # The catalogues
 
-SOURCES = {"django": said}
+SOURCES = {"django": said, "djangojs": said_by_the_page}
 
 
 def catalogue(language: str, domain: str) -> polib.POFile:
@@ -100,7 +123,7 @@ def translations(entry: polib.POEntry) -> list[str]:
 
 
 def placeholders(text: str) -> set[str]:
-    return set(re.findall(r"%\(\w+\)[a-z]|\{\w+\}|<code>[^<]*</code>", text))
+    return set(re.findall(r"%\(\w+\)[a-z]|<code>[^<]*</code>", text))
 
 
 @pytest.mark.parametrize("domain", SOURCES)
@@ -217,3 +240,40 @@ def test_a_template_has_no_words_of_its_own(path: Path) -> None:
     no_words = r"{% (blocktranslate|block bodyclass)\b.*?{% end(blocktranslate|block) %}"
     translated = re.sub(no_words, "", path.read_text())
     assert Words(re.sub(r"{%.*?%}|{{.*?}}", "", translated)).found == []
+
+
+#: Literals of the element that begin like words, and are none that anybody reads.
+NO_WORDS = {
+    # keys, and a kind of what is dragged
+    *("ArrowDown", "ArrowLeft", "ArrowRight", "ArrowUp", "End", "Enter", "Escape", "Files", "Home"),
+    # headers, and the name of an error
+    *("Accept", "Bearer", "Content-Disposition", "Content-Length", "Content-Type", "UploadError"),
+    "X-File-Name",
+    # the author of a bot without a name, on the wire
+    "Assistant",
+}
+
+
+def literals(code: str) -> Iterator[str]:
+    """The texts of a script, without those of comments and of the console, for developers."""
+    code = re.sub(r"/\*.*?\*/|(?<!:)//[^\n]*", "", code, flags=re.DOTALL)
+    code = re.sub(r"console\.\w+\(.*?\);", "", code, flags=re.DOTALL)
+    for plain, template in re.findall(r'"((?:[^"\\\n]|\\.)*)"|`((?:[^`\\]|\\.)*)`', code):
+        yield plain or template
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in scripts() if path.parent.name == "element" and path.name != "texts.ts"],
+    ids=lambda path: path.name,
+)
+def test_the_element_has_its_words_from_texts(path: Path) -> None:
+    words = [text for text in literals(path.read_text()) if re.match("[A-Z][a-z]", text)]
+    assert {text.split(" ")[0] for text in words} - NO_WORDS == set()
+
+
+def test_every_word_of_texts_can_be_translated() -> None:
+    code = (ROOT / "frontend" / "element" / "texts.ts").read_text()
+    unmarked = re.sub(r"\bn?gettext\([^)]*\)", "", re.sub(r"%\(\w+\)s", "", code))
+    known = {"./language.ts", "megabyte", "string", "object", "chatsessions.texts", ", ", ""}
+    assert {text for text in literals(unmarked) if not text.startswith("%")} - known == set()

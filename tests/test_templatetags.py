@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
+import polib
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.staticfiles.storage import StaticFilesStorage
@@ -281,3 +284,54 @@ def test_a_widget_of_a_page_has_its_owner_and_profiles() -> None:
     assert tag == "chat-widget"
     assert attributes["owner"] == ""
     assert json.loads(attributes["profiles"] or "") == [{"name": "a"}]
+
+
+def messages(html: str) -> list[dict[str, Any]]:
+    """What the page has for its scripts to say."""
+    found = re.findall(r'<script id="chatsessions-messages"[^>]*>(.*?)</script>', html)
+    return [json.loads(text) for text in found]
+
+
+def page(arguments: str = "", *, times: int = 1) -> str:
+    tag = f'{{% chat_session "/ws/" {arguments} %}}'
+    return Template("{% load chatsessions %}" + tag * times).render(Context())
+
+
+def test_what_the_element_says_is_in_the_page_once_and_only_where_it_is_not_english() -> None:
+    for language, send in (("de", "Senden"), ("fr", "Envoyer"), ("es", "Enviar")):
+        with translation.override(language):
+            (found,) = messages(page(times=2))
+        assert found["language"] == language
+        assert found["messages"]["Send"] == send
+        assert "This chat needs JavaScript." not in found["messages"]  # the page has said it
+    for language in ("en", "en-gb", "eo"):
+        with translation.override(language):
+            assert messages(page()) == []
+    assert messages(page('language="de-at"'))[0]["messages"]["Send"] == "Senden"
+    assert messages(page('language="../../de"')) == []
+
+
+def test_plurals_have_all_their_forms() -> None:
+    (found,) = messages(page('language="es"'))
+    one, many, other = found["messages"]["%(count)s conversation"]
+    assert (one, many, other) == ("%(count)s conversación", other, "%(count)s conversaciones")
+
+
+def test_a_projects_own_words_come_first(tmp_path: Path) -> None:
+    """Also in English, and in a language that is not here."""
+    for language, send in (("de", "Ab damit"), ("en", "Go"), ("eo", "Sendi")):
+        folder = tmp_path / language / "LC_MESSAGES"
+        folder.mkdir(parents=True)
+        own = polib.POFile()
+        own.metadata = {"Content-Type": "text/plain; charset=utf-8"}
+        own.append(polib.POEntry(msgid="Send", msgstr=send))
+        own.append(polib.POEntry(msgid="Of the project's own scripts", msgstr="!"))
+        own.save_as_mofile(str(folder / "djangojs.mo"))
+    with override_settings(LOCALE_PATHS=[tmp_path]):
+        german, english, other = [
+            messages(page(f'language="{language}"'))[0]["messages"]
+            for language in ("de", "en", "eo")
+        ]
+    assert (german["Send"], german["Stop"]) == ("Ab damit", "Anhalten")
+    assert english == {"Send": "Go"}
+    assert other == {"Send": "Sendi"}

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import cache
+from gettext import translation
+from itertools import count, takewhile
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
 from django import template
+from django.conf import settings as django_settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.forms.utils import flatatt
 from django.shortcuts import resolve_url
 from django.templatetags.static import static
 from django.urls import NoReverseMatch, get_script_prefix, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language, gettext
+from django.utils.translation import check_for_language, get_language, gettext
+from django.utils.translation.trans_real import DjangoTranslation
 
 from chatsessions.auth.access import owner_of
 from chatsessions.conf import settings
@@ -26,6 +32,11 @@ SCRIPT = "chatsessions/chat-session.js"
 WIDGET = "chatsessions/widget.js"
 #: By the element's attribute: files that its script loads when there is something for them to show.
 LAZY = {"markdown-src": "chatsessions/markdown.js", "highlight-src": "chatsessions/highlight.js"}
+#: The id of the element in the page that has the messages of the page's scripts.
+MESSAGES = "chatsessions-messages"
+#: Django's domain of messages of scripts.
+DOMAIN = "djangojs"
+LOCALE = Path(__file__).resolve().parent.parent / "locale"
 
 #: A text, or whether it is there without one.
 Attributes = dict[str, str | bool]
@@ -66,7 +77,8 @@ def chat_session(
         | {"login_url": login_url, **attributes},
     )
     return format_html(
-        "<script{}></script>\n<chat-session{}><noscript>{}</noscript></chat-session>",
+        "{}<script{}></script>\n<chat-session{}><noscript>{}</noscript></chat-session>",
+        _messages(given, context),
         _module(SCRIPT, nonce),
         flatatt(given),
         gettext("This chat needs JavaScript."),
@@ -90,7 +102,8 @@ def chat_widget(
     """
     given = _chat(context, {"src": src, "heading": heading, **attributes})
     return format_html(
-        "<script{}></script>\n<chat-widget{}></chat-widget>",
+        "{}<script{}></script>\n<chat-widget{}></chat-widget>",
+        _messages(given, context),
         _module(WIDGET, nonce),
         flatatt({"script": static(SCRIPT), **given}),
     )
@@ -127,6 +140,43 @@ def _lazy(script: str) -> Attributes:
     urls: Attributes = {name: static(path) for name, path in LAZY.items()}
     beside = {name: urljoin(script, path.rpartition("/")[2]) for name, path in LAZY.items()}
     return {name: url for name, url in urls.items() if url != beside[name]}
+
+
+def _messages(element: Attributes, context: template.Context) -> SafeString | str:
+    """Return what an element says in its language, as JSON for its script; once for a page."""
+    language = str(element.get("language", ""))
+    if context.render_context.get(MESSAGES):
+        return ""
+    context.render_context[MESSAGES] = True
+    messages = _catalogue(language, tuple(map(str, django_settings.LOCALE_PATHS)))
+    if not messages:
+        return ""
+    found = json_script({"language": language, "messages": messages}, MESSAGES)
+    return format_html("{}\n", found)
+
+
+@cache
+def _catalogue(language: str, _paths: tuple[str, ...]) -> dict[str, str | list[str]]:
+    """
+    Return the translations of the element's messages; of one with a plural all its forms.
+
+    They are those of this package, and before them those of the project's ``LOCALE_PATHS``.
+    """
+    if not language or not check_for_language(language):
+        return {}
+    found: Any = DjangoTranslation(language, domain=DOMAIN, localedirs=[str(LOCALE)])
+    # A project's catalogue has more, for its own scripts. Each of ours has all of the element's.
+    known: Any = translation(DOMAIN, str(LOCALE), ["de"])
+    translated: dict[str, str | list[str]] = {}
+    for key in known._catalog:
+        if isinstance(key, str):
+            text = found.gettext(key)
+            if key and text != key:
+                translated[key] = text
+        elif found._catalog.get((key[0], 0)):
+            forms = takewhile(bool, (found._catalog.get((key[0], form)) for form in count()))
+            translated[key[0]] = list(forms)
+    return translated
 
 
 def _below_prefix(src: str) -> str:

@@ -27,6 +27,7 @@ import { Composer } from "./composer.ts";
 import { create, tool } from "./dom.ts";
 import { EnvForm } from "./env.ts";
 import { Formatting } from "./formatting.ts";
+import { speak } from "./language.ts";
 import { layout } from "./layout.ts";
 import { MessageList } from "./message-list.ts";
 import { ProfileChoice, fetchProfiles, profilesIn } from "./profiles.ts";
@@ -171,10 +172,12 @@ export class ChatSessionElement extends HTMLElement {
     this.#choice.cancel();
     this.#offerChoice(false);
     this.#reset("new");
+    speak(this.#language);
     this.#label();
     const src = this.getAttribute("src");
     if (!src) return;
-    const [profile, thread, language, owner] = ["profile", "thread", "language", "owner"].map((name) => this.getAttribute(name) ?? undefined);
+    const [profile, thread, owner] = ["profile", "thread", "owner"].map((name) => this.getAttribute(name) ?? undefined);
+    const language = this.#language;
     this.#owner = this.getAttribute("owner");
     const client = new ChatClient(src, { profile, thread, language, owner, key: this.#claim(src) });
     this.#client = client;
@@ -506,7 +509,7 @@ export class ChatSessionElement extends HTMLElement {
     try {
       send();
     } catch (error) {
-      this.#notice.show(error instanceof Error ? error.message : String(error));
+      this.#notice.show(texts.notices[(error as any)?.code] ?? (error instanceof Error ? error.message : String(error)));
       return false;
     }
     this.#notice.dismiss();
@@ -522,6 +525,11 @@ export class ChatSessionElement extends HTMLElement {
   }
 
   // --- small things ----------------------------------------------------------------------------------------
+
+  /** That of the session: its own, or that of the page around it. */
+  get #language() {
+    return this.getAttribute("language") || this.closest("[lang]")?.getAttribute("lang") || undefined;
+  }
 
   /** Where `chatsessions.urls` is included, with the slash at its end. */
   get #api() {

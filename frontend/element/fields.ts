@@ -1,6 +1,7 @@
 /** One field of the settings per kind of input that a bot may ask for. */
 import { button, create } from "./dom.ts";
 import { icon } from "./icons.ts";
+import { number } from "./language.ts";
 import { texts } from "./texts.ts";
 
 /** An input as the server describes it. */
@@ -125,7 +126,7 @@ function select(input: InputData): Control {
 function slider({ min = 0, max = 10, step = 1 }: InputData, id: string): Control {
   const control = create("input", { type: "range", part: "field-range", min: String(min), max: String(max), step: String(step) });
   const output = create("output", { part: "field-output", for: id, "aria-live": "off" });
-  const show = () => (output.textContent = control.value);
+  const show = () => (output.textContent = number(control.valueAsNumber, { maximumFractionDigits: 6 }));
   control.addEventListener("input", show);
   return {
     control,

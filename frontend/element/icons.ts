@@ -23,13 +23,17 @@ const STROKES: Record<string, string> = {
   trash: "M4 7h16M9 7V4h6v3M6 7l1 13h10l1-13M10 11v5M14 11v5",
   x: "M6 6l12 12M18 6L6 18",
 };
+/** Those that point in the direction in which one reads. */
+const POINTING = ["arrow-right", "exit"];
 const SVG = "http://www.w3.org/2000/svg";
 /** What is shown as a picture of its own has a few signs at most: an emoji with its joiners, a letter or two. */
 const LONGEST = 12;
 
 /** A picture by its name. It says nothing to who listens. */
 export function icon(name: string) {
-  return drawing(STROKES[name] ?? "");
+  const svg = drawing(STROKES[name] ?? "");
+  svg.toggleAttribute("data-points", POINTING.includes(name));
+  return svg;
 }
 
 /** @param strokes on the same field */

@@ -1,11 +1,12 @@
 /** The element's inside. */
 import { button, create, tool } from "./dom.ts";
 import { icon } from "./icons.ts";
-import { texts } from "./texts.ts";
+import { texts, translate } from "./texts.ts";
 
 const nothing = () => {};
 
 export function layout() {
+  translate(texts); // a page that was changed by a script may have brought its messages with this element
   const parts = { ...header(), ...conversation(), ...notice(), ...banner(), ...activity(), ...composer(), ...endDialog() };
   const announcer = create("p", { part: "announcer", role: "status" });
   const choice = create("div", { part: "choice", hidden: true });

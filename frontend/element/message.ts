@@ -1,6 +1,10 @@
 /** How one message looks. */
 import { create, isolated } from "./dom.ts";
+import { dateTime } from "./language.ts";
 import { texts } from "./texts.ts";
+
+/** The author of a bot that has not named itself. */
+const UNNAMED = "Assistant";
 
 /** A file as the server describes it. */
 export type FileInfo = { id: string; name: string; mime: string; size: number };
@@ -28,7 +32,8 @@ export function failure(data: any) {
 }
 
 function header(author: string, time?: string) {
-  return create("header", { part: "message-header" }, isolated(author, "author"), time ? timestamp(time) : null);
+  const name = author === UNNAMED ? texts.assistant : author;
+  return create("header", { part: "message-header" }, isolated(name, "author"), time ? timestamp(time) : null);
 }
 
 /** @param text in ISO 8601 */
@@ -38,6 +43,6 @@ export function timestamp(text: string) {
   const today = time.toDateString() === new Date().toDateString();
   const year = time.getFullYear() === new Date().getFullYear();
   const day: Intl.DateTimeFormatOptions = today ? {} : { day: "numeric", month: "short", ...(year ? {} : { year: "numeric" }) };
-  const words = time.toLocaleString([], { ...day, hour: "numeric", minute: "2-digit" });
-  return create("time", { part: "time", datetime: text, title: time.toLocaleString() }, words);
+  const words = dateTime(time, { ...day, hour: "numeric", minute: "2-digit" });
+  return create("time", { part: "time", datetime: text, title: dateTime(time) }, words);
 }

@@ -1,209 +1,236 @@
+import { ngettext, put, translated, unit } from "./language.ts";
+
+/** Marks a message for `make messages`. Here, where the bundler sees that a text that is not used can go. */
+// @__NO_SIDE_EFFECTS__
+function gettext(message: string) {
+  return message;
+}
+
 /** What `<chat-widget>` says. */
 const widget = {
-  name: "Chat",
-  close: "Close chat",
-  loading: "Loading…",
-  failed: "The chat could not be loaded. Reload the page to try it again.",
-  unread: (count: number) => (count === 1 ? "1 new message" : `${count} new messages`),
+  name: gettext("Chat"),
+  close: gettext("Close chat"),
+  loading: gettext("Loading…"),
+  failed: gettext("The chat could not be loaded. Reload the page to try it again."),
+  unread: (count: number) => put(ngettext("%(count)s new message", "%(count)s new messages", count), { count }),
 };
 
-/** What the element says unless the page assigns something else. */
+/** What the element says unless the page assigns something else, or has a catalogue. */
 const defaults = {
-  you: "You",
-  assistant: "Assistant",
-  inputLabel: "Message",
-  placeholder: "Write a message…",
-  hint: "Enter sends, Shift+Enter starts a new line",
-  answerHint: "Your next message answers the question above",
-  choiceHint: "Choose one of the buttons above; a message waits until then",
-  answerLabel: "Your answer",
-  answerPlaceholder: "Write your answer…",
-  send: "Send",
-  stop: "Stop",
-  working: "Working…",
-  end: "End chat",
-  endTitle: "End this conversation",
-  endQuestion: "End this conversation? It cannot be continued afterwards.",
-  endConfirm: "End it now",
-  endCancel: "Keep talking",
-  log: "Conversation",
-  jump: "Jump to latest",
-  dismiss: "Dismiss",
-  empty: "Nothing here yet. Write the first message below.",
-  starters: "Begin with one of these, or write the first message below.",
-  sending: "Sending…",
-  waiting: "Waiting for the connection",
+  you: gettext("You"),
+  assistant: gettext("Assistant"),
+  inputLabel: gettext("Message"),
+  placeholder: gettext("Write a message…"),
+  hint: gettext("Enter sends, Shift+Enter starts a new line"),
+  answerHint: gettext("Your next message answers the question above"),
+  choiceHint: gettext("Choose one of the buttons above; a message waits until then"),
+  answerLabel: gettext("Your answer"),
+  answerPlaceholder: gettext("Write your answer…"),
+  send: gettext("Send"),
+  stop: gettext("Stop"),
+  working: gettext("Working…"),
+  end: gettext("End chat"),
+  endTitle: gettext("End this conversation"),
+  endQuestion: gettext("End this conversation? It cannot be continued afterwards."),
+  endConfirm: gettext("End it now"),
+  endCancel: gettext("Keep talking"),
+  log: gettext("Conversation"),
+  jump: gettext("Jump to latest"),
+  dismiss: gettext("Dismiss"),
+  empty: gettext("Nothing here yet. Write the first message below."),
+  starters: gettext("Begin with one of these, or write the first message below."),
+  sending: gettext("Sending…"),
+  waiting: gettext("Waiting for the connection"),
   states: {
-    connecting: "Connecting…",
-    online: "Online",
-    offline: "Offline",
-    replaced: "Open elsewhere",
-    ended: "Ended",
-    refused: "Not available",
-    closed: "Closed",
+    connecting: gettext("Connecting…"),
+    online: gettext("Online"),
+    offline: gettext("Offline"),
+    replaced: gettext("Open elsewhere"),
+    ended: gettext("Ended"),
+    refused: gettext("Not available"),
+    closed: gettext("Closed"),
   },
-  reconnecting: "Trying to reconnect…",
-  unreachable: "Cannot connect.",
-  offline: "The connection is lost. Your messages are kept and will be sent.",
-  retryIn: (seconds: number) => `Next try in ${seconds}\u00a0s.`,
-  tryNow: "Try now",
-  replaced: "This conversation is open in another tab or on another device.",
-  takeOver: "Use it here",
+  reconnecting: gettext("Trying to reconnect…"),
+  unreachable: gettext("Cannot connect."),
+  offline: gettext("The connection is lost. Your messages are kept and will be sent."),
+  retryIn: (seconds: number) => put(gettext("Next try in %(seconds)s\u00a0s."), { seconds }),
+  tryNow: gettext("Try now"),
+  replaced: gettext("This conversation is open in another tab or on another device."),
+  takeOver: gettext("Use it here"),
   endedBy: {
-    user: "You have ended this conversation.",
-    admin: "This conversation was ended by an administrator.",
-    app: "This conversation is finished.",
-    expired: "This conversation ended because nobody came back to it for a while.",
-    logout: "This conversation ended because you logged out.",
+    user: gettext("You have ended this conversation."),
+    admin: gettext("This conversation was ended by an administrator."),
+    app: gettext("This conversation is finished."),
+    expired: gettext("This conversation ended because nobody came back to it for a while."),
+    logout: gettext("This conversation ended because you logged out."),
   } as Record<string, string>,
-  ended: "This conversation has ended.",
-  startNew: "Start a new conversation",
+  ended: gettext("This conversation has ended."),
+  startNew: gettext("Start a new conversation"),
   /** By close code */
   refusedWith: {
-    4502: "You are not allowed to use this chat. You may have to log in first.",
-    4504: "You have too many open conversations. End one of them, then try again.",
+    4502: gettext("You are not allowed to use this chat. You may have to log in first."),
+    4504: gettext("You have too many open conversations. End one of them, then try again."),
   } as Record<string, string>,
-  refused: "This chat is not available.",
+  refused: gettext("This chat is not available."),
   /** By the server's error code, with close code 4502 */
   refusedFor: {
-    unauthorized: "You are not logged in any more. What you have written is kept.",
-    forbidden: "You are not allowed to use this chat.",
+    unauthorized: gettext("You are not logged in any more. What you have written is kept."),
+    forbidden: gettext("You are not allowed to use this chat."),
   } as Record<string, string>,
-  loginFirst: "Log in to use this chat.",
-  logIn: "Log in",
-  tryAgain: "Try again",
+  loginFirst: gettext("Log in to use this chat."),
+  logIn: gettext("Log in"),
+  tryAgain: gettext("Try again"),
   /** Why the log begins anew */
   notes: {
-    ended: "Your earlier conversation has ended. This is a new one.",
-    expired: "Your earlier conversation ended because it was left for a while. This is a new one.",
-    unknown: "Your earlier conversation could not be continued. This is a new one.",
-    gap: "Earlier messages are no longer available.",
+    ended: gettext("Your earlier conversation has ended. This is a new one."),
+    expired: gettext("Your earlier conversation ended because it was left for a while. This is a new one."),
+    unknown: gettext("Your earlier conversation could not be continued. This is a new one."),
+    gap: gettext("Earlier messages are no longer available."),
   } as Record<string, string>,
   /** By error code, instead of the server's words */
   notices: {
-    rate_limited: "That was a little fast. Your message will be sent in a moment.",
-    busy: "There is a lot going on. Your message will be sent in a moment.",
-    storage_unavailable: "Your message could not be stored yet. It will be sent again in a moment.",
-    call_closed: "That question is no longer open.",
-    storage_full: "This browser has no room left to keep what is not sent yet. Leave this page open until it is sent.",
+    rate_limited: gettext("That was a little fast. Your message will be sent in a moment."),
+    busy: gettext("There is a lot going on. Your message will be sent in a moment."),
+    storage_unavailable: gettext("Your message could not be stored yet. It will be sent again in a moment."),
+    call_closed: gettext("That question is no longer open."),
+    too_large: gettext("The message is too large."),
+    closed: gettext("This conversation cannot go on here."),
+    storage_full: gettext("This browser has no room left to keep what is not sent yet. Leave this page open until it is sent."),
   } as Record<string, string>,
   /** By what was sent, for a refusal without words of the server's. */
-  actionRefused: "That button is no longer offered.",
-  answerRefused: "That answer was not taken. Please try again.",
-  failed: "Something went wrong while answering.",
+  actionRefused: gettext("That button is no longer offered."),
+  answerRefused: gettext("That answer was not taken. Please try again."),
+  failed: gettext("Something went wrong while answering."),
 
   /** On a block of code */
-  copy: "Copy",
-  copied: "Copied",
+  copy: gettext("Copy"),
+  copied: gettext("Copied"),
 
   // Thumbs under answers
-  thumbs: { up: "Good answer", down: "Bad answer" },
+  thumbs: { up: gettext("Good answer"), down: gettext("Bad answer") },
 
   // Steps on the way to an answer
-  step: "Step",
-  stepInput: "Input",
-  stepOutput: "Output",
+  step: gettext("Step"),
+  stepInput: gettext("Input"),
+  stepOutput: gettext("Output"),
   stepStates: {
-    running: "Running…",
-    done: "Done",
-    failed: "Failed",
+    running: gettext("Running…"),
+    done: gettext("Done"),
+    failed: gettext("Failed"),
   },
 
   // Questions
-  choices: "Choices",
+  choices: gettext("Choices"),
   /** How a question ended without an answer */
   outcomes: {
-    timeout: "There was no answer in time.",
-    cancelled: "This question was withdrawn.",
+    timeout: gettext("There was no answer in time."),
+    cancelled: gettext("This question was withdrawn."),
   } as Record<string, string>,
-  timeLeft: (seconds: number) => (seconds > 90 ? `${Math.ceil(seconds / 60)} minutes left` : `${seconds} s left`),
-  timeUp: "Time is up.",
+  timeLeft: (seconds: number) => {
+    const count = Math.ceil(seconds / 60);
+    return seconds > 90 ? put(ngettext("%(count)s minute left", "%(count)s minutes left", count), { count }) : put(gettext("%(count)s s left"), { count: seconds });
+  },
+  timeUp: gettext("Time is up."),
 
   // Files
-  attach: "Attach files",
-  attachments: "Files to send",
-  files: "Files",
-  file: "File",
-  dropHere: "Drop files here",
-  remove: "Remove",
-  removeFile: (name: string) => `Remove ${name}`,
-  uploading: (name: string) => `Uploading ${name}`,
-  chooseFile: "Choose a file",
-  chooseFiles: "Choose files",
-  sendFiles: "Send files",
-  noFileYet: "Choose a file first.",
-  noFiles: "This page cannot take files.",
-  stillUploading: "Files are still being uploaded. Send when they are there.",
-  removeFailed: "A file could not be uploaded. Try it again, or remove it.",
-  fileLimits: (count: number | undefined, megabytes: number | undefined) =>
-    [count && count > 1 ? `At most ${count} files` : "", megabytes ? `up to ${megabytes} MB each` : ""].filter(Boolean).join(", "),
-  tooManyFiles: (count: number) => (count === 1 ? "Only one file can be sent." : `At most ${count} files can be sent.`),
-  wrongType: (name: string) => `${name} is not a kind of file that is asked for.`,
-  fileTooLarge: (name: string, megabytes: number) => `${name} is larger than ${megabytes.toLocaleString([], { maximumFractionDigits: 1 })} MB.`,
-  uploadFailed: "The file could not be uploaded.",
-  uploadNetwork: "The connection was lost.",
-  uploadCancelled: "The upload was cancelled.",
+  attach: gettext("Attach files"),
+  attachments: gettext("Files to send"),
+  files: gettext("Files"),
+  file: gettext("File"),
+  dropHere: gettext("Drop files here"),
+  remove: gettext("Remove"),
+  removeFile: (name: string) => put(gettext("Remove %(name)s"), { name }),
+  uploading: (name: string) => put(gettext("Uploading %(name)s"), { name }),
+  chooseFile: gettext("Choose a file"),
+  chooseFiles: gettext("Choose files"),
+  sendFiles: gettext("Send files"),
+  noFileYet: gettext("Choose a file first."),
+  noFiles: gettext("This page cannot take files."),
+  stillUploading: gettext("Files are still being uploaded. Send when they are there."),
+  removeFailed: gettext("A file could not be uploaded. Try it again, or remove it."),
+  fileLimits: (count: number | undefined, most: number | undefined) =>
+    [
+      count && count > 1 ? put(ngettext("At most %(count)s file", "At most %(count)s files", count), { count }) : "",
+      most ? put(gettext("up to %(size)s each"), { size: unit(most, "megabyte") }) : "",
+    ].filter(Boolean).join(", "),
+  tooManyFiles: (count: number) => put(ngettext("Only one file can be sent.", "At most %(count)s files can be sent.", count), { count }),
+  wrongType: (name: string) => put(gettext("%(name)s is not a kind of file that is asked for."), { name }),
+  fileTooLarge: (name: string, most: number) => put(gettext("%(name)s is larger than %(size)s."), { name, size: unit(most, "megabyte") }),
+  uploadFailed: gettext("The file could not be uploaded."),
+  uploadNetwork: gettext("The connection was lost."),
+  uploadCancelled: gettext("The upload was cancelled."),
   /** By the server's error code; others are told in its own words, or, where it has none, by the HTTP status */
   uploadErrors: {
-    413: "The file is too large.",
+    413: gettext("The file is too large."),
   } as Record<string, string>,
-  download: (name: string) => `Download ${name}`,
-  openFile: "Open in a new tab",
-  downloadFailed: "The file could not be fetched.",
+  download: (name: string) => put(gettext("Download %(name)s"), { name }),
+  openFile: gettext("Open in a new tab"),
+  downloadFailed: gettext("The file could not be fetched."),
 
   // Dialogs
-  close: "Close",
-  save: "Save",
-  saving: "Saving…",
-  settings: "Settings",
-  defaults: "Defaults",
-  notANumber: "This is not a number.",
-  notADate: "This is not a date.",
-  firstDay: "From",
-  lastDay: "To",
-  bothDays: "Both dates are needed.",
-  tagPlaceholder: "Add one, then Enter",
-  removeTag: (tag: string) => `Remove ${tag}`,
-  keys: "Keys",
-  keysWanted: "Waiting for you",
-  keysNeeded: "This chat needs the following from you before it can begin.",
-  keysHint: "Kept in this tab only, until you close it.",
-  keysSave: "Save and connect",
-  profiles: "How would you like to begin?",
-  profile: (name: string) => `Profile: ${name}`,
-  profilesFailed: "The profiles could not be loaded.",
-  start: "Start",
+  close: gettext("Close"),
+  save: gettext("Save"),
+  saving: gettext("Saving…"),
+  settings: gettext("Settings"),
+  defaults: gettext("Defaults"),
+  notANumber: gettext("This is not a number."),
+  notADate: gettext("This is not a date."),
+  firstDay: gettext("From"),
+  lastDay: gettext("To"),
+  bothDays: gettext("Both dates are needed."),
+  tagPlaceholder: gettext("Add one, then Enter"),
+  removeTag: (name: string) => put(gettext("Remove %(name)s"), { name }),
+  keys: gettext("Keys"),
+  keysWanted: gettext("Waiting for you"),
+  keysNeeded: gettext("This chat needs the following from you before it can begin."),
+  keysHint: gettext("Kept in this tab only, until you close it."),
+  keysSave: gettext("Save and connect"),
+  profiles: gettext("How would you like to begin?"),
+  profile: (name: string) => put(gettext("Profile: %(name)s"), { name }),
+  profilesFailed: gettext("The profiles could not be loaded."),
+  start: gettext("Start"),
 
   // Earlier conversations
-  threads: "Earlier conversations",
-  newConversation: "New conversation",
-  searchThreads: "Search",
-  loading: "Loading…",
-  noThreads: "There are no earlier conversations.",
-  noThreadFound: "Nothing found.",
-  threadsFound: (count: number, page: number, pages: number) =>
-    `${count} ${count === 1 ? "conversation" : "conversations"}${pages > 1 ? `, page ${page} of ${pages}` : ""}`,
-  threadsFailed: "They could not be loaded. You may have to log in.",
-  untitled: "Without a title",
-  previousPage: "Newer",
-  nextPage: "Older",
-  earlier: "Earlier in this conversation",
-  earlierStill: "Show earlier messages",
-  earlierFailed: "The earlier messages could not be loaded.",
+  threads: gettext("Earlier conversations"),
+  newConversation: gettext("New conversation"),
+  searchThreads: gettext("Search"),
+  loading: gettext("Loading…"),
+  noThreads: gettext("There are no earlier conversations."),
+  noThreadFound: gettext("Nothing found."),
+  threadsFound: (count: number, page: number, pages: number) => {
+    const found = put(ngettext("%(count)s conversation", "%(count)s conversations", count), { count });
+    return pages > 1 ? put(gettext("%(found)s, page %(page)s of %(pages)s"), { found, page, pages }) : found;
+  },
+  threadsFailed: gettext("They could not be loaded. You may have to log in."),
+  untitled: gettext("Without a title"),
+  previousPage: gettext("Newer"),
+  nextPage: gettext("Older"),
+  earlier: gettext("Earlier in this conversation"),
+  earlierStill: gettext("Show earlier messages"),
+  earlierFailed: gettext("The earlier messages could not be loaded."),
 
   widget,
 };
 
 /**
- * Every word that `<chat-session>` says. Assign to it before the element is used, to translate.
+ * Every word that `<chat-session>` says. Assign to it before the element is used, for other words.
  *
  * Each built file has a copy of this module. The copies share one object, so that what a page assigns
  * through `texts.js` is what `chat-session.js` says.
  */
-export const texts = /* @__PURE__ */ shared(defaults);
+export const texts = /* @__PURE__ */ translate(/* @__PURE__ */ shared(defaults));
 
 /** The part of them that stands in the widget's file, which is to be small. */
-export const widgetTexts = /* @__PURE__ */ shared({ widget }).widget;
+export const widgetTexts = /* @__PURE__ */ translate((/* @__PURE__ */ shared({ widget })).widget);
+
+/** Say in the page's language what the page has not assigned. */
+export function translate<T extends object>(target: T): T {
+  for (const [name, text] of Object.entries(target)) {
+    if (typeof text === "string") (target as any)[name] = translated(text);
+    else if (typeof text === "object") translate(text);
+  }
+  return target;
+}
 
 function shared<T extends object>(own: T): T {
   const realm = (globalThis as Record<symbol, any>);

@@ -1,5 +1,6 @@
 /** The files of a session, on their way to the server and back. No DOM. */
 import type { TabStorage } from "../client/tab-storage.ts";
+import { size } from "./language.ts";
 import type { FileInfo } from "./message.ts";
 import { Requests, UploadError, cancelled } from "./requests.ts";
 import { texts } from "./texts.ts";
@@ -147,9 +148,7 @@ function fits(pattern: string, name: string, type: string) {
 /** A size in words. */
 export function sizeWords(bytes: number) {
   if (!Number.isFinite(bytes) || bytes <= 0) return "";
-  const step = bytes < 1000 ? 0 : bytes < 999_500 ? 1 : 2;
-  const value = bytes / 1000 ** step;
-  return `${value.toLocaleString([], { maximumFractionDigits: value < 10 && step ? 1 : 0 })} ${["B", "kB", "MB"][step]}`;
+  return size(bytes);
 }
 
 /** The type of a file, unless it is one that a server would read as a form. */

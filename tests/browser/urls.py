@@ -52,6 +52,9 @@ WIDGET = """<!doctype html><html lang="en"><title>Shop</title>
 WRITER = """<!doctype html><html lang="en"><title>Writer</title>{% load chatsessions %}
 {% chat_session "/ws/writer/" heading="Writer" nonce=nonce image_hosts="pictures.example" %}
 </html>"""
+#: Of a site whose language is not that of the visitor's browser.
+ARABIC = """<!doctype html><html lang="{{ language }}" dir="{{ direction }}"><title>ببغاء</title>
+{% load chatsessions %}{% chat_session src heading="ببغاء" language=language %}</html>"""
 
 AROUND = """<!doctype html><html lang="en"><title>Around</title>
 <iframe src="{{ frame }}/framed/?named={{ named|urlencode }}" width="500" height="500"></iframe>
@@ -129,6 +132,13 @@ def german(request: HttpRequest) -> HttpResponse:
     return _page(GERMAN)
 
 
+def arabic(request: HttpRequest) -> HttpResponse:
+    language = request.GET["language"]
+    src = f"/ws/{request.GET.get('bot', 'parrot')}/"
+    direction = "rtl" if language == "ar" else "ltr"
+    return _page(ARABIC, src=src, language=language, direction=direction)
+
+
 def relative(request: HttpRequest) -> HttpResponse:
     return _page(RELATIVE)
 
@@ -176,6 +186,7 @@ urlpatterns = [
     path("twins/", twins),
     path("german/", german),
     path("critic/", critic),
+    path("arabic/", arabic),
     path("workshop/", workshop),
     path("writer/", writer),
     path("with-files/", files),

@@ -304,7 +304,7 @@ test("only pixels are shown as an image", () => {
 });
 
 test("sizes in words", () => {
-  assert.deepEqual([0, 12, 1500, 12_345, 999_999, 2_345_678, NaN].map(sizeWords), ["", "12 B", "1.5 kB", "12 kB", "1 MB", "2.3 MB", ""]);
+  assert.deepEqual([0, 12, 1500, 12_345, 999_999, 2_345_678, NaN].map(sizeWords), ["", "12 bytes", "1.5 kB", "12 kB", "1 MB", "2.3 MB", ""]);
 });
 
 test("the name in a header", () => {

@@ -1,6 +1,6 @@
 // Built from frontend/ by `make page`. Edit that, not this.
 /**
- * Every word that `<chat-session>` says. Assign to it before the element is used, to translate.
+ * Every word that `<chat-session>` says. Assign to it before the element is used, for other words.
  *
  * Each built file has a copy of this module. The copies share one object, so that what a page assigns
  * through `texts.js` is what `chat-session.js` says.
@@ -100,10 +100,10 @@ export declare const texts: {
 	noFiles: string;
 	stillUploading: string;
 	removeFailed: string;
-	fileLimits: (count: number | undefined, megabytes: number | undefined) => string;
+	fileLimits: (count: number | undefined, most: number | undefined) => string;
 	tooManyFiles: (count: number) => string;
 	wrongType: (name: string) => string;
-	fileTooLarge: (name: string, megabytes: number) => string;
+	fileTooLarge: (name: string, most: number) => string;
 	uploadFailed: string;
 	uploadNetwork: string;
 	uploadCancelled: string;
@@ -123,7 +123,7 @@ export declare const texts: {
 	lastDay: string;
 	bothDays: string;
 	tagPlaceholder: string;
-	removeTag: (tag: string) => string;
+	removeTag: (name: string) => string;
 	keys: string;
 	keysWanted: string;
 	keysNeeded: string;
@@ -163,5 +163,7 @@ export declare const widgetTexts: {
 	failed: string;
 	unread: (count: number) => string;
 };
+/** Say in the page's language what the page has not assigned. */
+export declare function translate<T extends object>(target: T): T;
 
 export {};

@@ -299,10 +299,10 @@ declare class ChatSessionElement extends HTMLElement {
 		noFiles: string;
 		stillUploading: string;
 		removeFailed: string;
-		fileLimits: (count: number | undefined, megabytes: number | undefined) => string;
+		fileLimits: (count: number | undefined, most: number | undefined) => string;
 		tooManyFiles: (count: number) => string;
 		wrongType: (name: string) => string;
-		fileTooLarge: (name: string, megabytes: number) => string;
+		fileTooLarge: (name: string, most: number) => string;
 		uploadFailed: string;
 		uploadNetwork: string;
 		uploadCancelled: string;
@@ -321,7 +321,7 @@ declare class ChatSessionElement extends HTMLElement {
 		lastDay: string;
 		bothDays: string;
 		tagPlaceholder: string;
-		removeTag: (tag: string) => string;
+		removeTag: (name: string) => string;
 		keys: string;
 		keysWanted: string;
 		keysNeeded: string;
