@@ -156,7 +156,7 @@ def test_files_that_are_shown(open_chat: Callable[..., Chat]) -> None:
     expect(player).to_have_accessible_name("tone.wav")
     chat.page.wait_for_function("player => player.duration === 1", arg=player.element_handle())
     expect(files.locator("pre")).to_have_text("<b>first</b>\nsecond")
-    expect(files.locator("[part~=document]")).to_have_text("paper.pdf9 B")
+    expect(files.locator("[part~=document]")).to_have_text("paper.pdf9 bytes")
     expect(files.locator("[part~=document]")).to_have_attribute("target", "_blank")
     expect(files.locator("video")).to_have_count(0)  # it is none
     expect(files.get_by_role("link")).to_have_count(5)
