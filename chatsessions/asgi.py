@@ -17,17 +17,20 @@ from channels.security.websocket import (
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
+from chatsessions.auth.origins import MAX_SHOWN, is_allowed
+
 logger = logging.getLogger("chatsessions.asgi")
 
 #: An ASGI application.
 Application = Callable[..., Any]
 
-#: The most characters that the log shows of an ``Origin``: whoever connects has written it.
-MAX_SHOWN = 200
-
 
 class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels is untyped
-    """Channels' ``AllowedHostsOriginValidator``, with a line in the log for what it refuses."""
+    """
+    Lets in pages of ``ALLOWED_HOSTS``, as Channels' validator does, and of ``ALLOWED_ORIGINS``.
+
+    The log has a line for each that is refused.
+    """
 
     def __init__(self, application: Application) -> None:
         super().__init__(application, AllowedHostsOriginValidator(application).allowed_origins)
@@ -44,6 +47,8 @@ class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels 
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
         """Return whether a page of this origin may connect."""
         valid: bool = super().valid_origin(parsed_origin)
+        if not valid and parsed_origin is not None:
+            valid = is_allowed(f"{parsed_origin.scheme}://{parsed_origin.netloc}")
         if not valid and parsed_origin is None:
             logger.warning(
                 "A websocket without an Origin was refused (403). Browsers send one; other clients "
@@ -65,7 +70,7 @@ def _is_url(text: str) -> bool:
 def _log_refused(origin: str) -> None:
     logger.warning(
         "A websocket was refused (403): its page's address is %r. Is the host of it in "
-        "ALLOWED_HOSTS?",
+        "ALLOWED_HOSTS, or, of another site's page, its origin in CHATSESSIONS['ALLOWED_ORIGINS']?",
         origin[:MAX_SHOWN],
     )
 
@@ -86,9 +91,9 @@ def get_chat_application(
     websockets. ``middleware`` wraps all of them; it is to set ``scope["user"]``. ``http`` is the
     application for everything else, Django's by default.
 
-    A websocket is accepted from pages of the hosts in ``ALLOWED_HOSTS``; the log names those that
-    are refused. Raises ``ChatError`` for a chat
-    that cannot be found.
+    A websocket is accepted from pages of the hosts in ``ALLOWED_HOSTS``, and of the origins in
+    ``CHATSESSIONS["ALLOWED_ORIGINS"]``; the log names those that are refused. Raises ``ChatError``
+    for a chat that cannot be found.
     """
     # Sets Django up, which has to come before anything that imports models.
     http = http or get_asgi_application()

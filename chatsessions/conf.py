@@ -37,6 +37,14 @@ def _is_type_pattern(value: object) -> bool:
     return isinstance(value, str) and _TYPE_PATTERN.match(value) is not None
 
 
+_ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d+)?\Z")
+
+
+def _is_origin(value: object) -> bool:
+    """Return True for what a browser writes as ``Origin``: ``https://shop.example.com``."""
+    return isinstance(value, str) and _ORIGIN.match(value) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
     """A setting that is unknown or ill-typed: what is wrong with it, and what to write instead."""
@@ -242,6 +250,12 @@ class Settings:
     )
 
     # The wire
+    ALLOWED_ORIGINS: Setting[Sequence[str]] = Setting(
+        (),
+        allowed="a list of origins such as 'https://shop.example.com', in small letters",
+        accepts=lambda value: isinstance(value, list | tuple) and all(map(_is_origin, value)),
+        doc="Origins of other sites whose pages may have chats of this one.",
+    )
     HELLO_TIMEOUT = seconds(10, doc="A connection that has not said hello by then is closed.")
     HEARTBEAT = seconds(
         25, doc="A client pings after this long a silence; 2.5 of it without a frame close."

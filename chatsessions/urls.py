@@ -8,15 +8,16 @@ from django.urls import path
 
 from . import views
 from .http import export, files, log, threads
+from .http.cors import cross_origin
 
 app_name = "chatsessions"
 
 urlpatterns = [
-    path("profiles/", views.profiles, name="profiles"),
+    path("profiles/", cross_origin(views.profiles), name="profiles"),
     path("threads/", threads.thread_list, name="threads"),
     path("threads/<uuid:thread_id>/", threads.thread_detail, name="thread"),
-    path("<str:session_id>/export/", export.export, name="export"),
-    path("<str:session_id>/entries/", log.entries, name="entries"),
-    path("<str:session_id>/files/", files.upload, name="files"),
-    path("<str:session_id>/files/<str:file_id>/", files.download, name="file"),
+    path("<str:session_id>/export/", cross_origin(export.export), name="export"),
+    path("<str:session_id>/entries/", cross_origin(log.entries), name="entries"),
+    path("<str:session_id>/files/", cross_origin(files.upload), name="files"),
+    path("<str:session_id>/files/<str:file_id>/", cross_origin(files.download), name="file"),
 ]

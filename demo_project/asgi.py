@@ -2,7 +2,6 @@ import os
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
-from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 from django.urls import path
 
@@ -10,6 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_project.settings")
 # Before anything that imports models.
 django_application = get_asgi_application()
 
+from chatsessions.asgi import AllowedHostsValidator  # noqa: E402
 from chatsessions.consumers import ChatConsumer  # noqa: E402
 
 #: The bots of the demo, by the name in their address.
@@ -31,7 +31,7 @@ BOTS = {
 application = ProtocolTypeRouter(
     {
         "http": django_application,
-        "websocket": AllowedHostsOriginValidator(
+        "websocket": AllowedHostsValidator(
             AuthMiddlewareStack(
                 URLRouter(
                     [

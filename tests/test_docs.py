@@ -1214,6 +1214,7 @@ def test_the_page_about_the_page_has_every_part() -> None:
     assert len(listed) == len(set(listed))
     folders = [ROOT / "frontend" / name for name in ("element", "markdown")]
     source = {path.name: path.read_text() for folder in folders for path in folder.glob("*.ts")}
+    source.pop("widget.ts")  # it has a page of its own
     text = "".join(source.values())
     written = re.findall(r"\bpart: [\"`]([\w -]+)", text)
     written += re.findall(r"\b(?:button|tool|dialogOf)\(\"([\w -]+)\"", text)
@@ -1226,8 +1227,20 @@ def test_the_page_about_the_page_has_every_part() -> None:
     parts = {part for words in written for part in words.split() if not part.endswith("-")}
     parts |= {f"field-{widget.__struct_config__.tag}" for widget in get_args(Input)}
     assert set(listed) == parts
-    styles = "".join(path.read_text() for folder in folders for path in folder.glob("*.css"))
+    sheets = [path for folder in folders for path in folder.glob("*.css")]
+    styles = "".join(path.read_text() for path in sheets if path.stem != "widget")
     assert set(re.findall(r"\[part~?=\"([\w-]+)\"\]", styles)) <= parts
+
+
+def test_the_page_about_the_widget_has_every_part() -> None:
+    [listed] = re.findall(r"The parts are (.*?):", (DOCS / "widget.md").read_text(), re.DOTALL)
+    element = ROOT / "frontend/element"
+    text = (element / "widget.ts").read_text()
+    written = re.findall(r"\bpart: \"(\w+)\"|= button\(\"(\w+)\"", text)
+    parts = {name for names in written for name in names if name} | {"icon"}
+    assert set(code_spans(listed)) == parts
+    styles = (element / "widget.css").read_text()
+    assert set(re.findall(r"\[part=\"(\w+)\"\]", styles)) <= parts
 
 
 # Links

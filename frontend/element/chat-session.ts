@@ -38,6 +38,7 @@ import { texts } from "./texts.ts";
 import { Earlier, Threads } from "./threads.ts";
 import { Unread } from "./unread.ts";
 import { FileServer } from "./uploads.ts";
+import { Work } from "./work.ts";
 import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.ts";
 
 export type NoticeDetail = { code: string; detail?: string; frame?: Outgoing; retryAfter?: number };
@@ -88,6 +89,7 @@ export class ChatSessionElement extends HTMLElement {
     notify: (text) => this.#notice.show(text),
     server: () => this.#server,
   });
+  #work = new Work(this.#parts);
   #unread = new Unread(this, () => this.#client, (count) => this.#dispatch("chat-unread", { count }));
   #composer = new Composer(this.#parts, {
     send: (text, files) => this.#say(text, files),
@@ -146,6 +148,7 @@ export class ChatSessionElement extends HTMLElement {
       this.#scrolling.disconnect();
       this.#window.unlisten();
       this.#unread.disconnect();
+      this.#work.show(null);
       this.#client?.close();
       this.#unclaim();
     });
@@ -227,7 +230,10 @@ export class ChatSessionElement extends HTMLElement {
     on("event", (entry) => this.#showEntry(entry));
     on("token", ({ message, text }) => this.#messageList.append(message, text));
     on("stream", ({ message, content }) => this.#messageList.replace(message, content));
-    on("turn", () => this.#showWork());
+    on("turn", () => {
+      this.#work.show(client.turn?.turn ?? null); // at once: reports of this turn may follow in the same message
+      this.#showWork();
+    });
     on("pending", ({ length }) => (length <= SHOWN_AT_ONCE ? this.#showWaiting() : this.#showWaitingSoon()));
     on("notice", (notice) => this.#showNotice(notice));
   }
@@ -322,6 +328,8 @@ export class ChatSessionElement extends HTMLElement {
     const shown = this.#messageList.show(entry, live) || (n == null && (this.#settings.show(name, data) || this.#offer(name, data)));
     if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
     if (n == null && (name === "message" || name === "ask")) this.#unread.came(seq);
+    if (n == null && name === "progress") this.#work.report(entry.turn, data);
+    if (n != null && !live) this.#work.began(n, data?.created_at);
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#showEmpty();
@@ -440,7 +448,7 @@ export class ChatSessionElement extends HTMLElement {
     console.error(
       `<chat-session> cannot connect to ${url}. The usual causes: no websocket route has this path; runserver is not ` +
         `daphne's ('daphne' comes first in INSTALLED_APPS), or the server takes no websockets; ${location.host || "this page"} is ` +
-        "not in ALLOWED_HOSTS, so that the server refuses its pages (403); the server is not running. Its log says more.",
+        `not in ALLOWED_HOSTS, and ${location.origin} not in CHATSESSIONS["ALLOWED_ORIGINS"], so that the server refuses its pages (403); the server is not running. Its log says more.`,
     );
   }
 

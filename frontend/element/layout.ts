@@ -7,12 +7,12 @@ const nothing = () => {};
 
 export function layout() {
   translate(texts); // a page that was changed by a script may have brought its messages with this element
-  const parts = { ...header(), ...conversation(), ...notice(), ...banner(), ...activity(), ...composer(), ...endDialog() };
+  const parts = { ...header(), ...conversation(), ...notice(), ...banner(), ...work(), ...activity(), ...composer(), ...endDialog() };
   const announcer = create("p", { part: "announcer", role: "status" });
   const choice = create("div", { part: "choice", hidden: true });
   const keys = create("div", { part: "keys", hidden: true });
   const chat = create("section", { part: "chat" },
-    parts.header, parts.body, choice, parts.notice, parts.banner, keys, parts.activity, parts.composer, parts.dialog, announcer);
+    parts.header, parts.body, choice, parts.notice, parts.banner, keys, parts.work, parts.activity, parts.composer, parts.dialog, announcer);
   return { chat, announcer, choice, keys, ...parts };
 }
 
@@ -54,10 +54,17 @@ function banner() {
 
 function activity() {
   const dots = create("span", { part: "dots", "aria-hidden": "true" }, create("i"), create("i"), create("i"));
-  const working = create("span", { part: "working", hidden: true }, dots, texts.working);
+  const elapsed = create("span", { part: "elapsed" });
+  const working = create("span", { part: "working", hidden: true }, dots, texts.working, " ", elapsed);
   const hint = create("span", { part: "hint", id: "hint" }, texts.hint);
   const stop = button("stop", texts.stop, nothing, { hidden: true });
-  return { activity: create("div", { part: "activity" }, working, hint, stop), working, hint, stop };
+  return { activity: create("div", { part: "activity" }, working, hint, stop), working, elapsed, hint, stop };
+}
+
+function work() {
+  const workLabel = create("label", { part: "work-label", for: "work-bar" });
+  const workBar = create("progress", { part: "work-bar", id: "work-bar" });
+  return { work: create("div", { part: "work", hidden: true }, workLabel, workBar), workLabel, workBar };
 }
 
 function composer() {

@@ -29,6 +29,10 @@ const defaults = {
   send: gettext("Send"),
   stop: gettext("Stop"),
   working: gettext("Working…"),
+  /** How long it has worked */
+  elapsed: (seconds: number) =>
+    seconds < 60 ? put(gettext("%(seconds)s s"), { seconds }) : put(gettext("%(minutes)s min %(seconds)s s"), { minutes: Math.floor(seconds / 60), seconds: seconds % 60 }),
+  progress: gettext("Progress"),
   end: gettext("End chat"),
   endTitle: gettext("End this conversation"),
   endQuestion: gettext("End this conversation? It cannot be continued afterwards."),

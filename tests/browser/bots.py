@@ -114,6 +114,11 @@ async def work(message: Message) -> None:
         async with Step("Brood"), Step("Mutter") as muttered:
             await muttered.stream_token("so far")
             await asyncio.Event().wait()
+    elif message.content == "haul":
+        for value in (1, 3):
+            report = {"value": value, "max": 4, "label": "Hauling"}
+            await context.emitter.emit("progress", report)
+        await asyncio.Event().wait()
     elif message.content == "files":
         sound = BytesIO()
         with open_wave(sound, "wb") as written:

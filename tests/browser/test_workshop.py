@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -188,3 +189,30 @@ def test_room_and_contrast(
     assert_readable(chat.element.locator("[part=tab]"))
     assert_readable(chat.element.locator("[part=field-choice] span"))
     assert page.evaluate(STICKING_OUT) == []
+
+
+def test_what_is_seen_of_a_long_turn_that_says_nothing(
+    server: Server, context: BrowserContext
+) -> None:
+    """Something moves, a bar says how far it is, and after a while how long it has taken."""
+    page = context.new_page()
+    page.clock.install()
+    page.goto(server.origin + PATH)
+    chat = Chat(page)
+    chat.say("haul")
+    bar = chat.element.get_by_role("progressbar", name="Hauling")
+    expect(bar).to_have_js_property("value", 3)
+    expect(bar).to_have_js_property("max", 4)
+    dots = chat.element.locator("[part=dots] i")
+    assert dots.evaluate_all("all => all.every((dot) => dot.getAnimations().length)")
+    elapsed = chat.element.locator("[part=elapsed]")
+    expect(elapsed).to_be_empty()
+    page.clock.run_for(7_000)
+    expect(elapsed).to_have_text(re.compile(r"^([5-9]|1\d) s$"))
+
+    page.reload()
+    expect(bar).to_have_js_property("value", 3)
+    chat.stop.click()
+    expect(bar).to_be_hidden()
+    expect(chat.element.locator("[part=working]")).to_be_hidden()
+    expect(elapsed).to_be_empty()

@@ -34,7 +34,8 @@ CRITIC = """<!doctype html><html lang="en"><title>Critic</title>{% load chatsess
 {% chat_session "/ws/critic/" heading="Critic" %}</html>"""
 
 WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
-{% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True %}</html>"""
+<main><h1>A page</h1>
+{% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True %}</main></html>"""
 
 #: In a page whose own style is meant for itself.
 WIDGET = """<!doctype html><html lang="en"><title>Shop</title>

@@ -13,3 +13,9 @@ test("Files of two releases in a browser's cache share the texts, and none is mi
   assert.equal(texts.stop, "Stop", "what the other file does not know is added");
   assert.equal(texts.states.ended, "Ended");
 });
+
+test("How long a turn has taken is told in seconds, and from a minute on in both", async () => {
+  const { texts } = await import("../../frontend/element/texts.ts");
+  assert.equal(texts.elapsed(59), "59 s");
+  assert.equal(texts.elapsed(125), "2 min 5 s");
+});

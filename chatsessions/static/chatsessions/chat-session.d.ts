@@ -230,6 +230,8 @@ export declare class ChatSessionElement extends HTMLElement {
 		send: string;
 		stop: string;
 		working: string;
+		elapsed: (seconds: number) => string;
+		progress: string;
 		end: string;
 		endTitle: string;
 		endQuestion: string;

@@ -18,6 +18,9 @@ export declare const texts: {
 	send: string;
 	stop: string;
 	working: string;
+	/** How long it has worked */
+	elapsed: (seconds: number) => string;
+	progress: string;
 	end: string;
 	endTitle: string;
 	endQuestion: string;

@@ -224,6 +224,8 @@ declare class ChatSessionElement extends HTMLElement {
 		send: string;
 		stop: string;
 		working: string;
+		elapsed: (seconds: number) => string;
+		progress: string;
 		end: string;
 		endTitle: string;
 		endQuestion: string;

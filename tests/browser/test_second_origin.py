@@ -1,0 +1,143 @@
+"""A widget on a page of another site: one script tag, two servers, and no cookie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.server.harness import Server, running
+
+from .chat import Chat
+from .conftest import APPLICATION, CHANCE, CHATSESSIONS, SETTINGS
+from .test_widget import Widget
+
+pytestmark = pytest.mark.browser
+
+PAGE = """<!doctype html><html lang="en"><title>Shop</title><h1>Shop</h1>
+<script type="module" src="{server}/static/chatsessions/widget.js"
+  data-src="{websocket}/ws/{bot}/" data-api="{server}/chats/" data-heading="Help" {more}></script>
+</html>"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@dataclass
+class Shop:
+    """A site that serves its pages as files, and knows nothing of Django."""
+
+    folder: Path
+    port: int
+
+    @property
+    def origin(self) -> str:
+        return f"http://localhost:{self.port}"  # not the site that 127.0.0.1 is
+
+    def page(self, server: Server, bot: str, more: str = "") -> str:
+        websocket = server.origin.replace("http", "ws")
+        text = PAGE.format(server=server.origin, websocket=websocket, bot=bot, more=more)
+        (self.folder / f"{bot}.html").write_text(text)
+        return f"{self.origin}/{bot}.html"
+
+
+@pytest.fixture(scope="module")
+def open_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Shop]]:
+    with ExitStack() as stack:
+
+        def open_shop() -> Shop:
+            folder = tmp_path_factory.mktemp("shop")
+            serve = partial(Quiet, directory=str(folder))
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), serve))
+            thread = Thread(target=server.serve_forever)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return Shop(folder, server.server_port)
+
+        yield open_shop
+
+
+@pytest.fixture(scope="module")
+def shop(open_shop: Callable[[], Shop]) -> Shop:
+    return open_shop()
+
+
+@pytest.fixture(scope="module")
+def support(shop: Shop) -> Iterator[Server]:
+    """The demo, on a host of its own, with a chat for the shop."""
+    with running(
+        application=APPLICATION,
+        settings=SETTINGS | {"ALLOWED_HOSTS": ["127.0.0.1"]},
+        chatsessions=CHATSESSIONS | {"ALLOWED_ORIGINS": [shop.origin]},
+    ) as server:
+        yield server
+
+
+def test_a_conversation_with_files_on_an_allowed_page(
+    shop: Shop, support: Server, context: BrowserContext, page: Page
+) -> None:
+    """It is there after a reload, by the token in that page's storage; there is no cookie."""
+    page.goto(shop.page(support, "shelf", "data-files"))
+    widget = Widget(page)
+    widget.open()
+    note = {"name": "grüße.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    with page.expect_file_chooser() as chooser:
+        widget.chat.press("Attach files")
+    chooser.value.set_files([note])
+    expect(widget.chat.element.locator("[part=attachment]")).to_contain_text("grüße.txt")
+    expect(widget.chat.element.locator("[part=attachment] progress")).to_have_count(0)
+    widget.chat.input.press("Enter")
+    expect(widget.chat.contents.last).to_contain_text("5 bytes")
+    shown = widget.chat.texts()
+
+    page.reload()
+    expect(widget.panel).to_be_visible()
+    expect(widget.chat.contents).to_have_text(shown)
+    with page.expect_download() as download:
+        widget.chat.element.get_by_role("link", name="grüße.txt").first.click()
+    assert download.value.path().read_bytes() == b"hello"
+    assert context.cookies() == []
+    stored = page.evaluate("Object.entries(sessionStorage)")
+    assert any("token" in value for _, value in stored)
+
+
+def test_profiles_on_an_allowed_page(shop: Shop, support: Server, page: Page) -> None:
+    page.goto(shop.page(support, "guide", 'data-profiles data-chat="guide"'))
+    widget = Widget(page)
+    widget.button.click()
+    widget.chat.press("Start")
+    widget.chat.is_("Online")
+
+
+def test_a_page_that_is_not_allowed(
+    open_shop: Callable[[], Shop], support: Server, browser: Browser
+) -> None:
+    """It is refused by websocket and by HTTP; console and log name what to write where."""
+    other = open_shop()
+    with browser.new_context() as context:
+        context.add_init_script(CHANCE)
+        page = context.new_page()
+        page.goto(other.page(support, "echo"))
+        with page.expect_console_message(lambda said: "ALLOWED_ORIGINS" in said.text) as said:
+            page.get_by_role("button", name="Help").click()
+        assert f"{other.origin} not in CHATSESSIONS" in said.value.text
+        expect(Chat(page).banner).to_contain_text("Cannot connect.")
+        asked = page.evaluate(
+            """(url) => fetch(url, { headers: { Authorization: "Bearer x" } }).then(
+              () => "answered", (error) => error.name)""",
+            f"{support.origin}/chats/profiles/?chat=guide",
+        )
+        assert asked == "TypeError"
+    log = support.log()
+    assert f"A websocket was refused (403): its page's address is '{other.origin}'" in log
+    assert f"A page of '{other.origin}' may not ask for /chats/profiles/ (403)" in log
