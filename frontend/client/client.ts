@@ -16,7 +16,7 @@
  * |---|---|---|
  * | `state` | `StateDetail` | the connection's state changed |
  * | `owner` | `{}` | somebody else is logged in now: what was written and not sent is gone, here too |
- * | `reset` | `{reason}`: `new`, `unknown`, `ended`, `expired`, `gap` | forget what was shown: another log, or a later part of it, follows |
+ * | `reset` | `{reason, before?}`: `new`, `unknown`, `ended`, `expired`, `gap`, `latest` | forget what was shown: another log, or a later part of it, follows. `latest`: entries before `before` are to be had by HTTP, and of these the last settings come as events |
  * | `ready` | `{}` | the replay is complete; what follows is live |
  * | `event` | `{seq, name, data, turn?, n?, live}` | one entry of the log. `n`: it is our own |
  * | `stream` | `{message, content}` | a streaming message's whole content so far |
@@ -59,6 +59,8 @@ export interface ChatClientOptions {
   env?: Record<string, string>;
   /** Who is here, as the template tag says it: what another user left in this tab is forgotten at once */
   owner?: string;
+  /** With how many messages of a long session to begin that this page does not know: 1 to 1000. Default: all */
+  latest?: number;
   /** Which of several chats of one address on this page it is; each has a session of its own */
   key?: string;
   /** Default: `sessionStorage`; `null`: none */
@@ -401,7 +403,7 @@ export class ChatClient extends EventTarget {
 
   #sayHello() {
     const { language = globalThis.navigator?.language } = this.#options;
-    this.#write(this.#credentials.hello(this.#cursor.received, language));
+    this.#write(this.#credentials.hello(this.#cursor.received, language, this.#options.latest));
   }
 
   /** Leave the line, whatever its state, with all that runs on its behalf. */
@@ -477,13 +479,14 @@ export class ChatClient extends EventTarget {
     if (meeting.forget) this.#emit("owner", {});
     if (meeting.again) return resumed ? this.#step({ type: "redial" }) : this.newSession({ thread: this.thread });
     if (!resumed) this.#restartLog(first - 1, this.#credentials.reasonOf(reason));
+    else if (welcome.earlier != null) this.#restartLog(first - 1, "latest", { before: first });
     else if (first > this.#cursor.received + 1) this.#restartLog(first - 1, "gap");
     else if (head < this.#cursor.received) {
       // The server's log is shorter than ours, restored from a backup perhaps: read it anew.
       this.#restartLog(0, "gap");
       return this.#drop();
     }
-    this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed));
+    this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed), welcome.state);
   }
 
   /** What waits to be sent is theirs who are here, and nobody else's. */
@@ -493,7 +496,8 @@ export class ChatClient extends EventTarget {
     else if (forget === "left") this.#sender.forget(this.#credentials.left.pending);
   }
 
-  #begin(heartbeat: number, head: number, turn: any, resumed: boolean) {
+  /** @param state entries from before the first that still hold */
+  #begin(heartbeat: number, head: number, turn: any, resumed: boolean, state: ServerEvent[] = []) {
     this.#promisedHead = 0;
     this.#replayEnd = head;
     this.#heartbeat = new Heartbeat(this.#timers, heartbeat * 1000, {
@@ -507,6 +511,7 @@ export class ChatClient extends EventTarget {
     this.#step({ type: "welcomed", resumed });
     for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
     this.#sender.start(this.#window);
+    for (const { seq, name, data } of state) this.#emit("event", { seq, name, data, live: false });
     this.#checkReplay();
   }
 
@@ -655,11 +660,11 @@ export class ChatClient extends EventTarget {
 
   // --- small things -----------------------------------------------------------------------------
 
-  #restartLog(seq: number, reason: string | null) {
+  #restartLog(seq: number, reason: string | null, more = {}) {
     this.#cursor.restart(seq);
     this.#streams.clear();
     this.#setTurn(null);
-    this.#emit("reset", { reason });
+    this.#emit("reset", { reason, ...more });
   }
 
   #setTurn(turn: TurnStatus | null, report: TurnStatus | null = turn) {

@@ -58,13 +58,13 @@ export class SessionCredentials {
     this.left = { pending: ours ? remembered.pending : [], next: ours && same ? remembered.next : 1, ending: ours && same && remembered.ending === true };
   }
 
-  /** The first frame of a connection. */
-  hello(received: number, language: string | undefined): Hello {
+  /** The first frame of a connection. @param latest messages to begin with, where none were received */
+  hello(received: number, language: string | undefined, latest?: number): Hello {
     const credentials = this.session ? { session: this.session, token: this.token } : {};
     const env = Object.keys(this.env).length ? this.env : undefined;
     // What the server could not read would be refused as a whole, each time.
     const wishes = { language: readable(language, 35), profile: readable(this.profile, 200), thread: readable(this.thread, 100) };
-    return { type: "hello", ...credentials, received, client_type: "webapp", ...wishes, env, owner: this.owner, bundles: true };
+    return { type: "hello", ...credentials, received, client_type: "webapp", ...wishes, env, owner: this.owner, bundles: true, latest };
   }
 
   /** Why it is another log. @param reason as the server says it */

@@ -4,7 +4,8 @@
  * Attributes: `src` (the websocket), `heading`, `placeholder`, `profile`, `thread`, `language`;
  * `api` (where `chatsessions.urls` is included), `chat` (the chat's name), `files` (messages may have
  * some; its value may say which kinds), `profiles` (JSON, or nothing: ask the server), `threads`
- * (offer earlier conversations), `login-url`, `parent-origin`.
+ * (offer earlier conversations), `login-url`, `parent-origin`; `latest` (how many messages of a long
+ * conversation to begin with, or `all`).
  * `image-hosts` (hosts whose pictures are shown in Markdown), `markdown-src`, `highlight-src` (where these files are).
  * Style it with `chat-session::part(…)` and the custom properties named in chat-session.css.
  *
@@ -30,6 +31,8 @@ import { Formatting } from "./formatting.ts";
 import { speak } from "./language.ts";
 import { layout } from "./layout.ts";
 import { MessageList } from "./message-list.ts";
+import { NextFrame } from "./next-frame.ts";
+import { Older } from "./older.ts";
 import { ProfileChoice, fetchProfiles, profilesIn } from "./profiles.ts";
 import { Scrolling } from "./scrolling.ts";
 import { Settings } from "./settings.ts";
@@ -56,6 +59,9 @@ const SAID_ELSEWHERE = ["handler_error", "interrupted", "missing_env", "not_migr
 /** How much may wait to be sent and still be shown anew with every change; what is more is, every so many milliseconds. */
 const SHOWN_AT_ONCE = 50;
 const SHOWN_EVERY = 500;
+/** How many messages of a long conversation are shown at first, unless the page says; and at most. */
+const LATEST = 50;
+const MOST = 1000;
 /** Which conversations of this page elements have. */
 const places: Map<string, ChatSessionElement> = new Map();
 /** What the console was told of. */
@@ -77,6 +83,12 @@ export class ChatSessionElement extends HTMLElement {
   #ready = false;
   #notice = new Notice(this.#parts);
   #banner = new Banner(this.#parts);
+  /** What has come since the last frame is shown at once. */
+  #frame = new NextFrame(() => {
+    this.#messageList.flush();
+    this.#showEmpty();
+    this.#showWork();
+  });
   #scrolling = new Scrolling(this.#parts.messages, this.#parts.jump);
   #formatting = new Formatting(this, (text) => (this.#parts.announcer.textContent = text));
   #messageList = new MessageList(this.#parts.list, this.#parts.waiting, this.#formatting, {
@@ -84,7 +96,8 @@ export class ChatSessionElement extends HTMLElement {
     rate: (message, value) => this.#attempt(() => this.#client?.send("feedback", { message, value })),
     rated: () => Boolean(this.#client?.offers.includes("feedback")),
     answer: (call, data) => this.#answer(call, data),
-    asked: () => this.#showWork(),
+    asked: () => this.#frame.request(),
+    changed: () => this.#frame.request(),
     announce: (text) => (this.#parts.announcer.textContent = text),
     notify: (text) => this.#notice.show(text),
     server: () => this.#server,
@@ -108,7 +121,11 @@ export class ChatSessionElement extends HTMLElement {
   #settings = new Settings((values) => this.#attempt(() => this.#client?.send("settings", values)));
   #env = new EnvForm(this.#parts.keys, () => this.focus());
   #threads = new Threads(() => this.#api, () => this.getAttribute("chat"), (thread) => this.#start({ thread }));
-  #earlier = new Earlier(this.#parts.earlier, this.#formatting, () => this.getAttribute("heading") ?? "");
+  #earlier = new Earlier(this.#parts.earlier, this.#formatting, () => this.getAttribute("heading") ?? "", (change) => this.#insert(change));
+  #older = new Older(this.#parts.messages, this.#parts.list, (entries, more) => {
+    this.#insert(() => this.#messageList.prepend(entries, more));
+    if (!more) this.#showEarlier();
+  });
   #anew = tool("tool new", "plus", texts.newConversation, () => this.#startAnew(), { hidden: true });
   #window = new WindowMessages(window, () => this.getAttribute("parent-origin"), (data) => {
     this.#attempt(() => this.#client?.send(WINDOW_MESSAGE, data));
@@ -133,6 +150,8 @@ export class ChatSessionElement extends HTMLElement {
 
   connectedCallback() {
     this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
+    this.#messageList.questions.resume();
+    this.#older.observe();
     this.#window.listen();
     this.#unread.observe();
     this.#composer.fit(); // only now has anything a size
@@ -146,6 +165,8 @@ export class ChatSessionElement extends HTMLElement {
     queueMicrotask(() => {
       if (this.isConnected) return;
       this.#scrolling.disconnect();
+      this.#messageList.questions.pause();
+      this.#older.disconnect();
       this.#window.unlisten();
       this.#unread.disconnect();
       this.#work.show(null);
@@ -182,7 +203,7 @@ export class ChatSessionElement extends HTMLElement {
     const [profile, thread, owner] = ["profile", "thread", "owner"].map((name) => this.getAttribute(name) ?? undefined);
     const language = this.#language;
     this.#owner = this.getAttribute("owner");
-    const client = new ChatClient(src, { profile, thread, language, owner, key: this.#claim(src) });
+    const client = new ChatClient(src, { profile, thread, language, owner, key: this.#claim(src), latest: this.#latest });
     this.#client = client;
     this.#server = this.#api ? new FileServer(this.#api, client) : null;
     this.#env.client = client;
@@ -225,14 +246,17 @@ export class ChatSessionElement extends HTMLElement {
       });
     on("state", (state) => this.#showState(state));
     on("owner", () => this.#forget());
-    on("reset", ({ reason }) => this.#reset(reason));
+    on("reset", ({ reason, before }) => {
+      this.#reset(reason);
+      if (before) this.#expect(client, before);
+    });
     on("ready", () => this.#caughtUp());
     on("event", (entry) => this.#showEntry(entry));
     on("token", ({ message, text }) => this.#messageList.append(message, text));
     on("stream", ({ message, content }) => this.#messageList.replace(message, content));
     on("turn", () => {
       this.#work.show(client.turn?.turn ?? null); // at once: reports of this turn may follow in the same message
-      this.#showWork();
+      this.#frame.request();
     });
     on("pending", ({ length }) => (length <= SHOWN_AT_ONCE ? this.#showWaiting() : this.#showWaitingSoon()));
     on("notice", (notice) => this.#showNotice(notice));
@@ -290,31 +314,45 @@ export class ChatSessionElement extends HTMLElement {
     this.#starters.offer();
     this.#settings.clear();
     this.#unread.clear();
-    if (reason !== "gap") this.#composer.restart();
+    if (reason !== "gap" && reason !== "latest") this.#composer.restart();
     this.#ready = false;
     this.#scrolling.reset();
     messages.setAttribute("aria-live", "off");
     messages.setAttribute("aria-busy", "true");
     if (texts.notes[reason]) this.#messageList.note(texts.notes[reason]);
     this.#earlier.clear();
+    this.#older.clear();
     this.#showEmpty();
+  }
+
+  /** The conversation has a beginning that is not here. @param before the entry that is */
+  #expect(client: ChatClient, before: number) {
+    this.#messageList.more = true;
+    this.#older.begin(this.#api ?? "", client, before);
+  }
+
+  /** Put something above what the reader sees, who stays there, and to whom it is no news. */
+  #insert(change: () => void) {
+    this.#parts.messages.setAttribute("aria-live", "off");
+    this.#scrolling.hold(change);
+    this.#showEmpty();
+    setTimeout(() => this.#readOut());
   }
 
   /** What was said in the thread before this session. */
   #showEarlier() {
     const { thread, session } = this.#client ?? {};
-    if (thread && session && this.#api) void this.#earlier.show(this.#api, thread, session).then(() => this.#showEmpty());
+    if (thread && session && this.#api && !this.#messageList.more) void this.#earlier.show(this.#api, thread, session).then(() => this.#showEmpty());
   }
 
   /** The replay is complete: from now on, what comes is news. */
   #caughtUp() {
     this.#ready = true;
+    this.#frame.now();
     this.#showEarlier();
     this.#passOn();
     // A moment later: all of the replay may have come in one message, and is not to be read out.
     setTimeout(() => this.#readOut());
-    this.#showEmpty();
-    this.#showWork();
   }
 
   #readOut() {
@@ -332,10 +370,7 @@ export class ChatSessionElement extends HTMLElement {
     if (n != null && !live) this.#work.began(n, data?.created_at);
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
-    this.#showEmpty();
-    this.#showWork();
-    // At once: buttons that go while a question comes would look like a reader who scrolls up.
-    if (live) this.#scrolling.keep();
+    this.#frame.request();
   }
 
   /** @returns whether it was what one may begin with */
@@ -389,6 +424,14 @@ export class ChatSessionElement extends HTMLElement {
     hint.textContent = answering ? texts.answerHint : choosing ? texts.choiceHint : texts.hint;
     activity.toggleAttribute("data-question", answering || choosing);
     this.#composer.answering = answering;
+  }
+
+  /** How many messages to begin with. */
+  get #latest() {
+    const asked = this.getAttribute("latest");
+    if (!this.#api || asked === "all") return undefined;
+    const count = Number(asked || LATEST);
+    return Number.isInteger(count) && count >= 1 ? Math.min(count, MOST) : LATEST;
   }
 
   get #working() {

@@ -21,6 +21,8 @@ export class Files {
   #notify;
   /** Addresses of files that are shown */
   #urls: Set<string> = new Set();
+  /** What was fetched to be shown, by the file: a message is shown anew when it is sent, and when it has arrived */
+  #contents: Map<string, Promise<Blob>> = new Map();
   /** Files that nobody has seen yet */
   #unseen: WeakMap<Element, FileInfo> = new WeakMap();
   #seen = new IntersectionObserver((entries) => this.#see(entries), { rootMargin: "200px" });
@@ -43,6 +45,7 @@ export class Files {
     this.#seen.disconnect();
     for (const url of this.#urls) URL.revokeObjectURL(url);
     this.#urls.clear();
+    this.#contents.clear();
   }
 
   #link(file: FileInfo) {
@@ -93,10 +96,20 @@ export class Files {
     const server = this.#server();
     try {
       if (server && !file.mime) fill(link, Object.assign(file, await server.inquire(file.id)));
-      if (server && isShown(file)) await this.#show(link, file, (await server.load(file.id)).blob);
+      if (server && isShown(file)) await this.#show(link, file, await this.#content(server, file.id));
     } catch {
       // its link is there
     }
+  }
+
+  #content(server: FileServer, id: string) {
+    let content = this.#contents.get(id);
+    if (!content) {
+      content = server.load(id).then(({ blob }) => blob);
+      content.catch(() => this.#contents.delete(id)); // whoever sees it next may have more luck
+      this.#contents.set(id, content);
+    }
+    return content;
   }
 
   async #show(link: HTMLElement, { mime, name }: FileInfo, bytes: Blob) {

@@ -45,6 +45,8 @@ export interface MessageListHandlers {
   answer: (call: string, data: any) => void;
   /** Another question is open, or none */
   asked: () => void;
+  /** There is something to `flush()` */
+  changed: () => void;
   /** Say it to who listens */
   announce: (text: string) => void;
   /** Say what went wrong */
@@ -53,13 +55,25 @@ export interface MessageListHandlers {
   server: () => FileServer | null;
 }
 
+/** A stream grows with each frame, but the longer it is the rarer: for so many letters a millisecond later, up to so many. */
+const LETTERS = 500;
+const RAREST = 150;
+
 export class MessageList {
   /** Messages by their id */
   #messages: Map<string, HTMLElement> = new Map();
   /** What persons wrote, by the number of its event: ids are chosen by clients */
   #own: Map<number, HTMLElement> = new Map();
+  /** What is not on the page yet: it comes with the next frame */
+  #fresh = document.createDocumentFragment();
+  /** Text that has come since the last frame, by the message */
+  #grown: Map<string, string> = new Map();
+  /** When it may be shown */
+  #next = 0;
+  #later: number | undefined;
   #list;
   #waiting;
+  #changed;
   #actions;
   #feedback;
   #rated;
@@ -68,27 +82,36 @@ export class MessageList {
   #formatting;
   #announce;
   #author = "";
+  /** Changes of what is not here yet, in their order */
+  #held: Entry[] = [];
+  /** Whether the conversation has a beginning that is not here */
+  more = false;
   readonly questions: Questions;
 
   /**
    * @param list of what is in the log
    * @param waiting list of what is not yet
    */
-  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, rate, rated, ...handlers }: MessageListHandlers) {
+  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, changed, rate, rated, ...handlers }: MessageListHandlers) {
     this.#list = list;
     this.#waiting = waiting;
+    this.#changed = changed;
     this.#formatting = formatting;
     this.#announce = handlers.announce;
     this.#actions = new Actions(act);
     this.#feedback = new Feedback(rate);
     this.#rated = rated;
     this.#files = new Files(handlers.server, handlers.notify);
-    this.#steps = new Steps(list, formatting);
+    this.#steps = new Steps(this.#fresh, formatting);
     this.questions = new Questions(formatting, { ...handlers, changed: asked });
   }
 
   get empty() {
-    return ![...this.#list.children].some((element) => !(element as HTMLElement).hidden) && !this.#waiting.childElementCount;
+    if (this.#waiting.childElementCount) return false;
+    for (let element = this.#list.firstElementChild; element; element = element.nextElementSibling) {
+      if (!(element as HTMLElement).hidden) return false;
+    }
+    return true;
   }
 
   /** Who writes when a message does not say. */
@@ -104,16 +127,27 @@ export class MessageList {
     this.#files.clear();
     this.#steps.clear();
     this.questions.clear();
+    this.#grown.clear();
+    this.#held = [];
+    this.more = false;
+    this.#fresh.replaceChildren();
     this.#list.replaceChildren();
   }
 
   /** A remark between the messages. */
   note(text: string) {
-    this.#list.append(create("p", { part: "note" }, text));
+    this.#fresh.append(create("p", { part: "note" }, text));
   }
 
   /** Show an entry. @returns whether it was one of ours to show */
-  show({ name, data, n }: Entry, live: boolean): boolean {
+  show(entry: Entry, live: boolean): boolean {
+    const { name, data, n } = entry;
+    this.#grow();
+    this.#changed();
+    if (this.more && this.#isEarly(entry)) {
+      this.#held.push(entry);
+      return true;
+    }
     if (n != null) this.#showOwn(name, data, n);
     else if (name === "message_update" && data?.n != null) this.#changeOwn(data);
     else if (name === "message_remove" && data?.n != null) this.#removeOwn(data.n);
@@ -121,24 +155,75 @@ export class MessageList {
     else if (name === "message_remove") this.#remove(data?.id);
     else if ((name === "step" || name === "step_update") && isStep(data)) this.#steps.put(data);
     else if (name === "step_remove" && isStep(data)) this.#steps.remove(data.id);
-    else if (name === "error") this.#list.append(failure(data));
-    else if (name === "ask") this.#list.append(this.questions.show(data, data.author || this.#author || texts.assistant, live));
+    else if (name === "error") this.#fresh.append(failure(data));
+    else if (name === "ask") this.#fresh.append(this.questions.show(data, data.author || this.#author || texts.assistant, live));
     else if (name === "ask_closed") this.questions.close(data?.call, data?.outcome);
     else return false;
     return true;
   }
 
+  /** Put on the page what has come since the last frame. */
+  flush() {
+    if (performance.now() >= this.#next) this.#grow();
+    if (this.#fresh.hasChildNodes()) this.#list.append(this.#fresh);
+  }
+
+  /** Show entries from before all that are here. @param more whether there are still earlier ones */
+  prepend(entries: Entry[], more: boolean) {
+    this.flush();
+    const held = this.#held;
+    this.#held = [];
+    this.more = more;
+    for (const entry of [...entries, ...held]) this.show(entry, false);
+    this.#list.prepend(this.#fresh);
+  }
+
+  /** Whether an entry is about something that is not here yet. */
+  #isEarly({ name, data, n }: Entry) {
+    if (name === "feedback") return !this.#messages.has(String(data?.message));
+    if (n != null) return name === "answer" && !this.questions.has(data?.call) && this.#keepPlace(n);
+    if (name === "message_update" || name === "message_remove") return data?.n != null ? !this.#own.has(Number(data.n)) : !this.#messages.has(data?.id);
+    if (name === "step_update" || name === "step_remove") return isStep(data) && !this.#steps.output(data.id);
+    return name === "ask_closed" && !this.questions.has(data?.call);
+  }
+
+  /** An answer that only its question can put into words stands where it was given. */
+  #keepPlace(n: number) {
+    if (this.#own.has(n)) return true;
+    const place = create("article", { hidden: true });
+    this.#own.set(n, place);
+    this.#fresh.append(place);
+    return true;
+  }
+
   append(id: string, text: string) {
+    this.#grown.set(id, (this.#grown.get(id) ?? "") + text);
+    this.#later ??= window.setTimeout(() => {
+      this.#later = undefined;
+      this.#changed();
+    }, this.#next - performance.now());
+  }
+
+  #grow() {
+    for (const [id, text] of this.#grown) this.#appendNow(id, text);
+    this.#grown.clear();
+  }
+
+  #appendNow(id: string, text: string) {
     const content = this.#content(id);
     if (!content) return;
     content.hidden = false;
     if (this.#formatting.append(content, text)) return;
-    if (content.lastChild instanceof Text) content.lastChild.appendData(text);
-    else content.append(text);
+    if (!(content.lastChild instanceof Text)) return content.append(text);
+    content.lastChild.appendData(text);
+    const { data } = content.lastChild;
+    this.#next = performance.now() + Math.min(data.length / LETTERS, RAREST);
   }
 
   /** @param content so far */
   replace(id: string, content: string) {
+    this.#grown.delete(id);
+    this.#changed();
     const shown = this.#content(id);
     if (!shown) this.#put({ id, content, streaming: true }, false);
     else if (this.#formatting.append(shown, "")) this.#formatting.show(shown, content, false);
@@ -160,8 +245,10 @@ export class MessageList {
     if (name === "answer") this.questions.close(data?.call);
     if (!words) return;
     const element = this.#written(words, { time: data?.created_at });
+    const place = this.#own.get(n);
     this.#own.set(n, element);
-    this.#list.append(element);
+    if (place) place.replaceWith(element);
+    else this.#fresh.append(element);
   }
 
   /** The bot has changed what a person wrote. Where no files are named they are as they were. */
@@ -172,7 +259,7 @@ export class MessageList {
     if (kept) element.append(kept);
     this.#own.set(Number(n), element);
     if (shown) shown.replaceWith(element);
-    else this.#list.append(element);
+    else this.#fresh.append(element);
   }
 
   #removeOwn(n: number) {
@@ -200,7 +287,7 @@ export class MessageList {
     }
     this.#messages.set(data.id, element);
     if (shown) shown.replaceWith(element);
-    else this.#list.append(element);
+    else this.#fresh.append(element);
   }
 
   /** Let a stream be what it has become, and keep the nodes of its text. @returns whether that is possible */

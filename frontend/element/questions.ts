@@ -94,9 +94,23 @@ export class Questions {
     return others.map(({ ask }) => ask);
   }
 
+  has(call: string) {
+    return this.#questions.has(call);
+  }
+
   /** Whether the bot waits for us. */
   get open() {
     return [...this.#questions.values()].some(({ open, answered }) => open && !answered);
+  }
+
+  /** Let time run unseen, as while the element is on no page. */
+  pause() {
+    window.clearInterval(this.#clock);
+  }
+
+  /** Show the time that is left. */
+  resume() {
+    this.#watch();
   }
 
   clear() {

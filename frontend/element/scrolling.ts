@@ -1,4 +1,8 @@
-/** Keeps who reads the end at the end, and leaves who reads further up where they are. */
+/**
+ * Keeps who reads the end at the end, and leaves who reads further up where they are.
+ *
+ * Positions are read where the browser has just found them: when a size has changed, and when somebody scrolls.
+ */
 
 /** How near to its end, in pixels, a reader counts as being at the end of the conversation. */
 const NEAR = 48;
@@ -37,6 +41,16 @@ export class Scrolling {
     this.#atEnd = true;
     this.#jump.hidden = true;
     this.#messages.scrollTop = this.#messages.scrollHeight;
+  }
+
+  /** Change what is above the reader, who stays where they are. */
+  hold(change: () => void) {
+    const { style } = this.#messages;
+    const below = this.#messages.scrollHeight - this.#messages.scrollTop;
+    style.overflowAnchor = "none"; // or it would be done twice
+    change();
+    this.#top = this.#messages.scrollTop = this.#messages.scrollHeight - below;
+    requestAnimationFrame(() => (style.overflowAnchor = ""));
   }
 
   /** Begin at the end. */

@@ -30,7 +30,7 @@ export class Steps {
   #formatting;
 
   /** @param list of what is in the log */
-  constructor(list: HTMLElement, formatting: Formatting) {
+  constructor(list: ParentNode, formatting: Formatting) {
     this.#list = list;
     this.#formatting = formatting;
   }

@@ -103,6 +103,7 @@ export class Earlier {
   #place;
   #author;
   #formatting;
+  #insert;
   #list = create("div", { part: "earlier-list" });
   #more = button("more", texts.earlierStill, () => void this.#load());
   /** What is shown, by its thread and session. */
@@ -111,8 +112,12 @@ export class Earlier {
   /** Where the messages that are not here yet end. */
   #before: string | null = null;
 
-  /** @param author who speaks where a message does not say */
-  constructor(place: HTMLElement, formatting: Formatting, author: () => string) {
+  /**
+   * @param author who speaks where a message does not say
+   * @param insert changes what is above the reader
+   */
+  constructor(place: HTMLElement, formatting: Formatting, author: () => string, insert: (change: () => void) => void) {
+    this.#insert = insert;
     this.#place = place;
     this.#formatting = formatting;
     this.#author = author;
@@ -148,13 +153,18 @@ export class Earlier {
       const { messages, before } = await get(`${this.#url}?${new URLSearchParams({ before: this.#before ?? "" })}`);
       if (shown !== this.#shown) return;
       this.#before = before ?? null;
-      this.#list.prepend(...messages.map((message: any) => this.#message(message)));
+      this.#show(messages.map((message: any) => this.#message(message)));
     } catch {
-      if (shown === this.#shown) this.#list.prepend(create("p", { part: "note" }, texts.earlierFailed));
+      if (shown === this.#shown) this.#show([create("p", { part: "note" }, texts.earlierFailed)]);
     }
-    if (shown !== this.#shown) return;
-    this.#more.hidden = this.#before === null;
-    this.#place.hidden = !this.#list.childElementCount;
+  }
+
+  #show(elements: HTMLElement[]) {
+    this.#insert(() => {
+      this.#list.prepend(...elements);
+      this.#more.hidden = this.#before === null;
+      this.#place.hidden = !this.#list.childElementCount;
+    });
   }
 
   #message({ type, author, content, format, created_at: time }: { type?: string; author?: string; content: string; format?: string; created_at?: string }) {

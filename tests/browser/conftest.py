@@ -45,9 +45,9 @@ LINE_IS_DOWN = re.compile(
     r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
     r"|Connection closed before receiving a handshake response"
 )
-#: What it says of a file that the server does not take, and where files go to.
+#: What it says of what a server refuses, and where that is tried: at files, and earlier messages.
 REFUSED = re.compile(r"the server responded with a status of 4\d\d")
-TAKEN_AT = re.compile(r"/files/$")
+TAKEN_AT = re.compile(r"/files/$|/entries/\?")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.server.harness import Server
 
-from .chat import Chat, Line
+from .chat import PATIENCE, Chat, Line
 
 pytestmark = pytest.mark.browser
 
@@ -216,3 +217,40 @@ def test_settings_that_are_refused(open_chat: Callable[..., Chat]) -> None:
     within.get_by_role("button", name="Save").click()
     expect(within).to_be_hidden()
     expect(chat.contents.last).to_have_text("From now on: as it is, 1 time(s).")
+
+
+#: Counts the intervals that run.
+INTERVALS = """
+window.intervals = new Set();
+const { setInterval: start, clearInterval: stop } = window;
+window.setInterval = (...how) => { const id = start(...how); intervals.add(id); return id; };
+window.clearInterval = (id) => { intervals.delete(id); stop(id); };
+"""
+
+
+def test_an_element_that_is_taken_away_with_a_question_open(
+    open_chat: Callable[..., Chat], context: BrowserContext
+) -> None:
+    """Nothing of it runs on; put back, it shows the time that is left; let go, it is gone."""
+    context.add_init_script(INTERVALS)
+    chat = open_chat("quiz")
+    begin(chat)
+    timer = chat.element.get_by_role("timer")
+    expect(timer).to_have_text(re.compile(r"\d\d s left"))
+    assert chat.page.evaluate("intervals.size") > 0
+    take = "() => { window.taken = document.querySelector('chat-session'); taken.remove(); }"
+    chat.page.evaluate(take)
+    chat.page.wait_for_function("intervals.size === 0")
+    chat.page.evaluate("document.body.prepend(taken)")
+    expect(timer).to_have_text(re.compile(r"\d\d s left"))
+    before = timer.text_content()
+    expect(timer).not_to_have_text(before or "")
+
+    chat.page.evaluate(take)
+    chat.page.evaluate("window.taken = new WeakRef(taken)")
+    devtools = context.new_cdp_session(chat.page)
+    deadline = time.monotonic() + PATIENCE
+    while chat.page.evaluate("taken.deref() !== undefined"):
+        assert time.monotonic() < deadline, "something holds the element"
+        devtools.send("HeapProfiler.collectGarbage")
+        chat.page.wait_for_timeout(200)

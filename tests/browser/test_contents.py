@@ -147,6 +147,23 @@ def test_files_that_the_server_refuses(server: Server, open_chat: Callable[..., 
     expect(chat.contents.last).to_contain_text("sea.png")
 
 
+def test_a_picture_that_is_sent_is_fetched_once(open_chat: Callable[..., Chat]) -> None:
+    """However often it is shown: in the message that waits, in the one sent, in the answer."""
+    chat = open_chat("shelf")
+    fetched: list[str] = []
+    chat.page.on(
+        "request", lambda request: fetched.append(request.url) if request.method == "GET" else None
+    )
+    choose(chat, "Attach files", PICTURE)
+    tray = chat.element.get_by_role("list", name="Files to send")
+    expect(tray.get_by_role("progressbar")).to_have_count(0)
+    chat.say("look")
+    expect(chat.log.locator("[part=image]")).to_have_count(2)
+    files = [url for url in fetched if "/files/" in url]
+    assert files
+    assert len(files) == len(set(files))
+
+
 def test_a_question_for_files(open_chat: Callable[..., Chat]) -> None:
     """The field says what is wanted and takes nothing else; what was given stands there."""
     chat = open_chat("shelf")

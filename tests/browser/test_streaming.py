@@ -43,6 +43,23 @@ def test_a_reload_in_the_middle_of_an_answer(
     chat.shows_what_is_stored(server.database)
 
 
+def test_a_selection_survives_the_end_of_an_answer(open_chat: Callable[..., Chat]) -> None:
+    """What was written stands in the same nodes when it is whole."""
+    chat = open_chat("storyteller")
+    chat.say("rain")
+    chat.has_story(words=8)
+    content = chat.streaming.locator("[part=content]").element_handle()
+    selected = "content => content.getRootNode().getSelection().toString()"
+    content.evaluate(
+        "content => content.getRootNode().getSelection()"
+        ".setBaseAndExtent(content.firstChild, 0, content.firstChild, 7)"
+    )
+    assert content.evaluate(selected) == "A story"
+    chat.element.evaluate("element => element.client.stop()")
+    expect(chat.streaming).to_have_count(0)
+    assert content.evaluate(selected) == "A story"
+
+
 def test_stop(server: Server, open_chat: Callable[..., Chat]) -> None:
     """The button ends the answer where it is; what was said of it stays, also after a reload."""
     chat = open_chat("storyteller")

@@ -51,7 +51,8 @@ WIDGET = """<!doctype html><html lang="en"><title>Shop</title>
 
 #: Nothing that a script makes into markup, and pictures of one host.
 WRITER = """<!doctype html><html lang="en"><title>Writer</title>{% load chatsessions %}
-{% chat_session "/ws/writer/" heading="Writer" nonce=nonce image_hosts="pictures.example" %}
+{% chat_session "/ws/writer/" heading="Writer" nonce=nonce \
+image_hosts="pictures.example" latest="all" %}
 </html>"""
 #: Of a site whose language is not that of the visitor's browser.
 ARABIC = """<!doctype html><html lang="{{ language }}" dir="{{ direction }}"><title>ببغاء</title>

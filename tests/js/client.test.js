@@ -157,6 +157,18 @@ test("a gap in the kept log clears and starts at its first entry", () => {
   assert.deepEqual(sequence(seen.event), [1, 5, 6]);
 });
 
+test("a long log begins at its end, with the settings that hold", () => {
+  const { client, connect, reconnect, seen } = setUp({ latest: 50 });
+  const first = connect();
+  assert.equal(first.sent[0].latest, 50);
+  first.drop();
+  const settings = { type: "event", seq: 3, name: "settings", data: { size: 1 } };
+  reconnect({ ...RESUMED, first: 90, head: 90, earlier: 1, state: [settings] }).push(entry(90), entry(91));
+  assert.deepEqual(seen.reset.at(-1), { reason: "latest", before: 90 });
+  assert.deepEqual(sequence(seen.event), [3, 90, 91]);
+  assert.equal(client.received, 91);
+});
+
 test("a log that has become shorter is read anew", () => {
   const { connect, reconnect, seen } = setUp();
   const first = connect();

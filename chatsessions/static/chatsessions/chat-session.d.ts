@@ -120,6 +120,8 @@ export interface ChatClientOptions {
 	env?: Record<string, string>;
 	/** Who is here, as the template tag says it: what another user left in this tab is forgotten at once */
 	owner?: string;
+	/** With how many messages of a long session to begin that this page does not know: 1 to 1000. Default: all */
+	latest?: number;
 	/** Which of several chats of one address on this page it is; each has a session of its own */
 	key?: string;
 	/** Default: `sessionStorage`; `null`: none */
