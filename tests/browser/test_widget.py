@@ -179,6 +179,9 @@ def test_on_a_phone_it_covers_the_page(open_page: Callable[..., Widget]) -> None
     """The focus stays in it, a keyboard leaves it the rest, and a link leads to its page."""
     widget = open_page(**PHONE)
     widget.open()
+    widget.panel.evaluate(
+        "panel => Promise.all(panel.getAnimations().map((animation) => animation.finished))"
+    )
     assert widget.panel.bounding_box() == {"x": 0, "y": 0, "width": 360, "height": 640}
     assert widget.panel.evaluate("panel => panel.matches(':modal')")
     buy = widget.page.locator("button", has_text="Buy")
