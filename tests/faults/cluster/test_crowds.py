@@ -25,6 +25,7 @@ ALL_BACK = 300.0
 BYTES_EACH = 300_000
 
 
+@pytest.mark.slow
 async def test_a_thousand_clients_come_back_at_once(
     make_cluster: Callable[..., Cluster], play: Play
 ) -> None:
