@@ -21,7 +21,7 @@ const LAZY = { markdown: "markdown/markdown.ts", highlight: "markdown/highlight.
 /** Packages that are in the built files. */
 const PACKAGES = ["marked", "highlight.js"];
 const BUILT = /\.(js|js\.map|d\.ts|licenses\.txt)$/;
-const NOTE = "Built from frontend/ by `make page`. Edit that, not this.";
+const NOTE = "Built by `make page`";
 
 /** A stylesheet is the text of its module. */
 const stylesheets = {

@@ -27,22 +27,21 @@
  *
  * They are told when what has happened is complete: a listener may `close()` or begin a `newSession()`.
  */
-import { type Timers, Timeouts, systemTimers } from "./clock.ts";
+import { type Timers, systemTimers, timeoutsBy } from "./clock.ts";
 import { type Meeting, SessionCredentials } from "./credentials.ts";
-import { AckScheduler } from "./delivery/ack-scheduler.ts";
-import { Outbox, byteLength } from "./delivery/outbox.ts";
+import { byteLength, createOutbox } from "./delivery/outbox.ts";
 import { ReplayCursor } from "./delivery/replay-cursor.ts";
-import { Sender } from "./delivery/sender.ts";
+import { createSender } from "./delivery/sender.ts";
 import { Streams } from "./delivery/streams.ts";
 import { ChatClientError } from "./errors.ts";
-import { Heartbeat } from "./heartbeat.ts";
-import { PageLifecycle } from "./lifecycle.ts";
-import { type Entry, FINAL_CODES, MAX_DEPTH, NAME, type Outgoing, RETRY_CODES, type SentFrame, asEntry, asTurn, copied, isTooDeep, uuid } from "./protocol.ts";
-import { type Locks, holdBy } from "./session-lock.ts";
+import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
+import { ACK_ENTRIES, ACK_EVERY, GOING, HIDDEN_SILENCE, SAVED_AT_ONCE, SAVE_EVERY, SETTLED_AFTER, STAYING, WELCOME_TIMEOUT } from "./limits.ts";
+import { type Entry, FINAL_CODES, type Outgoing, RETRY_CODES, type SentFrame, asEntry, copied, isReadable, isTooDeep, uuid } from "./protocol.ts";
+import { type Locks, sessionLock } from "./session-lock.ts";
 import { CLOSED, type Effect, type Input, isFinal, step } from "./session-machine.ts";
-import { Siblings } from "./siblings.ts";
+import { siblingsBy } from "./siblings.ts";
 import { TabStorage, websocketUrl } from "./tab-storage.ts";
-import { Connection } from "./transport.ts";
+import { type Connection, connect } from "./transport.ts";
 import type { Accepted, Error as Refusal, Pong, ServerEvent, ServerFrame, Stream, Token, TurnStatus, Welcome } from "./wire.ts";
 
 export { ChatClientError };
@@ -76,20 +75,8 @@ export interface ChatClientOptions {
   random?: () => number;
 }
 
-/** Milliseconds for the way from the first byte to `welcome`. */
-const WELCOME_TIMEOUT = 10_000;
-/** Milliseconds that a connection must hold to count as a success. */
-const SETTLED_AFTER = 5_000;
-/** Seconds between pings on a silent line, if the server names none. */
-const HEARTBEAT = 20;
-/** Seconds of silence that are announced while the page is hidden: browsers then run timers once a minute. */
-const HIDDEN_SILENCE = 75;
-/** Milliseconds to wait for the page before this one, which has left but may not be gone; and for any other. */
-const GOING = 5_000;
-const STAYING = 300;
-/** How much may wait to be sent and still be written down with every change; what is more is, every so many milliseconds. */
-const SAVED_AT_ONCE = 50;
-const SAVE_EVERY = 2_000;
+/** What is heard of the page. */
+const PAGE_EVENTS = ["online", "pageshow", "visibilitychange", "offline", "pagehide"];
 
 /** An event of a `ChatClient`. */
 export class ChatClientEvent<T> extends Event {
@@ -102,21 +89,24 @@ export class ChatClientEvent<T> extends Event {
 }
 
 export class ChatClient extends EventTarget {
-  #url;
+  /** Where it connects to. */
+  readonly url: string;
+  /** What this tab remembers of the chat. */
+  readonly storage: TabStorage;
   #options;
-  #timers;
-  #timeouts;
-  #saving;
   #random;
-  #storage;
+  /** Those of the connection. */
+  #timeouts;
+  /** Those that do not go with it. */
+  #lasting;
   #credentials;
-  #hold;
+  #lock;
   /** Whether the page that had the session before was left. */
   #returned;
   #page;
   #siblings;
+  #outbox;
   #sender;
-  #acks;
   #cursor = new ReplayCursor();
   #streams = new Streams();
 
@@ -129,6 +119,8 @@ export class ChatClient extends EventTarget {
   /** Whether all that waits to be sent is written down. */
   #kept = true;
   #turn: TurnStatus | null = null;
+  /** The entries that came since the last acknowledgement. */
+  #unacknowledged = 0;
   #connection: Connection | null = null;
   #heartbeat: Heartbeat | null = null;
   #reached = false;
@@ -136,8 +128,6 @@ export class ChatClient extends EventTarget {
   #replayEnd: number | null = null;
   /** Who waits for a pong, in the order of their pings. */
   #asking: string[] = [];
-  /** How many of our events may be on the wire. */
-  #window: number | undefined;
   #offers: readonly string[] = [];
   /** The end of the log at the last pong. */
   #promisedHead = 0;
@@ -146,44 +136,29 @@ export class ChatClient extends EventTarget {
   /** @param url of the websocket; a relative one belongs to the page's origin */
   constructor(url: string, options: ChatClientOptions = {}) {
     super();
-    this.#url = websocketUrl(url);
+    this.url = websocketUrl(url);
     this.#options = options;
-    const timers = options.timers ?? systemTimers;
-    this.#timers = { ...timers, setTimeout: (callback: () => void, delay: number) => timers.setTimeout(() => this.#change(callback), delay) };
-    this.#timeouts = new Timeouts(this.#timers);
-    this.#saving = new Timeouts(this.#timers);
     this.#random = options.random ?? Math.random;
-    this.#storage = new TabStorage(this.#url, options.storage, { owner: options.owner, key: options.key });
-    this.#credentials = new SessionCredentials(this.#storage, options);
-    this.#returned = this.#storage.arrive();
-    const { page = globalThis.window ?? null, BroadcastChannel = globalThis.BroadcastChannel ?? null, locks = globalThis.navigator?.locks ?? null } = options;
-    this.#page = new PageLifecycle(page, {
-      woke: () => this.#change(() => this.#woke()),
-      hid: () => this.#heartbeat?.probe(),
-      offline: () => this.#step({ type: "offline", chance: this.#random() }),
-      left: () => this.#change(() => this.#left()),
-    });
-    this.#siblings = new Siblings(BroadcastChannel, (message) => this.#change(() => this.#heard(message)));
-    this.#hold = holdBy(locks, this.#siblings, this.#timers);
-    const { left } = this.#credentials;
-    this.#line = { ...CLOSED, ending: left.ending };
-    this.#sender = new Sender(new Outbox(left.pending, left.next), this.#timers, {
-      write: (frame) => this.#write(frame),
-      ping: () => this.#ping("sender"),
-      backlog: () => this.#connection?.backlog ?? 0,
-      changed: () => this.#pendingChanged(),
-    });
-    this.#acks = new AckScheduler(this.#timers, () => this.#write({ type: "ack", seq: this.#cursor.received }));
+    const timers = options.timers ?? systemTimers;
+    const run = (callback: () => void) => this.#change(callback);
+    this.#timeouts = timeoutsBy(timers, run);
+    this.#lasting = timeoutsBy(timers, run);
+    this.storage = new TabStorage(this.url, options.storage, options);
+    this.#credentials = new SessionCredentials(this.storage, options);
+    this.#returned = this.storage.arrive();
+    const { page = globalThis.window, BroadcastChannel = globalThis.BroadcastChannel, locks = globalThis.navigator?.locks } = options;
+    this.#page = page;
+    this.#siblings = siblingsBy(BroadcastChannel, (message) => this.#change(() => this.#heard(message)));
+    this.#lock = sessionLock(locks, this.#siblings, this.#lasting);
+    const { pending, next, ending } = this.#credentials.left;
+    this.#line = { ...CLOSED, ending: ending === true };
+    this.#outbox = createOutbox(pending, next);
+    this.#sender = createSender(this.#outbox, this.#timeouts, this.#write, () => this.#ping("sender"), this.#backlog, () => this.#pendingChanged());
   }
 
   /** The state and what belongs to it. */
   get state() {
     return this.#line.told;
-  }
-
-  /** Where it connects to. */
-  get url() {
-    return this.#url;
   }
 
   /** Whether the server has welcomed us, on this page. */
@@ -225,11 +200,6 @@ export class ChatClient extends EventTarget {
     return { ...this.#credentials.env };
   }
 
-  /** What this tab remembers of the chat. */
-  get storage() {
-    return this.#storage;
-  }
-
   /** The highest `seq` up to which everything has been reported. */
   get received() {
     return this.#cursor.received;
@@ -242,16 +212,16 @@ export class ChatClient extends EventTarget {
 
   /** What was sent and is not accepted yet, oldest first. */
   get pending() {
-    return [...this.#sender.items];
+    return [...this.#outbox.items];
   }
 
   /** Text that was written and not sent; it survives a reload. */
   get draft() {
-    return this.#storage.draft;
+    return this.storage.draft;
   }
 
   set draft(text) {
-    this.#storage.draft = text;
+    this.storage.draft = text;
   }
 
   /** Connect, or try again at once. */
@@ -272,7 +242,8 @@ export class ChatClient extends EventTarget {
   /** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. */
   setEnv(values: Record<string, string>) {
     this.#credentials.setEnv(values);
-    if (this.state.state !== "closed" && this.state.state !== "ended") this.#step({ type: "redial" });
+    const { state } = this.state;
+    if (state !== "closed" && state !== "ended") this.#step({ type: "redial" });
   }
 
   /**
@@ -371,11 +342,13 @@ export class ChatClient extends EventTarget {
   #dial() {
     this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
     try {
-      this.#connection = new Connection(this.#url, this.#options.WebSocket ?? WebSocket, {
-        opened: () => this.#change(() => this.#hello()),
-        received: (frame) => this.#change(() => this.#receive(frame)),
-        closed: (code) => this.#change(() => this.#closed(code)),
-      });
+      this.#connection = connect(
+        this.url,
+        this.#options.WebSocket ?? WebSocket,
+        () => this.#change(() => this.#hello()),
+        (frame) => this.#change(() => this.#receive(frame)),
+        (code) => this.#change(() => this.#closed(code)),
+      );
     } catch (error) {
       this.#step({ type: "failed", detail: String(error) });
     }
@@ -386,7 +359,7 @@ export class ChatClient extends EventTarget {
     const { session } = this;
     const connection = this.#connection;
     if (!session) return this.#sayHello();
-    this.#hold.take(session, this.#returned ? GOING : STAYING, (ours) =>
+    this.#lock.take(session, this.#returned ? GOING : STAYING, (ours) =>
       this.#change(() => {
         if (!ours) this.#separate();
         if (connection === this.#connection) this.#sayHello();
@@ -397,25 +370,24 @@ export class ChatClient extends EventTarget {
   /** Another tab has the session, and sends what waits in it. */
   #separate() {
     this.#credentials.separate();
-    this.#sender.forget(this.#credentials.left.pending);
+    this.#outbox.forget(this.#credentials.left.pending);
     this.#sender.restart();
   }
 
   #sayHello() {
     const { language = globalThis.navigator?.language } = this.#options;
-    this.#write(this.#credentials.hello(this.#cursor.received, language, this.#options.latest));
+    this.#write(this.#credentials.hello(this.received, language, this.#options.latest));
   }
 
   /** Leave the line, whatever its state, with all that runs on its behalf. */
   #hangUp() {
     this.#connection?.close();
     this.#connection = null;
-    this.#heartbeat?.stop();
     this.#heartbeat = null;
     this.#asking = [];
     this.#replayEnd = null;
+    this.#unacknowledged = 0;
     this.#sender.halt();
-    this.#acks.halt();
     this.#timeouts.cancelAll();
   }
 
@@ -428,17 +400,33 @@ export class ChatClient extends EventTarget {
     const { welcomed, error } = this.#line;
     this.#hangUp();
     const anew = code === 4500 && welcomed && error?.code === "bad_frame" && this.#sender.searchAnew();
-    if (code === 1009) this.#tooLarge(this.#sender.discardLargest());
+    if (code === 1009) this.#tooLarge(this.#outbox.largestWritten());
     this.#step({ type: "closed", code, anew, chance: this.#random() });
   }
 
   #ping(asking: "sender" | "monitor") {
     this.#asking.push(asking);
-    this.#write(this.#page.hidden ? { type: "ping", silence: HIDDEN_SILENCE } : { type: "ping" });
+    this.#write({ type: "ping", silence: isHidden() ? HIDDEN_SILENCE : undefined });
   }
 
-  #write(frame: SentFrame) {
+  #write = (frame: SentFrame) => {
     if (this.#connection?.send(frame)) this.#heartbeat?.sent();
+  };
+
+  /** Bytes that have not left the browser yet. */
+  #backlog = () => this.#connection?.backlog ?? 0;
+
+  /** Tell the server how far we are, soon after something has come. @param entries of the log that have */
+  #acknowledge(entries: number) {
+    this.#unacknowledged += entries;
+    if (this.#unacknowledged >= ACK_ENTRIES) this.#acknowledgeNow();
+    else if (!this.#timeouts.runs("ack")) this.#timeouts.start("ack", ACK_EVERY, () => this.#acknowledgeNow());
+  }
+
+  #acknowledgeNow() {
+    this.#timeouts.cancel("ack");
+    this.#unacknowledged = 0;
+    this.#write({ type: "ack", seq: this.received });
   }
 
   // --- frames in --------------------------------------------------------------------------------
@@ -461,65 +449,59 @@ export class ChatClient extends EventTarget {
   }
 
   #welcome(welcome: Welcome) {
-    const { session, token, resumed, reason, received, first, head, turn, heartbeat, max_frame } = welcome;
+    const { session, token, resumed, reason, received, first, head } = welcome;
     this.#timeouts.cancel("welcome");
     this.#reached = true;
     const meeting = this.#credentials.welcomed(welcome);
     this.#met(meeting);
-    this.#maxFrame = max_frame ?? Infinity;
-    this.#window = Number.isInteger(welcome.window) ? welcome.window : undefined;
-    this.#offers = Array.isArray(welcome.offers) ? welcome.offers : [];
-    this.#cursor.resume();
+    this.#maxFrame = welcome.max_frame;
+    this.#offers = welcome.offers ?? [];
+    this.#cursor.restart(this.received); // what was parked comes again
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
-    this.#sender.welcome(received ?? 0, resumed);
+    this.#sender.welcome(received, resumed);
     this.#saveNow();
     this.#siblings.say({ session, token });
-    this.#hold.keep(session);
+    this.#lock.keep(session);
     this.#returned = false;
     if (meeting.forget) this.#emit("owner", {});
     if (meeting.again) return resumed ? this.#step({ type: "redial" }) : this.newSession({ thread: this.thread });
     if (!resumed) this.#restartLog(first - 1, this.#credentials.reasonOf(reason));
     else if (welcome.earlier != null) this.#restartLog(first - 1, "latest", { before: first });
-    else if (first > this.#cursor.received + 1) this.#restartLog(first - 1, "gap");
-    else if (head < this.#cursor.received) {
+    else if (first > this.received + 1) this.#restartLog(first - 1, "gap");
+    else if (head < this.received) {
       // The server's log is shorter than ours, restored from a backup perhaps: read it anew.
       this.#restartLog(0, "gap");
       return this.#drop();
     }
-    this.#begin(heartbeat ?? HEARTBEAT, head, turn, Boolean(resumed), welcome.state);
+    this.#begin(welcome);
   }
 
   /** What waits to be sent is theirs who are here, and nobody else's. */
   #met({ forget, adopt }: Meeting) {
-    if (adopt) this.#sender.adopt(adopt.pending, adopt.next);
-    if (forget === "all") this.#sender.forget();
-    else if (forget === "left") this.#sender.forget(this.#credentials.left.pending);
+    if (adopt) this.#outbox.adopt(adopt.pending, adopt.next);
+    if (forget) this.#outbox.forget(forget === "left" ? this.#credentials.left.pending : undefined);
   }
 
-  /** @param state entries from before the first that still hold */
-  #begin(heartbeat: number, head: number, turn: any, resumed: boolean, state: ServerEvent[] = []) {
+  /** With `state`: entries from before the first that still hold. */
+  #begin({ heartbeat, head, turn, resumed, window, state = [] }: Welcome) {
     this.#promisedHead = 0;
     this.#replayEnd = head;
-    this.#heartbeat = new Heartbeat(this.#timers, heartbeat * 1000, {
-      ping: () => this.#ping("monitor"),
-      dead: () => this.#drop(),
-      backlog: () => this.#connection?.backlog ?? 0,
-    });
+    this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, () => this.#ping("monitor"), () => this.#drop(), this.#backlog);
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#step({ type: "settled" }));
-    if (this.#page.hidden) this.#heartbeat.probe();
-    this.#setTurn(asTurn(turn));
+    if (isHidden()) this.#heartbeat.probe();
+    this.#setTurn(turn === null ? null : { type: "turn", turn, name: "", status: "running" });
     this.#step({ type: "welcomed", resumed });
-    for (const { n } of this.#sender.oversized(this.#maxFrame)) this.#tooLarge(this.#sender.discard(n));
-    this.#sender.start(this.#window);
+    for (const frame of this.#outbox.oversized(this.#maxFrame)) this.#tooLarge(frame);
+    this.#sender.start(window);
     for (const { seq, name, data } of state) this.#emit("event", { seq, name, data, live: false });
     this.#checkReplay();
   }
 
-  #entry(frame: ServerEvent) {
-    const place = this.#cursor.place(frame.seq);
+  #entry({ type, ...entry }: ServerEvent) {
+    const place = this.#cursor.place(entry.seq);
     if (place === "hole") return this.#drop();
     if (place === "old") return;
-    this.#apply({ seq: frame.seq, name: frame.name, data: frame.data, turn: frame.turn, n: frame.n });
+    this.#apply(entry);
     this.#applyParked();
   }
 
@@ -542,25 +524,25 @@ export class ChatClient extends EventTarget {
     this.#cursor.received = entry.seq;
     if (entry.n != null) this.#sender.confirmed(entry.n, entry);
     this.#streams.follow(entry);
-    this.#acks.arrived(1);
+    this.#acknowledge(1);
     this.#emit("event", { ...entry, live });
     this.#checkReplay();
   }
 
   #checkReplay() {
-    if (this.#replayEnd === null || this.#cursor.received < this.#replayEnd) return;
+    if (this.#replayEnd === null || this.received < this.#replayEnd) return;
     this.#replayEnd = null;
     this.#sender.settle();
     this.#emit("ready", {});
   }
 
   #tokenPiece({ message, index, text }: Token) {
-    this.#acks.arrived(0);
+    this.#acknowledge(0);
     if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
   }
 
   #stream({ message, index, content }: Stream) {
-    this.#acks.arrived(0);
+    this.#acknowledge(0);
     this.#streams.resync(message, index);
     this.#emit("stream", { message, content });
   }
@@ -568,8 +550,8 @@ export class ChatClient extends EventTarget {
   #pong({ head }: Pong) {
     if (this.#asking.shift() === "sender") return this.#sender.answered();
     // The line was silent since the last pong. What it promised should have come long ago.
-    if (this.#cursor.received < this.#promisedHead) return this.#drop();
-    this.#promisedHead = head ?? 0;
+    if (this.received < this.#promisedHead) return this.#drop();
+    this.#promisedHead = head;
   }
 
   #error({ code, detail, n, retry_after, owner }: Refusal) {
@@ -578,15 +560,15 @@ export class ChatClient extends EventTarget {
     this.#step({ type: "error", error: { code, detail } });
     // What it misses it had accepted: only a welcome tells what it has.
     if (code === "n_gap") return n == null || this.#sender.expected(n) ? undefined : this.#drop();
-    if (RETRY_CODES.has(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
+    if (RETRY_CODES.includes(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
     if (code === "bad_frame" && n == null && this.#line.welcomed) return this.#unreadable(detail);
-    const frame = FINAL_CODES.has(code) && n != null ? this.#sender.discard(n) : undefined;
+    const frame = FINAL_CODES.includes(code) && n != null ? this.#sender.discard(n) : undefined;
     this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
   }
 
   #unreadable(detail: string) {
-    const { searching, found } = this.#sender.unreadable();
-    if (found || !searching) this.#emit("notice", { code: "bad_frame", detail, frame: found });
+    const frame = this.#sender.unreadable();
+    if (frame !== undefined) this.#emit("notice", { code: "bad_frame", detail, frame: frame ?? undefined });
   }
 
   /** Our hello was somebody else's. @param owner who is here */
@@ -600,59 +582,61 @@ export class ChatClient extends EventTarget {
   // --- frames out -------------------------------------------------------------------------------
 
   #queue(frame: Omit<Outgoing, "n">) {
-    if (isFinal(this.state.state)) throw new ChatClientError("closed", "This conversation cannot go on here.");
+    if (isFinal(this.state.state)) throw new ChatClientError("closed");
     const copy = sendable(frame);
-    if (byteLength({ ...copy, n: this.#sender.next }) > this.#maxFrame) throw new ChatClientError("too_large", this.#limit());
+    if (byteLength({ ...copy, n: this.#outbox.next }) > this.#maxFrame) throw new ChatClientError("too_large", `at most ${this.#maxFrame} bytes`);
     return this.#change(() => ({ ...this.#sender.queue(copy) }));
   }
 
   /** @param frame that will never be sent */
   #tooLarge(frame: Outgoing | undefined) {
-    this.#emit("notice", { code: "too_large", detail: this.#limit(), frame });
-  }
-
-  #limit() {
-    const limit = Number.isFinite(this.#maxFrame) ? `: at most ${this.#maxFrame} bytes can be sent at once` : "";
-    return `The message is too large${limit}.`;
+    this.#emit("notice", { code: "too_large", frame: frame && this.#sender.discard(frame.n) });
   }
 
   #pendingChanged() {
-    if (this.#sender.items.length <= SAVED_AT_ONCE) this.#save();
-    else if (!this.#saving.runs("save")) this.#saving.start("save", SAVE_EVERY, () => this.#save());
+    if (this.#outbox.items.length <= SAVED_AT_ONCE) this.#save();
+    else if (!this.#lasting.runs("save")) this.#lasting.start("save", SAVE_EVERY, () => this.#save());
     this.#emit("pending", this.pending);
   }
 
   // --- what the page says -----------------------------------------------------------------------
 
   #listen() {
-    this.#page.listen();
+    for (const type of PAGE_EVENTS) this.#page?.addEventListener(type, this.#onPage);
     this.#siblings.open();
   }
 
   #unlisten() {
     this.#saveNow();
-    this.#hold.release();
-    this.#page.unlisten();
+    this.#lock.release();
+    for (const type of PAGE_EVENTS) this.#page?.removeEventListener(type, this.#onPage);
     this.#siblings.close();
   }
 
-  /** The network or the person is back. */
-  #woke() {
-    this.#storage.arrive();
-    this.#step({ type: "woke" });
-  }
+  #onPage = ({ type }: Event) => {
+    this.#change(() => {
+      if (type === "offline") this.#step({ type, chance: this.#random() });
+      else if (type === "pagehide") this.#left();
+      else if (isHidden()) this.#heartbeat?.probe(); // browsers slow its timers
+      else {
+        // The network or the person is back.
+        this.storage.arrive();
+        this.#step({ type: "woke" });
+      }
+    });
+  };
 
   /** The page goes: to be loaded again, or to come back as it is. */
   #left() {
     this.#saveNow();
-    this.#hold.release();
+    this.#lock.release();
     this.#returned = true;
-    this.#storage.leave();
+    this.storage.leave();
   }
 
   /** @param message what another tab says, such as a new token: the old one will soon be worth nothing */
   #heard(message: any) {
-    this.#hold.heard(message);
+    this.#lock.heard(message);
     if (message.session !== this.session || typeof message.token !== "string") return;
     this.#credentials.token = message.token;
     this.#save();
@@ -673,15 +657,15 @@ export class ChatClient extends EventTarget {
   }
 
   #save() {
-    this.#saving.cancel("save");
-    const kept = this.#credentials.save(this.#sender.next, this.#sender.items, this.#line.ending);
+    this.#lasting.cancel("save");
+    const kept = this.#credentials.save(this.#outbox.next, this.#outbox.items, this.#line.ending);
     if (this.#kept && !kept) this.#emit("notice", { code: "storage_full" });
     this.#kept = kept;
   }
 
   /** Write down what has changed, if that has not been done yet. */
   #saveNow() {
-    if (this.#saving.runs("save")) this.#save();
+    if (this.#lasting.runs("save")) this.#save();
   }
 
   #emit(type: string, detail: any) {
@@ -691,17 +675,20 @@ export class ChatClient extends EventTarget {
 
 /** A frame as the server can read it. One that it cannot would stand in the way of all behind it. */
 function sendable(frame: Omit<Outgoing, "n">) {
-  const { type, name, call, data } = frame;
-  if (type === "event" && !(typeof name === "string" && NAME.test(name))) throw new ChatClientError("bad_name", "An event's name has 1 to 100 characters.");
-  if (name === "answer") throw new ChatClientError("bad_name", "An answer to a question is sent by answer().");
-  if (type === "answer" && !(typeof call === "string" && call.length <= 100)) throw new ChatClientError("bad_call", "A question is named by its call.");
+  const { type, name, call } = frame;
+  if (type === "event" && (!isReadable(name, 100) || name === "answer")) throw new ChatClientError("bad_name");
+  if (type === "answer" && !(typeof call === "string" && call.length <= 100)) throw new ChatClientError("bad_call");
   let copy;
   try {
     copy = copied(frame);
   } catch (error) {
-    throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${error}`);
+    throw new ChatClientError("bad_data", String(error));
   }
-  if (copy.data === undefined) throw new ChatClientError("bad_data", `The data cannot be sent as JSON: ${typeof data}`);
-  if (isTooDeep(copy.data)) throw new ChatClientError("bad_data", `The data is nested deeper than ${MAX_DEPTH} levels.`);
+  if (copy.data === undefined || isTooDeep(copy.data)) throw new ChatClientError("bad_data");
   return copy;
+}
+
+/** Whether nobody looks at the page. */
+function isHidden() {
+  return globalThis.document?.visibilityState === "hidden";
 }

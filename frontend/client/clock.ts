@@ -13,34 +13,27 @@ export const systemTimers: Timers = {
   now: () => performance.now(),
 };
 
-/** A handful of timeouts by name: at most one of each runs, and all can be cancelled at once. */
-export class Timeouts {
-  #timers;
-  #running: Map<string, any> = new Map();
+export type Timeouts = ReturnType<typeof timeoutsBy>;
 
-  constructor(timers: Timers) {
-    this.#timers = timers;
-  }
-
-  start(name: string, delay: number, callback: () => void) {
-    this.cancel(name);
-    const expired = () => {
-      this.#running.delete(name);
-      callback();
-    };
-    this.#running.set(name, this.#timers.setTimeout(expired, delay));
-  }
-
-  runs(name: string) {
-    return this.#running.has(name);
-  }
-
-  cancel(name: string) {
-    this.#timers.clearTimeout(this.#running.get(name));
-    this.#running.delete(name);
-  }
-
-  cancelAll() {
-    for (const name of [...this.#running.keys()]) this.cancel(name);
-  }
+/** A handful of timeouts by name: at most one of each runs, and all can be cancelled at once. @param run calls back */
+export function timeoutsBy(timers: Timers, run: (callback: () => void) => void) {
+  const running: Map<string, any> = new Map();
+  const cancel = (name: string) => {
+    timers.clearTimeout(running.get(name));
+    running.delete(name);
+  };
+  return {
+    now: timers.now,
+    cancel,
+    cancelAll: () => [...running.keys()].forEach(cancel),
+    runs: (name: string) => running.has(name),
+    start(name: string, delay: number, callback: () => void) {
+      const expired = () => {
+        running.delete(name);
+        callback();
+      };
+      cancel(name);
+      running.set(name, timers.setTimeout(() => run(expired), delay));
+    },
+  };
 }

@@ -4,7 +4,7 @@
 export class ChatClientError extends Error {
   readonly code: string;
 
-  constructor(code: string, message: string) {
+  constructor(code: string, message: string = code) {
     super(message);
     this.name = "ChatClientError";
     this.code = code;

@@ -1,77 +1,60 @@
 /** The watch over a connection. */
-import type { Timers } from "./clock.ts";
+import type { Timeouts } from "./clock.ts";
+import { MAX_PONG_WAIT } from "./limits.ts";
 
-/** At most this long for an answer to a ping. */
-const MAX_PONG_WAIT = 10_000;
+export type Heartbeat = ReturnType<typeof startHeartbeat>;
 
-/** Keeps a silent line alive, and notices when it is dead. */
-export class Heartbeat {
-  #timers;
-  #heartbeat;
-  #ping;
-  #dead;
-  #backlog;
-  #heardAt;
-  #sentAt;
+/**
+ * Keep a silent line alive, and notice when it is dead.
+ * @param timeouts of the connection: it ends with them
+ * @param silence milliseconds before a ping
+ * @param backlog the bytes that have not left the browser
+ */
+export function startHeartbeat(timeouts: Timeouts, silence: number, ping: () => void, dead: () => void, backlog: () => number) {
+  let heardAt = timeouts.now();
+  let sentAt = heardAt;
   /** When the unanswered ping was sent */
-  #pingedAt: number | null = null;
+  let pingedAt: number | null = null;
   /** The bytes that had not left the browser when we last looked. */
-  #left = 0;
-  #timer: any = null;
-
-  /** @param heartbeat milliseconds of silence before a ping */
-  constructor(timers: Timers, heartbeat: number, { ping, dead, backlog }: { ping: () => void; dead: () => void; backlog: () => number }) {
-    this.#timers = timers;
-    this.#heartbeat = heartbeat;
-    this.#ping = ping;
-    this.#dead = dead;
-    this.#backlog = backlog;
-    this.#heardAt = this.#sentAt = timers.now();
-    this.#check();
-  }
-
-  heard() {
-    this.#heardAt = this.#timers.now();
-    this.#pingedAt = null;
-  }
-
-  sent() {
-    this.#sentAt = this.#timers.now();
-  }
-
-  /** Ask at once whether the line lives, as after a sleep. */
-  probe() {
-    if (this.#pingedAt === null) this.#askNow();
-    this.#check();
-  }
-
-  stop() {
-    this.#timers.clearTimeout(this.#timer);
-  }
-
-  #askNow() {
-    this.#pingedAt = this.#timers.now();
-    this.#ping();
-    this.#left = this.#backlog();
-  }
-
-  #check() {
-    this.stop();
-    const now = this.#timers.now();
-    if (this.#pingedAt !== null && now >= this.#deadline()) {
-      const left = this.#backlog();
-      if (left >= this.#left) return this.#dead();
-      // The ping waits behind what leaves slowly: the line lives.
-      this.#left = left;
-      this.#pingedAt = now;
-    }
-    if (this.#pingedAt === null && now >= this.#deadline()) this.#askNow();
-    this.#timer = this.#timers.setTimeout(() => this.#check(), this.#deadline() - now);
-  }
+  let left = 0;
 
   /** When to look again: at the end of the silence, or of the wait for an answer. */
-  #deadline() {
-    if (this.#pingedAt !== null) return this.#pingedAt + Math.min(this.#heartbeat, MAX_PONG_WAIT);
-    return Math.min(this.#heardAt, this.#sentAt) + this.#heartbeat;
-  }
+  const deadline = () => (pingedAt === null ? Math.min(heardAt, sentAt) + silence : pingedAt + Math.min(silence, MAX_PONG_WAIT));
+
+  const ask = () => {
+    pingedAt = timeouts.now();
+    ping();
+    left = backlog();
+  };
+
+  const check = () => {
+    const now = timeouts.now();
+    if (now >= deadline()) {
+      if (pingedAt === null) ask();
+      else {
+        const before = left;
+        left = backlog();
+        if (left >= before) return dead();
+        // The ping waits behind what leaves slowly: the line lives.
+        pingedAt = now;
+      }
+    }
+    timeouts.start("heartbeat", deadline() - now, check);
+  };
+
+  check();
+  return {
+    heard() {
+      heardAt = timeouts.now();
+      pingedAt = null;
+    },
+    sent() {
+      sentAt = timeouts.now();
+    },
+    /** Ask at once whether the line lives, as after a sleep. */
+    probe() {
+      if (pingedAt === null) ask();
+      check();
+    },
+  };
 }

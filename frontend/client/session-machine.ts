@@ -35,8 +35,6 @@ export interface Line {
   readonly told: StateDetail;
   /** How many attempts have failed since one held. */
   readonly attempt: number;
-  /** Whether the page and the other tabs are listened to. */
-  readonly listening: boolean;
   /** Whether the server has welcomed this connection. */
   readonly welcomed: boolean;
   /** Whether the session is to end as soon as the server can be told. */
@@ -56,7 +54,7 @@ export type Input =
   | { type: "failed"; detail: string };
 
 export type Effect =
-  /** Hear what the page and other tabs say. */
+  /** Hear what the page and other tabs say, if that is not so already. */
   | "listen"
   | "unlisten"
   /** Leave the connection, whatever its state, with all that runs on its behalf. */
@@ -73,7 +71,7 @@ export type Effect =
   /** Dial after so many milliseconds. */
   | { retry: number };
 
-export const CLOSED: Line = { told: { state: "closed", attempt: 0 }, attempt: 0, listening: false, welcomed: false, ending: false, error: null };
+export const CLOSED: Line = { told: { state: "closed", attempt: 0 }, attempt: 0, welcomed: false, ending: false, error: null };
 
 export function step(line: Line, input: Input): [Line, Effect[]] {
   const [next, effects] = transition(line, input);
@@ -92,7 +90,7 @@ function transition(line: Line, input: Input): [Line, Effect[]] {
       return dial({ ...line, attempt: 0, ending: false });
     case "close":
       // What is over stays over: an element that comes back shows it, and begins nothing.
-      return [isFinal(state) ? { ...line, listening: false } : { ...tell(line, "closed"), listening: false }, ["hangUp", "unlisten"]];
+      return [isFinal(state) ? line : tell(line, "closed"), ["hangUp", "unlisten"]];
     case "end":
       return [{ ...line, ending: true }, line.welcomed ? ["end"] : []];
     case "welcomed": {
@@ -134,8 +132,7 @@ function closed(line: Line, { code, chance, anew }: Input & { type: "closed" }):
 function dial(line: Line): [Line, Effect[]] {
   const { state, reason, detail } = line.told;
   const next = tell(line, "connecting", state === "offline" && reason ? { reason, detail } : {});
-  const effects: Effect[] = line.listening ? ["hangUp", "dial"] : ["listen", "hangUp", "dial"];
-  return [{ ...next, listening: true, error: null }, effects];
+  return [{ ...next, error: null }, ["listen", "hangUp", "dial"]];
 }
 
 function retry(line: Line, chance: number, rest: Partial<StateDetail> = {}): [Line, Effect[]] {

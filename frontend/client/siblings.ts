@@ -5,50 +5,41 @@ export type Channel = typeof BroadcastChannel;
 
 const NAME = "chatsessions";
 
+export type Siblings = ReturnType<typeof siblingsBy>;
+
 /**
- * Says things to the other tabs. A browser may have no channel for that, or forbid it: then
+ * Say things to the other tabs. A browser may have no channel for that, or forbid it: then
  * nobody hears anything.
+ * @param heard another tab says something
  */
-export class Siblings {
-  #Channel;
-  #heard;
-  #channel: BroadcastChannel | null = null;
-
-  /** @param heard another tab says something */
-  constructor(Channel: Channel | null, heard: (message: any) => void) {
-    this.#Channel = Channel;
-    this.#heard = heard;
-  }
-
-  open() {
-    this.close();
-    try {
-      if (!this.#Channel) return;
-      this.#channel = new this.#Channel(NAME);
-      this.#channel.onmessage = ({ data }) => {
-        if (data && typeof data === "object") this.#heard(data);
-      };
-    } catch {
-      this.#channel = null; // forbidden, as in some private windows and frames
-    }
-  }
-
-  close() {
-    try {
-      this.#channel?.close();
-    } catch {
-      // there is nothing left to close
-    }
-    this.#channel = null;
-  }
-
-  /** @returns whether somebody may hear it */
-  say(message: object): boolean {
-    try {
-      this.#channel?.postMessage(message);
-      return this.#channel !== null;
-    } catch {
-      return false;
-    }
-  }
+export function siblingsBy(Channel: Channel | null | undefined, heard: (message: any) => void) {
+  let channel: BroadcastChannel | null = null;
+  return {
+    open() {
+      if (!Channel) return;
+      try {
+        channel ??= new Channel(NAME);
+        channel.onmessage = ({ data }) => heard(Object(data));
+      } catch {
+        // forbidden, as in some private windows and frames
+      }
+    },
+    close() {
+      try {
+        channel?.close();
+      } catch {
+        // there is nothing left to close
+      }
+      channel = null;
+    },
+    /** @returns whether somebody may hear it */
+    say(message: object): boolean {
+      try {
+        channel?.postMessage(message);
+        return channel !== null;
+      } catch {
+        return false;
+      }
+    },
+  };
 }

@@ -18,7 +18,9 @@ export interface Remembered {
 
 /** What is kept beside the session and what waits to be sent. */
 export type Kind = "draft" | "env" | "files" | "read" | "relayed";
-const KINDS: Kind[] = ["draft", "env", "files", "read", "relayed"];
+
+/** The ends of the keys, but for that of the owner and that of whether the page was left. */
+const PARTS = ["", ":draft", ":env", ":files", ":read", ":relayed"];
 
 /**
  * One tab's memory of one chat, in `sessionStorage`: another tab is another session.
@@ -40,14 +42,14 @@ export class TabStorage {
     this.#storage = storage;
     this.#key = `chatsessions:${url}${key && `#${key}`}`;
     this.#reader = owner;
-    if (key && this.empty) this.#inherit(`chatsessions:${url}`);
+    if (key && this.empty) this.#inherit(new TabStorage(url, storage));
     // Of somebody who is logged out the rest may still come back; another user is another person.
     if (owner && this.owner && this.owner !== owner) this.#forget();
   }
 
   /** Who wrote what is here. */
   get owner(): string | undefined {
-    const owner = json(this.#read(`${this.#key}:owner`));
+    const owner = json(this.#read(":owner"));
     return typeof owner === "string" ? owner : undefined;
   }
 
@@ -62,7 +64,7 @@ export class TabStorage {
 
   /** Whether anything is here. */
   get empty() {
-    return [this.#key, ...this.#keys].every((key) => this.#read(key) === null);
+    return PARTS.every((part) => this.#read(part) === null);
   }
 
   /** The server says who is here. @param theirs what is here, whoever wrote it; else it is forgotten */
@@ -70,21 +72,24 @@ export class TabStorage {
     this.#reader = owner;
     if (this.owner === owner) return;
     if (!theirs) this.#forget();
-    this.#write(`${this.#key}:owner`, JSON.stringify(owner));
+    this.#write(":owner", JSON.stringify(owner));
   }
 
   /** @returns what is not for who is here is left out, but for a session that may be theirs */
   load(): Remembered {
-    return parse(this.access === "nothing" ? null : this.#read(this.#key));
+    const value = this.access === "nothing" ? null : json(this.#read(""));
+    const pending = Array.isArray(value?.pending) ? value.pending.filter(isOutgoing) : [];
+    const known = typeof value?.session === "string" && typeof value.token === "string";
+    return { session: null, token: null, ...(known && value), next: isNumber(value?.next) ? value.next : 1, pending };
   }
 
   /** @returns false if there is no room for all that is pending */
   save(remembered: Remembered) {
     if (!this.#storage) return true;
     this.#claim();
-    if (this.#write(this.#key, JSON.stringify(remembered))) return true;
+    if (this.#write("", JSON.stringify(remembered))) return true;
     // Without room for everything, the way back into the session matters most.
-    this.#write(this.#key, JSON.stringify({ ...remembered, pending: [] }));
+    this.#write("", JSON.stringify({ ...remembered, pending: [] }));
     return !remembered.pending.length;
   }
 
@@ -99,11 +104,11 @@ export class TabStorage {
 
   /** Values for the handlers that a person gave; nowhere else are they kept. */
   get env(): Record<string, string> {
-    return strings(json(this.#recall("env")));
+    return Object.fromEntries(Object.entries<any>(this.recall("env") ?? {}).filter(([, text]) => typeof text === "string"));
   }
 
   set env(values) {
-    this.#keep("env", Object.keys(values).length ? JSON.stringify(values) : "");
+    this.keep("env", Object.keys(values).length ? values : null);
   }
 
   /** What is remembered of a kind. */
@@ -118,36 +123,30 @@ export class TabStorage {
 
   /** The page was left, and may be back: what is here is not a duplicate's. */
   leave() {
-    this.#write(`${this.#key}:left`, "1");
+    this.#write(":left", "1");
   }
 
   /** Whether it was left before, and not copied from a page that is still there. */
   arrive() {
-    const left = this.#read(`${this.#key}:left`) !== null;
-    this.#write(`${this.#key}:left`, "");
+    const left = this.#read(":left") !== null;
+    this.#write(":left", "");
     return left;
   }
 
-  /** What a release left that had one memory for all chats of an address. */
-  #inherit(before: string) {
-    if (this.#read(before) === null || this.#read(`${before}:owner`) !== null) return;
-    for (const suffix of ["", ...KINDS.map((kind) => `:${kind}`)]) {
-      this.#write(`${this.#key}${suffix}`, this.#read(`${before}${suffix}`) ?? "");
-      this.#write(`${before}${suffix}`, "");
-    }
-  }
-
-  get #keys() {
-    return KINDS.map((kind) => `${this.#key}:${kind}`);
+  /** @param before what a release left that had one memory for all chats of an address */
+  #inherit(before: TabStorage) {
+    if (before.#read("") === null || before.owner !== undefined) return;
+    for (const part of PARTS) this.#write(part, before.#read(part) ?? "");
+    before.#forget();
   }
 
   #recall(kind: Kind) {
-    return this.access === "all" ? this.#read(`${this.#key}:${kind}`) : null;
+    return this.access === "all" ? this.#read(`:${kind}`) : null;
   }
 
   #keep(kind: Kind, text: string) {
     this.#claim();
-    this.#write(`${this.#key}:${kind}`, text);
+    this.#write(`:${kind}`, text);
   }
 
   /** Who is here writes: what somebody else has written is gone. */
@@ -156,21 +155,21 @@ export class TabStorage {
   }
 
   #forget() {
-    for (const key of [this.#key, ...this.#keys, `${this.#key}:owner`]) this.#write(key, "");
+    for (const part of [...PARTS, ":owner"]) this.#write(part, "");
   }
 
-  #read(key: string): string | null {
+  #read(part: string): string | null {
     try {
-      return this.#storage?.getItem(key) ?? null;
+      return this.#storage?.getItem(this.#key + part) ?? null;
     } catch {
       return null;
     }
   }
 
-  #write(key: string, value: string) {
+  #write(part: string, value: string) {
     try {
-      if (value) this.#storage?.setItem(key, value);
-      else this.#storage?.removeItem(key);
+      if (value) this.#storage?.setItem(this.#key + part, value);
+      else this.#storage?.removeItem(this.#key + part);
       return true;
     } catch {
       return false;
@@ -186,21 +185,6 @@ function tabStorage(): Storage | null {
   }
 }
 
-function parse(text: string | null): Remembered {
-  const value = json(text);
-  const pending = Array.isArray(value?.pending) ? value.pending.filter(isOutgoing) : [];
-  const known = typeof value?.session === "string" && typeof value?.token === "string";
-  return {
-    session: known ? value.session : null,
-    token: known ? value.token : null,
-    next: isNumber(value?.next) ? value.next : 1,
-    pending,
-    ...(known && typeof value.profile === "string" ? { profile: value.profile } : {}),
-    ...(known && typeof value.thread === "string" ? { thread: value.thread } : {}),
-    ...(known && value.ending === true ? { ending: true } : {}),
-  };
-}
-
 /** @returns what it says, or null if it is not ours */
 function json(text: string | null): any {
   try {
@@ -210,15 +194,8 @@ function json(text: string | null): any {
   }
 }
 
-/** @returns those of its values that are strings */
-function strings(value: any): Record<string, string> {
-  if (typeof value !== "object" || Array.isArray(value)) return {};
-  return Object.fromEntries(Object.entries<any>(value ?? {}).filter(([, text]) => typeof text === "string"));
-}
-
 function isOutgoing(item: any) {
-  if (!isNumber(item?.n)) return false;
-  return item.type === "answer" ? typeof item.call === "string" : item.type === "event" && typeof item.name === "string";
+  return isNumber(item?.n) && (item.type === "answer" ? typeof item.call === "string" : item.type === "event" && typeof item.name === "string");
 }
 
 function isNumber(value: any) {

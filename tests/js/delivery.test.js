@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { backoff } from "../../frontend/client/delivery/backoff.ts";
-import { Outbox, byteLength } from "../../frontend/client/delivery/outbox.ts";
+import { byteLength, createOutbox } from "../../frontend/client/delivery/outbox.ts";
 import { ReplayCursor } from "../../frontend/client/delivery/replay-cursor.ts";
 import { Streams } from "../../frontend/client/delivery/streams.ts";
 import { TabStorage, websocketUrl } from "../../frontend/client/tab-storage.ts";
@@ -13,7 +13,7 @@ const numbers = (frames) => frames.map(({ n }) => n);
 const contents = (frames) => frames.map(({ data }) => data.content);
 
 function outbox(...texts) {
-  const box = new Outbox();
+  const box = createOutbox();
   for (const text of texts) box.push(event(text));
   return box;
 }
@@ -68,13 +68,13 @@ test("a new session numbers what is left from 1", () => {
 });
 
 test("a reload keeps the numbers of what waits for the replay to show it", () => {
-  const box = new Outbox([{ ...event("a"), n: 1 }, { ...event("d"), n: 4 }, { ...event("e"), n: 5 }]);
+  const box = createOutbox([{ ...event("a"), n: 1 }, { ...event("d"), n: 4 }, { ...event("e"), n: 5 }]);
   box.resume(4);
   assert.deepEqual(box.take(9).map(({ n, data }) => [n, data.content]), [[5, "e"]]);
 });
 
 test("a reload goes on counting behind frames that were accepted after one that waits", () => {
-  const box = new Outbox([{ ...event("b"), n: 2 }], 5);
+  const box = createOutbox([{ ...event("b"), n: 2 }], 5);
   assert.equal(box.push(event("e")).n, 5);
 });
 
@@ -131,7 +131,7 @@ const FRAMES = {
 for (const [mine, [frame]] of Object.entries(FRAMES)) {
   for (const [theirs, [, entry]] of Object.entries(FRAMES)) {
     test(`of two devices that count from one number: ${mine}, and in the log ${theirs}`, () => {
-      const box = new Outbox();
+      const box = createOutbox();
       box.push(frame);
       box.resume(1);
       box.confirm(1, entry);

@@ -1,4 +1,4 @@
-// Built from frontend/ by `make page`. Edit that, not this.
+// Built by `make page`
 /** Time, replaceable in tests. */
 /** The clock: milliseconds since some moment, whatever is done to the time of day. */
 export interface Timers {
@@ -138,12 +138,14 @@ export interface ChatClientOptions {
 }
 declare class ChatClient extends EventTarget {
 	#private;
+	/** Where it connects to. */
+	readonly url: string;
+	/** What this tab remembers of the chat. */
+	readonly storage: TabStorage;
 	/** @param url of the websocket; a relative one belongs to the page's origin */
 	constructor(url: string, options?: ChatClientOptions);
 	/** The state and what belongs to it. */
 	get state(): StateDetail;
-	/** Where it connects to. */
-	get url(): string;
 	/** Whether the server has welcomed us, on this page. */
 	get reached(): boolean;
 	/** The session's id, once there is one. */
@@ -161,8 +163,6 @@ declare class ChatClient extends EventTarget {
 	get env(): {
 		[x: string]: string;
 	};
-	/** What this tab remembers of the chat. */
-	get storage(): TabStorage;
 	/** The highest `seq` up to which everything has been reported. */
 	get received(): number;
 	/** The running turn, or null. */

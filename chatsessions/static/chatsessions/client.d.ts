@@ -1,4 +1,4 @@
-// Built from frontend/ by `make page`. Edit that, not this.
+// Built by `make page`
 /** Time, replaceable in tests. */
 /** The clock: milliseconds since some moment, whatever is done to the time of day. */
 export interface Timers {
@@ -10,7 +10,7 @@ export interface Timers {
 /** Something that cannot be sent; nothing was queued. `code`: `too_large`, `bad_name`, `bad_call`, `bad_data`, `bad_env` or `closed`. */
 export declare class ChatClientError extends Error {
 	readonly code: string;
-	constructor(code: string, message: string);
+	constructor(code: string, message?: string);
 }
 /** Something for a handler; it is repeated until it is `accepted`. */
 export interface ClientEvent {
@@ -149,12 +149,14 @@ export declare class ChatClientEvent<T> extends Event {
 }
 export declare class ChatClient extends EventTarget {
 	#private;
+	/** Where it connects to. */
+	readonly url: string;
+	/** What this tab remembers of the chat. */
+	readonly storage: TabStorage;
 	/** @param url of the websocket; a relative one belongs to the page's origin */
 	constructor(url: string, options?: ChatClientOptions);
 	/** The state and what belongs to it. */
 	get state(): StateDetail;
-	/** Where it connects to. */
-	get url(): string;
 	/** Whether the server has welcomed us, on this page. */
 	get reached(): boolean;
 	/** The session's id, once there is one. */
@@ -172,8 +174,6 @@ export declare class ChatClient extends EventTarget {
 	get env(): {
 		[x: string]: string;
 	};
-	/** What this tab remembers of the chat. */
-	get storage(): TabStorage;
 	/** The highest `seq` up to which everything has been reported. */
 	get received(): number;
 	/** The running turn, or null. */

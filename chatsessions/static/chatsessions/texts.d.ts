@@ -1,4 +1,4 @@
-// Built from frontend/ by `make page`. Edit that, not this.
+// Built by `make page`
 /**
  * Every word that `<chat-session>` says. Assign to it before the element is used, for other words.
  *

@@ -1,6 +1,5 @@
-/** Milliseconds: the highest wait after the first failure, and after many. */
-const FIRST = 500;
-const LONGEST = 30_000;
+/** The waits between attempts. */
+import { FIRST_RETRY, LONGEST_RETRY } from "../limits.ts";
 
 /**
  * How long to wait before the next attempt, in milliseconds.
@@ -11,5 +10,5 @@ const LONGEST = 30_000;
  * @param chance from 0 to 1
  */
 export function backoff(attempt: number, chance: number) {
-  return chance * Math.min(LONGEST, FIRST * 2 ** attempt);
+  return chance * Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** attempt);
 }

@@ -1,186 +1,164 @@
 /** What this client has sent, by its numbers. Pure bookkeeping: no socket, no timer, no DOM. */
-import type { Outgoing } from "../protocol.ts";
+import { type Outgoing, asEntry } from "../protocol.ts";
+
+export type Outbox = ReturnType<typeof createOutbox>;
 
 /**
  * What this client sent, until the server has stored it.
  *
  * Frames are sent in order, at most `window` ahead of the last accepted one, and always from some
  * point to the end ("go back n"): the server takes them in order anyway.
+ * @param items in the order of `n`; without holes beyond what is accepted
+ * @param next the number of the next frame
  */
-export class Outbox {
-  /** In the order of `n`; without holes beyond `#accepted` */
-  #items: Outgoing[];
-  /** The highest `n` that the server is known to have stored. */
-  #accepted;
+export function createOutbox(items: Outgoing[] = [], next: number = 1) {
+  const end = (of: readonly Outgoing[] = items) => of.at(-1)?.n ?? 0;
+  const renumber = (some: Outgoing[], from: number) => some.forEach((item, offset) => (item.n = from + offset));
+  const remove = (n: number) => {
+    const index = items.findIndex((item) => item.n === n);
+    return index < 0 ? undefined : items.splice(index, 1)[0];
+  };
+
+  items = [...items];
+  /** The highest `n` that the server is known to have stored: a guess, good enough to go on counting, until it says so. */
+  let accepted = (end() < next - 1 ? next : (items[0]?.n ?? next)) - 1;
   /** The highest `n` written to the current line. */
-  #cursor;
+  let cursor = accepted;
+  if (items.some(({ n }, index) => index && n <= items[index - 1]!.n)) renumber(items, accepted + 1);
 
-  /** @param next the number of the next frame */
-  constructor(items: Outgoing[] = [], next: number = 1) {
-    this.#items = [...items];
-    const last = items.at(-1)?.n ?? 0;
-    // A guess, good enough to go on counting from `next`, until the server says what it has stored.
-    this.#accepted = last < next - 1 ? next - 1 : (items[0]?.n ?? next) - 1;
-    this.#cursor = this.#accepted;
-    const ascending = items.every(({ n }, index) => index === 0 || n > (items[index - 1]?.n ?? 0));
-    if (!ascending) this.#renumber(items, this.#accepted + 1);
-  }
+  return {
+    /** Everything that is not confirmed yet, oldest first. */
+    get items(): readonly Outgoing[] {
+      return items;
+    },
 
-  /** Everything that is not confirmed yet, oldest first. */
-  get items(): readonly Outgoing[] {
-    return this.#items;
-  }
+    /** The number that the next frame will get. */
+    get next() {
+      return Math.max(accepted, end()) + 1;
+    },
 
-  /** The number that the next frame will get. */
-  get next() {
-    return Math.max(this.#accepted, this.#items.at(-1)?.n ?? 0) + 1;
-  }
+    /** The number of the first frame that is not accepted. */
+    get first() {
+      return accepted + 1;
+    },
 
-  /** Whether something was written to the line and is not accepted. */
-  get waiting() {
-    const first = this.#items.find((item) => item.n > this.#accepted);
-    return first !== undefined && first.n <= this.#cursor;
-  }
+    /** How many frames were written to the line and are not accepted. */
+    get onTheWire() {
+      return cursor - accepted;
+    },
 
-  /** The number of the first frame that is not accepted. */
-  get first() {
-    return this.#accepted + 1;
-  }
+    /** Whether a frame is still to be written. */
+    get more() {
+      return end() > cursor;
+    },
 
-  /** How many frames were written to the line and are not accepted. */
-  get onTheWire() {
-    return this.#cursor - this.#accepted;
-  }
+    push(frame: Omit<Outgoing, "n">): Outgoing {
+      const item = { ...frame, n: this.next };
+      items.push(item);
+      return item;
+    },
 
-  /** Whether a frame is still to be written. */
-  get more() {
-    return (this.#items.at(-1)?.n ?? 0) > this.#cursor;
-  }
+    /** The frames to write now; they count as written. @param last the highest number that may go */
+    take(window: number, last: number = Infinity) {
+      const limit = Math.min(accepted + window, last);
+      if (limit <= cursor) return [];
+      const from = items.findIndex((item) => item.n > cursor);
+      const frames = from < 0 ? [] : items.slice(from, from + limit - cursor);
+      cursor = end(frames) || cursor;
+      return frames;
+    },
 
-  push(frame: Omit<Outgoing, "n">): Outgoing {
-    const item = { ...frame, n: this.next };
-    this.#items.push(item);
-    return item;
-  }
+    /** Write again from `n`, or from the first that is not accepted. */
+    rewind(n: number = 0) {
+      cursor = Math.max(accepted, n - 1);
+    },
 
-  /** The frames to write now; they count as written. @param last the highest number that may go */
-  take(window: number, last: number = Infinity) {
-    const limit = Math.min(this.#accepted + window, last);
-    if (limit <= this.#cursor) return [];
-    const from = this.#items.findIndex((item) => item.n > this.#cursor);
-    const frames = from < 0 ? [] : this.#items.slice(from, from + limit - this.#cursor);
-    this.#cursor = frames.at(-1)?.n ?? this.#cursor;
-    return frames;
-  }
+    /** `n` is stored. @returns the frame, if it was waiting */
+    accept(n: number): Outgoing | undefined {
+      accepted = Math.max(accepted, n);
+      cursor = Math.max(cursor, accepted);
+      return remove(n);
+    },
 
-  /** Write again from `n`, or from the first that is not accepted. */
-  rewind(n: number = 0) {
-    this.#cursor = Math.max(this.#accepted, n - 1);
-  }
+    /**
+     * The log holds `entry` as our frame `n`.
+     *
+     * It may be somebody else's: a duplicated tab, or another device, goes on counting from the same
+     * number. What is still ours to send is then numbered anew.
+     */
+    confirm(n: number, entry: { name: string; data: any }) {
+      const item = this.accept(n);
+      if (item && !isOurs(item, entry)) this.push(item);
+    },
 
-  /** `n` is stored. @returns the frame, if it was waiting */
-  accept(n: number): Outgoing | undefined {
-    const item = this.#remove(n);
-    this.#accepted = Math.max(this.#accepted, n);
-    this.#cursor = Math.max(this.#cursor, this.#accepted);
-    return item;
-  }
+    /**
+     * The server has stored everything up to `received`. What lies beyond is numbered on from there;
+     * what does not is kept until the replay has shown it.
+     */
+    resume(received: number) {
+      accepted = cursor = received;
+      renumber(items.filter((item) => item.n > received), received + 1);
+    },
 
-  /**
-   * The log holds `entry` as our frame `n`.
-   *
-   * It may be somebody else's: a duplicated tab, or another device, goes on counting from the same
-   * number. What is still ours to send is then numbered anew.
-   */
-  confirm(n: number, entry: { name: string; data: any }) {
-    const item = this.accept(n);
-    if (item && !isOurs(item, entry)) this.push(item);
-  }
+    /** A new session: what is left is numbered from 1. */
+    restart() {
+      this.settle();
+      accepted = cursor = 0;
+      renumber(items, 1);
+    },
 
-  /**
-   * The server has stored everything up to `received`. What lies beyond is numbered on from there;
-   * what does not is kept until the replay has shown it.
-   */
-  resume(received: number) {
-    this.#accepted = received;
-    this.#cursor = received;
-    this.#renumber(this.#items.filter((item) => item.n > received), received + 1);
-  }
+    /**
+     * What was left from before this page is ours after all, and goes before what was sent since.
+     * @param next the number of the next frame, when it was left
+     */
+    adopt(left: readonly Outgoing[], next: number) {
+      renumber(items, Math.max(next, end(left) + 1));
+      items = [...left, ...items];
+    },
 
-  /** A new session: what is left is numbered from 1. */
-  restart() {
-    this.settle();
-    this.#accepted = 0;
-    this.#cursor = 0;
-    this.#renumber(this.#items, 1);
-  }
+    /** Somebody else wrote these. @param foreign all, if left out */
+    forget(foreign: readonly Outgoing[] = items) {
+      const gone = new Set(foreign);
+      items = items.filter((item) => !gone.has(item));
+      renumber(items, accepted + 1);
+      cursor = accepted;
+    },
 
-  /**
-   * What was left from before this page is ours after all, and goes before what was sent since.
-   * @param next the number of the next frame, when it was left
-   */
-  adopt(items: readonly Outgoing[], next: number) {
-    const last = items.at(-1)?.n ?? 0;
-    this.#renumber(this.#items, Math.max(next, last + 1));
-    this.#items = [...items, ...this.#items];
-  }
+    /** The replay is complete: what the server said it had stored need not be kept. */
+    settle() {
+      items = items.filter((item) => item.n > accepted);
+    },
 
-  /** Somebody else wrote these. @param items all, if left out */
-  forget(items: readonly Outgoing[] = this.#items) {
-    const foreign = new Set(items);
-    this.#items = this.#items.filter((item) => !foreign.has(item));
-    this.#renumber(this.#items, this.#accepted + 1);
-    this.#cursor = this.#accepted;
-  }
+    /** `n` will never be accepted; those behind it move up. */
+    refuse(n: number) {
+      const item = n > accepted ? remove(n) : undefined;
+      if (item) {
+        renumber(items.filter((other) => other.n > n), n);
+        cursor = Math.min(cursor, n - 1);
+      }
+      return item;
+    },
 
-  /** The replay is complete: what the server said it had stored need not be kept. */
-  settle() {
-    this.#items = this.#items.filter((item) => item.n > this.#accepted);
-  }
+    /** Among the frames on the line, the largest: the one to blame for "too large". */
+    largestWritten() {
+      return this.oversized(0)
+        .filter(({ n }) => n <= cursor)
+        .sort((one, other) => byteLength(other) - byteLength(one))[0];
+    },
 
-  /** `n` will never be accepted; those behind it move up. */
-  refuse(n: number) {
-    if (n <= this.#accepted) return undefined;
-    const item = this.#remove(n);
-    if (!item) return undefined;
-    this.#renumber(this.#items.filter((other) => other.n > n), n);
-    this.#cursor = Math.min(this.#cursor, n - 1);
-    return item;
-  }
-
-  /** Among the frames on the line, the largest: the one to blame for "too large". */
-  largestWritten() {
-    return this.#items
-      .filter((item) => item.n > this.#accepted && item.n <= this.#cursor)
-      .reduce((largest: Outgoing | undefined, item) =>
-        largest && byteLength(largest) >= byteLength(item) ? largest : item, undefined);
-  }
-
-  /** The frames that no line of `limit` bytes a frame can carry. */
-  oversized(limit: number) {
-    return this.#items.filter((item) => item.n > this.#accepted && byteLength(item) > limit);
-  }
-
-  #remove(n: number) {
-    const index = this.#items.findIndex((item) => item.n === n);
-    return index < 0 ? undefined : this.#items.splice(index, 1)[0];
-  }
-
-  #renumber(items: Outgoing[], from: number) {
-    items.forEach((item, offset) => (item.n = from + offset));
-  }
+    /** The frames that no line of `limit` bytes a frame can carry. */
+    oversized(limit: number) {
+      return items.filter((item) => item.n > accepted && byteLength(item) > limit);
+    },
+  };
 }
 
-/** Whether an entry of the log is what we have sent. Two that say the same are one. */
+/** Whether an entry of the log is what we have sent: the log keeps data as it came, down to the order of its keys. */
 function isOurs(item: Outgoing, { name, data }: { name: string; data: any }) {
-  if (item.type === "answer") return name === "answer" && isSame(item, { call: data?.call, data: data?.data });
+  const ours = asEntry(item, 0);
+  const text = (value: any) => JSON.stringify(value ?? null);
   // Of an action the log has what was offered, whatever we made of it.
-  return name === item.name && (name === "action" ? item.data?.id === data?.id : isSame(item, { data }));
-}
-
-/** The log keeps data as it came, down to the order of its keys. */
-function isSame({ call, data }: Outgoing, entry: { call?: string; data: any }) {
-  return call === entry.call && JSON.stringify(data ?? null) === JSON.stringify(entry.data ?? null);
+  return ours.name === name && (name === "action" ? ours.data?.id === data?.id : text(ours.data) === text(data));
 }
 
 const encoder = new TextEncoder();

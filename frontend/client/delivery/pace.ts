@@ -1,61 +1,54 @@
 /** How fast a server takes what is sent to it. */
+import { MARGIN, SAVED } from "../limits.ts";
 
-/** A little slower than it can, so that it need not refuse. */
-const MARGIN = 1.03;
 /**
  * With each event that it takes, a little faster: it may be able to take more by now. A rate limit
  * stays what it is; a handler that was busy may be much quicker.
  */
 const QUICKER: Record<string, number> = { rate_limited: 0.995, busy: 0.98 };
-/** How many events may go at once after a while without any. */
-const SAVED = 32;
 
 /**
- * Learns from refusals. At each of them nothing is left of what the server allows, so between two
+ * Learn from refusals. At each of them nothing is left of what the server allows, so between two
  * of them it has taken exactly what it can take in that time.
  */
-export class Pace {
+export function createPace() {
   /** Milliseconds for each event; 0 while it is not known. */
-  #interval = 0;
-  #quicker = 1;
+  let interval = 0;
+  let quicker = 1;
   /** The last event that was refused, and when it can be taken. */
-  #refused: { n: number; at: number } | null = null;
+  let last: { n: number; at: number } | null = null;
   /** When the next may go. */
-  #next = 0;
+  let next = 0;
 
-  /** How many events may go now. */
-  room(now: number) {
-    if (!this.#interval) return Infinity;
-    return Math.max(0, Math.floor((now - this.#next) / this.#interval) + 1);
-  }
+  return {
+    /** How many events may go now. */
+    room: (now: number) => (interval ? Math.max(0, Math.floor((now - next) / interval) + 1) : Infinity),
 
-  /** How long the next has to wait, in milliseconds. */
-  wait(now: number) {
-    return this.#interval ? Math.max(0, this.#next - now) : 0;
-  }
+    /** How long the next has to wait, in milliseconds. */
+    wait: (now: number) => (interval ? Math.max(0, next - now) : 0),
 
-  /** So many were sent. */
-  sent(count: number, now: number) {
-    this.#next = Math.max(this.#next, now - SAVED * this.#interval) + count * this.#interval;
-  }
+    /** So many were sent. */
+    sent(count: number, now: number) {
+      next = Math.max(next, now - SAVED * interval) + count * interval;
+    },
 
-  accepted() {
-    this.#interval *= this.#quicker;
-  }
+    accepted() {
+      interval *= quicker;
+    },
 
-  /** Event `n` was refused, and can be taken at `at`. @param at in milliseconds */
-  refused(code: string, n: number, at: number) {
-    const quicker = QUICKER[code];
-    if (quicker === undefined) return; // it says nothing about speed
-    this.#quicker = quicker;
-    const before = this.#refused;
-    if (before && n > before.n) this.#interval = (MARGIN * Math.max(0, at - before.at)) / (n - before.n);
-    this.#refused = { n, at };
-    this.#next = at;
-  }
+    /** Event `n` was refused, and can be taken at `at`. @param at in milliseconds */
+    refused(code: string, n: number, at: number) {
+      const change = QUICKER[code];
+      if (!change) return; // it says nothing about speed
+      quicker = change;
+      if (last && n > last.n) interval = (MARGIN * Math.max(0, at - last.at)) / (n - last.n);
+      last = { n, at };
+      next = at;
+    },
 
-  /** The numbers are others from now on. */
-  renumbered() {
-    this.#refused = null;
-  }
+    /** The numbers are others from now on. */
+    renumbered() {
+      last = null;
+    },
+  };
 }

@@ -30,12 +30,7 @@ export class ReplayCursor {
     return entry;
   }
 
-  /** A new line: what was parked comes again in the replay. */
-  resume() {
-    this.#parked.clear();
-  }
-
-  /** Start again behind `seq`. */
+  /** Start again behind `seq`: what was parked comes again in the replay. */
   restart(seq: number) {
     this.received = seq;
     this.#parked.clear();

@@ -8,12 +8,11 @@ export class Streams {
   /** Follow what an entry says about a stream. */
   follow({ name, data }: Entry) {
     if (data?.n != null) return; // a change of what a person wrote, which is no stream
-    if (name === "message_remove" || name === "step_remove") this.#expected.delete(data?.id);
-    const isStep = name === "step" || name === "step_update";
-    if (name !== "message" && name !== "message_update" && !isStep) return;
-    if (!data?.streaming) this.#expected.delete(data?.id);
+    const [, kind, change] = /^(message|step)(_update|_remove)?$/.exec(name) ?? [];
+    if (!kind) return;
+    if (change === "_remove" || !data?.streaming) this.#expected.delete(data?.id);
     // A step that goes on has said in its change what came before it.
-    else if (isStep || !this.#expected.has(data.id)) this.#expected.set(data.id, 0);
+    else if (kind === "step" || !this.#expected.has(data.id)) this.#expected.set(data.id, 0);
   }
 
   /** Whether a piece is the next one. Others are old, or wait for a `stream`. */
