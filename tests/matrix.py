@@ -16,26 +16,16 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("3.11", "3.12", "3.13")
 #: What depends on the versions of Python and Django, through the ways that applications go.
 MODULES = [
-    "actions",
     "admin",
-    "admin_list",
     "asgi",
-    "asks",
-    "chat",
-    "chat_context",
     "checks",
     "clearchatsessions",
     "context",
     "context_variables",
-    "demo",
     "files_views",
-    "hooks",
     "http",
-    "http_logins",
     "lifespan",
-    "messages_unit",
     "page",
-    "profiles",
     "pydantic",
     "serializer",
     "session_consumer",
@@ -44,8 +34,6 @@ MODULES = [
     "sync_helpers",
     "templatetags",
     "testing",
-    "threads_views",
-    "times",
     "user_session",
 ]
 

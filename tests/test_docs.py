@@ -497,7 +497,7 @@ async def _shell_shows(project: Project) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("page", ["README", "project"])
+@pytest.mark.parametrize("page", ["README", pytest.param("project", marks=pytest.mark.slow)])
 async def test_the_steps_into_a_project(page: str, readme: Project, own_project: Project) -> None:
     """With the three steps a project has the counter, and nothing to complain of."""
     project = {"README": readme, "project": own_project}[page]
@@ -578,6 +578,7 @@ class Talks(ChannelsLiveServerTestCase):
 
 @pytest.mark.server
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_live_server_tests_in_a_row_refuse_nobody(tested: Project) -> None:
     """The tables are emptied between them, the server's own row among them, while it goes on."""
     [client] = [one for one in python_blocks("protocol") if "async def talk(" in one.code]

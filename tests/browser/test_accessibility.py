@@ -145,6 +145,7 @@ def test_the_widget(server: Server, page: Page) -> None:
     assert violations(page) == []
 
 
+@pytest.mark.slow
 def test_the_admin(server: Server, page: Page, open_chat: Callable[..., Chat]) -> None:
     """What the admin shows of ours: the lists, and a session with its transcript."""
     chat = open_chat("quiz")

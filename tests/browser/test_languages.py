@@ -135,7 +135,10 @@ def test_a_conversation(language: str, speaking: Callable[[str, str], Page]) -> 
     assert_fits(page)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "language",
+    [pytest.param(name, marks=[] if name == "de" else pytest.mark.slow) for name in LANGUAGES],
+)
 def test_the_admin(
     language: str, server: Server, speaking: Callable[[str, str], Page], open_chat: Any
 ) -> None:

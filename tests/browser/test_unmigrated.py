@@ -26,6 +26,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     found.discard()
 
 
+@pytest.mark.slow
 def test_the_page_and_the_log_say_what_to_do(server: Server, context: BrowserContext) -> None:
     """When it is done the page comes back by itself. The log has one line for each attempt."""
     page = context.new_page()

@@ -290,6 +290,7 @@ def test_what_a_beginner_gets_wrong_is_said_in_words(run: Start, counter: Path) 
     assert "django.request" not in served.terminal()
 
 
+@pytest.mark.slow
 def test_a_watched_file_that_is_gone_for_a_moment(run: Start, counter: Path) -> None:
     served = run("counter_bot.py", "-w")
     (counter / "counter_bot.py").unlink()
@@ -362,6 +363,7 @@ def test_a_database_of_an_earlier_version_is_copied_and_migrated(run: Start, cou
 # What does not
 
 
+@pytest.mark.slow
 def test_a_database_of_a_later_version_is_left_alone(run: Start, counter: Path) -> None:
     served = run("counter_bot.py")
     served.interrupt()
