@@ -270,9 +270,13 @@ export class ChatClient extends EventTarget {
     return this.#queue({ type: "event", name, data });
   }
 
-  /** Send what a person wrote. @param files ids of files that were uploaded */
-  sendMessage(text: string, files: string[] = []) {
-    return this.send("message", { id: uuid(), content: text, ...(files.length ? { files } : {}) });
+  /**
+   * Send what a person wrote.
+   * @param files ids of files that were uploaded
+   * @param replaces the number of their last message, where the chat offers `edits`: this one takes its place
+   */
+  sendMessage(text: string, files: string[] = [], replaces?: number) {
+    return this.send("message", { id: uuid(), content: text, replaces, ...(files.length ? { files } : {}) });
   }
 
   /**

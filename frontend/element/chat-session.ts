@@ -95,6 +95,13 @@ export class ChatSessionElement extends HTMLElement {
     act: (data) => this.#attempt(() => this.#client?.send("action", data)) && this.#scrolling.toEnd(),
     rate: (message, value) => this.#attempt(() => this.#client?.send("feedback", { message, value })),
     rated: () => Boolean(this.#client?.offers.includes("feedback")),
+    edit: (replaced) => this.#composer.edit(replaced),
+    again: ({ text, files, n }) => {
+      this.#composer.cancelEdit();
+      this.#say(text, files, n);
+      this.focus();
+    },
+    resendable: () => Boolean(this.#client?.offers.includes("edits")) && !SILENT.includes(this.#state.state),
     answer: (call, data) => this.#answer(call, data),
     asked: () => this.#frame.request(),
     changed: () => this.#frame.request(),
@@ -105,7 +112,9 @@ export class ChatSessionElement extends HTMLElement {
   #work = new Work(this.#parts);
   #unread = new Unread(this, () => this.#client, (count) => this.#dispatch("chat-unread", { count }));
   #composer = new Composer(this.#parts, {
-    send: (text, files) => this.#say(text, files),
+    send: (text, files, replaces) => this.#say(text, files, replaces),
+    draft: () => this.#client?.draft ?? "",
+    editing: () => this.#frame.request(),
     edited: (text) => this.#client && (this.#client.draft = text),
     escape: () => this.#stop(),
     notify: (text) => this.#notice.show(text),
@@ -414,7 +423,7 @@ export class ChatSessionElement extends HTMLElement {
     const { working, stop, activity, hint } = this.#parts;
     const busy = this.#working;
     const asked = this.#messageList.questions.open; // the server works at waiting for us
-    const answering = this.#messageList.questions.openText !== undefined;
+    const answering = !this.#composer.editing && this.#messageList.questions.openText !== undefined;
     const choosing = !answering && this.#messageList.questions.openChoice;
     this.#keepFocus(() => {
       working.hidden = !busy || asked;
@@ -443,7 +452,7 @@ export class ChatSessionElement extends HTMLElement {
     if (SAID_ELSEWHERE.includes(code)) return;
     if (frame?.name === "settings") return this.#settings.refused(frame.data, detail || code);
     const text = frame?.data?.content;
-    if (typeof text === "string" && !this.#composer.text) {
+    if (typeof text === "string" && !this.#composer.editing && !this.#composer.text) {
       this.#composer.text = text;
       if (this.#client) this.#client.draft = text;
     }
@@ -476,7 +485,7 @@ export class ChatSessionElement extends HTMLElement {
       this.#showKeys(state);
     });
     // What was written before a login comes back with its conversation.
-    if (state.state === "online" && this.#client && !this.#composer.text) this.#composer.text = this.#client.draft;
+    if (state.state === "online" && this.#client && !this.#composer.editing && !this.#composer.text) this.#composer.text = this.#client.draft;
     this.#showWaiting();
     this.#showWork();
     if (state.state === "offline" && state.attempt > 1 && !past.reached && !state.reason) this.#explain();
@@ -539,10 +548,11 @@ export class ChatSessionElement extends HTMLElement {
     endConfirm.addEventListener("click", () => this.#client?.end());
   }
 
-  #say(text: string, files: string[]) {
-    const question = this.#messageList.questions.openText;
+  /** @param replaces the number of the message that it takes the place of */
+  #say(text: string, files: string[], replaces?: number) {
+    const question = replaces === undefined && this.#messageList.questions.openText;
     if (question) return this.#answer(question.call, { content: text });
-    const said = this.#attempt(() => this.#client?.sendMessage(text, files));
+    const said = this.#attempt(() => this.#client?.sendMessage(text, files, replaces));
     if (said) this.#scrolling.toEnd();
     return said;
   }

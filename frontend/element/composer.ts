@@ -1,14 +1,19 @@
 /** Where a person writes: the text, and the files that go with it. */
 import { Attachments, type Limits, receiveFiles } from "./attachments.ts";
 import type { layout } from "./layout.ts";
+import type { Replaced } from "./resending.ts";
 import { texts } from "./texts.ts";
 import type { FileServer } from "./uploads.ts";
 
 export type Parts = ReturnType<typeof layout>;
 
 export interface ComposerHandlers {
-  /** Whether it could be */
-  send: (text: string, files: string[]) => boolean;
+  /** Whether it could be; with the number of the message that it is to take the place of */
+  send: (text: string, files: string[], replaces?: number) => boolean;
+  /** What is written and is no edit */
+  draft: () => string;
+  /** An edit has begun, or ended */
+  editing: () => void;
   edited: (text: string) => void;
   escape: () => boolean;
   notify: (text: string) => void;
@@ -26,8 +31,9 @@ export class Composer {
   #answering = false;
   #offered = false;
   #placeholder = "";
+  #replaced: Replaced | null = null;
 
-  constructor(parts: Pick<Parts, "composer" | "input" | "inputLabel" | "attach" | "chat">, handlers: ComposerHandlers) {
+  constructor(parts: Pick<Parts, "composer" | "editing" | "editingCancel" | "input" | "inputLabel" | "attach" | "chat">, handlers: ComposerHandlers) {
     this.#parts = parts;
     this.#handlers = handlers;
     const { notify, server, limits } = handlers;
@@ -43,6 +49,32 @@ export class Composer {
   set text(text) {
     this.#parts.input.value = text;
     this.fit();
+  }
+
+  /** Whether a message is changed that was sent before. */
+  get editing() {
+    return this.#replaced !== null;
+  }
+
+  /** Let a person change a message. What they were writing comes back after it. */
+  edit(replaced: Replaced) {
+    this.#setReplaced(replaced, replaced.text);
+    this.#parts.input.focus();
+  }
+
+  /** @returns whether there was an edit to give up */
+  cancelEdit(): boolean {
+    if (!this.editing) return false;
+    this.#setReplaced(null, this.#handlers.draft());
+    return true;
+  }
+
+  #setReplaced(replaced: Replaced | null, text: string) {
+    this.#replaced = replaced;
+    this.#parts.editing.hidden = !replaced;
+    this.#parts.input.setAttribute("aria-describedby", replaced ? "editing hint" : "hint");
+    this.text = text;
+    this.#handlers.editing();
   }
 
   /** Whether what is written answers a question, which takes no files. */
@@ -65,11 +97,13 @@ export class Composer {
 
   /** Another session: files that are here are its own only once they are uploaded anew. */
   restart() {
+    this.cancelEdit();
     this.#tray.restart();
   }
 
   /** Somebody else is here: nothing that is written or attached is theirs. */
   clear() {
+    this.cancelEdit();
     this.#tray.clear();
     this.text = "";
   }
@@ -82,13 +116,22 @@ export class Composer {
   }
 
   #wire() {
-    const { composer, input, attach, chat } = this.#parts;
+    const { composer, editingCancel, input, attach, chat } = this.#parts;
     composer.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#submit();
     });
     input.addEventListener("keydown", (event) => this.#key(event));
     input.addEventListener("input", () => this.#edited());
+    const cancel = () => {
+      if (!this.cancelEdit()) return false;
+      input.focus();
+      return true;
+    };
+    editingCancel.addEventListener("click", cancel);
+    composer.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && !event.isComposing && (cancel() || (event.target === input && this.#handlers.escape()))) event.preventDefault();
+    });
     attach.addEventListener("click", () => this.#tray.choose());
     receiveFiles(chat, input, () => {
       const asked = this.#handlers.asked();
@@ -97,7 +140,6 @@ export class Composer {
   }
 
   #key(event: KeyboardEvent) {
-    if (event.key === "Escape" && this.#handlers.escape()) event.preventDefault();
     const composing = event.isComposing || event.keyCode === 229; // an Enter that ends a composition is not ours
     if (event.key !== "Enter" || event.shiftKey || composing) return;
     event.preventDefault();
@@ -107,19 +149,22 @@ export class Composer {
   #submit() {
     const text = this.text;
     const tray = this.#answering ? null : this.#tray;
-    if (text.trim() || (tray && !tray.empty)) {
+    const { n, files = [] } = this.#replaced ?? {};
+    if (text.trim() || files.length || (tray && !tray.empty)) {
       if (tray?.obstacle) this.#handlers.notify(tray.obstacle);
-      else if (this.#handlers.send(text, tray?.ids ?? [])) {
+      else if (this.#handlers.send(text, [...files, ...(tray?.ids ?? [])], n)) {
         tray?.clear();
-        this.text = "";
-        this.#edited();
+        if (!this.cancelEdit()) {
+          this.text = "";
+          this.#edited();
+        }
       }
     }
     this.#parts.input.focus();
   }
 
   #edited() {
-    this.#handlers.edited(this.text);
+    if (!this.editing) this.#handlers.edited(this.text);
     this.fit();
   }
 

@@ -73,8 +73,10 @@ function composer() {
   const attach = button("attach", "", nothing, { "aria-label": texts.attach, title: texts.attach, hidden: true });
   attach.append(icon("paperclip"));
   const send = create("button", { part: "send", type: "submit" }, texts.send);
+  const editingCancel = button("editing-cancel", texts.cancelEdit, nothing);
+  const editing = create("div", { part: "editing", hidden: true }, create("span", { id: "editing" }, texts.editing), editingCancel);
   const row = create("div", { part: "composer-row" }, inputLabel, attach, input, send);
-  return { composer: create("form", { part: "composer" }, row), inputLabel, input, attach };
+  return { composer: create("form", { part: "composer" }, editing, row), editing, editingCancel, inputLabel, input, attach };
 }
 
 function endDialog() {

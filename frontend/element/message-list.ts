@@ -7,6 +7,7 @@ import { Files } from "./files.ts";
 import type { Formatting } from "./formatting.ts";
 import { type FileInfo, article, failure, ownArticle } from "./message.ts";
 import { Questions } from "./questions.ts";
+import { Branches, type Replaced, Resending } from "./resending.ts";
 import { Steps, isStep } from "./steps.ts";
 import { texts } from "./texts.ts";
 import type { FileServer } from "./uploads.ts";
@@ -41,6 +42,12 @@ export interface MessageListHandlers {
   rate: (message: string, value: Thumb | null) => boolean;
   /** Whether answers have thumbs */
   rated: () => boolean;
+  /** Change the user's last message, to send it again */
+  edit: (replaced: Replaced) => void;
+  /** Send it again as it was */
+  again: (replaced: Replaced) => void;
+  /** Whether that can be done */
+  resendable: () => boolean;
   /** A question was answered in its own field */
   answer: (call: string, data: any) => void;
   /** Another question is open, or none */
@@ -64,6 +71,9 @@ export class MessageList {
   #messages: Map<string, HTMLElement> = new Map();
   /** What persons wrote, by the number of its event: ids are chosen by clients */
   #own: Map<number, HTMLElement> = new Map();
+  /** The entries by which what stands in the list has come */
+  #origins: WeakMap<Element, Entry> = new WeakMap();
+  #branches = new Branches();
   /** What is not on the page yet: it comes with the next frame */
   #fresh = document.createDocumentFragment();
   /** Text that has come since the last frame, by the message */
@@ -77,6 +87,8 @@ export class MessageList {
   #actions;
   #feedback;
   #rated;
+  #resending;
+  #resendable;
   #files;
   #steps;
   #formatting;
@@ -92,7 +104,7 @@ export class MessageList {
    * @param list of what is in the log
    * @param waiting list of what is not yet
    */
-  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, changed, rate, rated, ...handlers }: MessageListHandlers) {
+  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, changed, rate, rated, edit, again, resendable, ...handlers }: MessageListHandlers) {
     this.#list = list;
     this.#waiting = waiting;
     this.#changed = changed;
@@ -101,8 +113,10 @@ export class MessageList {
     this.#actions = new Actions(act);
     this.#feedback = new Feedback(rate);
     this.#rated = rated;
+    this.#resending = new Resending(edit, again);
+    this.#resendable = resendable;
     this.#files = new Files(handlers.server, handlers.notify);
-    this.#steps = new Steps(this.#fresh, formatting);
+    this.#steps = new Steps(formatting);
     this.questions = new Questions(formatting, { ...handlers, changed: asked });
   }
 
@@ -124,6 +138,8 @@ export class MessageList {
     this.#own.clear();
     this.#actions.clear();
     this.#feedback.clear();
+    this.#resending.clear();
+    this.#branches.clear();
     this.#files.clear();
     this.#steps.clear();
     this.questions.clear();
@@ -148,18 +164,45 @@ export class MessageList {
       this.#held.push(entry);
       return true;
     }
-    if (n != null) this.#showOwn(name, data, n);
-    else if (name === "message_update" && data?.n != null) this.#changeOwn(data);
+    if (n != null) this.#showOwn(entry, n);
+    else if (name === "message_update" && data?.n != null) this.#changeOwn(data, entry);
     else if (name === "message_remove" && data?.n != null) this.#removeOwn(data.n);
-    else if (name === "message" || name === "message_update") this.#put(data, live);
+    else if (name === "message" || name === "message_update") this.#put(data, live, entry);
     else if (name === "message_remove") this.#remove(data?.id);
-    else if ((name === "step" || name === "step_update") && isStep(data)) this.#steps.put(data);
+    else if ((name === "step" || name === "step_update") && isStep(data)) this.#place(this.#steps.put(data), entry);
     else if (name === "step_remove" && isStep(data)) this.#steps.remove(data.id);
-    else if (name === "error") this.#fresh.append(failure(data));
-    else if (name === "ask") this.#fresh.append(this.questions.show(data, data.author || this.#author || texts.assistant, live));
+    else if (name === "error") this.#place(failure(data), entry);
+    else if (name === "ask") this.#place(this.questions.show(data, data.author || this.#author || texts.assistant, live), entry);
     else if (name === "ask_closed") this.questions.close(data?.call, data?.outcome);
     else return false;
     return true;
+  }
+
+  /** Put something at the end, unless it is of a turn that was dropped: then what changes it later changes nothing that is seen. */
+  #place(element: HTMLElement | null, entry: Entry) {
+    if (!element) return;
+    this.#origins.set(element, entry);
+    if (this.#branches.drops(entry)) this.#drop(element, entry);
+    else this.#fresh.append(element);
+  }
+
+  #swap(shown: HTMLElement, element: HTMLElement) {
+    const entry = this.#origins.get(shown);
+    if (entry) this.#origins.set(element, entry);
+    shown.replaceWith(element);
+  }
+
+  #drop(element: Element, { name, data }: Entry) {
+    element.remove();
+    if (name === "ask") this.questions.close(data?.call);
+  }
+
+  /** A message has taken the place of another one: that and what came of it go. */
+  #dropReplaced() {
+    for (const element of [...this.#list.children, ...this.#fresh.children]) {
+      const entry = this.#origins.get(element);
+      if (entry && this.#branches.drops(entry)) this.#drop(element, entry);
+    }
   }
 
   /** Put on the page what has come since the last frame. */
@@ -179,20 +222,21 @@ export class MessageList {
   }
 
   /** Whether an entry is about something that is not here yet. */
-  #isEarly({ name, data, n }: Entry) {
+  #isEarly(entry: Entry) {
+    const { name, data, n } = entry;
     if (name === "feedback") return !this.#messages.has(String(data?.message));
-    if (n != null) return name === "answer" && !this.questions.has(data?.call) && this.#keepPlace(n);
+    if (n != null) return name === "answer" && !this.questions.has(data?.call) && this.#keepPlace(n, entry);
     if (name === "message_update" || name === "message_remove") return data?.n != null ? !this.#own.has(Number(data.n)) : !this.#messages.has(data?.id);
     if (name === "step_update" || name === "step_remove") return isStep(data) && !this.#steps.output(data.id);
     return name === "ask_closed" && !this.questions.has(data?.call);
   }
 
   /** An answer that only its question can put into words stands where it was given. */
-  #keepPlace(n: number) {
+  #keepPlace(n: number, entry: Entry) {
     if (this.#own.has(n)) return true;
     const place = create("article", { hidden: true });
     this.#own.set(n, place);
-    this.#fresh.append(place);
+    this.#place(place, entry);
     return true;
   }
 
@@ -236,10 +280,12 @@ export class MessageList {
     const words = frames.map((frame) => this.#words(frame.type === "answer" ? "answer" : frame.name, frame.type === "answer" ? frame : frame.data));
     this.#waiting.replaceChildren(...words.flatMap((said) => (said ? [this.#written(said, { waiting: state })] : [])));
     this.questions.update(new Set(frames.flatMap(({ type, call }) => (type === "answer" && call ? [call] : []))));
+    this.#resending.offered = this.#resendable() && !frames.some(({ name }) => name === "message");
     this.#actions.update(online, new Set(frames.flatMap(({ name, data }) => (name === "action" ? [data?.id] : []))));
   }
 
-  #showOwn(name: string, data: any, n: number) {
+  #showOwn(entry: Entry, n: number) {
+    const { name, data } = entry;
     const words = this.#words(name, data);
     if (name === "feedback") this.#feedback.put(data);
     if (name === "answer") this.questions.close(data?.call);
@@ -247,19 +293,25 @@ export class MessageList {
     const element = this.#written(words, { time: data?.created_at });
     const place = this.#own.get(n);
     this.#own.set(n, element);
-    if (place) place.replaceWith(element);
-    else this.#fresh.append(element);
+    if (name === "message") {
+      if (this.#branches.take(entry, n, this.#resending.last)) this.#dropReplaced();
+      this.#resending.take(entry, n);
+    }
+    if (place) this.#swap(place, element);
+    else this.#place(element, entry);
+    this.#resending.attach(this.#own);
   }
 
   /** The bot has changed what a person wrote. Where no files are named they are as they were. */
-  #changeOwn({ n, content, created_at, files }: MessageData & { n?: number }) {
+  #changeOwn({ n, content, created_at, files }: MessageData & { n?: number }, entry: Entry) {
     const shown = this.#own.get(Number(n));
     const element = this.#written({ text: String(content ?? ""), files }, { time: created_at });
     const kept = files ? null : shown?.querySelector("[part~=files]");
     if (kept) element.append(kept);
     this.#own.set(Number(n), element);
-    if (shown) shown.replaceWith(element);
-    else this.#fresh.append(element);
+    if (shown) this.#swap(shown, element);
+    else this.#place(element, entry);
+    this.#resending.attach(this.#own);
   }
 
   #removeOwn(n: number) {
@@ -278,15 +330,18 @@ export class MessageList {
     return ownArticle(text, { ...options, files: this.#files.list(files) });
   }
 
-  #put(data: MessageData, live: boolean) {
+  /** @param entry by which it has come; none for the text of a stream */
+  #put(data: MessageData, live: boolean, entry?: Entry) {
     const element = this.#message(data);
     const shown = this.#messages.get(data.id);
-    if (shown?.matches("[part~=streaming]") && this.#finish(shown, element, data)) {
+    if (shown?.parentNode && shown.matches("[part~=streaming]") && this.#finish(shown, element, data)) {
       if (live && !data.streaming) this.#announce(`${element.querySelector("[part=author]")?.textContent}: ${shown.querySelector("[part=content]")?.textContent}`);
       return;
     }
     this.#messages.set(data.id, element);
-    if (shown) shown.replaceWith(element);
+    // What was dropped comes back by being sent anew.
+    if (shown && (shown.parentNode || entry?.name !== "message")) this.#swap(shown, element);
+    else if (entry) this.#place(element, entry);
     else this.#fresh.append(element);
   }
 

@@ -26,12 +26,9 @@ export function isStep(data: any): data is StepData {
 
 export class Steps {
   #rows: Map<string, Row> = new Map();
-  #list;
   #formatting;
 
-  /** @param list of what is in the log */
-  constructor(list: ParentNode, formatting: Formatting) {
-    this.#list = list;
+  constructor(formatting: Formatting) {
     this.#formatting = formatting;
   }
 
@@ -39,14 +36,16 @@ export class Steps {
     this.#rows.clear();
   }
 
-  put(data: StepData) {
+  /** @returns its row, if it is a new one that is no part of another */
+  put(data: StepData): HTMLElement | null {
     const known = this.#rows.get(data.id);
     const row = known ?? new Row();
     row.show(data, this.#formatting);
-    if (known) return;
+    if (known) return null;
     this.#rows.set(data.id, row);
     const parent = data.parent == null ? undefined : this.#rows.get(data.parent);
-    (parent?.parts ?? this.#list).append(row.element);
+    parent?.parts.append(row.element);
+    return parent ? null : row.element;
   }
 
   /** @param id with the steps that are part of it */

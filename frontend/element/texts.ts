@@ -113,6 +113,11 @@ const defaults = {
   // Thumbs under answers
   thumbs: { up: gettext("Good answer"), down: gettext("Bad answer") },
 
+  // The user's last message, to be sent again
+  edit: gettext("Edit"),
+  editing: gettext("You are changing your last message"),
+  cancelEdit: gettext("Cancel"),
+
   // Steps on the way to an answer
   step: gettext("Step"),
   stepInput: gettext("Input"),

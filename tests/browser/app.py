@@ -13,12 +13,13 @@ from demo_project.asgi import application as demo  # isort: skip
 from demo_project.asgi import django_application  # isort: skip
 
 from chatsessions.consumers import ChatConsumer
-from tests.browser.bots import chat, critic, workshop, writer
+from tests.browser.bots import chat, critic, patient, workshop, writer
 from tests.server.logins import VisitorConsumer
 
 parrot = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=chat))
 workers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=workshop))
 critics = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=critic))
+patients = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=patient))
 writers = AuthMiddlewareStack(ChatConsumer.as_asgi(chat=writer))
 visitors = AuthMiddlewareStack(VisitorConsumer.as_asgi(chat=chat))
 application = ProtocolTypeRouter(
@@ -29,6 +30,7 @@ application = ProtocolTypeRouter(
                 path("ws/workshop/", workers),
                 path("ws/writer/", writers),
                 path("ws/critic/", critics),
+                path("ws/patient/", patients),
                 path("ws/parrot/", parrot),
                 path("ws/visitors/", visitors),
                 re_path("", demo),

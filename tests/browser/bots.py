@@ -154,6 +154,26 @@ async def thank(feedback: Feedback) -> None:
     await context.emitter.emit("heard", feedback.value)
 
 
+#: Lets its user think again.
+patient = Chat("patient", edits=True)
+
+
+@patient.on_message
+async def answer_again(message: Message) -> None:
+    with Step(name="think") as step:
+        step.output = message.content
+    if message.content == "ask":
+        await AskUserMessage("What?").send()
+    if message.content == "wait":
+        try:
+            await Message("waiting").send()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await Message("too late").send()
+            raise
+    await Message(f"re {message.content}, {len(message.elements)} file(s)").send()
+
+
 #: Writes Markdown.
 writer = Chat("writer", message_format="markdown")
 

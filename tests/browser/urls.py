@@ -33,6 +33,10 @@ FILES = """<!doctype html><html lang="en"><title>Files</title>{% load chatsessio
 CRITIC = """<!doctype html><html lang="en"><title>Critic</title>{% load chatsessions %}
 {% chat_session "/ws/critic/" heading="Critic" %}</html>"""
 
+PATIENT = """<!doctype html><html lang="en"><title>Patient</title>
+<meta name="viewport" content="width=device-width">{% load chatsessions %}
+{% chat_session "/ws/patient/" heading="Patient" files=True %}</html>"""
+
 WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
 <main><h1>A page</h1>
 {% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True %}</main></html>"""
@@ -126,6 +130,10 @@ def critic(request: HttpRequest) -> HttpResponse:
     return _page(CRITIC)
 
 
+def patient(request: HttpRequest) -> HttpResponse:
+    return _page(PATIENT)
+
+
 def workshop(request: HttpRequest) -> HttpResponse:
     return _page(WORKSHOP)
 
@@ -188,6 +196,7 @@ urlpatterns = [
     path("twins/", twins),
     path("german/", german),
     path("critic/", critic),
+    path("patient/", patient),
     path("arabic/", arabic),
     path("workshop/", workshop),
     path("writer/", writer),

@@ -206,8 +206,12 @@ export declare class ChatClient extends EventTarget {
 	 * @throws {ChatClientError} if it can never be sent
 	 */
 	send(name: string, data?: any): Outgoing;
-	/** Send what a person wrote. @param files ids of files that were uploaded */
-	sendMessage(text: string, files?: string[]): Outgoing;
+	/**
+	 * Send what a person wrote.
+	 * @param files ids of files that were uploaded
+	 * @param replaces the number of their last message, where the chat offers `edits`: this one takes its place
+	 */
+	sendMessage(text: string, files?: string[], replaces?: number): Outgoing;
 	/**
 	 * Answer an `ask` event. Like an event it is kept until the server has stored it.
 	 * @param data by the kind of the question: `{content}`, `{id}` of an action, `{files}`: ids

@@ -75,6 +75,9 @@ export declare const texts: {
 		up: string;
 		down: string;
 	};
+	edit: string;
+	editing: string;
+	cancelEdit: string;
 	step: string;
 	stepInput: string;
 	stepOutput: string;

@@ -195,8 +195,12 @@ declare class ChatClient extends EventTarget {
 	 * @throws {ChatClientError} if it can never be sent
 	 */
 	send(name: string, data?: any): Outgoing;
-	/** Send what a person wrote. @param files ids of files that were uploaded */
-	sendMessage(text: string, files?: string[]): Outgoing;
+	/**
+	 * Send what a person wrote.
+	 * @param files ids of files that were uploaded
+	 * @param replaces the number of their last message, where the chat offers `edits`: this one takes its place
+	 */
+	sendMessage(text: string, files?: string[], replaces?: number): Outgoing;
 	/**
 	 * Answer an `ask` event. Like an event it is kept until the server has stored it.
 	 * @param data by the kind of the question: `{content}`, `{id}` of an action, `{files}`: ids
@@ -276,6 +280,9 @@ declare class ChatSessionElement extends HTMLElement {
 			up: string;
 			down: string;
 		};
+		edit: string;
+		editing: string;
+		cancelEdit: string;
 		step: string;
 		stepInput: string;
 		stepOutput: string;

@@ -100,9 +100,10 @@ export function createOutbox(items: Outgoing[] = [], next: number = 1) {
       renumber(items.filter((item) => item.n > received), received + 1);
     },
 
-    /** A new session: what is left is numbered from 1. */
+    /** A new session: what is left is numbered from 1, and takes no place of what was said in the old one. */
     restart() {
       this.settle();
+      for (const { name, data } of items) if (name === "message") delete data?.replaces;
       accepted = cursor = 0;
       renumber(items, 1);
     },

@@ -1,0 +1,166 @@
+"""The user's last message, sent again: as it was, or changed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+from tests.server.harness import Server
+
+from .chat import PATIENCE, Chat, Line
+
+pytestmark = pytest.mark.browser
+
+CANCEL = "Cancel"
+EDIT = "Edit"
+AGAIN = "Try again"
+
+
+def buttons(chat: Chat, name: str) -> Locator:
+    return chat.log.get_by_role("button", name=name)
+
+
+def steps(chat: Chat) -> Locator:
+    return chat.log.locator("[part=step]")
+
+
+def test_an_edited_message_takes_the_place_of_what_was_said(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """What came before stays; the page shows the same once it is loaded anew."""
+    chat = open_chat(path="/patient/")
+    chat.say("one")
+    chat.shows("one", "re one, 0 file(s)")
+    chat.say("two")
+    chat.shows("one", "re one, 0 file(s)", "two", "re two, 0 file(s)")
+    expect(buttons(chat, EDIT)).to_have_count(1)  # below the last message alone
+    chat.press(EDIT)
+    expect(chat.input).to_have_value("two")
+    expect(chat.input).to_be_focused()
+    expect(chat.input).to_have_accessible_description(
+        re.compile("^You are changing your last message")
+    )
+    chat.say("three")
+    branch = ("one", "re one, 0 file(s)", "three", "re three, 0 file(s)")
+    chat.shows(*branch)
+    expect(steps(chat)).to_have_count(2)
+    expect(chat.input).to_have_value("")
+    expect(chat.element.get_by_role("button", name=CANCEL)).to_be_hidden()
+    chat.reload()
+    chat.shows(*branch)
+    expect(steps(chat)).to_have_count(2)
+    chat.press(EDIT)
+    expect(chat.input).to_have_value("three")
+    chat.say("four")
+    chat.shows("one", "re one, 0 file(s)", "four", "re four, 0 file(s)")
+
+
+def test_trying_again_sends_the_same_with_its_files(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    chat = open_chat(path="/patient/")
+    with chat.page.expect_file_chooser() as chooser:
+        chat.press("Attach files")
+    chooser.value.set_files([{"name": "a.txt", "mimeType": "text/plain", "buffer": b"text"}])
+    expect(chat.element.locator("[part=attachment-state]")).to_have_text("4 bytes")
+    chat.say("look")
+    chat.shows("look", "re look, 1 file(s)")
+    answer = chat.messages.last.get_attribute("data-id")
+    chat.press(AGAIN)
+    expect(chat.messages.last).not_to_have_attribute("data-id", answer or "")
+    chat.shows("look", "re look, 1 file(s)")
+    expect(chat.input).to_be_focused()
+    chat.press(EDIT)
+    chat.say("look closer")
+    chat.shows("look closer", "re look closer, 1 file(s)")
+    expect(chat.log.get_by_text("a.txt")).to_have_count(1)
+
+
+def test_by_the_keyboard(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """Escape gives an edit up, and what was being written before is there again."""
+    chat = open_chat(path="/patient/")
+    chat.say("one")
+    chat.shows("one", "re one, 0 file(s)")
+    chat.input.fill("half a")
+    chat.log.focus()
+    chat.page.keyboard.press("Tab")
+    expect(buttons(chat, EDIT)).to_be_focused()
+    chat.page.keyboard.press("Enter")
+    expect(chat.input).to_be_focused()
+    expect(chat.input).to_have_value("one")
+    chat.page.keyboard.type(" and more")
+    chat.page.keyboard.press("Escape")
+    expect(chat.input).to_have_value("half a")
+    expect(chat.input).to_be_focused()
+    buttons(chat, EDIT).focus()
+    chat.page.keyboard.press("Tab")
+    expect(buttons(chat, AGAIN)).to_be_focused()
+    answer = chat.messages.last.get_attribute("data-id")
+    chat.page.keyboard.press("Enter")
+    expect(chat.messages.last).not_to_have_attribute("data-id", answer or "")
+    chat.shows("one", "re one, 0 file(s)")
+    chat.input.press("Enter")
+    chat.shows("one", "re one, 0 file(s)", "half a", "re half a, 0 file(s)")
+
+
+def test_what_a_stopped_turn_still_says_is_not_shown(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """Nor is its question asked any more."""
+    chat = open_chat(path="/patient/")
+    chat.say("wait")
+    chat.shows("wait", "waiting")
+    chat.press(EDIT)
+    chat.say("ask")
+    chat.shows("ask", "What?")
+    expect(chat.element.get_by_text("Your next message answers")).to_be_visible()
+    chat.press(EDIT)
+    chat.say("go on")
+    chat.shows("go on", "re go on, 0 file(s)")
+    expect(chat.element.get_by_text("Your next message answers")).to_be_hidden()
+    assert "too late" in [row.data.get("content") for row in server.database.log(chat.session)]
+    chat.reload()
+    chat.shows("go on", "re go on, 0 file(s)")
+
+
+def test_what_is_not_accepted_yet_has_no_buttons(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """Sent without a line it waits as any message does, and what it replaces stays until then."""
+    chat = open_chat(path="/patient/")
+    line = Line(chat.page)
+    chat.reload()
+    chat.say("one")
+    chat.shows("one", "re one, 0 file(s)")
+    line.cut()
+    chat.press(EDIT)
+    chat.say("two")
+    expect(chat.waiting).to_have_count(1)
+    expect(chat.contents).to_have_text(["one", "re one, 0 file(s)", "two"])
+    expect(buttons(chat, EDIT)).to_be_hidden()
+    line.mend()
+    chat.shows("two", "re two, 0 file(s)")
+    expect(buttons(chat, EDIT)).to_be_visible(timeout=PATIENCE * 1000)
+
+
+def test_the_beginning_of_a_long_conversation_is_without_what_was_replaced(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    chat = open_chat(path="/patient/")
+    chat.say("one")
+    chat.say("try 2")
+    chat.shows("one", "re one, 0 file(s)", "try 2", "re try 2, 0 file(s)")
+    chat.element.evaluate(
+        "({ client }) => { for (let n = 3; n <= 80; n++)"
+        " client.sendMessage(`try ${n}`, [], n - 1); }"
+    )
+    branch = ("one", "re one, 0 file(s)", "try 80", "re try 80, 0 file(s)")
+    chat.shows(*branch)
+    with chat.page.expect_response("**/entries/?**"):
+        chat.reload()
+    chat.shows(*branch)
+    expect(steps(chat)).to_have_count(2)
+    expect(buttons(chat, EDIT)).to_have_count(1)
