@@ -995,6 +995,7 @@ class Counted:
             10_000,
             {"EVENTS_PER_SECOND": 1e6, "EVENT_BURST": 10**6, "MAX_PENDING_EVENTS": 1000},
             id="generous",
+            marks=pytest.mark.slow,
         ),
         pytest.param(100, {"MAX_PENDING_EVENTS": 5}, id="few may wait"),
     ],

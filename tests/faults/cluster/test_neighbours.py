@@ -106,6 +106,7 @@ async def say_a_lot(tab: Tab) -> None:
         await asyncio.sleep(1 / EVENTS_PER_SECOND)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worker", ["a", "b"] if LONG else ["a"])
 async def test_bad_clients_are_no_bother(
     worker: str, make_cluster: Callable[..., Cluster], play: Play
