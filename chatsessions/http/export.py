@@ -23,9 +23,8 @@ from chatsessions.files.types import clean_name
 from chatsessions.models import ChatSession, SessionFile
 from chatsessions.storage.conversation import SYSTEM, USER, ConversationMessage, ConversationReducer
 from chatsessions.storage.log import read_entries
-from chatsessions.websocket.admission import valid_ip
 
-from .requests import RequestRefused, client_session, limits_of, not_found
+from .requests import RequestRefused, client_session, not_found, reading_pace
 from .responses import json_view
 
 #: The version of the JSON's shape.
@@ -52,10 +51,7 @@ async def export(request: HttpRequest, session_id: str) -> HttpResponseBase:
     if kind not in FORMATS:
         raise RequestRefused(400, "bad_request", f"'format' is one of {', '.join(FORMATS)}.")
     session, _has_token = await sync_to_async(client_session)(request, session_id)
-    limits, ip = limits_of(request), valid_ip(request.META.get("REMOTE_ADDR"))
-    limits.read(session.pk, ip)
-    pace = limits.replay(session.pk, ip)
-    pace.check()
+    pace = reading_pace(request, session.pk)
     conversation = await sync_to_async(read_conversation)(session.pk)
     if conversation is None:
         raise not_found()

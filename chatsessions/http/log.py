@@ -9,10 +9,9 @@ from django.http import HttpRequest, HttpResponse
 
 from chatsessions.protocol.frames import parse_seq
 from chatsessions.storage.log import read_before
-from chatsessions.websocket.admission import valid_ip
 from chatsessions.websocket.subscriber import event_frame
 
-from .requests import RequestRefused, client_session, limits_of
+from .requests import RequestRefused, client_session, reading_pace
 from .responses import json_response, json_view
 
 #: Entries in one answer, if the request does not say, and at most.
@@ -33,10 +32,7 @@ async def entries(request: HttpRequest, session_id: str) -> HttpResponse:
     before = _number(request, "before")
     limit = _number(request, "limit")
     session, _ = await sync_to_async(client_session)(request, session_id)
-    limits, ip = limits_of(request), valid_ip(request.META.get("REMOTE_ADDR"))
-    limits.read(session.pk, ip)
-    pace = limits.replay(session.pk, ip)
-    pace.check()
+    pace = reading_pace(request, session.pk)
     size = min(limit or PAGE_SIZE, MAX_PAGE_SIZE)
     read = partial(read_before, session.pk, before=before, limit=size)
     found, first = await sync_to_async(read)()

@@ -37,7 +37,7 @@ from chatsessions.protocol import frames
 from chatsessions.protocol.frames import parse_uuid
 from chatsessions.storage.database import arefuse_test_transaction
 from chatsessions.websocket.admission import first_language, valid_ip
-from chatsessions.workers.limits import SHARED, Limits
+from chatsessions.workers.limits import SHARED, Limits, Replay
 from chatsessions.workers.worker import get_worker, visiting
 
 #: The longest token that is looked at, in characters; the session's own are shorter.
@@ -119,6 +119,19 @@ async def serving(request: HttpRequest) -> AsyncIterator[None]:
 def limits_of(request: HttpRequest) -> Limits:
     """Return what the requests of a client are counted by."""
     return get_worker().limits if isinstance(request, ASGIRequest) else SHARED
+
+
+def reading_pace(request: HttpRequest, session_id: UUID) -> Replay:
+    """
+    Count a request that reads a session's log; return the pace, to be told how much it was.
+
+    Raises ``FrameError`` ``rate_limited`` for one that comes too early.
+    """
+    limits, ip = limits_of(request), valid_ip(request.META.get("REMOTE_ADDR"))
+    limits.read(session_id, ip)
+    pace = limits.replay(session_id, ip)
+    pace.check()
+    return pace
 
 
 # Who asks

@@ -284,8 +284,10 @@ class ChatConnection:
                 data = frames.decode_data(frame)
                 await subscriber.served.receive(subscriber, frame, data)
             elif isinstance(frame, frames.Ping):
-                self._announced_silence = min(frame.silence, MAX_SILENCE)
-                self._watch()
+                silence = min(frame.silence, MAX_SILENCE)
+                if silence != self._announced_silence:
+                    self._announced_silence = silence
+                    self._watch()
                 head = subscriber.served.standing().stored
                 self.sender.send_frame(frames.encode(frames.Pong(head)))
             elif isinstance(frame, frames.Stop):

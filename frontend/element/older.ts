@@ -42,11 +42,12 @@ export class Older {
     this.#client = client;
     this.#before = before;
     this.#element.hidden = false;
-    client.addEventListener("ready", () => client === this.#client && this.#arrived());
+    client.addEventListener("ready", this.#arrived);
   }
 
   clear() {
     this.disconnect();
+    this.#client?.removeEventListener("ready", this.#arrived);
     this.#client = this.#before = null;
     this.#loading = false;
     this.#resting = true;
@@ -65,10 +66,10 @@ export class Older {
   }
 
   /** The end of the conversation is here, or the line is back. */
-  #arrived() {
+  #arrived = () => {
     this.#resting = false;
     this.observe();
-  }
+  };
 
   async #load() {
     const before = this.#before;
