@@ -23,7 +23,8 @@ from django.utils import timezone
 
 from chatsessions import AskUserMessage, Chat, Message, context, http_session, user_session
 from chatsessions.cluster.connect_request import ConnectRequest
-from chatsessions.cluster.remote import RemoteSession
+from chatsessions.cluster.connected import ConnectedSession
+from chatsessions.cluster.visited import VisitedSession
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
@@ -321,7 +322,7 @@ async def test_a_session_that_is_relayed_is_reached_where_it_is(bot: Bot) -> Non
         await old.say("wait")
         await until(lambda: old.texts)
         tab = await Tab.open(here, bot.chat, old)
-        assert isinstance(tab.served, RemoteSession)
+        assert isinstance(tab.served, ConnectedSession)
         api = WorkerDirectory(tab, there)
         response = await api.post("by http")
         assert (response.status_code, response.told["error"]) == (409, "session_connected")
@@ -719,7 +720,7 @@ async def test_of_two_workers_that_are_asked_at_once_one_has_it(bot: Bot) -> Non
             await until(lambda: not any(worker.live for worker in workers))
             comes = (worker.receive(bot.chat, arrival) for worker in workers)
             found = [one for one, _ in await asyncio.gather(*comes)]
-            assert {type(one) for one in found} == {LiveSession, RemoteSession}
+            assert {type(one) for one in found} == {LiveSession, VisitedSession}
             assert sum(len(worker.live) for worker in workers) == 1
             for one in found:
                 one.let_go()

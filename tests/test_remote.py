@@ -18,8 +18,8 @@ from django.contrib.auth.models import AnonymousUser
 from chatsessions import Chat, Message, user_session
 from chatsessions.cluster.commands import Failed, Hint, Part, encode
 from chatsessions.cluster.connect_request import ConnectRequest
+from chatsessions.cluster.connected import ConnectedSession
 from chatsessions.cluster.follower import OpenStreams, TurnStatuses
-from chatsessions.cluster.remote import RemoteSession
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
@@ -47,7 +47,7 @@ class Tab:
         self.attachment: WebsocketSubscriber | None = None
 
     @property
-    def served(self) -> LiveSession | RemoteSession:
+    def served(self) -> LiveSession | ConnectedSession:
         assert self.attachment is not None
         return self.attachment.served
 
@@ -190,7 +190,7 @@ async def test_a_busy_session_is_relayed_and_moves_when_its_turn_ends(
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
-        assert isinstance(new.served, RemoteSession)
+        assert isinstance(new.served, ConnectedSession)
         assert new.welcome["turn"] == 1
         assert old.closed == 4509
         await until(lambda: new.texts == ["1"])
@@ -417,7 +417,7 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
         relay = new.served
-        assert isinstance(relay, RemoteSession)
+        assert isinstance(relay, ConnectedSession)
         move_here, gate = relay._move_here, chat.gate  # type: ignore[attr-defined]
 
         async def say_and_stop() -> None:
@@ -425,7 +425,7 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
             await new.say("wait")
             for _ in range(100 if phase == "on its way" else 1):
                 relay.stop()  # a client that says it again and again fills nothing
-            assert len(relay._link.frames) <= 2
+            assert len(relay._frames) <= 2
 
         async def moving(*args: Any) -> Any:
             assert move_here is not None
@@ -436,16 +436,16 @@ async def test_a_stop_while_the_session_moves_is_for_what_was_sent_before_it(
                 await say_and_stop()
             return live
 
-        async def released(move_here: Any) -> None:
+        async def released() -> None:
             """Its owner has let it go, and the relay has not heard of it."""
             await say_and_stop()
-            await until(lambda: len(relay._link.frames) == 2)
-            await move(move_here)
+            await until(lambda: len(relay._frames) == 2)
+            await move()
 
-        move = relay._move
+        move = relay._released
         relay._move_here = moving
         if phase == "released":
-            monkeypatch.setattr(relay, "_move", released)
+            monkeypatch.setattr(relay, "_released", released)
         gate.set()
         assert await new.ends(1) == "done"
         assert await new.ends(2) == "stopped"
@@ -603,7 +603,7 @@ async def test_a_frame_of_an_older_connection_ends_no_token(chat: Chat) -> None:
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
         held = await Tab.open(second, chat, old)
-        assert isinstance(held.served, RemoteSession)
+        assert isinstance(held.served, ConnectedSession)
         lost = await Tab.open(second, chat, held)
         assert lost.welcome["resumed"] is True
         assert held.attachment is not None
@@ -682,7 +682,7 @@ async def test_a_relayed_client_whose_news_cannot_be_passed_on_is_told_to_come_b
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
         await until(lambda: new.texts == ["1"])
-        assert isinstance(new.served, RemoteSession)
+        assert isinstance(new.served, ConnectedSession)
         monkeypatch.setattr(new.served._follower, "read_log", _no_log)
         await new.say("queued")
         await until(lambda: new.closed == 4000)
@@ -710,10 +710,10 @@ async def test_a_frame_that_only_another_release_knows_is_left_out(chat: Chat) -
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
-        assert isinstance(new.served, RemoteSession)
+        assert isinstance(new.served, ConnectedSession)
         hologram = Part(0, frames=[msgspec.Raw(b'{"type":"hologram"}')])
         number = new.served._last_hint + 1
-        new.served.hear(Hint(new.served._link.number, number, [hologram]))
+        new.served.hear(Hint(new.served.number, number, [hologram]))
         chat.gate.set()  # type: ignore[attr-defined]
         assert await new.ends(1) == "done"
         assert new.closed is None

@@ -13,7 +13,7 @@ import msgspec
 from django.http import HttpRequest
 
 from chatsessions.auth.env import taken_env
-from chatsessions.cluster.remote import RemoteSession
+from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionNotFound
 from chatsessions.handlers.chat import Chat, resolve_chat
@@ -154,7 +154,7 @@ class _Emitted(Subscriber):
         self.stored: deque[Entry] = deque(maxlen=settings.MAX_LOG_ENTRIES)
         self._last = 0
 
-    def follow(self, served: LiveSession | RemoteSession) -> None:
+    def follow(self, served: LiveSession | VisitedSession) -> None:
         """Subscribe to ``served``."""
         self._last = served.follow(self).stored
 

@@ -15,7 +15,7 @@ from typing import Self, TypeGuard
 from django.utils.functional import Promise
 
 from chatsessions.cluster.connect_request import Admit, ConnectRequest, anybody
-from chatsessions.cluster.remote import RemoteSession
+from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import SessionOver
 from chatsessions.handlers.chat import Chat
@@ -44,7 +44,7 @@ class Visit:
 
     def __init__(
         self,
-        served: LiveSession | RemoteSession,
+        served: LiveSession | VisitedSession,
         *,
         offers: Sequence[str],
         ip: str | None,
@@ -189,7 +189,7 @@ class HttpSubscriber(Subscriber):
 
     def __init__(
         self,
-        served: LiveSession | RemoteSession,
+        served: LiveSession | VisitedSession,
         after: int,
         *,
         known: int,

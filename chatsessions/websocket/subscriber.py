@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
+from chatsessions.cluster.connected import ConnectedSession, LocalSubscriber
 from chatsessions.conf import settings
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import SendWindow
@@ -29,7 +29,12 @@ class WebsocketSubscriber(LocalSubscriber):
     """Delivers a session's log over one connection, from a position on and without a hole."""
 
     def __init__(
-        self, served: LiveSession | RemoteSession, sender: Sender, *, position: int, replay: Replay
+        self,
+        served: LiveSession | ConnectedSession,
+        sender: Sender,
+        *,
+        position: int,
+        replay: Replay,
     ) -> None:
         self.served = served
         self._sender = sender

@@ -34,7 +34,8 @@ from chatsessions.cluster.connect_request import (
     why_not,
     why_over,
 )
-from chatsessions.cluster.remote import LocalSubscriber, RemoteSession
+from chatsessions.cluster.connected import ConnectedSession, LocalSubscriber
+from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost, SessionNotFound, SessionOver
 from chatsessions.handlers.chat import Chat, find_chat
@@ -47,7 +48,7 @@ from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.store import Loaded
 
 from .host import ShuttingDown, WorkerHost
-from .stored import Overtaken, StoredSessions
+from .stored import MakeRemote, Overtaken, R, StoredSessions
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -56,7 +57,7 @@ logger = logging.getLogger("chatsessions.worker")
 class Opened:
     """The session that a connection has now."""
 
-    served: LiveSession | RemoteSession
+    served: LiveSession | ConnectedSession
     resumed: bool
     #: None if resumed; else ``new``, ``unknown``, ``ended`` or ``expired``.
     reason: str | None
@@ -108,8 +109,15 @@ class SessionRegistry:
             return await self._open_new(chat, request, "unknown", admit)
         self._host.limits.read(session_id, request.ip)
         async with self._in_turn(session_id) as (lock, known):
-            how: How = "relay" if relays else "give"
-            found = await self._resume(chat, session_id, request, admit, how=how, connections=known)
+            found = await self._resume(
+                chat,
+                session_id,
+                request,
+                admit,
+                how="relay" if relays else "give",
+                make_remote=partial(self.stored.connected, partial(self._move_here, chat, request)),
+                connections=known,
+            )
             if isinstance(found, str):
                 return await self._open_new(chat, request, found, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
@@ -151,7 +159,7 @@ class SessionRegistry:
 
     async def receive(
         self, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
-    ) -> tuple[LiveSession | RemoteSession, str | None]:
+    ) -> tuple[LiveSession | VisitedSession, str | None]:
         """
         Return the session for a request: theirs, or a new one with ``make``.
 
@@ -187,7 +195,7 @@ class SessionRegistry:
 
     async def _find(
         self, chat: Chat, session_id: UUID, request: ConnectRequest, admit: Admit
-    ) -> LiveSession | RemoteSession | str:
+    ) -> LiveSession | VisitedSession | str:
         """
         Return the session for a request, or why it is not given.
 
@@ -197,7 +205,9 @@ class SessionRegistry:
         deadline = self._host.directory.deadline()
         async with self._lock_of(session_id):
             while True:
-                found = await self._resume(chat, session_id, request, admit, how="visit")
+                found = await self._resume(
+                    chat, session_id, request, admit, how="visit", make_remote=self.stored.visited
+                )
                 if not isinstance(found, LiveSession):
                     return found
                 if self._host.closing or found.closed:
@@ -294,8 +304,9 @@ class SessionRegistry:
         admit: Admit,
         *,
         how: How,
+        make_remote: MakeRemote[R],
         connections: int | None = None,
-    ) -> LiveSession | RemoteSession | str:
+    ) -> LiveSession | R | str:
         """
         Return the session asked for, or why it is not given. Foreign and unknown look alike.
 
@@ -309,7 +320,9 @@ class SessionRegistry:
             row = await self.stored.find_row(session_id)
             if row is not None and connections is not None:
                 row.connections = min(row.connections, connections)
-            return await self._take_over(chat, row, request, admit, how=how)
+            return await self._take_over(
+                chat, row, request, admit, how=how, make_remote=make_remote
+            )
         if connections is None:
             connections = live.client.connections
         if not _is_theirs(chat, live, request):
@@ -335,7 +348,8 @@ class SessionRegistry:
         admit: Admit,
         *,
         how: How,
-    ) -> LiveSession | RemoteSession | str:
+        make_remote: MakeRemote[R],
+    ) -> LiveSession | R | str:
         """As :meth:`_resume`, for a stored session. Only ``row`` is read until it may be had."""
         refusal = why_not(chat, row, request)
         if row is None or refusal is not None:
@@ -343,8 +357,7 @@ class SessionRegistry:
         if not row.end_reason and not row.is_expired():
             await admit(session_of(row, request.user))
             await self._check_count(request, other_than=row.pk)
-        move = None if how == "visit" else partial(self._move_here, chat, request)
-        found = await self.stored.take(chat, row, request, how=how, move=move)
+        found = await self.stored.take(chat, row, request, how=how, make_remote=make_remote)
         if not isinstance(found, Loaded):
             return found
         live = self._hold(chat, found)
@@ -362,15 +375,15 @@ class SessionRegistry:
         self,
         chat: Chat,
         request: ConnectRequest,
-        remote: RemoteSession,
+        session_id: UUID,
         subscriber: LocalSubscriber,
         stored: Callable[[], None],
     ) -> LiveSession | None:
         """Hold a session that its owner has let go. Return None if somebody else has it."""
-        async with self._lock_of(remote.id):
-            live = self._host.live.get(remote.id)
+        async with self._lock_of(session_id):
+            live = self._host.live.get(session_id)
             if live is None:
-                loaded = await self.stored.read(remote.id)
+                loaded = await self.stored.read(session_id)
                 if loaded is None or loaded.row.end_reason or self._host.closing:
                     return None
                 if self._host.directory.owner_of(loaded.row) is not None:

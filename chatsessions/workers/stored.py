@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import TypeVar
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from chatsessions.auth.access import token_after
 from chatsessions.cluster.commands import Attached, Busy, How, NotResumed
 from chatsessions.cluster.connect_request import ConnectRequest, why_not
+from chatsessions.cluster.connected import ConnectedSession, Move
 from chatsessions.cluster.directory import SOON, Owner
-from chatsessions.cluster.remote import Move, RemoteSession
+from chatsessions.cluster.remote import RemoteSession
+from chatsessions.cluster.visited import VisitedSession
 from chatsessions.exceptions import OwnerUnreachable
 from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.chat_context import in_use
@@ -22,6 +26,10 @@ from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
 from .host import ShuttingDown, WorkerHost
 
 logger = logging.getLogger("chatsessions.worker")
+
+R = TypeVar("R", bound=RemoteSession)
+#: Makes what stands here for a session of another worker.
+MakeRemote = Callable[[ChatSession, Owner], R]
 
 
 class Overtaken(ShuttingDown):
@@ -38,6 +46,8 @@ class StoredSessions:
 
     def __init__(self, host: WorkerHost) -> None:
         self._host = host
+        #: Those of requests, by the session and its generation.
+        self._visited: WeakValueDictionary[tuple[UUID, int], VisitedSession] = WeakValueDictionary()
 
     async def find_row(self, session_id: UUID) -> ChatSession | None:
         """Return a session's row without its content, or None if there is no such session."""
@@ -59,14 +69,20 @@ class StoredSessions:
         return [_with_context(loaded) for loaded in self._host.store.load_all(session_ids)]
 
     async def take(
-        self, chat: Chat, row: ChatSession, request: ConnectRequest, *, how: How, move: Move | None
-    ) -> Loaded | RemoteSession | str:
+        self,
+        chat: Chat,
+        row: ChatSession,
+        request: ConnectRequest,
+        *,
+        how: How,
+        make_remote: MakeRemote[R],
+    ) -> Loaded | R | str:
         """
         Return a session that nobody owns (any more), or one that another worker owns.
 
-        If it is not given, return why. ``move`` is for a connection: see :class:`RemoteSession`.
-        Where no layer leads to the owner, a connection takes the session from it. Raises
-        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection, ``ShuttingDown``.
+        If it is not given, return why. Where no layer leads to the owner, a connection takes the
+        session from it. Raises ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection,
+        ``ShuttingDown``.
         """
         directory = self._host.directory
         deadline = directory.deadline()
@@ -76,7 +92,7 @@ class StoredSessions:
             if self._host.closing:
                 raise ShuttingDown
             owner = directory.owner_of(row)
-            if owner is None or (move is not None and not (owner.channel or owner.is_here)):
+            if owner is None or (how != "visit" and not (owner.channel or owner.is_here)):
                 loaded = await self.read(row.pk)
                 again = None if loaded is None else loaded.row
                 refusal = _why_no_more(chat, again, request, connections, how)
@@ -93,7 +109,7 @@ class StoredSessions:
             if not owner.channel:  # this process', for the moment of a call from outside
                 await asyncio.sleep(SOON)
             else:
-                remote = self._remote(row, owner, move)
+                remote = make_remote(row, owner)
                 answer = await remote.attach(request, given=given, connections=connections, how=how)
                 if isinstance(answer, Attached):
                     return remote
@@ -113,14 +129,21 @@ class StoredSessions:
                 return refusal or "unknown"
             row = again
 
-    def _remote(self, row: ChatSession, owner: Owner, move: Move | None) -> RemoteSession:
-        """Return what stands for a session of ``owner``: one for all requests of a session."""
-        for known in self._host.remotes.values() if move is None else ():
-            if known.is_visit and (known.id, known.generation) == (row.pk, row.generation):
-                return known
-        return RemoteSession(
-            row, owner, directory=self._host.directory, remotes=self._host.remotes, move=move
+    def connected(self, move: Move, row: ChatSession, owner: Owner) -> ConnectedSession:
+        """Return a session of ``owner`` for a connection."""
+        host = self._host
+        return ConnectedSession(
+            row, owner, directory=host.directory, remotes=host.remotes, move=move
         )
+
+    def visited(self, row: ChatSession, owner: Owner) -> VisitedSession:
+        """Return a session of ``owner`` for requests: one for all of them."""
+        host, key = self._host, (row.pk, row.generation)
+        known = self._visited.get(key)
+        if known is None or known.closed:
+            known = VisitedSession(row, owner, directory=host.directory, remotes=host.remotes)
+            self._visited[key] = known
+        return known
 
 
 def _why_no_more(

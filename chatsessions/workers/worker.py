@@ -22,9 +22,9 @@ from django.db import IntegrityError
 from chatsessions import signals
 from chatsessions.auth.logins import Logins
 from chatsessions.cluster.connect_request import Admit, ConnectRequest, anybody
-from chatsessions.cluster.remote import RemoteSession
 from chatsessions.cluster.rpc import keep_running
 from chatsessions.cluster.server import CommandServer
+from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnerUnreachable, ServerStopped, SessionNotFound, SessionOver
 from chatsessions.handlers.chat import Chat, find_chat
@@ -85,7 +85,7 @@ class Worker(WorkerHost):
 
     async def receive(
         self, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
-    ) -> tuple[LiveSession | RemoteSession, str | None]:
+    ) -> tuple[LiveSession | VisitedSession, str | None]:
         """For a request: see :meth:`SessionRegistry.receive`."""
         await self.start()
         return await self.registry.receive(chat, request, make=make, admit=admit)
@@ -286,7 +286,7 @@ class Worker(WorkerHost):
             live.drain()
         for close in list(self.websockets):
             close(CloseCode.SHUTTING_DOWN)
-        visits = [remote for remote in self.remotes.values() if remote.is_visit]
+        visits = [one for one in self.remotes.values() if isinstance(one, VisitedSession)]
         ends = [*(live.until_idle() for live in lives), *(visit.left.wait() for visit in visits)]
         await _within(settings.SHUTDOWN_TIMEOUT if patience is None else patience, ends)
         for live in lives:

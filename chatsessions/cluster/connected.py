@@ -1,0 +1,245 @@
+"""``ConnectedSession``: a session that another worker owns, for its connection here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.utils.translation import gettext
+
+from chatsessions.conf import settings
+from chatsessions.exceptions import ChatSessionsError, FrameError
+from chatsessions.models import ChatSession
+from chatsessions.protocol import frames
+from chatsessions.sessions.session import LiveSession
+from chatsessions.sessions.subscribers import Standing, Subscriber
+from chatsessions.storage.store import Peek
+
+from .commands import Forward, NotHere, Taken
+from .directory import Owner, WorkerDirectory
+from .owner import take_frame
+from .remote import POLL, Look, RemoteSession
+from .rpc import NoAnswer
+
+logger = logging.getLogger("chatsessions.cluster")
+
+#: Frames of a client that go to the owner together.
+MAX_BATCH = 50
+
+
+class LocalSubscriber(Subscriber):
+    """A connection at this worker, whose session may come here from another."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Send nothing more until :meth:`moved`."""
+
+    @abstractmethod
+    def moved(self, served: LiveSession) -> None:
+        """Go on with ``served``, which is the session here, where the other one was left."""
+
+
+#: Holds the session of an id here, with its connection, and calls the last argument when that is
+#: stored. Returns None if somebody else has the session.
+Move = Callable[[UUID, LocalSubscriber, Callable[[], None]], Awaitable[LiveSession | None]]
+
+
+class ConnectedSession(RemoteSession):
+    """
+    A session that another worker owns, which moves here when nothing runs at the owner any more.
+
+    Frames of the client go to the owner one batch after another. Those that it has not taken are
+    kept, for the session that comes here.
+    """
+
+    def __init__(
+        self,
+        row: ChatSession,
+        owner: Owner,
+        *,
+        directory: WorkerDirectory,
+        remotes: dict[str, RemoteSession],
+        move: Move,
+    ) -> None:
+        super().__init__(row, owner, directory=directory, remotes=remotes)
+        self._move_here = move
+        #: How many connections the session had with the one that is here.
+        self._connections = 0
+        self._is_confirmed = False
+        #: Frames that no owner has taken yet.
+        self._frames: deque[msgspec.Raw] = deque()
+        self._forwarder: asyncio.Task[None] | None = None
+
+    async def _attached(self, standing: Standing) -> None:
+        await super()._attached(standing)
+        self._connections = standing.connections
+
+    # The connection
+
+    @property
+    def is_hammered(self) -> bool:
+        """Return False: the owner says itself that such a connection is to be closed."""
+        return False
+
+    def connect(
+        self, subscriber: LocalSubscriber, *, language: str = "", welcome: Callable[[], None]
+    ) -> None:
+        """Greet the connection: the owner has stored that there is one, and its language."""
+        self._follower.subscribers.connection = subscriber
+        welcome()
+
+    def announce(self, *, resumed: bool) -> None:
+        """Do nothing: the owner tells the application."""
+
+    def confirm_token(self, subscriber: Subscriber) -> None:
+        """Tell the owner that the client was heard by ``subscriber`` after its welcome."""
+        if not self._is_confirmed and subscriber is self._follower.subscribers.connection:
+            self._is_confirmed = True
+            self._forward()
+
+    def disconnect(self, subscriber: Subscriber, code: int) -> None:
+        """Leave the session to its owner: the client is gone."""
+        if subscriber is self._follower.subscribers.connection and not self.closed:
+            self._detach(code)
+
+    # Its frames
+
+    async def receive(self, subscriber: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
+        """
+        Send an event or an answer of the client to the owner.
+
+        Raises ``FrameError`` ``busy`` if too many wait.
+        """
+        if len(self._frames) >= settings.MAX_PENDING_EVENTS:
+            n = frame.n if isinstance(frame, frames.ClientEvent | frames.Answer) else None
+            detail = gettext("The server that runs this session is slow to answer.")
+            raise FrameError("busy", detail, n=n, retry_after=POLL)
+        self._frames.append(_pack(frame))
+        self._forward()
+
+    def end(self, reason: str) -> None:
+        """End the session, as its user."""
+        self._frames.append(_pack(frames.End()))
+        self._forward()
+
+    def stop(self) -> None:
+        """Stop the running turn."""
+        if self._is_moving:
+            self._stop_next()
+        else:
+            self._start(self._stop())
+
+    async def _stop(self) -> None:
+        """Overtake the frames. If the owner has let the session go, it is for the next owner."""
+        stop = Forward(remote=self.number, frames=[_STOP])
+        if isinstance(await self._ask_quietly(stop), NotHere):
+            self._stop_next()
+
+    def _stop_next(self) -> None:
+        """Stop behind the events that no owner has taken yet: one of them is meant."""
+        if not self._frames or self._frames[-1] is not _STOP:
+            self._frames.append(_STOP)
+
+    def _forward(self) -> None:
+        """Send the frames that wait; if there are none, let the owner know of the client."""
+        if self._forwarder is None and self._forwards:
+            self._forwarder = self._start(self._send_frames())
+
+    @property
+    def _forwards(self) -> bool:
+        return not (self.closed or self._is_moving)
+
+    async def _send_frames(self) -> None:
+        try:
+            while self._forwards:
+                batch = [self._frames[i] for i in range(min(len(self._frames), MAX_BATCH))]
+                answer = await self._ask(Forward(remote=self.number, frames=batch))
+                if not isinstance(answer, Taken):
+                    await self._left_by_owner()
+                    return
+                for _ in batch:
+                    self._frames.popleft()
+                self._taken(answer)
+                if not self._frames:
+                    return
+        except (NoAnswer, ChatSessionsError) as error:
+            self._give_up(f"its owner takes nothing: {error}")
+        finally:
+            self._forwarder = None
+
+    def _taken(self, taken: Taken) -> None:
+        """Tell the connection what the owner says of its frames."""
+        for error in taken.errors:
+            self._follower.tell(error)
+        if taken.code is not None:
+            self.close(frames.CloseCode(taken.code))
+
+    # Its session moves
+
+    async def _judge(self, peek: Peek, look: Look) -> None:
+        if peek.connections > self._connections:
+            self.close(frames.CloseCode.TAKEN_OVER)
+        else:
+            await super()._judge(peek, look)
+
+    def _taken_by_another(self, peek: Peek) -> None:
+        if peek.status == ChatSession.Status.CONNECTED:
+            self.close(frames.CloseCode.TAKEN_OVER)
+        else:
+            super()._taken_by_another(peek)
+
+    async def _released(self) -> None:
+        """Hold the session here, which is nobody's now, and go on with its connection."""
+        subscriber: Any = self._follower.subscribers.connection
+        if self._is_moving or subscriber is None:
+            return
+        self._is_moving = True
+        if self._forwarder is not None:
+            self._forwarder.cancel()  # what was taken already is known by its number
+        subscriber.stop()
+        live: LiveSession | None = None
+        stored = asyncio.Event()
+        try:
+            live = await self._move_here(self.id, subscriber, stored.set)
+        except Exception as error:
+            logger.warning("Session %s could not be taken over: %s", self.id, error)
+        if live is None:
+            self._is_moving = False
+            self._give_up("somebody else has it")
+            return
+        has_moved = False
+        try:
+            await self._give_frames(live, subscriber)
+            await stored.wait()
+            await self._give_frames(live, subscriber)
+            has_moved = True
+            self._leave()
+            subscriber.moved(live)
+        except Exception:
+            self._is_moving = False  # it can be given up
+            raise
+        finally:
+            if not has_moved:  # the client left meanwhile
+                live.client.disconnect(subscriber, 1006)
+
+    async def _give_frames(self, live: LiveSession, subscriber: LocalSubscriber) -> None:
+        """Give the session what its last owner has not taken, in order."""
+        while self._frames:
+            error = await take_frame(live, subscriber, self._frames.popleft())
+            if error is not None:
+                subscriber.frame(error)
+
+
+def _pack(frame: frames.ClientFrame) -> msgspec.Raw:
+    """Return ``frame`` as it goes from worker to worker."""
+    return msgspec.Raw(frames.encode(frame).encode())
+
+
+#: One for all: where the last that waits is this, another would stop nothing more.
+_STOP = _pack(frames.Stop())

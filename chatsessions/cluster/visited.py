@@ -1,0 +1,144 @@
+"""``VisitedSession``: a session that another worker owns, for all requests that come here."""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+from msgspec import Raw
+
+from chatsessions.conf import settings
+from chatsessions.protocol import frames
+from chatsessions.sessions.posted import Posted
+from chatsessions.sessions.subscribers import Standing, Subscriber
+
+from .commands import Alive, Post, Reply
+from .directory import LOOK_AGAIN
+from .remote import RemoteSession
+from .rpc import NoAnswer
+
+
+class VisitedSession(RemoteSession):
+    """A session that another worker owns, which keeps it while a request here has it."""
+
+    async def _attached(self, standing: Standing) -> None:
+        if self._is_followed:  # by another request
+            self._heard_at = self.loop.time()
+            await self._follower.begin_again(standing)
+        else:
+            await super()._attached(standing)
+            self.go()
+
+    async def settle(self) -> None:
+        """Wait until the subscribers have been told all that is stored now."""
+        look = await self._look()
+        if look.peek is not None:
+            await self._follower.read_up_to(look.peek.head)
+
+    async def begun(self) -> None:
+        """Do nothing: only a new session has yet to begin, and is where its client is."""
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the session is over, or about to be."""
+        return self._follower.is_ending
+
+    # Subscribers
+
+    def follow(self, subscriber: Subscriber) -> Standing:
+        """Tell ``subscriber`` of the session from now on."""
+        if self.closed:
+            subscriber.close(frames.CloseCode.SHUTTING_DOWN)
+        else:
+            self._follower.subscribers.followers.add(subscriber)
+        return self.standing()
+
+    def unfollow(self, subscriber: Subscriber) -> None:
+        """Tell ``subscriber`` nothing more."""
+        self._follower.subscribers.followers.discard(subscriber)
+
+    # Commands
+
+    @property
+    def posted(self) -> VisitedSession:
+        """What takes events of requests: this as well."""
+        return self
+
+    async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
+        """Give the session an event: see :meth:`.PostedEvents.post`."""
+        return await self._have_taken(Post(remote=self.number, name=name, data=Raw(raw), key=key))
+
+    async def answer(self, call: str, raw: bytes, data: object) -> Posted:
+        """Give the session the answer to a question: see :meth:`.PostedEvents.answer`."""
+        return await self._have_taken(Reply(remote=self.number, call=call, data=Raw(raw)))
+
+    async def _have_taken(self, command: Post | Reply) -> Posted:
+        """Raises ``OwnerUnreachable`` if the owner is gone: it may have taken it or not."""
+        posted = await self._ask_once(command)
+        if posted is None:
+            self._give_up("its owner takes nothing")
+            raise self.lost or self._unreachable()
+        if posted.outcome is not None:  # all that came of it is stored
+            await self._follower.read_up_to(posted.head)
+        else:  # it may have ended before we heard that it was taken
+            posted.outcome = self._follower.turns.ended.get(posted.turn)
+        return posted
+
+    async def _ask_once(self, command: Post | Reply) -> Posted | None:
+        """
+        Have the owner take what was posted, once; what it raises is raised here.
+
+        Returns None if the owner is gone or knows nothing of us: it may have taken it or not.
+        """
+        number = uuid4().hex
+        deadline = self.loop.time() + settings.WORKER_STALE
+        while not self.closed:
+            try:
+                answer = await self._ask(command, patience=LOOK_AGAIN, number=number)
+            except NoAnswer:
+                if self.loop.time() > deadline or await self._owner_is_gone():
+                    return None
+            else:
+                return answer if isinstance(answer, Posted) else None
+        return None
+
+    async def _owner_is_gone(self) -> bool:
+        """Return True if the owner died or no longer owns the session."""
+        look = await self._look()
+        peek = look.peek
+        is_owned = (
+            peek is not None and peek.worker_id is not None and peek.generation == self.generation
+        )
+        return look.is_dead or not is_owned
+
+    def visited(self) -> None:
+        """Tell the owner that the session's client is still there."""
+        if not self.closed:
+            self._start(self._ask_quietly(Alive(remote=self.number, visited=True)))
+
+    async def acted(self) -> None:
+        """Tell the owner that the session's client has done something that is no event."""
+        await self._ask_quietly(Alive(remote=self.number, visited=True, acted=True))
+
+    # The end
+
+    def let_go(self) -> None:
+        """Leave the session to its owner if no other request has it."""
+        self._holders -= 1
+        if not self._holders:
+            self.leave()
+
+    def leave(self) -> None:
+        """Leave the session to its owner, whoever has it."""
+        followers = self._follower.subscribers
+        if not self.closed:
+            self._detach()
+        followers.close_followers(frames.CloseCode.SHUTTING_DOWN)
+
+    async def given_back(self) -> None:
+        """Wait until the owner knows that the last request is over."""
+        if self._detaching is not None:
+            await asyncio.wait([self._detaching], timeout=LOOK_AGAIN)
+
+    async def _released(self) -> None:
+        self._give_up("its owner has it no more")
