@@ -1,6 +1,7 @@
 /**
  * Builds client/ and element/ into the static files of the Django app: for each entry one minified
- * file that is whole by itself, its source map, and its types.
+ * file that is whole by itself, its source map, and its types. esbuild bundles, and terser makes what
+ * comes of it smaller still.
  *
  * `node build.js` writes them, `node build.js --check` fails if what is committed is not what the sources
  * build to. No file imports another: a storage that keeps only hashed names could not serve it.
@@ -11,6 +12,7 @@ import { fileURLToPath } from "node:url";
 
 import { generateDtsBundle } from "dts-bundle-generator";
 import { build, transform } from "esbuild";
+import { minify } from "terser";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const STATIC = join(HERE, "../chatsessions/static/chatsessions");
@@ -22,6 +24,8 @@ const LAZY = { markdown: "markdown/markdown.ts", highlight: "markdown/highlight.
 const PACKAGES = ["marked", "highlight.js"];
 const BUILT = /\.(js|js\.map|d\.ts|licenses\.txt)$/;
 const NOTE = "Built by `make page`";
+/** The syntax that is left as it is: that of ES2022. */
+const ECMA = 2022;
 
 /** A stylesheet is the text of its module. */
 const stylesheets = {
@@ -41,14 +45,26 @@ async function scripts() {
     write: false,
     bundle: true,
     minify: true,
-    sourcemap: "linked",
+    sourcemap: "external",
     format: "esm",
-    target: "es2022",
+    target: `es${ECMA}`,
     charset: "utf8",
     plugins: [stylesheets],
-    banner: { js: `// ${NOTE}` },
   });
-  return outputFiles.map(({ path, text }) => [basename(path), text]);
+  const texts = new Map(outputFiles.map(({ path, text }) => [basename(path), text]));
+  const names = [...texts.keys()].filter((name) => name.endsWith(".js"));
+  return (await Promise.all(names.map((name) => smaller(name, texts.get(name), texts.get(`${name}.map`))))).flat();
+}
+
+async function smaller(name, script, sourceMap) {
+  const { code, map } = await minify(script, {
+    module: true,
+    ecma: ECMA,
+    compress: { passes: 3 },
+    format: { preamble: `// ${NOTE}` },
+    sourceMap: { content: sourceMap, includeSources: true, filename: name, url: `${name}.map` },
+  });
+  return [[name, code], [`${name}.map`, map]];
 }
 
 function types() {
