@@ -17,10 +17,10 @@ export interface Remembered {
 }
 
 /** What is kept beside the session and what waits to be sent. */
-export type Kind = "draft" | "env" | "files" | "read" | "relayed";
+export type Kind = "draft" | "edit" | "env" | "files" | "read" | "relayed";
 
 /** The ends of the keys, but for that of the owner and that of whether the page was left. */
-const PARTS = ["", ":draft", ":env", ":files", ":read", ":relayed"];
+const PARTS = ["", ":draft", ":edit", ":env", ":files", ":read", ":relayed"];
 
 /**
  * One tab's memory of one chat, in `sessionStorage`: another tab is another session.

@@ -4,7 +4,7 @@ import { icon } from "./icons.ts";
 import type { FileInfo } from "./message.ts";
 import { UploadError } from "./requests.ts";
 import { texts } from "./texts.ts";
-import { type FileServer, acceptance, sizeWords } from "./uploads.ts";
+import { type FileServer, THUMBNAIL, acceptance, isRaster, sizeWords } from "./uploads.ts";
 
 export interface Limits {
   accept?: string[] | Record<string, string[]>;
@@ -101,7 +101,7 @@ export class Attachments {
     const again = button("attachment-again", texts.tryAgain, () => this.#again(item), { hidden: true });
     const remove = button("attachment-remove", "", () => this.#remove(item), { "aria-label": texts.removeFile(file.name), title: texts.remove });
     remove.append(icon("x"));
-    const element = create("li", { part: "attachment" }, icon("file"), isolated(file.name, "file-name"), state, again, remove);
+    const element = create("li", { part: "attachment" }, thumbnail(file), isolated(file.name, "file-name"), state, again, remove);
     const item: Item = { file, element, state, again, info: null, error: "", cancel: () => {} };
     this.#items.push(item);
     this.element.append(element);
@@ -165,6 +165,15 @@ export class Attachments {
     this.element.hidden = this.empty;
     this.#changed();
   }
+}
+
+/** The picture that a file is, once the browser has read it; until then, and of other files, the sign for any. */
+function thumbnail(file: File) {
+  const sign = icon("file");
+  if (!isRaster(file.type) || file.size > THUMBNAIL) return sign;
+  const image = create("img", { part: "thumbnail", alt: "", src: URL.createObjectURL(file) });
+  image.decode().then(() => sign.replaceWith(image), () => {}).finally(() => URL.revokeObjectURL(image.src));
+  return sign;
 }
 
 /** A name in the middle of a sentence: not too long, and not turning it around. */

@@ -113,9 +113,8 @@ export class ChatSessionElement extends HTMLElement {
   #unread = new Unread(this, () => this.#client, (count) => this.#dispatch("chat-unread", { count }));
   #composer = new Composer(this.#parts, {
     send: (text, files, replaces) => this.#say(text, files, replaces),
-    draft: () => this.#client?.draft ?? "",
+    storage: () => this.#client?.storage,
     editing: () => this.#frame.request(),
-    edited: (text) => this.#client && (this.#client.draft = text),
     escape: () => this.#stop(),
     notify: (text) => this.#notice.show(text),
     server: () => this.#server,
@@ -218,7 +217,7 @@ export class ChatSessionElement extends HTMLElement {
     this.#env.client = client;
     this.#listen(client);
     this.#composer.clear();
-    this.#composer.text = client.draft;
+    this.#composer.recall();
     this.#showWaiting();
     this.#showProfile();
     if (client.session || client.profile || !this.hasAttribute("profiles")) client.connect();
@@ -485,7 +484,7 @@ export class ChatSessionElement extends HTMLElement {
       this.#showKeys(state);
     });
     // What was written before a login comes back with its conversation.
-    if (state.state === "online" && this.#client && !this.#composer.editing && !this.#composer.text) this.#composer.text = this.#client.draft;
+    if (state.state === "online" && !this.#composer.editing && !this.#composer.text) this.#composer.recall();
     this.#showWaiting();
     this.#showWork();
     if (state.state === "offline" && state.attempt > 1 && !past.reached && !state.reason) this.#explain();

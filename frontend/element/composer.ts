@@ -1,4 +1,5 @@
 /** Where a person writes: the text, and the files that go with it. */
+import type { TabStorage } from "../client/tab-storage.ts";
 import { Attachments, type Limits, receiveFiles } from "./attachments.ts";
 import type { layout } from "./layout.ts";
 import type { Replaced } from "./resending.ts";
@@ -10,11 +11,10 @@ export type Parts = ReturnType<typeof layout>;
 export interface ComposerHandlers {
   /** Whether it could be; with the number of the message that it is to take the place of */
   send: (text: string, files: string[], replaces?: number) => boolean;
-  /** What is written and is no edit */
-  draft: () => string;
+  /** What the tab remembers */
+  storage: () => TabStorage | undefined;
   /** An edit has begun, or ended */
   editing: () => void;
-  edited: (text: string) => void;
   escape: () => boolean;
   notify: (text: string) => void;
   server: () => FileServer | null;
@@ -23,6 +23,9 @@ export interface ComposerHandlers {
   /** Where files belong while a question asks for some */
   asked: () => Attachments | null;
 }
+
+/** Whether people write on the screen: such keyboards have no Shift+Enter. */
+const TOUCH = matchMedia("(pointer: coarse)");
 
 export class Composer {
   #parts;
@@ -59,13 +62,26 @@ export class Composer {
   /** Let a person change a message. What they were writing comes back after it. */
   edit(replaced: Replaced) {
     this.#setReplaced(replaced, replaced.text);
+    this.#edited();
     this.#parts.input.focus();
+  }
+
+  /** Go on with what was being written before the page was loaded: an edit, or else a message. */
+  recall() {
+    const edit = this.#handlers.storage()?.recall("edit");
+    if (isEdit(edit)) this.#setReplaced(edit.replaced, edit.text);
+    else this.text = this.#draft;
+  }
+
+  get #draft() {
+    return this.#handlers.storage()?.draft ?? "";
   }
 
   /** @returns whether there was an edit to give up */
   cancelEdit(): boolean {
     if (!this.editing) return false;
-    this.#setReplaced(null, this.#handlers.draft());
+    this.#handlers.storage()?.keep("edit", null);
+    this.#setReplaced(null, this.#draft);
     return true;
   }
 
@@ -123,6 +139,7 @@ export class Composer {
     });
     input.addEventListener("keydown", (event) => this.#key(event));
     input.addEventListener("input", () => this.#edited());
+    input.addEventListener("focus", () => (input.enterKeyHint = TOUCH.matches ? "enter" : "send"));
     const cancel = () => {
       if (!this.cancelEdit()) return false;
       input.focus();
@@ -141,7 +158,7 @@ export class Composer {
 
   #key(event: KeyboardEvent) {
     const composing = event.isComposing || event.keyCode === 229; // an Enter that ends a composition is not ours
-    if (event.key !== "Enter" || event.shiftKey || composing) return;
+    if (event.key !== "Enter" || event.shiftKey || composing || TOUCH.matches) return;
     event.preventDefault();
     this.#submit();
   }
@@ -164,7 +181,9 @@ export class Composer {
   }
 
   #edited() {
-    if (!this.editing) this.#handlers.edited(this.text);
+    const storage = this.#handlers.storage();
+    if (this.#replaced) storage?.keep("edit", { replaced: this.#replaced, text: this.text });
+    else if (storage) storage.draft = this.text;
     this.fit();
   }
 
@@ -173,4 +192,9 @@ export class Composer {
     this.#tray.element.hidden = this.#tray.empty || this.#answering;
     this.#parts.input.placeholder = this.#answering ? texts.answerPlaceholder : this.#placeholder;
   }
+}
+
+/** @param value of the tab's storage, where anything may be */
+function isEdit(value: any): value is { replaced: Replaced; text: string } {
+  return Number.isInteger(value?.replaced?.n) && Array.isArray(value.replaced.files) && typeof value.text === "string";
 }

@@ -6,10 +6,8 @@ import { create, isolated } from "./dom.ts";
 import { icon } from "./icons.ts";
 import type { FileInfo } from "./message.ts";
 import { texts } from "./texts.ts";
-import { type FileServer, isMedia, isRaster, isText, sizeWords } from "./uploads.ts";
+import { type FileServer, THUMBNAIL, isMedia, isRaster, isText, sizeWords } from "./uploads.ts";
 
-/** Bytes up to which a file is fetched unasked. */
-const THUMBNAIL = 8 * 1024 ** 2;
 /** Bytes up to which a text is shown in its message. */
 const EXCERPT = 32 * 1024;
 const PDF = "application/pdf";

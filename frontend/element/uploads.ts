@@ -15,6 +15,8 @@ export interface Owner {
   removeEventListener: (type: string, listener: () => void) => void;
 }
 
+/** Bytes up to which a file is shown unasked. */
+export const THUMBNAIL = 8 * 1024 ** 2;
 /** How many files' names a tab remembers. */
 const REMEMBERED = 200;
 /** What an image may be to be shown as one: pixels, and nothing that could be a page. */

@@ -106,6 +106,51 @@ def test_by_the_keyboard(server: Server, open_chat: Callable[..., Chat]) -> None
     chat.shows("one", "re one, 0 file(s)", "half a", "re half a, 0 file(s)")
 
 
+def test_an_edit_that_is_not_sent_survives_a_reload(
+    server: Server, open_chat: Callable[..., Chat]
+) -> None:
+    """With its files; what was being written before it comes back after it, once it is given up."""
+    chat = open_chat(path="/patient/")
+    with chat.page.expect_file_chooser() as chooser:
+        chat.press("Attach files")
+    chooser.value.set_files([{"name": "a.txt", "mimeType": "text/plain", "buffer": b"text"}])
+    expect(chat.element.locator("[part=attachment-state]")).to_have_text("4 bytes")
+    chat.say("one")
+    chat.shows("one", "re one, 1 file(s)")
+    chat.input.fill("half a")
+    chat.press(EDIT)
+    chat.input.fill("two")
+    chat.reload()
+    chat.shows("one", "re one, 1 file(s)")
+    expect(chat.input).to_have_value("two")
+    expect(chat.element.get_by_role("button", name=CANCEL)).to_be_visible()
+    chat.input.press("Enter")
+    chat.shows("two", "re two, 1 file(s)")
+    expect(chat.input).to_have_value("half a")
+    chat.press(EDIT)
+    chat.reload()
+    chat.press(CANCEL)
+    chat.reload()
+    expect(chat.input).to_have_value("half a")
+    expect(chat.element.get_by_role("button", name=CANCEL)).to_be_hidden()
+
+
+def test_an_edit_goes_with_its_conversation(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """Who begins another one changes nothing there."""
+    chat = open_chat(path="/patient/")
+    chat.say("one")
+    chat.shows("one", "re one, 0 file(s)")
+    chat.press(EDIT)
+    chat.input.fill("two")
+    chat.element.evaluate("({ client }) => client.newSession({})")
+    expect(chat.contents).to_have_count(0)
+    expect(chat.element.get_by_role("button", name=CANCEL)).to_be_hidden()
+    chat.reload()
+    expect(chat.element.get_by_role("button", name=CANCEL)).to_be_hidden()
+    chat.say("three")
+    chat.shows("three", "re three, 0 file(s)")
+
+
 def test_what_a_stopped_turn_still_says_is_not_shown(
     server: Server, open_chat: Callable[..., Chat]
 ) -> None:

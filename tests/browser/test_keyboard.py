@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from demo_project.views import BOTS
 from tests.server.harness import Server
@@ -44,6 +44,23 @@ def test_enter_and_shift_enter(open_chat: Callable[..., Chat]) -> None:
     chat.send.click()
     expect(chat.contents.last).to_have_text("You have sent 2 message(s)!")
     expect(chat.input).to_be_focused()
+
+
+def test_on_a_screen_that_is_touched_enter_begins_a_line(
+    server: Server, new_context: Callable[..., BrowserContext]
+) -> None:
+    """Its keyboard has no Shift+Enter, and its key says what it does; a button sends."""
+    page = new_context(has_touch=True, is_mobile=True).new_page()
+    page.goto(f"{server.origin}/chat/counter/")
+    chat = Chat(page)
+    chat.is_("Online")
+    chat.input.tap()
+    expect(chat.input).to_have_attribute("enterkeyhint", "enter")
+    page.keyboard.type("one\ntwo")
+    expect(chat.input).to_have_value("one\ntwo")
+    expect(chat.element.get_by_text("Enter sends")).to_be_hidden()
+    chat.send.tap()
+    expect(chat.contents.nth(1)).to_have_text("one\ntwo")
 
 
 def test_an_enter_that_ends_a_composition(open_chat: Callable[..., Chat]) -> None:

@@ -188,6 +188,30 @@ def test_dates_and_numbers_are_those_of_the_page(
     assert all(re.fullmatch(r"\d+\.\d+\.\d{4}, \d\d:\d\d:\d\d", title or "") for title in titles)
 
 
+#: Whether the first letter of a text is on the right of its box.
+RIGHT = """(element) => {
+  const range = document.createRange();
+  range.setStart(element.firstChild, 0);
+  range.setEnd(element.firstChild, 1);
+  const [letter, box] = [range.getBoundingClientRect(), element.getBoundingClientRect()];
+  return letter.left - box.left > box.right - letter.right;
+}"""
+
+
+@pytest.mark.parametrize("language", ["de", "ar"])
+def test_each_text_has_its_own_direction(language: str, server: Server, page: Page) -> None:
+    """Whatever that of the page is: in a message, and while it is written."""
+    page.goto(f"{server.origin}/arabic/?language={language}")
+    chat = page.locator("chat-session")
+    contents = chat.locator("[part=content]")
+    for count, text in enumerate(("مرحبا - and on", "hello - مرحبا"), start=1):
+        chat.get_by_role("textbox").fill(text)
+        expect(chat.get_by_role("textbox")).to_have_css("unicode-bidi", "plaintext")
+        chat.get_by_role("textbox").press("Enter")
+        expect(contents).to_have_count(3 * count)
+    assert [one.evaluate(RIGHT) for one in contents.all()] == [True] * 3 + [False] * 3
+
+
 @pytest.mark.parametrize("viewport", [PHONE, WIDE], ids=["phone", "wide"])
 def test_from_right_to_left(
     viewport: Any, server: Server, new_context: Callable[..., BrowserContext]

@@ -11,7 +11,7 @@ from playwright.sync_api import FilePayload, expect
 from tests.server.harness import Server
 
 from .chat import PATIENCE, Chat
-from .test_contents import choose
+from .test_contents import FAKE, PICTURE, choose
 
 pytestmark = pytest.mark.browser
 
@@ -68,6 +68,20 @@ def requests_of(chat: Chat) -> list[str]:
     seen: list[str] = []
     chat.page.on("request", lambda one: seen.append(one.method) if one.method != "GET" else None)
     return seen
+
+
+def test_a_picture_is_seen_before_it_is_sent(open_chat: Callable[..., Chat]) -> None:
+    """A small one of its own; what cannot be shown has the sign of any file."""
+    chat = open_chat("shelf")
+    choose(chat, "Attach files", PICTURE, FAKE, {**FAKE, "mimeType": "text/plain"})
+    attached = chat.element.locator("[part=attachment]")
+    expect(attached).to_have_count(3)
+    picture = attached.nth(0).locator("img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [40, 30]
+    expect(attached.locator("img")).to_have_count(1)
+    expect(attached.nth(0).locator("svg[part=icon]")).to_have_count(1)  # of the button
+    expect(attached.nth(1).locator("svg[part=icon]")).to_have_count(2)
 
 
 @pytest.mark.slow

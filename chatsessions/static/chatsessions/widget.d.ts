@@ -53,7 +53,7 @@ export interface Remembered {
 	ending?: boolean;
 }
 /** What is kept beside the session and what waits to be sent. */
-export type Kind = "draft" | "env" | "files" | "read" | "relayed";
+export type Kind = "draft" | "edit" | "env" | "files" | "read" | "relayed";
 declare class TabStorage {
 	#private;
 	/** @param options who is here, if the page knows; which of several chats of one address it is */
