@@ -16,6 +16,8 @@ PACKAGES = (
     "channels",
     "daphne",
     "uvicorn",
+    "uvloop",
+    "httptools",
     "websockets",
     "msgspec",
     "psycopg",

@@ -61,7 +61,7 @@ GOALS = (
         part="messages",
         mode="default",
         figure="cpu",
-        limit=1.2,
+        limit=1.1,
         servers=("daphne",),
     ),
     Goal(
@@ -69,8 +69,16 @@ GOALS = (
         part="messages",
         mode="default",
         figure="cpu",
-        limit=1.5,
+        limit=1.4,
         servers=("uvicorn",),
+    ),
+    Goal(
+        title="CPU per message, 50 clients, default",
+        part="messages",
+        mode="default",
+        figure="cpu",
+        limit=1.8,
+        servers=("uvicorn[standard]",),
     ),
     Goal(
         title="CPU per message in the server, 50 clients, PostgreSQL and Redis",
@@ -102,7 +110,7 @@ GOALS = (
         part="arrivals",
         mode="default",
         figure="per_second",
-        limit=0.6,
+        limit=0.7,
         at_least=True,
     ),
     Goal(
@@ -110,7 +118,7 @@ GOALS = (
         part="arrivals",
         mode="default",
         figure="kib",
-        limit=1.5,
+        limit=1.3,
     ),
     Goal(
         title="CPU per token, 50 streams, in one go, of a bare `send` loop",

@@ -9,7 +9,8 @@ from typing import Any
 from .crowd import Client
 from .talkers import BareClient, BareListener, ChatClient, ChatListener
 
-SERVERS = ("daphne", "uvicorn")
+#: The last is uvicorn on uvloop and httptools, as ``pip install uvicorn[standard]`` makes it.
+SERVERS = ("daphne", "uvicorn", "uvicorn[standard]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Mode:
 
     def fits(self, server: str) -> bool:
         """Whether ``server`` can do it."""
-        return server == "uvicorn" or not self.compressed
+        return server != "daphne" or not self.compressed
 
 
 def _ours(name: str, title: str, **settings: Any) -> Mode:

@@ -16,9 +16,10 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -79,7 +80,9 @@ def serve_daphne(application: Any) -> None:
     server.run()
 
 
-def serve_uvicorn(application: Any) -> None:
+def serve_uvicorn(
+    application: Any, loop: Literal["asyncio", "uvloop"], http: Literal["h11", "httptools"]
+) -> None:
     import uvicorn
 
     # Host and port rather than a socket: it is what the command line does with one worker, and
@@ -92,6 +95,8 @@ def serve_uvicorn(application: Any) -> None:
         access_log=False,
         lifespan="off",
         backlog=BACKLOG,
+        loop=loop,
+        http=http,
     )
 
     class Server(uvicorn.Server):
@@ -102,7 +107,11 @@ def serve_uvicorn(application: Any) -> None:
     Server(config).run()
 
 
-SERVERS = {"daphne": serve_daphne, "uvicorn": serve_uvicorn}
+SERVERS = {
+    "daphne": serve_daphne,
+    "uvicorn": partial(serve_uvicorn, loop="asyncio", http="h11"),
+    "uvicorn[standard]": partial(serve_uvicorn, loop="uvloop", http="httptools"),
+}
 
 
 def tell(line: str) -> None:

@@ -31,7 +31,13 @@ from tests.support.ports import free_port
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_TIMEOUT = 120.0
 
-Kind = Literal["daphne", "uvicorn", "hypercorn", "granian"]
+#: "uvicorn" is what ``pip install uvicorn`` gives, "uvicorn-standard" is ``uvicorn[standard]``.
+Kind = Literal["daphne", "uvicorn", "uvicorn-standard", "hypercorn", "granian"]
+#: What uvicorn runs on: it takes what is installed, if it is not told.
+UVICORN = {
+    "uvicorn": ("--loop", "asyncio", "--http", "h11"),
+    "uvicorn-standard": ("--loop", "uvloop", "--http", "httptools"),
+}
 
 #: Servers that a test may have talked to; their logs go into the report of one that fails.
 started: list[Server] = []
@@ -211,9 +217,9 @@ class Server:
                 *(sys.executable, "-m", "granian", "--interface", "asginl"),
                 *("--host", "127.0.0.1", "--port", str(self.port), self.application),
             ]
-        if self.kind == "uvicorn":
+        if self.kind in UVICORN:
             return [
-                *(sys.executable, "-m", "uvicorn", self.application),
+                *(sys.executable, "-m", "uvicorn", self.application, *UVICORN[self.kind]),
                 *("--host", "127.0.0.1", "--port", str(self.port)),
                 *("--log-level", "info"),
                 *self.arguments,

@@ -179,9 +179,10 @@ class WorkerProcess:
 
     def _command(self) -> list[str]:
         host = "127.0.0.1"
-        if self.kind == "uvicorn":
+        if self.kind == "uvicorn":  # as it is mostly deployed; daphne is on asyncio
             return [
                 *(sys.executable, "-m", "uvicorn", APPLICATION, "--host", host),
+                *("--loop", "uvloop", "--http", "httptools"),
                 *("--port", str(self.port), "--log-level", "warning", "--backlog", "2048"),
             ]
         # Daphne's own backlog of 50 is no place for a crowd; see docs/deployment.md.
