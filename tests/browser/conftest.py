@@ -21,7 +21,7 @@ from playwright.sync_api import (
 from tests import services
 from tests.server.harness import Server, add_server_logs, running
 
-from .chat import Chat
+from .chat import PATIENCE, Chat
 
 APPLICATION = "tests.browser.app:application"
 SETTINGS = {"ROOT_URLCONF": "tests.browser.urls", "ALLOWED_HOSTS": ["127.0.0.1", ".localhost"]}
@@ -60,7 +60,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 # The synchronous Playwright occupies this thread's event loop while it lives, which async tests
 # and Django's ORM would notice: so it lives no longer than a module.
 # Two browsers and their servers on two cores take their time.
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=PATIENCE * 1000)
 
 
 @pytest.fixture(scope="module")

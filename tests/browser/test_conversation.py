@@ -162,7 +162,7 @@ def test_a_network_that_is_gone_for_a_while(
     chat.shows(GREETINGS["counter"], "before", counted(1))
     page.context.set_offline(True)
     chat.say("meanwhile")
-    expect(chat.banner).to_contain_text("The connection is lost", timeout=15_000)
+    expect(chat.banner).to_contain_text("The connection is lost")
     expect(chat.waiting).to_contain_text("Waiting for the connection")
     page.context.set_offline(False)
     chat.is_("Online")

@@ -218,10 +218,10 @@ async def test_a_saved_file_is_served_and_open_tabs_go_on(run: Start, counter: P
         await tab.said("You have sent 1 message(s)!")
         new = COUNTER.replace("You have sent", "By now you have sent")
         (counter / "counter_bot.py").write_text(new)
-        await tab.closed(timeout=30)
+        await tab.closed(timeout=60)
         await come_back(tab)
         await tab.message("b")
-        await tab.said("By now you have sent 2 message(s)!", timeout=30)
+        await tab.said("By now you have sent 2 message(s)!", timeout=60)
 
 
 @pytest.mark.slow
@@ -235,9 +235,9 @@ async def test_a_turn_that_a_reload_cuts_short_is_said_to_be_interrupted(
         turn = await tab.message("a")
         await tab.said("I begin.")
         (counter / "counter_bot.py").write_text(SLOW + "\n# saved\n")
-        await tab.closed(timeout=30)
+        await tab.closed(timeout=60)
         await come_back(tab)
-        await tab.until(lambda frame: frame.get("name") == "error", timeout=30)
+        await tab.until(lambda frame: frame.get("name") == "error", timeout=60)
         assert tab.outcomes.get(turn, "interrupted") == "interrupted"
 
 
@@ -327,7 +327,7 @@ async def test_ctrl_c_interrupts_what_runs_and_is_quiet_about_it(run: Start, cou
         assert "Traceback" not in served.terminal()
         await asyncio.to_thread(served.start)
         await come_back(tab)
-        interrupted = await tab.until(lambda frame: frame.get("name") == "error", timeout=30)
+        interrupted = await tab.until(lambda frame: frame.get("name") == "error", timeout=60)
         assert interrupted["data"]["code"] == "interrupted"
     request.join()
 

@@ -37,7 +37,7 @@ class OneHost(Process):
 
     def owner(self, session: str | None) -> int | None:
         """The process id of the worker that has a session."""
-        with closing(sqlite3.connect(self.folder / "demo.sqlite3", timeout=10)) as database:
+        with closing(sqlite3.connect(self.folder / "demo.sqlite3", timeout=60)) as database:
             found = database.execute(
                 "SELECT pid FROM chatsessions_chatsession session JOIN chatsessions_worker worker "
                 "ON worker.id = session.worker_id WHERE session.id = ?",
@@ -90,9 +90,9 @@ async def elsewhere(client: Client, one_host: OneHost) -> None:
     async with asyncio.timeout(60):
         while one_host.owner(client.session) == first:
             await client.drop()
-            assert (await client.resume(timeout=30))["resumed"]
+            assert (await client.resume(timeout=60))["resumed"]
             turn = await client.message("hello")
-            assert await client.outcome(turn, timeout=30) == "done"
+            assert await client.outcome(turn, timeout=60) == "done"
 
 
 @pytest.mark.slow
@@ -102,7 +102,7 @@ async def test_two_workers_share_a_file_and_a_redis(
     async with bot("counter") as client, bot("storyteller") as listener:
         await client.start()
         turn = await client.message("hello")
-        assert await client.outcome(turn, timeout=30) == "done"
+        assert await client.outcome(turn, timeout=60) == "done"
         for _ in range(2):  # there and back
             await elsewhere(client, one_host)
         answers = [text for text in client.contents if text.startswith("You have sent")]
@@ -113,11 +113,11 @@ async def test_two_workers_share_a_file_and_a_redis(
         # A turn goes on wherever its client is.
         await listener.start()
         turn = await listener.message("a hat")
-        await listener.until({"type": "token"}, timeout=30)
+        await listener.until({"type": "token"}, timeout=60)
         for _ in range(3):
             await listener.drop()
-            assert (await listener.resume(timeout=30))["resumed"]
-        assert await listener.outcome(turn, timeout=30) == "done"
+            assert (await listener.resume(timeout=60))["resumed"]
+        assert await listener.outcome(turn, timeout=60) == "done"
         assert listener.contents[-1] == "".join(storyteller._tokens("a hat", 0))
         assert listener.problems == []
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.server
 
 async def say(client: Client) -> str:
     """Send a message; the answer to it."""
-    assert await client.outcome(await client.message("hello"), timeout=15) == "done"
+    assert await client.outcome(await client.message("hello"), timeout=60) == "done"
     return client.contents[-1]
 
 
@@ -108,19 +108,19 @@ async def test_a_story_goes_on_when_its_listener_is_with_another_worker(
     """The turn runs on one worker, the connection is with the other."""
     client = await client_of(site, "storyteller", port=site.daphne.port).start()
     turn = await client.message("a hat")
-    await client.until({"type": "token"}, timeout=10)
+    await client.until({"type": "token"}, timeout=60)
     await client.drop()
     client.url = site.url("storyteller", port=site.uvicorn.port)
     assert (await client.resume())["resumed"]
     assert site.owner(client.session) == site.daphne.pid
-    assert await client.outcome(turn, timeout=30) == "done"
+    assert await client.outcome(turn, timeout=60) == "done"
     assert client.contents[-1].startswith("A story about a hat.")
     assert client.problems == []
     # Then it moves to where its client is.
     await until(lambda: site.owner(client.session) == site.uvicorn.pid)
     begun = client.here
     turn = await client.message("a coat")
-    await client.until({"type": "token", "index": 2}, timeout=10, since=begun)
+    await client.until({"type": "token", "index": 2}, timeout=60, since=begun)
     await client.stop()
     assert await client.outcome(turn) == "stopped"
 
@@ -174,7 +174,7 @@ async def test_a_file_that_is_larger_than_nginx_lets_through_by_itself(
     )
 
     def upload() -> dict[str, object]:
-        with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             found: dict[str, object] = json.loads(answer.read())
             return found
 
@@ -192,10 +192,10 @@ def test_the_administrator_logs_in(site: Site) -> None:
     browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
     browser.addheaders = [("Origin", site.origin), ("Referer", f"{site.origin}/admin/login/")]
     login = f"{site.origin}/admin/login/?next=/admin/"
-    browser.open(login, timeout=10)
+    browser.open(login, timeout=60)
     [token] = [cookie.value or "" for cookie in jar if cookie.name == "csrftoken"]
     fields = {"username": "admin", "password": password, "csrfmiddlewaretoken": token}
-    with browser.open(login, urlencode(fields).encode(), timeout=10) as answer:
+    with browser.open(login, urlencode(fields).encode(), timeout=60) as answer:
         assert answer.url == f"{site.origin}/admin/"
         assert "Log out" in answer.read().decode()
 
@@ -256,7 +256,7 @@ async def test_workers_of_one_uvicorn_that_are_all_told_to_stop_at_once(
             await client.message("a hat")
         story = list(storyteller._tokens("a hat", 0))
         for client in clients:
-            await client.until({"type": "token", "index": len(story) // 2}, timeout=15)
+            await client.until({"type": "token", "index": len(story) // 2}, timeout=60)
         assert site.uvicorn.pid not in {site.owner(client.session) for client in clients}
         await asyncio.to_thread(site.uvicorn.stop, all_at_once=True)
         for client in clients:

@@ -297,7 +297,7 @@ async def test_a_session_ends_once_wherever_the_server_dies(
 
 async def ended(server: Server, session: str) -> dict[str, Any]:
     """Wait until a session's row says that it is over; sooner than a stop times out."""
-    await until(lambda: server.database.session(session)["status"] == "ended", seconds=4)
+    await until(lambda: server.database.session(session)["status"] == "ended")
     return server.database.session(session)
 
 

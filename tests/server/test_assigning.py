@@ -33,7 +33,7 @@ def request(server: Server, path: str, cookie: str = "", **data: str) -> tuple[i
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(asked, timeout=20) as answer:
+        with opener.open(asked, timeout=60) as answer:
             given = [one.partition(";")[0] for one in answer.headers.get_all("Set-Cookie") or []]
             sessions = [one for one in given if one.startswith("sessionid=")]
             return answer.status, sessions[0] if sessions else cookie

@@ -27,7 +27,7 @@ def either(request: pytest.FixtureRequest) -> Iterator[Server]:
 @contextmanager
 def ask(server: Server, method: str = "POST", **options: Any) -> Iterator[http.client.HTTPResponse]:
     """Send a request; the answer is read in the block, at whose end the client is gone."""
-    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     headers = {"Content-Type": "application/json", **options.get("headers", {})}
     if options.get("token"):
         headers["Authorization"] = f"Bearer {options['token']}"

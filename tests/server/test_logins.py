@@ -45,7 +45,7 @@ def log_out(server: Server, cookie: str) -> None:
         },
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=10) as response:
+    with opener.open(request, timeout=60) as response:
         assert response.status == 200
 
 
@@ -93,7 +93,7 @@ async def test_a_logout_closes_at_once_and_the_session_waits(
 
 def stream(server: Server, cookie: str) -> Iterator[dict[str, Any]]:
     """The frames of a turn that streams for longer than any test waits, as they come."""
-    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
     headers |= {"Cookie": f"{cookie}; csrftoken={CSRF}", "X-CSRFToken": CSRF}
     body = json.dumps({"name": "stream", "data": {"count": 3000, "pause": 0.02}})

@@ -172,7 +172,7 @@ async def test_the_owner_pauses_while_it_works_for_a_client_elsewhere(
         assert await scenario.outcome(tab, n) == "interrupted"
         assert await scenario.outcome(tab, await tab.message()) == "done"
     assert tab.session is not None
-    await until(lambda: not pair.workers[0].inside()["live"], 10, "it holds on")
+    await until(lambda: not pair.workers[0].inside()["live"], what="it holds on")
     await scenario.finish()
 
 

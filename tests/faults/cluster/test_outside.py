@@ -230,7 +230,7 @@ async def test_a_page_that_is_reloaded_goes_on_seeing_what_a_job_streams(
     try:
         await reloaded(tab)
         before = len(shown(tab).split())
-        await tab.until(lambda: len(shown(tab).split()) >= max(before, 10) + 10, 30)
+        await tab.until(lambda: len(shown(tab).split()) >= max(before, 10) + 10)
         assert is_streaming(tab)
     finally:
         end(job)

@@ -67,7 +67,7 @@ async def test_an_owner_that_wakes_up_changes_nothing(
     finally:
         old.proceed()
     # It notices by itself; until then it believes in its session.
-    await until(lambda: not old.inside()["live"], 10, "it holds on to what it has lost")
+    await until(lambda: not old.inside()["live"], what="it holds on to what it has lost")
     assert await asyncio.to_thread(values_in_cache, cluster, session) == keys
     assert await asyncio.to_thread(writes_of, old, cluster, session) == writes
     assert await tab.outcome(await tab.message()) == "done"
