@@ -241,10 +241,10 @@ class Trees {
   }
 
   /** A picture, if its host may be asked for it; a link to it, if not. */
-  #image({ href, title, text, raw }: Tokens.Image): Tree[] {
+  #image({ href, title, tokens, raw }: Tokens.Image): Tree[] {
     const url = this.#address(href);
     if (!url) return [raw];
-    const words = decoded(text);
+    const words = textOf(this.#inline(tokens));
     if (url.protocol !== "mailto:" && this.#options.isPicture(url)) {
       return [this.#element("img", [], { src: url.href, alt: words, loading: "lazy", referrerpolicy: "no-referrer", ...(title ? { title: decoded(title) } : {}) })];
     }
@@ -258,7 +258,8 @@ class Trees {
 
   #address(href: string): URL | null {
     try {
-      const url = new URL(decoded(href), this.#options.base);
+      // A backslash is a character of a path, not the slash that URL takes it for.
+      const url = new URL(decoded(href).replaceAll("\\", "%5C"), this.#options.base);
       return PROTOCOLS.has(url.protocol) ? url : null;
     } catch {
       return null;
@@ -269,6 +270,11 @@ class Trees {
     this.#elements += 1;
     return { tag, ...(attributes && Object.keys(attributes).length ? { attributes } : {}), ...(children.length ? { children: joined(children) } : {}) };
   }
+}
+
+/** What a picture is said to show: the text without its elements. */
+function textOf(trees: Tree[]): string {
+  return trees.map((tree) => (typeof tree === "string" ? tree : (tree.attributes?.alt ?? textOf(tree.children ?? [])))).join("");
 }
 
 /** Texts beside each other are one. */
