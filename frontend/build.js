@@ -19,7 +19,7 @@ const STATIC = join(HERE, "../chatsessions/static/chatsessions");
 /** What pages import: the names are documented in docs/page.md. */
 const ENTRIES = { "chat-session": "element/chat-session.ts", client: "client/client.ts", texts: "element/texts.ts", widget: "element/widget.ts" };
 /** What chat-session.js loads when there is something for it to show. */
-const LAZY = { markdown: "markdown/markdown.ts", highlight: "markdown/highlight.ts" };
+const LAZY = { panels: "element/panels/panels.ts", markdown: "markdown/markdown.ts", highlight: "markdown/highlight.ts" };
 /** Packages that are in the built files. */
 const PACKAGES = ["marked", "highlight.js"];
 const BUILT = /\.(js|js\.map|d\.ts|licenses\.txt)$/;

@@ -1214,7 +1214,7 @@ def test_the_page_about_the_page_has_every_part() -> None:
     listed = [name for names, _of in rows for name in code_spans(names)]
     assert len(listed) == len(set(listed))
     folders = [ROOT / "frontend" / name for name in ("element", "markdown")]
-    source = {path.name: path.read_text() for folder in folders for path in folder.glob("*.ts")}
+    source = {path.name: path.read_text() for folder in folders for path in folder.rglob("*.ts")}
     source.pop("widget.ts")  # it has a page of its own
     text = "".join(source.values())
     written = re.findall(r"\bpart: [\"`]([\w -]+)", text)
@@ -1228,7 +1228,7 @@ def test_the_page_about_the_page_has_every_part() -> None:
     parts = {part for words in written for part in words.split() if not part.endswith("-")}
     parts |= {f"field-{widget.__struct_config__.tag}" for widget in get_args(Input)}
     assert set(listed) == parts
-    sheets = [path for folder in folders for path in folder.glob("*.css")]
+    sheets = [path for folder in folders for path in folder.rglob("*.css")]
     styles = "".join(path.read_text() for path in sheets if path.stem != "widget")
     assert set(re.findall(r"\[part~?=\"([\w-]+)\"\]", styles)) <= parts
 

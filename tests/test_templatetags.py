@@ -219,6 +219,9 @@ def test_files_that_are_loaded_later_are_named_where_their_script_cannot_find_th
     assert found["markdown-src"] == "/static/chatsessions/markdown.js?signature=" + (
         "chatsessions/markdown.js"
     )
+    assert found["panels-src"] == "/static/chatsessions/panels.js?signature=" + (
+        "chatsessions/panels.js"
+    )
     assert found["highlight-src"] == "/static/chatsessions/highlight.js?signature=" + (
         "chatsessions/highlight.js"
     )

@@ -31,7 +31,7 @@ register = template.Library()
 SCRIPT = "chatsessions/chat-session.js"
 WIDGET = "chatsessions/widget.js"
 #: By the element's attribute: files that its script loads when there is something for them to show.
-LAZY = {"markdown-src": "chatsessions/markdown.js", "highlight-src": "chatsessions/highlight.js"}
+LAZY = {f"{name}-src": f"chatsessions/{name}.js" for name in ("panels", "markdown", "highlight")}
 #: The id of the element in the page that has the messages of the page's scripts.
 MESSAGES = "chatsessions-messages"
 #: Django's domain of messages of scripts.

@@ -6,7 +6,7 @@
  * some; its value may say which kinds), `profiles` (JSON, or nothing: ask the server), `threads`
  * (offer earlier conversations), `login-url`, `parent-origin`; `latest` (how many messages of a long
  * conversation to begin with, or `all`).
- * `image-hosts` (hosts whose pictures are shown in Markdown), `markdown-src`, `highlight-src` (where these files are).
+ * `image-hosts` (hosts whose pictures are shown in Markdown), `markdown-src`, `highlight-src`, `panels-src` (where these files are).
  * Style it with `chat-session::part(…)` and the custom properties named in chat-session.css.
  *
  * Dispatches (bubbling, composed):
@@ -20,25 +20,23 @@
  */
 /// <reference path="./css.d.ts" />
 import look from "./chat-session.css";
-import panels from "./panels.css";
 import { ChatClient, type State, type StateDetail } from "../client/client.ts";
 import type { Entry, Outgoing } from "../client/protocol.ts";
 import { Banner, Notice, statusWords } from "./banner.ts";
 import { Composer } from "./composer.ts";
-import { create, tool } from "./dom.ts";
-import { EnvForm } from "./env.ts";
+import { button, create } from "./dom.ts";
 import { Formatting } from "./formatting.ts";
 import { speak } from "./language.ts";
 import { layout } from "./layout.ts";
 import { MessageList } from "./message-list.ts";
 import { NextFrame } from "./next-frame.ts";
 import { Older } from "./older.ts";
-import { ProfileChoice, fetchProfiles, profilesIn } from "./profiles.ts";
+import { PanelLoader } from "./panel-loader.ts";
+import type { Panels } from "./panels/panels.ts";
+import { ProfileChoice } from "./profile-choice.ts";
 import { Scrolling } from "./scrolling.ts";
-import { Settings } from "./settings.ts";
 import { Starters } from "./starters.ts";
 import { texts } from "./texts.ts";
-import { Earlier, Threads } from "./threads.ts";
 import { Unread } from "./unread.ts";
 import { FileServer } from "./uploads.ts";
 import { Work } from "./work.ts";
@@ -47,11 +45,8 @@ import { NAME as WINDOW_MESSAGE, WindowMessages } from "./window-messages.ts";
 export type NoticeDetail = { code: string; detail?: string; frame?: Outgoing; retryAfter?: number };
 
 /** One for all elements. A Content-Security-Policy has no say in sheets that a script makes. */
-const STYLESHEETS = [look, panels].map((text) => {
-  const sheet = new CSSStyleSheet();
-  sheet.replaceSync(text);
-  return sheet;
-});
+const stylesheet = new CSSStyleSheet();
+stylesheet.replaceSync(look);
 /** States in which nobody can write. */
 const SILENT: State[] = ["replaced", "ended", "refused"];
 /** Errors that are shown in the conversation, in a form, or beside the state of the line. */
@@ -125,28 +120,35 @@ export class ChatSessionElement extends HTMLElement {
     this.#say(message, []);
     this.focus();
   });
-  #choice = new ProfileChoice(this.#parts.choice, this.#formatting);
-  #settings = new Settings((values) => this.#attempt(() => this.#client?.send("settings", values)));
-  #env = new EnvForm(this.#parts.keys, () => this.focus());
-  #threads = new Threads(() => this.#api, () => this.getAttribute("chat"), (thread) => this.#start({ thread }));
-  #earlier = new Earlier(this.#parts.earlier, this.#formatting, () => this.getAttribute("heading") ?? "", (change) => this.#insert(change));
+  #panels = new PanelLoader(
+    this,
+    ({ Panels }) =>
+      new Panels(this.#parts, this.#formatting, {
+        client: () => this.#client,
+        api: () => this.#api,
+        attribute: (name) => this.getAttribute(name),
+        insert: (change) => this.#insert(change),
+        set: (values) => this.#attempt(() => this.#client?.send("settings", values)),
+        resume: (thread) => this.#start({ thread }),
+        focus: () => this.focus(),
+      }),
+    () => this.#showMissing(),
+  );
+  #choice = new ProfileChoice(this.#parts.choice, async (chosen) => (await this.#panels.load()).profiles(chosen));
   #older = new Older(this.#parts.messages, this.#parts.list, (entries, more) => {
     this.#insert(() => this.#messageList.prepend(entries, more));
     if (!more) this.#showEarlier();
   });
-  #anew = tool("tool new", "plus", texts.newConversation, () => this.#startAnew(), { hidden: true });
   #window = new WindowMessages(window, () => this.getAttribute("parent-origin"), (data) => {
     this.#attempt(() => this.#client?.send(WINDOW_MESSAGE, data));
   });
 
   constructor() {
     super();
-    const { chat, tools } = this.#parts;
-    tools.prepend(this.#threads.tool, this.#anew, this.#settings.tool, this.#env.tool);
-    this.#parts.empty.after(this.#starters.element);
-    chat.append(this.#threads.dialog, this.#settings.dialog, this.#env.dialog);
+    const { chat, empty } = this.#parts;
+    empty.after(this.#starters.element);
     const root = this.attachShadow({ mode: "open", delegatesFocus: false });
-    root.adoptedStyleSheets = STYLESHEETS;
+    root.adoptedStyleSheets = [stylesheet];
     root.append(chat);
     this.#wire();
   }
@@ -214,7 +216,8 @@ export class ChatSessionElement extends HTMLElement {
     const client = new ChatClient(src, { profile, thread, language, owner, key: this.#claim(src), latest: this.#latest });
     this.#client = client;
     this.#server = this.#api ? new FileServer(this.#api, client) : null;
-    this.#env.client = client;
+    if (Object.keys(client.storage.env).length) this.#panels.use(({ env }) => env.refresh());
+    else this.#panels.tell(({ env }) => env.refresh());
     this.#listen(client);
     this.#composer.clear();
     this.#composer.recall();
@@ -273,15 +276,14 @@ export class ChatSessionElement extends HTMLElement {
   /** Somebody else is here. */
   #forget() {
     this.#composer.clear();
-    this.#env.forget();
+    this.#panels.tell(({ env }) => env.forget());
     this.#notice.dismiss();
     this.#showProfile();
   }
 
   #chooseProfile(then: () => void) {
-    const load = async () => profilesIn(this.getAttribute("profiles")) ?? fetchProfiles(this.#api ?? "", this.getAttribute("chat") ?? "");
     this.#offerChoice(true);
-    void this.#choice.ask(load, this.#client?.profile, (name) => {
+    void this.#choice.ask((name) => {
       const focused = this.#parts.choice.contains(this.shadowRoot?.activeElement ?? null);
       this.#offerChoice(false);
       if (this.#client && name) this.#client.profile = name;
@@ -320,7 +322,10 @@ export class ChatSessionElement extends HTMLElement {
     const { messages } = this.#parts;
     this.#messageList.clear();
     this.#starters.offer();
-    this.#settings.clear();
+    this.#panels.tell(({ settings, earlier }) => {
+      settings.clear();
+      earlier.clear();
+    });
     this.#unread.clear();
     if (reason !== "gap" && reason !== "latest") this.#composer.restart();
     this.#ready = false;
@@ -328,7 +333,6 @@ export class ChatSessionElement extends HTMLElement {
     messages.setAttribute("aria-live", "off");
     messages.setAttribute("aria-busy", "true");
     if (texts.notes[reason]) this.#messageList.note(texts.notes[reason]);
-    this.#earlier.clear();
     this.#older.clear();
     this.#showEmpty();
   }
@@ -350,7 +354,8 @@ export class ChatSessionElement extends HTMLElement {
   /** What was said in the thread before this session. */
   #showEarlier() {
     const { thread, session } = this.#client ?? {};
-    if (thread && session && this.#api && !this.#messageList.more) void this.#earlier.show(this.#api, thread, session).then(() => this.#showEmpty());
+    const api = this.#api;
+    if (thread && session && api && !this.#messageList.more) this.#panels.use(({ earlier }) => void earlier.show(api, thread, session));
   }
 
   /** The replay is complete: from now on, what comes is news. */
@@ -358,6 +363,7 @@ export class ChatSessionElement extends HTMLElement {
     this.#ready = true;
     this.#frame.now();
     this.#showEarlier();
+    this.#panels.retry();
     this.#passOn();
     // A moment later: all of the replay may have come in one message, and is not to be read out.
     setTimeout(() => this.#readOut());
@@ -371,7 +377,7 @@ export class ChatSessionElement extends HTMLElement {
 
   #showEntry(entry: Entry & { live: boolean }) {
     const { seq, name, data, n, live } = entry;
-    const shown = this.#messageList.show(entry, live) || (n == null && (this.#settings.show(name, data) || this.#offer(name, data)));
+    const shown = this.#messageList.show(entry, live) || (n == null && (this.#set(name, data) || this.#offer(name, data)));
     if (n == null && name === WINDOW_MESSAGE && this.#client) this.#window.relay(this.#client, seq, data);
     if (n == null && (name === "message" || name === "ask")) this.#unread.came(seq);
     if (n == null && name === "progress") this.#work.report(entry.turn, data);
@@ -379,6 +385,13 @@ export class ChatSessionElement extends HTMLElement {
     if (name === "ask" && this.#ready) this.#passOn();
     if (!shown) this.#dispatch("chat-event", { seq, name, data, live });
     this.#frame.request();
+  }
+
+  /** @returns whether it was about settings */
+  #set(name: string, data: any): boolean {
+    const set = name === "settings_form" || name === "settings";
+    if (set) this.#panels.use(({ settings }) => settings.show(name, data));
+    return set;
   }
 
   /** @returns whether it was what one may begin with */
@@ -405,15 +418,15 @@ export class ChatSessionElement extends HTMLElement {
     if (!client) return;
     const frames = client.pending;
     this.#messageList.showWaiting(frames, client.state.state === "online");
-    this.#settings.update(frames);
+    this.#panels.loaded?.settings.update(frames);
     this.#showEmpty();
   }
 
   #showEmpty() {
-    const { empty } = this.#parts;
+    const { empty, earlier } = this.#parts;
     const { state, attempt } = this.#state;
     const failing = !this.#ready && attempt > 1; // the banner says so
-    empty.hidden = failing || !this.#messageList.empty || !this.#earlier.empty || SILENT.includes(state);
+    empty.hidden = failing || !this.#messageList.empty || !earlier.hidden || SILENT.includes(state);
     this.#starters.element.hidden = empty.hidden || !this.#ready || !this.#starters.any;
     empty.textContent = !this.#ready ? texts.states.connecting : this.#starters.any ? texts.starters : texts.empty;
   }
@@ -449,7 +462,7 @@ export class ChatSessionElement extends HTMLElement {
   #showNotice({ code, detail, frame, retryAfter }: NoticeDetail) {
     if (frame) this.#dispatch("chat-event-refused", { code, detail, frame });
     if (SAID_ELSEWHERE.includes(code)) return;
-    if (frame?.name === "settings") return this.#settings.refused(frame.data, detail || code);
+    if (frame?.name === "settings") return this.#panels.use(({ settings }) => settings.refused(frame.data, detail || code));
     const text = frame?.data?.content;
     if (typeof text === "string" && !this.#composer.editing && !this.#composer.text) {
       this.#composer.text = text;
@@ -476,7 +489,7 @@ export class ChatSessionElement extends HTMLElement {
     if (silent) {
       this.#notice.dismiss();
       dialog.close();
-      this.#settings.dialog.close();
+      this.#panels.loaded?.settings.dialog.close();
     }
     this.#keepFocus(() => {
       composer.hidden = activity.hidden = end.hidden = silent;
@@ -504,8 +517,19 @@ export class ChatSessionElement extends HTMLElement {
   }
 
   #showKeys({ state, reason, detail }: StateDetail) {
-    if (state !== "refused" || reason !== "missing_env") return this.#env.release();
-    this.#env.demand((detail ?? "").split(",").map((name) => name.trim()).filter(Boolean));
+    const { keys } = this.#parts;
+    keys.hidden = state !== "refused" || reason !== "missing_env";
+    if (keys.hidden) return this.#panels.tell(({ env }) => env.release());
+    const focused = keys.matches(":focus-within");
+    if (!this.#panels.loaded) keys.replaceChildren(create("p", { part: "keys-text", role: "status" }, texts.loading));
+    if (focused) keys.focus();
+    this.#panels.use(({ env }) => env.demand((detail ?? "").split(",").map((name) => name.trim()).filter(Boolean)));
+  }
+
+  /** Nothing goes on without the keys, and what asks for them could not be loaded. */
+  #showMissing() {
+    const again = button("primary", texts.tryAgain, () => this.#showKeys(this.#state));
+    this.#parts.keys.replaceChildren(create("p", { part: "keys-text", role: "alert" }, texts.panelsFailed), again);
   }
 
   /** Hide and show; if that takes away what has the focus, it goes where one goes on. */
@@ -515,7 +539,7 @@ export class ChatSessionElement extends HTMLElement {
     change();
     if (!focused || (focused.isConnected && focused.checkVisibility())) return;
     if (!composer.hidden) input.focus();
-    else if (!keys.hidden) keys.querySelector("input")?.focus();
+    else if (!keys.hidden) (keys.querySelector("input") ?? keys).focus();
     else if (!banner.hidden) (bannerLink.hidden ? bannerButton : bannerLink).focus();
   }
 
@@ -531,7 +555,7 @@ export class ChatSessionElement extends HTMLElement {
   // --- what a person does -----------------------------------------------------------------------------
 
   #wire() {
-    const { messages, stop, jump, dismiss, end, bannerButton, dialog, endConfirm } = this.#parts;
+    const { messages, stop, jump, dismiss, anew, end, bannerButton, dialog, endConfirm } = this.#parts;
     messages.addEventListener("keydown", (event) => event.key === "Escape" && this.#stop() && event.preventDefault());
     stop.addEventListener("click", () => this.#stop());
     jump.addEventListener("click", () => {
@@ -543,6 +567,7 @@ export class ChatSessionElement extends HTMLElement {
       this.focus();
     });
     bannerButton.addEventListener("click", () => this.#resolve());
+    anew.addEventListener("click", () => this.#startAnew());
     end.addEventListener("click", () => dialog.showModal());
     endConfirm.addEventListener("click", () => this.#client?.end());
   }
@@ -598,7 +623,7 @@ export class ChatSessionElement extends HTMLElement {
   }
 
   #label() {
-    const { chat, heading } = this.#parts;
+    const { chat, heading, anew, choice } = this.#parts;
     const title = this.getAttribute("heading") ?? "";
     heading.textContent = title;
     heading.hidden = !title;
@@ -606,8 +631,11 @@ export class ChatSessionElement extends HTMLElement {
     this.#messageList.author = title;
     this.#composer.placeholder = this.getAttribute("placeholder") || texts.placeholder;
     this.#composer.files = this.hasAttribute("files") && Boolean(this.#api);
-    this.#threads.tool.hidden = !this.hasAttribute("threads") || !this.#api;
-    this.#anew.hidden = !this.#parts.choice.hidden || !(this.hasAttribute("threads") || this.hasAttribute("profiles"));
+    anew.hidden = !choice.hidden || !(this.hasAttribute("threads") || this.hasAttribute("profiles"));
+    const listed = this.hasAttribute("threads") && Boolean(this.#api);
+    const show = ({ threads }: Panels) => (threads.tool.hidden = !listed);
+    if (listed && this.isConnected) this.#panels.use(show);
+    else this.#panels.tell(show);
   }
 
   #showProfile() {

@@ -3,6 +3,7 @@
  * loaded, they are shown as they are written.
  */
 import type { MarkdownView } from "../markdown/markdown.ts";
+import { addressOf } from "./lazy.ts";
 import { texts } from "./texts.ts";
 
 type Markdown = typeof import("../markdown/markdown.ts");
@@ -51,7 +52,7 @@ export class Formatting {
     const formatted = this.#formatted.get(place)!;
     formatted.view = new MarkdownView(place, {
       imageHosts: this.#element.getAttribute("image-hosts")?.split(/[\s,]+/).filter(Boolean) ?? [],
-      highlighter: this.#url("highlight"),
+      highlighter: addressOf(this.#element, "highlight"),
       copy: texts.copy,
       copied: texts.copied,
       announce: this.#announce,
@@ -60,13 +61,8 @@ export class Formatting {
   }
 
   async #load(): Promise<Markdown> {
-    const module: Markdown = await import(this.#url("markdown"));
+    const module: Markdown = await import(addressOf(this.#element, "markdown"));
     this.#element.shadowRoot?.adoptedStyleSheets.push(module.stylesheet);
     return module;
-  }
-
-  /** The template tag says where a file is; without it, it is beside this one. */
-  #url(name: string) {
-    return new URL(this.#element.getAttribute(`${name}-src`) ?? new URL(`${name}.js`, import.meta.url), document.baseURI).href;
   }
 }

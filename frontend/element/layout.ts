@@ -10,7 +10,7 @@ export function layout() {
   const parts = { ...header(), ...conversation(), ...notice(), ...banner(), ...work(), ...activity(), ...composer(), ...endDialog() };
   const announcer = create("p", { part: "announcer", role: "status" });
   const choice = create("div", { part: "choice", hidden: true });
-  const keys = create("div", { part: "keys", hidden: true });
+  const keys = create("div", { part: "keys", hidden: true, tabindex: "-1" });
   const chat = create("section", { part: "chat" },
     parts.header, parts.body, choice, parts.notice, parts.banner, keys, parts.work, parts.activity, parts.composer, parts.dialog, announcer);
   return { chat, announcer, choice, keys, ...parts };
@@ -20,10 +20,10 @@ function header() {
   const heading = create("h2", { part: "heading" });
   const profile = create("span", { part: "profile", hidden: true });
   const status = create("span", { part: "status", role: "status" }, texts.states.connecting);
-  const tools = create("div", { part: "tools" });
+  const anew = tool("tool new", "plus", texts.newConversation, nothing, { hidden: true });
   const end = tool("end", "exit", texts.end, nothing, { title: texts.endTitle });
-  tools.append(end, create("slot", { name: "tools" }));
-  return { header: create("header", { part: "header" }, heading, profile, status, tools), heading, profile, status, tools, end };
+  const tools = create("div", { part: "tools" }, anew, end, create("slot", { name: "tools" }));
+  return { header: create("header", { part: "header" }, heading, profile, status, tools), heading, profile, status, anew, end };
 }
 
 function conversation() {

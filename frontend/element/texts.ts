@@ -177,6 +177,7 @@ const defaults = {
   downloadFailed: gettext("The file could not be fetched."),
 
   // Dialogs
+  panelsFailed: gettext("This part of the page could not be loaded."),
   close: gettext("Close"),
   save: gettext("Save"),
   saving: gettext("Saving…"),

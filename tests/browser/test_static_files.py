@@ -99,6 +99,16 @@ def test_what_is_loaded_later_has_an_address_in_every_storage(
     expect(chat.log.locator("[data-format=markdown] [data-token=keyword]")).to_have_text("let")
 
 
+def test_panels_have_an_address_in_every_storage(collected: Server, page: Page) -> None:
+    """Under a strict policy with trusted types, and with their style."""
+    page.goto(f"{collected.origin}/csp/workshop/")
+    chat = Chat(page)
+    chat.press("Settings")
+    dialog = chat.element.get_by_role("dialog", name="Settings")
+    expect(dialog.get_by_label("Day")).to_be_focused()
+    assert dialog.evaluate("dialog => getComputedStyle(dialog).display") == "flex"
+
+
 def test_what_a_page_assigns_to_the_texts_is_said_and_the_client_works_without_the_element(
     collected: Server, page: Page
 ) -> None:

@@ -38,8 +38,11 @@ PATIENT = """<!doctype html><html lang="en"><title>Patient</title>
 {% chat_session "/ws/patient/" heading="Patient" files=True %}</html>"""
 
 WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
+{% load static %}
+<link rel="modulepreload" href="{% static 'chatsessions/panels.js' %}" nonce="{{ nonce }}">
 <main><h1>A page</h1>
-{% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True %}</main></html>"""
+{% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True nonce=nonce %}
+</main></html>"""
 
 #: In a page whose own style is meant for itself.
 WIDGET = """<!doctype html><html lang="en"><title>Shop</title>
@@ -165,6 +168,10 @@ def by_source(request: HttpRequest) -> HttpResponse:
     return _page(POLITE, policy=BY_SOURCE)
 
 
+def workshop_by_nonce(request: HttpRequest) -> HttpResponse:
+    return _page(WORKSHOP, policy=TRUSTED, nonce="c2Vzc2lvbg")
+
+
 def by_nonce(request: HttpRequest) -> HttpResponse:
     return _page(POLITE, policy=BY_NONCE, nonce="c2Vzc2lvbg")
 
@@ -206,6 +213,7 @@ urlpatterns = [
     path("around/", around),
     path("csp/source/", by_source),
     path("csp/nonce/", by_nonce),
+    path("csp/workshop/", workshop_by_nonce),
     path("widget/", widget),
     path("", include("demo_project.urls")),
 ]

@@ -327,6 +327,7 @@ export declare class ChatSessionElement extends HTMLElement {
 		download: (name: string) => string;
 		openFile: string;
 		downloadFailed: string;
+		panelsFailed: string;
 		close: string;
 		save: string;
 		saving: string;

@@ -118,6 +118,7 @@ export declare const texts: {
 	download: (name: string) => string;
 	openFile: string;
 	downloadFailed: string;
+	panelsFailed: string;
 	close: string;
 	save: string;
 	saving: string;

@@ -321,6 +321,7 @@ declare class ChatSessionElement extends HTMLElement {
 		download: (name: string) => string;
 		openFile: string;
 		downloadFailed: string;
+		panelsFailed: string;
 		close: string;
 		save: string;
 		saving: string;

@@ -1,9 +1,9 @@
 /** The settings that a bot lets a person change: a form in a dialog. */
-import type { Outgoing } from "../client/protocol.ts";
-import { button, create, dialogOf, tool } from "./dom.ts";
+import type { Outgoing } from "../../client/protocol.ts";
+import { dialogOf } from "./dialog.ts";
 import { type Field, type InputData, field } from "./fields.ts";
+import { button, create, texts, tool } from "./kit.ts";
 import { Tabs } from "./tabs.ts";
-import { texts } from "./texts.ts";
 
 /** Inputs that stand behind a tab. */
 export type Group = { type: "tab"; id: string; label?: string; inputs: InputData[] };
@@ -43,12 +43,10 @@ export class Settings {
     this.dialog.close();
   }
 
-  /** An entry of the log, if it is about settings. */
-  show(name: string, data: any): boolean {
+  /** An entry of the log: what may be set, or what is. */
+  show(name: string, data: any) {
     if (name === "settings_form") this.#offer(Array.isArray(data?.inputs) ? data.inputs : []);
-    else if (name === "settings") this.#change(data);
-    else return false;
-    return true;
+    else this.#change(data);
   }
 
   open(values: Record<string, any> = { ...this.#initial(), ...this.#values }) {

@@ -1,5 +1,5 @@
 /** Groups of fields, of which one is shown at a time. */
-import { create } from "./dom.ts";
+import { create } from "./kit.ts";
 
 export type Group = { label: string; fields: HTMLElement[] };
 

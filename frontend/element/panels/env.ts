@@ -1,41 +1,39 @@
 /** The values that a bot needs from each person, such as an API key. They never leave the tab but for the server. */
-import type { ChatClient } from "../client/client.ts";
-import { create, dialogOf, tool } from "./dom.ts";
-import { texts } from "./texts.ts";
+import type { ChatClient } from "../../client/client.ts";
+import { dialogOf } from "./dialog.ts";
+import { create, texts, tool } from "./kit.ts";
 
 /** The form that asks for them: in the composer's place, and later in a dialog. */
 export class EnvForm {
   #place;
   #save;
-  #client: ChatClient | null = null;
+  #client;
   #body = create("div", { part: "dialog-body" });
   dialog = dialogOf("keys-dialog", texts.keys, texts.close, this.#body);
   tool = tool("tool keys-open", "key", texts.keys, () => this.#open(), { "aria-haspopup": "dialog", hidden: true });
 
   /** @param place of the form while nothing goes without them */
-  constructor(place: HTMLElement, saved: () => void) {
+  constructor(place: HTMLElement, client: () => ChatClient | null, saved: () => void) {
     this.#place = place;
-    this.#save = saved;
-  }
-
-  set client(client: ChatClient | null) {
     this.#client = client;
-    this.#refresh();
+    this.#save = saved;
   }
 
   /** The server wants these. */
   demand(names: string[]) {
     const all = [...new Set([...Object.keys(this.#known()), ...names])];
     const form = this.#form(all, names);
+    const focused = this.#place.matches(":focus-within");
     this.#place.replaceChildren(create("p", { part: "keys-text", role: "status" }, texts.keysNeeded), form);
     this.#place.hidden = false;
+    if (focused) form.querySelector("input")?.focus();
   }
 
   /** They are not wanted (any more). */
   release() {
     this.#place.hidden = true;
     this.#place.replaceChildren();
-    this.#refresh();
+    this.refresh();
   }
 
   /** Somebody else is here. */
@@ -50,12 +48,13 @@ export class EnvForm {
     this.dialog.showModal();
   }
 
-  #refresh() {
+  /** Somebody has given some, or nobody has. */
+  refresh() {
     this.tool.hidden = !Object.keys(this.#known()).length;
   }
 
   #known() {
-    return this.#client?.storage.env ?? {};
+    return this.#client()?.storage.env ?? {};
   }
 
   #form(names: string[], missing: string[]) {
@@ -69,9 +68,9 @@ export class EnvForm {
     const form = create("form", { part: "keys-form" }, ...fields, create("p", { part: "field-hint" }, texts.keysHint), create("div", { part: "dialog-ways" }, create("button", { type: "submit", part: "primary" }, texts.keysSave)));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#client?.setEnv({ ...known, ...Object.fromEntries(inputs.map(({ name, value }) => [name, value])) });
+      this.#client()?.setEnv({ ...known, ...Object.fromEntries(inputs.map(({ name, value }) => [name, value])) });
       this.dialog.close();
-      this.#refresh();
+      this.refresh();
       this.#save();
     });
     return form;

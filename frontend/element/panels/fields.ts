@@ -1,8 +1,5 @@
 /** One field of the settings per kind of input that a bot may ask for. */
-import { button, create } from "./dom.ts";
-import { icon } from "./icons.ts";
-import { number } from "./language.ts";
-import { texts } from "./texts.ts";
+import { button, create, icon, number, texts } from "./kit.ts";
 
 /** An input as the server describes it. */
 export interface InputData {

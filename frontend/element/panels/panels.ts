@@ -1,0 +1,63 @@
+/**
+ * What opens beside a conversation, or stands in its place: settings, keys, earlier conversations, profiles. A page
+ * loads this with the first of them that it needs.
+ */
+/// <reference path="../css.d.ts" />
+import look from "./panels.css";
+import type { ChatClient } from "../../client/client.ts";
+import type { Formatting } from "../formatting.ts";
+import type { layout } from "../layout.ts";
+import { Earlier } from "./earlier.ts";
+import { EnvForm } from "./env.ts";
+import { profileChoice } from "./profiles.ts";
+import { Settings } from "./settings.ts";
+import { Threads } from "./threads.ts";
+
+export { equip } from "./kit.ts";
+
+export interface PanelHandlers {
+  client: () => ChatClient | null;
+  /** Where `chatsessions.urls` is included */
+  api: () => string | null;
+  /** An attribute of the element */
+  attribute: (name: string) => string | null;
+  /** Put something above what the reader sees */
+  insert: (change: () => void) => void;
+  /** @returns whether it could be sent */
+  set: (values: Record<string, any>) => boolean;
+  /** Begin a conversation that goes on with an earlier one */
+  resume: (thread: string) => void;
+  /** Put the cursor where one writes */
+  focus: () => void;
+}
+
+export const stylesheet = new CSSStyleSheet();
+stylesheet.replaceSync(look);
+
+export class Panels {
+  settings;
+  env;
+  threads;
+  earlier;
+  #formatting;
+  #handlers;
+
+  constructor({ chat, anew, keys, earlier }: ReturnType<typeof layout>, formatting: Formatting, handlers: PanelHandlers) {
+    const { client, api, attribute, insert, set, resume, focus } = handlers;
+    this.#formatting = formatting;
+    this.#handlers = handlers;
+    this.settings = new Settings(set);
+    this.env = new EnvForm(keys, client, focus);
+    this.threads = new Threads(api, () => attribute("chat"), resume);
+    this.earlier = new Earlier(earlier, formatting, () => attribute("heading") ?? "", insert);
+    anew.before(this.threads.tool);
+    anew.after(this.settings.tool, this.env.tool);
+    chat.append(this.threads.dialog, this.settings.dialog, this.env.dialog);
+  }
+
+  /** @returns a form that asks for a profile, or the name of the only one */
+  profiles(chosen: (name: string) => void) {
+    const { client, api, attribute } = this.#handlers;
+    return profileChoice(attribute("profiles"), api() ?? "", attribute("chat") ?? "", client()?.profile, this.#formatting, chosen);
+  }
+}
