@@ -1,6 +1,7 @@
 /** The messages on the page: one entry of the log after the other becomes elements. */
 import type { Entry, Outgoing } from "../client/protocol.ts";
 import { type Action, Actions } from "./actions.ts";
+import { copyButton } from "./copying.ts";
 import { create } from "./dom.ts";
 import { Feedback, type Thumb } from "./feedback.ts";
 import { Files } from "./files.ts";
@@ -327,7 +328,7 @@ export class MessageList {
   }
 
   #written({ text, files }: Words, options: { waiting?: string; time?: string }) {
-    return ownArticle(text, { ...options, files: this.#files.list(files) });
+    return ownArticle(text, { ...options, files: this.#files.list(files) }, options.waiting ? null : copyButton(text, this.#announce));
   }
 
   /** @param entry by which it has come; none for the text of a stream */
@@ -381,6 +382,7 @@ export class MessageList {
         kind: streaming ? `${kind} streaming` : kind,
         files: this.#files.list(files),
       },
+      content && !streaming ? copyButton(content, this.#announce) : null,
       this.#actions.row(id, actions),
       this.#rated() && !streaming && kind === "other" && type == null ? this.#feedback.row(id) : null,
     );

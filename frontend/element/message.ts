@@ -20,8 +20,8 @@ export function article({ author, text, time, kind = "other", files = null }: { 
 }
 
 /** What a person wrote. */
-export function ownArticle(text: string, { waiting, time, files = null }: { waiting?: string; time?: string; files?: Node | null } = {}) {
-  const element = article({ author: texts.you, text, time, files, kind: waiting ? "own waiting" : "own" });
+export function ownArticle(text: string, { waiting, time, files = null }: { waiting?: string; time?: string; files?: Node | null } = {}, ...below: (Node | null)[]) {
+  const element = article({ author: texts.you, text, time, files, kind: waiting ? "own waiting" : "own" }, ...below);
   if (waiting) element.querySelector("header")?.append(create("span", { part: "remark" }, waiting));
   return element;
 }

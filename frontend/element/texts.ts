@@ -109,6 +109,7 @@ const defaults = {
   /** On a block of code */
   copy: gettext("Copy"),
   copied: gettext("Copied"),
+  copyMessage: gettext("Copy message"),
 
   // Thumbs under answers
   thumbs: { up: gettext("Good answer"), down: gettext("Bad answer") },

@@ -4,6 +4,7 @@
  * marked reads the text; what it found becomes elements. No HTML is written or read: there is nothing to sanitize.
  */
 /// <reference path="../element/css.d.ts" />
+import { copyText } from "../element/clipboard.ts";
 import look from "./markdown.css";
 import { LANGUAGES } from "./languages.ts";
 import { build, patch } from "./patch.ts";
@@ -174,12 +175,7 @@ export class MarkdownView {
 
   async #copy(button: HTMLElement, code: Element) {
     const { copy, copied, announce } = this.#options;
-    try {
-      await navigator.clipboard.writeText(code.textContent ?? "");
-    } catch {
-      getSelection()?.selectAllChildren(code); // to be copied by the keyboard
-      return;
-    }
+    if (!(await copyText(code.textContent ?? "", code))) return;
     button.textContent = copied;
     announce(copied);
     setTimeout(() => (button.textContent = copy), COPIED_FOR);

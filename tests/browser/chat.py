@@ -36,9 +36,12 @@ class Chat:
     # What a person does
 
     def say(self, text: str) -> None:
-        """Write and press Enter."""
+        """Write and press Enter; where one touches the screen, the button."""
         self.input.fill(text)
-        self.input.press("Enter")
+        if self.page.evaluate("matchMedia('(pointer: coarse)').matches"):
+            self.send.click()
+        else:
+            self.input.press("Enter")
 
     def press(self, name: str) -> None:
         self.element.get_by_role("button", name=name).click()

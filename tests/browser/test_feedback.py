@@ -32,7 +32,7 @@ def test_an_answer_is_given_a_thumb(server: Server, open_chat: Callable[..., Cha
     chat.say("one")
     chat.say("two")
     chat.shows("one", "re one", "two", "re two")
-    expect(chat.log.get_by_role("button")).to_have_count(4)  # none under what a person says
+    expect(chat.log.locator("[part=thumb]")).to_have_count(4)  # none under what a person says
     thumb(chat, "Good answer").click()
     thumb(chat, "Bad answer", 1).focus()
     chat.page.keyboard.press("Enter")
@@ -53,4 +53,4 @@ def test_a_bot_that_does_not_ask_gets_none(server: Server, open_chat: Callable[.
     chat = open_chat("counter")
     chat.say("hello")
     expect(chat.messages).to_have_count(3)
-    expect(chat.log.get_by_role("button")).to_have_count(0)
+    expect(chat.log.locator("[part=thumb]")).to_have_count(0)

@@ -170,7 +170,8 @@ def test_names_and_roles(open_chat: Callable[..., Chat]) -> None:
     expect(box).to_have_accessible_description("Enter sends, Shift+Enter starts a new line")
     for name in ("Send", "End chat"):
         expect(within.get_by_role("button", name=name)).to_be_visible()
-    expect(within.get_by_role("button")).to_have_count(2)
+    expect(within.get_by_role("button", name="Copy message")).to_have_count(3)
+    expect(within.get_by_role("button")).to_have_count(5)
     expect(within.get_by_role("article")).to_have_count(3)
     page = chat.page
     expect(page.get_by_role("heading", level=1)).to_have_text("Counter")

@@ -282,6 +282,7 @@ export declare class ChatSessionElement extends HTMLElement {
 		failed: string;
 		copy: string;
 		copied: string;
+		copyMessage: string;
 		thumbs: {
 			up: string;
 			down: string;

@@ -71,6 +71,7 @@ export declare const texts: {
 	/** On a block of code */
 	copy: string;
 	copied: string;
+	copyMessage: string;
 	thumbs: {
 		up: string;
 		down: string;

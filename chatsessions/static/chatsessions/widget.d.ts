@@ -276,6 +276,7 @@ declare class ChatSessionElement extends HTMLElement {
 		failed: string;
 		copy: string;
 		copied: string;
+		copyMessage: string;
 		thumbs: {
 			up: string;
 			down: string;
