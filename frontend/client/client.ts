@@ -153,7 +153,7 @@ export class ChatClient extends EventTarget {
     const { pending, next, ending } = this.#credentials.left;
     this.#line = { ...CLOSED, ending: ending === true };
     this.#outbox = createOutbox(pending, next);
-    this.#sender = createSender(this.#outbox, this.#timeouts, this.#write, () => this.#ping("sender"), this.#backlog, () => this.#pendingChanged());
+    this.#sender = createSender(this.#outbox, this.#timeouts, this.#write, () => this.#ping("sender"), () => this.#pendingChanged());
   }
 
   /** The state and what belongs to it. */

@@ -40,6 +40,7 @@ test("answers and events share one count, and an answer is resent until it is ac
   assert.deepEqual(first.of("answer"), [{ type: "answer", call: "c1", data: { content: "two" }, n: 2 }]);
   first.push({ type: "accepted", n: 1, seq: 1 });
   timers.advance(5_000);
+  first.push({ type: "pong", head: 1 });
   assert.equal(first.of("answer").length, 2);
   first.drop();
   timers.advance(client.state.retryIn * 1000);

@@ -26,10 +26,9 @@ export type Sender = ReturnType<typeof createSender>;
  * Bring the outbox across, whatever the line and the server do.
  * @param timeouts of the connection
  * @param ping its answer calls `answered()`
- * @param backlog the bytes that have not left the browser
  * @param changed the outbox did
  */
-export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: SentFrame) => void, ping: () => void, backlog: () => number, changed: () => void) {
+export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: SentFrame) => void, ping: () => void, changed: () => void) {
   const pace = createPace();
   let online = false;
   let size = MAX_WINDOW;
@@ -38,6 +37,8 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
   /** The frame that the server was missing, or 0, and that is on its way again: each behind it complains. */
   let missing = 0;
   let search: Search | null = null;
+  /** While a ping behind what is not accepted is not answered: the first of these. */
+  let asked: number | null = null;
 
   // --- moving on ---------------------------------------------------------------------------------
 
@@ -45,7 +46,7 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     if (!online || timeouts.runs("pause")) return;
     if (search) searchOn(search);
     else send();
-    if (outbox.onTheWire && !timeouts.runs("resend")) timeouts.start("resend", RESEND_AFTER, resend);
+    if (outbox.onTheWire && !timeouts.runs("resend")) timeouts.start("resend", RESEND_AFTER, ask);
   };
 
   const send = () => {
@@ -58,13 +59,18 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     if (wait && outbox.more && !timeouts.runs("pace")) timeouts.start("pace", wait, pump);
   };
 
-  const resend = () => {
-    // What has not left the browser yet cannot have got lost.
-    if (!backlog()) {
-      missing = 0;
-      outbox.rewind();
-    }
+  const rewind = () => {
+    missing = 0;
+    outbox.rewind();
     pump();
+  };
+
+  /** Nothing was accepted for long. It may still be on its way, if that is slow: the answer to a ping comes behind it. */
+  const ask = () => {
+    if (search) return rewind();
+    if (asked !== null) return;
+    asked = outbox.first;
+    ping();
   };
 
   const moved = () => {
@@ -137,6 +143,7 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
       size = Math.max(1, Math.min(window, MAX_WINDOW));
       online = true;
       refused = missing = 0;
+      asked = null;
       if (search) search.last = outbox.next - 1;
       pump();
     },
@@ -230,6 +237,11 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
 
     /** A ping of ours was answered. */
     answered() {
+      if (asked !== null) {
+        const stuck = asked === outbox.first;
+        asked = null;
+        return search || !stuck ? pump() : rewind();
+      }
       if (!search) return;
       // Before it was asked for the first time anything may be on its way.
       if (!search.tried) outbox.rewind();
