@@ -55,6 +55,23 @@ def data_refused(
 
 
 @pytest.mark.parametrize(
+    ("text", "n"),
+    [
+        ('{"type":"event","n":3,"name":"","data":{}}', 3),
+        ('{"type":"no such","n":3}', 3),
+        ('{"type":"answer","n":3}', 3),
+        ('{"type":"event","n":0,"name":"x","data":{}}', None),
+        ('{"type":"event","n":"3","name":"x","data":{}}', None),
+        ('{"type":"event","n":3,"name":"x","data":}', None),
+    ],
+)
+def test_a_frame_that_cannot_be_read_is_refused_with_its_number_if_that_can(
+    text: str, n: int | None
+) -> None:
+    assert refused(text).n == n
+
+
+@pytest.mark.parametrize(
     ("text", "frame"),
     [
         ('{"type":"hello"}', frames.Hello()),

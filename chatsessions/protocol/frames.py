@@ -318,6 +318,17 @@ _bundle_decoder: msgspec.json.Decoder[list[ServerFrame]] = msgspec.json.Decoder(
 _data_decoder = msgspec.json.Decoder()
 
 
+class _Numbered(msgspec.Struct):
+    """What has a number, whatever else it has."""
+
+    n: Number
+
+
+_number_decoder = msgspec.json.Decoder(_Numbered)
+#: What decoders raise.
+UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
+
+
 def encode(frame: ServerFrame | ClientFrame) -> str:
     """Return a frame as text."""
     return _encoder.encode(frame).decode()
@@ -333,12 +344,19 @@ def decode(text: str) -> ClientFrame:
     Return a client's frame.
 
     Raises ``FrameError`` with the code ``bad_frame`` for what is not JSON, not an object, of an
-    unknown ``type`` or of the wrong shape.
+    unknown ``type`` or of the wrong shape; with its ``n``, if that can be read.
     """
     try:
         return _client_decoder.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise _bad_frame(error) from error
+    except UNREADABLE as error:
+        raise _bad_frame(error, n=_number_in(text)) from error
+
+
+def _number_in(text: str) -> int | None:
+    try:
+        return _number_decoder.decode(text).n
+    except UNREADABLE:
+        return None
 
 
 def decode_server(text: str) -> ServerFrame:
@@ -367,7 +385,7 @@ def decode_data(event: ClientEvent | Answer) -> Any:
         data = _data_decoder.decode(raw)
         if isinstance(event, ClientEvent) and event.name in FROM_CLIENT:
             msgspec.convert(data, FROM_CLIENT[event.name])
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _bad_frame(error, n=event.n) from error
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise FrameError("bad_frame", f"nested deeper than {MAX_DEPTH} levels", n=event.n)

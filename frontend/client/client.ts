@@ -29,20 +29,21 @@
  */
 import { type Timers, systemTimers, timeoutsBy } from "./clock.ts";
 import { type Meeting, SessionCredentials } from "./credentials.ts";
+import { AckScheduler } from "./delivery/ack-scheduler.ts";
 import { byteLength, createOutbox } from "./delivery/outbox.ts";
 import { ReplayCursor } from "./delivery/replay-cursor.ts";
 import { createSender } from "./delivery/sender.ts";
 import { Streams } from "./delivery/streams.ts";
 import { ChatClientError } from "./errors.ts";
 import { type Heartbeat, startHeartbeat } from "./heartbeat.ts";
-import { ACK_ENTRIES, ACK_EVERY, GOING, HIDDEN_SILENCE, SAVED_AT_ONCE, SAVE_EVERY, SETTLED_AFTER, STAYING, WELCOME_TIMEOUT } from "./limits.ts";
+import { GOING, HIDDEN_SILENCE, SAVED_AT_ONCE, SAVE_EVERY, SETTLED_AFTER, STAYING, WELCOME_TIMEOUT } from "./limits.ts";
 import { type Entry, FINAL_CODES, type Outgoing, RETRY_CODES, type SentFrame, asEntry, copied, isReadable, isTooDeep, uuid } from "./protocol.ts";
 import { type Locks, sessionLock } from "./session-lock.ts";
 import { CLOSED, type Effect, type Input, isFinal, step } from "./session-machine.ts";
 import { siblingsBy } from "./siblings.ts";
 import { TabStorage, websocketUrl } from "./tab-storage.ts";
 import { type Connection, connect } from "./transport.ts";
-import type { Accepted, Error as Refusal, Pong, ServerEvent, ServerFrame, Stream, Token, TurnStatus, Welcome } from "./wire.ts";
+import type { Error as Refusal, ServerFrame, TurnStatus, Welcome } from "./wire.ts";
 
 export { ChatClientError };
 export type { State, StateDetail } from "./session-machine.ts";
@@ -75,18 +76,10 @@ export interface ChatClientOptions {
   random?: () => number;
 }
 
+/** What the server may say before `welcome`. */
+const FIRST_FRAMES = ["error", "welcome", "ended"];
 /** What is heard of the page. */
 const PAGE_EVENTS = ["online", "pageshow", "visibilitychange", "offline", "pagehide"];
-
-/** An event of a `ChatClient`. */
-export class ChatClientEvent<T> extends Event {
-  readonly detail: T;
-
-  constructor(type: string, detail: T) {
-    super(type);
-    this.detail = detail;
-  }
-}
 
 export class ChatClient extends EventTarget {
   /** Where it connects to. */
@@ -109,29 +102,30 @@ export class ChatClient extends EventTarget {
   #sender;
   #cursor = new ReplayCursor();
   #streams = new Streams();
+  #acks;
 
   /** The state of the line. */
   #line = CLOSED;
   /** What listeners will be told, once what happens has happened completely. */
-  #untold: ChatClientEvent<unknown>[] = [];
+  #untold: CustomEvent[] = [];
   #changing = 0;
   #telling = false;
   /** Whether all that waits to be sent is written down. */
   #kept = true;
   #turn: TurnStatus | null = null;
-  /** The entries that came since the last acknowledgement. */
-  #unacknowledged = 0;
   #connection: Connection | null = null;
   #heartbeat: Heartbeat | null = null;
   #reached = false;
   /** The end of the log at the `welcome`, until the replay has reached it. */
   #replayEnd: number | null = null;
   /** Who waits for a pong, in the order of their pings. */
-  #asking: string[] = [];
+  #asking: ((head: number) => void)[] = [];
   #offers: readonly string[] = [];
   /** The end of the log at the last pong. */
   #promisedHead = 0;
   #maxFrame = Infinity;
+  /** Whether the server has refused a frame of ours for good, on this line. */
+  #gaveUp = false;
 
   /** @param url of the websocket; a relative one belongs to the page's origin */
   constructor(url: string, options: ChatClientOptions = {}) {
@@ -143,6 +137,7 @@ export class ChatClient extends EventTarget {
     const run = (callback: () => void) => this.#change(callback);
     this.#timeouts = timeoutsBy(timers, run);
     this.#lasting = timeoutsBy(timers, run);
+    this.#acks = new AckScheduler(this.#timeouts, () => this.#write({ type: "ack", seq: this.received }));
     this.storage = new TabStorage(this.url, options.storage, options);
     this.#credentials = new SessionCredentials(this.storage, options);
     this.#returned = this.storage.arrive();
@@ -153,7 +148,7 @@ export class ChatClient extends EventTarget {
     const { pending, next, ending } = this.#credentials.left;
     this.#line = { ...CLOSED, ending: ending === true };
     this.#outbox = createOutbox(pending, next);
-    this.#sender = createSender(this.#outbox, this.#timeouts, this.#write, () => this.#ping("sender"), () => this.#pendingChanged());
+    this.#sender = createSender(this.#outbox, this.#timeouts, this.#write, (answered) => this.#ping(answered), () => this.#pendingChanged());
   }
 
   /** The state and what belongs to it. */
@@ -215,16 +210,7 @@ export class ChatClient extends EventTarget {
     return [...this.#outbox.items];
   }
 
-  /** Text that was written and not sent; it survives a reload. */
-  get draft() {
-    return this.storage.draft;
-  }
-
-  set draft(text) {
-    this.storage.draft = text;
-  }
-
-  /** Connect, or try again at once. */
+  /** Connect, or try again at once; where another tab or device has the conversation, take it back. */
   connect() {
     this.#step({ type: "connect" });
   }
@@ -232,11 +218,6 @@ export class ChatClient extends EventTarget {
   /** Hang up. The session goes on, and so can this client: `connect()`. What is over stays over. */
   close() {
     this.#step({ type: "close" });
-  }
-
-  /** Take the conversation back from another tab or device. */
-  takeOver() {
-    this.connect();
   }
 
   /** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. */
@@ -325,38 +306,44 @@ export class ChatClient extends EventTarget {
       const [after, effects] = step(before, input);
       this.#line = after;
       if (after.told !== before.told) this.#emit("state", after.told);
-      for (const effect of effects) this.#perform(effect);
+      for (const effect of effects) this.#perform[effect]();
     });
   }
 
-  #perform(effect: Effect) {
-    if (typeof effect === "object") this.#timeouts.start("retry", effect.retry, () => this.#step({ type: "redial" }));
-    else if (effect === "listen") this.#listen();
-    else if (effect === "unlisten") this.#unlisten();
-    else if (effect === "hangUp") this.#hangUp();
-    else if (effect === "dial") this.#dial();
-    else if (effect === "probe") this.#heartbeat?.probe();
-    else if (effect === "end") this.#write({ type: "end" });
-    else if (effect === "idle") this.#setTurn(null);
-    else this.#save();
-  }
+  #perform: Record<Effect, () => void> = {
+    listen: () => {
+      for (const type of PAGE_EVENTS) this.#page?.addEventListener(type, this.#onPage);
+      this.#siblings.open();
+    },
+    unlisten: () => {
+      this.#saveNow();
+      this.#lock.release();
+      for (const type of PAGE_EVENTS) this.#page?.removeEventListener(type, this.#onPage);
+      this.#siblings.close();
+    },
+    hangUp: () => this.#hangUp(),
+    dial: () => {
+      this.#timeouts.start("welcome", WELCOME_TIMEOUT, this.#drop);
+      try {
+        this.#connection = connect(
+          this.url,
+          this.#options.WebSocket ?? WebSocket,
+          () => this.#change(() => this.#hello()),
+          (frame) => this.#change(() => this.#receive(frame)),
+          (code) => this.#change(() => this.#closed(code)),
+        );
+      } catch (error) {
+        this.#step({ type: "failed", detail: String(error) });
+      }
+    },
+    retry: () => this.#timeouts.start("retry", this.state.retryIn! * 1000, () => this.#step({ type: "redial" })),
+    probe: () => this.#heartbeat?.probe(),
+    end: () => this.#write({ type: "end" }),
+    idle: () => this.#setTurn(null),
+    save: () => this.#save(),
+  };
 
   // --- the line ---------------------------------------------------------------------------------
-
-  #dial() {
-    this.#timeouts.start("welcome", WELCOME_TIMEOUT, () => this.#drop());
-    try {
-      this.#connection = connect(
-        this.url,
-        this.#options.WebSocket ?? WebSocket,
-        () => this.#change(() => this.#hello()),
-        (frame) => this.#change(() => this.#receive(frame)),
-        (code) => this.#change(() => this.#closed(code)),
-      );
-    } catch (error) {
-      this.#step({ type: "failed", detail: String(error) });
-    }
-  }
 
   /** Say hello, once it is known that the session is not another tab's, whose duplicate this one is. */
   #hello() {
@@ -390,26 +377,24 @@ export class ChatClient extends EventTarget {
     this.#heartbeat = null;
     this.#asking = [];
     this.#replayEnd = null;
-    this.#unacknowledged = 0;
     this.#sender.halt();
     this.#timeouts.cancelAll();
   }
 
   /** The line is of no use any more: come back on another. */
-  #drop() {
-    this.#step({ type: "dropped", chance: this.#random() });
-  }
+  #drop = () => this.#step({ type: "dropped", chance: this.#random() });
 
   #closed(code: number) {
-    const { welcomed, error } = this.#line;
     this.#hangUp();
-    const anew = code === 4500 && welcomed && error?.code === "bad_frame" && this.#sender.searchAnew();
+    // The server is tired of what it cannot read. What is left may be better.
+    const anew = code === 4500 && this.#gaveUp;
+    this.#gaveUp = false;
     if (code === 1009) this.#tooLarge(this.#outbox.largestWritten());
     this.#step({ type: "closed", code, anew, chance: this.#random() });
   }
 
-  #ping(asking: "sender" | "monitor") {
-    this.#asking.push(asking);
+  #ping(answered: (head: number) => void) {
+    this.#asking.push(answered);
     this.#write({ type: "ping", silence: isHidden() ? HIDDEN_SILENCE : undefined });
   }
 
@@ -417,40 +402,54 @@ export class ChatClient extends EventTarget {
     if (this.#connection?.send(frame)) this.#heartbeat?.sent();
   };
 
+  /** @param head the end of the log */
+  #alive = (head: number) => {
+    // The line was silent since the last pong. What it promised should have come long ago.
+    if (this.received < this.#promisedHead) return this.#drop();
+    this.#promisedHead = head;
+  };
+
   /** Bytes that have not left the browser yet. */
   #backlog = () => this.#connection?.backlog ?? 0;
-
-  /** Tell the server how far we are, soon after something has come. @param entries of the log that have */
-  #acknowledge(entries: number) {
-    this.#unacknowledged += entries;
-    if (this.#unacknowledged >= ACK_ENTRIES) this.#acknowledgeNow();
-    else if (!this.#timeouts.runs("ack")) this.#timeouts.start("ack", ACK_EVERY, () => this.#acknowledgeNow());
-  }
-
-  #acknowledgeNow() {
-    this.#timeouts.cancel("ack");
-    this.#unacknowledged = 0;
-    this.#write({ type: "ack", seq: this.received });
-  }
 
   // --- frames in --------------------------------------------------------------------------------
 
   #receive(frame: ServerFrame) {
     this.#heartbeat?.heard();
-    if (frame.type === "error") this.#error(frame);
-    else if (frame.type === "welcome") this.#welcome(frame);
-    else if (frame.type === "ended") this.#step({ type: "ended", reason: frame.reason });
-    else if (this.#line.welcomed) this.#receiveLive(frame);
+    if (this.#line.welcomed || FIRST_FRAMES.includes(frame.type)) this.#take[frame.type]?.(frame as any);
   }
 
-  #receiveLive(frame: ServerFrame) {
-    if (frame.type === "event") this.#entry(frame);
-    else if (frame.type === "accepted") this.#accepted(frame);
-    else if (frame.type === "token") this.#tokenPiece(frame);
-    else if (frame.type === "stream") this.#stream(frame);
-    else if (frame.type === "turn") this.#setTurn(frame.status === "running" ? frame : null, frame);
-    else if (frame.type === "pong") this.#pong(frame);
-  }
+  #take: { [Type in ServerFrame["type"]]: (frame: Extract<ServerFrame, { type: Type }>) => void } = {
+    error: (frame) => this.#error(frame),
+    welcome: (frame) => this.#welcome(frame),
+    ended: ({ type, reason }) => this.#step({ type, reason }),
+    event: ({ type, ...entry }) => {
+      const ahead = entry.seq - this.received;
+      if (ahead > 1) return this.#drop(); // there is a hole
+      if (ahead === 1) this.#cursor.park(entry);
+      this.#apply();
+    },
+    // It stands for the entry `seq`.
+    accepted: ({ n, seq }) => {
+      const item = this.#sender.accepted(n);
+      if (!this.#cursor.has(seq)) {
+        if (!item) return this.#drop(); // what it says is only in the log
+        this.#cursor.park(asEntry(item, seq));
+      }
+      this.#apply();
+    },
+    token: ({ message, index, text }) => {
+      this.#acks.came(0);
+      if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
+    },
+    stream: ({ message, index, content }) => {
+      this.#acks.came(0);
+      this.#streams.resync(message, index);
+      this.#emit("stream", { message, content });
+    },
+    turn: (turn) => this.#setTurn(turn.status === "running" ? turn : null, turn),
+    pong: ({ head }) => this.#asking.shift()?.(head),
+  };
 
   #welcome(welcome: Welcome) {
     const { session, token, resumed, reason, received, first, head } = welcome;
@@ -490,47 +489,27 @@ export class ChatClient extends EventTarget {
   #begin({ heartbeat, head, turn, resumed, window, state = [] }: Welcome) {
     this.#promisedHead = 0;
     this.#replayEnd = head;
-    this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, () => this.#ping("monitor"), () => this.#drop(), this.#backlog);
+    this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, () => this.#ping(this.#alive), this.#drop, this.#backlog);
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#step({ type: "settled" }));
     if (isHidden()) this.#heartbeat.probe();
     this.#setTurn(turn === null ? null : { type: "turn", turn, name: "", status: "running" });
     this.#step({ type: "welcomed", resumed });
     for (const frame of this.#outbox.oversized(this.#maxFrame)) this.#tooLarge(frame);
     this.#sender.start(window);
-    for (const { seq, name, data } of state) this.#emit("event", { seq, name, data, live: false });
+    for (const { type, ...entry } of state) this.#emit("event", { ...entry, live: false });
     this.#checkReplay();
   }
 
-  #entry({ type, ...entry }: ServerEvent) {
-    const place = this.#cursor.place(entry.seq);
-    if (place === "hole") return this.#drop();
-    if (place === "old") return;
-    this.#apply(entry);
-    this.#applyParked();
-  }
-
-  /** @param frame `accepted`, which stands for the entry `seq` */
-  #accepted({ n, seq }: Accepted) {
-    const item = this.#sender.accepted(n);
-    const known = this.#cursor.has(seq);
-    if (item && !known) this.#cursor.park(asEntry(item, seq));
-    if (!item && !known) return this.#drop(); // what it says is only in the log
-    this.#applyParked();
-  }
-
-  #applyParked() {
-    for (let entry = this.#cursor.unpark(); entry; entry = this.#cursor.unpark()) this.#apply(entry);
-  }
-
-  /** The next entry of the log. */
-  #apply(entry: Entry) {
-    const live = this.#replayEnd === null;
-    this.#cursor.received = entry.seq;
-    if (entry.n != null) this.#sender.confirmed(entry.n, entry);
-    this.#streams.follow(entry);
-    this.#acknowledge(1);
-    this.#emit("event", { ...entry, live });
-    this.#checkReplay();
+  /** The next entries of the log. */
+  #apply() {
+    for (let entry = this.#cursor.next(); entry; entry = this.#cursor.next()) {
+      const live = this.#replayEnd === null;
+      if (entry.n != null) this.#sender.confirmed(entry.n, entry);
+      this.#streams.follow(entry);
+      this.#acks.came(1);
+      this.#emit("event", { ...entry, live });
+      this.#checkReplay();
+    }
   }
 
   #checkReplay() {
@@ -540,24 +519,6 @@ export class ChatClient extends EventTarget {
     this.#emit("ready", {});
   }
 
-  #tokenPiece({ message, index, text }: Token) {
-    this.#acknowledge(0);
-    if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
-  }
-
-  #stream({ message, index, content }: Stream) {
-    this.#acknowledge(0);
-    this.#streams.resync(message, index);
-    this.#emit("stream", { message, content });
-  }
-
-  #pong({ head }: Pong) {
-    if (this.#asking.shift() === "sender") return this.#sender.answered();
-    // The line was silent since the last pong. What it promised should have come long ago.
-    if (this.received < this.#promisedHead) return this.#drop();
-    this.#promisedHead = head;
-  }
-
   #error({ code, detail, n, retry_after, owner }: Refusal) {
     // Who is merely not logged in any more may be back at once, and finds what they wrote.
     if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
@@ -565,14 +526,9 @@ export class ChatClient extends EventTarget {
     // What it misses it had accepted: only a welcome tells what it has.
     if (code === "n_gap") return n == null || this.#sender.expected(n) ? undefined : this.#drop();
     if (RETRY_CODES.includes(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
-    if (code === "bad_frame" && n == null && this.#line.welcomed) return this.#unreadable(detail);
     const frame = FINAL_CODES.includes(code) && n != null ? this.#sender.discard(n) : undefined;
-    this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
-  }
-
-  #unreadable(detail: string) {
-    const frame = this.#sender.unreadable();
-    if (frame !== undefined) this.#emit("notice", { code: "bad_frame", detail, frame: frame ?? undefined });
+    if (frame) this.#gaveUp = true;
+    if (frame !== null) this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
   }
 
   /** Our hello was somebody else's. @param owner who is here */
@@ -604,18 +560,6 @@ export class ChatClient extends EventTarget {
   }
 
   // --- what the page says -----------------------------------------------------------------------
-
-  #listen() {
-    for (const type of PAGE_EVENTS) this.#page?.addEventListener(type, this.#onPage);
-    this.#siblings.open();
-  }
-
-  #unlisten() {
-    this.#saveNow();
-    this.#lock.release();
-    for (const type of PAGE_EVENTS) this.#page?.removeEventListener(type, this.#onPage);
-    this.#siblings.close();
-  }
 
   #onPage = ({ type }: Event) => {
     this.#change(() => {
@@ -673,7 +617,7 @@ export class ChatClient extends EventTarget {
   }
 
   #emit(type: string, detail: any) {
-    this.#untold.push(new ChatClientEvent(type, detail));
+    this.#untold.push(new CustomEvent(type, { detail }));
   }
 }
 

@@ -7,23 +7,19 @@ export interface Timers {
   now: () => number;
 }
 
-export const systemTimers: Timers = {
-  setTimeout: (callback, delay) => setTimeout(callback, delay),
-  clearTimeout: (timer) => clearTimeout(timer),
-  now: () => performance.now(),
-};
+export const systemTimers: Timers = { setTimeout, clearTimeout, now: () => performance.now() };
 
 export type Timeouts = ReturnType<typeof timeoutsBy>;
 
 /** A handful of timeouts by name: at most one of each runs, and all can be cancelled at once. @param run calls back */
-export function timeoutsBy(timers: Timers, run: (callback: () => void) => void) {
+export function timeoutsBy({ setTimeout, clearTimeout, now }: Timers, run: (callback: () => void) => void) {
   const running: Map<string, any> = new Map();
   const cancel = (name: string) => {
-    timers.clearTimeout(running.get(name));
+    clearTimeout(running.get(name));
     running.delete(name);
   };
   return {
-    now: timers.now,
+    now,
     cancel,
     cancelAll: () => [...running.keys()].forEach(cancel),
     runs: (name: string) => running.has(name),
@@ -33,7 +29,7 @@ export function timeoutsBy(timers: Timers, run: (callback: () => void) => void) 
         callback();
       };
       cancel(name);
-      running.set(name, timers.setTimeout(() => run(expired), delay));
+      running.set(name, setTimeout(() => run(expired), delay));
     },
   };
 }

@@ -37,7 +37,7 @@ export function copied<T>(value: T): T {
   return JSON.parse(JSON.stringify(value).replace(/\\(ud[89a-f]..|.)/g, (escape, code) => (code[1] ? "\ufffd" : escape)));
 }
 
-/** A random UUID, on pages without TLS too. */
+/** A random UUID in hexadecimal, on pages without TLS too. */
 export function uuid() {
-  return "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (digit) => (+digit ^ (crypto.getRandomValues(new Uint8Array(1))[0]! & (15 >> (+digit / 4)))).toString(16));
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

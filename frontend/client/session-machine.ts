@@ -68,8 +68,8 @@ export type Effect =
   | "idle"
   /** Remember what is to be done after a reload. */
   | "save"
-  /** Dial after so many milliseconds. */
-  | { retry: number };
+  /** Dial after `retryIn`. */
+  | "retry";
 
 export const CLOSED: Line = { told: { state: "closed", attempt: 0 }, attempt: 0, welcomed: false, ending: false, error: null };
 
@@ -136,9 +136,8 @@ function dial(line: Line): [Line, Effect[]] {
 }
 
 function retry(line: Line, chance: number, rest: Partial<StateDetail> = {}): [Line, Effect[]] {
-  const delay = backoff(line.attempt, chance);
   const next = { ...line, attempt: line.attempt + 1 };
-  return [tell(next, "offline", { retryIn: delay / 1000, ...rest }), ["hangUp", { retry: delay }]];
+  return [tell(next, "offline", { retryIn: backoff(line.attempt, chance) / 1000, ...rest }), ["hangUp", "retry"]];
 }
 
 function over(line: Line, state: State, rest: Partial<StateDetail>): [Line, Effect[]] {

@@ -42,7 +42,6 @@ export class TabStorage {
     this.#storage = storage;
     this.#key = `chatsessions:${url}${key && `#${key}`}`;
     this.#reader = owner;
-    if (key && this.empty) this.#inherit(new TabStorage(url, storage));
     // Of somebody who is logged out the rest may still come back; another user is another person.
     if (owner && this.owner && this.owner !== owner) this.#forget();
   }
@@ -94,12 +93,12 @@ export class TabStorage {
   }
 
   /** What was being written and not sent. */
-  get draft() {
-    return this.#recall("draft") ?? "";
+  get draft(): string {
+    return this.recall("draft") ?? "";
   }
 
   set draft(text) {
-    this.#keep("draft", text);
+    this.keep("draft", text || null);
   }
 
   /** Values for the handlers that a person gave; nowhere else are they kept. */
@@ -108,17 +107,18 @@ export class TabStorage {
   }
 
   set env(values) {
-    this.keep("env", Object.keys(values).length ? values : null);
+    this.keep("env", values);
   }
 
   /** What is remembered of a kind. */
   recall(kind: Kind): any {
-    return json(this.#recall(kind));
+    return this.access === "all" ? json(this.#read(`:${kind}`)) : null;
   }
 
   /** @param value that JSON can say; `null`: forget */
   keep(kind: Kind, value: any) {
-    this.#keep(kind, value === null ? "" : JSON.stringify(value));
+    this.#claim();
+    this.#write(`:${kind}`, value === null ? "" : JSON.stringify(value));
   }
 
   /** The page was left, and may be back: what is here is not a duplicate's. */
@@ -131,22 +131,6 @@ export class TabStorage {
     const left = this.#read(":left") !== null;
     this.#write(":left", "");
     return left;
-  }
-
-  /** @param before what a release left that had one memory for all chats of an address */
-  #inherit(before: TabStorage) {
-    if (before.#read("") === null || before.owner !== undefined) return;
-    for (const part of PARTS) this.#write(part, before.#read(part) ?? "");
-    before.#forget();
-  }
-
-  #recall(kind: Kind) {
-    return this.access === "all" ? this.#read(`:${kind}`) : null;
-  }
-
-  #keep(kind: Kind, text: string) {
-    this.#claim();
-    this.#write(`:${kind}`, text);
   }
 
   /** Who is here writes: what somebody else has written is gone. */
@@ -195,7 +179,7 @@ function json(text: string | null): any {
 }
 
 function isOutgoing(item: any) {
-  return isNumber(item?.n) && (item.type === "answer" ? typeof item.call === "string" : item.type === "event" && typeof item.name === "string");
+  return isNumber(item?.n) && typeof (item.call ?? item.name) === "string";
 }
 
 function isNumber(value: any) {

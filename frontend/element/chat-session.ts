@@ -466,7 +466,7 @@ export class ChatSessionElement extends HTMLElement {
     const text = frame?.data?.content;
     if (typeof text === "string" && !this.#composer.editing && !this.#composer.text) {
       this.#composer.text = text;
-      if (this.#client) this.#client.draft = text;
+      if (this.#client) this.#client.storage.draft = text;
     }
     const known = texts.notices[code] ?? detail;
     this.#notice.show(known || (frame?.type === "answer" ? texts.answerRefused : frame?.name === "action" ? texts.actionRefused : code), retryAfter);
@@ -547,8 +547,7 @@ export class ChatSessionElement extends HTMLElement {
   #resolve() {
     const { state } = this.#state;
     if (state === "ended") return this.#startAnew();
-    if (state === "replaced") this.#client?.takeOver();
-    else this.#client?.connect();
+    this.#client?.connect();
     this.focus();
   }
 

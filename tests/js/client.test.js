@@ -219,7 +219,7 @@ test("what is sent is numbered, and reported when it is accepted", () => {
   client.send("vote", { up: true });
   const sent = socket.of("event");
   assert.deepEqual(sent.map(({ n, name }) => [n, name]), [[1, "message"], [2, "vote"]]);
-  assert.match(sent[0].data.id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+  assert.match(sent[0].data.id, /^[0-9a-f]{32}$/);
   assert.equal(client.pending.length, 2);
   socket.push({ type: "accepted", n: 1, seq: 1 }, entry(2), { type: "accepted", n: 2, seq: 3 });
   assert.deepEqual(seen.event.map(({ seq, n, name }) => [seq, n, name]), [[1, 1, "message"], [2, undefined, "message"], [3, 2, "vote"]]);
@@ -334,7 +334,22 @@ test("a frame that is refused for good is given up, and the others move up", () 
   client.send("message", { content: "b" });
   socket.push({ type: "error", code: "call_closed", n: 1, detail: "too late" });
   assert.equal(seen.notice[0].frame.call, "gone");
+  assert.deepEqual(texts(socket.of("event")), [[2, "b"]]);
+  socket.push({ type: "pong", head: 0 });
   assert.deepEqual(texts(socket.of("event")), [[2, "b"], [1, "b"]]);
+});
+
+test("what is said of frames with numbers of before a refusal is not about those that have these numbers now", () => {
+  const { client, connect, seen } = setUp();
+  const socket = connect();
+  for (const content of ["bad", "a", "bad too", "b"]) client.send("message", { content });
+  const refusal = (n) => ({ type: "error", code: "bad_frame", n, detail: "" });
+  socket.push(refusal(1), refusal(3), { type: "error", code: "n_gap", n: 1, detail: "" }, { type: "pong", head: 0 });
+  assert.deepEqual(seen.notice.map(({ frame }) => frame.data.content), ["bad"]);
+  assert.deepEqual(texts(socket.of("event")).slice(4), [[1, "a"], [2, "bad too"], [3, "b"]]);
+  socket.push(refusal(2), { type: "pong", head: 0 });
+  assert.deepEqual(seen.notice.map(({ frame }) => frame.data.content), ["bad", "bad too"]);
+  assert.deepEqual(texts(socket.of("event")).slice(7), [[2, "b"]]);
 });
 
 test("a long queue goes out in portions", () => {
@@ -587,7 +602,7 @@ test("a replaced client can take over, with the token its sibling got", () => {
   two.connect(RESUMED);
   one.Socket.last.drop(4509);
   assert.equal(one.client.state.state, "replaced");
-  one.client.takeOver();
+  one.client.connect();
   one.Socket.last.open();
   assert.equal(one.Socket.last.sent[0].token, "t2");
 });

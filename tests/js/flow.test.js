@@ -41,7 +41,7 @@ class Server {
     this.mostAtOnce = Math.max(this.mostAtOnce, n - this.told);
     if (!this.reads({ name, data })) {
       this.unreadable += 1;
-      answer({ type: "error", code: "bad_frame", detail: "invalid" });
+      answer({ type: "error", code: "bad_frame", detail: "invalid", n });
       return this.unreadable >= 10 ? answer({ close: 4500 }) : undefined;
     }
     const now = this.timers.now();
@@ -185,7 +185,7 @@ for (const [bad, count] of [[[1], 1], [[5], 40], [[3, 4, 17], 40], [[40], 40], [
   });
 }
 
-test("an unreadable frame that was left in the tab by a release before does not block it for good", () => {
+test("unreadable frames that were left in the tab do not block it for good", () => {
   const storage = new FakeStorage();
   const pending = Array.from({ length: 12 }, (_, index) => ({ type: "event", n: index + 1, name: index < 11 ? "bad" : "good", data: { number: index } }));
   storage.setItem("chatsessions:ws://test/", JSON.stringify({ session: null, token: null, next: 13, pending }));

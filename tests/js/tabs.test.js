@@ -166,23 +166,14 @@ test("chats of one address on a page have a memory each", async () => {
     const tab = load(locks, storage, { key });
     assert.equal(tab.hello()?.session, undefined);
     tab.Socket.last.push({ ...WELCOME, session });
-    tab.client.draft = session;
+    tab.client.storage.draft = session;
     tab.client.close();
   }
   await settle();
   for (const [key, session] of [["", "s1"], ["2", "s2"], ["id=desk", "s3"]]) {
     const { client } = load(null, storage, { key });
-    assert.deepEqual([client.session, client.draft], [session, session]);
+    assert.deepEqual([client.session, client.storage.draft], [session, session]);
   }
-});
-
-test("an element that has an id goes on with what an older release left without", () => {
-  const storage = new FakeStorage();
-  storage.setItem("chatsessions:ws://test/ws/", JSON.stringify({ session: "s1", token: "t1", next: 1, pending: [] }));
-  storage.setItem("chatsessions:ws://test/ws/:draft", "half");
-  const { client, hello } = load(null, storage, { key: "id=desk" });
-  assert.deepEqual([hello().session, client.draft], ["s1", "half"]);
-  assert.equal(load(null, storage, { key: "id=other" }).client.session, null);
 });
 
 // --- without locks: on a page without TLS ---

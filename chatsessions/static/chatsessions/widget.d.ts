@@ -169,15 +169,10 @@ declare class ChatClient extends EventTarget {
 	get turn(): TurnStatus | null;
 	/** What was sent and is not accepted yet, oldest first. */
 	get pending(): Outgoing[];
-	/** Text that was written and not sent; it survives a reload. */
-	get draft(): string;
-	set draft(text: string);
-	/** Connect, or try again at once. */
+	/** Connect, or try again at once; where another tab or device has the conversation, take it back. */
 	connect(): void;
 	/** Hang up. The session goes on, and so can this client: `connect()`. What is over stays over. */
 	close(): void;
-	/** Take the conversation back from another tab or device. */
-	takeOver(): void;
 	/** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. */
 	setEnv(values: Record<string, string>): void;
 	/**

@@ -5,14 +5,8 @@ import type { Entry } from "../protocol.ts";
 export class ReplayCursor {
   /** The highest `seq` up to which everything is here. */
   received = 0;
-  /** Own entries whose `accepted` came before their predecessors */
+  /** What has come, and may wait for its predecessors */
   #parked: Map<number, Entry> = new Map();
-
-  /** Where an entry belongs: to be applied now, known already, or behind a hole. */
-  place(seq: number) {
-    if (seq <= this.received) return "old";
-    return seq === this.received + 1 ? "next" : "hole";
-  }
 
   has(seq: number) {
     return seq <= this.received || this.#parked.has(seq);
@@ -23,10 +17,10 @@ export class ReplayCursor {
     this.#parked.set(entry.seq, entry);
   }
 
-  /** The parked entry whose turn has come. */
-  unpark() {
+  /** The entry whose turn has come, if it is here: it is received now. */
+  next() {
     const entry = this.#parked.get(this.received + 1);
-    this.#parked.delete(this.received + 1);
+    if (entry) this.#parked.delete(++this.received);
     return entry;
   }
 

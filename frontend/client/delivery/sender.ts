@@ -5,30 +5,15 @@ import type { Outgoing, SentFrame } from "../protocol.ts";
 import type { Outbox } from "./outbox.ts";
 import { createPace } from "./pace.ts";
 
-/**
- * A search for the frame that the server cannot read: it cannot say which. Each frame goes alone,
- * and a ping behind it: what the server says before it answers that is about this one.
- */
-export interface Search {
-  /** While a ping is not answered: the number of the frame before it, or 0 if it may be any */
-  suspect?: number;
-  /** The number of the last frame that it may be */
-  last: number;
-  /** Whether a frame has gone alone */
-  tried?: boolean;
-  /** Whether one was found */
-  fruitful?: boolean;
-}
-
 export type Sender = ReturnType<typeof createSender>;
 
 /**
  * Bring the outbox across, whatever the line and the server do.
  * @param timeouts of the connection
- * @param ping its answer calls `answered()`
+ * @param ping `answered` is called when its answer is here, unless the line is gone
  * @param changed the outbox did
  */
-export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: SentFrame) => void, ping: () => void, changed: () => void) {
+export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: SentFrame) => void, ping: (answered: () => void) => void, changed: () => void) {
   const pace = createPace();
   let online = false;
   let size = MAX_WINDOW;
@@ -36,16 +21,16 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
   let refused = 0;
   /** The frame that the server was missing, or 0, and that is on its way again: each behind it complains. */
   let missing = 0;
-  let search: Search | null = null;
-  /** While a ping behind what is not accepted is not answered: the first of these. */
-  let asked: number | null = null;
+  /** Whether a ping behind what is not accepted is not answered. */
+  let asked = false;
+  /** Whether what is on its way has numbers of before a frame was given up: what is said of them is not about ours. */
+  let stale = false;
 
   // --- moving on ---------------------------------------------------------------------------------
 
   const pump = () => {
-    if (!online || timeouts.runs("pause")) return;
-    if (search) searchOn(search);
-    else send();
+    if (!online || stale || timeouts.runs("pause")) return;
+    send();
     if (outbox.onTheWire && !timeouts.runs("resend")) timeouts.start("resend", RESEND_AFTER, ask);
   };
 
@@ -67,10 +52,14 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
 
   /** Nothing was accepted for long. It may still be on its way, if that is slow: the answer to a ping comes behind it. */
   const ask = () => {
-    if (search) return rewind();
-    if (asked !== null) return;
-    asked = outbox.first;
-    ping();
+    if (asked) return;
+    const { first } = outbox;
+    asked = true;
+    ping(() => {
+      asked = false;
+      if (first === outbox.first) rewind();
+      else pump();
+    });
   };
 
   const moved = () => {
@@ -84,7 +73,6 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     timeouts.cancel("resend");
     if (first > refused) refused = 0;
     if (first > missing) missing = 0;
-    if (search && first > search.last) search = null;
     moved();
   };
 
@@ -93,33 +81,24 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     pace.renumbered();
   };
 
-  /** Give up on a frame. @returns it, as it was */
-  const discard = (n: number): Outgoing | undefined => {
+  /** Give up on a frame. @returns it, as it was; `null`: it is another that had this number */
+  const discard = (n: number): Outgoing | undefined | null => {
+    if (stale) return null;
+    const behind = outbox.first + outbox.onTheWire - 1 > n;
     const item = outbox.refuse(n);
     if (item) {
       pace.renumbered();
       if (n < refused) refused -= 1;
+      stale = behind && online;
+      if (stale) {
+        ping(() => {
+          stale = false;
+          pump();
+        });
+      }
       progress();
     }
     return item;
-  };
-
-  // --- what the server cannot read ---------------------------------------------------------------
-
-  const begin = (): Search => (search = { last: outbox.next - 1 });
-
-  const suspect = (search: Search, n: number) => {
-    search.suspect = n;
-    ping();
-  };
-
-  const searchOn = (search: Search) => {
-    if (search.suspect !== undefined || outbox.onTheWire) return;
-    for (const frame of outbox.take(1)) {
-      search.tried = true;
-      write(frame);
-      suspect(search, frame.n);
-    }
   };
 
   return {
@@ -143,15 +122,12 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
       size = Math.max(1, Math.min(window, MAX_WINDOW));
       online = true;
       refused = missing = 0;
-      asked = null;
-      if (search) search.last = outbox.next - 1;
       pump();
     },
 
     /** The line is gone, and its timeouts. */
     halt() {
-      online = false;
-      if (search) search.suspect = undefined;
+      online = stale = asked = false;
     },
 
     /** A new session without a past. */
@@ -202,51 +178,11 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     expected(n: number): boolean {
       const { first } = outbox;
       if (n < first) return false;
-      const known = n === refused || n === missing || (search && n === first);
-      if (known || timeouts.runs("pause")) return true;
+      if (n === refused || n === missing || timeouts.runs("pause")) return true;
       missing = n;
       outbox.rewind(n);
       moved();
       return true;
-    },
-
-    /**
-     * The server could not read a frame, and cannot say which.
-     * @returns it, given up; `undefined` while it is searched for; `null` if it is none of ours
-     */
-    unreadable(): Outgoing | undefined | null {
-      if (!search) {
-        if (!outbox.onTheWire) return null;
-        suspect(begin(), 0);
-      } else if (search.suspect) {
-        const n = search.suspect;
-        search.suspect = 0;
-        search.last -= 1;
-        search.fruitful = true;
-        return discard(n);
-      }
-      return undefined;
-    },
-
-    /** The line was closed over frames that the server could not read. @returns whether another is worth while */
-    searchAnew(): boolean {
-      if (!outbox.items.length || (search?.tried && !search.fruitful)) return false;
-      begin();
-      return true;
-    },
-
-    /** A ping of ours was answered. */
-    answered() {
-      if (asked !== null) {
-        const stuck = asked === outbox.first;
-        asked = null;
-        return search || !stuck ? pump() : rewind();
-      }
-      if (!search) return;
-      // Before it was asked for the first time anything may be on its way.
-      if (!search.tried) outbox.rewind();
-      search.suspect = undefined;
-      pump();
     },
   };
 }
