@@ -7,11 +7,12 @@
  * build to. No file imports another: a storage that keeps only hashed names could not serve it.
  */
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
-import { generateDtsBundle } from "dts-bundle-generator";
 import { build, transform } from "esbuild";
+import { rollup } from "rollup";
+import { dts } from "rollup-plugin-dts";
 import { minify } from "terser";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
@@ -67,11 +68,18 @@ async function smaller(name, script, sourceMap) {
   return [[name, code], [`${name}.map`, map]];
 }
 
-function types() {
-  const names = Object.keys(ENTRIES);
-  const entries = names.map((name) => ({ filePath: join(HERE, ENTRIES[name]), output: { noBanner: true } }));
-  const texts = generateDtsBundle(entries, { preferredConfigPath: join(HERE, "tsconfig.json") });
-  return names.map((name, index) => [`${name}.d.ts`, `// ${NOTE}\n${texts[index]}`]);
+async function types() {
+  const paths = Object.fromEntries(Object.entries(ENTRIES).map(([name, path]) => [join(HERE, path), `./${name}.js`]));
+  return Promise.all(
+    Object.entries(ENTRIES).map(async ([name, path]) => {
+      const input = join(HERE, path);
+      // What another entry exports is imported from it, as types are; no script imports another.
+      const external = (id, from) => from !== undefined && resolve(dirname(from), id) !== input && resolve(dirname(from), id) in paths;
+      const bundle = await rollup({ input, external, plugins: [dts({ tsconfig: join(HERE, "tsconfig.json") })] });
+      const { output } = await bundle.generate({ paths });
+      return [`${name}.d.ts`, `// ${NOTE}\n${output[0].code}`];
+    }),
+  );
 }
 
 async function licenses() {
@@ -83,7 +91,7 @@ async function licenses() {
   return [["third-party.licenses.txt", `${(await Promise.all(texts)).map((text) => text.trim()).join(`\n\n${"-".repeat(80)}\n\n`)}\n`]];
 }
 
-const built = new Map([...(await scripts()), ...types(), ...(await licenses())]);
+const built = new Map([...(await scripts()), ...(await types()), ...(await licenses())]);
 const committed = (await readdir(STATIC)).filter((name) => BUILT.test(name));
 
 if (process.argv.includes("--check")) {

@@ -46,6 +46,7 @@ import { type Connection, connect } from "./transport.ts";
 import type { Error as Refusal, ServerFrame, TurnStatus, Welcome } from "./wire.ts";
 
 export { ChatClientError };
+export type { Entry, Outgoing } from "./protocol.ts";
 export type { State, StateDetail } from "./session-machine.ts";
 
 export interface ChatClientOptions {

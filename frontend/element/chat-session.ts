@@ -20,8 +20,7 @@
  */
 /// <reference path="./css.d.ts" />
 import look from "./chat-session.css";
-import { ChatClient, type State, type StateDetail } from "../client/client.ts";
-import type { Entry, Outgoing } from "../client/protocol.ts";
+import { ChatClient, type Entry, type Outgoing, type State, type StateDetail } from "../client/client.ts";
 import { Banner, Notice, statusWords } from "./banner.ts";
 import { Composer } from "./composer.ts";
 import { button, create } from "./dom.ts";

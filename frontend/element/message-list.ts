@@ -1,5 +1,5 @@
 /** The messages on the page: one entry of the log after the other becomes elements. */
-import type { Entry, Outgoing } from "../client/protocol.ts";
+import type { Entry, Outgoing } from "../client/client.ts";
 import { type Action, Actions } from "./actions.ts";
 import { copyButton } from "./copying.ts";
 import { create } from "./dom.ts";

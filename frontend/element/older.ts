@@ -1,6 +1,5 @@
 /** The beginning of a long conversation: it comes by HTTP when the reader scrolls up, or asks for it. */
-import type { ChatClient } from "../client/client.ts";
-import type { Entry } from "../client/protocol.ts";
+import type { ChatClient, Entry } from "../client/client.ts";
 import { button, create } from "./dom.ts";
 import { Requests } from "./requests.ts";
 import { texts } from "./texts.ts";

@@ -1,5 +1,5 @@
 /** The user's last message, sent again: as it was, or changed. */
-import type { Entry } from "../client/protocol.ts";
+import type { Entry } from "../client/client.ts";
 import { button, create } from "./dom.ts";
 import { icon } from "./icons.ts";
 import { texts } from "./texts.ts";

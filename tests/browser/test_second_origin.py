@@ -13,7 +13,9 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from tests import services
 from tests.server.harness import Server, running
+from tests.server.npm import SOURCES, install_client, run
 
 from .chat import Chat
 from .conftest import APPLICATION, CHANCE, CHATSESSIONS, SETTINGS
@@ -25,6 +27,28 @@ PAGE = """<!doctype html><html lang="en"><title>Shop</title><h1>Shop</h1>
 <script type="module" src="{server}/static/chatsessions/widget.js"
   data-src="{websocket}/ws/{bot}/" data-api="{server}/chats/" data-heading="Help" {more}></script>
 </html>"""
+
+
+#: A front end of the shop's own, which is built.
+VITE_PAGE = """<!doctype html><html lang="en"><title>Shop</title>
+<ul></ul><button>Count</button><script type="module" src="/main.ts"></script></html>"""
+VITE_SCRIPT = """
+import { ChatClient, type StateDetail } from "chatsessions-client";
+
+const client = new ChatClient(import.meta.env.VITE_CHAT);
+client.addEventListener("event", (event) => {
+  const { name, data } = (event as CustomEvent).detail;
+  const item = document.createElement("li");
+  item.textContent = data.content;
+  if (name === "message") document.querySelector("ul")!.append(item);
+});
+client.addEventListener("state", (event) => {
+  const { state }: StateDetail = (event as CustomEvent).detail;
+  document.title = state;
+});
+document.querySelector("button")!.addEventListener("click", () => client.sendMessage("hello"));
+client.connect();
+"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -117,6 +141,31 @@ def test_profiles_on_an_allowed_page(shop: Shop, support: Server, page: Page) ->
     widget.button.click()
     widget.chat.press("Start")
     widget.chat.is_("Online")
+
+
+@pytest.mark.slow
+def test_a_front_end_that_is_built_with_vite(
+    shop: Shop, support: Server, page: Page, tmp_path: Path
+) -> None:
+    """It has the client from its npm package."""
+    vite = SOURCES / "node_modules" / "vite" / "bin" / "vite.js"
+    if not vite.exists():
+        say_so = pytest.fail if services.required() else pytest.skip
+        say_so("vite is not installed: npm ci --prefix frontend")
+    project = install_client(tmp_path)
+    (project / "index.html").write_text(VITE_PAGE)
+    (project / "main.ts").write_text(VITE_SCRIPT)
+    chat = f"{support.origin.replace('http', 'ws')}/ws/counter/"
+    (project / ".env").write_text(f"VITE_CHAT={chat}")
+    options = ("--outDir", str(shop.folder / "built"), "--base", "/built/")
+    run("node", str(vite), "build", *options, cwd=project)
+    page.goto(f"{shop.origin}/built/")
+    expect(page).to_have_title("online")
+    page.get_by_role("button", name="Count").click()
+    said = ["Hi! I'll count how many messages you send.", "hello", "You have sent 1 message(s)!"]
+    expect(page.get_by_role("listitem")).to_have_text(said)
+    page.reload()
+    expect(page.get_by_role("listitem")).to_have_text(said)
 
 
 def test_a_page_that_is_not_allowed(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import chatsessions
 from tests import services
 
 from .harness import Server
-
-SOURCES = Path(__file__).parents[2] / "frontend"
+from .npm import SOURCES, install_client, run
 
 TALK = """
 import { ChatClient, ChatClientError } from "chatsessions-client";
@@ -87,23 +85,7 @@ export { frame, told };
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that has the package installed, without a registry."""
     services.need("node")
-    folder = tmp_path_factory.mktemp("project")
-    packed = npm("pack", "--pack-destination", str(folder), cwd=SOURCES / "client")
-    (folder / "package.json").write_text('{"private": true, "type": "module"}')
-    npm("install", "--offline", "--no-audit", "--no-fund", packed.split()[-1], cwd=folder)
-    return folder
-
-
-def npm(*arguments: str, cwd: Path) -> str:
-    return run("npm", "--loglevel=error", *arguments, cwd=cwd)
-
-
-def run(*command: str, cwd: Path) -> str:
-    result = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+    return install_client(tmp_path_factory.mktemp("project"))
 
 
 def test_it_is_of_the_same_version_and_has_what_it_names(project: Path) -> None:

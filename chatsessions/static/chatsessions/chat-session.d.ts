@@ -1,380 +1,179 @@
 // Built by `make page`
-/** Time, replaceable in tests. */
-/** The clock: milliseconds since some moment, whatever is done to the time of day. */
-export interface Timers {
-	setTimeout: (callback: () => void, delay: number) => any;
-	clearTimeout: (timer: any) => void;
-	now: () => number;
-}
-/** Something for a handler; it is repeated until it is `accepted`. */
-export interface ClientEvent {
-	type: "event";
-	/** Counts the session's `event` and `answer` frames, from 1. */
-	n: number;
-	name: string;
-	data: unknown;
-}
-/** The answer to an `ask` event. */
-export interface Answer {
-	type: "answer";
-	/** Counts the session's `event` and `answer` frames, from 1. */
-	n: number;
-	/** `call` of the question. */
-	call: string;
-	data: unknown;
-}
-/** How the handling of an event goes: `running`, then one of the others. */
-export interface TurnStatus {
-	type: "turn";
-	/** The number of the client's event; 0 for the start of the chat. */
-	turn: number;
-	/** The name of the event; `start` for the start of the chat. */
-	name: string;
-	status: "running" | "done" | "failed" | "stopped" | "interrupted";
-}
-/** An `event` or `answer` frame as it goes over the line. */
-export type Outgoing = Pick<ClientEvent | Answer, "type" | "n"> & Partial<Pick<ClientEvent, "name"> & Pick<Answer, "call">> & {
-	data: any;
+import { ChatClient, Outgoing } from './client.js';
+
+type NoticeDetail = {
+    code: string;
+    detail?: string;
+    frame?: Outgoing;
+    retryAfter?: number;
 };
-/** What `navigator.locks` can do. */
-export type Locks = Pick<LockManager, "request">;
-export interface Remembered {
-	session: string | null;
-	token: string | null;
-	/** The number of the next frame */
-	next: number;
-	/** Frames not yet accepted */
-	pending: Outgoing[];
-	/** That the session was begun with */
-	profile?: string;
-	/** That the session goes on with */
-	thread?: string;
-	/** Whether it is to end as soon as the server can be told */
-	ending?: boolean;
+declare class ChatSessionElement extends HTMLElement {
+    #private;
+    static observedAttributes: string[];
+    /** Every word it says. */
+    static texts: {
+        you: string;
+        assistant: string;
+        inputLabel: string;
+        placeholder: string;
+        hint: string;
+        answerHint: string;
+        choiceHint: string;
+        answerLabel: string;
+        answerPlaceholder: string;
+        send: string;
+        stop: string;
+        working: string;
+        elapsed: (seconds: number) => string;
+        progress: string;
+        end: string;
+        endTitle: string;
+        endQuestion: string;
+        endConfirm: string;
+        endCancel: string;
+        log: string;
+        jump: string;
+        dismiss: string;
+        empty: string;
+        starters: string;
+        sending: string;
+        waiting: string;
+        states: {
+            connecting: string;
+            online: string;
+            offline: string;
+            replaced: string;
+            ended: string;
+            refused: string;
+            closed: string;
+        };
+        reconnecting: string;
+        unreachable: string;
+        offline: string;
+        retryIn: (seconds: number) => string;
+        tryNow: string;
+        replaced: string;
+        takeOver: string;
+        endedBy: Record<string, string>;
+        ended: string;
+        startNew: string;
+        refusedWith: Record<string, string>;
+        refused: string;
+        refusedFor: Record<string, string>;
+        loginFirst: string;
+        logIn: string;
+        tryAgain: string;
+        notes: Record<string, string>;
+        notices: Record<string, string>;
+        actionRefused: string;
+        answerRefused: string;
+        failed: string;
+        copy: string;
+        copied: string;
+        copyMessage: string;
+        thumbs: {
+            up: string;
+            down: string;
+        };
+        edit: string;
+        editing: string;
+        cancelEdit: string;
+        step: string;
+        stepInput: string;
+        stepOutput: string;
+        stepStates: {
+            running: string;
+            done: string;
+            failed: string;
+        };
+        choices: string;
+        outcomes: Record<string, string>;
+        timeLeft: (seconds: number) => string;
+        timeUp: string;
+        attach: string;
+        attachments: string;
+        files: string;
+        file: string;
+        dropHere: string;
+        remove: string;
+        removeFile: (name: string) => string;
+        uploading: (name: string) => string;
+        chooseFile: string;
+        chooseFiles: string;
+        sendFiles: string;
+        noFileYet: string;
+        noFiles: string;
+        stillUploading: string;
+        removeFailed: string;
+        fileLimits: (count: number | undefined, most: number | undefined) => string;
+        tooManyFiles: (count: number) => string;
+        wrongType: (name: string) => string;
+        fileTooLarge: (name: string, most: number) => string;
+        uploadFailed: string;
+        uploadNetwork: string;
+        uploadCancelled: string;
+        uploadErrors: Record<string, string>;
+        download: (name: string) => string;
+        openFile: string;
+        downloadFailed: string;
+        panelsFailed: string;
+        close: string;
+        save: string;
+        saving: string;
+        settings: string;
+        defaults: string;
+        notANumber: string;
+        notADate: string;
+        firstDay: string;
+        lastDay: string;
+        bothDays: string;
+        tagPlaceholder: string;
+        removeTag: (name: string) => string;
+        keys: string;
+        keysWanted: string;
+        keysNeeded: string;
+        keysHint: string;
+        keysSave: string;
+        profiles: string;
+        profile: (name: string) => string;
+        profilesFailed: string;
+        start: string;
+        threads: string;
+        newConversation: string;
+        searchThreads: string;
+        loading: string;
+        noThreads: string;
+        noThreadFound: string;
+        threadsFound: (count: number, page: number, pages: number) => string;
+        threadsFailed: string;
+        untitled: string;
+        previousPage: string;
+        nextPage: string;
+        earlier: string;
+        earlierStill: string;
+        earlierFailed: string;
+        widget: {
+            name: string;
+            close: string;
+            loading: string;
+            failed: string;
+            unread: (count: number) => string;
+        };
+    };
+    constructor();
+    /** The protocol beneath. */
+    get client(): ChatClient | null;
+    connectedCallback(): void;
+    disconnectedCallback(): void;
+    attributeChangedCallback(name: string, before: string | null, now: string | null): void;
+    /** Put the cursor where one writes. */
+    focus(options?: FocusOptions): void;
 }
-/** What is kept beside the session and what waits to be sent. */
-export type Kind = "draft" | "edit" | "env" | "files" | "read" | "relayed";
-declare class TabStorage {
-	#private;
-	/** @param options who is here, if the page knows; which of several chats of one address it is */
-	constructor(url: string, storage?: Storage | null, { owner, key }?: {
-		owner?: string;
-		key?: string;
-	});
-	/** Who wrote what is here. */
-	get owner(): string | undefined;
-	/**
-	 * What of it is for who is here: `all`; the `session` alone, which was begun without a login and
-	 * may have been assigned to them meanwhile; or `nothing`.
-	 */
-	get access(): "all" | "session" | "nothing";
-	/** Whether anything is here. */
-	get empty(): boolean;
-	/** The server says who is here. @param theirs what is here, whoever wrote it; else it is forgotten */
-	belongsTo(owner: string, theirs: boolean): void;
-	/** @returns what is not for who is here is left out, but for a session that may be theirs */
-	load(): Remembered;
-	/** @returns false if there is no room for all that is pending */
-	save(remembered: Remembered): boolean;
-	/** What was being written and not sent. */
-	get draft(): string;
-	set draft(text: string);
-	/** Values for the handlers that a person gave; nowhere else are they kept. */
-	get env(): Record<string, string>;
-	set env(values: Record<string, string>);
-	/** What is remembered of a kind. */
-	recall(kind: Kind): any;
-	/** @param value that JSON can say; `null`: forget */
-	keep(kind: Kind, value: any): void;
-	/** The page was left, and may be back: what is here is not a duplicate's. */
-	leave(): void;
-	/** Whether it was left before, and not copied from a page that is still there. */
-	arrive(): boolean;
-}
-/**
- * `connecting`; `online`; `offline`: will try again; `replaced`: the conversation went on in another
- * tab or device; `ended`: it is over; `refused`: the server will not have us; `closed`: by `close()`.
- */
-export type State = "connecting" | "online" | "offline" | "replaced" | "ended" | "refused" | "closed";
-export interface StateDetail {
-	state: State;
-	/** How many attempts have failed in a row. */
-	attempt: number;
-	/** Seconds until the next attempt (`offline`). */
-	retryIn?: number;
-	/** Why it ended, or the server's error code (`ended`, `refused`; `offline`, if it gave one). */
-	reason?: string;
-	/** The server's words for it (`refused`, `offline`). */
-	detail?: string;
-	/** The close code. */
-	code?: number;
-}
-export interface ChatClientOptions {
-	/** The chat profile to ask for */
-	profile?: string;
-	/** An old thread to go on with */
-	thread?: string;
-	/** Default: the browser's */
-	language?: string;
-	/** Values for the handlers; never stored */
-	env?: Record<string, string>;
-	/** Who is here, as the template tag says it: what another user left in this tab is forgotten at once */
-	owner?: string;
-	/** With how many messages of a long session to begin that this page does not know: 1 to 1000. Default: all */
-	latest?: number;
-	/** Which of several chats of one address on this page it is; each has a session of its own */
-	key?: string;
-	/** Default: `sessionStorage`; `null`: none */
-	storage?: Storage | null;
-	WebSocket?: typeof WebSocket;
-	/** How tabs of one session share its token, and how a duplicate of a tab asks whether it is one where there are no locks */
-	BroadcastChannel?: typeof BroadcastChannel | null;
-	/** By which a duplicate of a tab knows that it is one; default: the browser's */
-	locks?: Locks | null;
-	/** Where `online`, `pageshow` and `visibilitychange` happen */
-	page?: EventTarget | null;
-	timers?: Timers;
-	random?: () => number;
-}
-declare class ChatClient extends EventTarget {
-	#private;
-	/** Where it connects to. */
-	readonly url: string;
-	/** What this tab remembers of the chat. */
-	readonly storage: TabStorage;
-	/** @param url of the websocket; a relative one belongs to the page's origin */
-	constructor(url: string, options?: ChatClientOptions);
-	/** The state and what belongs to it. */
-	get state(): StateDetail;
-	/** Whether the server has welcomed us, on this page. */
-	get reached(): boolean;
-	/** The session's id, once there is one. */
-	get session(): string | null;
-	/** What shows that the session is ours, for what goes beside the line: files. It changes with every connection. */
-	get token(): string | null;
-	/** What the chat offers its users, by the last `welcome`: `feedback`, … */
-	get offers(): readonly string[];
-	/** The profile that the session was begun with, or will be. */
-	get profile(): string | undefined;
-	set profile(name: string | undefined);
-	/** The old thread that the session goes on with, if it is not one of its own. */
-	get thread(): string | undefined;
-	/** Values for the handlers, by their names. */
-	get env(): {
-		[x: string]: string;
-	};
-	/** The highest `seq` up to which everything has been reported. */
-	get received(): number;
-	/** The running turn, or null. */
-	get turn(): TurnStatus | null;
-	/** What was sent and is not accepted yet, oldest first. */
-	get pending(): Outgoing[];
-	/** Connect, or try again at once; where another tab or device has the conversation, take it back. */
-	connect(): void;
-	/** Hang up. The session goes on, and so can this client: `connect()`. What is over stays over. */
-	close(): void;
-	/** Give the handlers other values. They are kept in the tab's storage alone, and go with the next connection: now. */
-	setEnv(values: Record<string, string>): void;
-	/**
-	 * Begin a new conversation. What the old one has not accepted goes to the new one.
-	 * @param options an old thread to go on with; another profile
-	 */
-	newSession({ thread, profile }?: {
-		thread?: string;
-		profile?: string;
-	}): void;
-	/**
-	 * Send an event to the session's handlers. It is kept until the server has stored it.
-	 * @param data anything JSON can say
-	 * @returns the frame as queued
-	 * @throws {ChatClientError} if it can never be sent
-	 */
-	send(name: string, data?: any): Outgoing;
-	/**
-	 * Send what a person wrote.
-	 * @param files ids of files that were uploaded
-	 * @param replaces the number of their last message, where the chat offers `edits`: this one takes its place
-	 */
-	sendMessage(text: string, files?: string[], replaces?: number): Outgoing;
-	/**
-	 * Answer an `ask` event. Like an event it is kept until the server has stored it.
-	 * @param data by the kind of the question: `{content}`, `{id}` of an action, `{files}`: ids
-	 * @returns the frame as queued
-	 * @throws {ChatClientError} if it can never be sent
-	 */
-	answer(call: string, data: any): Outgoing;
-	/** Cancel the running turn. */
-	stop(): void;
-	/** End the session for good; if the line is down, as soon as it is back, after a reload too. */
-	end(): void;
-}
-export type NoticeDetail = {
-	code: string;
-	detail?: string;
-	frame?: Outgoing;
-	retryAfter?: number;
-};
-export declare class ChatSessionElement extends HTMLElement {
-	#private;
-	static observedAttributes: string[];
-	/** Every word it says. */
-	static texts: {
-		you: string;
-		assistant: string;
-		inputLabel: string;
-		placeholder: string;
-		hint: string;
-		answerHint: string;
-		choiceHint: string;
-		answerLabel: string;
-		answerPlaceholder: string;
-		send: string;
-		stop: string;
-		working: string;
-		elapsed: (seconds: number) => string;
-		progress: string;
-		end: string;
-		endTitle: string;
-		endQuestion: string;
-		endConfirm: string;
-		endCancel: string;
-		log: string;
-		jump: string;
-		dismiss: string;
-		empty: string;
-		starters: string;
-		sending: string;
-		waiting: string;
-		states: {
-			connecting: string;
-			online: string;
-			offline: string;
-			replaced: string;
-			ended: string;
-			refused: string;
-			closed: string;
-		};
-		reconnecting: string;
-		unreachable: string;
-		offline: string;
-		retryIn: (seconds: number) => string;
-		tryNow: string;
-		replaced: string;
-		takeOver: string;
-		endedBy: Record<string, string>;
-		ended: string;
-		startNew: string;
-		refusedWith: Record<string, string>;
-		refused: string;
-		refusedFor: Record<string, string>;
-		loginFirst: string;
-		logIn: string;
-		tryAgain: string;
-		notes: Record<string, string>;
-		notices: Record<string, string>;
-		actionRefused: string;
-		answerRefused: string;
-		failed: string;
-		copy: string;
-		copied: string;
-		copyMessage: string;
-		thumbs: {
-			up: string;
-			down: string;
-		};
-		edit: string;
-		editing: string;
-		cancelEdit: string;
-		step: string;
-		stepInput: string;
-		stepOutput: string;
-		stepStates: {
-			running: string;
-			done: string;
-			failed: string;
-		};
-		choices: string;
-		outcomes: Record<string, string>;
-		timeLeft: (seconds: number) => string;
-		timeUp: string;
-		attach: string;
-		attachments: string;
-		files: string;
-		file: string;
-		dropHere: string;
-		remove: string;
-		removeFile: (name: string) => string;
-		uploading: (name: string) => string;
-		chooseFile: string;
-		chooseFiles: string;
-		sendFiles: string;
-		noFileYet: string;
-		noFiles: string;
-		stillUploading: string;
-		removeFailed: string;
-		fileLimits: (count: number | undefined, most: number | undefined) => string;
-		tooManyFiles: (count: number) => string;
-		wrongType: (name: string) => string;
-		fileTooLarge: (name: string, most: number) => string;
-		uploadFailed: string;
-		uploadNetwork: string;
-		uploadCancelled: string;
-		uploadErrors: Record<string, string>;
-		download: (name: string) => string;
-		openFile: string;
-		downloadFailed: string;
-		panelsFailed: string;
-		close: string;
-		save: string;
-		saving: string;
-		settings: string;
-		defaults: string;
-		notANumber: string;
-		notADate: string;
-		firstDay: string;
-		lastDay: string;
-		bothDays: string;
-		tagPlaceholder: string;
-		removeTag: (name: string) => string;
-		keys: string;
-		keysWanted: string;
-		keysNeeded: string;
-		keysHint: string;
-		keysSave: string;
-		profiles: string;
-		profile: (name: string) => string;
-		profilesFailed: string;
-		start: string;
-		threads: string;
-		newConversation: string;
-		searchThreads: string;
-		loading: string;
-		noThreads: string;
-		noThreadFound: string;
-		threadsFound: (count: number, page: number, pages: number) => string;
-		threadsFailed: string;
-		untitled: string;
-		previousPage: string;
-		nextPage: string;
-		earlier: string;
-		earlierStill: string;
-		earlierFailed: string;
-		widget: {
-			name: string;
-			close: string;
-			loading: string;
-			failed: string;
-			unread: (count: number) => string;
-		};
-	};
-	constructor();
-	/** The protocol beneath. */
-	get client(): ChatClient | null;
-	connectedCallback(): void;
-	disconnectedCallback(): void;
-	attributeChangedCallback(name: string, before: string | null, now: string | null): void;
-	/** Put the cursor where one writes. */
-	focus(options?: FocusOptions): void;
+declare global {
+    interface HTMLElementTagNameMap {
+        "chat-session": ChatSessionElement;
+    }
 }
 
-export {};
+export { ChatSessionElement };
+export type { NoticeDetail };

@@ -1,5 +1,5 @@
 /** The settings that a bot lets a person change: a form in a dialog. */
-import type { Outgoing } from "../../client/protocol.ts";
+import type { Outgoing } from "../../client/client.ts";
 import { dialogOf } from "./dialog.ts";
 import { type Field, type InputData, field } from "./fields.ts";
 import { button, create, texts, tool } from "./kit.ts";
