@@ -29,7 +29,6 @@ import { speak } from "./language.ts";
 import { layout } from "./layout.ts";
 import { MessageList } from "./message-list.ts";
 import { NextFrame } from "./next-frame.ts";
-import { Older } from "./older.ts";
 import { PanelLoader } from "./panel-loader.ts";
 import type { Panels } from "./panels/panels.ts";
 import { ProfileChoice } from "./profile-choice.ts";
@@ -127,6 +126,10 @@ export class ChatSessionElement extends HTMLElement {
         api: () => this.#api,
         attribute: (name) => this.getAttribute(name),
         insert: (change) => this.#insert(change),
+        prepend: (entries, more) => {
+          this.#insert(() => this.#messageList.prepend(entries, more));
+          if (!more) this.#showEarlier();
+        },
         set: (values) => this.#attempt(() => this.#client?.send("settings", values)),
         resume: (thread) => this.#start({ thread }),
         focus: () => this.focus(),
@@ -134,10 +137,6 @@ export class ChatSessionElement extends HTMLElement {
     () => this.#showMissing(),
   );
   #choice = new ProfileChoice(this.#parts.choice, async (chosen) => (await this.#panels.load()).profiles(chosen));
-  #older = new Older(this.#parts.messages, this.#parts.list, (entries, more) => {
-    this.#insert(() => this.#messageList.prepend(entries, more));
-    if (!more) this.#showEarlier();
-  });
   #window = new WindowMessages(window, () => this.getAttribute("parent-origin"), (data) => {
     this.#attempt(() => this.#client?.send(WINDOW_MESSAGE, data));
   });
@@ -160,7 +159,7 @@ export class ChatSessionElement extends HTMLElement {
   connectedCallback() {
     this.#scrolling.observe(this.#parts.list, this.#parts.earlier);
     this.#messageList.questions.resume();
-    this.#older.observe();
+    this.#panels.tell(({ older }) => older.observe());
     this.#window.listen();
     this.#unread.observe();
     this.#composer.fit(); // only now has anything a size
@@ -175,7 +174,7 @@ export class ChatSessionElement extends HTMLElement {
       if (this.isConnected) return;
       this.#scrolling.disconnect();
       this.#messageList.questions.pause();
-      this.#older.disconnect();
+      this.#panels.tell(({ older }) => older.disconnect());
       this.#window.unlisten();
       this.#unread.disconnect();
       this.#work.show(null);
@@ -321,9 +320,10 @@ export class ChatSessionElement extends HTMLElement {
     const { messages } = this.#parts;
     this.#messageList.clear();
     this.#starters.offer();
-    this.#panels.tell(({ settings, earlier }) => {
+    this.#panels.tell(({ settings, earlier, older }) => {
       settings.clear();
       earlier.clear();
+      older.clear();
     });
     this.#unread.clear();
     if (reason !== "gap" && reason !== "latest") this.#composer.restart();
@@ -332,14 +332,16 @@ export class ChatSessionElement extends HTMLElement {
     messages.setAttribute("aria-live", "off");
     messages.setAttribute("aria-busy", "true");
     if (texts.notes[reason]) this.#messageList.note(texts.notes[reason]);
-    this.#older.clear();
     this.#showEmpty();
   }
 
   /** The conversation has a beginning that is not here. @param before the entry that is */
   #expect(client: ChatClient, before: number) {
     this.#messageList.more = true;
-    this.#older.begin(this.#api ?? "", client, before);
+    this.#panels.use(({ older }) => {
+      this.#insert(() => older.begin(this.#api ?? "", client, before));
+      if (this.#ready) older.arrived();
+    });
   }
 
   /** Put something above what the reader sees, who stays there, and to whom it is no news. */

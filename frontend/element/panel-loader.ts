@@ -5,6 +5,7 @@ import { number } from "./language.ts";
 import { addressOf } from "./lazy.ts";
 import { article, ownArticle, timestamp } from "./message.ts";
 import type { Panels } from "./panels/panels.ts";
+import { Requests } from "./requests.ts";
 import { texts } from "./texts.ts";
 
 type Module = typeof import("./panels/panels.ts");
@@ -54,7 +55,7 @@ export class PanelLoader {
 
   async #load() {
     const module: Module = await import(addressOf(this.#element, "panels"));
-    module.equip({ article, button, create, icon, isolated, namedIcon, number, ownArticle, texts, timestamp, tool });
+    module.equip({ Requests, article, button, create, icon, isolated, namedIcon, number, ownArticle, texts, timestamp, tool });
     // Behind the element's own sheet, and before that of Markdown.
     this.#element.shadowRoot?.adoptedStyleSheets.splice(1, 0, module.stylesheet);
     this.loaded = this.#make(module);

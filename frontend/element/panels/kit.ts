@@ -3,14 +3,17 @@ import type * as dom from "../dom.ts";
 import type * as icons from "../icons.ts";
 import type * as language from "../language.ts";
 import type * as message from "../message.ts";
+import type * as requests from "../requests.ts";
 import type * as words from "../texts.ts";
 
 export type Kit = Pick<typeof dom, "button" | "create" | "isolated" | "tool"> &
   Pick<typeof icons, "icon" | "namedIcon"> &
   Pick<typeof language, "number"> &
   Pick<typeof message, "article" | "ownArticle" | "timestamp"> &
+  Pick<typeof requests, "Requests"> &
   Pick<typeof words, "texts">;
 
+export let Requests: Kit["Requests"];
 export let article: Kit["article"];
 export let button: Kit["button"];
 export let create: Kit["create"];
@@ -25,5 +28,5 @@ export let tool: Kit["tool"];
 
 /** Before any panel is made. */
 export function equip(kit: Kit) {
-  ({ article, button, create, icon, isolated, namedIcon, number, ownArticle, texts, timestamp, tool } = kit);
+  ({ Requests, article, button, create, icon, isolated, namedIcon, number, ownArticle, texts, timestamp, tool } = kit);
 }

@@ -1,14 +1,15 @@
 /**
- * What opens beside a conversation, or stands in its place: settings, keys, earlier conversations, profiles. A page
- * loads this with the first of them that it needs.
+ * What opens beside a conversation, or stands in its place or above it: settings, keys, profiles, earlier
+ * conversations and messages. A page loads this with the first of them that it needs.
  */
 /// <reference path="../css.d.ts" />
 import look from "./panels.css";
-import type { ChatClient } from "../../client/client.ts";
+import type { ChatClient, Entry } from "../../client/client.ts";
 import type { Formatting } from "../formatting.ts";
 import type { layout } from "../layout.ts";
 import { Earlier } from "./earlier.ts";
 import { EnvForm } from "./env.ts";
+import { Older } from "./older.ts";
 import { profileChoice } from "./profiles.ts";
 import { Settings } from "./settings.ts";
 import { Threads } from "./threads.ts";
@@ -23,6 +24,8 @@ export interface PanelHandlers {
   attribute: (name: string) => string | null;
   /** Put something above what the reader sees */
   insert: (change: () => void) => void;
+  /** Show earlier entries. @param more whether there are some before them */
+  prepend: (entries: Entry[], more: boolean) => void;
   /** @returns whether it could be sent */
   set: (values: Record<string, any>) => boolean;
   /** Begin a conversation that goes on with an earlier one */
@@ -39,17 +42,19 @@ export class Panels {
   env;
   threads;
   earlier;
+  older;
   #formatting;
   #handlers;
 
-  constructor({ chat, anew, keys, earlier }: ReturnType<typeof layout>, formatting: Formatting, handlers: PanelHandlers) {
-    const { client, api, attribute, insert, set, resume, focus } = handlers;
+  constructor({ chat, anew, keys, earlier, messages, list }: ReturnType<typeof layout>, formatting: Formatting, handlers: PanelHandlers) {
+    const { client, api, attribute, insert, prepend, set, resume, focus } = handlers;
     this.#formatting = formatting;
     this.#handlers = handlers;
     this.settings = new Settings(set);
     this.env = new EnvForm(keys, client, focus);
     this.threads = new Threads(api, () => attribute("chat"), resume);
     this.earlier = new Earlier(earlier, formatting, () => attribute("heading") ?? "", insert);
+    this.older = new Older(messages, list, prepend);
     anew.before(this.threads.tool);
     anew.after(this.settings.tool, this.env.tool);
     chat.append(this.threads.dialog, this.settings.dialog, this.env.dialog);

@@ -1,8 +1,6 @@
 /** The beginning of a long conversation: it comes by HTTP when the reader scrolls up, or asks for it. */
-import type { ChatClient, Entry } from "../client/client.ts";
-import { button, create } from "./dom.ts";
-import { Requests } from "./requests.ts";
-import { texts } from "./texts.ts";
+import type { ChatClient, Entry } from "../../client/client.ts";
+import { Requests, button, create, texts } from "./kit.ts";
 
 /** Entries in one answer. */
 const PAGE = 200;
@@ -41,12 +39,12 @@ export class Older {
     this.#client = client;
     this.#before = before;
     this.#element.hidden = false;
-    client.addEventListener("ready", this.#arrived);
+    client.addEventListener("ready", this.arrived);
   }
 
   clear() {
     this.disconnect();
-    this.#client?.removeEventListener("ready", this.#arrived);
+    this.#client?.removeEventListener("ready", this.arrived);
     this.#client = this.#before = null;
     this.#loading = false;
     this.#resting = true;
@@ -65,7 +63,7 @@ export class Older {
   }
 
   /** The end of the conversation is here, or the line is back. */
-  #arrived = () => {
+  arrived = () => {
     this.#resting = false;
     this.observe();
   };
