@@ -77,6 +77,39 @@ def test_going_on_with_an_earlier_conversation(open_chat: Callable[..., Chat]) -
 
 
 @pytest.mark.usefixtures("member")
+def test_who_reads_an_earlier_conversation_stays_where_they_are(
+    open_chat: Callable[..., Chat],
+) -> None:
+    """Earlier messages come above the reader, a page at a time."""
+    chat = open_chat("assistant")
+    tell(chat, "the first", 1)
+    chat.element.evaluate(
+        "element => { for (let i = 0; i < 60; i++) element.client.sendMessage(`more ${i}`); }"
+    )
+    expect(chat.contents).to_have_count(123)
+    expect(chat.contents.last).to_contain_text("you said: “more 58”.")
+    expect(chat.streaming).to_have_count(0)
+    chat.press("New conversation")
+    chat.shows(GREETING)
+    open_threads(chat)
+    panel = chat.element.get_by_role("dialog", name="Earlier conversations")
+    panel.get_by_role("button", name="the first").click()
+    before = chat.log.locator("[part=earlier] [part=content]")
+    expect(before.last).to_contain_text("you said: “more 58”.")
+    more = chat.element.get_by_role("button", name="Show earlier messages")
+    more.scroll_into_view_if_needed()
+    read = before.first.evaluate_handle("element => element")
+    place = "element => element.getBoundingClientRect().top"
+    was = read.evaluate(place)
+    assert before.count() < 123
+    more.press("Enter")
+    expect(more).to_be_hidden()
+    expect(before).to_have_count(123)
+    expect(before.nth(1)).to_have_text("the first")
+    assert abs(read.evaluate(place) - was) < 60, "the reader was moved"
+
+
+@pytest.mark.usefixtures("member")
 def test_a_new_visitor_has_none(open_chat: Callable[..., Chat]) -> None:
     """An empty list says so; Escape leads back to where one was."""
     chat = open_chat("assistant")
