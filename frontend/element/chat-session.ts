@@ -4,7 +4,7 @@
  * Attributes: `src` (the websocket), `heading`, `placeholder`, `profile`, `thread`, `language`;
  * `api` (where `chatsessions.urls` is included), `chat` (the chat's name), `files` (messages may have
  * some; its value may say which kinds), `profiles` (JSON, or nothing: ask the server), `threads`
- * (offer earlier conversations), `login-url`, `parent-origin`; `latest` (how many messages of a long
+ * (offer earlier conversations), `export` (offer the conversation as a file), `login-url`, `parent-origin`; `latest` (how many messages of a long
  * conversation to begin with, or `all`).
  * `image-hosts` (hosts whose pictures are shown in Markdown), `markdown-src`, `highlight-src`, `panels-src` (where these files are).
  * Style it with `chat-session::part(…)` and the custom properties named in chat-session.css.
@@ -61,7 +61,7 @@ const places: Map<string, ChatSessionElement> = new Map();
 const unreachable: Set<string> = new Set();
 
 export class ChatSessionElement extends HTMLElement {
-  static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api", "owner"];
+  static observedAttributes = ["src", "heading", "placeholder", "files", "threads", "profiles", "api", "owner", "export"];
   /** Every word it says. */
   static texts = texts;
 
@@ -86,7 +86,7 @@ export class ChatSessionElement extends HTMLElement {
   #formatting = new Formatting(this, (text) => (this.#parts.announcer.textContent = text));
   #messageList = new MessageList(this.#parts.list, this.#parts.waiting, this.#formatting, {
     act: (data) => this.#attempt(() => this.#client?.send("action", data)) && this.#scrolling.toEnd(),
-    rate: (message, value) => this.#attempt(() => this.#client?.send("feedback", { message, value })),
+    rate: (data) => this.#attempt(() => this.#client?.send("feedback", data)),
     rated: () => Boolean(this.#client?.offers.includes("feedback")),
     edit: (replaced) => this.#composer.edit(replaced),
     again: ({ text, files, n }) => {
@@ -101,6 +101,7 @@ export class ChatSessionElement extends HTMLElement {
     announce: (text) => (this.#parts.announcer.textContent = text),
     notify: (text) => this.#notice.show(text),
     server: () => this.#server,
+    use: (task) => this.#panels.use(task),
   });
   #work = new Work(this.#parts);
   #unread = new Unread(this, () => this.#client, (count) => this.#dispatch("chat-unread", { count }));
@@ -124,6 +125,7 @@ export class ChatSessionElement extends HTMLElement {
       new Panels(this.#parts, this.#formatting, {
         client: () => this.#client,
         api: () => this.#api,
+        server: () => this.#server,
         attribute: (name) => this.getAttribute(name),
         insert: (change) => this.#insert(change),
         prepend: (entries, more) => {
@@ -633,8 +635,12 @@ export class ChatSessionElement extends HTMLElement {
     this.#composer.files = this.hasAttribute("files") && Boolean(this.#api);
     anew.hidden = !choice.hidden || !(this.hasAttribute("threads") || this.hasAttribute("profiles"));
     const listed = this.hasAttribute("threads") && Boolean(this.#api);
-    const show = ({ threads }: Panels) => (threads.tool.hidden = !listed);
-    if (listed && this.isConnected) this.#panels.use(show);
+    const exported = this.hasAttribute("export") && Boolean(this.#api);
+    const show = (panels: Panels) => {
+      panels.threads.tool.hidden = !listed;
+      panels.export.tool.hidden = !exported;
+    };
+    if ((listed || exported) && this.isConnected) this.#panels.use(show);
     else this.#panels.tell(show);
   }
 

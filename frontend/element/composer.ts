@@ -69,7 +69,7 @@ export class Composer {
   /** Go on with what was being written before the page was loaded: an edit, or else a message. */
   recall() {
     const edit = this.#handlers.storage()?.recall("edit");
-    if (isEdit(edit)) this.#setReplaced(edit.replaced, edit.text);
+    if (typeof edit?.text === "string" && Array.isArray(edit.replaced?.files)) this.#setReplaced(edit.replaced, edit.text);
     else this.text = this.#draft;
   }
 
@@ -192,9 +192,4 @@ export class Composer {
     this.#tray.element.hidden = this.#tray.empty || this.#answering;
     this.#parts.input.placeholder = this.#answering ? texts.answerPlaceholder : this.#placeholder;
   }
-}
-
-/** @param value of the tab's storage, where anything may be */
-function isEdit(value: any): value is { replaced: Replaced; text: string } {
-  return Number.isInteger(value?.replaced?.n) && Array.isArray(value.replaced.files) && typeof value.text === "string";
 }

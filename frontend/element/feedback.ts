@@ -1,19 +1,23 @@
-/** Thumbs under the answers of a chat that asks for them. */
+/** Thumbs under the answers of a chat that asks for them, and the words that a user adds. */
 import { create } from "./dom.ts";
 import { icon } from "./icons.ts";
+import type { PanelLoader } from "./panel-loader.ts";
 import { texts } from "./texts.ts";
 
-export type Thumb = "up" | "down";
+/** Null takes it back. */
+export type Given = { value: "up" | "down" | null; comment?: string };
 
 export class Feedback {
   /** What was given, by the message */
-  #given: Map<string, Thumb | null> = new Map();
+  #given: Map<string, Given["value"]> = new Map();
   #rows: Map<string, HTMLButtonElement[]> = new Map();
   #give;
+  #use;
 
   /** @param give tells the server; false if that cannot be */
-  constructor(give: (message: string, value: Thumb | null) => boolean) {
+  constructor(give: (data: Given & { message: string }) => boolean, use: PanelLoader["use"]) {
     this.#give = give;
+    this.#use = use;
   }
 
   /** The thumbs of a message, in place of those it had. */
@@ -23,13 +27,16 @@ export class Feedback {
       const button = create("button", { type: "button", part: "thumb", "data-thumb": value, "aria-label": label, title: label }, icon(`thumbs-${value}`));
       button.addEventListener("click", () => {
         const given = this.#given.get(message) === value ? null : value;
-        if (this.#give(message, given)) this.put({ message, value: given });
+        if (!this.#give({ message, value: given })) return;
+        this.put({ message, value: given });
+        this.#use(({ commentForm }) => commentForm(row, button, given && ((comment) => this.#give({ message, value, comment }))));
       });
       return button;
     });
     this.#rows.set(message, buttons);
     this.#refresh(message);
-    return create("div", { part: "actions" }, ...buttons);
+    const row = create("div", { part: "actions" }, ...buttons);
+    return row;
   }
 
   /** @param data of a `feedback` event: the last one on a message counts */

@@ -67,11 +67,8 @@ export class Files {
     if (!server || link.getAttribute("aria-busy")) return;
     link.setAttribute("aria-busy", "true");
     try {
-      const { blob, name } = await server.load(file.id);
-      // As bytes, whatever it says it is: a page among them is saved, not opened.
-      const url = URL.createObjectURL(new Blob([blob], { type: "application/octet-stream" }));
-      create("a", { href: url, download: name ?? file.name }).click();
-      window.setTimeout(() => URL.revokeObjectURL(url), SAVED);
+      const { blob, name } = await server.load(server.url(file.id));
+      save(blob, name ?? file.name);
     } catch {
       this.#notify(texts.downloadFailed);
     } finally {
@@ -103,7 +100,7 @@ export class Files {
   #content(server: FileServer, id: string) {
     let content = this.#contents.get(id);
     if (!content) {
-      content = server.load(id).then(({ blob }) => blob);
+      content = server.load(server.url(id)).then(({ blob }) => blob);
       content.catch(() => this.#contents.delete(id)); // whoever sees it next may have more luck
       this.#contents.set(id, content);
     }
@@ -138,6 +135,13 @@ export class Files {
     image.addEventListener("load", () => link.setAttribute("part", "file picture"));
     link.prepend(image);
   }
+}
+
+/** As bytes, whatever it says it is: a page among them is saved, not opened. */
+export function save(blob: Blob, name: string) {
+  const url = URL.createObjectURL(new Blob([blob], { type: "application/octet-stream" }));
+  create("a", { href: url, download: name }).click();
+  window.setTimeout(() => URL.revokeObjectURL(url), SAVED);
 }
 
 function fill(link: HTMLElement, { name, size }: FileInfo) {

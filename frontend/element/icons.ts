@@ -5,7 +5,7 @@ const STROKES: Record<string, string> = {
   "arrow-right": "M5 12h14M13 6l6 6-6 6",
   check: "M5 12.5l4.5 4.5L19 7.5",
   clock: "M12 3a9 9 0 1 0 .01 0M12 7v5l3.5 2",
-  copy: "M9 9h11v11H9zM6 15H4V4h11v2",
+  copy: "M9 9h11v11H9zM4 15V4h11",
   download: "M12 4v11M7 10.5l5 5 5-5M5 20h14",
   exit: "M10 4H5v16h5M14 8l4 4-4 4M18 12H9",
   file: "M6 3h8l4 4v14H6zM14 3v4h4",

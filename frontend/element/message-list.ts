@@ -3,10 +3,11 @@ import type { Entry, Outgoing } from "../client/client.ts";
 import { type Action, Actions } from "./actions.ts";
 import { copyButton } from "./copying.ts";
 import { create } from "./dom.ts";
-import { Feedback, type Thumb } from "./feedback.ts";
+import { Feedback, type Given } from "./feedback.ts";
 import { Files } from "./files.ts";
 import type { Formatting } from "./formatting.ts";
 import { type FileInfo, article, failure, ownArticle } from "./message.ts";
+import type { PanelLoader } from "./panel-loader.ts";
 import { Questions } from "./questions.ts";
 import { Branches, type Replaced, Resending } from "./resending.ts";
 import { Steps, isStep } from "./steps.ts";
@@ -40,7 +41,7 @@ export interface MessageListHandlers {
   /** An action of a message was pressed */
   act: (data: { id: string; name: string; payload: any }) => void;
   /** Give an answer a thumb, or take it back; false if that cannot be */
-  rate: (message: string, value: Thumb | null) => boolean;
+  rate: (data: Given & { message: string }) => boolean;
   /** Whether answers have thumbs */
   rated: () => boolean;
   /** Change the user's last message, to send it again */
@@ -61,6 +62,8 @@ export interface MessageListHandlers {
   notify: (text: string) => void;
   /** Where files are */
   server: () => FileServer | null;
+  /** Do something with the panels */
+  use: PanelLoader["use"];
 }
 
 /** A stream grows with each frame, but the longer it is the rarer: for so many letters a millisecond later, up to so many. */
@@ -94,6 +97,7 @@ export class MessageList {
   #steps;
   #formatting;
   #announce;
+  #use;
   #author = "";
   /** Changes of what is not here yet, in their order */
   #held: Entry[] = [];
@@ -105,14 +109,15 @@ export class MessageList {
    * @param list of what is in the log
    * @param waiting list of what is not yet
    */
-  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, changed, rate, rated, edit, again, resendable, ...handlers }: MessageListHandlers) {
+  constructor(list: HTMLElement, waiting: HTMLElement, formatting: Formatting, { act, asked, changed, rate, rated, edit, again, resendable, use, ...handlers }: MessageListHandlers) {
     this.#list = list;
     this.#waiting = waiting;
     this.#changed = changed;
     this.#formatting = formatting;
     this.#announce = handlers.announce;
     this.#actions = new Actions(act);
-    this.#feedback = new Feedback(rate);
+    this.#feedback = new Feedback(rate, use);
+    this.#use = use;
     this.#rated = rated;
     this.#resending = new Resending(edit, again);
     this.#resendable = resendable;
@@ -328,7 +333,7 @@ export class MessageList {
   }
 
   #written({ text, files }: Words, options: { waiting?: string; time?: string }) {
-    return ownArticle(text, { ...options, files: this.#files.list(files) }, options.waiting ? null : copyButton(text, this.#announce));
+    return this.#linked(ownArticle(text, { ...options, files: this.#files.list(files) }, options.waiting ? null : copyButton(text, this.#announce)));
   }
 
   /** @param entry by which it has come; none for the text of a stream */
@@ -352,6 +357,7 @@ export class MessageList {
     if (!kept || !other || (format === "markdown") !== this.#formatting.append(kept, "")) return false;
     if (format === "markdown") this.#formatting.show(kept, String(content ?? ""), !streaming);
     else if (kept.textContent !== other.textContent) kept.textContent = other.textContent;
+    if (format !== "markdown") this.#linked(shown);
     kept.hidden = other.hidden;
     for (const child of [...shown.children]) if (child !== kept) child.remove();
     const children = [...now.children];
@@ -388,9 +394,17 @@ export class MessageList {
     );
     element.dataset.id = id;
     if (format === "markdown") this.#formatting.show(element.querySelector("[part=content]")!, String(content ?? ""), !streaming);
+    else if (!streaming) this.#linked(element);
     // Such as a stream that was interrupted before its first word.
     element.hidden = !streaming && !content && !files?.length && !actions?.length;
     if (streaming) element.setAttribute("aria-live", "off");
+    return element;
+  }
+
+  /** Let the addresses in a message lead to where they say. */
+  #linked(element: HTMLElement) {
+    const content = element.querySelector("[part=content]")!;
+    if (/https?:|mailto:/i.test(content.textContent!)) this.#use(({ linkify }) => linkify(content));
     return element;
   }
 

@@ -1,5 +1,6 @@
 /** The panels of an element, which are in a file of their own: the first that is needed loads it. */
 import { button, create, isolated, tool } from "./dom.ts";
+import { save } from "./files.ts";
 import { icon, namedIcon } from "./icons.ts";
 import { number } from "./language.ts";
 import { addressOf } from "./lazy.ts";
@@ -55,7 +56,7 @@ export class PanelLoader {
 
   async #load() {
     const module: Module = await import(addressOf(this.#element, "panels"));
-    module.equip({ Requests, article, button, create, icon, isolated, namedIcon, number, ownArticle, texts, timestamp, tool });
+    module.equip({ Requests, article, button, create, icon, isolated, namedIcon, number, ownArticle, save, texts, timestamp, tool });
     // Behind the element's own sheet, and before that of Markdown.
     this.#element.shadowRoot?.adoptedStyleSheets.splice(1, 0, module.stylesheet);
     this.loaded = this.#make(module);

@@ -113,6 +113,7 @@ const defaults = {
 
   // Thumbs under answers
   thumbs: { up: gettext("Good answer"), down: gettext("Bad answer") },
+  comment: gettext("Comment (optional)"),
 
   // The user's last message, to be sent again
   edit: gettext("Edit"),
@@ -200,6 +201,9 @@ const defaults = {
   profile: (name: string) => put(gettext("Profile: %(name)s"), { name }),
   profilesFailed: gettext("The profiles could not be loaded."),
   start: gettext("Start"),
+
+  // The conversation as a file
+  export: gettext("Export conversation"),
 
   // Earlier conversations
   threads: gettext("Earlier conversations"),

@@ -54,9 +54,9 @@ export class FileServer {
     return { done, cancel: () => stop.abort() };
   }
 
-  /** A file's content. */
-  async load(id: string): Promise<{ blob: Blob; name: string | null }> {
-    const response = await this.#get(id, "GET");
+  /** A file's content. @param url of one, or of the conversation as a file */
+  async load(url: string): Promise<{ blob: Blob; name: string | null }> {
+    const response = await this.#get(url, "GET");
     return { blob: await response.blob(), name: fileName(response.headers.get("Content-Disposition")) };
   }
 
@@ -68,7 +68,7 @@ export class FileServer {
 
   /** Ask the server about a file, as after a reload on another device. */
   async inquire(id: string): Promise<FileInfo> {
-    const { headers } = await this.#get(id, "HEAD");
+    const { headers } = await this.#get(this.url(id), "HEAD");
     const name = fileName(headers.get("Content-Disposition")) ?? texts.file;
     const info = { id, name, mime: headers.get("Content-Type") ?? "application/octet-stream", size: Number(headers.get("Content-Length")) };
     this.#remember(info);
@@ -110,8 +110,8 @@ export class FileServer {
     return info;
   }
 
-  async #get(id: string, method: "GET" | "HEAD") {
-    const response = await this.#requests.twice(() => this.#fetch(this.url(id), { method, headers: this.#requests.credentials }));
+  async #get(url: string, method: "GET" | "HEAD") {
+    const response = await this.#requests.twice(() => this.#fetch(url, { method, headers: this.#requests.credentials }));
     if (!response.ok) throw new UploadError("failed", texts.downloadFailed);
     return response;
   }

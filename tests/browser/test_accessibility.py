@@ -54,11 +54,37 @@ def test_a_conversation(open_chat: Callable[..., Chat], page: Page) -> None:
     chat.element.get_by_role("tab", name="Taste").click()
     assert violations(page) == []
     page.keyboard.press("Escape")
+    chat.press("Export conversation")
+    assert violations(page) == []
+    page.keyboard.press("Escape")
     chat.press("End chat")
     assert violations(page) == []
     chat.press("End it now")
     chat.is_("Ended")
     assert violations(page) == []
+
+
+def test_what_is_done_with_a_message(open_chat: Callable[..., Chat]) -> None:
+    """Copied, judged, with a comment, followed where it leads, sent again, and changed."""
+    critic = open_chat(path="/critic/")
+    critic.say("https://a.example")
+    expect(critic.log.get_by_role("link")).to_have_count(2)
+    critic.press("Bad answer")
+    comment = critic.log.get_by_role("textbox", name="Comment (optional)")
+    expect(comment).to_be_visible()
+    assert violations(critic.page) == []
+    critic.page.set_viewport_size({"width": 320, "height": 568})
+    for control in (comment, critic.log.get_by_role("button", name="Cancel")):
+        control.scroll_into_view_if_needed()
+        expect(control).to_be_in_viewport(ratio=1)
+    assert_fits(critic.page)
+    assert violations(critic.page) == []
+    patient = open_chat(path="/patient/")
+    patient.say("one")
+    expect(patient.log.get_by_role("button", name="Try again")).to_be_visible()
+    assert violations(patient.page) == []
+    patient.press("Edit")
+    assert violations(patient.page) == []
 
 
 def test_questions(open_chat: Callable[..., Chat]) -> None:

@@ -15,6 +15,7 @@ from tests.server.harness import Kind, Server
 from .chat import Chat
 from .conftest import APPLICATION, SETTINGS
 from .test_contents import choose
+from .test_exports import exported
 
 pytestmark = pytest.mark.browser
 
@@ -86,4 +87,5 @@ def test_behind_nginx_with_a_prefix_the_page_talks_and_brings_files(
         with page.expect_download() as download:
             chat.log.get_by_role("link").last.click()
         assert download.value.path().read_bytes() == NOTES["buffer"]
+        assert "notes.txt" in exported(chat, "Markdown")
         page.close()

@@ -49,6 +49,47 @@ def test_an_answer_is_given_a_thumb(server: Server, open_chat: Callable[..., Cha
     expect(thumb(chat, "Bad answer", 1)).to_have_attribute("aria-pressed", "false")
 
 
+def comments(server: Server, chat: Chat) -> list[tuple[str, str]]:
+    """The thumbs that are stored, with what was said."""
+    rows = server.database.query(
+        "SELECT value, comment FROM chatsessions_sessionfeedback WHERE session_id = ?",
+        chat.session.replace("-", ""),
+    )
+    return [(row["value"], row["comment"]) for row in rows]
+
+
+def test_a_thumb_is_given_with_a_comment(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """Who wants to says more, in a field that goes when it is sent, given up or of no use."""
+    chat = open_chat(path="/critic/")
+    chat.say("one")
+    chat.shows("one", "re one")
+    field = chat.log.get_by_role("textbox", name="Comment (optional)")
+    thumb(chat, "Bad answer").focus()
+    keyboard = chat.page.keyboard
+    keyboard.press("Enter")
+    expect(field).to_be_visible()
+    expect(thumb(chat, "Bad answer")).to_be_focused()
+    keyboard.press("Tab")
+    expect(field).to_be_focused()
+    keyboard.type("half a")
+    keyboard.press("Escape")
+    expect(field).to_have_count(0)
+    expect(thumb(chat, "Bad answer")).to_be_focused()
+    thumb(chat, "Good answer").click()
+    expect(field).to_have_value("")
+    thumb(chat, "Good answer").click()
+    expect(field).to_have_count(0)
+    thumb(chat, "Good answer").click()
+    field.fill("<b>good</b>\nindeed")
+    chat.log.get_by_role("button", name="Send").click()
+    expect(field).to_have_count(0)
+    expect(thumb(chat, "Good answer")).to_be_focused()
+    expect(thumb(chat, "Good answer")).to_have_attribute("aria-pressed", "true")
+    chat.say("two")
+    chat.shows("one", "re one", "two", "re two")
+    assert comments(server, chat) == [("up", "<b>good</b>\nindeed")]
+
+
 def test_a_bot_that_does_not_ask_gets_none(server: Server, open_chat: Callable[..., Chat]) -> None:
     chat = open_chat("counter")
     chat.say("hello")

@@ -31,17 +31,19 @@ FILES = """<!doctype html><html lang="en"><title>Files</title>{% load chatsessio
 {% chat_session "/ws/parrot/" files=True %}</html>"""
 
 CRITIC = """<!doctype html><html lang="en"><title>Critic</title>{% load chatsessions %}
-{% chat_session "/ws/critic/" heading="Critic" %}</html>"""
+<main><h1>A page</h1>{% chat_session "/ws/critic/" heading="Critic" %}</main></html>"""
 
 PATIENT = """<!doctype html><html lang="en"><title>Patient</title>
 <meta name="viewport" content="width=device-width">{% load chatsessions %}
-{% chat_session "/ws/patient/" heading="Patient" files=True %}</html>"""
+<main><h1>A page</h1>
+{% chat_session "/ws/patient/" heading="Patient" files=True %}</main></html>"""
 
 WORKSHOP = """<!doctype html><html lang="en"><title>Workshop</title>{% load chatsessions %}
 {% load static %}
 <link rel="modulepreload" href="{% static 'chatsessions/panels.js' %}" nonce="{{ nonce }}">
 <main><h1>A page</h1>
-{% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True nonce=nonce %}
+{% chat_session "/ws/workshop/" heading="Workshop" chat="workshop" files=True nonce=nonce \
+export=True %}
 </main></html>"""
 
 #: In a page whose own style is meant for itself.
@@ -54,7 +56,7 @@ WIDGET = """<!doctype html><html lang="en"><title>Shop</title>
   dialog { display: block !important; }
 </style>
 <h1>Shop</h1><p><a href="/widget/">Elsewhere</a> <button>Buy</button></p>
-{% chat_widget "/ws/parrot/" heading="Help" nonce=nonce %}</html>"""
+{% chat_widget "/ws/parrot/" heading="Help" export=True nonce=nonce %}</html>"""
 
 #: Nothing that a script makes into markup, and pictures of one host.
 WRITER = """<!doctype html><html lang="en"><title>Writer</title>{% load chatsessions %}

@@ -278,7 +278,7 @@ test("a file that this tab has never heard of is asked about, and a token that c
 test("a file that is not there is told once", async () => {
   let count = 0;
   const server = new FileServer("/chats/", owner(), { fetch: async () => (count++, new Response("no", { status: 404 })) });
-  await assert.rejects(server.load("f1"), /^UploadError: The file could not be fetched\.$/);
+  await assert.rejects(server.load(server.url("f1")), /^UploadError: The file could not be fetched\.$/);
   assert.equal(count, 1);
 });
 

@@ -75,6 +75,7 @@ declare class ChatSessionElement extends HTMLElement {
             up: string;
             down: string;
         };
+        comment: string;
         edit: string;
         editing: string;
         cancelEdit: string;
@@ -138,6 +139,7 @@ declare class ChatSessionElement extends HTMLElement {
         profile: (name: string) => string;
         profilesFailed: string;
         start: string;
+        export: string;
         threads: string;
         newConversation: string;
         searchThreads: string;

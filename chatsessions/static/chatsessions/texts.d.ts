@@ -76,6 +76,7 @@ declare const texts: {
         up: string;
         down: string;
     };
+    comment: string;
     edit: string;
     editing: string;
     cancelEdit: string;
@@ -141,6 +142,7 @@ declare const texts: {
     profile: (name: string) => string;
     profilesFailed: string;
     start: string;
+    export: string;
     threads: string;
     newConversation: string;
     searchThreads: string;

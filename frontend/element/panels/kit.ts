@@ -1,5 +1,6 @@
 /** What the panels are made with. It is that of the element, which hands it over: a page has one copy of each. */
 import type * as dom from "../dom.ts";
+import type * as files from "../files.ts";
 import type * as icons from "../icons.ts";
 import type * as language from "../language.ts";
 import type * as message from "../message.ts";
@@ -7,6 +8,7 @@ import type * as requests from "../requests.ts";
 import type * as words from "../texts.ts";
 
 export type Kit = Pick<typeof dom, "button" | "create" | "isolated" | "tool"> &
+  Pick<typeof files, "save"> &
   Pick<typeof icons, "icon" | "namedIcon"> &
   Pick<typeof language, "number"> &
   Pick<typeof message, "article" | "ownArticle" | "timestamp"> &
@@ -22,11 +24,12 @@ export let isolated: Kit["isolated"];
 export let namedIcon: Kit["namedIcon"];
 export let number: Kit["number"];
 export let ownArticle: Kit["ownArticle"];
+export let save: Kit["save"];
 export let texts: Kit["texts"];
 export let timestamp: Kit["timestamp"];
 export let tool: Kit["tool"];
 
 /** Before any panel is made. */
 export function equip(kit: Kit) {
-  ({ Requests, article, button, create, icon, isolated, namedIcon, number, ownArticle, texts, timestamp, tool } = kit);
+  ({ Requests, article, button, create, icon, isolated, namedIcon, number, ownArticle, save, texts, timestamp, tool } = kit);
 }

@@ -1,14 +1,19 @@
 /**
  * What opens beside a conversation, or stands in its place or above it: settings, keys, profiles, earlier
- * conversations and messages. A page loads this with the first of them that it needs.
+ * conversations and messages, exports; and of messages what few have: links, comments. A page loads this with the
+ * first of them that it needs.
  */
 /// <reference path="../css.d.ts" />
 import look from "./panels.css";
 import type { ChatClient, Entry } from "../../client/client.ts";
 import type { Formatting } from "../formatting.ts";
 import type { layout } from "../layout.ts";
+import type { FileServer } from "../uploads.ts";
+import { commentForm } from "./comment.ts";
 import { Earlier } from "./earlier.ts";
 import { EnvForm } from "./env.ts";
+import { Export } from "./export.ts";
+import { linkify } from "./links.ts";
 import { Older } from "./older.ts";
 import { profileChoice } from "./profiles.ts";
 import { Settings } from "./settings.ts";
@@ -20,6 +25,8 @@ export interface PanelHandlers {
   client: () => ChatClient | null;
   /** Where `chatsessions.urls` is included */
   api: () => string | null;
+  /** Where files are */
+  server: () => FileServer | null;
   /** An attribute of the element */
   attribute: (name: string) => string | null;
   /** Put something above what the reader sees */
@@ -38,6 +45,9 @@ export const stylesheet = new CSSStyleSheet();
 stylesheet.replaceSync(look);
 
 export class Panels {
+  readonly commentForm = commentForm;
+  readonly linkify = linkify;
+  export;
   settings;
   env;
   threads;
@@ -47,17 +57,18 @@ export class Panels {
   #handlers;
 
   constructor({ chat, anew, keys, earlier, messages, list }: ReturnType<typeof layout>, formatting: Formatting, handlers: PanelHandlers) {
-    const { client, api, attribute, insert, prepend, set, resume, focus } = handlers;
+    const { client, api, server, attribute, insert, prepend, set, resume, focus } = handlers;
     this.#formatting = formatting;
     this.#handlers = handlers;
     this.settings = new Settings(set);
     this.env = new EnvForm(keys, client, focus);
+    this.export = new Export(server);
     this.threads = new Threads(api, () => attribute("chat"), resume);
     this.earlier = new Earlier(earlier, formatting, () => attribute("heading") ?? "", insert);
     this.older = new Older(messages, list, prepend);
     anew.before(this.threads.tool);
-    anew.after(this.settings.tool, this.env.tool);
-    chat.append(this.threads.dialog, this.settings.dialog, this.env.dialog);
+    anew.after(this.settings.tool, this.env.tool, this.export.tool);
+    chat.append(this.export.dialog, this.threads.dialog, this.settings.dialog, this.env.dialog);
   }
 
   /** @returns a form that asks for a profile, or the name of the only one */
