@@ -58,11 +58,11 @@ class Scenario:
 
     async def outcome(self, tab: Tab, n: int, seconds: float = PATIENCE) -> str:
         """
-        Of a turn: what the client is told. Only one whose line has broken since it sent the event
-        may have missed it, as it is not in the log; then what is stored.
+        Of a turn: what the client is told. One whose line has broken since it sent the event, or
+        that came later, may have missed it, as it is not in the log; then what is stored.
         """
         sent = (note.connection for note in tab.record if note.sent and note.frame.get("n") == n)
-        line = next(sent, len(tab.lines))
+        line = next(sent, 0)
         await tab.until(lambda: n in tab.outcomes or len(tab.lines) > line, seconds)
         if n in tab.outcomes:
             return tab.outcomes[n]
