@@ -77,6 +77,9 @@ export interface ChatClientOptions {
   random?: () => number;
 }
 
+/** How far the server is with something. */
+type Turn = Omit<TurnStatus, "type">;
+
 /** What the server may say before `welcome`. */
 const FIRST_FRAMES = ["error", "welcome", "ended"];
 /** What is heard of the page. */
@@ -113,18 +116,17 @@ export class ChatClient extends EventTarget {
   #telling = false;
   /** Whether all that waits to be sent is written down. */
   #kept = true;
-  #turn: TurnStatus | null = null;
+  #turn: Turn | null = null;
   #connection: Connection | null = null;
   #heartbeat: Heartbeat | null = null;
-  #reached = false;
+  /** What the server said first, on this page. */
+  #welcomed: Welcome | null = null;
   /** The end of the log at the `welcome`, until the replay has reached it. */
   #replayEnd: number | null = null;
   /** Who waits for a pong, in the order of their pings. */
   #asking: ((head: number) => void)[] = [];
-  #offers: readonly string[] = [];
   /** The end of the log at the last pong. */
   #promisedHead = 0;
-  #maxFrame = Infinity;
   /** Whether the server has refused a frame of ours for good, on this line. */
   #gaveUp = false;
 
@@ -159,7 +161,7 @@ export class ChatClient extends EventTarget {
 
   /** Whether the server has welcomed us, on this page. */
   get reached() {
-    return this.#reached;
+    return this.#welcomed !== null;
   }
 
   /** The session's id, once there is one. */
@@ -173,8 +175,8 @@ export class ChatClient extends EventTarget {
   }
 
   /** What the chat offers its users, by the last `welcome`: `feedback`, … */
-  get offers() {
-    return this.#offers;
+  get offers(): readonly string[] {
+    return this.#welcomed?.offers ?? [];
   }
 
   /** The profile that the session was begun with, or will be. */
@@ -304,7 +306,7 @@ export class ChatClient extends EventTarget {
   #step(input: Input) {
     this.#change(() => {
       const before = this.#line;
-      const [after, effects] = step(before, input);
+      const [after, effects] = step(before, input, this.#random());
       this.#line = after;
       if (after.told !== before.told) this.#emit("state", after.told);
       for (const effect of effects) this.#perform[effect]();
@@ -383,7 +385,7 @@ export class ChatClient extends EventTarget {
   }
 
   /** The line is of no use any more: come back on another. */
-  #drop = () => this.#step({ type: "dropped", chance: this.#random() });
+  #drop = () => this.#step({ type: "dropped" });
 
   #closed(code: number) {
     this.#hangUp();
@@ -391,7 +393,7 @@ export class ChatClient extends EventTarget {
     const anew = code === 4500 && this.#gaveUp;
     this.#gaveUp = false;
     if (code === 1009) this.#tooLarge(this.#outbox.largestWritten());
-    this.#step({ type: "closed", code, anew, chance: this.#random() });
+    this.#step({ type: "closed", code, anew });
   }
 
   #ping(answered: (head: number) => void) {
@@ -430,12 +432,12 @@ export class ChatClient extends EventTarget {
       if (ahead === 1) this.#cursor.park(entry);
       this.#apply();
     },
-    // It stands for the entry `seq`.
-    accepted: ({ n, seq }) => {
-      const item = this.#sender.accepted(n);
-      if (!this.#cursor.has(seq)) {
+    // It stands for an entry of the log.
+    accepted: ({ n: clientSeq, seq: logSeq }) => {
+      const item = this.#sender.accepted(clientSeq);
+      if (!this.#cursor.has(logSeq)) {
         if (!item) return this.#drop(); // what it says is only in the log
-        this.#cursor.park(asEntry(item, seq));
+        this.#cursor.park(asEntry(item, logSeq));
       }
       this.#apply();
     },
@@ -445,21 +447,19 @@ export class ChatClient extends EventTarget {
     },
     stream: ({ message, index, content }) => {
       this.#acks.came(0);
-      this.#streams.resync(message, index);
+      this.#streams.set(message, index);
       this.#emit("stream", { message, content });
     },
-    turn: (turn) => this.#setTurn(turn.status === "running" ? turn : null, turn),
+    turn: ({ type, ...turn }) => this.#setTurn(turn),
     pong: ({ head }) => this.#asking.shift()?.(head),
   };
 
   #welcome(welcome: Welcome) {
     const { session, token, resumed, reason, received, first, head } = welcome;
     this.#timeouts.cancel("welcome");
-    this.#reached = true;
+    this.#welcomed = welcome;
     const meeting = this.#credentials.welcomed(welcome);
     this.#met(meeting);
-    this.#maxFrame = welcome.max_frame;
-    this.#offers = welcome.offers ?? [];
     this.#cursor.restart(this.received); // what was parked comes again
     // This also stores the token, before anything is sent: our first frame makes the old one invalid.
     this.#sender.welcome(received, resumed);
@@ -487,15 +487,15 @@ export class ChatClient extends EventTarget {
   }
 
   /** With `state`: entries from before the first that still hold. */
-  #begin({ heartbeat, head, turn, resumed, window, state = [] }: Welcome) {
+  #begin({ heartbeat, head, turn, resumed, window, max_frame, state = [] }: Welcome) {
     this.#promisedHead = 0;
     this.#replayEnd = head;
     this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, () => this.#ping(this.#alive), this.#drop, this.#backlog);
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#step({ type: "settled" }));
     if (isHidden()) this.#heartbeat.probe();
-    this.#setTurn(turn === null ? null : { type: "turn", turn, name: "", status: "running" });
+    this.#setTurn(turn === null ? null : { turn, name: "", status: "running" });
     this.#step({ type: "welcomed", resumed });
-    for (const frame of this.#outbox.oversized(this.#maxFrame)) this.#tooLarge(frame);
+    for (const frame of this.#outbox.oversized(max_frame)) this.#tooLarge(frame);
     this.#sender.start(window);
     for (const { type, ...entry } of state) this.#emit("event", { ...entry, live: false });
     this.#checkReplay();
@@ -520,14 +520,14 @@ export class ChatClient extends EventTarget {
     this.#emit("ready", {});
   }
 
-  #error({ code, detail, n, retry_after, owner }: Refusal) {
+  #error({ code, detail, n: clientSeq, retry_after, owner }: Refusal) {
     // Who is merely not logged in any more may be back at once, and finds what they wrote.
     if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
     this.#step({ type: "error", error: { code, detail } });
     // What it misses it had accepted: only a welcome tells what it has.
-    if (code === "n_gap") return n == null || this.#sender.expected(n) ? undefined : this.#drop();
-    if (RETRY_CODES.includes(code) && !this.#sender.pause(code, retry_after ?? 1, n ?? undefined) && n != null) return;
-    const frame = FINAL_CODES.includes(code) && n != null ? this.#sender.discard(n) : undefined;
+    if (code === "n_gap") return clientSeq == null || this.#sender.expected(clientSeq) ? undefined : this.#drop();
+    if (RETRY_CODES.includes(code) && !this.#sender.pause(code, retry_after ?? 1, clientSeq ?? undefined) && clientSeq != null) return;
+    const frame = FINAL_CODES.includes(code) && clientSeq != null ? this.#sender.discard(clientSeq) : undefined;
     if (frame) this.#gaveUp = true;
     if (frame !== null) this.#emit("notice", { code, detail, frame, retryAfter: retry_after });
   }
@@ -545,7 +545,8 @@ export class ChatClient extends EventTarget {
   #queue(frame: Omit<Outgoing, "n">) {
     if (isFinal(this.state.state)) throw new ChatClientError("closed");
     const copy = sendable(frame);
-    if (byteLength({ ...copy, n: this.#outbox.next }) > this.#maxFrame) throw new ChatClientError("too_large", `at most ${this.#maxFrame} bytes`);
+    const most = this.#welcomed?.max_frame ?? Infinity;
+    if (byteLength({ ...copy, n: this.#outbox.next }) > most) throw new ChatClientError("too_large", `at most ${most} bytes`);
     return this.#change(() => ({ ...this.#sender.queue(copy) }));
   }
 
@@ -564,7 +565,7 @@ export class ChatClient extends EventTarget {
 
   #onPage = ({ type }: Event) => {
     this.#change(() => {
-      if (type === "offline") this.#step({ type, chance: this.#random() });
+      if (type === "offline") this.#step({ type });
       else if (type === "pagehide") this.#left();
       else if (isHidden()) this.#heartbeat?.probe(); // browsers slow its timers
       else {
@@ -593,16 +594,16 @@ export class ChatClient extends EventTarget {
 
   // --- small things -----------------------------------------------------------------------------
 
-  #restartLog(seq: number, reason: string | null, more = {}) {
-    this.#cursor.restart(seq);
+  #restartLog(logSeq: number, reason: string | null, more = {}) {
+    this.#cursor.restart(logSeq);
     this.#streams.clear();
     this.#setTurn(null);
     this.#emit("reset", { reason, ...more });
   }
 
-  #setTurn(turn: TurnStatus | null, report: TurnStatus | null = turn) {
-    this.#turn = turn;
-    this.#emit("turn", report && { turn: report.turn, name: report.name, status: report.status });
+  #setTurn(turn: Turn | null) {
+    this.#turn = turn?.status === "running" ? turn : null;
+    this.#emit("turn", turn);
   }
 
   #save() {

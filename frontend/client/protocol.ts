@@ -28,8 +28,8 @@ export function isTooDeep(value: any, left: number = MAX_DEPTH): boolean {
 }
 
 /** Our own frame, as the log tells it. */
-export function asEntry({ n, name = "answer", call, data }: Outgoing, seq: number): Entry {
-  return { seq, n, name, data: call === undefined ? data : { call, data } };
+export function asEntry({ n, name = "answer", call, data }: Outgoing, logSeq: number): Entry {
+  return { seq: logSeq, n, name, data: call === undefined ? data : { call, data } };
 }
 
 /** A copy as the line will carry it. JSON's escape for half a surrogate pair is one that servers refuse. */

@@ -43,13 +43,11 @@ export interface Line {
   readonly error: LineError | null;
 }
 
-/** `chance`: a random number from 0 to 1, for the wait before the next attempt. */
 export type Input =
-  | { type: "connect" | "redial" | "restart" | "close" | "end" | "settled" | "woke" }
+  | { type: "connect" | "redial" | "restart" | "close" | "end" | "settled" | "woke" | "dropped" | "offline" }
   | { type: "welcomed"; resumed: boolean }
   | { type: "error"; error: LineError }
-  | { type: "closed"; code: number; chance: number; anew?: boolean }
-  | { type: "dropped" | "offline"; chance: number }
+  | { type: "closed"; code: number; anew?: boolean }
   | { type: "ended"; reason?: string }
   | { type: "failed"; detail: string };
 
@@ -73,12 +71,13 @@ export type Effect =
 
 export const CLOSED: Line = { told: { state: "closed", attempt: 0 }, attempt: 0, welcomed: false, ending: false, error: null };
 
-export function step(line: Line, input: Input): [Line, Effect[]] {
-  const [next, effects] = transition(line, input);
+/** @param chance a random number from 0 to 1, for the wait before the next attempt */
+export function step(line: Line, input: Input, chance: number): [Line, Effect[]] {
+  const [next, effects] = transition(line, input, chance);
   return [next, next.ending === line.ending ? effects : [...effects, "save"]];
 }
 
-function transition(line: Line, input: Input): [Line, Effect[]] {
+function transition(line: Line, input: Input, chance: number): [Line, Effect[]] {
   const { state } = line.told;
   const live = state === "connecting" || state === "online";
   switch (input.type) {
@@ -104,13 +103,13 @@ function transition(line: Line, input: Input): [Line, Effect[]] {
     case "woke":
       return state === "offline" ? dial(line) : [line, ["probe"]];
     case "offline":
-      return live ? retry(line, input.chance) : [line, []];
+      return live ? retry(line, chance) : [line, []];
     case "dropped":
-      return retry(line, input.chance);
+      return retry(line, chance);
     case "closed":
-      return closed(line, input);
+      return closed(line, input, chance);
     case "ended":
-      return over({ ...line, ending: false }, "ended", { reason: input.reason });
+      return over(line, "ended", { reason: input.reason });
     case "failed":
       return over(line, "refused", { detail: input.detail });
   }
@@ -121,12 +120,10 @@ export function isFinal(state: State) {
   return state === "replaced" || state === "ended" || state === "refused";
 }
 
-function closed(line: Line, { code, chance, anew }: Input & { type: "closed" }): [Line, Effect[]] {
+function closed(line: Line, { code, anew }: Input & { type: "closed" }, chance: number): [Line, Effect[]] {
   const { error, welcomed } = line;
   if (anew || code < 4500 || code > 4999) return retry(line, chance, { code, ...(anew || welcomed ? {} : reasonOf(error)) });
-  if (code === 4509) return over(line, "replaced", { code });
-  if (code === 4503) return over({ ...line, ending: false }, "ended", { code });
-  return over(line, "refused", { code, ...reasonOf(error) });
+  return over(line, code === 4509 ? "replaced" : code === 4503 ? "ended" : "refused", { code, ...reasonOf(error) });
 }
 
 function dial(line: Line): [Line, Effect[]] {
@@ -141,7 +138,8 @@ function retry(line: Line, chance: number, rest: Partial<StateDetail> = {}): [Li
 }
 
 function over(line: Line, state: State, rest: Partial<StateDetail>): [Line, Effect[]] {
-  return [tell(line, state, rest), state === "ended" ? ["hangUp", "idle"] : ["hangUp"]];
+  const ended = state === "ended";
+  return [tell({ ...line, ending: line.ending && !ended }, state, rest), ended ? ["hangUp", "idle"] : ["hangUp"]];
 }
 
 /** No connection of this state is welcomed, but the one that `welcomed` tells of. */

@@ -168,7 +168,7 @@ test("a stream takes its pieces in order and once", () => {
 test("a stream goes on where it is put", () => {
   const streams = new Streams();
   streams.follow(opening);
-  streams.resync("m", 7);
+  streams.set("m", 7);
   assert.deepEqual([6, 7, 8].map((index) => streams.take("m", index)), [false, true, true]);
 });
 

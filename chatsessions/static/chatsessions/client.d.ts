@@ -177,6 +177,8 @@ interface ChatClientOptions {
     timers?: Timers;
     random?: () => number;
 }
+/** How far the server is with something. */
+type Turn = Omit<TurnStatus, "type">;
 declare class ChatClient extends EventTarget {
     #private;
     /** Where it connects to. */
@@ -207,7 +209,7 @@ declare class ChatClient extends EventTarget {
     /** The highest `seq` up to which everything has been reported. */
     get received(): number;
     /** The running turn, or null. */
-    get turn(): TurnStatus | null;
+    get turn(): Turn | null;
     /** What was sent and is not accepted yet, oldest first. */
     get pending(): Outgoing[];
     /** Connect, or try again at once; where another tab or device has the conversation, take it back. */

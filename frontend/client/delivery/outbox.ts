@@ -1,4 +1,4 @@
-/** What this client has sent, by its numbers. Pure bookkeeping: no socket, no timer, no DOM. */
+/** What this client has sent, by its numbers: `clientSeq`, on the wire `n`. Pure bookkeeping: no socket, no timer, no DOM. */
 import { type Outgoing, asEntry } from "../protocol.ts";
 
 export type Outbox = ReturnType<typeof createOutbox>;
@@ -8,23 +8,23 @@ export type Outbox = ReturnType<typeof createOutbox>;
  *
  * Frames are sent in order, at most `window` ahead of the last accepted one, and always from some
  * point to the end ("go back n"): the server takes them in order anyway.
- * @param items in the order of `n`; without holes beyond what is accepted
+ * @param items in the order of `clientSeq`; without holes beyond what is accepted
  * @param next the number of the next frame
  */
 export function createOutbox(items: Outgoing[] = [], next: number = 1) {
   const end = (of: readonly Outgoing[] = items) => of.at(-1)?.n ?? 0;
   const renumber = (some: Outgoing[], from: number) => some.forEach((item, offset) => (item.n = from + offset));
-  const remove = (n: number) => {
-    const index = items.findIndex((item) => item.n === n);
+  const remove = (clientSeq: number) => {
+    const index = items.findIndex((item) => item.n === clientSeq);
     return index < 0 ? undefined : items.splice(index, 1)[0];
   };
 
   items = [...items];
-  /** The highest `n` that the server is known to have stored: a guess, good enough to go on counting, until it says so. */
+  /** The highest `clientSeq` that the server is known to have stored: a guess, good enough to go on counting, until it says so. */
   let accepted = (end() < next - 1 ? next : (items[0]?.n ?? next)) - 1;
-  /** The highest `n` written to the current line. */
+  /** The highest `clientSeq` written to the current line. */
   let cursor = accepted;
-  if (items.some(({ n }, index) => index && n <= items[index - 1]!.n)) renumber(items, accepted + 1);
+  if (items.some(({ n: clientSeq }, index) => index && clientSeq <= items[index - 1]!.n)) renumber(items, accepted + 1);
 
   return {
     /** Everything that is not confirmed yet, oldest first. */
@@ -68,26 +68,26 @@ export function createOutbox(items: Outgoing[] = [], next: number = 1) {
       return frames;
     },
 
-    /** Write again from `n`, or from the first that is not accepted. */
-    rewind(n: number = 0) {
-      cursor = Math.max(accepted, n - 1);
+    /** Write again from `clientSeq`, or from the first that is not accepted. */
+    rewind(clientSeq: number = 0) {
+      cursor = Math.max(accepted, clientSeq - 1);
     },
 
-    /** `n` is stored. @returns the frame, if it was waiting */
-    accept(n: number): Outgoing | undefined {
-      accepted = Math.max(accepted, n);
+    /** `clientSeq` is stored. @returns the frame, if it was waiting */
+    accept(clientSeq: number): Outgoing | undefined {
+      accepted = Math.max(accepted, clientSeq);
       cursor = Math.max(cursor, accepted);
-      return remove(n);
+      return remove(clientSeq);
     },
 
     /**
-     * The log holds `entry` as our frame `n`.
+     * The log holds `entry` as our frame `clientSeq`.
      *
      * It may be somebody else's: a duplicated tab, or another device, goes on counting from the same
      * number. What is still ours to send is then numbered anew.
      */
-    confirm(n: number, entry: { name: string; data: any }) {
-      const item = this.accept(n);
+    confirm(clientSeq: number, entry: { name: string; data: any }) {
+      const item = this.accept(clientSeq);
       if (item && !isOurs(item, entry)) this.push(item);
     },
 
@@ -130,12 +130,12 @@ export function createOutbox(items: Outgoing[] = [], next: number = 1) {
       items = items.filter((item) => item.n > accepted);
     },
 
-    /** `n` will never be accepted; those behind it move up. */
-    refuse(n: number) {
-      const item = n > accepted ? remove(n) : undefined;
+    /** `clientSeq` will never be accepted; those behind it move up. */
+    refuse(clientSeq: number) {
+      const item = clientSeq > accepted ? remove(clientSeq) : undefined;
       if (item) {
-        renumber(items.filter((other) => other.n > n), n);
-        cursor = Math.min(cursor, n - 1);
+        renumber(items.filter((other) => other.n > clientSeq), clientSeq);
+        cursor = Math.min(cursor, clientSeq - 1);
       }
       return item;
     },
@@ -143,7 +143,7 @@ export function createOutbox(items: Outgoing[] = [], next: number = 1) {
     /** Among the frames on the line, the largest: the one to blame for "too large". */
     largestWritten() {
       return this.oversized(0)
-        .filter(({ n }) => n <= cursor)
+        .filter(({ n: clientSeq }) => clientSeq <= cursor)
         .sort((one, other) => byteLength(other) - byteLength(one))[0];
     },
 

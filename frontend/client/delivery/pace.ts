@@ -16,7 +16,7 @@ export function createPace() {
   let interval = 0;
   let quicker = 1;
   /** The last event that was refused, and when it can be taken. */
-  let last: { n: number; at: number } | null = null;
+  let last: { clientSeq: number; at: number } | null = null;
   /** When the next may go. */
   let next = 0;
 
@@ -36,13 +36,13 @@ export function createPace() {
       interval *= quicker;
     },
 
-    /** Event `n` was refused, and can be taken at `at`. @param at in milliseconds */
-    refused(code: string, n: number, at: number) {
+    /** Event `clientSeq` was refused, and can be taken at `at`. @param at in milliseconds */
+    refused(code: string, clientSeq: number, at: number) {
       const change = QUICKER[code];
       if (!change) return; // it says nothing about speed
       quicker = change;
-      if (last && n > last.n) interval = (MARGIN * Math.max(0, at - last.at)) / (n - last.n);
-      last = { n, at };
+      if (last && clientSeq > last.clientSeq) interval = (MARGIN * Math.max(0, at - last.at)) / (clientSeq - last.clientSeq);
+      last = { clientSeq, at };
       next = at;
     },
 

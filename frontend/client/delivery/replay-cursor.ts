@@ -1,15 +1,15 @@
-/** What has been received of the log. */
+/** What has been received of the log, by the numbers of its entries: `logSeq`, on the wire `seq`. */
 import type { Entry } from "../protocol.ts";
 
 /** How much of the session's log has been applied. */
 export class ReplayCursor {
-  /** The highest `seq` up to which everything is here. */
+  /** The highest `logSeq` up to which everything is here. */
   received = 0;
   /** What has come, and may wait for its predecessors */
   #parked: Map<number, Entry> = new Map();
 
-  has(seq: number) {
-    return seq <= this.received || this.#parked.has(seq);
+  has(logSeq: number) {
+    return logSeq <= this.received || this.#parked.has(logSeq);
   }
 
   /** Keep an entry until those before it are here. */
@@ -24,9 +24,9 @@ export class ReplayCursor {
     return entry;
   }
 
-  /** Start again behind `seq`: what was parked comes again in the replay. */
-  restart(seq: number) {
-    this.received = seq;
+  /** Start again behind `logSeq`: what was parked comes again in the replay. */
+  restart(logSeq: number) {
+    this.received = logSeq;
     this.#parked.clear();
   }
 }

@@ -82,13 +82,13 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
   };
 
   /** Give up on a frame. @returns it, as it was; `null`: it is another that had this number */
-  const discard = (n: number): Outgoing | undefined | null => {
+  const discard = (clientSeq: number): Outgoing | undefined | null => {
     if (stale) return null;
-    const behind = outbox.first + outbox.onTheWire - 1 > n;
-    const item = outbox.refuse(n);
+    const behind = outbox.first + outbox.onTheWire - 1 > clientSeq;
+    const item = outbox.refuse(clientSeq);
     if (item) {
       pace.renumbered();
-      if (n < refused) refused -= 1;
+      if (clientSeq < refused) refused -= 1;
       stale = behind && online;
       if (stale) {
         ping(() => {
@@ -137,17 +137,17 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     },
 
     /** @returns the frame, if it waited */
-    accepted(n: number): Outgoing | undefined {
-      const item = outbox.accept(n);
+    accepted(clientSeq: number): Outgoing | undefined {
+      const item = outbox.accept(clientSeq);
       if (item) pace.accepted();
       progress();
       return item;
     },
 
-    /** The log holds `entry` as our frame `n`. */
-    confirmed(n: number, entry: { name: string; data: any }) {
-      if (!outbox.items.length) return void outbox.accept(n);
-      outbox.confirm(n, entry);
+    /** The log holds `entry` as our frame `clientSeq`. */
+    confirmed(clientSeq: number, entry: { name: string; data: any }) {
+      if (!outbox.items.length) return void outbox.accept(clientSeq);
+      outbox.confirm(clientSeq, entry);
       progress();
     },
 
@@ -159,28 +159,28 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     },
 
     /**
-     * The server does not take frame `n` for a while, nor what was sent behind it.
+     * The server does not take frame `clientSeq` for a while, nor what was sent behind it.
      * @returns whether that is news: those behind it are refused like it
      */
-    pause(code: string, seconds: number, n: number = outbox.first): boolean {
+    pause(code: string, seconds: number, clientSeq: number = outbox.first): boolean {
       const { first } = outbox;
-      if (n < first || n >= first + outbox.onTheWire || (refused && n > refused)) return false;
+      if (clientSeq < first || clientSeq >= first + outbox.onTheWire || (refused && clientSeq > refused)) return false;
       const delay = seconds * 1000;
-      pace.refused(code, n, timeouts.now() + delay);
-      refused = n;
-      outbox.rewind(n);
+      pace.refused(code, clientSeq, timeouts.now() + delay);
+      refused = clientSeq;
+      outbox.rewind(clientSeq);
       timeouts.cancel("resend");
       timeouts.start("pause", delay, pump);
       return true;
     },
 
-    /** The server expects `n` next. @returns whether that can be: what it has accepted it cannot miss */
-    expected(n: number): boolean {
+    /** The server expects `clientSeq` next. @returns whether that can be: what it has accepted it cannot miss */
+    expected(clientSeq: number): boolean {
       const { first } = outbox;
-      if (n < first) return false;
-      if (n === refused || n === missing || timeouts.runs("pause")) return true;
-      missing = n;
-      outbox.rewind(n);
+      if (clientSeq < first) return false;
+      if (clientSeq === refused || clientSeq === missing || timeouts.runs("pause")) return true;
+      missing = clientSeq;
+      outbox.rewind(clientSeq);
       moved();
       return true;
     },
