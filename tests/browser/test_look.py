@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.server.harness import Server
 
-from .chat import Chat, Line, duplicate
+from .chat import PATIENCE, Chat, Line, duplicate
 
 pytestmark = pytest.mark.browser
 
@@ -372,6 +372,23 @@ def test_what_is_offered_fits_on_a_phone(server: Server, phone: Page) -> None:
     for control in chat.element.get_by_role("button").all():
         box = control.bounding_box()
         assert min(box["width"], box["height"]) >= 24
+
+
+def test_a_file_that_is_shown_leaves_the_answer_in_view(server: Server, phone: Page) -> None:
+    """The end of what its message says is seen above it, in most of the conversation's room."""
+    phone.goto(f"{server.origin}/chat/librarian/")
+    chat = Chat(phone)
+    chat.press("Crashes")
+    text = chat.log.locator("[part=file-text]")
+    expect(text).to_be_visible(timeout=PATIENCE * 1000)
+    phone.wait_for_function(AT_THE_END, arg=chat.log.element_handle())
+    log, shown = chat.log.bounding_box(), text.bounding_box()
+    answer = chat.contents.last.bounding_box()
+    assert log
+    assert shown
+    assert answer
+    assert shown["height"] <= log["height"] / 2.5
+    assert answer["y"] + answer["height"] - log["y"] >= log["height"] / 3
 
 
 def test_with_the_keyboard_of_a_phone_open(server: Server, phone: Page) -> None:
