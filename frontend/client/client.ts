@@ -29,7 +29,7 @@
  */
 import { type Timers, systemTimers, timeoutsBy } from "./clock.ts";
 import { type Meeting, SessionCredentials } from "./credentials.ts";
-import { AckScheduler } from "./delivery/ack-scheduler.ts";
+import { ackScheduler } from "./delivery/ack-scheduler.ts";
 import { byteLength, createOutbox } from "./delivery/outbox.ts";
 import { ReplayCursor } from "./delivery/replay-cursor.ts";
 import { createSender } from "./delivery/sender.ts";
@@ -41,7 +41,7 @@ import { type Entry, FINAL_CODES, type Outgoing, RETRY_CODES, type SentFrame, as
 import { type Locks, sessionLock } from "./session-lock.ts";
 import { CLOSED, type Effect, type Input, isFinal, step } from "./session-machine.ts";
 import { siblingsBy } from "./siblings.ts";
-import { TabStorage, websocketUrl } from "./tab-storage.ts";
+import { type TabStorage, tabStorage, websocketUrl } from "./tab-storage.ts";
 import { type Connection, connect } from "./transport.ts";
 import type { Error as Refusal, ServerFrame, TurnStatus, Welcome } from "./wire.ts";
 
@@ -80,8 +80,6 @@ export interface ChatClientOptions {
 /** How far the server is with something. */
 type Turn = Omit<TurnStatus, "type">;
 
-/** What the server may say before `welcome`. */
-const FIRST_FRAMES = ["error", "welcome", "ended"];
 /** What is heard of the page. */
 const PAGE_EVENTS = ["online", "pageshow", "visibilitychange", "offline", "pagehide"];
 
@@ -106,7 +104,7 @@ export class ChatClient extends EventTarget {
   #sender;
   #cursor = new ReplayCursor();
   #streams = new Streams();
-  #acks;
+  #arrived;
 
   /** The state of the line. */
   #line = CLOSED;
@@ -140,8 +138,8 @@ export class ChatClient extends EventTarget {
     const run = (callback: () => void) => this.#change(callback);
     this.#timeouts = timeoutsBy(timers, run);
     this.#lasting = timeoutsBy(timers, run);
-    this.#acks = new AckScheduler(this.#timeouts, () => this.#write({ type: "ack", seq: this.received }));
-    this.storage = new TabStorage(this.url, options.storage, options);
+    this.#arrived = ackScheduler(this.#timeouts, () => this.#write({ type: "ack", seq: this.received }));
+    this.storage = tabStorage(this.url, options.storage, options);
     this.#credentials = new SessionCredentials(this.storage, options);
     this.#returned = this.storage.arrive();
     const { page = globalThis.window, BroadcastChannel = globalThis.BroadcastChannel, locks = globalThis.navigator?.locks } = options;
@@ -419,7 +417,7 @@ export class ChatClient extends EventTarget {
 
   #receive(frame: ServerFrame) {
     this.#heartbeat?.heard();
-    if (this.#line.welcomed || FIRST_FRAMES.includes(frame.type)) this.#take[frame.type]?.(frame as any);
+    this.#take[frame.type]?.(frame as any);
   }
 
   #take: { [Type in ServerFrame["type"]]: (frame: Extract<ServerFrame, { type: Type }>) => void } = {
@@ -442,11 +440,11 @@ export class ChatClient extends EventTarget {
       this.#apply();
     },
     token: ({ message, index, text }) => {
-      this.#acks.came(0);
+      this.#arrived(0);
       if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
     },
     stream: ({ message, index, content }) => {
-      this.#acks.came(0);
+      this.#arrived(0);
       this.#streams.set(message, index);
       this.#emit("stream", { message, content });
     },
@@ -507,7 +505,7 @@ export class ChatClient extends EventTarget {
       const live = this.#replayEnd === null;
       if (entry.n != null) this.#sender.confirmed(entry.n, entry);
       this.#streams.follow(entry);
-      this.#acks.came(1);
+      this.#arrived(1);
       this.#emit("event", { ...entry, live });
       this.#checkReplay();
     }

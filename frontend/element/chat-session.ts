@@ -469,7 +469,7 @@ export class ChatSessionElement extends HTMLElement {
     const text = frame?.data?.content;
     if (typeof text === "string" && !this.#composer.editing && !this.#composer.text) {
       this.#composer.text = text;
-      if (this.#client) this.#client.storage.draft = text;
+      if (this.#client) this.#client.storage.keep("draft", text);
     }
     const known = texts.notices[code] ?? detail;
     this.#notice.show(known || (frame?.type === "answer" ? texts.answerRefused : frame?.name === "action" ? texts.actionRefused : code), retryAfter);

@@ -74,7 +74,7 @@ export class Composer {
   }
 
   get #draft() {
-    return this.#handlers.storage()?.draft ?? "";
+    return this.#handlers.storage()?.recall("draft") ?? "";
   }
 
   /** @returns whether there was an edit to give up */
@@ -183,7 +183,7 @@ export class Composer {
   #edited() {
     const storage = this.#handlers.storage();
     if (this.#replaced) storage?.keep("edit", { replaced: this.#replaced, text: this.text });
-    else if (storage) storage.draft = this.text;
+    else if (storage) storage.keep("draft", this.text || null);
     this.fit();
   }
 

@@ -4,7 +4,7 @@ import { test } from "node:test";
 
 import { ChatClient } from "../../frontend/client/client.ts";
 import { UploadError } from "../../frontend/element/requests.ts";
-import { TabStorage } from "../../frontend/client/tab-storage.ts";
+import { tabStorage } from "../../frontend/client/tab-storage.ts";
 import { FileServer, acceptance, fileName, isRaster, sizeWords } from "../../frontend/element/uploads.ts";
 import { WindowMessages } from "../../frontend/element/window-messages.ts";
 import { FakeStorage, FakeTimers, owner, requestClass, settle, socketClass } from "./fakes.js";
@@ -120,7 +120,7 @@ test("keys in the storage that are not ours are none", () => {
   for (const text of ["null", "7", "[1]", "{", '{"A": 1}']) {
     const storage = new FakeStorage();
     storage.setItem("chatsessions:ws://test/ws/:env", text);
-    assert.deepEqual(new TabStorage("ws://test/ws/", storage).env, {});
+    assert.deepEqual(tabStorage("ws://test/ws/", storage).env, {});
   }
 });
 

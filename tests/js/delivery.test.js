@@ -5,7 +5,7 @@ import { backoff } from "../../frontend/client/delivery/backoff.ts";
 import { byteLength, createOutbox } from "../../frontend/client/delivery/outbox.ts";
 import { ReplayCursor } from "../../frontend/client/delivery/replay-cursor.ts";
 import { Streams } from "../../frontend/client/delivery/streams.ts";
-import { TabStorage, websocketUrl } from "../../frontend/client/tab-storage.ts";
+import { tabStorage, websocketUrl } from "../../frontend/client/tab-storage.ts";
 import { FakeStorage } from "./fakes.js";
 
 const event = (content) => ({ type: "event", name: "message", data: { content } });
@@ -219,16 +219,16 @@ const remembered = { session: "s", token: "t", next: 3, pending: [{ type: "event
 
 test("the tab's storage keeps what it is given, per address", () => {
   const storage = new FakeStorage();
-  new TabStorage("ws://a/", storage).save(remembered);
-  assert.deepEqual(new TabStorage("ws://a/", storage).load(), remembered);
-  assert.equal(new TabStorage("ws://b/", storage).load().session, null);
+  tabStorage("ws://a/", storage).save(remembered);
+  assert.deepEqual(tabStorage("ws://a/", storage).load(), remembered);
+  assert.equal(tabStorage("ws://b/", storage).load().session, null);
 });
 
 for (const garbage of ["", "{", "null", "7", "[]", '{"session": 1, "token": {}, "next": -1, "pending": "x"}', '{"pending": [null, {"n": "1"}, {"n": 1}]}']) {
   test(`the tab's storage survives ${garbage || "nothing"}`, () => {
     const storage = new FakeStorage();
     storage.setItem("chatsessions:ws://a/", garbage);
-    assert.deepEqual(new TabStorage("ws://a/", storage).load(), { session: null, token: null, next: 1, pending: [] });
+    assert.deepEqual(tabStorage("ws://a/", storage).load(), { session: null, token: null, next: 1, pending: [] });
   });
 }
 
@@ -236,11 +236,11 @@ test("the tab's storage survives a storage that throws", () => {
   const refuse = () => {
     throw new Error("forbidden");
   };
-  const tab = new TabStorage("ws://a/", { getItem: refuse, setItem: refuse, removeItem: refuse });
+  const tab = tabStorage("ws://a/", { getItem: refuse, setItem: refuse, removeItem: refuse });
   tab.save(remembered);
-  tab.draft = "x";
+  tab.keep("draft", "x");
   assert.equal(tab.load().session, null);
-  assert.equal(tab.draft, "");
+  assert.equal(tab.recall("draft"), null);
 });
 
 test("the tab's storage without room keeps the way back into the session", () => {
@@ -250,7 +250,7 @@ test("the tab's storage without room keeps the way back into the session", () =>
     if (value.length > 100) throw new Error("QuotaExceededError");
     keep(key, value);
   };
-  const tab = new TabStorage("ws://a/", storage);
+  const tab = tabStorage("ws://a/", storage);
   tab.save({ ...remembered, pending: [{ type: "event", n: 2, name: "message", data: { content: "x".repeat(200) } }] });
   assert.deepEqual(tab.load(), { ...remembered, pending: [] });
 });

@@ -2,7 +2,7 @@
 
 import { webcrypto } from "node:crypto";
 
-import { TabStorage } from "../../frontend/client/tab-storage.ts";
+import { tabStorage } from "../../frontend/client/tab-storage.ts";
 
 globalThis.crypto ??= webcrypto; // every browser has it; Node 18 does not
 
@@ -147,7 +147,7 @@ export function requestClass() {
 /** Whose files they are: a client that is online. */
 export function owner(changes = {}) {
   const target = new EventTarget();
-  const storage = new TabStorage("ws://test/", new FakeStorage());
+  const storage = tabStorage("ws://test/", new FakeStorage());
   return Object.assign(target, { session: "s1", token: "t1", state: { state: "online" }, storage }, changes);
 }
 

@@ -31,7 +31,7 @@ function leftBehind(owner, options = {}) {
   connect({ owner }).drop();
   client.profile = "ada-profile";
   client.send("message", { content: "my PIN is 1234" });
-  client.storage.draft = "half a thought";
+  client.storage.keep("draft", "half a thought");
   client.storage.env = { MODEL_API_KEY: "sk-ada" };
   client.storage.keep("files", { f1: { id: "f1", name: "contract.pdf" } });
   client.close();
@@ -45,7 +45,7 @@ const holdsNone = (text) => SECRETS.forEach((secret) => assert.ok(!text.includes
 test("the next user of a tab sends nothing of the last one's, if the page knows who is here", () => {
   const storage = leftBehind("ada");
   const { client, Socket, connect } = load(storage, { owner: "bob" });
-  assert.deepEqual([client.pending, client.storage.draft, client.env, client.session], [[], "", {}, null]);
+  assert.deepEqual([client.pending, client.storage.recall("draft"), client.env, client.session], [[], null, {}, null]);
   holdsNone(stored(storage));
   const socket = connect({ session: "s2", owner: "bob" });
   assert.equal(socket.sent[0].session, undefined);
@@ -59,7 +59,7 @@ test("the next user of a tab sends nothing of the last one's, if only the welcom
   const socket = connect({ session: "s2", reason: "unknown", owner: "bob" });
   assert.equal(socket.sent[0].owner, "ada"); // so the server uses none of what this hello brings
   assert.deepEqual(socket.of("event"), []);
-  assert.deepEqual([client.pending, client.storage.draft, client.env, client.profile], [[], "", {}, undefined]);
+  assert.deepEqual([client.pending, client.storage.recall("draft"), client.env, client.profile], [[], null, {}, undefined]);
   assert.equal(forgotten.length, 1);
   holdsNone(stored(storage));
 });
@@ -69,12 +69,12 @@ test("a page that outlives the login of its user forgets what they wrote on it",
   const { client, timers, Socket, connect, forgotten } = load(storage, { owner: "ada", env: { MODEL_API_KEY: "sk-ada" } });
   connect({ owner: "ada" }).drop();
   client.send("message", { content: "my PIN is 1234" });
-  client.storage.draft = "half a thought";
+  client.storage.keep("draft", "half a thought");
   timers.advance(client.state.retryIn * 1000);
   Socket.last.open();
   Socket.last.push({ ...WELCOME, session: "s2", reason: "unknown", owner: "bob" });
   assert.deepEqual(Socket.last.of("event"), []);
-  assert.deepEqual([client.pending, client.storage.draft, client.env], [[], "", {}]);
+  assert.deepEqual([client.pending, client.storage.recall("draft"), client.env], [[], null, {}]);
   assert.equal(forgotten.length, 1);
   holdsNone(stored(storage));
   Socket.last.drop();
@@ -90,7 +90,7 @@ test("who logs in again after a lost login finds what they wrote, also if the pa
   out.client.connect();
   out.Socket.last.open();
   holdsNone(said(out.Socket));
-  assert.deepEqual([out.client.pending, out.client.storage.draft, out.client.env], [[], "", {}]);
+  assert.deepEqual([out.client.pending, out.client.storage.recall("draft"), out.client.env], [[], null, {}]);
   out.Socket.last.push({ type: "error", code: "unauthorized", detail: "log in first" });
   out.Socket.last.drop(4502);
   out.client.close();
@@ -98,24 +98,24 @@ test("who logs in again after a lost login finds what they wrote, also if the pa
   const socket = connect({ resumed: true, reason: null, owner: "ada" });
   assert.deepEqual(socket.sent[0].env, { MODEL_API_KEY: "sk-ada" });
   assert.deepEqual(socket.of("event").map(({ data }) => data.content), ["my PIN is 1234"]);
-  assert.equal(client.storage.draft, "half a thought");
+  assert.equal(client.storage.recall("draft"), "half a thought");
 });
 
 test("what a user wrote is not an anonymous visitor's, and is gone once they have a conversation", () => {
   const storage = leftBehind("ada");
   const { client, Socket, connect } = load(storage, { owner: "" });
   assert.deepEqual(connect({ session: "s2", owner: "" }).of("event"), []);
-  assert.deepEqual([client.pending, client.storage.draft], [[], ""]);
+  assert.deepEqual([client.pending, client.storage.recall("draft")], [[], null]);
   holdsNone(said(Socket) + stored(storage));
 });
 
 test("what an anonymous visitor wrote is not sent by who logs in then", () => {
   const storage = leftBehind("");
   const { client, Socket, connect } = load(storage, { owner: "ada" });
-  assert.deepEqual([client.pending, client.storage.draft, client.env], [[], "", {}]);
+  assert.deepEqual([client.pending, client.storage.recall("draft"), client.env], [[], null, {}]);
   const socket = connect({ session: "s2", reason: "unknown", owner: "ada" });
   assert.deepEqual(socket.of("event"), []);
-  assert.deepEqual([client.pending, client.storage.draft], [[], ""]);
+  assert.deepEqual([client.pending, client.storage.recall("draft")], [[], null]);
   holdsNone(said(Socket) + stored(storage));
 });
 
@@ -130,7 +130,7 @@ test("a conversation that was assigned to who logged in goes on, with what waite
   Socket.last.push({ ...WELCOME, token: "t3", resumed: true, reason: null, owner: "ada" });
   assert.deepEqual(Socket.last.sent[0].env, { MODEL_API_KEY: "sk-ada" });
   assert.deepEqual(Socket.last.of("event").map(({ data }) => data.content), ["my PIN is 1234"]);
-  assert.equal(client.storage.draft, "half a thought");
+  assert.equal(client.storage.recall("draft"), "half a thought");
   assert.equal(forgotten.length, 0);
   assert.equal(client.storage.owner, "ada");
 });
@@ -189,11 +189,11 @@ test("what a release without owners has left is sent only in its own session", (
   const theirs = load(legacy(), { owner: "ada" });
   theirs.connect({ resumed: true, reason: null, owner: "ada" });
   assert.equal(theirs.Socket.all[0].sent[0].session, "s1");
-  assert.equal(theirs.client.storage.draft, "half a thought");
+  assert.equal(theirs.client.storage.recall("draft"), "half a thought");
   for (const options of [{}, { owner: "bob" }]) {
     const { connect, client } = load(legacy(), options);
     assert.deepEqual(connect({ session: "s2", reason: "unknown", owner: "bob" }).of("event"), []);
-    assert.deepEqual([client.pending, client.storage.draft], [[], ""]);
+    assert.deepEqual([client.pending, client.storage.recall("draft")], [[], null]);
   }
 });
 

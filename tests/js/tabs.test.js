@@ -166,13 +166,13 @@ test("chats of one address on a page have a memory each", async () => {
     const tab = load(locks, storage, { key });
     assert.equal(tab.hello()?.session, undefined);
     tab.Socket.last.push({ ...WELCOME, session });
-    tab.client.storage.draft = session;
+    tab.client.storage.keep("draft", session);
     tab.client.close();
   }
   await settle();
   for (const [key, session] of [["", "s1"], ["2", "s2"], ["id=desk", "s3"]]) {
     const { client } = load(null, storage, { key });
-    assert.deepEqual([client.session, client.storage.draft], [session, session]);
+    assert.deepEqual([client.session, client.storage.recall("draft")], [session, session]);
   }
 });
 

@@ -103,6 +103,7 @@ interface Remembered {
 }
 /** What is kept beside the session and what waits to be sent. */
 type Kind = "draft" | "edit" | "env" | "files" | "read" | "relayed";
+type TabStorage = ReturnType<typeof tabStorage>;
 /**
  * One tab's memory of one chat, in `sessionStorage`: another tab is another session.
  *
@@ -111,35 +112,29 @@ type Kind = "draft" | "edit" | "env" | "files" | "read" | "relayed";
  *
  * A browser may forbid storage, be out of room, or hold something that is not ours: then the chat
  * works all the same, and only a reload forgets.
+ * @param options who is here, if the page knows; which of several chats of one address it is
  */
-declare class TabStorage {
-    #private;
-    /** @param options who is here, if the page knows; which of several chats of one address it is */
-    constructor(url: string, storage?: Storage | null, { owner, key }?: {
-        owner?: string;
-        key?: string;
-    });
+declare function tabStorage(url: string, storage?: Storage | null, { owner: reader, key }?: {
+    owner?: string;
+    key?: string;
+}): {
     /** Who wrote what is here. */
-    get owner(): string | undefined;
+    readonly owner: string | undefined;
     /**
      * What of it is for who is here: `all`; the `session` alone, which was begun without a login and
      * may have been assigned to them meanwhile; or `nothing`.
      */
-    get access(): "all" | "session" | "nothing";
+    readonly access: "all" | "session" | "nothing";
     /** Whether anything is here. */
-    get empty(): boolean;
+    readonly empty: boolean;
     /** The server says who is here. @param theirs what is here, whoever wrote it; else it is forgotten */
     belongsTo(owner: string, theirs: boolean): void;
     /** @returns what is not for who is here is left out, but for a session that may be theirs */
     load(): Remembered;
     /** @returns false if there is no room for all that is pending */
     save(remembered: Remembered): boolean;
-    /** What was being written and not sent. */
-    get draft(): string;
-    set draft(text: string);
     /** Values for the handlers that a person gave; nowhere else are they kept. */
-    get env(): Record<string, string>;
-    set env(values: Record<string, string>);
+    env: Record<string, string>;
     /** What is remembered of a kind. */
     recall(kind: Kind): any;
     /** @param value that JSON can say; `null`: forget */
@@ -148,7 +143,7 @@ declare class TabStorage {
     leave(): void;
     /** Whether it was left before, and not copied from a page that is still there. */
     arrive(): boolean;
-}
+};
 
 interface ChatClientOptions {
     /** The chat profile to ask for */

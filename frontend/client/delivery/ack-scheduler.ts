@@ -2,28 +2,21 @@
 import type { Timeouts } from "../clock.ts";
 import { ACK_ENTRIES, ACK_EVERY } from "../limits.ts";
 
-export class AckScheduler {
-  #timeouts;
-  #acknowledge;
+/** @param timeouts of the connection */
+export function ackScheduler(timeouts: Timeouts, acknowledge: () => void) {
   /** The entries that came since the last acknowledgement. */
-  #entries = 0;
+  let waiting = 0;
 
-  /** @param timeouts of the connection */
-  constructor(timeouts: Timeouts, acknowledge: () => void) {
-    this.#timeouts = timeouts;
-    this.#acknowledge = acknowledge;
-  }
+  const now = () => {
+    timeouts.cancel("ack");
+    waiting = 0;
+    acknowledge();
+  };
 
   /** Something has come. @param entries of the log among it */
-  came(entries: number) {
-    this.#entries += entries;
-    if (this.#entries >= ACK_ENTRIES) this.#now();
-    else if (!this.#timeouts.runs("ack")) this.#timeouts.start("ack", ACK_EVERY, () => this.#now());
-  }
-
-  #now() {
-    this.#timeouts.cancel("ack");
-    this.#entries = 0;
-    this.#acknowledge();
-  }
+  return (entries: number) => {
+    waiting += entries;
+    if (waiting >= ACK_ENTRIES) now();
+    else if (!timeouts.runs("ack")) timeouts.start("ack", ACK_EVERY, now);
+  };
 }

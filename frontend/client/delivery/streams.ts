@@ -19,5 +19,4 @@ export class Streams extends Map<string, number> {
     this.set(id, index + 1);
     return true;
   }
-
 }
