@@ -95,14 +95,14 @@ def test_everything_can_be_reached_by_tab(open_chat: Callable[..., Chat]) -> Non
     chat.shows(GREETING)
     chat.page.get_by_role("link", name="Open a second tab").focus()
     seen = []
-    for _ in range(4):
+    for _ in range(5):
         chat.page.keyboard.press("Tab")
         seen.append(focused(chat))
         outline = chat.element.evaluate(
             "element => getComputedStyle(element.shadowRoot.activeElement).outlineStyle"
         )
         assert outline != "none", seen
-    assert seen == ["end", "messages", "input", "send"]
+    assert seen == ["end", "messages", "copy", "input", "send"]
 
 
 def test_the_end_dialog_by_keyboard(open_chat: Callable[..., Chat]) -> None:
