@@ -198,6 +198,7 @@ def test_the_beginning_of_a_long_conversation_is_without_what_was_replaced(
 ) -> None:
     chat = open_chat(path="/patient/")
     chat.say("one")
+    chat.shows("one", "re one, 0 file(s)")
     chat.say("try 2")
     chat.shows("one", "re one, 0 file(s)", "try 2", "re try 2, 0 file(s)")
     chat.element.evaluate(

@@ -30,6 +30,7 @@ def test_an_answer_is_given_a_thumb(server: Server, open_chat: Callable[..., Cha
     """By the keyboard too; another one takes its place, and once more takes it back."""
     chat = open_chat(path="/critic/")
     chat.say("one")
+    chat.shows("one", "re one")
     chat.say("two")
     chat.shows("one", "re one", "two", "re two")
     expect(chat.log.locator("[part=thumb]")).to_have_count(4)  # none under what a person says
