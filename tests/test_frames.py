@@ -62,6 +62,12 @@ def data_refused(
         ('{"type":"answer","n":3}', 3),
         ('{"type":"event","n":0,"name":"x","data":{}}', None),
         ('{"type":"event","n":"3","name":"x","data":{}}', None),
+        ('{"type":"event","name":"x","data":{"\\ud800":"\\ud800"},"n":3}', 3),
+        ('{"type":"event","name":"\\ud800","data":{},"n":3}', 3),
+        ('{"type":"event","name":"x","data":NaN,"n":3}', 3),
+        ('{"type":"event","n":true,"name":"\\ud800","data":{}}', None),
+        ('{"type":"event","n":3,"name":"x","data":' + "[" * 100_000, None),
+        ("[3]", None),
         ('{"type":"event","n":3,"name":"x","data":}', None),
     ],
 )

@@ -8,6 +8,7 @@ A client's frame is validated while it is decoded; a violation of the protocol r
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Annotated, Any
@@ -318,13 +319,6 @@ _bundle_decoder: msgspec.json.Decoder[list[ServerFrame]] = msgspec.json.Decoder(
 _data_decoder = msgspec.json.Decoder()
 
 
-class _Numbered(msgspec.Struct):
-    """What has a number, whatever else it has."""
-
-    n: Number
-
-
-_number_decoder = msgspec.json.Decoder(_Numbered)
 #: What decoders raise.
 UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
@@ -353,9 +347,14 @@ def decode(text: str) -> ClientFrame:
 
 
 def _number_in(text: str) -> int | None:
+    """
+    Return the number of a frame that cannot be decoded, or None.
+
+    ``json`` also reads half characters and ``NaN``, which msgspec refuses.
+    """
     try:
-        return _number_decoder.decode(text).n
-    except UNREADABLE:
+        return msgspec.convert(json.loads(text)["n"], Number)
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
 
 
