@@ -59,8 +59,9 @@ class session_context:  # noqa: N801  # used like a function
 
     Where another process owns the session, the values are those that are stored, and what is set
     and sent is made by the owner when the block ends (tokens of a stream at once). Raises
-    ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable`` (no way to that process) and
-    ``StoreUnavailable``.
+    ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable`` (no way to that process, or no sign
+    of it), ``StoreUnavailable``, and ``OwnershipLost`` if another process took the session during
+    the block.
     """
 
     def __init__(self, session: Which) -> None:

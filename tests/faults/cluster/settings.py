@@ -8,11 +8,20 @@ import json
 import os
 
 from tests.server.settings import *  # noqa: F403
-from tests.server.settings import CHATSESSIONS
+from tests.server.settings import CHATSESSIONS, MIDDLEWARE
 
 CLUSTER = json.loads(os.environ["CLUSTER"])
 
 ROOT_URLCONF = "tests.faults.cluster.urls"
+MIDDLEWARE = [*MIDDLEWARE, "tests.faults.cluster.urls.Unknown"]
+
+#: Why a view has failed is in the log of its process.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+    "loggers": {"django.request": {"handlers": ["stderr"], "level": "ERROR"}},
+}
 
 DATABASES = {
     "default": {

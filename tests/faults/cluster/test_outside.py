@@ -11,7 +11,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,6 +29,7 @@ pytestmark = [pytest.mark.server, pytest.mark.faults, pytest.mark.timeout(900)]
 Play = Callable[..., Scenario]
 
 THREADS = 8
+CALLS = 40
 
 
 @pytest.fixture(scope="module", params=["pubsub", "core"])
@@ -72,12 +72,28 @@ def get(site: Process, path: str) -> int:
         return 0
 
 
-async def ask_all(site: Process, paths: list[str]) -> Counter[int]:
-    """How often each status was the answer, of requests that come at once."""
+async def done_by(site: Process, view: str, tab: Tab) -> tuple[set[int], set[int]]:
+    """
+    Have a view do something ``CALLS`` times at once, each with a number of its own.
+
+    Returns the numbers of those that were done, and of those that may have been: on a busy machine
+    the owner or its store may be too slow to say so.
+    """
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(THREADS) as pool:
+        paths = [f"{view}/{tab.session}/{number}" for number in range(CALLS)]
         answers = [loop.run_in_executor(pool, get, site, path) for path in paths]
-        return Counter(await asyncio.gather(*answers))
+        statuses = await asyncio.gather(*answers)
+    assert set(statuses) <= {200, 503}, site.said()
+    done = {number for number, status in enumerate(statuses) if status == 200}
+    assert done
+    return done, set(range(CALLS)) - done
+
+
+def assert_once(numbers: list[int], done: set[int], unknown: set[int]) -> None:
+    """All that was done is there, each once, and nothing else but what may have been."""
+    assert len(numbers) == len(set(numbers))
+    assert done <= set(numbers) <= done | unknown
 
 
 def notes(tab: Tab) -> list[int]:
@@ -86,10 +102,10 @@ def notes(tab: Tab) -> list[int]:
     return [event["data"] for event in events if event["name"] == "note"]
 
 
-async def all_told(server: Cluster, tab: Tab, numbers: range) -> None:
-    """The client is told each number, once."""
-    await tab.until(lambda: len(notes(tab)) >= len(numbers))
-    assert sorted(notes(tab)) == list(numbers)
+async def all_told(server: Cluster, tab: Tab, done: set[int], unknown: set[int]) -> None:
+    """The client is told each number that was done, once."""
+    await tab.until(lambda: done <= set(notes(tab)))
+    assert_once(notes(tab), done, unknown)
     server.assert_calm()
 
 
@@ -98,9 +114,8 @@ async def test_events_of_views_in_threads_are_each_emitted_once(
     server: Cluster, site: Process, play: Play, view: str
 ) -> None:
     tab = await play(server).tab(bundles=True).begun()
-    statuses = await ask_all(site, [f"{view}/{tab.session}/{number}" for number in range(40)])
-    assert statuses == {200: 40}, site.said()
-    await all_told(server, tab, range(40))
+    done, unknown = await done_by(site, view, tab)
+    await all_told(server, tab, done, unknown)
     site.stop()
 
 
@@ -109,12 +124,14 @@ async def test_blocks_of_views_in_threads_are_each_made_once(
 ) -> None:
     tab = await play(server).tab().begun()
     assert tab.session is not None
-    statuses = await ask_all(site, [f"write/{tab.session}/{number}" for number in range(40)])
-    assert statuses == {200: 40}, site.said()
+    done, unknown = await done_by(site, "write", tab)
     stored = await asyncio.to_thread(server.books.stored, tab.session)
-    assert stored.state == {f"key {number}": number for number in range(40)}
+    kept = [number for number in range(CALLS) if stored.state.get(f"key {number}") == number]
+    assert len(kept) == len(stored.state)
     texts = [entry.data["content"] for entry in stored.log if entry.name == "message"]
-    assert sorted(texts[1:]) == sorted(f"note {number}" for number in range(40))
+    told = [int(text.removeprefix("note ")) for text in texts[1:]]
+    assert_once(told, done, unknown)
+    assert sorted(told) == kept  # a block is made whole
     site.stop()
 
 
@@ -127,10 +144,9 @@ async def test_a_session_that_is_live_nowhere_is_reached_by_views_in_threads(
     assert session is not None
     await tab.stay_away()
     await until(lambda: server.books.session(session)["worker_id"] is None)
-    statuses = await ask_all(site, [f"emit/{session}/{number}" for number in range(40)])
-    assert statuses == {200: 40}, site.said()
+    done, unknown = await done_by(site, "emit", tab)
     tab.come_back()
-    await all_told(server, tab, range(40))
+    await all_told(server, tab, done, unknown)
     site.stop()
 
 
@@ -161,10 +177,7 @@ async def test_a_crowd_of_threads_reaches_a_session(
     unknown = {int(number) for number in done.stdout.split()}
     done_once = set(range(count)) - unknown
     assert done_once
-    await tab.until(lambda: done_once <= set(notes(tab)))
-    told = notes(tab)
-    assert len(told) == len(set(told))
-    server.assert_calm()
+    await all_told(server, tab, done_once, unknown)
 
 
 def launched(server: Cluster, tab: Tab, how: str) -> subprocess.Popen[str]:

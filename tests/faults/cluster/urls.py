@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
-from chatsessions import Message, aemit_to, emit_to, session_context, user_session
+from chatsessions import (
+    Message,
+    OwnerUnreachable,
+    StoreUnavailable,
+    aemit_to,
+    emit_to,
+    session_context,
+    user_session,
+)
 from chatsessions.http.view import ChatView
 
 from .bots import books
+
+
+class Unknown:
+    """
+    Middleware: 503 where the owner or its store was too busy to say whether it was done.
+
+    A view that fails in any other way is answered by 500, and its log has the reason.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, _request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, OwnerUnreachable | StoreUnavailable):
+            return HttpResponse(str(error), status=503)
+        return None
 
 
 def emit(_request: HttpRequest, session: UUID, number: int) -> HttpResponse:
