@@ -69,6 +69,8 @@ export interface MessageListHandlers {
 /** A stream grows with each frame, but the longer it is the rarer: for so many letters a millisecond later, up to so many. */
 const LETTERS = 500;
 const RAREST = 150;
+/** So does the list: browsers look at each of its messages in each frame in which it changes. */
+const MESSAGES = 50;
 
 export class MessageList {
   /** Messages by their id */
@@ -82,8 +84,9 @@ export class MessageList {
   #fresh = document.createDocumentFragment();
   /** Text that has come since the last frame, by the message */
   #grown: Map<string, string> = new Map();
-  /** When it may be shown */
+  /** When it may be shown, and when what is fresh may be */
   #next = 0;
+  #roomy = 0;
   #later: number | undefined;
   #list;
   #waiting;
@@ -213,12 +216,25 @@ export class MessageList {
 
   /** Put on the page what has come since the last frame. */
   flush() {
-    if (performance.now() >= this.#next) this.#grow();
-    if (this.#fresh.hasChildNodes()) this.#list.append(this.#fresh);
+    const now = performance.now();
+    if (now >= this.#next) this.#grow();
+    if (!this.#fresh.hasChildNodes()) return;
+    if (now < this.#roomy) return this.#flushAt(this.#roomy);
+    this.#list.append(this.#fresh);
+    this.#roomy = now + Math.min(this.#list.childElementCount / MESSAGES, RAREST);
+  }
+
+  /** @param time of `performance.now()` */
+  #flushAt(time: number) {
+    this.#later ??= window.setTimeout(() => {
+      this.#later = undefined;
+      this.#changed();
+    }, time - performance.now());
   }
 
   /** Show entries from before all that are here. @param more whether there are still earlier ones */
   prepend(entries: Entry[], more: boolean) {
+    this.#roomy = 0;
     this.flush();
     const held = this.#held;
     this.#held = [];
@@ -248,10 +264,7 @@ export class MessageList {
 
   append(id: string, text: string) {
     this.#grown.set(id, (this.#grown.get(id) ?? "") + text);
-    this.#later ??= window.setTimeout(() => {
-      this.#later = undefined;
-      this.#changed();
-    }, this.#next - performance.now());
+    this.#flushAt(this.#next);
   }
 
   #grow() {
@@ -264,6 +277,7 @@ export class MessageList {
     if (!content) return;
     content.hidden = false;
     if (this.#formatting.append(content, text)) return;
+    content.dir ||= "auto";
     if (!(content.lastChild instanceof Text)) return content.append(text);
     content.lastChild.appendData(text);
     const { data } = content.lastChild;
@@ -359,6 +373,7 @@ export class MessageList {
     else if (kept.textContent !== other.textContent) kept.textContent = other.textContent;
     if (format !== "markdown") this.#linked(shown);
     kept.hidden = other.hidden;
+    if (!streaming) kept.removeAttribute("dir");
     for (const child of [...shown.children]) if (child !== kept) child.remove();
     const children = [...now.children];
     const place = children.indexOf(other);

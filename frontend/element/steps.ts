@@ -89,6 +89,7 @@ class Row {
     this.#input.textContent = input ?? "";
     if (format === "markdown") formatting.show(this.output, output ?? "", !streaming);
     else this.output.textContent = output ?? "";
+    if (!streaming) this.output.removeAttribute("dir");
     this.#error.textContent = error ?? "";
   }
 }
