@@ -1039,6 +1039,31 @@ async def test_both_see_what_is_emitted(worker: Worker, chat: Chat) -> None:
     assert line.outcomes == {2: "done"}
 
 
+async def test_what_a_websocket_repeats_is_no_news_for_a_request(
+    worker: Worker, chat: Chat
+) -> None:
+    """Its answer is for the websocket. An id of before would make an EventSource begin there."""
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    @chat.on_message
+    async def work() -> None:
+        begun.set()
+        await go.wait()
+
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    request = asyncio.create_task(api.stream("x"))
+    await begun.wait()
+    [live] = worker.live.values()
+    line = await Line.open(worker, chat, live.id, api.token)
+    line.send_as(1, "nothing")
+    await until(lambda: any(getattr(frame, "n", None) == 1 for frame in line.frames))
+    go.set()
+    told = [frame["seq"] for frame in await request if "seq" in frame]
+    assert told == sorted(told)
+    assert 1 not in told
+
+
 async def test_a_websocket_learns_which_numbers_were_taken(worker: Worker, counter: Chat) -> None:
     """What its client has not heard of is sent again under a new number, and is not lost."""
     application = ChatConsumer.as_asgi(chat=counter)

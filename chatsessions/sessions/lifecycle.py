@@ -191,7 +191,7 @@ class SessionLifecycle(ChangeSource):
             posted_from=row.posted_from,
             loop=worker.loop,
             journal=worker.journal,
-            tell=self.subscribers.frame,
+            tell=self.subscribers.tell_connection,
             tasks=self.tasks,
             asks=self.asks,
             files=self.files,

@@ -97,8 +97,13 @@ class Subscribers:
         if self.followers:
             self.tell_followers(frame)
 
+    def tell_connection(self, frame: frames.ServerFrame) -> None:
+        """Tell the connection alone something that is not in the log."""
+        if self.connection is not None:
+            self.connection.frame(frame)
+
     def tell_followers(self, frame: frames.ServerFrame) -> None:
-        """The same, to those without a connection."""
+        """Tell those without a connection something that is not in the log."""
         for follower in list(self.followers):
             follower.frame(frame)
 

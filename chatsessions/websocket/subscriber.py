@@ -71,6 +71,8 @@ class WebsocketSubscriber(LocalSubscriber):
                 self._sender.send_frame(text, along=frame.status == "running")
         elif isinstance(frame, frames.PIECES):
             self._piece(frame)
+        elif isinstance(frame, frames.Accepted) and frame.seq > self._position:
+            pass  # a repeat: its entry is on the way, and says by its n that it is accepted
         else:
             self._sender.send_frame(frames.encode(frame))
 

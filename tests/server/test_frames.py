@@ -14,6 +14,7 @@ from .client import Client, assert_whole
 from .harness import Server, running
 
 ClientOf = Callable[..., Client]
+StartServer = Callable[..., Server]
 
 TOO_LARGE = (1009, 4500)
 
@@ -292,6 +293,35 @@ async def test_a_repeat_of_an_event_of_long_ago_is_accepted_as_the_same_entry(
     await client.until({"type": "accepted", "n": 5}, since=since)
     assert sorted(client.of_type("accepted", since=since), key=lambda frame: frame["n"]) == told
     await assert_whole(client, server.database, state={"starts": 1, "total": 10})
+
+
+async def test_a_repeat_during_a_replay_is_answered_by_its_entry_in_its_place(
+    start_server: StartServer, client_of: ClientOf
+) -> None:
+    """An ``accepted`` stands for its entry: with both, the client would be told that one twice."""
+    server = start_server(chatsessions={"MAX_UNACKED_EVENTS": 64})
+    client = await client_of(server, "faulty").start()
+    for _ in range(3):
+        await client.outcome(await client.event("many", {"count": 30, "bytes": 1}))
+        await client.ack()
+    n = await client.event("add", 5)
+    await client.outcome(n)
+    await client.drop()
+    client.acks = False
+    since = client.here
+    await client.resume(received=0)
+    await client.until({"type": "event", "seq": 30}, since=since)  # the replay waits for acks
+    await client.send({"type": "event", "n": n, "name": "add", "data": 5})
+    await client.ping()
+    assert not client.of_type("accepted", since=since)
+    client.acks = True
+    await client.ack()
+    await client.caught_up()
+    told = [recorded.frame for recorded in client.record[since:] if not recorded.sent]
+    seqs = [frame["seq"] for frame in told if "seq" in frame]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert client.of_type("event", since=since)[-1]["seq"] == len(seqs)
+    await assert_whole(client, server.database)
 
 
 async def test_a_skipped_number_is_a_gap_and_names_the_expected_one(
