@@ -67,10 +67,10 @@ export interface MessageListHandlers {
 }
 
 /** A stream grows with each frame, but the longer it is the rarer: for so many letters a millisecond later, up to so many. */
-const LETTERS = 500;
-const RAREST = 150;
-/** So does the list: browsers look at each of its messages in each frame in which it changes. */
-const MESSAGES = 50;
+const LETTERS = 400;
+const RAREST = 200;
+/** Messages stand in groups of so many: browsers look at each child of the list in each frame in which it changes. */
+const GROUP = 50;
 
 export class MessageList {
   /** Messages by their id */
@@ -84,9 +84,8 @@ export class MessageList {
   #fresh = document.createDocumentFragment();
   /** Text that has come since the last frame, by the message */
   #grown: Map<string, string> = new Map();
-  /** When it may be shown, and when what is fresh may be */
+  /** When it may be shown */
   #next = 0;
-  #roomy = 0;
   #later: number | undefined;
   #list;
   #waiting;
@@ -130,11 +129,7 @@ export class MessageList {
   }
 
   get empty() {
-    if (this.#waiting.childElementCount) return false;
-    for (let element = this.#list.firstElementChild; element; element = element.nextElementSibling) {
-      if (!(element as HTMLElement).hidden) return false;
-    }
-    return true;
+    return !this.#waiting.childElementCount && !this.#list.querySelector(":scope > * > :not([hidden])");
   }
 
   /** Who writes when a message does not say. */
@@ -208,7 +203,7 @@ export class MessageList {
 
   /** A message has taken the place of another one: that and what came of it go. */
   #dropReplaced() {
-    for (const element of [...this.#list.children, ...this.#fresh.children]) {
+    for (const element of [...this.#list.querySelectorAll(":scope > * > *"), ...this.#fresh.children]) {
       const entry = this.#origins.get(element);
       if (entry && this.#branches.drops(entry)) this.#drop(element, entry);
     }
@@ -216,31 +211,28 @@ export class MessageList {
 
   /** Put on the page what has come since the last frame. */
   flush() {
-    const now = performance.now();
-    if (now >= this.#next) this.#grow();
-    if (!this.#fresh.hasChildNodes()) return;
-    if (now < this.#roomy) return this.#flushAt(this.#roomy);
-    this.#list.append(this.#fresh);
-    this.#roomy = now + Math.min(this.#list.childElementCount / MESSAGES, RAREST);
+    if (performance.now() >= this.#next) this.#grow();
+    this.#fill(this.#list, this.#list.lastElementChild);
   }
 
-  /** @param time of `performance.now()` */
-  #flushAt(time: number) {
-    this.#later ??= window.setTimeout(() => {
-      this.#later = undefined;
-      this.#changed();
-    }, time - performance.now());
+  /** Put what is fresh into groups at the end of a place. @param group that may have room */
+  #fill(place: ParentNode, group: Element | null = null) {
+    for (const element of [...this.#fresh.children]) {
+      if (!group || group.childElementCount >= GROUP) place.append((group = create("div", { part: "group" })));
+      group.append(element);
+    }
   }
 
   /** Show entries from before all that are here. @param more whether there are still earlier ones */
   prepend(entries: Entry[], more: boolean) {
-    this.#roomy = 0;
     this.flush();
     const held = this.#held;
     this.#held = [];
     this.more = more;
     for (const entry of [...entries, ...held]) this.show(entry, false);
-    this.#list.prepend(this.#fresh);
+    const earlier = document.createDocumentFragment();
+    this.#fill(earlier);
+    this.#list.prepend(earlier);
   }
 
   /** Whether an entry is about something that is not here yet. */
@@ -264,7 +256,10 @@ export class MessageList {
 
   append(id: string, text: string) {
     this.#grown.set(id, (this.#grown.get(id) ?? "") + text);
-    this.#flushAt(this.#next);
+    this.#later ??= window.setTimeout(() => {
+      this.#later = undefined;
+      this.#changed();
+    }, this.#next - performance.now());
   }
 
   #grow() {

@@ -97,11 +97,12 @@ def test_hostile_texts_take_no_longer_than_others(open_chat: Callable[..., Chat]
               const data = { id: text.slice(0, 30), content: text };
               const entry = { seq: 0, name: "message", data, live: true };
               const log = element.shadowRoot.querySelector("[part=list]");
-              const before = log.childElementCount;
+              const messages = log.getElementsByTagName("article");
+              const before = messages.length;
               const began = performance.now();
               element.client.dispatchEvent(new CustomEvent("event", { detail: entry }));
-              while (log.childElementCount === before) await new Promise(requestAnimationFrame);
-              const shown = log.lastElementChild.querySelector("[part=content]");
+              while (messages.length === before) await new Promise(requestAnimationFrame);
+              const shown = messages[before].querySelector("[part=content]");
               if (shown.textContent !== text) throw new Error("it is another text");
               const took = performance.now() - began;
               shown.closest("article").remove();
