@@ -9,7 +9,7 @@ export type Given = { value: "up" | "down" | null; comment?: string };
 
 export class Feedback {
   /** What was given, by the message */
-  #given: Map<string, Given["value"]> = new Map();
+  #given: Map<string, Given> = new Map();
   #rows: Map<string, HTMLButtonElement[]> = new Map();
   #give;
   #use;
@@ -26,10 +26,11 @@ export class Feedback {
       const label = texts.thumbs[value];
       const button = create("button", { type: "button", part: "thumb", "data-thumb": value, "aria-label": label, title: label }, icon(`thumbs-${value}`));
       button.addEventListener("click", () => {
-        const given = this.#given.get(message) === value ? null : value;
-        if (!this.#give({ message, value: given })) return;
-        this.put({ message, value: given });
-        this.#use(({ commentForm }) => commentForm(row, button, given && ((comment) => this.#give({ message, value, comment }))));
+        const { value: before, comment } = this.#given.get(message) ?? {};
+        // What was said goes along with another thumb, and goes with the thumb.
+        const given = { message, ...(before === value ? { value: null } : { value, comment }) };
+        if (!this.#rate(given)) return;
+        this.#use(({ commentForm }) => commentForm(row, button, given.value && ((comment) => this.#rate({ message, value, comment })), comment));
       });
       return button;
     });
@@ -39,9 +40,15 @@ export class Feedback {
     return row;
   }
 
+  #rate(data: Given & { message: string }) {
+    const can = this.#give(data);
+    if (can) this.put(data);
+    return can;
+  }
+
   /** @param data of a `feedback` event: the last one on a message counts */
   put(data: any) {
-    this.#given.set(String(data?.message), data?.value ?? null);
+    this.#given.set(String(data?.message), { value: data?.value ?? null, comment: data?.comment });
     this.#refresh(String(data?.message));
   }
 
@@ -51,6 +58,6 @@ export class Feedback {
   }
 
   #refresh(message: string) {
-    for (const button of this.#rows.get(message) ?? []) button.setAttribute("aria-pressed", String(button.dataset.thumb === this.#given.get(message)));
+    for (const button of this.#rows.get(message) ?? []) button.setAttribute("aria-pressed", String(button.dataset.thumb === this.#given.get(message)?.value));
   }
 }

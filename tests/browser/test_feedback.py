@@ -91,6 +91,38 @@ def test_a_thumb_is_given_with_a_comment(server: Server, open_chat: Callable[...
     assert comments(server, chat) == [("up", "<b>good</b>\nindeed")]
 
 
+def test_a_comment_stays_with_its_answer(server: Server, open_chat: Callable[..., Chat]) -> None:
+    """It is there to be changed, goes along with another thumb, and is gone with the last one."""
+    chat = open_chat(path="/critic/")
+    chat.say("one")
+    chat.shows("one", "re one")
+    field = chat.log.get_by_role("textbox", name="Comment (optional)")
+    send = chat.log.get_by_role("button", name="Send")
+    thumb(chat, "Good answer").click()
+    field.fill("too short")
+    send.click()
+    chat.reload()
+    chat.shows("one", "re one")
+    thumb(chat, "Bad answer").click()
+    expect(field).to_have_value("too short")
+    field.fill("far too short")
+    send.click()
+    expect(field).to_have_count(0)
+    thumb(chat, "Good answer").click()
+    expect(field).to_have_value("far too short")
+    chat.say("two")
+    chat.shows("one", "re one", "two", "re two")
+    assert comments(server, chat) == [("up", "far too short")]
+    field.fill("")
+    send.click()
+    chat.say("three")
+    chat.shows("one", "re one", "two", "re two", "three", "re three")
+    assert comments(server, chat) == [("up", "")]
+    thumb(chat, "Good answer").click()
+    thumb(chat, "Good answer").click()
+    expect(field).to_have_value("")
+
+
 def test_a_bot_that_does_not_ask_gets_none(server: Server, open_chat: Callable[..., Chat]) -> None:
     chat = open_chat("counter")
     chat.say("hello")
