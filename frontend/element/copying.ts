@@ -14,7 +14,7 @@ export function copyButton(text: string, announce: (text: string) => void) {
     announce(texts.copied);
     element.replaceChildren(icon("check"));
     setTimeout(() => element.replaceChildren(icon("copy")), COPIED_FOR);
-  }, { "aria-label": texts.copyMessage, title: texts.copyMessage });
+  }, { "aria-label": texts.copyMessage, title: texts.copyMessage, tabindex: "-1" });
   element.append(icon("copy"));
   return element;
 }

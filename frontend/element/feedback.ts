@@ -24,7 +24,7 @@ export class Feedback {
   row(message: string) {
     const buttons = (["up", "down"] as const).map((value) => {
       const label = texts.thumbs[value];
-      const button = create("button", { type: "button", part: "thumb", "data-thumb": value, "aria-label": label, title: label }, icon(`thumbs-${value}`));
+      const button = create("button", { type: "button", part: "thumb", "data-thumb": value, "aria-label": label, title: label, tabindex: "-1" }, icon(`thumbs-${value}`));
       button.addEventListener("click", () => {
         const { value: before, comment } = this.#given.get(message) ?? {};
         // What was said goes along with another thumb, and goes with the thumb.

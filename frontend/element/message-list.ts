@@ -10,6 +10,7 @@ import { type FileInfo, article, failure, ownArticle } from "./message.ts";
 import type { PanelLoader } from "./panel-loader.ts";
 import { Questions } from "./questions.ts";
 import { Branches, type Replaced, Resending } from "./resending.ts";
+import { Roving } from "./roving.ts";
 import { Steps, isStep } from "./steps.ts";
 import { texts } from "./texts.ts";
 import type { FileServer } from "./uploads.ts";
@@ -95,6 +96,7 @@ export class MessageList {
   #rated;
   #resending;
   #resendable;
+  #roving;
   #files;
   #steps;
   #formatting;
@@ -123,6 +125,7 @@ export class MessageList {
     this.#rated = rated;
     this.#resending = new Resending(edit, again);
     this.#resendable = resendable;
+    this.#roving = new Roving(list);
     this.#files = new Files(handlers.server, handlers.notify);
     this.#steps = new Steps(formatting);
     this.questions = new Questions(formatting, { ...handlers, changed: asked });
@@ -213,6 +216,7 @@ export class MessageList {
   flush() {
     if (performance.now() >= this.#next) this.#grow();
     this.#fill(this.#list, this.#list.lastElementChild);
+    this.#roving.refresh();
   }
 
   /** Put what is fresh into groups at the end of a place. @param group that may have room */

@@ -105,6 +105,41 @@ def test_everything_can_be_reached_by_tab(open_chat: Callable[..., Chat]) -> Non
     assert seen == ["end", "messages", "copy", "input", "send"]
 
 
+def test_tab_goes_to_one_message_and_arrows_to_the_others(open_chat: Callable[..., Chat]) -> None:
+    """A long conversation is no long way to the input; its last message is the one that is near."""
+    chat = open_chat(path="/critic/")
+    for word in ("one", "two"):
+        chat.say(word)
+        expect(chat.contents.last).to_have_text(f"re {word}")
+    keyboard = chat.page.keyboard
+    chat.log.focus()
+    places = []
+    for key in ("Tab", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowDown", "Tab", "Tab"):
+        keyboard.press(key)
+        places.append(place(chat))
+    # Of the messages one, re one, two, re two; at the first an arrow leads no further.
+    copies = [("copy", message) for message in ("re two", "two", "re one", "one", "one", "re one")]
+    assert places == [*copies, ("thumb", "re one"), ("thumb", "re one")]
+    keyboard.press("ArrowDown")
+    assert place(chat) == ("thumb", "re two")
+    keyboard.press("Tab")
+    assert focused(chat) == "input"
+    chat.say("three")
+    expect(chat.contents.last).to_have_text("re three")
+    chat.log.focus()
+    keyboard.press("Tab")
+    assert place(chat) == ("copy", "re three")
+
+
+def place(chat: Chat) -> tuple[str, str]:
+    """What has the focus, and in which message."""
+    found: list[str] = chat.element.evaluate(
+        """({ shadowRoot: { activeElement: it } }) =>
+          [it.part.value, it.closest("article")?.querySelector("[part=content]").textContent]"""
+    )
+    return found[0], found[1]
+
+
 def test_the_end_dialog_by_keyboard(open_chat: Callable[..., Chat]) -> None:
     """The question keeps the focus, gives it back, and after the end a way on has it."""
     chat = open_chat("counter")
