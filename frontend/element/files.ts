@@ -1,10 +1,11 @@
 /**
  * Files on messages: links that bring them with the session's token. What a browser shows without running anything
- * of it is shown: images, sounds, films, short texts; a PDF opens in a tab of its own.
+ * of it is shown: images, sounds, films, PDFs, short texts.
  */
 import { create, isolated } from "./dom.ts";
 import { icon } from "./icons.ts";
 import type { FileInfo } from "./message.ts";
+import type { PanelLoader } from "./panel-loader.ts";
 import { texts } from "./texts.ts";
 import { type FileServer, THUMBNAIL, isMedia, isRaster, isText, sizeWords } from "./uploads.ts";
 
@@ -17,6 +18,7 @@ const SAVED = 60_000;
 export class Files {
   #server;
   #notify;
+  #use;
   /** Addresses of files that are shown */
   #urls: Set<string> = new Set();
   /** What was fetched to be shown, by the file: a message is shown anew when it is sent, and when it has arrived */
@@ -25,9 +27,10 @@ export class Files {
   #unseen: WeakMap<Element, FileInfo> = new WeakMap();
   #seen = new IntersectionObserver((entries) => this.#see(entries), { rootMargin: "200px" });
 
-  constructor(server: () => FileServer | null, notify: (text: string) => void) {
+  constructor(server: () => FileServer | null, notify: (text: string) => void, use: PanelLoader["use"]) {
     this.#server = server;
     this.#notify = notify;
+    this.#use = use;
   }
 
   /** The files of a message. @param files or their ids */
@@ -115,18 +118,8 @@ export class Files {
     // Of the type that was looked at, and no other.
     const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
     this.#urls.add(url);
-    if (mime === PDF) open(link, url);
-    else if (isRaster(mime)) this.#picture(link, url);
-    else this.#media(link, url, mime, name);
-  }
-
-  /** A sound or a film. */
-  #media(link: HTMLElement, url: string, mime: string, name: string) {
-    const player = create(mime.startsWith("audio/") ? "audio" : "video", { part: "media", controls: true, preload: "metadata", "aria-label": name });
-    if (!player.canPlayType(mime)) return;
-    player.addEventListener("error", () => player.remove());
-    player.src = url;
-    link.before(player);
+    if (isRaster(mime)) this.#picture(link, url);
+    else this.#use(({ pdf, player }) => (mime === PDF ? pdf : player)(link, url, { mime, name }));
   }
 
   #picture(link: HTMLElement, url: string) {
@@ -154,16 +147,6 @@ function isShown({ mime, size }: FileInfo) {
   const type = String(mime ?? "");
   if (isText(type)) return !(size > EXCERPT);
   return (isRaster(type) || isMedia(type) || type === PDF) && !(size > THUMBNAIL);
-}
-
-/** A click opens the file beside the page, as bytes of a type that runs nothing there. */
-function open(link: HTMLElement, url: string) {
-  if (!(link instanceof HTMLAnchorElement)) return;
-  link.href = url;
-  link.target = "_blank";
-  link.rel = "noreferrer";
-  link.setAttribute("part", "file document");
-  link.title = texts.openFile;
 }
 
 function unnamed(file: FileInfo | string): FileInfo {

@@ -126,7 +126,7 @@ export class MessageList {
     this.#resending = new Resending(edit, again);
     this.#resendable = resendable;
     this.#roving = new Roving(list);
-    this.#files = new Files(handlers.server, handlers.notify);
+    this.#files = new Files(handlers.server, handlers.notify, use);
     this.#steps = new Steps(formatting);
     this.questions = new Questions(formatting, { ...handlers, changed: asked });
   }

@@ -127,7 +127,7 @@ async def work(message: Message) -> None:
         files = {
             "tone.wav": sound.getvalue(),
             "notes.txt": b"<b>first</b>\nsecond",
-            "paper.pdf": b"%PDF-1.4\n",
+            "paper.pdf": PDF,
             "clip.mp4": b"no film",
             "page.html": b"<script>alert(1)</script>",
         }
@@ -136,6 +136,14 @@ async def work(message: Message) -> None:
     else:
         await Message(str(user_session["chat_settings"][message.content])).send()
 
+
+#: An empty page.
+PDF = b"""%PDF-1.4
+1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj
+2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj
+3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 200]>>endobj
+trailer<</Root 1 0 R>>
+"""
 
 #: Wants to know what is thought of its answers.
 critic = Chat("critic")

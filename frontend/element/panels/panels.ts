@@ -1,7 +1,7 @@
 /**
  * What opens beside a conversation, or stands in its place or above it: settings, keys, profiles, earlier
- * conversations and messages, exports; and of messages what few have: links, comments. A page loads this with the
- * first of them that it needs.
+ * conversations and messages, exports; and of messages what few have: links, comments, players. A page
+ * loads this with the first of them that it needs.
  */
 /// <reference path="../css.d.ts" />
 import look from "./panels.css";
@@ -14,6 +14,7 @@ import { Earlier } from "./earlier.ts";
 import { EnvForm } from "./env.ts";
 import { Export } from "./export.ts";
 import { linkify } from "./links.ts";
+import { pdf, player } from "./media.ts";
 import { Older } from "./older.ts";
 import { profileChoice } from "./profiles.ts";
 import { Settings } from "./settings.ts";
@@ -47,6 +48,8 @@ stylesheet.replaceSync(look);
 export class Panels {
   readonly commentForm = commentForm;
   readonly linkify = linkify;
+  readonly pdf = pdf;
+  readonly player = player;
   export;
   settings;
   env;
