@@ -22,6 +22,8 @@ function read(source) {
 
 const link = (href, words) => `<a href=${href} target=_blank rel=noopener noreferrer nofollow>${words}</>`;
 
+const table = (head, rows) => `<div part=table tabindex=0><table><thead><tr>${head}</></><tbody>${rows.map((row) => `<tr>${row}</>`).join("")}</></></>`;
+
 for (const [source, wanted] of [
   ["one *two* **three** ~~four~~ `five`", "<p>one <em>two</> <strong>three</> <del>four</> <code>five</></>"],
   ["# one\n\n###### six", "<h3>one</><h6>six</>"],
@@ -34,6 +36,14 @@ for (const [source, wanted] of [
   ["- [x] loose\n\n- other", "<ul><li part=task-item><p><span part=task>☑ </>loose</></><li><p>other</></></>"],
   ["---", "<hr></>"],
   ["| a | b |\n|:-:|--:|\n| 1 | 2 |", "<div part=table tabindex=0><table><thead><tr><th part=align-center>a</><th part=align-right>b</></></><tbody><tr><td part=align-center>1</><td part=align-right>2</></></></></>"],
+  ["| a |\n|---|\n| `x \\| y` |", table("<th>a</>", ["<td><code>x | y</></>"])],
+  ["| a | b |\n|---|---|\n| 1 |\n| 1 | 2 | 3 |", table("<th>a</><th>b</>", ["<td>1</><td></>", "<td>1</><td>2</>"])],
+  ["| a | b |\n|---|---|\n1\n> two", `${table("<th>a</><th>b</>", ["<td>1</><td></>"])}<blockquote><p>two</></>`],
+  ["| a | b |\n|---|\n| 1 |", "<p>| a | b |\n|---|\n| 1 |</>"],
+  ["~one~ ~~two~~ ~~~three~~~ ~~four\n\nfive~~", "<p><del>one</> <del>two</> ~~~three~~~ ~~four</><p>five~~</>"],
+  ["(see www.a.example/b_(c)), www.a.example/d.", `<p>(see ${link("http://www.a.example/b_(c)", "www.a.example/b_(c)")}), ${link("http://www.a.example/d", "www.a.example/d")}.</>`],
+  ["www.a.example/?b=1&c=2&amp; www.a.example/d<e", `<p>${link("http://www.a.example/?b=1&c=2", "www.a.example/?b=1&c=2")}& ${link("http://www.a.example/d", "www.a.example/d")}<e</>`],
+  ["a+b@c.example. a@b+c.example a@b.example- xmpp:a@b.example", `<p>${link("mailto:a+b@c.example", "a+b@c.example")}. a@b+c.example a@b.example- xmpp:a@b.example</>`],
   ["```Python title=x\nif a < b:\n```", "<div part=code-block data-language=python><div part=code-header><span part=code-language>Python</><button part=code-copy type=button>Copy</></><pre tabindex=0><code>if a < b:</></></>"],
   ["    code", "<div part=code-block><div part=code-header><span part=code-language></><button part=code-copy type=button>Copy</></><pre tabindex=0><code>code</></></>"],
   ["[x](https://a.example/?b=1&c=2)", `<p>${link("https://a.example/?b=1&c=2", "x")}</>`],
