@@ -60,6 +60,27 @@ def test_a_selection_survives_the_end_of_an_answer(open_chat: Callable[..., Chat
     assert content.evaluate(selected) == "A story"
 
 
+def test_a_text_that_streams_runs_as_its_first_letter_does(open_chat: Callable[..., Chat]) -> None:
+    """From right to left at once; when it is whole, each of its paragraphs as its own."""
+    chat = open_chat(path="/bare/")
+    chat.say("hello")
+    expect(chat.contents).to_have_count(3)
+    tell = """(element, [type, detail]) =>
+      element.client.dispatchEvent(new CustomEvent(type, { detail: { live: true, ...detail } }))"""
+    message = {"id": "m", "content": "", "streaming": True}
+    chat.element.evaluate(tell, ["event", {"seq": 0, "name": "message", "data": message}])
+    for index, text in enumerate(["- שלום ", "עולם\n", "hello\n"]):
+        chat.element.evaluate(tell, ["token", {"message": "m", "index": index, "text": text}])
+    content = chat.contents.last
+    expect(content).to_have_text("- שלום עולם hello")
+    expect(content).to_have_css("direction", "rtl")
+    expect(content).to_have_css("unicode-bidi", "isolate")
+    whole = {"id": "m", "content": "- שלום עולם\nhello\n", "streaming": False}
+    chat.element.evaluate(tell, ["event", {"seq": 0, "name": "message_update", "data": whole}])
+    expect(content).to_have_css("unicode-bidi", "plaintext")
+    expect(content).to_have_css("direction", "ltr")
+
+
 def test_stop(server: Server, open_chat: Callable[..., Chat]) -> None:
     """The button ends the answer where it is; what was said of it stays, also after a reload."""
     chat = open_chat("storyteller")
