@@ -3,7 +3,7 @@
  * loaded, they are shown as they are written.
  */
 import type { MarkdownView } from "../markdown/markdown.ts";
-import { addressOf } from "./lazy.ts";
+import { addressOf, load } from "./lazy.ts";
 import { texts } from "./texts.ts";
 
 type Markdown = typeof import("../markdown/markdown.ts");
@@ -61,7 +61,7 @@ export class Formatting {
   }
 
   async #load(): Promise<Markdown> {
-    const module: Markdown = await import(addressOf(this.#element, "markdown"));
+    const module = await load<Markdown>(addressOf(this.#element, "markdown"));
     this.#element.shadowRoot?.adoptedStyleSheets.push(module.stylesheet);
     return module;
   }

@@ -3,7 +3,7 @@ import { button, create, isolated, tool } from "./dom.ts";
 import { save } from "./files.ts";
 import { icon, namedIcon } from "./icons.ts";
 import { number } from "./language.ts";
-import { addressOf } from "./lazy.ts";
+import { addressOf, load } from "./lazy.ts";
 import { article, ownArticle, timestamp } from "./message.ts";
 import type { Panels } from "./panels/panels.ts";
 import { Requests } from "./requests.ts";
@@ -55,7 +55,7 @@ export class PanelLoader {
   }
 
   async #load() {
-    const module: Module = await import(addressOf(this.#element, "panels"));
+    const module = await load<Module>(addressOf(this.#element, "panels"));
     module.equip({ Requests, article, button, create, icon, isolated, namedIcon, number, ownArticle, save, texts, timestamp, tool });
     // Behind the element's own sheet, and before that of Markdown.
     this.#element.shadowRoot?.adoptedStyleSheets.splice(1, 0, module.stylesheet);

@@ -5,6 +5,7 @@
  */
 /// <reference path="../element/css.d.ts" />
 import { copyText } from "../element/clipboard.ts";
+import { load } from "../element/lazy.ts";
 import look from "./markdown.css";
 import { LANGUAGES } from "./languages.ts";
 import { build, patch } from "./patch.ts";
@@ -152,7 +153,7 @@ export class MarkdownView {
     if (!code || this.#coloured.has(code) || !LANGUAGES.has(language) || text.length > MAX_HIGHLIGHTED) return;
     this.#coloured.add(code);
     try {
-      highlighter ??= import(this.#options.highlighter);
+      highlighter ??= load(this.#options.highlighter);
       const trees = (await highlighter).highlight(text, language);
       await unselected(code);
       if (trees && code.textContent === text) code.replaceChildren(...trees.map(build));
