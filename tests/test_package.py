@@ -45,6 +45,16 @@ LAZY = {
 }
 
 
+def test_where_messages_are_markdown_the_admin_shows_it() -> None:
+    """``chatsessions run``, the demo and new projects bring what that needs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: set(wanted) for name, wanted in project["optional-dependencies"].items()}
+    assert extras["markdown"] <= extras["run"] & extras["demo"]
+    template = PACKAGE / "cli" / "project_template" / "pyproject.toml"
+    [ours] = re.findall(r"chatsessions\[(.*)\]\"\]$", template.read_text(), re.MULTILINE)[:1]
+    assert "markdown" in ours.split(",")
+
+
 def python(code: str, *, cwd: Path) -> str:
     """What a fresh interpreter says, which has heard of no settings."""
     environment = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
