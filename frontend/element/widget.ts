@@ -13,6 +13,7 @@ import look from "./widget.css";
 import type { ChatSessionElement } from "./chat-session.ts";
 import { button, create } from "./dom.ts";
 import { drawing } from "./icons.ts";
+import { load } from "./lazy.ts";
 import { widgetTexts as texts } from "./texts.ts";
 
 const BUBBLE = "M4 5h16v11h-8l-5 4v-4H4z";
@@ -144,24 +145,29 @@ export class ChatWidgetElement extends HTMLElement {
   }
 
   async #load() {
-    if (this.#chat) return;
-    const chat = create("chat-session", { id: this.#place });
-    for (const { name, value } of this.attributes) if (!OWN.includes(name)) chat.setAttribute(name, value);
-    chat.append(this.#close);
-    this.#chat = chat;
-    this.#panel.append(this.#loading, chat);
+    this.#chat ??= this.#make();
+    if (!this.#loading.isConnected) return;
+    this.#loading.textContent = texts.loading;
     try {
-      await import(this.getAttribute("script") ?? new URL("chat-session.js", import.meta.url).href);
+      await load(this.getAttribute("script") ?? new URL("chat-session.js", import.meta.url).href);
       this.#loading.remove();
     } catch (error) {
       this.#loading.textContent = texts.failed;
       console.error("<chat-widget> cannot load <chat-session>:", error);
       return;
     }
+  }
+
+  #make() {
+    const chat = create("chat-session", { id: this.#place });
+    for (const { name, value } of this.attributes) if (!OWN.includes(name)) chat.setAttribute(name, value);
+    chat.append(this.#close);
+    this.#panel.append(this.#loading, chat);
     // A page whose text is smaller or larger than its reader has asked for does not change the chat's.
     const [wanted, given] = [this.#panel, document.documentElement].map((element) => parseFloat(getComputedStyle(element).fontSize));
     const zoom = wanted! / given!;
     if (zoom !== 1) chat.style.setProperty("zoom", `${zoom}`);
+    return chat;
   }
 
   /** The name of the button and of the panel. */

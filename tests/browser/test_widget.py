@@ -250,7 +250,7 @@ def test_the_page_and_the_widget_do_not_style_each_other(open_page: Callable[...
 
 
 def test_a_chat_that_cannot_be_fetched(server: Server, browser: Browser) -> None:
-    """The panel says so and can be closed, and the console says why."""
+    """The panel says so and can be closed, and the console says why. It is tried again later."""
     with browser.new_context() as context:
         page = context.new_page()
         complaints: list[str] = []
@@ -263,3 +263,7 @@ def test_a_chat_that_cannot_be_fetched(server: Server, browser: Browser) -> None
         assert any("<chat-widget> cannot load <chat-session>" in text for text in complaints)
         widget.close.click()
         widget.has_focus_on("button")
+        page.unroute("**/chat-session.js")
+        widget.button.click()
+        widget.chat.is_("Online")
+        expect(widget.panel).not_to_contain_text("The chat could not be loaded.")
