@@ -97,10 +97,10 @@ class Tab(ConnectedClient):
         self._life = asyncio.create_task(self._come_and_go())
         return self
 
-    async def begun(self) -> Tab:
+    async def begun(self, seconds: float = PATIENCE) -> Tab:
         """Live, and wait for the welcome."""
         self.live()
-        await self.until(lambda: self.is_welcome)
+        await self.until(lambda: self.is_welcome, seconds)
         return self
 
     async def leave(self) -> None:

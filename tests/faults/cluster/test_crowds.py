@@ -18,8 +18,8 @@ Play = Callable[..., Scenario]
 CROWD = 1000
 #: How many of them come at a time in the beginning, which is nobody's concern here.
 AT_A_TIME = 200
-#: Seconds until all of them are there, if they come back as pages do.
-ALL_BACK = 300.0
+#: Seconds until all of them are there, if they come as pages do.
+ALL_HERE = 300.0
 #: Bytes that a session may take of a worker's memory, with its line: twice what docs/deployment.md
 #: says, since a worker keeps the memory of the moment at which everybody came.
 BYTES_EACH = 300_000
@@ -43,14 +43,14 @@ async def test_a_thousand_clients_come_back_at_once(
             )
             for _ in range(AT_A_TIME)
         ]
-        await asyncio.gather(*(tab.begun() for tab in tabs))
+        await asyncio.gather(*(tab.begun(ALL_HERE) for tab in tabs))
         for tab in tabs:
             await tab.message()
     await scenario.rest()
     commits = new.inside()["batches"]
     await asyncio.to_thread(old.kill)
     await asyncio.gather(
-        *(tab.until(lambda tab=tab: tab.is_welcome, ALL_BACK) for tab in scenario.tabs)
+        *(tab.until(lambda tab=tab: tab.is_welcome, ALL_HERE) for tab in scenario.tabs)
     )
     commits = new.inside()["batches"] - commits
     for tab in scenario.tabs:
