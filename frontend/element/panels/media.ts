@@ -30,6 +30,7 @@ export function pdf(link: HTMLElement, url: string, { name }: { name: string }) 
   link.setAttribute("part", "file document");
   link.title = texts.openFile;
   if (!navigator.pdfViewerEnabled || !allowed) return;
+  for (const gone of viewers) if (!gone.isConnected) viewers.delete(gone);
   const viewer = create("iframe", { part: "media", src: url, title: name });
   viewers.add(viewer);
   link.before(viewer);
