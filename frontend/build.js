@@ -61,7 +61,7 @@ async function smaller(name, script, sourceMap) {
   const { code, map } = await minify(script, {
     module: true,
     ecma: ECMA,
-    compress: { passes: 3 },
+    compress: { passes: 3, hoist_funs: true },
     format: { preamble: `// ${NOTE}` },
     sourceMap: { content: sourceMap, includeSources: true, filename: name, url: `${name}.map` },
   });

@@ -67,7 +67,7 @@ export interface ChatClientOptions {
   /** Default: `sessionStorage`; `null`: none */
   storage?: Storage | null;
   WebSocket?: typeof WebSocket;
-  /** How tabs of one session share its token, and how a duplicate of a tab asks whether it is one where there are no locks */
+  /** How tabs of one session share its token */
   BroadcastChannel?: typeof BroadcastChannel | null;
   /** By which a duplicate of a tab knows that it is one; default: the browser's */
   locks?: Locks | null;
@@ -85,9 +85,9 @@ const PAGE_EVENTS = ["online", "pageshow", "visibilitychange", "offline", "pageh
 
 export class ChatClient extends EventTarget {
   /** Where it connects to. */
-  readonly url: string;
+  declare readonly url: string;
   /** What this tab remembers of the chat. */
-  readonly storage: TabStorage;
+  declare readonly storage: TabStorage;
   #options;
   #random;
   /** Those of the connection. */
@@ -145,7 +145,7 @@ export class ChatClient extends EventTarget {
     const { page = globalThis.window, BroadcastChannel = globalThis.BroadcastChannel, locks = globalThis.navigator?.locks } = options;
     this.#page = page;
     this.#siblings = siblingsBy(BroadcastChannel, (message) => this.#change(() => this.#heard(message)));
-    this.#lock = sessionLock(locks, this.#siblings, this.#lasting);
+    this.#lock = sessionLock(locks, this.#lasting);
     const { pending, next, ending } = this.#credentials.left;
     this.#line = { ...CLOSED, ending: ending === true };
     this.#outbox = createOutbox(pending, next);
@@ -297,7 +297,7 @@ export class ChatClient extends EventTarget {
   #tell() {
     if (this.#changing || this.#telling) return;
     this.#telling = true;
-    for (let event = this.#untold.shift(); event; event = this.#untold.shift()) this.dispatchEvent(event);
+    while (this.#untold.length) this.dispatchEvent(this.#untold.shift()!);
     this.#telling = false;
   }
 
@@ -329,9 +329,9 @@ export class ChatClient extends EventTarget {
         this.#connection = connect(
           this.url,
           this.#options.WebSocket ?? WebSocket,
-          () => this.#change(() => this.#hello()),
+          () => this.#hello(),
           (frame) => this.#change(() => this.#receive(frame)),
-          (code) => this.#change(() => this.#closed(code)),
+          (code) => this.#closed(code),
         );
       } catch (error) {
         this.#step({ type: "failed", detail: String(error) });
@@ -351,12 +351,12 @@ export class ChatClient extends EventTarget {
     const { session } = this;
     const connection = this.#connection;
     if (!session) return this.#sayHello();
-    this.#lock.take(session, this.#returned ? GOING : STAYING, (ours) =>
+    const told = (ours: boolean) =>
       this.#change(() => {
         if (!ours) this.#separate();
         if (connection === this.#connection) this.#sayHello();
-      }),
-    );
+      });
+    this.#lock.take(session, told, this.#returned ? GOING : STAYING);
   }
 
   /** Another tab has the session, and sends what waits in it. */
@@ -423,7 +423,7 @@ export class ChatClient extends EventTarget {
   #take: { [Type in ServerFrame["type"]]: (frame: Extract<ServerFrame, { type: Type }>) => void } = {
     error: (frame) => this.#error(frame),
     welcome: (frame) => this.#welcome(frame),
-    ended: ({ type, reason }) => this.#step({ type, reason }),
+    ended: (frame) => this.#step(frame),
     event: ({ type, ...entry }) => {
       const ahead = entry.seq - this.received;
       if (ahead > 1) return this.#drop(); // there is a hole
@@ -439,14 +439,14 @@ export class ChatClient extends EventTarget {
       }
       this.#apply();
     },
-    token: ({ message, index, text }) => {
+    token: ({ type, ...piece }) => {
       this.#arrived(0);
-      if (this.#streams.take(message, index)) this.#emit("token", { message, index, text });
+      if (this.#streams.take(piece.message, piece.index)) this.#emit(type, piece);
     },
-    stream: ({ message, index, content }) => {
+    stream: ({ type, index, ...whole }) => {
       this.#arrived(0);
-      this.#streams.set(message, index);
-      this.#emit("stream", { message, content });
+      this.#streams.set(whole.message, index);
+      this.#emit(type, whole);
     },
     turn: ({ type, ...turn }) => this.#setTurn(turn),
     pong: ({ head }) => this.#asking.shift()?.(head),
@@ -463,7 +463,7 @@ export class ChatClient extends EventTarget {
     this.#sender.welcome(received, resumed);
     this.#saveNow();
     this.#siblings.say({ session, token });
-    this.#lock.keep(session);
+    this.#lock.take(session);
     this.#returned = false;
     if (meeting.forget) this.#emit("owner", {});
     if (meeting.again) return resumed ? this.#step({ type: "redial" }) : this.newSession({ thread: this.thread });
@@ -491,7 +491,7 @@ export class ChatClient extends EventTarget {
     this.#heartbeat = startHeartbeat(this.#timeouts, heartbeat * 1000, () => this.#ping(this.#alive), this.#drop, this.#backlog);
     this.#timeouts.start("settled", SETTLED_AFTER, () => this.#step({ type: "settled" }));
     if (isHidden()) this.#heartbeat.probe();
-    this.#setTurn(turn === null ? null : { turn, name: "", status: "running" });
+    this.#setTurn(turn ? { turn, name: "", status: "running" } : null);
     this.#step({ type: "welcomed", resumed });
     for (const frame of this.#outbox.oversized(max_frame)) this.#tooLarge(frame);
     this.#sender.start(window);
@@ -501,7 +501,8 @@ export class ChatClient extends EventTarget {
 
   /** The next entries of the log. */
   #apply() {
-    for (let entry = this.#cursor.next(); entry; entry = this.#cursor.next()) {
+    let entry;
+    while ((entry = this.#cursor.next())) {
       const live = this.#replayEnd === null;
       if (entry.n != null) this.#sender.confirmed(entry.n, entry);
       this.#streams.follow(entry);
@@ -521,7 +522,7 @@ export class ChatClient extends EventTarget {
   #error({ code, detail, n: clientSeq, retry_after, owner }: Refusal) {
     // Who is merely not logged in any more may be back at once, and finds what they wrote.
     if (owner || (owner === "" && code === "missing_env")) this.#refusedAs(owner);
-    this.#step({ type: "error", error: { code, detail } });
+    this.#step({ type: "error", error: { reason: code, detail } });
     // What it misses it had accepted: only a welcome tells what it has.
     if (code === "n_gap") return clientSeq == null || this.#sender.expected(clientSeq) ? undefined : this.#drop();
     if (RETRY_CODES.includes(code) && !this.#sender.pause(code, retry_after ?? 1, clientSeq ?? undefined) && clientSeq != null) return;
@@ -555,7 +556,7 @@ export class ChatClient extends EventTarget {
 
   #pendingChanged() {
     if (this.#outbox.items.length <= SAVED_AT_ONCE) this.#save();
-    else if (!this.#lasting.runs("save")) this.#lasting.start("save", SAVE_EVERY, () => this.#save());
+    else this.#lasting.await("save", SAVE_EVERY, () => this.#save());
     this.#emit("pending", this.pending);
   }
 
@@ -584,7 +585,6 @@ export class ChatClient extends EventTarget {
 
   /** @param message what another tab says, such as a new token: the old one will soon be worth nothing */
   #heard(message: any) {
-    this.#lock.heard(message);
     if (message.session !== this.session || typeof message.token !== "string") return;
     this.#credentials.token = message.token;
     this.#save();

@@ -18,18 +18,25 @@ export function timeoutsBy({ setTimeout, clearTimeout, now }: Timers, run: (call
     clearTimeout(running.get(name));
     running.delete(name);
   };
+  const runs = (name: string) => running.has(name);
+  const start = (name: string, delay: number, callback: () => void) => {
+    const expired = () => {
+      running.delete(name);
+      callback();
+    };
+    cancel(name);
+    running.set(name, setTimeout(() => run(expired), delay));
+  };
   return {
     now,
     cancel,
     cancelAll: () => [...running.keys()].forEach(cancel),
-    runs: (name: string) => running.has(name),
-    start(name: string, delay: number, callback: () => void) {
-      const expired = () => {
-        running.delete(name);
-        callback();
-      };
-      cancel(name);
-      running.set(name, setTimeout(() => run(expired), delay));
+    runs,
+    /** Instead of one of this name that runs. */
+    start,
+    /** Unless one of this name runs. */
+    await(name: string, delay: number, callback: () => void) {
+      if (!runs(name)) start(name, delay, callback);
     },
   };
 }

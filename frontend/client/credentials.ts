@@ -25,13 +25,13 @@ export interface Meeting {
 export class SessionCredentials {
   session: string | null = null;
   token: string | null = null;
-  profile: string | undefined;
-  thread: string | undefined;
+  declare profile: string | undefined;
+  declare thread: string | undefined;
   env;
   /** Who is here, as far as is known. */
-  owner: string | undefined;
+  declare owner: string | undefined;
   /** What was not accepted when the page was left, and the number of the next frame. */
-  left: { pending: Outgoing[]; next: number; ending?: boolean };
+  declare left: { pending: Outgoing[]; next: number; ending?: boolean };
   #given: Wishes;
   #storage;
   /** What was left by somebody who was not logged in; who is here may have it if the session is theirs now. */

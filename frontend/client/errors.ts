@@ -2,7 +2,7 @@
 
 /** Something that cannot be sent; nothing was queued. `code`: `too_large`, `bad_name`, `bad_call`, `bad_data`, `bad_env` or `closed`. */
 export class ChatClientError extends Error {
-  readonly code: string;
+  declare readonly code: string;
 
   constructor(code: string, message: string = code) {
     super(message);

@@ -38,5 +38,3 @@ export const SAVE_EVERY = 2_000;
 export const GOING = 5_000;
 export const STAYING = 300;
 export const KEEPING = 5_000;
-/** Milliseconds for another tab's answer. */
-export const ANSWER_WITHIN = 150;

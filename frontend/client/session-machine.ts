@@ -25,10 +25,7 @@ export interface StateDetail {
 }
 
 /** An error frame's code and words. */
-export interface LineError {
-  code?: string;
-  detail?: string;
-}
+export type LineError = Pick<StateDetail, "reason" | "detail">;
 
 export interface Line {
   /** What listeners are told. */
@@ -122,8 +119,8 @@ export function isFinal(state: State) {
 
 function closed(line: Line, { code, anew }: Input & { type: "closed" }, chance: number): [Line, Effect[]] {
   const { error, welcomed } = line;
-  if (anew || code < 4500 || code > 4999) return retry(line, chance, { code, ...(anew || welcomed ? {} : reasonOf(error)) });
-  return over(line, code === 4509 ? "replaced" : code === 4503 ? "ended" : "refused", { code, ...reasonOf(error) });
+  if (anew || code < 4500 || code > 4999) return retry(line, chance, { code, ...(anew || welcomed ? {} : error) });
+  return over(line, code === 4509 ? "replaced" : code === 4503 ? "ended" : "refused", { code, ...error });
 }
 
 function dial(line: Line): [Line, Effect[]] {
@@ -145,8 +142,4 @@ function over(line: Line, state: State, rest: Partial<StateDetail>): [Line, Effe
 /** No connection of this state is welcomed, but the one that `welcomed` tells of. */
 function tell(line: Line, state: State, rest: Partial<StateDetail> = {}): Line {
   return { ...line, welcomed: false, told: { state, attempt: line.attempt, ...rest } };
-}
-
-function reasonOf(error: LineError | null): Partial<StateDetail> {
-  return error ? { reason: error.code, detail: error.detail } : {};
 }

@@ -16,12 +16,11 @@ export function siblingsBy(Channel: Channel | null | undefined, heard: (message:
   let channel: BroadcastChannel | null = null;
   return {
     open() {
-      if (!Channel) return;
       try {
-        channel ??= new Channel(NAME);
+        channel ??= new Channel!(NAME);
         channel.onmessage = ({ data }) => heard(Object(data));
       } catch {
-        // forbidden, as in some private windows and frames
+        // there is none, or it is forbidden, as in some private windows and frames
       }
     },
     close() {
@@ -32,13 +31,11 @@ export function siblingsBy(Channel: Channel | null | undefined, heard: (message:
       }
       channel = null;
     },
-    /** @returns whether somebody may hear it */
-    say(message: object): boolean {
+    say(message: object) {
       try {
         channel?.postMessage(message);
-        return channel !== null;
       } catch {
-        return false;
+        // nobody hears it
       }
     },
   };

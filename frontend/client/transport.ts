@@ -43,9 +43,9 @@ export function connect(url: string, Socket: typeof WebSocket, opened: () => voi
 }
 
 /** What is in one message: a frame, or several together. */
-function decode(text: unknown): ServerFrame[] {
+function decode(text: string): ServerFrame[] {
   try {
-    return [JSON.parse(String(text))].flat().filter((frame) => typeof frame?.type === "string");
+    return [JSON.parse(text)].flat().filter((frame) => typeof frame?.type === "string");
   } catch {
     return [];
   }

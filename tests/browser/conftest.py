@@ -136,25 +136,12 @@ def context(new_context: Callable[..., BrowserContext]) -> BrowserContext:
 
 
 NO_LOCKS = "Object.defineProperty(Navigator.prototype, 'locks', { value: null });"
-NO_QUESTIONS = """
-const say = BroadcastChannel.prototype.postMessage;
-BroadcastChannel.prototype.postMessage = function (message) {
-  if (!message.asks) say.call(this, message);
-};
-"""
-
-
-@pytest.fixture(params=["locks", "no locks"])
-def with_or_without_locks(context: BrowserContext, request: pytest.FixtureRequest) -> None:
-    """As on a page with TLS, and as on one without."""
-    if request.param == "no locks":
-        context.add_init_script(NO_LOCKS)
 
 
 @pytest.fixture
-def asleep(context: BrowserContext) -> None:
-    """Without TLS, and with other tabs frozen: none can tell that it is a duplicate."""
-    context.add_init_script(NO_LOCKS + NO_QUESTIONS)
+def without_tls(context: BrowserContext) -> None:
+    """Without locks, so that a duplicate of a tab has the session of the first."""
+    context.add_init_script(NO_LOCKS)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_questions(open_chat: Callable[..., Chat]) -> None:
     assert violations(shelf.page) == []
 
 
-@pytest.mark.usefixtures("asleep")
+@pytest.mark.usefixtures("without_tls")
 def test_while_an_answer_comes_and_while_there_is_no_connection(server: Server, page: Page) -> None:
     line = Line(page)
     page.goto(f"{server.origin}/chat/storyteller/")

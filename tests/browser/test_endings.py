@@ -33,7 +33,6 @@ def leave(chat: Chat, server: Server) -> None:
         chat.page.wait_for_timeout(20)
 
 
-@pytest.mark.usefixtures("with_or_without_locks")
 def test_a_duplicated_tab_begins_its_own_conversation(
     server: Server, open_chat: Callable[..., Chat]
 ) -> None:
@@ -78,7 +77,7 @@ def test_two_chats_of_one_kind_on_a_page(server: Server, page: Page) -> None:
     assert third.session == sessions[2]
 
 
-@pytest.mark.usefixtures("asleep")
+@pytest.mark.usefixtures("without_tls")
 def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Chat]) -> None:
     """
     Two tabs with one session do not fight: the newer has it, the older says so and offers to take
@@ -112,7 +111,7 @@ def test_a_duplicated_tab_takes_over(server: Server, open_chat: Callable[..., Ch
     new.shows_what_is_stored(server.database)
 
 
-@pytest.mark.usefixtures("asleep")
+@pytest.mark.usefixtures("without_tls")
 def test_a_reload_of_the_tab_that_lost_takes_the_session_back(
     open_chat: Callable[..., Chat],
 ) -> None:
@@ -166,7 +165,7 @@ def test_a_conversation_that_is_over_is_still_over_where_its_element_is_moved_to
 
 
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.usefixtures("asleep")
+@pytest.mark.usefixtures("without_tls")
 def test_a_tab_that_lost_the_session_does_not_take_it_because_its_element_is_moved(
     move: str, open_chat: Callable[..., Chat]
 ) -> None:
@@ -185,7 +184,7 @@ def test_a_tab_that_lost_the_session_does_not_take_it_because_its_element_is_mov
     old.shows(GREETING, "one", counted(1))
 
 
-@pytest.mark.usefixtures("asleep")
+@pytest.mark.usefixtures("without_tls")
 def test_two_tabs_that_count_at_once(server: Server, page: Page) -> None:
     """
     What is written without a line in one of them is sent, though the other has given its number

@@ -181,7 +181,7 @@ def test_the_focus_of_what_goes_away(server: Server, page: Page) -> None:
     expect(chat.input).to_be_focused()
 
 
-@pytest.mark.usefixtures("asleep")
+@pytest.mark.usefixtures("without_tls")
 def test_the_focus_when_another_tab_takes_over(open_chat: Callable[..., Chat]) -> None:
     chat = open_chat("counter")
     chat.element.get_by_role("button", name="End chat").click()

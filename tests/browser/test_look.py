@@ -126,7 +126,7 @@ def test_contrast_of_the_demo_pages(scheme: str, server: Server, page: Page) -> 
 
 
 @pytest.mark.usefixtures("scheme")
-@pytest.mark.usefixtures("asleep")
+@pytest.mark.usefixtures("without_tls")
 def test_contrast_of_a_conversation(server: Server, page: Page) -> None:
     """Messages, times, buttons, remarks, failures and every state can be read."""
     line = Line(page)

@@ -6,7 +6,7 @@ import { brotliCompressSync } from "node:zlib";
 
 const BUILT = "chatsessions/static/chatsessions";
 /** In bytes, compressed with brotli. */
-const BUDGETS = { "client.js": 7.2 * 1024, "chat-session.js": 30 * 1024, "panels.js": 8 * 1024, "widget.js": 3.3 * 1024, "markdown.js": 19 * 1024, "highlight.js": 38.5 * 1024 };
+const BUDGETS = { "client.js": 7 * 1024, "chat-session.js": 30 * 1024, "panels.js": 8 * 1024, "widget.js": 3.3 * 1024, "markdown.js": 19 * 1024, "highlight.js": 38.5 * 1024 };
 
 for (const [name, budget] of Object.entries(BUDGETS)) {
   test(`${name} has at most ${budget} bytes when compressed`, () => {

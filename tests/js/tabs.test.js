@@ -213,71 +213,26 @@ const BROKEN = class extends SILENT {
   }
 };
 
-const QUESTION = 150;
-
-test("without locks a duplicated tab asks the others, and begins a conversation of its own", async () => {
+test("without locks a duplicate of a tab takes the conversation, and the first can take it back", async () => {
   const BroadcastChannel = channelClass();
   const tab = await original(null, { BroadcastChannel });
-  tab.Socket.last.drop();
-  tab.client.send("message", { content: "once" });
   const copy = load(null, copyOf(tab.storage), { BroadcastChannel });
-  assert.equal(copy.hello(), undefined); // it asks first
+  assert.deepEqual([copy.hello().session, copy.hello().token], ["s1", "t1"]);
+  copy.Socket.last.push({ ...WELCOME, token: "t2", resumed: true });
+  tab.Socket.last.drop(4509);
   await settle();
-  assert.equal(copy.hello().session, undefined);
-  copy.Socket.last.push({ ...WELCOME, session: "s2", token: "t2" });
-  assert.deepEqual([copy.client.session, copy.client.pending, tab.client.pending.length], ["s2", [], 1]);
-});
-
-test("without locks a reload goes on with its conversation", async () => {
-  const BroadcastChannel = channelClass();
-  const tab = await original(null, { BroadcastChannel });
-  tab.page.dispatchEvent(new Event("pagehide"));
-  const again = load(null, tab.storage, { BroadcastChannel });
-  await settle();
-  again.timers.advance(QUESTION);
-  assert.equal(again.hello().session, "s1");
-});
-
-test("without locks a line that breaks needs no question", async () => {
-  const tab = await original(null, { BroadcastChannel: channelClass() });
-  tab.Socket.last.drop();
-  tab.timers.advance(tab.client.state.retryIn * 1000);
+  assert.equal(tab.client.state.state, "replaced");
+  tab.client.connect();
   tab.Socket.last.open();
-  assert.equal(tab.hello().session, "s1");
+  assert.deepEqual([tab.hello().session, tab.hello().token], ["s1", "t2"]); // it has heard the new one
 });
 
-for (const [name, BroadcastChannel, wait] of [["never answers", SILENT, QUESTION], ["is forbidden", FORBIDDEN, 0], ["throws", BROKEN, 0]]) {
+for (const [name, BroadcastChannel] of [["is missing", null], ["never carries anything", SILENT], ["is forbidden", FORBIDDEN], ["throws", BROKEN]]) {
   test(`without locks a channel that ${name} keeps nobody waiting`, async () => {
     const tab = await original(null, { BroadcastChannel });
     const again = load(null, tab.storage, { BroadcastChannel });
-    await settle();
-    again.timers.advance(wait);
     assert.equal(again.hello().session, "s1");
     again.client.close();
     assert.equal(again.timers.size, 0);
   });
 }
-
-test("without locks one of two tabs that are restored together has the conversation", async () => {
-  const BroadcastChannel = channelClass();
-  const { storage, client } = await original(null, { BroadcastChannel });
-  client.close();
-  for (const apart of [0, QUESTION / 2, QUESTION]) {
-    const tabs = [load(null, copyOf(storage), { BroadcastChannel })];
-    await settle();
-    tabs[0].timers.advance(apart);
-    tabs.push(load(null, copyOf(storage), { BroadcastChannel }));
-    await settle();
-    for (const tab of tabs) tab.timers.advance(QUESTION);
-    assert.deepEqual(tabs.map((tab) => tab.hello().session ?? "").sort(), ["", "s1"]);
-    for (const tab of tabs) tab.client.close();
-  }
-});
-
-test("a client that is closed while it asks says nothing", async () => {
-  const tab = await original(null, { BroadcastChannel: SILENT });
-  const again = load(null, tab.storage, { BroadcastChannel: SILENT });
-  again.client.close();
-  again.timers.advance(QUESTION);
-  assert.deepEqual([again.hello(), again.timers.size], [undefined, 0]);
-});

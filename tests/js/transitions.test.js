@@ -111,7 +111,7 @@ test("the machine is pure: a state is not changed, and the same gives the same",
   const inputs = [
     ...["connect", "redial", "restart", "close", "end", "settled", "woke"].map((type) => ({ type })),
     { type: "welcomed", resumed: true },
-    { type: "error", error: { code: "forbidden" } },
+    { type: "error", error: { reason: "forbidden" } },
     ...[1006, 1009, 4000, 4500, 4502, 4503, 4509].map((code) => ({ type: "closed", code })),
     { type: "dropped" },
     { type: "offline" },

@@ -163,7 +163,7 @@ interface ChatClientOptions {
     /** Default: `sessionStorage`; `null`: none */
     storage?: Storage | null;
     WebSocket?: typeof WebSocket;
-    /** How tabs of one session share its token, and how a duplicate of a tab asks whether it is one where there are no locks */
+    /** How tabs of one session share its token */
     BroadcastChannel?: typeof BroadcastChannel | null;
     /** By which a duplicate of a tab knows that it is one; default: the browser's */
     locks?: Locks | null;

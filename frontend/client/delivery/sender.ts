@@ -31,7 +31,7 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
   const pump = () => {
     if (!online || stale || timeouts.runs("pause")) return;
     send();
-    if (outbox.onTheWire && !timeouts.runs("resend")) timeouts.start("resend", RESEND_AFTER, ask);
+    if (outbox.onTheWire) timeouts.await("resend", RESEND_AFTER, ask);
   };
 
   const send = () => {
@@ -41,13 +41,7 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     frames.forEach(write);
     pace.sent(frames.length, now);
     const wait = pace.wait(now);
-    if (wait && outbox.more && !timeouts.runs("pace")) timeouts.start("pace", wait, pump);
-  };
-
-  const rewind = () => {
-    missing = 0;
-    outbox.rewind();
-    pump();
+    if (wait && outbox.more) timeouts.await("pace", wait, pump);
   };
 
   /** Nothing was accepted for long. It may still be on its way, if that is slow: the answer to a ping comes behind it. */
@@ -57,8 +51,11 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     asked = true;
     ping(() => {
       asked = false;
-      if (first === outbox.first) rewind();
-      else pump();
+      if (first === outbox.first) {
+        missing = 0;
+        outbox.rewind();
+      }
+      pump();
     });
   };
 
