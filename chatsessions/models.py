@@ -254,6 +254,8 @@ class ChatSession(models.Model):
     chat = models.CharField(_("chat"), max_length=200)
     token_hash = models.CharField(max_length=64)
     previous_token_hash = models.CharField(max_length=64, blank=True)
+    #: The token that opened the session until it was given to a user, at ``assigned_at``.
+    former_token_hash = models.CharField(max_length=64, blank=True)
     thread_id = models.UUIDField(_("thread"), default=uuid.uuid4, db_index=True)
     #: The beginning of the user's first message.
     topic = models.CharField(_("topic"), max_length=100, blank=True)
@@ -321,6 +323,7 @@ class ChatSession(models.Model):
     last_seen_at = models.DateTimeField(_("last seen"))
     connected_at = models.DateTimeField(_("connected"), null=True, blank=True)
     disconnected_at = models.DateTimeField(_("disconnected"), null=True, blank=True)
+    assigned_at = models.DateTimeField(null=True, blank=True, editable=False)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
 
     #: The database's time when the row was read, where ``timed()`` has asked for it.

@@ -46,7 +46,14 @@ from .values import mask
 MAX_SELECTED = 500
 
 #: Columns of up to a megabyte that lists do not need, and hashes that nothing here needs.
-_DEFERRED = ("state", "chat_settings", "streams", "token_hash", "previous_token_hash")
+_DEFERRED = (
+    "state",
+    "chat_settings",
+    "streams",
+    "token_hash",
+    "previous_token_hash",
+    "former_token_hash",
+)
 
 #: For ordering by name; "user" would order by id.
 _USER_NAME = f"user__{get_user_model().USERNAME_FIELD}"

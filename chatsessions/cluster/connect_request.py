@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -44,6 +45,10 @@ class ConnectRequest:
         """The hash of ``token``, which is what is stored and compared."""
         return None if self.token is None else hash_token(self.token)
 
+
+#: How long the answer to a login may take. The application gives a session to a user while it is
+#: made, and only then a browser is logged in; a slow network takes seconds to bring it.
+LOGIN_TIMEOUT = timedelta(seconds=10)
 
 #: Asked whether who comes may have a session; raises ``Refused``.
 Admit = Callable[[Session], Awaitable[None]]
@@ -124,6 +129,19 @@ def may_resume(
     if chat_name != chat.name or not is_owner(owner_id, request.user):
         return False
     return bool(request.user.is_authenticated) or tokens.accept(request.token_hash)
+
+
+def awaits_login(row: ChatSession | None, request: ConnectRequest) -> bool:
+    """
+    Return True for a session that was given to a user a moment ago, if its visitor comes.
+
+    They are that user, most likely: their browser has not got the answer to its login yet, and
+    will be logged in when it comes back.
+    """
+    if row is None or row.assigned_at is None or request.user.is_authenticated:
+        return False
+    since = (row.read_at or timezone.now()) - row.assigned_at
+    return since < LOGIN_TIMEOUT and row.former_token_hash == request.token_hash
 
 
 def is_visitors(live: LiveSession, user: str | None, token_hash: str | None) -> bool:

@@ -272,7 +272,7 @@ class SessionLifecycle(ChangeSource):
         self.owner_id = user.pk
         self.session.renew_user(user)
         self.log.set(user_id=user.pk)
-        self.client.revoke_tokens()
+        self.client.assign()
         code = frames.CloseCode.SHUTTING_DOWN
         self.log.then(partial(self.client.part, code))
         self.log.then(partial(self.subscribers.close_followers, code))

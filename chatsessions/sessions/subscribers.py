@@ -269,8 +269,14 @@ class SessionClient:
         self.tokens.rotate(used, given)
         self._write_tokens()
 
-    def revoke_tokens(self) -> None:
-        """Let no token be valid that was given to anybody."""
+    def assign(self) -> None:
+        """
+        Let no token be valid that was given to anybody: the session is a user's from now on.
+
+        Which token it was is remembered, as ``awaits_login`` asks for it.
+        """
+        former = self.tokens.current
+        self._log.set(former_token_hash=former, assigned_at=self._worker_rows.now())
         self.tokens = Tokens(hash_token(new_token()), "")
         self._write_tokens()
 

@@ -28,6 +28,7 @@ from chatsessions.cluster.connect_request import (
     Admit,
     ConnectRequest,
     anybody,
+    awaits_login,
     may_resume,
     new_row,
     session_of,
@@ -72,6 +73,10 @@ class Opened:
 
 class TooManySessions(Exception):
     """The user has as many connected sessions as allowed."""
+
+
+class LoginAwaited(ShuttingDown):
+    """The session is a user's now, and its visitor comes once more before they are logged in."""
 
 
 class _SessionLock(asyncio.Lock):
@@ -119,6 +124,7 @@ class SessionRegistry:
                 connections=known,
             )
             if isinstance(found, str):
+                await self._refuse_until_login(session_id, request, found)
                 return await self._open_new(chat, request, found, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
                 raise ShuttingDown  # come back
@@ -127,6 +133,15 @@ class SessionRegistry:
                 found.session.env = request.env
             lock.opened += 1
             return Opened(served=found, resumed=True, reason=None)
+
+    async def _refuse_until_login(
+        self, session_id: UUID, request: ConnectRequest, reason: str
+    ) -> None:
+        """Raise ``LoginAwaited`` if who does not get the session will be logged in soon."""
+        if reason != "unknown" or request.token is None:
+            return
+        if awaits_login(await self.stored.find_row(session_id), request):
+            raise LoginAwaited
 
     @asynccontextmanager
     async def _in_turn(self, session_id: UUID) -> AsyncIterator[tuple[_SessionLock, int | None]]:
@@ -178,6 +193,7 @@ class SessionRegistry:
                 found = await self._find(chat, session_id, request, admit)
                 if not isinstance(found, str):
                     return found, None
+                await self._refuse_until_login(session_id, request, found)
                 reason = found
         if reason in ("ended", "expired"):
             raise SessionOver(str(request.session_id), reason)

@@ -44,6 +44,8 @@ CHANCE = "Math.random = () => window.chance ?? 0.1;"
 LINE_IS_DOWN = re.compile(
     r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE)"
     r"|Connection closed before receiving a handshake response"
+    # Of the line between a test's relay and the server, which the page does not see.
+    r"|WebSocket is already in CLOSING or CLOSED state"
 )
 #: What it says of what a server refuses, and where that is tried: at files, and earlier messages.
 REFUSED = re.compile(r"the server responded with a status of 4\d\d")

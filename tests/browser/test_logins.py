@@ -217,6 +217,8 @@ def test_a_conversation_that_was_begun_before_the_login_goes_on(
     assert chat.session == session
     assert often.database.session(session)["user_id"] == often.database.user_id(name)
 
+    # Until the login is known to be answered, the old token is asked to come back.
+    often.database.update_session(session, assigned_at="2000-01-01 00:00:00")
     stranger = elsewhere.new_page()
     stranger.add_init_script(
         f"for (const [key, value] of {json.dumps(remembered)}) sessionStorage.setItem(key, value)"

@@ -54,8 +54,14 @@ async def test_an_anonymous_conversation_goes_on_after_the_login(
     _, after = await asyncio.to_thread(request, server, "log-in", before, name="grace")
     assert after != before
     assert await tab.closed() == 4000, "a line that is anonymous has it no more"
-    # The page is reloaded, as who has logged in.
     session, token = tab.session, tab.token
+    # The page is quicker than the answer to its login: it is asked to come back, and loses nothing.
+    await tab.connect()
+    tab.say_hello(received=0)
+    await tab.flush()
+    assert await tab.closed() == 4000
+    assert (tab.session, tab.token) == (session, token)
+    # It is reloaded, as who has logged in.
     tab.cookie = after
     welcome = await tab.resume(received=0)
     assert (welcome["session"], welcome["resumed"]) == (session, True)
@@ -65,7 +71,8 @@ async def test_an_anonymous_conversation_goes_on_after_the_login(
     await tab.message("two")
     assert await tab.outcome(2) == "done"
     assert server.database.session(session or "")["user_id"] == server.database.user_id("grace")
-    # For nobody else: not by the old token, and not for another user.
+    # For nobody else: not by the old token once the login has been answered, and for no other user.
+    server.database.update_session(session or "", assigned_at="2000-01-01 00:00:00")
     assert not (await stranger.resume(received=0))["resumed"]
     other = client_of(server, "visitors", cookie=server.login("eve"))
     other.session, other.token = session, token
