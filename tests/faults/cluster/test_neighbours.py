@@ -27,6 +27,8 @@ NEIGHBOURS = 20
 #: Seconds for which neighbours talk, and messages of each neighbour per second.
 SECONDS = 3.0
 PACE = 5.0
+#: Seconds for an answer: the flood and the server may share a core, and that with others.
+ANSWER_TIMEOUT = 300.0
 #: How many read nothing, and how many vanish.
 DEAF, LOST = 3, 20
 #: What a worker may grow by for a client that takes nothing (MAX_UNACKED_BYTES is 4 MiB), for any
@@ -41,7 +43,7 @@ async def talk(tab: Tab, until: float) -> None:
     """Send messages until then, each when the last one is answered."""
     await asyncio.sleep(tab.source.random() / PACE)  # not all at the same moment
     while time.monotonic() < until:
-        assert await tab.outcome(await tab.message()) == "done"
+        assert await tab.outcome(await tab.message(), ANSWER_TIMEOUT) == "done"
         await asyncio.sleep(1 / PACE)
 
 
