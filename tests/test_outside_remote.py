@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ import msgspec
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.utils import timezone
 
 from chatsessions import (
     Chat,
@@ -25,6 +27,7 @@ from chatsessions import (
 )
 from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
 from chatsessions.cluster.connect_request import LOGIN_TIMEOUT, ConnectRequest
+from chatsessions.conf import settings
 from chatsessions.handlers.context import use_context
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession, SessionEvent
@@ -347,6 +350,31 @@ async def test_events_from_afar_that_come_at_once_are_each_emitted(chat: Chat) -
         notes = [data for name, data in client.events if name == "note"]
         assert sorted(notes) == [*range(20)]
         assert not client.live.writers.is_writing
+
+
+async def test_an_owner_that_was_silent_finds_out_what_was_done_in_its_idle_sessions(
+    chat: Chat,
+) -> None:
+    """Others took it for dead, and it had a heartbeat again before anybody deleted its row."""
+    async with two_workers() as (first, second):
+        client, quiet = await owned(first, chat), await owned(first, chat)
+        session = client.live.id
+        silence = settings.WORKER_STALE + 1
+        late, begun_at = first.rows.beats
+        first.rows.beats = (late, begun_at - silence)
+        since = timezone.now() - timedelta(seconds=silence)
+        await WorkerRow.objects.filter(pk=first.id).aupdate(heartbeat_at=since)
+        await calls.change(second, session, [append("note")])
+        await first._say_alive()
+        await until(lambda: client.closed)
+        back = await Client.open(first, chat, session, client.token)
+        assert back.resumed
+        entries = SessionEvent.objects.filter(session=session)
+        assert back.live.log.head == await entries.acount()
+        assert await entries.filter(name="note").acount() == 1
+        assert not quiet.closed  # nobody has taken that
+        await first._say_alive()
+        assert first.rows.pauses == late + 1
 
 
 async def test_a_session_of_nobody_is_taken_and_given_back(chat: Chat) -> None:

@@ -48,8 +48,9 @@ class WorkerRows:
         self._hostname = socket.gethostname()
         self._pid_space = pid_space()
         self._made = False
-        #: Whether the row was deleted since the last :meth:`beat`.
+        #: Whether the row was deleted since the last :meth:`beat`, and how many pauses it knew of.
         self._swept = False
+        self._known_pauses = 0
         #: How often a heartbeat was late, and when the last one began; the first is never late.
         self.beats = (0, math.inf)
         #: The channel by which other workers reach this one.
@@ -60,10 +61,15 @@ class WorkerRows:
         self.stuck_for: Callable[[], float | None] = lambda: None
 
     def beat(self) -> bool:
-        """Write a heartbeat into this worker's row; return whether the row had been deleted."""
+        """
+        Write a heartbeat into this worker's row; return whether it has counted as dead meanwhile.
+
+        Then others may have taken its sessions: nobody tells it, also where the row is still there.
+        """
         self.restore()
+        known, self._known_pauses = self._known_pauses, self.pauses
         swept, self._swept = self._swept, False
-        return swept
+        return swept or known != self._known_pauses
 
     @property
     def pauses(self) -> int:

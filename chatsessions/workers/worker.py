@@ -177,7 +177,7 @@ class Worker(WorkerHost):
             await self.housekeep(self._say_alive())
 
     async def _say_alive(self) -> None:
-        """Write the heartbeat. After a long silence, take back sessions that nobody took."""
+        """Write the heartbeat. After a long silence, find out which sessions others have taken."""
         if await self.threads.write(self.rows.beat):
             for live in list(self.live.values()):
                 live.client.claim_again()
