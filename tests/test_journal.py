@@ -603,7 +603,7 @@ async def test_a_session_that_cannot_even_be_given_up_is_nobody_elses_trouble(
     await worker.journal.settled()
     with monkeypatch.context() as patched:
         patched.setattr(broken.live, "user_session", None)
-        patched.setattr(broken.live, "discard", None)
+        patched.setattr(LiveSession, "discard", None)
         broken.live.log.note()
         assert await other.run("message", {"content": "still here"}) == "done"
     assert other.texts == ["still here"]

@@ -698,7 +698,7 @@ async def test_a_client_whose_log_cannot_be_read_is_told_to_come_back(
         old = await Tab.open(first, chat)
         await old.say("wait")
         await until(lambda: old.texts == ["1"])
-        monkeypatch.setattr(old.served, "read_log", _no_log)
+        monkeypatch.setattr(LiveSession, "read_log", staticmethod(_no_log))
         new = await Tab.open(first, chat, old)
         await until(lambda: new.closed == 4000)
         chat.gate.set()  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ events, and an :class:`Outbox`, which holds frames back until they may be sent; 
 from __future__ import annotations
 
 from bisect import bisect
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from math import ceil
 from typing import Generic, TypeVar
@@ -107,8 +107,9 @@ class Outbox(Generic[T]):
 
     def __init__(self, stored: int = 0) -> None:
         self.stored = stored
-        #: What is held back, each with the entry that it waits for.
-        self.waiting: deque[tuple[int, T]] = deque()
+        #: What is held back, each with the entry that it waits for. A list, as an empty one takes
+        #: no memory: there is one for each session, and mostly nothing in it.
+        self.waiting: list[tuple[int, T]] = []
 
     def hold(self, after: int, frame: T) -> bool:
         """Hold ``frame`` until entry ``after`` is stored; return False if it is free now."""
@@ -120,9 +121,10 @@ class Outbox(Generic[T]):
     def release(self, stored: int) -> list[T]:
         """Note that all up to entry ``stored`` is stored; return the frames that are free now."""
         self.stored = stored
-        free = []
-        while self.waiting and self.waiting[0][0] <= stored:
-            free.append(self.waiting.popleft()[1])
+        held = (place for place, (after, _) in enumerate(self.waiting) if after > stored)
+        end = next(held, len(self.waiting))
+        free = [frame for _, frame in self.waiting[:end]]
+        del self.waiting[:end]
         return free
 
 
@@ -134,7 +136,8 @@ class SendWindow:
     def __init__(self, *, max_events: int, max_bytes: int) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._sent: deque[tuple[int, int]] = deque()
+        #: A list, as that of ``Outbox``.
+        self._sent: list[tuple[int, int]] = []
         self._bytes = 0
         self.acked = 0
         self.volatile_bytes = 0
@@ -164,8 +167,13 @@ class SendWindow:
     def ack(self, seq: int) -> None:
         """Note that the client has applied all up to ``seq``."""
         self.acked = max(self.acked, seq)
-        while self._sent and self._sent[0][0] <= seq:
-            self._bytes -= self._sent.popleft()[1]
+        end = 0
+        for sent, size in self._sent:
+            if sent > seq:
+                break
+            self._bytes -= size
+            end += 1
+        del self._sent[:end]
 
 
 class RateLimit:

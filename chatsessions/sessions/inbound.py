@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from django.utils.translation import gettext
@@ -15,8 +16,10 @@ from chatsessions.exceptions import FrameError
 from chatsessions.handlers.chat import ANSWER
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Gate, RateLimit
+from chatsessions.storage.database import Executors
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import Journal
+from chatsessions.storage.log import find_answer, find_last_message, find_seq
 from chatsessions.storage.store import Loaded
 
 from .asks import Asks
@@ -28,8 +31,28 @@ from .turns import Turns
 class InboundEvents:
     """The way in for what the client numbers."""
 
+    __slots__ = (
+        "_asked",
+        "_asks",
+        "_files",
+        "_finder",
+        "_id",
+        "_journal",
+        "_log",
+        "_loop",
+        "_tasks",
+        "_tell",
+        "_threads",
+        "_turns",
+        "gate",
+        "is_open",
+        "last_message",
+        "posted_from",
+    )
+
     def __init__(
         self,
+        session_id: UUID,
         log: SessionLog,
         turns: Turns,
         loaded: Loaded | None,
@@ -41,10 +64,9 @@ class InboundEvents:
         tasks: SessionTasks,
         asks: Asks,
         files: SessionFiles,
-        find_seq: Callable[[int], Awaitable[int | None]],
-        find_answer: Callable[[str], Awaitable[int | None]],
-        find_last_message: Callable[[], Awaitable[int | None]],
+        threads: Executors,
     ) -> None:
+        self._id = session_id
         self._log = log
         self._turns = turns
         self._journal = journal
@@ -53,9 +75,7 @@ class InboundEvents:
         self._tasks = tasks
         self._asks = asks
         self._files = files
-        self._find_seq = find_seq
-        self._find_answer = find_answer
-        self._find_last_message = find_last_message
+        self._threads = threads
         #: The number of the user's last message; None until it is known.
         self.last_message: int | None = None
         #: Whether anything is taken; if not, the connection is about to hear of it.
@@ -156,14 +176,14 @@ class InboundEvents:
             return None  # it has its answer without
         if event.name == "message" and data.get("replaces") and self.last_message is None:
             self.charge(event.n)
-            found = await self._find_last_message()
+            found = await self._threads.read(find_last_message, self._id)
             self.last_message = self.last_message or found
         if event.name == "message" and data.get("files"):
             self.charge(event.n)
             await self._files.check(event.n, data["files"])
         elif event.name == "feedback":
             self.charge(event.n)
-            return await self._find_answer(data["message"])
+            return await self._threads.read(find_answer, self._id, data["message"])
         return None
 
     async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
@@ -248,7 +268,7 @@ class InboundEvents:
         try:
             while self._asked:
                 n = self._asked.pop()
-                seq = await self._find_seq(n)
+                seq = await self._threads.read(find_seq, self._id, n)
                 self._tell(frames.Accepted(n, seq or 0))
         finally:
             self._finder = None

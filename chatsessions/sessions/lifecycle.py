@@ -36,14 +36,7 @@ from chatsessions.storage.conversation import ConversationMessage
 from chatsessions.storage.database import Executors
 from chatsessions.storage.files import SessionFiles
 from chatsessions.storage.journal import ChangeSource, Journal, Position
-from chatsessions.storage.log import (
-    Entry,
-    find_answer,
-    find_last_message,
-    find_message,
-    find_seq,
-    read_entries,
-)
+from chatsessions.storage.log import Entry, read_entries
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
 from chatsessions.storage.thread_rows import Mark
@@ -109,6 +102,45 @@ class SessionHost(ABC):
 class SessionLifecycle(ChangeSource):
     """A session and its parts, but for the way of its messages."""
 
+    __slots__ = (
+        "_aside",
+        "_begun",
+        "_closing",
+        "_has_topic",
+        "_left",
+        "_past",
+        "_quiet",
+        "applied",
+        "asks",
+        "chat",
+        "client",
+        "closed",
+        "conversation",
+        "ending",
+        "files",
+        "form",
+        "holders",
+        "id",
+        "inbound",
+        "lifespan",
+        "log",
+        "loop",
+        "lost",
+        "offers",
+        "owner_id",
+        "position",
+        "posted",
+        "session",
+        "sink",
+        "subscribers",
+        "tasks",
+        "turns",
+        "user_session",
+        "values",
+        "worker",
+        "writers",
+    )
+
     def __init__(
         self,
         worker: SessionHost,
@@ -140,8 +172,9 @@ class SessionLifecycle(ChangeSource):
         self._left = None if loaded is None else InterruptedWork.of(loaded)
         self._past = past
         self._begun = False
-        self._closing = asyncio.Event()
-        self._quiet = asyncio.Event()
+        #: Made when somebody waits: an event of each session would take most of a kilobyte.
+        self._closing: asyncio.Event | None = None
+        self._quiet: asyncio.Event | None = None
 
         self.log = SessionLog(
             row.pk,
@@ -185,6 +218,7 @@ class SessionLifecycle(ChangeSource):
         )
         session.stored_files = self.files
         self.inbound = InboundEvents(
+            self.id,
             self.log,
             self.turns,
             loaded,
@@ -195,9 +229,7 @@ class SessionLifecycle(ChangeSource):
             tasks=self.tasks,
             asks=self.asks,
             files=self.files,
-            find_seq=partial(worker.threads.read, find_seq, self.id),
-            find_answer=partial(worker.threads.read, find_answer, self.id),
-            find_last_message=partial(worker.threads.read, find_last_message, self.id),
+            threads=worker.threads,
         )
         self.inbound.is_open = self.ending is None
         self.client = SessionClient(
@@ -225,7 +257,7 @@ class SessionLifecycle(ChangeSource):
             form=self.form,
             values=self.values,
             claim_again=self.client.claim_again,
-            find_message=partial(worker.threads.read, find_message, self.id),
+            threads=worker.threads,
         )
         self.posted = PostedEvents(
             self.id,
@@ -438,8 +470,9 @@ class SessionLifecycle(ChangeSource):
 
     def discard(self, error: Exception | None = None) -> None:
         """Hold the session in memory no more; whoever waits gets ``error``."""
-        self._closing.set()
         self.closed = True
+        if self._closing is not None:
+            self._closing.set()
         self.inbound.is_open = False
         self.lifespan.stop()
         self.log.close(self.ending)

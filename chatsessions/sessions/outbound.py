@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,8 +17,9 @@ from chatsessions.handlers.emitter import Sink, Streaming, Turn, encode_data
 from chatsessions.handlers.session import Session, in_language_of, printable
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Outbox
+from chatsessions.storage.database import Executors
 from chatsessions.storage.journal import Journal
-from chatsessions.storage.log import Entry
+from chatsessions.storage.log import Entry, find_message
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .asks import Asks, OfferedActions, SettingsForm
@@ -67,7 +68,7 @@ class SessionSink(Sink):
         form: SettingsForm,
         values: SessionValues,
         claim_again: Callable[[], None],
-        find_message: Callable[[str], Awaitable[dict[str, Any] | None]],
+        threads: Executors,
     ) -> None:
         self.loop = loop
         self._session = session
@@ -81,7 +82,7 @@ class SessionSink(Sink):
         self._values = values
         #: Writes once more to the row whose the session is.
         self._claim_again = claim_again
-        self._find_message = find_message
+        self._threads = threads
         #: Of the worker's pauses: how many there were when the session was known to be its, and
         #: when that was asked.
         self._pauses = self._asked = rows.pauses
@@ -111,7 +112,7 @@ class SessionSink(Sink):
         if message is None:
             return
         await self.flush()
-        event = await self._find_message(message)
+        event = await self._threads.read(find_message, self._session.id, message)
         if event is not None:
             event["actions"] = self._offers.of(message)
             self.append("message_update", encode_data("message_update", event), turn)

@@ -44,6 +44,8 @@ logger = logging.getLogger("chatsessions.live")
 class LiveSession(SessionLifecycle):
     """One session, held by this worker. Only its event loop's thread may touch it."""
 
+    __slots__ = ()
+
     # The way of one message: received, and stored
 
     async def receive(self, subscriber: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
@@ -350,7 +352,9 @@ class LiveSession(SessionLifecycle):
 
     async def until_closed(self) -> None:
         """Wait until nobody holds the session here any more."""
-        await self._closing.wait()
+        if not self.closed:
+            self._closing = self._closing or asyncio.Event()
+            await self._closing.wait()
 
     async def given_back(self) -> None:
         """Wait until another worker can take the session, if it can be let go at all."""
@@ -362,6 +366,7 @@ class LiveSession(SessionLifecycle):
     async def until_idle(self) -> None:
         """Wait until nothing runs."""
         while self.is_busy:
+            self._quiet = self._quiet or asyncio.Event()
             self._quiet.clear()
             await self._quiet.wait()
 
@@ -380,7 +385,8 @@ class LiveSession(SessionLifecycle):
         """Let the session go if nobody needs it in memory: something that ran has ended."""
         if not self.log.is_noted:
             self.log.note()
-        self._quiet.set()
+        if self._quiet is not None:
+            self._quiet.set()
 
 
 def _in_thread(turn: Turn, handler: Handler, argument: Any) -> Any:

@@ -100,6 +100,7 @@ class Lifespan:
         "_chat",
         "_context",
         "_error",
+        "_is_stopped",
         "_run_in_thread",
         "_session",
         "_settled",
@@ -127,8 +128,10 @@ class Lifespan:
         self._begun = False
         #: What setting up has raised.
         self._error: Exception | None = None
-        self._settled = asyncio.Event()
-        self._stopped = asyncio.Event()
+        self._is_stopped = False
+        #: Of a task that sets up: whether it has, and whether it is to tear down.
+        self._settled: asyncio.Event | None = None
+        self._stopped: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -145,32 +148,43 @@ class Lifespan:
     async def start(self) -> None:
         """Set up, and return when the generator has yielded. Raises what it raises."""
         generator = self._chat.hooks["session_lifespan"].function()
-        self._task = self._start(self._run(generator))
-        await self._settled.wait()
+        settled, stopped = self._settled, self._stopped = asyncio.Event(), asyncio.Event()
+        if self._is_stopped:
+            stopped.set()
+        self._task = self._start(self._run(generator, settled, stopped))
+        await settled.wait()
         if self._error is not None:
             raise self._error
 
     def stop(self) -> None:
         """Tear down, in the task that has set up: the session is not held here any more."""
-        if self._stopped.is_set():
+        if self._is_stopped:
             return
-        self._stopped.set()
+        self._is_stopped = True
+        if self._stopped is not None:
+            self._stopped.set()
         if self._task is None:
             if self._begun and "session_unload" in self._chat.hooks:
-                self._task = self._start(self._run(None))
-        elif not self._settled.is_set():
+                self._task = self._start(self._tear_down(None))
+        elif self._settled is not None and not self._settled.is_set():
             self._task.cancel()
 
-    async def _run(self, generator: AsyncGenerator[Any, None] | None) -> None:
+    async def _run(
+        self, generator: AsyncGenerator[Any, None], settled: asyncio.Event, stopped: asyncio.Event
+    ) -> None:
         translation.activate(supported_language(self._session.language))
         with use_context(self._context(None)):
             try:
-                # Without what it would have opened the session goes on, and is unloaded as any.
-                if generator is not None and not await self._set_up(generator):
-                    generator = None
+                is_set_up = await self._set_up(generator)
             finally:
-                self._settled.set()
-            await self._stopped.wait()
+                settled.set()
+            await stopped.wait()
+        # Without what it would have opened the session has gone on, and is unloaded as any.
+        await self._tear_down(generator if is_set_up else None)
+
+    async def _tear_down(self, generator: AsyncGenerator[Any, None] | None) -> None:
+        translation.activate(supported_language(self._session.language))
+        with use_context(self._context(None)):
             if "session_unload" in self._chat.hooks:
                 await self._within_deadline("on_session_unload", self._unload)
             if generator is not None:

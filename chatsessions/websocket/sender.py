@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 from typing import Any
@@ -75,7 +74,7 @@ class Sender:
         self._spec_version = spec_version
         self._loop = asyncio.get_running_loop()
         #: The messages that are sent after those before them.
-        self._waiting: deque[Message] = deque()
+        self._waiting: list[Message] = []
         #: Whether the client takes several frames in one message.
         self._batches = False
         #: The frames that are sent together next, and their characters.
@@ -233,7 +232,7 @@ class Sender:
     async def _run(self) -> None:
         while True:
             while self._waiting:
-                message = self._waiting.popleft()
+                message = self._waiting.pop(0)
                 try:
                     await self._send(message)
                 except asyncio.CancelledError as error:

@@ -50,7 +50,8 @@ class WebsocketSubscriber(LocalSubscriber):
         #: Up to which token the ``stream`` frames have told each message that is open since then.
         self._told: dict[str, int] = {}
         self._held: list[str] = []
-        self._acked = asyncio.Event()
+        #: Made by a replay that waits.
+        self._acked: asyncio.Event | None = None
         self._replay: asyncio.Task[None] | None = None
 
     # Subscriber
@@ -154,7 +155,8 @@ class WebsocketSubscriber(LocalSubscriber):
     def ack(self, seq: int) -> None:
         """Note that the client has applied everything up to ``seq``."""
         self._window.ack(seq)
-        self._acked.set()
+        if self._acked is not None:
+            self._acked.set()
 
     def stop(self) -> None:
         """Send nothing more, unless the session is :meth:`moved` here from another worker."""
@@ -205,6 +207,7 @@ class WebsocketSubscriber(LocalSubscriber):
     async def _has_room(self) -> bool:
         """Wait for the client's acknowledgements; return False if they do not come."""
         while self._window.half_full:
+            self._acked = self._acked or asyncio.Event()
             self._acked.clear()
             try:
                 async with asyncio.timeout(2.5 * settings.HEARTBEAT):
