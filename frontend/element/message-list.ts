@@ -68,8 +68,8 @@ export interface MessageListHandlers {
 }
 
 /** A stream grows with each frame, but the longer it is the rarer: for so many letters a millisecond later, up to so many. */
-const LETTERS = 300;
-const RAREST = 250;
+const LETTERS = 240;
+const RAREST = 300;
 /** Messages stand in groups of so many: browsers look at each child of the list in each frame in which it changes. */
 const GROUP = 50;
 
