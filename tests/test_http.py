@@ -22,6 +22,7 @@ from chatsessions import (
     AskUserMessage,
     Chat,
     Message,
+    aassign_user,
     aend_session,
     context,
     session_context,
@@ -183,6 +184,24 @@ async def test_what_is_not_the_clients_gives_a_new_session(
     assert told["session"] != first["session"]
     assert (told["resumed"], told["reason"]) == (False, "unknown")
     assert texts(told) == ["hello", "1: b"]
+
+
+async def test_who_comes_before_the_answer_to_their_login_is_to_come_again(
+    worker: Worker, counter: Chat
+) -> None:
+    """The session is theirs by then: a new one would take its place in what they see."""
+    first = await Api().say("a")
+    user = await get_user_model().objects.acreate(username="ada")
+    await aassign_user(first["session"], user)
+    asked = {"session": first["session"], "token": first["token"]}
+    response = await Api().post("b", **asked)
+    assert (response.status_code, response.told["error"]) == (401, "unauthorized")
+    assert int(response.headers["Retry-After"]) > 0
+    assert await ChatSession.objects.acount() == 1
+    client = AsyncClient()
+    await client.aforce_login(user)
+    told = await Api(client).say("b", **asked)
+    assert (told["session"], texts(told)) == (first["session"], ["2: b"])
 
 
 async def test_an_event_of_the_applications_own(worker: Worker, chat: Chat) -> None:

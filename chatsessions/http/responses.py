@@ -33,7 +33,7 @@ from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
 from chatsessions.storage.database import CacheFailed, unavailable
 from chatsessions.workers.host import ShuttingDown
-from chatsessions.workers.registry import TooManySessions
+from chatsessions.workers.registry import LoginAwaited, TooManySessions
 
 from .requests import RequestRefused, check_method
 from .visits import HttpSubscriber, Visit, is_end_of
@@ -101,6 +101,9 @@ def refusal_of(error: Exception) -> RequestRefused:
             logger.warning("%s", error)
             detail = _why_unreachable(error)
             return RequestRefused(503, "owner_unreachable", detail, retry_after=SOON)
+        case LoginAwaited():
+            detail = gettext("Log in first.")
+            return RequestRefused(401, "unauthorized", detail, retry_after=SOON)
         case ShuttingDown():
             detail = gettext("The server is restarting; try again.")
             return RequestRefused(503, "shutting_down", detail, retry_after=SOON)

@@ -556,7 +556,7 @@ export class ChatClient extends EventTarget {
 
   #pendingChanged() {
     if (this.#outbox.items.length <= SAVED_AT_ONCE) this.#save();
-    else this.#lasting.await("save", SAVE_EVERY, () => this.#save());
+    else this.#lasting.ensure("save", SAVE_EVERY, () => this.#save());
     this.#emit("pending", this.pending);
   }
 

@@ -32,10 +32,10 @@ export function timeoutsBy({ setTimeout, clearTimeout, now }: Timers, run: (call
     cancel,
     cancelAll: () => [...running.keys()].forEach(cancel),
     runs,
-    /** Instead of one of this name that runs. */
+    /** Start it instead of one of this name that runs. */
     start,
-    /** Unless one of this name runs. */
-    await(name: string, delay: number, callback: () => void) {
+    /** Start it, unless one of this name runs. */
+    ensure(name: string, delay: number, callback: () => void) {
       if (!runs(name)) start(name, delay, callback);
     },
   };

@@ -17,6 +17,6 @@ export function ackScheduler(timeouts: Timeouts, acknowledge: () => void) {
   return (entries: number) => {
     waiting += entries;
     if (waiting >= ACK_ENTRIES) now();
-    else timeouts.await("ack", ACK_EVERY, now);
+    else timeouts.ensure("ack", ACK_EVERY, now);
   };
 }

@@ -31,7 +31,7 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
   const pump = () => {
     if (!online || stale || timeouts.runs("pause")) return;
     send();
-    if (outbox.onTheWire) timeouts.await("resend", RESEND_AFTER, ask);
+    if (outbox.onTheWire) timeouts.ensure("resend", RESEND_AFTER, ask);
   };
 
   const send = () => {
@@ -41,7 +41,7 @@ export function createSender(outbox: Outbox, timeouts: Timeouts, write: (frame: 
     frames.forEach(write);
     pace.sent(frames.length, now);
     const wait = pace.wait(now);
-    if (wait && outbox.more) timeouts.await("pace", wait, pump);
+    if (wait && outbox.more) timeouts.ensure("pace", wait, pump);
   };
 
   /** Nothing was accepted for long. It may still be on its way, if that is slow: the answer to a ping comes behind it. */
