@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
@@ -91,16 +92,21 @@ class ChatConnection:
         #: For how long, by its last ping, the client may send nothing.
         self._announced_silence = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._receive_next: Callable[[], Awaitable[Message]]
+        #: The next message, which is waited for while hello is answered.
+        self._coming: asyncio.Task[Message] | None = None
 
     async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
         """Read frames until the client is gone, or does not answer our close in time."""
+        self._receive_next = receive
         self.sender.start()
         websockets, close = get_worker().websockets, self.sender.close
         websockets[close] = self.sender.abandon
         try:
             with translation.override(self._language):
                 while True:
-                    message = await receive()
+                    message = await (self._coming or receive())
+                    self._coming = None
                     kind = message["type"]
                     if kind == "websocket.receive":
                         await self._receive(message)
@@ -122,6 +128,8 @@ class ChatConnection:
     def _leave(self) -> None:
         """Leave the session: the websocket is no more."""
         self.sender.closing = True
+        if self._coming is not None:
+            self._coming.cancel()
         self._admission.leave()
         if self._timer is not None:
             self._timer.cancel()
@@ -150,13 +158,18 @@ class ChatConnection:
             self.sender.batch()
         if self._timer is not None:
             self._timer.cancel()
+        self._coming = self._loop.create_task(self._next())
         try:
-            await self._open(hello)
+            async with _while_here(self._coming):
+                await self._open(hello)
         except REFUSALS as error:
             told, code = refusal_of(error)
             if told is not None:
                 self._tell(told)
             self.sender.close(code)
+
+    async def _next(self) -> Message:
+        return await self._receive_next()
 
     async def _open(self, hello: frames.Hello) -> None:
         owner = owner_of(self._admission.user)
@@ -339,3 +352,31 @@ class ChatConnection:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(delay, callback)
+
+
+@asynccontextmanager
+async def _while_here(coming: asyncio.Task[Message]) -> AsyncIterator[None]:
+    """
+    Cancel what runs inside if ``coming``, the client's next message, is that it has left.
+
+    A client that has waited for long leaves and comes again. If a crowd comes that cannot be served
+    in time, those who have left must not take the time of those who wait.
+    """
+    here = asyncio.timeout(None)
+
+    def received(_: asyncio.Task[Message]) -> None:
+        if coming.cancelled():
+            return
+        if coming.exception() is not None or coming.result()["type"] == "websocket.disconnect":
+            here.reschedule(0)
+
+    try:
+        async with here:
+            coming.add_done_callback(received)
+            try:
+                yield
+            finally:
+                coming.remove_done_callback(received)
+    except TimeoutError:
+        if not here.expired():
+            raise
