@@ -646,13 +646,20 @@ async def test_tables_that_are_flushed_under_a_running_server_refuse_nobody(
         await change(gone.live, 1)
 
 
+@pytest.mark.parametrize(
+    ("connections", "code"),
+    [
+        pytest.param(1, frames.CloseCode.TAKEN_OVER, id="for a newer connection"),
+        pytest.param(0, frames.CloseCode.SHUTTING_DOWN, id="for a call from outside"),
+    ],
+)
 async def test_a_session_that_another_worker_took_writes_nothing(
-    worker: RunningWorker, chat: Chat
+    worker: RunningWorker, chat: Chat, connections: int, code: frames.CloseCode
 ) -> None:
     taken, kept = await open_many(worker, chat, 2)
     await change(taken.live, "before")
     rows = ChatSession.objects.filter(pk=taken.live.id)
-    await rows.aupdate(generation=F("generation") + 1)
+    await rows.aupdate(generation=F("generation") + 1, connections=F("connections") + connections)
     lost, stored = await asyncio.gather(
         change(taken.live, "after"), change(kept.live, "after"), return_exceptions=True
     )
@@ -662,7 +669,7 @@ async def test_a_session_that_another_worker_took_writes_nothing(
     with pytest.raises(OwnershipLost):
         await change(taken.live, "later")
     await until(lambda: taken.closed)
-    assert taken.closed == [(frames.CloseCode.TAKEN_OVER, None)]
+    assert taken.closed == [(code, None)]
     assert await log_of(taken.live) == [(1, "before")]
     assert await state_of(taken.live) == {"value": "before"}
     assert await state_of(kept.live) == {"value": "after"}

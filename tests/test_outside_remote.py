@@ -32,7 +32,7 @@ from chatsessions.handlers.context import use_context
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
-from chatsessions.protocol.frames import Token
+from chatsessions.protocol.frames import CloseCode, Token
 from chatsessions.workers import calls
 from chatsessions.workers.calls import RemoteBlock, leave_remote
 from chatsessions.workers.host import ShuttingDown
@@ -367,6 +367,7 @@ async def test_an_owner_that_was_silent_finds_out_what_was_done_in_its_idle_sess
         await calls.change(second, session, [append("note")])
         await first._say_alive()
         await until(lambda: client.closed)
+        assert client.closed == [(CloseCode.SHUTTING_DOWN, None)]  # nobody else has connected
         back = await Client.open(first, chat, session, client.token)
         assert back.resumed
         entries = SessionEvent.objects.filter(session=session)

@@ -24,7 +24,7 @@ from chatsessions.storage.store import Peek
 from .commands import Forward, NotHere, Taken
 from .directory import Owner, WorkerDirectory
 from .owner import take_frame
-from .remote import POLL, Look, RemoteSession
+from .remote import POLL, RemoteSession
 from .rpc import NoAnswer
 
 logger = logging.getLogger("chatsessions.cluster")
@@ -182,17 +182,8 @@ class ConnectedSession(RemoteSession):
 
     # Its session moves
 
-    async def _judge(self, peek: Peek, look: Look) -> None:
-        if peek.connections > self._connections:
-            self.close(frames.CloseCode.TAKEN_OVER)
-        else:
-            await super()._judge(peek, look)
-
-    def _taken_by_another(self, peek: Peek) -> None:
-        if peek.status == ChatSession.Status.CONNECTED:
-            self.close(frames.CloseCode.TAKEN_OVER)
-        else:
-            super()._taken_by_another(peek)
+    def _is_overtaken(self, peek: Peek) -> bool:
+        return peek.connections > self._connections
 
     async def _released(self) -> None:
         """Hold the session here, which is nobody's now, and go on with its connection."""

@@ -381,8 +381,10 @@ class RemoteSession(ABC):
         elif peek.status == ChatSession.Status.ENDED:
             await self._follower.take_row(peek)
             self.close(frames.CloseCode.SESSION_ENDED, ended=peek.end_reason)
-        elif peek.generation != self.generation:
-            self._taken_by_another(peek)
+        elif self._is_overtaken(peek):
+            self.close(frames.CloseCode.TAKEN_OVER)
+        elif peek.generation != self.generation:  # a worker that is not the owner we know
+            self._give_up("another worker has it")
         else:
             await self._follower.take_row(peek)
             await self._judge(peek, look)
@@ -402,9 +404,9 @@ class RemoteSession(ABC):
     async def _released(self) -> None:
         """Go on without the owner, which has let the session go, or give it up."""
 
-    def _taken_by_another(self, peek: Peek) -> None:
-        """Tell nothing more: a worker has the session that is not the owner we know."""
-        self._give_up("another worker has it")
+    def _is_overtaken(self, peek: Peek) -> bool:
+        """Return True if the session has a newer connection than this one."""
+        return False
 
     # The end
 

@@ -224,11 +224,6 @@ class WorkerRows:
         worker = Worker.objects.using(settings.DATABASE).timed().filter(pk=worker_id).first()
         return worker is not None and self.is_alive(worker)
 
-    def exists(self, session_id: UUID) -> bool:
-        """Return True if the session is there and has not ended."""
-        rows = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
-        return rows.exclude(status=ChatSession.Status.ENDED).exists()
-
 
 def is_idle(row: ChatSession) -> bool:
     """Return True if no worker owns a session, and nothing in it waits, runs, streams or asks."""

@@ -28,7 +28,7 @@ from chatsessions.sessions.lifecycle import SessionHost, SessionLifecycle
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import LOOK_INTERVAL, Executors, close_unusable, is_transient
 from chatsessions.storage.journal import Journal
-from chatsessions.storage.store import Store
+from chatsessions.storage.store import Store, peek_at
 from chatsessions.storage.worker_rows import WorkerRows
 
 from .limits import Limits
@@ -105,16 +105,18 @@ class WorkerHost(SessionHost):
         subscriber, live.subscribers.connection = live.subscribers.connection, None
         if subscriber is None:
             return
-        taken, exists = isinstance(error, OwnershipLost), True
-        if taken:
+        code = CloseCode.SHUTTING_DOWN  # come back, and find it where it is now
+        if isinstance(error, OwnershipLost):
             with suppress(DatabaseError):
-                exists = await self.threads.read(self.rows.exists, live.id)
-        if not exists:
-            subscriber.close(CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
-        elif taken and held:
-            subscriber.close(CloseCode.TAKEN_OVER)
-        else:
-            subscriber.close(CloseCode.SHUTTING_DOWN)  # come back, and find it where it is now
+                peek = await self.threads.read(peek_at, live.id)
+                if peek is None or peek.status == ChatSession.Status.ENDED:
+                    reason = (peek and peek.end_reason) or ChatSession.EndReason.ADMIN
+                    subscriber.close(CloseCode.SESSION_ENDED, ended=reason)
+                    return
+                # Not by a call from outside, or by a worker that has taken this one for dead.
+                if held and peek.connections > live.client.connections:
+                    code = CloseCode.TAKEN_OVER
+        subscriber.close(code)
 
     # Tasks
 
