@@ -360,8 +360,9 @@ async def test_a_connect(worker: Worker, counter: Chat, monkeypatch: pytest.Monk
         async with counting(worker, monkeypatch) as costs:
             await line.open()
         assert costs == {
-            # The journal's for the new row and for the greeting, and the greeting's turn.
-            "tasks": 3,
+            # The journal's for the new row and for the greeting, the greeting's turn, and the one
+            # that hears, while the hello is answered, that the client has left.
+            "tasks": 4,
             "thread hops": 2,
             "BEGIN": 2,
             "INSERT": 2,

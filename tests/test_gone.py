@@ -17,7 +17,7 @@ from chatsessions.protocol.frames import SUBPROTOCOL
 
 from .support.sessions import until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("worker")]
 
 HELLO = {"type": "hello", "session": None, "token": None}
 EVENT = {"type": "event", "n": 1, "name": "message", "data": {"content": "one"}}

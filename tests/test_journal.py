@@ -677,6 +677,22 @@ async def test_a_session_that_another_worker_took_writes_nothing(
     assert (row.head, row.generation) == (1, 2)
 
 
+async def test_a_session_that_another_worker_took_and_ended(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    [taken] = await open_many(worker, chat, 1)
+    await change(taken.live, "before")
+    await ChatSession.objects.filter(pk=taken.live.id).aupdate(
+        generation=F("generation") + 1,
+        status=ChatSession.Status.ENDED,
+        end_reason=ChatSession.EndReason.EXPIRED,
+    )
+    with pytest.raises(OwnershipLost):
+        await change(taken.live, "after")
+    await until(lambda: taken.closed)
+    assert taken.closed == [(frames.CloseCode.SESSION_ENDED, ChatSession.EndReason.EXPIRED)]
+
+
 async def test_a_claim_that_another_worker_was_faster_with(
     worker: RunningWorker, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:

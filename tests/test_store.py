@@ -581,13 +581,6 @@ def test_how_many_sessions_of_a_user_are_connected() -> None:
     assert rows.count_connected(ada.pk, first.pk) == 1
 
 
-def test_what_still_exists() -> None:
-    rows = WorkerRows(uuid4())
-    assert rows.exists(session_row().pk)
-    assert not rows.exists(session_row(status=ChatSession.Status.ENDED).pk)
-    assert not rows.exists(uuid4())
-
-
 def test_the_values_outlast_a_cache_timeout_in_the_row(settings: Settings) -> None:
     settings.CHATSESSIONS = {"CACHE_TIMEOUT": 0.01}
     row = session_row()
