@@ -1,4 +1,4 @@
-"""What handlers ask of the user: questions to be answered, and settings to be adjusted."""
+"""What handlers ask the user: questions, and the chat settings."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DEFAULT_TIMEOUT = 60
 
 class _Question:
     """
-    A question to the user, for whose answer the handler waits.
+    A question to the user; the handler waits for the answer.
 
-    ``format`` says how ``content`` is to be read, ``text`` or ``markdown``; left out, it is that of
-    the chat. ``timeout`` is in seconds, None for as long as the session lives. The question is in
-    the log, so it is there after a reload and on another device, and the answer reaches the handler
-    that waits. Meanwhile actions and settings are handled.
+    ``format`` says how ``content`` is to be read, ``text`` or ``markdown``; the default is the
+    chat's format. ``timeout`` is in seconds, None for as long as the session lives. The question is
+    in the log, so it is there after a reload and on another device, and the answer reaches the
+    waiting handler. Meanwhile actions and settings are handled.
     """
 
     kind: str
@@ -164,9 +164,9 @@ class ChatSettings:
     """
     Declares the session's settings: ``await ChatSettings([Slider(id="t", …), …]).send()``.
 
-    The page shows a form with ``inputs``. What the user changes is checked against them, stored
-    with the session and given to ``on_settings_update``. Handlers read it as
-    ``user_session.get("chat_settings")``. A ``Tab`` among the inputs is a group of some.
+    The page shows a form with ``inputs``. The user's changes are checked against them, stored with
+    the session and passed to ``on_settings_update``. Handlers read the settings as
+    ``user_session.get("chat_settings")``. A ``Tab`` among the inputs groups some of them.
     """
 
     def __init__(self, inputs: Sequence[InputWidget | Tab]) -> None:
@@ -178,7 +178,7 @@ class ChatSettings:
     @also_sync(owner_loop)
     async def send(self) -> dict[str, Any]:
         """
-        Declare the inputs with their initial values, and return these.
+        Declare the inputs with their initial values, and return those values.
 
         They replace inputs that were declared before. Raises what ``context.emitter.emit`` raises.
         """

@@ -74,7 +74,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
-#: After so many seconds a thread that waits for an event loop checks that the loop is still there.
+#: Seconds after which a thread that waits for an event loop checks that the loop is not closed.
 PATIENCE = 1.0
 
 
@@ -93,7 +93,7 @@ class Done(Coroutine[Any, Any, T], Generic[T]):
         raise typ if val is None else val
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self.result
@@ -121,7 +121,7 @@ class _Calls(Struct):
 
     #: Their coroutines, with the file and the line of each call.
     made: list[tuple[Coroutine[Any, Any, Any], str, int]] = []
-    #: Whether the turn is over. Of calls that its tasks make later only Python warns.
+    #: Whether the turn is over. Later calls of its tasks are not watched; Python warns about them.
     is_over: bool = False
 
 
@@ -156,7 +156,11 @@ def no_await_forgotten() -> Iterator[None]:
 
 
 def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
-    """Return ``work``, and let the turn fail if it is never awaited. For use in what was called."""
+    """
+    Return ``work``, and let the turn fail if it is never awaited.
+
+    Call it directly in the function that the application calls: the caller of that is reported.
+    """
     calls = _calls.get()
     if calls is not None and not calls.is_over:
         made = calls.made
@@ -173,7 +177,7 @@ def watched(work: Coroutine[Any, Any, R]) -> Coroutine[Any, Any, R]:
 def has_to_be_awaited(
     function: Callable[P, Coroutine[Any, Any, R]],
 ) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Let a turn fail that calls ``function`` without awaiting it."""
+    """Decorate ``function`` so that a turn fails if it calls it without awaiting it."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -193,8 +197,8 @@ def also_sync(
     """
     Make an async method run at once where no event loop runs, and return a :class:`Done`.
 
-    ``loop_of(self, name)`` returns the event loop that it runs in. ``within`` may wrap what runs
-    there.
+    ``loop_of(self, name)`` returns the event loop that it runs in. ``within`` may wrap the
+    coroutine that runs there.
     """
 
     def decorate(
@@ -221,7 +225,7 @@ def also_sync(
 
 
 def submit(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> Future[T]:
-    """Run ``coroutine`` in ``loop``, in the caller's context. Raises ``RuntimeError``."""
+    """Run ``coroutine`` in ``loop``, in the caller's context. Raises as :func:`refuse_stopped`."""
     try:
         refuse_stopped(loop)
     except RuntimeError:
@@ -231,7 +235,7 @@ def submit(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -
 
 
 def refuse_stopped(loop: asyncio.AbstractEventLoop) -> None:
-    """Raise ``RuntimeError`` if an event loop does not run any more."""
+    """Raise ``RuntimeError`` if ``loop`` no longer runs."""
     if not loop.is_running():
         raise RuntimeError(
             "The event loop of the session does not run any more: its server was stopped, or the "
@@ -241,7 +245,7 @@ def refuse_stopped(loop: asyncio.AbstractEventLoop) -> None:
 
 def wait_for(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
     """
-    Wait for what runs in ``loop``, and return its result.
+    Wait for ``future``, whose work runs in ``loop``, and return its result.
 
     Raises ``RuntimeError`` if the loop is closed meanwhile, and ``TurnStopped`` if the work is
     cancelled.
@@ -252,7 +256,7 @@ def wait_for(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
                 raise RuntimeError("The event loop was stopped meanwhile.")
         return future.result()
     except CancelledError:
-        raise TurnStopped from None  # with the turn that it was for
+        raise TurnStopped from None  # it was cancelled with its turn
     except BaseException:
         future.cancel()
         raise

@@ -58,7 +58,7 @@ MAX_NAME = 200
 #: The most keys of ``user_session`` that the log names.
 MAX_KEYS = 1000
 
-#: The name of the entry of an answer to a question. No event may have it.
+#: The name of entries that answer a question. No event may have it.
 ANSWER = "answer"
 
 #: The name of the turn that begins a new session.
@@ -89,7 +89,7 @@ class Handler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterruptedTurn:
-    """A turn that a crash has cut short; ``on_interrupted`` gets it."""
+    """A turn that a crash has cut short: the argument of ``on_interrupted``."""
 
     #: The number of the event; 0 for the start of the chat.
     turn: int
@@ -106,14 +106,14 @@ class Chat:
     A handler is ``async def`` or ``def``, and takes its argument or nothing. ``name`` is stored
     with each session; a session is resumed only by a chat of the same name. ``user_env`` names the
     keys of ``env`` that every client has to send. ``beside`` names events, such as ``action`` and
-    ``window_message``, whose handlers do not wait for the handler that runs. With
+    ``window_message``, whose handlers do not wait for the running handler. With
     ``keeps_unstorable`` a value that ``user_session`` cannot store is kept in the memory of the
     worker, and lost with it, instead of being refused. ``feedback`` offers thumbs under the answers
-    also without an :meth:`on_feedback`. With ``edits`` users may send their last message again, as
-    it was or changed: what came of it is dropped from the conversation. ``message_format`` is how
-    messages and questions are to be read whose code does not say: ``text`` or ``markdown``; left
-    out, it is the setting ``MESSAGE_FORMAT``. Raises ``ChatError`` for what are not names, and for
-    other formats.
+    even without an :meth:`on_feedback`. With ``edits`` users may send their last message again, as
+    it was or changed; the old one and what followed it are dropped from the conversation.
+    ``message_format``, ``text`` or ``markdown``, is the format of messages and questions that set
+    none; its default is the setting ``MESSAGE_FORMAT``. Raises ``ChatError`` for invalid names and
+    formats.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Chat:
         self.actions: dict[str, Handler] = {}
         # Whether anything serves it.
         self.routed = False
-        #: What its consumers and views ask of a user, each once.
+        #: The access rules of its consumers and views, each once.
         self.access_rules: set[Access] = set()
         self._profiles: Handler | None = None
         self._starters: Handler | None = None
@@ -195,7 +195,7 @@ class Chat:
 
     @property
     def offers(self) -> list[str]:
-        """What clients are told in ``welcome`` that they may offer their users."""
+        """What a client may offer its user, as ``welcome`` lists it: ``feedback``, ``edits``."""
         feedback = self.feedback or "feedback" in self.hooks
         return [*(["feedback"] if feedback else []), *(["edits"] if self.edits else [])]
 
@@ -295,7 +295,7 @@ class Chat:
         Return the profiles that ``user`` may choose from; none without ``@chat.profiles``.
 
         ``run_in_thread`` runs a function written as ``def``; by default ``sync_to_async`` does.
-        Raises ``ChatError`` for what is no list of profiles, and what the function raises.
+        Raises ``ChatError`` for a result that is no list of profiles, and what the function raises.
         """
         handler = self._profiles
         if handler is None:
@@ -345,12 +345,12 @@ class Chat:
         check: Callable[[object, str], list[T]],
         run_in_thread: Callable[[Callable[[], Any]], Awaitable[Any]] | None,
     ) -> list[T]:
-        """Return what a function of the application gives for ``user``, checked."""
+        """Call a function of the application with ``user``; return its checked result."""
         if handler.is_async:
             return check(await handler(user), repr(self))
 
         def call() -> list[T]:
-            # Checked in the thread too: what is returned may be a generator that makes queries.
+            # Checked in the thread too: the result may be a generator that makes queries.
             return check(handler(user), repr(self))
 
         found: list[T] = await (run_in_thread(call) if run_in_thread else _threaded(call))
@@ -426,7 +426,7 @@ def routed_chats() -> list[Chat]:
 
 
 def _checked_events(names: Iterable[str]) -> frozenset[str]:
-    """Return ``beside`` of a chat. Raises ``ChatError`` for what are no names of events."""
+    """Return ``names`` as a set. Raises ``ChatError`` if they are no names of events."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise ChatError(f"beside={names!r}: write a list of events, such as ['action'].")
     try:
@@ -476,7 +476,7 @@ def _import_chat(path: str) -> Any:
 
 
 def _import_module(name: str) -> ModuleType | None:
-    """Return the module, or None if there is none. Raises what fails inside of it."""
+    """Return the module, or None if there is none. Raises the errors inside the module."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:

@@ -1,5 +1,5 @@
 """
-What was said, as messages: ``chat_context`` of this session, ``Thread`` of earlier ones.
+The conversation as messages: ``chat_context`` of this session, ``Thread`` of earlier ones.
 
 A session keeps its latest messages in memory only if the process uses ``chat_context``: sessions
 begin to keep them at the first use of that name.
@@ -30,7 +30,7 @@ M = TypeVar("M", bound=Message)
 #: The most messages that one call of ``messages()`` returns.
 MAX_MESSAGES = 1000
 
-#: Reads a thread's last messages, so many, or those before an entry of a session.
+#: Reads so many of a thread's messages: the last ones, or the last ones before an entry.
 ReadPage = Callable[[int, tuple[UUID, int] | None], "Awaitable[Page]"]
 
 _ROLES = {USER: "user", ASSISTANT: "assistant", SYSTEM: "system"}
@@ -38,9 +38,9 @@ _ROLES = {USER: "user", ASSISTANT: "assistant", SYSTEM: "system"}
 
 def to_message(said: ConversationMessage, *, sent: bool = False) -> Message:
     """
-    Return a new ``Message`` for one of the conversation.
+    Return a new ``Message`` for a message of the conversation.
 
-    If it was ``sent`` in the current session, its ``update()`` changes it in its place.
+    With ``sent`` it counts as sent in the current session: its ``update()`` replaces it there.
     """
     metadata = said.metadata
     cls = Message
@@ -52,7 +52,7 @@ def to_message(said: ConversationMessage, *, sent: bool = False) -> Message:
         format=said.format,
         author=said.author or (USER_AUTHOR if said.type == USER else ""),
         metadata=metadata,
-        # Buttons are the session's that has offered them.
+        # Buttons work only in the session that has offered them.
         actions=[Action.offered(action) for action in said.actions] if sent else (),
         id=said.id,
         created_at=said.created_at,
@@ -60,7 +60,7 @@ def to_message(said: ConversationMessage, *, sent: bool = False) -> Message:
     )
     message.mark_sent(sent)
     if sent:
-        # Of what the client has sent the log may have the ids alone: a change leaves them out.
+        # For the client's own files the log may have only ids: an update leaves those out.
         message.files_in_log = [file for file in said.files if isinstance(file, dict)]
     if sent and said.n is not None and said.session is not None:
         message.came_as(said.session, said.n)
@@ -68,7 +68,7 @@ def to_message(said: ConversationMessage, *, sent: bool = False) -> Message:
 
 
 def to_said(message: Message) -> ConversationMessage:
-    """Return a message as a conversation keeps it. Raises ``NotStorable`` and ``TooLarge``."""
+    """Return ``message`` as a conversation keeps it. Raises ``NotStorable`` and ``TooLarge``."""
     event = message.as_event()
     raw = encode_data("message", event)
     said = msgspec.json.decode(raw, type=_Event)
@@ -134,18 +134,18 @@ class ChatContext:
 
         If nothing in the process has used ``chat_context`` before, the live sessions have kept no
         messages. Each session then reads its own once, and the event loop waits for that.
-        :meth:`aget` does not block the event loop. Importing ``chat_context`` by its name in the
-        bot's module is a use, and makes the reading unnecessary.
+        :meth:`aget` does not block the event loop. An import of ``chat_context`` by its name in the
+        bot's module counts as a use, and avoids this read.
         """
         return _messages(_recall("chat_context.get"))
 
     async def aget(self) -> list[Message]:
-        """Do as :meth:`get`, without blocking the event loop."""
+        """Return the messages as :meth:`get` does, without blocking the event loop."""
         recall = _recall("chat_context.aget")
         await recall.aload()
         return _messages(recall)
 
-    # Any: to a type checker no dict is one of the dicts that a client of a model declares.
+    # Any: a type checker does not accept a plain dict where a model's client declares TypedDicts.
 
     def to_openai(self) -> list[Any]:
         """
@@ -157,15 +157,15 @@ class ChatContext:
         return _for_openai(self.get())
 
     async def ato_openai(self) -> list[Any]:
-        """Do as :meth:`to_openai`, without blocking the event loop."""
+        """Return what :meth:`to_openai` returns, without blocking the event loop."""
         return _for_openai(await self.aget())
 
     def add(self, message: M) -> M:
         """
         Add ``message`` to the conversation without sending it, and return it.
 
-        It is stored with the session, and the user does not see it. Messages that are sent need not
-        be added. Raises ``NotStorable``, ``TooLarge`` beyond ``MAX_EVENT_BYTES``, ``TurnStopped``.
+        It is stored with the session, and the user does not see it. Sent messages need not be
+        added. Raises ``NotStorable``, ``TooLarge`` beyond ``MAX_EVENT_BYTES``, ``TurnStopped``.
         """
         _recall("chat_context.add").add(to_said(message))
         return message
@@ -231,10 +231,10 @@ class Thread(Mapping[str, Any]):
     title: str
     #: The ids of its sessions before this one, the oldest first.
     sessions: list[UUID]
-    #: When the first of them began.
+    #: When the first of these sessions began.
     created_at: datetime
     user: Any
-    #: What of the last session's ``user_session`` is carried over, and its settings and profile.
+    #: The last session's chat settings and profile, and the values of it that are carried over.
     metadata: dict[str, Any]
     read: ReadPage = field(repr=False)
     said: list[ConversationMessage] = field(repr=False)
@@ -255,8 +255,8 @@ class Thread(Mapping[str, Any]):
         """
         Return the last ``limit`` messages, at most 1000, oldest first.
 
-        With ``before``, a message that this object has returned or its id, they are the last ones
-        before that message. They are fewer than ``limit`` where there are no more, and where more
+        ``before`` is a message that this object has returned, or its id: the messages are then the
+        last ones before it. There are fewer than ``limit`` if the thread has no more, or if more
         would take more than ``CHAT_CONTEXT_BYTES``; an empty list means that there are none.
         Raises ``ValueError`` for any other ``before``, and for a limit below 1.
         """

@@ -60,16 +60,16 @@ class MessageHistory(ABC):
 
 
 class Context(Struct, eq=False, kw_only=True):
-    """The session that code runs for, with what the code needs of it."""
+    """The session that the running code belongs to, and the objects to use it by."""
 
     session: Session
     user_session: UserSession
     emitter: Emitter
-    #: The ``Chat``, whose module imports this one.
+    #: The ``Chat``; ``Any``, since its module imports this one.
     chat: Any
     turn: Turn | None
     spawn: Callable[[Coroutine[Any, Any, Any], str | None], asyncio.Task[Any]]
-    #: The conversation for chat_context; None where none is kept.
+    #: The messages for ``chat_context``; None where none are kept.
     recall: MessageHistory | None = None
 
 
@@ -83,7 +83,7 @@ def find_context() -> Context | None:
 
 
 def current(what: str = "context") -> Context:
-    """Return the current context. Raises ``ContextNotFound``, which names ``what`` was used."""
+    """Return the current context. Raises ``ContextNotFound``, whose message names ``what``."""
     found = current_context.get()
     if found is None:
         raise ContextNotFound(what)
@@ -141,11 +141,11 @@ class UserSessionProxy(MutableMapping[str, Any]):
         return key in current("user_session").user_session
 
     def keys(self) -> KeysView[str]:
-        """The application's own keys, as iteration gives them."""
+        """Return the application's own keys, without the reserved ones."""
         return current("user_session").user_session.keys()
 
     def items(self) -> ItemsView[str, Any]:
-        """The application's own keys and values, as iteration gives them."""
+        """Return the application's own keys and values, without the reserved ones."""
         return current("user_session").user_session.items()
 
     def __repr__(self) -> str:
@@ -153,7 +153,7 @@ class UserSessionProxy(MutableMapping[str, Any]):
         return repr(found.user_session) if found else "<user_session: no session here>"
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of ``key``, or ``default``."""
+        """Return the value of ``key``, or ``default``."""
         try:
             return current("user_session").user_session[key]
         except KeyError:
@@ -166,12 +166,12 @@ class UserSessionProxy(MutableMapping[str, Any]):
     def create_accessor(
         self, key: str, default: T, *, apply_fn: Callable[[T], T] | None = None
     ) -> SessionAccessor[T]:
-        """``get``, ``set``, ``reset`` and ``apply`` for one key of whatever session is current."""
+        """Return an accessor of ``key`` that works in whatever session is current."""
         return SessionAccessor(self, key, default, apply_fn)
 
     @property
     def lost(self) -> frozenset[str]:
-        """The keys whose values an earlier owner has kept in memory only, until they are set."""
+        """The keys, not set since, whose values an earlier owner had in memory only."""
         return current("user_session").user_session.lost
 
     @property

@@ -1,7 +1,7 @@
 """
-The emitter: what handlers send becomes entries of the log, and tokens.
+The emitter, which turns what handlers send into entries of the log, and tokens.
 
-It knows neither sessions nor sockets; it writes to a :class:`Sink`.
+It knows neither sessions nor connections; it writes to a :class:`Sink`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T")
 _ADVICE = (
     "An event is JSON: send plain data, of a pydantic model what .model_dump(mode='json') gives."
 )
-#: Bytes that are left for the other keys of a streamed message, without its metadata.
+#: Bytes that are reserved for the other keys of a streamed message, without its metadata.
 MESSAGE_OVERHEAD = 500
 
 
@@ -37,7 +37,7 @@ class Turn(Struct, eq=False):
 
     n: int | None
     name: str
-    #: Whether it was stopped: it may send and set nothing any more.
+    #: Whether it was stopped; it can no longer send or set anything.
     stopped: bool = False
     #: The tasks that its handler has spawned and that still run.
     spawned: set[asyncio.Task[Any]] = set()
@@ -47,7 +47,7 @@ class Turn(Struct, eq=False):
     thread: int | None = None
 
     def waits_for(self, task: asyncio.Task[Any]) -> None:
-        """Cancel ``task`` with the turn, as a thread waits for it."""
+        """Cancel ``task``, which a thread waits for, when the turn is stopped."""
         self.awaited.add(task)
         task.add_done_callback(self.awaited.discard)
 
@@ -57,7 +57,7 @@ class Streaming(ABC):
 
     #: The name of the event that closes its stream.
     update_name = "message_update"
-    #: Bytes that the event needs beside the text and MESSAGE_OVERHEAD.
+    #: Bytes that the event needs besides the text and MESSAGE_OVERHEAD.
     overhead = 0
 
     id: str
@@ -82,7 +82,7 @@ class Streaming(ABC):
         """Return the message as it goes over the wire."""
 
     def begin_stream(self) -> None:
-        """Know that the event that opens the stream is in the log."""
+        """Mark the stream as open; its opening event is in the log."""
         self._streaming = True
 
     def add_content(self, text: str) -> None:
@@ -90,19 +90,19 @@ class Streaming(ABC):
         self._parts.append(text)
 
     def replace_content(self, text: str) -> None:
-        """Put a token in the place of the whole text."""
+        """Replace the whole text with a token."""
         self._parts = [text]
 
     def end_stream(self, *, cut: bool = False) -> None:
-        """Know that the stream takes no more tokens; ``cut`` if its writer was stopped."""
+        """Mark the stream as closed; ``cut`` means that its writer was stopped."""
         self._streaming = False
 
 
 class Sink(ABC):
     """
-    What an emitter writes to: the session in its owner's memory, or a block of code outside.
+    What an emitter writes to: the session in its owner's memory, or a block of code elsewhere.
 
-    A method raises if the session, or the turn, takes nothing more.
+    Its methods raise if the session or the turn accepts nothing more.
     """
 
     loop: asyncio.AbstractEventLoop
@@ -113,25 +113,25 @@ class Sink(ABC):
 
     @abstractmethod
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
-        """Take tokens of ``stream`` from now on. Its opening event is appended already."""
+        """Accept tokens of ``stream`` from now on. Its opening event is appended already."""
 
     @abstractmethod
     def write(
         self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
     ) -> None:
-        """Add a token to an open stream, or with ``replaces`` put it in the place of all text."""
+        """Add a token to an open stream; with ``replaces`` it replaces the whole text."""
 
     @abstractmethod
     def close_stream(self, stream_id: str) -> None:
-        """Take no more tokens of a stream."""
+        """Accept no more tokens of a stream."""
 
     @abstractmethod
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        """Let the client choose ``actions``, and no others of ``message``, from now on."""
+        """Let the client choose ``actions``, and no other actions of ``message``, from now on."""
 
     @abstractmethod
     async def withdraw(self, action: str, turn: Turn | None) -> None:
-        """Offer ``action`` no more."""
+        """Stop offering ``action``."""
 
     @abstractmethod
     def declare_settings(
@@ -164,7 +164,7 @@ def _owner_loop(emitter: Emitter, _name: str) -> asyncio.AbstractEventLoop:
 
 
 async def _awaited(emitter: Emitter, work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work``, for which a thread waits, as long as the turn lasts."""
+    """Run ``work``, which a thread waits for; it is cancelled when the turn is stopped."""
     task = asyncio.current_task()
     if emitter._turn is not None and task is not None:
         emitter._turn.waits_for(task)
@@ -211,7 +211,7 @@ class Emitter:
         closes: Streaming | None = None,
     ) -> int:
         """
-        Do as :meth:`emit`. ``appended`` is called as soon as the entry is appended.
+        Append an event as :meth:`emit` does. ``appended`` is called once the entry is appended.
 
         ``offers`` is a message's id, and the actions that it offers from now on. The entry opens
         the stream of ``opens``, and closes that of ``closes``.
@@ -238,7 +238,7 @@ class Emitter:
         opens: Streaming | None = None,
         closes: Streaming | None = None,
     ) -> int:
-        """Do as :meth:`append` in the owner's event loop, without waiting for room."""
+        """Append an event as :meth:`append` does, in the owner's event loop, without waiting."""
         sink = self._sink
         seq = sink.append(name, encode_data(name, data), self._turn)
         if offers is not None:
@@ -285,7 +285,7 @@ class Emitter:
         return await call
 
     async def withdraw(self, action: str) -> None:
-        """Offer the action with the id ``action`` no more, and take it off its message."""
+        """Stop offering the action with the id ``action``, and take it off its message."""
         if self._is_elsewhere:
             await self._at_home(self.withdraw(action))
         else:
@@ -305,7 +305,7 @@ class Emitter:
         self, message: Streaming, text: str, *, opening: str | None, replaces: bool = False
     ) -> None:
         """
-        Add a token to ``message``, or with ``replaces`` put it in the place of all text.
+        Add a token to ``message``; with ``replaces`` it replaces the whole text.
 
         ``opening`` is the name of the event that opens the stream, None if the stream is open.
         """
@@ -331,7 +331,7 @@ class Emitter:
             await sink.room()
 
     async def close_stream(self, message: Streaming) -> None:
-        """Close the stream of ``message``, whose last event is emitted after this."""
+        """Close the stream of ``message``. The caller emits its closing event after this."""
         if self._is_elsewhere:
             await self._at_home(self.close_stream(message))
         else:
@@ -362,7 +362,7 @@ def as_text(content: object) -> str:
 
 
 def _text_size(text: str) -> int:
-    """Return the bytes of ``text`` as JSON. Raises ``NotStorable`` if it is no storable text."""
+    """Return the bytes of ``text`` as JSON. Raises ``NotStorable`` if JSON cannot have it."""
     if not isinstance(text, str):
         raise NotStorable("a token", type(text), "it has to be a str")
     try:
@@ -393,7 +393,7 @@ def encode_data(name: str, data: Any) -> bytes:
     return raw
 
 
-@lru_cache(maxsize=1000)  # an application has few, and each is said again and again
+@lru_cache(maxsize=1000)  # an application has few names, and sends each many times
 def _check_name(name: str) -> None:
     try:
         msgspec.convert(name, frames.EventName)

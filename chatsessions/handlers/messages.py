@@ -48,9 +48,10 @@ def default_format() -> Format:
 
 def format_of(content: object, given: Format | None) -> Format | None:
     """
-    Return the format of a new text; None for the default where it is sent.
+    Return the format of a new text; None for the default of the chat that it is sent in.
 
-    What is made into text here is text. Raises ``ValueError`` if ``given`` is no format.
+    Content that is not a str is converted, and its format is ``text``. Raises ``ValueError`` if
+    ``given`` is no format.
     """
     if given is not None:
         return checked_format(given)
@@ -94,7 +95,7 @@ class Action:
 
     @classmethod
     def offered(cls, data: dict[str, Any]) -> Self:
-        """Return an action as it was stored when it was offered."""
+        """Return the action that was stored as ``data`` when it was offered."""
         action = cls(
             data["name"],
             data.get("payload"),
@@ -147,11 +148,11 @@ class Action:
 @serializable(name="chatsessions.Feedback")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """What the user thinks of an answer."""
+    """The user's rating of an answer."""
 
     #: The id of the message.
     message_id: str
-    #: ``up`` or ``down``; None if the user has taken back what they gave.
+    #: ``up`` or ``down``; None if the user has taken the rating back.
     value: Literal["up", "down"] | None
     comment: str = ""
 
@@ -162,7 +163,7 @@ class Message(Streaming):
     A message of the conversation.
 
     ``content`` is a text; a dict or list is shown as JSON, anything else by ``str``. ``format``
-    says how the text is to be read: ``text`` or ``markdown``. Left out, it is that of the chat.
+    says how the text is to be read: ``text`` or ``markdown``; the default is the chat's format.
     ``metadata`` is JSON that is sent with it, ``actions`` are buttons under it, ``files`` are files
     of the session. ``type`` says whose part of the conversation it is, by Chainlit's names:
     ``assistant_message``, ``user_message`` or ``system_message``.
@@ -192,7 +193,7 @@ class Message(Streaming):
         self._parts = [content if isinstance(content, str) else as_text(content)]
         self.author = author
         self.type = type
-        #: None for that of the chat, where it is sent.
+        #: None for the format of the chat that it is sent in.
         self._format: Format | None = None
         if format is not None or not isinstance(content, str):
             self._format = format_of(content, format)
@@ -200,7 +201,7 @@ class Message(Streaming):
         self.metadata = metadata
         self.actions = list(actions)
         self.files = [*files, *elements]
-        #: The files of a message that was read from the log; it keeps them unless it gets others.
+        #: The files of a message that was read from the log; ``files``, if any, replace them.
         self.files_in_log: list[dict[str, Any]] = []
         #: With an offset, also where the project's own times have none.
         self.created_at = datetime.now(UTC) if created_at is None else with_offset(created_at)
@@ -209,12 +210,12 @@ class Message(Streaming):
         self.event: tuple[UUID, int] | None = None
         #: For a message that the user has sent again: the number of the one that it replaces.
         self.replaces: int | None = None
-        #: Whether actions of it may be offered.
+        #: Whether the client may have actions of this message to choose from.
         self._offers = False
 
     @property
     def format(self) -> Format:
-        """How ``content`` is to be read. What a user says is ``text``."""
+        """How ``content`` is to be read. A user's message is always ``text``."""
         if self.type == USER:
             return TEXT
         return self._format or default_format()
@@ -230,22 +231,22 @@ class Message(Streaming):
 
     @property
     def elements(self) -> list[ChatFile]:
-        """``files``, as Chainlit calls what a user has attached."""
+        """``files``, by Chainlit's name."""
         return self.files
 
     @also_sync(owner_loop)
     async def send(self) -> Self:
         """
-        Send the message; of a message that was streamed, all of it.
+        Send the message; a streamed message is sent whole, which closes its stream.
 
-        When this returns it is in the log. It goes to the client when it is stored. Raises what
-        ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session, which the
-        client could not fetch.
+        When this returns, the message is in the log. The client gets it when it is stored. Raises
+        what ``context.emitter.emit`` raises, and ``ValueError`` for a file of another session,
+        which the client could not fetch.
         """
         here = current("Message.send")
         if self._sent and self._is_sent_in(here.session.id):
             return await self.update()
-        # A new message of the application, if it was sent in another session.
+        # A message that was sent in another session is a new one of the application here.
         self.event, self._sent = None, False
         if self.files:
             self._check_files(here.session.id)
@@ -256,7 +257,7 @@ class Message(Streaming):
         return self._sent and (self.event is None or self.event[0] == session_id)
 
     async def _emit(self, emitter: Emitter, name: str) -> None:
-        self._format = self.format  # what is sent keeps it, wherever its stream is closed
+        self._format = self.format  # fixed now: the stream may be closed where no chat is current
         offers = None
         # Not for a message of the user: its id may be that of a message with buttons.
         if self.event is None and (self.actions or self._offers):
@@ -271,21 +272,21 @@ class Message(Streaming):
             action.message_id = self.id
 
     def mark_sent(self, sent: bool) -> None:  # noqa: FBT001, RUF100
-        """Note whether the message is in the log, where ``update()`` changes it."""
+        """Record whether the message is in the log, so that ``update()`` replaces it there."""
         self._sent = sent
 
     def came_as(self, session_id: UUID, n: int) -> None:
-        """Note that the client sent the message, by event ``n`` of a session."""
+        """Record that the client sent the message as event ``n`` of a session."""
         self.event = (session_id, n)
         self._sent = True
 
     @also_sync(owner_loop)
     async def update(self) -> Self:
         """
-        Send the message as it is now, in the place of what was sent before.
+        Send the message as it is now, in place of what was sent before.
 
-        A message of the user can be updated too. It can have no ``actions``: they raise
-        ``ValueError``.
+        A message of the user can be updated too. Raises ``ValueError`` if such a message has
+        ``actions``.
         """
         here = current("Message.update")
         if not self._is_sent_in(here.session.id):
@@ -394,14 +395,14 @@ class Message(Streaming):
         return event
 
     def begin_stream(self) -> None:
-        """Know that the event that opens the stream is in the log."""
+        """Mark the stream as open; its opening event is in the log."""
         super().begin_stream()
         self._sent = True
         self._offer()
 
     def to_storable(self) -> dict[str, Any]:
         """Return what ``user_session`` stores of a message."""
-        # Not a subclass's as_event(): what that adds, it adds again when it is loaded.
+        # Not a subclass's as_event(): the loaded message adds the subclass's keys again.
         stored = Message.as_event(self) | {"streaming": False, "sent": self._sent}
         if self.event is not None:
             stored["session"] = self.event[0]
@@ -451,7 +452,7 @@ async def send_window_message(data: Any) -> None:
     """
     Send ``data``, any JSON, to the window around the page, by ``window.postMessage``.
 
-    It is an event named ``window_message``, and in the log as any other. Raises what
+    It is an event named ``window_message``, in the log like any other. Raises what
     ``context.emitter.emit`` raises.
     """
     await current("send_window_message").emitter.emit("window_message", data)

@@ -62,8 +62,8 @@ class ChatProfile:
 
     ``name`` is what the client sends and the session keeps: 1 to 200 characters, no control
     characters. The page shows ``display_name`` instead, if there is one. ``markdown_description``
-    is Markdown; ``icon`` is a word or a sign, and no address. The profile with ``default`` is that
-    of clients that choose none. Its ``starters`` are offered instead of those of the chat. Raises
+    is Markdown; ``icon`` is a word or a sign, not a URL. The profile with ``default`` is that of
+    clients that choose none. Its ``starters`` are offered instead of the chat's. Raises
     ``ChatError``.
     """
 

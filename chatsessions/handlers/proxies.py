@@ -1,4 +1,4 @@
-"""``context``: a name that stands for the context of whatever session is current."""
+"""``context``: a proxy of the current session's context."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .user_session import UserSession
 
 
 class ContextProxy:
-    """The current context, by attribute."""
+    """A proxy whose attributes are those of the current context."""
 
     __slots__ = ()
 
@@ -26,7 +26,7 @@ class ContextProxy:
 
     @property
     def user_session(self) -> UserSession:
-        """The values that are kept for the session."""
+        """The values that the application keeps in the session."""
         return current("context.user_session").user_session
 
     @property

@@ -1,4 +1,4 @@
-"""``Session``: what handlers read of their session. It is data, and the owner keeps it current."""
+"""``Session``: the data of a session, for its handlers. The owner keeps it up to date."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Session:
     env: dict[str, str] = field(default_factory=dict, repr=False)
     #: Whether the cache has thrown values away, under ``USER_SESSION_STORE="cache"``.
     state_lost: bool = False
-    #: Whether this worker has loaded the session, and not made it.
+    #: Whether this worker has loaded the session from its row; False if it has made the session.
     restored: bool = False
     #: Whether a client is connected now.
     connected: bool = False
@@ -85,9 +85,9 @@ class Session:
 
         Raises ``FileRefused`` beyond ``MAX_FILE_BYTES``, ``MAX_FILES_PER_SESSION`` and
         ``MAX_FILES_BYTES_PER_SESSION``; ``TypeError`` for both or neither of ``content`` and
-        ``path``; ``ValueError`` for a ``mime`` that is none; ``OSError`` for a path that cannot
-        be read; ``SessionOver``, ``TurnStopped``, ``StoreUnavailable``; and what the storage and
-        the database raise. Nothing is saved then.
+        ``path``; ``ValueError`` for an invalid ``mime``; ``OSError`` for a path that cannot be
+        read; ``SessionOver``, ``TurnStopped``, ``StoreUnavailable``; and what the storage and the
+        database raise. Nothing is saved then.
         """
         if self.stored_files is None:
             raise OwnershipLost(self.id)
@@ -120,9 +120,9 @@ def supported_language(tag: str) -> str:
 
 def error_text(session: Session, error: BaseException, otherwise: Promise) -> str:
     """
-    Return what the client is told of a handler's ``error``.
+    Return the text for the client about a handler's ``error``, without the values of ``env``.
 
-    ``otherwise``, in the session's language; under ``DEBUG`` what the error says.
+    It is ``otherwise`` in the session's language; under ``DEBUG`` it is the error's own text.
     """
     if settings.DEBUG:
         told = f"{type(error).__name__}: {error}"
@@ -133,10 +133,10 @@ def error_text(session: Session, error: BaseException, otherwise: Promise) -> st
 
 
 def in_language_of(session: Session) -> translation.override:
-    """Return a block in which ``gettext`` speaks the session's language."""
+    """Return a context manager that activates the session's language."""
     return translation.override(supported_language(session.language))
 
 
 def printable(text: str) -> str:
-    """Return ``text`` without what UTF-8 cannot write: halves of surrogate pairs."""
+    """Return ``text`` with ``?`` for each lone surrogate, which UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()

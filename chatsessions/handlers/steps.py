@@ -32,9 +32,9 @@ from .sync import run_sync
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: What is told of a step whose function has raised, unless ``DEBUG`` is on.
+#: The ``error`` of a step whose block has raised, unless ``DEBUG`` is on.
 FAILED = gettext_lazy("This step has failed.")
-#: What is told of a step that was stopped, or cut short.
+#: The ``error`` of a step that was stopped, or cut short.
 CUT = gettext_lazy("This step was not finished.")
 
 _current: ContextVar[Step | None] = ContextVar("chatsessions_step", default=None)
@@ -53,8 +53,8 @@ class Step(Streaming):
     ``name`` and ``type`` (``tool``, ``llm``, ``retrieval``, any word) say what it is. ``input`` and
     ``output`` are text; a dict or list is shown as JSON, anything else by ``str``. With ``format``
     ``markdown`` the output is read as Markdown. ``metadata`` is JSON that is sent with it.
-    ``parent`` is the step that it is part of, or its id; left out, it is the step in whose block it
-    begins.
+    ``parent`` is the step that it is part of, or the id of that step; by default it is the step in
+    whose block it begins.
 
     ``async with Step("search", input=query) as step:`` shows the step as running, and as done at
     the end of the block. If the block raises, the step has failed and ``error`` says so: with the
@@ -62,7 +62,7 @@ class Step(Streaming):
     step and :meth:`finish` ends it. A step that is not finished ends with its turn. In a handler
     written as ``def`` the block is a ``with``, and nothing is awaited.
 
-    Steps are in the log and on the page, and not in ``chat_context``.
+    Steps are in the log and on the page, but not in ``chat_context``.
     """
 
     update_name = "step_update"
@@ -86,7 +86,7 @@ class Step(Streaming):
         self.type = type
         self._input = as_text(input)
         self._format = checked_format(format)
-        #: What went wrong, as the user is told; None if nothing did.
+        #: What went wrong, in words for the user; None if nothing did.
         self.error = error
         #: The id of the step that it is part of.
         self.parent = parent.id if isinstance(parent, Step) else parent
@@ -97,12 +97,12 @@ class Step(Streaming):
         self.ended_at: datetime | None = None
         #: The session that it was sent in.
         self._sent_in: UUID | None = None
-        #: The step that is current again behind its block.
+        #: The step that is current again after its block.
         self._outer: Step | None = None
 
     @property
     def input(self) -> str:
-        """What it works on."""
+        """What the step works on."""
         return self._input
 
     @input.setter  # noqa: A003, RUF100  # the wire's name
@@ -111,7 +111,7 @@ class Step(Streaming):
 
     @property
     def output(self) -> str:
-        """What came of it, with all tokens so far."""
+        """The result of the step, with all tokens so far."""
         return self.content
 
     @output.setter
@@ -139,7 +139,7 @@ class Step(Streaming):
 
     @also_sync(owner_loop)
     async def update(self) -> Self:
-        """Send the step as it is now, in the place of what was sent before."""
+        """Send the step as it is now, in place of what was sent before."""
         await self._tell(current("Step.update"))
         return self
 
@@ -225,22 +225,22 @@ class Step(Streaming):
         self._outer = None
 
     def _end(self, error: BaseException | None) -> Context | None:
-        """Note the end of the block; return where to tell it, None where nothing may be told."""
+        """Record the end of the block; return the context to send it in, None after a stop."""
         self._leave()
         here = current("Step")
         if isinstance(error, CancelledError | TurnStopped):
             self.error = self.error or str(CUT)
             if here.turn is not None and here.turn.stopped:
-                return None  # the end of the turn tells
+                return None  # the end of the turn closes the step
         elif error is not None and not isinstance(error, GeneratorExit):
             self.error = self.error or error_text(here.session, error, FAILED)
         self.ended_at = datetime.now(UTC)
         return here
 
-    # Telling
+    # Sending
 
     def _tell_now(self, here: Context) -> None:
-        """Tell the session without waiting; in its event loop, or where none runs."""
+        """Send the step without ``await``: in the owner's event loop, or where none runs."""
         if not has_loop():
             run_sync(self._tell(here))
         elif here.emitter.is_at_home:
@@ -341,7 +341,7 @@ def is_step(event: dict[str, Any]) -> bool:
 
 
 def ended(event: dict[str, Any], *, cut: bool) -> tuple[str, dict[str, Any]]:
-    """Return name and data of the event that closes what ``event`` streams."""
+    """Return the name and the data of the event that closes the stream of ``event``."""
     closed = event | {"streaming": False}
     if not is_step(event):
         return Streaming.update_name, closed
@@ -370,10 +370,10 @@ def step(
     """
     Show each call of a function as a :class:`Step`: ``@step`` or ``@step(type="llm")``.
 
-    The step's ``name`` is the function's unless another is given. Its input are the arguments,
-    unless ``show_input`` is false; its output is what the function returns, unless the function
-    has set one, and is read as ``format`` says. Both are cut where they would not fit into an
-    event. It may be ``async def`` or ``def``. Outside of sessions the function runs without a step.
+    The step's ``name`` is the function's unless another is given. Its input is the arguments,
+    unless ``show_input`` is false. Its output is what the function returns, unless the function
+    has set one; ``format`` is the format of the output. Both are cut to fit into an event. The
+    function may be ``async def`` or ``def``. Outside of sessions it runs without a step.
     """
     if function is None:
         return partial(

@@ -1,4 +1,4 @@
-"""What handlers call to mix synchronous and async code: ``make_async``, ``run_sync``, ``sleep``."""
+"""Functions that mix synchronous and async code: ``make_async``, ``run_sync``, ``sleep``."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def run_sync(awaitable: Awaitable[T]) -> T:
 
     It is for handlers written as ``def``, and other threads that have the context:
     ``answer = run_sync(client.ask(text))``. When the turn is stopped, ``awaitable`` is cancelled,
-    and ``TurnStopped`` is raised here. Raises ``RuntimeError`` where an event loop runs, which
-    would be blocked, ``ContextNotFound``, ``TypeError`` for what cannot be awaited, and what
-    ``awaitable`` raises.
+    and ``TurnStopped`` is raised here. Raises ``RuntimeError`` in a thread with a running event
+    loop, which it would block; ``ContextNotFound``; ``TypeError`` for an object that is not
+    awaitable; and what ``awaitable`` raises.
     """
     if isinstance(awaitable, Done):
         return awaitable.result  # type: ignore[no-any-return]
@@ -50,7 +50,7 @@ def run_sync(awaitable: Awaitable[T]) -> T:
         raise
     future: Future[T] = Future()
     turn = found.turn
-    # Only for the handler's own thread: what another thread waits for does not end with the turn.
+    # Only for the handler's own thread: a wait in another thread does not end with the turn.
     waiting = turn if turn is not None and turn.thread == threading.get_ident() else None
     found.emitter.loop.call_soon_threadsafe(_start, found, awaitable, future, waiting)
     return wait_for(future, found.emitter.loop)
@@ -59,7 +59,7 @@ def run_sync(awaitable: Awaitable[T]) -> T:
 def waits_in_sync(
     method: Callable[Concatenate[S, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    """Do as ``bridge.also_sync`` for a method that waits for the user, and ends with the turn."""
+    """Act as ``bridge.also_sync``, for a method that waits for the user and ends with the turn."""
 
     @functools.wraps(method)
     def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -72,7 +72,7 @@ def waits_in_sync(
 def _start(
     found: Context, awaitable: Awaitable[T], future: Future[T], waiting: Turn | None
 ) -> None:
-    """Start a task that the session, and the turn if there is one, owns. Runs in the event loop."""
+    """Start a task that the session and its turn, if any, own. Runs in the event loop."""
     work = _outcome(awaitable)
     try:
         task = found.spawn(work, "chatsessions-run-sync")
@@ -87,7 +87,7 @@ def _start(
 
 
 async def _outcome(awaitable: Awaitable[T]) -> tuple[T | None, BaseException | None]:
-    """Return result and error: the error goes to the caller, and not into the log."""
+    """Return the result and the error. The error goes to the caller, not to the server's log."""
     try:
         return await awaitable, None
     except asyncio.CancelledError:
@@ -100,7 +100,7 @@ def _tell(awaitable: Awaitable[T], future: Future[T], task: asyncio.Task[Any]) -
     if future.cancelled():
         return
     if task.cancelled():
-        _close(awaitable)  # if it has not begun
+        _close(awaitable)  # in case it has not begun
         future.set_exception(TurnStopped())
         return
     result, error = task.result()
@@ -111,7 +111,7 @@ def _tell(awaitable: Awaitable[T], future: Future[T], task: asyncio.Task[Any]) -
 
 
 def _close(awaitable: Awaitable[Any]) -> None:
-    """Close what is not going to be awaited, so that Python does not warn of it."""
+    """Close a coroutine that will not be awaited, so that Python does not warn about it."""
     if isinstance(awaitable, Coroutine):
         awaitable.close()
 
@@ -130,7 +130,7 @@ def sleep(seconds: float) -> Coroutine[Any, Any, None]:
 
 def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
     """
-    Return an async function that runs ``function``, which blocks, in a thread, with the context.
+    Return an async function that runs the blocking ``function`` in a thread, with the context.
 
     ``answer = await make_async(client.ask)(text)``. The ORM works in it. The thread cannot be
     killed: when the turn is stopped, the handler no longer waits, and what the function sends or
@@ -148,7 +148,7 @@ def make_async(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
 
 
 def _with_connections(work: Callable[[], R]) -> R:
-    """Run ``work`` in a thread of others, and check its database connections before and after."""
+    """Run ``work``; close the thread's unusable database connections before and after."""
     close_old_connections()
     try:
         return work()

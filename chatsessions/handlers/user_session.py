@@ -2,9 +2,8 @@
 ``UserSession``: the values that an application keeps in a session, as a synchronous dict.
 
 While a worker owns a session, its values are in memory, each with its encoding. A commit encodes
-the values again that were read or set since the last turn, to find out which of them have changed
-inside, and joins the encodings of all keys. A value that cannot be encoded falls back to what is
-stored.
+again the values that were read or set since the last turn, to find those that changed inside, and
+joins the encodings of all keys. A value that cannot be encoded falls back to what is stored.
 
 A handler in a thread may change values while the event loop commits them. So all access to the
 dictionaries holds ``_lock``. Encoding, decoding and callbacks do not hold it: they may take long,
@@ -166,7 +165,7 @@ class UserSession(MutableMapping[str, Any]):
 
     @property
     def lost(self) -> frozenset[str]:
-        """The keys whose values an earlier owner has kept in memory only, until they are set."""
+        """The keys, not set since, whose values an earlier owner had in memory only."""
         if self._keep is None:
             return _NONE
         with self._lock:
@@ -213,7 +212,7 @@ class UserSession(MutableMapping[str, Any]):
     # For the owner
 
     def check(self) -> None:
-        """Raise an error if a value was changed so that it cannot be stored. It stays as it is."""
+        """Raise the error if a changed value cannot be stored. The value stays as it is."""
         error = self.look(drop=False)
         if error is not None:
             raise error
@@ -233,10 +232,10 @@ class UserSession(MutableMapping[str, Any]):
 
     def look(self, *, drop: bool = True) -> StorageError | None:
         """
-        Encode the values again that may have changed inside.
+        Encode again the values that may have changed inside.
 
-        Returns the first error, if a value cannot be stored any more. With ``drop`` such a value
-        falls back to what is stored; otherwise the next call looks at it again.
+        Returns the first error if a value can no longer be stored. With ``drop`` such a value
+        falls back to what is stored; otherwise the next call encodes it again.
         """
         if not self.touched:
             return None
@@ -299,7 +298,7 @@ class UserSession(MutableMapping[str, Any]):
         return put, [key for key in before if key not in encoded]
 
     def settle(self) -> None:
-        """Look no more for changes inside values that were read or set so far: the turn is over."""
+        """Stop looking for changes inside the values used so far: the turn is over."""
         with self._lock:
             self.touched.clear()
 
@@ -333,7 +332,7 @@ class UserSession(MutableMapping[str, Any]):
                     return self._values.setdefault(key, value)
 
     def _encode(self, key: str, value: Any) -> bytes:
-        """Return what is stored of a value. Raises ``NotStorable`` if it is not to be kept."""
+        """Return what is stored of a value. Raises ``NotStorable``, unless ``keep`` is set."""
         if self._keep is None:
             return dumps(value, path=key)
         try:
@@ -345,7 +344,7 @@ class UserSession(MutableMapping[str, Any]):
     # With the lock held
 
     def _put_value(self, key: str, raw: bytes, value: Any) -> None:
-        """Store a value. Raises ``TooLarge`` if one that takes too much is not to be kept."""
+        """Store a value. Raises ``TooLarge`` if it takes too much, unless ``keep`` is set."""
         try:
             self._put(key, raw)
         except TooLarge as error:
@@ -433,7 +432,7 @@ class SessionAccessor(Generic[T]):
         self.set(deepcopy(self._default))
 
     def apply(self) -> T:
-        """Set the value to what ``apply_fn`` makes of it, and return that."""
+        """Set the value to ``apply_fn(value)``, and return the new value."""
         value = self.get()
         if self._apply_fn is not None:
             value = self._apply_fn(value)
@@ -442,5 +441,5 @@ class SessionAccessor(Generic[T]):
 
 
 def _item_size(item: tuple[str, bytes]) -> int:
-    """Return the bytes of a key and its value in JSON, with a comma."""
+    """Return how many bytes a key and its value take in JSON, with a comma."""
     return len(key_text(item[0])) + len(item[1]) + 1
