@@ -166,7 +166,7 @@ __all__ = [
     "user_session",
 ]
 
-#: These need models, and so their modules are imported at their first use.
+#: The modules of names that need models; a module is imported at the first use of its names.
 _LAZY = {
     "aassign_user": "workers.outside",
     "abroadcast": "workers.outside",
@@ -188,7 +188,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "chat_context":  # whoever names it wants sessions to keep their conversations
+    if name == "chat_context":  # its use makes sessions keep their latest messages
         return import_module(f"{__name__}.handlers.chat_context").use_chat_context()
     if name in _LAZY:
         return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

@@ -2,7 +2,7 @@
 The inputs of the chat settings: ``Select``, ``Slider``, ``Switch``, ``TextInput`` and others.
 
 Each checks the value that a client sends. They are stored with the session as they go over the
-wire, so a session that is taken up again checks as before.
+wire, so a resumed session checks as before.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class InputWidget(msgspec.Struct, kw_only=True, tag_field="type"):
     """
     One input: ``id`` is its key in the settings, ``label`` what the user reads.
 
-    A client shows the value of one that is ``disabled``, and cannot change it.
+    A client shows the value of a ``disabled`` input, and cannot change it.
     """
 
     id: str
@@ -50,12 +50,12 @@ class InputWidget(msgspec.Struct, kw_only=True, tag_field="type"):
             raise ValueError(f"{self.id}: {self.initial!r} cannot be initial, only {allowed}")
 
     def accepts(self, value: Any) -> bool:
-        """Whether a client may set this."""
+        """Return True if a client may set ``value``."""
         return value is None
 
     @property
     def expected(self) -> Words:
-        """What is accepted, in words."""
+        """The accepted values, in words."""
         return gettext_noop("null"), {}
 
 
@@ -64,7 +64,7 @@ class Select(InputWidget, tag="select"):
 
     values: list[str] | None = None
     items: dict[str, str] | None = None
-    #: Either says what is chosen at first.
+    #: The initial choice, by its index or by its value; the index wins.
     initial_index: int | None = None
     initial_value: str | None = None
 
@@ -93,7 +93,7 @@ class Select(InputWidget, tag="select"):
 
 
 class RadioGroup(Select, tag="radio"):
-    """As a ``Select``, with all choices on the page."""
+    """A ``Select`` that shows all choices on the page."""
 
 
 class MultiSelect(InputWidget, tag="multiselect"):
@@ -139,7 +139,7 @@ class Slider(InputWidget, tag="slider"):
         super().__post_init__()
 
     def accepts(self, value: Any) -> bool:
-        # Whether it is on a step is the page's affair: floating point would refuse many that are.
+        # ``step`` is not checked: floating point would refuse many values that are on a step.
         number = isinstance(value, int | float) and not isinstance(value, bool)
         # Not isfinite(): JSON has whole numbers that no float can hold.
         return number and self.min <= value <= self.max and abs(value) != inf
@@ -180,7 +180,7 @@ class Switch(InputWidget, tag="switch"):
 
 
 class Checkbox(Switch, tag="checkbox"):
-    """As a ``Switch``, with another look."""
+    """A ``Switch`` with another look."""
 
 
 class TextInput(InputWidget, tag="textinput"):
@@ -256,7 +256,7 @@ class DatePicker(InputWidget, tag="datepicker"):
         )
 
     def _is_allowed(self, value: Any) -> bool:
-        # Days that are written so are in order as texts.
+        # ISO dates sort as text.
         return _is_day(value) and (self.min_date or "") <= value <= (self.max_date or value)
 
     @property
@@ -329,7 +329,7 @@ def check_settings(
     """
     Raise ``FrameError`` ``bad_frame`` for settings that the declared ``inputs`` do not allow.
 
-    ``values`` are the present ones. A chat that declares no inputs takes what comes.
+    ``values`` are the current settings. A chat that declares no inputs accepts any settings.
     """
     if not inputs:
         return

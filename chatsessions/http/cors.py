@@ -1,4 +1,4 @@
-"""What pages of other origins may ask for: those of ``ALLOWED_ORIGINS``, without cookies."""
+"""CORS: requests of pages of ``ALLOWED_ORIGINS``, without cookies."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _PREFLIGHT = {
 
 def cross_origin(view: View) -> View:
     """
-    Let pages of ``ALLOWED_ORIGINS`` call the view and read its answers, as CORS has it.
+    Let pages of ``ALLOWED_ORIGINS`` call the view and read its answers, by CORS.
 
-    A preflight of any other origin is answered with 403 and named in the log.
+    A preflight of any other origin is answered with 403, and the origin is logged.
     """
 
     @wraps(view)
@@ -45,7 +45,7 @@ def cross_origin(view: View) -> View:
 
 
 def _preflight(request: HttpRequest) -> HttpResponse | None:
-    """Return the answer to a browser that asks whether a page may ask; None for other requests."""
+    """Return the answer to a preflight request; None for other requests."""
     if request.method != "OPTIONS" or "Access-Control-Request-Method" not in request.headers:
         return None
     origin = request.headers.get("Origin", "")

@@ -29,12 +29,12 @@ from .responses import json_view
 
 #: The version of the JSON's shape.
 VERSION = 1
-#: By what a request asks for: the ending of the file's name, and its type.
+#: The extension and the type of the file, by the format that a request asks for.
 FORMATS = {"markdown": ("md", "text/markdown"), "json": ("json", "application/json")}
 #: Entries that are read at a time, and characters that are sent at a time.
 _READ = 500
 _SENT = 64 * 1024
-#: Signs that mean something in Markdown, and line beginnings that do.
+#: Characters, and beginnings of lines, that have a meaning in Markdown.
 _SIGNS = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 _BEGINNINGS = re.compile(r"^(\s*)([-+=]|\d+[.)])", re.MULTILINE)
 
@@ -44,8 +44,8 @@ async def export(request: HttpRequest, session_id: str) -> HttpResponseBase:
     """
     ``GET``: the conversation of a session as a file, ``?format=markdown`` or ``json``.
 
-    404 for whoever may not have the session, 400 for another format, 429 where the log is read
-    faster than ``REPLAY_BYTES_PER_SECOND``.
+    404 if the session is not the client's, 400 for another format, 429 if the log is read faster
+    than ``REPLAY_BYTES_PER_SECOND``.
     """
     kind = request.GET.get("format", "markdown")
     if kind not in FORMATS:
@@ -65,7 +65,7 @@ class Conversation:
 
     session: ChatSession
     messages: list[ConversationMessage]
-    #: The files of the session by their ids, as the wire knows them.
+    #: The files of the session by their ids, as they go over the wire.
     files: dict[str, dict[str, Any]]
 
     @property
@@ -104,7 +104,7 @@ def respond(
     Answer with a conversation as a file, message by message.
 
     ``kind`` is one of ``FORMATS``; ``shown`` is called with the metadata of each message, and
-    returns what is told of it. The caller checks who may have it.
+    returns what the file has of it. The caller checks who may have the conversation.
     """
     ending, mime = FORMATS[kind]
     parts = _markdown(conversation) if kind == "markdown" else _json(conversation, shown)
@@ -189,7 +189,7 @@ def _told(
 
 
 def _file(file: Any, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return a file as the wire knows it; of one that is gone what the message has."""
+    """Return a file as it goes over the wire; if it is deleted, what the message has of it."""
     if isinstance(file, dict):
         return file
     return files.get(str(file)) or {"id": str(file)}
@@ -226,7 +226,7 @@ def _line(text: str) -> str:
 def _text(text: str) -> str:
     """Return plain text as Markdown that shows the same."""
     escaped = _BEGINNINGS.sub(r"\1\\\2", _escaped(text.strip()))
-    # A digit cannot be escaped, the sign behind it can.
+    # Markdown cannot escape a digit, but the character after it.
     escaped = re.sub(r"^(\s*)\\(\d+)([.)])", r"\1\2\\\3", escaped, flags=re.MULTILINE)
     lines = [line.strip() for line in escaped.splitlines()]
     return "\n".join(

@@ -60,16 +60,16 @@ _STATUS = {"too_large": 413, "too_many_files": 409, "type_mismatch": 415, "type_
 
 
 def _bad_upload(detail: str) -> RequestRefused:
-    """Return the answer to a request that is no upload."""
+    """Return the error of a request that is no upload."""
     return RequestRefused(400, "bad_request", detail)
 
 
 def _unavailable(detail: str) -> RequestRefused:
-    """Return the answer to a request that the storage or the database has failed."""
+    """Return the error of a request for which the storage or the database has failed."""
     return RequestRefused(503, "storage_unavailable", detail, retry_after=SOON)
 
 
-@csrf_exempt  # the view makes the check itself, for whom it is meant
+@csrf_exempt  # the view itself checks requests without the session's token
 @transaction.non_atomic_requests  # a transaction as long as an upload would hold up all writers
 @json_view("POST")
 def upload(request: HttpRequest, session_id: str) -> HttpResponse:
@@ -103,7 +103,7 @@ def upload(request: HttpRequest, session_id: str) -> HttpResponse:
 
 
 def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> ChatFile:
-    """Store the upload. All that can be known without the body is checked before it is read."""
+    """Store the upload. What can be checked without the body is checked before reading it."""
     check_open(session, by_client=True)
     is_form = request.content_type == FORM
     length = _length_of(request)
@@ -116,7 +116,7 @@ def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> Ch
     elif request.content_type == PLAIN_FORM:
         raise _bad_upload("Send the file's own Content-Type, or a form with the field 'file'.")
     if check_csrf:
-        # This reads a form, for the token in it: all limits are set by now.
+        # The check reads a form, for the CSRF token in it: all limits are set by now.
         reason = csrf_problem(request)
         if reason is not None:
             raise RequestRefused(403, "csrf_failed", reason)
@@ -126,7 +126,7 @@ def _take(request: HttpRequest, session: ChatSession, *, check_csrf: bool) -> Ch
 
 
 def _length_of(request: HttpRequest) -> int:
-    """Return what the request says of its body's length; 0 if nothing."""
+    """Return the length that the request declares for its body; 0 if none."""
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError as error:
@@ -154,7 +154,7 @@ class _OneFile(FileUploadHandler):
         return raw_data
 
     def file_complete(self, file_size: int) -> None:
-        return None  # the next handler has it
+        return None  # the next handler has the file
 
     def _stop(self, why: Exception) -> None:
         self.problem = why
@@ -175,9 +175,9 @@ def _store_body(request: HttpRequest, session: ChatSession, length: int) -> Chat
     name = unquote(request.headers.get(NAME_HEADER, ""))
     declared = request.content_type or ""
     claimed = claimed_type(clean_name(name), declared)
-    if claimed and not claimed.startswith("image/"):  # of a picture the content decides
+    if claimed and not claimed.startswith("image/"):  # for a picture the content decides
         check_type(claimed)
-    # A file of its own: not every storage takes a stream, and a local one moves it.
+    # A temporary file: not every storage takes a stream, and a local storage moves the file.
     with TemporaryUploadedFile("body", declared, 0, None) as content:
         size = 0
         while chunk := request.read(CHUNK):
@@ -210,7 +210,7 @@ def download(request: HttpRequest, session_id: str, file_id: str) -> HttpRespons
 
 def respond_with(request: HttpRequest, file: ChatFile) -> HttpResponseBase:
     """
-    Answer with the content of ``file``, streamed, and so that a browser runs nothing of it.
+    Answer with the content of ``file``, streamed, with headers that keep a browser from running it.
 
     The caller checks who may have it. Raises what the storage raises.
     """
@@ -248,7 +248,7 @@ class _Chunks:
     """
     A file's content for an ASGI response. Django closes it with the response.
 
-    From an iterator that is not asynchronous Django would make a list first, all of it in memory.
+    Django would first read a synchronous iterator into a list, all of it in memory.
     """
 
     def __init__(self, content: BinaryIO) -> None:

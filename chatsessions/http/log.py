@@ -24,10 +24,10 @@ async def entries(request: HttpRequest, session_id: str) -> HttpResponse:
     """
     ``GET``: the stored entries before ``?before=``, a ``seq``, or the last ones without it.
 
-    At most ``limit`` (200, at most 1000), and at most 512 KiB unless the last one alone has more;
-    oldest first, without a hole, each as the websocket's ``event``. ``before`` of the answer is
-    what to ask for next, null if there is nothing earlier. 404 for whoever may not have the
-    session, 429 where the log is read faster than ``REPLAY_BYTES_PER_SECOND``.
+    There are at most ``limit`` (default 200, at most 1000) and 512 KiB, unless the last one alone
+    has more; oldest first, without gaps, each as the websocket's ``event``. ``before`` in the
+    answer is what to ask for next, null if there is nothing earlier. 404 if the session is not the
+    client's, 429 if the log is read faster than ``REPLAY_BYTES_PER_SECOND``.
     """
     before = _number(request, "before")
     limit = _number(request, "limit")

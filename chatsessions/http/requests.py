@@ -1,4 +1,4 @@
-"""What a request says: who asks, whether they may, for which session, and what for."""
+"""What a request says: its user and their rights, its session, and the event it posts."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ from chatsessions.workers.worker import get_worker, visiting
 #: The longest token that is looked at, in characters; the session's own are shorter.
 MAX_TOKEN = 200
 NO_USER = "The user of a request could not be looked up: nobody comes in"
-#: The key in Django's session that has the visitor's session of each chat.
+#: The key of Django's session under which it keeps the visitor's session of each chat.
 KEPT = "chatsessions"
-#: The columns that decide who may have a session; its values may have a megabyte.
+#: The columns that decide who may have a session. Others are not read: they may have a megabyte.
 _ACCESS_COLUMNS = (
     "chat",
     "language",
@@ -63,7 +63,7 @@ class RequestRefused(ChatSessionsError):
     A request that is not served: the status and the JSON of its answer.
 
     ``retry_after`` is in seconds; 0 where trying again does not help. ``allow`` are the methods
-    that the URL does take.
+    that the URL accepts.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class RequestRefused(ChatSessionsError):
 
 
 def not_found() -> RequestRefused:
-    """Return one answer for what is not there and for what is not the client's, to the byte."""
+    """Return the error for what is not there and, the same to the byte, for what is another's."""
     return RequestRefused(404, "not_found", gettext("There is nothing here, or nothing of yours."))
 
 
@@ -101,7 +101,7 @@ def check_method(request: HttpRequest, allow: tuple[str, ...]) -> None:
 @asynccontextmanager
 async def serving(request: HttpRequest) -> AsyncIterator[None]:
     """
-    Have a worker while ``request`` is served.
+    Provide a worker while ``request`` is served.
 
     Under ASGI the worker stays; under WSGI the event loop ends with the request, and the worker
     with it. Raises ``ImproperlyConfigured`` in a test that runs in a transaction.
@@ -117,15 +117,15 @@ async def serving(request: HttpRequest) -> AsyncIterator[None]:
 
 
 def limits_of(request: HttpRequest) -> Limits:
-    """Return what the requests of a client are counted by."""
+    """Return the limits that count the requests of a client."""
     return get_worker().limits if isinstance(request, ASGIRequest) else SHARED
 
 
 def reading_pace(request: HttpRequest, session_id: UUID) -> Replay:
     """
-    Count a request that reads a session's log; return the pace, to be told how much it was.
+    Count a request that reads a session's log; return the pace, to count the bytes read.
 
-    Raises ``FrameError`` ``rate_limited`` for one that comes too early.
+    Raises ``FrameError`` ``rate_limited`` for a request that comes too early.
     """
     limits, ip = limits_of(request), valid_ip(request.META.get("REMOTE_ADDR"))
     limits.read(session_id, ip)
@@ -139,7 +139,7 @@ def reading_pace(request: HttpRequest, session_id: UUID) -> Replay:
 
 def user_of(request: HttpRequest) -> User:
     """
-    Return the user of ``request``. Synchronous: the first look may ask the database.
+    Return the user of ``request``. Synchronous: the first access may query the database.
 
     Raises ``Refused`` if an authentication backend fails, and what the database raises.
     """
@@ -148,7 +148,7 @@ def user_of(request: HttpRequest) -> User:
 
 
 async def auser_of(request: HttpRequest) -> User:
-    """As :func:`user_of`, for async code."""
+    """Return the user of ``request``, as :func:`user_of` does, in async code."""
     with fail_closed(NO_USER):
         auser = getattr(request, "auser", None)  # of Django's AuthenticationMiddleware
         return _looked_up(None if auser is None else await auser())
@@ -156,7 +156,7 @@ async def auser_of(request: HttpRequest) -> User:
 
 def _looked_up(user: User | None) -> User:
     found = user or AnonymousUser()
-    _ = found.is_authenticated  # a lazy one is looked up now
+    _ = found.is_authenticated  # a lazy user is looked up now
     return found
 
 
@@ -168,7 +168,7 @@ def bearer_token(request: HttpRequest) -> str | None:
 
 
 class _CsrfCheck(CsrfViewMiddleware):
-    """Django's check, which tells why it refuses instead of answering with a page."""
+    """Django's check, which returns its reason to refuse instead of an error page."""
 
     def _reject(self, request: HttpRequest, reason: str) -> Any:
         return reason
@@ -178,8 +178,8 @@ def csrf_problem(request: HttpRequest) -> str | None:
     """
     Return why Django's CSRF check refuses the request; None if it does not.
 
-    For a browser that is logged in, which sends its cookie on anybody's behalf. Who has the
-    session's token needs no check: no other site has it. Synchronous.
+    It is for logged-in browsers, which send their cookie with requests of other sites, too. A
+    request with the session's token needs no check: no other site has the token. Synchronous.
     """
     check = _CsrfCheck(lambda _request: HttpResponse())
     check.process_request(request)
@@ -210,17 +210,17 @@ def check_access(chat: Chat, user: User) -> None:
 
 def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, bool]:
     """
-    Return the session of a request that comes from its client, and whether it has the token.
+    Return the session that the client of a request may have, and whether the token was sent.
 
     The rule is that of ``hello``: the user is the session's owner (all anonymous users count as
-    the same), and is logged in or has a valid token. A token alone does not do for the session
-    of a logged-in user: it would outlive the logout. Raises ``RequestRefused`` 404 for anybody
-    else's session as for one that is not there, ``Refused`` if the chat is not open to its client
-    any more or if it cannot be known who that is, and what the database raises. Synchronous.
+    the same), and is logged in or has a valid token. A token alone is not enough for the session
+    of a logged-in user: it would outlive the logout. Raises ``RequestRefused`` 404 for a session
+    that is another's or does not exist, ``Refused`` if the chat no longer admits the user or an
+    authentication backend fails, and what the database raises. Synchronous.
 
-    The session's language is active from then on.
+    Activates the session's language.
     """
-    # Asked for in any case: it decides about a header of the answer, which would tell the rest.
+    # Looked up in any case: it adds a header to the answer, which would reveal what exists.
     user = user_of(request)
     pk = parse_uuid(session_id)
     if pk is None:
@@ -239,7 +239,7 @@ def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, 
     return session, has_token
 
 
-# What came
+# What is posted
 
 
 class Body(Struct):
@@ -261,7 +261,7 @@ class Body(Struct):
     env: dict[str, str] | None = None
 
     def __repr__(self) -> str:
-        """Without secrets: what is said, the token, the client's own keys."""
+        """Return it without secrets: the content, the token, the client's own keys."""
         return f"Body(session={self.session!r}, client_type={self.client_type!r})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
@@ -275,7 +275,7 @@ class Event:
     name: str
     raw: bytes
     data: Any
-    #: The id of a message, by which it is known if it is posted again.
+    #: The id of a message, by which a repetition is recognized.
     key: str | None = None
     call: str | None = None
 
@@ -284,8 +284,8 @@ def read_body(request: HttpRequest) -> Body:
     """
     Return the body of a POST.
 
-    Raises ``RequestRefused``: ``too_large`` beyond ``MAX_FRAME_BYTES``, ``bad_request`` for what is
-    not JSON or of another shape.
+    Raises ``RequestRefused``: ``too_large`` beyond ``MAX_FRAME_BYTES``, ``bad_request`` if it is
+    not JSON, or not of this shape.
     """
     limit = settings.MAX_FRAME_BYTES
     declared = request.headers.get("content-length", "")
@@ -308,10 +308,10 @@ def read_body(request: HttpRequest) -> Body:
 
 def event_of(body: Body) -> Event:
     """
-    Return the event that is to be handled.
+    Return the event that ``body`` posts.
 
-    Raises ``RequestRefused`` for none or several at once, ``FrameError`` for data of the wrong
-    shape.
+    Raises ``RequestRefused`` if there is none or more than one, ``FrameError`` for data of the
+    wrong shape.
     """
     kinds = [key for key in ("content", "name", "call") if getattr(body, key) is not UNSET]
     if len(kinds) != 1:
@@ -339,16 +339,16 @@ class Credentials:
     connect: ConnectRequest
     #: Whether the session is the one that Django's session keeps.
     kept: bool
-    #: Whether a session that is new to the visitor may be kept there.
+    #: Whether Django's session may keep a session that is new to the visitor.
     may_keep: bool
 
     @property
     def by_cookie(self) -> bool:
-        """Whether the request's cookies say who asks, so that another site can send them too."""
+        """Whether cookies say who asks: other sites can make a browser send those."""
         return self.kept or bool(self.connect.user.is_authenticated)
 
     def with_env(self, env: dict[str, str]) -> Self:
-        """Return the same with the client's own keys."""
+        """Return a copy with the client's own keys."""
         return replace(self, connect=replace(self.connect, env=env))
 
     @property
@@ -390,7 +390,7 @@ async def credentials_of(request: HttpRequest, chat_name: str, body: Body) -> Cr
 
 
 async def keep(request: HttpRequest, chat_name: str, session: str, token: str) -> None:
-    """Have Django's session remember which session of a chat is the visitor's."""
+    """Save in Django's session which session of a chat is the visitor's."""
     kept = await request.session.aget(KEPT, {})
     mine = {"session": session, "token": token}
     if kept.get(chat_name) != mine:
@@ -398,7 +398,7 @@ async def keep(request: HttpRequest, chat_name: str, session: str, token: str) -
 
 
 async def forget(request: HttpRequest, chat_name: str) -> None:
-    """Have Django's session forget the visitor's session of a chat."""
+    """Delete the visitor's session of a chat from Django's session."""
     kept = await request.session.aget(KEPT, {})
     if chat_name in kept:
         del kept[chat_name]

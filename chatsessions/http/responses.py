@@ -1,4 +1,4 @@
-"""What a request is answered: JSON, errors, and a stream of frames as server-sent events."""
+"""Answers to requests: JSON, errors, and streams of frames as server-sent events."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ logger = logging.getLogger("chatsessions.http")
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase | Awaitable[HttpResponseBase]])
 
-#: The field of an event stream that says after how many milliseconds a browser comes back.
+#: The field of an event stream by which a browser reconnects after 100 milliseconds.
 RECONNECT = b"retry: 100\n"
-#: Seconds after which what failed for a reason that passes may be tried again.
+#: Seconds after which a request may be tried again that failed for a temporary reason.
 SOON = 1.0
 
 _STATUS_OF = {
@@ -55,7 +55,7 @@ _STATUS_OF = {
     "forbidden": 403,
 }
 
-#: What :func:`refusal_of` knows.
+#: The errors that :func:`refusal_of` knows.
 REFUSALS = (
     RequestRefused,
     access.Refused,
@@ -114,7 +114,7 @@ def refusal_of(error: Exception) -> RequestRefused:
 
 
 def _why_unreachable(error: OwnerUnreachable | OwnershipLost) -> str:
-    """Return what a client may know: no names of machines."""
+    """Return the reason in words for the client, without names of machines."""
     if isinstance(error, OwnerUnreachable) and error.is_here:
         return gettext("The session is in use; try again, a message with the same id.")
     if isinstance(error, OwnerUnreachable) and not error.silent:
@@ -131,7 +131,7 @@ def error_response(error: Exception) -> HttpResponse:
     """
     Return the answer to a request that failed with one of ``REFUSALS``.
 
-    ``{"error": code, "detail": …}``, with ``Retry-After`` where that helps.
+    It is ``{"error": code, "detail": …}``, with ``Retry-After`` if trying again helps.
     """
     refused = refusal_of(error)
     answer: dict[str, Any] = {"error": refused.code, "detail": refused.detail}
@@ -146,7 +146,7 @@ def error_response(error: Exception) -> HttpResponse:
 
 
 def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
-    """Return ``answer`` as JSON that nobody is to keep: it may hold a token."""
+    """Return ``answer`` as JSON that must not be cached: it may hold a token."""
     response = HttpResponse(
         msgspec.json.encode(answer), status=status, content_type="application/json"
     )
@@ -156,9 +156,9 @@ def json_response(answer: dict[str, Any], *, status: int = 200) -> HttpResponse:
 
 def own_language() -> translation.override:
     """
-    Return a block in which a view may activate another language than the request's.
+    Return a context manager in which a view may activate another language.
 
-    Whoever knows the session of a request activates that session's: errors are told in it.
+    Code that knows the session of a request activates its language, so that errors are in it.
     """
     return translation.override(translation.get_language())
 
@@ -218,7 +218,7 @@ def welcome_of(visit: Visit) -> frames.Welcome:
 
 
 def sse(frame: frames.ServerFrame) -> bytes:
-    """Return a frame as a server-sent event; of an entry of the log ``seq`` is the id."""
+    """Return a frame as a server-sent event. If it is of an entry, the id is its ``seq``."""
     entry = isinstance(frame, frames.ServerEvent | frames.Accepted)
     head = f"id: {frame.seq}\n" if entry else ""  # type: ignore[union-attr]
     return f"{head}data: {frames.encode(frame)}\n\n".encode()
@@ -228,12 +228,12 @@ class EventStream:
     """
     The body of a streaming answer. It lets the session go when it ends, however it ends.
 
-    ``is_last`` says of a frame whether it is the last one; ``end`` comes behind all of them.
+    ``is_last`` returns True for the last frame; the frames of ``end`` follow it.
 
-    Nothing shows how much the client has read: a server may take all that it is given into its
-    memory. So a stream ends with the frame that makes it ``MAX_STREAM_BYTES`` long, and the client
-    resumes behind the last entry. Where the server does wait for the client, a stream ends when
-    nothing was taken for 2.5 heartbeats.
+    Nothing shows how much the client has read: a server may buffer the whole stream in memory. So
+    a stream ends with the frame that makes it ``MAX_STREAM_BYTES`` long, and the client resumes
+    after the last entry. If the server does wait for the client, a stream ends when nothing was
+    read for 2.5 heartbeats.
     """
 
     def __init__(
@@ -249,7 +249,7 @@ class EventStream:
         self._end_frames = end
         self._loop = asyncio.get_running_loop()
         self._over = False
-        #: Since when the server has not asked for more than it was given; None while it waits.
+        #: When the server got the last part; None since it has asked for the next one.
         self._given_at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -291,7 +291,7 @@ class EventStream:
             yield sse(frames.Error("unauthorized", told))
 
     def _watch(self) -> None:
-        """Let the session go if the client takes nothing."""
+        """Let the session go if the client reads nothing."""
         patience = 2.5 * settings.HEARTBEAT
         since = self._loop.time() if self._given_at is None else self._given_at
         left = since + patience - self._loop.time()
@@ -305,7 +305,7 @@ class EventStream:
     def close(self) -> None:
         """End the stream: the answer is over, or nobody reads it. Callable from any thread."""
         if not self._over:
-            with suppress(RuntimeError):  # the loop is closed, and nothing left to let go
+            with suppress(RuntimeError):  # the loop is closed, and there is nothing to let go
                 self._loop.call_soon_threadsafe(self._end)
 
     def _end(self) -> None:
@@ -319,14 +319,14 @@ class EventStream:
 
 
 class Collected:
-    """Collects what a turn has emitted, for an answer in one piece."""
+    """Collects the events of a turn, for an answer in one piece."""
 
     def __init__(self, turn: int | None, *, everything: bool) -> None:
         self._turn = turn
         self._everything = everything
         self._bytes = 0
         self.events: list[dict[str, Any]] = []
-        #: Whether there is more than one answer holds.
+        #: Whether there are more events than one answer may hold.
         self.more = False
         self.status = "running"
         self.is_whole = False
@@ -347,7 +347,7 @@ class Collected:
         if self._turn is not None and (own or not self._is_wanted(turn)):
             return
         if event.name == "ask" and turn == self._turn:
-            self.is_whole = True  # it waits for the client
+            self.is_whole = True  # the turn waits for the client
         self._bytes += len(bytes(event.data))
         if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
             self.more = True

@@ -40,15 +40,15 @@ class http_session:  # noqa: N801  # used like a function
     Opens the session of ``session`` and ``token``, of an ``Authorization: Bearer`` header, or the
     one that Django's session keeps for the chat; else a new one, which Django's session keeps
     from then on. Inside the block ``user_session``, ``context`` and ``Message`` are the session's;
-    what is set and sent there is stored when the block ends. It does not wait for a running turn,
-    but for ``on_chat_start`` of a new session.
+    what is set and sent there is stored when the block ends. The block waits for ``on_chat_start``
+    of a new session, but not for a running turn.
 
-    Where another process has work to do in the session, the values are those that are stored, and
-    what is set and sent is made by that process when the block ends (tokens of a stream at once).
+    If another process has work to do in the session, the values are the stored ones, and that
+    process sets and sends what the block does, when the block ends (tokens of a stream at once).
 
     ``chat`` is a ``Chat``, a dotted path of one, a module's name, or any name without a dot for
     sessions that have no handlers. ``env`` are the client's own keys, which a new session of a chat
-    with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (no way to that process),
+    with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (for that process),
     ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
     ``env`` that is too large and (``rate_limited``) for a client that asks too often, and
     ``chatsessions.auth.access.Refused`` for an ``env`` that misses a key.
@@ -56,7 +56,7 @@ class http_session:  # noqa: N801  # used like a function
 
     #: The session: ``id``, ``user``, …
     session: Session
-    #: What lets the client come back; empty for a logged-in owner who came without one.
+    #: The token to resume the session with; empty for a logged-in user who sent none.
     token: str
     #: Whether the session was the client's before.
     resumed: bool
@@ -136,9 +136,9 @@ class http_session:  # noqa: N801  # used like a function
     @property
     def events(self) -> list[dict[str, Any]]:
         """
-        The events that were emitted meanwhile and are stored: ``seq``, ``name`` and ``data``.
+        The stored events that were emitted since the block began: ``seq``, ``name``, ``data``.
 
-        Complete when the block has ended; where no other process has the session, also after
+        Complete when the block has ended; if no other process has the session, also after
         ``await context.emitter.flush()``.
         """
         return [
@@ -165,7 +165,7 @@ class _Emitted(Subscriber):
             self.stored.extend(entry for entry in news if entry.n is None)
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        """Do nothing: tokens and turns are no events of the log."""
+        """Do nothing: tokens and turns are not in the log."""
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        """Do nothing: what was stored until then is all there is."""
+        """Do nothing: what was stored before stays."""

@@ -1,4 +1,4 @@
-"""The threads of the logged-in user, as JSON: a list to search, and the transcript of one."""
+"""The threads of the logged-in user, as JSON: a searchable list, and the transcript of one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PAGE_SIZE = 20
 #: Messages in one answer of a transcript, and bytes of them.
 TRANSCRIPT_SIZE = 100
 TRANSCRIPT_BYTES = 1_000_000
-#: Bytes that an entry counts as in a search, at least: however short it is, it is looked at.
+#: The least bytes that an entry counts as in a search: reading a short one takes time, too.
 ENTRY_BYTES = 1024
 #: Sessions whose logs are searched by one statement.
 SEARCHED_AT_A_TIME = 200
@@ -53,12 +53,12 @@ def _user(request: HttpRequest) -> Any:
 @json_view("GET", "HEAD")
 async def thread_list(request: HttpRequest) -> HttpResponse:
     """
-    List the threads in which the user has said something, the one used last first; 20 a page.
+    List the threads in which the user has said something, the latest used first; 20 a page.
 
-    ``q`` is looked for in titles, and in the latest ``MAX_SEARCH_BYTES`` of messages; ``chat`` is
-    the name of the only chat that is meant, ``page`` counts from 1. A page beyond the end is the
-    last one. Those of a chat that lets the user in no more are left out. 401 for anonymous users,
-    429 for more than ``SEARCHES_PER_MINUTE``.
+    ``q`` is searched for in titles, and in the latest ``MAX_SEARCH_BYTES`` of messages; ``chat``
+    limits the list to the chat of that name; ``page`` counts from 1, and a page beyond the end is
+    the last one. Threads of a chat that no longer admits the user are left out. 401 for anonymous
+    users, 429 for more than ``SEARCHES_PER_MINUTE``.
     """
     user = await sync_to_async(_user)(request)
     if _query(request):
@@ -113,12 +113,12 @@ def _listed(thread: dict[str, Any]) -> dict[str, Any]:
 
 def _threads_that_say(user: Any, text: str) -> set[UUID]:
     """
-    Return the user's threads with a message that has ``text`` in it, in whatever case.
+    Return the user's threads with a message that contains ``text``, in upper or lower case.
 
-    The database finds the entries that have it anywhere; whether it is in what was said, and not
-    in a key or an id, is checked here. Only the latest logs are searched.
+    The database finds the entries that contain it anywhere; this function checks that it is in the
+    message's content, not in a key or an id. Only the latest logs are searched.
     """
-    # A client's JSON is kept as it came: with what is beyond ASCII escaped, or without.
+    # A client's JSON is stored as it came, with non-ASCII characters escaped or not.
     written = {msgspec.json.encode(text).decode()[1:-1], json.dumps(text)[1:-1]}
     anywhere = Q()
     for form in written:
@@ -138,7 +138,7 @@ def _threads_that_say(user: Any, text: str) -> set[UUID]:
 
 
 def _latest_sessions(user: Any) -> Iterator[UUID]:
-    """Give the user's sessions, the latest first, until their logs have ``MAX_SEARCH_BYTES``."""
+    """Yield the user's sessions, the latest first, until their logs have ``MAX_SEARCH_BYTES``."""
     rows = ChatSession.objects.using(settings.DATABASE).for_user(user).filter(events_in__gt=0)
     left = settings.MAX_SEARCH_BYTES
     facts = rows.order_by("-last_seen_at").values_list("pk", "head", "log_bytes")
@@ -150,7 +150,7 @@ def _latest_sessions(user: Any) -> Iterator[UUID]:
 
 
 def _content(data: Any) -> str:
-    """Return what was said in an entry of the log."""
+    """Return the text of a message, question or answer, from its entry in the log."""
     if isinstance(data, dict) and isinstance(data.get("data"), dict):
         data = data["data"]  # an answer
     content = data.get("content") if isinstance(data, dict) else None
@@ -160,12 +160,11 @@ def _content(data: Any) -> str:
 @json_view("GET", "HEAD")
 def thread_detail(request: HttpRequest, thread_id: UUID) -> HttpResponse:
     """
-    Give the latest messages of one of the user's threads, oldest first; at most 100 and 1 MB.
+    Return the latest messages of one of the user's threads, oldest first; at most 100 and 1 MB.
 
-    ``before`` in the answer is null, or what to ask for (``?before=…``) to get the messages ahead
-    of these. 401 for anonymous users; another's thread and one that there is not are 404 alike.
-    403 for one of a chat that lets the user in no more, 400 for a ``before`` that was not given
-    out.
+    ``before`` in the answer is null, or the value of ``?before=…`` that gives the messages before
+    these. 401 for anonymous users; 404 for a thread of another user or that does not exist; 403
+    for a thread of a chat that no longer admits the user; 400 for an invalid ``before``.
     """
     user = _user(request)
     rows = ChatSession.objects.using(settings.DATABASE).threads_of(user)
@@ -196,7 +195,7 @@ def _shown(message: Message) -> dict[str, Any]:
 
 
 def _position(text: str | None) -> tuple[UUID, int] | None:
-    """Return the session and the entry that ``before`` of an answer names."""
+    """Return the session and the ``seq`` that ``before`` of an answer names, None without one."""
     if not text:
         return None
     session, _, seq = text.partition(":")

@@ -1,4 +1,4 @@
-"""``ChatView``: a chat by plain requests, for clients that have no websocket."""
+"""``ChatView``: a chat by plain requests, for clients without a websocket."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class ChatView(View):
     """
     Serves a ``Chat`` without a websocket: ``ChatView.as_view(chat="bots.counter.chat")``.
 
-    POST hands an event to its handler and answers with what came of it, as JSON or, where the
-    request accepts ``text/event-stream``, as a stream of the protocol's frames. GET gives what
-    has been emitted since ``?after=``, DELETE ends the session.
+    POST handles an event and answers with what its handler has emitted, as JSON or, if the request
+    accepts ``text/event-stream``, as a stream of the protocol's frames. GET answers with what was
+    emitted since ``?after=``, DELETE ends the session.
     """
 
     #: A ``Chat``, the dotted path of one, or the name of a module with handlers.
@@ -58,13 +58,13 @@ class ChatView(View):
     #: Seconds after which POST answers with 202 though the turn still runs; None to wait.
     timeout: float | None = None
 
-    #: Who may come in; as of a consumer.
+    #: Who may use the chat, as for a consumer.
     login_required: bool = False
     permission_required: str | Iterable[str] | None = None
 
     http_method_names = ["get", "post", "delete"]  # noqa: RUF012  # Django's
 
-    # Each request has a view of its own.
+    # Django makes a view object for each request.
     _admission: Admission | None = None
     _visit: Visit | None = None
 
@@ -73,11 +73,11 @@ class ChatView(View):
         """
         Return the view.
 
-        Raises ``ChatError`` for a ``chat`` that is not there, and for a ``login_required`` or a
-        ``permission_required`` that is none.
+        Raises ``ChatError`` for a ``chat`` that does not exist, and for an invalid
+        ``login_required`` or ``permission_required``.
 
-        It is exempt from ``CsrfViewMiddleware``, and makes the same check itself wherever cookies
-        say who asks.
+        It is exempt from ``CsrfViewMiddleware``, and makes the same check itself if cookies say
+        who asks.
         """
         chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
         chat.access_rules.add(access.Access.declared(cls, initkwargs))
@@ -102,7 +102,7 @@ class ChatView(View):
             return error_response(error)
         finally:
             if self._visit is None and self._admission is not None:
-                self._admission.leave()  # else the visit does, whose stream may go on
+                self._admission.leave()  # else the visit does it, when its stream is over
 
     async def post(self, request: HttpRequest) -> HttpResponseBase:
         """Handle an event, and answer with what its turn has emitted."""
@@ -122,7 +122,7 @@ class ChatView(View):
                 await keep(request, self.chat.name, str(visit.served.id), visit.token)
             if streams:
                 if visit.reason is not None:
-                    await visit.served.settle()  # nobody is told of a session that is not stored
+                    await visit.served.settle()  # no client gets a session that is not stored
                 return await _stream(request, visit, subscriber, posted.turn, _end_of(posted))
             answer = await self._collect(visit, subscriber, posted)
         except BaseException:
@@ -133,7 +133,7 @@ class ChatView(View):
         return answer
 
     async def get(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer with what was emitted behind entry ``?after=`` (or ``Last-Event-ID``)."""
+        """Answer with what was emitted after entry ``?after=`` (or ``Last-Event-ID``)."""
         after = _position(request)
         _, visit = await self._open(request, Body(session=request.GET.get("session")))
         try:
@@ -149,7 +149,7 @@ class ChatView(View):
             raise
         visit.leave()
         await visit.served.given_back()
-        # No content tells an EventSource that it need not come again.
+        # 204 tells an EventSource not to reconnect.
         return HttpResponse(status=204) if _wants_stream(request) else json_response(answer)
 
     async def delete(self, request: HttpRequest) -> HttpResponseBase:
@@ -168,9 +168,9 @@ class ChatView(View):
 
     async def authorize(self, request: HttpRequest, session: Session) -> bool:
         """
-        Whether ``request`` may have ``session``; everybody's may by default.
+        Return True if ``request`` may have ``session``; by default every request may.
 
-        ``session`` is the one that is asked for, or the new one that there would be. It is asked
+        ``session`` is the requested one, or the new one that would be made. The method is called
         before anything is made or taken. False is answered with 403 ``forbidden``, and so is an
         exception, which is logged.
         """
@@ -178,7 +178,7 @@ class ChatView(View):
 
     def needs_csrf_check(self, request: HttpRequest) -> bool:
         """
-        Whether a request whose user is logged in is to prove that it comes from the site.
+        Return True if a request of a logged-in user has to pass Django's CSRF check.
 
         Override it for logins that are not cookies, such as a header that middleware reads.
         """
@@ -187,7 +187,7 @@ class ChatView(View):
     async def _open(
         self, request: HttpRequest, body: Body, *, make: bool = False
     ) -> tuple[Credentials, Visit]:
-        """Let the client in, and open the session that is asked for, or with ``make`` a new one."""
+        """Let the client in, and open the requested session, or with ``make`` a new one."""
         asked = await credentials_of(request, self.chat.name, body)
         if body.language is not None:
             translation.activate(supported_language(body.language))
@@ -224,15 +224,15 @@ class ChatView(View):
             self._visit.served.client.renew_user(None, user)
 
     def _revoked(self, _detail: Promise) -> None:
-        """Tell nothing further: the user may not be here any more. What runs goes on."""
+        """Send nothing more: the user is no longer allowed here. What runs goes on."""
         if self._visit is not None:
             self._visit.stop()
 
     async def _may_keep(self, request: HttpRequest, asked: Credentials) -> bool:
         """
-        Whether Django's session may remember a new session.
+        Return True if Django's session may keep a new session.
 
-        Another site can make a visitor post what it likes; it is not to become the visitor's.
+        A session that another site made the browser open must not become the visitor's.
         """
         return asked.may_keep and (
             asked.by_cookie or await sync_to_async(csrf_problem)(request) is None
@@ -285,7 +285,7 @@ def _position(request: HttpRequest) -> int:
 
 
 def _end_of(posted: Posted) -> tuple[frames.TurnStatus, ...] | None:
-    """Return the frame of the end of a turn; None if it has not ended, as far as is known."""
+    """Return the frame of a turn's end; None if the turn is not known to have ended."""
     if posted.outcome is None:
         return None
     return (frames.TurnStatus(posted.turn, posted.name, posted.outcome),)
@@ -299,9 +299,9 @@ async def _stream(
     end: tuple[frames.TurnStatus, ...] | None,
 ) -> HttpResponseBase:
     """
-    Answer with frames until ``turn`` is over, or without one until nothing runs.
+    Answer with frames until ``turn`` is over, or without a turn until nothing runs.
 
-    With ``end`` all that is to come is stored already, and ``end`` comes behind it.
+    With ``end`` everything is stored already, and the frames of ``end`` come last.
     """
     if end is not None:
         subscriber.stop()
@@ -315,7 +315,7 @@ async def _stream(
     if isinstance(request, ASGIRequest):
         response: HttpResponseBase = StreamingHttpResponse(stream)
     else:
-        # Nobody would read it while it comes about: all of it at once.
+        # Under WSGI nobody would read it while it is made: send it in one piece.
         response = HttpResponse(b"".join([part async for part in stream]))
     response.headers["Content-Type"] = "text/event-stream"
     response.headers["Cache-Control"] = "no-store"

@@ -1,8 +1,8 @@
 """
-``Visit`` and ``HttpSubscriber``: clients that come by a request and have no connection.
+``Visit`` and ``HttpSubscriber``: clients that send a request and have no connection.
 
-A visit holds its session while it lasts, may give it an event, and follows what comes of that:
-the log from a position on, and what is told between its entries.
+A visit holds its session while it lasts, may post an event to it, and follows the result: the log
+from a position on, and the frames between its entries.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from chatsessions.workers.worker import get_worker
 
 from .requests import Credentials
 
-#: Frames that are told between the log's entries.
+#: A frame that a subscriber yields.
 Told = frames.ServerFrame
 
 
 class Visit:
     """
-    Somebody who came by a request, and the session they have.
+    The client of a request, and its session.
 
-    ``served`` is the session, or what stands for one that another worker owns.
+    ``served`` is the session, or the proxy of a session that another worker owns.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class Visit:
         reason: str | None,
     ) -> None:
         self.served = served
-        #: What the chat offers beside messages.
+        #: What the chat offers besides messages.
         self.offers = list(offers)
         self._ip = ip
-        #: What lets the client come back; empty for a logged-in owner who came without one.
+        #: The token to resume the session with; empty for a logged-in user who sent none.
         self.token = token
-        #: None if the session was theirs; else why they have a new one.
+        #: None if the session was resumed; otherwise why it is a new one.
         self.reason = reason
-        #: The last entry before the visit.
+        #: The ``seq`` of the last entry before the visit.
         self.before = served.standing().head
-        #: Watches the login of who came, until they leave.
+        #: Watches the client's login until the visit is over.
         self.admission: Admission | None = None
         self._over = False
         self._close_stream: Callable[[], None] | None = None
@@ -72,9 +72,9 @@ class Visit:
         cls, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
     ) -> Self:
         """
-        Open the session asked for, or with ``make`` a new one if there is none.
+        Open the requested session, or with ``make`` a new one if there is none.
 
-        ``admit`` is asked about it before it is made or taken. Raises what
+        ``admit`` is called with the session before it is made or taken. Raises what
         ``SessionRegistry.receive`` raises.
         """
         found, reason = await get_worker().receive(chat, request, make=make, admit=admit)
@@ -85,7 +85,7 @@ class Visit:
 
     @property
     def resumed(self) -> bool:
-        """Whether the session was theirs before."""
+        """Whether the session was the client's before."""
         return self.reason is None
 
     @property
@@ -97,9 +97,9 @@ class Visit:
         self, after: int, *, known: int | None = None, bounded: bool = True
     ) -> HttpSubscriber:
         """
-        Follow the session behind entry ``after``, until the visit is over.
+        Follow the session after entry ``after``, until the visit is over.
 
-        Entries up to ``known`` count as there before; by default all that are stored do.
+        Entries up to ``known`` count as old; by default these are all that are stored.
         """
         known = self.served.standing().stored if known is None else known
         replay = get_worker().limits.replay(self.served.id, self._ip)
@@ -112,7 +112,7 @@ class Visit:
 
     def open_stream(self) -> None:
         """
-        Count as one of the event streams that may be open, until the visit is over.
+        Count the visit as an open event stream, until it is over.
 
         Raises ``FrameError`` ``busy`` if there are too many.
         """
@@ -120,22 +120,22 @@ class Visit:
 
     @property
     def lost(self) -> Promise | None:
-        """Why who came may not be here any more, if so."""
+        """Why the client is no longer allowed here; None if it is."""
         return None if self.admission is None else self.admission.lost
 
     def abandon(self) -> None:
-        """Leave, and drop what was not read."""
+        """End the visit, and drop what was not read."""
         if self._subscriber is not None:
             self._subscriber.abandon()
         self.leave()
 
     def stop(self) -> None:
-        """Follow the session no further. What runs in it goes on."""
+        """Stop following the session. What runs in it goes on."""
         if self._subscriber is not None:
             self._subscriber.stop()
 
     def leave(self) -> None:
-        """Let the session go; once."""
+        """End the visit and let the session go. Further calls do nothing."""
         if not self._over:
             self._over = True
             self.stop()
@@ -149,14 +149,14 @@ class Visit:
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
         """
-        Give the session an event; one with the ``key`` of an earlier one is that one again.
+        Post an event to the session; an event with the ``key`` of an earlier one is a repetition.
 
-        ``raw`` is the JSON of ``data``. Raises ``FrameError`` for one that cannot be accepted
+        ``raw`` is the JSON of ``data``. Raises ``FrameError`` for an event that cannot be accepted
         now, ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``, ``OwnerUnreachable``.
         """
         posted = await self.served.posted.post(name, raw, data, key=key)
         if self.reason is not None:
-            posted.after = 0  # with the greeting
+            posted.after = 0  # so that the answer has what on_chat_start sent, too
         return posted
 
 
@@ -164,7 +164,7 @@ async def begin_visit(
     chat: Chat, asked: Credentials, *, make: bool = True, admit: Admit = anybody
 ) -> Visit:
     """
-    Open the session that is asked for; one that Django's session keeps may have ended.
+    Begin a visit; with ``make`` in a new session if the one in Django's session has ended.
 
     Raises what ``Visit.begin`` raises.
     """
@@ -180,11 +180,11 @@ async def begin_visit(
 
 class HttpSubscriber(Subscriber):
     """
-    Follows a session from an entry on: what is stored already, then what comes.
+    Follows a session from an entry on: what is stored already, then what is new.
 
-    It takes what comes from when it is made, and ``frames()`` gives it, once. It ends with the
-    session or its owner, and if it is ``bounded`` when the reader is so slow that more waits than
-    a connection may leave unacknowledged. Entries up to ``known`` were there before it came.
+    It collects what is new from its creation on; ``frames()`` yields everything, once. It ends with
+    the session or its owner. A ``bounded`` subscriber also ends when more waits for its reader than
+    a connection may leave unacknowledged. Entries up to ``known`` count as old.
     """
 
     def __init__(
@@ -213,13 +213,13 @@ class HttpSubscriber(Subscriber):
         self._streams = now.streams
 
     def stop(self) -> None:
-        """Take nothing more."""
+        """Collect nothing more."""
         self._closed = True
         self._news.set()
         self.served.unfollow(self)
 
     def abandon(self) -> None:
-        """Take nothing more, and drop what was not read."""
+        """Collect nothing more, and drop what was not read."""
         self.stop()
         self._queue.clear()
 
@@ -259,10 +259,9 @@ class HttpSubscriber(Subscriber):
 
     async def frames(self, *, quiet: float | None = None) -> AsyncIterator[Told | None]:
         """
-        Give the frames in order, and None whenever there was none for ``quiet`` seconds.
+        Yield the frames in order, and None whenever there was none for ``quiet`` seconds.
 
-        An event of the client's own is an ``accepted`` when it comes, and an ``event`` with its
-        ``n`` when it was there before.
+        A new event of the client is an ``accepted``; an old one is an ``event`` with its ``n``.
         """
         async for entry in self._stored(self._start):
             yield self._frame_of(entry)
@@ -300,7 +299,7 @@ class HttpSubscriber(Subscriber):
         return frames.Accepted(entry.n, entry.seq)
 
     async def _stored(self, up_to: int) -> AsyncIterator[Entry]:
-        """Give the entries that were stored before, without those that are no longer kept."""
+        """Yield the entries that were stored before, without those that are no longer kept."""
         self._position = max(self._position, self._first - 1)
         while self._position < up_to:
             await self.replay.room()
@@ -315,10 +314,10 @@ class HttpSubscriber(Subscriber):
 
 
 def is_end_of(frame: Told, turn: int) -> bool:
-    """Whether ``frame`` says that ``turn`` has come to its end."""
+    """Return True if ``frame`` says that ``turn`` has ended."""
     return is_end(frame) and frame.turn == turn
 
 
 def is_end(frame: Told) -> TypeGuard[frames.TurnStatus]:
-    """Whether ``frame`` says that a turn has come to its end."""
+    """Return True if ``frame`` says that a turn has ended."""
     return isinstance(frame, frames.TurnStatus) and frame.status != "running"
