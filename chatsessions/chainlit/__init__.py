@@ -2,7 +2,7 @@
 Chainlit's session layer, on ``chatsessions``: ``import chatsessions.chainlit as cl``.
 
 A bot that was written for Chainlit runs with its import lines changed. A name that cannot work here
-raises an error that says what to do instead; ``names`` has them all.
+raises an error that says what to do instead; the module ``names`` lists them all.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ __all__ = [
     "user_session",
 ]
 
-# At the end: it is asked for what is nowhere else.
+# At the end: it must be asked only for what no other finder has.
 sys.meta_path.append(MissingModules)
 
 

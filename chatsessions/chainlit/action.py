@@ -54,7 +54,7 @@ class Action(DictMixin):
         )
 
     async def send(self, for_id: str) -> None:
-        """Put the button under a message that was sent, and is the latest or one of the latest."""
+        """Put the button under a recently sent message. Raises ``ValueError`` without one."""
         session = current_session()
         self.forId = for_id
         if rebuilding.get():
@@ -67,7 +67,7 @@ class Action(DictMixin):
         await message.update()
 
     async def remove(self) -> None:
-        """Take the button off its message; it is no error if it is gone."""
+        """Take the button off its message; it is no error if the button is gone."""
         await here().emitter.withdraw(self.id)
         message = current_session().sent.get(self.forId or "")
         if message is not None:

@@ -1,4 +1,4 @@
-"""``cache``: keeps what a function has returned, by its arguments, in this process."""
+"""``cache``: keeps the results of a function, by its arguments, in this process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def cache(func: Callable[P, R]) -> Callable[P, R]:
-    """Return ``func`` with a memory: it runs once for the same arguments, also in many threads."""
+    """Return ``func`` with a cache: it runs once for the same arguments, also in many threads."""
     kept: dict[Any, R] = {}
     lock = threading.RLock()
 

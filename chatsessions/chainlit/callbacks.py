@@ -1,8 +1,8 @@
 """
-The decorators: what a bot decorates becomes the handlers of the ``Chat`` of its module.
+The decorators: the functions that a bot decorates become handlers of the ``Chat`` of its module.
 
-A function that an imported module decorates belongs to the bot that imports the module, too. Of
-several for one hook the last one counts.
+A function that is decorated in an imported module also belongs to the importing bot. If a hook has
+several functions, the last one counts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .user import PersistedUser
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Events whose handlers do not wait for the handler that runs.
+#: Events whose handlers do not wait for the running handler.
 BESIDE = ("action", "settings", "window_message")
 
 
@@ -121,7 +121,7 @@ async def send_window_message(data: Any) -> None:
 
 # How they are registered
 
-#: What a chat runs for a hook, with the hook's argument if there is one.
+#: The handler of a hook in a chat, called with the hook's argument if it has one.
 Run = Callable[..., Awaitable[None]]
 
 
@@ -132,10 +132,10 @@ def _take(
     convert: Callable[[Any], Any] | None = None,
 ) -> F:
     """
-    Note a bot's function, and see that its chats run it.
+    Record a bot's function as that of ``hook``, in the chats of its modules.
 
-    ``register`` gives a chat its handler, the first time. ``convert`` makes of the chat's argument
-    what Chainlit's function gets.
+    ``register`` gives a chat its handler, the first time. ``convert`` turns the argument of the
+    chat's handler into that of Chainlit's function.
     """
     for module in _modules(sys._getframe(2)):
         chat = chatsessions.module_chat(module)
@@ -149,7 +149,7 @@ def _take(
 
 
 def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
-    """Return what runs the function of a hook, whichever that is then."""
+    """Return a handler that runs the function which the hook has at that time."""
 
     async def run(argument: Any = None) -> None:
         given = argument if convert is None else convert(argument)
@@ -162,7 +162,7 @@ def _runner(chat: Chat, hook: str, convert: Callable[[Any], Any] | None) -> Run:
 
 
 def _prepare(chat: Chat) -> None:
-    """Let a chat be as Chainlit's are."""
+    """Make a chat behave as Chainlit's."""
     chat.keeps_unstorable = True
     chat.beside = frozenset(BESIDE)
     chat.message_format = chat.message_format or MARKDOWN
@@ -182,7 +182,7 @@ def _modules(frame: FrameType | None) -> list[str]:
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if name == core.__name__:
-            break  # who imports the bot is no bot
+            break  # the module that imports the bot is no bot
         spec = frame.f_globals.get("__spec__")
         is_importing = frame.f_code.co_name == "<module>" and getattr(spec, "_initializing", False)
         if (not modules or is_importing) and name not in modules:
@@ -201,10 +201,10 @@ def _offer_profiles(chat: Chat, _run: Run) -> None:
 
 
 def _offer_starters(chat: Chat, _run: Run) -> None:
-    """Let a chat offer the starters of both hooks, whichever is there."""
+    """Let a chat offer the starters of both hooks, as far as it has them."""
     functions = functions_of(chat)
     if "set_starters" in functions or "set_starter_categories" in functions:
-        return  # the other one has done it
+        return  # the other hook has done it
 
     async def starters() -> list[chatsessions.Starter]:
         session = current_session()
@@ -245,7 +245,7 @@ def _profile(profile: ChatProfile) -> chatsessions.ChatProfile:
 
 
 def _sign(icon: str | None) -> str | None:
-    """Return an icon that is a word or a sign; None for an address, which cannot be shown."""
+    """Return an icon that is a word or a sign; None for a URL or a path, which is not shown."""
     return icon if icon and "/" not in icon and "." not in icon else None
 
 

@@ -1,4 +1,4 @@
-"""``chat_context``: what was said in the session, as a list of messages."""
+"""``chat_context``: the conversation of the session, as a list of messages."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class ChatContext:
         return [message for message in messages if ELEMENT not in (message.metadata or {})]
 
     def add(self, message: MessageBase) -> MessageBase:
-        """Add a message without sending it; one that is sent need not be added."""
+        """Add a message without sending it; sent messages need not be added."""
         here()
         message._describe()
         chatsessions.chat_context.add(message.core)
         return message
 
     def remove(self, message: MessageBase) -> bool:
-        """Forget a message, which the user sees all the same; return whether it was there."""
+        """Forget a message, which stays on the page; return True if it was there."""
         here()
         return chatsessions.chat_context.remove(message.core)
 

@@ -20,7 +20,7 @@ class ChatSettings:
 
     def __init__(self, inputs: Sequence[InputWidget | Tab]) -> None:
         self.inputs = list(inputs)
-        self._form()  # raises for two of one id
+        self._form()  # raises if two inputs have the same id
 
     def settings(self) -> dict[str, Any]:
         """Return the initial values."""
@@ -34,7 +34,7 @@ class ChatSettings:
         return await self._form().send()
 
     async def refresh(self) -> dict[str, Any]:
-        """Show the form, and leave the session's settings as they are; return the initial ones."""
+        """Show the form without changing the session's settings; return the initial values."""
         session = current_session()
         if not rebuilding.get():
             values = self.settings()

@@ -1,4 +1,4 @@
-"""``context``: the session and the emitter of whatever session is current."""
+"""``context``: the current session, and its emitter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .session import BaseSession, ChainlitContextException, current_session, her
 
 
 class ChainlitContext:
-    """The session that code belongs to, and what the code needs of it."""
+    """The session that the running code belongs to, and its emitter."""
 
     def __init__(self, session: BaseSession, emitter: BaseChainlitEmitter | None = None) -> None:
         self.session = session
@@ -48,7 +48,7 @@ class _ContextVar:
     name = "chainlit"
 
     def get(self, *default: Any) -> Any:
-        """Return the current context. Raises ``LookupError`` without one, and without default."""
+        """Return the current context or ``default``. Raises ``LookupError`` without either."""
         if find_context() is None and default:
             return default[0]
         return get_context()
@@ -60,7 +60,7 @@ class _ContextVar:
         return token
 
     def reset(self, token: use_context) -> None:
-        """Make the context current that was before :meth:`set`."""
+        """Restore the context that was current before :meth:`set`."""
         token.__exit__()
 
 
@@ -68,7 +68,7 @@ context_var = _ContextVar()
 
 
 class _CurrentContext:
-    """The current context, by attribute."""
+    """A proxy whose attributes are those of the current context."""
 
     __slots__ = ()
 

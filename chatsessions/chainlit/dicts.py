@@ -14,17 +14,17 @@ class DictMixin:
     """Gives a dataclass ``to_dict``, ``from_dict``, ``to_json`` and ``from_json``."""
 
     def to_dict(self, encode_json: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
-        """Return it as a dict; with ``encode_json`` of what JSON has."""
+        """Return it as a dict; with ``encode_json`` its values are those that JSON has."""
         found = asdict(cast("Any", self))
         return cast("dict[str, Any]", json.loads(_json(found))) if encode_json else found
 
     @classmethod
     def from_dict(cls, kvs: Mapping[str, Any], *, infer_missing: bool = False) -> Self:
         """
-        Return the object of a dict, whose other keys are ignored.
+        Return the object that a dict describes; unknown keys are ignored.
 
-        ``infer_missing`` takes None for what is required and not there. Raises ``ValueError`` for
-        what does not fit.
+        With ``infer_missing`` a missing required value is None. Raises ``ValueError`` for a value
+        of another type.
         """
         given = dict(kvs)
         if infer_missing:
@@ -39,7 +39,7 @@ class DictMixin:
 
     @classmethod
     def from_json(cls, s: str | bytes, *, infer_missing: bool = False) -> Self:
-        """Return the object of a text of JSON, as :meth:`from_dict` does."""
+        """Return the object that a JSON text describes, as :meth:`from_dict` does."""
         return cls.from_dict(json.loads(s), infer_missing=infer_missing)
 
 

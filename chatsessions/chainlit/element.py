@@ -28,12 +28,12 @@ class Element:
     """
     Something that is shown with a message: ``content``, the file at ``path`` or what is at ``url``.
 
-    ``name`` is what the user sees. Content and files become files of the session; of an address
-    the user gets a message that names it.
+    ``name`` is what the user sees. Content and files become files of the session; a URL is sent as
+    text, in a message of its own.
     """
 
     type: ClassVar[str] = "file"
-    #: The type of files whose content and name do not say it.
+    #: The type of a file whose content and name do not tell it.
     default_mime: ClassVar[str] = ""
 
     thread_id: str = field(default_factory=current_thread_id)
@@ -52,7 +52,7 @@ class Element:
     mime: str | None = None
 
     def __post_init__(self) -> None:
-        #: The file of the session, once it is saved or if the user has sent it.
+        #: The file of the session, if it is saved or the user has sent it.
         self.file: chatsessions.ChatFile | None = None
         self.persisted = False
         self.updatable = False
@@ -60,7 +60,7 @@ class Element:
             raise ValueError("Must provide url, path or content to instantiate element")
 
     async def save(self) -> None:
-        """Save the element as a file of the session, once. One with an address is no file."""
+        """Save the element as a file of the session, once. An element with a URL is no file."""
         if self.persisted:
             return
         if not self.url:
@@ -84,7 +84,7 @@ class Element:
         )
 
     async def send(self, for_id: str, persist: bool = True) -> None:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
-        """Put the element under a message that was sent; without such a message it is one."""
+        """Put the element under a sent message; without one, send it as a message of its own."""
         self.for_id = for_id
         session = current_session()
         if rebuilding.get():
@@ -117,7 +117,7 @@ class Element:
 
     @classmethod
     async def received(cls, file: chatsessions.ChatFile) -> Element:
-        """Return a file that the user has sent; ``path`` is that of a copy on this machine."""
+        """Return the element of a file that the user has sent; ``path`` is a local copy."""
         kept = await current_session().keep(file)
         found = _TYPES[cls.infer_type_from_mime(file.mime)]
         element = found(
@@ -128,7 +128,7 @@ class Element:
 
     @classmethod
     async def found(cls, e_dict: ElementDict) -> Element | None:
-        """Return the element of a dict, also of a saved file; None if it has nothing to show."""
+        """Return the element that a dict describes, or its saved file; None if there is neither."""
         given = cast("dict[str, Any]", dict(e_dict))
         key = given.get("chainlitKey")
         files = await here().session.files() if key else []
@@ -165,7 +165,7 @@ class Element:
 
     @classmethod
     def from_dict(cls, e_dict: ElementDict) -> Element:
-        """Return the element of a dict."""
+        """Return the element that ``e_dict`` describes."""
         given = cast("dict[str, Any]", e_dict)
         found = _TYPES.get(given.get("type") or "file", File)
         return found(
@@ -183,7 +183,7 @@ class Element:
 
     @classmethod
     def infer_type_from_mime(cls, mime_type: str) -> str:
-        """Return the type of element for a type of files."""
+        """Return the type of element that shows files of ``mime_type``."""
         if mime_type == "application/pdf":
             return "pdf"
         major = mime_type.partition("/")[0]
@@ -261,7 +261,7 @@ class Pyplot(Element):
 
 
 class TaskStatus(Enum):
-    """How far a task is."""
+    """The state of a task."""
 
     READY = "ready"
     RUNNING = "running"
@@ -269,7 +269,7 @@ class TaskStatus(Enum):
     DONE = "done"
 
 
-#: What stands before a task.
+#: The sign before a task, by its state.
 _SIGNS = {
     TaskStatus.READY: "☐",
     TaskStatus.RUNNING: "▶",
@@ -289,7 +289,7 @@ class Task:
 
 @dataclass
 class TaskList(Element):
-    """Tasks and how far they are, as a message that is updated."""
+    """Tasks and their states, as a message that is updated."""
 
     type: ClassVar[str] = "tasklist"
     name: str = "tasklist"
@@ -307,8 +307,8 @@ class TaskList(Element):
         self.tasks.append(task)
 
     async def send(self, for_id: str = "", persist: bool = True) -> None:  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
-        """Show the list as it is now, in the place of what was shown before."""
-        current_session()  # raises where there is none
+        """Show the list as it is now, in place of what was shown before."""
+        current_session()  # raises if there is none
         if rebuilding.get():
             return
         lines = [f"{_SIGNS[task.status]} {task.title}" for task in self.tasks]

@@ -1,4 +1,4 @@
-"""``context.emitter``: what it can show is shown, of the rest a warning says that it is ignored."""
+"""``context.emitter``. Methods for what the page cannot show log a warning and do nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Method = Callable[..., Coroutine[Any, Any, None]]
 
 
 def _ignored(name: str) -> Method:
-    """Return a method that does nothing, and says so once."""
+    """Return a method that does nothing but log a warning, once."""
 
     async def method(self: BaseChainlitEmitter, *_args: Any, **_kwargs: Any) -> None:
         warn_once(f"emitter.{name}() is ignored: the page of chatsessions does not show it.")
@@ -68,7 +68,7 @@ class BaseChainlitEmitter:
         await self._found(step_dict).remove()
 
     async def stream_start(self, step_dict: Any) -> None:
-        """Begin a message, or the output of a step, that :meth:`send_token` goes on with."""
+        """Begin a message, or the output of a step, to which :meth:`send_token` adds."""
         found = self._found({**step_dict, "output": ""})
         self.session.remember(found)
         await found.stream_token(step_dict.get("output") or "")
@@ -80,7 +80,7 @@ class BaseChainlitEmitter:
         is_sequence: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
         is_input: bool = False,  # noqa: FBT001, FBT002, RUF100
     ) -> None:
-        """Add a token to a message or a step that was begun, or sent lately."""
+        """Add a token to a message or a step that was begun or recently sent."""
         found = self.session.sent.get(id)
         if isinstance(found, Step):
             await found.stream_token(token, is_sequence, is_input)
@@ -88,7 +88,7 @@ class BaseChainlitEmitter:
             await found.stream_token(token, is_sequence)
 
     def _found(self, step_dict: Any) -> Message | Step:
-        """Return the message or step of a dict: the one that was sent, with what the dict has."""
+        """Return the sent message or step of a dict, with the dict's values; else a new one."""
         found: Message | Step | None = self.session.sent.get(step_dict["id"])
         if found is None:
             is_message = step_dict.get("type", TYPES[0]) in TYPES
@@ -171,7 +171,7 @@ class BaseChainlitEmitter:
         await self.session.emit("window_message", data)
 
     async def send_toast(self, message: str, type: str | None = "info") -> None:  # noqa: A002  # Chainlit's name
-        """Send an event ``toast``, which a page gets as ``chat-event``; ours does not show it."""
+        """Send an event ``toast``: a page gets it as ``chat-event``, and has to show it itself."""
         if type not in get_args(ToastType):
             raise ValueError(f"Invalid toast type: {type}")
         warn_once("emitter.send_toast() emits an event 'toast': draw it on your page.")
@@ -198,7 +198,7 @@ class BaseChainlitEmitter:
 
 
 def _made(step_dict: Any) -> Message:
-    """Return a message that nobody has sent yet."""
+    """Return a new message from a dict."""
     given: Any = {"createdAt": None} | step_dict
     return Message.from_dict(given)
 

@@ -17,7 +17,7 @@ from .types import InputWidgetType
 class InputWidget:
     """One input: ``id`` is its key in the settings, ``label`` what the user reads."""
 
-    #: What it is for the core, and what it has beside what all have.
+    #: The core's class, and the keys that it has besides those of all inputs.
     core_class: ClassVar[builtins.type[core.InputWidget]] = core.InputWidget
     keys: ClassVar[tuple[str, ...]] = ()
 
@@ -106,7 +106,7 @@ class Select(InputWidget):
 
 @dataclass
 class RadioGroup(Select):
-    """As a ``Select``, with all choices on the page."""
+    """A ``Select`` that shows all choices on the page."""
 
     core_class = core.RadioGroup
 
@@ -197,7 +197,7 @@ class Tab:
 
 
 def _take_items(widget: Select | MultiSelect) -> None:
-    """Let ``items`` have the choices, whichever way they were given."""
+    """Put the choices into ``items``, whichever way they were given."""
     name = type(widget).__name__
     if not widget.values and not widget.items:
         raise ValueError(f"Must provide values or items to create a {name}")

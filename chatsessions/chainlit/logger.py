@@ -13,7 +13,7 @@ logger = logging.getLogger("chainlit")
 
 @lru_cache(maxsize=1000)
 def warn_once(message: str) -> None:
-    """Log a warning, the first time that it is given."""
+    """Log a warning, only the first time that it is given."""
     logger.warning(message)
 
 

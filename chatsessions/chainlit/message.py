@@ -47,9 +47,9 @@ class MessageBase:
         self.elements: list[Element] = []
         #: The elements that are under the message until they are removed, by id.
         self.shown: dict[str, Element] = {}
-        #: The files it came with as it was stored.
+        #: The files that the stored message had.
         self.earlier_files: list[chatsessions.ChatFile] = []
-        #: The message as the core sends it.
+        #: The core's message, which is sent.
         self.core = self.core_class("", author=author or ASSISTANT, id=id_ or str(uuid4()))
         self.content = cast("str", content)
         self.thread_id = current_thread_id()
@@ -59,7 +59,7 @@ class MessageBase:
 
     @property
     def id(self) -> str:
-        """The id, also on the wire."""
+        """The id of the message, also on the wire."""
         return self.core.id
 
     @id.setter  # noqa: A003
@@ -68,7 +68,7 @@ class MessageBase:
 
     @property
     def author(self) -> str:
-        """Who says it."""
+        """The author's name."""
         return self.core.author
 
     @author.setter
@@ -108,7 +108,7 @@ class MessageBase:
 
     @classmethod
     def from_dict(cls, _dict: StepDict) -> Message:
-        """Return the message of a dict."""
+        """Return the message that ``_dict`` describes."""
         return Message(
             id=_dict["id"],
             parent_id=_dict.get("parentId"),
@@ -123,7 +123,7 @@ class MessageBase:
         )
 
     async def send(self) -> Any:
-        """Send the message, and return it; of a message that was streamed, all of it."""
+        """Send the message, and return it; a streamed message is sent whole."""
         session = current_session()
         await self._prepare()
         if not rebuilding.get():
@@ -134,7 +134,7 @@ class MessageBase:
         return self
 
     async def update(self) -> bool:
-        """Send the message as it is now, in the place of what was sent before."""
+        """Send the message as it is now, in place of what was sent before."""
         current_session()
         await self._prepare()
         if not rebuilding.get():
@@ -163,7 +163,7 @@ class MessageBase:
         await self.core.stream_token(token, is_sequence)
 
     async def _prepare(self) -> None:
-        """Give the core what this message has now."""
+        """Copy the message's current values to the core's message."""
         self.created_at = self.created_at or utc_now()
         self.streaming = False
         self.author = await author_of(self.author)
@@ -190,7 +190,7 @@ class MessageBase:
         self.core.type = known
 
     async def _say_addresses(self) -> None:
-        """Name the addresses of the elements that are no files."""
+        """Send the URLs of the elements that are no files."""
         for element in self.elements:
             if element.file is None:
                 await element.say()
@@ -283,7 +283,7 @@ class Message(MessageBase):
             await self.core.remove_actions()
 
     def to_storable(self) -> dict[str, Any]:
-        """Return what ``user_session`` stores of a message: that of the core, and the rest."""
+        """Return what ``user_session`` stores: the core's message, and the other attributes."""
         self._describe()
         kept = {name: getattr(self, name) for name in KEPT}
         return {"core": self.core} | {name: value for name, value in kept.items() if value}
@@ -317,7 +317,7 @@ class ErrorMessage(MessageBase):
 
 
 class AskMessageBase(MessageBase):
-    """A question, for whose answer :meth:`send` waits. The time is in seconds."""
+    """A question; :meth:`send` waits for the answer. ``timeout`` is in seconds."""
 
     def __init__(
         self,
@@ -339,7 +339,7 @@ class AskMessageBase(MessageBase):
         question.author = self.author
         question.raise_on_timeout = self.raise_on_timeout
         self.wait_for_answer = True
-        # In the turn's own task, so that the core knows that its handler waits.
+        # In the turn's own task, so that the core knows that the handler waits.
         task = asyncio.current_task()
         self._asking = asyncio.get_running_loop().create_future()
         self._asking.add_done_callback(lambda _: task and task.cancel("taken back"))
@@ -354,7 +354,7 @@ class AskMessageBase(MessageBase):
             self.wait_for_answer = False
 
     async def remove(self) -> bool:
-        """Take the question back if it is open; whoever waits for the answer gets None."""
+        """Take the question back if it is open: the waiting :meth:`send` returns None."""
         here()
         if self._asking is not None:
             self._asking.set_result(None)

@@ -29,7 +29,7 @@ class Mode(DictMixin):
     options: list[ModeOption] = field(default_factory=list)
 
     def get_default_option(self) -> ModeOption | None:
-        """Return the option that is chosen at first; None without options."""
+        """Return the default option, or else the first one; None without options."""
         first = self.options[0] if self.options else None
         return next((option for option in self.options if option.default), first)
 

@@ -1,4 +1,4 @@
-"""What became of each of Chainlit's names and submodules: it works, it differs, or what to do."""
+"""The state of each of Chainlit's names and submodules here, and what to use instead of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = __name__.rpartition(".")[0]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Name:
-    """What became of one name."""
+    """The state of one name."""
 
     state: Literal["works", "differs", "missing"]
     #: What differs, or what to do instead. Empty if it works.
@@ -353,19 +353,19 @@ def missing(module: str, name: str) -> Exception:
         message += f". {_UNKNOWN}"
     frame = sys._getframe(2)
     if frame.f_code.co_code[frame.f_lasti] == dis.opmap["IMPORT_FROM"]:
-        # Of an AttributeError Python would not show the message here.
+        # Here Python would not show the message of an AttributeError.
         return ImportError(message, name=module)
     return AttributeError(message, name=name, obj=sys.modules.get(module))
 
 
 class MissingModules:
-    """A finder, the last one to be asked, that says what to do instead of a submodule."""
+    """The last import finder; its error says what to use instead of a missing submodule."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Raise ``ImportError`` for a submodule, or a name, of Chainlit's that is not here."""
+        """Raise ``ImportError`` for a submodule, or a name, of Chainlit that is missing here."""
         parent, _, own = name.rpartition(".")
         if parent != PACKAGE:
             return None

@@ -1,4 +1,4 @@
-"""The functions that bots have decorated, by the ``Chat`` that serves them, and their calls."""
+"""The functions that bots have decorated, by their ``Chat``, and the calls of those functions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _functions: WeakKeyDictionary[chatsessions.Chat, dict[str, Callable[..., Any]]] 
 
 
 def functions_of(chat: chatsessions.Chat) -> dict[str, Callable[..., Any]]:
-    """Return the functions of a chat: by hook, and by ``action <name>`` for those of actions."""
+    """Return the functions of a chat by hook; the hook of an action is ``action <name>``."""
     return _functions.setdefault(chat, {})
 
 
 async def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a bot's function with as many of ``arguments`` as it takes; a ``def`` in a thread."""
+    """Call a bot's function with as many of ``arguments`` as it takes, a ``def`` in a thread."""
     given = arguments[: _positions(function)]
     if iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__):
         return await suspendable(function(*given))
@@ -34,7 +34,7 @@ async def call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 async def author_of(name: str) -> str:
-    """Return the name to show for an author, as ``author_rename`` has it."""
+    """Return the name to show for an author, which ``author_rename`` may change."""
     found = find_context()
     rename = None if found is None else functions_of(found.chat).get("author_rename")
     return name if rename is None else str(await call(rename, name))

@@ -1,4 +1,4 @@
-"""What is around a handler's run: the step that it is, and what was in memory only, built again."""
+"""The frame of a handler's run: its step, and the values that have to be set again before it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .session import BaseSession, current_session, here, local_steps, rebuilding
 from .step import Step
 from .types import ThreadDict
 
-#: The hooks that are runs.
+#: The hooks whose calls are runs.
 RUN_NAMES = ("on_chat_start", "on_message")
-#: The hooks that set what others count on.
+#: The hooks that set the values which other hooks need.
 BUILD = ("on_chat_start", "on_chat_resume")
 
 
@@ -51,7 +51,7 @@ class Run(Step):
 @asynccontextmanager
 async def running(chat: chatsessions.Chat, hook: str, given: Any) -> AsyncIterator[None]:
     """
-    Run a handler's function, before which all values that it counts on are built again.
+    Frame the call of a handler's function; first, lost values are set again.
 
     ``on_chat_start`` and ``on_message`` are runs; the other handlers are no step.
     """
@@ -70,10 +70,10 @@ async def running(chat: chatsessions.Chat, hook: str, given: Any) -> AsyncIterat
 
 async def _build_again(chat: chatsessions.Chat, session: BaseSession) -> None:
     """
-    Set what an earlier worker has kept in memory only, once.
+    Set the values again that an earlier worker had in memory only, once.
 
-    ``on_chat_resume`` does it, or else ``on_chat_start``. What they send is not shown, what they
-    ask is asked, and what is stored is not set again.
+    ``on_chat_resume`` does it, or else ``on_chat_start``. What they send is not shown, their
+    questions are asked, and stored values stay.
     """
     if session.is_built:
         return

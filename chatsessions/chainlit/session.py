@@ -1,4 +1,4 @@
-"""``context.session`` as bots written for Chainlit know it, and what they have of it in memory."""
+"""``context.session``, as bots written for Chainlit know it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from .user import PersistedUser
 
 ClientType = Literal["webapp", "copilot", "teams", "slack", "discord"]
 
-#: Where a session's object is in ``user_session.local``.
+#: The key of ``user_session.local`` that has the session's object.
 KEY = "chatsessions.chainlit"
-#: The most messages that can be changed by their id alone.
+#: The most sent messages that are kept, to be changed by their ids.
 MAX_SENT = 200
 
-#: Whether the running handler builds again what was in memory only: what it sends is not shown.
+#: Whether the running handler sets lost values again: what it sends is not shown.
 rebuilding: ContextVar[bool] = ContextVar("chatsessions_chainlit_rebuilding", default=False)
 
 #: The steps that the running code belongs to, the innermost last.
@@ -50,8 +50,8 @@ class BaseSession:
     """
     One conversation.
 
-    It is made anew whenever a worker takes the session. ``files`` has the files that were sent or
-    saved since then.
+    There is a new object whenever a worker takes the session. ``files`` has the files that were
+    sent or saved since then.
     """
 
     def __init__(self, session: object = None, *_args: object, **_kwargs: object) -> None:
@@ -69,9 +69,9 @@ class BaseSession:
         #: The thread that on_chat_resume was called for.
         self.thread_id_to_resume: str | None = None
         self.has_first_interaction = session.restored
-        #: What was sent lately, by id.
+        #: The messages and steps that were recently sent, by id.
         self.sent: dict[str, Any] = {}
-        #: Held while what was in memory only is built again.
+        #: Held while lost values are set again.
         self.building = asyncio.Lock()
         self.is_built = False
         self._folder: Path | None = None
@@ -88,12 +88,12 @@ class BaseSession:
 
     @property
     def user(self) -> PersistedUser | None:
-        """Who is logged in; None if nobody is."""
+        """The logged-in user; None if there is none."""
         return PersistedUser.of(self._session.user)
 
     @property
     def client_type(self) -> str:
-        """What the client calls itself."""
+        """The type that the client gives itself."""
         return self._session.client_type
 
     @property
@@ -118,7 +118,7 @@ class BaseSession:
 
     @property
     def restored(self) -> bool:
-        """Whether this worker has loaded the session, and not made it."""
+        """Whether this worker has loaded the session; False if it has made it."""
         return self._session.restored
 
     @property
@@ -128,17 +128,17 @@ class BaseSession:
 
     @property
     def mcp_sessions(self) -> dict[str, Any]:
-        """Is not here: the error says what to do instead."""
+        """Raise ``AttributeError``, which says what to do instead."""
         raise _not_here("mcp_sessions", "McpSession")
 
     @property
     def config(self) -> Any:
-        """Is not here: the error says what to do instead."""
+        """Raise ``AttributeError``, which says what to do instead."""
         raise _not_here("config", "config")
 
     @property
     def files_dir(self) -> Path:
-        """A folder of this machine for the session's files, deleted when it is let go here."""
+        """A local folder for the session's files, deleted when the worker lets the session go."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="chatsessions-"))
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
@@ -156,20 +156,20 @@ class BaseSession:
     async def save(
         self, name: str, mime: str, path: str | None, content: bytes | str | None
     ) -> chatsessions.ChatFile:
-        """Save a file, and return it as the core knows it."""
+        """Save a file of the session, and return the core's object."""
         source: dict[str, Any] = {"path": path} if path else {"content": content}
         file = await self._session.save_file(name, mime=normal_type(mime) or None, **source)
         await self.keep(file)
         return file
 
     async def keep(self, file: chatsessions.ChatFile) -> FileDict:
-        """Note a file of the session, with a path that has the ending of its name."""
+        """Add a file to ``files``, with a local path that has the extension of its name."""
         if file.id not in self.files:
             suffix = suffix_of(file.name) or mimetypes.guess_extension(file.mime) or ""
             path = self.files_dir / f"{file.id}{suffix}"
             try:
                 await asyncio.to_thread(_link, file.path, path)
-            except NotImplementedError:  # the storage has no local files
+            except NotImplementedError:  # the storage has no local paths
                 content = await file.read()
                 await asyncio.to_thread(path.write_bytes, content)
             self.files[file.id] = FileDict(
@@ -185,7 +185,7 @@ class BaseSession:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def to_persistable(self) -> dict[str, Any]:
-        """Return the values of ``user_session`` that JSON has, and what was chosen."""
+        """Return the values of ``user_session`` as JSON has them, with settings and profile."""
         values = dict(chatsessions.user_session)
         values["chat_settings"] = self.chat_settings
         values["chat_profile"] = self.chat_profile
@@ -207,7 +207,7 @@ class BaseSession:
         return await here().emitter.call(event, data, timeout=timeout)
 
     def remember(self, sent: Any) -> None:
-        """Note what was sent, so that its id is enough to change it."""
+        """Keep a sent message or step, so that it can be changed by its id."""
         self.sent[sent.id] = sent
         while len(self.sent) > MAX_SENT:
             del self.sent[next(iter(self.sent))]
@@ -270,7 +270,7 @@ def current_thread_id() -> str:
 
 
 def utc_now() -> str:
-    """Return the time as Chainlit writes it."""
+    """Return the current time as Chainlit writes it."""
     return datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
@@ -281,7 +281,7 @@ def _not_here(attribute: str, name: str) -> AttributeError:
 def _link(source: str, path: Path) -> None:
     try:
         os.symlink(source, path)
-    except OSError:  # not on every system
+    except OSError:  # not every system allows it
         shutil.copyfile(source, path)
 
 

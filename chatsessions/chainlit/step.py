@@ -30,7 +30,7 @@ from .session import current_session, current_thread_id, here, local_steps, rebu
 from .sync import run_sync
 from .types import StepDict
 
-#: What is told of a step whose function has raised, unless ``DEBUG`` is on.
+#: The text of the error of a step whose function has raised, unless ``DEBUG`` is on.
 FAILED = gettext_lazy("This step has failed.")
 #: The attributes of a step that change while it runs, by their keys in a dict.
 CHANGING = {
@@ -43,7 +43,7 @@ CHANGING = {
     "language": "language",
     "metadata": "metadata",
 }
-#: What is shown in the place of bytes.
+#: What is shown in place of bytes.
 BINARY = "STRIPPED_BINARY_DATA"
 
 
@@ -93,12 +93,12 @@ class Step:
         self.persisted = False
         self.fail_on_persist_error = False
         self._input = ""
-        #: The step as the core shows it; the output is there.
+        #: The core's step, which has the output.
         self.core = chatsessions.Step(id=self.id)
 
     @property
     def input(self) -> str:
-        """What it works on."""
+        """What the step works on."""
         return self._input
 
     @input.setter  # noqa: A003
@@ -107,7 +107,7 @@ class Step:
 
     @property
     def output(self) -> str:
-        """What came of it, with all tokens so far."""
+        """The result of the step, with all tokens so far."""
         return self.core.output
 
     @output.setter
@@ -141,7 +141,7 @@ class Step:
 
     @classmethod
     def from_dict(cls, step_dict: StepDict) -> Self:
-        """Return the step of a dict."""
+        """Return the step that ``step_dict`` describes."""
         made = cls(
             type=step_dict["type"],
             id=step_dict["id"],
@@ -154,14 +154,14 @@ class Step:
         return made
 
     def take(self, step_dict: StepDict) -> None:
-        """Change the step to what a dict says."""
+        """Take the values of ``step_dict``."""
         given = cast("dict[str, Any]", step_dict)
         for key, attribute in CHANGING.items():
             if given.get(key) is not None:
                 setattr(self, attribute, given[key])
 
     async def send(self) -> Self:
-        """Show the step, once; one that is not in a block is over with its turn."""
+        """Show the step, once. A step without a block ends with its turn."""
         session = current_session()
         if not self.persisted:
             self.name = await author_of(self.name)
@@ -245,7 +245,7 @@ class Step:
         local_steps.set([*steps, self])
 
     def _ended(self, error: BaseException | None) -> bool:
-        """Note the end of the block; return False if the end of the turn tells of it."""
+        """Record the end of the block; return False if the end of the turn closes the step."""
         self.end = utc_now()
         local_steps.set([one for one in local_steps.get() or [] if one is not self])
         if isinstance(error, CancelledError | TurnStopped):
@@ -279,7 +279,7 @@ class Step:
         core.error = (self.output or str(FAILED)) if self.is_error else None
         core.format = TEXT if self.language else default_format()
         core.metadata = self._metadata() or None
-        # A run, or a message, is no step that could be shown around it.
+        # A run or a message is not shown as a step, so it cannot be the parent on the page.
         parent = current_session().sent.get(self.parent_id or "")
         core.parent = parent.id if isinstance(parent, Step) else None
 
@@ -309,7 +309,7 @@ def step(
     """
     Show each call of a function as a :class:`Step`: ``@step`` or ``@step(type="tool")``.
 
-    Its input are the arguments; its output is what the function returns, unless it has set one.
+    Its input is the arguments; its output is what the function returns, unless it has set one.
     Outside of sessions the function runs without a step.
     """
 
@@ -368,13 +368,13 @@ def _arguments(signature: inspect.Signature, args: Any, kwargs: Any) -> dict[str
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         return {key: deepcopy(value) for key, value in bound.arguments.items()}
-    except Exception as error:  # what cannot be copied is shown as it is
+    except Exception as error:  # arguments that cannot be copied are shown as they are
         logger.debug("The arguments of a step cannot be copied: %s", error)
         return {"args": args, **kwargs}
 
 
 def _as_text(content: object) -> tuple[str, str | None]:
-    """Return what is shown of an input or output, and its language if it is no text itself."""
+    """Return an input or output as text, and the language of that text if it was no str."""
     if content is None:
         return "", None
     if isinstance(content, str):

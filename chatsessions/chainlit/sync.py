@@ -2,9 +2,9 @@
 ``make_async``, ``run_sync`` and ``sleep``: synchronous code beside async code.
 
 ``run_sync()`` in a plain function that an async handler calls has to suspend the handler from
-inside of that function. The steps of the handler's coroutine therefore run in greenlets: what
-``run_sync()`` waits for is awaited outside of them, by the handler's own task. The event loop is
-never blocked, and never entered a second time.
+inside of that function. The steps of the handler's coroutine therefore run in greenlets: the
+handler's own task awaits, outside of them, what ``run_sync()`` waits for. The event loop is never
+blocked, and never entered a second time.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def run_sync(co: Awaitable[T]) -> T:
     """
     Wait for ``co``, and return its result: in a thread, or in a function that a handler calls.
 
-    In a function of the event loop that waits, it needs the extra ``chatsessions[chainlit]``, and
-    raises ``RuntimeError`` without it, and where no handler has called the function.
+    In the event loop, an awaitable that is not done at once needs the extra
+    ``chatsessions[chainlit]`` and a function that a handler calls: otherwise ``RuntimeError``.
     """
     if isinstance(co, Done) or not has_loop():
         return chatsessions.run_sync(co)
@@ -66,7 +66,7 @@ async def suspendable(coroutine: Awaitable[T]) -> T:
 
 
 def _run_at_once(co: Awaitable[T]) -> T:
-    """Run what need not wait for anything, such as the sending of a message."""
+    """Run an awaitable that need not wait, such as that of sending a message."""
     if iscoroutine(co):
         try:
             co.send(None)
@@ -81,7 +81,7 @@ def _run_at_once(co: Awaitable[T]) -> T:
 
 
 class _Wait:
-    """What ``run_sync()`` waits for, on its way out of the greenlet."""
+    """Carries what ``run_sync()`` waits for out of the greenlet."""
 
     __slots__ = ("awaitable",)
 
@@ -106,7 +106,7 @@ class _Steps(Awaitable[T]):
             while isinstance(found, _Wait):
                 try:
                     result = yield from suspendable(found.awaitable).__await__()
-                except BaseException as error:  # it is run_sync()'s to raise
+                except BaseException as error:  # run_sync() raises it
                     found = step.switch((None, error))
                 else:
                     found = step.switch((result, None))
@@ -117,14 +117,14 @@ class _Steps(Awaitable[T]):
                 return cast("T", value)
             try:
                 sent = yield value
-            except BaseException as error:  # a cancellation, for instance: it is the coroutine's
+            except BaseException as error:  # a cancellation, for instance: the coroutine gets it
                 call = partial(self._coroutine.throw, error)
             else:
                 call = partial(self._coroutine.send, sent)
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[bool, Any, BaseException | None]:
-    """Run a step; return whether the coroutine is over, what it returns or waits for, its error."""
+    """Run a step; return whether the coroutine is over, its result or awaitable, and its error."""
     try:
         return False, call(), None
     except StopIteration as end:
@@ -141,7 +141,7 @@ if greenlet is not None:
 else:
 
     class _Step:  # type: ignore[no-redef]
-        """Never made."""
+        """A placeholder, of which there are no instances."""
 
 
 def __getattr__(name: str) -> Any:

@@ -123,7 +123,7 @@ class AskActionResponse(TypedDict):
 
 @dataclass
 class AskFileResponse:
-    """A file that was given; ``path`` is that of a copy on this machine."""
+    """A file that the user has given; ``path`` is a copy on this machine."""
 
     id: str
     name: str
@@ -143,7 +143,7 @@ class AskSpec(DictMixin):
 
 @dataclass
 class FileSpec(DictMixin):
-    """What files are asked for."""
+    """Which files are asked for."""
 
     accept: list[str] | dict[str, list[str]]
     max_files: int
@@ -159,7 +159,7 @@ class ActionSpec(DictMixin):
 
 @dataclass
 class AskFileSpec(FileSpec, AskSpec):
-    """What files a question asks for."""
+    """Which files a question asks for."""
 
 
 @dataclass
@@ -188,7 +188,7 @@ class StarterCategory(DictMixin):
 
 @dataclass
 class Feedback:
-    """What the user thinks of an answer: 1 is a thumb up, 0 a thumb down."""
+    """The user's rating of an answer: 1 is a thumb up, 0 a thumb down."""
 
     forId: str  # noqa: N815  # Chainlit's name
     value: Literal[0, 1]

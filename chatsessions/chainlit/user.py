@@ -1,4 +1,4 @@
-"""``User``: who is logged in, as bots written for Chainlit know them."""
+"""``User``: the logged-in user, as bots written for Chainlit know it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class User(DictMixin):
 
 @dataclass
 class PersistedUserFields:
-    """What a user has in the database: ``id`` is the primary key, as text."""
+    """The fields of a user in the database: ``id`` is the primary key, as text."""
 
     id: str
     createdAt: str  # noqa: N815  # Chainlit's name

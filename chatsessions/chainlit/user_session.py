@@ -1,4 +1,4 @@
-"""``user_session``: what a bot keeps for a session, of whatever class it is."""
+"""``user_session``: the values that a bot keeps for a session, of any class."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .session import current_session, here, rebuilding
 
 T = TypeVar("T")
 
-#: The keys that are read from the session, and what they are read from.
+#: The keys that are read from attributes of the session's object (``env`` from ``user_env``).
 RESERVED = ("id", "env", "user", "chat_settings", "chat_profile", "client_type")
 #: Keys that the core reads from the session, and that are a bot's own here.
 _FREE = ("thread_id", "language")
@@ -28,8 +28,8 @@ class UserSession:
     """
     The values of the current session.
 
-    They are stored. What cannot be stored is kept in memory; when it is gone, ``on_chat_resume`` or
-    ``on_chat_start`` sets it again before the next handler runs.
+    They are stored. A value that cannot be stored is kept in memory; when it is lost,
+    ``on_chat_resume`` or ``on_chat_start`` sets it again before the next handler runs.
     """
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -46,7 +46,7 @@ class UserSession:
             return default
 
     def set(self, key: str, value: Any) -> None:
-        """Keep ``value`` under ``key``. Chainlit's own keys stay what the session says."""
+        """Keep ``value`` under ``key``. Setting one of Chainlit's own keys does nothing."""
         values = here().user_session
         if key in RESERVED:
             warn_once(f"user_session[{key!r}] is read from the session: setting it does nothing.")
@@ -91,7 +91,7 @@ class SessionAccessor(Generic[T]):
         self.set(deepcopy(self._default))
 
     def apply(self) -> T:
-        """Set the value to what ``apply_fn`` makes of it, and return that."""
+        """Set the value to ``apply_fn(value)``, and return the new value."""
         value = self.get()
         if self._apply_fn is not None:
             value = self._apply_fn(value)

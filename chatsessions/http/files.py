@@ -234,7 +234,7 @@ def _headers(file: ChatFile) -> dict[str, str]:
     return {
         "Content-Type": file.mime,
         "Content-Length": str(file.size),
-        # For a picture whose name is plain Django leaves it out; the name is wanted all the same.
+        # Django returns None for a file that is shown inline and has no name.
         "Content-Disposition": disposition or "inline",
         "X-Content-Type-Options": "nosniff",
         "Content-Security-Policy": "default-src 'none'; sandbox",
