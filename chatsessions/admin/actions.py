@@ -33,11 +33,11 @@ from .labels import admin_url, user_label
 
 logger = logging.getLogger("chatsessions.admin")
 
-#: Objects that the confirmation of a deletion names; its summary counts all.
+#: The most objects that the confirmation of a deletion names; its summary counts all.
 MAX_LISTED = 100
 #: Sessions deleted in one transaction: the journal waits for it, and each may have a long log.
 BATCH = 20
-#: Reasons that are shown in full; hundreds of sessions may have hundreds.
+#: The most reasons that are shown in full; hundreds of sessions may have hundreds.
 MAX_REASONS = 3
 
 
@@ -147,7 +147,7 @@ def _first(names: list[str]) -> str:
 
 # Deleting
 
-#: What goes with a session, and is not listed by name.
+#: Models whose rows are deleted with a session, and are counted instead of listed by name.
 COUNTED: tuple[type[models.Model], ...] = (SessionEvent, SessionFeedback)
 
 Deleted = tuple[list[Any], dict[str, int], set[str], list[str]]
@@ -213,7 +213,7 @@ def _name(found: models.Model, site: AdminSite) -> str:
 
 
 def _bounded(names: list[Any]) -> list[Any]:
-    """Return the first names; an object's dependants are one list after it, and count as one."""
+    """Return the first names. The list of an object's dependants follows it, and counts as one."""
     more = len(names) - MAX_LISTED
     if more <= 0:
         return names

@@ -1,4 +1,4 @@
-"""The list of feedback: what users think of answers, and how each chat does."""
+"""The list of feedback: users' ratings of answers, and the share of good ones for each chat."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .labels import NOTHING, admin_url, chat_label, date_over_time, feedback_lab
 from .listing import FeedbackChatFilter, FeedbackValueFilter, ReadOnlyAdmin
 from .page import BEFORE, PAGE
 
-#: Characters of a comment in the list; its page has all.
+#: Characters of a comment in the list; the page of the feedback has all.
 MAX_COMMENT = 300
 _COLUMNS = (
     "message",
@@ -60,7 +60,7 @@ class SessionFeedbackAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[SessionFeedback]:
         rows: QuerySet[SessionFeedback] = super().get_queryset(request)
-        # Not all of a session, which may have a megabyte of values.
+        # Not all columns of the session, which may have a megabyte of values.
         return rows.select_related("session__user").only(*_COLUMNS)
 
     def changelist_view(
@@ -111,7 +111,7 @@ def _shares(request: HttpRequest, changes: ChangeList) -> list[dict[str, Any]]:
     """
     Return how many thumbs up and down each chat has, the chat with the most first.
 
-    They are counted among what the list's filters select, whichever thumb they ask for.
+    The list's filters apply, but for the filter by thumb.
     """
     rows: Any = changes.get_queryset(
         request, exclude_parameters=[FeedbackValueFilter.parameter_name]

@@ -27,7 +27,7 @@ def admin_url(site: str, page: str, *args: Any, model: type[Model] = ChatSession
 
 
 def owner(session: ChatSession) -> Worker | None:
-    """Return the worker of a session, with the session's time of reading."""
+    """Return the worker of a session; it gets the session's ``read_at`` if it has none."""
     if session.worker is not None:
         session.worker.read_at = session.worker.read_at or session.read_at
     return session.worker
@@ -64,7 +64,7 @@ def alive_label(worker: Worker) -> SafeString:
 
 
 def feedback_label(feedback: SessionFeedback) -> SafeString:
-    """Return a coloured label that says what the user thinks."""
+    """Return a coloured label with the user's rating."""
     kind = "connected" if feedback.value == SessionFeedback.Value.UP else "silent"
     return _label(kind, feedback.get_value_display())
 
@@ -108,7 +108,7 @@ def date_over_time(at: datetime) -> SafeString:
 
 
 def ago(at: datetime, now: datetime | None = None) -> SafeString:
-    """Return how long ago a time was, with the exact time on hover. Both are of one clock."""
+    """Return how long ago ``at`` was, with the exact time on hover. Both times are of one clock."""
     seconds = max(0, int(((now or timezone.now()) - at).total_seconds()))
     if seconds < 60:
         text = _("%(count)d s ago") % {"count": seconds}

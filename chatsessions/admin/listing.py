@@ -58,9 +58,9 @@ MAX_TERM_LENGTH = 254
 MIN_ID_DIGITS = 4
 
 _HEX = re.compile(rf"[0-9a-f]{{{MIN_ID_DIGITS},32}}")
-#: Choices of one filter, the most frequent: clients choose values such as their type themselves.
+#: The most choices of one filter: the most frequent, as clients choose some values themselves.
 MAX_CHOICES = 20
-#: The number of sessions, the latest, whose values are counted for choices.
+#: How many of the latest sessions are read to count the values for choices.
 LATEST = 5_000
 #: Comparisons with a whole value. With parts of it, hidden values could be guessed bit by bit.
 COMPARISONS = frozenset({"exact", "in", "isnull", "gt", "gte", "lt", "lte"})
@@ -73,9 +73,9 @@ class Pages(_Paginator):
     """
     A paginator that can return the ids of a page alone.
 
-    A database that sorts, or skips to the last page, carries all selected columns along: seconds
-    for a hundred thousand whole rows, little for their ids. With ``searched``, ``count`` is the
-    number of ids that the search has found.
+    A database that sorts, or skips to the last page, carries all selected columns along. That takes
+    seconds for a hundred thousand whole rows, and little for their ids. With ``searched``,
+    ``count`` is the number of ids that the search has found.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Pages(_Paginator):
             return self._found[first:end]
         if first <= self.count // 2:
             return list(self._ids[first:end])
-        # From the other end, as a database reads the rows that it skips.
+        # Counted from the other end, because a database reads the rows that it skips.
         return list(self._ids.reverse()[self.count - end : self.count - first])[::-1]
 
     @cached_property
@@ -214,7 +214,7 @@ class _Filter(admin.SimpleListFilter, ABC):
 
     @abstractmethod
     def apply(self, sessions: ChatSessionQuerySet, value: str) -> ChatSessionQuerySet:
-        """Return those of ``sessions`` that ``value``, which was chosen, is for."""
+        """Return those of ``sessions`` that the chosen ``value`` selects."""
 
 
 class StatusFilter(_Filter):
@@ -319,7 +319,7 @@ class ChatFilter(_ValuesFilter):
 
 
 class FeedbackChatFilter(ChatFilter):
-    """The same, of the sessions that feedback was given in."""
+    """A filter of feedback by the chat of its session."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
         value = self.value()

@@ -1,7 +1,7 @@
 """
 Messages in Markdown as HTML, for the transcript.
 
-It takes the extra ``markdown``; without it a transcript shows such messages as they are written.
+It needs the extra ``markdown``; without it a transcript shows such messages as they are written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HEADINGS = {f"h{level}": f"h{min(level + 2, 6)}" for level in range(1, 7)}
 #: What is before the text of a task.
 TASKS = {"[ ] ": "☐ ", "[x] ": "☑ ", "[X] ": "☑ "}
-#: What Markdown makes; whatever else there were is taken out.
+#: The tags that Markdown makes; all others are removed.
 TAGS = {
     *("p", "br", "hr", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "li", "pre", "code"),
     *("em", "strong", "s", "a", "table", "thead", "tbody", "tr", "th", "td"),
@@ -41,9 +41,9 @@ _SCHEME = re.compile(r"\s*([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 
 def to_html(text: str) -> SafeString | None:
     """
-    Return Markdown as HTML; None if that takes packages that are not installed.
+    Return Markdown as HTML; None if the packages for that are not installed.
 
-    HTML in the text is text, pictures are links, and links lead to http, https and mailto.
+    HTML in the text is shown as text, pictures are links, and links lead to http, https and mailto.
     """
     if not HAS_MARKDOWN:
         return None
@@ -61,20 +61,20 @@ def to_html(text: str) -> SafeString | None:
 @cache
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    # A link to anywhere else is shown as it is written.
+    # A link to anything else is shown as it is written.
     parser.validateLink = _is_allowed  # type: ignore[method-assign]
     parser.core.ruler.push("chatsessions", _adapt)
     return parser
 
 
 def _is_allowed(url: str) -> bool:
-    """Return whether a link may lead to ``url``, which may be relative."""
+    """Return True if a link may lead to ``url``, which may be relative."""
     scheme = _SCHEME.match(url)
     return scheme is None or scheme[1].lower() in SCHEMES
 
 
 def _adapt(state: StateCore) -> None:
-    """Lower headings, and replace what a transcript does not have: pictures and fields."""
+    """Lower headings, and replace pictures and checkboxes, which a transcript does not have."""
     for index, token in enumerate(state.tokens):
         token.tag = HEADINGS.get(token.tag, token.tag)
         if token.children:

@@ -52,9 +52,9 @@ FIRST = 1
 MAX_FETCHED = 64 * 1024
 
 _FIELDS = ("seq", "n", "turn", "name", "status", "created_at")
-#: Files that are listed, the latest.
+#: The most files that are listed: the latest.
 MAX_LISTED = 200
-#: Files of a transcript whose names are read, the latest; SQLite takes 999 parameters.
+#: The most files of a transcript whose names are read: the latest. SQLite takes 999 parameters.
 MAX_NAMED = 900
 #: The permission to download files. Their names are shown to everybody who may view the session.
 FILE_PERMISSION = "chatsessions.view_sessionfile"
@@ -107,7 +107,7 @@ def _why_no_values() -> str:
 
 
 def _chat_settings(session: ChatSession, *, reveal: bool) -> Shown | None:
-    # As text, and only as much as is shown: the model's field would decode it at any length.
+    # As text, and only as much as is shown: the model's field would decode all of it.
     row = ChatSession.objects.filter(pk=session.pk)
     text = row.values_list(Substr("chat_settings", 1, MAX_SHOWN), flat=True).first()
     return None if text in (None, "", "{}", "null") else show_json(text, reveal=reveal)
@@ -141,7 +141,7 @@ def read_page(session: ChatSession, before: int | None = None) -> LogPage:
     """
     Return the last entries, or the last ones before a ``seq``, with one bounded query.
 
-    There are none before ``FIRST``, which stands for the first page.
+    ``before=FIRST`` stands for the first page, as there are no entries before it.
     """
     if before == FIRST:
         return _first_page(session)
@@ -182,7 +182,7 @@ def _read(session: ChatSession, before: int | None) -> list[LoggedEvent]:
 
 def _fetch(events: QuerySet[SessionEvent]) -> list[LoggedEvent]:
     """Return the first of ``events``: a page, and one more."""
-    # As text: the model's field would decode every entry, at any length.
+    # As text: the model's field would decode all of every entry.
     rows = events.values(*_FIELDS, text=Substr("data", 1, MAX_FETCHED))[: PAGE + 1]
     return [LoggedEvent(data=row.pop("text").encode(errors="replace"), **row) for row in rows]
 

@@ -44,7 +44,7 @@ MAX_TITLE = 200
 MAX_NAMED = 20
 #: Up to this length JSON stays on one line.
 MAX_LINE = 90
-#: Seconds of computing that a page spends on Markdown; more of it is shown as it is written.
+#: Seconds of computing that a page spends on Markdown; the rest is shown as it is written.
 MAX_RENDERING = 2.0
 #: JSON with more lines is folded, so that messages are easy to find.
 MAX_LINES = 12
@@ -104,7 +104,7 @@ class Line:
     kind: str
     title: str
     text: Shown | None = None
-    #: Whether ``text`` is Markdown, and what that is as HTML.
+    #: Whether ``text`` is Markdown, and its HTML.
     is_markdown: bool = False
     html: SafeString | None = None
     detail: Shown | None = None
@@ -116,12 +116,12 @@ class Line:
     failure: bool = False
     #: Whether ``detail`` is folded, however short it is.
     is_step: bool = False
-    #: What the user has said about it with their feedback.
+    #: The comment of the user's feedback.
     comment: str = ""
     #: The turn that has sent it.
     turn: int | None = None
 
-    # Properties, as a template would take ten times as long for them.
+    # Properties, because the same in a template takes ten times as long.
 
     @property
     def anchor(self) -> str:
@@ -197,7 +197,7 @@ def transcript(
 
 
 def _render(lines: list[Line]) -> None:
-    """Make HTML of Markdown, of the latest lines first, as far as the time goes."""
+    """Render the Markdown of lines, the latest first, for at most ``MAX_RENDERING`` seconds."""
     until = time.thread_time() + MAX_RENDERING
     for line in reversed(lines):
         if line.is_markdown and line.text is not None and not line.removed:
@@ -218,10 +218,10 @@ class _Builder:
         self.lines: list[Line] = []
         self._conversation = ConversationReducer(session)
         self._messages: dict[object, Line] = {}
-        #: Of steps, by id, and their names.
+        #: Lines of steps, by id, and the names of the steps.
         self._steps: dict[str, Line] = {}
         self._step_names: dict[str, str] = {}
-        #: Of questions, by call.
+        #: Lines of questions, by call.
         self._asks: dict[str, Line] = {}
         #: The labels of the buttons of questions, by id.
         self._labels: dict[str, str] = {}
@@ -265,7 +265,7 @@ class _Builder:
         return self._event(entry)
 
     def _message(self, entry: LoggedEvent, message: ConversationMessage) -> Line | None:
-        """Show a message, in the place of its line if it has one."""
+        """Return the line of a message; None if an earlier line was changed instead."""
         of_client = message.n is not None
         line = self._line_of(
             entry,
@@ -295,7 +295,7 @@ class _Builder:
         return line
 
     def _mark_replaced(self, n: int) -> None:
-        """Mark the client's message ``n``, which was sent again, and what came of it."""
+        """Mark the client's message ``n``, which was sent again, and what followed it."""
         said = self._messages.get((self._conversation.session, n))
         for line in reversed(self.lines):
             if said is not None and line.seq < said.seq:
@@ -310,7 +310,7 @@ class _Builder:
         line.note(_("replaced"))
 
     def _feedback(self, entry: LoggedEvent, given: FeedbackChange) -> Line | None:
-        """Show feedback on a message of another page; a message of this one has its mark."""
+        """Return a line for feedback on a message of another page; one of this page has a mark."""
         if given.id in self._messages:
             return None
         line = self._line_of(entry, "event", _("Feedback on an earlier message"))
@@ -330,7 +330,7 @@ class _Builder:
         return None
 
     def _step(self, entry: LoggedEvent, step: StepData, what: str) -> Line | None:
-        """Show a step: what it is, and folded what went in and what came out."""
+        """Return the line of a step; None if an earlier line was changed instead."""
         old = self._steps.get(step.id)
         if what == "removed":
             if old is None:
@@ -357,7 +357,7 @@ class _Builder:
         return line
 
     def _plain(self, text: str) -> str:
-        """Return a text as it is shown; of one that is JSON, secret-looking values are masked."""
+        """Return a text as it is shown: in JSON, secret-looking values are masked."""
         try:
             data = decode(text.encode())
         except (msgspec.MsgspecError, RecursionError, ValueError):
@@ -391,7 +391,7 @@ class _Builder:
         return line
 
     def _event(self, entry: LoggedEvent) -> Line:
-        """Show an event that is no message: its name, and its data as JSON."""
+        """Return the line of an event that is no message: its name, and its data as JSON."""
         line = self._line_of(entry, "event", entry.name)
         if entry.n is not None:
             line.extras = [self.client]
@@ -438,7 +438,7 @@ class _Builder:
 
 
 def _author(name: str) -> str:
-    """Return the name of who said something; a bot that has none is told in our words."""
+    """Return the author's name to show; the default author's is translated."""
     return _("Assistant") if name == DEFAULT_AUTHOR else name
 
 

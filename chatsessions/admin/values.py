@@ -25,7 +25,7 @@ _TAG = "~#"
 
 #: What is shown in place of a secret value.
 MASK = "••••••••"
-#: Parts of secret keys; a key is compared in small letters and digits alone.
+#: Parts of secret keys. Of the compared key only letters and digits count, in lower case.
 _PARTS = re.compile(
     "password|passwd|passphrase|passcode|secret|token|apikey|authorization|cookie|credential"
     "|private|sessionkey|sessionid|accesskey|signingkey|encryptionkey|bearer|jwt|creditcard"
@@ -33,7 +33,7 @@ _PARTS = re.compile(
 )
 #: Whole secret keys. As parts they would also match authors, spins and passengers.
 _WHOLE = frozenset({"auth", "pass", "pwd", "pin", "otp", "cvc", "cvv", "csrf"})
-#: ``stripe_key``, ``openaiKey``: the key to something, unless it matches ``_HARMLESS_KEY``.
+#: ``stripe_key``, ``openaiKey``: a secret key, unless it matches ``_HARMLESS_KEY``.
 _SOME_KEY = re.compile(r"(?:[\W_](?i:key)|[a-z0-9]Key)$")
 _HARMLESS_KEY = re.compile("public|primary|foreign|cache|sort|group", re.IGNORECASE)
 #: The members that name a value in ``{"name": …, "value": …}``.
@@ -67,7 +67,7 @@ def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
     """
     Return stored JSON indented, with readable tags, and secrets masked unless ``reveal``.
 
-    Text that is no JSON is returned as it is with ``reveal``, and left out without.
+    Text that is no JSON is returned as it is with ``reveal``, and left out without it.
     """
     try:
         value = decode(text)

@@ -1,4 +1,4 @@
-"""The list and pages of workers: server processes, if they are alive, and their sessions."""
+"""The list and pages of workers: whether they are alive, and their sessions."""
 
 from __future__ import annotations
 
