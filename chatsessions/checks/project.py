@@ -166,7 +166,7 @@ def check_frame_size() -> Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Way:
-    """What a connection passes through on its way to a consumer."""
+    """The route, origin check and login on the way of a connection to a consumer."""
 
     route: str = ""
     origins: tuple[str, ...] = ("*",)

@@ -35,7 +35,7 @@ def database_check(find: Finder) -> Finder:
     """
     Register a check that queries the database.
 
-    It runs where Django is told to check that database: ``check --database``, and ``migrate``.
+    It runs if Django is told to check that database: in ``check --database`` and ``migrate``.
     """
 
     def run(databases: Collection[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
@@ -51,7 +51,7 @@ def database_check(find: Finder) -> Finder:
 
 def _found(find: Finder) -> list[CheckMessage]:
     found: list[CheckMessage] = []
-    # E001 and E003 report an ill-typed setting; checks that read it are given up here.
+    # E001 and E003 report an ill-typed setting; checks that read it stop here.
     with suppress(ImproperlyConfigured):
         for message in find():
             found.append(message)

@@ -99,7 +99,7 @@ def check_users_are_in_the_same_database() -> Found:
 
 
 def _place(alias: str) -> tuple[str, ...]:
-    """Return what tells two databases apart; aliases with the same are one database."""
+    """Return what identifies a database; aliases with equal results are one database."""
     config: Mapping[str, Any] = django_settings.DATABASES[alias]
     return tuple(str(config.get(key) or "") for key in ("ENGINE", "NAME", "HOST", "PORT"))
 
@@ -177,7 +177,7 @@ def check_cache_keeps() -> Found:
 def check_cache_culling() -> Found:
     cache = cache_in_use()
     if cache is None or cache.backend is LocMemCache:
-        return  # sessions then get a local-memory cache of their own, with room
+        return  # sessions then have a local-memory cache of their own, which is large enough
     if not issubclass(cache.backend, (LocMemCache, FileBasedCache, DatabaseCache)):
         return
     alias, config, backend = cache

@@ -1,5 +1,5 @@
 """
-Check what only the database can tell: the workers that are alive, and how it runs transactions.
+Check what only the database knows: the live workers, and how it runs transactions.
 
 These checks run with ``manage.py check --database``, and before ``migrate``.
 """
@@ -24,7 +24,7 @@ from .stores import cache_in_use
 
 #: The isolation that the journal needs: a statement sees what others committed before it.
 ISOLATION = "read committed"
-#: By vendor: the query for the isolation of transactions.
+#: The query for the isolation of transactions, by vendor.
 ISOLATION_QUERY = {
     "postgresql": "SHOW transaction_isolation",
     "mysql": "SELECT @@transaction_isolation",
@@ -114,7 +114,7 @@ def check_isolation() -> Found:
     query = ISOLATION_QUERY.get(connection.vendor)
     if query is None:
         return
-    # As in the journal, within a transaction: only then the level of the settings is in effect.
+    # In a transaction, as in the journal: only there the isolation level of the settings applies.
     with transaction.atomic(using=settings.DATABASE), connection.cursor() as cursor:
         cursor.execute(query)
         found = str(cursor.fetchone()[0]).lower().replace("-", " ")

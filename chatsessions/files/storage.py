@@ -1,5 +1,5 @@
 """
-The storage and the paths of sessions' files, and ``ChatFile``, which handlers get.
+The storage and the paths of sessions' files, and ``ChatFile``, the object that handlers get.
 
 The setting ``STORAGE`` names the storage. Paths are made of ids only.
 """
@@ -54,12 +54,12 @@ def folder_of(session_id: UUID) -> str:
 
 
 def is_session_folder(name: str) -> bool:
-    """Return True if a folder below ``ROOT`` is one of a session."""
+    """Return True if a folder below ``ROOT`` is that of a session."""
     return _ID.match(name) is not None
 
 
 def is_file_name(name: str) -> bool:
-    """Return True if a file in a session's folder has a name that we give."""
+    """Return True if ``name`` is one that :func:`path_of` gives, as the storage may extend it."""
     return _FILE.match(name) is not None
 
 

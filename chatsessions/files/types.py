@@ -1,9 +1,9 @@
 """
 The name of a file, safe to show, and its type.
 
-A storage never gets a name from a client. The type is that of the name's ending, as Python's
-``mimetypes`` has it, or what the client says if there is none. Only for pictures the content
-decides, as a browser shows nothing else.
+A storage never gets a name from a client. The type is that of the name's extension, by Python's
+``mimetypes``, or the client's if there is none. Only for pictures the content decides, as a browser
+shows nothing else.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from chatsessions.exceptions import FileRefused
 UNNAMED = "file"
 #: The longest name; it is a column of the file's row.
 MAX_NAME = 255
-#: The longest ending that is kept when a name is shortened.
+#: The longest extension that is kept when a name is shortened.
 MAX_SUFFIX = 20
 
-#: Control characters such as NUL; invisible signs, such as those that change the direction of
-#: writing; halves of surrogate pairs; separators of lines and paragraphs.
+#: Control characters such as NUL; invisible characters, such as those that change the direction of
+#: writing; lone surrogates; separators of lines and paragraphs.
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 #: Invisible, too, but Persian words and many emoji need them.
 _JOINERS = "\u200c\u200d"
-#: Bytes from the beginning of a file by which a picture is recognized.
+#: How many of a file's first bytes are read to recognize a picture.
 HEAD = 16
-#: The type of a file of which nothing is known.
+#: The type of a file about which nothing is known.
 UNKNOWN = "application/octet-stream"
 
-#: The beginnings of pictures that a browser only paints: they cannot have scripts or references.
+#: The first bytes of picture formats that cannot have scripts or references.
 _SIGNATURES = {
     "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "image/jpeg": re.compile(rb"\xff\xd8\xff"),
@@ -56,7 +56,7 @@ def clean_name(name: str) -> str:
     """
     Return ``name`` without folders and invisible characters.
 
-    It is never empty, has at most ``MAX_NAME`` characters, and keeps its ending.
+    It is never empty, has at most ``MAX_NAME`` characters, and keeps its extension.
     """
     # Only the end of a long name is normalized, which takes longer with its length.
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1][-8 * MAX_NAME :]
@@ -69,7 +69,7 @@ def clean_name(name: str) -> str:
 
 
 def suffix_of(name: str) -> str:
-    """Return the ending of a cleaned name, with its dot and in lower case; "" if it has none."""
+    """Return the extension of a cleaned name, with its dot and in lower case; "" if none."""
     stem, dot, ending = name.rpartition(".")
     return f".{ending.lower()}" if dot and stem and ending else ""
 
@@ -99,7 +99,7 @@ def type_of(name: str, head: bytes, *, declared: str = "") -> str:
     Return the type of a file, such as ``image/png``.
 
     ``name`` is a cleaned name, ``head`` the first ``HEAD`` bytes, ``declared`` the client's type.
-    Raise ``FileRefused`` for a file with the name of a picture of ``RASTER`` that is none.
+    Raise ``FileRefused`` for a file that claims a type of ``RASTER`` and is no picture.
     """
     claimed = claimed_type(name, declared)
     if claimed and not claimed.startswith("image/"):
@@ -119,14 +119,14 @@ def claimed_type(name: str, declared: str) -> str:
 
 
 def type_of_name(name: str) -> str:
-    """Return the type of the ending of ``name``; "" if it has none."""
-    # Only the ending: guess_type() also parses URLs, and takes "a.png.gz" for a PNG.
+    """Return the type by the extension of ``name``; "" if that is not known."""
+    # Only the extension: guess_type() also parses URLs, and takes "a.png.gz" for a PNG.
     found, encoding = mimetypes.guess_type(f"x{suffix_of(name)}", strict=False)
     return "" if encoding else normal_type(found or "")
 
 
 def raster_of(head: bytes) -> str:
-    """Return the type of ``RASTER`` that begins with ``head``; "" if none does."""
+    """Return the type of ``RASTER`` whose files begin like ``head``; "" if there is none."""
     return next((mime for mime, begins in _SIGNATURES.items() if begins.match(head)), "")
 
 

@@ -30,15 +30,15 @@ register = template.Library()
 
 SCRIPT = "chatsessions/chat-session.js"
 WIDGET = "chatsessions/widget.js"
-#: By the element's attribute: files that its script loads when there is something for them to show.
+#: The files that the element's script loads when it needs them, by the attribute with their URL.
 LAZY = {f"{name}-src": f"chatsessions/{name}.js" for name in ("panels", "markdown", "highlight")}
-#: The id of the element in the page that has the messages of the page's scripts.
+#: The id of the page's element with the translated messages of its scripts.
 MESSAGES = "chatsessions-messages"
-#: Django's domain of messages of scripts.
+#: Django's gettext domain for messages of scripts.
 DOMAIN = "djangojs"
 LOCALE = Path(__file__).resolve().parent.parent / "locale"
 
-#: A text, or whether it is there without one.
+#: The value of each attribute; True for an attribute without a value.
 Attributes = dict[str, str | bool]
 
 
@@ -58,18 +58,20 @@ def chat_session(
     Render ``<chat-session>`` and its script.
 
     ``src`` is the path (or URL) of the chat's websocket; a path that begins with a slash gets the
-    prefix of a site below one, as those of ``reverse()`` do. ``nonce`` is for pages with a
+    site's script prefix, as those of ``reverse()`` do. ``nonce`` is for pages with a
     Content-Security-Policy: ``nonce=csp_nonce``. ``profiles`` is a list of profiles to choose
     from, or ``True``: then the page asks the server, and needs ``chat``, the chat's name.
     ``login_url`` is what ``redirect()`` takes; the way back to this page is added. Any other
     keyword becomes an attribute of the element, with dashes for underscores: ``class``, ``id``,
     ``profile``, ``data_theme``, … ``True`` is an attribute without a value, ``False`` and
-    ``None`` are none. ``language`` is the active language, unless it is given. ``api`` is filled
-    in where ``chatsessions.urls`` is included, with ``files`` ``max-file-bytes``, which is
-    ``MAX_FILE_BYTES``, and where the context has a request ``owner``, a keyed hash of its user:
-    the tab then sends nothing that somebody else has written in it.
+    ``None`` are none.
 
-    A tag may stand on a page more than once; a browser runs the script once.
+    Some attributes are filled in unless they are given: ``language``, the active language;
+    ``api``, if ``chatsessions.urls`` is included; ``max-file-bytes``, which is ``MAX_FILE_BYTES``,
+    with ``files``; and ``owner``, a keyed hash of the user, if the context has a request. With
+    ``owner`` the tab sends nothing that another user has written in it.
+
+    A page may have several of these tags; a browser runs the script once.
     """
     given = _chat(
         context,
@@ -97,8 +99,8 @@ def chat_widget(
     """
     Render a button in the corner of the page that opens a chat, and its script.
 
-    The arguments are those of ``chat_session``. ``<chat-session>`` is fetched when somebody opens
-    the chat. Without JavaScript there is nothing to see.
+    The arguments are those of ``chat_session``. The script of ``<chat-session>`` is loaded when the
+    user opens the chat. Without JavaScript nothing is shown.
     """
     given = _chat(context, {"src": src, "heading": heading, **attributes})
     return format_html(
@@ -110,14 +112,14 @@ def chat_widget(
 
 
 def _module(path: str, nonce: object) -> SafeString:
-    """Return the attributes of a script of ours."""
-    # A nonce may be lazy, and false until it is looked at: so look, don't test.
+    """Return the attributes of the ``<script>`` for a file of this package."""
+    # A nonce may be lazy, and false until it is evaluated: so evaluate it, don't test it.
     text = "" if nonce is None else str(nonce)
     return flatatt(_given({"type": "module", "src": static(path), "nonce": text}))
 
 
 def _chat(context: template.Context, keywords: dict[str, Any]) -> Attributes:
-    """Return the attributes of the chat's element: those given, and those it is to know."""
+    """Return the attributes of the chat's element: those given, and those filled in."""
     profiles, login_url = keywords.pop("profiles", None), keywords.pop("login_url", None)
     src = _below_prefix(keywords.pop("src"))
     element: Attributes = {"src": src, "heading": keywords.pop("heading")}
@@ -130,20 +132,20 @@ def _chat(context: template.Context, keywords: dict[str, Any]) -> Attributes:
     element["login-url"] = _login_url(login_url, request)
     given = _given(_lazy(static(SCRIPT)) | element)
     owner = _owner(request)
-    if owner is not None:  # the empty one says that nobody is logged in
+    if owner is not None:  # an empty one says that nobody is logged in
         given.setdefault("owner", owner)
     return given
 
 
 def _lazy(script: str) -> Attributes:
-    """Return where files are that a script does not find beside itself."""
+    """Return the URLs of those ``LAZY`` files that are not beside the script."""
     urls: Attributes = {name: static(path) for name, path in LAZY.items()}
     beside = {name: urljoin(script, path.rpartition("/")[2]) for name, path in LAZY.items()}
     return {name: url for name, url in urls.items() if url != beside[name]}
 
 
 def _messages(element: Attributes, context: template.Context) -> SafeString | str:
-    """Return what an element says in its language, as JSON for its script; once for a page."""
+    """Return the translated messages of an element, as JSON for its script; once per page."""
     language = str(element.get("language", ""))
     if context.render_context.get(MESSAGES):
         return ""
@@ -158,14 +160,14 @@ def _messages(element: Attributes, context: template.Context) -> SafeString | st
 @cache
 def _catalogue(language: str, _paths: tuple[str, ...]) -> dict[str, str | list[str]]:
     """
-    Return the translations of the element's messages; of one with a plural all its forms.
+    Return the translations of the element's messages; all forms of a message with a plural.
 
-    They are those of this package, and before them those of the project's ``LOCALE_PATHS``.
+    They are this package's; those of the project's ``LOCALE_PATHS`` come first.
     """
     if not language or not check_for_language(language):
         return {}
     found: Any = DjangoTranslation(language, domain=DOMAIN, localedirs=[str(LOCALE)])
-    # A project's catalogue has more, for its own scripts. Each of ours has all of the element's.
+    # A project's catalogue also has messages of its own. Each of this package's has all messages.
     known: Any = translation(DOMAIN, str(LOCALE), ["de"])
     translated: dict[str, str | list[str]] = {}
     for key in known._catalog:
@@ -187,12 +189,12 @@ def _below_prefix(src: str) -> str:
 
 
 def _owner(request: Any) -> str | None:
-    """Return whose page this is; None if the request does not say, or cannot be asked."""
+    """Return the hash of the request's user; None if the user is not known."""
     try:
         user = getattr(request, "user", None)
         return None if user is None else owner_of(user)
     except SynchronousOnlyOperation:
-        return None  # an async view renders this, and nobody has asked for the user before
+        return None  # an async view renders this, and has not loaded the user before
 
 
 def _api() -> str:
@@ -218,7 +220,7 @@ def _as_dict(profile: Any) -> dict[str, Any]:
 
 
 def _login_url(to: Any, request: Any) -> str:
-    """Return the address of the login, which leads back to the page of ``request``."""
+    """Return the URL of the login, which leads back to the page of ``request``."""
     if not to:
         return ""
     url = resolve_url(to)
@@ -228,7 +230,7 @@ def _login_url(to: Any, request: Any) -> str:
 
 
 def _value(value: object) -> str | bool:
-    """Return an attribute's text; True for one that has none."""
+    """Return the text of an attribute, or a bool for one without text."""
     if isinstance(value, bool):
         return value
     return "" if value is None else str(value)
