@@ -2,4 +2,4 @@
 
 
 class CommandFailed(Exception):
-    """The command cannot do what was asked. The text says why, and what to do."""
+    """A command failed. The text says why, and what to do."""

@@ -25,7 +25,7 @@ logger = logging.getLogger("chatsessions.run")
 
 #: The environment variable with the bots of the command line, as a JSON list.
 VARIABLE = "CHATSESSIONS_BOTS"
-#: Lines of these folders are left out at the start and the end of a bot's traceback.
+#: Frames of files in these folders are left out at both ends of a bot's traceback.
 PACKAGE = str(Path(__file__).parent.parent)
 IMPORTLIB = str(Path(importlib.__file__).parent)
 
@@ -81,7 +81,7 @@ class BotName:
 
     @property
     def slug(self) -> str:
-        """The name in its URLs."""
+        """The name in the bot's URLs."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "bot"
 
     def load(self) -> Chat:
@@ -100,7 +100,7 @@ class BotName:
         return resolve_chat(self.module)
 
     def _check_name(self, file: Path) -> None:
-        """Refuse a file that would hide a module of the same name, or be hidden by it."""
+        """Raise ``ChatError`` if the file hides a module of the same name, or is hidden by it."""
         known = sys.modules.get(self.module)
         found = getattr(known, "__file__", None) if known else _origin(self.module)
         if found is None or Path(found).resolve() != file or self.module in sys.stdlib_module_names:
@@ -117,7 +117,7 @@ def _file(path: Path) -> Path:
 
 
 def _near(path: Path) -> str:
-    """Return which files exist instead."""
+    """Return a hint at the Python files that there are in the same folder."""
     folder = path.parent
     if not folder.is_dir():
         return f"There is no folder {folder} either."
@@ -150,7 +150,7 @@ def parse_bots(texts: Iterable[str]) -> list[BotName]:
 
 
 def describe_failure(error: BaseException) -> str:
-    """Return what importing a bot has raised, as text: a traceback from the bot's file on."""
+    """Return the error of importing a bot as text: a traceback that begins at the bot's file."""
     if isinstance(error, ChatError | CommandFailed):
         return str(error)
     report = TracebackException.from_exception(error)
@@ -173,7 +173,7 @@ class Served:
     """The bots of the command line: the chats of those that work, the problems of the others."""
 
     bots: dict[BotName, Chat] = field(default_factory=dict)
-    #: By file or module: what is wrong.
+    #: What is wrong with a bot, by its file or module.
     problems: dict[str, str] = field(default_factory=dict)
 
 
@@ -189,7 +189,7 @@ def served() -> Served:
             found.problems[name] = describe_failure(error)
             logger.error("%s cannot be served:\n%s", name, found.problems[name])
     if found.problems:
-        # The page asks again and again until the bot is corrected, and its 503 is no news.
+        # The page reloads until the bot is corrected: its 503s would fill the log.
         logging.getLogger("django.request").setLevel(logging.CRITICAL)
     return found
 

@@ -62,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def note_address(folder: Path, address: str) -> None:
-    """Write down the address of this process, for the error of another that finds the lock."""
+    """Save the address of this process, for the error of a process that finds the lock taken."""
     (folder / NOTE).write_text(json.dumps({"pid": os.getpid(), "address": address}))
 
 
@@ -78,7 +78,7 @@ def _who_uses_it(note: Path) -> str:
 
 
 def _lock(file: IO[str]) -> bool:
-    """Lock ``file`` until it is closed or this process ends; return False if another one has."""
+    """Lock ``file`` until it is closed; return False if another process has locked it."""
     try:
         if os.name == "nt":
             import msvcrt
@@ -132,7 +132,7 @@ def _copy() -> Path:
 
 
 def administrator(*, new_password: bool) -> str:
-    """Make the administrator if there is none; return what to log in with."""
+    """Make the administrator if there is none; return the words that say how to log in."""
     users = get_user_model()._default_manager
     user = users.filter(username=ADMIN).first()
     if user is not None and not new_password:

@@ -138,7 +138,7 @@ def _add_port(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .run import run  # needs packages of the "run" extra, which startproject does without
+    from .run import run  # needs the packages of the extra "run"; other commands do not
 
     return run(options)
 
@@ -150,7 +150,7 @@ def _startproject(options: argparse.Namespace) -> int:
 
 
 def _port_files(options: argparse.Namespace) -> int:
-    from .port import port  # needs the adapter, which the other commands do without
+    from .port import port  # needs chatsessions.chainlit; other commands do not
 
     return port(options.paths, diff=options.diff, check=options.check)
 

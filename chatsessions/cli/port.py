@@ -1,4 +1,4 @@
-"""``chatsessions port``: have bots import ``chatsessions.chainlit``, and say what differs."""
+"""``chatsessions port``: change bots' imports to ``chatsessions.chainlit``; say what differs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from . import CommandFailed
 THEIRS = "chainlit"
 OURS = "chatsessions.chainlit"
 
-#: A line as Python counts it: a form feed ends none.
+#: A line as Python counts it: a form feed does not end one.
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-#: What stands before the module of a "from … import".
+#: The text before the module in a "from … import".
 _FROM = re.compile(r"from(?:[ \t\f]|\\(?:\r\n|\r|\n))+")
-#: What of our name stands before theirs.
+#: The part of ``OURS`` before ``THEIRS``.
 PARENT = OURS.removesuffix(THEIRS)
 UNKNOWN = Name(state="missing", text="Chainlit has no such name, either")
-#: Of how many more lines a note tells.
+#: How many further lines a note names.
 SHOWN_LINES = 5
 
 
@@ -67,7 +67,7 @@ def port(paths: Iterable[Path], *, diff: bool, check: bool) -> int:
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, Path | CommandFailed]]:
-    """Yield each path of the command line with each file that it means, or with what is wrong."""
+    """Yield each path of the command line with each of its files, or with the error about it."""
     for path in paths:
         if not path.is_dir():
             yield path, path
@@ -80,7 +80,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, Path | CommandFailed]]
 
 
 def _python_files(folder: Path) -> Iterator[Path]:
-    """Yield the Python files below ``folder``; not those of hidden folders and environments."""
+    """Yield the Python files below ``folder``, but for hidden folders and virtual environments."""
     for root, folders, files in os.walk(folder):
         here = Path(root)
         folders[:] = sorted(
@@ -93,21 +93,21 @@ def _python_files(folder: Path) -> Iterator[Path]:
 
 @dataclass(slots=True, kw_only=True)
 class PortedFile:
-    """A Python file, and what becomes of it."""
+    """A Python file before and after the change of its imports."""
 
     path: Path
-    #: What is in the file, and what is to be in it.
+    #: The content before and after the change.
     old: bytes
     new: bytes
-    #: How many imports of Chainlit it has, and of ``chatsessions.chainlit``.
+    #: How many imports of Chainlit the file has, and of ``chatsessions.chainlit``.
     imports: int
     ported_imports: int
-    #: By line: what to know about a name that it uses.
+    #: Lines, and what to know about a name that they use.
     notes: list[tuple[int, str]]
 
     @classmethod
     def read(cls, path: Path) -> PortedFile:
-        """Raise ``CommandFailed`` for what is no Python file, or cannot be read."""
+        """Read ``path``. Raise ``CommandFailed`` if it is no Python file or cannot be read."""
         if path.suffix != ".py":
             raise CommandFailed(f"{path} is no Python file: its name does not end in .py.")
         try:
@@ -118,7 +118,7 @@ class PortedFile:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(old).readline)
             text = old.decode(encoding)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the bot's own text
+                warnings.simplefilter("ignore")  # those about the bot's own code
                 tree = ast.parse(text)
         except SyntaxError as error:
             raise CommandFailed(f"{path}:{error.lineno or 1}: {error.msg}.") from error
@@ -155,7 +155,7 @@ class PortedFile:
             raise CommandFailed(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def print_diff(self) -> None:
-        """Print what changes, byte for byte, as ``patch -p0`` takes it."""
+        """Print the changes, byte for byte, as a diff for ``patch -p0``."""
         name = os.fsencode(self.path)
         old, new = (re.findall(rb"[^\n]*\n|[^\n]+", text) for text in (self.old, self.new))
         for line in difflib.diff_bytes(difflib.unified_diff, old, new, name, name):
@@ -183,20 +183,20 @@ class PortedFile:
 
 
 class _Imports(ast.NodeVisitor):
-    """Finds the imports of Chainlit, theirs or ours, and where text has to be inserted."""
+    """Finds the imports of both packages, and the text to insert to change Chainlit's."""
 
     def __init__(self, text: str) -> None:
         self._text = text
         self._lines: list[str] = _LINE.findall(text)
         self._starts = [0, *accumulate(map(len, self._lines))]
-        #: By position: what is to be inserted.
+        #: The text to insert, by position.
         self._insertions: dict[int, str] = {}
         #: How many statements import each package.
         self.counts = {THEIRS: 0, OURS: 0}
-        #: By name in the file: what it stands for, such as ``Message``, ``types.ThreadDict``, or
-        #: "" for the package.
+        #: What a name in the file stands for: ``Message``, ``types.ThreadDict``, …; "" for the
+        #: package.
         self.bound: dict[str, str] = {}
-        #: What is imported, with its line.
+        #: The lines of imports, and the imported names.
         self.imported: list[tuple[int, str]] = []
 
     def rewritten(self) -> str:
@@ -252,23 +252,23 @@ class _Imports(ast.NodeVisitor):
             self._insertions[before.end()] = PARENT
 
     def _position(self, line: int, column: int) -> int:
-        """Return where in the text a line and a column in bytes are, as ``ast`` counts them."""
+        """Return the position in the text of a line and column of ``ast``, which counts bytes."""
         before = self._lines[line - 1].encode()[:column]
         return self._starts[line - 1] + len(before.decode())
 
 
 class _Uses(ast.NodeVisitor):
-    """Finds the names of Chainlit that a file uses and that differ, or are not here."""
+    """Finds the names that a file uses of Chainlit, and that differ or are missing here."""
 
     def __init__(self, imports: _Imports) -> None:
         self._bound = imports.bound
-        #: By what there is to say: its lines.
+        #: The lines of each note, by its text.
         self._lines: dict[str, set[int]] = {}
         for line, name in imports.imported:
             self._look_up(line, name)
 
     def notes(self) -> list[tuple[int, str]]:
-        """Return what there is to say, once per name, with its first line."""
+        """Return the notes, once per name, with the first line of each."""
         found = []
         for text, lines in self._lines.items():
             first, *others = sorted(lines)
@@ -305,7 +305,7 @@ class _Uses(ast.NodeVisitor):
                 return
 
     def _look_up(self, line: int, name: str) -> None:
-        """Note what the adapter's tables say of ``name``, such as ``types.ThreadDict``."""
+        """Add a note if ``name``, such as ``types.ThreadDict``, differs or is missing."""
         first, *rest = name.split(".")
         shown = first
         found = NAMES.get(first) or MODULES.get(first) or UNKNOWN
@@ -331,7 +331,7 @@ def _dotted(node: ast.expr) -> list[str]:
 
 
 def _split(name: str) -> tuple[str | None, str]:
-    """Return whose ``name`` is, ``THEIRS`` or ``OURS``, and what it names in there."""
+    """Return the package of ``name``, ``THEIRS`` or ``OURS``, and the rest of the name."""
     for package in (THEIRS, OURS):
         if name == package or name.startswith(f"{package}."):
             return package, name.removeprefix(package).lstrip(".")

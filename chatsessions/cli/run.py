@@ -34,7 +34,7 @@ FIRST_PORT = 8000
 LAST_PORT = 65535
 #: Seconds that connections may take to close on Ctrl-C.
 GOODBYE = 1
-#: Whose a port may be, by the name that a server gives itself.
+#: Guesses about the process that has a port, by the name in its ``Server`` header.
 SERVERS = {
     "uvicorn": ", perhaps another chatsessions run",
     "daphne": ", perhaps a runserver",
@@ -249,7 +249,7 @@ def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
         given["reload"] = True
         folders = {bot.folder for bot in bots}
         given["reload_dirs"] = sorted(map(str, folders))
-        # Packages that are installed meanwhile are not the bot's.
+        # Packages that are installed into an environment are not the bot's.
         environments = (file.parent for one in folders for file in one.glob("*/pyvenv.cfg"))
         given["reload_excludes"] = sorted(map(str, environments))
     if options.workers > 1:
@@ -257,7 +257,7 @@ def _serve(options: argparse.Namespace, bots: list[BotName], port: int) -> int:
     if options.ssl_certfile:
         given["ssl_certfile"] = options.ssl_certfile
         given["ssl_keyfile"] = options.ssl_keyfile
-    # The server raises again what stopped it; this ends it as Ctrl-C does.
+    # uvicorn raises the signal again that stopped it; this turns SIGTERM into KeyboardInterrupt.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     uvicorn.run(
         APPLICATION,

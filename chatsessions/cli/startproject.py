@@ -40,7 +40,7 @@ def startproject(name: str, *, bot: Path | None, with_data: bool) -> int:
     Make the project ``name`` in a folder of that name, with ``bot`` or a counter in it.
 
     ``with_data`` copies the data that ``chatsessions run`` has kept for the bot. Raise
-    ``CommandFailed`` if it cannot be made.
+    ``CommandFailed`` if the project cannot be made.
     """
     target = Path(name).resolve()
     if not name.isidentifier() or keyword.iskeyword(name) or name in TAKEN:

@@ -56,9 +56,9 @@ async def lifespan(
     _scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]
 ) -> None:
     """
-    Let Ctrl-C end what runs before the server cuts it off, as SIGTERM does.
+    Make Ctrl-C act as SIGTERM, so that turns end before the server cuts them off.
 
-    A second Ctrl-C is the server's own.
+    A second Ctrl-C goes to the server's own handler.
     """
     of_the_server = signal.getsignal(signal.SIGINT)
 

@@ -106,7 +106,7 @@ def redis_layer(url: str, prefix: str, kind: str) -> dict[str, Any]:
         raise ImproperlyConfigured(
             f"CHANNEL_LAYER is {kind!r}. Write one of {', '.join(LAYERS)}, or leave it out."
         )
-    # The core layer waits 5 s for a message, and redis-py 8 for no answer longer, unless told to.
+    # The core layer waits 5 s for a message; redis-py 8 itself times out after 5 s by default.
     host = {"address": url, "socket_timeout": 2 * TIMEOUT} if kind == "core" else url
     return {"BACKEND": LAYERS[kind], "CONFIG": {"hosts": [host], "prefix": prefix}}
 

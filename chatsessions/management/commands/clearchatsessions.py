@@ -70,8 +70,8 @@ class Command(BaseCommand):
         """
         End sessions by their owners, so that ``on_chat_end`` runs.
 
-        Return how many were ended, and how many were left to other workers. Sessions without
-        handlers of their end are ended together.
+        Return how many were ended, and how many were left to other workers. Sessions whose chat
+        has no handler for the end are ended together.
         """
         ended = skipped = 0
         worker = get_worker()
@@ -95,7 +95,7 @@ class Command(BaseCommand):
     def _delete(self, ids: Sequence[UUID], batch_size: int) -> int:
         deleted = 0
         for batch in self._batches("Deleting", ids, batch_size):
-            # The log first, by itself, as the cascade would load every entry.
+            # The log first, by itself: the cascade would load every entry.
             log = SessionEvent.objects.using(settings.DATABASE).filter(session__in=batch)
             log._raw_delete(log.db)
             sessions = ChatSession.objects.using(settings.DATABASE).filter(pk__in=batch)
@@ -104,7 +104,7 @@ class Command(BaseCommand):
         return deleted
 
     def _sweep(self, *, dry_run: bool) -> None:
-        """Delete content without a row. An error of the storage is reported, and not raised."""
+        """Delete content without a row. An error of the storage is reported, not raised."""
         try:
             swept = sweep(dry_run=dry_run)
         except Exception as error:  # whatever a storage raises

@@ -131,7 +131,7 @@ class Command(BaseCommand):
 
 
 def _asgi_module() -> str:
-    """Return the module of ``ASGI_APPLICATION``; if it is not set, the ``asgi`` beside the URLs."""
+    """Return the module of ``ASGI_APPLICATION``; by default ``asgi`` beside the root URLconf."""
     application: str | None = getattr(settings, "ASGI_APPLICATION", None)
     if application:
         return application.rpartition(".")[0]
@@ -170,7 +170,7 @@ def with_route(source: str, chat: NewChat) -> str | None:
     Return the source of an ``asgi.py`` with the route of the chat's websocket added.
 
     The file has to be Django's own, or call ``get_chat_application()`` with a dict. Return None for
-    any other, which a program cannot change safely.
+    any other, which cannot be changed safely.
     """
     call = _application(source)
     if call is None:
