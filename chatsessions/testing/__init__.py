@@ -34,7 +34,7 @@ __all__ = [
     "shut_down_worker",
 ]
 
-#: Names that need models, and so are imported when first used.
+#: Names that need models, so that they are imported when first used.
 _LATER = {"ChatCommunicator": ".communicator", "shut_down_worker": ".cleanup"}
 
 

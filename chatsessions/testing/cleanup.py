@@ -23,7 +23,7 @@ def enter(client: object) -> None:
 
 
 async def leave(client: object) -> None:
-    """Count ``client`` as closed; with the last client of the event loop end its worker."""
+    """Count ``client`` as closed; end the worker with the last client of the event loop."""
     present = _clients.get(asyncio.get_running_loop(), set())
     present.discard(client)
     if not present:
@@ -35,7 +35,7 @@ async def shut_down_worker() -> None:
     End what a test has started in the running event loop: turns, tasks, threads, connections.
 
     Running turns have a second to finish, and are then interrupted; changes are stored. The last
-    ``ChatCommunicator`` of an event loop does this when it is closed, so only tests that use
+    ``ChatCommunicator`` of an event loop calls this when it is closed, so only tests that use
     ``SessionConsumer`` or ``ChatView`` without one need to call it.
     """
     loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
 """
-A client of the protocol: what it says and when, and the connection that it says it by.
+A client of the protocol: the frames that it sends, and when, and its connection.
 
 :class:`ProtocolClient` has no socket and waits for nothing; :class:`ConnectedClient` gives it a
-transport. Whatever test speaks the protocol does it by one of these, and adds what it asserts.
+transport. All tests that speak the protocol use one of these, and add their assertions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .transport import LOST, Transport, TransportClosed
 RETRIED = frozenset({"rate_limited", "busy", "storage_unavailable"})
 #: Errors after which an event is never sent again.
 GIVEN_UP = frozenset({"bad_frame", "forbidden", "too_large", "unauthorized"})
-#: Entries are acknowledged at the latest after so many, or so many characters, or seconds.
+#: Entries are acknowledged at the latest after so many entries, or characters, or seconds.
 ACK_EVERY = 16
 ACK_SIZE = 300_000
 ACK_AFTER = 0.4
@@ -33,7 +33,7 @@ ACK_AFTER = 0.4
 RESEND_AFTER = 5.0
 #: Heartbeats of silence after which a connection is dead.
 DEAD_AFTER = 2.5
-#: How often the clock is looked at, in seconds.
+#: The longest time between two calls of :meth:`ProtocolClient.tick`, in seconds.
 TICK = 0.2
 
 
@@ -52,10 +52,9 @@ class ProtocolClient(Conversation):
     """
     Sends hello, numbers and repeats its events, acknowledges the server's, and resumes its session.
 
-    What it says is taken from it by :meth:`take_outgoing`; what the server says is given to it by
-    :meth:`receive`; :meth:`tick` does what time brings. With ``acks=False`` it acknowledges
-    nothing. With ``repeats=False`` it sends each event once and at once, however fast, and pings
-    only when it is told to.
+    :meth:`take_outgoing` returns the texts to send, :meth:`receive` takes those of the server, and
+    :meth:`tick` does what is due. With ``acks=False`` it acknowledges nothing. With
+    ``repeats=False`` it sends each event once and at once, however fast, and pings only when told.
     """
 
     def __init__(
@@ -67,33 +66,33 @@ class ProtocolClient(Conversation):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        #: What it says first; the session, token and owner are those of the last welcome.
+        #: Its first frame; the session, token and owner are those of the last welcome.
         self._hello = hello
-        #: Every frame of every connection, in the order of their coming.
+        #: Every frame of every connection, in order.
         self.record: list[Recorded] = []
-        #: How the server has broken the protocol.
+        #: The server's violations of the protocol.
         self.problems: list[str] = []
         #: How many connections there were.
         self.connections = 0
         #: Whether the server has welcomed the client on this connection.
         self.welcomed = False
-        #: Whether it acknowledges by itself.
+        #: Whether it acknowledges without being told.
         self.acks = acks
         self._repeats = repeats
         self._clock = clock
         self._outgoing: deque[str] = deque()
         self._acked = 0
         self._unacked_size = 0
-        #: When the first entry came that is not acknowledged.
+        #: When the first unacknowledged entry came.
         self._unacked_since = 0.0
-        #: When what was refused may be sent again; None if nothing was.
+        #: When refused events may be sent again; None if none were refused.
         self._retry_at: float | None = None
-        #: When something was last received, sent, and accepted.
+        #: When it last received something, sent something, and had an event accepted.
         self._heard = self._spoke = self._progress = 0.0
 
     @property
     def received(self) -> int:
-        """The number of the entry up to which it has everything."""
+        """The ``seq`` of the entry up to which it has every entry."""
         return self._delivery.received
 
     @property
@@ -101,10 +100,10 @@ class ProtocolClient(Conversation):
         """The number that its next event will have."""
         return self._delivery.next_n
 
-    # Saying
+    # Sending
 
     def begin(self) -> None:
-        """Note that a new connection is open."""
+        """Start on a new, open connection."""
         self.connections += 1
         self.welcomed = False
         self._outgoing.clear()
@@ -113,10 +112,10 @@ class ProtocolClient(Conversation):
 
     def say_hello(self, **changes: Any) -> None:
         """
-        Ask for the session that it has, from the last entry on that it has received.
+        Send hello: ask for the client's session, from the last received entry on.
 
         ``changes`` are other values for keys of the frame, and None leaves a key out. With a lower
-        ``received`` it forgets what it knows, as a reloaded page does.
+        ``received`` it forgets its entries, as a reloaded page does.
         """
         known = msgspec.to_builtins(self._hello) | {"received": self.received}
         hello = {key: value for key, value in (known | changes).items() if value is not None}
@@ -128,14 +127,14 @@ class ProtocolClient(Conversation):
         self._put_frame(hello)
 
     def _put_frame(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
-        """Have a frame sent as it is."""
+        """Send a frame as it is."""
         text = msgspec.json.encode(frame).decode()
         self._spoke = self._clock()
         self._note(True, frame if isinstance(frame, dict) else msgspec.json.decode(text))
         self._outgoing.append(text)
 
     def add(self, sent: Sent) -> None:
-        """Number ``sent``, and have it sent until the server accepts it."""
+        """Number ``sent``, and send it until the server accepts it."""
         self._delivery.add(sent)
         if self._repeats:
             self._send_waiting()
@@ -143,12 +142,12 @@ class ProtocolClient(Conversation):
             self._put_frame(sent.frame())
 
     def send_again(self) -> None:
-        """Send all that was not accepted again, however fast."""
+        """Send all unaccepted events again, however fast."""
         for _, sent in self._delivery.unaccepted:
             self._put_frame(sent.frame())
 
     def acknowledge(self, seq: int | None = None) -> None:
-        """Tell that all up to ``seq`` was received; by default all that was."""
+        """Acknowledge the entries up to ``seq``, by default all received ones."""
         self._acked = self.received if seq is None else seq
         self._unacked_size = 0
         self._put_frame(frames.Ack(self._acked))
@@ -176,13 +175,13 @@ class ProtocolClient(Conversation):
 
     @property
     def due_in(self) -> float:
-        """The seconds until :meth:`tick` is due, if nothing comes before."""
+        """The seconds until :meth:`tick` is due, unless something comes before."""
         if self._retry_at is None:
             return TICK
         return min(TICK, max(0.0, self._retry_at - self._clock()))
 
     def tick(self) -> None:
-        """Send again, acknowledge and ping, as far as it is time."""
+        """Repeat events, acknowledge and ping, as far as each is due."""
         welcome, now = self._welcome, self._clock()
         if welcome is None or not self.welcomed:
             return
@@ -201,7 +200,7 @@ class ProtocolClient(Conversation):
     # Receiving
 
     def receive(self, text: str | bytes) -> None:
-        """Take what the server has sent: a frame, or several in a bundle."""
+        """Take a text of the server: a frame, or several in a bundle."""
         self._heard = self._clock()
         if isinstance(text, bytes):
             self.problems.append("a binary frame")
@@ -272,7 +271,7 @@ class ProtocolClient(Conversation):
 
 
 class ConnectedClient(ProtocolClient):
-    """A client of the protocol and its connection, one after another."""
+    """A client of the protocol with connections, one after another."""
 
     def __init__(self, hello: frames.Hello, **options: Any) -> None:
         super().__init__(hello, **options)
@@ -283,7 +282,7 @@ class ConnectedClient(ProtocolClient):
         self._transport: Transport | None = None
         self._reader: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
-        #: Set, and cleared at once, whenever something has come from the server.
+        #: Set, and cleared at once, whenever something came from the server.
         self._news = asyncio.Event()
 
     @property
@@ -292,7 +291,7 @@ class ConnectedClient(ProtocolClient):
         return self._transport is not None
 
     def _start(self, transport: Transport) -> None:
-        """Open a connection, and resume the session by it. Nothing is waited for."""
+        """Start to open a connection and to resume the session on it, without waiting."""
         self._transport = transport
         self.close_code = None
         self.closed_by_server = self.welcomed = False
@@ -317,7 +316,7 @@ class ConnectedClient(ProtocolClient):
             self._notify()
 
     async def _talk(self, transport: Transport) -> None:
-        """Take what comes by ``transport``, and send what is to be said, until it ends."""
+        """Receive and send by ``transport``, until it ends."""
         while True:
             await self.flush()
             try:
@@ -331,7 +330,7 @@ class ConnectedClient(ProtocolClient):
             self.tick()
 
     async def _unplug(self) -> None:
-        """Stop reading and writing, without the server being told."""
+        """Stop reading and writing, without telling the server."""
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.cancel()
@@ -342,12 +341,12 @@ class ConnectedClient(ProtocolClient):
                 reader.result()
 
     def _put_frame(self, frame: frames.ClientFrame | dict[str, Any]) -> None:
-        """Have a frame sent as it is; without a connection it is lost."""
+        """Send a frame as it is; without a connection it is lost."""
         if self.connected:
             super()._put_frame(frame)
 
     async def flush(self) -> None:
-        """Send what is to be said."""
+        """Send all outgoing texts."""
         async with self._sending:
             while self._transport is not None and (text := self.take_outgoing()) is not None:
                 await self._transport.send(text)

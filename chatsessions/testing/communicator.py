@@ -1,4 +1,4 @@
-"""``ChatCommunicator``: a client of a bot, for tests, whose methods wait and fail."""
+"""``ChatCommunicator``: a client of a bot for tests, with methods that wait and assert."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class ChatCommunicator(ConnectedClient):
     With ``session`` (a UUID or its text) and ``token`` the client resumes that session. ``headers``
     are text by name, or pairs of bytes; ``origin`` is text, by default an allowed one, or None for
     no such header. ``profile``, ``client_type``, ``language`` and ``thread``, all text, and
-    ``env``, text by name, go into ``hello``, and so does ``latest``, with which how many messages
-    the client begins when it comes back.
+    ``env``, text by name, go into ``hello``. So does ``latest``: how many of the latest messages
+    the client gets when it resumes a session.
 
     When the last communicator of an event loop is closed, everything that the server has started
     in that loop is ended.
@@ -106,9 +106,9 @@ class ChatCommunicator(ConnectedClient):
         self._headers = headers
         self._origin = default_origin(application) if origin == ALLOWED_ORIGIN else origin
         self._login: list[tuple[bytes, bytes]] = []
-        #: All connections that there were; only the last can be open.
+        #: All connections so far; only the last can be open.
         self._connections: list[ApplicationTransport] = []
-        #: By turn: its outcome, as the server's signal tells.
+        #: The outcome of each turn, by the server's signal.
         self._outcomes: dict[int, str] = {}
         #: What the server logs.
         self._records: list[logging.LogRecord] = []
@@ -124,8 +124,8 @@ class ChatCommunicator(ConnectedClient):
         """
         Connect, and wait for the welcome.
 
-        Raise ``ChatRefused`` if the server closes the connection instead, ``RuntimeError`` the
-        second time, and ``ImproperlyConfigured`` with SQLite in memory and in a test that runs in
+        Raise ``ChatRefused`` if the server closes the connection instead, ``RuntimeError`` in a
+        second block, and ``ImproperlyConfigured`` with SQLite in memory and in a test that runs in
         a transaction, which the server cannot see.
         """
         if self._used:
@@ -177,9 +177,9 @@ class ChatCommunicator(ConnectedClient):
 
     async def log_in(self, user: User | None) -> None:
         """
-        Be ``user`` from the next connection on, in the same tab; None logs out.
+        Use the login of ``user`` from the next connection on, in the same tab; None logs out.
 
-        As a page does, the client then drops unsent events of the user before.
+        As a page does, the client then drops unaccepted events of the previous user.
         """
         self._user = user
         self._login = [] if user is None else await login_cookie(user)
@@ -199,8 +199,8 @@ class ChatCommunicator(ConnectedClient):
         """
         Send the user's last message again with another text, as :meth:`send` does.
 
-        Return the number of the new one. ``RuntimeError`` if there is none that the server has
-        accepted.
+        Return the number of the new message. Raise ``RuntimeError`` if the server has accepted no
+        message yet.
         """
         last = self._last_message()
         data = {"content": content, "id": str(uuid4()), "replaces": last.n}
@@ -209,7 +209,7 @@ class ChatCommunicator(ConnectedClient):
         )
 
     async def try_again(self) -> int:
-        """Send the user's last message again as it is; otherwise as :meth:`edit`."""
+        """Send the user's last message again as it is, as :meth:`edit` does."""
         return await self.edit(self._last_message().content)
 
     def _last_message(self) -> ChatMessage:
@@ -220,9 +220,9 @@ class ChatCommunicator(ConnectedClient):
 
     async def send_event(self, name: str, data: Any = None) -> int:
         """
-        Send an event for ``on_event(name)``, or one of the protocol's, and return its number.
+        Send an event for ``on_event(name)``, or one of the protocol's, as :meth:`send` does.
 
-        As :meth:`send`. Raise ``TypeError`` for ``data`` that is not JSON.
+        Return its number. Raise ``TypeError`` for ``data`` that is not JSON.
         """
         return await self._send_numbered(Sent(name, data))
 
@@ -232,7 +232,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Give an answer a thumb, or take it back with None, and return the event's number.
 
-        As :meth:`send`.
+        The event is sent as :meth:`send` does.
         """
         data = {"message": message.id, "value": value, "comment": comment}
         return await self.send_event("feedback", data)
@@ -245,7 +245,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Press the button ``label``: an action under a message, or a choice of an open question.
 
-        Wait until a page would show it; press the last of several with that label. Return the
+        Wait until a page would show it; of several with that label press the last. Return the
         frame's number. ``ChatAssertionError`` lists the buttons that there are.
         """
 
@@ -284,9 +284,9 @@ class ChatCommunicator(ConnectedClient):
 
     async def load_earlier(self, limit: int = 200) -> bool:
         """
-        Get entries from before those that are known, as a page does that is scrolled up.
+        Get at most ``limit`` entries before those that are known, as a page does that is scrolled.
 
-        They are at most ``limit``. Return whether there are still earlier ones.
+        Return True if there are still earlier ones.
         """
         if self.has_earlier:
             read = partial(read_before, self.session_id, before=self._first, limit=limit)
@@ -312,7 +312,7 @@ class ChatCommunicator(ConnectedClient):
         Return the server's next message, each once.
 
         It is returned as it was sent, or as it was at the end of its stream, even if it was changed
-        later. ``messages`` has all of them as they are now.
+        later. ``messages`` has all messages as they are now.
         """
         return await self._wait(self._take_message, "a whole message of the server", timeout)
 
@@ -332,9 +332,9 @@ class ChatCommunicator(ConnectedClient):
         """
         Check that no entry ``name`` (of any name, if None) comes within ``timeout`` seconds.
 
-        An entry that has come before and was not received counts, too. Entries are what the log
-        has: messages, updates, errors; not the end of a turn or an ``accepted``. Raise
-        ``ChatAssertionError`` for the first entry.
+        An entry that came before and was not received counts, too. The log has messages, updates
+        and errors, but not the end of a turn or an ``accepted``. Raise ``ChatAssertionError`` for
+        the first entry.
         """
         event = await self._wait_or_none(lambda: self._peek(name), timeout)
         if event is not None:
@@ -344,11 +344,11 @@ class ChatCommunicator(ConnectedClient):
         """
         Wait for the outcome of event ``n``: ``done``, ``failed``, ``stopped`` or ``interrupted``.
 
-        By default of the last event sent; 0 is the start of the chat. Everything that the turn has
-        sent has been received by then. Without a connection it waits for the handler, which goes
-        on; but an event that was not accepted before the server closed the connection has no turn,
-        and ``ChatAssertionError`` says so at once, with the code. Raise ``RuntimeError`` if nothing
-        was sent.
+        The default is the last event sent; 0 is the start of the chat. On return, everything that
+        the turn has sent is received. Without a connection the handler goes on, and this waits for
+        it. But an event that was not accepted before the server closed the connection has no turn:
+        ``ChatAssertionError`` says so at once, with the code. Raise ``RuntimeError`` if nothing was
+        sent.
         """
         sent = self._last
         if n is None and sent is None:
@@ -381,7 +381,7 @@ class ChatCommunicator(ConnectedClient):
         await self._wait(lambda: condition() or None, "what wait_until() waits for", timeout)
 
     async def _settle(self, timeout: float | None) -> None:
-        """Wait until everything that is stored by now is received, if there is a connection."""
+        """Wait until everything that is stored now is received, if there is a connection."""
         answered = len(self._pongs)
         self._put_frame(frames.Ping())
         await self.flush()
@@ -399,11 +399,11 @@ class ChatCommunicator(ConnectedClient):
 
     async def drop(self, *, noticed: bool = True) -> None:
         """
-        Lose the connection. What is on its way is lost.
+        Lose the connection, and what is on its way.
 
-        The server is told by the close code 1006, as when it sees a connection break. With
-        ``noticed=False`` it is told nothing, and goes on sending. Raise ``ChatAssertionError`` if
-        the application has failed.
+        The server gets the close code 1006, as when it sees a connection break. With
+        ``noticed=False`` it gets nothing, and goes on sending. Raise ``ChatAssertionError`` if the
+        application has failed.
         """
         await self._unplug()
         if noticed and self._connections:
@@ -412,10 +412,10 @@ class ChatCommunicator(ConnectedClient):
 
     async def resume(self, *, timeout: float | None = None) -> bool:
         """
-        Connect again with session, token and position; return whether the session was resumed.
+        Connect again with session, token and position; return True if the session was resumed.
 
-        An open connection is dropped before. Events that the server has not accepted are sent
-        again. Raise ``ChatRefused`` if the server closes the connection.
+        An open connection is dropped first. Unaccepted events are sent again. Raise
+        ``ChatRefused`` if the server closes the connection.
         """
         if self.connected:
             await self.drop()
@@ -424,10 +424,10 @@ class ChatCommunicator(ConnectedClient):
 
     async def reload(self, *, timeout: float | None = None) -> bool:
         """
-        Connect again as a reloaded page does, which shows nothing and gets the whole log again.
+        Connect again as a reloaded page does, which gets the whole log again.
 
-        Wait until the log is applied, so that ``messages`` is what the user sees then. Otherwise as
-        :meth:`resume`.
+        Wait until the log is applied, so that ``messages`` is what the user then sees. Otherwise it
+        is like :meth:`resume`.
         """
         if self.connected:
             await self.drop()
@@ -457,7 +457,7 @@ class ChatCommunicator(ConnectedClient):
         return self._outcomes.get(turn) if status == "running" else status
 
     async def _turn_finished(self, *, session: Session, turn: int, status: str, **_: Any) -> None:
-        """Receive the signal. The end of a turn is not in the log, so a client away misses it."""
+        """Take the signal: a turn's end is not in the log, so a disconnected client misses it."""
         welcome = self._welcome
         if welcome is not None and str(session.id) == welcome.session:
             self._outcomes[turn] = status
@@ -482,7 +482,7 @@ class ChatCommunicator(ConnectedClient):
         Return what ``find`` finds; it is called again with everything that comes.
 
         Raise ``ChatAssertionError`` after ``timeout``; with ``connected``, also as soon as the
-        connection is closed, by which alone it can come.
+        connection is closed, as then it can no longer come.
         """
         seconds = self.timeout if timeout is None else timeout
         found = await self._wait_or_none(find, seconds, connected=connected)
@@ -495,7 +495,7 @@ class ChatCommunicator(ConnectedClient):
     async def _wait_or_none(
         self, find: Callable[[], T | None], seconds: float, *, connected: bool = False
     ) -> T | None:
-        """As :meth:`_wait`, but return None instead of raising."""
+        """Wait as :meth:`_wait` does, but return None instead of raising."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while (found := find()) is None:
@@ -543,7 +543,7 @@ class ChatCommunicator(ConnectedClient):
 
 
 def _refuse_memory() -> None:
-    """Raise ``ImproperlyConfigured`` for SQLite in memory, in which two threads collide."""
+    """Raise ``ImproperlyConfigured`` for SQLite in memory, which fails with several threads."""
     connection: Any = connections[settings.DATABASE]
     if connection.vendor == "sqlite" and connection.is_in_memory_db():
         raise ImproperlyConfigured(

@@ -1,4 +1,4 @@
-"""The state of a client of the protocol, after the frames it was sent. No socket and no clock."""
+"""The state of a client of the protocol, by the frames it received. No socket and no clock."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ChatMessage:
     content: str
     #: How ``content`` is to be read.
     format: Format = TEXT
-    #: Whether it is a stream that is still open.
+    #: Whether its stream is still open.
     streaming: bool = False
     #: When the server made it; None for the client's own.
     created_at: datetime | None = None
@@ -85,7 +85,7 @@ class ChatMessage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorReport:
-    """An error that the client was sent, as an ``error`` frame or an ``error`` event."""
+    """An error that the server sent, as an ``error`` frame or an ``error`` event."""
 
     #: One of the protocol's codes: ``handler_error``, ``no_handler``, ``rate_limited``, …
     code: str
@@ -108,7 +108,7 @@ class Sent:
     n: int = 0
     #: The call of the question that it answers.
     call: str | None = None
-    #: Whether the server will never accept it.
+    #: Whether the server has refused it for good.
     refused: bool = False
     #: The data as JSON.
     raw: msgspec.Raw = field(init=False, repr=False)
@@ -133,7 +133,7 @@ class Button:
     call: str | None = None
 
     def press(self) -> Sent:
-        """Return what a page sends for a click."""
+        """Return the frame that a page sends for a click."""
         id = self.action["id"]  # noqa: A001  # the wire's name
         if self.call is not None:
             return Sent("answer", {"id": id}, call=self.call)
@@ -163,7 +163,7 @@ class Delivery(ClientDelivery[Sent]):
         self.renumber()
 
     def refuse_all(self) -> None:
-        """Drop all events that wait: they are of another user, and will not be accepted."""
+        """Drop all waiting events: they are of another user, and will not be accepted."""
         for _, sent in self.unaccepted:
             sent.refused = True
         self._next -= len(self._unaccepted)
@@ -177,9 +177,9 @@ class Delivery(ClientDelivery[Sent]):
 
 class Conversation:
     """
-    What a client knows of its session after the frames it was sent, and what a test has received.
+    A client's knowledge of its session, and a test's positions in the log.
 
-    Each of the server's entries is received once. Each name has its own position in the log:
+    A test receives each of the server's entries once. Each name has its own position in the log:
     receiving one name passes over entries of others, which can still be received.
     """
 
@@ -189,23 +189,23 @@ class Conversation:
         self._delivery = Delivery()
         self._welcome: frames.Welcome | None = None
         self._events: list[ChatEvent] = []
-        #: By turn: ``running``, then ``done``, ``failed``, ``stopped`` or ``interrupted``.
+        #: The status by turn: ``running``, then ``done``, ``failed``, ``stopped``, ``interrupted``.
         self._turns: dict[int, str] = {}
-        #: The end of the log at each answer to a ping.
+        #: The ``seq`` of the last stored entry, from each answer to a ping.
         self._pongs: list[int] = []
         self._log = ConversationReducer(NO_SESSION)
-        #: By ``seq``: what an entry has changed.
+        #: The change that each entry has made, by ``seq``.
         self._changes: dict[int, ConversationChange] = {}
         #: Errors that are not in the log.
         self._errors: list[ErrorReport] = []
         #: The first entry that the server keeps, as far as is known.
         self._kept_from = 1
-        #: By name: the ``seq`` of the last entry received.
+        #: The ``seq`` of the last entry received, by name.
         self._positions: dict[str, int] = {}
 
     @property
     def session_id(self) -> UUID:
-        """The session's id, of the last welcome. ``RuntimeError`` before the first."""
+        """The session's id, of the last welcome. Raise ``RuntimeError`` before the first."""
         return UUID(self._last_welcome().session)
 
     @property
@@ -215,7 +215,7 @@ class Conversation:
 
     @property
     def resumed(self) -> bool:
-        """Whether the last welcome was to a session that existed before."""
+        """Whether the last welcome resumed a session."""
         return self._last_welcome().resumed
 
     @property
@@ -225,12 +225,12 @@ class Conversation:
 
     @property
     def has_earlier(self) -> bool:
-        """Whether the kept log has entries before those that are known."""
+        """Whether the server keeps entries before those that the client knows."""
         return self._first > self._kept_from
 
     @property
     def _first(self) -> int:
-        """The first entry from which on all are known."""
+        """The ``seq`` from which on the client knows every entry."""
         first = self._delivery.received + 1
         for event in reversed(self._events):
             if event.seq != first - 1:
@@ -260,7 +260,7 @@ class Conversation:
 
     @property
     def errors(self) -> list[ErrorReport]:
-        """The errors that the client was sent: those in the log, then the others."""
+        """The errors that the server sent: those in the log, then the others."""
         logged = [
             ErrorReport(code=change.code, detail=change.detail, n=event.turn)
             for event in self._events
@@ -284,7 +284,7 @@ class Conversation:
         ]
 
     def _forget(self) -> None:
-        """Forget what a page showed, as when it is reloaded."""
+        """Forget the entries, as a page does when it is reloaded."""
         self._events.clear()
         self._changes.clear()
         self._log = ConversationReducer(self._log.session)
@@ -296,8 +296,8 @@ class Conversation:
         """
         Apply a frame of the server.
 
-        Raise ``ValueError`` where the server breaks the protocol: for a hole in the log, and for a
-        second outcome of a turn.
+        Raise ``ValueError`` if the server breaks the protocol, by a gap in the log or a second
+        outcome of a turn.
         """
         if isinstance(frame, frames.Welcome):
             self._welcomed(frame)
@@ -389,9 +389,9 @@ class Conversation:
                 self._log.put(new)  # a page shows it here, as it does not have the message
 
     def _prepend(self, entries: Sequence[Entry]) -> None:
-        """Apply entries from before those that are known, as if they had come first."""
+        """Apply entries before those that are known, as if they had come first."""
         known, streaming = self._events, self._log.messages
-        # By number: the welcome may have had one of the earlier ones, as what still holds.
+        # By number: the state in the welcome may contain an earlier entry.
         log = {event.seq: event for event in known} | {entry.seq: entry for entry in entries}
         self._events, self._changes = [], {}
         self._log = ConversationReducer(self._log.session)
@@ -408,7 +408,7 @@ class Conversation:
         """
         Return the message that entry ``opening`` began, and the entry that completed it.
 
-        None while it is streaming. A message without a stream is complete at once, as it was sent.
+        Return None while it is streaming. A message without a stream is complete at once.
         """
         change = self._changes.get(opening.seq)
         if not isinstance(change, MessageChange) or change.new is None:

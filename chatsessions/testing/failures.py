@@ -27,7 +27,7 @@ class ChatAssertionError(ChatSessionsError, AssertionError):
 
     An ``AssertionError``, so that test runners count a failure and not an error. Its text shows
     what was received until then, the errors, and what the server logged; ``errors`` are those
-    that the client was sent.
+    that the server sent to the client.
     """
 
     def __init__(self, what: str, report: str, *, errors: Sequence[ErrorReport] = ()) -> None:
@@ -52,7 +52,7 @@ class ChatRefused(ChatAssertionError):
 
 
 def report(conversation: Conversation, records: Sequence[logging.LogRecord]) -> str:
-    """Return what a client was sent and what the server logged, a line for each."""
+    """Return what a client received and what the server logged, a line for each."""
     return "\n".join(_lines(conversation, records))
 
 
@@ -101,7 +101,7 @@ def _short(text: str) -> str:
 
 @contextmanager
 def server_log() -> Iterator[list[logging.LogRecord]]:
-    """Collect what ``chatsessions`` logs during the block, from warnings up."""
+    """Collect what ``chatsessions`` logs during the block, at level WARNING and above."""
     records: list[logging.LogRecord] = []
     handler = _Records(records)
     logger = logging.getLogger("chatsessions")

@@ -1,4 +1,4 @@
-"""Connections that a client of the protocol can have, and the one to an application of its loop."""
+"""A client's connection to a server, and one to an application in the same event loop."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def send(self, text: str | bytes) -> None:
-        """Send a text. One that the connection does not outlive is lost without an error."""
+        """Send a text. If the connection ends meanwhile, the text is lost without an error."""
 
     @abstractmethod
     async def receive(self) -> str | bytes:
@@ -64,8 +64,8 @@ class ApplicationTransport(Transport):
     """
     A connection to an ASGI application that runs in the same event loop.
 
-    :meth:`close` waits until the application has returned. ``crash`` is what it has raised, or the
-    ``TimeoutError`` of one that goes on ``patience`` seconds after the client has left.
+    :meth:`close` waits until the application has returned. ``crash`` is what it has raised, or a
+    ``TimeoutError`` if it still runs ``patience`` seconds after the client has left.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ApplicationTransport(Transport):
         self.put(text)
 
     def put(self, text: str | bytes) -> None:
-        """Send a text; nothing is waited for."""
+        """Send a text without waiting."""
         key = "text" if isinstance(text, str) else "bytes"
         self._websocket.input_queue.put_nowait({"type": "websocket.receive", key: text})
 
