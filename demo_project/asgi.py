@@ -12,7 +12,7 @@ django_application = get_asgi_application()
 from chatsessions.asgi import AllowedHostsValidator  # noqa: E402
 from chatsessions.consumers import ChatConsumer  # noqa: E402
 
-#: The bots of the demo, by the name in their address.
+#: The bots of the demo, by the name in their URL.
 BOTS = {
     "counter": "demo_project.bots.counter.chat",
     "tutorial": "demo_project.bots.tutorial",

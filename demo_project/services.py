@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis at the start of the demo: are they there, and who migrates."""
+"""Check PostgreSQL and Redis at the start of the demo, and let one process migrate at a time."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,16 @@ from django.core.cache.backends.redis import RedisCache
 from django.db import connection
 from django.db.utils import OperationalError
 
-#: The demo's migrations, among the advisory locks of its database.
+#: The number of the advisory lock for the demo's migrations.
 MIGRATION_LOCK = 0xC4A75E55
 
 
 class ServiceUnreachable(Exception):
-    """A service that the demo was told of does not answer."""
+    """A service of the settings does not answer."""
 
 
 def check_reachable() -> None:
-    """Ask each service of the settings for a sign of life. Raises ``ServiceUnreachable``."""
+    """Check that each service of the settings answers. Raises ``ServiceUnreachable``."""
     if connection.vendor == "postgresql":
         _check_postgres()
     cache = caches["default"]
@@ -39,7 +39,7 @@ def _check_postgres() -> None:
 
 
 def _check_redis(cache: RedisCache) -> None:
-    from redis.exceptions import RedisError  # where REDIS_URL is set, it is there
+    from redis.exceptions import RedisError  # installed if REDIS_URL is set
 
     try:
         cache.get("demo:ping")
@@ -52,11 +52,11 @@ def _check_redis(cache: RedisCache) -> None:
 
 @contextmanager
 def migrating_alone() -> Iterator[None]:
-    """Of the processes that start at once, one migrates at a time. SQLite's are one anyway."""
+    """Let one of several starting processes migrate at a time. With SQLite there is only one."""
     if connection.vendor != "postgresql":
         yield
         return
-    # A connection of its own: the lock ends with it, however this process does.
+    # A separate connection: the lock ends with it, however this process ends.
     holder = connection.copy()
     try:
         with holder.cursor() as cursor:

@@ -1,9 +1,9 @@
 """
 The demo on the embedded default: SQLite, a local-memory cache, an in-memory channel layer.
 
-Nothing to install beside it. What it keeps (database, files, secret key) lies in ``var/``, or in
-the folder that ``DEMO_DATA`` names. With ``DATABASE_URL`` and ``REDIS_URL`` it is on PostgreSQL and
-Redis instead, and may be any number of processes: see docs/deployment.md.
+It needs no other service. Its data (database, files, secret key) is in ``var/``, or in the folder
+that ``DEMO_DATA`` names. With ``DATABASE_URL`` and ``REDIS_URL`` it uses PostgreSQL and Redis
+instead, and may be any number of processes: see docs/deployment.md.
 """
 
 import os
@@ -25,12 +25,12 @@ DATA_DIR.mkdir(parents=True, exist_ok=True)
 SECRET_KEY = os.environ.get("DJANGO_SECRET_KEY") or secret_key(DATA_DIR)
 DEBUG = os.environ.get("DJANGO_DEBUG", "0") == "1"
 ALLOWED_HOSTS = os.environ.get("DJANGO_ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
-# Behind a server that speaks TLS: the origin of the page, such as https://chat.example.com.
+# Behind a proxy with TLS: the origins of the page, such as https://chat.example.com.
 CSRF_TRUSTED_ORIGINS = os.environ.get("DJANGO_CSRF_TRUSTED_ORIGINS", "").split()
 
 DATABASE_URL = os.environ.get("DATABASE_URL", "")
 REDIS_URL = os.environ.get("REDIS_URL", "")
-#: What keeps apart those who share a Redis: its pub/sub knows no databases.
+#: Projects that share a Redis need different prefixes, as its pub/sub has no databases.
 REDIS_PREFIX = os.environ.get("REDIS_PREFIX", "chatsessions-demo")
 
 INSTALLED_APPS = [
@@ -82,7 +82,7 @@ _IN_MEMORY_LAYER = {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 DATABASES = {
     "default": postgres(DATABASE_URL)
     if DATABASE_URL
-    # Tests have a file, too: the threads that store chats cannot share a database in memory.
+    # Tests use a file, too: the threads that store sessions cannot share a database in memory.
     else {**sqlite(DATA_DIR / "demo.sqlite3"), "TEST": {"NAME": DATA_DIR / "test.sqlite3"}}
 }
 CACHES = {"default": redis_cache(REDIS_URL, REDIS_PREFIX) if REDIS_URL else local_memory()}
@@ -94,7 +94,7 @@ CHANNEL_LAYERS = {
 
 CHATSESSIONS: dict[str, object] = {}
 
-# Users' files lie here, and nothing serves the folder: only their owners get them.
+# Uploaded files are stored here. Nothing serves the folder: each user gets only their own files.
 MEDIA_ROOT = DATA_DIR / "files"
 
 LANGUAGE_CODE = "en"
@@ -102,7 +102,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-# Served straight from the apps: nothing to collect for a demo, unless a web server is to serve it.
+# Static files are served from the apps, without collectstatic, unless a web server serves them.
 WHITENOISE_USE_FINDERS = True
 STATIC_ROOT = os.environ.get("DJANGO_STATIC_ROOT")
 

@@ -13,9 +13,9 @@ from .asgi import BOTS, application
 from .bots import assistant, guide, librarian, quiz, storyteller, telegraph
 
 
-# Sessions are stored by threads with connections of their own, which see no test's transaction.
+# Sessions are stored by threads with their own connections, which do not see a test's transaction.
 class CounterTests(TransactionTestCase):
-    """The counter bot, and the same bot in Chainlit's words."""
+    """The counter bot, and the same bot with Chainlit's names."""
 
     async def test_counts(self) -> None:
         async with ChatCommunicator(application, "/ws/counter/") as chat:
@@ -61,7 +61,7 @@ class CounterTests(TransactionTestCase):
 
 
 class StorytellerTests(TransactionTestCase):
-    """A long answer, streamed: whole, stopped, and with the line cut in the middle."""
+    """A long answer, streamed: whole, stopped, and with the connection lost in the middle."""
 
     async def test_tells_a_story(self) -> None:
         with patch.object(storyteller, "PACE", 10_000):  # as fast as it can

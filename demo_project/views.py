@@ -9,19 +9,19 @@ from django.urls import reverse
 
 @dataclass(frozen=True, kw_only=True)
 class Bot:
-    """What a page says of a bot, and how it talks to it."""
+    """The texts of a bot's page, and what its chat offers."""
 
     slug: str
     title: str
     description: str
     source: str
-    #: Its messages may have files.
+    #: Whether its messages may have files.
     files: bool = False
-    #: It has profiles to choose from.
+    #: Whether it has profiles to choose from.
     profiles: bool = False
-    #: Who is logged in may go on with earlier conversations.
+    #: Whether logged-in users may continue earlier conversations.
     threads: bool = False
-    #: It is talked to by plain requests, from a page of its own.
+    #: Whether its page sends plain HTTP requests; such a page has its own template.
     by_http: bool = False
 
     @property

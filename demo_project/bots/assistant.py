@@ -1,4 +1,4 @@
-"""Threads: who is logged in takes up earlier conversations. It has no model; it only remembers."""
+"""Threads: logged-in users continue earlier conversations. It has no model; it only remembers."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A bot without ``async``: handlers in a thread of their own, with the ORM and with a question."""
+"""A bot without ``async``: its handlers run in threads, use the ORM, and ask a question."""
 
 from chatsessions import AskUserMessage, Chat, Message, run_sync, user_session
 from chatsessions.models import ChatSession

@@ -1,4 +1,4 @@
-"""Profiles: one of three guides, chosen before the conversation; a fourth for who is logged in."""
+"""Profiles: one of three guides, chosen before the conversation; a fourth for logged-in users."""
 
 from typing import Any
 

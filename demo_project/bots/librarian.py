@@ -106,7 +106,7 @@ def search(question: str) -> list[Passage]:
     """
     Return the passages that have most of a question's words, the best one first.
 
-    They are ranked by BM25: rare words count more, and those of a short passage do.
+    They are ranked by BM25: rare words count more, and so do words of short passages.
     """
     passages = library()
     average = sum(one.words.total() for one in passages) / len(passages)
@@ -124,7 +124,7 @@ def search(question: str) -> list[Passage]:
 
 @cache
 def rarity(word: str) -> float:
-    """Return how much it says that a passage has a word."""
+    """Return the weight of a word: the fewer passages have it, the higher."""
     count = sum(word in one.words for one in library())
     return log(1 + len(library()) / (1 + count))
 
@@ -149,14 +149,14 @@ def passages_of(page: Path) -> Iterator[Passage]:
         heading, _, body = section.partition("\n")
         if body.strip():
             counted = Counter(words(body))
-            # What stands above it is what it is about.
+            # The titles above a passage say what it is about, so their words count more.
             for word in words(f"{title} {heading}"):
                 counted[word] += 5
             yield Passage(page=page, title=title, heading=heading, text=body.strip(), words=counted)
 
 
 def readable(page: Path) -> str:
-    """Return a page as a reader of its text wants it: code included, and no links to pages."""
+    """Return the text of a page with included code, and without links to other pages."""
     text = re.sub(r"<!--.*?-->\n?", "", page.read_text(), flags=re.DOTALL)
     text = re.sub(
         r"^```\{literalinclude\} (\S+)\n:language: (\w+).*?^```$",
@@ -168,7 +168,7 @@ def readable(page: Path) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text without their endings, and without those that say nothing."""
+    """Return the words of a text without their endings, and without common words."""
     found = (word for word in re.findall(r"[a-z]{2,}", text.lower()) if word not in COMMON)
     return [re.sub(r"(?<=..)(?:ing|ed|es|s|e)$", "", word) for word in found]
 

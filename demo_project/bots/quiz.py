@@ -26,7 +26,7 @@ async def play(action: Action) -> None:
     name = answer["output"].strip() if answer else "stranger"
     points = 0
     for number, (question, choices, right) in enumerate(QUESTIONS, start=1):
-        # What is right stays here: the page gets no more than it shows.
+        # The right answer stays on the server: the page gets no more than it shows.
         chosen = await AskActionMessage(
             f"{number}. {question}",
             actions=[Action("choice", {"number": i}, label=c) for i, c in enumerate(choices)],

@@ -1,4 +1,4 @@
-"""Streams a story, one word at a time. No network: the words are its own."""
+"""Streams a story, one word at a time. It needs no model: the words are its own."""
 
 import asyncio
 

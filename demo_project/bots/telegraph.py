@@ -1,4 +1,4 @@
-"""By HTTP: the same kind of handlers, for a page that has no websocket."""
+"""HTTP: the same kind of handlers, for a page without a websocket."""
 
 import asyncio
 

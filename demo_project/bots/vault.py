@@ -1,4 +1,4 @@
-"""Keys: needs two of the user's own, which stay in the tab and in this process's memory."""
+"""Keys: needs two keys of the user, which stay in the tab and in this process's memory."""
 
 from chatsessions import Chat, Message, user_session
 
