@@ -62,8 +62,8 @@ class ChatCommunicator(ConnectedClient):
     With ``session`` (a UUID or its text) and ``token`` the client resumes that session. ``headers``
     are text by name, or pairs of bytes; ``origin`` is text, by default an allowed one, or None for
     no such header. ``profile``, ``client_type``, ``language`` and ``thread``, all text, and
-    ``env``, text by name, go into ``hello``. So does ``latest``: how many of the latest messages
-    the client gets when it resumes a session.
+    ``env``, text by name, go into ``hello``. So does ``latest``: with how many of the latest
+    messages a client begins that resumes a session and has no entries yet.
 
     When the last communicator of an event loop is closed, everything that the server has started
     in that loop is ended.
