@@ -78,7 +78,7 @@ def show_json(text: str, *, reveal: bool, limit: int = MAX_SHOWN) -> Shown:
 
 
 def decode(text: str | bytes) -> Any:
-    """Return the value of a JSON text. Raise ``ValueError`` (or msgspec's) if it is invalid."""
+    """Return the value of a JSON text. Raises ``ValueError`` (or msgspec's) if it is invalid."""
     if len(text) > MAX_DECODED:
         raise ValueError("too long to be decoded")
     return msgspec.json.decode(text)

@@ -84,9 +84,8 @@ def on_feedback(func: F) -> F:
 
     def register(chat: Chat, run: Run) -> None:
         async def given(feedback: chatsessions.Feedback) -> None:
-            if (
-                feedback.value is not None
-            ):  # of one that is taken back Chainlit's function is not told
+            # Chainlit has no feedback that is taken back.
+            if feedback.value is not None:
                 await run(feedback)
 
         chat.on_feedback(given)

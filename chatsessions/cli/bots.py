@@ -46,7 +46,7 @@ class BotName:
         """
         Return the bot that ``text`` names: a file, a module, or ``module:attribute``.
 
-        Raise ``CommandFailed`` for a file that does not exist and for a name that is not valid.
+        Raises ``CommandFailed`` for a file that does not exist and for a name that is not valid.
         """
         name, attribute = text, ""
         # The colon of a Windows drive is followed by a slash.
@@ -88,7 +88,7 @@ class BotName:
         """
         Import the bot and return its chat.
 
-        Raise ``ChatError`` if there is none, and whatever its module raises.
+        Raises ``ChatError`` if there is none, and whatever its module raises.
         """
         folder = str(self.folder)
         if folder not in sys.path:
@@ -131,7 +131,7 @@ def _origin(module: str) -> str | None:
 
 
 def parse_bots(texts: Iterable[str]) -> list[BotName]:
-    """Return the bots of a command line. Raise ``CommandFailed`` if two have the same URL."""
+    """Return the bots of a command line. Raises ``CommandFailed`` if two have the same URL."""
     bots = [BotName.parse(text) for text in texts]
     if not bots:
         files = sorted(file.name for file in Path.cwd().glob("*.py"))

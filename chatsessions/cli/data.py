@@ -27,7 +27,7 @@ NOTE = "served.json"
 
 
 def make_folder(folder: Path) -> None:
-    """Make the folder, readable by its owner only. Raise ``CommandFailed`` if that fails."""
+    """Make the folder, readable by its owner only. Raises ``CommandFailed`` if that fails."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ignore = folder / ".gitignore"
@@ -48,7 +48,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     Lock the folder for this process during the block.
 
-    Raise ``CommandFailed`` if another process has locked it.
+    Raises ``CommandFailed`` if another process has locked it.
     """
     note = folder / NOTE
     with (folder / "lock").open("a") as file:
@@ -101,7 +101,7 @@ def migrate(folder: Path) -> Path | None:
     """
     Bring the tables up to date, after copying a SQLite database that has tables already.
 
-    Return the path of the copy; None if there is none. Raise ``CommandFailed`` for a database that
+    Return the path of the copy; None if there is none. Raises ``CommandFailed`` for a database that
     a later version has written.
     """
     executor = MigrationExecutor(connection)

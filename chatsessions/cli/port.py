@@ -107,7 +107,7 @@ class PortedFile:
 
     @classmethod
     def read(cls, path: Path) -> PortedFile:
-        """Read ``path``. Raise ``CommandFailed`` if it is no Python file or cannot be read."""
+        """Read ``path``. Raises ``CommandFailed`` if it is no Python file or cannot be read."""
         if path.suffix != ".py":
             raise CommandFailed(f"{path} is no Python file: its name does not end in .py.")
         try:
@@ -141,7 +141,7 @@ class PortedFile:
         )
 
     def write(self) -> None:
-        """Replace the file, if it changes. Raise ``CommandFailed`` if that is not possible."""
+        """Replace the file, if it changes. Raises ``CommandFailed`` if that is not possible."""
         if self.new == self.old:
             return
         target = self.path.resolve()

@@ -45,7 +45,7 @@ PATIENCE = 30
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve the bots of the command line until stopped. Raise ``CommandFailed`` if that fails."""
+    """Serve the bots of the command line until stopped. Raises ``CommandFailed`` if that fails."""
     if options.show_settings:
         spec = find_spec(SETTINGS)
         assert spec is not None and spec.origin is not None  # noqa: PT018, S101
@@ -110,7 +110,7 @@ def _check_certificate(certificate: Path, key: Path | None) -> None:
 
 
 def _free_port(host: str, wanted: int | None) -> int:
-    """Return a free port, ``wanted`` if possible. Raise ``CommandFailed`` if there is none."""
+    """Return a free port, ``wanted`` if possible. Raises ``CommandFailed`` if there is none."""
     port = wanted or FIRST_PORT
     error = _error_of(host, port)
     if error is None:

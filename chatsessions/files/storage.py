@@ -91,7 +91,7 @@ class ChatFile:
         """
         The path of the file on this machine. Only read it.
 
-        Raise ``NotImplementedError`` for a storage without local files, such as S3.
+        Raises ``NotImplementedError`` for a storage without local files, such as S3.
         """
         try:
             return SessionStorage().path(self.key)
@@ -105,13 +105,13 @@ class ChatFile:
         """
         Open the content for reading in binary: ``with file.open() as content:``.
 
-        This blocks, so use it in a ``def``. Raise ``FileNotFoundError`` for a deleted file, and
+        This blocks, so use it in a ``def``. Raises ``FileNotFoundError`` for a deleted file, and
         what the storage raises.
         """
         return cast("BinaryIO", SessionStorage().open(self.key, "rb"))
 
     async def read(self) -> bytes:
-        """Return the whole content. Raise what :meth:`open` raises."""
+        """Return the whole content. Raises what :meth:`open` raises."""
         return await sync_to_async(self._read, thread_sensitive=False)()
 
     def _read(self) -> bytes:

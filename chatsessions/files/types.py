@@ -99,7 +99,7 @@ def type_of(name: str, head: bytes, *, declared: str = "") -> str:
     Return the type of a file, such as ``image/png``.
 
     ``name`` is a cleaned name, ``head`` the first ``HEAD`` bytes, ``declared`` the client's type.
-    Raise ``FileRefused`` for a file that claims a type of ``RASTER`` and is no picture.
+    Raises ``FileRefused`` for a file that claims a type of ``RASTER`` and is no picture.
     """
     claimed = claimed_type(name, declared)
     if claimed and not claimed.startswith("image/"):

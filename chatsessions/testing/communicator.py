@@ -124,7 +124,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Connect, and wait for the welcome.
 
-        Raise ``ChatRefused`` if the server closes the connection instead, ``RuntimeError`` in a
+        Raises ``ChatRefused`` if the server closes the connection instead, ``RuntimeError`` in a
         second block, and ``ImproperlyConfigured`` with SQLite in memory and in a test that runs in
         a transaction, which the server cannot see.
         """
@@ -199,7 +199,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Send the user's last message again with another text, as :meth:`send` does.
 
-        Return the number of the new message. Raise ``RuntimeError`` if the server has accepted no
+        Return the number of the new message. Raises ``RuntimeError`` if the server has accepted no
         message yet.
         """
         last = self._last_message()
@@ -222,7 +222,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Send an event for ``on_event(name)``, or one of the protocol's, as :meth:`send` does.
 
-        Return its number. Raise ``TypeError`` for ``data`` that is not JSON.
+        Return its number. Raises ``TypeError`` for ``data`` that is not JSON.
         """
         return await self._send_numbered(Sent(name, data))
 
@@ -275,7 +275,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Upload a file of the user, and return its id, for ``send(…, files=[id])``.
 
-        It is checked as in an upload by HTTP. Raise ``FileRefused`` and ``SessionOver``.
+        It is checked as in an upload by HTTP. Raises ``FileRefused`` and ``SessionOver``.
         """
         data = content.encode() if isinstance(content, str) else content
         store = sync_to_async(store_upload)
@@ -333,7 +333,7 @@ class ChatCommunicator(ConnectedClient):
         Check that no entry ``name`` (of any name, if None) comes within ``timeout`` seconds.
 
         An entry that came before and was not received counts, too. The log has messages, updates
-        and errors, but not the end of a turn or an ``accepted``. Raise ``ChatAssertionError`` for
+        and errors, but not the end of a turn or an ``accepted``. Raises ``ChatAssertionError`` for
         the first entry.
         """
         event = await self._wait_or_none(lambda: self._peek(name), timeout)
@@ -347,8 +347,8 @@ class ChatCommunicator(ConnectedClient):
         The default is the last event sent; 0 is the start of the chat. On return, everything that
         the turn has sent is received. Without a connection the handler goes on, and this waits for
         it. But an event that was not accepted before the server closed the connection has no turn:
-        ``ChatAssertionError`` says so at once, with the code. Raise ``RuntimeError`` if nothing was
-        sent.
+        ``ChatAssertionError`` says so at once, with the code. Raises ``RuntimeError`` if nothing
+        was sent.
         """
         sent = self._last
         if n is None and sent is None:
@@ -402,7 +402,7 @@ class ChatCommunicator(ConnectedClient):
         Lose the connection, and what is on its way.
 
         The server gets the close code 1006, as when it sees a connection break. With
-        ``noticed=False`` it gets nothing, and goes on sending. Raise ``ChatAssertionError`` if the
+        ``noticed=False`` it gets nothing, and goes on sending. Raises ``ChatAssertionError`` if the
         application has failed.
         """
         await self._unplug()
@@ -481,7 +481,7 @@ class ChatCommunicator(ConnectedClient):
         """
         Return what ``find`` finds; it is called again with everything that comes.
 
-        Raise ``ChatAssertionError`` after ``timeout``; with ``connected``, also as soon as the
+        Raises ``ChatAssertionError`` after ``timeout``; with ``connected``, also as soon as the
         connection is closed, as then it can no longer come.
         """
         seconds = self.timeout if timeout is None else timeout

@@ -99,7 +99,7 @@ class Sent:
     """
     A numbered frame of the client: an event, or the answer to a question.
 
-    Raise ``TypeError`` for data that is not JSON.
+    Raises ``TypeError`` for data that is not JSON.
     """
 
     name: str
@@ -205,7 +205,7 @@ class Conversation:
 
     @property
     def session_id(self) -> UUID:
-        """The session's id, of the last welcome. Raise ``RuntimeError`` before the first."""
+        """The session's id, of the last welcome. Raises ``RuntimeError`` before the first."""
         return UUID(self._last_welcome().session)
 
     @property
@@ -296,7 +296,7 @@ class Conversation:
         """
         Apply a frame of the server.
 
-        Raise ``ValueError`` if the server breaks the protocol, by a gap in the log or a second
+        Raises ``ValueError`` if the server breaks the protocol, by a gap in the log or a second
         outcome of a turn.
         """
         if isinstance(frame, frames.Welcome):

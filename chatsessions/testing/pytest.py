@@ -25,7 +25,7 @@ class ChatCommunicatorFactory:
     Makes communicators: ``async with chat_communicator(application, "/ws/counter/") as chat:``.
 
     A call takes the arguments of ``ChatCommunicator``. Communicators that are open at the end of
-    the test are closed. Raise ``RuntimeError`` in another event loop than the fixture's.
+    the test are closed. Raises ``RuntimeError`` in another event loop than the fixture's.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -45,7 +45,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def open(self) -> None:
-        """Connect. Raise ``TransportClosed`` or ``OSError`` if the server refuses."""
+        """Connect. Raises ``TransportClosed`` or ``OSError`` if the server refuses."""
 
     @abstractmethod
     async def send(self, text: str | bytes) -> None:

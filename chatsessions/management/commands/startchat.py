@@ -79,7 +79,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="print what would be done")
 
     def handle(self, *, name: str, dry_run: bool, **_: Any) -> None:
-        """Make the chat. Raise ``CommandError`` for a name that is not valid or is taken."""
+        """Make the chat. Raises ``CommandError`` for a name that is not valid or is taken."""
         if not name.isidentifier() or keyword.iskeyword(name):
             raise CommandError(
                 f"{name!r} cannot be a chat's name: it becomes a Python module, so write letters, "
