@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, get_args
 
+from chatsessions.handlers.messages import TYPES
+
 from .element import Element
 from .logger import warn_once
-from .message import TYPES, AskFileMessage, AskUserMessage, ErrorMessage, Message
+from .message import AskFileMessage, AskUserMessage, ErrorMessage, Message
 from .names import missing
 from .session import BaseSession, here
 from .step import Step

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self, cast
 from uuid import uuid4
 
 import chatsessions
+from chatsessions.handlers.messages import DEFAULT_AUTHOR, TYPES
 from chatsessions.storage.conversation import TEXT
 
 from .action import Action
@@ -17,9 +18,6 @@ from .registry import author_of
 from .session import current_session, current_thread_id, here, local_steps, rebuilding, utc_now
 from .types import AskActionResponse, AskFileResponse, StepDict
 
-#: The author of the application's messages.
-ASSISTANT = "Assistant"
-TYPES = ("user_message", "assistant_message", "system_message")
 #: The attributes that are stored with a message.
 KEPT = ("type", "thread_id", "parent_id", "created_at", "language", "metadata", "tags", "actions")
 
@@ -50,7 +48,7 @@ class MessageBase:
         #: The files that the stored message had.
         self.earlier_files: list[chatsessions.ChatFile] = []
         #: The core's message, which is sent.
-        self.core = self.core_class("", author=author or ASSISTANT, id=id_ or str(uuid4()))
+        self.core = self.core_class("", author=author or DEFAULT_AUTHOR, id=id_ or str(uuid4()))
         self.content = cast("str", content)
         self.thread_id = current_thread_id()
         steps = local_steps.get()
@@ -73,7 +71,7 @@ class MessageBase:
 
     @author.setter
     def author(self, value: str | None) -> None:
-        self.core.author = value or ASSISTANT
+        self.core.author = value or DEFAULT_AUTHOR
 
     @property
     def content(self) -> str:
@@ -114,7 +112,7 @@ class MessageBase:
             parent_id=_dict.get("parentId"),
             created_at=_dict["createdAt"],
             content=_dict["output"],
-            author=_dict.get("name", ASSISTANT),
+            author=_dict.get("name", DEFAULT_AUTHOR),
             command=_dict.get("command"),
             modes=_dict.get("modes"),
             type=_dict.get("type", "assistant_message"),
@@ -309,7 +307,7 @@ class ErrorMessage(MessageBase):
     def __init__(
         self,
         content: str,
-        author: str = ASSISTANT,
+        author: str = DEFAULT_AUTHOR,
         fail_on_persist_error: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
     ) -> None:
         super().__init__(content, author, "assistant_message", None)
@@ -356,7 +354,7 @@ class AskMessageBase(MessageBase):
     async def remove(self) -> bool:
         """Take the question back if it is open: the waiting :meth:`send` returns None."""
         here()
-        if self._asking is not None:
+        if self._asking is not None and not self._asking.done():
             self._asking.set_result(None)
         return True
 
@@ -367,7 +365,7 @@ class AskUserMessage(AskMessageBase):
     def __init__(
         self,
         content: str,
-        author: str = ASSISTANT,
+        author: str = DEFAULT_AUTHOR,
         type: str = "assistant_message",  # noqa: A002  # Chainlit's name
         timeout: float = 60,
         raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
@@ -394,7 +392,7 @@ class AskFileMessage(AskMessageBase):
         accept: list[str] | dict[str, list[str]] | str,
         max_size_mb: float = 2,
         max_files: int = 1,
-        author: str = ASSISTANT,
+        author: str = DEFAULT_AUTHOR,
         type: str = "assistant_message",  # noqa: A002  # Chainlit's name
         timeout: float = 90,
         raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
@@ -439,7 +437,7 @@ class AskActionMessage(AskMessageBase):
         self,
         content: str,
         actions: list[Action],
-        author: str = ASSISTANT,
+        author: str = DEFAULT_AUTHOR,
         timeout: float = 90,
         raise_on_timeout: bool = False,  # noqa: FBT001, FBT002, RUF100  # Chainlit's signature
     ) -> None:

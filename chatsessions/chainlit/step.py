@@ -13,13 +13,13 @@ from typing import Any, Self, cast
 from uuid import uuid4
 
 from asgiref.sync import iscoroutinefunction
-from django.utils.translation import gettext_lazy
 
 import chatsessions
 from chatsessions.exceptions import TurnStopped
 from chatsessions.handlers.context import find_context
 from chatsessions.handlers.messages import default_format
 from chatsessions.handlers.session import error_text
+from chatsessions.handlers.steps import FAILED
 from chatsessions.storage.conversation import TEXT
 
 from .element import Element
@@ -30,8 +30,6 @@ from .session import current_session, current_thread_id, here, local_steps, rebu
 from .sync import run_sync
 from .types import StepDict
 
-#: The text of the error of a step whose function has raised, unless ``DEBUG`` is on.
-FAILED = gettext_lazy("This step has failed.")
 #: The attributes of a step that change while it runs, by their keys in a dict.
 CHANGING = {
     "name": "name",

@@ -143,8 +143,8 @@ class Chat:
         self.routed = False
         #: The access rules of its consumers and views, each once.
         self.access_rules: set[Access] = set()
-        self._profiles: Handler | None = None
-        self._starters: Handler | None = None
+        #: What users are offered: ``profiles`` and ``starters``.
+        self._choices: dict[str, Handler] = {}
         #: Whether any profile that was offered here has starters of its own.
         self._profiles_have_starters = False
 
@@ -275,15 +275,12 @@ class Chat:
         ``user`` is the Django user, or an ``AnonymousUser``. It runs outside of sessions: before
         one is made, and for pages that offer the choice.
         """
-        handlers = {} if self._profiles is None else {"profiles": self._profiles}
-        self._add(handlers, "profiles", function)
-        self._profiles = handlers["profiles"]
-        return function
+        return self._add(self._choices, "profiles", function)
 
     @property
     def has_profiles(self) -> bool:
         """Whether there are profiles to choose from; if not, a profile is any text."""
-        return self._profiles is not None
+        return "profiles" in self._choices
 
     async def get_profiles(
         self,
@@ -297,7 +294,7 @@ class Chat:
         ``run_in_thread`` runs a function written as ``def``; by default ``sync_to_async`` does.
         Raises ``ChatError`` for a result that is no list of profiles, and what the function raises.
         """
-        handler = self._profiles
+        handler = self._choices.get("profiles")
         if handler is None:
             return []
         found = await self._ask(handler, user, checked_profiles, run_in_thread)
@@ -312,15 +309,12 @@ class Chat:
         It runs once per new session, in its context, before ``on_chat_start``. A profile that has
         ``starters`` of its own offers those instead.
         """
-        handlers = {} if self._starters is None else {"starters": self._starters}
-        self._add(handlers, "starters", function)
-        self._starters = handlers["starters"]
-        return function
+        return self._add(self._choices, "starters", function)
 
     @property
     def may_have_starters(self) -> bool:
         """Whether there may be starters for a new session."""
-        return self._starters is not None or self._profiles_have_starters
+        return "starters" in self._choices or self._profiles_have_starters
 
     async def get_starters(
         self,
@@ -334,9 +328,10 @@ class Chat:
             for one in await self.get_profiles(user, run_in_thread=run_in_thread):
                 if one.name == profile and one.starters:
                     return list(one.starters)
-        if self._starters is None:
+        handler = self._choices.get("starters")
+        if handler is None:
             return []
-        return await self._ask(self._starters, user, checked_starters, run_in_thread)
+        return await self._ask(handler, user, checked_starters, run_in_thread)
 
     async def _ask(
         self,
@@ -353,7 +348,7 @@ class Chat:
             # Checked in the thread too: the result may be a generator that makes queries.
             return check(handler(user), repr(self))
 
-        found: list[T] = await (run_in_thread(call) if run_in_thread else _threaded(call))
+        found: list[T] = await (run_in_thread(call) if run_in_thread else sync_to_async(call)())
         return found
 
     def kept_in_memory(self, key: str, error: StorageError) -> None:
@@ -440,10 +435,6 @@ def _format(given: Format) -> Format:
     if given not in FORMATS:
         raise ChatError(f"message_format is {given!r}; there are: {', '.join(FORMATS)}.")
     return given
-
-
-def _threaded(call: Callable[[], Any]) -> Awaitable[Any]:
-    return sync_to_async(call)()
 
 
 def _import_chat(path: str) -> Any:

@@ -154,10 +154,7 @@ class UserSessionProxy(MutableMapping[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``."""
-        try:
-            return current("user_session").user_session[key]
-        except KeyError:
-            return default
+        return current("user_session").user_session.get(key, default)
 
     def set(self, key: str, value: Any) -> None:
         """Keep ``value`` under ``key``; see :meth:`UserSession.set`."""

@@ -216,7 +216,7 @@ class Emitter:
         ``offers`` is a message's id, and the actions that it offers from now on. The entry opens
         the stream of ``opens``, and closes that of ``closes``.
         """
-        if asyncio.get_running_loop() is not self.loop:
+        if not self.is_at_home:
             again = self.append(
                 name, data, appended=appended, offers=offers, opens=opens, closes=closes
             )
@@ -255,7 +255,7 @@ class Emitter:
     @also_sync(_owner_loop)
     async def flush(self) -> None:
         """Wait until all that was emitted and set so far is stored. Raises ``StoreUnavailable``."""
-        if self._is_elsewhere:
+        if not self.is_at_home:
             await self._at_home(self._sink.flush(self._turn))
         else:
             await self._sink.flush(self._turn)
@@ -280,20 +280,20 @@ class Emitter:
         asked = data or {}
         encode_data("ask", asked | {"kind": kind})
         call = self._sink.call(kind, asked, timeout=timeout, turn=self._turn)
-        if self._is_elsewhere:
+        if not self.is_at_home:
             return await self._at_home(_awaited(self, call))
         return await call
 
     async def withdraw(self, action: str) -> None:
         """Stop offering the action with the id ``action``, and take it off its message."""
-        if self._is_elsewhere:
+        if not self.is_at_home:
             await self._at_home(self.withdraw(action))
         else:
             await self._sink.withdraw(action, self._turn)
 
     async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
         """Replace the inputs of the chat settings, as they go over the wire, and their values."""
-        if self._is_elsewhere:
+        if not self.is_at_home:
             await self._at_home(self.declare_settings(inputs, values))
             return
         for name, data in (("settings_form", {"inputs": inputs}), ("settings", values)):
@@ -309,7 +309,7 @@ class Emitter:
 
         ``opening`` is the name of the event that opens the stream, None if the stream is open.
         """
-        if self._is_elsewhere:
+        if not self.is_at_home:
             again = self.stream(message, text, opening=opening, replaces=replaces)
             await self._at_home(again)
             return
@@ -332,7 +332,7 @@ class Emitter:
 
     async def close_stream(self, message: Streaming) -> None:
         """Close the stream of ``message``. The caller emits its closing event after this."""
-        if self._is_elsewhere:
+        if not self.is_at_home:
             await self._at_home(self.close_stream(message))
         else:
             self._sink.close_stream(message.id)
@@ -341,11 +341,6 @@ class Emitter:
     def is_at_home(self) -> bool:
         """Whether the running event loop is the owner's."""
         return asyncio.get_running_loop() is self.loop
-
-    @property
-    def _is_elsewhere(self) -> bool:
-        """Whether the running event loop is not the owner's."""
-        return asyncio.get_running_loop() is not self.loop
 
     async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
         """Run ``work`` in the event loop of the session's owner."""

@@ -329,15 +329,17 @@ class Collected:
         #: Whether there are more events than one answer may hold.
         self.more = False
         self.status = "running"
-        self.is_whole = False
+        #: Whether the turn has ended, or waits for the client.
+        self.can_answer = False
 
     def take(self, frame: frames.ServerFrame | None) -> None:
+        """Collect ``frame``. Raises ``RequestRefused`` if the store takes nothing just now."""
         match frame:
             case frames.ServerEvent():
                 self._take_event(frame)
             case frames.TurnStatus() if self._turn is not None and is_end_of(frame, self._turn):
                 self.status = frame.status
-                self.is_whole = True
+                self.can_answer = True
             case frames.Error(code="storage_unavailable"):
                 raise RequestRefused(503, frame.code, frame.detail, retry_after=SOON)
 
@@ -347,7 +349,7 @@ class Collected:
         if self._turn is not None and (own or not self._is_wanted(turn)):
             return
         if event.name == "ask" and turn == self._turn:
-            self.is_whole = True  # the turn waits for the client
+            self.can_answer = True  # the turn waits for the client
         self._bytes += len(bytes(event.data))
         if self.events and self._bytes > settings.MAX_UNACKED_BYTES:
             self.more = True

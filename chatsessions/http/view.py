@@ -250,7 +250,7 @@ class ChatView(View):
             async with asyncio.timeout(self.timeout):
                 async for frame in subscriber.frames():
                     told.take(frame)
-                    if told.is_whole and not visit.served.is_ending:
+                    if told.can_answer and not visit.served.is_ending:
                         break
         except TimeoutError:
             pass

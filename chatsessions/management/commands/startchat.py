@@ -123,7 +123,7 @@ class Command(BaseCommand):
                 "\nYour settings name no ASGI application. Write there:\n\n"
                 f'    ASGI_APPLICATION = "{_asgi_module()}.application"'
             )
-        if not {"daphne"} & set(settings.INSTALLED_APPS):
+        if "daphne" not in settings.INSTALLED_APPS:
             self.stdout.write(
                 '\nDjango\'s own runserver speaks no websockets. Put "daphne" first in '
                 "INSTALLED_APPS, or serve the project with another ASGI server."
