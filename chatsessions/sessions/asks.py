@@ -1,4 +1,4 @@
-"""What a session's client may choose: answers to questions, offered actions, settings."""
+"""What a session's client can choose: answers to questions, offered actions, settings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from .turns import Turns
 
 class OfferedActions:
     """
-    The actions that messages offer, by id; kept in the row, so that a button outlives the server.
+    The actions that messages offer, by id; kept in the row, so that buttons survive a restart.
 
-    Only the latest ``MAX_ACTIONS`` are kept: a long conversation does not grow its row.
+    Only the latest ``MAX_ACTIONS`` are kept, so that a long conversation does not grow the row.
     """
 
     def __init__(self, log: SessionLog, stored: dict[str, dict[str, Any]]) -> None:
@@ -34,7 +34,7 @@ class OfferedActions:
         self._offered = stored
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        """Offer ``actions`` with message ``message``, instead of what it offered."""
+        """Set the actions that message ``message`` offers."""
         kept = {key: offer for key, offer in self._offered.items() if offer["message"] != message}
         if not actions and len(kept) == len(self._offered):
             return
@@ -43,7 +43,7 @@ class OfferedActions:
         self._log.set(actions=self._offered)
 
     def withdraw(self, action: str) -> str | None:
-        """Offer ``action`` no more; return the id of its message, None if it was not offered."""
+        """Withdraw ``action``; return the id of its message, None if it was not offered."""
         if action not in self._offered:
             return None
         offer = self._offered[action]
@@ -53,7 +53,7 @@ class OfferedActions:
         return message
 
     def of(self, message: str) -> list[dict[str, Any]]:
-        """Return what ``message`` still offers, as the wire knows it."""
+        """Return the actions that ``message`` still offers, as they go over the wire."""
         return [
             {key: value for key, value in offer.items() if key != "message"}
             for offer in self._offered.values()
@@ -62,9 +62,9 @@ class OfferedActions:
 
     def chosen(self, data: dict[str, Any], *, n: int) -> bytes:
         """
-        Return the action as it was offered, whatever the client makes of it.
+        Return the chosen action as JSON, as it was offered; the client's other data is ignored.
 
-        Raises ``FrameError`` ``forbidden`` for one that is not.
+        Raises ``FrameError`` ``forbidden`` if it is not offered.
         """
         offer = self._offered.get(data["id"])
         if offer is None or offer["name"] != data["name"]:
@@ -73,7 +73,7 @@ class OfferedActions:
 
 
 class SettingsForm:
-    """The inputs that the client is shown, and what it may set by them."""
+    """The inputs of the chat settings: checks and sets the client's values."""
 
     __slots__ = ("_inputs", "_log", "_session")
 
@@ -83,13 +83,13 @@ class SettingsForm:
         self._inputs = inputs
 
     def check(self, data: dict[str, Any], *, n: int) -> None:
-        """Raise ``FrameError`` for values that event ``n`` may not set."""
+        """Raise ``FrameError`` if the inputs do not allow the values of event ``n``."""
         check_settings(self._inputs, data, self._session.chat_settings, n=n)
 
     def declare(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], *, turn: int | None
     ) -> None:
-        """Set the inputs from now on, and their values."""
+        """Set the inputs and their values."""
         self._log.say("settings_form", {"inputs": inputs}, turn=turn)
         self._log.say("settings", values, turn=turn)
         self._inputs = inputs
@@ -98,22 +98,22 @@ class SettingsForm:
         self._log.set(inputs=inputs, chat_settings=dict(values))
 
     def update(self, n: int, data: dict[str, Any]) -> None:
-        """Set what event ``n`` sets. Raises ``FrameError``."""
-        self.check(data, n=n)  # they may be others than when it was accepted
+        """Set the values of event ``n``. Raises ``FrameError``."""
+        self.check(data, n=n)  # the inputs may have changed since it was accepted
         changed = self._session.chat_settings | data
         self._log.say("settings", changed)
         self._session.chat_settings.update(data)
         self._log.set(chat_settings=changed)
 
     def tell(self, past: ThreadContinuation) -> None:
-        """Tell the client of a new session on an old thread what was declared there."""
+        """Send a new session's client the settings of the thread it continues."""
         if past.inputs:
             self._log.say("settings_form", {"inputs": past.inputs})
         if past.inputs or past.chat_settings:
             self._log.say("settings", past.chat_settings)
 
 
-#: Questions that may be open at a time in one session.
+#: The most questions that may be open in one session at a time.
 MAX_OPEN = 100
 
 
@@ -129,7 +129,7 @@ class FilesAnswer(msgspec.Struct):
     files: list[UUID]
 
 
-#: What the answer to a question of a known kind looks like; those of other kinds are anything.
+#: The type of the answer to a question, by kind; to one of another kind it is any JSON.
 ANSWERS: dict[str, Any] = {"text": TextAnswer, "action": ActionAnswer, "files": FilesAnswer}
 
 
@@ -139,16 +139,16 @@ class Ask:
 
     event: dict[str, Any]
     turn: int | None
-    #: The answer; an exception for any other outcome.
+    #: The answer, or an exception after a timeout; cancelled if nobody can answer any more.
     outcome: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None = None
 
 
 class Asks:
     """
-    Asks, and gives each question exactly one outcome: answered, timeout or cancelled.
+    Asks questions, and gives each exactly one outcome: answered, timeout or cancelled.
 
-    The open ones are in the row, so that whoever takes the session after a crash can close them.
+    The open ones are in the row, so that the next owner can close them after a crash.
     """
 
     def __init__(self, log: SessionLog, turns: Turns) -> None:
@@ -162,10 +162,8 @@ class Asks:
         """
         Ask the client, and return its answer once it is stored.
 
-        Raises ``TimeoutError`` after ``timeout`` seconds.
-
-        Meanwhile actions and settings are handled; one that still is when the answer comes is
-        finished first.
+        Meanwhile actions, settings and feedback are handled; if their handler still runs when the
+        answer comes, it ends first. Raises ``TimeoutError`` after ``timeout`` seconds.
         """
         self._log.check(turn)
         if len(self._open) >= MAX_OPEN:
@@ -206,7 +204,7 @@ class Asks:
         return None if ask is None else ask.turn
 
     def check(self, call: str, data: Any, *, n: int) -> None:
-        """Raise ``FrameError`` ``bad_frame`` for what does not answer the question ``call``."""
+        """Raise ``FrameError`` ``bad_frame`` if ``data`` is no answer to the question ``call``."""
         ask = self._open.get(call)
         if ask is None:
             return
@@ -227,7 +225,7 @@ class Asks:
                 raise FrameError("bad_frame", detail % {"most": most}, n=n)
 
     def answer(self, call: str, data: Any) -> bool:
-        """Give the answer to whoever asked ``call``; return False if nobody waits for it."""
+        """Answer the question ``call``; return False if it is not open."""
         ask = self._open.get(call)
         if ask is None:
             return False
@@ -246,10 +244,11 @@ class Asks:
         self._close(ask, "timeout")
         if not ask.outcome.done():
             ask.outcome.set_exception(TimeoutError())
-            ask.outcome.exception()  # whoever asked may have been stopped, and not look
+            # Mark it as retrieved: a handler that was stopped does not read it.
+            ask.outcome.exception()
 
     def _close(self, ask: Ask, outcome: str) -> None:
-        """Close a question with its first outcome, which is the only one."""
+        """Close a question with ``outcome``; do nothing if it is closed already."""
         if self._open.pop(ask.event["call"], None) is None:
             return
         if ask.timer is not None:

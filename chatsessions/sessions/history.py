@@ -1,4 +1,4 @@
-"""What a session has from before: of its thread, of its last owner, and what was said in it."""
+"""What a session starts from: its thread, the work of its last owner, its conversation."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("chatsessions.threads")
 
-#: The most messages that a session has forgotten by chat_context.remove().
+#: The most messages removed by chat_context.remove() that a session remembers.
 MAX_REMOVED = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An event that was accepted and whose turn never began."""
+    """An accepted event whose turn has not begun."""
 
     n: int
     name: str
-    #: None where the log was in memory, and went with it.
+    #: None if the log was in memory only, and is lost.
     data: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class InterruptedWork:
-    """What a crash, or a shutdown that could not wait, has cut short."""
+    """What a crash, or a shutdown that could not wait, has interrupted."""
 
-    #: Messages that were being streamed, as the wire knows them.
+    #: Messages that were being streamed, as they go over the wire.
     streams: list[dict[str, Any]]
-    #: Questions that nobody waits for any more, as the wire knows them.
+    #: The ids of questions that nobody waits for any more: ``{"call": …}``.
     asks: list[dict[str, Any]]
     #: The turn that ran, and the one beside it.
     cut: list[InterruptedTurn]
@@ -70,13 +70,13 @@ class InterruptedWork:
 
     @property
     def replaced(self) -> set[int]:
-        """The numbers of messages that waiting ones take the place of."""
+        """The numbers of the messages that waiting messages replace."""
         said = [one.data for one in self.waiting if one.name == "message" and one.data is not None]
         return {msgspec.json.decode(data).get("replaces") for data in said}
 
     @classmethod
     def of(cls, loaded: Loaded) -> InterruptedWork:
-        """Find it in a session as it is stored."""
+        """Return the interrupted work of a session, from what is stored."""
         row = loaded.row
         entries = {entry.n: entry for entry in loaded.pending}
         running = [n for n in (row.running, row.aside) if n is not None]
@@ -106,7 +106,7 @@ def _waiting(n: int, entry: Entry | None) -> Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadContinuation:
-    """An old thread, and what its last session had."""
+    """An earlier thread, and the data of its last session."""
 
     thread: Thread
     #: The values of ``user_session``, encoded.
@@ -117,7 +117,7 @@ class ThreadContinuation:
     #: The inputs that the settings are checked against.
     inputs: list[dict[str, Any]]
     profile: str
-    #: What chat_context begins with, if it is kept.
+    #: The first messages of chat_context; None if no application uses it.
     said: list[ConversationMessage] | None
 
 
@@ -144,8 +144,8 @@ async def find_thread(
     """
     Return the thread that ``user`` asks for, if it is theirs and this chat's.
 
-    Returns None for an anonymous user, a malformed id, another's thread and one that does not
-    exist: they look alike. Raises what the database raises, and ``CacheFailed``.
+    Returns None for an anonymous user, a malformed id, another user's thread and one that does not
+    exist, so that a client cannot tell which. Raises database errors, and ``CacheFailed``.
     """
     if thread_id is None or not user.is_authenticated:
         return None
@@ -159,7 +159,7 @@ async def find_thread(
 
 def _find(store: Store, key: ThreadKey) -> _Found | None:
     rows = key.sessions().defer("state")
-    # The values of the one that was used last, whichever began last.
+    # The values are those of the session that was used last, not of the newest one.
     latest = rows.order_by("-last_seen_at", "-created_at", "-pk")
     row = latest.first()
     started = rows.first()
@@ -217,7 +217,7 @@ def _continuation(
 
 
 def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[str, Any], bool]:
-    """Return the values that can be loaded, encoded and decoded, and whether that is all."""
+    """Return the loadable values, encoded and decoded, and whether those are all values."""
     kept: dict[str, bytes] = {}
     values: dict[str, Any] = {}
     try:
@@ -231,7 +231,7 @@ def _loadable(state: bytes, session_id: UUID) -> tuple[dict[str, bytes], dict[st
                 raise NotLoadable(f"{key!r} is reserved now")
             if not serializer.is_in_memory(raw):  # else its place is kept, for user_session.lost
                 values[key] = serializer.loads(raw)
-        except Exception as error:  # an application's from_storable may raise anything
+        except Exception as error:  # an application's from_storable can raise anything
             logger.warning("The value %r of session %s is left behind: %s", key, session_id, error)
         else:
             kept[key] = raw
@@ -279,11 +279,11 @@ class ConversationCache(MessageHistory):
         self._mark = mark
         self._before_change = before_change
         self._after_change = after_change
-        #: Whether something was added or cleared that is not stored.
+        #: Whether a message was added or removed, and that is not stored yet.
         self.is_changed = False
-        #: Entries that came while the store was asked for those before them.
+        #: The unstored entries and those that come while the stored ones are read.
         self._gathered: list[Entry] | None = None
-        #: Held by whoever asks the store: all others wait for what it says.
+        #: Held while the store is read, so that it is read once.
         self._loading = asyncio.Lock()
         self._reducer: ConversationReducer | None = None
         self._thread = threading.get_ident()
@@ -293,14 +293,14 @@ class ConversationCache(MessageHistory):
     # For the session
 
     def _take(self, entry: Entry) -> None:
-        """Keep up with a new entry of the log."""
+        """Add a new entry of the log."""
         if self._gathered is not None:
             self._gathered.append(entry)
         if self._reducer is not None:
             self._keep(self._reducer, entry)
 
     def collect(self) -> None:
-        """Store what was cleared and added, with the next commit."""
+        """Store what was added and removed, with the next commit."""
         self.is_changed = False
         self._log.set(chat_context=self._mark.as_json())
 
@@ -310,10 +310,10 @@ class ConversationCache(MessageHistory):
         """
         Return the latest messages, oldest first.
 
-        In a session that has kept none so far they are read now, which holds up the event loop
-        for as long as that takes; :meth:`aload` does not.
+        If they are not in memory yet, they are read now, which blocks the event loop meanwhile;
+        :meth:`aload` does not.
         """
-        texts = self._texts()  # of what is being streamed; the log has its beginning
+        texts = self._texts()  # of open streams; the log has only how they began
         return [
             msgspec.structs.replace(said, content=texts[said.id])
             if said.n is None and said.id in texts
@@ -322,11 +322,11 @@ class ConversationCache(MessageHistory):
         ]
 
     def has_sent(self, said: ConversationMessage) -> bool:
-        """Return True for a message of this session's log."""
+        """Return True if a message belongs to this session."""
         return said.session == self._session.id
 
     async def aload(self) -> None:
-        """Read the messages if that has not been done; :meth:`messages` then waits for nothing."""
+        """Read the messages if they are not in memory, so that :meth:`messages` does not block."""
         loop = self._loop
         if asyncio.get_running_loop() is loop:
             await self._load()
@@ -334,7 +334,7 @@ class ConversationCache(MessageHistory):
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._load(), loop))
 
     async def _load(self) -> None:
-        """As :meth:`aload`, in the owner's event loop."""
+        """Do the same as :meth:`aload`, in the owner's event loop."""
         async with self._loading:
             if self._reducer is not None:
                 return
@@ -348,7 +348,7 @@ class ConversationCache(MessageHistory):
                 self._gathered = None
 
     def add(self, said: ConversationMessage) -> None:
-        """Add a message that is not in the log. One that is there already stays as it is."""
+        """Add a message that is not in the log. Does nothing if it is in the conversation."""
         self._before_change()
         reducer = self._get()
         if said in reducer:
@@ -359,7 +359,7 @@ class ConversationCache(MessageHistory):
         self._note()
 
     def remove(self, key: str | tuple[UUID, int]) -> bool:
-        """Forget a message, and not its entry in the log; return whether it was there."""
+        """Remove a message, but not its entry in the log; return False if it was not there."""
         self._before_change()
         if self._get().remove(key) is None:
             return False
@@ -371,7 +371,7 @@ class ConversationCache(MessageHistory):
         return True
 
     def clear(self) -> None:
-        """Forget everything so far."""
+        """Remove all messages so far."""
         self._before_change()
         self._get().clear()
         self._mark = Mark(after=self._log.head)
@@ -394,7 +394,7 @@ class ConversationCache(MessageHistory):
         self._fill(self._threads.read_now(read), entries)
 
     def _reading(self) -> Callable[[], list[ConversationMessage]]:
-        """Return what asks the store for everything that is stored by now."""
+        """Return a function that reads all messages that are stored by now."""
         session, log = self._session, self._log
         return partial(
             read_context,
@@ -425,7 +425,7 @@ class ConversationCache(MessageHistory):
         change = reducer.take(entry) if entry.name in MESSAGE_NAMES else None
         match change:
             case MessageChange(what="added", new=ConversationMessage(n=None, id=sent)):
-                # What was added or forgotten has been sent: from now on it is the log's.
+                # A message that was added or removed has been sent: now the log has it.
                 mark = self._mark
                 added = [one for one in mark.added if one[1].id != sent]
                 removed = [key for key in mark.removed if key != sent]

@@ -1,4 +1,4 @@
-"""``InboundEvents``: take each of a client's events and answers into the log, once."""
+"""``InboundEvents``: append each of a client's events and answers to the log, once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .turns import Turns
 
 
 class InboundEvents:
-    """The way in for what the client numbers."""
+    """Takes the events and answers of a client, by their numbers."""
 
     __slots__ = (
         "_asked",
@@ -70,7 +70,7 @@ class InboundEvents:
         self._log = log
         self._turns = turns
         self._journal = journal
-        #: Tells the client something that is not in the log.
+        #: Sends the connection a frame that is not in the log.
         self._tell = tell
         self._tasks = tasks
         self._asks = asks
@@ -78,7 +78,7 @@ class InboundEvents:
         self._threads = threads
         #: The number of the user's last message; None until it is known.
         self.last_message: int | None = None
-        #: Whether anything is taken; if not, the connection is about to hear of it.
+        #: Whether events are taken; if not, the connection is about to be closed.
         self.is_open = True
         self._loop = loop
         pending = [] if loaded is None else loaded.pending
@@ -90,13 +90,13 @@ class InboundEvents:
             max_strikes=settings.MAX_RATE_LIMITED,
             accepted=log.position.accepted,
             seqs={entry.n: entry.seq for entry in pending if entry.n is not None},
-            # What waits, and what runs, is always known.
+            # Enough for all events that wait or run.
             seqs_kept=max(256, settings.MAX_PENDING_EVENTS + 1),
         )
-        #: The first number that was given here, to what came by a request, and that the client's
-        #: own connection has not heard of.
+        #: The first number that was given to an event of an HTTP request, and that the client's
+        #: connection does not know of.
         self.posted_from = posted_from
-        #: Repeats of events that are older than what the intake remembers.
+        #: The numbers of repeated events that are too old for the gate to remember.
         self._asked: set[int] = set()
         self._finder: asyncio.Task[None] | None = None
 
@@ -106,16 +106,16 @@ class InboundEvents:
         return self.gate.accepted + 1
 
     def is_new(self, n: int) -> bool:
-        """Return True if event ``n`` is the next to be taken."""
+        """Return True if ``n`` is the number of the next event."""
         return n == self.gate.accepted + 1
 
     def admit(self, n: int, *, overtakes: bool = False) -> bool:
         """
-        Return True for event ``n`` if it is new, and False if it was taken before, or nothing is.
+        Return True if event ``n`` is new, False if it was taken before or no events are taken.
 
-        A repeat is answered with the same ``accepted`` again, once it is stored. One that
-        ``overtakes`` what waits is taken however much that is. Raises ``FrameError`` for one that
-        cannot be accepted now.
+        A repeat is answered with the same ``accepted`` again, if it is stored. An event that
+        ``overtakes`` the queue is taken however long the queue is. Raises ``FrameError`` if the
+        event cannot be accepted now.
         """
         if not self.is_open:
             return False
@@ -124,7 +124,7 @@ class InboundEvents:
             pending = len(self._turns.queue)
             crowded = pending > 0 and self._turns.pending_bytes > settings.MAX_PENDING_BYTES
             if self._turns.handled.runs:
-                # What has overtaken a turn that waits for long is remembered until that one ends.
+                # Turns that overtook a waiting one are remembered until that one ends.
                 pending += self._turns.handled.count_ahead
         if self.gate.admit(
             n,
@@ -138,7 +138,7 @@ class InboundEvents:
         return False
 
     def take(self, n: int, name: str, data: bytes, *, key: str | None = None) -> None:
-        """Take an admitted event into the log. A message is known by ``key`` from then on."""
+        """Append an admitted event to the log. ``key`` identifies a message if it is repeated."""
         position = self._log.position
         seq = self._log.append(name, data, n=n, key=key)
         self.gate.take(n, seq, needed=position.handled + 1)
@@ -149,31 +149,31 @@ class InboundEvents:
 
     def answer(self, answer: frames.Answer, data: Any) -> None:
         """
-        Take the answer to a question. Raises ``FrameError``, also when nobody asks it any more.
+        Take the answer to a question. Raises ``FrameError``, also when it is no longer open.
 
-        It is in the log all the same: it had its number.
+        In that case too the answer is in the log, because it has used its number.
         """
-        # However much waits: it waits for this. Nothing waits for any other answer.
+        # The queue waits for an answer to an open question, so its length does not matter then.
         overtakes = self._asks.open_event(answer.call) is not None
         if not self.admit(answer.n, overtakes=overtakes):
             return
         self._asks.check(answer.call, data, n=answer.n)
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
         self.take(answer.n, ANSWER, raw)
-        self.has_handled(answer.n)  # it has no turn that would say so
+        self.has_handled(answer.n)  # it has no turn of its own whose end would do it
         if not self._asks.answer(answer.call, data):
             raise FrameError("call_closed", gettext("This question is no longer open."), n=answer.n)
 
     async def look_up(self, event: frames.ClientEvent, data: Any) -> int | None:
         """
-        Look up in the database what decides whether an event can be taken; await it before.
+        Look up in the database what :meth:`admit` and :meth:`take` need to know of an event.
 
         Returns the entry of the answer that feedback is about, None if there is none or the event
-        is another one. Raises ``FrameError`` for a message with files that are not this session's:
-        without its files it would be another one than the user has sent.
+        is no feedback. Raises ``FrameError`` if a message has files that are not this session's,
+        rather than take the message without them.
         """
         if not self.is_new(event.n):
-            return None  # it has its answer without
+            return None  # a repeat is answered without
         if event.name == "message" and data.get("replaces") and self.last_message is None:
             self.charge(event.n)
             found = await self._threads.read(find_last_message, self._id)
@@ -188,9 +188,9 @@ class InboundEvents:
 
     async def check_answer_files(self, answer: frames.Answer, data: Any) -> None:
         """
-        Raise ``FrameError`` for files that are not this session's, or not what is asked for.
+        Raise ``FrameError`` if files are not this session's or not what the question asks for.
 
-        To be awaited before :meth:`answer`; the question stays open.
+        Await it before :meth:`answer`. After an error the question stays open.
         """
         event = self._asks.open_event(answer.call)
         if event is not None and event["kind"] == "files" and self.is_new(answer.n):
@@ -198,7 +198,7 @@ class InboundEvents:
             await self._files.check_answer(answer.n, data, event)
 
     def has_handled(self, n: int) -> None:
-        """Store that nothing more comes of event ``n``."""
+        """Store that event ``n`` has been handled."""
         handled = self._turns.handled
         if handled.add(n):
             self._log.set(handled_ahead=handled.ahead)
@@ -206,7 +206,7 @@ class InboundEvents:
 
     @property
     def stored(self) -> int:
-        """The highest number of an event that a crash cannot lose."""
+        """The highest number of an event that is stored."""
         n = self._log.position.accepted
         while (self.gate.seq_of(n) or 0) > self._log.stored:
             n -= 1
@@ -214,36 +214,36 @@ class InboundEvents:
 
     @property
     def numbered(self) -> int:
-        """The highest stored number that a connection's own client may have given."""
+        """The highest stored number that a client may have given over a connection."""
         stored = self.stored
         return stored if self.posted_from is None else min(stored, self.posted_from - 1)
 
     def has_posted(self, n: int) -> None:
-        """Remember that number ``n`` was given here."""
+        """Remember that number ``n`` was given here, to a posted event."""
         if self.posted_from is None:
             self.set_posted_from(n)
 
     def set_posted_from(self, n: int | None) -> None:
-        """Remember the first number that was given here; None when the client knows of it."""
+        """Store the first number that was given here; None when the client knows of it."""
         self.posted_from = n
         self._log.set(posted_from=n)
 
     @property
     def not_stored(self) -> range:
-        """The numbers of the events that a crash would still lose."""
+        """The numbers of the events that are accepted and not stored yet."""
         return range(self.stored + 1, self._log.position.accepted + 1)
 
     def check_pace(self, n: int) -> None:
         """
         Raise ``FrameError`` ``rate_limited`` if event ``n`` comes too early.
 
-        For a look into the database before it is known what the event is.
+        Called before a database query that finds out whether the event is a repeat.
         """
         self.gate.check_pace(n, now=self._loop.time())
 
     def charge(self, n: int) -> None:
         """
-        Count event ``n``, which costs a look into the database before it can be admitted.
+        Count event ``n`` for the rate limit before it is admitted, as it costs a database query.
 
         Raises ``FrameError`` ``rate_limited``.
         """
@@ -261,9 +261,9 @@ class InboundEvents:
 
     async def _find(self) -> None:
         """
-        Answer repeats of events from long ago; 0 stands for an entry that is no longer kept.
+        Answer repeats of old events; an entry that is no longer kept has ``seq`` 0.
 
-        One look at a time, and one for however many repeats: they cost the client nothing.
+        One query at a time, and one for all repeats of an event: repeats are not rate limited.
         """
         try:
             while self._asked:

@@ -1,7 +1,7 @@
 """
-``SessionLifecycle``: what a session in its owner's memory consists of.
+``SessionLifecycle``: the parts of a session in its owner's memory, and how it begins and ends.
 
-How it begins, how it ends, and how it is let go. The way of a message is in ``session.py``.
+The path of a message is in ``session.py``.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ logger = logging.getLogger("chatsessions.live")
 
 
 class SessionHost(ABC):
-    """What a session needs of the worker that holds it."""
+    """What a session needs from the worker that holds it."""
 
     id: UUID
     loop: asyncio.AbstractEventLoop
@@ -67,40 +67,40 @@ class SessionHost(ABC):
     store: Store
     threads: Executors
     rows: WorkerRows
-    #: When the connections of async handlers are to be looked at again, by the loop's clock.
+    #: When the database connections of async handlers are to be checked again, by the loop's clock.
     connections_due: float
 
     @abstractmethod
     def own(self, task: asyncio.Task[Any]) -> None:
-        """See ``task`` to its end, and log what it raises."""
+        """Keep ``task`` until its end, and log what it raises."""
 
     @abstractmethod
     def start_lifespan(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start what sets up and tears down for a session. A closing worker waits for its end."""
+        """Start the task that sets up and tears down for a session. A closing worker awaits it."""
 
     @abstractmethod
     def send_signal(self, signal: Signal, chat: Chat, **arguments: Any) -> None:
-        """Send a signal from a task of its own."""
+        """Send a signal in a new task."""
 
     @abstractmethod
     def refresh_connections(self, *, failed: bool = False) -> None:
         """
-        Close connections that the database has closed, which async handlers would find.
+        Close the database connections of async handlers that the database has closed.
 
         Called before an async handler, and after one that has ``failed``.
         """
 
     @abstractmethod
     def drop(self, live: SessionLifecycle) -> None:
-        """Hold ``live`` in memory no more."""
+        """Remove ``live`` from memory."""
 
     @abstractmethod
     def lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
-        """Part with a session that could not be stored; ``held`` is false if it never was here."""
+        """Note that ``live`` could not be stored; ``held`` is False if its claim was refused."""
 
 
 class SessionLifecycle(ChangeSource):
-    """A session and its parts, but for the way of its messages."""
+    """A session and its parts, without the path of its messages."""
 
     __slots__ = (
         "_aside",
@@ -162,17 +162,17 @@ class SessionLifecycle(ChangeSource):
         self.closed = False
         #: Why the session was dropped before all of it was stored, if it was.
         self.lost: Exception | None = None
-        #: The latest changes that other processes have asked for, by their numbers.
+        #: The numbers of the latest changes that other processes have requested.
         self.applied: list[str] = row.applied
-        #: Blocks of session_context() that work with this session.
+        #: How many ``session_context()`` blocks and others need this session in memory.
         self.holders = 0
         self._has_topic = bool(row.topic)
         self._aside: int | None = row.aside
-        #: What the last owner left undone, and the thread that the session goes on with.
+        #: What the last owner left undone, and the thread that the session continues.
         self._left = None if loaded is None else InterruptedWork.of(loaded)
         self._past = past
         self._begun = False
-        #: Made when somebody waits: an event of each session would take most of a kilobyte.
+        #: Made when somebody waits, as an event takes most of a kilobyte for each session.
         self._closing: asyncio.Event | None = None
         self._quiet: asyncio.Event | None = None
 
@@ -202,7 +202,7 @@ class SessionLifecycle(ChangeSource):
         )
         self.user_session = self.values.user_session
         if loaded is not None and loaded.state and settings.USER_SESSION_STORE == "cache":
-            # Its key carries the generation, and this owner's is a new one.
+            # Its cache key has the generation in it, and a new owner has a new one.
             self.log.set_state(loaded.state)
         if past is not None and past.values:
             self.log.set_state(self.user_session.as_json())
@@ -295,9 +295,9 @@ class SessionLifecycle(ChangeSource):
 
     def assign_user(self, user: User) -> None:
         """
-        Give the session to ``user``. Raises ``SessionOwned`` if it is somebody's.
+        Give the session to ``user``. Raises ``SessionOwned`` if it has a user.
 
-        Whoever has its connection comes back, and is let in if they are that user.
+        Its subscribers are closed: the client connects again, and is let in if it is that user.
         """
         if self.owner_id is not None:
             raise SessionOwned(self.id)
@@ -311,9 +311,9 @@ class SessionLifecycle(ChangeSource):
 
     def go(self, *, run: bool = True) -> None:
         """
-        Run what comes before anything else, once; after the first connection is known.
+        Queue what runs before all else, once; call it when the first connection is known.
 
-        Without ``run`` the session ends, and nothing that waits is run.
+        Without ``run`` the session ends, and waiting events are not run.
         """
         if self._begun:
             return
@@ -338,11 +338,11 @@ class SessionLifecycle(ChangeSource):
             self.turns.add(Job(turn=Turn(None, "starters"), handler=offer))
         start = self.chat.hooks.get("chat_start" if past is None else "chat_resume")
         if run and start is not None:
-            self.position.running = 0  # from now on a crash leaves a turn that was cut short
+            self.position.running = 0  # from now on the next owner sees a start as interrupted
             self.turns.add(start_job(start, past and past.thread))
 
     async def _offer_starters(self) -> None:
-        """Tell the client of a new session what it may begin with."""
+        """Send the client of a new session the starters: suggestions for its first message."""
         session = self.session
         found = await self.chat.get_starters(
             session.user, session.profile, run_in_thread=self.worker.threads.handle
@@ -351,7 +351,7 @@ class SessionLifecycle(ChangeSource):
             self.log.say("starters", {"starters": [one.as_event() for one in found]})
 
     def _recover(self, left: InterruptedWork, *, run: bool) -> None:
-        """Close what the last owner left open, and go on with what waits."""
+        """Close what the last owner left open, and queue the waiting events."""
         for stream in left.streams:
             self.log.say(*ended(stream, cut=True))
         if left.streams:
@@ -362,7 +362,7 @@ class SessionLifecycle(ChangeSource):
             self.log.set(asks=[])
         for cut in left.cut:
             if cut.turn in left.replaced:
-                self.end_turn(cut.turn, cut.name, "stopped")  # it was about to be
+                self.end_turn(cut.turn, cut.name, "stopped")  # its message was replaced
                 continue
             detail = gettext("The server was interrupted while it worked on this.")
             self.log.say("error", {"code": "interrupted", "detail": detail}, turn=cut.turn)
@@ -380,7 +380,7 @@ class SessionLifecycle(ChangeSource):
         """Queue a lifecycle hook, if the application has it."""
         if name in self.chat.hooks:
             job = hook_job(self.chat, name, argument)
-            # Not before it is sure that the session is ours: its last owner may have woken up.
+            # A commit proves that we own the session: its last owner may be alive after all.
             job.waits_for_store = name == "interrupted"
             job.sets_up = name == "session_load"
             self.turns.add(job)
@@ -388,21 +388,21 @@ class SessionLifecycle(ChangeSource):
     # The end
 
     def stop(self) -> None:
-        """Stop the running turn, as its client."""
+        """Stop the running turn, at the client's request."""
         if self.turns.number is None:
-            return  # a hook is no turn of the client's
+            return  # a lifecycle hook cannot be stopped
         if self.turns.cancel("stopped") and "stop" in self.chat.hooks:
             job = hook_job(self.chat, "stop")
-            job.waits_for_store = True  # the client hears first that the turn is stopped
+            job.waits_for_store = True  # the client learns first that the turn is stopped
             self.turns.add(job, first=True)
 
     def end(self, reason: str) -> None:
         """End the session: stop what runs, run ``on_chat_end``, and store the end."""
         if self.closed or self.ending is not None:
             return
-        self.ending = str(reason)  # a plain one, for handlers to keep
+        self.ending = str(reason)  # a plain str, which handlers can store
         self.inbound.is_open = False
-        # What waits is stopped before it began. What sets up goes before on_chat_end all the same.
+        # Waiting turns end as stopped. Jobs that set up still run before on_chat_end.
         for waiting in self.turns.clear():
             if waiting.turn.n is not None:
                 self.end_turn(waiting.turn.n, waiting.turn.name, "stopped")
@@ -411,7 +411,7 @@ class SessionLifecycle(ChangeSource):
         self.writers.interrupt_all()
         self.asks.cancel()
         self.go(run=False)
-        # Stored before on_chat_end runs: it runs once, also if the server dies meanwhile.
+        # Stored before on_chat_end runs, so that it runs once even if the server dies meanwhile.
         self.log.set(end_reason=self.ending)
         job = hook_job(self.chat, "chat_end", self.ending)
         job.waits_for_store = True
@@ -419,9 +419,9 @@ class SessionLifecycle(ChangeSource):
         self.turns.add(job)
 
     def finish(self) -> None:
-        """Store that the session has ended: nothing runs, and all that was accepted is handled."""
+        """Store that the session has ended: nothing runs, and all accepted events are handled."""
         log, position = self.log, self.position
-        if position.running is not None:  # the server died before it was stopped for the end
+        if position.running is not None:  # the server died before the turn was stopped
             log.set_outcome(position.running, "interrupted")
         position.running = None
         if self._aside is not None:
@@ -451,7 +451,7 @@ class SessionLifecycle(ChangeSource):
     # The end of the worker
 
     def drain(self) -> None:
-        """Part with the client, and start nothing new: the server is about to stop."""
+        """Close the connection, and start nothing new: the server is about to stop."""
         self.turns.draining = self.ending is None
         connection = self.subscribers.connection
         if connection is not None and not connection.relayed:
@@ -459,17 +459,17 @@ class SessionLifecycle(ChangeSource):
         self._idle()
 
     def interrupt(self) -> None:
-        """Cut short what runs: whoever takes the session next tells what became of it."""
+        """Cancel what runs; the next owner reports it as interrupted."""
         self.turns.cancel("interrupted")
         self.tasks.cancel()
         self.writers.interrupt_all()
-        if self.ending is None:  # else they are told of the end
-            # Behind the ends of turns that came in time.
+        if self.ending is None:  # else the end closes them
+            # After the frames of turns that ended in time.
             code = frames.CloseCode.SHUTTING_DOWN
             self.log.then(partial(self.subscribers.close_followers, code))
 
     def discard(self, error: Exception | None = None) -> None:
-        """Hold the session in memory no more; whoever waits gets ``error``."""
+        """Remove the session from memory; whoever waits for it gets ``error``."""
         self.closed = True
         if self._closing is not None:
             self._closing.set()
@@ -484,10 +484,10 @@ class SessionLifecycle(ChangeSource):
         self.subscribers.followers.clear()
         self.worker.drop(self)
 
-    # What handlers do beside
+    # For handlers
 
     def check_open(self) -> None:
-        """Raise ``SessionOver`` if the session is over or about to be, ``OwnershipLost``."""
+        """Raise ``SessionOver`` if the session is ending or over, ``OwnershipLost`` if it left."""
         if self.ending is not None:
             raise SessionOver(self.id, self.ending)
         self.log.check(None)
@@ -499,18 +499,18 @@ class SessionLifecycle(ChangeSource):
         return self.tasks.spawn(coroutine, name)
 
     def _spawned_done(self, turn: Turn) -> None:
-        """Close what ``turn`` left streaming, as the last of its tasks has ended."""
+        """Close the streams that ``turn`` left open; the last of its tasks has ended."""
         if not self.closed and not self.turns.is_running(turn):
             self.sink.close_streams(turn)
 
     async def _may_save_files(self) -> None:
         self.log.check(current_turn())
-        await self.sink.flush()  # the row of a new session
+        await self.sink.flush()  # a new session needs its row first
 
-    # For those who follow it
+    # For followers
 
     def standing(self) -> Standing:
-        """Return how the session stands."""
+        """Return the session's position and state."""
         running = self.turns.running
         return Standing(
             first=self.log.first,
@@ -528,16 +528,16 @@ class SessionLifecycle(ChangeSource):
         )
 
     def follow(self, subscriber: Subscriber) -> Standing:
-        """Tell ``subscriber``, which is no connection, what comes; return how things stand now."""
+        """Add ``subscriber`` to the followers; return the standing that it follows from."""
         self.subscribers.followers.add(subscriber)
         return self.standing()
 
     def unfollow(self, subscriber: Subscriber) -> None:
-        """Tell ``subscriber`` nothing more."""
+        """Remove ``subscriber`` from the followers."""
         self.subscribers.followers.discard(subscriber)
 
     async def settle(self) -> None:
-        """Wait until what was emitted so far is stored, as all is of a session that has ended."""
+        """Wait until all that was emitted is stored; in a session that has ended it is."""
         if self.log.head > self.log.stored and not self.closed:
             with suppress(SessionOver):
                 await (self.log.flushed() if self.is_ending else self.sink.flush())
@@ -549,32 +549,32 @@ class SessionLifecycle(ChangeSource):
 
     @property
     def language(self) -> str:
-        """The language that its client has asked for."""
+        """The language that the client has asked for."""
         return self.session.language
 
     @property
     def is_ending(self) -> bool:
-        """Whether the session is over, or about to be."""
+        """Whether the session is ending or over."""
         return self.ending is not None
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
-        """Return stored entries behind ``after``, oldest first."""
+        """Return at most ``limit`` stored entries after ``after``, oldest first."""
         read = partial(read_entries, self.id, after=after, limit=limit)
         return await self.worker.threads.read(read)
 
-    # The way of a message
+    # The path of a message, in ``LiveSession``
 
     @abstractmethod
     def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
-        """Return what code of ``turn`` sees, or of a block outside of turns (``writer``)."""
+        """Return the context for code of ``turn``, or of a block outside of turns (``writer``)."""
 
     @abstractmethod
     def _idle(self) -> None:
-        """Let the session go if nobody needs it in memory: something that ran has ended."""
+        """Release the session if nobody needs it in memory, now that something has ended."""
 
     @abstractmethod
     def submit(self, event: frames.ClientEvent, data: Any, *, about: int | None = None) -> None:
-        """Take a client's event into the log, and queue its turn."""
+        """Append a client's event to the log and queue its turn."""
 
     @abstractmethod
     async def until_idle(self) -> None:
@@ -582,23 +582,23 @@ class SessionLifecycle(ChangeSource):
 
     @abstractmethod
     def queue_turn(self, n: int, name: str, data: Any, *, size: int = 0) -> None:
-        """Queue the turn of event ``n``, which keeps ``size`` bytes while it waits."""
+        """Queue the turn of event ``n``, which takes ``size`` bytes while it waits."""
 
     @abstractmethod
     def end_turn(self, n: int, name: str, status: str, *, seconds: float = 0.0) -> None:
-        """Store that turn ``n`` is over, then tell it."""
+        """Store that turn ``n`` has ended, then tell the subscribers."""
 
     @abstractmethod
     def _start(self, job: Job) -> None:
-        """Start ``job``, which is next."""
+        """Start the next job."""
 
     @abstractmethod
     def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
-        """Store what came of a job, and start the next one."""
+        """Store the outcome of a job, and start the next one."""
 
 
 def _values(loaded: Loaded | None, past: ThreadContinuation | None) -> dict[str, bytes]:
-    """Return the ``user_session`` that a session begins with here."""
+    """Return the values, encoded, that the ``user_session`` begins with here."""
     if loaded is not None:
         return split_state(loaded.state)
     return {} if past is None else dict(past.values)
@@ -607,7 +607,7 @@ def _values(loaded: Loaded | None, past: ThreadContinuation | None) -> dict[str,
 def _messages(
     loaded: Loaded | None, past: ThreadContinuation | None
 ) -> list[ConversationMessage] | None:
-    """Return what ``chat_context`` begins with; None if it is not kept."""
+    """Return the messages that ``chat_context`` begins with; None if they are not in memory."""
     if loaded is not None:
         return loaded.said
     if past is not None:

@@ -1,4 +1,4 @@
-"""What goes out of a session: events and streams, those of blocks outside of its turns too."""
+"""A session's output: events and streams, also of blocks outside of its turns."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from .asks import Asks, OfferedActions, SettingsForm
 from .pending import SessionLog, SessionValues
 from .subscribers import Subscribers
 
-#: How often the text of an open stream is stored, in seconds: what a crash may cost of it.
+#: Seconds between two commits of an open stream's text: at most so much is lost in a crash.
 CHECKPOINT = 1.0
-#: Tokens that may wait for the journal before the handler does.
+#: The most tokens that wait for the journal before the handler has to wait.
 MAX_WAITING = 1000
 
 
@@ -40,18 +40,18 @@ class _Open:
     turn: Turn | None
     #: The entry that opened it.
     seq: int
-    #: Of the next token.
+    #: The index of the next token.
     index: int = 0
-    #: The entry that its last tokens wait for, once it is closed.
+    #: The entry that its last tokens wait for, after it was closed.
     held_until: int = 0
 
 
 class SessionSink(Sink):
     """
-    Takes what the emitters of all turns and visitors make.
+    Takes the output of all emitters: those of turns, and of blocks outside of turns.
 
-    Entries go into the log. Tokens are held back until the entries before them are stored, and the
-    texts of open messages are stored from time to time.
+    Events become entries of the log. Tokens are held back until the entries before them are stored;
+    the texts of open streams are stored every ``CHECKPOINT`` seconds.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class SessionSink(Sink):
         self._offers = offers
         self._form = form
         self._values = values
-        #: Writes once more to the row whose the session is.
+        #: Writes the owner to the row again.
         self._claim_again = claim_again
         self._threads = threads
-        #: Of the worker's pauses: how many there were when the session was known to be its, and
-        #: when that was asked.
+        #: How many pauses the worker had when the session was last known to be its own, and when
+        #: the row was last asked.
         self._pauses = self._asked = rows.pauses
         self._open: dict[str, _Open] = {}
-        #: Those that are closed, and have tokens in the outbox.
+        #: Closed streams that have tokens in the outbox.
         self._closing: list[_Open] = []
         self._outbox: Outbox[frames.ServerFrame] = Outbox(log.stored)
         self._checkpointed = 0.0
@@ -102,11 +102,11 @@ class SessionSink(Sink):
         return self._log.append(name, data, turn=None if turn is None else turn.n)
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        """Offer ``actions`` with a message, instead of what it did."""
+        """Set the actions that a message offers."""
         self._offers.offer(message, actions)
 
     async def withdraw(self, action: str, turn: Turn | None) -> None:
-        """Offer an action no more, and take it off its message."""
+        """Withdraw an action, and update its message."""
         self._log.check(turn)
         message = self._offers.withdraw(action)
         if message is None:
@@ -120,7 +120,7 @@ class SessionSink(Sink):
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
     ) -> None:
-        """Set the settings' inputs from now on, and their values."""
+        """Set the inputs of the chat settings and their values."""
         self._log.check(turn)
         self._values.check(turn)
         self._form.declare(inputs, values, turn=None if turn is None else turn.n)
@@ -136,7 +136,7 @@ class SessionSink(Sink):
     # For emitters: streams
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
-        """Stream what the last event has opened."""
+        """Open a stream, whose first event is the last entry of the log."""
         self._open[stream.id] = _Open(stream, turn, self._log.head)
         self._checkpoint()
 
@@ -144,9 +144,9 @@ class SessionSink(Sink):
         self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
     ) -> None:
         """
-        Add a token to an open stream, or with ``replaces`` set all of its text.
+        Add a token to a stream, or with ``replaces`` set its whole text.
 
-        The text of a stream that is not open comes with its next event.
+        If the stream is not open, the text is sent with its next event.
         """
         self._log.check(turn)
         if replaces:
@@ -166,11 +166,11 @@ class SessionSink(Sink):
             self._tell(frame)
         if self.loop.time() - self._checkpointed > CHECKPOINT:
             self._checkpoint()
-        elif self._timer is None:  # for what comes last before a pause
+        elif self._timer is None:  # else a pause would leave the last tokens unstored
             self._timer = self.loop.call_later(CHECKPOINT, self._checkpoint_late)
 
     def close_stream(self, stream_id: str) -> None:
-        """End a stream, whose last event is still to come."""
+        """Close a stream; its last event comes after this."""
         found = self._open.pop(stream_id, None)
         if found is None:
             return
@@ -184,7 +184,7 @@ class SessionSink(Sink):
         found = self._open.get(stream_id)
         return None if found is None else found.stream
 
-    # For emitters: what is too much
+    # For emitters: backpressure
 
     @property
     def is_crowded(self) -> bool:
@@ -216,7 +216,7 @@ class SessionSink(Sink):
     # For the session
 
     def release(self, entries: Sequence[Entry]) -> None:
-        """Tell ``entries``, which are stored now, and the tokens between them, in order."""
+        """Send ``entries``, which are stored now, and the tokens between them, in order."""
         outbox, subscribers = self._outbox, self._subscribers
         if not outbox.waiting:
             outbox.stored = self._log.stored
@@ -233,16 +233,16 @@ class SessionSink(Sink):
 
     @property
     def so_far(self) -> list[frames.Stream]:
-        """What a connection that has the log needs beside it: what is open in the stored log."""
+        """The streams that are open in the stored log, which a connection needs beside it."""
         return [
             frames.Stream(found.stream.id, found.index, found.stream.content)
             for found in (*self._closing, *self._open.values())
-            # Of one that has said nothing yet, its entry says all.
+            # A stream without text is complete with its entry.
             if found.seq <= self._log.stored and (found.index or found.stream.content)
         ]
 
     def texts(self) -> dict[str, str]:
-        """Return the text so far of each open message, by id."""
+        """Return the text so far of each open stream, by id."""
         return {found.stream.id: found.stream.content for found in list(self._open.values())}
 
     def has_open(self, turn: Turn) -> bool:
@@ -251,9 +251,10 @@ class SessionSink(Sink):
 
     def close_streams(self, turn: Turn) -> StorageError | None:
         """
-        Close what ``turn``, which is over, has left open.
+        Close the streams that ``turn``, which has ended, has left open.
 
-        Return the error of a message that cannot be sent as it is; what can be is sent of it.
+        If a message cannot be sent as it is, send the parts of it that can be, and return the
+        error.
         """
         error = None
         if not self._open:
@@ -275,9 +276,9 @@ class SessionSink(Sink):
 
     def _tell(self, frame: frames.ServerFrame) -> None:
         """
-        Tell ``frame``, unless somebody may have taken the session. Then the row is asked first.
+        Send ``frame``, unless another worker may have taken the session: then ask the row first.
 
-        What streams is told without being stored, so its commits do not say.
+        Tokens are sent without a commit, which would show that the session was lost.
         """
         pauses = self._rows.pauses
         if pauses == self._pauses:
@@ -288,7 +289,7 @@ class SessionSink(Sink):
             self._log.then(partial(self._made_sure, pauses))
 
     def _made_sure(self, pauses: int) -> None:
-        """Tell all that was not told meanwhile: the session is still ours."""
+        """Send the open streams, whose tokens were left out; we still own the session."""
         self._pauses = pauses
         for stream in self.so_far:
             self._tell(stream)
@@ -299,16 +300,17 @@ class SessionSink(Sink):
             self._checkpoint()
 
     def _checkpoint(self) -> None:
-        """Store the text of open streams with the next commit, for whoever takes over."""
+        """Store the text of open streams with the next commit, for the next owner."""
         self._checkpointed = self.loop.time()
         streams: list[dict[str, Any]] = [found.stream.as_event() for found in self._open.values()]
         self._log.set(streams=streams)
         self._log.note()
 
 
-#: Keys of a streamed message or step that can be sent whatever a handler has made of the others.
+#: Keys of a streamed message or step that can always be sent, whatever a handler has set.
 _SAFE_KEYS = ("id", "created_at", "streaming", "files", "parent", "start", "end")
-#: Its texts, and which part of MAX_EVENT_BYTES each may have characters, of up to six bytes.
+#: The keys of its texts. Each text may have MAX_EVENT_BYTES divided by this many characters, of up
+#: to six bytes.
 _TEXT_SHARES = {
     "content": 8,
     "input": 16,
@@ -321,7 +323,7 @@ _TEXT_SHARES = {
 
 
 def _salvaged(event: dict[str, Any]) -> dict[str, Any]:
-    """Return what can be sent of a streamed message or step that cannot be sent as it is."""
+    """Return the parts of a streamed message or step that can be sent, if all of it cannot."""
     limit = settings.MAX_EVENT_BYTES
     return {key: event[key] for key in _SAFE_KEYS if key in event} | {
         key: printable(event[key])[: limit // share]
@@ -330,12 +332,12 @@ def _salvaged(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-#: What a client is told of a block that left a message unfinished.
+#: The error text that a client gets when a block has left a message unfinished.
 WRITER_STOPPED = gettext_lazy("What was writing this has stopped.")
 
 
 def new_writer() -> Turn:
-    """Return what stands for a block outside of turns, as a turn does for a handler."""
+    """Return a turn that stands for a ``session_context()`` block, which runs in no turn."""
     return Turn(None, "session_context")
 
 
@@ -343,14 +345,14 @@ def new_writer() -> Turn:
 class Writer:
     """A block of ``session_context()`` in another process."""
 
-    #: The worker there; None if it did not say.
+    #: The worker of that process; None if it did not say.
     worker: UUID | None
     turn: Turn
     heard_at: float = 0.0
 
 
 class Writers:
-    """The blocks elsewhere that stream into a session, by their numbers."""
+    """The blocks in other processes that stream into a session, by their numbers."""
 
     __slots__ = ("_log", "_loop", "_session", "_sink", "_writers")
 
@@ -362,44 +364,44 @@ class Writers:
         self._writers: dict[str, Writer] = {}
 
     def heard(self, number: str, worker: UUID | None) -> Turn:
-        """Note that a block was heard of, and return what its streams are known by."""
+        """Note that a block has sent something, and return the turn that stands for it."""
         writer = self._writers.setdefault(number, Writer(worker, new_writer()))
         writer.heard_at = self._loop.time()
         return writer.turn
 
     def settle(self, number: str) -> None:
-        """Forget a block that streams nothing (any more)."""
-        writer = self._writers.get(number)  # of changes at the same time the first one does it
+        """Forget a block that has no open stream."""
+        writer = self._writers.get(number)  # None if a concurrent change has done it
         if writer is not None and not self._sink.has_open(writer.turn):
             del self._writers[number]
 
     @property
     def is_writing(self) -> bool:
-        """Whether somebody is in the middle of a message."""
+        """Whether a block may be streaming a message."""
         return bool(self._writers)
 
     def suspects(self) -> dict[str, Writer]:
-        """Return the blocks that were silent for longer than one that lives."""
+        """Return the blocks that were silent for longer than ``WORKER_HEARTBEAT`` seconds."""
         late = self._loop.time() - settings.WORKER_HEARTBEAT
         return {number: one for number, one in self._writers.items() if one.heard_at < late}
 
     def is_lost(self, writer: Writer) -> bool:
-        """Return True if a block has been silent for so long that it counts as dead."""
+        """Return True if a block was silent for ``WORKER_STALE`` seconds, and counts as dead."""
         return self._loop.time() - writer.heard_at > settings.WORKER_STALE
 
     def interrupt(self, number: str) -> None:
-        """Close what a block has left open, and say that it was interrupted."""
+        """Close the streams that a block has left open, and report that it was interrupted."""
         writer = self._writers.pop(number, None)
         if writer is not None:
             self.close(writer.turn, interrupted=True)
 
     def interrupt_all(self) -> None:
-        """Close what all blocks have left open."""
+        """Interrupt all blocks."""
         for number in list(self._writers):
             self.interrupt(number)
 
     def close(self, turn: Turn, *, interrupted: bool) -> None:
-        """Close what ``turn`` has left open."""
+        """Close the streams that ``turn`` has left open; report it if it was ``interrupted``."""
         if self._sink.has_open(turn):
             turn.stopped = interrupted
             self._sink.close_streams(turn)

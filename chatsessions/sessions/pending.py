@@ -1,4 +1,4 @@
-"""What of a session is not stored yet: of its log and its row, and of its values."""
+"""A session's unstored changes: of its log, its row and its values."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from .turns import Turns
 
 class SessionLog:
     """
-    Numbers a session's entries, and gathers what is stored next.
+    Numbers a session's entries, and gathers the next change to store.
 
-    That is one :class:`~chatsessions.storage.journal.Change`, with the entries, the values and the
-    columns of the row since the last one. The journal takes it from ``source``.
+    A :class:`~chatsessions.storage.journal.Change` has the entries, the values and the columns of
+    the row since the last one. The journal takes it from ``source``.
     """
 
     __slots__ = (
@@ -72,19 +72,19 @@ class SessionLog:
         self._journal = journal
         self._source = source
         self.position = position
-        #: The last entry there is, the last that is stored, and the first that is kept.
+        #: The last entry, the last that is stored, and (``first``) the first that is kept.
         self.head = self.stored = position.head
         self.first = first
-        #: Up to which event all turns have ended, as it is stored.
+        #: The stored ``handled``: the turns of all events up to this one have ended.
         self.handled = position.handled
         #: Called with each new entry.
         self.heard: Callable[[Entry], None] | None = None
-        # Some slack, so that a full log is not trimmed at every entry.
+        # 5% more, so that a full log is not trimmed at every entry.
         self._limit = settings.MAX_LOG_ENTRIES + max(1, settings.MAX_LOG_ENTRIES // 20)
         self._limit_bytes = settings.MAX_LOG_BYTES + settings.MAX_LOG_BYTES // 20
-        #: How often the values were written, what was taken last included.
+        #: How often the values were written, the change that was taken last included.
         self._state_revision = state_revision
-        #: By which the store knows this owner.
+        #: Counts the owners: the store refuses the changes of an earlier one.
         self.generation = generation
         self._next = Change(
             session_id=session_id,
@@ -92,19 +92,19 @@ class SessionLog:
             generation=generation,
             position=position,
             claims=claims,
-            insert=claims is None,  # a session that nobody held before is a new row
+            insert=claims is None,  # a session without an owner to follow is a new row
         )
         #: The entries to be stored next.
         self.entries = self._next.entries = []
         #: The entries that the journal is storing now.
         self._leaving: list[Entry] = []
-        #: Whether anything is stored: the session is this worker's, and not only to be.
+        #: Whether a commit was made, so that this worker owns the session.
         self.is_stored = False
-        #: Whether the journal knows that there is something.
+        #: Whether the journal knows that there is something to store.
         self.is_noted = False
-        #: Whether nothing more is stored: the session is not this worker's any more.
+        #: Whether nothing more is stored: this worker no longer owns the session.
         self.is_closed = False
-        #: Why the session has ended, if it is closed for that.
+        #: The end reason, if the log is closed because the session has ended.
         self.over: str | None = None
         self._then: list[Callable[[], None]] = []
         self._taken: list[Callable[[], None]] = []
@@ -136,7 +136,7 @@ class SessionLog:
         turn: int | None = None,
         key: str | None = None,
     ) -> int:
-        """Add an entry, a client's event if it has an ``n``; return its ``seq``."""
+        """Add an entry and return its ``seq``. One with an ``n`` is a client's event."""
         position = self.position
         seq = self.head = position.head = self.head + 1
         position.log_bytes += len(data)
@@ -153,37 +153,36 @@ class SessionLog:
         return seq
 
     def say(self, name: str, data: Any, *, turn: int | None = None) -> None:
-        """Add an event of our own, whatever state the session is in."""
+        """Add an event of the server, whatever state the session is in."""
         self.append(name, encode_data(name, data), turn=turn)
 
     def set(self, **columns: Any) -> None:
-        """Set columns of the row other than its position."""
+        """Set columns of the row that are not part of its position."""
         self._next.fields.update(columns)
 
     def set_state(self, state: bytes) -> None:
-        """Set all values of user_session, as one JSON text."""
+        """Set all values of ``user_session``, as one JSON text."""
         self._next.state = state
 
     def set_outcome(self, n: int, status: str) -> None:
-        """Set the status of event ``n``, which came to another end than done."""
+        """Set the status of event ``n``, whose turn ended in another way than ``done``."""
         self._next.outcomes.append((n, status))
 
     def set_feedback(self, rating: Rating) -> None:
-        """Set what the user thinks of an answer."""
+        """Store feedback on an answer with the next commit."""
         self._next.ratings.append(rating)
 
     @property
     def is_long(self) -> bool:
-        """Whether so much is kept that the oldest entries are to go."""
+        """Whether the log is so long that its oldest entries have to be dropped."""
         is_full = self.head - self.first >= self._limit
         return is_full or self.position.log_bytes > self._limit_bytes
 
     def trim(self, needed: int | None) -> None:
         """
-        Drop the oldest entries of a log that is long, with the next commit.
+        Drop the oldest entries of a long log with the next commit.
 
-        From entry ``needed`` on all are kept: an event that waits is run from its entry after a
-        crash.
+        Entries from ``needed`` on are kept: after a crash a waiting event is run from its entry.
         """
         if self.head - self.first >= self._limit:
             last = self.head - settings.MAX_LOG_ENTRIES
@@ -204,7 +203,7 @@ class SessionLog:
             self._journal.note(self._source)
 
     def then(self, callback: Callable[[], None]) -> None:
-        """Call back when everything so far is stored."""
+        """Call ``callback`` when everything so far is stored."""
         self._then.append(callback)
         if not self.is_noted:
             self.note()
@@ -216,7 +215,7 @@ class SessionLog:
         return future
 
     def flushed(self) -> asyncio.Future[None]:
-        """As :meth:`when_stored`, but it fails with what keeps the store from taking it."""
+        """Return a future like that of :meth:`when_stored` that fails if the store does."""
         future = self.when_stored()
         self._waiters.add(future)
         future.add_done_callback(self._waiters.discard)
@@ -225,7 +224,7 @@ class SessionLog:
     # For the journal
 
     def take(self) -> Change:
-        """Return everything so far, to be stored. What comes later goes into the next change."""
+        """Return the change with everything so far. Later changes go into the next one."""
         change, position = self._next, self.position
         if change.state is not None:
             self._state_revision += 1
@@ -237,7 +236,7 @@ class SessionLog:
             position=position,
         )
         self.entries = self._next.entries = []
-        change.position = structs.replace(position)  # the session's own changes meanwhile
+        change.position = structs.replace(position)  # a copy: the session goes on changing its own
         self._leaving = change.entries
         self._taken, self._then = self._then, []
         return change
@@ -254,19 +253,19 @@ class SessionLog:
             self.position.log_bytes = max(0, self.position.log_bytes - change.trimmed_bytes)
 
     def wake(self) -> None:
-        """Call back those who waited for what was stored last."""
+        """Call the callbacks that waited for the last commit."""
         taken, self._taken = self._taken, []
         for callback in taken:
             callback()
 
     def fail(self, error: Exception) -> None:
-        """Raise ``error`` for those who wait for a flush; what is gathered stays."""
+        """Raise ``error`` in those who wait for :meth:`flushed`; the gathered change stays."""
         for future in list(self._waiters):
             if not future.done():
                 future.set_exception(error)
 
     def close(self, over: str | None) -> None:
-        """Store nothing more. ``over`` is why the session has ended, None if it goes on."""
+        """Store nothing more. ``over`` is the end reason, None if the session has not ended."""
         self.is_closed = True
         self.over = over
         self._journal.waiting -= len(self.entries)
@@ -279,7 +278,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
 
 
 class SessionValues:
-    """Looks for changes in the ``user_session``, and says who hears of one that is refused."""
+    """Finds changes in the ``user_session``, and decides who gets the error of a refused one."""
 
     def __init__(
         self,
@@ -303,18 +302,18 @@ class SessionValues:
             after_change=self.after_change,
             keep=keep,
         )
-        #: What could not be stored and nobody was told; it surfaces at the next emit or flush.
+        #: The error of a value that could not be stored, until an emit or a flush raises it.
         self.error: StorageError | None = None
 
     # Around a change
 
     def before_change(self) -> None:
-        """Raise if the running code may not change the session any more."""
+        """Raise if the running code may no longer change the session."""
         context = current_context.get()
         self._log.check(None if context is None else context.turn)
 
     def after_change(self) -> None:
-        """See that a change is stored. Those of a turn go with its next event or its end."""
+        """Have a change stored. That of a turn is stored with its next event or its end."""
         if threading.get_ident() != self._thread:
             self._loop.call_soon_threadsafe(self._log.note)
             return
@@ -329,9 +328,9 @@ class SessionValues:
 
     def look(self, *, drop: bool = True) -> StorageError | None:
         """
-        Store what has changed, and return the error of a value that cannot be stored any more.
+        Store the changed values, and return the error of one that can no longer be stored.
 
-        With ``drop`` that one falls back to what is stored.
+        With ``drop`` that value is reset to the stored one.
         """
         user_session = self.user_session
         error = user_session.look(drop=drop) if user_session.touched else None
@@ -342,10 +341,10 @@ class SessionValues:
 
     def look_between(self, *, is_used: bool) -> None:
         """
-        Look at a moment that nobody has chosen.
+        Look for changes between events.
 
-        Who works with a value that cannot be stored (``is_used``) hears of it when they send the
-        next message, or at the end, and may mend it until then.
+        While values are used (``is_used``), one that cannot be stored is not reported: its user
+        gets the error with the next message or at the end, and can correct the value until then.
         """
         if is_used:
             self.look(drop=False)
@@ -354,24 +353,24 @@ class SessionValues:
 
     def used(self) -> None:
         """
-        Look again: code outside of turns is through with the values it got out.
+        Look for changes after code outside of turns has used values.
 
-        While a turn runs, a value that cannot be stored is for that turn to mend, or to fail of.
+        While a turn runs, the error of a value that cannot be stored is left to that turn.
         """
         self.look_between(is_used=self._turns.job is not None)
         self.settle(None)
 
     def settle(self, turn: Turn | None) -> None:
-        """Look no longer at what ``turn`` got out, unless another one runs."""
+        """Stop watching the values that ``turn`` has read, unless another turn runs."""
         if not self._turns.has_other(turn):
             self.user_session.settle()
 
     def check(self, turn: Turn | None) -> None:
         """
-        Raise what keeps a value from being stored, before ``turn`` tells of it.
+        Raise the error of a value that cannot be stored, before ``turn`` sends anything.
 
-        ``turn`` may stand for a block outside of turns. What a running turn has changed is that
-        turn's to hear of, and nobody else's; and nobody without a turn works with values.
+        ``turn`` may stand for a block outside of turns. While a turn runs, only that turn gets the
+        error; code without a turn does not use values.
         """
         if self.error is not None:
             self.raise_error()
@@ -383,12 +382,12 @@ class SessionValues:
             self.user_session.check()
 
     def raise_error(self) -> None:
-        """Raise what could not be stored, once."""
+        """Raise the error that is kept, once."""
         error, self.error = self.error, None
         if error is not None:
             raise error
 
     def write(self) -> None:
-        """Store all values again, whatever has changed."""
+        """Store all values again, changed or not."""
         self._log.set_state(self.user_session.as_json())
         self._log.note()

@@ -1,4 +1,4 @@
-"""``PostedEvents``: take events and answers that come by requests, which number nothing."""
+"""``PostedEvents``: take events and answers of HTTP requests, which have no numbers."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ class Submit(Protocol):
     ) -> None: ...
 
 
-#: Seconds after which what could not be looked up may be posted again.
+#: Seconds after which a client may post again what could not be looked up.
 RETRY_AFTER = 1.0
 
 
 class Posted(Struct, tag="posted", kw_only=True):
-    """What was posted is taken: its turn, and the entry behind which its results begin."""
+    """The response to a posted event: its turn, and the entry after which its results begin."""
 
     turn: int
     name: str
     after: int
     #: How the turn has ended; None if it has not.
     outcome: str | None = None
-    #: Up to where the log is stored.
+    #: The last stored entry of the log.
     head: int
 
 
 class PostedEvents:
-    """The way in for what no client has numbered: one after another, each gets the next number."""
+    """Takes posted events and answers one after another, and gives each the next number."""
 
     def __init__(
         self,
@@ -82,14 +82,14 @@ class PostedEvents:
         #: Raises if the session takes nothing more.
         self._check_open = check_open
         self._threads = threads
-        #: Held while something is taken.
+        #: Held while an event or answer is taken.
         self._turn = asyncio.Lock()
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
         """
-        Take an event; one with the ``key`` of an earlier one is that one again.
+        Take an event. If an earlier message has its ``key``, return what came of that one.
 
-        ``raw`` is the JSON of ``data``. Raises ``FrameError`` for one that cannot be accepted now,
+        ``raw`` is the JSON of ``data``. Raises ``FrameError`` if the event cannot be accepted now,
         ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``.
         """
         inbound = self._inbound
@@ -108,9 +108,9 @@ class PostedEvents:
 
     async def answer(self, call: str, raw: bytes, data: object) -> Posted:
         """
-        As :meth:`post`, for the answer to a question; its turn is the one that asked.
+        Take the answer to a question, like :meth:`post`; its turn is the one that asked.
 
-        If none asked that runs (a hook did, or a task that has outlived its turn), it is done with.
+        If no running turn asked (but a hook, or a task that outlived its turn), it is done at once.
         """
         inbound = self._inbound
         async with self._turn:
@@ -137,14 +137,14 @@ class PostedEvents:
             raise SessionConnected(self._session_id)
 
     def _running(self, n: int | None) -> Turn | None:
-        """Return turn ``n`` if it runs."""
+        """Return turn ``n`` if it runs, else None."""
         return next((turn for turn in self._turns.running if turn.n == n), None)
 
     async def _find(self, key: str) -> Entry | None:
         """
-        Return the message that was posted with the id ``key``, which counts as another would.
+        Return the message that was posted with the id ``key``, and count it for the rate limit.
 
-        Raises ``FrameError`` ``rate_limited`` before anything is looked for.
+        Raises ``FrameError`` ``rate_limited`` before it looks.
         """
         n = self._inbound.next_number
         self._inbound.check_pace(n)
@@ -157,7 +157,7 @@ class PostedEvents:
         return known
 
     async def _repeated(self, name: str, known: Entry) -> Posted:
-        """Return what came of an event that was posted before."""
+        """Return the turn and the outcome of an event that was posted before."""
         n, outcome = known.n or 0, None
         if n in self._turns.handled:
             await self._sink.flush()

@@ -1,8 +1,8 @@
 """
-``LiveSession``: a session in its owner's memory, which is the truth while the owner lives.
+``LiveSession``: a session in its owner's memory, which is authoritative while the owner lives.
 
-The way of one message stands here: it is received, stored, handled, what comes of it is stored,
-and then it is told.
+This module has the path of one message: it is received, stored and handled; its results are
+stored, and then sent to the subscribers.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ class LiveSession(SessionLifecycle):
 
     __slots__ = ()
 
-    # The way of one message: received, and stored
+    # The path of one message: received and stored
 
     async def receive(self, subscriber: Subscriber, frame: frames.ClientFrame, data: Any) -> None:
         """
-        Take an event or an answer of the connection ``subscriber``, with its ``data`` decoded.
+        Take an event or an answer from the connection ``subscriber``, with its decoded ``data``.
 
-        Raises ``FrameError`` for one that cannot be accepted now.
+        Raises ``FrameError`` if it cannot be accepted now.
         """
         if isinstance(frame, frames.ClientEvent):
             about = None
             is_plain = frame.name == "message" and not (data.get("files") or data.get("replaces"))
             if not is_plain:
                 about = await self.inbound.look_up(frame, data)
-            if self.subscribers.connection is subscriber:  # it speaks for the session still
+            if self.subscribers.connection is subscriber:  # not replaced during the await
                 self.submit(frame, data, about=about)
         elif isinstance(frame, frames.Answer):
             await self.inbound.check_answer_files(frame, data)
@@ -68,10 +68,10 @@ class LiveSession(SessionLifecycle):
 
     def submit(self, event: frames.ClientEvent, data: Any, *, about: int | None = None) -> None:
         """
-        Take a client's event into the log, and queue its turn.
+        Append a client's event to the log and queue its turn.
 
-        ``about`` is what :meth:`InboundEvents.look_up` has found for it. Raises ``FrameError`` for
-        one that cannot be accepted now.
+        ``about`` is the result of :meth:`InboundEvents.look_up`. Raises ``FrameError`` if the
+        event cannot be accepted now.
         """
         if not self.inbound.admit(event.n):
             return
@@ -95,21 +95,21 @@ class LiveSession(SessionLifecycle):
         self.queue_turn(event.n, event.name, data, size=len(raw))
 
     def _check_replaced(self, n: int, replaces: int) -> None:
-        """Raise ``FrameError`` if message ``n`` may not take the place of ``replaces``."""
+        """Raise ``FrameError`` if message ``n`` may not replace message ``replaces``."""
         if "edits" not in self.chat.offers:
             raise FrameError("forbidden", gettext("Messages cannot be sent again here."), n=n)
         if replaces != self.inbound.last_message:
             raise FrameError("forbidden", gettext("Only the last message can be sent again."), n=n)
 
     def _end_replaced(self, n: int) -> None:
-        """Stop the turn of message ``n``, which another one has replaced, and what has followed."""
+        """Take the turn of the replaced message ``n`` out of the queue, or stop what runs."""
         if self.turns.withdraw(n):
             self.end_turn(n, "message", "stopped")
         else:
             self.turns.cancel("stopped")
 
     def _take_feedback(self, n: int, data: dict[str, Any], seq: int | None) -> None:
-        """Have feedback on the message of entry ``seq`` stored. Raises ``FrameError``."""
+        """Store feedback on the message of entry ``seq``. Raises ``FrameError``."""
         if "feedback" not in self.chat.offers:
             raise FrameError("forbidden", gettext("This chat takes no feedback."), n=n)
         if seq is None:
@@ -120,7 +120,7 @@ class LiveSession(SessionLifecycle):
         )
 
     def queue_turn(self, n: int, name: str, data: Any, *, size: int = 0) -> None:
-        """Queue the turn of event ``n``, which keeps ``size`` bytes while it waits."""
+        """Queue the turn of event ``n``, which takes ``size`` bytes while it waits."""
         job = event_job(self.chat, self.session, n, name=name, data=data)
         job.size = size
         if name == "settings":
@@ -130,11 +130,11 @@ class LiveSession(SessionLifecycle):
     # Handled
 
     def _start(self, job: Job) -> None:
-        """Store that ``job``, which is next, runs, and start its task in a context of its own."""
+        """Start the task of ``job`` in its own context, and store that the job runs."""
         stored = None
         if job.waits_for_store:
             if self.closed:
-                return  # nothing is stored any more
+                return  # nothing more is stored
             if job is self.turns.aside:
                 self._aside = job.turn.n
                 self.log.set(aside=job.turn.n)
@@ -149,9 +149,9 @@ class LiveSession(SessionLifecycle):
 
     async def _run(self, job: Job, stored: asyncio.Future[None] | None) -> None:
         """
-        Run a job once it is ``stored`` that it runs: after a crash it is never begun again.
+        Run a job after ``stored``, the commit that says it runs: no crash can make it run twice.
 
-        It is cancelled by :meth:`Turns.cancel`.
+        :meth:`Turns.cancel` cancels it.
         """
         turn, error = job.turn, None
         try:
@@ -172,16 +172,16 @@ class LiveSession(SessionLifecycle):
             elif job.needs_handler:
                 raise NoHandler(f"No handler for {turn.name!r}.")
         except BaseException as failure:
-            # SystemExit too: it is not for a handler to end the server. And a cancellation that
-            # we have not asked for is the handler's own doing, a failure like any other.
+            # SystemExit too: a handler must not end the server. A cancellation that we did not
+            # request comes from the handler and counts as a failure.
             error = failure
         self._finish(job, job.cancelled_as or ("done" if error is None else "failed"), error)
 
     def _put_back(self, job: Job) -> None:
-        """Leave a job that has not begun to whoever takes the session next."""
+        """Leave a job that has not begun to the next owner."""
         if job.turn.n:
             self._runs_no_more(job.turn.n)
-        # Of a start that has not begun, the row cannot say more than that it was cut short.
+        # The row cannot say that a start has not begun; the next owner sees it as interrupted.
         self.turns.put_back(job)
 
     async def _handle(self, job: Job, handler: Handler) -> None:
@@ -203,7 +203,7 @@ class LiveSession(SessionLifecycle):
             current_context.reset(token)
 
     def context(self, turn: Turn | None, *, writer: Turn | None = None) -> Context:
-        """Return what code of ``turn`` sees, or of a block outside of turns (``writer``)."""
+        """Return the context for code of ``turn``, or of a block outside of turns (``writer``)."""
         return Context(
             session=self.session,
             user_session=self.user_session,
@@ -215,10 +215,10 @@ class LiveSession(SessionLifecycle):
         )
 
     def _finish(self, job: Job, status: str, error: BaseException | None = None) -> None:
-        """Store what came of a job, and start the next one."""
+        """Store the outcome of a job, and start the next one."""
         turn = job.turn
         if job is not self.turns.job and job is not self.turns.aside:
-            return  # it had been abandoned
+            return  # it was abandoned
         turn.stopped = job.cancelled_as is not None
         unclosed = None if turn.spawned else self.sink.close_streams(turn)
         refused = self.values.look() or self.values.error or unclosed
@@ -235,13 +235,13 @@ class LiveSession(SessionLifecycle):
             self.values.settle(turn)
         if turn.n is None:
             self.log.note()
-        elif status != "interrupted":  # of that, whoever takes the session next tells
+        elif status != "interrupted":  # else the next owner stores its end
             seconds = 0.0 if job.started is None else self.loop.time() - job.started
             self.end_turn(turn.n, turn.name, status, seconds=seconds)
         self.turns.finished(job)
 
     def end_turn(self, n: int, name: str, status: str, *, seconds: float = 0.0) -> None:
-        """Store that turn ``n`` is over, then tell it."""
+        """Store that turn ``n`` has ended, then tell the subscribers."""
         self._runs_no_more(n)
         self.inbound.has_handled(n)
         if status != "done":
@@ -269,10 +269,10 @@ class LiveSession(SessionLifecycle):
         else:
             self.position.running = None
 
-    # Stored, and told: for the journal
+    # Stored and sent: for the journal
 
     def take_change(self, now: datetime) -> Change | None:
-        """Return what there is to store now."""
+        """Return the change to store now; None if the session is closed."""
         log = self.log
         log.is_noted = False
         if self.closed:
@@ -290,7 +290,7 @@ class LiveSession(SessionLifecycle):
         return log.take()
 
     def committed(self, change: Change) -> None:
-        """Tell what is stored now, and wake who waits for it."""
+        """Send what ``change`` has stored to the subscribers, and wake those who wait for it."""
         self.log.committed(change)
         self.sink.release(change.entries)
         self.log.wake()
@@ -298,7 +298,7 @@ class LiveSession(SessionLifecycle):
             self._let_go()
 
     def refused(self, change: Change | None, error: Exception) -> None:
-        """Drop the session: it cannot be stored, and is not this worker's any more."""
+        """Drop the session: it cannot be stored, or this worker no longer owns it."""
         if isinstance(error, OwnershipLost):
             logger.warning("Session %s is no longer held by this worker", self.id)
         else:
@@ -308,7 +308,7 @@ class LiveSession(SessionLifecycle):
         self.worker.lost(self, error, held=change is None or change.claims is None)
 
     def delayed(self, error: StoreUnavailable) -> None:
-        """Tell who waits that the store takes nothing just now."""
+        """Tell those who wait for a commit that the store is unavailable for now."""
         self.log.fail(error)
         for n in self.inbound.not_stored:
             self.subscribers.frame(frames.Error("storage_unavailable", str(error), n, 1.0))
@@ -316,17 +316,17 @@ class LiveSession(SessionLifecycle):
         self.subscribers.tell_followers(frame)
 
     def _set_topic(self, text: str) -> None:
-        """Call the session by its first message that says something."""
+        """Set the session's topic from the first message that has text."""
         topic = topic_of(text)
         self._has_topic = bool(topic)
         if topic:
             self.log.set(topic=topic)
 
-    # Letting go
+    # Leaving memory
 
     @property
     def is_busy(self) -> bool:
-        """Whether anything runs or waits to be run."""
+        """Whether anything runs or waits to run."""
         return not self.turns.is_idle or len(self.tasks) > 0
 
     @property
@@ -346,18 +346,22 @@ class LiveSession(SessionLifecycle):
         )
 
     def let_go(self) -> None:
-        """Note that somebody who held the session by ``holders`` does so no more."""
+        """Undo one increment of ``holders``."""
         self.holders -= 1
         self.log.note()
 
     async def until_closed(self) -> None:
-        """Wait until nobody holds the session here any more."""
+        """Wait until this worker no longer holds the session."""
         if not self.closed:
             self._closing = self._closing or asyncio.Event()
             await self._closing.wait()
 
     async def given_back(self) -> None:
-        """Wait until another worker can take the session, if it can be let go at all."""
+        """
+        Wait until another worker can take the session, if it can be released at all.
+
+        Gives up after ``STORE_TIMEOUT`` seconds.
+        """
         if self.can_release and not self.closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(settings.STORE_TIMEOUT):
@@ -371,18 +375,18 @@ class LiveSession(SessionLifecycle):
             await self._quiet.wait()
 
     def _let_go(self) -> None:
-        """Drop the session, which is stored as nobody's, unless somebody needs it after all."""
+        """Drop the session, now stored without an owner, unless it is needed again."""
         if not self.can_release:
             self.log.set(worker_id=self.worker.id)
             self.log.note()
             return
         connection, self.subscribers.connection = self.subscribers.connection, None
         self.discard()
-        if connection is not None:  # whoever relays the session may take it
+        if connection is not None:  # a relayed one: its worker may take the session now
             connection.close(frames.CloseCode.SHUTTING_DOWN)
 
     def _idle(self) -> None:
-        """Let the session go if nobody needs it in memory: something that ran has ended."""
+        """Release the session if nobody needs it in memory, now that something has ended."""
         if not self.log.is_noted:
             self.log.note()
         if self._quiet is not None:

@@ -1,4 +1,4 @@
-"""Who hears what comes of a session, and what is told of its client."""
+"""A session's subscribers, and what the row and the application learn about its client."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 
 class Subscriber(ABC):
-    """Whoever hears what comes of a session: a websocket, a request, another worker."""
+    """Receives what a session sends: for a websocket, a request or another worker."""
 
     #: Whether it is at another worker, which takes the session as soon as nothing runs here.
     relayed = False
 
     @abstractmethod
     def entries(self, entries: Sequence[Entry]) -> None:
-        """Take entries of the log, in order, now that they are stored."""
+        """Take entries of the log, in order, after they are stored."""
 
     @abstractmethod
     def frame(self, frame: frames.ServerFrame) -> None:
@@ -44,17 +44,17 @@ class Subscriber(ABC):
 
     @abstractmethod
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        """Hear nothing more. ``ended`` is the reason of a session that is over."""
+        """Close: nothing more is sent. ``ended`` is the end reason of a session that is over."""
 
 
 class Standing(Struct, kw_only=True):
-    """How a session stands, for whoever follows it from there on."""
+    """A session's position and state, for a subscriber that follows it from there."""
 
     #: The first entry of the log that is kept, the last that is stored, and the last of all.
     first: int = 0
     stored: int = 0
     head: int = 0
-    #: The highest stored number of a client's event, and of those that its connection gave.
+    #: The highest stored number of a client's event, and the highest that its connection gave.
     received: int = 0
     numbered: int = 0
     #: The number and the name of the running turn.
@@ -62,28 +62,28 @@ class Standing(Struct, kw_only=True):
     turn_name: str = ""
     #: Whether no turn runs or waits.
     is_idle: bool = False
-    #: The events whose turns have ended, which is stored; see ``Handled``.
+    #: The events whose turns have ended; see ``Handled``.
     handled: int = 0
     handled_ahead: list[int] = []
     #: How many connections there have been.
     connections: int = 0
-    #: What streams: somebody who has the log needs it, too.
+    #: The open streams, which a subscriber needs beside the log.
     streams: list[frames.Stream] = []
 
 
 class Subscribers:
-    """A session's connection, of which there is one at most, and those who follow without one."""
+    """A session's connection, at most one, and its followers, which are no connection."""
 
     __slots__ = ("connection", "followers")
 
     def __init__(self) -> None:
         #: The client's connection.
         self.connection: Subscriber | None = None
-        #: Requests that wait for what comes, and those who watch.
+        #: Requests that wait for entries, and watchers.
         self.followers: set[Subscriber] = set()
 
     def entries(self, entries: Sequence[Entry]) -> None:
-        """Tell everybody of entries that are stored now."""
+        """Send entries, which are stored now, to all subscribers."""
         if self.connection is not None:
             self.connection.entries(entries)
         if self.followers:
@@ -91,29 +91,29 @@ class Subscribers:
                 follower.entries(entries)
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        """Tell everybody something that is not in the log."""
+        """Send all subscribers a frame that is not in the log."""
         if self.connection is not None:
             self.connection.frame(frame)
         if self.followers:
             self.tell_followers(frame)
 
     def tell_connection(self, frame: frames.ServerFrame) -> None:
-        """Tell the connection alone something that is not in the log."""
+        """Send the connection alone a frame that is not in the log."""
         if self.connection is not None:
             self.connection.frame(frame)
 
     def tell_followers(self, frame: frames.ServerFrame) -> None:
-        """Tell those without a connection something that is not in the log."""
+        """Send the followers a frame that is not in the log."""
         for follower in list(self.followers):
             follower.frame(frame)
 
     def close_followers(self, code: frames.CloseCode) -> None:
-        """Part with those who have no connection."""
+        """Close the followers."""
         for follower in list(self.followers):
             follower.close(code)
 
     def end(self, reason: str) -> None:
-        """Tell everybody that the session is over, and part with them."""
+        """Close all subscribers: the session is over."""
         code = frames.CloseCode.SESSION_ENDED
         if self.connection is not None:
             self.connection.close(code, ended=reason)
@@ -124,7 +124,7 @@ class Subscribers:
 
 
 class SessionClient:
-    """Keeps what the row and the application are told of a session's client."""
+    """Writes a session's client and its connection to the row, and tells the application."""
 
     def __init__(
         self,
@@ -152,9 +152,9 @@ class SessionClient:
         self._send_signal = send_signal
         self._add_hook = add_hook
         self._has_acted = row.has_acted
-        #: Whether the session was made here, and nothing has run in it.
+        #: Whether the session was created here, and nothing has run in it.
         self.is_new = is_new
-        #: How many connections there have been: each that comes is one more.
+        #: How many connections there have been.
         self.connections = row.connections
         self.tokens = Tokens(row.token_hash, row.previous_token_hash)
 
@@ -164,10 +164,10 @@ class SessionClient:
         self, subscriber: Subscriber, *, language: str = "", welcome: Callable[[], None]
     ) -> None:
         """
-        Make ``subscriber`` the session's connection from now on, instead of any other.
+        Make ``subscriber`` the session's connection; close the one before it.
 
-        The session goes on in ``language``, unless that is empty. ``welcome`` is called when that
-        is stored; it makes the subscriber hear.
+        ``language`` becomes the session's, unless it is empty. ``welcome`` is called when all this
+        is stored; it lets the subscriber send.
         """
         self.part(frames.CloseCode.TAKEN_OVER)
         self._subscribers.connection = subscriber
@@ -185,19 +185,19 @@ class SessionClient:
         self._log.then(welcome)
 
     def rejoin(self, subscriber: Subscriber, *, stored: Callable[[], None]) -> None:
-        """Go on with the connection of a session that came here from another worker."""
+        """Take over ``subscriber``, the connection of a session that moved here."""
         self._subscribers.connection = subscriber
         self._session.connected = True
         self._log.set(status=ChatSession.Status.CONNECTED, worker_id=self._worker_id)
         self._log.then(stored)
 
     def announce(self, *, resumed: bool) -> None:
-        """Tell the application that there is a connection, which is stored."""
+        """Tell the application of the connection, which is stored now."""
         self._add_hook("connect")
         self._send(signals.session_connected, resumed=resumed)
 
     def disconnect(self, subscriber: Subscriber, code: int) -> None:
-        """Go on without ``subscriber``, which is gone, if it is the connection."""
+        """Note that ``subscriber`` is gone, if it is the connection."""
         if subscriber is not self._subscribers.connection or self._log.is_closed:
             return
         self._subscribers.connection = None
@@ -209,7 +209,7 @@ class SessionClient:
         self._log.then(partial(self._send, signals.session_disconnected, code=int(code)))
 
     def part(self, code: frames.CloseCode) -> None:
-        """Part with the connection, if there is one."""
+        """Close the connection, if there is one."""
         connection = self._subscribers.connection
         if connection is not None:
             connection.close(code)
@@ -217,25 +217,25 @@ class SessionClient:
 
     def renew_user(self, subscriber: Subscriber | None, user: User) -> None:
         """
-        Let handlers see the user as they are now.
+        Let handlers see the current state of the user.
 
-        ``subscriber`` is the connection that they have, None if they came by a request.
+        ``subscriber`` is the user's connection, None if they came by a request.
         """
         if subscriber is None or subscriber is self._subscribers.connection:
             self._session.renew_user(user)
 
     def claim_again(self) -> None:
-        """Write again whose the session is: another worker may have thought this one dead."""
+        """Write the owner to the row again: another worker may have thought this one dead."""
         if self._inbound.is_open:
             here = self._subscribers.connection is not None
             status = ChatSession.Status.CONNECTED if here else ChatSession.Status.AWAY
             self._log.set(status=status, worker_id=self._worker_id)
             self._log.note()
 
-    # Without one
+    # A client without a connection
 
     def visited(self) -> None:
-        """Note that a client is here by a request, without a connection."""
+        """Note that the client has made a request, without a connection."""
         if self._log.is_closed or self._subscribers.connection is not None:
             return
         self._position.last_seen_at = timezone.now()
@@ -244,7 +244,7 @@ class SessionClient:
         self._log.note()
 
     async def acted(self) -> None:
-        """Note that the client has done something that is no event."""
+        """Note that the client has done something other than an event."""
         if not self._has_acted:
             self._has_acted = True
             self._log.set(has_acted=True)
@@ -252,28 +252,32 @@ class SessionClient:
 
     @property
     def is_hammered(self) -> bool:
-        """Whether the client keeps sending what it was told to hold back."""
+        """Whether the client keeps sending although it is rate limited."""
         return self._inbound.gate.is_hammered
 
-    # Its tokens
+    # Tokens
 
     def issue_token(self, used: str | None, *, named: bool = False) -> str:
-        """Return a new token for a client that came with ``used``; ``named`` says whose it is."""
+        """
+        Return a new token for a client that came with the token ``used``.
+
+        With ``named`` the token carries the session's id.
+        """
         session_id = self._session.id
         token = new_token(session_id) if named else token_after(used, session_id)
         self.rotate_tokens(None if used is None else hash_token(used), hash_token(token))
         return token
 
     def rotate_tokens(self, used: str | None, given: str) -> None:
-        """Give the token hashed as ``given`` to a client that came with that of ``used``."""
+        """Store the hash of a ``given`` token; ``used`` is the hash of the one it came with."""
         self.tokens.rotate(used, given)
         self._write_tokens()
 
     def assign(self) -> None:
         """
-        Let no token be valid that was given to anybody: the session is a user's from now on.
+        Invalidate all tokens: the session belongs to a user from now on.
 
-        Which token it was is remembered, as ``awaits_login`` asks for it.
+        The hash of the current one is kept, for ``awaits_login``.
         """
         former = self.tokens.current
         self._log.set(former_token_hash=former, assigned_at=self._worker_rows.now())
@@ -282,10 +286,10 @@ class SessionClient:
 
     def confirm_token(self, subscriber: Subscriber) -> None:
         """
-        The client was heard by ``subscriber`` after its welcome, so it has the current token.
+        Note that the client has the current token: it sent something after its welcome.
 
-        What comes by another connection than the session's says nothing: it was given an older
-        one.
+        Does nothing if ``subscriber`` is not the session's connection: that one got an older
+        token.
         """
         if subscriber is not self._subscribers.connection:
             return
@@ -293,7 +297,7 @@ class SessionClient:
             self.tokens.confirm()
             self._write_tokens()
             self._log.note()
-        if self._inbound.posted_from is not None:  # it knows which numbers are taken
+        if self._inbound.posted_from is not None:  # the welcome said which numbers are taken
             self._inbound.set_posted_from(None)
             self._log.note()
 
@@ -303,7 +307,7 @@ class SessionClient:
     # The application
 
     def _tell_started(self) -> None:
-        """If the session is new, tell the application so when it is stored."""
+        """Send ``session_started`` when the session is stored, if it is new."""
         if self.is_new:
             self._log.then(partial(self._send, signals.session_started))
 

@@ -1,4 +1,4 @@
-"""What runs for a session beside its turns: its tasks, and what its application opens for it."""
+"""What runs for a session beside its turns: its tasks, and the application's lifespan handler."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ logger = logging.getLogger("chatsessions.live")
 
 class SessionTasks:
     """
-    Owns tasks: a session stays in memory while they run, and what they raise is logged.
+    Owns tasks: the session stays in memory while they run, and their exceptions are logged.
 
-    ``done`` is called after each; ``turn_done`` when the last one that a turn has spawned is.
+    ``done`` is called when a task has ended, ``turn_done`` when the last task of a turn has.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class Lifespan:
     """
     Runs ``@chat.session_lifespan`` and ``@chat.on_session_unload`` in one task.
 
-    The task is there from :meth:`start` until the session is not held here any more. Setting up
-    and tearing down have ``LIFESPAN_TIMEOUT`` seconds each.
+    The task runs from :meth:`start` until the session leaves this worker's memory. Setting up and
+    tearing down have ``LIFESPAN_TIMEOUT`` seconds each.
     """
 
     __slots__ = (
@@ -121,15 +121,15 @@ class Lifespan:
         self._chat = chat
         self._session = session
         self._context = context
-        #: Starts a task whose end a worker that stops waits for.
+        #: Starts a task, for whose end a worker that stops waits.
         self._start = start
         self._run_in_thread = run_in_thread
         #: Whether handlers have run, so that there may be something to unload.
         self._begun = False
-        #: What setting up has raised.
+        #: The exception of setting up.
         self._error: Exception | None = None
         self._is_stopped = False
-        #: Of a task that sets up: whether it has, and whether it is to tear down.
+        #: Set when the task has set up, and when it has to tear down.
         self._settled: asyncio.Event | None = None
         self._stopped: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
@@ -146,7 +146,7 @@ class Lifespan:
         self._begun = True
 
     async def start(self) -> None:
-        """Set up, and return when the generator has yielded. Raises what it raises."""
+        """Set up, and return when the generator has yielded. Raises the exception it raises."""
         generator = self._chat.hooks["session_lifespan"].function()
         settled, stopped = self._settled, self._stopped = asyncio.Event(), asyncio.Event()
         if self._is_stopped:
@@ -157,7 +157,7 @@ class Lifespan:
             raise self._error
 
     def stop(self) -> None:
-        """Tear down, in the task that has set up: the session is not held here any more."""
+        """Tear down in the task that has set up: the session leaves this worker's memory."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -179,7 +179,7 @@ class Lifespan:
             finally:
                 settled.set()
             await stopped.wait()
-        # Without what it would have opened the session has gone on, and is unloaded as any.
+        # If setting up failed, the session has run without it, and is unloaded all the same.
         await self._tear_down(generator if is_set_up else None)
 
     async def _tear_down(self, generator: AsyncGenerator[Any, None] | None) -> None:
@@ -208,7 +208,7 @@ class Lifespan:
             await self._run_in_thread(partial(handler, None))
 
     async def _within_deadline(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
-        """Await ``step``, and log what it raises: it keeps nothing else from being closed."""
+        """Await ``step`` and log its exception, so that the other steps run all the same."""
         try:
             async with asyncio.timeout(settings.LIFESPAN_TIMEOUT) as deadline:
                 await step()
@@ -229,7 +229,7 @@ def _reason(name: str, error: Exception, deadline: asyncio.Timeout) -> Exception
 
 
 async def _finish(generator: AsyncGenerator[Any, None]) -> None:
-    """Run what comes after the ``yield``."""
+    """Run the part of the generator after its ``yield``."""
     try:
         await anext(generator)
     except StopAsyncIteration:

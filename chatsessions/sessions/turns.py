@@ -1,7 +1,7 @@
 """
 ``Turns``: the queue of a session's handlers, which run one at a time and in order.
 
-Beside the one that runs, another may: while that waits for an answer, or at any time if the chat
+A second one may run beside the first while that waits for an answer, or at any time if the chat
 says so (``Chat(beside=…)``).
 """
 
@@ -30,12 +30,12 @@ from chatsessions.storage.conversation import USER
 
 logger = logging.getLogger("chatsessions.live")
 
-#: What a client is told of a handler that has failed.
+#: The error text that a client gets when a handler has failed.
 WENT_WRONG = gettext_lazy("Something went wrong. Please try again.")
 
 
 class NoHandler(ChatSessionsError):
-    """An event came for which the chat has no handler."""
+    """The chat has no handler for an event."""
 
 
 class Job(Struct, eq=False, kw_only=True):
@@ -44,15 +44,15 @@ class Job(Struct, eq=False, kw_only=True):
     turn: Turn
     handler: Handler | None
     argument: Any = None
-    #: Ids of the files that a message came with.
+    #: The ids of a message's files.
     files: list[str] = []
-    #: Called when its time has come, before the handler.
+    #: Called when the job starts, before the handler.
     prepare: Callable[[], None] | None = None
-    #: Called when it is over, whatever came of it.
+    #: Called when the job has ended, with success or not.
     after: Callable[[], None] | None = None
-    #: Whether it is not to start before all that the session has changed is stored.
+    #: Whether all changes of the session are stored before the job starts.
     waits_for_store: bool = False
-    #: Bytes that it keeps while it waits.
+    #: Bytes that the job takes while it waits.
     size: int = 0
     #: Whether it is an error to have no handler.
     needs_handler: bool = False
@@ -60,9 +60,9 @@ class Job(Struct, eq=False, kw_only=True):
     overtakes: bool = False
     #: Whether it may run beside the turn before it, whatever that does.
     beside: bool = False
-    #: Whether all others count on it, so that it runs before the end of a session, too.
+    #: Whether all others depend on it, so that it runs even when the session ends.
     sets_up: bool = False
-    #: Whether it comes to an end by itself, and is not stopped.
+    #: Whether it has its own deadline, so that nobody stops it.
     has_deadline: bool = False
     task: asyncio.Task[None] | None = None
     #: When its handler began.
@@ -123,10 +123,10 @@ def hook_job(chat: Chat, name: str, argument: Any = None) -> Job:
 
 class Turns:
     """
-    The queue of one session, and what of it is running.
+    The queue of one session, and its running jobs.
 
-    ``start`` is called with the job that is next, ``finish`` with one that was cancelled and the
-    status that it ends with, ``idle`` when there is nothing left to run.
+    ``start`` is called with the next job, ``finish`` with a cancelled job and its status, ``idle``
+    when there is nothing left to run.
     """
 
     __slots__ = (
@@ -155,10 +155,11 @@ class Turns:
         self._start = start
         self._finish = finish
         self._idle = idle
-        #: The jobs that wait for those that run. A list: mostly it is empty, and an empty deque
-        #: takes more than half a kilobyte.
+        #: The waiting jobs. A list: mostly it is empty, and an empty deque takes more than half a
+        #: kilobyte.
         self.queue: list[Job] = []
         self.job: Job | None = None
+        #: The second running job, which runs beside ``job`` or has outlived it.
         self.aside: Job | None = None
         #: How many answers the running job waits for.
         self._asking = 0
@@ -168,12 +169,12 @@ class Turns:
 
     @property
     def pending_bytes(self) -> int:
-        """What the waiting jobs keep in memory."""
+        """The bytes that the waiting jobs take."""
         return sum(job.size for job in self.queue)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs, or waits to be run here."""
+        """Whether nothing runs, or waits to run here."""
         running = self.job is not None or self.aside is not None
         return not running and (self.draining or not self.queue)
 
@@ -183,24 +184,24 @@ class Turns:
         return (job is not None and job.turn is turn) or (aside is not None and aside.turn is turn)
 
     def has_other(self, turn: Turn | None) -> bool:
-        """Return True while any but ``turn`` runs."""
+        """Return True while another turn than ``turn`` runs."""
         return (self.job is not None and self.job.turn is not turn) or (
             self.aside is not None and self.aside.turn is not turn
         )
 
     @property
     def running(self) -> list[Turn]:
-        """The turns that run and have a number, the one that was first before the other."""
+        """The running turns that have a number, the earlier one first."""
         jobs = (self.job, self.aside)
         return [job.turn for job in jobs if job is not None and job.turn.n is not None]
 
     @property
     def number(self) -> int | None:
-        """The number of the running turn, of two the one that was first."""
+        """The number of the running turn, of the earlier one if there are two."""
         return next((turn.n for turn in self.running), None)
 
     def add(self, job: Job, *, first: bool = False) -> None:
-        """Queue ``job``, at the end or before all that waits."""
+        """Queue ``job`` at the end, or with ``first`` at the beginning."""
         if first:
             self.queue.insert(0, job)
         else:
@@ -208,24 +209,24 @@ class Turns:
         self._next()
 
     def withdraw(self, n: int) -> bool:
-        """Take turn ``n`` out of the queue; return False if it does not wait there."""
+        """Take turn ``n`` out of the queue; return False if it is not there."""
         job = next((job for job in self.queue if job.turn.n == n), None)
         if job is not None:
             self.queue.remove(job)
         return job is not None
 
     def clear(self) -> list[Job]:
-        """Take out everything that waits, but for what sets up."""
+        """Take all waiting jobs but those that set up out of the queue, and return them."""
         jobs = [job for job in self.queue if not job.sets_up]
         self.queue = [job for job in self.queue if job.sets_up]
         return jobs
 
     def cancel(self, status: str) -> bool:
         """
-        End what runs, as ``stopped`` or ``interrupted``; return True if there is anything.
+        Cancel what runs, as ``stopped`` or ``interrupted``; return False if nothing does.
 
-        A handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and what it
-        still does is refused.
+        A handler gets ``STOP_TIMEOUT`` seconds to clean up; then it is abandoned, and its later
+        changes are refused.
         """
         anything = False
         for job in (self.job, self.aside):
@@ -238,7 +239,7 @@ class Turns:
             for task in job.turn.spawned | job.turn.awaited:
                 task.cancel()
             job.task.cancel()
-            # A task that had not begun never gets as far as its own end.
+            # A task that is cancelled before it begins does not call finish itself.
             job.task.add_done_callback(partial(self._cancelled, job, status))
             loop = job.task.get_loop()
             loop.call_later(settings.STOP_TIMEOUT, self._finish, job, status)
@@ -248,14 +249,14 @@ class Turns:
         self._finish(job, status)
 
     def finished(self, job: Job) -> None:
-        """Start the next job: ``job`` runs no more."""
+        """Remove ``job``, which has ended, and start the next one."""
         self._clear(job)
         if job.after is not None:
             job.after()
         self._next()
 
     def put_back(self, job: Job) -> None:
-        """Leave ``job``, which has not begun, to whoever takes the session next."""
+        """Leave ``job``, which has not begun, to the session's next owner."""
         self._clear(job)
         if job.turn.n:
             self.queue.insert(0, job)
@@ -263,11 +264,11 @@ class Turns:
 
     @contextmanager
     def waiting_for_answer(self, turn: Turn | None) -> Iterator[None]:
-        """Run what may overtake ``turn`` while it waits for its client, inside the block."""
+        """Let jobs overtake ``turn`` inside the block, while it waits for its client."""
         job = self.job
         task = asyncio.current_task()
         if job is None or job.turn is not turn or task in turn.spawned - turn.awaited:
-            yield  # somebody else waits, while the handler may be at work
+            yield  # another task waits, and the handler itself may be working
             return
         self._asking += 1
         self._next()
@@ -278,7 +279,7 @@ class Turns:
                 self._asking -= 1
 
     async def alone(self, turn: Turn | None) -> None:
-        """Wait until what has overtaken ``turn`` has ended: one at a time goes on."""
+        """Wait until the job that has overtaken ``turn`` has ended."""
         while self.aside is not None and self.aside.turn is not turn and not self.aside.beside:
             self._gone_by = self._gone_by or asyncio.Event()
             await self._gone_by.wait()
@@ -292,7 +293,7 @@ class Turns:
                     self.aside = job
                     self._start(job)
         elif self.aside is not None:
-            pass  # what was overtaken is gone; this one first
+            pass  # the overtaken job has ended; the one that overtook it ends first
         elif self.draining or not self.queue:
             self._idle()
         else:
@@ -314,7 +315,7 @@ class Turns:
 
 
 def report(session: Session, turn: Turn, error: BaseException) -> dict[str, str]:
-    """Log what a handler has raised, and return the ``error`` that its client is told."""
+    """Log a handler's exception, and return the data of the client's ``error`` event."""
     if isinstance(error, NoHandler):
         logger.warning("Session %s, %s: %s", session.id, session.chat, error)
         code = "no_handler"
