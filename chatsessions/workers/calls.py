@@ -1,9 +1,8 @@
 """
-How code that holds no session works with one: through its owner, or as its owner for a moment.
+How code outside of a session works with it: through its owner, or as its owner for a moment.
 
-A call is one command; a :class:`RemoteBlock` is a ``session_context()`` block for a session that
-another worker owns. Its values are those that are stored; what it sets and sends is gathered, and
-made by the owner.
+A call is one command. A :class:`RemoteBlock` is a ``session_context()`` block for a session that
+another worker owns: it reads the stored values, and gathers its changes for the owner to make.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ T = TypeVar("T")
 
 async def patiently(step: Callable[[], Awaitable[T]]) -> T:
     """
-    Return what ``step`` does, which is tried again while the database does not answer.
+    Return the result of ``step``, which is tried again while the database does not answer.
 
     Raises ``StoreUnavailable`` after ``STORE_TIMEOUT`` seconds.
     """
@@ -93,7 +92,11 @@ async def patiently(step: Callable[[], Awaitable[T]]) -> T:
 
 
 async def acquired(worker: Worker, session_id: UUID, *, to_end: bool = False) -> LiveSession:
-    """As :meth:`Worker.acquire`. Raises ``StoreUnavailable`` if the database does not answer."""
+    """
+    Return a session, as :meth:`Worker.acquire` does, and wait for the database.
+
+    Raises ``StoreUnavailable`` if the database does not answer, and what ``acquire`` raises.
+    """
     return await patiently(partial(worker.acquire, session_id, to_end=to_end))
 
 
@@ -101,7 +104,8 @@ async def change(worker: Worker, session_id: UUID, steps: list[Step], *, writer:
     """
     Make changes in a session, all of them or none, and wait until they are stored.
 
-    ``writer`` is the number of the block that makes them. Without steps it says that it goes on.
+    ``writer`` is the number of the block that makes them. A call without steps says that the block
+    is still alive.
 
     Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``, and
     ``TooLarge`` for values that have no room.
@@ -114,7 +118,7 @@ async def change(worker: Worker, session_id: UUID, steps: list[Step], *, writer:
 async def call(
     worker: Worker, session_id: UUID, kind: str, data: dict[str, Any], timeout: float | None
 ) -> Any:
-    """Ask a session's client, and wait for its answer. Raises ``TimeoutError`` as well."""
+    """Ask a session's client, and return its answer. Raises ``TimeoutError`` as well."""
     command = Call(session=session_id, kind=kind, data=data, timeout=timeout)
     return await _reach(
         worker,
@@ -146,9 +150,10 @@ async def _reach(
     to_end: bool = False,
 ) -> Any:
     """
-    Have ``command`` done by the session's owner, or do it ``here`` if there is no other.
+    Send ``command`` to the session's owner, or run ``here`` if no other worker owns the session.
 
-    The owner may change meanwhile, or die: the command is known again by its ``number``.
+    If the owner changes or dies meanwhile, the command is sent again; its ``number`` makes sure
+    that it is done once.
     """
     directory = worker.directory
     deadline = directory.deadline()
@@ -160,7 +165,7 @@ async def _reach(
                 live = await acquired(worker, command.session, to_end=to_end)
             except SessionOver:
                 if to_end and has_asked:
-                    return None  # it was done, and its answer is lost
+                    return None  # the end was stored, and the answer was lost
                 raise
             except OwnedElsewhere as error:
                 owned = error
@@ -170,7 +175,7 @@ async def _reach(
                 except OwnershipLost:
                     if live.log.is_stored or worker.loop.time() > deadline:
                         raise
-                    continue  # It never was this worker's: somebody else was faster.
+                    continue  # the claim failed: another worker was faster
         has_asked = True
         try:
             answer = await directory.ask(owned.channel, command, number=number)
@@ -187,7 +192,7 @@ async def _reach(
 
 
 async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any]]) -> Any:
-    """Do ``step`` with an acquired session, and let it go."""
+    """Run ``step`` with an acquired session, then release it."""
     try:
         return await step(live)
     finally:
@@ -195,17 +200,17 @@ async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any
 
 
 async def let_go(live: LiveSession) -> None:
-    """Hold an acquired session no more, and wait until another worker could take it."""
+    """Release an acquired session, and wait until another worker can take it."""
     live.let_go()
     await live.given_back()
 
 
 async def open_block(worker: Worker, session_id: UUID, stack: AsyncExitStack) -> Context:
     """
-    Return what a block of code outside of a session's turns sees; ``stack`` stores what it did.
+    Return the context of a block outside of a session's turns; ``stack`` stores its changes.
 
-    The session is held here meanwhile, unless another worker owns it. Raises ``SessionNotFound``,
-    ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``.
+    Until then this worker holds the session, unless another worker owns it. Raises
+    ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``, ``StoreUnavailable``.
     """
     try:
         live = await acquired(worker, session_id)
@@ -221,7 +226,7 @@ async def open_block(worker: Worker, session_id: UUID, stack: AsyncExitStack) ->
 async def _leave_here(
     live: LiveSession, writer: Turn, kind: type[BaseException] | None, *_: object
 ) -> None:
-    """Store what a block changed, close what it left streaming, and let the session go."""
+    """Store a block's changes, close the streams it left open, and release the session."""
     try:
         with _unless_raised(live.id, kind):
             if not live.closed:
@@ -234,14 +239,14 @@ async def _leave_here(
 
 
 async def leave_remote(block: RemoteBlock, kind: type[BaseException] | None, *_: object) -> None:
-    """Have the owner store what a block for a session of another process did."""
+    """Have the owner store the changes of a block, for a session of another worker."""
     with _unless_raised(block.id, kind):
         await block.close(failed=kind is not None)
 
 
 @contextmanager
 def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterator[None]:
-    """Log what is raised here if the block has raised ``kind`` itself, which its caller hears."""
+    """Log an error instead of raising it, if the block has raised ``kind`` itself."""
     try:
         yield
     except ChatSessionsError as error:
@@ -256,7 +261,7 @@ def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterat
 
 
 class RemoteBlock(Sink):
-    """A block that works with a session which another worker owns. Its emitter writes to it."""
+    """A block for a session that another worker owns, and the sink of the block's emitter."""
 
     def __init__(self, worker: Worker, loaded: Loaded) -> None:
         row = loaded.row
@@ -293,13 +298,13 @@ class RemoteBlock(Sink):
             loop=worker.loop,
             mark=Mark.of(row.chat_context),
             said=loaded.said,
-            texts=dict,  # of streaming messages the owner knows what the log does not have
+            texts=dict,  # only the owner has the text of open streams
             before_change=_refuse_recall,
             after_change=lambda: None,
         )
-        #: What the owner is to do, in order.
+        #: The changes for the owner to make, in order.
         self._steps: list[Step] = []
-        #: What the owner knows this block by.
+        #: The number by which the owner knows this block.
         self._writer = uuid4().hex
         self._streams: dict[str, Streaming] = {}
         self._keeper: asyncio.Task[None] | None = None
@@ -309,14 +314,14 @@ class RemoteBlock(Sink):
 
     @classmethod
     async def open(cls, worker: Worker, session_id: UUID) -> Self:
-        """Read the session. Raises ``SessionNotFound``, ``StoreUnavailable``."""
+        """Read the session; return a block. Raises ``SessionNotFound``, ``StoreUnavailable``."""
         loaded = await patiently(partial(worker.registry.stored.read, session_id))
         if loaded is None:
             raise SessionNotFound(session_id)
         return cls(worker, loaded)
 
     def context(self) -> Context:
-        """Return what the block's code sees."""
+        """Return the context for the block's code."""
         return Context(
             session=self.session,
             user_session=self.user_session,
@@ -342,7 +347,7 @@ class RemoteBlock(Sink):
         else:
             stream.add_content(text)
         self._steps.append(AddToken(stream.id, text, replaces=replaces))
-        if self._pump is None:  # at once: somebody watches it being written
+        if self._pump is None:  # tokens are sent at once: the user watches the text grow
             self._pump = self._worker.start_task(self._send_on())
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
@@ -390,10 +395,10 @@ class RemoteBlock(Sink):
 
     async def close(self, *, failed: bool = False) -> None:
         """
-        Send the rest, and the end of what still streams, which is interrupted if the block failed.
+        Send the remaining changes, and close the open streams: as interrupted, if the block failed.
 
-        A value that cannot be stored stays as it was, and is raised when the rest is sent. Raises
-        what :func:`~chatsessions.workers.calls.change` raises.
+        A value that cannot be stored is left out, and its error is raised after the rest was sent.
+        Raises what :func:`change` raises.
         """
         left, self._streams = self._streams, {}
         for stream in left.values():
@@ -415,7 +420,7 @@ class RemoteBlock(Sink):
             raise refused
 
     def _take_values(self) -> list[Step]:
-        """Return what was changed in ``user_session`` since this was called last."""
+        """Return the changes in ``user_session`` since the last call."""
         put, dropped = self.user_session.changes_since(self._before)
         self._before = self.user_session.encoded()
         return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
@@ -431,11 +436,11 @@ class RemoteBlock(Sink):
         await change(self._worker, self.id, steps, writer=self._writer)
 
     async def _keep_streams(self) -> None:
-        """Say now and then that this block goes on with what it streams."""
+        """Tell the owner every half heartbeat that this block is alive, while it streams."""
         while True:
             await asyncio.sleep(settings.WORKER_HEARTBEAT / 2)
             if self._streams:
-                with suppress(ChatSessionsError):  # whoever sends next hears of it
+                with suppress(ChatSessionsError):  # the next change raises it
                     await self._send([])
 
     async def _send_on(self) -> None:
@@ -447,12 +452,12 @@ class RemoteBlock(Sink):
                     if steps:
                         await self._send(steps)
         except Exception as error:
-            self._error = error  # it surfaces at the next emit or flush
+            self._error = error  # the next emit or flush raises it
         finally:
             self._pump = None
 
     def _check(self) -> None:
-        """Raise if the client may be told nothing now."""
+        """Raise if nothing may be sent now."""
         self._raise()
         self.user_session.check()
 

@@ -1,4 +1,4 @@
-"""``WorkerHost``: what one event loop holds, and what its sessions need of it."""
+"""``WorkerHost``: what one event loop holds, and what its sessions need from it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ShuttingDown(Exception):
 
 
 class WorkerHost(SessionHost):
-    """Holds live sessions, the journal and the store that they are written to, and tasks."""
+    """Holds the live sessions of a worker, its journal and store, and its tasks."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.id = uuid4()
@@ -54,28 +54,27 @@ class WorkerHost(SessionHost):
         self.journal = Journal(partial(self.threads.start_write, self.store.commit))
         self.rows.stuck_for = lambda: self.journal.stuck_for
         self.live: dict[UUID, LiveSession] = {}
-        #: Whether nobody is taken in any more.
+        #: Whether no more sessions are opened.
         self.closing = False
-        #: What clients may ask.
         self.limits = Limits(loop.time)
         self.rpc = RpcClient(loop, self.start_task)
         self.directory = WorkerDirectory(self.id, self.rpc, self.rows, self.threads)
-        #: Sessions of other workers whose clients are here, by the number that both workers know.
+        #: Sessions of other workers that have subscribers here, by the subscription's number.
         self.remotes: dict[str, RemoteSession] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        #: What sets up and tears down for sessions, which is not cut short.
+        #: The tasks that set up and tear down for sessions; they are awaited before the others end.
         self._lifespans: set[asyncio.Task[None]] = set()
         self.connections_due = 0.0
 
-    # What sessions need of it
+    # For sessions
 
     def refresh_connections(self, *, failed: bool = False) -> None:
         """
-        Close connections of async handlers that the database has closed.
+        Close the database connections of async handlers that the database has closed.
 
-        They run in one thread, one after another, so what is queued here comes before them.
-        Channels does so before every event, with a thread hop each; once a second will do, and
-        when a handler ``failed``: a lost connection may be why.
+        They run their queries in one thread, one after another, so this comes before the next one.
+        Channels does it before every event, which takes a thread hop each. Here it is done once a
+        second, and when a handler ``failed``, as a lost connection may be the reason.
         """
         now = self.loop.time()
         if failed or now > self.connections_due:
@@ -101,11 +100,11 @@ class WorkerHost(SessionHost):
             self.start_task(self._part_with(live, error, held=held))
 
     async def _part_with(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
-        """Tell the connection of a session that is not this worker's any more."""
+        """Close the connection of a session that this worker no longer owns."""
         subscriber, live.subscribers.connection = live.subscribers.connection, None
         if subscriber is None:
             return
-        code = CloseCode.SHUTTING_DOWN  # come back, and find it where it is now
+        code = CloseCode.SHUTTING_DOWN  # the client comes back, and finds the new owner
         if isinstance(error, OwnershipLost):
             with suppress(DatabaseError):
                 peek = await self.threads.read(peek_at, live.id)
@@ -113,7 +112,7 @@ class WorkerHost(SessionHost):
                     reason = (peek and peek.end_reason) or ChatSession.EndReason.ADMIN
                     subscriber.close(CloseCode.SESSION_ENDED, ended=reason)
                     return
-                # Not by a call from outside, or by a worker that has taken this one for dead.
+                # Not if a call from outside took it, or a worker that thought this one dead.
                 if held and peek.connections > live.client.connections:
                     code = CloseCode.TAKEN_OVER
         subscriber.close(code)
@@ -123,7 +122,7 @@ class WorkerHost(SessionHost):
     def start_task(
         self, coroutine: Coroutine[Any, Any, Any], name: str | None = None
     ) -> asyncio.Task[Any]:
-        """Start a task of the worker's own, in an empty ``contextvars`` context."""
+        """Start a task that the worker owns, in an empty ``contextvars`` context."""
         task = self.loop.create_task(coroutine, name=name, context=Context())
         self.own(task)
         return task
@@ -144,7 +143,7 @@ class WorkerHost(SessionHost):
             logger.error("%s failed", task.get_name(), exc_info=task.exception())
 
     async def housekeep(self, step: Awaitable[Any]) -> None:
-        """Await ``step``, and log what it raises: it is tried again at the next time."""
+        """Await ``step``, and log what it raises: it is repeated later anyway."""
         try:
             await step
         except Exception as error:

@@ -1,8 +1,8 @@
 """
 ``Limits``: how much one client may ask of this worker, by its session and by its address.
 
-A session limits the pace of its events itself. Here is what else costs the server something: new
-sessions, requests that load one, replays of its log, searches, and event streams that stay open.
+A session limits the pace of its events itself. The limits here are for all else that has a cost:
+new sessions, requests that load one, replays of its log, searches, and open event streams.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from chatsessions.protocol.delivery import RateLimit
 
 logger = logging.getLogger("chatsessions.worker")
 
-#: Token buckets that are remembered at a time; those that were not used for longest go first.
+#: The most token buckets that are kept; the least recently used are dropped first.
 MAX_BUCKETS = 10_000
-#: Bits of an IPv6 address that all hosts of one network share; each host chooses the rest itself.
+#: The prefix length in bits of an IPv6 network; each host chooses the rest of its address itself.
 IPV6_NETWORK = 64
 
 
 class Replay:
-    """The pace at which one client is sent a stored log, in bytes."""
+    """The pace, in bytes, at which a stored log is sent to one client."""
 
     def __init__(self, clock: Callable[[], float], buckets: Sequence[RateLimit]) -> None:
         self._clock = clock
         self._buckets = buckets
 
     async def room(self) -> None:
-        """Wait until what was read before has had its time."""
-        while wait := self._wait:  # noqa: ASYNC110, RUF100  # for nothing but time
+        """Wait until the pace allows to read on."""
+        while wait := self._wait:  # noqa: ASYNC110, RUF100  # only time has to pass
             await asyncio.sleep(wait)
 
     def check(self) -> None:
-        """Raise ``FrameError`` ``rate_limited`` where :meth:`room` would wait."""
+        """Raise ``FrameError`` ``rate_limited`` if :meth:`room` would wait."""
         if wait := self._wait:
             _refuse("rate_limited", gettext("The log is asked for again and again."), wait)
 
@@ -63,16 +63,16 @@ class Limits:
     """
     The limits of one worker, or of all workers that last for one request.
 
-    All sessions of an address together may do ``ADDRESS_FACTOR`` times what one session may do from
-    there. For a client whose address is not known only the session counts.
+    All sessions of one address together may do ``ADDRESS_FACTOR`` times what one session may do.
+    If a client's address is not known, only the limit of the session counts.
     """
 
     def __init__(self, clock: Callable[[], float], *, max_buckets: int = MAX_BUCKETS) -> None:
         self._clock = clock
         self._max_buckets = max_buckets
-        #: Threads may share one.
+        #: Several threads can use the same limits.
         self._lock = Lock()
-        #: In the order in which they were used last.
+        #: The least recently used first.
         self._buckets: dict[Hashable, RateLimit] = {}
         self._streams: Counter[Hashable] = Counter()
 
@@ -80,7 +80,7 @@ class Limits:
         return len(self._buckets)
 
     def bucket(self, key: Hashable, *, rate: float, burst: int) -> RateLimit:
-        """Return the bucket of ``key``: at first ``burst`` tokens, and ``rate`` more a second."""
+        """Return the bucket of ``key``: ``burst`` tokens at first, and ``rate`` more per second."""
         with self._lock:
             bucket = self._buckets.get(key)
             if bucket is None:
@@ -97,12 +97,12 @@ class Limits:
     # Events
 
     def event_pace(self, session: UUID) -> RateLimit:
-        """Return the pace of a session's events. It outlives the session's stay in memory."""
+        """Return the pace of a session's events, kept while the session is not in memory."""
         rate, burst = settings.EVENTS_PER_SECOND, settings.EVENT_BURST
         return self.bucket(("event", session), rate=rate, burst=burst)
 
     def keep_event_pace(self, session: UUID, pace: RateLimit) -> None:
-        """Remember the pace of a session that leaves the memory."""
+        """Keep the pace of a session that leaves memory."""
         with self._lock:
             self._remember(("event", session), pace)
 
@@ -153,12 +153,12 @@ class Limits:
         now = self._clock()
         shared = self._of_address(kind, ip, rate, burst)
         wait = 0.0 if shared is None else shared.wait(now)
-        # No bucket for what is refused anyway: whoever makes up sessions would fill all with them.
+        # No session's bucket if the address is refused: made-up session ids would fill them all.
         wait = wait or self._of_session(kind, session, ip, rate=rate, burst=burst).take(now)
         if wait:
             _refuse("rate_limited", gettext("There are too many requests for this session."), wait)
         if shared is not None:
-            shared.spend(now, 1)  # not for what was refused: others are at the same address
+            shared.spend(now, 1)  # refused requests do not count: others share the address
 
     def search(self, user: Hashable) -> None:
         """
@@ -184,7 +184,7 @@ class Limits:
 
     def open_stream(self, session: UUID, ip: str | None) -> Callable[[], None]:
         """
-        Count an event stream that is opened. Return a function to be called once, at its end.
+        Count an event stream that is opened. Return a function to call once, at its end.
 
         Raises ``FrameError`` ``busy`` if too many are open.
         """
@@ -220,12 +220,12 @@ class Limits:
         return self.bucket((kind, address), rate=rate * factor, burst=burst * factor)
 
 
-#: For event loops that last for one request, as under WSGI: none of them could count alone.
+#: For event loops that last for one request, as under WSGI, and cannot count alone.
 SHARED = Limits(time.monotonic)
 
 
 def address_of(ip: str | None) -> str | None:
-    """Return what a client's address is counted as: for IPv6 its network, which has many hosts."""
+    """Return the address under which a client is counted: for IPv6 its network."""
     if ip is None:
         return None
     address = ip_address(ip)

@@ -1,8 +1,8 @@
 """
-What views, tasks and the shell do with sessions: ``session_context()``, ``emit_to()`` and the like.
+The API for views, tasks and the shell: ``session_context()``, ``emit_to()`` and the like.
 
-They reach a session through its owner, in this process or another. One that nobody owns is held
-here for as long as the call needs.
+They reach a session through its owner, in this process or another. A session without an owner is
+held here for as long as the call needs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ T = TypeVar("T")
 #: A session, or the id of one.
 Which = Session | ChatSession | UUID | str
 
-#: Sessions of one user that are reached at a time.
+#: How many sessions of one user are sent an event at the same time.
 EMITS_AT_A_TIME = 10
 
 
@@ -55,10 +55,10 @@ class session_context:  # noqa: N801  # used like a function
     row, or the session that a signal is sent with.
 
     Inside the block ``user_session``, ``context`` and ``Message`` are the session's; what is set
-    and sent there is stored when the block ends. Gives the context.
+    and sent there is stored when the block ends. The block gets the context (``as``).
 
-    Where another process owns the session, the values are those that are stored, and what is set
-    and sent is made by the owner when the block ends (tokens of a stream at once). Raises
+    If another process owns the session, the block reads the stored values, and the owner makes its
+    changes when the block ends (tokens of a stream at once). Raises
     ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable`` (no way to that process, or no sign
     of it), ``StoreUnavailable``, and ``OwnershipLost`` if another process took the session during
     the block.
@@ -67,7 +67,7 @@ class session_context:  # noqa: N801  # used like a function
     def __init__(self, session: Which) -> None:
         self.session_id = _id_of(session)
         self._stack = ExitStack()
-        #: Lets the session and the worker go, in the worker's event loop.
+        #: Releases the session and the worker, in the worker's event loop.
         self._holding = AsyncExitStack()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -76,7 +76,7 @@ class session_context:  # noqa: N801  # used like a function
         return self._stack.enter_context(use_context(context))
 
     async def _open(self, worker: Worker) -> Context:
-        """Hold the session, and the worker with it. Runs in the worker's event loop."""
+        """Hold the session and the worker. Runs in the worker's event loop."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(visiting())
             context = await calls.open_block(worker, self.session_id, stack)
@@ -93,7 +93,7 @@ class session_context:  # noqa: N801  # used like a function
         self._stack.close()
         loop, self._loop = self._loop, None
         if loop is not None:
-            # What the block did is stored in the worker's event loop, and everything let go.
+            # Store the block's changes and release all, in the worker's event loop.
             await _in_loop(loop, partial(self._holding.__aexit__, kind, error, traceback))
 
     def __enter__(self) -> Context:
@@ -116,9 +116,9 @@ class session_context:  # noqa: N801  # used like a function
 
 async def aemit_to(session: Which, name: str, data: Any = None) -> None:
     """
-    Emit an event to one session, wherever it is, also to one whose client is away.
+    Emit an event to one session, in any process, also if its client is away.
 
-    ``session`` is a session or the id of one. Returns when it is stored. Raises what
+    ``session`` is a session or the id of one. Returns when the event is stored. Raises what
     ``context.emitter.emit`` raises, ``SessionNotFound``, ``SessionOver``, and
     ``OwnerUnreachable``; nothing is emitted then.
     """
@@ -128,7 +128,7 @@ async def aemit_to(session: Which, name: str, data: Any = None) -> None:
 
 
 def emit_to(session: Which, name: str, data: Any = None) -> None:
-    """:func:`aemit_to` for synchronous code."""
+    """Call :func:`aemit_to` from synchronous code."""
     _run_sync("emit_to", partial(aemit_to, session, name, data))
 
 
@@ -136,10 +136,10 @@ async def aemit_to_user(user: User | Any, name: str, data: Any = None) -> int:
     """
     Emit an event to every session of a user that has not ended. Return how many got it.
 
-    A session whose client is away keeps it for the client's return. ``user`` is a user or the id
-    of one. Raises what :func:`aemit_to` raises. ``OwnerUnreachable`` is raised before anything is
-    emitted if it is known that a session is out of reach; if that turns out later, it is raised
-    when all other sessions have got the event.
+    A session whose client is away keeps the event until the client returns. ``user`` is a user or
+    the id of one. Raises what :func:`aemit_to` raises. If it is known that a session cannot be
+    reached, ``OwnerUnreachable`` is raised before anything is emitted; if that turns out later, it
+    is raised when all other sessions have got the event.
     """
     await _refuse_in_test()
     encode_data(name, data)  # refused before any of them gets it
@@ -161,7 +161,7 @@ async def _emit_to_user(user: User | Any, name: str, data: Any) -> int:
                     return 0  # it has ended meanwhile
                 return 1
 
-        # One that cannot be reached after all keeps it from no other.
+        # All sessions that can be reached get it, even if one cannot.
         told = await asyncio.gather(*map(emit, found), return_exceptions=True)
         for error in told:
             if isinstance(error, BaseException):
@@ -170,7 +170,7 @@ async def _emit_to_user(user: User | Any, name: str, data: Any) -> int:
 
 
 def emit_to_user(user: User | Any, name: str, data: Any = None) -> int:
-    """:func:`aemit_to_user` for synchronous code."""
+    """Call :func:`aemit_to_user` from synchronous code."""
     return _run_sync("emit_to_user", partial(aemit_to_user, user, name, data))
 
 
@@ -202,13 +202,13 @@ async def _broadcast(command: Broadcast) -> int:
 
 
 def broadcast(name: str, data: Any = None, *, chat: Chat | str | None = None) -> int:
-    """:func:`abroadcast` for synchronous code."""
+    """Call :func:`abroadcast` from synchronous code."""
     return _run_sync("broadcast", partial(abroadcast, name, data, chat=chat))
 
 
 async def aend_session(session: Which, reason: str = "app") -> None:
     """
-    End a session: its turn is stopped, ``on_chat_end`` runs, its client is told.
+    End a session: stop its turn, run ``on_chat_end``, tell its client.
 
     ``session`` is a session or the id of one, ``reason`` one of ``ChatSession.EndReason``.
     Returns when the end is stored. Raises what ``session_context`` raises.
@@ -219,7 +219,7 @@ async def aend_session(session: Which, reason: str = "app") -> None:
 
 
 def end_session(session: Which, reason: str = "app") -> None:
-    """:func:`aend_session` for synchronous code."""
+    """Call :func:`aend_session` from synchronous code."""
     _run_sync("end_session", partial(aend_session, session, reason))
 
 
@@ -227,10 +227,10 @@ async def aassign_user(session: Which, user: AbstractBaseUser) -> None:
     """
     Give a session that was begun without a login to ``user``, for instance when they log in.
 
-    ``session`` is a session or the id of one: make sure that it is theirs. From now on it opens
-    for that user alone, wherever it is live, and with new tokens; what runs in it goes on.
-    Returns when that is stored. Raises ``SessionOwned`` for a session that is a user's already,
-    ``ValueError`` for a user that is not stored or anonymous, and what :func:`aemit_to` raises.
+    ``session`` is a session or the id of one; the caller makes sure that it is theirs. From now on
+    only that user can open it, and its old tokens are invalid; what runs in it goes on. Returns
+    when that is stored. Raises ``SessionOwned`` if the session has a user, ``ValueError`` for a
+    user that is not stored or anonymous, and what :func:`aemit_to` raises.
     """
     found = _id_of(session)
     if not user.is_authenticated or user.pk is None:
@@ -240,7 +240,7 @@ async def aassign_user(session: Which, user: AbstractBaseUser) -> None:
 
 
 def assign_user(session: Which, user: AbstractBaseUser) -> None:
-    """:func:`aassign_user` for synchronous code."""
+    """Call :func:`aassign_user` from synchronous code."""
     _run_sync("assign_user", partial(aassign_user, session, user))
 
 
@@ -253,7 +253,7 @@ def _chat_name(chat: Chat | str) -> str:
 
 
 def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
-    """Return a user's sessions. Raises ``OwnerUnreachable`` if nothing leads to an owner."""
+    """Return the ids of a user's sessions. Raises ``OwnerUnreachable`` if an owner is."""
     rows = ChatSession.objects.using(settings.DATABASE).timed().filter(user=user)
     found = list(rows.exclude(status=ChatSession.Status.ENDED).select_related("worker"))
     for row in found:
@@ -270,7 +270,7 @@ def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
 
 
 def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run ``step`` for synchronous code, in an event loop of the process that lasts."""
+    """Run ``step`` for synchronous code, in a long-lived event loop of the process."""
     _refuse_in_loop(name, f"a{name}")
     _refuse_in_transaction(name)
     return _run_in(_lasting_loop(), step)
@@ -283,8 +283,8 @@ def _lasting_workers() -> list[Worker]:
 
 def _lasting_loop() -> asyncio.AbstractEventLoop:
     """
-    Return the event loop for calls from outside: a server's, best the running one, or else the
-    background one. One that lasts for a view or a task would end while others use it.
+    Return the event loop for calls from outside: a server's, if possible the running one, else the
+    background one. The loop of a single view or task would end while others use it.
     """
     here = asyncio.get_running_loop() if has_loop() else None
     loops = [worker.loop for worker in _lasting_workers()]
@@ -294,7 +294,7 @@ def _lasting_loop() -> asyncio.AbstractEventLoop:
 
 
 def _loop_for(session_id: UUID) -> asyncio.AbstractEventLoop:
-    """As :func:`_lasting_loop`, for a session: where it is in memory, if it is."""
+    """Return the event loop that holds a session in memory, else :func:`_lasting_loop`."""
     lasting = _lasting_loop()
     for worker in running_workers():
         if session_id in worker.live and (worker.loop is lasting or worker.serves):
@@ -304,9 +304,9 @@ def _loop_for(session_id: UUID) -> asyncio.AbstractEventLoop:
 
 async def _with_worker_of(session_id: UUID, step: Callable[[Worker], Coroutine[Any, Any, T]]) -> T:
     """
-    Return what ``step`` does with the worker that reaches the session.
+    Return the result of ``step`` with the worker that reaches the session.
 
-    If another event loop of this process holds the session for the moment, wait for that.
+    If another event loop of this process holds the session for a moment, wait for it.
     """
 
     async def visit() -> T:
@@ -327,7 +327,7 @@ async def _with_worker_of(session_id: UUID, step: Callable[[Worker], Coroutine[A
 
 def _run_in(loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``step`` in another thread's event loop. Raises ``ServerStopped`` if that ends."""
-    # The caller's variables are no concern of what goes on after the call.
+    # In an empty context: what is started here outlives the call.
     future = ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop)
     try:
         while not wait([future], PATIENCE).done:
@@ -376,7 +376,7 @@ def _check_reason(reason: str) -> None:
 
 
 def _refuse_in_transaction(name: str) -> None:
-    """Raise inside of a transaction on SQLite: its one writer would keep the owner waiting."""
+    """Raise inside a transaction on SQLite: the owner would wait for it, SQLite has one writer."""
     refuse_test_transaction()
     connection = connections[settings.DATABASE]
     if connection.vendor == "sqlite" and connection.in_atomic_block:
@@ -388,9 +388,9 @@ def _refuse_in_transaction(name: str) -> None:
 
 async def _refuse_in_test() -> None:
     """
-    Raise ``ImproperlyConfigured`` for a call of asynchronous code in a test with a transaction.
+    Raise ``ImproperlyConfigured`` if asynchronous code is called in a test with a transaction.
 
-    In a server's event loop, and in the background's, the caller has been checked already.
+    In a server's event loop, and in the background one, the caller was checked before.
     """
     here = asyncio.get_running_loop()
     if here is not _lasting_loop() and not is_background(here):

@@ -1,8 +1,8 @@
 """
-``SessionRegistry``: which session somebody who comes to a worker gets.
+``SessionRegistry``: find or create the session for a connection, a request or a call from outside.
 
-One request at a time looks for a session, which is held in memory from then on, and claimed by its
-first commit.
+For each session one request at a time looks for it. From then on the session is held in memory; its
+first commit claims it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ logger = logging.getLogger("chatsessions.worker")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The session that a connection has now."""
+    """The session that a connection was given."""
 
     served: LiveSession | ConnectedSession
     resumed: bool
@@ -65,7 +65,7 @@ class Opened:
 
     @property
     def live(self) -> LiveSession:
-        """The session, which is held here. Raises ``TypeError`` for one of another worker."""
+        """The session, if this worker holds it. Raises ``TypeError`` if another worker owns it."""
         if isinstance(self.served, LiveSession):
             return self.served
         raise TypeError(f"another worker owns session {self.served.id}")
@@ -76,15 +76,15 @@ class TooManySessions(Exception):
 
 
 class LoginAwaited(ShuttingDown):
-    """The session is a user's now, and its visitor comes once more before they are logged in."""
+    """The session was given to a user, whose client came once more before it was logged in."""
 
 
 class _SessionLock(asyncio.Lock):
-    """Held by one request at a time that looks for a session, in the order in which they came."""
+    """Held by one request at a time that looks for a session, in order of arrival."""
 
     def __init__(self) -> None:
         super().__init__()
-        #: Connections that were given the session here.
+        #: How many connections were given the session here.
         self.opened = 0
 
 
@@ -100,12 +100,13 @@ class SessionRegistry:
         self, chat: Chat, request: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
     ) -> Opened:
         """
-        Return the session for a connection: the one asked for if it is theirs, else a new one.
+        Return the session for a connection: the requested one if the client may resume it, else a
+        new one.
 
-        With ``relays`` it may be one that another worker owns and has work to do in; without, that
-        is waited for. ``admit`` is asked before a session is made or taken. Raises ``Refused``,
-        ``ShuttingDown``, ``TooManySessions``, ``FrameError`` (``rate_limited``), and what the
-        database raises.
+        With ``relays`` the session may stay with another worker that is busy in it; without, wait
+        for that worker. ``admit`` is called before a session is created or taken. Raises
+        ``Refused``, ``ShuttingDown``, ``TooManySessions``, ``FrameError`` (``rate_limited``), and
+        database errors.
         """
         if request.session_id is None:
             return await self._open_new(chat, request, "new", admit)
@@ -127,7 +128,7 @@ class SessionRegistry:
                 await self._refuse_until_login(session_id, request, found)
                 return await self._open_new(chat, request, found, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
-                raise ShuttingDown  # come back
+                raise ShuttingDown  # the client comes back
             if isinstance(found, LiveSession):
                 found.session.renew_user(request.user)
                 found.session.env = request.env
@@ -137,7 +138,7 @@ class SessionRegistry:
     async def _refuse_until_login(
         self, session_id: UUID, request: ConnectRequest, reason: str
     ) -> None:
-        """Raise ``LoginAwaited`` if who does not get the session will be logged in soon."""
+        """Raise ``LoginAwaited`` if the client may be about to log in as the session's user."""
         if reason != "unknown" or request.token is None:
             return
         if awaits_login(await self.stored.find_row(session_id), request):
@@ -146,15 +147,15 @@ class SessionRegistry:
     @asynccontextmanager
     async def _in_turn(self, session_id: UUID) -> AsyncIterator[tuple[_SessionLock, int | None]]:
         """
-        Wait behind those who came earlier for a session.
+        Wait for earlier requests for the same session.
 
-        Gives how many connections the session had when the wait began, with those opened here
-        since: they had come earlier, and others had not. None if there was no wait.
+        Gives the lock, and how many connections are older than this request: those the session had
+        when the wait began, and those opened here since. None if there was no wait.
         """
         lock = self._lock_of(session_id)
         count = None
         if lock.locked():
-            # Beside the wait: an answer that takes long makes nobody lose their place.
+            # Concurrently with the wait, so that a slow query does not cost the place in the queue.
             count = asyncio.create_task(self._count_connections(session_id, lock))
         try:
             async with lock:
@@ -176,12 +177,12 @@ class SessionRegistry:
         self, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
     ) -> tuple[LiveSession | VisitedSession, str | None]:
         """
-        Return the session for a request: theirs, or a new one with ``make``.
+        Return the session for an HTTP request, and None or the reason why it is a new one.
 
-        It is held until ``holders`` is 0 again; another worker's is followed from here. With it
-        comes None, or why it is a new one. Raises ``SessionNotFound``, ``SessionOver`` (both for
-        an old one without ``make``, the latter also to its owner), ``OwnerUnreachable``, and what
-        :meth:`open` raises.
+        A new one is created only with ``make``. A session of this worker is held until ``holders``
+        is 0 again; one of another worker is followed from here. Raises ``SessionNotFound``,
+        ``SessionOver`` (also with ``make``, if the session was the client's), ``OwnerUnreachable``,
+        and what :meth:`open` raises.
         """
         reason = "new"
         if request.session_id is not None:
@@ -205,7 +206,7 @@ class SessionRegistry:
         return opened.live, opened.reason
 
     def _visit(self, live: LiveSession) -> None:
-        """Note that the client of a session that is held here has come by a request."""
+        """Note that the client has made a request, in a session that this worker holds."""
         live.client.visited()
         live.go()
 
@@ -213,10 +214,11 @@ class SessionRegistry:
         self, chat: Chat, session_id: UUID, request: ConnectRequest, admit: Admit
     ) -> LiveSession | VisitedSession | str:
         """
-        Return the session for a request, or why it is not given.
+        Return the session for a request, or the reason why it is refused.
 
-        This worker owns it by then: of two requests that come to two workers at the same time, one
-        has to reach the other's worker. A connection does not wait: its client comes back.
+        If it is a ``LiveSession``, its claim is stored by then: of two requests at two workers at
+        the same time, one has to go to the other worker. A connection does not wait for the claim:
+        if it fails, its client comes back.
         """
         deadline = self._host.directory.deadline()
         async with self._lock_of(session_id):
@@ -272,9 +274,9 @@ class SessionRegistry:
         self, chat: Chat, request: ConnectRequest, past: ThreadContinuation | None
     ) -> str:
         """
-        Return the profile of a new session: the one asked for, else the one of its thread.
+        Return the profile of a new session: the requested one, else that of its thread.
 
-        Raises ``Refused`` for one that is not offered.
+        Raises ``Refused`` if it is not offered.
         """
         carried = "" if past is None else past.profile
         if not chat.has_profiles:
@@ -292,9 +294,9 @@ class SessionRegistry:
 
     def _lock_of(self, session_id: UUID) -> _SessionLock:
         """
-        Return the lock of a session, which is held until the session is, or cannot be.
+        Return the lock of a session, for a request to hold until it has the session or is refused.
 
-        Between reading a row and holding its session nobody else may hold and release it: the
+        If others could hold and release the session between the read of its row and the hold, the
         row's generation would be out of date. And an older connection must not replace a newer one.
         """
         return self._locks.setdefault(session_id, _SessionLock())
@@ -304,7 +306,7 @@ class SessionRegistry:
             return
         user = request.user.pk
         elsewhere = await self._host.threads.read(self._host.rows.count_connected, user, other_than)
-        # Here they are counted in memory, where no two of a crowd can slip through together.
+        # This worker's sessions are counted in memory, so that concurrent requests see each other.
         here = sum(
             live.owner_id == user and live.session.connected and live.id != other_than
             for live in self._host.live.values()
@@ -324,10 +326,11 @@ class SessionRegistry:
         connections: int | None = None,
     ) -> LiveSession | R | str:
         """
-        Return the session asked for, or why it is not given. Foreign and unknown look alike.
+        Return the requested session, or the reason why it is refused.
 
-        ``connections`` is how many the session had when a connection came, if that was earlier.
-        Raises ``Overtaken`` if there are more in the end, and for a request ``OwnerUnreachable``.
+        The reason is ``unknown`` both for a session that does not exist and for one of somebody
+        else. ``connections`` is how many connections are older than the request, if it had to wait.
+        Raises ``Overtaken`` if a newer one has come, and for an HTTP request ``OwnerUnreachable``.
         """
         if self._host.closing:
             raise ShuttingDown
@@ -344,14 +347,14 @@ class SessionRegistry:
         if not _is_theirs(chat, live, request):
             return "unknown"
         if live.ending is None:
-            live.holders += 1  # not to be let go while we look
+            live.holders += 1  # keeps it in memory during the checks
             try:
                 await admit(live.session)
                 await self._check_count(request, other_than=live.id)
             finally:
                 live.let_go()
             if not _is_theirs(chat, live, request):
-                return "unknown"  # it was given to a user meanwhile
+                return "unknown"  # it was assigned to a user meanwhile
         if how != "visit" and live.client.connections > connections:
             raise Overtaken
         return live if live.ending is None else why_over(live.ending)
@@ -366,7 +369,7 @@ class SessionRegistry:
         how: How,
         make_remote: MakeRemote[R],
     ) -> LiveSession | R | str:
-        """As :meth:`_resume`, for a stored session. Only ``row`` is read until it may be had."""
+        """Do as :meth:`_resume` for a stored session, of which only ``row`` was read so far."""
         refusal = why_not(chat, row, request)
         if row is None or refusal is not None:
             return refusal or "unknown"
@@ -379,7 +382,7 @@ class SessionRegistry:
         live = self._hold(chat, found)
         row = found.row
         if row.end_reason:
-            # The server died while on_chat_end ran; it runs once.
+            # The server died while on_chat_end ran, which is not run again.
             live.finish()
             return why_over(row.end_reason)
         if row.is_expired():
@@ -395,7 +398,7 @@ class SessionRegistry:
         subscriber: LocalSubscriber,
         stored: Callable[[], None],
     ) -> LiveSession | None:
-        """Hold a session that its owner has let go. Return None if somebody else has it."""
+        """Hold a session that its owner has released. Return None if that is not possible."""
         async with self._lock_of(session_id):
             live = self._host.live.get(session_id)
             if live is None:
@@ -408,7 +411,7 @@ class SessionRegistry:
             if live.subscribers.connection is not None or live.ending is not None:
                 return None
             if not is_owner(live.owner_id, request.user):
-                return None  # it was given to another user meanwhile
+                return None  # it was assigned to another user meanwhile
             live.session.renew_user(request.user)
             live.session.env = request.env
             live.client.rejoin(subscriber, stored=stored)
@@ -444,9 +447,8 @@ class SessionRegistry:
         """
         Return a session for code outside of its connection, held until ``holders`` is 0 again.
 
-        One that is taken ``to_end`` does not go on with what waits in it.
-
-        Raises ``SessionNotFound``, ``SessionOver``, ``OwnerUnreachable``.
+        With ``to_end`` its waiting events are not run. Raises ``SessionNotFound``, ``SessionOver``,
+        ``OwnerUnreachable``.
         """
         async with self._lock_of(session_id):
             live = self._host.live.get(session_id)
@@ -466,16 +468,16 @@ class SessionRegistry:
         self, session_ids: Collection[UUID]
     ) -> dict[UUID, LiveSession | Exception]:
         """
-        Return several sessions as :meth:`acquire` does, or what that raises.
+        Return several sessions as :meth:`acquire` does with ``to_end``, or what that raises.
 
-        They are read together, except those that are live or looked for by somebody else.
+        They are read together, except those that are live or that another request looks for.
         """
         found: dict[UUID, LiveSession | Exception] = {}
         async with AsyncExitStack() as held:
             for session_id in session_ids:
                 lock = self._lock_of(session_id)
                 if session_id not in self._host.live and not lock.locked():
-                    await held.enter_async_context(lock)  # which is free: nobody waits
+                    await held.enter_async_context(lock)  # it is free, so this does not wait
                     found[session_id] = SessionNotFound(session_id)
             try:
                 loaded = await self.stored.read_all(found)

@@ -1,11 +1,11 @@
 """
-What a worker puts right of the server that it runs in: how it stops, and what it does not log.
+Workarounds for the server that a worker runs in: how it stops, and warnings that it drops.
 
 Neither daphne nor uvicorn tells an application in time that it is about to stop: daphne cancels
-it, uvicorn closes its connections with 1012 first. So the worker's shutdown comes before theirs.
+it, uvicorn first closes its connections with 1012. So the worker shuts down before they do.
 
-Daphne begins Twisted's log in a way that drops all of Python's warnings, and with them the one
-that tells of a coroutine that was never awaited.
+Daphne starts Twisted's log in a way that drops all of Python's warnings, such as the one about a
+coroutine that was never awaited.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import Any, TextIO
 logger = logging.getLogger("chatsessions.worker")
 
 
-#: Seconds in which a second signal counts as the first one: a service manager signals every process
-#: of a service, and the parent of this one, which was signalled as well, passes it on.
+#: Seconds in which a second signal is ignored: a service manager signals every process of a
+#: service, and the parent of this process passes on its own signal too.
 ECHO = 1.0
 
 
 class SigtermHandler:
-    """Runs ``shut_down`` in ``loop`` at the first SIGTERM, then the handler from before."""
+    """Runs ``shut_down`` in ``loop`` at the first SIGTERM, then the previous handler."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, shut_down: Callable[[], Awaitable[None]]
@@ -43,12 +43,12 @@ class SigtermHandler:
         self._task: asyncio.Task[None] | None = None
 
     def install(self) -> None:
-        """Handle the signal from now on, if this is the main thread: no other may."""
+        """Handle the signal from now on. Only the main thread may; does nothing in another."""
         if threading.current_thread() is threading.main_thread():
             self._previous = signal.signal(signal.SIGTERM, self._handle)
 
     def remove(self) -> None:
-        """Give the signal back, unless another handler was installed meanwhile."""
+        """Restore the previous handler, unless another one was installed meanwhile."""
         if self._previous is not None and signal.getsignal(signal.SIGTERM) == self._handle:
             signal.signal(signal.SIGTERM, self._previous)
         self._previous = None
@@ -56,7 +56,7 @@ class SigtermHandler:
     def _handle(self, _signum: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if self._told_at is not None:
-            if now - self._told_at > ECHO:  # somebody who is in a hurry
+            if now - self._told_at > ECHO:  # a real second signal: stop at once
                 self.remove()
                 signal.raise_signal(signal.SIGTERM)
             return
@@ -84,10 +84,10 @@ class SigtermHandler:
 
 def hear_warnings() -> None:
     """
-    Show Python's warnings again where Twisted has taken them.
+    Show Python's warnings again, if Twisted has redirected them.
 
-    They are logged as ``py.warnings`` in a project that has a handler for that, and are written to
-    stderr, as Python does by itself, in any other: a fresh project has none.
+    If the project has a log handler for ``py.warnings``, they are logged; else they are written to
+    stderr, as Python does by default. A fresh project has no such handler.
     """
     taker = getattr(warnings.showwarning, "__self__", None)
     if type(taker).__module__.partition(".")[0] != "twisted":

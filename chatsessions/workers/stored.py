@@ -28,16 +28,16 @@ from .host import ShuttingDown, WorkerHost
 logger = logging.getLogger("chatsessions.worker")
 
 R = TypeVar("R", bound=RemoteSession)
-#: Makes what stands here for a session of another worker.
+#: Makes the object that stands here for another worker's session.
 MakeRemote = Callable[[ChatSession, Owner], R]
 
 
 class Overtaken(ShuttingDown):
     """
-    A newer connection has come for the session while this one waited for it.
+    A newer connection has come for the session while this one waited.
 
-    Mostly the client has given this one up, and come back by another. If it has not, it comes back
-    once more and is the newest then.
+    Mostly the client has given up this connection and opened another. If not, it connects again,
+    and then is the newest.
     """
 
 
@@ -46,19 +46,19 @@ class StoredSessions:
 
     def __init__(self, host: WorkerHost) -> None:
         self._host = host
-        #: Those of requests, by the session and its generation.
+        #: The sessions for HTTP requests, by id and generation.
         self._visited: WeakValueDictionary[tuple[UUID, int], VisitedSession] = WeakValueDictionary()
 
     async def find_row(self, session_id: UUID) -> ChatSession | None:
-        """Return a session's row without its content, or None if there is no such session."""
+        """Return a session's row without its contents, or None if there is no such session."""
         return await self._host.threads.read(self._host.store.find, session_id)
 
     async def read(self, session_id: UUID) -> Loaded | None:
-        """Return a session, and what was said in it if ``chat_context`` is used."""
+        """Return a session, with its messages if ``chat_context`` is used."""
         return await self._host.threads.read(self._load, session_id)
 
     async def read_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
-        """Return several sessions, as :meth:`read` does one; those that are gone are left out."""
+        """Return several sessions as :meth:`read` does, without those that do not exist."""
         return await self._host.threads.read(self._load_all, session_ids)
 
     def _load(self, session_id: UUID) -> Loaded | None:
@@ -78,11 +78,11 @@ class StoredSessions:
         make_remote: MakeRemote[R],
     ) -> Loaded | R | str:
         """
-        Return a session that nobody owns (any more), or one that another worker owns.
+        Return a session without an owner as ``Loaded``, or one that another worker owns as a remote
+        session, or the reason why it is refused.
 
-        If it is not given, return why. Where no layer leads to the owner, a connection takes the
-        session from it. Raises ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection,
-        ``ShuttingDown``.
+        If no channel layer leads to the owner, a connection takes the session from it. Raises
+        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection, ``ShuttingDown``.
         """
         directory = self._host.directory
         deadline = directory.deadline()
@@ -102,11 +102,11 @@ class StoredSessions:
                 owner_now = directory.owner_of(row)
                 if owner_now is None or (owner is not None and owner_now.id == owner.id):
                     return loaded
-                continue  # somebody else was faster
+                continue  # another worker was faster
             if not (owner.channel or owner.is_here):
                 raise OwnerUnreachable(row.pk, owner.name)
             answer: Attached | NotResumed | Busy | None = None
-            if not owner.channel:  # this process', for the moment of a call from outside
+            if not owner.channel:  # another loop of this process, during a call from outside
                 await asyncio.sleep(SOON)
             else:
                 remote = make_remote(row, owner)
@@ -115,7 +115,7 @@ class StoredSessions:
                     return remote
             if isinstance(answer, NotResumed):
                 return answer.reason
-            if isinstance(answer, Busy) and how == "visit":  # of an older release
+            if isinstance(answer, Busy) and how == "visit":  # from an older release
                 raise OwnerUnreachable(row.pk, owner.name)
             if self._host.loop.time() > deadline:
                 logger.info("Session %s is not given away by %s", row.pk, owner.name)
@@ -137,7 +137,7 @@ class StoredSessions:
         )
 
     def visited(self, row: ChatSession, owner: Owner) -> VisitedSession:
-        """Return a session of ``owner`` for requests: one for all of them."""
+        """Return a session of ``owner`` for requests; all requests share one object."""
         host, key = self._host, (row.pk, row.generation)
         known = self._visited.get(key)
         if known is None or known.closed:
@@ -149,7 +149,7 @@ class StoredSessions:
 def _why_no_more(
     chat: Chat, row: ChatSession | None, request: ConnectRequest, connections: int, how: How
 ) -> str | None:
-    """As :func:`why_not`, of a row that was read again. Raises ``Overtaken``."""
+    """Return :func:`why_not` for a row that was read again. Raises ``Overtaken``."""
     refusal = why_not(chat, row, request)
     if row is not None and how != "visit" and row.connections > connections:
         raise Overtaken
@@ -157,7 +157,7 @@ def _why_no_more(
 
 
 def _with_context(loaded: Loaded) -> Loaded:
-    """Read what was said in a session if that is wanted."""
+    """Add the messages of a session, if ``chat_context`` is used."""
     if in_use():
         row = loaded.row
         key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)

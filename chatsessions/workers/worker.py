@@ -1,7 +1,7 @@
 """
-``Worker``: one per event loop, of which a server process has one.
+``Worker``: one per event loop; a server process has one of each.
 
-It opens sessions, tells the others that it lives, ends sessions that have expired, and shuts down.
+It opens sessions, writes its heartbeat, ends expired sessions, and shuts down.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ from .shutdown import SigtermHandler, hear_warnings
 
 logger = logging.getLogger("chatsessions.worker")
 
-#: How long clients may take to answer the close of a shutdown, in seconds.
+#: Seconds for clients to answer the close of a shutdown.
 FAREWELL = 1.0
-#: Sessions that the reaper ends together.
+#: How many expired sessions the reaper ends together.
 REAP_BATCH = 200
 #: How many of them are read at a time.
 REAPED_AT_ONCE = 20
-#: With so many expired sessions that could not be ended the reaper waits for its next time.
+#: After this many expired sessions that could not be ended, the reaper waits for its next run.
 MAX_LEFT = 900
 
 
 class Worker(WorkerHost):
-    """One server process, or what else runs an event loop; found by :func:`get_worker`."""
+    """The worker of one event loop, a server's or another; found by :func:`get_worker`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
-        #: Set when nothing is left of it.
+        #: Set when the worker is closed completely.
         self.gone = asyncio.Event()
-        #: The open websockets, so that a shutdown can see them to their end: what closes each one
-        #: with a code, and what ends its task, whatever the client does.
+        #: The open websockets, for the shutdown: a function that closes each with a code, and one
+        #: that ends its task even if the client does not answer.
         self.websockets: dict[Callable[[int], None], Callable[[], None]] = {}
         self.logins = Logins(loop, self.threads.check, self.own)
         self.registry = SessionRegistry(self)
@@ -65,11 +65,12 @@ class Worker(WorkerHost):
             self.rpc, self.rows, self.threads, live=self.live, remotes=self.remotes
         )
         self._closed = False
-        #: Whether it has connections of its own, and blocks of outside code that use it.
+        #: Whether the event loop is a server's.
         self._serves = False
+        #: How many calls and blocks from outside use the worker.
         self._visitors = 0
         self._started: asyncio.Task[None] | None = None
-        #: When the cache was told last to keep what live sessions have there.
+        #: When the cache entries of live sessions were last renewed.
         self._touched_at = loop.time()
         self._sigterm = SigtermHandler(loop, partial(self.shut_down, for_good=True))
 
@@ -78,7 +79,7 @@ class Worker(WorkerHost):
     async def open(
         self, chat: Chat, request: ConnectRequest, *, admit: Admit = anybody, relays: bool = False
     ) -> Opened:
-        """For a connection: see :meth:`SessionRegistry.open`."""
+        """Return the session for a connection: see :meth:`SessionRegistry.open`."""
         self._serves = True
         await self.start()
         return await self.registry.open(chat, request, admit=admit, relays=relays)
@@ -86,17 +87,17 @@ class Worker(WorkerHost):
     async def receive(
         self, chat: Chat, request: ConnectRequest, *, make: bool = True, admit: Admit = anybody
     ) -> tuple[LiveSession | VisitedSession, str | None]:
-        """For a request: see :meth:`SessionRegistry.receive`."""
+        """Return the session for a request: see :meth:`SessionRegistry.receive`."""
         await self.start()
         return await self.registry.receive(chat, request, make=make, admit=admit)
 
     async def acquire(self, session_id: UUID, *, to_end: bool = False) -> LiveSession:
-        """For code from outside: see :meth:`SessionRegistry.acquire`."""
+        """Return a session for code from outside: see :meth:`SessionRegistry.acquire`."""
         await self.start()
         return await self.registry.acquire(session_id, to_end=to_end)
 
     def serve(self) -> None:
-        """Stay when the last visitor has left: the event loop is a server's."""
+        """Note that the event loop is a server's, so that the worker stays without visitors."""
         self._serves = True
 
     @property
@@ -107,10 +108,10 @@ class Worker(WorkerHost):
     @asynccontextmanager
     async def visit(self) -> AsyncIterator[Self]:
         """
-        Keep the worker for code outside of connections.
+        Keep the worker open for a visitor: code outside of connections.
 
-        One that serves no connections closes after its last visitor, when nothing runs in its
-        sessions any more and nobody has come meanwhile.
+        A worker that serves no connections closes after its last visitor, when nothing runs in its
+        sessions any more and no visitor has come meanwhile.
         """
         self._visitors += 1
         try:
@@ -118,7 +119,7 @@ class Worker(WorkerHost):
         finally:
             self._visitors -= 1
             if not self._visitors and not self._serves:
-                # By a task of its own: a visitor that is cancelled leaves no worker half closed.
+                # In a new task, so that a visitor that is cancelled leaves no worker half closed.
                 await asyncio.wait([self.start_task(self._leave(), "chatsessions-leave")])
 
     async def _leave(self) -> None:
@@ -131,7 +132,7 @@ class Worker(WorkerHost):
     # Life
 
     async def start(self) -> None:
-        """Make the worker known to the others, once. Raises what the database raises."""
+        """Write the worker's row and start its tasks, once. Raises database errors."""
         if self._started is None or (
             self._started.done() and not self._started.cancelled() and self._started.exception()
         ):
@@ -143,7 +144,7 @@ class Worker(WorkerHost):
     async def _start(self) -> None:
         await self._open_rpc()
         await self.threads.write(self.rows.beat)
-        if self._serves or not self._visitors:  # a visitor is gone before it would be of use
+        if self._serves or not self._visitors:  # not worth it for a single visitor
             await self.threads.write(self.rows.sweep)
         if settings.HANDLE_SIGTERM:
             self._sigterm.install()
@@ -158,7 +159,7 @@ class Worker(WorkerHost):
             self.start_task(kept, f"chatsessions-{name}")
 
     async def _open_rpc(self) -> None:
-        """Open the way to other workers. Without it those sessions cannot be reached."""
+        """Open the channel to other workers. Without it their sessions cannot be reached."""
         try:
             await self.rpc.open(self.server.answer, self.server.hear)
         except Exception as error:
@@ -177,7 +178,7 @@ class Worker(WorkerHost):
             await self.housekeep(self._say_alive())
 
     async def _say_alive(self) -> None:
-        """Write the heartbeat. After a long silence, find out which sessions others have taken."""
+        """Write the heartbeat. After a pause, find out which sessions other workers have taken."""
         if await self.threads.write(self.rows.beat):
             for live in list(self.live.values()):
                 live.client.claim_again()
@@ -190,14 +191,14 @@ class Worker(WorkerHost):
             await self.housekeep(self._end_expired())
 
     async def _touch_cache(self) -> None:
-        """Have the cache keep the values of live sessions, before they expire there."""
+        """Renew the cache entries of live sessions before they expire."""
         now = self.loop.time()
         if now - self._touched_at < settings.CACHE_TIMEOUT / 2:
             return
         held = {live.id: live.log.generation for live in self.live.values() if live.user_session}
         gone = await self.threads.read(self.store.touch, held)
         self._touched_at = now
-        if settings.USER_SESSION_STORE == "cache":  # else the row has them
+        if settings.USER_SESSION_STORE == "cache":  # else the row has the values
             for live in filter(None, map(self.live.get, gone)):
                 live.values.write()
 
@@ -211,18 +212,18 @@ class Worker(WorkerHost):
             if await self._end_plain(batch):
                 continue
             ending = await self._begin_ends([one.pk for one in batch])
-            # Until that is stored, they would be found again.
+            # Until the end is stored, the next query finds them again.
             await _within(settings.STOP_TIMEOUT, [live.until_closed() for live in ending])
             ended = {live.id for live in ending if live.closed and live.lost is None}
             if ending and not ended:
-                return  # nothing is stored just now
+                return  # the store is unavailable
             left.update(one.pk for one in batch if one.pk not in ended)
 
     async def _end_plain(self, expired: Sequence[ChatSession]) -> int:
         """
-        End together those sessions that are idle and whose end no code hears of.
+        End, in one transaction, the idle ones whose chats run no code at the end of a session.
 
-        Return how many that were: none if one of them cannot be written.
+        Return how many were ended: 0 if one of them cannot be written.
         """
         ids = [one.pk for one in expired if is_idle(one) and not self._is_told(one.chat)]
         try:
@@ -232,15 +233,15 @@ class Worker(WorkerHost):
             return 0
 
     def _is_told(self, name: str) -> bool:
-        """Return True if code of the project hears of the end of a chat's sessions."""
+        """Return True if the project runs code at the end of a chat's sessions."""
         chat = find_chat(name)
         return "chat_end" in chat.hooks or signals.session_ended.has_listeners(chat)
 
     async def end_untold(self, ids: Collection[UUID]) -> tuple[int, list[UUID]]:
         """
-        End those expired sessions of ``ids`` whose end no code hears of, all together.
+        End the expired sessions of ``ids`` whose chats run no code at the end, all together.
 
-        Return how many that were, and which of the others are still expired.
+        Return how many were ended, and which of the others are still expired.
         """
         found = await self.threads.read(self.rows.expired_of, ids)
         ended = await self._end_plain(found)
@@ -249,7 +250,7 @@ class Worker(WorkerHost):
         return ended, [one.pk for one in found]
 
     async def _begin_ends(self, batch: Sequence[UUID]) -> list[LiveSession]:
-        """Begin to end sessions, a few at a time, so that the event loop does other things too."""
+        """Begin to end sessions, a few at a time, so that other tasks of the event loop run too."""
         begun: list[LiveSession] = []
         failures: dict[UUID, Exception] = {}
         for start in range(0, len(batch), REAPED_AT_ONCE):
@@ -260,7 +261,7 @@ class Worker(WorkerHost):
                     found.holders -= 1
                     begun.append(found)
                 elif not isinstance(found, SessionNotFound | SessionOver | OwnerUnreachable):
-                    failures[session_id] = found  # else somebody else was faster
+                    failures[session_id] = found  # else another worker was faster
         if failures:
             session_id, error = next(iter(failures.items()))
             logger.error(
@@ -270,11 +271,11 @@ class Worker(WorkerHost):
 
     async def shut_down(self, *, for_good: bool = False, patience: float | None = None) -> None:
         """
-        Come to an orderly end: close connections (4000), let turns finish, commit.
+        Close connections (with 4000), let turns finish, commit, and close.
 
-        What runs longer than ``patience`` seconds (``SHUTDOWN_TIMEOUT``) is interrupted, as the
-        session's next owner tells its client. With ``for_good`` no other worker comes after it in
-        this event loop.
+        Turns that run longer than ``patience`` seconds (default ``SHUTDOWN_TIMEOUT``) are
+        interrupted; the session's next owner tells the client. With ``for_good`` this event loop
+        gets no new worker.
         """
         if self.closing:
             return
@@ -297,14 +298,14 @@ class Worker(WorkerHost):
         if not stored:
             logger.error("Not everything could be stored before the server stopped")
         await self._close_websockets()
-        await self.rpc.settle(FAREWELL)  # what subscribers at other workers are told last
+        await self.rpc.settle(FAREWELL)  # the last frames to subscribers at other workers
         await self.close(for_good=for_good)
 
     async def _close_websockets(self) -> None:
         """
-        Give the clients a moment to answer the close, then end their tasks.
+        Give the clients ``FAREWELL`` seconds to answer the close, then end their tasks.
 
-        Daphne stops without ending them, and Python 3.11 crashes on what is left suspended.
+        Daphne stops without ending them, and Python 3.11 crashes on suspended tasks.
         """
         deadline = self.loop.time() + FAREWELL
         while self.websockets and self.loop.time() < deadline:  # noqa: ASYNC110
@@ -318,7 +319,7 @@ class Worker(WorkerHost):
         if self._closed:
             return
         self.closing = self._closed = True
-        # From the last to the first. Each is done, even if another raises or is cancelled.
+        # The steps run from the last to the first, each even if another raises or is cancelled.
         async with AsyncExitStack() as steps:
             steps.callback(self._be_gone, for_good=for_good)
             steps.push_async_callback(self.threads.close)
@@ -335,7 +336,7 @@ class Worker(WorkerHost):
                 steps.callback(live.discard)
 
     async def _end_lifespans(self) -> None:
-        """Wait for the hooks that unload, and for the ends of the generators."""
+        """Wait for ``on_session_unload`` hooks, and for lifespan generators to end."""
         if self._lifespans:
             await asyncio.wait(self._lifespans, timeout=2 * settings.LIFESPAN_TIMEOUT)
 
@@ -356,7 +357,7 @@ class Worker(WorkerHost):
 
 
 async def _within(seconds: float, steps: list[Coroutine[Any, Any, Any]]) -> bool:
-    """Await ``steps`` together for at most ``seconds``; return True if all came to their end."""
+    """Await ``steps`` together for at most ``seconds``; return True if all have ended."""
     if not steps:
         return True
     tasks = [asyncio.create_task(step) for step in steps]
@@ -371,7 +372,7 @@ os.register_at_fork(after_in_child=_workers.clear)  # the parent's loops do not 
 
 
 def get_worker() -> Worker:
-    """Return the worker of the running event loop, a new one if there is none."""
+    """Return the worker of the running event loop; create it if there is none."""
     loop = asyncio.get_running_loop()
     worker = _workers.get(loop)
     if worker is None:
@@ -389,10 +390,9 @@ def running_workers() -> list[Worker]:
 @asynccontextmanager
 async def visiting() -> AsyncIterator[Worker]:
     """
-    Give the worker of the running event loop to code outside of connections, and keep it.
+    Keep the worker of the running event loop open for code outside of connections.
 
-    One that is closing after its last visitor is waited for: a new one comes after it. Raises
-    ``ServerStopped``.
+    If it is closing after its last visitor, wait, and create a new one. Raises ``ServerStopped``.
     """
     while (worker := get_worker()).closing:
         if worker.gone.is_set():
