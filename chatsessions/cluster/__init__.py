@@ -1,1 +1,1 @@
-"""Between workers: a session whose client, or whose caller, is at another one than its owner."""
+"""Between workers: sessions whose client or caller is at another worker than their owner."""

@@ -1,8 +1,8 @@
 """
-What one worker asks of another: commands and their answers, and how both are encoded.
+The commands that one worker sends another, their answers, and how both are encoded.
 
-A worker of an older release, which does not know a command, answers that it failed. Whoever has
-asked does then what it does when the owner cannot be reached.
+A worker of an older release that does not know a command answers ``Failed``. The sender then acts
+as if the owner could not be reached.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from chatsessions.sessions.subscribers import Standing
 logger = logging.getLogger("chatsessions.rpc")
 
 
-#: How another worker wants to have a session. ``relay``: for its connection, which is there from
-#: now on; a busy owner keeps the session. ``give``: the same, but a busy owner refuses. ``visit``:
-#: for a request, beside whatever connection the session has; an owner that needs it keeps it.
+#: For what another worker wants a session. ``relay``: for a connection there, which becomes the
+#: session's; a busy owner keeps the session. ``give``: the same, but a busy owner refuses.
+#: ``visit``: for a request there, beside any connection; an owner that needs the session keeps it.
 How = Literal["relay", "give", "visit"]
 
 
 class _Command(Struct, tag_field="do", kw_only=True):
-    """Something that another worker is to do."""
+    """Something for another worker to do."""
 
 
 # A client at another worker than the owner's
 
 
 class Attach(_Command, tag="join"):
-    """Give a session to the worker that its client came to, or tell that worker of it."""
+    """Release a session for the worker that its client is at, or send that worker hints."""
 
     session: UUID
-    #: The number of the ``RemoteSession`` there, which all that follows names.
+    #: The number of the ``RemoteSession`` there; later commands and hints carry it.
     remote: str
-    #: Where its worker is reached.
+    #: The channel of its worker.
     channel: str
     #: The user's primary key; None for an anonymous client.
     user: str | None
-    #: The hash of the token that the client came with, and that of the one that it is given.
+    #: The hash of the token that the client came with, and that of the token that it is given.
     used: str | None
     given: str
-    #: How many connections the session had when the client came: if there are more by now, it does
-    #: not replace a newer one.
+    #: How many connections the session had when the client came. If it has more by now, the
+    #: command is refused, so that it replaces no newer one.
     connections: int
     how: How
     #: Whether it is for one more request of a ``RemoteSession`` that is attached already.
     again: bool = False
-    #: The language that the client has named.
+    #: The language that the client has asked for.
     language: str = ""
 
 
 class Forward(_Command, tag="forward"):
-    """Take frames of the client, in order. One with a ``stop`` overtakes those on their way."""
+    """Take frames of the client, in order. A command with a ``stop`` overtakes earlier ones."""
 
     remote: str
     frames: list[msgspec.Raw]
@@ -73,25 +73,25 @@ class Detach(_Command, tag="detach"):
 
 
 class Alive(_Command, tag="alive"):
-    """Say how the session stands, if the client is known: it is still there."""
+    """Note that the client is still there; answered with the session's standing."""
 
     remote: str
-    #: Whether its client, which has no connection, was heard of as well.
+    #: Whether the client has made a request, without a connection.
     visited: bool = False
-    #: Whether that client has done something that is no event.
+    #: Whether the client has done something other than an event.
     acted: bool = False
 
 
-# A client that comes by requests
+# A client that makes requests
 
 
 class Post(_Command, tag="post"):
-    """Take an event that nobody has numbered; answered with its turn."""
+    """Take an event without a number; answered with its turn."""
 
     remote: str
     name: str
     data: msgspec.Raw
-    #: What it is known by if it is posted again.
+    #: The client's id of a message, which identifies it if it is posted again.
     key: str | None
 
 
@@ -107,17 +107,17 @@ class Reply(_Command, tag="reply"):
 
 
 class Part(Struct, omit_defaults=True):
-    """What a session tells at one position of its log: the end of it, then frames."""
+    """What a session sends at one position of its log: the position, then frames."""
 
-    #: Up to where the log is stored.
+    #: The last stored entry of the log.
     head: int
     #: Frames that are not in the log.
     frames: list[msgspec.Raw] = []
-    #: Behind the status of a turn: whether no turn runs or waits, and whether the session ends.
+    #: After the status of a turn: whether no turn runs or waits, and whether the session ends.
     idle: bool | None = None
     ending: bool = False
-    #: That nothing more comes: why, with which reason if the session is over, and whether the
-    #: session may be had now.
+    #: The close code if this is the last part, the end reason if the session is over, and whether
+    #: another worker can take the session now.
     code: int | None = None
     ended: str | None = None
     released: bool = False
@@ -125,13 +125,13 @@ class Part(Struct, omit_defaults=True):
 
 class Hint(Struct):
     """
-    What is new in a session. It is sent once and not answered: what is lost is found otherwise.
+    What is new in a session. A hint is sent once and not answered, and may be lost.
 
-    The entries are in the database, and so is how each turn has ended.
+    The receiver does not depend on it: the database has the entries and the ends of turns.
     """
 
     remote: str
-    #: 1, 2, 3, …: by a hole it is known that one is lost.
+    #: 1, 2, 3, …: a gap means that a hint was lost.
     number: int
     parts: list[Part]
 
@@ -147,7 +147,7 @@ class Append(Struct, tag="append"):
 
 
 class Put(Struct, tag="put"):
-    """Set a value of ``user_session``, which is encoded."""
+    """Set an encoded value of ``user_session``."""
 
     key: str
     value: bytes
@@ -160,14 +160,14 @@ class Drop(Struct, tag="drop"):
 
 
 class Offer(Struct, tag="offer"):
-    """Offer the actions of a message from now on."""
+    """Set the actions that a message offers."""
 
     message: str
     actions: list[dict[str, Any]]
 
 
 class Withdraw(Struct, tag="withdraw"):
-    """Offer an action no more."""
+    """Withdraw an action."""
 
     action: str
 
@@ -180,13 +180,13 @@ class Declare(Struct, tag="declare"):
 
 
 class OpenStream(Struct, tag="stream"):
-    """Stream a message of the log from now on."""
+    """Open the stream of a message that is in the log."""
 
     event: dict[str, Any]
 
 
 class AddToken(Struct, tag="token"):
-    """Add a token to a streaming message, or replace all of its text so far."""
+    """Add a token to a streaming message, or replace its whole text."""
 
     message: str
     text: str
@@ -194,7 +194,7 @@ class AddToken(Struct, tag="token"):
 
 
 class CloseStream(Struct, tag="whole"):
-    """End the stream of a message, which is whole."""
+    """Close the stream of a message."""
 
     message: str
 
@@ -211,14 +211,14 @@ Step = (
 
 
 class Apply(_Command, tag="apply"):
-    """Change a session, in order; answered when that is stored."""
+    """Make the changes of ``steps``, in order; answered when they are stored."""
 
     session: UUID
-    #: What this change is known by: one that the session has had already is not made again.
+    #: Identifies the change, so that the session makes it once.
     number: str
     steps: list[Step]
-    #: The block that makes it, for what it streams, and the worker that the block is at. Without
-    #: steps the command says that the block goes on.
+    #: The block that makes the change, for its streams, and the block's worker. Without steps the
+    #: command says that the block is alive.
     writer: str = ""
     worker: UUID | None = None
 
@@ -240,14 +240,14 @@ class End(_Command, tag="end"):
 
 
 class Broadcast(_Command, tag="broadcast"):
-    """Emit an event to every connected session of a chat, or of all; answered with how many."""
+    """Emit an event to all connected sessions of a chat or of all chats; answered with a count."""
 
     name: str
     data: msgspec.Raw
     chat: str | None
 
 
-#: What a ``RemoteSession`` asks of its owner.
+#: The commands of a ``RemoteSession`` that is attached.
 OfRemote = Forward | Detach | Alive | Post | Reply
 Command = Attach | OfRemote | Apply | Call | End | Broadcast
 
@@ -256,41 +256,41 @@ Command = Attach | OfRemote | Apply | Call | End | Broadcast
 
 
 class Attached(Struct, tag="attached"):
-    """The session stays where it is, and hints come. This is how it stands."""
+    """The session stays at its owner, which sends hints from this ``standing`` on."""
 
     standing: Standing
 
 
 class Taken(Struct, tag="taken"):
-    """Frames of the client are taken, but those which these errors are about."""
+    """The client's frames are taken, except those that ``errors`` are about."""
 
     errors: list[msgspec.Raw]
-    #: Why its connection is to be closed, if it is.
+    #: The code to close its connection with, if it has to be closed.
     code: int | None = None
 
 
 class NotHere(Struct, tag="gone"):
-    """The worker does not have the session, or does not know the client: look again."""
+    """The worker does not hold the session or does not know the client; look up the owner again."""
 
 
 class NotResumed(Struct, tag="not_resumed"):
-    """The client does not get the session back; ``reason`` as ``welcome`` has it."""
+    """The client may not resume the session; ``reason`` is the one of ``welcome``."""
 
     reason: str
 
 
 class Busy(Struct, tag="busy"):
-    """The session cannot be given away now."""
+    """The owner cannot release the session now."""
 
 
 class Done(Struct, tag="done"):
-    """It is done, and returned ``value``."""
+    """The command is done, and returned ``value``."""
 
     value: Any = None
 
 
 class Failed(Struct, tag="failed"):
-    """It raised: the exception's name, its text, and its attributes."""
+    """The command raised an exception: its name, text and attributes."""
 
     error: str
     text: str
@@ -324,7 +324,7 @@ def decode_answer(raw: bytes) -> Answer:
     """
     Decode an answer.
 
-    Raises what the other worker raised, and ``ChatSessionsError`` for what cannot be read.
+    Raises what the other worker raised, and ``ChatSessionsError`` if the answer is not valid.
     """
     try:
         answer = _answers.decode(raw)
@@ -336,7 +336,7 @@ def decode_answer(raw: bytes) -> Answer:
 
 
 def failure_of(error: Exception) -> Failed:
-    """Return an exception as an answer: the package's own as they are."""
+    """Return an exception as an answer: in full if it is the package's own, else only its type."""
     if isinstance(error, ChatSessionsError | TimeoutError):
         carries = {
             name: str(value) if isinstance(value, UUID) else value

@@ -1,4 +1,4 @@
-"""``ConnectRequest``: who comes to a worker, and whether the session asked for is theirs."""
+"""``ConnectRequest``: a client that asks for a session, and whether it may have it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ User = AbstractBaseUser | AnonymousUser
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectRequest:
-    """Who comes, and which session they ask for."""
+    """A client, and the session that it asks for."""
 
     user: User
     session_id: str | None = None
     token: str | None = field(default=None, repr=False)
-    #: The thread of theirs that a new session continues.
+    #: The user's thread that a new session continues.
     thread: str | None = None
     client_type: str = "webapp"
     language: str = ""
-    #: The same, if the client has named it; a session that it resumes goes on in it.
+    #: The language if the client has asked for one; it becomes that of a resumed session.
     asked_language: str = ""
     profile: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
@@ -42,20 +42,21 @@ class ConnectRequest:
 
     @property
     def token_hash(self) -> str | None:
-        """The hash of ``token``, which is what is stored and compared."""
+        """The hash of ``token``: the row has hashes only."""
         return None if self.token is None else hash_token(self.token)
 
 
-#: How long the answer to a login may take. The application gives a session to a user while it is
-#: made, and only then a browser is logged in; a slow network takes seconds to bring it.
+#: How long the response to a login may take. The application assigns the session to the user
+#: during the request; the browser is logged in when it gets the response, on a slow network after
+#: seconds.
 LOGIN_TIMEOUT = timedelta(seconds=10)
 
-#: Asked whether who comes may have a session; raises ``Refused``.
+#: Checks whether a client may have a session; raises ``Refused``.
 Admit = Callable[[Session], Awaitable[None]]
 
 
 async def anybody(session: Session) -> None:
-    """Let everybody have their session."""
+    """Refuse nobody."""
 
 
 #: The fields of :func:`new_row` that are stored with the session's first commit.
@@ -96,7 +97,7 @@ def new_row(
 
 
 def session_of(row: ChatSession, user: User) -> Session:
-    """Return what handlers see of the session of ``row``."""
+    """Return the ``Session`` that handlers see, of ``row``."""
     return Session(
         id=row.pk,
         chat=row.chat,
@@ -113,7 +114,7 @@ def session_of(row: ChatSession, user: User) -> Session:
 
 
 def why_not(chat: Chat, row: ChatSession | None, request: ConnectRequest) -> str | None:
-    """Return why who comes does not get a stored session; None if it is theirs."""
+    """Return why a client may not resume a stored session; None if it may."""
     if row is None:
         return "unknown"
     tokens = Tokens(row.token_hash, row.previous_token_hash)
@@ -125,7 +126,7 @@ def why_not(chat: Chat, row: ChatSession | None, request: ConnectRequest) -> str
 def may_resume(
     chat: Chat, chat_name: str, owner_id: Any, tokens: Tokens, request: ConnectRequest
 ) -> bool:
-    """Return True for a session of this chat, to its logged-in owner or to who has its token."""
+    """Return True if a session is of this chat, and the client is its user or has its token."""
     if chat_name != chat.name or not is_owner(owner_id, request.user):
         return False
     return bool(request.user.is_authenticated) or tokens.accept(request.token_hash)
@@ -133,10 +134,10 @@ def may_resume(
 
 def awaits_login(row: ChatSession | None, request: ConnectRequest) -> bool:
     """
-    Return True for a session that was given to a user a moment ago, if its visitor comes.
+    Return True if a session was assigned to a user a moment ago, and the client has its old token.
 
-    They are that user, most likely: their browser has not got the answer to its login yet, and
-    will be logged in when it comes back.
+    Most likely the client is that user: the browser has not got the response to its login yet, and
+    is logged in when it comes back.
     """
     if row is None or row.assigned_at is None or request.user.is_authenticated:
         return False
@@ -145,11 +146,11 @@ def awaits_login(row: ChatSession | None, request: ConnectRequest) -> bool:
 
 
 def is_visitors(live: LiveSession, user: str | None, token_hash: str | None) -> bool:
-    """Return True if a session belongs to a client elsewhere: to ``user``, or by its token."""
+    """Return True if a session is ``user``'s, or is anonymous and accepts the token."""
     owner = None if live.owner_id is None else str(live.owner_id)
     return owner == user and (user is not None or live.client.tokens.accept(token_hash))
 
 
 def why_over(reason: str) -> str:
-    """Return what the owner of a session that has ended is told."""
+    """Return the reason in ``welcome`` for a session that has ended."""
     return "expired" if reason == ChatSession.EndReason.EXPIRED else "ended"

@@ -29,12 +29,12 @@ from .rpc import NoAnswer
 
 logger = logging.getLogger("chatsessions.cluster")
 
-#: Frames of a client that go to the owner together.
+#: The most frames of a client that go to the owner in one command.
 MAX_BATCH = 50
 
 
 class LocalSubscriber(Subscriber):
-    """A connection at this worker, whose session may come here from another."""
+    """A connection at this worker, whose session may move here from another worker."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -42,20 +42,20 @@ class LocalSubscriber(Subscriber):
 
     @abstractmethod
     def moved(self, served: LiveSession) -> None:
-        """Go on with ``served``, which is the session here, where the other one was left."""
+        """Go on with ``served``, the same session at this worker, from the same position."""
 
 
-#: Holds the session of an id here, with its connection, and calls the last argument when that is
-#: stored. Returns None if somebody else has the session.
+#: Takes over a session by its id, with its connection, and calls the last argument when that is
+#: stored. Returns None if that is not possible.
 Move = Callable[[UUID, LocalSubscriber, Callable[[], None]], Awaitable[LiveSession | None]]
 
 
 class ConnectedSession(RemoteSession):
     """
-    A session that another worker owns, which moves here when nothing runs at the owner any more.
+    A session that another worker owns, and that moves here when nothing runs at the owner any more.
 
-    Frames of the client go to the owner one batch after another. Those that it has not taken are
-    kept, for the session that comes here.
+    The client's frames go to the owner one batch after another. Frames that the owner has not taken
+    are kept until the session has moved.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class ConnectedSession(RemoteSession):
     ) -> None:
         super().__init__(row, owner, directory=directory, remotes=remotes)
         self._move_here = move
-        #: How many connections the session had with the one that is here.
+        #: How many connections the session had, this one included.
         self._connections = 0
         self._is_confirmed = False
         #: Frames that no owner has taken yet.
@@ -84,13 +84,13 @@ class ConnectedSession(RemoteSession):
 
     @property
     def is_hammered(self) -> bool:
-        """Return False: the owner says itself that such a connection is to be closed."""
+        """Return False: the owner's answer to the frames says when to close the connection."""
         return False
 
     def connect(
         self, subscriber: LocalSubscriber, *, language: str = "", welcome: Callable[[], None]
     ) -> None:
-        """Greet the connection: the owner has stored that there is one, and its language."""
+        """Call ``welcome``: the owner has stored the connection and its language."""
         self._follower.subscribers.connection = subscriber
         welcome()
 
@@ -98,13 +98,13 @@ class ConnectedSession(RemoteSession):
         """Do nothing: the owner tells the application."""
 
     def confirm_token(self, subscriber: Subscriber) -> None:
-        """Tell the owner that the client was heard by ``subscriber`` after its welcome."""
+        """Tell the owner that the client has sent something after its welcome."""
         if not self._is_confirmed and subscriber is self._follower.subscribers.connection:
             self._is_confirmed = True
             self._forward()
 
     def disconnect(self, subscriber: Subscriber, code: int) -> None:
-        """Leave the session to its owner: the client is gone."""
+        """Detach from the owner: the client is gone."""
         if subscriber is self._follower.subscribers.connection and not self.closed:
             self._detach(code)
 
@@ -124,7 +124,7 @@ class ConnectedSession(RemoteSession):
         self._forward()
 
     def end(self, reason: str) -> None:
-        """End the session, as its user."""
+        """End the session for its user."""
         self._frames.append(_pack(frames.End()))
         self._forward()
 
@@ -136,18 +136,18 @@ class ConnectedSession(RemoteSession):
             self._start(self._stop())
 
     async def _stop(self) -> None:
-        """Overtake the frames. If the owner has let the session go, it is for the next owner."""
+        """Send a stop ahead of the frames, or leave it to the next owner if this one is gone."""
         stop = Forward(remote=self.number, frames=[_STOP])
         if isinstance(await self._ask_quietly(stop), NotHere):
             self._stop_next()
 
     def _stop_next(self) -> None:
-        """Stop behind the events that no owner has taken yet: one of them is meant."""
+        """Queue a stop after the frames that no owner has taken, as it is meant for one of them."""
         if not self._frames or self._frames[-1] is not _STOP:
             self._frames.append(_STOP)
 
     def _forward(self) -> None:
-        """Send the frames that wait; if there are none, let the owner know of the client."""
+        """Send the waiting frames; without any, the command confirms the client's token."""
         if self._forwarder is None and self._forwards:
             self._forwarder = self._start(self._send_frames())
 
@@ -174,7 +174,7 @@ class ConnectedSession(RemoteSession):
             self._forwarder = None
 
     def _taken(self, taken: Taken) -> None:
-        """Tell the connection what the owner says of its frames."""
+        """Pass on the owner's answer about the client's frames to the connection."""
         for error in taken.errors:
             self._follower.tell(error)
         if taken.code is not None:
@@ -186,13 +186,13 @@ class ConnectedSession(RemoteSession):
         return peek.connections > self._connections
 
     async def _released(self) -> None:
-        """Hold the session here, which is nobody's now, and go on with its connection."""
+        """Move the session here: its owner has released it. Go on with the connection."""
         subscriber: Any = self._follower.subscribers.connection
         if self._is_moving or subscriber is None:
             return
         self._is_moving = True
         if self._forwarder is not None:
-            self._forwarder.cancel()  # what was taken already is known by its number
+            self._forwarder.cancel()  # frames that are sent twice are recognized by their numbers
         subscriber.stop()
         live: LiveSession | None = None
         stored = asyncio.Event()
@@ -213,14 +213,14 @@ class ConnectedSession(RemoteSession):
             self._leave()
             subscriber.moved(live)
         except Exception:
-            self._is_moving = False  # it can be given up
+            self._is_moving = False  # else it could not be given up
             raise
         finally:
             if not has_moved:  # the client left meanwhile
                 live.client.disconnect(subscriber, 1006)
 
     async def _give_frames(self, live: LiveSession, subscriber: LocalSubscriber) -> None:
-        """Give the session what its last owner has not taken, in order."""
+        """Give the session the frames that its last owner has not taken, in order."""
         while self._frames:
             error = await take_frame(live, subscriber, self._frames.popleft())
             if error is not None:
@@ -228,9 +228,9 @@ class ConnectedSession(RemoteSession):
 
 
 def _pack(frame: frames.ClientFrame) -> msgspec.Raw:
-    """Return ``frame`` as it goes from worker to worker."""
+    """Return ``frame`` as it is sent between workers."""
     return msgspec.Raw(frames.encode(frame).encode())
 
 
-#: One for all: where the last that waits is this, another would stop nothing more.
+#: One object for all, so that a stop right after a stop is recognized and left out.
 _STOP = _pack(frames.Stop())

@@ -1,4 +1,4 @@
-"""``WorkerDirectory``: which worker owns a session, and what is asked of owners."""
+"""``WorkerDirectory``: find the worker that owns a session, and send it commands."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from .rpc import NoAnswer, RpcClient
 
 logger = logging.getLogger("chatsessions.cluster")
 
-#: Sessions of one owner that are asked for at a time.
+#: The most sessions of one owner that are asked for at the same time.
 MAX_ATTACHING = 50
-#: Owners that are remembered.
+#: The most owners that are remembered.
 MAX_OWNERS = 1000
-#: Seconds before an owner is asked once more that has just let a session go.
+#: Seconds before the next try, when an owner has just released a session.
 SOON = 0.02
-#: Seconds without a sign of an owner before its row is looked at again.
+#: Seconds without a sign of an owner before the session's row is read again.
 LOOK_AGAIN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Another worker that lives and holds a session."""
+    """Another worker that is alive and owns a session."""
 
     id: UUID
     name: str
-    #: Where it is reached; empty if there is no way.
+    #: Its channel; empty if it cannot be reached.
     channel: str
     #: Whether it is another event loop of this process.
     is_here: bool
 
 
 class OwnedElsewhere(OwnerUnreachable):
-    """Another worker that can be reached holds the session."""
+    """Another worker owns the session, and can be reached."""
 
     def __init__(self, session_id: UUID, owner: Owner) -> None:
         super().__init__(session_id, owner.name)
@@ -54,7 +54,7 @@ class OwnedElsewhere(OwnerUnreachable):
 
 
 class WorkerDirectory:
-    """What one worker knows of the others, and its way to them."""
+    """What one worker knows about the others, and how it reaches them."""
 
     def __init__(
         self, worker_id: UUID, rpc: RpcClient, rows: WorkerRows, threads: Executors
@@ -63,17 +63,17 @@ class WorkerDirectory:
         self.rows = rows
         self.threads = threads
         self._worker_id = worker_id
-        #: By the channel of an owner that gave no sign: done when it does, or is dead.
+        #: By the channel of a silent owner: a task that ends when it gives a sign or is dead.
         self._silences: dict[str, asyncio.Task[None]] = {}
-        #: By session: who answered for it last, to be asked again without looking at its row.
+        #: By session: the owner that answered last, to ask it again without reading the row.
         self._last_owners: dict[UUID, OwnedElsewhere] = {}
-        #: By the channel of an owner: how many more sessions of its may be asked for now.
+        #: By the channel of an owner: limits how many of its sessions are asked for at a time.
         self._asking: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     # Who owns a session
 
     def owner_of(self, row: ChatSession) -> Owner | None:
-        """Return who else holds a session, as far as its row says; None if nobody living does."""
+        """Return the other, living worker that owns a session according to its row, or None."""
         worker = row.worker
         if worker is None or worker.pk == self._worker_id or not self.rows.is_alive(worker):
             return None
@@ -82,9 +82,9 @@ class WorkerDirectory:
 
     def refuse(self, row: ChatSession) -> None:
         """
-        Leave a session to another worker that holds it.
+        Raise if another worker owns a session.
 
-        Raises ``OwnedElsewhere`` if that can be asked, ``OwnerUnreachable`` if it cannot.
+        Raises ``OwnedElsewhere`` if that worker can be reached, ``OwnerUnreachable`` if it cannot.
         """
         owner = self.owner_of(row)
         if owner is not None:
@@ -95,21 +95,21 @@ class WorkerDirectory:
             )
 
     def last_owner(self, session_id: UUID) -> OwnedElsewhere | None:
-        """Return who answered last for a session. It may have let it go, and says so then."""
+        """Return the owner that answered last for a session. It may have released it since."""
         return self._last_owners.get(session_id)
 
     def remember_owner(self, owned: OwnedElsewhere) -> None:
-        """Ask the owner that ``owned`` names first from now on: it has answered."""
+        """Ask the owner of ``owned`` first from now on: it has answered."""
         if len(self._last_owners) >= MAX_OWNERS:
             self._last_owners.clear()
         self._last_owners[owned.held_id] = owned
 
     def forget_owner(self, session_id: UUID) -> None:
-        """Look at the session's row next time."""
+        """Read the session's row next time."""
         self._last_owners.pop(session_id, None)
 
     def deadline(self) -> float:
-        """Return when an owner that gives no sign, and is not dead either, is given up."""
+        """Return the time to give up an owner that gives no sign and is not dead either."""
         patience = settings.WORKER_STALE + 2 * settings.WORKER_HEARTBEAT
         return self.rpc.loop.time() + patience
 
@@ -117,20 +117,20 @@ class WorkerDirectory:
 
     async def ask(self, channel: str, command: Command, *, number: str | None = None) -> Answer:
         """
-        Return the owner's answer.
+        Send a command to an owner, and return its answer.
 
         Raises ``NoAnswer`` after ``LOOK_AGAIN`` seconds without a sign, and what the owner raised.
-        With the same ``number`` a command is the same one again.
+        Commands with the same ``number`` are done once.
         """
         raw = await self.rpc.ask(channel, encode(command), patience=LOOK_AGAIN, number=number)
         return decode_answer(raw)
 
     async def ask_in_turn(self, owner: Owner, command: Command) -> Answer | None:
         """
-        As :meth:`ask`, for one of many sessions that may be asked for at the same time.
+        Do as :meth:`ask`, for one of many sessions that may be asked for at the same time.
 
-        While there is no sign of ``owner``, one asks and the others wait: None for them when there
-        is a sign, or the owner is dead.
+        While ``owner`` is silent, one task asks and the others wait. They get None when it gives a
+        sign or is dead.
         """
         turn = self._asking.setdefault(owner.channel, asyncio.Semaphore(MAX_ATTACHING))
         async with turn:
@@ -145,7 +145,7 @@ class WorkerDirectory:
         return None
 
     def _wait_for(self, owner: Owner) -> None:
-        """Let nobody else ask ``owner`` until there is a sign of it, or it is dead."""
+        """Let nobody else ask ``owner`` until it gives a sign or is dead."""
         if owner.channel not in self._silences:
             silence = self.rpc.start_task(self._silence(owner), "chatsessions-silence")
             self._silences[owner.channel] = silence
@@ -155,7 +155,7 @@ class WorkerDirectory:
         try:
             while await self.threads.read(self.rows.lives, owner.id):
                 with suppress(NoAnswer):
-                    with suppress(ChatSessionsError):  # whatever it says, it is there
+                    with suppress(ChatSessionsError):  # any answer is a sign
                         await self.ask(owner.channel, Alive(remote=""))
                     return
         finally:
@@ -163,9 +163,9 @@ class WorkerDirectory:
 
     async def broadcast(self, command: Broadcast, workers: Sequence[Worker]) -> int:
         """
-        Have every one of ``workers`` do it; return how many sessions got it.
+        Send ``command`` to all ``workers``; return how many sessions got the event.
 
-        Raises ``OwnerUnreachable`` before anything is done if there is no way to one of them.
+        Raises ``OwnerUnreachable`` before anything is sent if one of them has no channel.
         """
         for worker in workers:
             if not (worker.channel and self.rpc.channel):

@@ -1,8 +1,8 @@
 """
-``LogFollower``: tells what comes of a session that another worker owns, to those who are here.
+``LogFollower``: follow a session that another worker owns, for the subscribers here.
 
-The stored log is followed by position. What hints tell beside it may be lost, and may come late:
-behind what a look at the session's row has told already.
+The stored log is followed by position. Hints add what is not in the log. They may be lost, or come
+late: after the session's row has said the same.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from .commands import Part
 
 logger = logging.getLogger("chatsessions.cluster")
 
-#: Entries of the log that are read at a time.
+#: The most entries of the log that are read at a time.
 CHUNK = 200
 #: Events that may open a stream.
 STREAM_EVENTS = (*MESSAGE_EVENTS, "step", "step_update")
-#: Tokens of one message that wait for those before them.
+#: The most tokens of one message that wait for a lost one.
 MAX_AHEAD = 1000
 
 
 class LogFollower:
-    """Tells ``subscribers`` a session's log, and beside it what streams and which turns run."""
+    """Sends ``subscribers`` a session's log, its tokens and the statuses of its turns."""
 
     def __init__(
         self,
@@ -47,52 +47,51 @@ class LogFollower:
         give_up: Callable[[str], None],
         misses: Callable[[], None],
     ) -> None:
-        #: Who is told.
         self.subscribers = Subscribers()
         self.streams = OpenStreams()
         self.turns = TurnStatuses(Handled(), running=None)
         self.is_ending = False
         self._session_id = session_id
         self._threads = threads
-        #: Called with the reason when the log cannot be followed any more.
+        #: Called with the reason when the log can no longer be followed.
         self._give_up = give_up
-        #: Called when something is missed that the owner has to be asked for.
+        #: Called when something was lost that the owner has to be asked for.
         self._misses = misses
-        #: How the session stands, as far as the subscribers were told.
+        #: The session's standing, as far as the subscribers were told.
         self._standing = Standing()
         #: Held while the log is read.
         self._reading = asyncio.Lock()
         self._is_over = False
 
     def begin(self, standing: Standing) -> None:
-        """Follow the session from how it stands."""
+        """Follow the session from ``standing``."""
         self._standing = standing
         self.streams.restate(standing.streams)
         handled = Handled(standing.handled, standing.handled_ahead)
         self.turns = TurnStatuses(handled, running=standing.turn)
 
     async def begin_again(self, standing: Standing) -> None:
-        """Tell all that is stored, for one more who is here from now on."""
+        """Send all that is stored, before one more subscriber joins at ``standing``."""
         self._standing.first = standing.first
         self._standing.numbered = standing.numbered
         await self.read_up_to(standing.stored)
 
     def stop(self) -> Subscribers:
-        """Tell nothing more; return who has been told."""
+        """Send nothing more; return the subscribers."""
         self._is_over = True
         subscribers, self.subscribers = self.subscribers, Subscribers()
         return subscribers
 
     def standing(self) -> Standing:
-        """Return how the session stands, as far as the subscribers have been told."""
+        """Return the session's standing, as far as the subscribers were told."""
         streams = list(self.streams.so_far.values())
         head = self._standing.stored
         return msgspec.structs.replace(self._standing, head=head, streams=streams)
 
-    # What is told
+    # News
 
     async def take_part(self, part: Part) -> None:
-        """Tell what a hint says."""
+        """Send the news of one part of a hint."""
         await self.read_up_to(part.head)
         for raw in part.frames:
             self.tell(raw, head=part.head)
@@ -100,13 +99,13 @@ class LogFollower:
             self._standing.is_idle, self.is_ending = part.idle, part.ending
 
     async def take_standing(self, standing: Standing) -> None:
-        """Tell what the owner says of how the session stands: the log, and what streams."""
+        """Send the news of the owner's standing: the log, and the open streams."""
         await self.read_up_to(standing.stored)
         for piece in self.streams.restate(standing.streams):
             self.subscribers.frame(piece)
 
     async def take_row(self, peek: Peek) -> None:
-        """Tell what the session's row says: the log, and the turns that run or have ended."""
+        """Send the news of the session's row: the log, and the turns that run or have ended."""
         await self.read_up_to(peek.head)
         handled = Handled(peek.handled, peek.handled_ahead)
         running = (peek.running, peek.aside)
@@ -114,7 +113,7 @@ class LogFollower:
         if numbers:
             find = partial(find_events, self._session_id, numbers)
             for n, name, outcome in await self._threads.read(find):
-                if name != ANSWER:  # that has no turn
+                if name != ANSWER:  # an answer has no turn
                     status = "running" if n in running else outcome
                     self._tell_turn(frames.TurnStatus(n, name, status))
             if 0 in numbers:
@@ -124,10 +123,10 @@ class LogFollower:
             self.is_ending = bool(peek.end_reason)
 
     async def read_up_to(self, head: int) -> None:
-        """Tell the log up to ``head``."""
+        """Send the log up to ``head``."""
         async with self._reading:
             while self._standing.stored < head and not self._is_over:
-                # No further: frames that belong before what comes next are still on their way.
+                # Not beyond ``head``: frames that belong before the next entries may still come.
                 limit = min(CHUNK, head - self._standing.stored)
                 entries = await self.read_log(self._standing.stored, limit)
                 if not entries or entries[0].seq != self._standing.stored + 1:
@@ -139,7 +138,7 @@ class LogFollower:
                 self.subscribers.entries(entries)
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
-        """Return stored entries behind ``after``, oldest first."""
+        """Return at most ``limit`` stored entries after ``after``, oldest first."""
         read = partial(read_entries, self._session_id, after=after, limit=limit)
         return await self._threads.read(read)
 
@@ -151,7 +150,7 @@ class LogFollower:
         self.streams.stored(entry)
 
     def tell(self, raw: msgspec.Raw, *, head: int = 0) -> None:
-        """Pass on a frame of the owner that was told when the log ended with ``head``."""
+        """Send a frame of the owner, which belongs after entry ``head`` of the log."""
         frame = _decoded(raw)
         if isinstance(frame, frames.PIECES):
             for piece in self.streams.told(frame, head=head):
@@ -173,35 +172,36 @@ class LogFollower:
 
 class OpenStreams:
     """
-    The text so far of each message that streams, by what was told of it.
+    The text so far of each open stream, from the entries and frames that have come.
 
-    A token that comes behind a lost one waits until the owner has said what the text is.
+    A token after a lost one waits until the owner was asked for the text.
     """
 
     def __init__(self) -> None:
         self.so_far: dict[str, frames.Stream] = {}
         #: The entries that have opened them.
         self._since: dict[str, int] = {}
+        #: The tokens that wait for a lost one.
         self._ahead: dict[str, list[frames.Token]] = {}
-        #: Whether something may be lost of what is open.
+        #: Whether a token of an open stream may be lost.
         self._is_torn = False
 
     @property
     def lack_something(self) -> bool:
-        """Whether the owner is to be asked for the texts so far."""
+        """Whether the owner has to be asked for the texts so far."""
         return bool(self._ahead) or (self._is_torn and bool(self.so_far))
 
     def tear(self) -> None:
-        """Note that a hint is lost, which may have been about any of them."""
+        """Note that a hint was lost, which may have had tokens of any stream."""
         self._is_torn = True
 
     def told(
         self, frame: frames.Token | frames.Stream, *, head: int
     ) -> list[frames.Token | frames.Stream]:
         """
-        Take a frame that was told when the log ended with ``head``; return what to pass on.
+        Take a frame that belongs after entry ``head`` of the log; return the frames to send.
 
-        What the log has closed by now, or closed and opened again, is told no more.
+        Nothing is sent for a stream that was closed since, or closed and opened again.
         """
         before = self.so_far.get(frame.message)
         if before is None or head < self._since[frame.message] or frame.index < before.index:
@@ -217,12 +217,12 @@ class OpenStreams:
         return [frame]
 
     def restate(self, streams: Sequence[frames.Stream]) -> list[frames.Token | frames.Stream]:
-        """Take all that streams at the owner; return what to pass on."""
+        """Take the owner's open streams; return the frames to send."""
         told: list[frames.Token | frames.Stream] = []
         for stream in streams:
             before = self.so_far.get(stream.message)
             index = -1 if before is None else before.index
-            # A late answer may say less than what was told meanwhile, which is not taken back.
+            # A late answer may have less text than was sent since; then it is ignored.
             if stream.index > index or (self._is_torn and stream.index == index):
                 told += self._put(stream)
         self._ahead.clear()
@@ -248,7 +248,7 @@ class OpenStreams:
             self.so_far.pop(closed, None)
             self._ahead.pop(closed, None)
         if b'"streaming":true' in entry.data and entry.name in STREAM_EVENTS:
-            with suppress(msgspec.ValidationError):  # the application's own, by that name
+            with suppress(msgspec.ValidationError):  # an application's own event of that name
                 opened = msgspec.json.decode(entry.data, type=_Opened)
                 if opened.streaming:
                     text = opened.content or opened.output
@@ -257,7 +257,7 @@ class OpenStreams:
 
 
 class _Opened(msgspec.Struct):
-    """What an entry says of a message or a step that may stream from there on."""
+    """The keys of an entry that may open the stream of a message or step."""
 
     id: str
     streaming: bool
@@ -266,16 +266,16 @@ class _Opened(msgspec.Struct):
 
 
 class TurnStatuses:
-    """Which turns were told to run and to have ended, and which ends were not told."""
+    """Which statuses of turns were sent to the subscribers, and which are still to send."""
 
     def __init__(self, handled: Handled, *, running: int | None) -> None:
         self._handled = handled
         self._running = set() if running is None else {running}
-        #: The status that was told, by the number of the turn.
+        #: The final status that was sent, by the number of the turn.
         self.ended: dict[int, str] = {}
 
     def is_new(self, frame: frames.TurnStatus) -> bool:
-        """Take what is told of a turn; return False if it was told before."""
+        """Take the status of a turn; return False if it was sent before."""
         n = frame.turn
         if n in self.ended or (frame.status == "running" and n in self._running):
             return False
@@ -290,10 +290,9 @@ class TurnStatuses:
         self, handled: Handled, accepted: int, running: Collection[int | None]
     ) -> list[int]:
         """
-        Return the numbers of turns of which the row says more than was told.
+        Return the numbers of the turns whose status in the row was not sent yet.
 
-        ``handled`` are those that have ended, of ``accepted`` events, and ``running`` those that
-        run.
+        Of ``accepted`` events ``handled`` have ended and ``running`` run.
         """
         before, self._handled = self._handled, handled
         ended = [
@@ -311,7 +310,7 @@ class TurnStatuses:
 
 
 def _decoded(raw: msgspec.Raw) -> frames.ServerFrame | None:
-    """Return a frame that the owner tells, or None for one that only another release knows."""
+    """Return a frame of the owner, or None if only another release knows it."""
     try:
         return frames.decode_server(bytes(raw).decode())
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:

@@ -1,7 +1,7 @@
 """
-What comes from elsewhere, as the owner of its session takes it: each thing once.
+How a session's owner takes what comes from other workers, each frame and each change once.
 
-Frames of clients at other workers, and changes by code that holds no session.
+These are frames of clients at other workers, and changes by code outside of the session.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from .commands import (
     Withdraw,
 )
 
-#: Changes that a session remembers, to know them again when they come twice.
+#: How many changes a session remembers, to recognize one that comes twice.
 REMEMBERED = 20
 
 
 async def take_frame(
     live: LiveSession, subscriber: Subscriber, raw: msgspec.Raw
 ) -> frames.Error | None:
-    """Give a session a frame of the client of ``subscriber``; return why it is refused, if so."""
+    """Give a session a frame of the client of ``subscriber``; return the error if it is refused."""
     frame = frames.decode(bytes(raw).decode())
     if isinstance(frame, frames.End):
         live.end("user")
@@ -64,7 +64,7 @@ async def apply(live: LiveSession, change: Apply) -> None:
     """
     Make ``change`` in a session that is held, and wait until it is stored.
 
-    Raises ``TooLarge`` for values that have no room, ``SessionOver``, ``OwnershipLost``,
+    Raises ``TooLarge`` if the values would be too large, ``SessionOver``, ``OwnershipLost``,
     ``StoreUnavailable``.
     """
     writer = live.writers.heard(change.writer, change.worker)
@@ -115,14 +115,14 @@ async def _do(live: LiveSession, step: Step, writer: Turn) -> None:
 
 
 def find_user(pk: str) -> AbstractBaseUser:
-    """Read a user. Raises what the model raises for one that is not there."""
+    """Read a user. Raises the model's ``DoesNotExist``."""
     users = get_user_model()._default_manager.using(settings.DATABASE)
     user: AbstractBaseUser = users.get(pk=pk)
     return user
 
 
 class ForeignStream(Streaming):
-    """A message or step that another process streams, as its session's owner knows it."""
+    """A message or step that a block in another process streams, at the session's owner."""
 
     def __init__(self, event: dict[str, Any]) -> None:
         self._text_key = "output" if is_step(event) else "content"

@@ -52,28 +52,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("chatsessions.cluster")
 
-#: Seconds after which an owner that has told nothing counts as silent.
+#: Seconds without news after which an owner counts as silent.
 SILENCE = 1.0
-#: Seconds between two looks at the session's row: what a lost hint may cost.
+#: Seconds between two reads of the session's row: the delay after a lost hint.
 POLL = 1.0
-#: Seconds before a look when a hint is missed: it may only be late.
+#: Seconds before the row is read when a hint is missing, as the hint may only be late.
 SOONEST = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look at a session's row has found."""
+    """The result of one read of a session's row."""
 
-    #: None if there is no such session any more.
+    #: None if the session no longer exists.
     peek: Peek | None
     #: Whether its owner is dead.
     is_dead: bool
-    #: Whether its owner knows nothing of us any more.
+    #: Whether its owner no longer knows of us.
     is_left: bool
 
 
-#: What a hint says, the owner says when asked, or the row says; None stands for a lost hint, in
-#: whose place the row is looked at: its turns ended before those of the next one.
+#: News from a hint, from the owner when asked, or from the row. None stands for a lost hint: the
+#: row is read in its place, as its turns ended before those of the next hint.
 News = Part | Standing | Look | None
 
 
@@ -81,12 +81,14 @@ class RemoteSession(ABC):
     """
     A session that another worker owns, for its connection here, or for all requests here.
 
-    These are two: a newer connection replaces the one, and leaves the other alone.
+    Commands go to the owner over the channel layer, and each is done once. The owner's hints say
+    how far the log is stored, and have the frames that are not in the log; the entries are read
+    from the database. As hints may be lost, the session's row is read once a second: it says how
+    far the log is stored, which turns have ended, and who owns the session. Only the owner has the
+    text of open streams, and is asked for it.
 
-    Commands go to the owner over the channel layer, and each is taken once. The owner's hints tell
-    how far the log is stored, and pass on the frames that are not in the log; the entries are read
-    from the database. A hint may be lost: a look at the session's row once a second finds how far
-    the log is, which turns have ended, and who owns the session; what streams the owner is asked.
+    The connection and the requests have one object each, so that a newer connection replaces the
+    former and not the latter.
     """
 
     def __init__(
@@ -100,14 +102,14 @@ class RemoteSession(ABC):
         self.id: UUID = row.pk
         self.generation = row.generation
         self.language = row.language
-        #: By which both workers know it.
+        #: Identifies this object at both workers.
         self.number = uuid4().hex
         self.loop = directory.rpc.loop
-        #: Whether nothing more is told.
+        #: Whether nothing more is sent.
         self.closed = False
-        #: Set then.
+        #: Set when ``closed`` is.
         self.left = asyncio.Event()
-        #: Why, if the session has not ended.
+        #: Why it was closed, if the session could not be followed further.
         self.lost: Exception | None = None
         self._user_id = row.user_id
         self._owner = owner
@@ -117,7 +119,7 @@ class RemoteSession(ABC):
         self._follower = LogFollower(
             self.id, directory.threads, give_up=self._give_up, misses=self._misses_hint.set
         )
-        #: Requests, or connections, that have it.
+        #: How many requests or connections use it.
         self._holders = 0
         self._token = ""
         # News
@@ -126,10 +128,10 @@ class RemoteSession(ABC):
         self._last_hint = 0
         self._heard_at = self._asked_at = self.loop.time()
         self._asking: asyncio.Task[None] | None = None
-        #: Whether the last look has found the session to be nobody's.
+        #: Whether the session had no owner when the row was last read.
         self._was_free = False
         self._is_followed = False
-        #: Whether the session is on its way here.
+        #: Whether the session is moving here.
         self._is_moving = False
         self._detaching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -140,9 +142,9 @@ class RemoteSession(ABC):
         """
         Ask the owner for the session. If it is ``Attached``, its hints come here from now on.
 
-        ``given`` is the token that the client is given, and ``connections`` how many the session
-        had when it came. Returns None if the session is to be looked for again: it was given away,
-        or there was no sign of the owner.
+        ``given`` is the token that the client is given, ``connections`` the number of the session's
+        connections when it came. Returns None if the owner has to be looked up again: it has
+        released the session, or is silent.
         """
         user = request.user
         command = Attach(
@@ -168,7 +170,7 @@ class RemoteSession(ABC):
         except ChatSessionsError as error:
             if type(error) is not ChatSessionsError:
                 raise
-            # It does not know the command, as another release may not, or failed at it.
+            # It does not know the command, being of another release, or the command failed.
             logger.warning("Worker %s does not give its sessions away: %s", self._owner.name, error)
             await asyncio.sleep(LOOK_AGAIN)
             return None
@@ -185,12 +187,12 @@ class RemoteSession(ABC):
         return None
 
     def _not_attached(self, answer: Answer | None) -> None:
-        """Leave if nobody else has it."""
+        """Leave if no other request or connection uses this object."""
         self._holders -= 1
         if self._is_followed and isinstance(answer, NotHere):
             self._give_up("its owner has let its requests go")
         elif not self._holders and not self.closed:
-            if answer is None or self._is_followed:  # the owner knows of us, or may
+            if answer is None or self._is_followed:  # the owner may know of us
                 self._detach()
             else:
                 self._leave()
@@ -199,11 +201,11 @@ class RemoteSession(ABC):
         self._heard_at = self.loop.time()
         self._follower.begin(standing)
 
-    # What connections and requests ask of it
+    # For connections and requests
 
     @property
     def client(self) -> Self:
-        """What is told of the client, which goes to the owner as all else does."""
+        """This object, which also has the methods of ``SessionClient`` that are used here."""
         return self
 
     def issue_token(self, used: str | None, *, named: bool = False) -> str:
@@ -211,26 +213,26 @@ class RemoteSession(ABC):
         return self._token
 
     def renew_user(self, subscriber: Subscriber | None, user: User) -> None:  # noqa: B027
-        """Do nothing: the owner's turns keep their user, and the session gets it when it moves."""
+        """Do nothing: the session gets the user when it moves here."""
 
     def standing(self) -> Standing:
-        """Return how the session stands, as far as the subscribers have been told."""
+        """Return the session's standing, as far as the subscribers were told."""
         return self._follower.standing()
 
     async def read_log(self, after: int, limit: int) -> list[Entry]:
-        """Return stored entries behind ``after``, oldest first."""
+        """Return at most ``limit`` stored entries after ``after``, oldest first."""
         return await self._follower.read_log(after, limit)
 
-    # What the owner is asked
+    # Commands to the owner
 
     async def _ask(
         self, command: Command, *, patience: float | None = None, number: str | None = None
     ) -> Any:
         """
-        Return the owner's answer. Raises ``NoAnswer``, and what the owner raised.
+        Send a command to the owner, and return its answer.
 
-        ``patience`` is how many seconds it may give no sign (``WORKER_STALE``); with the same
-        ``number`` a command is the same one again.
+        Raises ``NoAnswer`` after ``patience`` seconds (default ``WORKER_STALE``) without a sign,
+        and what the owner raised. Commands with the same ``number`` are done once.
         """
         raw = await self._directory.rpc.ask(
             self._owner.channel,
@@ -241,7 +243,7 @@ class RemoteSession(ABC):
         return decode_answer(raw)
 
     async def _ask_quietly(self, command: Command) -> Any:
-        """Return the owner's answer, or None where nothing can be done if there is none."""
+        """Send a command to the owner, and return its answer; None if it fails, which is logged."""
         try:
             return await self._ask(command)
         except (NoAnswer, ChatSessionsError) as error:
@@ -251,7 +253,7 @@ class RemoteSession(ABC):
     # News
 
     def hear(self, hint: Hint) -> None:
-        """Take what the owner tells, unless a later hint has come before."""
+        """Take a hint of the owner, unless a later one has come before it."""
         if hint.number <= self._last_hint:
             return
         if hint.number > self._last_hint + 1:
@@ -268,7 +270,7 @@ class RemoteSession(ABC):
         self._has_news.set()
 
     def go(self) -> None:
-        """Tell the subscribers the news, and look at the session's row in case there are none."""
+        """Begin to send news to the subscribers, and to read the session's row."""
         if not self._is_followed:
             self._is_followed = True
             self._start(self._tell_news())
@@ -300,16 +302,16 @@ class RemoteSession(ABC):
                     await self._part(news.code, news)
 
     async def _part(self, code: int, part: Part) -> None:
-        """Tell nothing more, as the owner says."""
-        if part.released or part.ended is not None:  # behind all that came before
+        """Close, because the owner's last part says so."""
+        if part.released or part.ended is not None:  # first take the end of the log from the row
             await self._take_look(await self._look(is_left=True))
         if not self.closed and not self._is_moving:
             self.close(frames.CloseCode(code), ended=part.ended)
 
-    # What the session's row says, for when hints are lost
+    # The session's row, for when hints are lost
 
     async def _watch(self) -> None:
-        """Look at the row once a second, or when something is missed; ask the owner as well."""
+        """Read the row once a second, and when a hint is missing; ask the owner if necessary."""
         while not self.closed:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(POLL, settings.WORKER_HEARTBEAT)):
@@ -325,17 +327,17 @@ class RemoteSession(ABC):
 
     @property
     def _has_to_ask(self) -> bool:
-        """Whether a look at the row is not enough."""
+        """Whether to ask the owner, as the row is not enough."""
         streams = self._follower.streams
         return (
             streams.lack_something
-            # The last tokens before a pause may be lost.
+            # The last tokens before a pause may be lost without a gap in the hints.
             or (bool(streams.so_far) and self._is_silent and self._asked_at < self._heard_at)
             or self.loop.time() - self._asked_at > settings.WORKER_HEARTBEAT
         )
 
     async def _ask_how_it_stands(self) -> None:
-        """Ask the owner what streams, and whether it still knows of us."""
+        """Ask the owner for its standing, and whether it still knows of us."""
         self._asked_at = self.loop.time()
         try:
             answer = await self._ask(Alive(remote=self.number))
@@ -348,14 +350,14 @@ class RemoteSession(ABC):
             await self._left_by_owner()
 
     async def _left_by_owner(self) -> None:
-        """Find out why the owner knows nothing of us."""
+        """Find out from the row why the owner no longer knows of us."""
         try:
             self._add_news(await self._look(is_left=True))
         except Exception as error:
             self._give_up(f"its owner has let this client go, and its row cannot be read: {error}")
 
     async def _look(self, *, is_left: bool = False) -> Look:
-        """Read where the session stands, and whether its owner is dead."""
+        """Read the session's row, and whether its owner is dead."""
         return await self._directory.threads.read(partial(self._read_row, is_left))
 
     def _read_row(self, is_left: bool) -> Look:
@@ -366,34 +368,34 @@ class RemoteSession(ABC):
 
     @property
     def _is_silent(self) -> bool:
-        """Whether the owner has told nothing for a while."""
+        """Whether the owner has sent nothing for ``SILENCE`` seconds."""
         return self.loop.time() - self._heard_at > SILENCE
 
     async def _take_look(self, look: Look) -> None:
-        """Tell what the row says and the owner has not told; go on, or not."""
+        """Send the news of the row; close if the session can no longer be followed."""
         peek = look.peek
         if self._is_moving:
             return
         if peek is None:
             self.close(frames.CloseCode.SESSION_ENDED, ended=ChatSession.EndReason.ADMIN)
-        elif peek.user_id != self._user_id:  # it was given to a user meanwhile
+        elif peek.user_id != self._user_id:  # it was assigned to a user meanwhile
             self.close(frames.CloseCode.SHUTTING_DOWN)
         elif peek.status == ChatSession.Status.ENDED:
             await self._follower.take_row(peek)
             self.close(frames.CloseCode.SESSION_ENDED, ended=peek.end_reason)
         elif self._is_overtaken(peek):
             self.close(frames.CloseCode.TAKEN_OVER)
-        elif peek.generation != self.generation:  # a worker that is not the owner we know
+        elif peek.generation != self.generation:  # it has another owner now
             self._give_up("another worker has it")
         else:
             await self._follower.take_row(peek)
             await self._judge(peek, look)
 
     async def _judge(self, peek: Peek, look: Look) -> None:
-        """Go on, or not: the session is still the owner's, or nobody's."""
+        """Decide whether to go on with a session that its owner still has, or has released."""
         was_free, self._was_free = self._was_free, peek.worker_id is None
         if peek.worker_id is None:
-            if was_free or look.is_left:  # else its owner may find that it is needed after all
+            if was_free or look.is_left:  # else its owner may claim it again at once
                 await self._released()
         elif look.is_dead:
             self._give_up("its owner is dead")
@@ -402,7 +404,7 @@ class RemoteSession(ABC):
 
     @abstractmethod
     async def _released(self) -> None:
-        """Go on without the owner, which has let the session go, or give it up."""
+        """Take the session, which its owner has released, or give it up."""
 
     def _is_overtaken(self, peek: Peek) -> bool:
         """Return True if the session has a newer connection than this one."""
@@ -411,7 +413,7 @@ class RemoteSession(ABC):
     # The end
 
     def _give_up(self, why: str) -> None:
-        """Nobody knows what became of it: the client asks again, and finds the session then."""
+        """Close, as the session cannot be followed: the client comes back and finds it then."""
         if not self.closed and not self._is_moving:
             logger.info("Session %s is followed no more: %s", self.id, why)
             self.lost = self._unreachable()
@@ -421,7 +423,7 @@ class RemoteSession(ABC):
         return OwnerUnreachable(self.id, self._owner.name, silent=True)
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        """Tell nothing more, and tell whoever hears so."""
+        """Close, with all subscribers."""
         told = self._leave()
         if told.connection is not None:
             told.connection.close(code, ended=ended)
@@ -429,13 +431,13 @@ class RemoteSession(ABC):
             follower.close(code, ended=ended)
 
     def _detach(self, code: int = 1006) -> None:
-        """Leave, and tell the owner so."""
+        """Leave, and tell the owner."""
         self._leave()
         detach = Detach(remote=self.number, code=int(code))
         self._detaching = self._directory.rpc.start_task(self._ask_quietly(detach))
 
     def _leave(self) -> Subscribers:
-        """Tell nothing more; return who has been told."""
+        """Send nothing more; return the subscribers."""
         self.closed = True
         self._remotes.pop(self.number, None)
         self.left.set()

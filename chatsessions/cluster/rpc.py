@@ -1,9 +1,8 @@
 """
 ``RpcClient``: commands and hints from one worker to another, over the channel layer.
 
-A layer may drop whatever it is given. So a command carries an id, is sent again until there is a
-sign of it, and is taken once however often it arrives; losing a message costs a moment. A hint is
-sent once.
+A channel layer may drop messages. So a command has an id, is sent again until it is answered, and
+is done once however often it arrives; a lost message costs only time. A hint is sent once.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from chatsessions.conf import settings
 logger = logging.getLogger("chatsessions.rpc")
 worker_logger = logging.getLogger("chatsessions.worker")
 
-#: Seconds between the tries of a command: half as much again from the first to the last. A layer
-#: needs some milliseconds, so the first repeat is nearly always for one that was lost.
+#: Seconds between two tries of a command: from the first to the last, each 1.5 times as long. A
+#: layer needs some milliseconds, so when a command is repeated it was nearly always lost.
 FIRST_REPEAT = 0.1
 LAST_REPEAT = 1.0
-#: Where everybody is busy the answer is on its way, and a repeat makes them busier still: one that
-#: was needless makes the first pause longer by this factor, each that was not needed shorter.
+#: If workers are busy, answers are late, and repeats add to the load. The first pause is multiplied
+#: by the one factor after a needless repeat, and by the other after an answer.
 NEEDLESS = 1.25
 NOT_NEEDED = 0.99
-#: Seconds that one message may take into the layer before it counts as lost.
+#: Seconds that the layer may take to send a message before it counts as lost.
 SEND_TIMEOUT = 2.0
-#: Seconds before a layer that fails to receive is asked again.
+#: Seconds to wait after the layer failed to receive.
 RECEIVE_RETRY = 0.5
-#: Answers that are remembered for repeats that are still under way, and their bytes.
+#: The most answers that are kept for repeats still under way, and their most bytes.
 MAX_ANSWERS = 10_000
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 #: Seconds between two warnings that messages were skipped.
@@ -48,7 +47,7 @@ _Name = Annotated[str, msgspec.Meta(max_length=200)]
 
 
 class _Ask(msgspec.Struct, tag_field="type", tag="chatsessions.ask"):
-    """A command, to be answered at the channel ``to``."""
+    """A command; the answer goes to the channel ``to``."""
 
     id: _Name
     to: _Name
@@ -56,7 +55,7 @@ class _Ask(msgspec.Struct, tag_field="type", tag="chatsessions.ask"):
 
 
 class _Sign(msgspec.Struct, tag_field="type", tag="chatsessions.sign"):
-    """The command is still worked on."""
+    """A sign that the worker is still working on the command."""
 
     id: _Name
 
@@ -69,7 +68,7 @@ class _Answer(msgspec.Struct, tag_field="type", tag="chatsessions.answer"):
 
 
 class _Hint(msgspec.Struct, tag_field="type", tag="chatsessions.hint"):
-    """Something that is sent once, and may be lost."""
+    """A message that is sent once, and may be lost."""
 
     body: bytes
 
@@ -80,7 +79,7 @@ _AS_IS = (bytes,)
 
 
 class NoAnswer(Exception):
-    """The other worker gave no sign for as long as it was waited for."""
+    """The other worker has given no sign within the ``patience`` of :meth:`RpcClient.ask`."""
 
 
 @dataclass(slots=True)
@@ -93,31 +92,31 @@ class _Asked:
 
 class RpcClient:
     """
-    Asks other workers, and has what they ask answered here.
+    Sends commands to other workers, and receives theirs.
 
-    ``start_task`` starts a task of the worker's own: see ``Worker.start_task``.
+    ``start_task`` starts a task that the worker owns: see ``Worker.start_task``.
     """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, start_task: Callable[..., asyncio.Task[Any]]
     ) -> None:
-        #: Where others reach this worker; empty where no layer leads to another process.
+        #: The channel of this worker; empty if no layer leads to other processes.
         self.channel = ""
         self.loop = loop
         self.start_task = start_task
-        # Both from ``open()`` on:
+        # Set by ``open()``:
         self._layer: Any
         self._do: Callable[[bytes], Awaitable[bytes]]
         self._hear: Callable[[bytes], None]
         self._asked: dict[str, _Asked] = {}
         self._first_pause = FIRST_REPEAT
         self._lengthened_at = 0.0
-        #: Commands that are worked on, and the answers to those that were.
+        #: The ids of commands in progress, and the answers to earlier ones.
         self._working: set[str] = set()
         self._answers: OrderedDict[str, bytes] = OrderedDict()
         self._answer_bytes = 0
         self._receiver: asyncio.Task[None] | None = None
-        #: Messages that were none of ours since that was logged, and when that was.
+        #: How many unknown messages were skipped since the last warning, and when that was.
         self._skipped = 0
         self._skipped_at = -SKIPPED_EVERY
 
@@ -127,9 +126,8 @@ class RpcClient:
         """
         Get a channel, if a layer leads to other processes.
 
-        Commands from there are given to ``do``, and hints to ``hear``.
-
-        Raises what the layer does.
+        Calls ``do`` with each command from there, and ``hear`` with each hint. Raises what the
+        layer raises.
         """
         layer = crossing_layer()
         if layer is None or self._receiver is not None:
@@ -141,14 +139,14 @@ class RpcClient:
         self._receiver = self.start_task(receiver, "chatsessions-rpc")
 
     async def settle(self, seconds: float) -> None:
-        """Wait until everything asked is answered, for so long at most."""
+        """Wait until all commands are answered, for at most ``seconds``."""
         deadline = self.loop.time() + seconds
         while self._asked and self.loop.time() < deadline:
             waiting = [asked.answer for asked in self._asked.values()]
             await asyncio.wait(waiting, timeout=deadline - self.loop.time())
 
     async def close(self) -> None:
-        """Receive nothing more; who waits for an answer gets ``NoAnswer``."""
+        """Receive nothing more; raise ``NoAnswer`` in those who wait for an answer."""
         receiver, self._receiver = self._receiver, None
         for asked in self._asked.values():
             if not asked.answer.done():
@@ -161,10 +159,10 @@ class RpcClient:
         self, channel: str, command: bytes, *, patience: float, number: str | None = None
     ) -> bytes:
         """
-        Return the answer of the worker behind ``channel`` to ``command``, which it takes once.
+        Send ``command`` to the worker behind ``channel``, and return its answer.
 
-        ``patience`` is how many seconds it may give no sign; while it works on the command it
-        does. With the same ``number`` a command is the same one again. Raises ``NoAnswer``.
+        Raises ``NoAnswer`` after ``patience`` seconds without a sign; a worker that works on the
+        command gives signs. Commands with the same ``number`` are done once.
         """
         number = number or uuid4().hex
         message = _Ask(number, self.channel, command)
@@ -218,9 +216,9 @@ class RpcClient:
 
     def _skip(self, error: Exception) -> None:
         """
-        What came is no command of ours, answer or hint: any process may send to the channel.
+        Skip a message that is no command, answer or hint: any process can send to the channel.
 
-        What is in it is not logged.
+        Its contents are not logged.
         """
         self._skipped += 1
         now = self.loop.time()
@@ -247,9 +245,9 @@ class RpcClient:
 
     def _take_answer(self, message: _Answer) -> None:
         asked = self._asked.get(message.id)
-        if asked is None or asked.answer.done():  # this is another answer, to a repeat
+        if asked is None or asked.answer.done():  # an answer to a needless repeat
             now = self.loop.time()
-            if now - self._lengthened_at >= self._first_pause:  # once for those of one moment
+            if now - self._lengthened_at >= self._first_pause:  # at most once per pause
                 self._first_pause = min(NEEDLESS * self._first_pause, LAST_REPEAT)
                 self._lengthened_at = now
         else:
@@ -297,8 +295,8 @@ async def keep_running(what: str, loop: Callable[[], Awaitable[None]]) -> None:
     """
     Run ``loop`` until this task is cancelled. Log its end, and start it again.
 
-    ``what`` names it in the log. A ``CancelledError`` that nobody has asked for, such as a
-    library's own, ends it no more than any other exception.
+    ``what`` is its name in the log. A ``CancelledError`` that nobody requested, such as one of a
+    library, does not end it either.
     """
     while True:
         try:

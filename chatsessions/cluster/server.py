@@ -1,7 +1,7 @@
 """
-The owner's end: a worker does what other workers ask of it.
+``CommandServer``: do the commands of other workers, and take their hints.
 
-:class:`CommandServer` answers their commands, and takes their hints.
+A :class:`RemoteSubscriber` sends hints to another worker, from the session that it follows.
 """
 
 from __future__ import annotations
@@ -60,18 +60,18 @@ from .rpc import RpcClient
 
 logger = logging.getLogger("chatsessions.cluster")
 
-#: Seconds that a session which nobody needs here may take to be given away, before it is relayed
-#: instead: a slow ``on_disconnect`` is to keep nobody waiting.
+#: Seconds that the release of a session may take before it is relayed instead, so that no client
+#: waits for a slow ``on_disconnect``.
 GIVE_TIMEOUT = 1.0
-#: To a worker of another release, or whoever sends what looks like a command.
+#: The answer to a command that this release does not know.
 UNKNOWN = Failed("ChatSessionsError", "the owner of the session does not know this command")
 
 
 class CommandServer:
     """
-    Does commands of other workers in the sessions that are ``live`` here.
+    Does the commands of other workers in the sessions that are ``live`` here.
 
-    ``remotes`` are the sessions of other workers that are followed here, for what they tell.
+    ``remotes`` are the sessions of other workers that are followed here, which get the hints.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class CommandServer:
         self._threads = threads
         self._live = live
         self._remotes = remotes
-        #: By the number that the other end has: who hears of a session elsewhere.
+        #: The subscribers at other workers, by the numbers of their ``RemoteSession`` objects.
         self._subscribers: dict[str, RemoteSubscriber] = {}
 
     async def answer(self, raw: bytes) -> bytes:
-        """Do a command, and return its answer; what it raises is one, too."""
+        """Do a command, and return its answer. An exception becomes the answer ``Failed``."""
         try:
             command = decode_command(raw)
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -115,7 +115,7 @@ class CommandServer:
             remote.hear(hint)
 
     def look_round(self) -> None:
-        """Part with the subscribers whose worker is not heard of any more."""
+        """Remove subscribers whose worker is silent, and look for dead blocks."""
         now = self._rpc.loop.time()
         for number, subscriber in list(self._subscribers.items()):
             if not subscriber.over and now - subscriber.heard_at > settings.WORKER_STALE:
@@ -127,7 +127,7 @@ class CommandServer:
                 self._rpc.start_task(self._look_for_writers(live))
 
     async def _look_for_writers(self, live: LiveSession) -> None:
-        """Close the streams of blocks elsewhere whose process is gone, or silent for long."""
+        """Close the streams of blocks whose process is dead, or silent for ``WORKER_STALE``."""
         for number, writer in live.writers.suspects().items():
             is_lost = live.writers.is_lost(writer)
             if not is_lost and writer.worker is not None:
@@ -172,7 +172,7 @@ class CommandServer:
             return Busy()
         if command.user is not None:
             live.session.renew_user(await self._threads.read(owner.find_user, str(live.owner_id)))
-        # The session may have been given to a user meanwhile.
+        # The session may have been assigned to a user meanwhile.
         is_theirs = is_visitors(live, command.user, command.used)
         if live.closed or not is_theirs or _is_overtaken(live, command):
             return NotHere()
@@ -222,7 +222,7 @@ class CommandServer:
     ) -> Taken:
         taken = Taken([])
         live.client.confirm_token(subscriber)
-        live.holders += 1  # not to be let go between two frames
+        live.holders += 1  # keeps it in memory between two frames
         try:
             for raw in given:
                 error = await owner.take_frame(live, subscriber, raw)
@@ -238,7 +238,7 @@ class CommandServer:
     # From outside
 
     async def _outside(self, command: Apply | Call | End) -> Answer:
-        """Do what code elsewhere wants of a session that this worker holds."""
+        """Do a command of outside code in a session that this worker holds."""
         live = self._live.get(command.session)
         if live is None or live.closed:
             return NotHere()
@@ -268,7 +268,7 @@ class CommandServer:
             live.let_go()
 
     async def broadcast(self, command: Broadcast) -> int:
-        """Emit to every session here that has a connection; return how many have it stored."""
+        """Emit an event to all connected sessions here; return how many have stored it."""
         told = []
         for live in list(self._live.values()):
             meant = command.chat is None or live.chat.name == command.chat
@@ -280,7 +280,7 @@ class CommandServer:
 
 
 def _is_overtaken(live: LiveSession, command: Attach) -> bool:
-    """Return True if a newer connection than that of ``command`` has come: it has the session."""
+    """Return True if the session has a newer connection than that of ``command``."""
     return command.how != "visit" and live.client.connections > command.connections
 
 
@@ -296,26 +296,26 @@ async def _first_of(*steps: Any) -> None:
 
 class RemoteSubscriber(Subscriber):
     """
-    The owner's stand-in for who is at another worker: a session's connection, or its requests.
+    The owner's subscriber for another worker, which has the session's connection or its requests.
 
-    Of the log it says only how far it is stored: the other worker reads the entries from the
-    database. The other worker finds out what is lost of its hints, so nothing waits for them. For
-    requests it holds the session, as each of them would here.
+    Its hints say how far the log is stored; the other worker reads the entries from the database.
+    They need no answer, as the other worker finds out what is lost. For requests it holds the
+    session in memory, as a request at this worker does.
     """
 
     def __init__(self, live: LiveSession, rpc: RpcClient, command: Attach) -> None:
         self.live = live
         self.heard_at = rpc.loop.time()
-        #: Whether nothing more is told.
+        #: Whether nothing more is sent.
         self.over = False
-        #: Whether it is the connection. The session may leave for where that is.
+        #: Whether it is the session's connection, and the session may move to that worker.
         self.relayed = command.how != "visit"
         self._rpc = rpc
         self._number = command.remote
         self._channel = command.channel
         self._holds = False
         self._tells = False
-        #: The last entry that was told.
+        #: The last entry that was announced, and the number of the last hint.
         self._head = 0
         self._told = 0
         self._parts: list[Part] = []
@@ -323,7 +323,7 @@ class RemoteSubscriber(Subscriber):
         self._pump: asyncio.Task[None] | None = None
 
     async def connect(self, command: Attach) -> bool:
-        """Be the session's connection from now on; return False if that failed."""
+        """Become the session's connection; return False if that failed."""
         live = self.live
         live.client.rotate_tokens(command.used, command.given)
         stored = asyncio.Event()
@@ -337,7 +337,7 @@ class RemoteSubscriber(Subscriber):
         return True
 
     async def visit(self) -> bool:
-        """Hold and follow the session, whose client is here by a request; return False if not."""
+        """Hold and follow the session for a request; return False if that failed."""
         live = self.live
         if not self._holds:
             self._holds = True
@@ -361,16 +361,16 @@ class RemoteSubscriber(Subscriber):
 
     @property
     def is_sending(self) -> bool:
-        """Whether something is still on its way."""
+        """Whether hints are being sent."""
         return self._pump is not None
 
     @property
     def is_here(self) -> bool:
-        """Whether the session still knows of it."""
+        """Whether the session still has this subscriber."""
         return self._holds or self.live.subscribers.connection is self
 
     def heard(self) -> None:
-        """The other worker is still there."""
+        """Note that the other worker is alive."""
         self.heard_at = self._rpc.loop.time()
 
     # Subscriber
@@ -387,7 +387,7 @@ class RemoteSubscriber(Subscriber):
             return
         text = frames.encode(frame).encode()
         self._bytes += len(text)
-        if self._bytes > settings.MAX_UNACKED_BYTES:  # nothing gets through: that will be missed
+        if self._bytes > settings.MAX_UNACKED_BYTES:  # drop a hint: the gap in numbers shows it
             self._parts, self._bytes = [], 0
             self._told += 1
             self._put(Part(self._head))
@@ -401,8 +401,8 @@ class RemoteSubscriber(Subscriber):
             part.ending = self.live.ending is not None
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:
-        # Of a session that is dropped nobody knows how much of it is stored. A connection that is
-        # to come back does so at the other worker, which looks whether it can have the session.
+        # ``released`` makes the other worker read the row. It has to if the session was dropped, as
+        # it is not known how much is stored, and to take the session for a connection.
         released = ended is None and (
             code == frames.CloseCode.SHUTTING_DOWN if self.relayed else self.live.closed
         )
@@ -411,7 +411,7 @@ class RemoteSubscriber(Subscriber):
         self._let_go()
 
     def lost(self, code: int) -> None:
-        """Leave: the other worker is gone, or its client is."""
+        """Leave the session: the other worker or its client is gone."""
         self.over = True
         self._parts.clear()
         self.live.client.disconnect(self, code)
@@ -423,7 +423,7 @@ class RemoteSubscriber(Subscriber):
             self.live.subscribers.followers.discard(self)
             self.live.let_go()
 
-    # The way out
+    # Sending
 
     def _put(self, part: Part) -> None:
         if self.over or not self._tells:
@@ -434,7 +434,7 @@ class RemoteSubscriber(Subscriber):
 
     async def _send(self) -> None:
         try:
-            await asyncio.sleep(0)  # what is told at the same time goes together
+            await asyncio.sleep(0)  # so that frames of the same moment go in one hint
             while self._parts:
                 parts, self._parts, self._bytes = self._parts, [], 0
                 self._told += 1

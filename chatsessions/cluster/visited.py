@@ -19,10 +19,10 @@ from .rpc import NoAnswer
 
 
 class VisitedSession(RemoteSession):
-    """A session that another worker owns, which keeps it while a request here has it."""
+    """A session that another worker owns, and keeps while a request here uses it."""
 
     async def _attached(self, standing: Standing) -> None:
-        if self._is_followed:  # by another request
+        if self._is_followed:  # for another request
             self._heard_at = self.loop.time()
             await self._follower.begin_again(standing)
         else:
@@ -30,23 +30,23 @@ class VisitedSession(RemoteSession):
             self.go()
 
     async def settle(self) -> None:
-        """Wait until the subscribers have been told all that is stored now."""
+        """Wait until the subscribers were sent all that is stored now."""
         look = await self._look()
         if look.peek is not None:
             await self._follower.read_up_to(look.peek.head)
 
     async def begun(self) -> None:
-        """Do nothing: only a new session has yet to begin, and is where its client is."""
+        """Do nothing: only a new session has to begin, and that is never at another worker."""
 
     @property
     def is_ending(self) -> bool:
-        """Whether the session is over, or about to be."""
+        """Whether the session is ending or over."""
         return self._follower.is_ending
 
     # Subscribers
 
     def follow(self, subscriber: Subscriber) -> Standing:
-        """Tell ``subscriber`` of the session from now on."""
+        """Add ``subscriber`` to the followers; return the standing that it follows from."""
         if self.closed:
             subscriber.close(frames.CloseCode.SHUTTING_DOWN)
         else:
@@ -54,14 +54,14 @@ class VisitedSession(RemoteSession):
         return self.standing()
 
     def unfollow(self, subscriber: Subscriber) -> None:
-        """Tell ``subscriber`` nothing more."""
+        """Remove ``subscriber`` from the followers."""
         self._follower.subscribers.followers.discard(subscriber)
 
     # Commands
 
     @property
     def posted(self) -> VisitedSession:
-        """What takes events of requests: this as well."""
+        """This object, which also has the methods of ``PostedEvents``."""
         return self
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None) -> Posted:
@@ -73,22 +73,26 @@ class VisitedSession(RemoteSession):
         return await self._have_taken(Reply(remote=self.number, call=call, data=Raw(raw)))
 
     async def _have_taken(self, command: Post | Reply) -> Posted:
-        """Raises ``OwnerUnreachable`` if the owner is gone: it may have taken it or not."""
+        """
+        Have the owner take what was posted, and return its turn.
+
+        Raises ``OwnerUnreachable`` if the owner is gone, taken or not.
+        """
         posted = await self._ask_once(command)
         if posted is None:
             self._give_up("its owner takes nothing")
             raise self.lost or self._unreachable()
-        if posted.outcome is not None:  # all that came of it is stored
+        if posted.outcome is not None:  # all its results are stored
             await self._follower.read_up_to(posted.head)
-        else:  # it may have ended before we heard that it was taken
+        else:  # the turn may have ended before the answer came
             posted.outcome = self._follower.turns.ended.get(posted.turn)
         return posted
 
     async def _ask_once(self, command: Post | Reply) -> Posted | None:
         """
-        Have the owner take what was posted, once; what it raises is raised here.
+        Send the command until it is answered; the owner does it once. Raises what the owner raises.
 
-        Returns None if the owner is gone or knows nothing of us: it may have taken it or not.
+        Returns None if the owner is gone or no longer knows of us; it may have done it or not.
         """
         number = uuid4().hex
         deadline = self.loop.time() + settings.WORKER_STALE
@@ -117,19 +121,19 @@ class VisitedSession(RemoteSession):
             self._start(self._ask_quietly(Alive(remote=self.number, visited=True)))
 
     async def acted(self) -> None:
-        """Tell the owner that the session's client has done something that is no event."""
+        """Tell the owner that the session's client has done something other than an event."""
         await self._ask_quietly(Alive(remote=self.number, visited=True, acted=True))
 
     # The end
 
     def let_go(self) -> None:
-        """Leave the session to its owner if no other request has it."""
+        """Leave the session to its owner if no other request uses it."""
         self._holders -= 1
         if not self._holders:
             self.leave()
 
     def leave(self) -> None:
-        """Leave the session to its owner, whoever has it."""
+        """Leave the session to its owner, even if requests use it."""
         followers = self._follower.subscribers
         if not self.closed:
             self._detach()

@@ -253,7 +253,7 @@ def _chat_name(chat: Chat | str) -> str:
 
 
 def _sessions_of(worker: Worker, user: Any) -> list[UUID]:
-    """Return the ids of a user's sessions. Raises ``OwnerUnreachable`` if an owner is."""
+    """Return a user's sessions. Raises ``OwnerUnreachable`` if the owner of one has no channel."""
     rows = ChatSession.objects.using(settings.DATABASE).timed().filter(user=user)
     found = list(rows.exclude(status=ChatSession.Status.ENDED).select_related("worker"))
     for row in found:
