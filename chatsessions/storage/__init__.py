@@ -1,1 +1,1 @@
-"""The journal, the rows and the cache that it writes, and what is read of them."""
+"""The journal, the rows and the cache that it writes, and the functions that read them."""

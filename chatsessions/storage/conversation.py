@@ -1,9 +1,9 @@
 """
-What a session's log says: the messages of the conversation as they are now, and open questions.
+The conversation that a session's log makes: its messages as they are now, and open questions.
 
 :class:`ConversationReducer` takes the entries of a log in their order. ``chat_context``, threads,
-the admin's transcript and the client of ``chatsessions.testing`` all have theirs of it. Nothing
-here asks the database.
+the admin's transcript and the client of ``chatsessions.testing`` all use it. Nothing here asks the
+database.
 
 A new kind of entry is one more row in ``_FROM_SERVER`` or ``_FROM_CLIENT``: the shape of its data,
 and the method that applies it.
@@ -58,12 +58,12 @@ class Entry(msgspec.Struct, gc=False):
 
     @property
     def closes(self) -> str | None:
-        """The id of the message or step that is changed here, which ends its stream."""
+        """The id of the message or step whose stream this entry closes."""
         if self.name not in _CLOSING:
             return None
         data: Any = msgspec.json.decode(self.data)
         if not isinstance(data, dict) or data.get("n") is not None:
-            return None  # it is about a message of the client, which has no stream
+            return None  # a message of the client has no stream
         found = data.get("id")
         return found if isinstance(found, str) else None
 
@@ -81,12 +81,12 @@ class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     author: str = ""
     metadata: dict[str, Any] | None = None
     actions: list[dict[str, Any]] = []
-    #: Files as they go over the wire; what the client has sent has their ids alone.
+    #: Files as they go over the wire; a message of the client has only their ids.
     files: list[Any] = []
-    #: Whether its stream is open, and how many pieces of that it has.
+    #: Whether its stream is open, and how many pieces of the stream it has.
     streaming: bool = False
     pieces: int = 0
-    #: How many bytes its entry has.
+    #: The size of its entry in bytes.
     size: int = 0
     #: The session, and the number of the entry in its log.
     session: UUID | None = None
@@ -97,9 +97,9 @@ class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     turn: int | None = None
     #: The call of the question that it asks or answers.
     call: str | None = None
-    #: ``up`` or ``down``: what the user thinks of it; None if they have not said.
+    #: The user's feedback: ``up`` or ``down``; None if there is none.
     feedback: Literal["up", "down"] | None = None
-    #: What they have said about that.
+    #: The user's comment on the feedback.
     comment: str = ""
 
     @property
@@ -107,46 +107,47 @@ class ConversationMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
         """
         The message's key in its conversation.
 
-        It is the id for a message of the server. A client chooses the ids of its messages and may
-        choose one that is taken, so theirs is the number of the event.
+        It is the id for a message of the server, and the event's number for one of the client. A
+        client chooses the ids of its messages, and may choose one that is taken.
         """
         return self.id if self.n is None else (self.session, self.n)
 
 
 class Question(msgspec.Struct, kw_only=True):
-    """A question that is open."""
+    """An open question."""
 
     call: str
     #: ``text``, ``action``, ``files`` or the application's own; "" if the question is not known.
     kind: str = ""
-    #: What is asked; None if the question is not known.
+    #: The question as a message; None if it is not known.
     message: ConversationMessage | None = None
     actions: list[dict[str, Any]] = []
     answered: bool = False
-    #: What was answered: a dict, of the question's kind.
+    #: The data of the answer: a dict, of the question's kind.
     data: Any = None
-    #: The answer, if it was given as text. It counts when the question is closed by it.
+    #: A text answer as a message. It becomes part of the conversation when the question is closed
+    #: as ``answered``.
     answer: ConversationMessage | None = None
 
 
 class MessageChange(msgspec.Struct, kw_only=True):
-    """What an entry has changed of a message."""
+    """The change of a message by an entry."""
 
     what: Literal["added", "changed", "removed"]
     key: object
-    #: The message before; None if it is not known, and then the change was not put anywhere.
+    #: The message before the change; None if it is not known. An unknown message is not changed.
     old: ConversationMessage | None = None
     #: The message as it is now; None if it was removed.
     new: ConversationMessage | None = None
-    #: The number of the client's message that this one takes the place of. What came of that is
+    #: The number of the client's message that this one replaces. The results of that message are
     #: dropped.
     replaces: int | None = None
-    #: Whether it is of a turn that was dropped, so that it is no part of the conversation.
+    #: Whether it belongs to a turn that was dropped, so that it is not part of the conversation.
     is_dropped: bool = False
 
 
 class FeedbackChange(msgspec.Struct, kw_only=True):
-    """What the user thinks of a message."""
+    """The user's feedback on a message."""
 
     #: The id of the message.
     id: str
@@ -156,7 +157,7 @@ class FeedbackChange(msgspec.Struct, kw_only=True):
 
 
 class QuestionChange(msgspec.Struct, kw_only=True):
-    """What an entry has changed of a question."""
+    """The change of a question by an entry."""
 
     what: Literal["asked", "answered", "closed"]
     question: Question
@@ -165,7 +166,7 @@ class QuestionChange(msgspec.Struct, kw_only=True):
 
 
 class StepData(msgspec.Struct, kw_only=True):
-    """A step on the way to an answer. It is beside the conversation, and no reducer keeps it."""
+    """A step towards an answer. It is not part of the conversation, and no reducer keeps it."""
 
     id: str
     name: str = ""
@@ -182,7 +183,7 @@ class StepData(msgspec.Struct, kw_only=True):
 
 
 class StepChange(msgspec.Struct, kw_only=True):
-    """What an entry says of a step."""
+    """The change of a step by an entry."""
 
     what: Literal["added", "changed", "removed"]
     step: StepData
@@ -259,8 +260,8 @@ class ConversationReducer:
     """
     The conversation that the entries of a log make.
 
-    With limits it has the latest messages: at most so many, of at most so many bytes. The oldest
-    are forgotten first; the latest is always kept.
+    It keeps at most ``max_messages`` messages of at most ``max_bytes`` bytes, the latest ones. The
+    last message is always kept.
     """
 
     __slots__ = (
@@ -310,15 +311,15 @@ class ConversationReducer:
         self._dropped.clear()
 
     def drops(self, turn: int | None) -> bool:
-        """Return True for a turn of a message that another one has taken the place of."""
+        """Return True if a turn belongs to a message that was replaced."""
         return turn is not None and any(first <= turn < end for first, end in self._replaced)
 
     def take(self, entry: Entry) -> ConversationChange | None:
         """
         Apply the next entry of the log, and return what it has changed.
 
-        None stands for an entry that is no part of a conversation, as one of the application's own
-        that has the name of another and data of another shape.
+        Returns None for an entry that is not part of a conversation, such as an application's own
+        event that has one of these names and data of another shape.
         """
         found = (_FROM_SERVER if entry.n is None else _FROM_CLIENT).get(entry.name)
         if found is None:
@@ -339,28 +340,28 @@ class ConversationReducer:
             self.remove(next(iter(self._messages)))
 
     def remove(self, key: object) -> ConversationMessage | None:
-        """Forget a message, and return it; None if it was not there."""
+        """Remove a message, and return it; None if it was not there."""
         old = self._messages.pop(key, None)
         self._bytes -= 0 if old is None else old.size
         return old
 
-    # Hints, which are not in the log
+    # Streams, which are not in the log
 
     def token(self, id_: str, index: int, text: str) -> None:
-        """Add a piece to a message that is being streamed, unless another one comes before it."""
+        """Add a piece to a message that is being streamed, if it is the next piece."""
         message = self._messages.get(id_)
         if message is not None and message.streaming and message.pieces == index:
             self.stream(id_, message.content + text, pieces=index + 1)
 
     def stream(self, id_: str, content: str, *, pieces: int = 0) -> None:
-        """Have the text so far of a message that is being streamed."""
+        """Set the text so far of a message that is being streamed."""
         message = self._messages.get(id_)
         if message is not None:
             new = msgspec.structs.replace(message, content=content, pieces=pieces)
             self._messages[id_] = new
 
     def clear(self) -> None:
-        """Forget everything so far."""
+        """Remove all messages and questions so far."""
         self._messages.clear()
         self.questions.clear()
         self._bytes = 0
@@ -494,7 +495,7 @@ class ConversationReducer:
             del self.questions[next(iter(self.questions))]
 
     def _insert(self, message: ConversationMessage) -> None:
-        """Put a message where its entry is in the log."""
+        """Put a message at the place of its entry in the log."""
         later = [
             one
             for one in self._messages.values()
@@ -509,7 +510,7 @@ class ConversationReducer:
         """
         Drop the client's message ``n`` and what came after it, up to its event ``end``.
 
-        What turns before it have said since then stays.
+        Later messages of turns before ``n`` stay.
         """
         if self._replaced and self._replaced[-1][1] == n:
             self._replaced[-1] = self._replaced[-1][0], end
@@ -521,7 +522,7 @@ class ConversationReducer:
         elif self._last_said is not None and self._last_said[0] == n:
             first = self._last_said[1]
         else:
-            first = 0  # it is older than all that is known of this session
+            first = 0  # it is older than all known entries of this session
         is_after = False
         for one in list(self._messages.values()):
             is_after = is_after or (one.session == self.session and one.seq >= first)
@@ -533,7 +534,7 @@ class ConversationReducer:
             del self.questions[str(call)]
 
     def _is_over(self) -> bool:
-        """Return True if there is more than the limits allow."""
+        """Return True if the messages exceed the limits."""
         count = len(self._messages)
         return (self._max_messages is not None and count > self._max_messages) or (
             self._max_bytes is not None and self._bytes > self._max_bytes and count > 1
@@ -544,7 +545,7 @@ _Reader = tuple[
     "msgspec.json.Decoder[Any]", Callable[[ConversationReducer, "Entry", Any], ConversationChange]
 ]
 
-#: By name: the shape of an entry's data, and what applies it.
+#: By the name of an entry: the decoder of its data, and the method that applies it.
 _FROM_SERVER: dict[str, _Reader] = {
     "message": (msgspec.json.Decoder(_Message), ConversationReducer._message),
     "message_update": (msgspec.json.Decoder(_Message), ConversationReducer._update),
@@ -556,7 +557,7 @@ _FROM_SERVER: dict[str, _Reader] = {
     "step_remove": (msgspec.json.Decoder(StepData), ConversationReducer._step_remove),
     "error": (msgspec.json.Decoder(Failure), ConversationReducer._fail),
 }
-#: A client may give its event the name of an event of the server; these are its own.
+#: The same for a client's events, which may have the name of an event of the server.
 _FROM_CLIENT: dict[str, _Reader] = {
     "message": (msgspec.json.Decoder(_ClientMessage), ConversationReducer._client_message),
     "answer": (msgspec.json.Decoder(_Answer), ConversationReducer._answer),

@@ -62,7 +62,7 @@ logger = logging.getLogger("chatsessions.files")
 MIN_AGE = timedelta(days=1)
 #: How many sessions' rows are looked up at a time.
 BATCH = 200
-#: Seconds after which a client may send a message again whose files could not be looked up.
+#: Seconds after which a client may repeat a message whose files could not be looked up.
 RETRY_AFTER = 1.0
 
 
@@ -82,7 +82,7 @@ def sweep(*, dry_run: bool = False, now: datetime | None = None) -> Swept:
     """
     Delete the content under ``ROOT`` that has no row and is older than ``MIN_AGE``.
 
-    What does not look like a session's file stays. Raises what the database raises.
+    Content that does not look like a session's file stays. Raises database errors.
     """
     swept = Swept()
     storage = SessionStorage()
@@ -260,7 +260,7 @@ _STATUS = ("status", "end_reason", "disconnected_at")
 
 
 def check_open(session: ChatSession, *, by_client: bool) -> None:
-    """Raise ``SessionOver`` if the session takes no files any more."""
+    """Raise ``SessionOver`` if the session no longer takes files."""
     over = session.status == ChatSession.Status.ENDED
     if by_client:
         # Handlers may still save files, in on_chat_end.
@@ -314,9 +314,7 @@ def content_goes_with_row(instance: SessionFile, using: str, **kwargs: Any) -> N
 
 class SessionFiles:
     """
-    The files of one session, as its handlers and its client name them.
-
-    May be used in any event loop.
+    The files of one session, for its handlers and its client. Can be used in any event loop.
     """
 
     def __init__(
@@ -330,7 +328,7 @@ class SessionFiles:
         self._session_id = session_id
         self._loop = loop
         self._threads = threads
-        #: Waits until the session's row is stored. Raises if the turn may change nothing any more.
+        #: Waits until the session's row is stored. Raises if the turn may no longer change it.
         self._may_save = may_save
 
     async def all(self) -> list[ChatFile]:
@@ -344,7 +342,7 @@ class SessionFiles:
         path: str | os.PathLike[str] | None,
         mime: str | None,
     ) -> ChatFile:
-        """Keep a file: see :meth:`Session.save_file`."""
+        """Store a file: see :meth:`Session.save_file`."""
         if (content is None) == (path is None):
             raise TypeError("save_file() takes either content or path.")
         if mime is not None and not normal_type(mime):
@@ -373,9 +371,9 @@ class SessionFiles:
 
     async def check_answer(self, n: int, data: Any, asked: dict[str, Any]) -> None:
         """
-        Raise ``FrameError`` unless answer ``n`` names files of this session, as ``asked`` for.
+        Raise ``FrameError`` unless answer ``n`` names files of this session that ``asked`` allows.
 
-        Data of another shape is for others to refuse.
+        Data of another shape is not checked here; :meth:`.Asks.check` refuses it.
         """
         ids = data.get("files") if isinstance(data, dict) else None
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
@@ -391,7 +389,7 @@ class SessionFiles:
 
 
 def _is_accepted(file: ChatFile, accept: Sequence[str] | dict[str, Sequence[str]]) -> bool:
-    """Return True if a question asks for such a file, by its type or by its ending."""
+    """Return True if a question accepts a file, by its type or by its ending."""
     named = [accept] if not isinstance(accept, dict) else accept.values()
     endings = {one.lower() for names in named for one in names if one.startswith(".")}
     return suffix_of(file.name) in endings or accepts(accept, file.mime)
@@ -404,7 +402,7 @@ def _keep(
     path: str | os.PathLike[str] | None,
     mime: str | None,
 ) -> ChatFile:
-    """Store what an application gives as the content of a file, or as its path."""
+    """Store a file of an application, given by its content or its path."""
     if path is not None:
         with Path(path).open("rb") as found:
             return _keep(session_id, name, found, None, mime)

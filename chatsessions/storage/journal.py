@@ -2,9 +2,9 @@
 The journal: it stores the changes of all sessions of a worker, many in one commit.
 
 A session tells the journal that it has something to store (:meth:`Journal.note`). The journal asks
-all such sessions for their changes, has the store write them in one transaction and one call of the
-cache, and tells each session that its change is stored. Meanwhile the next batch gathers. There is
-no timer: an idle journal stores at once, and batches grow with the load.
+all such sessions for their changes, has the store write them in one transaction and one cache call,
+and tells each session that its change is stored. Meanwhile changes for the next batch gather. There
+is no timer: an idle journal stores at once, and batches grow with the load.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ logger = logging.getLogger("chatsessions.journal")
 #: Seconds between the tries of a failing commit: doubled from the first to the last.
 FIRST_RETRY = 0.05
 LAST_RETRY = 1.0
-#: Seconds between the log's lines that say that nothing can be stored.
+#: Seconds between two log messages that nothing can be stored.
 REMINDER = 60.0
 
 
-# What is made for every message is a Struct: a dataclass takes several times as long. One that has
-# only values is in no cycle, and the garbage collector need not look at it.
+# Objects that are made for every message are Structs, as a dataclass takes several times as long.
+# Those that have only values cannot be in a cycle, so the garbage collector skips them.
 
 
 class Position(Struct, gc=False):
@@ -83,9 +83,9 @@ class Position(Struct, gc=False):
 @dataclass(frozen=True, slots=True)
 class Claim:
     """
-    The columns that must not have changed since the row was read, for the session to be claimed.
+    The columns of a session that must be unchanged since its row was read, to claim it.
 
-    An owner that counts as dead may have woken up since then and have written once more.
+    An owner that counts as dead may have woken up meanwhile and written once more.
     """
 
     generation: int
@@ -115,7 +115,7 @@ class Change(Struct, kw_only=True):
     #: The id in hexadecimal, as SQLite and the keys of the cache have it.
     session_hex: str
     generation: int
-    #: The session's own position, which still changes, until the journal takes the change.
+    #: The session's own position object until the journal takes the change, then a copy.
     position: Position
     entries: list[Entry] = []
     #: All values of user_session as one JSON text; None if they have not changed.
@@ -124,18 +124,17 @@ class Change(Struct, kw_only=True):
     state_revision: int = 0
     #: Other columns to write, by field name.
     fields: dict[str, Any] = {}
-    #: What the row has to have, if this change claims the session.
+    #: The columns that the row must have, if this change claims the session.
     claims: Claim | None = None
     #: Whether the row is new; ``fields`` then have all the columns that it needs.
     insert: bool = False
-    #: How client events have ended, if not as done: ``n`` and status.
+    #: The statuses of turns that did not end as ``done``: ``n`` and status.
     outcomes: list[tuple[int, str]] = []
     #: Feedback, the latest last.
     ratings: list[Rating] = []
     #: Delete the entries up to this one.
     trim: int | None = None
-    #: Delete so many bytes of the oldest entries. The store finds out which they are and sets
-    #: ``trim``.
+    #: Delete the oldest entries, of this many bytes in all. The store sets ``trim`` for them.
     trim_bytes: int = 0
     #: The first entry that must not be deleted.
     needed: int | None = None
@@ -149,11 +148,11 @@ class Batch(Struct):
     changes: list[Change]
     #: The changes whose rows are not stored yet.
     pending: list[Change] = []
-    #: Why a session's change cannot be stored, now or later.
+    #: The errors of changes that cannot be stored, now or later, by session.
     refused: dict[UUID, Exception] = {}
-    #: The changes of a commit whose answer was lost: they may be stored or not.
+    #: The changes of a commit whose response was lost: they may be stored or not.
     doubtful: list[Change] = []
-    #: Whether an answer was ever lost: that commit may arrive late.
+    #: Whether a response was ever lost: that commit may arrive late.
     was_in_doubt: bool = False
 
     def __post_init__(self) -> None:
@@ -166,7 +165,7 @@ class Batch(Struct):
 
 
 class ChangeSource(ABC):
-    """What has changes to store: one session, as the journal knows it."""
+    """The interface through which the journal stores one session."""
 
     __slots__ = ()
 
@@ -182,15 +181,15 @@ class ChangeSource(ABC):
 
     @abstractmethod
     def committed(self, change: Change) -> None:
-        """Know that ``change`` is stored: what it covers may be told."""
+        """Note that ``change`` is stored, so that its entries can be sent."""
 
     @abstractmethod
     def refused(self, change: Change | None, error: Exception) -> None:
-        """Know that ``change`` cannot be stored, now or later."""
+        """Note that ``change`` cannot be stored, now or later."""
 
     @abstractmethod
     def delayed(self, error: StoreUnavailable) -> None:
-        """Know that nothing was stored for ``STORE_TIMEOUT`` seconds; the journal tries further."""
+        """Note that nothing was stored for ``STORE_TIMEOUT`` seconds; the journal tries on."""
 
 
 class Journal:
@@ -199,19 +198,19 @@ class Journal:
     def __init__(self, write: Callable[[Batch], asyncio.Future[None]]) -> None:
         #: Stores a batch in the writer's thread.
         self._write = write
-        #: The sessions that have something to store, in the order in which they said so.
+        #: The sessions that have something to store, in the order of their calls of ``note()``.
         self._noted: dict[ChangeSource, None] = {}
         #: The sessions whose changes are being written.
         self._writing: list[ChangeSource] = []
         self._task: asyncio.Task[None] | None = None
-        #: Whether the task was cancelled: then each batch that is left is tried once.
+        #: Whether the task was cancelled: then each remaining batch is tried once.
         self._cancelled = False
         self._room: asyncio.Event | None = None
         #: How many entries wait to be stored, in all sessions.
         self.waiting = 0
         #: Why nothing can be stored; None while storing works.
         self.failure: StoreUnavailable | None = None
-        #: When the current batch was begun, by ``time.monotonic()``, and what it failed with last.
+        #: When the current batch was begun, by ``time.monotonic()``, and its last error.
         self._begun_at = 0.0
         self._last_error: Exception | None = None
         self._reminder: asyncio.TimerHandle | None = None
@@ -221,10 +220,10 @@ class Journal:
     # For the sessions
 
     def note(self, session: ChangeSource) -> None:
-        """Store what ``session`` has to store. To be called in the worker's event loop."""
+        """Store the changes of ``session`` soon. Call it in the worker's event loop."""
         self._noted[session] = None
         if self._task is None:
-            # In a context of its own: it writes for all sessions, not for the one that came first.
+            # In an empty context, as it writes for all sessions.
             self._task = asyncio.get_running_loop().create_task(
                 self._drain(), name="chatsessions-journal", context=Context()
             )
@@ -232,7 +231,7 @@ class Journal:
 
     @property
     def stuck_for(self) -> float | None:
-        """For how many seconds nothing could be stored; None unless that is ``STORE_TIMEOUT``."""
+        """For how many seconds nothing could be stored; None if less than ``STORE_TIMEOUT``."""
         if self.failure is None:
             return None
         return time.monotonic() - self._begun_at
@@ -256,7 +255,7 @@ class Journal:
             await asyncio.wait([self._task])
 
     async def abandon(self) -> None:
-        """Stop: what is being written is stored or refused, everything else is dropped."""
+        """Stop. The batch that is being written is stored or refused, all else is dropped."""
         self._noted.clear()
         if self._task is not None:
             self._task.cancel()
@@ -266,7 +265,7 @@ class Journal:
 
     async def _drain(self) -> None:
         while self._noted:
-            # Once around the event loop, so that what happens at the same time shares a batch.
+            # One pass of the event loop, so that changes of the same moment share a batch.
             try:
                 await asyncio.sleep(0)
             except asyncio.CancelledError:
@@ -299,12 +298,12 @@ class Journal:
             self._wake(self._room)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("The journal failed; it is started again", exc_info=error)
-        for session in self._noted:  # by now, or before the task was cancelled
+        for session in self._noted:  # if any session is left, start again
             self.note(session)
             break
 
     def _gather(self) -> list[Change]:
-        """Return what the sessions have to store, and note which they are."""
+        """Return the changes of the noted sessions, and keep these sessions in ``_writing``."""
         noted, self._noted = self._noted, {}
         self._writing, changes = [], []
         now = datetime.now(settings.zone)
@@ -321,7 +320,7 @@ class Journal:
         return changes
 
     def _tell(self, batch: Batch) -> None:
-        """Tell the sessions what came of their changes."""
+        """Tell the sessions whether their changes are stored or refused."""
         if self.failure is not None:
             logger.warning("The store takes commits again.")
             self.failure = None
@@ -334,20 +333,20 @@ class Journal:
                 continue
             try:
                 session.committed(change)
-            except Exception:  # others are told all the same
+            except Exception:  # the others are told all the same
                 logger.exception("Session %s failed to go on after a commit", session.id)
 
     async def _persist(self, batch: Batch) -> None:
         """
         Store a batch, and try again while it fails for a reason that may pass.
 
-        Raises any other error, and once the journal is cancelled every error.
+        Raises any other error, and after the journal was cancelled every error.
         """
         delay = FIRST_RETRY
         while True:
             try:
                 written = self._write(batch)
-                while not written.done():  # its thread goes on, whoever cancels the journal
+                while not written.done():  # a cancellation does not stop the writer's thread
                     try:
                         await asyncio.wait([written])
                     except asyncio.CancelledError:
@@ -364,7 +363,7 @@ class Journal:
             delay = min(2 * delay, LAST_RETRY)
 
     def _failed(self, batch: Batch, error: Exception) -> None:
-        """Log why a commit failed: as a warning, or for debugging if the reason is the old one."""
+        """Log why a commit failed: as a warning, or as debug if it is the same error again."""
         is_known = str(error) == str(self._last_error)
         logger.log(
             logging.DEBUG if is_known else logging.WARNING,
@@ -375,7 +374,7 @@ class Journal:
         self._last_error = error
 
     def _fail(self) -> None:
-        """Tell whoever waits that the batch was tried for ``STORE_TIMEOUT`` seconds in vain."""
+        """Tell all sessions that wait that the batch failed for ``STORE_TIMEOUT`` seconds."""
         self.failure = StoreUnavailable(settings.STORE_TIMEOUT)
         self._remind()
         if self._room is not None:
@@ -395,20 +394,20 @@ class Journal:
         self._reminder = asyncio.get_running_loop().call_later(REMINDER, self._remind)
 
     def _wake(self, room: asyncio.Event) -> None:
-        """Make those who wait for room look again."""
+        """Wake those who wait for room, to check again."""
         room.set()
         self._room = None
 
 
 def _where(error: Exception) -> str:
-    """Return what failed, with the alias of the cache or of the database."""
+    """Return the error with the alias of the cache or database that failed."""
     if isinstance(error, CacheFailed):
         return f"the cache {settings.CACHE!r}: {error}"
     return f"the database {settings.DATABASE!r}: {error}"
 
 
 def _refuse(session: ChangeSource, change: Change | None, error: Exception) -> None:
-    """Tell a session that its change is not stored. What it raises is logged."""
+    """Tell a session that its change is refused, and log what that raises."""
     try:
         session.refused(change, error)
     except Exception:

@@ -18,7 +18,7 @@ from chatsessions.conf import settings
 from chatsessions.models import ChatSession, SessionEvent
 
 from .conversation import ASSISTANT, OPENING_NAMES
-from .conversation import Entry as Entry  # whoever reads a log finds it here
+from .conversation import Entry as Entry  # exported: the functions here return entries
 
 #: The longest topic; it is a column of the session's row.
 MAX_TOPIC = 100
@@ -26,7 +26,7 @@ MAX_TOPIC = 100
 CHUNK_BYTES = 512 * 1024
 #: Events that carry a whole message.
 MESSAGE_EVENTS = ("message", "message_update")
-#: The server's events of which the last one holds, and none before it.
+#: The server's events that set a state, so that only the last one counts.
 STATE_EVENTS = ("settings_form", "settings")
 #: The server's events that open a question or a stream.
 _OPENED = ("ask", "message", "step")
@@ -67,8 +67,8 @@ def read_before(session_id: UUID, *, before: int | None, limit: int) -> tuple[li
     """
     Return the last entries of the stored log before entry ``before``, or of all, oldest first.
 
-    With them comes the number of the first entry that is kept, 1 if none is. For how many they are
-    see :func:`read_chunk`.
+    Also return the number of the first entry that is kept, 1 if none is. :func:`read_chunk` says
+    how many entries are returned.
     """
     rows = _log(session_id).order_by("-seq")
     entries, _ = read_chunk(rows if before is None else rows.filter(seq__lt=before), limit)
@@ -77,11 +77,11 @@ def read_before(session_id: UUID, *, before: int | None, limit: int) -> tuple[li
 
 
 class Latest(msgspec.Struct, kw_only=True):
-    """Where a client begins that asks for the latest messages only."""
+    """Where the log begins for a client that asks for the latest messages only."""
 
-    #: The first entry that it gets.
+    #: The first entry that the client gets.
     first: int
-    #: Of the entries before that: what still holds.
+    #: The entries before that which still count: the last of each of ``STATE_EVENTS``.
     state: list[Entry]
 
 
@@ -89,8 +89,7 @@ def find_latest(session_id: UUID, messages: int) -> Latest | None:
     """
     Return where the latest ``messages`` of a session begin; None if it has no more than those.
 
-    Questions that are open, and messages and steps that are being streamed, are among what comes
-    from there on.
+    Open questions, and messages and steps that are being streamed, are not cut off.
     """
     log = _log(session_id)
     begun = log.filter(name__in=OPENING_NAMES).order_by("-seq").values_list("seq", flat=True)
@@ -127,9 +126,9 @@ def find_message(session_id: UUID, message: str) -> dict[str, Any] | None:
 
 def find_answer(session_id: UUID, message: str) -> int | None:
     """
-    Return the number of the entry with which the server has sent a message of the assistant's.
+    Return the number of the entry of an assistant's message.
 
-    None if there is no such message, if it was removed, or if its entry is no longer kept.
+    Returns None if there is no such message, if it was removed, or if its entry is no longer kept.
     """
     quoted = msgspec.json.encode(message).decode()
     names = ("message", "message_remove")
@@ -194,12 +193,12 @@ def read_chunk(rows: Any, limit: int) -> tuple[list[Entry], bool]:
 
 
 def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
-    """Yield the first of ``rows``, with little more in memory than :func:`read_chunk` takes."""
+    """Yield the first ``limit`` of ``rows``; read little more than :func:`read_chunk` takes."""
     if connections[rows.db].vendor == "sqlite":
         for row in _columns(rows[:limit]).iterator(chunk_size=1):
             yield _entry(*row)
         return
-    # Others send all rows of an answer at once, but know the length of a text without reading it.
+    # Other databases send all rows at once, but know the length of a text without reading it.
     fitting: list[int] = []
     left = CHUNK_BYTES
     for seq, size in rows.annotate(size=OctetLength("data")).values_list("seq", "size")[:limit]:
@@ -212,7 +211,7 @@ def _one_by_one(rows: Any, limit: int) -> Iterator[Entry]:
 
 
 def _columns(rows: Any) -> Any:
-    # Through values_list a JSONTextField would be decoded, only to be encoded again.
+    # Without the cast a JSONTextField would be decoded, only to be encoded again.
     return rows.values_list("seq", "n", "turn", "name", Cast("data", TextField()), "created_at")
 
 

@@ -80,9 +80,9 @@ def dumps(value: object, *, path: str = "", models: bool = False) -> bytes:
     ``datetime``, ``date``, ``time``, ``timedelta``, ``UUID``, ``Decimal``, Django's
     ``SafeString``, dicts with any storable keys, and instances of registered classes.
 
-    ``path`` is what an error's path starts with: the name of the value. With ``models`` pydantic's
-    models need not be registered. Raises ``NotStorable`` for any other type, a value that contains
-    itself, more than ``MAX_DEPTH`` levels or more than ``MAX_VALUES`` values.
+    ``path`` is the name of the value, with which the path in an error starts. With ``models``
+    pydantic models need not be registered. Raises ``NotStorable`` for any other type, a value that
+    contains itself, more than ``MAX_DEPTH`` levels or more than ``MAX_VALUES`` values.
     """
     # msgspec writes a tuple, an enum or a date silently as something else, so types come first.
     try:
@@ -111,18 +111,18 @@ def loads(data: bytes | str) -> Any:
         raise NotLoadable(f"Stored data is not readable as JSON: {error}") from error
 
 
-# What stands in the place of a value that is only in the memory of its session's owner.
+# The placeholder for a value that is only in the memory of its session's owner.
 _IN_MEMORY = "memory"
 _IN_MEMORY_START = f'{{"{_MARK}{_IN_MEMORY}":'.encode()
 
 
 def in_memory(value: object) -> bytes:
-    """Return what is stored in the place of a value that is kept in memory only."""
+    """Return the placeholder that is stored for a value that is kept in memory only."""
     return _IN_MEMORY_START + _encode(default_name(type(value))) + b"}"
 
 
 def is_in_memory(raw: bytes) -> bool:
-    """Return True for what :func:`in_memory` returns."""
+    """Return True if ``raw`` is a placeholder from :func:`in_memory`."""
     return raw.startswith(_IN_MEMORY_START)
 
 
@@ -149,13 +149,13 @@ def key_text(key: str) -> bytes:
 
 
 def _is_marked(data: bytes | str) -> bool:
-    # One character is looked for much faster than several; few texts have this one.
+    # The search for one character is much faster than for several; few texts have this one.
     if isinstance(data, str):
         return "~" in data and f'"{_MARK}' in data
     return b"~" in data and _MARK_BYTES in data
 
 
-# The quick check: is this nothing but JSON?
+# The quick check: is a value plain JSON?
 
 
 def _is_plain(value: object) -> bool:
@@ -168,9 +168,9 @@ def _count_plain(value: Any, left: int, levels: int) -> int:
     """
     Return how many of ``left`` values are left after ``value``, or -1 if it is not plain.
 
-    A plain value is one that msgspec writes and reads back as it was, except for ``~#`` keys and
-    odd strings and ints, which are noticed later. This runs for every value that is written, so it
-    is one flat function.
+    msgspec writes and reads a plain value unchanged, except for ``~#`` keys and odd strings and
+    ints, which are noticed later. This runs for every value that is written, so it is one flat
+    function.
     """
     left -= len(value)
     if left < 0 or levels == 0:
@@ -193,7 +193,7 @@ def _count_plain(value: Any, left: int, levels: int) -> int:
     return left
 
 
-# The thorough way: it puts tags for what JSON lacks, and knows the path for errors.
+# The thorough way: it writes tags for what JSON lacks, and knows the path for errors.
 
 
 def _dumps_tagged(value: object, path: str, *, models: bool) -> bytes:
@@ -236,7 +236,7 @@ class _Packer:
         self.trail: list[_Step] = []
 
     def pack(self, value: object) -> object:
-        """Return what msgspec is to write for ``value``."""
+        """Return the object for msgspec to write for ``value``."""
         kind = type(value)
         if kind in self.plain:
             return value
@@ -281,7 +281,7 @@ class _Packer:
         return packed
 
     def are_plain_keys(self, keys: Collection[Any]) -> bool:
-        """Return True if these can be keys of a JSON object that is not taken for a tag."""
+        """Return True if ``keys`` can be those of a JSON object that is not mistaken for a tag."""
         if not _STR.issuperset(map(type, keys)):
             return False
         text = "".join(keys)
@@ -306,7 +306,7 @@ class _Packer:
     def _pack_object(self, codec: Codec, value: object) -> object:
         try:
             content = codec.take(value)
-        except Exception as error:  # whatever to_storable() or a missing field raises
+        except Exception as error:  # to_storable() can raise anything
             raise self.error(codec.cls, f"{type(error).__name__}: {error}") from error
         if codec.by_field:
             packed = self.each(value, _FIELD, content, content.values())
@@ -349,7 +349,7 @@ def _write_str(_packer: _Packer, value: Any) -> object:
 def _write_moment(packer: _Packer, value: Any) -> object:
     zone, offset = value.tzinfo, value.utcoffset()
     key = zone.key if type(zone) is ZoneInfo else None
-    # fromisoformat() takes an offset of less than a second for none.
+    # fromisoformat() reads an offset of less than a second as zero.
     lost = offset is None or timedelta() < abs(offset) < timedelta(seconds=1)
     if lost and zone is not None and key is None:
         raise packer.error(type(value), "its tzinfo gives no offset, or not a second")
@@ -375,7 +375,7 @@ _ELSE = (
 
 
 def _why_not(kind: type) -> tuple[str, str]:
-    """Return why instances of ``kind`` are refused, or "", and what can be done."""
+    """Return why instances of ``kind`` are refused (or ""), and the advice."""
     if issubclass(kind, Promise):
         return "a lazy text: call str() on it first", "Store the text."
     if issubclass(kind, LazyObject):
@@ -450,7 +450,7 @@ def _read_object(content: Any) -> Any:
         raise TypeError("an object with the fields is expected")
     try:
         value = codec.build(content)
-    except Exception as error:  # whatever from_storable() raises, or a field is missing
+    except Exception as error:  # from_storable() can raise anything
         raise NotLoadable(
             f"A stored {name!r} could not be made again ({type(error).__name__}: {error})."
         ) from error
@@ -510,7 +510,7 @@ _TAGGED: tuple[tuple[type, str, _Writer, _Reader], ...] = (
     ),
     (UUID, "uuid", lambda _, v: str(v), UUID),
     (Decimal, "decimal", lambda _, v: str(v), lambda c: Decimal(_text(c))),
-    # str() of a SafeString is itself; this is the plain string in it.
+    # str() of a SafeString is a SafeString; str.__str__() is the plain string in it.
     (
         SafeString,
         "safe",

@@ -1,8 +1,8 @@
 """
-``serializable``: registers the classes whose instances can be stored.
+``serializable``: register the classes whose instances can be stored.
 
-While stored data is loaded, nothing is imported, and nothing is called but what is registered here
-and pydantic's models, of modules that are imported.
+Loading stored data imports nothing, and calls only classes that are registered here, and pydantic
+models of modules that are already imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _Class = TypeVar("_Class", bound=type)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    """How instances of one class become plain data, and are made again of it."""
+    """How instances of one class become plain data, and are created again from it."""
 
     name: str
     cls: type
@@ -47,13 +47,13 @@ def serializable(cls: Any = None, /, *, name: str = "") -> Any:
     and a class method ``from_storable(cls, data)``, which gets that back. These methods are used
     wherever a class has them. A subclass has to be registered itself.
 
-    ``name`` stands for the class in stored data; it is ``module.Class`` unless given. When a class
+    ``name`` identifies the class in stored data; the default is ``module.Class``. When a class
     moves, give its old name. A class may have several names: it is written under the last one, and
     read under each.
 
-    A dataclass is made again without a call of ``__init__`` and ``__post_init__``, a pydantic model
-    without validation and with the private attributes of a new one, a Struct by calling its class.
-    A field that stored data lacks gets its default; data that has no field any more is ignored.
+    A dataclass is created again without a call of ``__init__`` and ``__post_init__``, a pydantic
+    model without validation and with the private attributes of a new one, a Struct by calling its
+    class. A field that stored data lacks gets its default; data without a field is ignored.
 
     Raises ``TypeError`` for a class that cannot be stored, and ``ValueError`` for a name that
     belongs to another class. The same class, defined again by a reload, replaces the earlier one.
@@ -123,7 +123,7 @@ def is_pydantic_model(cls: type) -> bool:
 
 
 def model_codec(cls: type) -> Codec | None:
-    """Return how instances of a pydantic model are stored that nobody has registered, or None."""
+    """Return the codec of a pydantic model that is not registered, or None."""
     name = default_name(cls)
     if not is_pydantic_model(cls) or find_model(name) is not cls:
         return None
@@ -131,7 +131,7 @@ def model_codec(cls: type) -> Codec | None:
 
 
 def find_model(name: str) -> type | None:
-    """Return the pydantic model ``module.Class`` of a module that is imported already, or None."""
+    """Return the pydantic model ``module.Class``, or None if its module is not imported."""
     parts = name.split(".")
     for length in range(len(parts) - 1, 0, -1):
         found: Any = sys.modules.get(".".join(parts[:length]))
@@ -192,9 +192,9 @@ def _dataclass_codec(cls: Any, name: str) -> Codec:
     return Codec(name, cls, _taker([field.name for field in fields]), build)
 
 
-#: The key, which no field can have, of the names of a pydantic model's fields that were not set.
+#: The key for the names of a pydantic model's unset fields. No field can have this name.
 _UNSET = " unset"
-#: The attribute that tells whether a default is made of earlier fields; new in pydantic 2.10.
+#: Whether the factory of a default gets the earlier fields; new in pydantic 2.10.
 _TAKES_DATA = "default_factory_takes_validated_data"
 
 
@@ -219,7 +219,7 @@ def _pydantic_codec(cls: Any, name: str) -> Codec:
                 values[name] = field.get_default(call_default_factory=True, **before)
                 unset = [*unset, name]
         extra = content if cls.model_config.get("extra") == "allow" else None
-        # As pydantic's own copy and pickle do it: nothing is validated, or run.
+        # As pydantic's own copy and pickle do it: no validation, no code of the model.
         value = cls.__new__(cls)
         value.__setstate__(
             {

@@ -1,7 +1,7 @@
 """
 The store: it writes sessions to the database and to Django's cache, and reads them from there.
 
-Everything here is synchronous. The journal and the worker call it from threads of their own.
+Everything here is synchronous. The journal and the worker call it in threads.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def is_stored(change: Change) -> bool:
     """
     Return True if the rows have something that only ``change`` can have written.
 
-    A change that writes nothing of its own is reported as not stored: it may be stored once more.
+    For a change that writes nothing unique the answer is False: it may be stored once more.
     """
     if change.entries:
         return _has_last_entry(change)
@@ -87,7 +87,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """The few columns that tell whether a session has changed, and who owns it."""
+    """The few columns that say whether a session has changed, and who owns it."""
 
     generation: int
     worker_id: UUID | None
@@ -114,11 +114,11 @@ CONTENTS = (
     "applied",
     "handled_ahead",
 )
-#: A cache in local memory has room for at least so many entries.
+#: The fewest entries for which a cache in local memory must have room.
 MIN_LOCAL_ENTRIES = 100_000
 #: The rows that a session's owner reads together with its own.
 LOADED_WITH = ("user", "worker")
-#: How many values that a failing cache has not taken are kept and offered again: the latest.
+#: The most values that are kept for a failing cache and written again later: the latest ones.
 MAX_UNCACHED = 1000
 
 
@@ -126,12 +126,12 @@ class Store:
     """The database and the cache that the settings name."""
 
     def __init__(self, worker: WorkerRows | None = None) -> None:
-        #: The row of the worker whose sessions are written.
+        #: The rows of workers, for the worker whose sessions are written.
         self._worker = worker
         self._caches = threading.local()
         self._uncached: dict[str, bytes] = {}
         self._statements: Statements | None = None
-        #: The connection (the database driver's) that is set up.
+        #: The driver's connection that was set up.
         self._prepared: Any = None
 
     # Writing
@@ -142,17 +142,17 @@ class Store:
 
         If the transaction fails for a reason that does not pass by itself, each change is tried
         alone, and those that cannot be stored are put into ``batch.refused``. Raises the error if
-        it :func:`is_transient`: the same batch may be tried again, and what of it is stored by
-        then is not stored twice.
+        it :func:`is_transient`: the same batch may be tried again, and changes that are stored by
+        then are not stored twice.
         """
         cache_first = settings.USER_SESSION_STORE == "cache"
         if cache_first and batch.pending:
-            # First: after a crash between the two the log must not tell of values that are nowhere.
+            # The cache first: after a crash in between, values that the log implies must be there.
             self._cache_pending(batch)
         worker = self._worker
         if worker is not None and time.monotonic() - worker.beats[1] > settings.WORKER_STALE:
-            # After a pause of the process: sessions refer to the worker's row, which another worker
-            # may have deleted meanwhile.
+            # After a pause of the process another worker may have deleted this worker's row, to
+            # which the sessions refer.
             worker.restore()
         if batch.pending:
             self.write(batch)
@@ -196,7 +196,7 @@ class Store:
             try:
                 self._write(batch, batch.pending)
             except IntegrityError:
-                # Such as when somebody has flushed the tables under a running server.
+                # For instance, somebody has flushed the tables under a running server.
                 if self._worker is None or not self._worker.restore():
                     raise
                 self._write(batch, batch.pending)
@@ -238,7 +238,7 @@ class Store:
         batch.doubtful = []
 
     def _prepare(self, connection: BaseDatabaseWrapper) -> Statements:
-        """Set up a connection that is new, and return the statements that write on it."""
+        """Set up a new connection, and return the statements for it."""
         if connection.vendor == "postgresql" and not is_pooled(connection):
             _limit_waiting(connection, for_transaction=False)
         elif connection.vendor == "sqlite":
@@ -249,7 +249,7 @@ class Store:
         return self._statements
 
     def _settle_doubt(self, batch: Batch) -> None:
-        """Find out whether a commit was stored whose answer was lost."""
+        """Find out whether a commit whose response was lost was stored."""
         batch.was_in_doubt = True
         if any(map(is_stored, batch.doubtful)):  # then all are: it was one transaction
             stored = {change.session_id for change in batch.doubtful}
@@ -261,7 +261,7 @@ class Store:
         Put the values of ``changes`` into the cache with one call.
 
         A failure raises ``CacheFailed`` under ``USER_SESSION_STORE="cache"``. Under ``cached_db``
-        it is logged, and what was not written is written with the next call.
+        it is logged, and the values are written with the next call.
         """
         states = dict(self._uncached)
         for change in changes:
@@ -311,10 +311,9 @@ class Store:
 
     def find(self, session_id: UUID) -> ChatSession | None:
         """
-        Return a session's row without its content, or None if there is no such session.
+        Return a session's row without its contents, or None if there is no such session.
 
-        It tells whether somebody may have the session, before a megabyte of values is read for
-        them.
+        It is enough to refuse a client, before a megabyte of values is read.
         """
         rows = ChatSession.objects.using(settings.DATABASE)
         return _read_row(rows.select_related("worker").defer(*CONTENTS), session_id)
@@ -328,7 +327,7 @@ class Store:
         return self._loaded(row, self._first(row), self.read_state(row))
 
     def load_all(self, session_ids: Collection[UUID]) -> list[Loaded]:
-        """Return several sessions, as :meth:`load` does one; those that are gone are left out."""
+        """Return several sessions as :meth:`load` does, without those that do not exist."""
         rows = ChatSession.objects.using(settings.DATABASE).select_related(*LOADED_WITH)
         rows = rows.timed().defer("state").filter(pk__in=session_ids)
         found = [_with_time(row) for row in rows]
@@ -353,11 +352,11 @@ class Store:
 
     def read_states(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[bytes, bool]]:
         """
-        Return the values of each of ``rows`` as JSON, and whether the cache has thrown them away.
+        Return the values of each of ``rows`` as JSON, and whether the cache has lost them.
 
-        The rows may be read without ``state``. The cache is asked first. Under ``cached_db`` the
-        database is asked for what the cache lacks, or has in another revision than the row; under
-        ``cache`` a cache that fails raises ``CacheFailed``.
+        The rows may be read without ``state``. The cache is read first. Under ``cached_db`` the
+        database is read for values that the cache lacks, or has in another revision than the row;
+        under ``cache`` a cache that fails raises ``CacheFailed``.
         """
         if settings.USER_SESSION_STORE == "cache":
             kept = self._read_cache(rows)
@@ -379,7 +378,7 @@ class Store:
         return {row.pk: (found.get(row.pk, b""), False) for row in rows}
 
     def _read_cache(self, rows: Collection[ChatSession]) -> dict[UUID, tuple[int, bytes]]:
-        """Return what the cache has of the values of ``rows``, each with its revision."""
+        """Return the values of ``rows`` that the cache has, each with its revision."""
         keys = {cache_key(row.pk, row.generation): row.pk for row in rows}
         try:
             found = self.cache.get_many(keys) if keys else {}
@@ -391,8 +390,8 @@ class Store:
         """
         Make the cache keep sessions' values for another ``CACHE_TIMEOUT`` seconds.
 
-        ``held`` are the sessions' generations by id. Returns the sessions whose values the cache
-        does not have. Raises what the cache raises.
+        ``held`` has the sessions' generations by id. Returns the sessions whose values the cache
+        does not have. Raises the errors of the cache.
         """
         timeout = settings.CACHE_TIMEOUT
         return [
@@ -419,7 +418,7 @@ class Store:
 
     @property
     def cache(self) -> BaseCache:
-        """The cache, with a client for each thread: not all clients may be shared."""
+        """The cache, with one client per thread, as not all clients are thread-safe."""
         cache: BaseCache | None = getattr(self._caches, "cache", None)
         if cache is None:
             cache = self._caches.cache = connect_cache(settings.CACHE)
@@ -430,8 +429,8 @@ def connect_cache(alias: str) -> BaseCache:
     """
     Return the cache of an alias in ``CACHES``, or a larger one if it is a small local-memory cache.
 
-    From the 301st entry on Django's default cache throws entries away, those of live sessions among
-    them. A larger one may stand in for it, as nobody outside the process reads it.
+    From the 301st entry on Django's default cache drops entries, also those of live sessions. A
+    larger one can replace it, as no other process reads it.
     """
     cache = caches.create_connection(alias)
     if type(cache) is not LocMemCache or cache._max_entries >= MIN_LOCAL_ENTRIES:
@@ -446,7 +445,7 @@ def _read_row(rows: ChatSessionQuerySet, session_id: UUID) -> ChatSession | None
 
 
 def _with_time(row: ChatSession) -> ChatSession:
-    """Tell the row's worker, if it was read with the row, when that was."""
+    """Copy ``read_at`` to the row's worker, if that was read with the row."""
     if row.worker is not None:
         row.worker.read_at = row.read_at
     return row
@@ -454,11 +453,11 @@ def _with_time(row: ChatSession) -> ChatSession:
 
 def _prepare_sqlite(connection: Any) -> None:
     """
-    Make readers and commits wait for each other no longer than they have to.
+    Let readers and commits wait for each other as little as possible.
 
-    A transaction takes its lock when it begins, instead of failing later beside another writer. The
-    file gets write-ahead logging, by which readers wait for no commit; an ``init_command`` that
-    sets ``journal_mode``, as a file on a network's disk needs, is left alone.
+    A transaction takes its lock when it begins, so that it does not fail later because of another
+    writer. Write-ahead logging is switched on, so that readers do not wait for commits, unless an
+    ``init_command`` sets ``journal_mode``, as a file on a network disk needs.
     """
     connection.transaction_mode = connection.transaction_mode or "IMMEDIATE"
     command = connection.settings_dict["OPTIONS"].get("init_command") or ""
@@ -469,11 +468,11 @@ def _prepare_sqlite(connection: Any) -> None:
 
 def _limit_waiting(connection: BaseDatabaseWrapper, *, for_transaction: bool) -> None:
     """
-    Limit how long a transaction of the journal may keep others waiting, and may itself wait.
+    Limit how long a transaction of the journal may block others, and may itself wait.
 
     If a worker is paused in the middle of a commit, PostgreSQL ends its transaction when the worker
-    counts as dead; otherwise whoever claims its sessions would wait for it. A commit that waits for
-    somebody else's lock is given up and tried again, so that heartbeats are written in between.
+    counts as dead; else workers that claim its sessions would wait for it. A commit that waits for
+    another's lock is given up and tried again, so that heartbeats are written in between.
     """
     stale = settings.WORKER_STALE * 1000
     limits = (("idle_in_transaction_session_timeout", stale), ("lock_timeout", stale / 3))
@@ -499,15 +498,15 @@ def cache_key(session_id: UUID, generation: int) -> str:
     """
     Return the key of a session's values in the cache, which are kept as ``revision:values``.
 
-    Under ``USER_SESSION_STORE="cache"`` the key has the owner's generation: what an owner writes
-    that has lost the session is read by nobody. Under ``cached_db`` the row's revision tells what
-    is outdated.
+    Under ``USER_SESSION_STORE="cache"`` the key has the owner's generation, so that nobody reads
+    values of an owner that has lost the session. Under ``cached_db`` outdated values are recognized
+    by the row's revision.
     """
     return _key(session_id.hex, generation)
 
 
 def _parts(value: object) -> tuple[int, bytes] | None:
-    """Return revision and values of what was read from the cache; None if it is something else."""
+    """Return revision and values from a cache entry; None if it is something else."""
     revision, _, state = value.partition(b":") if isinstance(value, bytes) else (b"", b"", b"")
     return (int(revision), state) if revision.isdigit() else None
 

@@ -1,4 +1,4 @@
-"""Threads in the database: their sessions, and what was said in them."""
+"""Threads in the database: their sessions and messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadKey:
-    """The thread of a user. It has the sessions of this user and no others."""
+    """A thread of one user. It has sessions of this user only."""
 
     id: UUID
     user_id: Any
@@ -40,19 +40,19 @@ class ThreadKey:
 
 @dataclass(slots=True)
 class Mark:
-    """What ``chat_context.clear()``, ``add()`` and ``remove()`` have changed in a conversation."""
+    """The changes of a conversation by ``chat_context.clear()``, ``add()`` and ``remove()``."""
 
-    #: What was said up to this entry is forgotten, and so is the thread before the session; None
-    #: if nothing is.
+    #: The conversation was cleared up to this entry, with the thread's earlier sessions; None if it
+    #: was not cleared.
     after: int | None = None
     #: Messages that are not in the log, each with the entry that it follows.
     added: list[tuple[int, ConversationMessage]] = field(default_factory=list)
-    #: The keys of messages that are forgotten.
+    #: The keys of removed messages.
     removed: list[str | tuple[UUID, int]] = field(default_factory=list)
 
     @classmethod
     def of(cls, data: Any) -> Mark:
-        """Return the mark that a row's column has."""
+        """Return the mark from a row's column, an empty one if that is not valid."""
         try:
             return msgspec.convert(data or {}, cls)
         except msgspec.ValidationError:
@@ -64,12 +64,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One session's part of a conversation, and how much of its log is read."""
+    """One session's part of a conversation, and how far its log is read."""
 
     session: UUID
     mark: Mark = field(default_factory=Mark)
     streams: list[dict[str, Any]] = field(default_factory=list)
-    #: Only entries up to this one, and up to this moment, are read.
+    #: Only entries up to this one, and up to this moment, are read; None means all.
     up_to: int | None = None
     until: datetime | None = None
 
@@ -89,7 +89,7 @@ def read_page(
     """
     Return the last ``limit`` messages of a thread, of at most ``max_bytes``, but at least one.
 
-    ``before`` is a session and one of its entries: the messages are those before that entry.
+    ``before`` is a session and one of its entries: only messages before that entry are returned.
     """
     parts = _parts(key)
     if before is not None:
@@ -109,8 +109,8 @@ def read_context(
     """
     Return the messages that ``chat_context`` begins with: the last of a session and its thread.
 
-    ``own`` is the session's own part, None for a new session. Of the thread's other sessions the
-    messages are read that were sent ``before`` the session began.
+    ``own`` is the session's own part, None for a new session. From the thread's other sessions only
+    messages ``before`` that moment are read: when the session began.
     """
     messages, _ = last_messages(
         ((part, _chunks(part)) for part in _context_parts(key, own, before)),
@@ -121,7 +121,7 @@ def read_context(
 
 
 def _context_parts(key: ThreadKey, own: Part | None, before: datetime | None) -> Iterator[Part]:
-    """Yield what a conversation is read from, newest first, back to what was cleared last."""
+    """Yield the parts of a conversation, newest first, back to the last ``clear()``."""
     if own is not None:
         yield own
         if own.mark.after is not None:
@@ -177,7 +177,7 @@ def _chunks(part: Part) -> Iterator[list[Entry]]:
 
 @dataclass(slots=True)
 class _Tail:
-    """What was read of a session's log: its last entries, newest first."""
+    """The part of a session's log that was read: its last entries, newest first."""
 
     part: Part
     entries: list[Entry] = field(default_factory=list)
@@ -194,7 +194,7 @@ class _Tail:
         for _, message in added:
             reducer.put(message)
         for stream in self.part.streams:
-            if "content" in stream:  # else it is a step's
+            if "content" in stream:  # else it is a step
                 reducer.stream(stream["id"], stream["content"])
         again = {message.key for _, message in self.part.mark.added}
         for key in self.part.mark.removed:
@@ -210,14 +210,14 @@ def last_messages(
     before: tuple[UUID, int] | None = None,
 ) -> tuple[list[ConversationMessage], bool]:
     """
-    Return the last messages of a conversation, and whether they are as many as may be.
+    Return the last messages of a conversation, and whether a limit was reached.
 
     ``logs`` are its sessions, the newest first, each with its entries in chunks from the last to
-    the first. Of these only so many are taken as hold ``limit`` messages, or ``max_bytes`` of them.
+    the first. Chunks are read until they have ``limit`` messages, or ``max_bytes`` of them.
     Messages from entry ``before`` of a session on are left out.
     """
     tails: list[_Tail] = []
-    count, size = limit, max_bytes  # as many are to be read before they can be enough
+    count, size = limit, max_bytes  # at least so much has to be read
     for part, chunks in logs:
         tail = _Tail(part)
         tails.append(tail)
@@ -225,7 +225,7 @@ def last_messages(
             for entry in chunk:
                 opens = entry.name in OPENING_NAMES
                 if before is not None and before[0] == part.session and entry.seq >= before[1]:
-                    # It may change an earlier message, or take the place of some.
+                    # It may change earlier messages, or replace them.
                     if not opens or entry.n is not None:
                         tail.entries.append(entry)
                 else:
@@ -244,7 +244,7 @@ def last_messages(
 def _reduced(
     tails: list[_Tail], limit: int, max_bytes: int, before: tuple[UUID, int] | None
 ) -> tuple[list[ConversationMessage], bool]:
-    """Return the last messages that fit, and whether they are as many as may be."""
+    """Return the last messages within the limits, and whether a limit was reached."""
     if not tails:
         return [], False
     reducer = ConversationReducer(tails[-1].part.session)

@@ -1,4 +1,4 @@
-"""The rows of workers: which of them are alive, and what becomes of the sessions of dead ones."""
+"""The rows of workers: heartbeats, which workers are alive, and the sessions of dead ones."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from chatsessions.models import ChatSession, DatabaseNow, Worker, ago
 
 logger = logging.getLogger("chatsessions.worker")
 
-#: A clock that differs from the database's by more seconds is warned of. A time service keeps it
-#: within milliseconds.
+#: Warn of a clock that differs from the database's by more seconds. A time service keeps it within
+#: milliseconds.
 MAX_CLOCK_SKEW = 5.0
 #: A smaller difference is not corrected: the query itself takes some time.
 CLOCK_TOLERANCE = timedelta(seconds=1)
-#: After so many rounds of the reaper a worker ends expired sessions of other workers' shares too.
+#: Rounds of the reaper after which a worker ends expired sessions of other workers' shares too.
 ROUNDS = 3
 
 
-#: The columns that are read of an expired session.
+#: The columns of an expired session that are read.
 _EXPIRED = (
     *("chat", "worker", "running", "aside", "accepted", "handled", "streams", "asks"),
     "end_reason",
@@ -41,17 +41,17 @@ _EXPIRED = (
 
 
 class WorkerRows:
-    """Reads and writes the rows of workers, for one of them. Synchronous, as the store is."""
+    """Reads and writes the rows of workers, for one worker. Synchronous, as the store is."""
 
     def __init__(self, worker_id: UUID) -> None:
         self._id = worker_id
         self._hostname = socket.gethostname()
         self._pid_space = pid_space()
         self._made = False
-        #: Whether the row was deleted since the last :meth:`beat`, and how many pauses it knew of.
+        #: Whether the row was deleted since the last :meth:`beat`, and ``pauses`` at that time.
         self._swept = False
         self._known_pauses = 0
-        #: How often a heartbeat was late, and when the last one began; the first is never late.
+        #: How many heartbeats were late, and when the last one began; the first is never late.
         self.beats = (0, math.inf)
         #: The channel by which other workers reach this one.
         self.channel = ""
@@ -62,9 +62,9 @@ class WorkerRows:
 
     def beat(self) -> bool:
         """
-        Write a heartbeat into this worker's row; return whether it has counted as dead meanwhile.
+        Write a heartbeat; return True if this worker counted as dead since the last one.
 
-        Then others may have taken its sessions: nobody tells it, also where the row is still there.
+        Then other workers may have taken its sessions, even if its row is still there.
         """
         self.restore()
         known, self._known_pauses = self._known_pauses, self.pauses
@@ -74,15 +74,15 @@ class WorkerRows:
     @property
     def pauses(self) -> int:
         """
-        How often this worker has been silent for so long that it counted as dead, up to now.
+        How often this worker was silent for so long that it counted as dead.
 
-        Other workers may have taken its sessions each time.
+        Each time other workers may have taken its sessions.
         """
         late, begun_at = self.beats
         return late + (time.monotonic() - begun_at > settings.WORKER_STALE)
 
     def restore(self) -> bool:
-        """Write a heartbeat; return whether the row had been deleted and is made anew."""
+        """Write a heartbeat; return True if the row had been deleted, and was created again."""
         gone = False
         begun_at = time.monotonic()
         stuck_for = self.stuck_for()
@@ -109,7 +109,7 @@ class WorkerRows:
         return gone
 
     def now(self) -> datetime:
-        """Return the database's time, with which other workers compare what is stored."""
+        """Return the database's time, with which other workers compare stored times."""
         return timezone.now() - self.clock_ahead
 
     def _compare_clocks(self) -> None:
@@ -122,13 +122,13 @@ class WorkerRows:
             self.clock_ahead = ahead if abs(ahead) > CLOCK_TOLERANCE + took else timedelta()
 
     def let_go(self, session_id: UUID, generation: int) -> None:
-        """Own a session no longer that cannot be stored; its client may come back for it."""
+        """Give up a session that cannot be stored; its client can come back to it."""
         rows = ChatSession.objects.using(settings.DATABASE)
         rows = rows.filter(pk=session_id, generation=generation, worker=self._id)
         _leave_behind(rows.exclude(status=ChatSession.Status.ENDED), DatabaseNow())
 
     def leave(self) -> None:
-        """Delete this worker's row: nobody waits for it any longer."""
+        """Delete this worker's row, so that nobody waits for it."""
         Worker.objects.using(settings.DATABASE).filter(pk=self._id).delete()
 
     def is_alive(self, worker: Worker) -> bool:
@@ -145,7 +145,7 @@ class WorkerRows:
         """
         Delete the rows of dead workers, and mark their connected sessions as away; return how many.
 
-        Their clients are away since the worker's last heartbeat, however long ago that is.
+        The clients count as away since the worker's last heartbeat.
         """
         swept = 0
         for worker in Worker.objects.using(settings.DATABASE).timed():
@@ -160,8 +160,8 @@ class WorkerRows:
         """
         Return the expired sessions that this worker has to end.
 
-        These are the sessions that it owns, and its share of those that nobody owns. Once it has
-        none, it takes sessions that another worker has left in its share for several rounds.
+        These are the sessions that it owns, and its share of those without an owner. If there are
+        none, it takes sessions of other workers' shares that expired ``ROUNDS`` rounds ago.
         """
         rows = ChatSession.objects.using(settings.DATABASE).expired().exclude(pk__in=but)
         first, last = self._share()
@@ -176,15 +176,15 @@ class WorkerRows:
         return found
 
     def expired_of(self, ids: Collection[UUID]) -> list[ChatSession]:
-        """Return those of the sessions ``ids`` that are expired, whoever owns them."""
+        """Return the expired ones of the sessions ``ids``, with any owner."""
         rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
         return list(rows.only(*_EXPIRED))
 
     def end_expired(self, ids: Collection[UUID]) -> int:
         """
-        End idle sessions with one statement; return how many.
+        End the expired, idle ones of the sessions ``ids`` with one statement; return how many.
 
-        They need no owner for it: nobody has to be told, and what is to be stored is known.
+        They need no owner for this, as no code runs at their end.
         """
         rows = ChatSession.objects.using(settings.DATABASE).expired().filter(pk__in=ids)
         idle = rows.filter(worker=None, running=None, accepted=F("handled"), end_reason="")
@@ -211,7 +211,7 @@ class WorkerRows:
         return rows.count() if other_than is None else rows.exclude(pk=other_than).count()
 
     def others(self, here: Collection[UUID], chat: str | None) -> list[Worker]:
-        """Return the workers, except those ``here``, that have connected sessions (of ``chat``)."""
+        """Return the living workers with connected sessions (of ``chat``), except ``here``."""
         sessions = ChatSession.objects.using(settings.DATABASE).connected()
         if chat is not None:
             sessions = sessions.filter(chat=chat)
@@ -220,7 +220,7 @@ class WorkerRows:
         return [worker for worker in workers if self.is_alive(worker)]
 
     def lives(self, worker_id: UUID) -> bool:
-        """Return True if there is such a worker, and it is alive."""
+        """Return True if a worker exists and is alive."""
         worker = Worker.objects.using(settings.DATABASE).timed().filter(pk=worker_id).first()
         return worker is not None and self.is_alive(worker)
 
@@ -234,7 +234,7 @@ def is_idle(row: ChatSession) -> bool:
 
 def pid_space() -> str:
     """
-    Return a name for the processes among which a pid is unique: a running host's, or a container's.
+    Return a name for the space in which a pid is unique: a host since its start, or a container.
 
     The host's name is not enough: containers may share it, and do not see each other's processes.
     """
@@ -249,7 +249,7 @@ def _forget(worker: Worker) -> int:
     """Delete the row of a dead worker, unless it has had a heartbeat since it was read."""
     with transaction.atomic(using=settings.DATABASE):
         rows = Worker.objects.using(settings.DATABASE).select_for_update()
-        # Not compared for equality: SQLite compares text, and writes fewer digits than Python.
+        # Not with "=": SQLite compares texts, and writes fewer digits than Python.
         as_read = worker.heartbeat_at + timedelta(milliseconds=1)
         if rows.filter(pk=worker.pk, heartbeat_at__lt=as_read).first() is None:
             return 0
@@ -276,7 +276,7 @@ def _tell_of_clock(worker: Worker) -> None:
 
 
 def _process_lives(pid: int) -> bool:
-    """Return True if a process of this host is alive; one that has our own pid is this process."""
+    """Return True if a process of this host is alive. Our own pid is this process."""
     if pid == os.getpid():
         return True
     try:
