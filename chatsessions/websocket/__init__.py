@@ -1,1 +1,1 @@
-"""One websocket: its handshake, its limits, what it was sent, and the way out."""
+"""One websocket: its handshake, its limits, its position in the log, and its sender."""

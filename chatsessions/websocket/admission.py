@@ -1,7 +1,7 @@
 """
-Who comes by a connection or a request, and :class:`Admission`: what they have to pass.
+:class:`Admission`: the checks that a client has to pass, and the client's ``ConnectRequest``.
 
-They pass it to get a session, and have to go on passing it while they are there.
+A client has to pass them to get a session, and for as long as it is connected.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from chatsessions.workers.worker import get_worker
 logger = logging.getLogger("chatsessions.connection")
 
 Scope = dict[str, Any]
-#: Asks the application: ``authorize(scope, session)`` of a consumer.
+#: The ``authorize(scope, session)`` of a consumer.
 Authorize = Callable[[Scope, Session], Awaitable[bool]]
 
-#: Chainlit's default, for a client that names no language.
+#: For a client that asks for no language; Chainlit has the same default.
 DEFAULT_LANGUAGE = "en-US"
 
 
-#: What is raised where somebody is not let in, or nobody can be now.
+#: The errors with which a client is refused, or cannot be served now.
 REFUSALS = (
     Refused,
     FrameError,
@@ -53,10 +53,10 @@ REFUSALS = (
 
 class Admission:
     """
-    The rules that one connection or request has to pass: login, permissions, ``authorize()``.
+    The checks that one connection or request has to pass: login, permissions, ``authorize()``.
 
-    ``revoked`` is called with a sentence when the login is lost later on, ``renewed`` with the
-    user each time that they were looked at again.
+    ``revoked`` is called with a sentence when the login is lost later, ``renewed`` with the user
+    each time that the login was checked again.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Admission:
         self._on_renewed = renewed
         self._on_revoked = revoked
         self._login: Login | None = None
-        #: Why the user may not be here any more, if so.
+        #: Why the user may no longer be connected; None while they may.
         self.lost: Promise | None = None
 
     @property
@@ -83,14 +83,14 @@ class Admission:
         return self._scope.get("user") or AnonymousUser()
 
     async def watch(self) -> None:
-        """Watch the login from now on. Raises what the session store raises."""
+        """Check the login again from time to time. Raises errors of Django's session store."""
         worker = get_worker()
         if worker.closing:
-            return  # nobody gets a session any more
+            return  # no more sessions are opened
         session = self._scope.get("session")
         if session is None or hasattr(session, "_session_cache"):
             self._login = self._find_login()
-        else:  # nobody has read it yet
+        else:  # the Django session was not read yet
             self._login = await worker.threads.check(self._find_login)
         if self._login is not None:
             worker.logins.add(self._login)
@@ -99,7 +99,7 @@ class Admission:
         return Login.of(self._scope, self._access, renewed=self._renewed, revoked=self._revoked)
 
     def leave(self) -> None:
-        """Watch the login no more: the connection is gone."""
+        """Stop checking the login: the connection is gone."""
         if self._login is not None:
             get_worker().logins.discard(self._login)
             self._login = None
@@ -108,7 +108,7 @@ class Admission:
         """
         Check login and permissions.
 
-        Raises ``Refused``, ``ShuttingDown``, and what the database raises.
+        Raises ``Refused``, ``ShuttingDown``, and database errors.
         """
         self.still()
         if get_worker().closing:
@@ -123,7 +123,7 @@ class Admission:
         """
         Ask ``authorize()`` about the session that would be opened. Raises ``Refused``.
 
-        ``env`` are keys that have come and are not the session's yet; no log shows them either.
+        ``env`` has keys of the client that are not in the session yet; they are hidden in the log.
         """
         try:
             allowed = bool(await self._authorize(self._scope, session))
@@ -150,7 +150,7 @@ class Admission:
 
 
 def refusal_of(error: Exception) -> tuple[frames.Error | None, CloseCode]:
-    """Return what a connection is told and closed with after one of ``REFUSALS``."""
+    """Return the error frame and the close code for one of ``REFUSALS``."""
     match error:
         case Refused():
             return frames.Error(error.code, str(error.detail)), CloseCode.NOT_ALLOWED
@@ -194,8 +194,8 @@ def first_language(header: bytes) -> str:
 
 
 def valid_ip(host: str | None) -> str | None:
-    """Return ``host`` if it is the address of one."""
+    """Return ``host`` if it is an IP address, else None."""
     try:
         return str(ip_address(host)) if host else None
     except ValueError:
-        return None  # a unix socket's peer has none
+        return None  # the peer of a unix socket has no address

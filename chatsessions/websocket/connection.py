@@ -44,8 +44,9 @@ from .subscriber import WebsocketSubscriber
 
 logger = logging.getLogger("chatsessions.connection")
 
-#: Frames per second, and at once, that a client may send whatever is in them: each has an answer,
-#: which a client that never reads would let pile up. Never less than twice what events may be.
+#: Frames that a client may send per second, and at once, whatever is in them: each is answered, and
+#: the answers to a client that never reads would pile up. The limits are at least twice those of
+#: events.
 FRAMES_PER_SECOND = 100.0
 FRAME_BURST = 2000
 #: The longest silence that a client may announce, in seconds.
@@ -53,7 +54,7 @@ MAX_SILENCE = 120.0
 
 
 class ChatConnection:
-    """Stands between a websocket and the session that its client asks for."""
+    """Connects a websocket with the session that its client asks for."""
 
     def __init__(
         self,
@@ -72,15 +73,15 @@ class ChatConnection:
         self._loop = asyncio.get_running_loop()
         self.sender = Sender(
             send,
-            # All that the window and the pace of a client which reads nothing allow at once.
+            # As much as the window and the pace allow for a client that reads nothing.
             max_waiting=2 * settings.MAX_UNACKED_EVENTS + FRAME_BURST,
             spec_version=scope.get("asgi", {}).get("spec_version"),
         )
         self._subscriber: WebsocketSubscriber | None = None
         self._hello_said = False
-        #: The language of ``LANGUAGES`` that errors are told in.
+        #: The language of errors, one of ``LANGUAGES``.
         self._language = supported_language(language_of(scope))
-        #: Whose the connection is, if its hello says that it is somebody else's.
+        #: The connection's real owner, if its hello has named another one.
         self._mistaken_owner: str | None = None
         self._bad_frames = 0
         self._pace = RateLimit(
@@ -89,15 +90,15 @@ class ChatConnection:
             now=self._loop.time(),
         )
         self._heard_at = self._loop.time()
-        #: For how long, by its last ping, the client may send nothing.
+        #: For how many seconds the client may be silent, as its last ping has announced.
         self._announced_silence = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._receive_next: Callable[[], Awaitable[Message]]
-        #: The next message, which is waited for while hello is answered.
+        #: Receives the next message while hello is answered.
         self._coming: asyncio.Task[Message] | None = None
 
     async def run(self, receive: Callable[[], Awaitable[Message]]) -> None:
-        """Read frames until the client is gone, or does not answer our close in time."""
+        """Read frames until the client is gone, or has not answered our close in time."""
         self._receive_next = receive
         self.sender.start()
         websockets, close = get_worker().websockets, self.sender.close
@@ -126,7 +127,7 @@ class ChatConnection:
                 del websockets[close]
 
     def _leave(self) -> None:
-        """Leave the session: the websocket is no more."""
+        """Leave the session: the websocket is closed."""
         self.sender.closing = True
         if self._coming is not None:
             self._coming.cancel()
@@ -174,8 +175,8 @@ class ChatConnection:
     async def _open(self, hello: frames.Hello) -> None:
         owner = owner_of(self._admission.user)
         if hello.owner not in (None, owner):
-            # The keys and the wishes of whoever used this tab before. The session asked for may
-            # be this user's all the same: it was assigned to them.
+            # These are keys and choices of the tab's earlier user. The session may still be this
+            # user's, as it may have been assigned to them.
             self._mistaken_owner = owner
             hello = msgspec.structs.replace(hello, env=None, thread=None, profile=None)
         await self._admission.check()
@@ -205,7 +206,7 @@ class ChatConnection:
 
         opened = await get_worker().open(self._chat, request, admit=admit, relays=True)
         self._attach(opened, hello, ip=request.ip, latest=latest if opened.resumed else None)
-        if self.sender.closing:  # the login was lost in the last moment
+        if self.sender.closing:  # the login was lost meanwhile
             self._detach(CloseCode.NOT_ALLOWED)
 
     def _attach(
@@ -220,7 +221,7 @@ class ChatConnection:
         token = served.client.issue_token(hello.token if opened.resumed else None)
 
         def welcome() -> None:
-            self._heard_at = self._loop.time()  # until now it has waited for us
+            self._heard_at = self._loop.time()  # until now the client has waited for us
             subscriber.welcome(
                 token,
                 resumed=opened.resumed,
@@ -238,7 +239,7 @@ class ChatConnection:
         self._watch()
 
     def _speak(self, language: str) -> None:
-        """Tell errors in ``language`` from now on; this task is the connection's."""
+        """Send errors in ``language`` from now on. Activates it in the connection's task."""
         self._language = supported_language(language)
         translation.activate(self._language)
 
@@ -249,13 +250,13 @@ class ChatConnection:
             self._subscriber.served.client.disconnect(self._subscriber, code)
 
     def _login_renewed(self, user: User) -> None:
-        """Let handlers see the user, who was looked at again, as they are now."""
+        """Let handlers see the current state of the user, after a check of the login."""
         subscriber = self._subscriber
         if subscriber is not None:
             subscriber.served.client.renew_user(subscriber, user)
 
     def _login_lost(self, detail: Promise) -> None:
-        """Close: the user may not be here any more. The session stays, and what runs goes on."""
+        """Close, as the user may no longer be connected. The session and its turns go on."""
         with translation.override(self._language):
             self._fail("unauthorized", str(detail), CloseCode.NOT_ALLOWED)
         self._detach(CloseCode.NOT_ALLOWED)
@@ -271,7 +272,7 @@ class ChatConnection:
             if text is None:
                 raise FrameError("bad_frame", "frames are text, not binary")
             limit = settings.MAX_FRAME_BYTES
-            # A character takes one to four bytes: only what may be small enough is encoded.
+            # A character takes one to four bytes: encode only a text that may be small enough.
             if len(text) > limit or (
                 4 * len(text) > limit and len(text.encode(errors="replace")) > limit
             ):
@@ -311,7 +312,7 @@ class ChatConnection:
             self._refuse(error)
 
     def _refuse(self, error: FrameError) -> None:
-        """Tell the client that a frame of its own was not taken; close after too many."""
+        """Tell the client that its frame was refused; close after too many."""
         self.sender.send_frame(frames.encode(frames.error_of(error)))
         if error.code in ("bad_frame", "hello_expected"):
             self._bad_frames += 1
@@ -322,7 +323,7 @@ class ChatConnection:
 
     @property
     def _is_hammered(self) -> bool:
-        """Whether the client keeps sending what it was told to hold back."""
+        """Whether the client keeps sending although it is rate limited."""
         return self._subscriber is not None and self._subscriber.served.client.is_hammered
 
     def _fail(
@@ -340,7 +341,7 @@ class ChatConnection:
     # Silence
 
     def _watch(self) -> None:
-        """Close a connection on which nothing was heard for 2.5 heartbeats, or as announced."""
+        """Close the connection after a silence of 2.5 heartbeats, or longer if announced."""
         patience = max(2.5 * settings.HEARTBEAT, self._announced_silence)
         left = self._heard_at + patience - self._loop.time()
         if left <= 0:
@@ -357,10 +358,10 @@ class ChatConnection:
 @asynccontextmanager
 async def _while_here(coming: asyncio.Task[Message]) -> AsyncIterator[None]:
     """
-    Cancel what runs inside if ``coming``, the client's next message, is that it has left.
+    Cancel the block if ``coming``, the client's next message, says that the client has left.
 
-    A client that has waited for long leaves and comes again. If a crowd comes that cannot be served
-    in time, those who have left must not take the time of those who wait.
+    A client that waits too long leaves and connects again. Under overload, connections that have
+    left must not take time from those that still wait.
     """
     here = asyncio.timeout(None)
 

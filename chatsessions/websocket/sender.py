@@ -1,9 +1,8 @@
 """
-``Sender``: the way out of one websocket. It sends in order, from a task of its own.
+``Sender``: send the messages of one websocket, in order, from a task of its own.
 
-A client that takes several frames in one message gets those of a moment together. What a message
-costs a server depends little on its size, so the frames of a turn, of a replay, or the tokens of a
-stream cost a fraction that way.
+A client that takes bundles gets several frames in one message. The cost of a message depends little
+on its size, so the frames of a turn or a replay and the tokens of a stream cost much less.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ logger = logging.getLogger("chatsessions.connection")
 Message = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
-#: How long the client may take to answer a close, in seconds.
+#: Seconds for the client to answer a close.
 CLOSE_TIMEOUT = 5.0
-#: How long a ``send`` may take to end after it was cancelled, in seconds.
+#: Seconds for a ``send`` to end after it was cancelled.
 STOP_TIMEOUT = 1.0
-#: Characters in one message, unless a single frame has more: a slow connection shows what has come,
-#: and daphne sends no message over 1 MiB, which such a frame nearly has.
+#: The most characters in one message, unless a single frame has more. On a slow connection a client
+#: sees short messages sooner, and daphne sends no message over 1 MiB.
 MAX_SIZE = 64 * 1024
-#: Seconds that a frame which goes along with the next one waits for it. Half of the tenth of a
-#: second from which on people see that something takes time (R. B. Miller, 1968).
+#: Seconds that an ``along`` frame waits for the next frame: half of the tenth of a second from
+#: which on people notice a delay (R. B. Miller, 1968).
 ALONG = 0.05
 
 
 class Sender:
     """
-    Awaits ``send``, the ASGI server's, for one message after another.
+    Awaits the ASGI server's ``send`` for one message after another.
 
-    Only this connection waits for a ``send`` that takes long, and only its own task is cancelled
-    by what middleware puts around ``send``. A client for which more than ``max_waiting`` messages
-    wait is closed as too slow. ``spec_version`` is that of ASGI.
+    Only this connection waits for a slow ``send``, and a cancellation by middleware around ``send``
+    affects only its own task. A client for which more than ``max_waiting`` messages wait is closed
+    as too slow. ``spec_version`` is that of ASGI.
     """
 
     __slots__ = (
@@ -73,34 +72,33 @@ class Sender:
         self._max_waiting = max_waiting
         self._spec_version = spec_version
         self._loop = asyncio.get_running_loop()
-        #: The messages that are sent after those before them.
+        #: The messages to send, in order.
         self._waiting: list[Message] = []
         #: Whether the client takes several frames in one message.
         self._batches = False
-        #: The frames that are sent together next, and their characters.
+        #: The frames to send in the next message, and how many characters they have.
         self._frames: list[str] = []
         self._size = 0
-        #: When they are sent: 0 as soon as the event loop is through with what it does now, None
-        #: while there are none.
+        #: When they are sent: 0 means in the next pass of the event loop, None that there are none.
         self._due_at: float | None = None
         self._batch_timer: asyncio.TimerHandle | None = None
-        #: When frames were sent last.
+        #: When frames were last sent.
         self._sent_at = 0.0
-        #: What the task waits for while there is nothing to send.
+        #: The future that the task awaits while there is nothing to send.
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._reader: asyncio.Task[Any] | None = None
         self._close_timer: asyncio.TimerHandle | None = None
         self._stopped = False
-        #: Whether no frames are sent any more.
+        #: Whether no more frames are sent.
         self.closing = False
-        #: Whether the client was given up: it does not answer the close.
+        #: Whether the client was given up, as it does not answer the close.
         self.abandoned = False
-        #: How the websocket was closed.
+        #: The code with which the websocket was closed.
         self.code = 1006
 
     def start(self) -> None:
-        """Begin to send, in the ``contextvars`` context of the caller, which reads the socket."""
+        """Begin to send, in the ``contextvars`` context of the caller: the task that reads."""
         self._reader = asyncio.current_task()
         self._task = self._loop.create_task(self._run(), name="chatsessions-sender")
 
@@ -114,8 +112,8 @@ class Sender:
         """
         Send a frame after those before it.
 
-        One that ``can_wait`` does so for ``TOKEN_INTERVAL`` seconds after the last message; one
-        that goes ``along``, for which nobody waits, is sent with the next one or a moment later.
+        With ``can_wait`` it waits until ``TOKEN_INTERVAL`` seconds after the last message, with
+        ``along`` for ``ALONG`` seconds; both are sent earlier if another frame is.
         """
         if self.closing:
             return
@@ -138,11 +136,11 @@ class Sender:
                 self._send_at(moment)
         else:
             self._due_at = 0
-            # In an empty context: what is sent may be of another session than what runs now.
+            # In an empty context: the code that runs now may belong to another session.
             self._loop.call_soon(self._send_batch, context=Context())
 
     def _send_at(self, moment: float) -> None:
-        """Send what has gathered at ``moment``, unless something is sent before."""
+        """Send the gathered frames at ``moment``, unless they are sent before."""
         self._due_at = moment
         timer = self._batch_timer
         if timer is not None and timer.when() > moment:
@@ -152,7 +150,7 @@ class Sender:
             self._batch_timer = self._loop.call_at(moment, self._send_due, context=Context())
 
     def _send_due(self) -> None:
-        """Send what is due. The timer is not cancelled when frames are sent before: most are."""
+        """Send the frames if they are due. The timer also runs if they were sent before."""
         self._batch_timer = None
         if self._due_at:
             # A timer may be a millisecond late or early.
@@ -162,7 +160,7 @@ class Sender:
                 self._send_at(self._due_at)
 
     def _send_batch(self) -> None:
-        """Send what has gathered, in one message."""
+        """Send the gathered frames in one message."""
         self._due_at = None
         gathered, self._frames = self._frames, []
         self._size = 0
@@ -182,7 +180,7 @@ class Sender:
             self.close(CloseCode.TOO_SLOW)
 
     def _forget(self) -> None:
-        """Drop what waits to be sent."""
+        """Drop all waiting messages and frames."""
         self._waiting.clear()
         self._frames = []
         self._size = 0
@@ -190,7 +188,7 @@ class Sender:
     # The close
 
     def close(self, code: int) -> None:
-        """Close after what was sent before. The client is given ``CLOSE_TIMEOUT`` to answer."""
+        """Close after all earlier messages. The client has ``CLOSE_TIMEOUT`` seconds to answer."""
         self._send_batch()
         if not self.closing:
             self.closing = True
@@ -205,7 +203,7 @@ class Sender:
             self._reader.cancel()
 
     async def stop(self) -> None:
-        """Cancel the ``send`` that runs, wait for its end, and try to send a close it held up."""
+        """Cancel the running ``send``, wait for its end, and try to send a close that waits."""
         close = self._waiting[-1] if self.abandoned and self._waiting else None
         self._forget()
         self._stopped = True
@@ -238,40 +236,40 @@ class Sender:
                 except asyncio.CancelledError as error:
                     if _is_cancelled():
                         raise
-                    self._failed(message, error)  # something that send() waited for was cancelled
+                    self._failed(message, error)  # not this task, but something in send()
                 except Exception as error:
                     self._failed(message, error)
             if self._stopped:
-                return  # a send() has kept the cancellation to itself
+                return  # send() has swallowed the cancellation
             wake = self._wake = self._loop.create_future()
             await wake
 
     def _failed(self, message: Message, error: BaseException) -> None:
-        """``send`` has raised: the client has left meanwhile, or the server does not take this."""
+        """Log that ``send`` has raised, and close: the client has left, or the server refuses."""
         level = logging.DEBUG if self._has_left(error) else logging.WARNING
         logger.log(level, "A %s could not be sent: %r", message["type"], error)
         self._forget()
         if message["type"] != "websocket.close":
-            # The client comes back, and resumes behind the last that it got.
+            # The client comes back, and resumes after the last entry that it got.
             self.close(CloseCode.SHUTTING_DOWN)
         elif message["code"] == CloseCode.FRAME_TOO_LARGE:
             # Daphne closes with 1009 by itself, but refuses the code from an application.
             self.put(message | {"code": int(CloseCode.PROTOCOL_VIOLATION)})
 
     def _has_left(self, error: BaseException) -> bool:
-        """Whether ``error`` is how the server says that the client has left, since ASGI 2.4."""
+        """Return True if ``error`` means that the client has left; servers of ASGI 2.4 say so."""
         says_so = _version(self._spec_version) >= (2, 4)
         return says_so and isinstance(error, OSError) and not isinstance(error, TimeoutError)
 
 
 def _is_cancelled() -> bool:
-    """Whether the running task was cancelled."""
+    """Return True if the running task was cancelled."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
 def _version(text: object) -> tuple[int, ...]:
-    """Return ``"2.4"`` as ``(2, 4)``; empty for what is no version."""
+    """Return ``"2.4"`` as ``(2, 4)``; empty if ``text`` is no version."""
     try:
         return tuple(int(part) for part in str(text).split("."))
     except ValueError:
@@ -282,7 +280,7 @@ def _without_session_middleware(send: Send) -> Send:
     """
     Return ``send`` without Channels' session middleware around it.
 
-    That looks at every message for one that could carry a cookie, which a websocket's never do.
+    The middleware checks every message for a cookie, which messages of a websocket never have.
     """
     around: Any = getattr(send, "__self__", None)
     if type(around) is not InstanceSessionWrapper:

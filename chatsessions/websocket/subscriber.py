@@ -1,4 +1,4 @@
-"""``WebsocketSubscriber``: what one connection has been sent of its session's log."""
+"""``WebsocketSubscriber``: send a session's log to one connection."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from .sender import Sender
 
 logger = logging.getLogger("chatsessions.connection")
 
-#: Entries that are read at a time for a replay, at most.
+#: The most entries that are read at a time for a replay.
 REPLAY_CHUNK = 200
 
 
 class WebsocketSubscriber(LocalSubscriber):
-    """Delivers a session's log over one connection, from a position on and without a hole."""
+    """Sends a session's log over one connection, from a position on and without a gap."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class WebsocketSubscriber(LocalSubscriber):
         self._stopped = False
         self._caught_up = False
         self._withheld = False
-        #: Up to which token the ``stream`` frames have told each message that is open since then.
+        #: The index of the next token of each open stream whose text was sent as a whole.
         self._told: dict[str, int] = {}
         self._held: list[str] = []
-        #: Made by a replay that waits.
+        #: Set by an acknowledgement; made when a replay waits for one.
         self._acked: asyncio.Event | None = None
         self._replay: asyncio.Task[None] | None = None
 
@@ -67,23 +67,23 @@ class WebsocketSubscriber(LocalSubscriber):
         if isinstance(frame, frames.TurnStatus):
             text = frames.encode(frame)
             if not self._caught_up:
-                self._held.append(text)  # live traffic comes behind the replay
+                self._held.append(text)  # sent after the replay
             else:
                 self._sender.send_frame(text, along=frame.status == "running")
         elif isinstance(frame, frames.PIECES):
             self._piece(frame)
         elif isinstance(frame, frames.Accepted) and frame.seq > self._position:
-            pass  # a repeat: its entry is on the way, and says by its n that it is accepted
+            pass  # a repeat: its entry is still to come, and its n says that it is accepted
         else:
             self._sender.send_frame(frames.encode(frame))
 
     def _piece(self, frame: frames.Token | frames.Stream) -> None:
-        """Send a piece of a streaming message. A connection that is behind gets the whole later."""
+        """Send a piece of a streaming message. A connection that is behind gets the text later."""
         is_token = isinstance(frame, frames.Token)
         if not self._caught_up:
-            return  # the replay ends with the whole of every open stream
+            return  # the replay ends with the whole text of every open stream
         if self._told and frame.index < self._told.get(frame.message, 0):
-            return  # it waited for the journal while the whole was told
+            return  # the whole text was sent while this piece waited for the journal
         if self._window.volatile_full:
             self._withheld = True
             return
@@ -110,16 +110,16 @@ class WebsocketSubscriber(LocalSubscriber):
         latest: Latest | None = None,
     ) -> None:
         """
-        Greet the client, as the connection is stored, and bring it up to date.
+        Send the welcome, when the connection is stored, and then the log.
 
-        ``offers`` is what the chat offers. With ``latest`` it is sent the log from there on.
+        ``offers`` is what the chat offers. With ``latest`` the log is sent from there on.
         """
         if self._stopped:
-            return  # it is gone already
+            return  # the client has left
         self.welcomed = True
         now = self.served.standing()
         if latest is not None and latest.first <= now.first:
-            latest = None  # what is before that is no longer kept
+            latest = None  # no earlier entries are kept
         first = now.first if latest is None else latest.first
         self._position = min(max(self._position, first - 1), now.stored)
         welcome = frames.Welcome(
@@ -144,7 +144,7 @@ class WebsocketSubscriber(LocalSubscriber):
         self._bring_up_to_date()
 
     def heard(self) -> None:
-        """The client is alive: it has its token, if it was welcomed, and tokens flow again."""
+        """Note that the client is alive: it has its token, if welcomed, and can take tokens."""
         if self.welcomed:
             self.served.client.confirm_token(self)
         self._window.volatile_bytes = 0
@@ -166,7 +166,7 @@ class WebsocketSubscriber(LocalSubscriber):
             self._replay.cancel()
 
     def moved(self, served: LiveSession) -> None:
-        """Go on with ``served``, which is the session here; that is stored."""
+        """Go on with ``served``, the session at this worker, whose claim is stored."""
         self.served = served
         self._stopped = False
         self._bring_up_to_date()
@@ -180,12 +180,12 @@ class WebsocketSubscriber(LocalSubscriber):
             self._replay = get_worker().start_task(self._catch_up(), "chatsessions-replay")
 
     async def _catch_up(self) -> None:
-        """Send the stored log from the client's position to its end, as fast as it is applied."""
+        """Send the stored log from the client's position on, as fast as the client applies it."""
         try:
             await self._replay_log()
         except Exception as error:
             logger.warning("Session %s: its log cannot be read: %s", self.served.id, error)
-            # Without it the client would wait here for ever; it comes back, and tries again.
+            # Otherwise the client would wait for ever; now it comes back, and tries again.
             self._sender.close(frames.CloseCode.SHUTTING_DOWN)
 
     async def _replay_log(self) -> None:
@@ -231,11 +231,11 @@ class WebsocketSubscriber(LocalSubscriber):
 
     def _send_entry(self, entry: Entry, *, live: bool) -> None:
         if entry.seq <= self._position:
-            return  # the replay was ahead of the news
+            return  # the replay has sent it already
         n = entry.n if live else None
         text = frames.encode(event_frame(entry) if n is None else frames.Accepted(n, entry.seq))
         if self._told:
-            self._told.pop(entry.closes or "", None)  # what comes now counts from 0 again
+            self._told.pop(entry.closes or "", None)  # a new stream counts from 0 again
         self._position = entry.seq
         self._window.sent(entry.seq, len(text))
         self._sender.send_frame(text, along=n is not None)
