@@ -65,7 +65,7 @@ class Handled:
         return stored
 
     def add(self, n: int) -> bool:
-        """Note that event ``n`` has ended; return whether ``ahead`` has changed."""
+        """Note that event ``n`` has ended; return True if ``ahead`` has changed."""
         if n != self.up_to + 1:
             if n in self:
                 return False
@@ -78,7 +78,7 @@ class Handled:
         return True
 
     def all(self, accepted: int) -> bool:
-        """Note that all events up to ``accepted`` have ended; return if ``ahead`` has changed."""
+        """Note that all events up to ``accepted`` have ended; return True if ``ahead`` changed."""
         changed = bool(self.runs)
         self.up_to = max(self.up_to, accepted)
         self.runs.clear()
@@ -119,7 +119,7 @@ class Outbox(Generic[T]):
         return True
 
     def release(self, stored: int) -> list[T]:
-        """Note that all up to entry ``stored`` is stored; return the frames that are free now."""
+        """Note that entries up to ``stored`` are stored; return the frames that are free now."""
         self.stored = stored
         held = (place for place, (after, _) in enumerate(self.waiting) if after > stored)
         end = next(held, len(self.waiting))
@@ -129,7 +129,7 @@ class Outbox(Generic[T]):
 
 
 class SendWindow:
-    """What a connection was sent and has not acknowledged, by which a slow reader is known."""
+    """What a connection was sent and has not acknowledged, to recognize a slow client."""
 
     __slots__ = ("_bytes", "_max_bytes", "_max_events", "_sent", "acked", "volatile_bytes")
 
@@ -156,16 +156,16 @@ class SendWindow:
 
     @property
     def volatile_full(self) -> bool:
-        """Whether tokens are left out until the client is heard again."""
+        """Whether tokens are left out until the client sends something."""
         return self.volatile_bytes > self._max_bytes
 
     def sent(self, seq: int, size: int) -> None:
-        """Note that entry ``seq`` is on its way, in ``size`` bytes."""
+        """Note that entry ``seq`` was sent, in ``size`` bytes."""
         self._sent.append((seq, size))
         self._bytes += size
 
     def ack(self, seq: int) -> None:
-        """Note that the client has applied all up to ``seq``."""
+        """Note that the client has applied all entries up to ``seq``."""
         self.acked = max(self.acked, seq)
         end = 0
         for sent, size in self._sent:
@@ -306,7 +306,7 @@ class Gate:
             self._refuse_early(n, now, wait)
 
     def _refuse_early(self, n: int, now: float, wait: float) -> None:
-        # Counted are only events that come earlier than the client was told to send them.
+        # Only events that come earlier than their ``retry_after`` allows are counted.
         self._strikes = self._strikes + 1 if now < self._until else 1
         self._refuse(n, "rate_limited", "too many events", now, wait)
 

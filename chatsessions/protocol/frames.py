@@ -42,7 +42,7 @@ ClientType = Annotated[str, Meta(min_length=1, max_length=50, pattern=CLEAN)]
 
 
 def parse_uuid(text: str) -> UUID | None:
-    """Return the UUID that ``text`` is, in any spelling; None if it is none."""
+    """Return ``text`` as a UUID, from any spelling; None if it is not one."""
     try:
         return UUID(text)
     except ValueError:
@@ -50,7 +50,7 @@ def parse_uuid(text: str) -> UUID | None:
 
 
 def parse_seq(text: str) -> int | None:
-    """Return the number of an entry that ``text`` is; None if it is none."""
+    """Return ``text`` as the number of an entry; None if it is not one."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 17 else None
 
 
@@ -58,14 +58,14 @@ def message_id(session: UUID, n: int) -> str:
     """
     Return the id of a client's message that came without one.
 
-    It is made of the session's id and the event's number, so that it is the same wherever it is
-    made. It has the form of a UUID.
+    It is made from the session's id and the event's number, so that it is the same everywhere. It
+    has the form of a UUID.
     """
     return f"{str(session)[:24]}{n:012x}"
 
 
 def message_key(id_: str) -> str:
-    """Return the id that a client gave its message in hexadecimal, however it was written."""
+    """Return the id of a client's message as plain hexadecimal, from any spelling."""
     return id_.replace("-", "").lower()
 
 
@@ -284,7 +284,7 @@ class Error(_Frame, tag="error"):
 
 
 def error_of(error: FrameError) -> Error:
-    """Return the frame that tells a client of ``error``."""
+    """Return ``error`` as a frame for the client."""
     return Error(
         error.code,
         error.detail,
@@ -319,7 +319,7 @@ _bundle_decoder: msgspec.json.Decoder[list[ServerFrame]] = msgspec.json.Decoder(
 _data_decoder = msgspec.json.Decoder()
 
 
-#: What decoders raise.
+#: The errors that decoders raise.
 UNREADABLE = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
@@ -337,7 +337,7 @@ def decode(text: str) -> ClientFrame:
     """
     Return a client's frame.
 
-    Raises ``FrameError`` with the code ``bad_frame`` for what is not JSON, not an object, of an
+    Raises ``FrameError`` with the code ``bad_frame`` if ``text`` is not JSON, not an object, of an
     unknown ``type`` or of the wrong shape; with its ``n``, if that can be read.
     """
     try:
@@ -350,7 +350,7 @@ def _number_in(text: str) -> int | None:
     """
     Return the number of a frame that cannot be decoded, or None.
 
-    ``json`` also reads half characters and ``NaN``, which msgspec refuses.
+    ``json`` also reads lone surrogates and ``NaN``, which msgspec refuses.
     """
     try:
         return msgspec.convert(json.loads(text)["n"], Number)
@@ -364,7 +364,7 @@ def decode_server(text: str) -> ServerFrame:
 
 
 def decode_message(text: str | bytes) -> list[ServerFrame]:
-    """Return the frames of one message of the server's: one, or those of a bundle."""
+    """Return the frames of one message of the server: one frame, or those of a bundle."""
     if text[:1] in ("[", b"["):
         return _bundle_decoder.decode(text)
     return [_server_decoder.decode(text)]
