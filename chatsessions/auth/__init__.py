@@ -1,1 +1,1 @@
-"""Who may come in, and who may stay."""
+"""Access: which clients may connect, and which may stay connected."""

@@ -1,5 +1,5 @@
 """
-Who may come in: what a consumer requires of a user, and the tokens of anonymous clients.
+Access control: what a consumer requires of a user, and the tokens of anonymous clients.
 
 The module ``logins`` checks later that users still meet the requirements.
 """
@@ -35,10 +35,10 @@ NOT_ALLOWED = gettext_lazy("This is not allowed.")
 
 class Refused(Exception):
     """
-    A user is refused before anything was made or taken over for them.
+    A user is refused, before a session was created or taken over for them.
 
-    ``code`` is one of the protocol's error codes; ``detail`` is a sentence, in whose language it
-    is shown, or what the protocol says of the code. The connection is closed with 4502.
+    ``code`` is one of the protocol's error codes. ``detail`` is a sentence, translated when it is
+    shown, or what the protocol defines for the code. The connection is closed with 4502.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Refused(Exception):
 @contextmanager
 def fail_closed(message: str, *args: object) -> Iterator[None]:
     """
-    Refuse a user whom the project's own code could not be asked about, and log ``message``.
+    Refuse the user, and log ``message``, if the project's own code fails inside the block.
 
-    Refusals and errors of the database are raised as they are.
+    ``Refused`` and database errors are raised as they are.
     """
     try:
         yield
@@ -78,7 +78,7 @@ class Access:
         cls, *, login_required: bool = False, permission_required: str | Iterable[str] | None = None
     ) -> Self:
         """
-        Make it of what a consumer's class or ``as_asgi()`` was given.
+        Return the requirements that a consumer's class or ``as_asgi()`` was given.
 
         Raises ``ChatError`` if ``login_required`` is no bool, or a permission no non-empty string.
         """
@@ -103,10 +103,10 @@ class Access:
     @classmethod
     def declared(cls, by: Any, initkwargs: dict[str, Any]) -> Self:
         """
-        Return what ``by``, the class of a consumer or a view, asks with its ``initkwargs``.
+        Return the requirements of ``by``, the class of a consumer or a view, with ``initkwargs``.
 
-        An iterator of permissions becomes a tuple in them: the first client would use it up.
-        Raises what :meth:`of` raises.
+        An iterator of permissions in ``initkwargs`` is replaced by a tuple, as the first client
+        would use it up. Raises what :meth:`of` raises.
         """
         given = initkwargs.get("permission_required", by.permission_required)
         access = cls.of(
@@ -121,9 +121,9 @@ class Access:
         """
         Raise ``Refused`` unless ``user`` meets the requirements.
 
-        The code is ``unauthorized`` for somebody who is not logged in, and ``forbidden`` for a user
-        who lacks a permission, or whose permissions cannot be asked for. Synchronous: they are
-        asked of the authentication backends. Raises what the database raises.
+        The code is ``unauthorized`` for a user who is not logged in, and ``forbidden`` for one who
+        lacks a permission, or whose permissions cannot be found out. Synchronous, as it calls the
+        authentication backends. Raises database errors.
         """
         with fail_closed("The permissions of a user could not be looked at"):
             if self.login_required and not user.is_authenticated:
@@ -136,16 +136,16 @@ class Access:
 
     def allows(self, user: User) -> bool:
         """Return True if ``user`` has the permissions. Synchronous, as :meth:`check`."""
-        has_perms = getattr(user, "has_perms", None)  # a user model of one's own may have none
+        has_perms = getattr(user, "has_perms", None)  # a custom user model may have none
         return not self.permissions or (has_perms is not None and bool(has_perms(self.permissions)))
 
 
 def owner_of(user: User) -> str:
     """
-    Return a keyed hash of ``user``; the empty string for somebody who is not logged in.
+    Return a keyed hash of ``user``; the empty string for an anonymous user.
 
-    A page stores it beside what it remembers, to know whose that is. It is the same after each
-    login, and tells nothing to anybody without the ``SECRET_KEY``.
+    A page stores it with its data, to know whose they are. It is the same after each login, and
+    without the ``SECRET_KEY`` nobody can tell the user from it.
     """
     if not user.is_authenticated:
         return ""
@@ -157,14 +157,14 @@ def is_owner(owner_id: Any, user: AbstractBaseUser | AnonymousUser) -> bool:
     return bool(owner_id == user.pk)
 
 
-# Tokens, by which anonymous clients come back to their sessions
+# Tokens, with which anonymous clients come back to their sessions
 
 
 def new_token(session_id: UUID | None = None) -> str:
     """
-    Return a random token of 256 bits, by which an anonymous client comes back to its session.
+    Return a random token of 256 bits, with which an anonymous client comes back to its session.
 
-    With ``session_id`` the token also names the session, for clients that send only one word.
+    With ``session_id`` the token also has the session's id, for clients that send only one value.
     """
     token = secrets.token_urlsafe(32)
     return token if session_id is None else f"{session_id.hex}.{token}"
@@ -175,9 +175,9 @@ def token_after(used: str | None, session_id: UUID) -> str:
     Return the token that a client gets when it comes back to a session with the token ``used``.
 
     All connections that come with the same token get the same next token, at every worker and in
-    any order. So a connection that the client has given up cannot make the token invalid that
-    another connection was given. Only the server can compute the next token: it takes the
-    ``SECRET_KEY``. Without ``used`` the token is random.
+    any order. So a connection that the client has given up cannot invalidate the token of another
+    connection. Only the server can compute the next token, with the ``SECRET_KEY``. Without
+    ``used`` the token is random.
     """
     if used is None:
         return new_token()
@@ -187,13 +187,13 @@ def token_after(used: str | None, session_id: UUID) -> str:
 
 
 def session_of_token(token: str) -> str | None:
-    """Return the session that a token names, if it names one."""
+    """Return the id of the session that a token names; None if it names none."""
     found, dot, _ = token.partition(".")
     return found if dot else None
 
 
 def hash_token(token: str) -> str:
-    """Return the hash of a token, to be stored. It may be fast: nobody guesses 256 bits."""
+    """Return the hash of a token, to store it. A fast hash is enough for 256 random bits."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
@@ -202,9 +202,9 @@ class Tokens:
     """
     The hashes of a session's two valid tokens; "" stands for none.
 
-    ``previous`` is the token that the client came with last, ``current`` the one that it was given
-    then. Both are valid until the client is heard on a connection that was given ``current``, so
-    that a client is not locked out if welcomes get lost.
+    ``previous`` is the token that the client last came with, ``current`` the one that it was given
+    then. Both are valid until the client sends something on a connection that was given
+    ``current``, so that a lost welcome does not lock the client out.
     """
 
     current: str
@@ -212,7 +212,7 @@ class Tokens:
 
     def accept(self, token_hash: str | None) -> bool:
         """Return True if the token with this hash is valid."""
-        # These are hashes of 256 random bits: a comparison in constant time would hide nothing.
+        # Hashes of 256 random bits need no comparison in constant time.
         return bool(token_hash) and token_hash in (self.current, self.previous)
 
     def rotate(self, used: str | None, given: str) -> None:
@@ -224,7 +224,7 @@ class Tokens:
         self.current = given
 
     def confirm(self) -> bool:
-        """Make the previous token invalid; return whether it was valid."""
+        """Make the previous token invalid; return True if it was valid."""
         news = bool(self.previous)
         self.previous = ""
         return news

@@ -13,14 +13,14 @@ from .access import Refused
 
 #: Shorter values are not hidden: they occur in texts by chance.
 MIN_SECRET = 6
-#: What a client's value is replaced by in a text.
+#: The replacement for a client's value in a text.
 HIDDEN = "[hidden: env]"
 #: The longest name of a key.
 MAX_NAME = 100
 
 
 def checked_names(given: Iterable[str] | None) -> tuple[str, ...] | None:
-    """Return the ``user_env`` of a chat as a tuple. Raises ``ChatError`` for what are no names."""
+    """Return the ``user_env`` of a chat as a tuple. Raises ``ChatError`` for invalid names."""
     if given is None:
         return None
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
@@ -36,7 +36,7 @@ def checked_names(given: Iterable[str] | None) -> tuple[str, ...] | None:
 
 def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) -> dict[str, str]:
     """
-    Return what a session keeps of ``env``: with ``names``, those and no others.
+    Return the part of ``env`` that a session keeps: with ``names``, those keys and no others.
 
     Raises ``FrameError`` for too many or too long keys and values, and ``Refused``
     (``missing_env``) if one of ``names`` has no value.
@@ -44,7 +44,7 @@ def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) ->
     env = dict(given or {})
     problem = _problem_of(env, names)
     if problem is not None:
-        # Django's page about an error shows the variables of all functions that it passed.
+        # Django's debug page shows the variables of all functions in the traceback.
         given, env = None, {}
         raise problem
     return env if names is None else {name: env[name] for name in names}
@@ -85,5 +85,5 @@ def log_error(
     if shown == trace:
         logger.error(message, *args, exc_info=error)
     else:
-        # Without the exception itself, whose text and arguments every handler may show.
+        # Without the exception itself, as a log handler may show its text and arguments.
         logger.error(f"{message}\n%s", *args, shown.rstrip())  # noqa: G004

@@ -1,8 +1,8 @@
 """
-``Logins``: checks again and again that users may still be connected.
+``Logins``: check repeatedly that users may still be connected.
 
-The connections of logged-in users are checked every ``REVALIDATE_SECONDS``, all of a worker
-together, and at once when a signal in this process tells that a login has changed.
+The logins of a worker's connections are checked together every ``REVALIDATE_SECONDS``, and at once
+when a signal in this process says that a login has changed.
 """
 
 from __future__ import annotations
@@ -50,27 +50,27 @@ LOGGED_OUT = gettext_lazy("You were logged out.")
 
 T = TypeVar("T")
 
-#: How many logins are checked at a time: SQLite takes 999 parameters, and others need the thread.
+#: How many logins are checked at a time: SQLite takes 999 parameters, others need the thread too.
 BATCH = 500
-#: How many seconds ``channels.auth.logout()`` may take to end the Django session after its signal,
-#: which does not say whose connection it is.
+#: Seconds that ``channels.auth.logout()`` may take to end the Django session after its signal. The
+#: signal does not say which connection it is about.
 LOGOUT_TAKES = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Login:
     """
-    How the user of one connection is logged in.
+    The login of one connection's user.
 
-    ``renewed`` is called with the user as they are now, ``revoked`` with a sentence when they may
-    not be here any more; both in the worker's event loop.
+    ``renewed`` is called with the current user after each check, ``revoked`` with a sentence when
+    the user may no longer be connected; both in the worker's event loop.
     """
 
     user: AbstractBaseUser
     access: Access
     #: The path of the authentication backend; None if the scope has no Django session.
     backend: str | None
-    #: What changes with the password; None for a user model that has none.
+    #: A hash that changes with the password; None for a user model without one.
     auth_hash: str | None
     #: The class and the key of the Django session.
     store: type[SessionBase] | None
@@ -88,16 +88,16 @@ class Login:
         revoked: Callable[[Promise], None],
     ) -> Login | None:
         """
-        What ``scope`` says of its user; None if nobody is logged in.
+        Return the login of a ``scope``; None if nobody is logged in.
 
-        Synchronous: a Django session that was not read yet is read here.
+        Synchronous, as it reads a Django session that was not read yet.
         """
         user = scope.get("user")
         if user is None or not user.is_authenticated:
             return None
         session = scope.get("session")
         if session is not None and SESSION_KEY not in session:
-            session = None  # this login is not from there
+            session = None  # the login does not come from this Django session
         auth_hash = None if session is None else session.get(HASH_SESSION_KEY)
         if auth_hash is None and hasattr(user, "get_session_auth_hash"):
             auth_hash = user.get_session_auth_hash()
@@ -145,7 +145,7 @@ class Logins:
         self._logins.add(login)
 
     def discard(self, login: Login) -> None:
-        """Check ``login`` no more: its connection is gone."""
+        """Stop checking ``login``: its connection is gone."""
         self._logins.discard(login)
 
     async def watch(self) -> None:
@@ -155,14 +155,14 @@ class Logins:
             await self._look_at(list(self._logins))
 
     def close(self) -> None:
-        """Check no logins any more."""
+        """Stop checking logins."""
         self._closed = True
         for signal, receiver, sender in self._signals:
             signal.disconnect(receiver, sender=sender)
         self._signals.clear()
         self._logins.clear()
 
-    # Looking
+    # Checks
 
     async def _look_at(self, logins: Sequence[Login]) -> None:
         for start in range(0, len(logins), BATCH):
@@ -176,7 +176,7 @@ class Logins:
                 if login in self._logins:
                     try:
                         self._tell(login, verdict)
-                    except Exception:  # those of others are told all the same
+                    except Exception:  # the others are told all the same
                         logger.exception("User %s could not be told of", login.user.pk)
 
     def _tell(self, login: Login, verdict: AbstractBaseUser | Promise) -> None:
@@ -207,7 +207,7 @@ class Logins:
         self._call(partial(self._logged_out, user_id, getattr(session, "session_key", None)))
 
     def _on_user_changed(self, *, instance: Any, using: str, **_: Any) -> None:
-        changed = partial(self._look_soon, instance.pk)  # of one that is deleted, as it was
+        changed = partial(self._look_soon, instance.pk)  # now: a deleted instance loses its pk
         transaction.on_commit(partial(self._call, changed), using=using, robust=True)
 
     def _on_permissions_changed(self, *, action: str, using: str, **_: Any) -> None:
@@ -219,14 +219,14 @@ class Logins:
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(step)
 
-    # What they mean: in the event loop
+    # Their effects: in the event loop
 
     def _logged_out(self, user_id: Any | None, session_key: str | None) -> None:
         """
-        Revoke the logins of a Django session that is logged out.
+        Revoke the logins of a Django session that was logged out.
 
-        A connection of the user that has no Django session is revoked too: nothing tells by which
-        login it came.
+        The user's connections without a Django session are revoked too, as it is unknown by which
+        login they came.
         """
         for login in list(self._logins):
             known = login.session_key
@@ -236,7 +236,7 @@ class Logins:
             self._loop.call_later(LOGOUT_TAKES, self._look_soon, user_id)
 
     def _look_soon(self, user_id: Any | None) -> None:
-        """Check a user's logins now; for None, all logins that need permissions."""
+        """Check a user's logins soon; for None, all logins that need permissions."""
         if user_id is None:
             self._all_changed = True
         else:
@@ -260,14 +260,14 @@ class Logins:
             )
 
 
-# Looking: synchronous, in a thread
+# Checks: synchronous, in a thread
 
 
 def look_again(logins: Sequence[Login]) -> list[AbstractBaseUser | Promise]:
     """
-    Return for each login the user as they are now, or why they may not stay connected.
+    Return for each login the current user, or the reason why they may not stay connected.
 
-    It takes one query for the users, one for Django sessions in the database and one for each
+    This takes one query for the users, one for Django sessions in the database and one for each
     permission. A project's own authentication backends may need more.
     """
     users: dict[Login, AbstractBaseUser] = {}
@@ -306,7 +306,7 @@ def _grouped(logins: Iterable[Login], key: Callable[[Login], T]) -> Iterable[tup
 def _find_users(
     model: type[AbstractBaseUser], path: str | None, logins: Sequence[Login]
 ) -> Iterator[tuple[Login, AbstractBaseUser]]:
-    """Yield the logins whose users may still log in, each with a user object of its own."""
+    """Yield the logins whose users may still log in, each with its own copy of the user."""
     if path is not None and path not in django_settings.AUTHENTICATION_BACKENDS:
         return
     backend: Any = None if path is None else load_backend(path)
@@ -341,9 +341,9 @@ def _same_password(user: AbstractBaseUser, known: str | None) -> bool:
 
 
 def _open_sessions(store: type[SessionBase], keys: Collection[str]) -> set[str]:
-    """Return the keys of those Django sessions in which somebody is still logged in."""
+    """Return the keys of the Django sessions in which a user is still logged in."""
     if issubclass(store, DatabaseSessions):
-        # A logout deletes the row, and so do a change of user and a new key.
+        # A logout deletes the row, as do a change of user and a new key.
         rows = store.get_model_class()._default_manager
         unexpired = rows.filter(session_key__in=keys, expire_date__gt=timezone.now())
         return set(unexpired.values_list("session_key", flat=True))
@@ -365,7 +365,7 @@ def _permitted(permissions: tuple[str, ...], users: dict[Login, AbstractBaseUser
 
 
 def _asks_djangos_tables(users: dict[Login, AbstractBaseUser]) -> bool:
-    """Return True if only Django's own backend knows permissions, so that one query tells all."""
+    """Return True if only Django's own backends decide permissions, so that one query is enough."""
     stock = (ModelBackend, AllowAllUsersModelBackend)
     return all(type(backend) in stock for backend in get_backends()) and all(
         user.__class__ is get_user_model()
@@ -376,7 +376,7 @@ def _asks_djangos_tables(users: dict[Login, AbstractBaseUser]) -> bool:
 
 
 def _permission_tables(user_model: Any) -> Iterator[Any]:
-    """Yield the models of the tables that say who has which permission."""
+    """Yield the models of the many-to-many tables of permissions and groups."""
     for owner, name in (
         (user_model, "groups"),
         (user_model, "user_permissions"),

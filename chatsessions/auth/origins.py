@@ -1,13 +1,13 @@
-"""The origins of other sites whose pages may have chats of this one."""
+"""The origins of other sites whose pages may use chats of this site."""
 
 from __future__ import annotations
 
 from chatsessions.conf import settings
 
-#: The most characters that the log shows of an ``Origin``: whoever connects has written it.
+#: The most characters of an ``Origin`` in the log, as clients can send any text.
 MAX_SHOWN = 200
 
 
 def is_allowed(origin: str) -> bool:
-    """Return whether ``ALLOWED_ORIGINS`` has ``origin``, as a browser writes it."""
+    """Return True if ``ALLOWED_ORIGINS`` has ``origin``, written as a browser writes it."""
     return origin in settings.ALLOWED_ORIGINS
