@@ -29,14 +29,14 @@ class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels 
     """
     Lets in pages of ``ALLOWED_HOSTS``, as Channels' validator does, and of ``ALLOWED_ORIGINS``.
 
-    The log has a line for each that is refused.
+    The log has a line for each refused websocket.
     """
 
     def __init__(self, application: Application) -> None:
         super().__init__(application, AllowedHostsOriginValidator(application).allowed_origins)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Refuse a handshake whose ``Origin`` is no URL, and judge the others."""
+        """Refuse a handshake whose ``Origin`` is no URL, and validate the others."""
         for name, value in scope.get("headers", ()):
             origin = value.decode("latin1")
             if name == b"origin" and not _is_url(origin):
@@ -45,7 +45,7 @@ class AllowedHostsValidator(OriginValidator):  # type: ignore[misc]  # Channels 
         return await super().__call__(scope, receive, send)  # type: ignore[no-any-return]
 
     def valid_origin(self, parsed_origin: ParseResult | None) -> bool:
-        """Return whether a page of this origin may connect."""
+        """Return True if a page of this origin may connect."""
         valid: bool = super().valid_origin(parsed_origin)
         if not valid and parsed_origin is not None:
             valid = is_allowed(f"{parsed_origin.scheme}://{parsed_origin.netloc}")
@@ -88,14 +88,14 @@ def get_chat_application(
     ``chats`` maps a route, as ``django.urls.path()`` takes it, to a ``Chat``, to the dotted path
     of one, to the name of a module with handlers, or to any ASGI application, such as
     ``ChatConsumer.as_asgi(chat=…, login_required=True)``. ``routes`` are further ``path()``s for
-    websockets. ``middleware`` wraps all of them; it is to set ``scope["user"]``. ``http`` is the
+    websockets. ``middleware`` wraps all of them; it has to set ``scope["user"]``. ``http`` is the
     application for everything else, Django's by default.
 
-    A websocket is accepted from pages of the hosts in ``ALLOWED_HOSTS``, and of the origins in
-    ``CHATSESSIONS["ALLOWED_ORIGINS"]``; the log names those that are refused. Raises ``ChatError``
-    for a chat that cannot be found.
+    Websockets are accepted from pages of the hosts in ``ALLOWED_HOSTS``, and of the origins in
+    ``CHATSESSIONS["ALLOWED_ORIGINS"]``; refused ones are logged. Raises ``ChatError`` for a chat
+    that cannot be found.
     """
-    # Sets Django up, which has to come before anything that imports models.
+    # This sets Django up, which has to be done before models are imported.
     http = http or get_asgi_application()
     from .consumers import ChatConsumer
     from .handlers.chat import Chat

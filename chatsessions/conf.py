@@ -1,8 +1,8 @@
 """
 The settings: one object with a typed attribute for each key of ``settings.CHATSESSIONS``.
 
-A setting is read at its first use, and again after ``override_settings``. One of a wrong type
-raises ``ImproperlyConfigured`` then; system checks find it earlier.
+A setting is read at its first use, and again after ``override_settings``. Reading an invalid one
+raises ``ImproperlyConfigured``; system checks find it earlier.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TYPE_PATTERN = re.compile(r"\*/\*\Z|[a-z0-9][a-z0-9!#$&^_.+-]*/(\*|[a-z0-9][a-z
 
 
 def _is_type_pattern(value: object) -> bool:
-    """Return True for what file types can be compared with: ``image/*``, ``text/csv``, ``*/*``."""
+    """Return True for a pattern of file types, such as ``image/*``, ``text/csv`` or ``*/*``."""
     return isinstance(value, str) and _TYPE_PATTERN.match(value) is not None
 
 
@@ -41,13 +41,13 @@ _ORIGIN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d+)?\Z")
 
 
 def _is_origin(value: object) -> bool:
-    """Return True for what a browser writes as ``Origin``: ``https://shop.example.com``."""
+    """Return True for an ``Origin`` as a browser writes it: ``https://shop.example.com``."""
     return isinstance(value, str) and _ORIGIN.match(value) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """A setting that is unknown or ill-typed: what is wrong with it, and what to write instead."""
+    """An unknown or invalid setting: what is wrong with it, and what to write instead."""
 
     name: str
     message: str
@@ -55,7 +55,7 @@ class Problem:
 
 
 class Setting(Generic[T]):
-    """One key of ``CHATSESSIONS``: its default, what is allowed, and a sentence for the docs."""
+    """One key of ``CHATSESSIONS``: its default, the allowed values, and a sentence for the docs."""
 
     name: str
 
@@ -81,7 +81,7 @@ class Setting(Generic[T]):
         if not self.accepts(value):
             problem = self.problem(value)
             raise ImproperlyConfigured(f"{problem.message} {problem.hint}")
-        # Found there before this is asked: some are read several times for every message.
+        # Cached there, where Python looks first: some are read several times for every message.
         vars(instance)[self.name] = value
         return value  # type: ignore[no-any-return]  # accepts() is the type check
 
@@ -345,16 +345,16 @@ class Settings:
 
     @cached_property
     def zone(self) -> tzinfo | None:
-        """The time zone of what goes into the database."""
+        """The time zone of times in the database; None under ``USE_TZ=False``."""
         return UTC if django_settings.USE_TZ else None
 
     @classmethod
     def all(cls) -> Iterator[Setting[Any]]:
-        """Return every setting, in the order above."""
+        """Return all settings, in the order above."""
         return (value for value in vars(cls).values() if isinstance(value, Setting))
 
     def problems(self) -> Iterator[Problem]:
-        """Yield what is unknown or ill-typed in ``settings.CHATSESSIONS``."""
+        """Yield a problem for each unknown or invalid key of ``settings.CHATSESSIONS``."""
         known = {setting.name: setting for setting in self.all()}
         for name, value in _given().items():
             setting = known.get(name)
@@ -380,16 +380,16 @@ settings = Settings()
 
 
 def with_offset(at: datetime) -> datetime:
-    """Return ``at`` with an offset; without one, under ``USE_TZ=False``, it is of ``TIME_ZONE``."""
+    """Return ``at`` with an offset: that of ``TIME_ZONE`` if it has none (``USE_TZ=False``)."""
     if at.tzinfo is not None:
         return at
     if django_settings.TIME_ZONE is None:
-        return at.astimezone()  # of the host
+        return at.astimezone()  # the host's time zone
     return timezone.make_aware(at, timezone.get_default_timezone())
 
 
 def for_database(at: datetime) -> datetime:
-    """Return ``at``, which has an offset, for a query: without one under ``USE_TZ=False``."""
+    """Return ``at``, which has an offset, for a query: without it under ``USE_TZ=False``."""
     if django_settings.USE_TZ:
         return at
     if django_settings.TIME_ZONE is None:

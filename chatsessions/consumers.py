@@ -1,7 +1,7 @@
 """
-The two ways in: ``ChatConsumer`` speaks the protocol, ``SessionConsumer`` is for one's own frames.
+The two consumers: ``ChatConsumer`` speaks the protocol, ``SessionConsumer`` is for other protocols.
 
-No handler of a ``Chat`` runs inside a consumer; its frames are read by ``ChatConnection``.
+No handler of a ``Chat`` runs inside a consumer; ``ChatConnection`` reads its frames.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     """
     A consumer whose connection belongs to a session.
 
-    Subclass it as any ``AsyncWebsocketConsumer``: ``connect``, ``receive`` and ``disconnect`` run
-    inside the context, one at a time, and what they change in ``user_session`` is stored after
-    each. ``self.session`` is the session; its client finds it again with
-    ``self.session.id`` and ``self.session_token``.
+    Subclass it like any ``AsyncWebsocketConsumer``: ``connect``, ``receive`` and ``disconnect`` run
+    inside the context, one at a time, and their changes of ``user_session`` are stored after each.
+    ``self.session`` is the session; its client resumes it with ``self.session.id`` and
+    ``self.session_token``.
     """
 
     #: The name of the sessions' chat; the class's own by default.
     chat: Chat | str | None = None
     #: Whether only a logged-in user gets a session.
     login_required: bool = False
-    #: The permissions that a user needs, all of them: ``"app_label.codename"``, or several.
+    #: The permission that a user needs, such as ``"app_label.codename"``, or several, all needed.
     permission_required: str | Iterable[str] | None = None
 
     session: Session
     user_session: UserSession
     session_token: str
-    #: Whether the session was there before this connection.
+    #: Whether the session existed before this connection.
     resumed: bool = False
 
     _live: LiveSession | None = None
@@ -92,8 +92,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         """
         Return the ASGI application.
 
-        Raises ``ChatError`` for a ``chat`` that is not there, for a ``login_required`` or a
-        ``permission_required`` that is none, and for an ``authorize()`` that is not ``async``.
+        Raises ``ChatError`` for a ``chat`` that does not exist, for an invalid ``login_required``
+        or ``permission_required``, and for an ``authorize()`` that is not ``async``.
         """
         chat = initkwargs["chat"] = cls._find_chat(initkwargs.get("chat", cls.chat))
         if not iscoroutinefunction(cls.authorize):
@@ -109,12 +109,12 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     async def authorize(self, scope: Scope, session: Session) -> bool:
         """
-        Whether the connection of ``scope`` may have ``session``; everybody's may by default.
+        Return True if the connection of ``scope`` may have ``session``; by default always.
 
-        ``session`` is the one that the client asks for, which is theirs by token or login, or the
-        new one that they would get. It is asked after hello and before anything is made or taken
-        over, for every connection once. False refuses it (``forbidden``, close 4502), and so
-        does an exception, which is logged.
+        ``session`` is the requested session, which is the client's by token or login, or the new
+        session that the client would get. Called once for each connection, after hello and before a
+        session is created or taken over. False refuses the connection (``forbidden``, close 4502),
+        and so does an exception, which is logged.
         """
         return True
 
@@ -125,19 +125,19 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         return resolve_chat(chat)
 
     async def get_resume_credentials(self) -> tuple[str, str | None] | None:
-        """Return the id and token of the session to go on with; None for a new one."""
+        """Return the id and token of the session to resume; None for a new one."""
         return None
 
     async def session_event(self, name: str, data: Any) -> None:
         """
-        Handle something that was emitted for this session, here or elsewhere, and is stored.
+        Handle an event that was emitted for this session, in any process, and is stored.
 
         By default it is sent as ``{"name": …, "data": …}``.
         """
         await self.send(text_data=msgspec.json.encode({"name": name, "data": data}).decode())
 
     async def dispatch(self, message: Message) -> None:
-        # Channels hops to a thread before each event to look at old database connections.
+        # Instead of Channels' check of database connections: a thread hop before each event.
         get_worker().refresh_connections()
         handler = getattr(self, message["type"].replace(".", "_"), None)
         if handler is None or message["type"].startswith("_"):
@@ -145,7 +145,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
         if message["type"].startswith("websocket.") or self._live is None:
             await handler(message)
         else:
-            await self._inside(handler(message))  # something from the channel layer
+            await self._inside(handler(message))  # a message from the channel layer
 
     async def __call__(
         self,
@@ -201,7 +201,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             self._not_stored("connect()", error)
 
     async def _open(self, admission: Admission) -> tuple[Opened, str | None]:
-        """Open the session of the connection; return it and the token that asked for it."""
+        """Open the session of the connection; return it and the token that the client came with."""
         await admission.watch()
         await admission.check()
         credentials = await self.get_resume_credentials()
@@ -221,7 +221,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
                 self._not_stored("receive()", error)
 
     def _not_stored(self, what: str, error: StoreUnavailable) -> None:
-        """Ask the client to come back; what was changed is stored as soon as that works."""
+        """Close, so that the client comes back; the changes are stored as soon as possible."""
         logger.error("What %s changed is not stored yet: %s", what, error)
         if self._subscriber is not None:
             self._subscriber.close(CloseCode.SHUTTING_DOWN)
@@ -242,7 +242,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
     @property
     def _is_out(self) -> bool:
-        """Whether the login was lost, so that what still comes is not taken."""
+        """Whether the login was lost, so that no more messages are taken."""
         return self._admission is not None and self._admission.lost is not None
 
     def _renewed(self, user: User) -> None:
@@ -260,7 +260,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             self._live.client.disconnect(self._subscriber, code)
 
     async def _inside(self, step: Coroutine[Any, Any, None]) -> None:
-        """Run one of the subclass's methods in the context, and store what it changed."""
+        """Run a method of the subclass in the context, and store its changes."""
         live = self._live
         if live is None:
             return
@@ -280,7 +280,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
 
 
 class _ConsumerSubscriber(Subscriber):
-    """Passes what is stored for a session on to its ``SessionConsumer``, in order."""
+    """Passes the stored events of a session to its ``SessionConsumer``, in order."""
 
     def __init__(self, consumer: SessionConsumer, live: LiveSession) -> None:
         self._consumer = consumer
@@ -288,20 +288,20 @@ class _ConsumerSubscriber(Subscriber):
         self._queue: deque[Entry | CloseCode] = deque()
         self._closed = False
         self._task: asyncio.Task[None] | None = None
-        #: The connection's, whoever has emitted what is passed on.
+        #: The connection's context variables, in which all events are passed on.
         self._context = copy_context()
-        #: None when it is stored that there is a connection; else why there is none.
+        #: None when the connection is stored; else the code to close it with.
         self._greeting: asyncio.Future[CloseCode | None] = live.loop.create_future()
 
     def welcome(self) -> None:
-        """Note that the session has this connection, which is stored."""
+        """Note that the connection is stored as the session's."""
         self._greet(None)
 
     async def greeted(self) -> CloseCode | None:
         """
-        Wait until the session is the connection's; return a close code if it is not.
+        Wait until the connection is stored as the session's; return a close code if that fails.
 
-        Another worker may have taken the session, or the store may take nothing for
+        Another worker may have taken the session, or the store may be unavailable for
         ``STORE_TIMEOUT`` seconds.
         """
         closed = self._live.loop.create_task(self._live.until_closed())
@@ -322,13 +322,13 @@ class _ConsumerSubscriber(Subscriber):
         self._put(*(entry for entry in entries if entry.n is None))
 
     def frame(self, frame: frames.ServerFrame) -> None:
-        """Do nothing: tokens and turns are of the protocol, which this consumer does not speak."""
+        """Do nothing: tokens and turns belong to the protocol, which this consumer lacks."""
 
     def close(self, code: CloseCode, *, ended: str | None = None) -> None:
         if self._greeting.done():
             self._put(code)
         self._greet(code)
-        self._closed = True  # what comes later is not theirs
+        self._closed = True  # later events are not for this connection
 
     def stop(self) -> None:
         self._queue.clear()
@@ -365,8 +365,8 @@ class ChatConsumer(SessionConsumer):
     """
     Speaks ``chatsessions.v1`` for a ``Chat``: ``ChatConsumer.as_asgi(chat="bots.counter.chat")``.
 
-    ``chat`` is a ``Chat``, the dotted path of one, or the name of a module with handlers. It
-    keeps no channel of the channel layer: what comes from elsewhere comes through the session.
+    ``chat`` is a ``Chat``, the dotted path of one, or the name of a module with handlers. The
+    consumer has no channel of the channel layer: events from elsewhere come through the session.
     """
 
     @classmethod

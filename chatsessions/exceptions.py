@@ -1,5 +1,5 @@
 """
-Everything that ``chatsessions`` raises.
+All exceptions of ``chatsessions``.
 
 ::
 
@@ -8,13 +8,13 @@ Everything that ``chatsessions`` raises.
     ├── SessionNotFound          no such session
     ├── SessionOver              the session has ended
     ├── SessionConnected         a websocket numbers the session's events
-    ├── SessionOwned             the session is a user's already
+    ├── SessionOwned             the session belongs to a user already
     ├── OwnershipLost            another worker holds the session now
     ├── OwnerUnreachable         the session is live in another process
-    ├── ServerStopped            the server that did it stopped meanwhile
-    ├── TurnStopped              the turn was stopped; nothing more may come of it
+    ├── ServerStopped            the server stopped before a call from outside was done
+    ├── TurnStopped              the turn was stopped; it can change nothing more
     ├── StoreUnavailable         the database (or cache) did not take a commit in time
-    ├── FileRefused              a file that a session does not take
+    ├── FileRefused              a file that a session does not accept
     ├── ChatError                a Chat is declared wrongly
     ├── FrameError               a frame that breaks the protocol, or comes too soon
     └── StorageError
@@ -36,7 +36,7 @@ class ChatSessionsError(Exception):
     """The root of every error of this package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The message in args is not what __init__ takes.
+        # ``args`` has the message, and not the arguments of ``__init__``.
         return _again, (type(self), self.args, self.__dict__)
 
 
@@ -49,7 +49,7 @@ def _again(
 
 
 class ContextNotFound(ChatSessionsError, LookupError):
-    """Something that needs a current session was used where there is none."""
+    """A function that needs a current session was used where there is none."""
 
     def __init__(self, what: str = "context") -> None:
         self.what = what
@@ -85,7 +85,7 @@ class SessionOver(ChatSessionsError):
 
 
 class SessionConnected(ChatSessionsError):
-    """The session has a websocket, whose client alone numbers its events now."""
+    """The session is connected by a websocket, and only that client may number events."""
 
     def __init__(self, session_id: UUID | str) -> None:
         self.session_id = session_id
@@ -96,7 +96,7 @@ class SessionConnected(ChatSessionsError):
 
 
 class SessionOwned(ChatSessionsError):
-    """The session already belongs to a user, and cannot be given to another one."""
+    """The session already belongs to a user, and cannot be assigned again."""
 
     def __init__(self, session_id: UUID | str) -> None:
         self.session_id = session_id
@@ -122,8 +122,8 @@ class OwnerUnreachable(ChatSessionsError):
     """
     The session is live in another process, which cannot be reached from this one.
 
-    Either no channel layer connects the processes, or the other process does not answer. It may
-    also be another event loop of this process, which is busy with the session.
+    Either no channel layer connects the processes, or the other process does not answer. The owner
+    may also be another event loop of this process, which is busy with the session.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class OwnerUnreachable(ChatSessionsError):
         self.session_id = session_id
         self.owner = owner
         self.silent = silent
-        #: Whether it is an event loop of this process that has the session, for a moment.
+        #: Whether the owner is another event loop of this process, which has it only for a moment.
         self.is_here = is_here
         which = "A session that it is for" if session_id is None else f"Session {session_id}"
         if is_here:
@@ -173,7 +173,7 @@ class ServerStopped(ChatSessionsError):
 
 
 class TurnStopped(ChatSessionsError):
-    """The turn of this code was stopped; what the code sends or sets after that is refused."""
+    """The turn was stopped; its code can no longer send messages or set values."""
 
     def __init__(self) -> None:
         super().__init__("The turn was stopped; it can no longer send messages or set values.")
@@ -192,7 +192,7 @@ class StoreUnavailable(ChatSessionsError):
 
 class FileRefused(ChatSessionsError, ValueError):
     """
-    A file that a session does not take. It is not stored.
+    A file that a session does not accept. It is not stored.
 
     ``code`` is one of ``empty_file``, ``too_large``, ``too_many_files``, ``type_mismatch``,
     ``type_not_accepted`` and ``unknown_file``, ``detail`` a sentence that users may read.
@@ -231,7 +231,7 @@ class StorageError(ChatSessionsError):
     """A value that ``user_session`` or the log refuses, or that cannot be read."""
 
 
-#: What can be done with a value of which nothing else is known.
+#: The default advice for a value that cannot be stored.
 _ADVICE = (
     "Register its class with @chatsessions.serializable, store plain data instead, or keep a live "
     "object in user_session.local, which is never stored."
@@ -242,8 +242,8 @@ class NotStorable(StorageError, TypeError):
     """
     A value that cannot be stored.
 
-    ``path`` says where: the ``user_session`` key, then the way inside its value. ``advice`` is
-    what can be done with such a value.
+    ``path`` says where it is: the ``user_session`` key, then the path inside its value. ``advice``
+    says what can be done with such a value.
     """
 
     def __init__(
@@ -281,7 +281,7 @@ class ReservedKey(StorageError, KeyError):
 
 
 class TooLarge(StorageError, ValueError):
-    """More bytes than a limit allows; what was stored before stays as it was."""
+    """More bytes than a limit allows; the stored value stays as it was."""
 
     def __init__(self, what: str, size: int, limit: int, setting: str) -> None:
         self.what = what

@@ -1,4 +1,4 @@
-"""The rows: a session, its log, and the workers that own sessions."""
+"""The models: sessions with their logs, feedback and files, and the workers that own them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class JSONTextField(_TextField):
     JSON that is stored as text, just as it was sent.
 
     It is not a ``JSONField``: PostgreSQL's ``jsonb`` refuses ``\\u0000``, which any client may
-    send, and loses the order of keys; SQLite's parses each value again when it is inserted.
+    send, and loses the order of keys; SQLite parses each value again when it is inserted.
     """
 
     def from_db_value(self, value: str | None, expression: object, connection: object) -> Any:
@@ -46,8 +46,8 @@ class DatabaseNow(Now):
     """
     The database's time, in the time zone of its rows.
 
-    The clocks of servers differ. What one process writes and another compares, above all the
-    heartbeats of workers, is written and compared by the database: its clock is the same for all.
+    The clocks of servers differ. A time that one process writes and another compares, such as a
+    worker's heartbeat, comes from the database: its clock is the same for all.
     """
 
     def as_mysql(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
@@ -68,22 +68,22 @@ class DatabaseNow(Now):
 
 
 def ago(seconds: float, now: datetime | None = None) -> datetime | Combinable:
-    """Return the moment so many seconds before ``now``, by default before the database's time."""
+    """Return the time ``seconds`` before ``now``, by default before the database's time."""
     span = timedelta(seconds=seconds)
     return DatabaseNow() - span if now is None else now - span
 
 
-#: Not as a keyword, which mypy takes for a field that is there twice.
+#: Not as a keyword argument, which mypy takes for a duplicate field.
 _READ_AT: dict[str, Any] = {"read_at": DatabaseNow()}
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self, now: datetime | None = None) -> WorkerQuerySet:
-        """Workers that had a heartbeat within the last ``WORKER_STALE`` seconds."""
+        """Return the workers with a heartbeat within the last ``WORKER_STALE`` seconds."""
         return self.filter(heartbeat_at__gte=ago(settings.WORKER_STALE, now))
 
     def stale(self, now: datetime | None = None) -> WorkerQuerySet:
-        """Workers whose last heartbeat is longer ago."""
+        """Return the workers without a heartbeat within the last ``WORKER_STALE`` seconds."""
         return self.filter(heartbeat_at__lt=ago(settings.WORKER_STALE, now))
 
     def timed(self) -> WorkerQuerySet:
@@ -92,12 +92,12 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
 
 
 class Worker(models.Model):
-    """One server process. Its heartbeat says whether it is alive and owns its sessions."""
+    """One row per server process. Its heartbeat says whether the process is alive."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     hostname = models.CharField(_("host name"), max_length=255)
     pid = models.PositiveIntegerField(_("process id"))
-    #: Where ``pid`` is unique: on a host since its start, or in a container.
+    #: The space in which ``pid`` is unique: a host since its start, or a container.
     pid_space = models.CharField(max_length=400, blank=True, db_default="")
     channel = models.CharField(_("channel"), max_length=200, blank=True)
     started_at = models.DateTimeField(_("started"))
@@ -105,10 +105,10 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField(_("last heartbeat"), db_index=True)
     #: The same moment by the worker's own clock.
     clock_at = models.DateTimeField(_("its clock"), null=True, blank=True)
-    #: Since when nothing of its sessions could be stored; None while storing works.
+    #: Since when its sessions could not be stored; None while storing works.
     stuck_since = models.DateTimeField(_("stores nothing since"), null=True, blank=True)
 
-    #: The database's time when the row was read, where ``timed()`` has asked for it.
+    #: The database's time when the row was read; set by ``timed()``.
     read_at: datetime | None = None
 
     objects = WorkerQuerySet.as_manager()
@@ -121,7 +121,7 @@ class Worker(models.Model):
         return f"{self.hostname}:{self.pid}"
 
     def is_heard(self) -> bool:
-        """Return True if it had a heartbeat within ``WORKER_STALE`` seconds before it was read."""
+        """Return True if the last heartbeat was at most ``WORKER_STALE`` seconds old when read."""
         if self.read_at is None:
             rows = Worker.objects.using(self._state.db).filter(pk=self.pk)
             return rows.filter(heartbeat_at__gte=ago(settings.WORKER_STALE)).exists()
@@ -135,30 +135,30 @@ class Worker(models.Model):
 
 class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
     def connected(self) -> ChatSessionQuerySet:
-        """Sessions with a live connection."""
+        """Return the sessions with a connection."""
         return self.filter(status=ChatSession.Status.CONNECTED)
 
     def away(self) -> ChatSessionQuerySet:
-        """Sessions whose client is gone and may come back."""
+        """Return the sessions whose client is gone and may come back."""
         return self.filter(status=ChatSession.Status.AWAY)
 
     def ended(self) -> ChatSessionQuerySet:
-        """Sessions that are over."""
+        """Return the sessions that have ended."""
         return self.filter(status=ChatSession.Status.ENDED)
 
     def for_user(self, user: AbstractBaseUser | AnonymousUser) -> ChatSessionQuerySet:
-        """The sessions of a logged-in user; none for an anonymous one."""
+        """Return the sessions of a logged-in user; none for an anonymous one."""
         return self.filter(user=user.pk) if user.is_authenticated else self.none()
 
     def threads_of(
         self, user: AbstractBaseUser | AnonymousUser
     ) -> models.QuerySet[ChatSession, dict[str, Any]]:
         """
-        The threads of a logged-in user, last used first; none for an anonymous user.
+        Return the threads of a logged-in user, last used first; none for an anonymous user.
 
-        Each is a dict: ``thread_id``, ``chat``, ``title`` (the beginning of what the user said
-        first, or ""), ``started``, ``last_seen``, ``sessions`` (how many there are) and
-        ``said`` (how many events the user has sent). It takes one query.
+        Each is a dict: ``thread_id``, ``chat``, ``title`` (the beginning of the user's first
+        message, or ""), ``started``, ``last_seen``, ``sessions`` (how many there are) and ``said``
+        (how many events the user has sent). It takes one query.
         """
         first = ChatSession.objects.using(self.db).filter(
             user=user.pk, thread_id=OuterRef("thread_id"), chat=OuterRef("chat")
@@ -184,39 +184,39 @@ class ChatSessionQuerySet(models.QuerySet["ChatSession"]):
         return self.annotate(**_READ_AT)
 
     def rated(self, value: str) -> ChatSessionQuerySet:
-        """Sessions with feedback of this value: ``up`` or ``down``."""
+        """Return the sessions with feedback of this value: ``up`` or ``down``."""
         rows = SessionFeedback.objects.using(self.db).filter(value=value)
         return self.filter(pk__in=rows.values("session"))
 
     def unused(self) -> ChatSessionQuerySet:
-        """Sessions whose client has done nothing but connect."""
+        """Return the sessions whose client has done nothing but connect."""
         return self.filter(_unused(self.db))
 
     def expired(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """
-        Sessions that are away for longer than ``SESSION_AGE`` seconds and have not ended.
+        Return the sessions that have been away for longer than ``SESSION_AGE`` seconds.
 
-        For sessions that are ``unused()`` it is ``UNUSED_SESSION_AGE`` seconds.
+        For sessions that are ``unused()`` the limit is at most ``UNUSED_SESSION_AGE`` seconds.
         """
         return self.away()._older("disconnected_at", settings.SESSION_AGE, now)
 
     def stale(self, now: datetime | None = None) -> ChatSessionQuerySet:
-        """Sessions that are marked as connected, but are owned by no worker that is alive."""
+        """Return the sessions that are marked as connected, but whose owner is not alive."""
         silent = Q(worker__heartbeat_at__lt=ago(settings.WORKER_STALE, now))
         return self.connected().filter(silent | Q(worker=None))
 
     def past_keep(self, now: datetime | None = None) -> ChatSessionQuerySet:
         """
-        Sessions that have ended longer than ``KEEP`` seconds ago.
+        Return the sessions that ended longer than ``KEEP`` seconds ago.
 
-        For sessions that are ``unused()`` it is ``UNUSED_SESSION_AGE`` seconds.
+        For sessions that are ``unused()`` the limit is at most ``UNUSED_SESSION_AGE`` seconds.
         """
         return self.ended()._older("ended_at", settings.KEEP, now)
 
     def _older(self, moment: str, age: float, now: datetime | None) -> ChatSessionQuerySet:
-        """Sessions whose ``moment`` is longer ago than ``age``, or the age of unused sessions."""
+        """Return the sessions whose ``moment`` is older than ``age``, or than the unused age."""
         least = min(age, settings.UNUSED_SESSION_AGE)
-        # First a condition for which there is an index.
+        # The first condition uses an index.
         rows = self.filter(**{f"{moment}__lt": ago(least, now)})
         is_old = Q(**{f"{moment}__lt": ago(age, now)})
         return rows.filter(is_old | _unused(self.db))
@@ -228,7 +228,7 @@ def _unused(database: str) -> Q:
 
 
 class ChatSession(models.Model):
-    """One conversation. It lives longer than its connections and the workers that own it."""
+    """One session. It outlives its connections and the workers that own it."""
 
     class Status(models.TextChoices):
         CONNECTED = "connected", _("connected")
@@ -254,7 +254,7 @@ class ChatSession(models.Model):
     chat = models.CharField(_("chat"), max_length=200)
     token_hash = models.CharField(max_length=64)
     previous_token_hash = models.CharField(max_length=64, blank=True)
-    #: The token that opened the session until it was given to a user, at ``assigned_at``.
+    #: The hash of the last token before the session was assigned to a user, at ``assigned_at``.
     former_token_hash = models.CharField(max_length=64, blank=True)
     thread_id = models.UUIDField(_("thread"), default=uuid.uuid4, db_index=True)
     #: The beginning of the user's first message.
@@ -278,35 +278,35 @@ class ChatSession(models.Model):
     )
     generation = models.PositiveIntegerField(_("generation"), default=1)
 
-    #: All values of user_session; "" under USER_SESSION_STORE="cache". ``Store.read_states`` reads
-    #: them, from the cache if it has them.
+    #: All values of user_session, as JSON; "" under USER_SESSION_STORE="cache".
+    #: ``Store.read_states`` reads them, from the cache if it has them.
     state = models.TextField(_("user session"), blank=True)
     state_bytes = models.PositiveIntegerField(_("user session bytes"), default=0)
     #: How often user_session was written; it tells whether the values in the cache are current.
     state_revision = models.PositiveBigIntegerField(default=0, editable=False)
     chat_settings = JSONTextField(_("chat settings"), default=dict, blank=True)
-    #: What chat_context.clear() and add() have changed in the conversation.
+    #: The changes of the conversation by chat_context.clear(), add() and remove().
     chat_context = JSONTextField(_("chat context"), default=dict, blank=True)
-    #: Messages still streaming, for the worker that takes over after a crash.
+    #: Messages and steps still streaming, for the next owner after a crash.
     streams = JSONTextField(default=list, blank=True)
-    #: The questions that are not answered, as they go over the wire.
+    #: The ids of the open questions, as ``[{"call": id}, …]``.
     asks = JSONTextField(default=list, blank=True)
-    #: The actions that the client may choose, by id, as they were offered.
+    #: The actions that the client can choose, by id, as they were offered.
     actions = JSONTextField(default=dict, blank=True)
     #: The inputs of the chat settings, as they go over the wire.
     inputs = JSONTextField(_("settings' inputs"), default=list, blank=True)
-    #: The numbers of the last changes that other processes have requested.
+    #: The numbers of the latest changes that other processes have requested.
     applied = JSONTextField(default=list, blank=True)
     accepted = models.PositiveBigIntegerField(_("accepted events"), default=0)
     #: The turns of events up to this one have ended; events from there to ``accepted`` are pending.
     handled = models.PositiveBigIntegerField(_("handled events"), default=0)
-    #: The first pending event that came by HTTP, of which a websocket's client cannot know.
+    #: The first event that came by HTTP, and that the client of a websocket does not know of.
     posted_from = models.PositiveBigIntegerField(null=True, blank=True)
-    #: Events after ``handled`` whose turns have ended, as they have overtaken one that waits for an
-    #: answer; written as ``delivery.Handled`` does.
+    #: Events after ``handled`` whose turns have ended, because they overtook another turn; in the
+    #: format of ``delivery.Handled.ahead``.
     handled_ahead = JSONTextField(default=list, blank=True)
     running = models.PositiveBigIntegerField(_("running turn"), null=True, blank=True)
-    #: The turn that runs while ``running`` waits for an answer.
+    #: The turn that runs beside ``running``.
     aside = models.PositiveBigIntegerField(_("turn beside it"), null=True, blank=True)
     head = models.PositiveBigIntegerField(_("log entries"), default=0)
     #: The bytes of the log entries that are kept.
@@ -326,7 +326,7 @@ class ChatSession(models.Model):
     assigned_at = models.DateTimeField(null=True, blank=True, editable=False)
     ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
 
-    #: The database's time when the row was read, where ``timed()`` has asked for it.
+    #: The database's time when the row was read; set by ``timed()``.
     read_at: datetime | None = None
 
     objects = ChatSessionQuerySet.as_manager()
@@ -358,7 +358,7 @@ class ChatSession(models.Model):
 
 
 class SessionEvent(models.Model):
-    """One entry of a session's log: what the client sent, or what the server emitted."""
+    """One entry of a session's log: an event of the client or of the server."""
 
     class Status(models.TextChoices):
         FAILED = "failed", _("failed")
@@ -378,7 +378,8 @@ class SessionEvent(models.Model):
     key = models.UUIDField(null=True, blank=True, editable=False)
     name = models.CharField(max_length=100)
     data = JSONTextField()
-    status = models.CharField(max_length=12, choices=Status, null=True, blank=True)  # noqa: DJ001  # null is "no outcome to tell"
+    #: How the turn of a client's event has ended; None for ``done``, and if it has no outcome yet.
+    status = models.CharField(max_length=12, choices=Status, null=True, blank=True)  # noqa: DJ001
     created_at = models.DateTimeField()
 
     class Meta:
@@ -403,7 +404,7 @@ class SessionEvent(models.Model):
 
 
 class SessionFeedback(models.Model):
-    """What the user thinks of one answer: the latest feedback on it."""
+    """The user's latest feedback on one answer."""
 
     class Value(models.TextChoices):
         UP = "up", _("thumbs up")
@@ -441,7 +442,7 @@ class SessionFeedback(models.Model):
 
 
 def _file_path(file: SessionFile, filename: str) -> str:
-    """Return a path made of ids alone: no name from a client ever reaches a storage."""
+    """Return a path made of ids only, so that no name from a client reaches a storage."""
     return path_of(file.session_id, file.id)
 
 

@@ -1,7 +1,7 @@
 """
-``path("chats/", include("chatsessions.urls"))``: what pages of chats ask for by HTTP.
+``path("chats/", include("chatsessions.urls"))``: the HTTP endpoints for pages with a chat.
 
-Ids of sessions and files are taken as text: one that is none is answered as one that is unknown.
+Ids of sessions and files are strings here, so that an invalid id gets the answer of an unknown one.
 """
 
 from django.urls import path

@@ -1,7 +1,6 @@
 """
-Views: ``ChatView``, a chat without a websocket, and ``ChatPage``, a page with a chat on it.
-
-Here is also what such a page asks for: the profiles that it offers.
+Views: ``ChatView``, a chat without a websocket, ``ChatPage``, a page with a chat on it, and
+``profiles``, the profiles that such a page offers.
 """
 
 from __future__ import annotations
@@ -30,25 +29,24 @@ class ChatPage(TemplateView):
     """
     A page with a chat: ``ChatPage.as_view(chat="bots.counter.chat", url="ws/counter/")``.
 
-    A template of one's own (``template_name``) has ``chat``, ``heading`` and ``src`` in its context
-    and may be as short as ``{% load chatsessions %}{% chat_session src heading %}``.
+    Your own template (``template_name``) gets ``chat``, ``heading`` and ``src`` in its context, and
+    can be as short as ``{% load chatsessions %}{% chat_session src heading %}``.
     """
 
     template_name = "chatsessions/chat_page.html"
 
     #: A ``Chat``, the dotted path of one, or the name of a module with handlers.
     chat: Chat | str = ""
-    #: The route of the chat's websocket, as it is written in ``get_chat_application()``; or the
-    #: path or URL of one elsewhere.
+    #: The route of the chat's websocket, as it is written in ``get_chat_application()``; or a path
+    #: or URL.
     url: str = ""
-    #: What stands above the chat and in the page's title; the chat's name by default.
+    #: The heading above the chat, and the page's title; the chat's name by default.
     heading: str = ""
     #: Whether messages may have files. It needs ``chatsessions.urls``.
     files: bool = False
     #: Whether the user chooses one of the chat's profiles. It needs ``chatsessions.urls``.
     profiles: bool = False
-    #: Whether users who are logged in find their earlier conversations. It needs
-    #: ``chatsessions.urls``.
+    #: Whether logged-in users see their earlier conversations. It needs ``chatsessions.urls``.
     threads: bool = False
 
     @classmethod
@@ -56,7 +54,7 @@ class ChatPage(TemplateView):
         """
         Return the view.
 
-        Raises ``ChatError`` for a ``chat`` that is not there, and ``ImproperlyConfigured``
+        Raises ``ChatError`` for a ``chat`` that does not exist, and ``ImproperlyConfigured``
         without a ``url``.
         """
         initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
@@ -89,13 +87,13 @@ class ChatPage(TemplateView):
 @json_view("GET", "HEAD")
 async def profiles(request: HttpRequest) -> HttpResponse:
     """
-    ``GET profiles/?chat=<name>``: what the user of the request may choose from.
+    Answer ``GET profiles/?chat=<name>``: the profiles that the user may choose from.
 
     ``{"chat": name, "profiles": [{"name", "display_name", "markdown_description", "icon",
-    "default"}]}``; ``default`` is true for the one that a session gets whose client chooses none.
-    Only a chat that is served is found (404), and only by somebody whom one of its consumers lets
-    in by ``login_required`` and ``permission_required`` (403). A function of the chat's, or an
-    authentication backend, that fails offers nothing (403).
+    "default"}]}``; ``default`` is true for the profile of a session whose client chooses none. The
+    answer is 404 if no such chat is served, and 403 if none of its consumers lets the user in by
+    ``login_required`` and ``permission_required``, or if the chat's function or an authentication
+    backend fails.
     """
     chat = routed_chat(request.GET.get("chat", ""))
     if chat is None:
