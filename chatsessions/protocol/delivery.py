@@ -107,8 +107,8 @@ class Outbox(Generic[T]):
 
     def __init__(self, stored: int = 0) -> None:
         self.stored = stored
-        #: What is held back, each with the entry that it waits for. A list, as an empty one takes
-        #: no memory: there is one for each session, and mostly nothing in it.
+        #: The held frames, each with the entry that it waits for. A list, as an empty one takes no
+        #: memory: each session has one, and mostly it is empty.
         self.waiting: list[tuple[int, T]] = []
 
     def hold(self, after: int, frame: T) -> bool:

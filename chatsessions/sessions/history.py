@@ -62,7 +62,7 @@ class InterruptedWork:
 
     #: Messages that were being streamed, as they go over the wire.
     streams: list[dict[str, Any]]
-    #: The ids of questions that nobody waits for any more: ``{"call": …}``.
+    #: The questions that were open, by their ids only: ``{"call": …}``.
     asks: list[dict[str, Any]]
     #: The turn that ran, and the one beside it.
     cut: list[InterruptedTurn]

@@ -67,7 +67,7 @@ class SessionHost(ABC):
     store: Store
     threads: Executors
     rows: WorkerRows
-    #: When the database connections of async handlers are to be checked again, by the loop's clock.
+    #: When to check the database connections of async handlers again, by the loop's clock.
     connections_due: float
 
     @abstractmethod
@@ -160,7 +160,7 @@ class SessionLifecycle(ChangeSource):
         self.position = Position.of(row)
         self.ending: str | None = row.end_reason or None
         self.closed = False
-        #: Why the session was dropped before all of it was stored, if it was.
+        #: Why the session was dropped with unstored changes; None if it was not.
         self.lost: Exception | None = None
         #: The numbers of the latest changes that other processes have requested.
         self.applied: list[str] = row.applied

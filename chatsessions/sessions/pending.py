@@ -116,7 +116,7 @@ class SessionLog:
         return self._leaving + self.entries
 
     def check(self, turn: Turn | None) -> None:
-        """Raise if ``turn`` may not change the session any more."""
+        """Raise if ``turn`` may no longer change the session."""
         if turn is not None and turn.stopped:
             raise TurnStopped
         if self.is_closed:

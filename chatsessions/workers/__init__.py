@@ -1,1 +1,1 @@
-"""One server process: what it holds, who gets which session, and how it ends."""
+"""One server process: the sessions that it holds, how clients get them, and its shutdown."""

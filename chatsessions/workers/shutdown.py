@@ -99,7 +99,7 @@ def hear_warnings() -> None:
 
 
 def _is_handled(name: str) -> bool:
-    """Return True if what is logged as ``name`` is written anywhere."""
+    """Return True if the logger ``name`` has a handler, its own or a parent's."""
     logger: logging.Logger | None = logging.getLogger(name)
     while logger is not None:
         if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
