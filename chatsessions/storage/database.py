@@ -1,8 +1,8 @@
 """
 The database outside of requests: a worker's threads, their connections, and what errors mean.
 
-Django looks at a connection between two requests. A thread that serves no requests has to do so
-itself, or one that lost its connection never works again.
+Django checks a connection between two requests. A thread that serves no requests has to do so
+itself, or it never works again after it has lost its connection.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ logger = logging.getLogger("chatsessions.store")
 
 T = TypeVar("T")
 
-#: What is said of a database that was not migrated.
+#: The error text for a database that was not migrated.
 NOT_MIGRATED = (
     "The database lacks tables or columns of chatsessions: run `python manage.py migrate`."
 )
 
-#: After so many seconds a thread's connections are checked, although nothing has failed.
+#: Seconds after which a thread's connections are checked, even if nothing has failed.
 LOOK_INTERVAL = 1.0
 
 #: The most threads that read the store at one time; short reads need not wait for a long one.
@@ -47,7 +47,7 @@ READERS = 4
 CHECKERS = 4
 #: The most threads that handlers' files are written in at one time.
 FILES = 4
-#: After so many idle seconds a thread ends, and its database connection is closed.
+#: Idle seconds after which a thread ends, and its database connection is closed.
 IDLE = 60.0
 
 #: SQLSTATEs of errors that PostgreSQL's driver does not count as operational: the server is a
@@ -63,7 +63,7 @@ _SQLITE_LACKING = ("no such table: chatsessions_", "no such column: chatsessions
 
 
 class CacheFailed(Exception):
-    """The cache did not take what it was given: all of it, or only ``keys``."""
+    """The cache failed to store values: those of ``keys``, or all if there are none."""
 
     def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
         super().__init__(message)
@@ -74,8 +74,8 @@ def is_transient(error: BaseException) -> bool:
     """
     Return True for an error that may pass by itself.
 
-    Such are a locked table, a full disk, a lost connection and a cache that fails. Any other error
-    is the fault of what was to be stored.
+    Examples are a locked table, a full disk, a lost connection and a cache that fails. Any other
+    error is caused by the data itself.
     """
     if isinstance(error, OperationalError | InterfaceError | CacheFailed):
         return True
@@ -106,9 +106,9 @@ def is_unmigrated(error: BaseException) -> bool:
 
 def unavailable(error: BaseException, what: str) -> tuple[str, str]:
     """
-    Log in one line that ``what`` failed, and return the code and the detail that clients are told.
+    Log in one line that ``what`` failed, and return the code and the detail for clients.
 
-    Under ``DEBUG`` clients are told if the database was not migrated.
+    Only with ``DEBUG`` do clients learn that the database was not migrated.
     """
     if not is_unmigrated(error):
         logger.error("%s: %s", what, error)
@@ -124,7 +124,7 @@ def _sqlstate(error: BaseException) -> str | None:
 
 
 def is_pooled(connection: BaseDatabaseWrapper) -> bool:
-    """Return True for a connection of Django's pool, which other threads need as well."""
+    """Return True if a connection is from Django's pool, which other threads need too."""
     return bool(connection.settings_dict["OPTIONS"].get("pool"))
 
 
@@ -189,7 +189,7 @@ def _open_connections() -> list[BaseDatabaseWrapper]:
 
 def _discard(connection: BaseDatabaseWrapper) -> None:
     """Close a connection; a pool throws away what comes back closed."""
-    with suppress(Exception):  # whatever a driver raises for one that is half dead
+    with suppress(Exception):  # a driver may raise anything for a broken connection
         connection.connection.close()
     connection.close()
 
@@ -228,7 +228,7 @@ async def arefuse_test_transaction() -> None:
     if "django.test.testcases" not in sys.modules:
         return
     loop = asyncio.get_running_loop()
-    asyncio._set_running_loop(None)  # inside of a loop Django shows other connections
+    asyncio._set_running_loop(None)  # inside a loop Django returns other connections
     try:
         refuse_test_transaction()
     finally:
@@ -263,7 +263,7 @@ class Executors:
         return loop.run_in_executor(self._writer, self._connections.run, function, *args)
 
     async def read(self, function: Callable[..., T], *args: Any) -> T:
-        """Run a function that reads the store; after an error that may pass it is run again."""
+        """Run a function that reads the store, once more after an error that may pass."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, function, *args)
 
@@ -274,7 +274,7 @@ class Executors:
 
     async def check(self, function: Callable[..., T], *args: Any) -> T:
         """Do as :meth:`read`, for a function that calls the project's code, such as backends."""
-        # In a new context: what the project's code sets is not seen by the next call.
+        # In a new context, so that the next call does not see variables of the project's code.
         run = Context().run
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._checkers, self._read, run, function, *args)
@@ -291,7 +291,7 @@ class Executors:
         return result
 
     async def close(self) -> None:
-        """Wait for what uses the store, end the threads and close their connections."""
+        """Wait for work on the store, end all threads, and close their connections."""
         await asyncio.get_running_loop().run_in_executor(self._writer, self._close)
         self._writer.shutdown(wait=False)
         for threads in (self._checkers, self._files, self._handlers):
@@ -322,7 +322,7 @@ class DaemonThreadPool(Executor):
     A pool of threads that do not keep the process alive, and end when they are idle.
 
     Python waits at its exit for the threads of a ``ThreadPoolExecutor``. A handler that blocks
-    cannot be ended, and would keep a server alive that was told to stop.
+    cannot be ended, and would keep a server alive that has to stop.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -358,7 +358,7 @@ class DaemonThreadPool(Executor):
         return future
 
     def shutdown(self, wait: bool = False, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002, RUF100
-        """End each thread when it is done with its work, and close its connections."""
+        """End each thread when its work is done, and close its connections."""
         with self._changed:
             self._ended = True
             threads = list(self._threads)
@@ -374,7 +374,7 @@ class DaemonThreadPool(Executor):
         connections.close_all()
 
     def _next(self) -> Callable[[], None] | None:
-        """Return the next piece of work, or None if the calling thread is to end."""
+        """Return the next piece of work, or None if the calling thread has to end."""
         with self._changed:
             self._waiting += 1
             try:

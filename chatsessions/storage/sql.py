@@ -1,9 +1,9 @@
 """
-The statements that a commit consists of, written out as SQL.
+The statements of a commit, written in SQL.
 
-For one message the ORM would cost more than the database does. On PostgreSQL none of the statements
-is an ``executemany``: psycopg sends that in a pipeline, where the server's limit for idle
-transactions does not hold.
+For one message the ORM would take more time than the database. On PostgreSQL no statement is an
+``executemany``: psycopg sends that in a pipeline, to which the server does not apply its limit for
+idle transactions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Table:
     """
     Inserts and updates many rows of one model.
 
-    On PostgreSQL all of them with one statement, whose one argument they are; elsewhere with one
+    On PostgreSQL it runs one statement with all rows as its one argument, elsewhere one
     ``executemany``.
     """
 
@@ -48,7 +48,7 @@ class Table:
         self._quote = connection.ops.quote_name
         self._name = self._quote(model._meta.db_table)
         self._takes_json = connection.vendor == "postgresql"
-        #: The SQL by the columns that it is given.
+        #: The SQL, by the columns of its arguments.
         self._statements: dict[tuple[str, ...], str] = {}
 
     def insert(self, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
@@ -71,7 +71,7 @@ class Table:
         compared: tuple[str, ...],
     ) -> int:
         """
-        Update rows by ``id``, if they are as expected, and return how many were.
+        Update rows by ``id`` if they have the expected values; return how many were updated.
 
         Each of ``rows`` has the values of ``columns``, the id, and then the values that the row
         must have in the columns ``compared``.
@@ -111,7 +111,7 @@ class Table:
         return count
 
     def _recordset(self, columns: tuple[str, ...]) -> str:
-        """Return the SQL that makes typed rows, named ``given``, of the argument."""
+        """Return the SQL that makes typed rows, named ``given``, from the argument."""
         types = ", ".join(f"{self._quote(name)} {self._type(name)}" for name in columns)
         return f"json_to_recordset(%s::json) AS given({types})"
 
@@ -148,12 +148,12 @@ POSITION = (
     "log_bytes",
 )
 STATE = ("state", "state_bytes", "state_revision")
-#: The columns, beside the generation, that must be as expected if a row is claimed.
+#: The columns, beside the generation, that must have the expected values to claim a session.
 CLAIMED = ("head", "handled", "state_revision")
 ENTRY = ("session_id", "seq", "n", "turn", "key", "name", "data", "created_at")
 
-#: What changes have in common that share a statement: their other columns, whether they claim
-#: their sessions, and whether they have values.
+#: Changes of the same kind share a statement: their other columns, whether they claim their
+#: sessions, and whether they have values.
 Kind = tuple[tuple[str, ...], bool, bool]
 
 
@@ -165,13 +165,13 @@ class Statements:
         self._sessions = Table(connection, ChatSession)
         self._events = Table(connection, SessionEvent)
         has_uuid = connection.features.has_native_uuid_field
-        #: The id of a change's session, as the database wants it.
+        #: Returns the id of a change's session, as the database takes it.
         self._id = attrgetter("session_id" if has_uuid else "session_hex")
         self._moment = _moment_adapter(connection)
         self._last_seen: tuple[datetime | None, Any] = (None, None)
 
     def insert(self, changes: Sequence[Change]) -> None:
-        """Insert the rows of new sessions, with defaults for what a change does not name."""
+        """Insert the rows of new sessions, with defaults for columns that a change lacks."""
         for (names, *_), alike in _by_kind(changes).items():
             given = ("id", "generation", *POSITION, *STATE, *names)
             defaults = {
@@ -236,7 +236,7 @@ class Statements:
             self._events.insert(ENTRY, rows)
 
     def choose_trimmed(self, change: Change) -> None:
-        """Find out which entries are to be deleted, and how many bytes they have."""
+        """Find out which entries to delete, and how many bytes they have."""
         if change.trimmed_bytes is not None:
             return  # the same change is tried again
         log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
@@ -259,7 +259,7 @@ class Statements:
         change.position.log_bytes = max(0, change.position.log_bytes - trimmed)
 
     def update_outcomes(self, change: Change) -> None:
-        """Write how events have ended if not as done, and delete what is no longer kept."""
+        """Write the statuses of turns that did not end as ``done``, and delete trimmed entries."""
         log = SessionEvent.objects.using(self.connection.alias).filter(session=change.session_id)
         for n, status in change.outcomes:
             log.filter(n=n).update(status=status)
@@ -267,7 +267,7 @@ class Statements:
             log.filter(seq__lte=change.trim).delete()
 
     def write_ratings(self, change: Change) -> None:
-        """Write feedback on messages; delete what was taken back."""
+        """Write feedback on messages; delete feedback that was taken back."""
         rows = SessionFeedback.objects.using(self.connection.alias)
         for rating in change.ratings:
             if rating.value is None:
@@ -284,7 +284,7 @@ class Statements:
                     },
                 )
 
-    # Values as the database wants them
+    # Values as the database takes them
 
     def _position(self, at: Position) -> tuple[Any, ...]:
         return (
@@ -300,7 +300,7 @@ class Statements:
         )
 
     def _seen(self, moment: datetime) -> Any:
-        """Return a moment for the database; that of a batch's changes is nearly always the same."""
+        """Adapt a moment for the database, once for all changes of a batch that share it."""
         if moment is not self._last_seen[0]:
             self._last_seen = moment, self._moment(moment)
         return self._last_seen[1]
@@ -311,7 +311,7 @@ class Statements:
         return state.decode() if in_row else "", len(state), change.state_revision
 
     def _fields(self, change: Change, names: tuple[str, ...]) -> list[Any]:
-        field: Any = ChatSession._meta.get_field  # none of those that have no column
+        field: Any = ChatSession._meta.get_field  # typed for mypy: all these fields have columns
         return [
             field(name).get_db_prep_save(change.fields[name], self.connection) for name in names
         ]
@@ -336,7 +336,7 @@ def _by_kind(changes: Iterable[Change]) -> dict[Kind, list[Change]]:
 
 
 def _moment_adapter(connection: BaseDatabaseWrapper) -> Callable[[datetime], Any]:
-    """Return the function that makes of a moment what this database takes."""
+    """Return the function that adapts a moment for this database."""
     adapt = connection.ops.adapt_datetimefield_value
     if connection.vendor != "sqlite" or connection.timezone is not UTC:
         return adapt
