@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -11,7 +12,11 @@ import chatsessions
 from chatsessions import Action, AskUserMessage, Chat, ChatError, Message
 from chatsessions.consumers import ChatConsumer
 from chatsessions.handlers.chat import _chats
+from chatsessions.storage.journal import Batch
 from chatsessions.testing import ChatCommunicator
+from chatsessions.workers.worker import get_worker
+
+from .support.sessions import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,3 +113,40 @@ def test_the_keys_of_a_module() -> None:
             chatsessions.user_env("no, name")
     finally:
         del _chats[__name__]
+
+
+async def test_another_worker_is_told_of_no_end_before_it_is_stored(
+    waiting: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that begins to follow then would never tell its client of that end."""
+    takes_commits, ended = threading.Event(), asyncio.Event()
+    takes_commits.set()
+
+    waiting.beside |= {"quick"}
+
+    @waiting.on_event("quick")
+    async def quick() -> None:
+        takes_commits.clear()
+        ended.set()
+
+    async with visit(waiting) as tab:
+        await tab.send("hello")
+        await tab.receive_message()
+        worker = get_worker()
+        commit = worker.store.commit
+
+        def commit_later(batch: Batch) -> None:
+            assert takes_commits.wait(30)
+            commit(batch)
+
+        monkeypatch.setattr(worker.store, "commit", commit_later)
+        live = worker.live[tab.session_id]
+        n = await tab.send_event("quick")
+        await ended.wait()
+        await until(lambda: n in live.turns.handled)
+        assert live.standing().handled_ahead == []
+        takes_commits.set()
+        assert await tab.wait_for_turn(n) == "done"
+        assert live.standing().handled_ahead == [n]
+        await tab.press("Go")
+        await tab.wait_for_turn(1)

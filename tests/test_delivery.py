@@ -65,9 +65,9 @@ def test_what_older_releases_have_stored_is_understood() -> None:
 
 def test_all_are_handled_at_the_end() -> None:
     handled = Handled(3, [5, 7])
-    assert handled.all(9)
+    assert handled.add_all(9)
     assert (handled.up_to, handled.ahead) == (9, [])
-    assert not handled.all(9)
+    assert not handled.add_all(9)
 
 
 # Outbox

@@ -77,7 +77,7 @@ class Handled:
         self.up_to = self.runs.pop(0)[1]
         return True
 
-    def all(self, accepted: int) -> bool:
+    def add_all(self, accepted: int) -> bool:
         """Note that all events up to ``accepted`` have ended; return True if ``ahead`` changed."""
         changed = bool(self.runs)
         self.up_to = max(self.up_to, accepted)
@@ -313,17 +313,17 @@ class Gate:
     def _refuse_gap(self, n: int, now: float) -> None:
         """Refuse an event like the one before it that was refused, or report a missing event."""
         if self._refusal is not None and now < self._until:
-            raise FrameError(*self._refusal, n=n, retry_after=_milliseconds(self._until - now))
+            raise FrameError(*self._refusal, n=n, retry_after=milliseconds(self._until - now))
         expected = self.accepted + 1
         raise FrameError("n_gap", f"the next event is {expected}, not {n}", n=expected)
 
     def _refuse(self, n: int, code: str, detail: str, now: float, wait: float) -> None:
         self._refusal = (code, detail)
         self._until = now + wait
-        raise FrameError(code, detail, n=n, retry_after=_milliseconds(wait))
+        raise FrameError(code, detail, n=n, retry_after=milliseconds(wait))
 
 
-def _milliseconds(seconds: float) -> float:
+def milliseconds(seconds: float) -> float:
     """Round up to milliseconds, so that the client waits long enough."""
     return ceil(seconds * 1000) / 1000
 

@@ -160,7 +160,7 @@ class InboundEvents:
         self._asks.check(answer.call, data, n=answer.n)
         raw = msgspec.json.encode({"call": answer.call, "data": answer.data})
         self.take(answer.n, ANSWER, raw)
-        self.has_handled(answer.n)  # it has no turn of its own whose end would do it
+        self.mark_handled(answer.n)  # it has no turn of its own whose end would do it
         if not self._asks.answer(answer.call, data):
             raise FrameError("call_closed", gettext("This question is no longer open."), n=answer.n)
 
@@ -197,7 +197,7 @@ class InboundEvents:
             self.charge(answer.n)
             await self._files.check_answer(answer.n, data, event)
 
-    def has_handled(self, n: int) -> None:
+    def mark_handled(self, n: int) -> None:
         """Store that event ``n`` has been handled."""
         handled = self._turns.handled
         if handled.add(n):
@@ -218,7 +218,7 @@ class InboundEvents:
         stored = self.stored
         return stored if self.posted_from is None else min(stored, self.posted_from - 1)
 
-    def has_posted(self, n: int) -> None:
+    def mark_posted(self, n: int) -> None:
         """Remember that number ``n`` was given here, to a posted event."""
         if self.posted_from is None:
             self.set_posted_from(n)

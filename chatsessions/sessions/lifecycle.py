@@ -185,6 +185,7 @@ class SessionLifecycle(ChangeSource):
             generation=row.generation + (loaded is not None),
             claims=None if loaded is None else loaded.claim,
             state_revision=row.state_revision,
+            handled_ahead=row.handled_ahead,
         )
         self.turns = Turns(
             Handled(row.handled, row.handled_ahead),
@@ -370,7 +371,7 @@ class SessionLifecycle(ChangeSource):
             self._add_hook("interrupted", cut)
         for event in left.waiting:
             if event.name == ANSWER:
-                self.inbound.has_handled(event.n)
+                self.inbound.mark_handled(event.n)
             elif run and event.data is not None:
                 self.queue_turn(event.n, event.name, msgspec.json.decode(event.data))
             else:
@@ -427,7 +428,7 @@ class SessionLifecycle(ChangeSource):
         if self._aside is not None:
             log.set_outcome(self._aside, "interrupted")
             log.set(aside=None)
-        if self.turns.handled.all(position.accepted):
+        if self.turns.handled.add_all(position.accepted):
             log.set(handled_ahead=[])
         position.handled = self.turns.handled.up_to
         log.set(
@@ -522,7 +523,7 @@ class SessionLifecycle(ChangeSource):
             turn_name=running[0].name if running else "",
             is_idle=self.position.is_idle,
             handled=self.log.handled,
-            handled_ahead=self.turns.handled.ahead,
+            handled_ahead=self.log.handled_ahead,
             connections=self.client.connections,
             streams=self.sink.so_far,
         )

@@ -47,6 +47,7 @@ class SessionLog:
         "first",
         "generation",
         "handled",
+        "handled_ahead",
         "head",
         "heard",
         "is_closed",
@@ -68,6 +69,7 @@ class SessionLog:
         generation: int,
         claims: Claim | None = None,
         state_revision: int = 0,
+        handled_ahead: list[int] | None = None,
     ) -> None:
         self._journal = journal
         self._source = source
@@ -75,8 +77,10 @@ class SessionLog:
         #: The last entry, the last that is stored, and (``first``) the first that is kept.
         self.head = self.stored = position.head
         self.first = first
-        #: The stored ``handled``: the turns of all events up to this one have ended.
+        #: The stored ``handled``: the turns of all events up to this one have ended; and those of
+        #: the events beyond it that have ended, which is stored as well.
         self.handled = position.handled
+        self.handled_ahead = handled_ahead or []
         #: Called with each new entry.
         self.heard: Callable[[Entry], None] | None = None
         # 5% more, so that a full log is not trimmed at every entry.
@@ -246,6 +250,7 @@ class SessionLog:
         self.is_stored = True
         self.stored = change.position.head
         self.handled = change.position.handled
+        self.handled_ahead = change.fields.get("handled_ahead", self.handled_ahead)
         self._leaving = []
         if change.trim is not None:
             self.first = change.trim + 1

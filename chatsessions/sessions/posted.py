@@ -72,7 +72,7 @@ class PostedEvents:
     ) -> None:
         self._session_id = session_id
         self._log = log
-        self._turns = turns
+        self._locks = turns
         self._inbound = inbound
         self._asks = asks
         self._sink = sink
@@ -83,7 +83,7 @@ class PostedEvents:
         self._check_open = check_open
         self._threads = threads
         #: Held while an event or answer is taken.
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def post(self, name: str, raw: bytes, data: object, *, key: str | None = None) -> Posted:
         """
@@ -93,7 +93,7 @@ class PostedEvents:
         ``SessionConnected``, ``SessionOver``, ``StoreUnavailable``.
         """
         inbound = self._inbound
-        async with self._turn:
+        async with self._lock:
             known = None if key is None else await self._find(key)
             if known is None:
                 n = inbound.next_number
@@ -102,7 +102,7 @@ class PostedEvents:
                 before = self._log.head
                 n = inbound.next_number
                 self._submit(frames.ClientEvent(n, name, Raw(raw)), data, about=about)
-                inbound.has_posted(n)
+                inbound.mark_posted(n)
                 return Posted(turn=n, name=name, after=before, head=self._log.stored)
         return await self._repeated(name, known)
 
@@ -113,7 +113,7 @@ class PostedEvents:
         If no running turn asked (but a hook, or a task that outlived its turn), it is done at once.
         """
         inbound = self._inbound
-        async with self._turn:
+        async with self._lock:
             n = inbound.next_number
             await inbound.check_answer_files(frames.Answer(n, call, Raw(raw)), data)
             self._check()
@@ -124,7 +124,7 @@ class PostedEvents:
                 inbound.answer(frames.Answer(n, call, Raw(raw)), data)
             finally:
                 if self._log.position.accepted == n:  # refused or not, it has the number
-                    inbound.has_posted(n)
+                    inbound.mark_posted(n)
         if asking is not None:
             turn, name = asking.n or 0, asking.name
             return Posted(turn=turn, name=name, after=before, head=self._log.stored)
@@ -138,7 +138,7 @@ class PostedEvents:
 
     def _running(self, n: int | None) -> Turn | None:
         """Return turn ``n`` if it runs, else None."""
-        return next((turn for turn in self._turns.running if turn.n == n), None)
+        return next((turn for turn in self._locks.running if turn.n == n), None)
 
     async def _find(self, key: str) -> Entry | None:
         """
@@ -159,7 +159,7 @@ class PostedEvents:
     async def _repeated(self, name: str, known: Entry) -> Posted:
         """Return the turn and the outcome of an event that was posted before."""
         n, outcome = known.n or 0, None
-        if n in self._turns.handled:
+        if n in self._locks.handled:
             await self._sink.flush()
             find = partial(find_outcome, self._session_id, n)
             outcome = await _looked_up(self._threads.read(find))

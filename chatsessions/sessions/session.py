@@ -12,7 +12,8 @@ import contextvars
 import inspect
 import logging
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -243,7 +244,7 @@ class LiveSession(SessionLifecycle):
     def end_turn(self, n: int, name: str, status: str, *, seconds: float = 0.0) -> None:
         """Store that turn ``n`` has ended, then tell the subscribers."""
         self._runs_no_more(n)
-        self.inbound.has_handled(n)
+        self.inbound.mark_handled(n)
         if status != "done":
             self.log.set_outcome(n, status)
         self.position.turns_failed += status == "failed"
@@ -344,6 +345,15 @@ class LiveSession(SessionLifecycle):
             and not self.writers.is_writing
             and self.ending is None
         )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the session in memory while the block runs."""
+        self.holders += 1
+        try:
+            yield
+        finally:
+            self.let_go()
 
     def let_go(self) -> None:
         """Undo one increment of ``holders``."""

@@ -84,9 +84,6 @@ class SessionTasks:
             self._turn_done(turn)
 
 
-logger = logging.getLogger("chatsessions.live")
-
-
 class Lifespan:
     """
     Runs ``@chat.session_lifespan`` and ``@chat.on_session_unload`` in one task.
