@@ -222,8 +222,7 @@ class CommandServer:
     ) -> Taken:
         taken = Taken([])
         live.client.confirm_token(subscriber)
-        live.holders += 1  # keeps it in memory between two frames
-        try:
+        with live.held():  # between two frames, too
             for raw in given:
                 error = await owner.take_frame(live, subscriber, raw)
                 if error is not None:
@@ -231,8 +230,6 @@ class CommandServer:
                 if error is not None and live.client.is_hammered and not subscriber.over:
                     taken.code = int(frames.CloseCode.RATE_LIMITED)
                     subscriber.lost(taken.code)
-        finally:
-            live.let_go()
         return taken
 
     # From outside
@@ -261,11 +258,8 @@ class CommandServer:
     async def _held(self, live: LiveSession, step: Callable[[], Any]) -> Any:
         if live.ending is not None:
             raise SessionOver(live.id, live.ending)
-        live.holders += 1
-        try:
+        with live.held():
             return await step()
-        finally:
-            live.let_go()
 
     async def broadcast(self, command: Broadcast) -> int:
         """Emit an event to all connected sessions here; return how many have stored it."""

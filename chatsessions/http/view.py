@@ -213,7 +213,7 @@ class ChatView(View):
         visit.admission = admission
         translation.activate(supported_language(visit.language))
         try:
-            admission.still()
+            admission.ensure_login()
         except access.Refused:
             visit.leave()
             raise
@@ -257,7 +257,7 @@ class ChatView(View):
         finally:
             subscriber.stop()
         if visit.admission is not None:
-            visit.admission.still()
+            visit.admission.ensure_login()
         answer = _session_of(visit)
         answer["turn"] = {"turn": posted.turn, "name": posted.name, "status": told.status}
         answer["events"] = told.events

@@ -284,5 +284,5 @@ def _process_lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True
+        pass  # it is somebody else's
     return True

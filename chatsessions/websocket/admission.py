@@ -110,14 +110,14 @@ class Admission:
 
         Raises ``Refused``, ``ShuttingDown``, and database errors.
         """
-        self.still()
+        self.ensure_login()
         if get_worker().closing:
             raise ShuttingDown
         if self._access.permissions:
             await get_worker().threads.check(self._access.check, self.user)
         else:
             self._access.check(self.user)
-        self.still()
+        self.ensure_login()
 
     async def admit(self, session: Session, *, env: Mapping[str, str] | None = None) -> None:
         """
@@ -133,9 +133,9 @@ class Admission:
             raise Refused("forbidden", NOT_ALLOWED) from error
         if not allowed:
             raise Refused("forbidden", NOT_ALLOWED)
-        self.still()
+        self.ensure_login()
 
-    def still(self) -> None:
+    def ensure_login(self) -> None:
         """Raise ``Refused`` if the login was lost meanwhile."""
         if self.lost is not None:
             raise Refused("unauthorized", self.lost)
@@ -169,22 +169,26 @@ def refusal_of(error: Exception) -> tuple[frames.Error | None, CloseCode]:
 
 def connect_request(scope: Scope, *, language: str | None = None, **asked: Any) -> ConnectRequest:
     """Return the request of a connection with ``scope``; ``asked`` are its other fields."""
-    headers = {name.lower(): value for name, value in scope.get("headers") or []}
     client = scope.get("client")
     return ConnectRequest(
         user=scope.get("user") or AnonymousUser(),
         language=language or language_of(scope),
         asked_language=language or "",
         ip=valid_ip(client[0] if client else None),
-        user_agent=headers.get(b"user-agent", b"").decode("latin-1"),
+        user_agent=_header(scope, b"user-agent").decode("latin-1"),
         **asked,
     )
 
 
 def language_of(scope: Scope) -> str:
     """Return the language that a connection's headers ask for."""
-    headers = {name.lower(): value for name, value in scope.get("headers") or []}
-    return first_language(headers.get(b"accept-language", b""))
+    return first_language(_header(scope, b"accept-language"))
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    """Return the last header called ``name``, in lower case; empty if there is none."""
+    headers: dict[bytes, bytes] = {key.lower(): value for key, value in scope.get("headers") or []}
+    return headers.get(name, b"")
 
 
 def first_language(header: bytes) -> str:

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from math import ceil
 from threading import Lock
 from typing import NoReturn
 from uuid import UUID
@@ -22,7 +21,7 @@ from django.utils.translation import gettext
 
 from chatsessions.conf import settings
 from chatsessions.exceptions import FrameError
-from chatsessions.protocol.delivery import RateLimit
+from chatsessions.protocol.delivery import RateLimit, milliseconds
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -237,4 +236,4 @@ def address_of(ip: str | None) -> str | None:
 
 
 def _refuse(code: str, detail: str, wait: float) -> NoReturn:
-    raise FrameError(code, detail, retry_after=ceil(wait * 1000) / 1000)
+    raise FrameError(code, detail, retry_after=milliseconds(wait))

@@ -276,18 +276,13 @@ def _run_sync(name: str, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return _run_in(_lasting_loop(), step)
 
 
-def _lasting_workers() -> list[Worker]:
-    """Return the workers of this process whose event loops are a server's."""
-    return [worker for worker in running_workers() if worker.serves]
-
-
 def _lasting_loop() -> asyncio.AbstractEventLoop:
     """
     Return the event loop for calls from outside: a server's, if possible the running one, else the
     background one. The loop of a single view or task would end while others use it.
     """
     here = asyncio.get_running_loop() if has_loop() else None
-    loops = [worker.loop for worker in _lasting_workers()]
+    loops = [worker.loop for worker in running_workers() if worker.serves]
     if here in loops:
         return here
     return loops[0] if loops else background_loop()

@@ -347,12 +347,9 @@ class SessionRegistry:
         if not _is_theirs(chat, live, request):
             return "unknown"
         if live.ending is None:
-            live.holders += 1  # keeps it in memory during the checks
-            try:
+            with live.held():  # during the checks
                 await admit(live.session)
                 await self._check_count(request, other_than=live.id)
-            finally:
-                live.let_go()
             if not _is_theirs(chat, live, request):
                 return "unknown"  # it was assigned to a user meanwhile
         if how != "visit" and live.client.connections > connections:

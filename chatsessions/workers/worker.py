@@ -258,7 +258,7 @@ class Worker(WorkerHost):
             for session_id, found in (await self.registry.acquire_to_end(some)).items():
                 if isinstance(found, LiveSession):
                     found.end(ChatSession.EndReason.EXPIRED)
-                    found.holders -= 1
+                    found.let_go()
                     begun.append(found)
                 elif not isinstance(found, SessionNotFound | SessionOver | OwnerUnreachable):
                     failures[session_id] = found  # else another worker was faster
