@@ -163,9 +163,7 @@ NAMES: dict[str, Name] = {
     ),
     # Settings and choices
     "ChatSettings": _differs("what a user sets is checked on the server, and stored"),
-    "ChatProfile": _differs(
-        "config_overrides does nothing; the description is plain text, the icon a word or a sign"
-    ),
+    "ChatProfile": _differs("config_overrides does nothing; the icon is a word or a sign"),
     "Starter": _differs("command does nothing; the icon is a word or a sign"),
     "StarterCategory": _differs("icon does nothing"),
     "Mode": _differs("modes are not shown"),

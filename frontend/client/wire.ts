@@ -358,7 +358,7 @@ export interface Select {
   type: "select";
   values?: string[] | null;
   items?: Record<string, string> | null;
-  /** Either says what is chosen at first. */
+  /** The initial choice, by its index or by its value; the index wins. */
   initial_index?: number | null;
   initial_value?: string | null;
   id: string;
@@ -369,12 +369,12 @@ export interface Select {
   disabled?: boolean | null;
 }
 
-/** As a `Select`, with all choices on the page. */
+/** A `Select` that shows all choices on the page. */
 export interface RadioGroup {
   type: "radio";
   values?: string[] | null;
   items?: Record<string, string> | null;
-  /** Either says what is chosen at first. */
+  /** The initial choice, by its index or by its value; the index wins. */
   initial_index?: number | null;
   initial_value?: string | null;
   id: string;
@@ -435,7 +435,7 @@ export interface Switch {
   disabled?: boolean | null;
 }
 
-/** As a `Switch`, with another look. */
+/** A `Switch` with another look. */
 export interface Checkbox {
   type: "checkbox";
   initial?: boolean;
