@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .exceptions import (
+    AccessRefused,
     ChatError,
     ChatSessionsError,
     ContextNotFound,
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AccessRefused",
     "Action",
     "AskActionMessage",
     "AskFileMessage",

@@ -14,6 +14,7 @@ All exceptions of ``chatsessions``.
     ├── ServerStopped            the server stopped before a call from outside was done
     ├── TurnStopped              the turn was stopped; it can change nothing more
     ├── StoreUnavailable         the database (or cache) did not take a commit in time
+    ├── AccessRefused            a login, a permission or a key is missing
     ├── FileRefused              a file that a session does not accept
     ├── ChatError                a Chat is declared wrongly
     ├── FrameError               a frame that breaks the protocol, or comes too soon
@@ -26,10 +27,12 @@ All exceptions of ``chatsessions``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from django.utils.functional import Promise
 
 
 class ChatSessionsError(Exception):
@@ -188,6 +191,22 @@ class StoreUnavailable(ChatSessionsError):
             f"The store has not taken a commit for {seconds:.1f} seconds. What is pending is kept "
             "in memory and written as soon as the store answers."
         )
+
+
+class AccessRefused(ChatSessionsError):
+    """
+    A user is refused, before a session was created or taken over for them.
+
+    ``code`` is one of the protocol's error codes. ``detail`` is a sentence, translated when it is
+    shown, or what the protocol defines for the code. A connection is closed with 4502.
+    """
+
+    def __init__(
+        self, code: Literal["unauthorized", "forbidden", "missing_env"], detail: str | Promise
+    ) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{code}: {detail}")
 
 
 class FileRefused(ChatSessionsError, ValueError):

@@ -14,7 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 from django.views.generic import TemplateView
 
-from chatsessions.auth.access import Refused, fail_closed
+from chatsessions.auth.access import fail_closed
+from chatsessions.exceptions import AccessRefused
 from chatsessions.handlers.chat import Chat, resolve_chat, routed_chat
 from chatsessions.handlers.profiles import default_profile
 
@@ -103,7 +104,7 @@ async def profiles(request: HttpRequest) -> HttpResponse:
             user = await auser_of(request)
             await sync_to_async(check_access)(chat, user)
             offered = await chat.get_profiles(user)
-    except Refused as error:
+    except AccessRefused as error:
         raise RequestRefused(403, error.code, str(error.detail)) from error
     default = default_profile(offered)
     found = [

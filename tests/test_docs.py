@@ -970,7 +970,7 @@ def test_the_http_page_has_every_error() -> None:
     source = "".join((folder / name).read_text() for name in names)
     raised = set(re.findall(r'Refused\(\s*(\d+), "(\w+)"', source))
     raised |= {(status, code) for code, status in re.findall(r'"(\w+)": (\d{3}),', source)}
-    raised |= {("401", "unauthorized"), ("403", "missing_env")}  # those of access.Refused
+    raised |= {("401", "unauthorized"), ("403", "missing_env")}  # those of AccessRefused
     raised -= {("404", "not_found")}  # of files
     documented = {
         (status, code)

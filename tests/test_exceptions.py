@@ -14,6 +14,7 @@ import pytest
 import chatsessions
 from chatsessions import exceptions
 from chatsessions.exceptions import (
+    AccessRefused,
     ChatError,
     ChatSessionsError,
     ContextNotFound,
@@ -49,6 +50,7 @@ EXAMPLES: list[tuple[ChatSessionsError, dict[str, Any]]] = [
     (ServerStopped(), {}),
     (TurnStopped(), {}),
     (StoreUnavailable(10.0), {"seconds": 10.0}),
+    (AccessRefused("missing_env", "KEY"), {"code": "missing_env", "detail": "KEY"}),
     (FileRefused("empty_file", "The file is empty."), {"code": "empty_file"}),
     (ChatError("no handlers"), {}),
     (

@@ -22,8 +22,7 @@ from chatsessions import (
     http_session,
     user_session,
 )
-from chatsessions.auth.access import Refused
-from chatsessions.exceptions import FrameError
+from chatsessions.exceptions import AccessRefused, FrameError
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.storage.serializer import loads
 from chatsessions.workers.worker import Worker
@@ -161,7 +160,7 @@ async def test_a_new_session_needs_the_keys_of_its_chat(
     client = AsyncClient()
     for env in (None, {}, {"KEY": " "}, {"OTHER": "x"}):
         serve(cart(keyed, env=env))
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(AccessRefused) as refused:
             await client.get(URL)
         assert (refused.value.code, refused.value.detail) == ("missing_env", "KEY")
     serve(cart(keyed, env={"KEY": "x" * 20_000}))
@@ -177,7 +176,7 @@ async def test_a_new_session_needs_the_keys_of_its_chat(
     second = (await client.get(URL)).json()
     assert (second["session"], second["resumed"]) == (first["session"], True)
     await aend_session(first["session"])
-    with pytest.raises(Refused):
+    with pytest.raises(AccessRefused):
         await client.get(URL)
 
 

@@ -173,7 +173,7 @@ def test_the_compiled_catalogue_is_that_of_the_source(language: str, domain: str
 # What could not be translated
 
 #: Errors whose detail people may read, and which argument that is.
-DETAILS = {"FrameError": 1, "FileRefused": 1, "Refused": 1, "RequestRefused": 2}
+DETAILS = {"FrameError": 1, "FileRefused": 1, "AccessRefused": 1, "RequestRefused": 2}
 #: Codes of errors that only a client with a fault sees: its developer reads them.
 OF_DEVELOPERS = {"n_gap", "hello_expected", "method_not_allowed", "bad_request", "too_large"}
 #: ``bad_frame`` is both: what a form sent, and what is no frame. These say the latter.

@@ -25,9 +25,10 @@ from django.test import Client as Browser
 from django.test.utils import CaptureQueriesContext
 
 from chatsessions import Chat, ChatError, Message, context, session_context, user_session
-from chatsessions.auth.access import Access, Refused
+from chatsessions.auth.access import Access
 from chatsessions.auth.logins import Login, look_again
 from chatsessions.consumers import ChatConsumer, SessionConsumer
+from chatsessions.exceptions import AccessRefused
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
@@ -186,7 +187,7 @@ def test_a_user_model_without_permissions_has_none() -> None:
     class Bare:
         is_authenticated = True
 
-    with pytest.raises(Refused, match="forbidden"):
+    with pytest.raises(AccessRefused, match="forbidden"):
         Access(permissions=("a.b",)).check(Bare())  # type: ignore[arg-type]
 
 

@@ -13,15 +13,14 @@ from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.utils.crypto import salted_hmac
-from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
-from chatsessions.exceptions import ChatError
+from chatsessions.exceptions import AccessRefused, ChatError
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -33,36 +32,20 @@ logger = logging.getLogger("chatsessions.logins")
 NOT_ALLOWED = gettext_lazy("This is not allowed.")
 
 
-class Refused(Exception):
-    """
-    A user is refused, before a session was created or taken over for them.
-
-    ``code`` is one of the protocol's error codes. ``detail`` is a sentence, translated when it is
-    shown, or what the protocol defines for the code. The connection is closed with 4502.
-    """
-
-    def __init__(
-        self, code: Literal["unauthorized", "forbidden", "missing_env"], detail: str | Promise
-    ) -> None:
-        self.code = code
-        self.detail = detail
-        super().__init__(f"{code}: {detail}")
-
-
 @contextmanager
 def fail_closed(message: str, *args: object) -> Iterator[None]:
     """
     Refuse the user, and log ``message``, if the project's own code fails inside the block.
 
-    ``Refused`` and database errors are raised as they are.
+    ``AccessRefused`` and database errors are raised as they are.
     """
     try:
         yield
-    except (Refused, DatabaseError):
+    except (AccessRefused, DatabaseError):
         raise
     except Exception as error:
         logger.exception(message, *args)
-        raise Refused("forbidden", NOT_ALLOWED) from error
+        raise AccessRefused("forbidden", NOT_ALLOWED) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +102,7 @@ class Access:
 
     def check(self, user: User) -> None:
         """
-        Raise ``Refused`` unless ``user`` meets the requirements.
+        Raise ``AccessRefused`` unless ``user`` meets the requirements.
 
         The code is ``unauthorized`` for a user who is not logged in, and ``forbidden`` for one who
         lacks a permission, or whose permissions cannot be found out. Synchronous, as it calls the
@@ -127,12 +110,12 @@ class Access:
         """
         with fail_closed("The permissions of a user could not be looked at"):
             if self.login_required and not user.is_authenticated:
-                raise Refused("unauthorized", gettext_lazy("Log in first."))
+                raise AccessRefused("unauthorized", gettext_lazy("Log in first."))
             if self.allows(user):
                 return
             if not user.is_authenticated:
-                raise Refused("unauthorized", gettext_lazy("Log in first."))
-            raise Refused("forbidden", gettext_lazy("A permission is missing."))
+                raise AccessRefused("unauthorized", gettext_lazy("Log in first."))
+            raise AccessRefused("forbidden", gettext_lazy("A permission is missing."))
 
     def allows(self, user: User) -> bool:
         """Return True if ``user`` has the permissions. Synchronous, as :meth:`check`."""

@@ -7,9 +7,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import ChatError, FrameError
-
-from .access import Refused
+from chatsessions.exceptions import AccessRefused, ChatError, FrameError
 
 #: Shorter values are not hidden: they occur in texts by chance.
 MIN_SECRET = 6
@@ -38,7 +36,7 @@ def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) ->
     """
     Return the part of ``env`` that a session keeps: with ``names``, those keys and no others.
 
-    Raises ``FrameError`` for too many or too long keys and values, and ``Refused``
+    Raises ``FrameError`` for too many or too long keys and values, and ``AccessRefused``
     (``missing_env``) if one of ``names`` has no value.
     """
     env = dict(given or {})
@@ -52,14 +50,14 @@ def taken_env(given: Mapping[str, str] | None, names: tuple[str, ...] | None) ->
 
 def _problem_of(
     env: Mapping[str, str], names: tuple[str, ...] | None
-) -> FrameError | Refused | None:
+) -> FrameError | AccessRefused | None:
     if len(env) > settings.MAX_ENV_KEYS:
         return FrameError("bad_frame", f"env has at most {settings.MAX_ENV_KEYS} keys")
     size = sum(len(text.encode(errors="replace")) for item in env.items() for text in item)
     if size > settings.MAX_ENV_BYTES:
         return FrameError("bad_frame", f"env has at most {settings.MAX_ENV_BYTES} bytes")
     missing = [name for name in names or () if not env.get(name, "").strip()]
-    return Refused("missing_env", ", ".join(missing)) if missing else None
+    return AccessRefused("missing_env", ", ".join(missing)) if missing else None
 
 
 def hide(text: str, env: Mapping[str, str]) -> str:

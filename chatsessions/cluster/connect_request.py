@@ -51,7 +51,7 @@ class ConnectRequest:
 #: seconds.
 LOGIN_TIMEOUT = timedelta(seconds=10)
 
-#: Checks whether a client may have a session; raises ``Refused``.
+#: Checks whether a client may have a session; raises ``AccessRefused``.
 Admit = Callable[[Session], Awaitable[None]]
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy
 
-from chatsessions.auth.access import Refused
-from chatsessions.exceptions import ChatError
+from chatsessions.exceptions import AccessRefused, ChatError
 
 #: The longest name of a profile: it is a column of the session's row.
 MAX_PROFILE_NAME = 200
@@ -116,11 +115,11 @@ def chosen_profile(offered: list[ChatProfile], name: str) -> str:
     """
     Return the profile of a new session whose client asks for ``name``; "" for none.
 
-    Raises ``Refused`` for a profile that is not offered.
+    Raises ``AccessRefused`` for a profile that is not offered.
     """
     if name:
         if all(one.name != name for one in offered):
-            raise Refused("forbidden", gettext_lazy("This profile is not offered."))
+            raise AccessRefused("forbidden", gettext_lazy("This profile is not offered."))
         return name
     default = default_profile(offered)
     return default.name if default is not None else ""

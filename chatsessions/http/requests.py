@@ -19,17 +19,10 @@ from django.utils import translation
 from django.utils.translation import gettext
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from chatsessions.auth.access import (
-    Refused,
-    Tokens,
-    fail_closed,
-    hash_token,
-    is_owner,
-    session_of_token,
-)
+from chatsessions.auth.access import Tokens, fail_closed, hash_token, is_owner, session_of_token
 from chatsessions.cluster.connect_request import ConnectRequest, User
 from chatsessions.conf import settings
-from chatsessions.exceptions import ChatSessionsError
+from chatsessions.exceptions import AccessRefused, ChatSessionsError
 from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
@@ -141,7 +134,7 @@ def user_of(request: HttpRequest) -> User:
     """
     Return the user of ``request``. Synchronous: the first access may query the database.
 
-    Raises ``Refused`` if an authentication backend fails, and what the database raises.
+    Raises ``AccessRefused`` if an authentication backend fails, and what the database raises.
     """
     with fail_closed(NO_USER):
         return _looked_up(getattr(request, "user", None))
@@ -192,15 +185,16 @@ def csrf_problem(request: HttpRequest) -> str | None:
 
 def check_access(chat: Chat, user: User) -> None:
     """
-    Raise ``Refused`` if no consumer or view of the chat lets ``user`` in, by login and permissions.
+    Raise ``AccessRefused`` if no consumer or view of the chat lets ``user`` in.
 
-    A chat that nothing serves in this process refuses nobody. Synchronous.
+    Login and permissions decide. A chat that nothing serves in this process refuses nobody.
+    Synchronous.
     """
     refused = None
     for access in list(chat.access_rules):
         try:
             access.check(user)
-        except Refused as error:
+        except AccessRefused as error:
             refused = error
         else:
             return
@@ -215,8 +209,8 @@ def client_session(request: HttpRequest, session_id: str) -> tuple[ChatSession, 
     The rule is that of ``hello``: the user is the session's owner (all anonymous users count as
     the same), and is logged in or has a valid token. A token alone is not enough for the session
     of a logged-in user: it would outlive the logout. Raises ``RequestRefused`` 404 for a session
-    that is another's or does not exist, ``Refused`` if the chat no longer admits the user or an
-    authentication backend fails, and what the database raises. Synchronous.
+    that is another's or does not exist, ``AccessRefused`` if the chat no longer admits the user or
+    an authentication backend fails, and what the database raises. Synchronous.
 
     Activates the session's language.
     """

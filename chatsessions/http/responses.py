@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 from chatsessions.auth import access
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
+    AccessRefused,
     FrameError,
     OwnershipLost,
     OwnerUnreachable,
@@ -58,7 +59,7 @@ _STATUS_OF = {
 #: The errors that :func:`refusal_of` knows.
 REFUSALS = (
     RequestRefused,
-    access.Refused,
+    AccessRefused,
     FrameError,
     SessionConnected,
     SessionNotFound,
@@ -78,7 +79,7 @@ def refusal_of(error: Exception) -> RequestRefused:
     match error:
         case RequestRefused():
             return error
-        case access.Refused():
+        case AccessRefused():
             return RequestRefused(
                 401 if error.code == "unauthorized" else 403, error.code, str(error.detail)
             )

@@ -51,7 +51,7 @@ class http_session:  # noqa: N801  # used like a function
     with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (for that process),
     ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
     ``env`` that is too large and (``rate_limited``) for a client that asks too often, and
-    ``chatsessions.auth.access.Refused`` for an ``env`` that misses a key.
+    ``AccessRefused`` for an ``env`` that misses a key.
     """
 
     #: The session: ``id``, ``user``, …

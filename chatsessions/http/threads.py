@@ -15,8 +15,8 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext
 
-from chatsessions.auth.access import Refused
 from chatsessions.conf import settings, with_offset
+from chatsessions.exceptions import AccessRefused
 from chatsessions.handlers.chat import Chat, find_chat, routed_chats
 from chatsessions.handlers.chat_context import to_message
 from chatsessions.handlers.messages import Message
@@ -98,7 +98,7 @@ def _list(request: HttpRequest, user: Any) -> HttpResponse:
 def _is_open(chat: Chat, user: Any) -> bool:
     try:
         check_access(chat, user)
-    except Refused:
+    except AccessRefused:
         return False
     return True
 

@@ -18,6 +18,7 @@ from django.views import View
 from chatsessions.auth import access
 from chatsessions.auth.env import taken_env
 from chatsessions.cluster.connect_request import User
+from chatsessions.exceptions import AccessRefused
 from chatsessions.handlers.chat import resolve_chat
 from chatsessions.handlers.session import Session, supported_language
 from chatsessions.protocol import frames
@@ -214,7 +215,7 @@ class ChatView(View):
         translation.activate(supported_language(visit.language))
         try:
             admission.ensure_login()
-        except access.Refused:
+        except AccessRefused:
             visit.leave()
             raise
         return asked, visit

@@ -16,11 +16,11 @@ from django.db import Error as DatabaseError
 from django.utils.functional import Promise
 from django.utils.translation import gettext
 
-from chatsessions.auth.access import NOT_ALLOWED, Access, Refused
+from chatsessions.auth.access import NOT_ALLOWED, Access
 from chatsessions.auth.env import log_error
 from chatsessions.auth.logins import Login
 from chatsessions.cluster.connect_request import ConnectRequest, User
-from chatsessions.exceptions import FrameError, StoreUnavailable
+from chatsessions.exceptions import AccessRefused, FrameError, StoreUnavailable
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import CloseCode
@@ -41,7 +41,7 @@ DEFAULT_LANGUAGE = "en-US"
 
 #: The errors with which a client is refused, or cannot be served now.
 REFUSALS = (
-    Refused,
+    AccessRefused,
     FrameError,
     ShuttingDown,
     TooManySessions,
@@ -108,7 +108,7 @@ class Admission:
         """
         Check login and permissions.
 
-        Raises ``Refused``, ``ShuttingDown``, and database errors.
+        Raises ``AccessRefused``, ``ShuttingDown``, and database errors.
         """
         self.ensure_login()
         if get_worker().closing:
@@ -121,7 +121,7 @@ class Admission:
 
     async def admit(self, session: Session, *, env: Mapping[str, str] | None = None) -> None:
         """
-        Ask ``authorize()`` about the session that would be opened. Raises ``Refused``.
+        Ask ``authorize()`` about the session that would be opened. Raises ``AccessRefused``.
 
         ``env`` has keys of the client that are not in the session yet; they are hidden in the log.
         """
@@ -130,15 +130,15 @@ class Admission:
         except Exception as error:
             hidden = {**session.env, **(env or {})}
             log_error(logger, hidden, "authorize() failed: nobody comes in", error=error)
-            raise Refused("forbidden", NOT_ALLOWED) from error
+            raise AccessRefused("forbidden", NOT_ALLOWED) from error
         if not allowed:
-            raise Refused("forbidden", NOT_ALLOWED)
+            raise AccessRefused("forbidden", NOT_ALLOWED)
         self.ensure_login()
 
     def ensure_login(self) -> None:
-        """Raise ``Refused`` if the login was lost meanwhile."""
+        """Raise ``AccessRefused`` if the login was lost meanwhile."""
         if self.lost is not None:
-            raise Refused("unauthorized", self.lost)
+            raise AccessRefused("unauthorized", self.lost)
 
     def _renewed(self, user: User) -> None:
         self._scope["user"] = user
@@ -152,7 +152,7 @@ class Admission:
 def refusal_of(error: Exception) -> tuple[frames.Error | None, CloseCode]:
     """Return the error frame and the close code for one of ``REFUSALS``."""
     match error:
-        case Refused():
+        case AccessRefused():
             return frames.Error(error.code, str(error.detail)), CloseCode.NOT_ALLOWED
         case FrameError(code="rate_limited"):
             return frames.error_of(error), CloseCode.RATE_LIMITED

@@ -19,7 +19,6 @@ from weakref import WeakValueDictionary
 from django.contrib.auth.models import AnonymousUser
 from django.utils.translation import gettext_lazy
 
-from chatsessions.auth import access
 from chatsessions.auth.access import is_owner
 from chatsessions.auth.env import log_error
 from chatsessions.cluster.commands import How
@@ -38,7 +37,7 @@ from chatsessions.cluster.connect_request import (
 from chatsessions.cluster.connected import ConnectedSession, LocalSubscriber
 from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
-from chatsessions.exceptions import OwnershipLost, SessionNotFound, SessionOver
+from chatsessions.exceptions import AccessRefused, OwnershipLost, SessionNotFound, SessionOver
 from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.handlers.profiles import chosen_profile
 from chatsessions.handlers.session import Session
@@ -105,8 +104,8 @@ class SessionRegistry:
 
         With ``relays`` the session may stay with another worker that is busy in it; without, wait
         for that worker. ``admit`` is called before a session is created or taken. Raises
-        ``Refused``, ``ShuttingDown``, ``TooManySessions``, ``FrameError`` (``rate_limited``), and
-        database errors.
+        ``AccessRefused``, ``ShuttingDown``, ``TooManySessions``, ``FrameError``
+        (``rate_limited``), and database errors.
         """
         if request.session_id is None:
             return await self._open_new(chat, request, "new", admit)
@@ -276,7 +275,7 @@ class SessionRegistry:
         """
         Return the profile of a new session: the requested one, else that of its thread.
 
-        Raises ``Refused`` if it is not offered.
+        Raises ``AccessRefused`` if it is not offered.
         """
         carried = "" if past is None else past.profile
         if not chat.has_profiles:
@@ -285,9 +284,7 @@ class SessionRegistry:
             offered = await chat.get_profiles(request.user, run_in_thread=self._host.threads.check)
         except Exception as error:
             log_error(logger, request.env, "The profiles of %s failed", chat.name, error=error)
-            raise access.Refused(
-                "forbidden", gettext_lazy("The profiles are not known.")
-            ) from error
+            raise AccessRefused("forbidden", gettext_lazy("The profiles are not known.")) from error
         if not request.profile and any(one.name == carried for one in offered):
             return carried
         return chosen_profile(offered, request.profile)
