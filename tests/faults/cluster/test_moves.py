@@ -71,15 +71,22 @@ async def busy_elsewhere(scenario: Scenario, name: str, data: Any) -> tuple[Tab,
     return tab, n
 
 
+async def comes_as_it_is_made(tab: Tab, n: int, cluster: Cluster) -> bool:
+    """Some of a stream of worker ``a`` has come by another worker before its end."""
+    assert tab.session is not None
+    owner, tokens = cluster.owns(tab.session), len(tab.got("token"))
+    await tab.until(lambda: len(tab.got("token")) > tokens + 3 or n in tab.outcomes)
+    return owner == "a" and n not in tab.outcomes
+
+
 async def test_a_stream_goes_on_by_another_worker(either: Cluster, play: Play) -> None:
     scenario = play(either)
-    tab, n = await busy_elsewhere(scenario, "stream", {"count": 60, "pause": 0.1})
-    assert tab.session is not None
-    assert either.owns(tab.session) == "a"
-    tokens = len(tab.got("token"))
-    # They come as they are made, and not all of them at the end.
-    await tab.until(lambda: len(tab.got("token")) > tokens + 3 or n in tab.outcomes)
-    assert n not in tab.outcomes
+    for pause in (0.1, 0.4, 1.6):  # for a machine that is busy with other things
+        tab, n = await busy_elsewhere(scenario, "stream", {"count": 60, "pause": pause})
+        if await comes_as_it_is_made(tab, n, either):
+            break
+    else:
+        pytest.fail("it comes at its end")
     assert await scenario.outcome(tab, n) == "done"
     last = tab.got("event", name="message_update")[-1].frame["data"]
     assert last["content"].split() == [str(number) for number in range(60)]
