@@ -58,10 +58,10 @@ $(DEMO_STAMP): pyproject.toml requirements.lock | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(DEMO_EXTRAS)]'
 	@touch $@
 
-# Compiled afterwards, by all cores.
+# All that is locked, so that pip has nothing to find out; compiled afterwards, by all cores.
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -c requirements.lock -e '.[run,demo,postgres,redis,uvicorn,chainlit,testing,docs,dev,recipes]'
+	@$(BIN)/python -m pip install --quiet --no-deps --no-compile --disable-pip-version-check -r requirements.lock -e .
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some packages bring templates that are no Python
 	@touch $@ $(DEMO_STAMP)
 

@@ -13,11 +13,14 @@ import zipfile
 from configparser import ConfigParser
 from email import message_from_bytes
 from email.message import Message
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -53,6 +56,27 @@ def test_where_messages_are_markdown_the_admin_shows_it() -> None:
     template = (PACKAGE / "cli" / "project_template" / "pyproject.toml").read_text()
     [ours] = tomllib.loads(template)["project"]["dependencies"]
     assert "markdown" in re.findall(r"\w+", ours)
+
+
+def test_the_lock_has_all_that_is_asked_for() -> None:
+    """The tests' environment is installed from the lock alone."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked: dict[str, set[str]] = {}
+    for one in map(Requirement, lines):
+        [pinned] = one.specifier
+        locked.setdefault(canonicalize_name(one.name), set()).add(pinned.version)
+    lacking = [
+        text
+        for text in wanted
+        if not any(map(Requirement(text).specifier.contains, locked.get(name_of(text), set())))
+    ]
+    assert lacking == [], "run: make lock"
+
+
+def name_of(requirement: str) -> str:
+    return canonicalize_name(Requirement(requirement).name)
 
 
 def python(code: str, *, cwd: Path) -> str:

@@ -72,7 +72,7 @@ class PostedEvents:
     ) -> None:
         self._session_id = session_id
         self._log = log
-        self._locks = turns
+        self._turns = turns
         self._inbound = inbound
         self._asks = asks
         self._sink = sink
@@ -138,7 +138,7 @@ class PostedEvents:
 
     def _running(self, n: int | None) -> Turn | None:
         """Return turn ``n`` if it runs, else None."""
-        return next((turn for turn in self._locks.running if turn.n == n), None)
+        return next((turn for turn in self._turns.running if turn.n == n), None)
 
     async def _find(self, key: str) -> Entry | None:
         """
@@ -159,7 +159,7 @@ class PostedEvents:
     async def _repeated(self, name: str, known: Entry) -> Posted:
         """Return the turn and the outcome of an event that was posted before."""
         n, outcome = known.n or 0, None
-        if n in self._locks.handled:
+        if n in self._turns.handled:
             await self._sink.flush()
             find = partial(find_outcome, self._session_id, n)
             outcome = await _looked_up(self._threads.read(find))
