@@ -13,9 +13,11 @@ from uuid import UUID
 import msgspec
 import pytest
 from channels.layers import channel_layers
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AnonymousUser, User
+from django.db.models import F
 
 from chatsessions import Chat, Message, user_session
+from chatsessions.cluster import owner
 from chatsessions.cluster.commands import Failed, Hint, Part, encode
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.connected import ConnectedSession
@@ -405,6 +407,58 @@ async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(chat: Ch
         again.served.end("user")
         await until(lambda: again.closed == 4503)
         assert again.frames[-1] == {"type": "ended", "reason": "user"}
+
+
+@pytest.mark.parametrize(
+    ("connections", "code"),
+    [
+        pytest.param(1, 4509, id="for a newer connection"),
+        pytest.param(0, 4000, id="for a call from outside"),
+    ],
+)
+async def test_a_client_hears_who_took_the_session_from_the_owner_that_it_knew(
+    chat: Chat, connections: int, code: int
+) -> None:
+    async with two_workers(DeafLayer(lambda _: True)) as (first, second):
+        old = await Tab.open(first, chat)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        relayed = await Tab.open(second, chat, old)
+        await ChatSession.objects.filter(pk=relayed.id).aupdate(
+            generation=F("generation") + 1, connections=F("connections") + connections
+        )
+        await until(lambda: relayed.closed)
+        assert relayed.closed == code
+        chat.gate.set()  # type: ignore[attr-defined]
+
+
+async def test_who_leaves_before_the_owner_has_attached_them_is_no_connection(
+    chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await User.objects.acreate_user("ada")
+    asked, may_find = threading.Event(), threading.Event()
+
+    def find_later(pk: str) -> Any:
+        asked.set()
+        assert may_find.wait(30)
+        return ada
+
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat, user=ada)
+        await old.say("wait")
+        await until(lambda: old.texts == ["1"])
+        monkeypatch.setattr(owner, "find_user", find_later)
+        coming = asyncio.create_task(Tab.open(second, chat, old, user=ada))
+        await until(asked.is_set)
+        coming.cancel()
+        await asyncio.wait([coming])
+        await until(lambda: not second.remotes and not second.rpc._asked)  # the owner knows it
+        may_find.set()
+        await until(lambda: not first.rpc._working)
+        assert not old.closed  # nobody else has come
+        row = await ChatSession.objects.aget(pk=old.id)
+        assert row.connections == 1
+        chat.gate.set()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("phase", ["released", "on its way", "here already"])

@@ -383,13 +383,17 @@ class RemoteSession(ABC):
         elif peek.status == ChatSession.Status.ENDED:
             await self._follower.take_row(peek)
             self.close(frames.CloseCode.SESSION_ENDED, ended=peek.end_reason)
-        elif self._is_overtaken(peek):
-            self.close(frames.CloseCode.TAKEN_OVER)
         elif peek.generation != self.generation:  # it has another owner now
-            self._give_up("another worker has it")
+            if self._is_overtaken(peek):
+                self.close(frames.CloseCode.TAKEN_OVER)
+            else:
+                self._give_up("another worker has it")
         else:
             await self._follower.take_row(peek)
-            await self._judge(peek, look)
+            if self._is_overtaken(peek):
+                self.close(frames.CloseCode.TAKEN_OVER)
+            else:
+                await self._judge(peek, look)
 
     async def _judge(self, peek: Peek, look: Look) -> None:
         """Decide whether to go on with a session that its owner still has, or has released."""

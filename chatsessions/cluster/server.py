@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -63,6 +64,8 @@ logger = logging.getLogger("chatsessions.cluster")
 #: Seconds that the release of a session may take before it is relayed instead, so that no client
 #: waits for a slow ``on_disconnect``.
 GIVE_TIMEOUT = 1.0
+#: How many clients to remember that have left while this worker was about to attach them.
+LEFT_EARLY = 1000
 #: The answer to a command that this release does not know.
 UNKNOWN = Failed("ChatSessionsError", "the owner of the session does not know this command")
 
@@ -90,6 +93,8 @@ class CommandServer:
         self._remotes = remotes
         #: The subscribers at other workers, by the numbers of their ``RemoteSession`` objects.
         self._subscribers: dict[str, RemoteSubscriber] = {}
+        #: The numbers of those that have left before they were attached, the latest of them.
+        self._left_early: deque[str] = deque(maxlen=LEFT_EARLY)
 
     async def answer(self, raw: bytes) -> bytes:
         """Do a command, and return its answer. An exception becomes the answer ``Failed``."""
@@ -176,6 +181,8 @@ class CommandServer:
         is_theirs = is_visitors(live, command.user, command.used)
         if live.closed or not is_theirs or _is_overtaken(live, command):
             return NotHere()
+        if command.remote in self._left_early:
+            return NotHere()
         subscriber = self._subscribers.get(command.remote)
         if command.again and (subscriber is None or subscriber.over):
             return NotHere()
@@ -190,6 +197,8 @@ class CommandServer:
 
     async def _for_subscriber(self, command: OfRemote) -> Answer:
         subscriber = self._subscribers.get(command.remote)
+        if subscriber is None and isinstance(command, Detach):
+            self._left_early.append(command.remote)
         if subscriber is None or subscriber.over or not subscriber.is_here:
             return NotHere()
         subscriber.heard()

@@ -365,8 +365,10 @@ async def _while_here(coming: asyncio.Task[Message]) -> AsyncIterator[None]:
     """
     here = asyncio.timeout(None)
 
+    is_inside = True
+
     def received(_: asyncio.Task[Message]) -> None:
-        if coming.cancelled():
+        if not is_inside or coming.cancelled():
             return
         if coming.exception() is not None or coming.result()["type"] == "websocket.disconnect":
             here.reschedule(0)
@@ -377,6 +379,7 @@ async def _while_here(coming: asyncio.Task[Message]) -> AsyncIterator[None]:
             try:
                 yield
             finally:
+                is_inside = False  # it may be called once more
                 coming.remove_done_callback(received)
     except TimeoutError:
         if not here.expired():
