@@ -133,17 +133,19 @@ async def test_another_worker_is_told_of_no_end_before_it_is_stored(
         await tab.send("hello")
         await tab.receive_message()
         worker = get_worker()
-        commit = worker.store.commit
+        write, waited = worker.store.write, []
 
-        def commit_later(batch: Batch) -> None:
+        def write_later(batch: Batch) -> None:
+            waited.append(not takes_commits.is_set())
             assert takes_commits.wait(30)
-            commit(batch)
+            write(batch)
 
-        monkeypatch.setattr(worker.store, "commit", commit_later)
+        monkeypatch.setattr(worker.store, "write", write_later)
         live = worker.live[tab.session_id]
         n = await tab.send_event("quick")
         await ended.wait()
-        await until(lambda: n in live.turns.handled)
+        await until(lambda: any(waited))  # the end is being stored
+        assert n in live.turns.handled
         assert live.standing().handled_ahead == []
         takes_commits.set()
         assert await tab.wait_for_turn(n) == "done"

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
 from django.core.exceptions import ImproperlyConfigured
-from django.db.utils import DatabaseError
+from django.db import Error as DatabaseError
 
 from chatsessions.conf import settings
 

@@ -12,7 +12,8 @@ from django.core.exceptions import BadRequest, SuspiciousOperation
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.core.handlers.asgi import ASGIRequest
-from django.db import DatabaseError, transaction
+from django.db import Error as DatabaseError
+from django.db import transaction
 from django.http import (
     FileResponse,
     HttpRequest,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
-from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 from django.dispatch import Signal
 from django.utils import translation
 
@@ -104,18 +103,20 @@ class WorkerHost(SessionHost):
         subscriber, live.subscribers.connection = live.subscribers.connection, None
         if subscriber is None:
             return
-        code = CloseCode.SHUTTING_DOWN  # the client comes back, and finds the new owner
-        if isinstance(error, OwnershipLost):
-            with suppress(DatabaseError):
+        code, ended = CloseCode.SHUTTING_DOWN, None  # the client comes back, and finds the owner
+        try:
+            if isinstance(error, OwnershipLost):
                 peek = await self.threads.read(peek_at, live.id)
                 if peek is None or peek.status == ChatSession.Status.ENDED:
-                    reason = (peek and peek.end_reason) or ChatSession.EndReason.ADMIN
-                    subscriber.close(CloseCode.SESSION_ENDED, ended=reason)
-                    return
-                # Not if a call from outside took it, or a worker that thought this one dead.
-                if held and peek.connections > live.client.connections:
+                    code = CloseCode.SESSION_ENDED
+                    ended = (peek and peek.end_reason) or ChatSession.EndReason.ADMIN
+                elif held and peek.connections > live.client.connections:
+                    # Not if a call from outside took it, or a worker that thought this one dead.
                     code = CloseCode.TAKEN_OVER
-        subscriber.close(code)
+        except DatabaseError as failure:
+            logger.warning("Session %s: its row cannot be read: %s", live.id, failure)
+        finally:
+            subscriber.close(code, ended=ended)
 
     # Tasks
 

@@ -76,12 +76,15 @@ async def comes_as_it_is_made(tab: Tab, n: int, cluster: Cluster) -> bool:
     assert tab.session is not None
     owner, tokens = cluster.owns(tab.session), len(tab.got("token"))
     await tab.until(lambda: len(tab.got("token")) > tokens + 3 or n in tab.outcomes)
-    return owner == "a" and n not in tab.outcomes
+    if n in tab.outcomes:
+        return False
+    assert owner == "a"
+    return True
 
 
 async def test_a_stream_goes_on_by_another_worker(either: Cluster, play: Play) -> None:
     scenario = play(either)
-    for pause in (0.1, 0.4, 1.6):  # for a machine that is busy with other things
+    for pause in (0.1, 0.4, 1.2):  # for a machine that is busy with other things
         tab, n = await busy_elsewhere(scenario, "stream", {"count": 60, "pause": pause})
         if await comes_as_it_is_made(tab, n, either):
             break
