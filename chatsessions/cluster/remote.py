@@ -383,17 +383,16 @@ class RemoteSession(ABC):
         elif peek.status == ChatSession.Status.ENDED:
             await self._follower.take_row(peek)
             self.close(frames.CloseCode.SESSION_ENDED, ended=peek.end_reason)
-        elif peek.generation != self.generation:  # it has another owner now
+        else:
+            is_owned = peek.generation == self.generation  # by the owner we know
+            if is_owned:
+                await self._follower.take_row(peek)
             if self._is_overtaken(peek):
                 self.close(frames.CloseCode.TAKEN_OVER)
+            elif is_owned:
+                await self._judge(peek, look)
             else:
                 self._give_up("another worker has it")
-        else:
-            await self._follower.take_row(peek)
-            if self._is_overtaken(peek):
-                self.close(frames.CloseCode.TAKEN_OVER)
-            else:
-                await self._judge(peek, look)
 
     async def _judge(self, peek: Peek, look: Look) -> None:
         """Decide whether to go on with a session that its owner still has, or has released."""

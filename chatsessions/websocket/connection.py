@@ -364,7 +364,6 @@ async def _while_here(coming: asyncio.Task[Message]) -> AsyncIterator[None]:
     left must not take time from those that still wait.
     """
     here = asyncio.timeout(None)
-
     is_inside = True
 
     def received(_: asyncio.Task[Message]) -> None:
@@ -379,8 +378,7 @@ async def _while_here(coming: asyncio.Task[Message]) -> AsyncIterator[None]:
             try:
                 yield
             finally:
-                is_inside = False  # it may be called once more
-                coming.remove_done_callback(received)
+                is_inside = False
     except TimeoutError:
         if not here.expired():
             raise
