@@ -122,6 +122,34 @@ async def test_a_stream_that_has_ended_meanwhile_is_told_whole(chat: Chat, worke
     assert client.live.sink.so_far == []
 
 
+async def test_a_stream_that_is_stored_whole_is_told_to_nobody(chat: Chat, worker: Worker) -> None:
+    """Its last token waited for an entry that was stored before the one at its end."""
+    go = asyncio.Event()
+
+    @chat.on_message
+    async def handle() -> None:
+        message = Message()
+        await message.stream_token("a")
+        await go.wait()
+        await context.emitter.emit("between")
+        await asyncio.sleep(0.05)  # it is being stored
+        await message.stream_token("b")
+        await context.emitter.emit("between")
+        await message.update()
+
+    client, line = await streaming(worker, chat), Line()
+    with locked():
+        go.set()
+        await until(lambda: not client.live.sink.texts())
+    await until(lambda: not client.live.turns.running)
+    await worker.journal.settled()
+    line.join(client)
+    await until(lambda: line.has(type="welcome"))
+    client.send("message", {"content": "again"})
+    await until(lambda: line.has(type="stream") or line.has(type="token"))
+    assert not line.has(type="stream")
+
+
 async def test_a_message_that_streams_once_more_counts_anew(chat: Chat, worker: Worker) -> None:
     go = asyncio.Event()
 

@@ -42,7 +42,7 @@ class _Open:
     seq: int
     #: The index of the next token.
     index: int = 0
-    #: The entry that its last tokens wait for, after it was closed.
+    #: The last entry when it was closed; its tokens wait for no later one.
     held_until: int = 0
 
 
@@ -87,7 +87,7 @@ class SessionSink(Sink):
         #: the row was last asked.
         self._pauses = self._asked = rows.pauses
         self._open: dict[str, _Open] = {}
-        #: Closed streams that have tokens in the outbox.
+        #: Closed streams whose last entry before the end is not stored.
         self._closing: list[_Open] = []
         self._outbox: Outbox[frames.ServerFrame] = Outbox(log.stored)
         self._checkpointed = 0.0
@@ -218,6 +218,9 @@ class SessionSink(Sink):
     def release(self, entries: Sequence[Entry]) -> None:
         """Send ``entries``, which are stored now, and the tokens between them, in order."""
         outbox, subscribers = self._outbox, self._subscribers
+        if self._closing:
+            stored = self._log.stored
+            self._closing = [found for found in self._closing if found.held_until > stored]
         if not outbox.waiting:
             outbox.stored = self._log.stored
             if entries:
@@ -229,7 +232,6 @@ class SessionSink(Sink):
                 self._tell(frame)
         for frame in outbox.release(self._log.stored):
             self._tell(frame)
-        self._closing = [found for found in self._closing if found.held_until > self._log.stored]
 
     @property
     def so_far(self) -> list[frames.Stream]:
