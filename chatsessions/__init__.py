@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .exceptions import (
     AccessRefused,
+    CacheFailed,
     ChatError,
     ChatSessionsError,
     ContextNotFound,
@@ -25,9 +26,11 @@ from .exceptions import (
     SessionNotFound,
     SessionOver,
     SessionOwned,
+    SessionUnavailable,
     StorageError,
     StoreUnavailable,
     TooLarge,
+    TooManySessions,
     TurnStopped,
 )
 from .files.storage import ChatFile
@@ -92,6 +95,7 @@ __all__ = [
     "AskActionMessage",
     "AskFileMessage",
     "AskUserMessage",
+    "CacheFailed",
     "Chat",
     "ChatError",
     "ChatFile",
@@ -113,12 +117,14 @@ __all__ = [
     "SessionNotFound",
     "SessionOver",
     "SessionOwned",
+    "SessionUnavailable",
     "Starter",
     "Step",
     "StorageError",
     "StoreUnavailable",
     "Thread",
     "TooLarge",
+    "TooManySessions",
     "TurnStopped",
     "aassign_user",
     "abroadcast",

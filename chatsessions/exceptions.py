@@ -9,11 +9,14 @@ All exceptions of ``chatsessions``.
     ├── SessionOver              the session has ended
     ├── SessionConnected         a websocket numbers the session's events
     ├── SessionOwned             the session belongs to a user already
+    ├── SessionUnavailable       the session cannot be opened now; try again
+    ├── TooManySessions          the user has as many connected sessions as allowed
     ├── OwnershipLost            another worker holds the session now
     ├── OwnerUnreachable         the session is live in another process
     ├── ServerStopped            the server stopped before a call from outside was done
     ├── TurnStopped              the turn was stopped; it can change nothing more
     ├── StoreUnavailable         the database (or cache) did not take a commit in time
+    ├── CacheFailed              the cache did not take or give the values
     ├── AccessRefused            a login, a permission or a key is missing
     ├── FileRefused              a file that a session does not accept
     ├── ChatError                a Chat is declared wrongly
@@ -30,6 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
     from django.utils.functional import Promise
@@ -106,6 +110,24 @@ class SessionOwned(ChatSessionsError):
         super().__init__(
             f"Session {session_id} belongs to a user already. Only a session that was begun "
             "without a login can be assigned, and once; for another user begin a new one."
+        )
+
+
+class SessionUnavailable(ChatSessionsError):
+    """The session cannot be opened now, mostly because the server is shutting down; try again."""
+
+    def __init__(self, why: str = "The server is shutting down.") -> None:
+        super().__init__(f"{why} No session was opened; try again in a moment.")
+
+
+class TooManySessions(ChatSessionsError):
+    """The user has as many connected sessions as ``MAX_SESSIONS_PER_USER`` allows."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"The user has {limit} connected sessions, and may have no more. Close one, or raise "
+            "CHATSESSIONS['MAX_SESSIONS_PER_USER']."
         )
 
 
@@ -191,6 +213,14 @@ class StoreUnavailable(ChatSessionsError):
             f"The store has not taken a commit for {seconds:.1f} seconds. What is pending is kept "
             "in memory and written as soon as the store answers."
         )
+
+
+class CacheFailed(ChatSessionsError):
+    """The cache failed to store or to read values: those of ``keys``, or all if there are none."""
+
+    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
+        self.keys = frozenset(keys)
+        super().__init__(message)
 
 
 class AccessRefused(ChatSessionsError):

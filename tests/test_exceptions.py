@@ -15,6 +15,7 @@ import chatsessions
 from chatsessions import exceptions
 from chatsessions.exceptions import (
     AccessRefused,
+    CacheFailed,
     ChatError,
     ChatSessionsError,
     ContextNotFound,
@@ -30,9 +31,11 @@ from chatsessions.exceptions import (
     SessionNotFound,
     SessionOver,
     SessionOwned,
+    SessionUnavailable,
     StorageError,
     StoreUnavailable,
     TooLarge,
+    TooManySessions,
     TurnStopped,
 )
 
@@ -46,10 +49,13 @@ EXAMPLES: list[tuple[ChatSessionsError, dict[str, Any]]] = [
     (SessionConnected(ID), {"session_id": ID}),
     (OwnershipLost(ID), {"session_id": ID}),
     (SessionOwned(ID), {"session_id": ID}),
+    (SessionUnavailable(), {}),
+    (TooManySessions(5), {"limit": 5}),
     (OwnerUnreachable(ID, "host:12"), {"session_id": ID, "owner": "host:12"}),
     (ServerStopped(), {}),
     (TurnStopped(), {}),
     (StoreUnavailable(10.0), {"seconds": 10.0}),
+    (CacheFailed("no answer", ["key"]), {"keys": frozenset(["key"])}),
     (AccessRefused("missing_env", "KEY"), {"code": "missing_env", "detail": "KEY"}),
     (FileRefused("empty_file", "The file is empty."), {"code": "empty_file"}),
     (ChatError("no handlers"), {}),

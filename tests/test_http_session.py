@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.contrib.sessions.backends.base import SessionBase
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient, Client, RequestFactory
@@ -22,7 +23,13 @@ from chatsessions import (
     http_session,
     user_session,
 )
-from chatsessions.exceptions import AccessRefused, FrameError
+from chatsessions.exceptions import (
+    AccessRefused,
+    ChatSessionsError,
+    FrameError,
+    SessionUnavailable,
+    TooManySessions,
+)
 from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.storage.serializer import loads
 from chatsessions.workers.worker import Worker
@@ -217,6 +224,38 @@ async def test_a_session_that_cannot_be_kept_is_let_go(
     assert not worker.live
     row = await ChatSession.objects.aget()
     assert row.worker_id is None
+
+
+async def test_what_a_view_is_refused_with_is_an_error_of_the_package(
+    worker: Worker, chat: Chat, serve: Callable[[Any], None], settings: Settings
+) -> None:
+    """One ``except ChatSessionsError`` around the block is enough, whatever the reason is."""
+    settings.CHATSESSIONS = {"MAX_SESSIONS_PER_USER": 1}
+    refused: list[ChatSessionsError] = []
+
+    async def view(request: HttpRequest) -> JsonResponse:
+        try:
+            async with http_session(request, chat=chat):
+                return JsonResponse({})
+        except ChatSessionsError as error:
+            refused.append(error)
+            return JsonResponse({}, status=503)
+
+    serve(view)
+    ada = await get_user_model().objects.acreate_user("ada")
+    await Line.open(worker, chat, user=ada)
+    client = AsyncClient()
+    await client.aforce_login(ada)
+    assert (await client.get(URL)).status_code == 503
+    worker.closing = True
+    assert (await AsyncClient().get(URL)).status_code == 503
+    many, stopping = refused
+    assert isinstance(many, TooManySessions)
+    assert many.limit == 1
+    assert isinstance(stopping, SessionUnavailable)
+    assert str(stopping) == (
+        "The server is shutting down. No session was opened; try again in a moment."
+    )
 
 
 async def test_without_djangos_sessions(

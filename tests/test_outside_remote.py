@@ -28,6 +28,7 @@ from chatsessions import (
 from chatsessions.cluster.commands import Append, Assign, Broadcast, Put
 from chatsessions.cluster.connect_request import LOGIN_TIMEOUT, ConnectRequest
 from chatsessions.conf import settings
+from chatsessions.exceptions import SessionUnavailable
 from chatsessions.handlers.context import use_context
 from chatsessions.handlers.session import Session
 from chatsessions.models import ChatSession, SessionEvent
@@ -35,7 +36,6 @@ from chatsessions.models import Worker as WorkerRow
 from chatsessions.protocol.frames import CloseCode, Token
 from chatsessions.workers import calls
 from chatsessions.workers.calls import RemoteBlock, leave_remote
-from chatsessions.workers.host import ShuttingDown
 from chatsessions.workers.outside import EMITS_AT_A_TIME
 from chatsessions.workers.worker import Worker
 
@@ -284,7 +284,7 @@ async def test_a_session_is_assigned_wherever_it_is_live_and_once(chat: Chat) ->
         other = await Client.open(second, chat, session, token, user=eve)
         assert other.reason == "unknown"
         for worker in (first, second):
-            with pytest.raises(ShuttingDown):  # until the answer to the login is here
+            with pytest.raises(SessionUnavailable):  # until the answer to the login is here
                 await Client.open(worker, chat, session, token)
             stranger = await Client.open(worker, chat, session, "guessed")
             assert stranger.reason == "unknown"
@@ -314,7 +314,7 @@ async def test_who_is_being_admitted_does_not_get_what_is_assigned_meanwhile(
 
         arrival = ConnectRequest(user=AnonymousUser(), session_id=str(session), token=client.token)
         come = first.open if way == "connection" else partial(first.receive, make=False)
-        with pytest.raises(ShuttingDown):  # they may be ada, and logged in when they come back
+        with pytest.raises(SessionUnavailable):  # they may be ada, who logs in now
             await come(chat, arrival, admit=admit)
         row = await ChatSession.objects.aget(pk=session)
         assert row.user_id == ada.pk
@@ -336,7 +336,7 @@ async def test_who_waits_for_an_owner_elsewhere_does_not_get_what_is_assigned_me
         client = await owned(first, chat)
         session = client.live.id
         arrival = ConnectRequest(user=AnonymousUser(), session_id=str(session), token=client.token)
-        with pytest.raises(ShuttingDown):
+        with pytest.raises(SessionUnavailable):
             await second.open(chat, arrival, relays=True)
         assert is_assigned.is_set()
         client.live.turns.cancel("stopped")

@@ -22,13 +22,13 @@ from chatsessions.cluster.commands import Failed, Hint, Part, encode
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.connected import ConnectedSession
 from chatsessions.cluster.follower import OpenStreams, TurnStatuses
+from chatsessions.exceptions import SessionUnavailable
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import WebsocketSubscriber
-from chatsessions.workers.host import ShuttingDown
 from chatsessions.workers.worker import Worker, get_worker
 
 from .support.layer import LossyLayer
@@ -525,7 +525,7 @@ class LateHello:
     async def taken(self) -> None:
         """The owner is reached again: the client, if it were there, is told to come back."""
         self._layer.is_cut = False
-        with pytest.raises(ShuttingDown):
+        with pytest.raises(SessionUnavailable):
             await self._task
 
 
@@ -810,7 +810,7 @@ async def come_back(worker: Worker, chat: Chat, tab: Tab) -> Tab:
     while True:
         try:
             return await Tab.open(worker, chat, tab)
-        except ShuttingDown:
+        except SessionUnavailable:
             await asyncio.sleep(0.1)
 
 

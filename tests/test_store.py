@@ -21,10 +21,9 @@ from django.db.utils import OperationalError
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from chatsessions.exceptions import OwnershipLost
+from chatsessions.exceptions import CacheFailed, OwnershipLost
 from chatsessions.models import ChatSession, Worker
 from chatsessions.storage import sql as bulk
-from chatsessions.storage.database import CacheFailed
 from chatsessions.storage.journal import Batch, Change, Claim, Position
 from chatsessions.storage.log import Entry, find_seq, read_entries
 from chatsessions.storage.store import Store, cache_key

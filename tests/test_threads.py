@@ -18,13 +18,12 @@ from django.test.utils import CaptureQueriesContext
 
 import chatsessions
 from chatsessions import Chat, ChatSettings, Message, Thread, context, serializable, user_session
-from chatsessions.exceptions import FrameError
+from chatsessions.exceptions import FrameError, TooManySessions
 from chatsessions.handlers.chat import InterruptedTurn, module_chat
 from chatsessions.input_widget import Switch
 from chatsessions.models import ChatSession
 from chatsessions.storage.storable import by_class, by_name
 from chatsessions.workers import calls
-from chatsessions.workers.registry import TooManySessions
 from chatsessions.workers.worker import Worker as RunningWorker
 
 from .support.sessions import Client, Way, eventually, running_worker, until, ways

@@ -22,19 +22,21 @@ from chatsessions.auth import access
 from chatsessions.conf import settings
 from chatsessions.exceptions import (
     AccessRefused,
+    CacheFailed,
     FrameError,
     OwnershipLost,
     OwnerUnreachable,
     SessionConnected,
     SessionNotFound,
     SessionOver,
+    SessionUnavailable,
     StoreUnavailable,
+    TooManySessions,
 )
 from chatsessions.handlers.session import supported_language
 from chatsessions.protocol import frames
-from chatsessions.storage.database import CacheFailed, unavailable
-from chatsessions.workers.host import ShuttingDown
-from chatsessions.workers.registry import LoginAwaited, TooManySessions
+from chatsessions.storage.database import unavailable
+from chatsessions.workers.registry import LoginAwaited
 
 from .requests import RequestRefused, check_method
 from .visits import HttpSubscriber, Visit, is_end_of
@@ -66,7 +68,7 @@ REFUSALS = (
     SessionOver,
     OwnerUnreachable,
     OwnershipLost,
-    ShuttingDown,
+    SessionUnavailable,
     TooManySessions,
     DatabaseError,
     StoreUnavailable,
@@ -105,7 +107,7 @@ def refusal_of(error: Exception) -> RequestRefused:
         case LoginAwaited():
             detail = gettext("Log in first.")
             return RequestRefused(401, "unauthorized", detail, retry_after=SOON)
-        case ShuttingDown():
+        case SessionUnavailable():
             detail = gettext("The server is restarting; try again.")
             return RequestRefused(503, "shutting_down", detail, retry_after=SOON)
         case TooManySessions():

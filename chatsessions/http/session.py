@@ -51,7 +51,8 @@ class http_session:  # noqa: N801  # used like a function
     with ``user_env`` needs. Raises ``ChatError``, ``OwnerUnreachable`` (for that process),
     ``StoreUnavailable``, ``SessionOver`` for a given session that has ended, ``FrameError`` for an
     ``env`` that is too large and (``rate_limited``) for a client that asks too often, and
-    ``AccessRefused`` for an ``env`` that misses a key.
+    ``AccessRefused`` for an ``env`` that misses a key, ``SessionUnavailable``, ``TooManySessions``,
+    and database errors.
     """
 
     #: The session: ``id``, ``user``, …

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context
@@ -28,6 +28,7 @@ from django.db.utils import DatabaseError, InterfaceError, OperationalError
 from django.utils.translation import gettext
 
 from chatsessions.conf import settings
+from chatsessions.exceptions import CacheFailed
 
 logger = logging.getLogger("chatsessions.store")
 
@@ -60,14 +61,6 @@ _MYSQL_READ_ONLY = (1290, 1836)
 _LACKING = ("42P01", "42703")
 _MYSQL_LACKING = (1146, 1054)
 _SQLITE_LACKING = ("no such table: chatsessions_", "no such column: chatsessions_", "has no column")
-
-
-class CacheFailed(Exception):
-    """The cache failed to store values: those of ``keys``, or all if there are none."""
-
-    def __init__(self, message: str, keys: Iterable[str] = ()) -> None:
-        super().__init__(message)
-        self.keys = frozenset(keys)
 
 
 def is_transient(error: BaseException) -> bool:

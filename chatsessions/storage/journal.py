@@ -24,9 +24,9 @@ from django.utils import timezone
 from msgspec import Struct
 
 from chatsessions.conf import settings
-from chatsessions.exceptions import StoreUnavailable
+from chatsessions.exceptions import CacheFailed, StoreUnavailable
 
-from .database import CacheFailed, is_transient
+from .database import is_transient
 from .log import Entry
 
 if TYPE_CHECKING:

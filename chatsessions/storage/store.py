@@ -22,10 +22,11 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Min, QuerySet
 
 from chatsessions.conf import settings
+from chatsessions.exceptions import CacheFailed
 from chatsessions.models import ChatSession, ChatSessionQuerySet, SessionEvent
 
 from .conversation import ConversationMessage
-from .database import CacheFailed, is_pooled, is_transient
+from .database import is_pooled, is_transient
 from .journal import Batch, Change, Claim
 from .log import Entry, entries_of
 from .sql import Statements

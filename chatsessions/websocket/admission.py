@@ -20,13 +20,18 @@ from chatsessions.auth.access import NOT_ALLOWED, Access
 from chatsessions.auth.env import log_error
 from chatsessions.auth.logins import Login
 from chatsessions.cluster.connect_request import ConnectRequest, User
-from chatsessions.exceptions import AccessRefused, FrameError, StoreUnavailable
+from chatsessions.exceptions import (
+    AccessRefused,
+    CacheFailed,
+    FrameError,
+    SessionUnavailable,
+    StoreUnavailable,
+    TooManySessions,
+)
 from chatsessions.handlers.session import Session
 from chatsessions.protocol import frames
 from chatsessions.protocol.frames import CloseCode
-from chatsessions.storage.database import CacheFailed, unavailable
-from chatsessions.workers.host import ShuttingDown
-from chatsessions.workers.registry import TooManySessions
+from chatsessions.storage.database import unavailable
 from chatsessions.workers.worker import get_worker
 
 logger = logging.getLogger("chatsessions.connection")
@@ -43,7 +48,7 @@ DEFAULT_LANGUAGE = "en-US"
 REFUSALS = (
     AccessRefused,
     FrameError,
-    ShuttingDown,
+    SessionUnavailable,
     TooManySessions,
     DatabaseError,
     StoreUnavailable,
@@ -108,11 +113,11 @@ class Admission:
         """
         Check login and permissions.
 
-        Raises ``AccessRefused``, ``ShuttingDown``, and database errors.
+        Raises ``AccessRefused``, ``SessionUnavailable``, and database errors.
         """
         self.ensure_login()
         if get_worker().closing:
-            raise ShuttingDown
+            raise SessionUnavailable
         if self._access.permissions:
             await get_worker().threads.check(self._access.check, self.user)
         else:
@@ -158,7 +163,7 @@ def refusal_of(error: Exception) -> tuple[frames.Error | None, CloseCode]:
             return frames.error_of(error), CloseCode.RATE_LIMITED
         case FrameError():  # the same hello would be refused again
             return frames.Error(error.code, error.detail), CloseCode.PROTOCOL_VIOLATION
-        case ShuttingDown():
+        case SessionUnavailable():
             return None, CloseCode.SHUTTING_DOWN
         case TooManySessions():
             detail = gettext("There are too many sessions.")

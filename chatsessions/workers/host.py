@@ -18,7 +18,7 @@ from django.utils import translation
 from chatsessions.cluster.directory import WorkerDirectory
 from chatsessions.cluster.remote import RemoteSession
 from chatsessions.cluster.rpc import RpcClient
-from chatsessions.exceptions import OwnershipLost
+from chatsessions.exceptions import OwnershipLost, SessionUnavailable
 from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.session import supported_language
 from chatsessions.models import ChatSession
@@ -35,10 +35,6 @@ from .limits import Limits
 logger = logging.getLogger("chatsessions.worker")
 
 T = TypeVar("T")
-
-
-class ShuttingDown(Exception):
-    """The server is shutting down and opens no sessions."""
 
 
 class WorkerHost(SessionHost):
@@ -86,7 +82,7 @@ class WorkerHost(SessionHost):
 
     def drop(self, live: SessionLifecycle) -> None:
         if self.closing and live.ending is None and live.lost is None:
-            live.lost = ShuttingDown()
+            live.lost = SessionUnavailable()
         if self.live.get(live.id) is live:
             del self.live[live.id]
             self.limits.keep_event_pace(live.id, live.inbound.gate.rate)

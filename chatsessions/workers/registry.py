@@ -37,7 +37,14 @@ from chatsessions.cluster.connect_request import (
 from chatsessions.cluster.connected import ConnectedSession, LocalSubscriber
 from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
-from chatsessions.exceptions import AccessRefused, OwnershipLost, SessionNotFound, SessionOver
+from chatsessions.exceptions import (
+    AccessRefused,
+    OwnershipLost,
+    SessionNotFound,
+    SessionOver,
+    SessionUnavailable,
+    TooManySessions,
+)
 from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.handlers.profiles import chosen_profile
 from chatsessions.handlers.session import Session
@@ -47,7 +54,7 @@ from chatsessions.sessions.history import ThreadContinuation, find_thread
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.store import Loaded
 
-from .host import ShuttingDown, WorkerHost
+from .host import WorkerHost
 from .stored import MakeRemote, Overtaken, R, StoredSessions
 
 logger = logging.getLogger("chatsessions.worker")
@@ -70,12 +77,11 @@ class Opened:
         raise TypeError(f"another worker owns session {self.served.id}")
 
 
-class TooManySessions(Exception):
-    """The user has as many connected sessions as allowed."""
-
-
-class LoginAwaited(ShuttingDown):
+class LoginAwaited(SessionUnavailable):
     """The session was given to a user, whose client came once more before it was logged in."""
+
+    def __init__(self) -> None:
+        super().__init__("The session belongs to a user now, who is not logged in here yet.")
 
 
 class _SessionLock(asyncio.Lock):
@@ -104,7 +110,7 @@ class SessionRegistry:
 
         With ``relays`` the session may stay with another worker that is busy in it; without, wait
         for that worker. ``admit`` is called before a session is created or taken. Raises
-        ``AccessRefused``, ``ShuttingDown``, ``TooManySessions``, ``FrameError``
+        ``AccessRefused``, ``SessionUnavailable``, ``TooManySessions``, ``FrameError``
         (``rate_limited``), and database errors.
         """
         if request.session_id is None:
@@ -127,7 +133,7 @@ class SessionRegistry:
                 await self._refuse_until_login(session_id, request, found)
                 return await self._open_new(chat, request, found, admit)
             if self._host.closing or (isinstance(found, LiveSession) and found.closed):
-                raise ShuttingDown  # the client comes back
+                raise SessionUnavailable  # the client comes back
             if isinstance(found, LiveSession):
                 found.session.renew_user(request.user)
                 found.session.env = request.env
@@ -228,7 +234,7 @@ class SessionRegistry:
                 if not isinstance(found, LiveSession):
                     return found
                 if self._host.closing or found.closed:
-                    raise ShuttingDown
+                    raise SessionUnavailable
                 found.holders += 1
                 try:
                     if not found.log.is_stored:
@@ -265,7 +271,7 @@ class SessionRegistry:
         await admit(session)
         await self._check_count(request, other_than=None)
         if self._host.closing:
-            raise ShuttingDown
+            raise SessionUnavailable
         live = self._create(chat, session, row, past)
         return Opened(served=live, resumed=False, reason=reason)
 
@@ -309,7 +315,7 @@ class SessionRegistry:
             for live in self._host.live.values()
         )
         if elsewhere + here >= settings.MAX_SESSIONS_PER_USER:
-            raise TooManySessions
+            raise TooManySessions(settings.MAX_SESSIONS_PER_USER)
 
     async def _resume(
         self,
@@ -330,7 +336,7 @@ class SessionRegistry:
         Raises ``Overtaken`` if a newer one has come, and for an HTTP request ``OwnerUnreachable``.
         """
         if self._host.closing:
-            raise ShuttingDown
+            raise SessionUnavailable
         live = self._host.live.get(session_id)
         if live is None:
             row = await self.stored.find_row(session_id)

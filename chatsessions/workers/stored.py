@@ -16,14 +16,14 @@ from chatsessions.cluster.connected import ConnectedSession, Move
 from chatsessions.cluster.directory import SOON, Owner
 from chatsessions.cluster.remote import RemoteSession
 from chatsessions.cluster.visited import VisitedSession
-from chatsessions.exceptions import OwnerUnreachable
+from chatsessions.exceptions import OwnerUnreachable, SessionUnavailable
 from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.models import ChatSession
 from chatsessions.storage.store import Loaded
 from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
 
-from .host import ShuttingDown, WorkerHost
+from .host import WorkerHost
 
 logger = logging.getLogger("chatsessions.worker")
 
@@ -32,13 +32,16 @@ R = TypeVar("R", bound=RemoteSession)
 MakeRemote = Callable[[ChatSession, Owner], R]
 
 
-class Overtaken(ShuttingDown):
+class Overtaken(SessionUnavailable):
     """
     A newer connection has come for the session while this one waited.
 
     Mostly the client has given up this connection and opened another. If not, it connects again,
     and then is the newest.
     """
+
+    def __init__(self) -> None:
+        super().__init__("A newer connection has come for the session.")
 
 
 class StoredSessions:
@@ -82,7 +85,7 @@ class StoredSessions:
         session, or the reason why it is refused.
 
         If no channel layer leads to the owner, a connection takes the session from it. Raises
-        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection, ``ShuttingDown``.
+        ``OwnerUnreachable`` for a request, ``Overtaken`` for a connection, ``SessionUnavailable``.
         """
         directory = self._host.directory
         deadline = directory.deadline()
@@ -90,7 +93,7 @@ class StoredSessions:
         connections = row.connections
         while True:
             if self._host.closing:
-                raise ShuttingDown
+                raise SessionUnavailable
             owner = directory.owner_of(row)
             if owner is None or (how != "visit" and not (owner.channel or owner.is_here)):
                 loaded = await self.read(row.pk)
@@ -122,7 +125,7 @@ class StoredSessions:
                 if how == "visit":
                     silent = bool(owner.channel)
                     raise OwnerUnreachable(row.pk, owner.name, silent=silent, is_here=not silent)
-                raise ShuttingDown
+                raise SessionUnavailable
             again = await self.find_row(row.pk)
             refusal = _why_no_more(chat, again, request, connections, how)
             if again is None or refusal is not None:
