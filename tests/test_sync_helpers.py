@@ -6,7 +6,7 @@ import asyncio
 import gc
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +30,7 @@ from chatsessions import (
     session_context,
     user_session,
 )
+from chatsessions.handlers.bridge import in_loop, submit, wait_for
 from chatsessions.protocol import frames
 from chatsessions.workers.worker import Worker
 
@@ -460,3 +461,57 @@ async def test_sleep_in_both_worlds(worker: Worker, chat: Chat) -> None:
     assert (await run(worker, chat, handler)).texts == ["slept"]
     await awake()
     await sync_to_async(cl.sleep)(0)
+
+
+# A server that stops
+
+
+@pytest.fixture
+def other_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own. Daphne's is stopped like it: never closed."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    if loop.is_running():
+        loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.run_until_complete(asyncio.sleep(0.1))  # what it was stopped in
+    loop.close()
+
+
+async def stops() -> None:
+    """Stop the event loop in mid-wait."""
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0.01)
+
+
+async def test_who_waits_in_an_event_loop_for_one_that_stops_waits_no_longer(
+    other_loop: asyncio.AbstractEventLoop,
+) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(RuntimeError, match="does not run any more"):
+            await in_loop(stops(), other_loop)
+        with pytest.raises(RuntimeError, match="does not run any more"):
+            await in_loop(asyncio.sleep(0), other_loop)
+
+
+async def test_a_thread_that_waits_for_an_event_loop_that_stops_waits_no_longer(
+    other_loop: asyncio.AbstractEventLoop,
+) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(RuntimeError, match="does not run any more"):
+            await asyncio.to_thread(wait_for, submit(stops(), other_loop), other_loop)
+
+
+async def test_who_waits_for_work_in_another_event_loop_that_is_cancelled_is_told(
+    other_loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def cancelled() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(60)
+
+    with pytest.raises(TurnStopped):
+        await in_loop(cancelled(), other_loop)

@@ -74,7 +74,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S")
 
-#: Seconds after which a thread that waits for an event loop checks that the loop is not closed.
+#: Seconds after which whoever waits for another event loop checks that it still runs.
 PATIENCE = 1.0
 
 
@@ -243,17 +243,31 @@ def refuse_stopped(loop: asyncio.AbstractEventLoop) -> None:
         )
 
 
+async def in_loop(work: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    """Await ``work`` in ``loop``, which may be another one. Raises as :func:`wait_for`."""
+    if loop is asyncio.get_running_loop():
+        return await work
+    future = asyncio.wrap_future(submit(work, loop))
+    try:
+        while not (await asyncio.wait([future], timeout=PATIENCE))[0]:
+            refuse_stopped(loop)
+        if future.cancelled():
+            raise TurnStopped  # it was cancelled with its turn
+        return future.result()
+    finally:
+        future.cancel()
+
+
 def wait_for(future: Future[T], loop: asyncio.AbstractEventLoop) -> T:
     """
     Wait for ``future``, whose work runs in ``loop``, and return its result.
 
-    Raises ``RuntimeError`` if the loop is closed meanwhile, and ``TurnStopped`` if the work is
+    Raises ``RuntimeError`` if the loop is stopped meanwhile, and ``TurnStopped`` if the work is
     cancelled.
     """
     try:
         while not wait([future], PATIENCE).done:
-            if loop.is_closed():
-                raise RuntimeError("The event loop was stopped meanwhile.")
+            refuse_stopped(loop)
         return future.result()
     except CancelledError:
         raise TurnStopped from None  # it was cancelled with its turn

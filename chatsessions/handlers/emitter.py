@@ -20,7 +20,7 @@ from chatsessions.conf import settings
 from chatsessions.exceptions import NotStorable, TooLarge
 from chatsessions.protocol import frames
 
-from .bridge import also_sync
+from .bridge import also_sync, in_loop
 
 T = TypeVar("T")
 
@@ -220,7 +220,7 @@ class Emitter:
             again = self.append(
                 name, data, appended=appended, offers=offers, opens=opens, closes=closes
             )
-            return await self._at_home(again)
+            return await in_loop(again, self.loop)
         seq = self.append_now(
             name, data, appended=appended, offers=offers, opens=opens, closes=closes
         )
@@ -256,7 +256,7 @@ class Emitter:
     async def flush(self) -> None:
         """Wait until all that was emitted and set so far is stored. Raises ``StoreUnavailable``."""
         if not self.is_at_home:
-            await self._at_home(self._sink.flush(self._turn))
+            await in_loop(self._sink.flush(self._turn), self.loop)
         else:
             await self._sink.flush(self._turn)
 
@@ -281,20 +281,20 @@ class Emitter:
         encode_data("ask", asked | {"kind": kind})
         call = self._sink.call(kind, asked, timeout=timeout, turn=self._turn)
         if not self.is_at_home:
-            return await self._at_home(_awaited(self, call))
+            return await in_loop(_awaited(self, call), self.loop)
         return await call
 
     async def withdraw(self, action: str) -> None:
         """Stop offering the action with the id ``action``, and take it off its message."""
         if not self.is_at_home:
-            await self._at_home(self.withdraw(action))
+            await in_loop(self.withdraw(action), self.loop)
         else:
             await self._sink.withdraw(action, self._turn)
 
     async def declare_settings(self, inputs: list[dict[str, Any]], values: dict[str, Any]) -> None:
         """Replace the inputs of the chat settings, as they go over the wire, and their values."""
         if not self.is_at_home:
-            await self._at_home(self.declare_settings(inputs, values))
+            await in_loop(self.declare_settings(inputs, values), self.loop)
             return
         for name, data in (("settings_form", {"inputs": inputs}), ("settings", values)):
             encode_data(name, data)
@@ -311,7 +311,7 @@ class Emitter:
         """
         if not self.is_at_home:
             again = self.stream(message, text, opening=opening, replaces=replaces)
-            await self._at_home(again)
+            await in_loop(again, self.loop)
             return
         size = _text_size(text) + (0 if replaces else message.size)
         limit = settings.MAX_EVENT_BYTES
@@ -333,7 +333,7 @@ class Emitter:
     async def close_stream(self, message: Streaming) -> None:
         """Close the stream of ``message``. The caller emits its closing event after this."""
         if not self.is_at_home:
-            await self._at_home(self.close_stream(message))
+            await in_loop(self.close_stream(message), self.loop)
         else:
             self._sink.close_stream(message.id)
 
@@ -341,10 +341,6 @@ class Emitter:
     def is_at_home(self) -> bool:
         """Whether the running event loop is the owner's."""
         return asyncio.get_running_loop() is self.loop
-
-    async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run ``work`` in the event loop of the session's owner."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.loop))
 
 
 def as_text(content: object) -> str:

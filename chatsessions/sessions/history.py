@@ -15,6 +15,7 @@ import msgspec
 
 from chatsessions.conf import for_database, settings, with_offset
 from chatsessions.exceptions import NotLoadable
+from chatsessions.handlers.bridge import in_loop, submit, wait_for
 from chatsessions.handlers.chat import START, InterruptedTurn
 from chatsessions.handlers.chat_context import Thread, in_use
 from chatsessions.handlers.context import MessageHistory
@@ -327,11 +328,7 @@ class ConversationCache(MessageHistory):
 
     async def aload(self) -> None:
         """Read the messages if they are not in memory, so that :meth:`messages` does not block."""
-        loop = self._loop
-        if asyncio.get_running_loop() is loop:
-            await self._load()
-        else:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._load(), loop))
+        await in_loop(self._load(), self._loop)
 
     async def _load(self) -> None:
         """Do the same as :meth:`aload`, in the owner's event loop."""
@@ -384,7 +381,7 @@ class ConversationCache(MessageHistory):
             if threading.get_ident() == self._thread:
                 self._load_now()
             else:
-                asyncio.run_coroutine_threadsafe(self._load(), self._loop).result()
+                wait_for(submit(self._load(), self._loop), self._loop)
         if self._reducer is None:
             raise RuntimeError("the messages of chat_context were not loaded")  # never
         return self._reducer

@@ -23,6 +23,7 @@ from django.utils.translation import gettext
 from chatsessions import signals
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnershipLost, SessionOver, SessionOwned
+from chatsessions.handlers.bridge import in_loop
 from chatsessions.handlers.chat import ANSWER, Chat, Handler
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.handlers.context import Context, current_turn
@@ -215,7 +216,9 @@ class SessionLifecycle(ChangeSource):
         self.form = SettingsForm(session, self.log, row.inputs)
         self.asks = Asks(self.log, self.turns)
         self.files = SessionFiles(
-            self.id, worker.loop, worker.threads, may_save=self._may_save_files
+            self.id,
+            worker.threads,
+            may_save=lambda: in_loop(self._may_save_files(), worker.loop),
         )
         session.stored_files = self.files
         self.inbound = InboundEvents(

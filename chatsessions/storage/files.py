@@ -8,7 +8,6 @@ leaves content without a row, which :func:`sweep` deletes. The functions here ar
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -320,13 +319,11 @@ class SessionFiles:
     def __init__(
         self,
         session_id: UUID,
-        loop: asyncio.AbstractEventLoop,
         threads: Executors,
         *,
         may_save: Callable[[], Awaitable[None]],
     ) -> None:
         self._session_id = session_id
-        self._loop = loop
         self._threads = threads
         #: Waits until the session's row is stored. Raises if the turn may no longer change it.
         self._may_save = may_save
@@ -347,7 +344,7 @@ class SessionFiles:
             raise TypeError("save_file() takes either content or path.")
         if mime is not None and not normal_type(mime):
             raise ValueError(f"{mime!r} is no type; write one such as 'image/png'.")
-        await _in_loop(self._loop, self._may_save)
+        await self._may_save()
         step = partial(_keep, self._session_id, clean_name(name), content, path, mime)
         return await self._threads.do_files(step)
 
@@ -415,15 +412,3 @@ def _keep(
         file = File(content)
     known = normal_type(mime or "") or type_of_name(name) or UNKNOWN
     return store(session_id, file, name=name, mime=known)
-
-
-async def _in_loop(loop: asyncio.AbstractEventLoop, step: Callable[[], Awaitable[None]]) -> None:
-    """Await ``step`` in the event loop of the session's owner."""
-    if loop is asyncio.get_running_loop():
-        await step()
-        return
-
-    async def there() -> None:
-        await step()
-
-    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), loop))

@@ -48,6 +48,7 @@ from chatsessions.exceptions import (
     SessionOver,
     StoreUnavailable,
 )
+from chatsessions.handlers.bridge import in_loop
 from chatsessions.handlers.chat import find_chat
 from chatsessions.handlers.context import Context
 from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode_data
@@ -271,7 +272,7 @@ class RemoteBlock(Sink):
         self.session = session_of(row, row.user or AnonymousUser())
         self.session.restored = True
         self.session.stored_files = SessionFiles(
-            row.pk, worker.loop, worker.threads, may_save=self.flush
+            row.pk, worker.threads, may_save=lambda: in_loop(self.flush(), worker.loop)
         )
         self._worker = worker
         self._before = split_state(loaded.state)
