@@ -190,7 +190,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
             await self._refuse(code)
             return
         opened.live.client.announce(resumed=opened.resumed)
-        if admission.lost is not None:
+        if admission.login_lost is not None:
             await self._refuse(CloseCode.NOT_ALLOWED)
             return
         try:
@@ -243,7 +243,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels
     @property
     def _is_out(self) -> bool:
         """Whether the login was lost, so that no more messages are taken."""
-        return self._admission is not None and self._admission.lost is not None
+        return self._admission is not None and self._admission.login_lost is not None
 
     def _renewed(self, user: User) -> None:
         if self._live is not None and self._live.subscribers.connection is self._subscriber:

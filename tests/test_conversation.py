@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chatsessions.storage.conversation import ConversationMessage, ConversationReducer
 from chatsessions.storage.log import Entry
-from chatsessions.storage.thread_rows import Mark, Part, last_messages
+from chatsessions.storage.thread_rows import Mark, ThreadPart, last_messages
 
 SESSION = UUID("11111111-1111-4111-8111-111111111111")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,7 +41,7 @@ def backwards(
     entries: list[Entry], *, limit: int = MANY, max_bytes: int = MANY, chunk: int = 50
 ) -> list[ConversationMessage]:
     return last_messages(
-        [(Part(session=SESSION), chunks(entries, chunk))], limit=limit, max_bytes=max_bytes
+        [(ThreadPart(session=SESSION), chunks(entries, chunk))], limit=limit, max_bytes=max_bytes
     )[0]
 
 
@@ -132,7 +132,7 @@ def test_pages_one_behind_the_other_are_the_whole(
     before, more = None, True
     while more:
         page, more = last_messages(
-            [(Part(session=SESSION), chunks(entries, chunk))],
+            [(ThreadPart(session=SESSION), chunks(entries, chunk))],
             limit=limit,
             max_bytes=MANY,
             before=before,
@@ -152,7 +152,7 @@ def test_no_more_is_read_than_is_wanted() -> None:
             taken.append(len(chunk))
             yield chunk
 
-    _, full = last_messages([(Part(session=SESSION), reading())], limit=25, max_bytes=MANY)
+    _, full = last_messages([(ThreadPart(session=SESSION), reading())], limit=25, max_bytes=MANY)
     assert full
     assert sum(taken) == 30
 
@@ -166,7 +166,7 @@ def test_what_was_added_stands_where_it_was_added() -> None:
         )
 
     mark = Mark(added=[(0, added("first")), (2, added("after 2")), (7, added("last"))])
-    part = Part(session=SESSION, mark=mark)
+    part = ThreadPart(session=SESSION, mark=mark)
 
     def read(limit: int) -> list[str]:
         found, _ = last_messages([(part, chunks(entries, 2))], limit=limit, max_bytes=MANY)

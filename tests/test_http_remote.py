@@ -723,4 +723,4 @@ async def test_of_two_workers_that_are_asked_at_once_one_has_it(bot: Bot) -> Non
             assert {type(one) for one in found} == {LiveSession, VisitedSession}
             assert sum(len(worker.live) for worker in workers) == 1
             for one in found:
-                one.let_go()
+                one.release()

@@ -18,7 +18,7 @@ from django.db.models import F
 
 from chatsessions import Chat, Message, user_session
 from chatsessions.cluster import owner
-from chatsessions.cluster.commands import Failed, Hint, Part, encode
+from chatsessions.cluster.commands import Failed, Hint, HintPart, encode
 from chatsessions.cluster.connect_request import ConnectRequest
 from chatsessions.cluster.connected import ConnectedSession
 from chatsessions.cluster.follower import OpenStreams, TurnStatuses
@@ -765,7 +765,7 @@ async def test_a_frame_that_only_another_release_knows_is_left_out(chat: Chat) -
         await until(lambda: old.texts == ["1"])
         new = await Tab.open(second, chat, old)
         assert isinstance(new.served, ConnectedSession)
-        hologram = Part(0, frames=[msgspec.Raw(b'{"type":"hologram"}')])
+        hologram = HintPart(0, frames=[msgspec.Raw(b'{"type":"hologram"}')])
         number = new.served._last_hint + 1
         new.served.hear(Hint(new.served.number, number, [hologram]))
         chat.gate.set()  # type: ignore[attr-defined]

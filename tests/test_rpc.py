@@ -242,7 +242,7 @@ async def test_a_worker_serves_on_after_any_damaged_command(worker: Worker, chat
         await Message("heard").send()
 
     with using(LossyLayer()):
-        hint = commands.Hint(uuid4().hex, 1, [commands.Part(3, frames=[msgspec.Raw(b"{}")])])
+        hint = commands.Hint(uuid4().hex, 1, [commands.HintPart(3, frames=[msgspec.Raw(b"{}")])])
         hints = [msgspec.json.decode(commands.encode(hint))] * 50
         client = await Client.open(worker, chat)
         asking = RpcClient(worker.loop, worker.start_task)

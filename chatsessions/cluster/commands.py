@@ -106,7 +106,7 @@ class Reply(_Command, tag="reply"):
 # From the owner to the worker that the client is at
 
 
-class Part(Struct, omit_defaults=True):
+class HintPart(Struct, omit_defaults=True):
     """What a session sends at one position of its log: the position, then frames."""
 
     #: The last stored entry of the log.
@@ -133,7 +133,7 @@ class Hint(Struct):
     remote: str
     #: 1, 2, 3, …: a gap means that a hint was lost.
     number: int
-    parts: list[Part]
+    parts: list[HintPart]
 
 
 # From outside

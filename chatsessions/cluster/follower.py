@@ -24,7 +24,7 @@ from chatsessions.storage.database import Executors
 from chatsessions.storage.log import MESSAGE_EVENTS, Entry, find_events, read_entries
 from chatsessions.storage.store import Peek
 
-from .commands import Part
+from .commands import HintPart
 
 logger = logging.getLogger("chatsessions.cluster")
 
@@ -90,7 +90,7 @@ class LogFollower:
 
     # News
 
-    async def take_part(self, part: Part) -> None:
+    async def take_part(self, part: HintPart) -> None:
         """Send the news of one part of a hint."""
         await self.read_up_to(part.head)
         for raw in part.frames:

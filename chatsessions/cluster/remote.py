@@ -35,10 +35,10 @@ from .commands import (
     Command,
     Detach,
     Hint,
+    HintPart,
     How,
     NotHere,
     NotResumed,
-    Part,
     decode_answer,
     encode,
 )
@@ -74,7 +74,7 @@ class Look:
 
 #: News from a hint, from the owner when asked, or from the row. None stands for a lost hint: the
 #: row is read in its place, as its turns ended before those of the next hint.
-News = Part | Standing | Look | None
+News = HintPart | Standing | Look | None
 
 
 class RemoteSession(ABC):
@@ -110,7 +110,7 @@ class RemoteSession(ABC):
         #: Set when ``closed`` is.
         self.left = asyncio.Event()
         #: Why it was closed, if the session could not be followed further.
-        self.lost: Exception | None = None
+        self.failure: Exception | None = None
         self._user_id = row.user_id
         self._owner = owner
         self._directory = directory
@@ -296,12 +296,12 @@ class RemoteSession(ABC):
                 await self._follower.take_standing(news)
             case Look():
                 await self._take_look(news)
-            case Part():
+            case HintPart():
                 await self._follower.take_part(news)
                 if news.code is not None:
-                    await self._part(news.code, news)
+                    await self._close_as_told(news.code, news)
 
-    async def _part(self, code: int, part: Part) -> None:
+    async def _close_as_told(self, code: int, part: HintPart) -> None:
         """Close, because the owner's last part says so."""
         if part.released or part.ended is not None:  # first take the end of the log from the row
             await self._take_look(await self._look(is_left=True))
@@ -419,7 +419,7 @@ class RemoteSession(ABC):
         """Close, as the session cannot be followed: the client comes back and finds it then."""
         if not self.closed and not self._is_moving:
             logger.info("Session %s is followed no more: %s", self.id, why)
-            self.lost = self._unreachable()
+            self.failure = self._unreachable()
             self.close(frames.CloseCode.SHUTTING_DOWN)
 
     def _unreachable(self) -> OwnerUnreachable:

@@ -43,10 +43,10 @@ from .commands import (
     Failed,
     Forward,
     Hint,
+    HintPart,
     NotHere,
     NotResumed,
     OfRemote,
-    Part,
     Post,
     Reply,
     Taken,
@@ -124,7 +124,7 @@ class CommandServer:
         now = self._rpc.loop.time()
         for number, subscriber in list(self._subscribers.items()):
             if not subscriber.over and now - subscriber.heard_at > settings.WORKER_STALE:
-                subscriber.lost(1006)
+                subscriber.leave(1006)
             if subscriber.over and not subscriber.is_sending:
                 del self._subscribers[number]
         for live in list(self._live.values()):
@@ -164,7 +164,7 @@ class CommandServer:
         if _is_overtaken(live, command):
             return NotHere()
         if live.is_spare and (live.subscribers.connection is None or command.how != "visit"):
-            live.client.part(frames.CloseCode.TAKEN_OVER)
+            live.client.close_connection(frames.CloseCode.TAKEN_OVER)
             live.log.note()
             try:
                 async with asyncio.timeout(GIVE_TIMEOUT):
@@ -211,7 +211,7 @@ class CommandServer:
             case Forward():
                 return await self._receive(live, subscriber, command.frames)
             case Detach():
-                subscriber.lost(command.code)
+                subscriber.leave(command.code)
             case Alive(visited=visited, acted=acted):
                 if visited:
                     live.client.visited()
@@ -238,7 +238,7 @@ class CommandServer:
                     taken.errors.append(msgspec.Raw(frames.encode(error).encode()))
                 if error is not None and live.client.is_hammered and not subscriber.over:
                     taken.code = int(frames.CloseCode.RATE_LIMITED)
-                    subscriber.lost(taken.code)
+                    subscriber.leave(taken.code)
         return taken
 
     # From outside
@@ -252,8 +252,8 @@ class CommandServer:
             case End():
                 live.end(command.reason)
                 await live.until_closed()
-                if live.lost is not None:
-                    raise live.lost
+                if live.failure is not None:
+                    raise live.failure
                 return Done()
             case Apply():
                 await self._held(live, partial(owner.apply, live, command))
@@ -321,7 +321,7 @@ class RemoteSubscriber(Subscriber):
         #: The last entry that was announced, and the number of the last hint.
         self._head = 0
         self._told = 0
-        self._parts: list[Part] = []
+        self._parts: list[HintPart] = []
         self._bytes = 0
         self._pump: asyncio.Task[None] | None = None
 
@@ -352,7 +352,7 @@ class RemoteSubscriber(Subscriber):
             await live.settle()
         except BaseException:
             if not self._tells:
-                self.lost(1006)
+                self.leave(1006)
             raise
         if not self._tells:
             self._begin()
@@ -383,7 +383,7 @@ class RemoteSubscriber(Subscriber):
         if self._parts and not self._parts[-1].frames:
             self._parts[-1].head = self._head
         else:
-            self._put(Part(self._head))
+            self._put(HintPart(self._head))
 
     def frame(self, frame: frames.ServerFrame) -> None:
         if self.over or not self._tells:
@@ -393,10 +393,10 @@ class RemoteSubscriber(Subscriber):
         if self._bytes > settings.MAX_UNACKED_BYTES:  # drop a hint: the gap in numbers shows it
             self._parts, self._bytes = [], 0
             self._told += 1
-            self._put(Part(self._head))
+            self._put(HintPart(self._head))
             return
         if not self._parts:
-            self._put(Part(self._head))
+            self._put(HintPart(self._head))
         part = self._parts[-1]
         part.frames.append(msgspec.Raw(text))
         if isinstance(frame, frames.TurnStatus):
@@ -409,26 +409,26 @@ class RemoteSubscriber(Subscriber):
         released = ended is None and (
             code == frames.CloseCode.SHUTTING_DOWN if self.relayed else self.live.closed
         )
-        self._put(Part(self._head, code=int(code), ended=ended, released=released))
+        self._put(HintPart(self._head, code=int(code), ended=ended, released=released))
         self.over = True
-        self._let_go()
+        self._release()
 
-    def lost(self, code: int) -> None:
+    def leave(self, code: int) -> None:
         """Leave the session: the other worker or its client is gone."""
         self.over = True
         self._parts.clear()
         self.live.client.disconnect(self, code)
-        self._let_go()
+        self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._holds:
             self._holds = False
             self.live.subscribers.followers.discard(self)
-            self.live.let_go()
+            self.live.release()
 
     # Sending
 
-    def _put(self, part: Part) -> None:
+    def _put(self, part: HintPart) -> None:
         if self.over or not self._tells:
             return
         self._parts.append(part)

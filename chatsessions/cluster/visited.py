@@ -81,7 +81,7 @@ class VisitedSession(RemoteSession):
         posted = await self._ask_once(command)
         if posted is None:
             self._give_up("its owner takes nothing")
-            raise self.lost or self._unreachable()
+            raise self.failure or self._unreachable()
         if posted.outcome is not None:  # all its results are stored
             await self._follower.read_up_to(posted.head)
         else:  # the turn may have ended before the answer came
@@ -126,7 +126,7 @@ class VisitedSession(RemoteSession):
 
     # The end
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Leave the session to its owner if no other request uses it."""
         self._holders -= 1
         if not self._holders:

@@ -274,10 +274,10 @@ class EventStream:
 
     async def _parts(self) -> AsyncGenerator[bytes, None]:
         visit = self._visit
-        if visit.lost is None:
+        if visit.login_lost is None:
             yield RECONNECT + sse(welcome_of(visit))
         async for frame in self._subscriber.frames(quiet=settings.HEARTBEAT):
-            if visit.lost is not None:
+            if visit.login_lost is not None:
                 break
             if frame is None:
                 visit.served.client.visited()
@@ -286,11 +286,11 @@ class EventStream:
             yield sse(frame)
             if self._is_last(frame) and not visit.served.is_ending:
                 break
-        for frame in self._end_frames if visit.lost is None else ():
+        for frame in self._end_frames if visit.login_lost is None else ():
             yield sse(frame)
-        if visit.lost is not None:
+        if visit.login_lost is not None:
             with translation.override(supported_language(visit.language)):
-                told = str(visit.lost)
+                told = str(visit.login_lost)
             yield sse(frames.Error("unauthorized", told))
 
     def _watch(self) -> None:

@@ -266,8 +266,8 @@ class ChatView(View):
             answer["more"] = True
         if subscriber.ended is not None:
             answer["ended"] = subscriber.ended
-        elif told.status == "running" and visit.served.lost is not None:
-            raise visit.served.lost
+        elif told.status == "running" and visit.served.failure is not None:
+            raise visit.served.failure
         return json_response(answer, status=202 if told.status == "running" else 200)
 
 

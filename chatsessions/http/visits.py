@@ -106,7 +106,7 @@ class Visit:
         self._subscriber = HttpSubscriber(
             self.served, after, known=known, replay=replay, bounded=bounded
         )
-        if self.lost is not None:
+        if self.login_lost is not None:
             self._subscriber.stop()
         return self._subscriber
 
@@ -119,9 +119,9 @@ class Visit:
         self._close_stream = get_worker().limits.open_stream(self.served.id, self._ip)
 
     @property
-    def lost(self) -> Promise | None:
+    def login_lost(self) -> Promise | None:
         """Why the client is no longer allowed here; None if it is."""
-        return None if self.admission is None else self.admission.lost
+        return None if self.admission is None else self.admission.login_lost
 
     def abandon(self) -> None:
         """End the visit, and drop what was not read."""
@@ -143,7 +143,7 @@ class Visit:
                 self._close_stream()
             if self.admission is not None:
                 self.admission.leave()
-            self.served.let_go()
+            self.served.release()
 
     # Events
 

@@ -34,7 +34,14 @@ from chatsessions.storage.database import Executors
 from chatsessions.storage.log import Entry
 from chatsessions.storage.serializer import split_state
 from chatsessions.storage.store import Loaded, Store
-from chatsessions.storage.thread_rows import Mark, Page, Part, ThreadKey, read_context, read_page
+from chatsessions.storage.thread_rows import (
+    Mark,
+    Page,
+    ThreadKey,
+    ThreadPart,
+    read_context,
+    read_page,
+)
 
 from .pending import SessionLog
 
@@ -396,7 +403,7 @@ class ConversationCache(MessageHistory):
         return partial(
             read_context,
             ThreadKey(id=session.thread_id, user_id=self._session.user_id, chat=session.chat),
-            Part(session=session.id, mark=self._mark, up_to=log.stored),
+            ThreadPart(session=session.id, mark=self._mark, up_to=log.stored),
             before=for_database(session.created_at),
         )
 

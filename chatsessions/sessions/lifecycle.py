@@ -96,7 +96,7 @@ class SessionHost(ABC):
         """Remove ``live`` from memory."""
 
     @abstractmethod
-    def lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
+    def session_lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
         """Note that ``live`` could not be stored; ``held`` is False if its claim was refused."""
 
 
@@ -118,6 +118,7 @@ class SessionLifecycle(ChangeSource):
         "closed",
         "conversation",
         "ending",
+        "failure",
         "files",
         "form",
         "holders",
@@ -126,7 +127,6 @@ class SessionLifecycle(ChangeSource):
         "lifespan",
         "log",
         "loop",
-        "lost",
         "offers",
         "owner_id",
         "position",
@@ -162,7 +162,7 @@ class SessionLifecycle(ChangeSource):
         self.ending: str | None = row.end_reason or None
         self.closed = False
         #: Why the session was dropped with unstored changes; None if it was not.
-        self.lost: Exception | None = None
+        self.failure: Exception | None = None
         #: The numbers of the latest changes that other processes have requested.
         self.applied: list[str] = row.applied
         #: How many ``session_context()`` blocks and others need this session in memory.
@@ -310,7 +310,7 @@ class SessionLifecycle(ChangeSource):
         self.log.set(user_id=user.pk)
         self.client.assign()
         code = frames.CloseCode.SHUTTING_DOWN
-        self.log.then(partial(self.client.part, code))
+        self.log.then(partial(self.client.close_connection, code))
         self.log.then(partial(self.subscribers.close_followers, code))
 
     def go(self, *, run: bool = True) -> None:
@@ -459,7 +459,7 @@ class SessionLifecycle(ChangeSource):
         self.turns.draining = self.ending is None
         connection = self.subscribers.connection
         if connection is not None and not connection.relayed:
-            self.client.part(frames.CloseCode.SHUTTING_DOWN)
+            self.client.close_connection(frames.CloseCode.SHUTTING_DOWN)
         self._idle()
 
     def interrupt(self) -> None:

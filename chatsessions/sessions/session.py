@@ -296,7 +296,7 @@ class LiveSession(SessionLifecycle):
         self.sink.release(change.entries)
         self.log.wake()
         if "worker_id" in change.fields and change.fields["worker_id"] is None and not self.closed:
-            self._let_go()
+            self._drop_released()
 
     def refused(self, change: Change | None, error: Exception) -> None:
         """Drop the session: it cannot be stored, or this worker no longer owns it."""
@@ -304,9 +304,9 @@ class LiveSession(SessionLifecycle):
             logger.warning("Session %s is no longer held by this worker", self.id)
         else:
             logger.error("Session %s cannot be stored; it is dropped", self.id, exc_info=error)
-        self.lost = error
+        self.failure = error
         self.discard(error)
-        self.worker.lost(self, error, held=change is None or change.claims is None)
+        self.worker.session_lost(self, error, held=change is None or change.claims is None)
 
     def delayed(self, error: StoreUnavailable) -> None:
         """Tell those who wait for a commit that the store is unavailable for now."""
@@ -353,9 +353,9 @@ class LiveSession(SessionLifecycle):
         try:
             yield
         finally:
-            self.let_go()
+            self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Undo one increment of ``holders``."""
         self.holders -= 1
         self.log.note()
@@ -384,7 +384,7 @@ class LiveSession(SessionLifecycle):
             self._quiet.clear()
             await self._quiet.wait()
 
-    def _let_go(self) -> None:
+    def _drop_released(self) -> None:
         """Drop the session, now stored without an owner, unless it is needed again."""
         if not self.can_release:
             self.log.set(worker_id=self.worker.id)

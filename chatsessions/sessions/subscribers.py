@@ -169,7 +169,7 @@ class SessionClient:
         ``language`` becomes the session's, unless it is empty. ``welcome`` is called when all this
         is stored; it lets the subscriber send.
         """
-        self.part(frames.CloseCode.TAKEN_OVER)
+        self.close_connection(frames.CloseCode.TAKEN_OVER)
         self._subscribers.connection = subscriber
         self._session.connected = True
         self.connections += 1
@@ -208,7 +208,7 @@ class SessionClient:
             self._add_hook("disconnect")
         self._log.then(partial(self._send, signals.session_disconnected, code=int(code)))
 
-    def part(self, code: frames.CloseCode) -> None:
+    def close_connection(self, code: frames.CloseCode) -> None:
         """Close the connection, if there is one."""
         connection = self._subscribers.connection
         if connection is not None:

@@ -63,7 +63,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class ThreadPart:
     """One session's part of a conversation, and how far its log is read."""
 
     session: UUID
@@ -104,7 +104,7 @@ def read_page(
 
 
 def read_context(
-    key: ThreadKey, own: Part | None, *, before: datetime | None = None
+    key: ThreadKey, own: ThreadPart | None, *, before: datetime | None = None
 ) -> list[ConversationMessage]:
     """
     Return the messages that ``chat_context`` begins with: the last of a session and its thread.
@@ -120,7 +120,9 @@ def read_context(
     return messages
 
 
-def _context_parts(key: ThreadKey, own: Part | None, before: datetime | None) -> Iterator[Part]:
+def _context_parts(
+    key: ThreadKey, own: ThreadPart | None, before: datetime | None
+) -> Iterator[ThreadPart]:
     """Yield the parts of a conversation, newest first, back to the last ``clear()``."""
     if own is not None:
         yield own
@@ -135,14 +137,14 @@ def _context_parts(key: ThreadKey, own: Part | None, before: datetime | None) ->
 
 def _parts(
     key: ThreadKey, *, before: datetime | None = None, marks: bool = False
-) -> Iterator[Part]:
+) -> Iterator[ThreadPart]:
     """Yield a thread's sessions, newest first; with ``before`` as they were at that moment."""
     rows = key.sessions().order_by("-created_at", "-pk")
     if before is not None:
         rows = rows.filter(created_at__lte=before)
     columns: Any = rows.values_list("pk", "chat_context", "streams")
     for id_, mark, streams in columns:
-        yield Part(
+        yield ThreadPart(
             session=id_,
             mark=Mark.of(mark) if marks else Mark(),
             streams=streams or [],
@@ -150,7 +152,7 @@ def _parts(
         )
 
 
-def _from_session(parts: Iterator[Part], session: UUID) -> Iterator[Part]:
+def _from_session(parts: Iterator[ThreadPart], session: UUID) -> Iterator[ThreadPart]:
     """Yield ``parts`` from ``session`` on; none if it is not among them."""
     reached = False
     for part in parts:
@@ -159,7 +161,7 @@ def _from_session(parts: Iterator[Part], session: UUID) -> Iterator[Part]:
             yield part
 
 
-def _chunks(part: Part) -> Iterator[list[Entry]]:
+def _chunks(part: ThreadPart) -> Iterator[list[Entry]]:
     """Yield the entries of a session that make messages, the last ones first."""
     rows = SessionEvent.objects.using(settings.DATABASE)
     rows = rows.filter(session=part.session, name__in=MESSAGE_NAMES, seq__gt=part.mark.after or 0)
@@ -179,7 +181,7 @@ def _chunks(part: Part) -> Iterator[list[Entry]]:
 class _Tail:
     """The part of a session's log that was read: its last entries, newest first."""
 
-    part: Part
+    part: ThreadPart
     entries: list[Entry] = field(default_factory=list)
     is_whole: bool = False
 
@@ -203,7 +205,7 @@ class _Tail:
 
 
 def last_messages(
-    logs: Iterable[tuple[Part, Iterable[list[Entry]]]],
+    logs: Iterable[tuple[ThreadPart, Iterable[list[Entry]]]],
     *,
     limit: int,
     max_bytes: int,

@@ -121,7 +121,7 @@ class WorkerRows:
             ahead = asked + took / 2 - row.read_at
             self.clock_ahead = ahead if abs(ahead) > CLOCK_TOLERANCE + took else timedelta()
 
-    def let_go(self, session_id: UUID, generation: int) -> None:
+    def give_up(self, session_id: UUID, generation: int) -> None:
         """Give up a session that cannot be stored; its client can come back to it."""
         rows = ChatSession.objects.using(settings.DATABASE)
         rows = rows.filter(pk=session_id, generation=generation, worker=self._id)

@@ -80,7 +80,7 @@ class Admission:
         self._on_revoked = revoked
         self._login: Login | None = None
         #: Why the user may no longer be connected; None while they may.
-        self.lost: Promise | None = None
+        self.login_lost: Promise | None = None
 
     @property
     def user(self) -> User:
@@ -142,15 +142,15 @@ class Admission:
 
     def ensure_login(self) -> None:
         """Raise ``AccessRefused`` if the login was lost meanwhile."""
-        if self.lost is not None:
-            raise AccessRefused("unauthorized", self.lost)
+        if self.login_lost is not None:
+            raise AccessRefused("unauthorized", self.login_lost)
 
     def _renewed(self, user: User) -> None:
         self._scope["user"] = user
         self._on_renewed(user)
 
     def _revoked(self, detail: Promise) -> None:
-        self.lost = detail
+        self.login_lost = detail
         self._on_revoked(detail)
 
 

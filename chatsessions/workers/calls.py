@@ -135,8 +135,8 @@ async def end(worker: Worker, session_id: UUID, reason: str) -> None:
     async def end(live: LiveSession) -> None:
         live.end(reason)
         await live.until_closed()
-        if live.lost is not None:
-            raise live.lost
+        if live.failure is not None:
+            raise live.failure
 
     command = End(session=session_id, reason=reason)
     await _reach(worker, command, end, number=uuid4().hex, to_end=True)
@@ -197,12 +197,12 @@ async def holding(live: LiveSession, step: Callable[[LiveSession], Awaitable[Any
     try:
         return await step(live)
     finally:
-        await let_go(live)
+        await release(live)
 
 
-async def let_go(live: LiveSession) -> None:
+async def release(live: LiveSession) -> None:
     """Release an acquired session, and wait until another worker can take it."""
-    live.let_go()
+    live.release()
     await live.given_back()
 
 
@@ -236,7 +236,7 @@ async def _leave_here(
             if not (live.closed and live.ending):
                 await live.sink.flush()
     finally:
-        await let_go(live)
+        await release(live)
 
 
 async def leave_remote(block: RemoteBlock, kind: type[BaseException] | None, *_: object) -> None:

@@ -81,20 +81,20 @@ class WorkerHost(SessionHost):
             self.start_task(_send(signal, chat, arguments))
 
     def drop(self, live: SessionLifecycle) -> None:
-        if self.closing and live.ending is None and live.lost is None:
-            live.lost = SessionUnavailable()
+        if self.closing and live.ending is None and live.failure is None:
+            live.failure = SessionUnavailable()
         if self.live.get(live.id) is live:
             del self.live[live.id]
             self.limits.keep_event_pace(live.id, live.inbound.gate.rate)
 
-    def lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
+    def session_lost(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
         if not isinstance(error, OwnershipLost):
-            let_go = self.threads.write(self.rows.let_go, live.id, live.log.generation)
-            self.start_task(self.housekeep(let_go))
+            give_up = self.threads.write(self.rows.give_up, live.id, live.log.generation)
+            self.start_task(self.housekeep(give_up))
         if live.subscribers.connection is not None:
-            self.start_task(self._part_with(live, error, held=held))
+            self.start_task(self._close_client(live, error, held=held))
 
-    async def _part_with(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
+    async def _close_client(self, live: SessionLifecycle, error: Exception, *, held: bool) -> None:
         """Close the connection of a session that this worker no longer owns."""
         subscriber, live.subscribers.connection = live.subscribers.connection, None
         if subscriber is None:

@@ -245,7 +245,7 @@ class SessionRegistry:
                     self._visit(found)
                     return found
                 except BaseException as error:
-                    found.let_go()
+                    found.release()
                     late = self._host.loop.time() > deadline
                     if late or not isinstance(error, OwnershipLost):
                         raise

@@ -21,7 +21,7 @@ from chatsessions.handlers.chat import Chat
 from chatsessions.handlers.chat_context import in_use
 from chatsessions.models import ChatSession
 from chatsessions.storage.store import Loaded
-from chatsessions.storage.thread_rows import Mark, Part, ThreadKey, read_context
+from chatsessions.storage.thread_rows import Mark, ThreadKey, ThreadPart, read_context
 
 from .host import WorkerHost
 
@@ -164,6 +164,6 @@ def _with_context(loaded: Loaded) -> Loaded:
     if in_use():
         row = loaded.row
         key = ThreadKey(id=row.thread_id, user_id=row.user_id, chat=row.chat)
-        own = Part(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
+        own = ThreadPart(session=row.pk, mark=Mark.of(row.chat_context), streams=row.streams)
         loaded.said = read_context(key, own, before=row.created_at)
     return loaded

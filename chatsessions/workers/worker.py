@@ -214,7 +214,7 @@ class Worker(WorkerHost):
             ending = await self._begin_ends([one.pk for one in batch])
             # Until the end is stored, the next query finds them again.
             await _within(settings.STOP_TIMEOUT, [live.until_closed() for live in ending])
-            ended = {live.id for live in ending if live.closed and live.lost is None}
+            ended = {live.id for live in ending if live.closed and live.failure is None}
             if ending and not ended:
                 return  # the store is unavailable
             left.update(one.pk for one in batch if one.pk not in ended)
@@ -258,7 +258,7 @@ class Worker(WorkerHost):
             for session_id, found in (await self.registry.acquire_to_end(some)).items():
                 if isinstance(found, LiveSession):
                     found.end(ChatSession.EndReason.EXPIRED)
-                    found.let_go()
+                    found.release()
                     begun.append(found)
                 elif not isinstance(found, SessionNotFound | SessionOver | OwnerUnreachable):
                     failures[session_id] = found  # else another worker was faster
