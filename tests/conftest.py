@@ -11,8 +11,9 @@ import hypothesis
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
+from django.core.management.color import no_style
 from django.db import connections
-from django.test import override_settings
+from django.test import TransactionTestCase, override_settings
 from django.urls import set_script_prefix
 
 from chatsessions.handlers.chat import Chat, _chats, resolve_chat
@@ -50,6 +51,31 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:  # noqa: PT004, RU
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+
+
+#: Filled by migrations, and changed by no test.
+FIXED_TABLES = {"auth_permission", "django_content_type"}
+
+
+def delete_rows(case: TransactionTestCase) -> None:
+    """
+    Delete what a test has stored.
+
+    Django's own way deletes permissions and content types too and makes them again, which takes
+    longer than most tests.
+    """
+    for alias in case._databases_names(include_mirrors=False):
+        connection = connections[alias]
+        tables = connection.introspection.django_table_names(only_existing=True)
+        rest = [table for table in tables if table not in FIXED_TABLES]
+        connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), rest))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fast_teardown() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", delete_rows)
+        yield
 
 
 @pytest.fixture(autouse=True)
