@@ -395,6 +395,67 @@ async def test_the_text_of_a_stream_is_told_whole_where_tokens_were_lost(chat: C
         assert await new.ends(n) == "done"
 
 
+class MuteLayer(LossyLayer):
+    """Loses the answers that tell of an open stream, while ``is_mute``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_mute = False
+        self.lost = 0
+        self.told = 0
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        is_answer = message["type"] == "chatsessions.answer"
+        tells = is_answer and b'"streams":[{' in message["body"]
+        if tells and self.is_mute:
+            self.lost += 1
+        else:
+            self.told += tells
+            await super().send(channel, message)
+
+
+async def test_a_late_answer_of_the_owner_opens_no_stream_that_has_ended(
+    chat: Chat, settings: Any
+) -> None:
+    """The answer was lost, and comes again when the end of the stream has been told."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_HEARTBEAT": 0.2}
+    layer = MuteLayer()
+    go_on = [asyncio.Event() for _ in range(3)]
+
+    @chat.on_event("write")
+    async def write(data: Any) -> None:
+        answer = Message()
+        await answer.stream_token("one ")
+        await go_on[0].wait()
+        await answer.send()
+        await go_on[1].wait()
+        await Message("later").send()
+        await answer.stream_token("two")
+        await go_on[2].wait()
+        await answer.send()
+
+    async with two_workers(layer) as (first, second):
+        old = await Tab.open(first, chat)
+        n = await old.send("write", None)
+        await until(lambda: any(one["type"] == "token" for one in old.frames))
+        new = await Tab.open(second, chat, old)
+        await until(lambda: any(one["type"] == "stream" for one in new.frames))
+        layer.is_mute = True
+        await until(lambda: layer.lost)
+        go_on[0].set()
+        await until(lambda: any(one.get("name") == "message_update" for one in new.frames))
+        told, layer.is_mute = layer.told, False
+        await until(lambda: layer.told > told)
+        go_on[1].set()
+        await until(lambda: "later" in new.texts)
+        await until(lambda: any(one["type"] == "token" for one in new.frames))
+        assert [one["content"] for one in new.frames if one["type"] == "stream"] == ["one "]
+        [stream] = new.served.standing().streams
+        assert (stream.index, stream.content) == (1, "one two")
+        go_on[2].set()
+        assert await new.ends(n) == "done"
+
+
 async def test_an_end_and_a_newer_connection_are_heard_of_without_hints(chat: Chat) -> None:
     async with two_workers(DeafLayer(lambda _: True)) as (first, second):
         old = await Tab.open(first, chat)

@@ -99,8 +99,14 @@ class LogFollower:
             self._standing.is_idle, self.is_ending = part.idle, part.ending
 
     async def take_standing(self, standing: Standing) -> None:
-        """Send the news of the owner's standing: the log, and the open streams."""
+        """
+        Send the news of the owner's standing: the log, and the open streams.
+
+        Its streams are ignored if more of the log was sent since, as they may have ended by then.
+        """
         await self.read_up_to(standing.stored)
+        if standing.stored < self._standing.stored:
+            return
         for piece in self.streams.restate(standing.streams):
             self.subscribers.frame(piece)
 
