@@ -16,6 +16,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.db import OperationalError
 from django.http import HttpRequest, JsonResponse
 from django.test import AsyncClient
 from django.urls import URLPattern, path
@@ -30,12 +31,13 @@ from chatsessions.models import ChatSession, SessionEvent
 from chatsessions.models import Worker as WorkerRow
 from chatsessions.sessions.session import LiveSession
 from chatsessions.sessions.subscribers import Subscriber
+from chatsessions.storage.log import Entry
 from chatsessions.workers.worker import Worker, get_worker
 
 from .support.layer import LossyLayer
 from .support.sessions import eventually, until
 from .test_http import URL, Api, frames_of, texts
-from .test_remote import Tab, two_workers
+from .test_remote import DeafLayer, Tab, two_workers
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -669,6 +671,45 @@ async def test_a_visitor_that_goes_away_is_missed_by_nobody(bot: Bot, stream: bo
                 await waiting
         await until(lambda: not api.live.holders and not api.live.subscribers.followers)
         assert api.live.turns.number == 1
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["goes away", "cannot be brought up to date"])
+async def test_a_second_visitor_that_does_not_get_in_holds_nothing(
+    bot: Bot, settings: Settings, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """Else the owner would keep the session in memory until this worker ends."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "WORKER_STALE": 120, "WORKER_HEARTBEAT": 60}
+    monkeypatch.setattr("chatsessions.cluster.remote.POLL", 60.0)
+    reads = asyncio.Event()
+
+    async def read_log(after: int, limit: int) -> list[Entry]:
+        reads.set()
+        if not fails:
+            await asyncio.Event().wait()
+        raise OperationalError("the log cannot be read")
+
+    async with held_elsewhere(bot, layer=DeafLayer(lambda _: True)) as api:
+        response = await api.follow()
+        parts = aiter(response.streaming_content)
+        told = [frames_of(await anext(parts))[0] for _ in range(3)]
+        assert [one["type"] for one in told] == ["welcome", "event", "event"]
+        bot.gate.set()
+        await until(lambda: not api.live.is_busy)  # this worker does not know of it
+        [remote] = get_worker().remotes.values()
+        with monkeypatch.context() as patch:
+            patch.setattr(remote._follower, "read_log", read_log)
+            second = asyncio.create_task(api.get())
+            await reads.wait()
+            if fails:
+                assert (await second).status_code == 503
+            else:
+                second.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await second
+        assert get_worker().remotes, "the first visitor is there"
+        await parts.aclose()
+        await sync_to_async(response.close)()
+        await until(lambda: not get_worker().remotes and not api.owner.live)
 
 
 async def test_a_visitor_whose_worker_dies_holds_nothing(bot: Bot, settings: Settings) -> None:

@@ -178,7 +178,11 @@ class RemoteSession(ABC):
             if not isinstance(answer, Attached):
                 self._not_attached(answer)
         if isinstance(answer, Attached):
-            await self._attached(answer.standing)
+            try:
+                await self._attached(answer.standing)
+            except BaseException:  # the client went away, or the log cannot be read
+                self._not_attached(None)
+                raise
             return None if self.closed else answer
         if isinstance(answer, NotResumed | Busy):
             return answer
@@ -187,12 +191,16 @@ class RemoteSession(ABC):
         return None
 
     def _not_attached(self, answer: Answer | None) -> None:
-        """Leave if no other request or connection uses this object."""
+        """
+        Leave if no other request or connection uses this object.
+
+        ``answer`` is None if the owner may know of us.
+        """
         self._holders -= 1
         if self._is_followed and isinstance(answer, NotHere):
             self._give_up("its owner has let its requests go")
         elif not self._holders and not self.closed:
-            if answer is None or self._is_followed:  # the owner may know of us
+            if answer is None or self._is_followed:
                 self._detach()
             else:
                 self._leave()
