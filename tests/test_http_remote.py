@@ -361,6 +361,28 @@ async def test_what_there_is(bot: Bot, loss: float) -> None:
 
 
 @lossy
+async def test_a_turn_that_ends_beside_another_one_does_not_hide_it(bot: Bot, loss: float) -> None:
+    bot.chat.beside = frozenset({"ping"})
+
+    @bot.chat.on_event("ping")
+    async def ping() -> None:
+        await Message("pong").send()
+
+    async with held_elsewhere(bot, loss=loss) as api:
+        first = await api.follow()  # keeps what is known of the session here
+        told = (await api.post(name="ping")).told
+        assert told["turn"] == {"turn": 2, "name": "ping", "status": "done"}
+        running = {"turn": 1, "name": "message", "status": "running"}
+        assert (await api.get()).json()["turn"] == running
+        second = await api.follow()
+        parts = aiter(second.streaming_content)
+        assert frames_of(await anext(parts))[0]["turn"] == 1
+        await parts.aclose()
+        for response in (first, second):
+            await sync_to_async(response.close)()
+
+
+@lossy
 async def test_following_ends_when_nothing_runs(bot: Bot, loss: float) -> None:
     async with held_elsewhere(bot, loss=loss) as api:
         posted = asyncio.create_task(api.say("queued"))

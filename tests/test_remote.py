@@ -332,6 +332,14 @@ def test_the_end_of_a_turn_is_told_once() -> None:
     assert turns.not_told(Handled(6), 7, (7, None)) == [7]
 
 
+def test_a_turn_whose_event_is_no_longer_kept_does_not_run_for_ever() -> None:
+    """Nobody can be told how it ended if that was lost, but it does not hide the later turns."""
+    turns = TurnStatuses(Handled(3), running=4, name="message")
+    assert turns.not_told(Handled(4), 5, (5, None)) == [4, 5]
+    assert turns.is_new(frames.TurnStatus(5, "later", "running"))
+    assert turns.running == (5, "later")
+
+
 class DeafLayer(LossyLayer):
     """Loses the hints that ``loses`` says, and nothing else."""
 

@@ -68,7 +68,7 @@ class LogFollower:
         self._standing = standing
         self.streams.restate(standing.streams)
         handled = Handled(standing.handled, standing.handled_ahead)
-        self.turns = TurnStatuses(handled, running=standing.turn)
+        self.turns = TurnStatuses(handled, running=standing.turn, name=standing.turn_name)
 
     async def begin_again(self, standing: Standing) -> None:
         """Send all that is stored, before one more subscriber joins at ``standing``."""
@@ -86,7 +86,10 @@ class LogFollower:
         """Return the session's standing, as far as the subscribers were told."""
         streams = list(self.streams.so_far.values())
         head = self._standing.stored
-        return msgspec.structs.replace(self._standing, head=head, streams=streams)
+        turn, name = self.turns.running
+        return msgspec.structs.replace(
+            self._standing, head=head, turn=turn, turn_name=name, streams=streams
+        )
 
     # News
 
@@ -170,9 +173,6 @@ class LogFollower:
 
     def _tell_turn(self, frame: frames.TurnStatus) -> None:
         if self.turns.is_new(frame):
-            is_running = frame.status == "running"
-            self._standing.turn = frame.turn if is_running else None
-            self._standing.turn_name = frame.name if is_running else ""
             self.subscribers.frame(frame)
 
 
@@ -274,11 +274,17 @@ class _Opened(msgspec.Struct):
 class TurnStatuses:
     """Which statuses of turns were sent to the subscribers, and which are still to send."""
 
-    def __init__(self, handled: Handled, *, running: int | None) -> None:
+    def __init__(self, handled: Handled, *, running: int | None, name: str = "") -> None:
         self._handled = handled
-        self._running = set() if running is None else {running}
+        #: The names of the running turns, by their numbers.
+        self._running = {} if running is None else {running: name}
         #: The final status that was sent, by the number of the turn.
         self.ended: dict[int, str] = {}
+
+    @property
+    def running(self) -> tuple[int | None, str]:
+        """The number and the name of the running turn, of the earlier one if there are two."""
+        return min(self._running.items(), default=(None, ""))
 
     def is_new(self, frame: frames.TurnStatus) -> bool:
         """Take the status of a turn; return False if it was sent before."""
@@ -286,9 +292,9 @@ class TurnStatuses:
         if n in self.ended or (frame.status == "running" and n in self._running):
             return False
         if frame.status == "running":
-            self._running.add(n)
+            self._running[n] = frame.name
         else:
-            self._running.discard(n)
+            self._running.pop(n, None)
             self.ended[n] = frame.status
         return True
 
@@ -306,6 +312,8 @@ class TurnStatuses:
             for n in range(before.up_to + 1, accepted + 1)
             if n in handled and n not in before and n not in self.ended
         ]
+        for n in ended:  # even if its end is not told, because its event is no longer kept
+            self._running.pop(n, None)
         begun = [
             n
             for n in running
