@@ -39,6 +39,7 @@ from chatsessions.workers.calls import RemoteBlock, leave_remote
 from chatsessions.workers.outside import EMITS_AT_A_TIME
 from chatsessions.workers.worker import Worker
 
+from .support.database import failing
 from .support.layer import LossyLayer
 from .support.sessions import Client, eventually, until
 from .test_remote import two_workers
@@ -267,6 +268,58 @@ async def test_an_end_from_afar_runs_on_chat_end_at_the_owner(chat: Chat) -> Non
         assert client.closed == [(4503, "admin")]
         with pytest.raises(SessionOver):
             await calls.end(second, client.live.id, "admin")
+
+
+@pytest.fixture
+def hanging(chat: Chat) -> asyncio.Event:
+    """Set when a handler of the chat hangs."""
+    hangs = asyncio.Event()
+
+    @chat.on_event("hang")
+    async def hang() -> None:
+        hangs.set()
+        await asyncio.Event().wait()
+
+    return hangs
+
+
+async def test_an_end_while_the_owner_stops_runs_on_chat_end(
+    chat: Chat, hanging: asyncio.Event
+) -> None:
+    """The owner waits for a turn, and starts no other one; the end waits for nothing."""
+    ended = []
+    chat.on_chat_end(lambda reason: ended.append(reason))
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        client.send("hang")
+        await hanging.wait()
+        stopping = asyncio.create_task(first.shut_down())
+        await until(lambda: client.closed)
+        await calls.end(second, client.live.id, "admin")
+        assert ended == ["admin"]
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        assert (row.status, row.end_reason) == ("ended", "admin")
+        await stopping
+
+
+async def test_an_end_that_an_owner_that_stops_cannot_store_is_not_said_to_be_done(
+    chat: Chat, hanging: asyncio.Event, settings: Any
+) -> None:
+    times = {"STORE_TIMEOUT": 0.5, "SHUTDOWN_TIMEOUT": 0.1}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        client.send("hang")
+        await hanging.wait()
+        await first.journal.settled()
+        with failing(client.live.id):
+            stopping = asyncio.create_task(first.shut_down())
+            await until(lambda: client.closed)
+            with pytest.raises(SessionUnavailable):
+                await calls.end(second, client.live.id, "admin")
+            await stopping
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        assert row.status != "ended"
 
 
 async def test_a_session_is_assigned_wherever_it_is_live_and_once(chat: Chat) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -14,7 +16,7 @@ from chatsessions import Chat, context, user_session
 from chatsessions.handlers.context import use_context
 from chatsessions.models import ChatSession, Worker
 from chatsessions.storage.journal import Batch
-from chatsessions.storage.store import cache_key
+from chatsessions.storage.store import Loaded, cache_key
 from chatsessions.storage.worker_rows import WorkerRows
 from chatsessions.workers.worker import REAP_BATCH
 from chatsessions.workers.worker import Worker as RunningWorker
@@ -22,7 +24,7 @@ from chatsessions.workers.worker import Worker as RunningWorker
 from .support import storage
 from .support.clocks import clock_off
 from .support.database import failing, noted_statements, poisoned
-from .support.sessions import Client, eventually, until
+from .support.sessions import Client, eventually, running_worker, until
 from .support.storage import dead_worker_row, session_row, worker_row
 
 if TYPE_CHECKING:
@@ -326,6 +328,41 @@ async def test_sessions_that_somebody_holds_or_looks_for_end_with_the_others(
     await eventually(has(ChatSession(pk=ids[0]), status="ended"))
     assert await left() == 0
     assert ends == ["expired"] * 10
+
+
+async def test_a_worker_that_stops_begins_no_end_that_it_would_cut_short(
+    worker: RunningWorker, chat: Chat, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its hook runs once: the next worker would store the end without it."""
+    settings.CHATSESSIONS = FAST | {"REAP_INTERVAL": 3600, "SHUTDOWN_TIMEOUT": 0.3}
+    ends: list[str] = []
+
+    @chat.on_message
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    @chat.on_chat_end
+    async def over(reason: str) -> None:
+        await asyncio.sleep(0.5)
+        ends.append(reason)
+
+    client, row = await Client.open(worker, chat), await expired_row(chat)
+    client.send("message", {"content": "keeps the worker waiting"})
+    await until(lambda: client.live.turns.running)
+    read_all = worker.registry.stored.read_all
+
+    async def read_while_it_stops(ids: Collection[UUID]) -> list[Loaded]:
+        loaded = await read_all(ids)
+        await until(lambda: worker.closing)
+        return loaded
+
+    monkeypatch.setattr(worker.registry.stored, "read_all", read_while_it_stops)
+    worker.start_task(worker._end_expired())
+    await worker.shut_down()
+    async with running_worker() as second:
+        await second._end_expired()
+    assert ends == ["expired"]
+    assert await has(row, status="ended")()
 
 
 async def test_workers_share_what_has_expired(

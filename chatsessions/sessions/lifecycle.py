@@ -22,7 +22,7 @@ from django.utils.translation import gettext
 
 from chatsessions import signals
 from chatsessions.conf import settings
-from chatsessions.exceptions import OwnershipLost, SessionOver, SessionOwned
+from chatsessions.exceptions import OwnershipLost, SessionOver, SessionOwned, SessionUnavailable
 from chatsessions.handlers.bridge import in_loop
 from chatsessions.handlers.chat import ANSWER, Chat, Handler
 from chatsessions.handlers.chat_context import in_use
@@ -406,6 +406,7 @@ class SessionLifecycle(ChangeSource):
             return
         self.ending = str(reason)  # a plain str, which handlers can store
         self.inbound.is_open = False
+        self.turns.draining = False  # a server that stops waits for the end
         # Waiting turns end as stopped. Jobs that set up still run before on_chat_end.
         for waiting in self.turns.clear():
             if waiting.turn.n is not None:
@@ -475,6 +476,8 @@ class SessionLifecycle(ChangeSource):
     def discard(self, error: Exception | None = None) -> None:
         """Remove the session from memory; whoever waits for it gets ``error``."""
         self.closed = True
+        if error is None and self.ending is not None:
+            self.failure = SessionUnavailable()  # the worker closes before the end is stored
         if self._closing is not None:
             self._closing.set()
         self.inbound.is_open = False

@@ -429,7 +429,13 @@ class SessionRegistry:
         return live
 
     def _hold(self, chat: Chat, loaded: Loaded) -> LiveSession:
-        """Hold a stored session. Its first commit claims it."""
+        """
+        Hold a stored session. Its first commit claims it.
+
+        Raises ``SessionUnavailable`` if the worker is closing, which would not wait for it.
+        """
+        if self._host.closing:
+            raise SessionUnavailable
         row = loaded.row
         session = session_of(row, row.user or AnonymousUser())
         session.restored = True
@@ -448,7 +454,7 @@ class SessionRegistry:
         Return a session for code outside of its connection, held until ``holders`` is 0 again.
 
         With ``to_end`` its waiting events are not run. Raises ``SessionNotFound``, ``SessionOver``,
-        ``OwnerUnreachable``.
+        ``OwnerUnreachable``, ``SessionUnavailable``.
         """
         async with self._lock_of(session_id):
             live = self._host.live.get(session_id)

@@ -26,7 +26,13 @@ from chatsessions.cluster.rpc import keep_running
 from chatsessions.cluster.server import CommandServer
 from chatsessions.cluster.visited import VisitedSession
 from chatsessions.conf import settings
-from chatsessions.exceptions import OwnerUnreachable, ServerStopped, SessionNotFound, SessionOver
+from chatsessions.exceptions import (
+    OwnerUnreachable,
+    ServerStopped,
+    SessionNotFound,
+    SessionOver,
+    SessionUnavailable,
+)
 from chatsessions.handlers.chat import Chat, find_chat
 from chatsessions.models import ChatSession
 from chatsessions.protocol.frames import CloseCode
@@ -47,6 +53,8 @@ REAP_BATCH = 200
 REAPED_AT_ONCE = 20
 #: After this many expired sessions that could not be ended, the reaper waits for its next run.
 MAX_LEFT = 900
+#: Why the reaper cannot have a session: another worker was faster, or this one is closing.
+_LEFT_TO_OTHERS = (SessionNotFound, SessionOver, OwnerUnreachable, SessionUnavailable)
 
 
 class Worker(WorkerHost):
@@ -205,7 +213,7 @@ class Worker(WorkerHost):
     async def _end_expired(self) -> None:
         """End this worker's share of expired sessions, batch by batch."""
         left: set[UUID] = set()
-        while len(left) < MAX_LEFT:
+        while len(left) < MAX_LEFT and not self.closing:
             batch = await self.threads.read(self.rows.expired, REAP_BATCH, left)
             if not batch:
                 return
@@ -260,8 +268,8 @@ class Worker(WorkerHost):
                     found.end(ChatSession.EndReason.EXPIRED)
                     found.release()
                     begun.append(found)
-                elif not isinstance(found, SessionNotFound | SessionOver | OwnerUnreachable):
-                    failures[session_id] = found  # else another worker was faster
+                elif not isinstance(found, _LEFT_TO_OTHERS):
+                    failures[session_id] = found
         if failures:
             session_id, error = next(iter(failures.items()))
             logger.error(
