@@ -463,6 +463,23 @@ async def test_a_store_that_stays_away(
 
 
 @ways
+async def test_what_is_set_while_a_release_cannot_be_stored_is_stored_with_it(
+    worker: RunningWorker, chat: Chat, way: Way, settings: Settings
+) -> None:
+    """A tab was closed while the database was away, and a block came for its session."""
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 0.1}
+    client = await Client.open(worker, chat)
+    await worker.journal.settled()
+    with failing():
+        client.leave()
+        await until(lambda: not client.live.log.is_noted)
+        with pytest.raises(StoreUnavailable):
+            await visit(way, client.live.id, visited)
+    await until(lambda: not worker.live)
+    assert await state_of(client.live) == {"visits": 1}
+
+
+@ways
 async def test_a_session_that_is_taken_away_during_the_block(
     worker: RunningWorker, chat: Chat, way: Way
 ) -> None:

@@ -27,12 +27,14 @@ from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
 from chatsessions.protocol.delivery import Handled
 from chatsessions.sessions.session import LiveSession
+from chatsessions.signals import session_disconnected
 from chatsessions.storage.log import Entry
 from chatsessions.websocket.subscriber import WebsocketSubscriber
 from chatsessions.workers.worker import Worker, get_worker
 
+from .support.database import locked
 from .support.layer import LossyLayer
-from .support.sessions import eventually, running_worker, until
+from .support.sessions import connected, eventually, running_worker, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -872,6 +874,41 @@ async def test_a_relayed_client_that_leaves_is_away(chat: Chat) -> None:
         await eventually(is_away)
         chat.gate.set()  # type: ignore[attr-defined]
         await until(lambda: not first.live)
+
+
+async def test_a_relayed_client_that_leaves_while_its_session_is_released_is_away(
+    chat: Chat,
+) -> None:
+    """It counted for its user until the next sweep, and nobody was told that it had left."""
+    codes: list[int] = []
+
+    @chat.on_event("work")
+    async def work() -> None:
+        await chat.gate.wait()  # type: ignore[attr-defined]
+
+    async with two_workers() as (first, second):
+        old = await Tab.open(first, chat)
+        n = await old.send("work", None)
+        live = first.live[old.id]
+        await until(lambda: live.turns.running)
+        new = await Tab.open(second, chat, old)
+        await first.journal.settled()
+
+        def left(code: int, **_: Any) -> None:
+            codes.append(code)
+
+        with connected(session_disconnected, left, chat):
+            with locked():
+                chat.gate.set()  # type: ignore[attr-defined]
+                # Its release is being stored.
+                await until(lambda: n in live.turns.handled and not live.log.is_noted)
+                new.leave()
+                await until(lambda: live.subscribers.connection is None)
+            await until(lambda: not first.live)
+            row = await ChatSession.objects.aget(pk=old.id)
+            assert (row.status, row.worker_id) == (ChatSession.Status.AWAY, None)
+            await until(lambda: codes)
+        assert codes == [1006]
 
 
 async def come_back(worker: Worker, chat: Chat, tab: Tab) -> Tab:

@@ -385,8 +385,12 @@ class LiveSession(SessionLifecycle):
             await self._quiet.wait()
 
     def _drop_released(self) -> None:
-        """Drop the session, now stored without an owner, unless it is needed again."""
-        if not self.can_release:
+        """
+        Drop the session, now stored without an owner, unless it is needed again.
+
+        If there is more to store by now, the next commit releases it, with the rest.
+        """
+        if not self.can_release or self.log.is_noted:
             self.log.set(worker_id=self.worker.id)
             self.log.note()
             return
