@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from django.db.models import F
 
 from chatsessions import (
     Action,
@@ -15,7 +16,10 @@ from chatsessions import (
     Chat,
     InterruptedTurn,
     Message,
+    OwnershipLost,
+    SessionOver,
     context,
+    session_context,
     spawn,
     user_session,
 )
@@ -217,13 +221,24 @@ async def test_a_stop_cancels_the_question(worker: RunningWorker, asking: Chat) 
 async def test_the_end_of_the_session_cancels_the_question(
     worker: RunningWorker, asking: Chat
 ) -> None:
+    raised: list[BaseException] = []
+
+    @asking.on_event("ask")
+    async def ask() -> None:
+        try:
+            await AskUserMessage("?").send()
+        except BaseException as error:
+            raised.append(error)
+            raise
+
     client = await Client.open(worker, asking)
-    client.send("message", {"content": ""})
+    client.send("ask")
     await question(client)
     client.live.end("user")
     await until(lambda: client.closed)
     assert client.closed == [(4503, "user")]
     assert closed(client) == ["cancelled"]
+    assert [type(error) for error in raised] == [asyncio.CancelledError]
     row = await ChatSession.objects.aget(pk=client.live.id)
     assert (row.status, row.asks) == ("ended", [])
 
@@ -494,6 +509,57 @@ async def test_from_a_view_or_task_as_well(worker: RunningWorker, chat: Chat) ->
     ask = await question(client)
     client.answer(ask["call"], {"content": "yes"})
     assert await call == {"content": "yes"}
+
+
+async def asked_from_outside(client: Client) -> None:
+    """Ask for as long as it takes."""
+    async with session_context(client.live.id):
+        await AskUserMessage("?", timeout=None).send()
+
+
+@pytest.mark.parametrize("is_answered", [False, True])
+async def test_a_question_from_outside_does_not_outlive_the_loss_of_the_session(
+    worker: RunningWorker, chat: Chat, is_answered: bool
+) -> None:
+    """Another worker has taken it, and closes its questions; who asked here waited for ever."""
+    client = await Client.open(worker, chat)
+    view = asyncio.create_task(asked_from_outside(client))
+    call = (await question(client))["call"]
+    await worker.journal.settled()
+    await ChatSession.objects.filter(pk=client.live.id).aupdate(generation=F("generation") + 1)
+    if is_answered:
+        client.answer(call, {"content": "too late to be stored"})
+    else:
+        client.send("anything")
+    with pytest.raises(OwnershipLost):
+        await asyncio.wait_for(view, 10)
+
+
+async def test_a_question_from_outside_is_told_of_the_end_of_the_session(
+    worker: RunningWorker, chat: Chat
+) -> None:
+    """It was as if somebody had cancelled the view's own task."""
+    client = await Client.open(worker, chat)
+    view = asyncio.create_task(asked_from_outside(client))
+    await question(client)
+    client.live.end("user")
+    with pytest.raises(SessionOver):
+        await view
+    assert closed(client) == ["cancelled"]
+
+
+async def test_a_question_from_outside_holds_up_no_shutdown(
+    worker: RunningWorker, chat: Chat, settings: Settings
+) -> None:
+    settings.CHATSESSIONS = {"STORE_TIMEOUT": 60}
+    client = await Client.open(worker, chat)
+    view = asyncio.create_task(asked_from_outside(client))
+    await question(client)
+    await asyncio.wait_for(worker.shut_down(), 30)
+    with pytest.raises(OwnershipLost):
+        await view
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert (row.asks, row.worker_id) == ([], None)
 
 
 async def test_what_cannot_be_asked(worker: RunningWorker, chat: Chat) -> None:

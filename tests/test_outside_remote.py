@@ -13,12 +13,14 @@ import msgspec
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.db.models import F
 from django.utils import timezone
 
 from chatsessions import (
     Chat,
     Message,
     NotStorable,
+    OwnershipLost,
     OwnerUnreachable,
     SessionOver,
     SessionOwned,
@@ -256,6 +258,19 @@ async def test_a_question_from_afar_times_out(chat: Chat) -> None:
         client = await owned(first, chat)
         with pytest.raises(TimeoutError):
             await calls.call(second, client.live.id, "text", {}, 0.05)
+
+
+async def test_a_question_from_afar_does_not_outlive_the_loss_of_the_session(chat: Chat) -> None:
+    """Its owner went on giving signs, so that who had asked waited for ever."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        asking = asyncio.create_task(calls.call(second, client.live.id, "text", {}, None))
+        await until(lambda: client.events[-1][0] == "ask")
+        taken = ChatSession.objects.filter(pk=client.live.id)
+        await taken.aupdate(generation=F("generation") + 1)
+        client.send("message", {"content": "is not stored"})
+        with pytest.raises(OwnershipLost):
+            await asyncio.wait_for(asking, 10)
 
 
 async def test_an_end_from_afar_runs_on_chat_end_at_the_owner(chat: Chat) -> None:

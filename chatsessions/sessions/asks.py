@@ -139,7 +139,7 @@ class Ask:
 
     event: dict[str, Any]
     turn: int | None
-    #: The answer, or an exception after a timeout; cancelled if nobody can answer any more.
+    #: The answer, or an exception after a timeout or if nobody can answer any more.
     outcome: asyncio.Future[Any]
     timer: asyncio.TimerHandle | None = None
 
@@ -155,6 +155,8 @@ class Asks:
         self._log = log
         self._turns = turns
         self._open: dict[str, Ask] = {}
+        #: The questions whose callers wait: the open ones, and those whose answer is not stored.
+        self._waiting: list[Ask] = []
 
     async def call(
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
@@ -163,16 +165,19 @@ class Asks:
         Ask the client, and return its answer once it is stored.
 
         Meanwhile actions, settings and feedback are handled; if their handler still runs when the
-        answer comes, it ends first. Raises ``TimeoutError`` after ``timeout`` seconds.
+        answer comes, it ends first. Raises ``TimeoutError`` after ``timeout`` seconds,
+        ``SessionOver`` and ``OwnershipLost`` if nobody can answer any more.
         """
         self._log.check(turn)
         if len(self._open) >= MAX_OPEN:
             raise RuntimeError(f"The session has {MAX_OPEN} open questions already.")
         ask = self._ask(kind, data, timeout, turn)
+        self._waiting.append(ask)
         try:
             with self._turns.waiting_for_answer(turn):
                 await asyncio.wait([ask.outcome])
         finally:
+            self._waiting.remove(ask)
             self._close(ask, "cancelled")
         await self._turns.alone(turn)
         self._log.check(turn)
@@ -234,18 +239,21 @@ class Asks:
         self._log.then(lambda: None if outcome.done() else outcome.set_result(data))
         return True
 
-    def cancel(self) -> None:
-        """Close all questions: nobody can answer any more."""
+    def cancel(self, error: Exception) -> None:
+        """Close all questions, as nobody can answer any more; their callers get ``error``."""
         for ask in list(self._open.values()):
             self._close(ask, "cancelled")
-            ask.outcome.cancel()
+            _fail(ask, error)
+
+    def drop(self, error: Exception) -> None:
+        """Do as :meth:`cancel`, and for answers that are not stored too: they never will be."""
+        self.cancel(error)
+        for ask in self._waiting:
+            _fail(ask, error)
 
     def _expire(self, ask: Ask) -> None:
         self._close(ask, "timeout")
-        if not ask.outcome.done():
-            ask.outcome.set_exception(TimeoutError())
-            # Mark it as retrieved: a handler that was stopped does not read it.
-            ask.outcome.exception()
+        _fail(ask, TimeoutError())
 
     def _close(self, ask: Ask, outcome: str) -> None:
         """Close a question with ``outcome``; do nothing if it is closed already."""
@@ -260,3 +268,10 @@ class Asks:
 
     def _keep(self) -> None:
         self._log.set(asks=[{"call": call} for call in self._open])
+
+
+def _fail(ask: Ask, error: Exception) -> None:
+    if not ask.outcome.done():
+        ask.outcome.set_exception(error)
+        # Mark it as retrieved: a handler that was stopped does not read it.
+        ask.outcome.exception()

@@ -414,7 +414,7 @@ class SessionLifecycle(ChangeSource):
         self.turns.cancel("stopped")
         self.tasks.cancel()
         self.writers.interrupt_all()
-        self.asks.cancel()
+        self.asks.cancel(SessionOver(self.id, self.ending))
         self.go(run=False)
         # Stored before on_chat_end runs, so that it runs once even if the server dies meanwhile.
         self.log.set(end_reason=self.ending)
@@ -468,6 +468,7 @@ class SessionLifecycle(ChangeSource):
         self.turns.cancel("interrupted")
         self.tasks.cancel()
         self.writers.interrupt_all()
+        self.asks.cancel(OwnershipLost(self.id))
         if self.ending is None:  # else the end closes them
             # After the frames of turns that ended in time.
             code = frames.CloseCode.SHUTTING_DOWN
@@ -483,7 +484,9 @@ class SessionLifecycle(ChangeSource):
         self.inbound.is_open = False
         self.lifespan.stop()
         self.log.close(self.ending)
-        self.log.fail(error or OwnershipLost(self.id))
+        error = error or OwnershipLost(self.id)
+        self.log.fail(error)
+        self.asks.drop(error)
         self.tasks.cancel()
         self.turns.clear()
         self.turns.cancel("stopped")
