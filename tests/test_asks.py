@@ -619,6 +619,25 @@ async def test_changes_of_a_turn_that_was_overtaken_are_found(
     assert await state_of(client.live) == {"history": ["Ada"]}
 
 
+async def test_a_value_that_an_action_leaves_unstorable_is_its_own_error(
+    worker: RunningWorker, asking: Chat
+) -> None:
+    """The handler that it has overtaken waits for an answer, and goes on without the error."""
+
+    @asking.on_settings_update
+    async def update() -> None:
+        user_session.setdefault("list", []).append(object())
+
+    client = await Client.open(worker, asking)
+    n = client.send("message", {"content": ""})
+    call = (await question(client))["call"]
+    assert await client.run("settings", {"x": 1}) == "failed"
+    client.answer(call, {"content": "Ada"})
+    assert await client.outcome(n) == "done"
+    assert client.texts == ["Hello Ada"]
+    assert await state_of(client.live) == {"list": [], "answer": "Ada"}
+
+
 async def test_after_a_timeout_too_there_is_one_at_work(worker: RunningWorker, chat: Chat) -> None:
     go_on, steps = asyncio.Event(), []
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import chatsessions
-from chatsessions import Action, AskUserMessage, Chat, ChatError, Message
+from chatsessions import Action, AskUserMessage, Chat, ChatError, Message, aemit_to, user_session
 from chatsessions.consumers import ChatConsumer
 from chatsessions.handlers.chat import _chats
 from chatsessions.storage.journal import Batch
@@ -17,6 +17,7 @@ from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.worker import get_worker
 
 from .support.sessions import until
+from .support.storage import state_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -97,6 +98,65 @@ async def test_one_beside_a_handler_that_asks_does_not_hold_it_up(chat: Chat) ->
         await tab.answer(call, {"content": "Ada"})
         assert await tab.wait_for_turn(n) == "done"
         assert await tab.wait_for_turn(beside) == "done"
+
+
+@pytest.mark.parametrize("ends", ["before it", "meanwhile"])
+async def test_a_value_that_one_is_about_to_mend_is_left_alone_when_another_one_ends(
+    chat: Chat, ends: str
+) -> None:
+    """The other one was told as failed, and what the value was mended to was lost."""
+    chat.beside = frozenset({"window_message"})
+    begun, may_break, broken, may_mend = (asyncio.Event() for _ in range(4))
+
+    @chat.on_message
+    async def other() -> None:
+        await (begun if ends == "before it" else broken).wait()
+
+    @chat.on_window_message
+    async def window() -> None:
+        begun.set()
+        history = user_session.setdefault("history", [])
+        await may_break.wait()
+        history.append(object())
+        broken.set()
+        await may_mend.wait()
+        history[-1] = "mended"
+
+    async with visit(chat) as tab:
+        n = await tab.send("hello")
+        beside = await tab.send_event("window_message", 1)
+        if ends == "meanwhile":
+            may_break.set()
+        assert await tab.wait_for_turn(n) == "done"
+        may_break.set()
+        await broken.wait()
+        await aemit_to(tab.session_id, "note")
+        await get_worker().journal.settled()
+        may_mend.set()
+        assert await tab.wait_for_turn(beside) == "done"
+        assert await state_of(get_worker().live[tab.session_id]) == {"history": ["mended"]}
+
+
+async def test_a_value_that_cannot_be_stored_is_told_when_the_last_of_two_ends(chat: Chat) -> None:
+    chat.beside = frozenset({"window_message"})
+    broken = asyncio.Event()
+
+    @chat.on_message
+    async def other() -> None:
+        await broken.wait()
+
+    @chat.on_window_message
+    async def window() -> None:
+        user_session.setdefault("history", []).append(object())
+        broken.set()
+        await until(lambda: 1 in get_worker().live[tab.session_id].turns.handled)
+
+    async with visit(chat) as tab:
+        n = await tab.send("hello")
+        beside = await tab.send_event("window_message", 1)
+        assert await tab.wait_for_turn(n) == "done"
+        assert await tab.wait_for_turn(beside) == "failed"
+        assert await state_of(get_worker().live[tab.session_id]) == {"history": []}
 
 
 @pytest.mark.parametrize("names", ["action", 1, [""], [1]])

@@ -362,7 +362,7 @@ class SessionValues:
 
         While a turn runs, the error of a value that cannot be stored is left to that turn.
         """
-        self.look_between(is_used=self._turns.job is not None)
+        self.look_between(is_used=self._turns.has_other(None))
         self.settle(None)
 
     def settle(self, turn: Turn | None) -> None:
@@ -382,7 +382,7 @@ class SessionValues:
         if (
             self.user_session.touched
             and turn is not None
-            and (self._turns.job is None or self._turns.is_running(turn))
+            and (self._turns.is_running(turn) or not self._turns.has_other(turn))
         ):
             self.user_session.check()
 

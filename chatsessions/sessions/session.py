@@ -222,7 +222,10 @@ class LiveSession(SessionLifecycle):
             return  # it was abandoned
         turn.stopped = job.cancelled_as is not None
         unclosed = None if turn.spawned else self.sink.close_streams(turn)
-        refused = self.values.look() or self.values.error or unclosed
+        # Another handler may be about to mend a value; but one that was overtaken waits.
+        is_beside = self.turns.has_other(turn) and (job is self.turns.job or job.beside)
+        found = self.values.look(drop=not is_beside)
+        refused = (None if is_beside else found) or self.values.error or unclosed
         self.values.error = None
         if refused is not None and status == "done":
             status, error = "failed", refused
@@ -279,7 +282,7 @@ class LiveSession(SessionLifecycle):
         if self.closed:
             return None
         if self.user_session.touched or self.user_session.changed:
-            self.values.look_between(is_used=self.turns.job is not None or self.holders > 0)
+            self.values.look_between(is_used=self.turns.has_other(None) or self.holders > 0)
         if self.conversation.is_changed:
             self.conversation.collect()
         if self.can_release:
