@@ -11,8 +11,10 @@ import time
 import tomllib
 import zipfile
 from configparser import ConfigParser
+from contextlib import closing
 from email import message_from_bytes
 from email.message import Message
+from http.client import HTTPConnection
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +23,6 @@ from django.core.management import call_command
 from django.db.migrations.loader import MigrationLoader
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect, sync_playwright
 
 import chatsessions
@@ -305,6 +306,7 @@ def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(
             chromium = playwright.chromium.launch(
                 executable_path=services.find("chromium"), args=ARGUMENTS
             )
+            _wait_until_served(server, port)
             answer = _first_answer(chromium.new_page(), f"http://127.0.0.1:{port}")
         finally:
             server.terminate()
@@ -314,14 +316,23 @@ def test_from_a_wheel_in_an_empty_environment_to_the_first_answer(
     )
 
 
+def _wait_until_served(server: subprocess.Popen[bytes], port: int) -> None:
+    while server.poll() is None:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=120)) as connection:
+            try:
+                connection.request("GET", "/")
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+            else:
+                with connection.getresponse() as response:
+                    assert response.status == 200
+                return
+    raise AssertionError(f"the server ended with {server.returncode}")
+
+
 def _first_answer(page: Page, origin: str) -> str:
-    """What the bot says to a first message, as soon as it is served."""
-    while True:
-        try:
-            page.goto(f"{origin}/")
-            break
-        except PlaywrightError:  # nobody listens yet
-            page.wait_for_timeout(50)
+    """What the bot says to a first message."""
+    page.goto(f"{origin}/", timeout=120_000)
     page.get_by_role("textbox", name="Message").fill("hello")
     page.keyboard.press("Enter")
     expect(page.get_by_role("article")).to_have_count(3, timeout=60_000)
