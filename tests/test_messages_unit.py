@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -391,7 +391,7 @@ async def test_a_stream_closes_with_update_as_well(sink: FakeSink) -> None:
     await message.update()
     assert sink.names == [
         *("message", "open", "write"),
-        *("close", "message_update", "message_update"),
+        *("message_update", "close", "message_update"),
     ]
 
 
@@ -418,7 +418,25 @@ async def test_a_message_removed_while_it_streams_closes_its_stream(sink: FakeSi
     message = Message()
     await message.stream_token("a")
     await message.remove()
-    assert sink.names == ["message", "open", "write", "close", "message_remove"]
+    assert sink.names == ["message", "open", "write", "message_remove", "close"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("end", [Message.send, Message.update, Message.remove])
+async def test_a_stream_whose_end_was_refused_stays_open(
+    sink: FakeSink, end: Callable[[Message], Awaitable[Message]]
+) -> None:
+    message = Message()
+    await message.stream_token("a")
+    sink.refuses = StorageError("a value")
+    with pytest.raises(StorageError):
+        await end(message)
+    assert message.as_event()["streaming"]
+    await message.stream_token("b")
+    assert sink.names == ["message", "open", "write", "write"]
+    await end(message)
+    assert not message.as_event()["streaming"]
+    assert sink.names[-1] == "close"
 
 
 @pytest.mark.usefixtures("here")

@@ -244,6 +244,7 @@ class Emitter:
         if offers is not None:
             sink.offer(*offers)
         if closes is not None:
+            closes.end_stream()
             sink.close_stream(closes.id)
         if opens is not None:
             opens.begin_stream()
@@ -329,13 +330,6 @@ class Emitter:
         message.size = size
         if sink.is_crowded:
             await sink.room()
-
-    async def close_stream(self, message: Streaming) -> None:
-        """Close the stream of ``message``. The caller emits its closing event after this."""
-        if not self.is_at_home:
-            await in_loop(self.close_stream(message), self.loop)
-        else:
-            self._sink.close_stream(message.id)
 
     @property
     def is_at_home(self) -> bool:

@@ -263,8 +263,18 @@ class Message(Streaming):
         if self.event is None and (self.actions or self._offers):
             self._offer()
             offers = (self.id, [action.as_event() for action in self.actions])
-        appended = partial(self.mark_sent, True)
-        await emitter.append(name, self.as_event(), appended=appended, offers=offers)
+        await emitter.append(
+            name,
+            self.as_event() | {"streaming": False},
+            appended=partial(self.mark_sent, True),
+            offers=offers,
+            closes=self._open_stream,
+        )
+
+    @property
+    def _open_stream(self) -> Self | None:
+        """The message itself while it streams."""
+        return self if self._streaming else None
 
     def _offer(self) -> None:
         self._offers = bool(self.actions)
@@ -297,11 +307,7 @@ class Message(Streaming):
                 "Buttons cannot be put under what the user has sent: send them with a message of "
                 "the application's own."
             )
-        emitter = here.emitter
-        if self._streaming:
-            self.end_stream()
-            await emitter.close_stream(self)
-        await self._emit(emitter, "message_update")
+        await self._emit(here.emitter, "message_update")
         return self
 
     @also_sync(owner_loop)
@@ -320,9 +326,6 @@ class Message(Streaming):
         """
         here = current("Message.remove")
         emitter = here.emitter
-        if self._streaming:
-            self.end_stream()
-            await emitter.close_stream(self)
         if not self._is_sent_in(here.session.id):
             return self
         gone = partial(self.mark_sent, False)
@@ -331,7 +334,13 @@ class Message(Streaming):
             await emitter.append("message_remove", data, appended=gone)
         else:
             offers: tuple[str, list[dict[str, Any]]] = (self.id, [])
-            await emitter.append("message_remove", {"id": self.id}, appended=gone, offers=offers)
+            await emitter.append(
+                "message_remove",
+                {"id": self.id},
+                appended=gone,
+                offers=offers,
+                closes=self._open_stream,
+            )
         return self
 
     @also_sync(owner_loop)

@@ -1,0 +1,105 @@
+"""Streamed messages whose end is refused: they stream on, and end with their turn at the latest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from chatsessions import Chat, Message, user_session
+from chatsessions.exceptions import StorageError
+from chatsessions.models import ChatSession
+from chatsessions.protocol import frames
+from chatsessions.workers.worker import Worker
+
+from .support.sessions import Client
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache")]
+
+
+def spoil_values(_: Message) -> None:
+    user_session["history"].append(object())
+
+
+def spoil_metadata(message: Message) -> None:
+    message.metadata = {"source": object()}
+
+
+def lengthen(message: Message) -> None:
+    message.content += "a" * 2_000_000
+
+
+spoilers = pytest.mark.parametrize("spoil", [spoil_values, spoil_metadata, lengthen])
+
+
+@spoilers
+@pytest.mark.parametrize("end", [Message.send, Message.update])
+async def test_a_stream_whose_end_was_refused_ends_with_its_turn(
+    chat: Chat,
+    worker: Worker,
+    spoil: Callable[[Message], None],
+    end: Callable[[Message], Awaitable[Message]],
+) -> None:
+    """Its text so far is in the log: the message does not stream for ever, empty after a reload."""
+
+    @chat.on_message
+    async def handle() -> None:
+        user_session["history"] = []
+        message = Message()
+        await message.stream_token("abc")
+        spoil(message)
+        await end(message)
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "begin"}) == "failed"
+    [(_, opening), (name, update), (error, _)] = client.events
+    assert (opening["streaming"], opening["content"]) == (True, "")
+    assert (name, error) == ("message_update", "error")
+    assert (update["id"], update["streaming"]) == (opening["id"], False)
+    assert update["content"].startswith("abc")
+    row = await ChatSession.objects.aget(pk=client.live.id)
+    assert row.streams == []
+
+
+@spoilers
+async def test_a_stream_whose_end_was_refused_can_go_on(
+    chat: Chat, worker: Worker, spoil: Callable[[Message], None]
+) -> None:
+    @chat.on_message
+    async def handle() -> None:
+        user_session["history"] = []
+        message = Message()
+        await message.stream_token("a")
+        spoil(message)
+        with pytest.raises(StorageError):
+            await message.update()
+        user_session["history"], message.metadata, message.content = [], None, "a"
+        await message.stream_token("b")
+        await message.update()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "begin"}) == "done"
+    assert [(name, data["content"]) for name, data in client.events] == [
+        ("message", ""),
+        ("message_update", "ab"),
+    ]
+    tokens = [frame for frame in client.frames if isinstance(frame, frames.Token)]
+    assert [(token.index, token.text) for token in tokens] == [(0, "a"), (1, "b")]
+
+
+async def test_a_stream_whose_removal_was_refused_ends_with_its_turn(
+    chat: Chat, worker: Worker
+) -> None:
+    @chat.on_message
+    async def handle() -> None:
+        user_session["history"] = []
+        message = Message()
+        await message.stream_token("abc")
+        spoil_values(message)
+        await message.remove()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("message", {"content": "begin"}) == "failed"
+    [_, (name, update), (error, _)] = client.events
+    assert (name, error) == ("message_update", "error")
+    assert (update["content"], update["streaming"]) == ("abc", False)
