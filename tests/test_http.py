@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import types
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -97,6 +98,14 @@ class Api:
 
     async def get(self, **query: Any) -> Any:
         return await self.client.get(URL, query, headers=self.headers)
+
+    async def follow(self, **query: Any) -> AsyncIterator[bytes]:
+        """The parts of a stream of what comes."""
+        headers = self.headers | {"Accept": "text/event-stream"}
+        response = await self.client.get(URL, query, headers=headers)
+        assert response.status_code == 200
+        parts: AsyncIterator[bytes] = aiter(response.streaming_content)
+        return parts
 
     async def stream(self, content: str, **body: Any) -> list[dict[str, Any]]:
         response = await self.post(content, headers={"Accept": "text/event-stream"}, **body)
@@ -344,6 +353,34 @@ async def test_a_stream_is_resumed_behind_the_last_event_id(worker: Worker, chat
     assert [frame["seq"] for frame in frames[1:]] == [1, 2, 3, 4]
     assert frames[1]["n"] == 1
     await until(lambda: not worker.live)
+
+
+async def test_a_late_reader_gets_a_text_so_far_before_what_came_after_it(
+    worker: Worker, chat: Chat
+) -> None:
+    """All is stored by the time it reads, and the text so far is that of when it came."""
+    go = asyncio.Event()
+
+    @chat.on_message
+    async def tell() -> None:
+        message = Message()
+        await message.stream_token("Once ")
+        await go.wait()
+        await message.stream_token("upon")
+        message.content = "Never"
+        await message.send()
+
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    request = asyncio.create_task(api.say("x"))
+    await until(lambda: [live for live in worker.live.values() if live.sink.so_far])
+    parts = await api.follow()
+    assert frames_of(await anext(parts))[0]["type"] == "welcome"
+    go.set()
+    await request
+    told = frames_of(b"".join([part async for part in parts]))
+    kinds = [frame.get("name", frame["type"]) for frame in told if frame["type"] != "turn"]
+    assert kinds[-4:] == ["message", "stream", "token", "message_update"]
 
 
 async def test_a_reader_that_falls_behind_is_let_go(

@@ -308,9 +308,10 @@ class HttpSubscriber(Subscriber):
                 return
             self.replay.took(sum(len(entry.data) for entry in entries))
             for entry in entries:
-                if entry.seq > self._position:
-                    self._position = entry.seq
-                    yield entry
+                if entry.seq > up_to:
+                    return  # it was stored meanwhile, and is in the queue, behind the streams
+                self._position = entry.seq
+                yield entry
 
 
 def is_end_of(frame: Told, turn: int) -> bool:
