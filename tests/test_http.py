@@ -6,6 +6,7 @@ import asyncio
 import json
 import types
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -36,10 +37,12 @@ from chatsessions.handlers.session import Session
 from chatsessions.http.requests import Body
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
+from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.log import Entry
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.worker import Worker
 
-from .support.database import failing
+from .support.database import failing, locked
 from .support.sessions import Client as Line
 from .support.sessions import eventually, until, ways
 from .support.storage import worker_row
@@ -405,6 +408,50 @@ async def test_a_reader_that_falls_behind_is_let_go(
     assert [event["seq"] for event in since["events"]] == list(range(last + 1, 202))
 
 
+@pytest.mark.parametrize("stored", [True, False])
+async def test_who_asks_until_nothing_runs_misses_nothing(
+    worker: Worker, chat: Chat, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    """Its turn says the last and ends while the log is being read, and it is stored or not yet."""
+    go, is_read, goes_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    read_log = LiveSession.read_log
+
+    async def read_slowly(live: LiveSession, after: int, limit: int) -> list[Entry]:
+        entries = await read_log(live, after, limit)
+        is_read.set()
+        await goes_on.wait()
+        return entries
+
+    @chat.on_message
+    async def work() -> None:
+        await Message("first").send()
+        await go.wait()
+        await Message("final").send()
+
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    posted = asyncio.create_task(api.post("x"))
+    await until(lambda: [live for live in worker.live.values() if live.turns.number])
+    [live] = worker.live.values()
+    await until(lambda: live.log.stored == 4)
+    monkeypatch.setattr(LiveSession, "read_log", read_slowly)
+    request = asyncio.create_task(api.get(after=3))
+    await is_read.wait()
+    with nullcontext() if stored else locked():
+        go.set()
+        await until(lambda: not live.turns.running)
+        if stored:
+            await posted
+        goes_on.set()
+        told = (await request).json()
+    seen = texts(told)
+    while told["turn"] is not None:
+        told = (await api.get(after=told["head"])).json()
+        seen += texts(told)
+    assert seen == ["first", "final"]
+    await posted
+
+
 async def test_a_long_answer_is_told_in_pieces(
     worker: Worker, chat: Chat, settings: Settings
 ) -> None:
@@ -422,6 +469,7 @@ async def test_a_long_answer_is_told_in_pieces(
     seen = [event["seq"] for event in told["events"]]
     while told.get("more"):
         told = (await api.get(after=seen[-1])).json()
+        assert told["head"] == 11
         seen += [event["seq"] for event in told["events"]]
     assert seen == list(range(2, 12))
 

@@ -325,6 +325,8 @@ async def _stream(
 
 
 async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
+    """Answer with what is stored after entry ``after``, and the turn that may still emit more."""
+    now, running = visit.served.standing(), None
     subscriber = visit.follow(after)
     subscriber.stop()
     subscriber.replay.check()
@@ -333,11 +335,11 @@ async def _events_since(visit: Visit, after: int) -> dict[str, Any]:
         told.take(frame)
         if told.more:
             break
-    now, running = visit.served.standing(), None
     if now.turn is not None:
         running = {"turn": now.turn, "name": now.turn_name, "status": "running"}
     answer = _session_of(visit) | {"turn": running, "events": told.events}
-    answer |= {"first": now.first, "head": now.stored}
+    # The oldest entries may have been dropped before they were read.
+    answer |= {"first": visit.served.standing().first, "head": now.stored}
     return answer | ({"more": True} if told.more else {})
 
 

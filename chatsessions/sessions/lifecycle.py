@@ -111,6 +111,7 @@ class SessionLifecycle(ChangeSource):
         "_left",
         "_past",
         "_quiet",
+        "_untold",
         "applied",
         "asks",
         "chat",
@@ -169,6 +170,8 @@ class SessionLifecycle(ChangeSource):
         self.holders = 0
         self._has_topic = bool(row.topic)
         self._aside: int | None = row.aside
+        #: Number and name of the turns that have ended, until that is stored and told.
+        self._untold: list[tuple[int | None, str]] = []
         #: What the last owner left undone, and the thread that the session continues.
         self._left = None if loaded is None else InterruptedWork.of(loaded)
         self._past = past
@@ -520,16 +523,21 @@ class SessionLifecycle(ChangeSource):
     # For followers
 
     def standing(self) -> Standing:
-        """Return the session's position and state."""
-        running = self.turns.running
+        """
+        Return the session's position and state.
+
+        A turn counts as running until its end is told: then all that it has sent is stored.
+        """
+        running = [(turn.n, turn.name) for turn in self.turns.running]
+        turn, turn_name = (running or self._untold or [(None, "")])[0]
         return Standing(
             first=self.log.first,
             stored=self.log.stored,
             head=self.log.head,
             received=self.inbound.stored,
             numbered=self.inbound.numbered,
-            turn=running[0].n if running else None,
-            turn_name=running[0].name if running else "",
+            turn=turn,
+            turn_name=turn_name,
             is_idle=self.position.is_idle,
             handled=self.log.handled,
             handled_ahead=self.log.handled_ahead,

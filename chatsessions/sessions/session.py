@@ -251,9 +251,11 @@ class LiveSession(SessionLifecycle):
         if status != "done":
             self.log.set_outcome(n, status)
         self.position.turns_failed += status == "failed"
+        self._untold.append((n, name))
         self.log.then(partial(self._tell_end_of_turn, n, name, status, seconds))
 
     def _tell_end_of_turn(self, n: int, name: str, status: str, seconds: float) -> None:
+        self._untold.remove((n, name))
         self.subscribers.frame(frames.TurnStatus(n, name, status))
         if signals.turn_finished.receivers:
             self.worker.send_signal(
