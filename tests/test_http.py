@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import types
 from collections.abc import AsyncIterator
 from contextlib import nullcontext
@@ -38,6 +39,7 @@ from chatsessions.http.requests import Body
 from chatsessions.http.view import ChatView
 from chatsessions.models import ChatSession, SessionEvent, SessionFile
 from chatsessions.sessions.session import LiveSession
+from chatsessions.storage.journal import Batch
 from chatsessions.storage.log import Entry
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.worker import Worker
@@ -406,6 +408,86 @@ async def test_a_reader_that_falls_behind_is_let_go(
     last = max((frame["seq"] for frame in frames if "seq" in frame), default=0)
     since = (await api.get(after=last)).json()
     assert [event["seq"] for event in since["events"]] == list(range(last + 1, 202))
+
+
+async def test_a_stream_ends_no_sooner_than_the_last_end_is_told(
+    worker: Worker, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turn that runs beside another one ends first, and both have ended when that is told."""
+    chat.beside = frozenset({"wake"})
+    go, takes_commits = asyncio.Event(), threading.Event()
+    takes_commits.set()
+
+    @chat.on_message
+    async def work() -> None:
+        await go.wait()
+        await until(lambda: held)  # the other one's end is being stored
+        await Message("last").send()
+
+    @chat.on_event("wake")
+    async def wake() -> None:
+        takes_commits.clear()
+        go.set()
+
+    write, held = worker.store.write, []
+
+    def write_later(batch: Batch) -> None:
+        if not takes_commits.is_set():
+            held.append(batch)
+            assert takes_commits.wait(30)
+        write(batch)
+
+    monkeypatch.setattr(worker.store, "write", write_later)
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    requests = [asyncio.create_task(api.post("x"))]
+    await until(lambda: [live for live in worker.live.values() if live.turns.number])
+    [live] = worker.live.values()
+    parts = await api.follow(after=3)
+    requests.append(asyncio.create_task(api.post(name="wake")))
+    await go.wait()
+    await until(lambda: not live.turns.running)
+    takes_commits.set()
+    told = frames_of(b"".join([part async for part in parts]))
+    assert [frame["data"]["content"] for frame in told if frame["type"] == "event"] == ["last"]
+    ends = [one for one in told if one["type"] == "turn" and one["status"] == "done"]
+    assert [end["turn"] for end in ends] == [3, 2]
+    await asyncio.gather(*requests)
+
+
+@pytest.mark.parametrize(("after", "kinds"), [(3, ["turn", "event"]), (1000, ["turn"])])
+async def test_a_stream_ends_though_its_reader_got_the_last_end_late(
+    worker: Worker, chat: Chat, after: int, kinds: list[str]
+) -> None:
+    """A task that has outlived its turn has sent something by then, for this reader or not."""
+    go, over = asyncio.Event(), asyncio.Event()
+
+    async def say_later() -> None:
+        await over.wait()
+        await Message("later").send()
+        await context.emitter.flush()
+        await asyncio.Event().wait()
+
+    @chat.on_message
+    async def work() -> None:
+        spawn(say_later())
+        await go.wait()
+
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    request = asyncio.create_task(api.post("x"))
+    await until(lambda: [live for live in worker.live.values() if live.turns.number])
+    [live] = worker.live.values()
+    parts = await api.follow(after=after)
+    assert frames_of(await anext(parts))[0]["type"] == "welcome"
+    go.set()
+    await request
+    over.set()
+    await until(lambda: live.log.stored == 4)
+    async with asyncio.timeout(5):
+        told = frames_of(b"".join([part async for part in parts]))
+    assert [frame["type"] for frame in told] == kinds
+    await aend_session(live.id)
 
 
 @pytest.mark.parametrize("stored", [True, False])

@@ -307,10 +307,14 @@ async def _stream(
     if end is not None:
         subscriber.stop()
 
+    has_ended = False
+
     def is_last(frame: frames.ServerFrame) -> bool:
+        nonlocal has_ended
         if turn is not None:
             return is_end_of(frame, turn)
-        return is_end(frame) and visit.served.standing().is_idle and not subscriber.has_more
+        has_ended = has_ended or is_end(frame)
+        return has_ended and visit.served.standing().is_idle and not subscriber.has_more
 
     stream = EventStream(visit, subscriber, is_last, end or ())
     if isinstance(request, ASGIRequest):

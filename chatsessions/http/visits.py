@@ -205,6 +205,8 @@ class HttpSubscriber(Subscriber):
         self._bytes = 0
         self._news = asyncio.Event()
         self._closed = False
+        #: The index of the next piece of each open stream whose text was told as a whole.
+        self._told: dict[str, int] = {}
         #: Why the session has ended, if it did meanwhile.
         self.ended: str | None = None
         now = served.follow(self)
@@ -254,8 +256,8 @@ class HttpSubscriber(Subscriber):
 
     @property
     def has_more(self) -> bool:
-        """Whether something waits to be read."""
-        return bool(self._queue)
+        """Whether something waits to be read that the reader does not have."""
+        return any(not self._is_old(item) for item, _ in self._queue)
 
     async def frames(self, *, quiet: float | None = None) -> AsyncIterator[Told | None]:
         """
@@ -265,16 +267,19 @@ class HttpSubscriber(Subscriber):
         """
         async for entry in self._stored(self._start):
             yield self._frame_of(entry)
-        told = {stream.message: stream.index for stream in self._streams}
+        self._told = {stream.message: stream.index for stream in self._streams}
         for stream in self._streams:
             yield stream
         while True:
             while self._queue:
                 item, size = self._queue.popleft()
                 self._bytes -= size
-                frame = self._told(item, told)
-                if frame is not None:
-                    yield frame
+                if self._is_old(item):
+                    continue
+                if isinstance(item, Entry):
+                    self._position = item.seq
+                    item = self._frame_of(item)
+                yield item
             if self._closed:
                 return
             self._news.clear()
@@ -284,14 +289,11 @@ class HttpSubscriber(Subscriber):
             except TimeoutError:
                 yield None
 
-    def _told(self, item: Told | Entry, streams: dict[str, int]) -> Told | None:
-        if not isinstance(item, Entry):
-            old = isinstance(item, frames.Token) and item.index < streams.get(item.message, 0)
-            return None if old else item
-        if item.seq <= self._position:
-            return None
-        self._position = item.seq
-        return self._frame_of(item)
+    def _is_old(self, item: Told | Entry) -> bool:
+        """Return True if the reader has what ``item`` says."""
+        if isinstance(item, Entry):
+            return item.seq <= self._position
+        return isinstance(item, frames.Token) and item.index < self._told.get(item.message, 0)
 
     def _frame_of(self, entry: Entry) -> Told:
         if entry.n is None or entry.seq <= self._known:

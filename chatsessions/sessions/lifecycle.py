@@ -538,12 +538,17 @@ class SessionLifecycle(ChangeSource):
             numbered=self.inbound.numbered,
             turn=turn,
             turn_name=turn_name,
-            is_idle=self.position.is_idle,
+            is_idle=self.is_idle,
             handled=self.log.handled,
             handled_ahead=self.log.handled_ahead,
             connections=self.client.connections,
             streams=self.sink.so_far,
         )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no turn runs or waits, and the ends of all were told."""
+        return self.position.is_idle and not self._untold
 
     def follow(self, subscriber: Subscriber) -> Standing:
         """Add ``subscriber`` to the followers; return the standing that it follows from."""
