@@ -25,6 +25,7 @@ from chatsessions import (
     AskUserMessage,
     Chat,
     Message,
+    Step,
     aassign_user,
     aend_session,
     context,
@@ -386,6 +387,37 @@ async def test_a_late_reader_gets_a_text_so_far_before_what_came_after_it(
     told = frames_of(b"".join([part async for part in parts]))
     kinds = [frame.get("name", frame["type"]) for frame in told if frame["type"] != "turn"]
     assert kinds[-4:] == ["message", "stream", "token", "message_update"]
+
+
+@pytest.mark.parametrize("kind", [Message, Step])
+async def test_a_stream_that_begins_anew_is_told_from_its_first_token(
+    worker: Worker, chat: Chat, kind: type[Message | Step]
+) -> None:
+    """Tokens are counted anew then, and its reader has come when there were more of them."""
+    go = asyncio.Event()
+
+    @chat.on_message
+    async def tell() -> None:
+        streamed = kind("")
+        for text in "abcde":
+            await streamed.stream_token(text)
+        await go.wait()
+        await streamed.update()
+        for text in "fgh":
+            await streamed.stream_token(text)
+
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    request = asyncio.create_task(api.say("x"))
+    await until(lambda: [live for live in worker.live.values() if live.sink.so_far])
+    parts = await api.follow(after=4)
+    go.set()
+    told = frames_of(b"".join([part async for part in parts]))
+    [so_far] = [frame for frame in told if frame["type"] == "stream"]
+    assert (so_far["index"], so_far["content"]) == (5, "abcde")
+    tokens = [(one["index"], one["text"]) for one in told if one["type"] == "token"]
+    assert tokens == [(0, "f"), (1, "g"), (2, "h")]
+    await request
 
 
 async def test_a_reader_that_falls_behind_is_let_go(

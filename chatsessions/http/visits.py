@@ -277,6 +277,8 @@ class HttpSubscriber(Subscriber):
                 if self._is_old(item):
                     continue
                 if isinstance(item, Entry):
+                    if self._told:
+                        self._told.pop(item.closes or "", None)  # a new stream counts from 0 again
                     self._position = item.seq
                     item = self._frame_of(item)
                 yield item
