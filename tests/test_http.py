@@ -420,6 +420,38 @@ async def test_a_stream_that_begins_anew_is_told_from_its_first_token(
     await request
 
 
+async def test_a_piece_from_before_the_text_so_far_does_not_replace_it(
+    worker: Worker, chat: Chat
+) -> None:
+    """It waits for an entry before it, and the text so far is told meanwhile."""
+    go, made, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @chat.on_message
+    async def tell() -> None:
+        message = Message()
+        await message.stream_token("a")
+        await go.wait()
+        await context.emitter.emit("between")
+        await message.stream_token("b", is_sequence=True)
+        await message.stream_token("c")
+        made.set()
+        await end.wait()
+
+    api = Api()
+    api.token = (await api.post(name="nothing")).told["token"]
+    request = asyncio.create_task(api.post("x"))
+    await until(lambda: [live for live in worker.live.values() if live.sink.so_far])
+    with locked():
+        go.set()
+        await made.wait()
+        response = await api.post(name="nothing", headers={"Accept": "text/event-stream"})
+    end.set()
+    told = frames_of(b"".join([part async for part in response.streaming_content]))
+    pieces = [one["content"] for one in told if one["type"] == "stream"]
+    assert pieces == ["bc"]
+    await request
+
+
 async def test_a_reader_that_falls_behind_is_let_go(
     worker: Worker, chat: Chat, settings: Settings
 ) -> None:

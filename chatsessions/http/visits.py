@@ -295,7 +295,7 @@ class HttpSubscriber(Subscriber):
         """Return True if the reader has what ``item`` says."""
         if isinstance(item, Entry):
             return item.seq <= self._position
-        return isinstance(item, frames.Token) and item.index < self._told.get(item.message, 0)
+        return isinstance(item, frames.PIECES) and item.index < self._told.get(item.message, 0)
 
     def _frame_of(self, entry: Entry) -> Told:
         if entry.n is None or entry.seq <= self._known:
