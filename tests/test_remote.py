@@ -16,7 +16,7 @@ from channels.layers import channel_layers
 from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import F
 
-from chatsessions import Chat, Message, user_session
+from chatsessions import Chat, Message, Step, user_session
 from chatsessions.cluster import owner
 from chatsessions.cluster.commands import Failed, Hint, HintPart, encode
 from chatsessions.cluster.connect_request import ConnectRequest
@@ -463,6 +463,34 @@ async def test_a_late_answer_of_the_owner_opens_no_stream_that_has_ended(
         [stream] = new.served.standing().streams
         assert (stream.index, stream.content) == (1, "one two")
         go_on[2].set()
+        assert await new.ends(n) == "done"
+
+
+async def test_a_step_without_text_is_told_from_its_first_token_at_another_worker(
+    chat: Chat,
+) -> None:
+    """It was open when the client came: its entry is none that this worker has read."""
+    go_on = asyncio.Event()
+
+    @chat.on_event("search")
+    async def search(data: Any) -> None:
+        async with Step("search") as step:
+            await go_on.wait()
+            await step.stream_token("abc")
+            await end.wait()
+
+    end = asyncio.Event()
+    async with two_workers(LossyLayer()) as (first, second):
+        old = await Tab.open(first, chat)
+        n = await old.send("search", None)
+        await until(lambda: any(one.get("name") == "step" for one in old.frames))
+        new = await Tab.open(second, chat, old)
+        await until(lambda: any(one.get("name") == "step" for one in new.frames))
+        go_on.set()
+        await until(lambda: any(one["type"] in ("token", "stream") for one in new.frames))
+        [piece] = [one for one in new.frames if one["type"] in ("token", "stream")]
+        assert (piece["type"], piece["index"]) == ("token", 0)
+        end.set()
         assert await new.ends(n) == "done"
 
 

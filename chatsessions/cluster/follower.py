@@ -238,7 +238,7 @@ class OpenStreams:
     def _put(self, stream: frames.Stream) -> list[frames.Token | frames.Stream]:
         self.so_far[stream.message] = stream
         self._since.setdefault(stream.message, 0)
-        told: list[frames.Token | frames.Stream] = [stream]
+        told: list[frames.Token | frames.Stream] = [stream] if stream.has_text else []
         for token in self._ahead.pop(stream.message, ()):
             told += self.told(token, head=self._since[stream.message])
         return told

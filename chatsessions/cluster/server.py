@@ -400,7 +400,7 @@ class RemoteSubscriber(Subscriber):
         part = self._parts[-1]
         part.frames.append(msgspec.Raw(text))
         if isinstance(frame, frames.TurnStatus):
-            part.idle = self.live.position.is_idle
+            part.idle = self.live.is_idle
             part.ending = self.live.ending is not None
 
     def close(self, code: frames.CloseCode, *, ended: str | None = None) -> None:

@@ -212,7 +212,7 @@ class HttpSubscriber(Subscriber):
         now = served.follow(self)
         self._start = now.stored
         self._first = now.first
-        self._streams = now.streams
+        self._streams = [one for one in now.streams if one.has_text]
 
     def stop(self) -> None:
         """Collect nothing more."""

@@ -269,6 +269,11 @@ class Stream(_Frame, tag="stream"):
     index: SentPosition
     content: str
 
+    @property
+    def has_text(self) -> bool:
+        """Whether it says more than the entry that has opened the stream."""
+        return bool(self.index or self.content)
+
 
 class Error(_Frame, tag="error"):
     """Something was refused; the connection stays open unless a close follows."""

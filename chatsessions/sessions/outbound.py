@@ -239,8 +239,7 @@ class SessionSink(Sink):
         return [
             frames.Stream(found.stream.id, found.index, found.stream.content)
             for found in (*self._closing, *self._open.values())
-            # A stream without text is complete with its entry.
-            if found.seq <= self._log.stored and (found.index or found.stream.content)
+            if found.seq <= self._log.stored
         ]
 
     def texts(self) -> dict[str, str]:
@@ -294,7 +293,8 @@ class SessionSink(Sink):
         """Send the open streams, whose tokens were left out; we still own the session."""
         self._pauses = pauses
         for stream in self.so_far:
-            self._tell(stream)
+            if stream.has_text:
+                self._tell(stream)
 
     def _checkpoint_late(self) -> None:
         self._timer = None

@@ -57,17 +57,17 @@ class Standing(Struct, kw_only=True):
     #: The highest stored number of a client's event, and the highest that its connection gave.
     received: int = 0
     numbered: int = 0
-    #: The number and the name of the running turn.
+    #: The number and the name of the running turn; one counts as running until its end is told.
     turn: int | None = None
     turn_name: str = ""
-    #: Whether no turn runs or waits.
+    #: Whether no turn runs or waits, and the ends of all were told.
     is_idle: bool = False
     #: The events whose turns have ended; see ``Handled``.
     handled: int = 0
     handled_ahead: list[int] = []
     #: How many connections there have been.
     connections: int = 0
-    #: The open streams, which a subscriber needs beside the log.
+    #: The open streams. A subscriber needs the texts of those that have some, beside the log.
     streams: list[frames.Stream] = []
 
 

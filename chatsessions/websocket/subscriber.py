@@ -224,7 +224,7 @@ class WebsocketSubscriber(LocalSubscriber):
             self._sender.send_frame(text)
 
     def _send_streams(self) -> None:
-        streams = self.served.standing().streams
+        streams = [one for one in self.served.standing().streams if one.has_text]
         self._told = {stream.message: stream.index for stream in streams}
         for stream in streams:
             self._sender.send_frame(frames.encode(stream))
