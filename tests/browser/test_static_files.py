@@ -29,7 +29,14 @@ BACKENDS = {
 }
 
 
-@pytest.fixture(scope="module", params=BACKENDS)
+# What is collected as it is, the demo serves in all other tests.
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if name == "collected" else ())
+        for name in BACKENDS
+    ],
+)
 def collected(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

@@ -14,6 +14,11 @@ from .harness import Kind, Server, running
 from .sends import MARK
 
 KINDS = get_args(Kind)
+#: Those that are looked at every day, and the others.
+EACH = [
+    pytest.param(kind, marks=() if kind in ("daphne", "uvicorn") else pytest.mark.slow)
+    for kind in KINDS
+]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -116,7 +121,7 @@ async def test_a_send_that_never_returns_is_given_up(server: Server, client_by: 
         await assert_whole(client, server.database)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EACH)
 async def test_sigterm_ends_the_server_and_nothing_is_lost(
     kind: Kind, start_server: Callable[..., Server]
 ) -> None:
