@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar
 from uuid import UUID, uuid4
@@ -112,8 +113,13 @@ async def change(worker: Worker, session_id: UUID, steps: list[Step], *, writer:
     ``TooLarge`` for values that have no room.
     """
     number = uuid4().hex
-    command = Apply(session=session_id, number=number, steps=steps, writer=writer, worker=worker.id)
-    await _reach(worker, command, lambda live: apply(live, command), number=number)
+    made = Apply(session=session_id, number=number, steps=steps, writer=writer, worker=worker.id)
+    await _make(worker, made, number=number)
+
+
+async def _make(worker: Worker, change: Apply, *, number: str) -> None:
+    """Make ``change`` in its session by the command ``number``; raises as :func:`change`."""
+    await _reach(worker, change, lambda live: apply(live, change), number=number)
 
 
 async def call(
@@ -261,6 +267,18 @@ def _unless_raised(session_id: UUID, kind: type[BaseException] | None) -> Iterat
         )
 
 
+@dataclass(slots=True)
+class _Batch:
+    """Changes that a block sends together, and again until the owner has stored them."""
+
+    #: Has the number by which the session knows that it was made.
+    change: Apply
+    #: The values of the session after it, as far as the block knows.
+    values: dict[str, bytes]
+    #: The number of the command that asks for it. A repeat has the same until it is answered.
+    command: str
+
+
 class RemoteBlock(Sink):
     """A block for a session that another worker owns, and the sink of the block's emitter."""
 
@@ -275,6 +293,7 @@ class RemoteBlock(Sink):
             row.pk, worker.threads, may_save=lambda: in_loop(self.flush(), worker.loop)
         )
         self._worker = worker
+        #: The values that are stored, as far as the block knows.
         self._before = split_state(loaded.state)
         self.user_session = UserSession(
             self.session,
@@ -303,14 +322,17 @@ class RemoteBlock(Sink):
             before_change=_refuse_recall,
             after_change=lambda: None,
         )
-        #: The changes for the owner to make, in order.
+        #: The changes for the owner to make, in order, after those of the batch.
         self._steps: list[Step] = []
+        #: The changes that are being sent, or could not be sent.
+        self._batch: _Batch | None = None
         #: The number by which the owner knows this block.
         self._writer = uuid4().hex
         self._streams: dict[str, Streaming] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self._pump: asyncio.Task[None] | None = None
+        #: Why tokens could not be sent; the next emit raises it.
         self._error: Exception | None = None
 
     @classmethod
@@ -365,7 +387,9 @@ class RemoteBlock(Sink):
         self._steps.append(Offer(message, actions))
 
     async def withdraw(self, action: str, turn: Turn | None) -> None:
-        self._steps.append(Withdraw(action))
+        # By itself: it may fail at the owner after changes before it, which would be made again.
+        await self.flush()
+        await change(self._worker, self.id, [Withdraw(action)], writer=self._writer)
 
     def declare_settings(
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
@@ -389,7 +413,7 @@ class RemoteBlock(Sink):
             await self.flush()
 
     async def flush(self, turn: Turn | None = None) -> None:
-        self._check()
+        self.user_session.check()
         await self._send_all()
 
     # To the owner
@@ -420,21 +444,41 @@ class RemoteBlock(Sink):
         if refused is not None:
             raise refused
 
-    def _take_values(self) -> list[Step]:
-        """Return the changes in ``user_session`` since the last call."""
-        put, dropped = self.user_session.changes_since(self._before)
-        self._before = self.user_session.encoded()
-        return [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
-
-    async def _send_all(self) -> None:
+    async def _send_all(self, *, values: bool = True) -> None:
+        """Have all changes so far stored, or with ``values`` False those outside of the values."""
         async with self._sending:
-            self._raise()
-            steps, self._steps = [*self._take_values(), *self._steps], []
+            if self._batch is not None:
+                await self._send(self._batch)
+            steps: list[Step] = []
+            after = self._before
+            if values:
+                after = self.user_session.encoded()
+                put, dropped = self.user_session.changes_since(self._before)
+                steps = [*(Put(*item) for item in put.items()), *map(Drop, dropped)]
+            steps += self._steps
+            self._steps = []
             if steps:
-                await self._send(steps)
+                number = uuid4().hex
+                made = Apply(
+                    session=self.id,
+                    number=number,
+                    steps=steps,
+                    writer=self._writer,
+                    worker=self._worker.id,
+                )
+                await self._send(_Batch(made, after, command=number))
 
-    async def _send(self, steps: list[Step]) -> None:
-        await change(self._worker, self.id, steps, writer=self._writer)
+    async def _send(self, batch: _Batch) -> None:
+        """Send a batch. If that fails, it is kept, and sent again before the next one."""
+        self._batch = batch
+        try:
+            await _make(self._worker, batch.change, number=batch.command)
+        except OwnerUnreachable:
+            raise  # the command may have arrived: a repeat gets its answer
+        except Exception:
+            batch.command = uuid4().hex  # that one has its answer
+            raise
+        self._batch, self._before, self._error = None, batch.values, None
 
     async def _keep_streams(self) -> None:
         """Tell the owner every half heartbeat that this block is alive, while it streams."""
@@ -442,18 +486,15 @@ class RemoteBlock(Sink):
             await asyncio.sleep(settings.WORKER_HEARTBEAT / 2)
             if self._streams:
                 with suppress(ChatSessionsError):  # the next change raises it
-                    await self._send([])
+                    await change(self._worker, self.id, [], writer=self._writer)
 
     async def _send_on(self) -> None:
         try:
             while self._steps:
                 await asyncio.sleep(0)
-                async with self._sending:
-                    steps, self._steps = self._steps, []
-                    if steps:
-                        await self._send(steps)
+                await self._send_all(values=False)
         except Exception as error:
-            self._error = error  # the next emit or flush raises it
+            self._error = error
         finally:
             self._pump = None
 

@@ -1,0 +1,198 @@
+"""From outside, with an owner elsewhere that fails to answer, or to take a change, for a while."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from chatsessions import (
+    Action,
+    Chat,
+    Message,
+    OwnerUnreachable,
+    StoreUnavailable,
+    context,
+    session_context,
+    user_session,
+)
+from chatsessions.models import SessionEvent
+from chatsessions.workers.worker import Worker, _workers
+
+from .support.database import failing
+from .support.layer import LossyLayer
+from .support.sessions import Client, until
+from .test_outside_remote import owned
+from .test_remote import two_workers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class DeafLayer(LossyLayer):
+    """A layer that loses what is sent to some workers, such as the answers to their commands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deaf: set[str] = set()
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        if channel not in self.deaf:
+            await super().send(channel, message)
+
+
+@pytest.fixture
+def chat() -> Chat:
+    chat = Chat("far")
+
+    @chat.on_message
+    async def handle() -> None:
+        await Message("hello").send()
+
+    return chat
+
+
+@pytest.fixture
+def impatient(settings: Any) -> None:
+    """An owner that gives no sign is given up after a second, and is not dead."""
+    times = {"WORKER_STALE": 1, "WORKER_HEARTBEAT": 0.2}
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, **times}
+
+
+@contextmanager
+def calling_from(worker: Worker) -> Iterator[None]:
+    """Calls from outside are made by ``worker``, as in a process of its own."""
+    worker.serve()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(_workers, worker.loop, worker)
+        yield
+
+
+async def stored(client: Client, name: str = "message") -> list[Any]:
+    """The data of all stored events of a session by their name."""
+    found = SessionEvent.objects.filter(session=client.live.id, name=name, n=None)
+    return [entry.data async for entry in found.order_by("seq")]
+
+
+async def texts(client: Client) -> list[str]:
+    return [data["content"] for data in await stored(client)]
+
+
+# Sent again
+
+
+@pytest.mark.parametrize("lost", ["command", "answer"])
+@pytest.mark.parametrize("given_up_by", ["itself", "a timeout"])
+@pytest.mark.usefixtures("impatient")
+async def test_what_the_owner_did_not_confirm_is_sent_again_and_done_once(
+    chat: Chat, lost: str, given_up_by: str
+) -> None:
+    """The repeated flush() had nothing to send any more: all was told as stored, and was not."""
+    layer = DeafLayer()
+    async with two_workers(layer) as (first, second):
+        client = await owned(first, chat)
+        with calling_from(second):
+            async with session_context(client.live.id):
+                user_session["kept"] = 1
+                await Message("first").send()
+                layer.deaf = {(first if lost == "command" else second).rpc.channel}
+                if given_up_by == "itself":
+                    with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                        await context.emitter.flush()
+                else:
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.2):
+                            await context.emitter.flush()
+                await Message("second").send()
+                layer.deaf = set()
+                await context.emitter.flush()
+                assert await texts(client) == ["hello", "first", "second"]
+                user_session["kept"] += 1
+                await Message("third").send()
+        assert await texts(client) == ["hello", "first", "second", "third"]
+        assert dict(client.live.user_session) == {"kept": 2}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_was_not_confirmed_is_sent_again_at_the_end_of_the_block(chat: Chat) -> None:
+    layer = DeafLayer()
+    async with two_workers(layer) as (first, second):
+        client = await owned(first, chat)
+        with calling_from(second):
+            async with session_context(client.live.id):
+                user_session["kept"] = 1
+                await Message("first").send()
+                layer.deaf = {first.rpc.channel}
+                with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                    await context.emitter.flush()
+                layer.deaf = set()
+        assert await texts(client) == ["hello", "first"]
+        assert dict(client.live.user_session) == {"kept": 1}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_block_that_never_reaches_the_owner_ends_with_an_error(chat: Chat) -> None:
+    layer = DeafLayer()
+    async with two_workers(layer) as (first, second):
+        client = await owned(first, chat)
+
+        async def block() -> None:
+            async with session_context(client.live.id):
+                await Message("first").send()
+                with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                    await context.emitter.flush()
+
+        with calling_from(second):
+            layer.deaf = {first.rpc.channel}
+            with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                await block()
+            layer.deaf = set()
+        assert await texts(client) == ["hello"]
+
+
+async def test_what_the_owner_could_not_store_in_time_is_waited_for_and_done_once(
+    chat: Chat, settings: Any
+) -> None:
+    """It has it in memory. A repeated flush() returned at once."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "STORE_TIMEOUT": 0.3}
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        with calling_from(second):
+            async with session_context(client.live.id):
+                user_session["kept"] = 1
+                await Message("first").send()
+                with failing():
+                    for _ in range(2):
+                        with pytest.raises(StoreUnavailable):
+                            await context.emitter.flush()
+                await until(lambda: first.journal.failure is None)
+                await context.emitter.flush()
+                assert await texts(client) == ["hello", "first"]
+        assert await texts(client) == ["hello", "first"]
+        assert dict(client.live.user_session) == {"kept": 1}
+
+
+async def test_what_comes_before_a_button_that_could_not_be_removed_in_time_is_done_once(
+    chat: Chat, settings: Any
+) -> None:
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "STORE_TIMEOUT": 0.3}
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        with calling_from(second):
+            async with session_context(client.live.id):
+                button = Action("press")
+                await Message("with a button", actions=[button]).send()
+                await context.emitter.flush()
+                await Message("first").send()
+                with failing():
+                    with suppress(StoreUnavailable):
+                        await button.remove()
+                    with pytest.raises(StoreUnavailable):
+                        await context.emitter.flush()
+                await until(lambda: first.journal.failure is None)
+                await button.remove()
+        assert await texts(client) == ["hello", "with a button", "first"]
+        [update] = await stored(client, "message_update")
+        assert "actions" not in update or update["actions"] == []
