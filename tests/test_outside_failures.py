@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from chatsessions import (
     user_session,
 )
 from chatsessions.models import SessionEvent
+from chatsessions.workers.calls import RemoteBlock
 from chatsessions.workers.worker import Worker, _workers
 
 from .support.database import failing
@@ -74,6 +75,11 @@ async def stored(client: Client, name: str = "message") -> list[Any]:
     """The data of all stored events of a session by their name."""
     found = SessionEvent.objects.filter(session=client.live.id, name=name, n=None)
     return [entry.data async for entry in found.order_by("seq")]
+
+
+def is_running(method: Callable[..., object]) -> bool:
+    """Whether a task of this event loop runs ``method``."""
+    return any(method.__qualname__ in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 async def texts(client: Client) -> list[str]:
@@ -150,6 +156,28 @@ async def test_a_block_that_never_reaches_the_owner_ends_with_an_error(chat: Cha
                 await block()
             layer.deaf = set()
         assert await texts(client) == ["hello"]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_token_that_raises_why_those_before_did_not_arrive_is_not_added(chat: Chat) -> None:
+    """Code that repeated it had it twice."""
+    layer = DeafLayer()
+    async with two_workers(layer) as (first, second):
+        client = await owned(first, chat)
+        with calling_from(second):
+            async with session_context(client.live.id):
+                answer = Message()
+                layer.deaf = {first.rpc.channel}
+                await answer.stream_token("one ")
+                await until(lambda: not is_running(RemoteBlock._send_on))  # it is given up
+                layer.deaf = set()
+                with pytest.raises(OwnerUnreachable, match="gives no sign"):
+                    await answer.stream_token("two")
+                await answer.stream_token("two")
+                whole = {answer.id: "one two"}
+                await until(lambda: client.live.sink.texts() == whole, seconds=10)
+        [update] = await stored(client, "message_update")
+        assert (update["content"], update["streaming"]) == ("one two", False)
 
 
 async def test_what_the_owner_could_not_store_in_time_is_waited_for_and_done_once(

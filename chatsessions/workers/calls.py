@@ -365,6 +365,7 @@ class RemoteBlock(Sink):
     def write(
         self, stream: Streaming, text: str, turn: Turn | None, *, replaces: bool = False
     ) -> None:
+        self._raise()
         if replaces:
             stream.replace_content(text)
         else:
@@ -405,11 +406,10 @@ class RemoteBlock(Sink):
 
     @property
     def is_crowded(self) -> bool:
-        return self._error is not None or len(self._steps) > settings.MAX_UNCOMMITTED
+        return len(self._steps) > settings.MAX_UNCOMMITTED
 
     async def room(self) -> None:
-        self._raise()
-        if len(self._steps) > settings.MAX_UNCOMMITTED:
+        if self.is_crowded:
             await self.flush()
 
     async def flush(self, turn: Turn | None = None) -> None:
