@@ -13,6 +13,7 @@ from chatsessions import (
     Action,
     Chat,
     Message,
+    NotStorable,
     OwnerUnreachable,
     StoreUnavailable,
     context,
@@ -224,3 +225,60 @@ async def test_what_comes_before_a_button_that_could_not_be_removed_in_time_is_d
         assert await texts(client) == ["hello", "with a button", "first"]
         [update] = await stored(client, "message_update")
         assert "actions" not in update or update["actions"] == []
+
+
+# The end of a block
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_message_left_open_that_cannot_be_sent_whole_takes_nothing_else_with_it(
+    chat: Chat, raises: bool
+) -> None:
+    """All that the block had not sent was lost, and a task of its ran for ever."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+
+        async def block() -> None:
+            async with session_context(client.live.id):
+                for text in ("one", "two"):
+                    answer = Message()
+                    await answer.stream_token(text)
+                    if text == "one":
+                        answer.metadata = {"score": object()}
+                user_session["kept"] = 1
+                await context.emitter.emit("note")
+                if raises:
+                    raise ZeroDivisionError
+
+        with calling_from(second), pytest.raises(ZeroDivisionError if raises else NotStorable):
+            await block()
+        closed = await stored(client, "message_update")
+        assert [data["content"] for data in closed] == ["one", "two"]
+        assert [data["streaming"] for data in closed] == [False, False]
+        assert len(await stored(client, "note")) == 1
+        assert len(await stored(client, "error")) == raises
+        assert dict(client.live.user_session) == {"kept": 1}
+        assert not client.live.writers.is_writing
+        await until(lambda: not is_running(RemoteBlock._keep_streams), seconds=5)
+
+
+async def test_a_message_left_open_that_cannot_be_told_at_all_takes_nothing_else_with_it(
+    chat: Chat,
+) -> None:
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+
+        async def block() -> None:
+            async with session_context(client.live.id):
+                answer = Message()
+                await answer.stream_token("one")
+                await context.emitter.flush()
+                answer.actions = ["yes"]  # type: ignore[list-item]
+                user_session["kept"] = 1
+                await context.emitter.emit("note")
+
+        with calling_from(second), pytest.raises(AttributeError, match="as_event"):
+            await block()
+        assert len(await stored(client, "note")) == 1
+        assert dict(client.live.user_session) == {"kept": 1}
+        await until(lambda: not is_running(RemoteBlock._keep_streams), seconds=5)

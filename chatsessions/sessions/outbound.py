@@ -270,7 +270,7 @@ class SessionSink(Sink):
                 self._offers.offer(stream.id, event.get("actions", []))
             except StorageError as refused:
                 error = refused
-                self._log.say(stream.update_name, _salvaged(stream.as_event()), turn=turn.n)
+                self._log.say(stream.update_name, salvaged(stream.as_event()), turn=turn.n)
         return error
 
     # Inside
@@ -324,7 +324,7 @@ _TEXT_SHARES = {
 }
 
 
-def _salvaged(event: dict[str, Any]) -> dict[str, Any]:
+def salvaged(event: dict[str, Any]) -> dict[str, Any]:
     """Return the parts of a streamed message or step that can be sent, if all of it cannot."""
     limit = settings.MAX_EVENT_BYTES
     return {key: event[key] for key in _SAFE_KEYS if key in event} | {

@@ -47,6 +47,7 @@ from chatsessions.exceptions import (
     OwnerUnreachable,
     SessionNotFound,
     SessionOver,
+    StorageError,
     StoreUnavailable,
 )
 from chatsessions.handlers.bridge import in_loop
@@ -56,7 +57,7 @@ from chatsessions.handlers.emitter import Emitter, Sink, Streaming, Turn, encode
 from chatsessions.handlers.session import in_language_of
 from chatsessions.handlers.user_session import UserSession
 from chatsessions.sessions.history import ConversationCache
-from chatsessions.sessions.outbound import WRITER_STOPPED, new_writer
+from chatsessions.sessions.outbound import WRITER_STOPPED, new_writer, salvaged
 from chatsessions.sessions.pending import SessionLog
 from chatsessions.sessions.session import LiveSession
 from chatsessions.storage.database import is_transient
@@ -422,27 +423,41 @@ class RemoteBlock(Sink):
         """
         Send the remaining changes, and close the open streams: as interrupted, if the block failed.
 
-        A value that cannot be stored is left out, and its error is raised after the rest was sent.
-        Raises what :func:`change` raises.
+        What cannot be stored, a value or a part of a message, is left out, and its error is raised
+        after the rest was sent. Raises what :func:`change` raises.
         """
+        refused = None
+        try:
+            refused = self._close_streams(failed=failed)
+        finally:
+            if self._keeper is not None:
+                self._keeper.cancel()
+            refused = self.user_session.look() or refused
+            await self._send_all()
+        if refused is not None:
+            raise refused
+
+    def _close_streams(self, *, failed: bool) -> StorageError | None:
+        """Close the open streams; return the error of one that cannot be sent as it is."""
+        error = None
         left, self._streams = self._streams, {}
         for stream in left.values():
             with in_language_of(self.session):
                 stream.end_stream(cut=failed)
+            event = stream.as_event()
+            try:
+                update = encode_data(stream.update_name, event)
+            except StorageError as refused:
+                error = refused
+                update = encode_data(stream.update_name, salvaged(event))
             self._steps.append(CloseStream(stream.id))
-            update = encode_data(stream.update_name, stream.as_event())
             self._steps.append(Append(stream.update_name, msgspec.Raw(update)))
         if left and failed:
             with in_language_of(self.session):
                 detail = str(WRITER_STOPPED)
-            error = encode_data("error", {"code": "interrupted", "detail": detail})
-            self._steps.append(Append("error", msgspec.Raw(error)))
-        if self._keeper is not None:
-            self._keeper.cancel()
-        refused = self.user_session.look()
-        await self._send_all()
-        if refused is not None:
-            raise refused
+            told = encode_data("error", {"code": "interrupted", "detail": detail})
+            self._steps.append(Append("error", msgspec.Raw(told)))
+        return error
 
     async def _send_all(self, *, values: bool = True) -> None:
         """Have all changes so far stored, or with ``values`` False those outside of the values."""
