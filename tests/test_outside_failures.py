@@ -282,3 +282,25 @@ async def test_a_message_left_open_that_cannot_be_told_at_all_takes_nothing_else
         assert len(await stored(client, "note")) == 1
         assert dict(client.live.user_session) == {"kept": 1}
         await until(lambda: not is_running(RemoteBlock._keep_streams), seconds=5)
+
+
+async def test_a_button_of_a_message_that_is_left_open_can_be_pressed(chat: Chat) -> None:
+    """It was shown at the end of the block, and refused when it was pressed."""
+    pressed: list[str] = []
+
+    @chat.on_action("press")
+    async def press(action: Action) -> None:
+        pressed.append(action.id)
+
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        button = Action("press")
+        with calling_from(second):
+            async with session_context(client.live.id):
+                answer = Message()
+                await answer.stream_token("one")
+                answer.actions = [button]
+        [update] = await stored(client, "message_update")
+        assert [action["id"] for action in update["actions"]] == [button.id]
+        assert await client.run("action", {"id": button.id, "name": "press"}) == "done"
+        assert pressed == [button.id]

@@ -447,6 +447,7 @@ class RemoteBlock(Sink):
             event = stream.as_event()
             try:
                 update = encode_data(stream.update_name, event)
+                self.offer(stream.id, event.get("actions", []))
             except StorageError as refused:
                 error = refused
                 update = encode_data(stream.update_name, salvaged(event))
