@@ -304,3 +304,27 @@ async def test_a_button_of_a_message_that_is_left_open_can_be_pressed(chat: Chat
         assert [action["id"] for action in update["actions"]] == [button.id]
         assert await client.run("action", {"id": button.id, "name": "press"}) == "done"
         assert pressed == [button.id]
+
+
+# Changed before it is sent
+
+
+@pytest.mark.parametrize("what", ["metadata", "action", "settings"])
+async def test_what_is_changed_after_it_was_sent_is_sent_as_it_was(chat: Chat, what: str) -> None:
+    """An object inside of it, which is no JSON, kept all that the block had done from the owner."""
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+        with calling_from(second):
+            async with session_context(client.live.id):
+                data: dict[str, Any] = {"kept": True}
+                if what == "metadata":
+                    await Message(metadata=data).stream_token("one")
+                elif what == "action":
+                    await Message("one", actions=[Action("press", data)]).send()
+                else:
+                    await context.emitter.declare_settings([{"id": "a", "is": data}], {"a": data})
+                data["object"] = object()
+                await context.emitter.emit("note")
+                await context.emitter.flush()
+                del data["object"]
+        assert len(await stored(client, "note")) == 1

@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import msgspec
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error
+from msgspec import to_builtins
 
 from chatsessions.cluster.commands import (
     AddToken,
@@ -323,7 +324,8 @@ class RemoteBlock(Sink):
             before_change=_refuse_recall,
             after_change=lambda: None,
         )
-        #: The changes for the owner to make, in order, after those of the batch.
+        #: The changes for the owner to make, in order, after those of the batch. They hold nothing
+        #: that the block's code can still change.
         self._steps: list[Step] = []
         #: The changes that are being sent, or could not be sent.
         self._batch: _Batch | None = None
@@ -376,7 +378,7 @@ class RemoteBlock(Sink):
             self._pump = self._worker.start_task(self._send_on())
 
     def open_stream(self, stream: Streaming, turn: Turn | None) -> None:
-        self._steps.append(OpenStream(stream.as_event()))
+        self._steps.append(OpenStream(to_builtins(stream.as_event())))
         self._streams[stream.id] = stream
         if self._keeper is None:
             self._keeper = self._worker.start_task(self._keep_streams())
@@ -386,7 +388,7 @@ class RemoteBlock(Sink):
         self._steps.append(CloseStream(stream_id))
 
     def offer(self, message: str, actions: list[dict[str, Any]]) -> None:
-        self._steps.append(Offer(message, actions))
+        self._steps.append(Offer(message, to_builtins(actions)))
 
     async def withdraw(self, action: str, turn: Turn | None) -> None:
         # By itself: it may fail at the owner after changes before it, which would be made again.
@@ -397,7 +399,7 @@ class RemoteBlock(Sink):
         self, inputs: list[dict[str, Any]], values: dict[str, Any], turn: Turn | None
     ) -> None:
         self._check()
-        self._steps.append(Declare(inputs, values))
+        self._steps.append(Declare(to_builtins(inputs), to_builtins(values)))
 
     async def call(
         self, kind: str, data: dict[str, Any], *, timeout: float | None, turn: Turn | None
