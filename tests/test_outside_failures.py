@@ -16,6 +16,7 @@ from chatsessions import (
     NotStorable,
     OwnerUnreachable,
     StoreUnavailable,
+    TooLarge,
     context,
     session_context,
     user_session,
@@ -328,3 +329,40 @@ async def test_what_is_changed_after_it_was_sent_is_sent_as_it_was(chat: Chat, w
                 await context.emitter.flush()
                 del data["object"]
         assert len(await stored(client, "note")) == 1
+
+
+# Refused by the owner
+
+
+@pytest.mark.parametrize("mended", [False, True])
+async def test_a_value_that_the_owner_has_no_room_for_takes_nothing_else_with_it(
+    chat: Chat, settings: Any, mended: bool
+) -> None:
+    """The session's own values have grown since the block began."""
+    settings.CHATSESSIONS = {**settings.CHATSESSIONS, "USER_SESSION_MAX_BYTES": 100}
+    async with two_workers() as (first, second):
+        client = await owned(first, chat)
+
+        async def block() -> None:
+            async with session_context(client.live.id):
+                client.live.user_session["own"] = "x" * 60
+                await Message("first").send()
+                user_session["other"] = "x" * 60
+                with pytest.raises(TooLarge, match="USER_SESSION_MAX_BYTES"):
+                    await context.emitter.flush()
+                if mended:
+                    user_session["other"] = "x"
+                await Message("second").send()
+                await Message().stream_token("third")
+
+        with calling_from(second):
+            if mended:
+                await block()
+            else:
+                with pytest.raises(TooLarge, match="USER_SESSION_MAX_BYTES"):
+                    await block()
+        assert (await texts(client))[:3] == ["hello", "first", "second"]
+        [update] = await stored(client, "message_update")
+        assert (update["content"], update["streaming"]) == ("third", False)
+        assert len(client.live.user_session["own"]) == 60
+        assert client.live.user_session.get("other") == ("x" if mended else None)

@@ -435,7 +435,11 @@ class RemoteBlock(Sink):
             if self._keeper is not None:
                 self._keeper.cancel()
             refused = self.user_session.look() or refused
-            await self._send_all()
+            try:
+                await self._send_all()
+            except StorageError as error:
+                refused = error
+                await self._send_all(values=False)
         if refused is not None:
             raise refused
 
@@ -493,8 +497,14 @@ class RemoteBlock(Sink):
             await _make(self._worker, batch.change, number=batch.command)
         except OwnerUnreachable:
             raise  # the command may have arrived: a repeat gets its answer
-        except Exception:
+        except Exception as error:
             batch.command = uuid4().hex  # that one has its answer
+            if isinstance(error, StorageError):
+                # The batch was refused for its values, or another value was reported after it was
+                # made. A repeat without the values does the rest of it, or nothing.
+                steps = batch.change.steps
+                batch.change.steps = [one for one in steps if not isinstance(one, Put | Drop)]
+                batch.values = self._before
             raise
         self._batch, self._before, self._error = None, batch.values, None
 
