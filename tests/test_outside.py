@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from chatsessions import (
     Message,
     OwnershipLost,
     OwnerUnreachable,
+    ServerStopped,
     SessionNotFound,
     SessionOver,
     SessionOwned,
@@ -41,7 +44,7 @@ from chatsessions.models import ChatSession, SessionEvent, Worker
 from chatsessions.testing import ChatCommunicator
 from chatsessions.workers.outside import Which
 from chatsessions.workers.worker import Worker as RunningWorker
-from chatsessions.workers.worker import _workers, running_workers
+from chatsessions.workers.worker import _workers, get_worker, running_workers
 
 from .support.database import failing, locked
 from .support.sessions import (
@@ -923,3 +926,66 @@ async def test_nothing_waits_for_the_store_outside_of_its_loop(
         assert client.texts == []
     await task
     assert client.texts == ["from outside"]
+
+
+# A server that has stopped
+
+
+@pytest.fixture
+def server() -> Iterator[asyncio.AbstractEventLoop]:
+    """The event loop of a server in a thread of its own, which the test stops and closes."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(serve(), loop).result()
+    yield loop
+    assert not loop.is_running()
+    thread.join()
+
+
+async def serve() -> None:
+    get_worker().serve()
+
+
+def stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Shut a server down, as at the end of its process."""
+
+    async def leave() -> None:
+        await get_worker().close()
+
+    asyncio.run_coroutine_threadsafe(leave(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    while loop.is_running():
+        time.sleep(0.01)
+    loop.close()
+
+
+def test_a_block_whose_server_has_stopped_says_so(
+    server: asyncio.AbstractEventLoop, chat: Chat
+) -> None:
+    """It ended with 'Event loop is closed', and a coroutine that nobody had awaited."""
+    row = session_row(chat=chat.name)
+
+    def block() -> None:
+        with session_context(row.pk):
+            stop(server)
+
+    with pytest.raises(ServerStopped):
+        block()
+    gc.collect()
+    assert_nothing_is_left()
+
+
+def test_an_asynchronous_block_whose_server_has_stopped_says_so(
+    server: asyncio.AbstractEventLoop, chat: Chat
+) -> None:
+    row = session_row(chat=chat.name)
+
+    async def block() -> None:
+        async with session_context(row.pk):
+            await asyncio.to_thread(stop, server)
+
+    with pytest.raises(ServerStopped):
+        asyncio.run(block())
+    gc.collect()
+    assert_nothing_is_left()

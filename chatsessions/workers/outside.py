@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import CancelledError, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import AsyncExitStack, ExitStack
 from contextvars import Context as ContextVars
 from functools import partial
@@ -27,7 +27,7 @@ from chatsessions.cluster.connect_request import User
 from chatsessions.cluster.directory import SOON, OwnedElsewhere
 from chatsessions.conf import settings
 from chatsessions.exceptions import OwnerUnreachable, ServerStopped, SessionNotFound, SessionOver
-from chatsessions.handlers.bridge import PATIENCE, background_loop, has_loop, is_background
+from chatsessions.handlers.bridge import PATIENCE, background_loop, has_loop, is_background, submit
 from chatsessions.handlers.chat import Chat, resolve_chat
 from chatsessions.handlers.context import Context, use_context
 from chatsessions.handlers.emitter import encode_data
@@ -322,8 +322,7 @@ async def _with_worker_of(session_id: UUID, step: Callable[[Worker], Coroutine[A
 
 def _run_in(loop: asyncio.AbstractEventLoop, step: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run ``step`` in another thread's event loop. Raises ``ServerStopped`` if that ends."""
-    # In an empty context: what is started here outlives the call.
-    future = ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop)
+    future = _begin(step, loop)
     try:
         while not wait([future], PATIENCE).done:
             if not loop.is_running():
@@ -342,7 +341,7 @@ async def _in_loop(
     """Await ``step`` in ``loop``. Raises ``ServerStopped`` if that ends."""
     if loop is asyncio.get_running_loop():
         return await step()
-    future = asyncio.wrap_future(ContextVars().run(asyncio.run_coroutine_threadsafe, step(), loop))
+    future = asyncio.wrap_future(_begin(step, loop))
     try:
         while not (await asyncio.wait([future], timeout=PATIENCE))[0]:
             if not loop.is_running():
@@ -352,6 +351,17 @@ async def _in_loop(
     if future.cancelled():
         raise ServerStopped
     return future.result()
+
+
+def _begin(
+    step: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop
+) -> Future[T]:
+    """Begin ``step`` in another event loop. Raises ``ServerStopped`` if that no longer runs."""
+    try:
+        # In an empty context: what is started here outlives the call.
+        return ContextVars().run(submit, step(), loop)
+    except RuntimeError as error:
+        raise ServerStopped from error
 
 
 def _id_of(session: Which) -> UUID:
