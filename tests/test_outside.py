@@ -933,13 +933,14 @@ async def test_nothing_waits_for_the_store_outside_of_its_loop(
 
 @pytest.fixture
 def server() -> Iterator[asyncio.AbstractEventLoop]:
-    """The event loop of a server in a thread of its own, which the test stops and closes."""
+    """The event loop of a server in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     asyncio.run_coroutine_threadsafe(serve(), loop).result()
     yield loop
-    assert not loop.is_running()
+    if loop.is_running():
+        stop(loop)
     thread.join()
 
 
@@ -989,3 +990,30 @@ def test_an_asynchronous_block_whose_server_has_stopped_says_so(
         asyncio.run(block())
     gc.collect()
     assert_nothing_is_left()
+
+
+def test_a_block_that_is_given_up_as_it_opens_keeps_no_session(
+    server: asyncio.AbstractEventLoop, chat: Chat
+) -> None:
+    """As by a timeout around it, when its session is held already, and that is not known yet."""
+    row = session_row(chat=chat.name)
+    [worker] = running_workers()
+
+    async def block() -> None:
+        async with session_context(row.pk):
+            pytest.fail("it was given up")
+
+    async def give_up() -> None:
+        opening = asyncio.create_task(block())
+        while not worker.live:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        time.sleep(1)  # noqa: ASYNC251  # this event loop is busy with something else
+        opening.cancel()
+        await asyncio.wait([opening])
+        assert opening.cancelled()
+
+    asyncio.run(give_up())
+    deadline = time.monotonic() + 10
+    while worker.live and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert worker.live == {}

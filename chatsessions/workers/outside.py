@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future, wait
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from contextvars import Context as ContextVars
 from functools import partial
+from threading import Event
 from types import TracebackType
 from typing import Any, TypeVar
 from uuid import UUID
@@ -72,17 +73,37 @@ class session_context:  # noqa: N801  # used like a function
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __aenter__(self) -> Context:
-        context = await _with_worker_of(self.session_id, self._open)
+        with self._opening() as open_here:
+            context = await _with_worker_of(self.session_id, open_here)
         return self._stack.enter_context(use_context(context))
 
-    async def _open(self, worker: Worker) -> Context:
+    @contextmanager
+    def _opening(self) -> Iterator[Callable[[Worker], Coroutine[Any, Any, Context]]]:
+        """Give the step that opens the session. If nobody waits for it any more, it is undone."""
+        given_up = Event()
+        try:
+            yield partial(self._open, given_up)
+        except BaseException:
+            given_up.set()  # before the look at the loop, which the other thread sets first
+            loop, self._loop = self._loop, None
+            if loop is not None:
+                with suppress(ServerStopped):
+                    _begin(self._release, loop)
+            raise
+
+    async def _open(self, given_up: Event, worker: Worker) -> Context:
         """Hold the session and the worker. Runs in the worker's event loop."""
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(visiting())
             context = await calls.open_block(worker, self.session_id, stack)
             self._loop = worker.loop
+            if given_up.is_set():
+                raise asyncio.CancelledError
             self._holding = stack.pop_all()
         return context
+
+    async def _release(self) -> None:
+        await self._holding.aclose()
 
     async def __aexit__(
         self,
@@ -99,7 +120,8 @@ class session_context:  # noqa: N801  # used like a function
     def __enter__(self) -> Context:
         _refuse_in_loop("session_context")
         _refuse_in_transaction("session_context")
-        context = _run_in(_lasting_loop(), lambda: _with_worker_of(self.session_id, self._open))
+        with self._opening() as open_here:
+            context = _run_in(_lasting_loop(), partial(_with_worker_of, self.session_id, open_here))
         return self._stack.enter_context(use_context(context))
 
     def __exit__(
