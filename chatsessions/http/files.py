@@ -13,7 +13,6 @@ from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler, StopUpload
 from django.core.handlers.asgi import ASGIRequest
 from django.db import Error as DatabaseError
-from django.db import transaction
 from django.http import (
     FileResponse,
     HttpRequest,
@@ -71,7 +70,6 @@ def _unavailable(detail: str) -> RequestRefused:
 
 
 @csrf_exempt  # the view itself checks requests without the session's token
-@transaction.non_atomic_requests  # a transaction as long as an upload would hold up all writers
 @json_view("POST")
 def upload(request: HttpRequest, session_id: str) -> HttpResponse:
     """
@@ -191,7 +189,6 @@ def _store_body(request: HttpRequest, session: ChatSession, length: int) -> Chat
         return store_upload(session.pk, content, name=name, declared=declared)
 
 
-@transaction.non_atomic_requests
 @json_view("GET", "HEAD")
 def download(request: HttpRequest, session_id: str, file_id: str) -> HttpResponseBase:
     """``GET``: give the content of one file of the session."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 from asgiref.sync import iscoroutinefunction
 from django.db import Error as DatabaseError
+from django.db import connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import translation
@@ -166,11 +167,24 @@ def own_language() -> translation.override:
     return translation.override(translation.get_language())
 
 
+def non_atomic(view: View) -> View:
+    """
+    Exempt ``view`` from ``ATOMIC_REQUESTS`` of every database, and return it.
+
+    Django refuses to wrap async views in a transaction; and one as long as an upload would hold up
+    all writers.
+    """
+    for alias in connections:
+        view = transaction.non_atomic_requests(using=alias)(view)
+    return view
+
+
 def json_view(*methods: str) -> Callable[[View], View]:
     """
     Decorate a view that answers ``methods``, and raises one of ``REFUSALS`` for an error.
 
-    The error is answered with :func:`error_response`, and so is any other method.
+    The error is answered with :func:`error_response`, and so is any other method. The view is
+    exempt from ``ATOMIC_REQUESTS``.
     """
 
     def decorate(view: View) -> View:
@@ -196,7 +210,7 @@ def json_view(*methods: str) -> Callable[[View], View]:
                     return error_response(error)
                 return response
 
-        return cast(View, aanswer if iscoroutinefunction(view) else answer)
+        return cast(View, non_atomic(aanswer if iscoroutinefunction(view) else answer))
 
     return decorate
 

@@ -41,7 +41,15 @@ from .requests import (
     read_body,
     serving,
 )
-from .responses import REFUSALS, Collected, EventStream, error_response, json_response, own_language
+from .responses import (
+    REFUSALS,
+    Collected,
+    EventStream,
+    error_response,
+    json_response,
+    non_atomic,
+    own_language,
+)
 from .visits import HttpSubscriber, Visit, begin_visit, is_end, is_end_of
 
 
@@ -78,11 +86,11 @@ class ChatView(View):
         ``login_required`` or ``permission_required``.
 
         It is exempt from ``CsrfViewMiddleware``, and makes the same check itself if cookies say
-        who asks.
+        who asks. It is exempt from ``ATOMIC_REQUESTS``, too.
         """
         chat = initkwargs["chat"] = resolve_chat(initkwargs.get("chat", cls.chat))
         chat.access_rules.add(access.Access.declared(cls, initkwargs))
-        view = super().as_view(**initkwargs)
+        view = non_atomic(super().as_view(**initkwargs))
         view.csrf_exempt = True  # type: ignore[attr-defined]
         return view
 
