@@ -31,7 +31,7 @@ from chatsessions.models import ChatSession, SessionFile
 from chatsessions.protocol import frames as wire
 from chatsessions.workers.worker import Worker
 
-from .support.database import STAYING, faulty
+from .support.database import STAYING, faulty, overtaken
 from .support.files import PNG, contents, stored_file
 from .support.sessions import Client, Way, make_session, until, ways
 from .support.storage import session_row
@@ -384,3 +384,15 @@ async def test_a_database_that_fails_keeps_no_content(worker: Worker, chat: Chat
     with faulty("INSERT", SessionFile, STAYING), pytest.raises(IntegrityError, match="poisoned"):
         await client.live.session.save_file("a.txt", "x")
     assert contents() == set()
+
+
+async def test_a_file_is_saved_though_others_commit_meanwhile(worker: Worker, chat: Chat) -> None:
+    """The journal does, for other sessions."""
+
+    @chat.on_message
+    async def handle() -> None:
+        await context.session.save_file("a.txt", "x")
+
+    client, other = await Client.open(worker, chat), await sync_to_async(session_row)()
+    with overtaken("INSERT", SessionFile, by=other):
+        assert await client.run("message", {"content": "x"}) == "done"

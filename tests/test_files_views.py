@@ -25,6 +25,7 @@ from chatsessions.consumers import ChatConsumer
 from chatsessions.files.types import UNKNOWN
 from chatsessions.models import ChatSession, SessionFile
 
+from .support.database import overtaken
 from .support.files import (
     HTML,
     PDF,
@@ -433,6 +434,14 @@ def test_a_session_that_is_deleted_while_its_file_comes_keeps_nothing(
     monkeypatch.setattr(FileSystemStorage, "_save", save_late)
     assert error_of(upload_body(client, session, token, b"x")) == (404, "not_found")
     assert contents() == set()
+
+
+def test_an_upload_is_stored_though_others_commit_meanwhile(
+    client: Client, transactional_db: None
+) -> None:
+    session, token = token_session()
+    with overtaken("INSERT", SessionFile, by=session_row()):
+        assert upload_body(client, session, token, b"x").status_code == 201
 
 
 # Names

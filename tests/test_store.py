@@ -30,7 +30,8 @@ from chatsessions.storage.store import Store, cache_key
 from chatsessions.storage.worker_rows import WorkerRows, _forget, pid_space
 
 from .support.clocks import clock_off
-from .support.storage import SpyCache, session_row, worker_row
+from .support.database import overtaken
+from .support.storage import SpyCache, dead_worker_row, session_row, worker_row
 
 if TYPE_CHECKING:
     from pytest_django import Settings
@@ -512,6 +513,16 @@ def test_a_sweep_forgets_the_dead_and_their_connections(dead_pid: int) -> None:
     assert (kept.status, kept.worker) == ("connected", alive)
     assert ended.status == "ended"
     assert rows.sweep() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_forgets_the_dead_though_others_commit_meanwhile() -> None:
+    dead = dead_worker_row()
+    row = session_row(status=ChatSession.Status.CONNECTED, worker=dead)
+    with overtaken("UPDATE", ChatSession, by=session_row()):
+        assert WorkerRows(uuid4()).sweep() == 1
+    row.refresh_from_db()
+    assert (row.status, row.worker) == ("away", None)
 
 
 def test_a_client_of_a_crashed_server_is_away_since_the_crash(settings: Settings) -> None:

@@ -24,7 +24,7 @@ from django.core.files.base import ContentFile, File
 from django.core.files.storage import Storage
 from django.db import Error as DatabaseError
 from django.db import transaction
-from django.db.models import Count, Sum
+from django.db.models import Count, F, Sum
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
@@ -248,11 +248,12 @@ def _locked(session_id: UUID) -> ChatSession:
     A session's uploads are stored one after another, so that two do not take the same room, and
     none while the session is deleted.
     """
-    sessions = ChatSession.objects.using(settings.DATABASE).select_for_update()
-    session = sessions.only(*_STATUS).filter(pk=session_id).first()
-    if session is None:
+    sessions = ChatSession.objects.using(settings.DATABASE).filter(pk=session_id)
+    # An update that changes nothing, as SQLite has no SELECT FOR UPDATE: there a transaction that
+    # begins by reading may write no more once somebody else has committed.
+    if not sessions.update(status=F("status")):
         raise SessionNotFound(session_id)
-    return session
+    return sessions.only(*_STATUS).get()
 
 
 _STATUS = ("status", "end_reason", "disconnected_at")

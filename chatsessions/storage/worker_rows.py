@@ -248,10 +248,12 @@ def pid_space() -> str:
 def _forget(worker: Worker) -> int:
     """Delete the row of a dead worker, unless it has had a heartbeat since it was read."""
     with transaction.atomic(using=settings.DATABASE):
-        rows = Worker.objects.using(settings.DATABASE).select_for_update()
         # Not with "=": SQLite compares texts, and writes fewer digits than Python.
         as_read = worker.heartbeat_at + timedelta(milliseconds=1)
-        if rows.filter(pk=worker.pk, heartbeat_at__lt=as_read).first() is None:
+        rows = Worker.objects.using(settings.DATABASE)
+        # The row is locked by an update that changes nothing, as SQLite has no SELECT FOR UPDATE:
+        # there a transaction that begins by reading may write no more once somebody else commits.
+        if not rows.filter(pk=worker.pk, heartbeat_at__lt=as_read).update(pid=F("pid")):
             return 0
         sessions = ChatSession.objects.using(settings.DATABASE).connected()
         swept = _leave_behind(sessions.filter(worker=worker), worker.heartbeat_at)

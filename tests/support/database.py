@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -110,6 +110,34 @@ def locked() -> Iterator[None]:
             yield
         finally:
             other.execute("ROLLBACK")
+
+
+@contextmanager
+def overtaken(event: str, model: type[Model], by: ChatSession) -> Iterator[None]:
+    """
+    Somebody else changes the row ``by`` before each ``event`` (INSERT, UPDATE) in a model's table.
+
+    Nobody does so while SQLite is locked. Its transactions begin without a lock, as they do by
+    Django's defaults.
+    """
+    into = "INTO " if event == "INSERT" else ""
+    begin = f'{event} {into}"{model._meta.db_table}"'
+    change = "UPDATE chatsessions_chatsession SET head = head + 1 WHERE id = ? RETURNING id"
+    execute = CursorWrapper.execute
+
+    def overtaking(cursor: CursorWrapper, sql: str, params: Any = None) -> Any:
+        if sql.startswith("BEGIN"):
+            sql = "BEGIN"
+        elif sql.startswith(begin):
+            with another_connection() as other, suppress(sqlite3.OperationalError):
+                if other.is_sqlite:
+                    other.execute("PRAGMA busy_timeout = 0")
+                other.rows(change, by.pk)
+        return execute(cursor, sql, params)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(CursorWrapper, "execute", overtaking)
+        yield
 
 
 #: What SQLite and PostgreSQL do for a failure that may pass, an OperationalError: an integer
