@@ -160,6 +160,18 @@ def test_a_storage_elsewhere_has_no_path_and_says_what_to_do(settings: Any) -> N
     assert contents() == set()
 
 
+class Unmeasured(FileSystemStorage):
+    """Does not tell how large its files are, as a storage may."""
+
+    def size(self, name: str) -> int:
+        raise NotImplementedError("subclasses of Storage must provide a size() method")
+
+
+def test_in_a_storage_that_tells_no_sizes_a_file_is_as_large_as_it_says(settings: Any) -> None:
+    use_storage(settings, Unmeasured)
+    assert stored_file(session_row()).size == 5
+
+
 # Deleting
 
 

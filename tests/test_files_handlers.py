@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, cast
 from uuid import uuid4
 
 import msgspec
@@ -242,6 +246,39 @@ async def test_content_may_be_text_bytes_a_file_or_a_path(
     assert [await file.read() for file in saved[:2]] == ["Grüße".encode(), b"\x00\x01"]
     assert path.exists()
     assert await client.live.session.files() == saved
+
+
+@contextmanager
+def larger_than_it_says(tmp_path: Path) -> Iterator[list[BinaryIO]]:
+    """Files with 40,000 bytes of which the disk has less: packed, and not written out yet."""
+    packed = tmp_path / "rows.csv.gz"
+    packed.write_bytes(gzip.compress(b"1,2,3\n" * 5000 + b"x" * 10_000))
+    with gzip.open(packed, "rb") as unpacked, NamedTemporaryFile(buffering=100_000) as written:
+        written.write(b"x" * 40_000)
+        yield [cast("BinaryIO", unpacked), cast("BinaryIO", written)]
+
+
+async def test_a_file_has_the_size_of_what_was_saved(
+    worker: Worker, chat: Chat, tmp_path: Path
+) -> None:
+    save = (await Client.open(worker, chat)).live.session.save_file
+    with larger_than_it_says(tmp_path) as files:
+        saved = [await save("rows.csv", content) for content in files]
+    assert [file.size for file in saved] == [40_000, 40_000]
+    assert [len(await file.read()) for file in saved] == [40_000, 40_000]
+
+
+@pytest.mark.parametrize("limit", ["MAX_FILE_BYTES", "MAX_FILES_BYTES_PER_SESSION"])
+async def test_a_file_that_is_larger_than_it_says_keeps_to_the_limits(
+    worker: Worker, chat: Chat, settings: Any, tmp_path: Path, limit: str
+) -> None:
+    settings.CHATSESSIONS = {limit: 39_999}
+    save = (await Client.open(worker, chat)).live.session.save_file
+    with larger_than_it_says(tmp_path) as files:
+        for content in files:
+            with pytest.raises(FileRefused, match="may have"):
+                await save("rows.csv", content)
+    assert contents() == set()
 
 
 async def test_what_cannot_be_saved_says_why(worker: Worker, chat: Chat, settings: Any) -> None:

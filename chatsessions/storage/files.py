@@ -212,12 +212,13 @@ def store(
     client as soon as the end has begun), ``SessionNotFound``, and what the storage and the database
     raise. Nothing is stored then.
     """
-    size = content.size
-    check_size(size)
-    row = SessionFile(id=uuid4(), session_id=session_id, name=name, mime=mime, size=size)
+    check_size(content.size)
+    row = SessionFile(id=uuid4(), session_id=session_id, name=name, mime=mime)
     path = SessionStorage().generate_filename(path_of(session_id, row.id))
     try:
         row.content.name = _save(path, content)
+        row.size = _stored_size(row.content.name, content)
+        check_size(row.size)
         _insert(row, by_client=by_client)
     except BaseException:
         delete_content(row.content.name or path)
@@ -232,6 +233,18 @@ def _save(path: str, content: File[Any]) -> str:
         # The session's folder was removed as empty after the storage had made it.
         content.seek(0)
         return SessionStorage().save(path, content)
+
+
+def _stored_size(path: str, content: File[Any]) -> int:
+    """
+    Return how many bytes were stored of ``content``.
+
+    Its own ``size`` may be another: that of a packed file, or of what is written out already.
+    """
+    try:
+        return SessionStorage().size(path)
+    except NotImplementedError:  # the storage cannot tell
+        return content.size
 
 
 def _insert(row: SessionFile, *, by_client: bool) -> None:
