@@ -18,7 +18,7 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
 from django.core.management import call_command
-from django.db import connection, connections, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -170,6 +170,25 @@ class Unmeasured(FileSystemStorage):
 def test_in_a_storage_that_tells_no_sizes_a_file_is_as_large_as_it_says(settings: Any) -> None:
     use_storage(settings, Unmeasured)
     assert stored_file(session_row()).size == 5
+
+
+def test_a_file_whose_commit_was_not_confirmed_keeps_its_content(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = session_row()
+    commit = connection.commit
+
+    def commit_unheard() -> None:
+        commit()
+        raise OperationalError("the connection is lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(connection, "commit", commit_unheard)
+        with pytest.raises(OperationalError, match="lost"):
+            stored_file(session)
+    [file] = files_of(session.pk)
+    with file.open() as content:
+        assert content.read() == b"hello"
 
 
 # Deleting

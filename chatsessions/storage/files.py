@@ -1,9 +1,9 @@
 """
 The files of sessions: how they are stored, found and deleted, rows and content together.
 
-Content is stored before its row, so that a row always has its content. A crash between the two
-leaves content without a row, which :func:`sweep` deletes. The functions here are synchronous;
-:class:`SessionFiles` runs them in threads for a live session.
+Content is stored before its row, so that a row always has its content. A crash between the two, or
+a commit that fails, leaves content without a row, which :func:`sweep` deletes. The functions here
+are synchronous; :class:`SessionFiles` runs them in threads for a live session.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def store_upload(session_id: UUID, content: File[Any], *, name: str, declared: s
     Store a file that a client has uploaded completely.
 
     Raises ``FileRefused``, ``SessionOver``, ``SessionNotFound``, and what the storage and the
-    database raise. Nothing is stored then.
+    database raise. Nothing is stored then, unless the answer to a commit was lost.
     """
     if not content.size:
         raise FileRefused("empty_file", gettext("The file is empty."))
@@ -210,18 +210,23 @@ def store(
 
     Raises ``FileRefused`` for a file that is too large or one too many, ``SessionOver`` (for a
     client as soon as the end has begun), ``SessionNotFound``, and what the storage and the database
-    raise. Nothing is stored then.
+    raise. Nothing is stored then, unless the answer to a commit was lost.
     """
     check_size(content.size)
     row = SessionFile(id=uuid4(), session_id=session_id, name=name, mime=mime)
     path = SessionStorage().generate_filename(path_of(session_id, row.id))
+    is_in_doubt = False
     try:
         row.content.name = _save(path, content)
         row.size = _stored_size(row.content.name, content)
         check_size(row.size)
-        _insert(row, by_client=by_client)
+        with transaction.atomic(using=settings.DATABASE):
+            _insert(row, by_client=by_client)
+            is_in_doubt = True
     except BaseException:
-        delete_content(row.content.name or path)
+        # After a commit that failed the row may be there. If it is not, the content is swept.
+        if not is_in_doubt:
+            delete_content(row.content.name or path)
         raise
     return row.as_chat_file()
 
@@ -248,10 +253,10 @@ def _stored_size(path: str, content: File[Any]) -> int:
 
 
 def _insert(row: SessionFile, *, by_client: bool) -> None:
-    with transaction.atomic(using=settings.DATABASE):
-        check_open(_locked(row.session_id), by_client=by_client)
-        row.save(using=settings.DATABASE, force_insert=True)
-        check_room(row.session_id, files=0)
+    """Insert the row of a file, in a transaction, unless the session refuses it."""
+    check_open(_locked(row.session_id), by_client=by_client)
+    row.save(using=settings.DATABASE, force_insert=True)
+    check_room(row.session_id, files=0)
 
 
 def _locked(session_id: UUID) -> ChatSession:
