@@ -21,6 +21,7 @@ from chatsessions import (
     bind_context,
     context,
     serializable,
+    session_context,
     spawn,
     user_session,
 )
@@ -354,6 +355,32 @@ async def test_a_thread_may_get_values_out_during_a_commit(worker: Worker, chat:
         assert await other.outcome(1) == "done"
     assert other.events == [("echo", None)]
     assert len(await state_of(client.live)) == 41
+
+
+async def test_a_thread_may_read_all_values_while_a_view_changes_them(
+    worker: Worker, chat: Chat
+) -> None:
+    reading, changed = threading.Event(), threading.Event()
+    read: dict[str, int] = {}
+
+    @chat.on_event("work")
+    def work() -> None:
+        user_session.update(a=1, old=2, b=3)
+        for key, value in user_session.items():
+            reading.set()
+            changed.wait(5)
+            read[key] = value
+
+    client = await Client.open(worker, chat)
+    n = client.send("work")
+    await asyncio.to_thread(reading.wait, 5)
+    async with session_context(client.live.id):
+        user_session.update(new=4, newer=5)
+        del user_session["old"]
+    changed.set()
+    assert await client.outcome(n) == "done"
+    assert read == {"a": 1, "b": 3}
+    assert await state_of(client.live) == {"a": 1, "b": 3, "new": 4, "newer": 5}
 
 
 # Sync code sends

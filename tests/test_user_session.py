@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import permutations
 from typing import Any, NoReturn
 
@@ -582,6 +582,44 @@ def test_what_a_thread_changes_while_commits_look_is_what_is_stored() -> None:
     stored = store(user_session) or stored
     assert errors == []
     assert dict(make(stored)) == dict(user_session)
+
+
+@pytest.mark.parametrize(
+    ("read", "expected"),
+    [
+        (iter, ["a", "b", "c"]),
+        (UserSession.keys, ["a", "b", "c"]),
+        (UserSession.values, [1, 3]),
+        (UserSession.items, [("a", 1), ("c", 3)]),
+    ],
+    ids=["iter", "keys", "values", "items"],
+)
+def test_keys_may_come_and_go_while_all_are_read(
+    read: Callable[[UserSession], Iterable[Any]], expected: list[Any]
+) -> None:
+    user_session = holding({"a": 1, "b": 2, "c": 3})
+    seen = []
+    for one in read(user_session):
+        if not seen:
+            user_session.update(d=4, e=5)
+            del user_session["b"]
+        seen.append(one)
+    assert seen == expected
+
+
+def test_a_key_that_is_deleted_meanwhile_is_not_looked_for_among_the_values() -> None:
+    user_session = make()
+
+    class Deleting:
+        def __eq__(self, other: object) -> bool:
+            user_session.pop("b", None)
+            return False
+
+        __hash__ = None  # type: ignore[assignment]  # it is compared only
+
+    user_session.update(a=1, b=2, c=3)
+    assert Deleting() not in user_session.values()
+    assert 3 in user_session.values()
 
 
 # Stored states

@@ -21,6 +21,7 @@ from collections.abc import (
     KeysView,
     Mapping,
     MutableMapping,
+    ValuesView,
 )
 from copy import deepcopy
 from datetime import date, datetime, time, timedelta
@@ -152,10 +153,9 @@ class UserSession(MutableMapping[str, Any]):
         self._after_change()
 
     def __iter__(self) -> Iterator[str]:
-        lost = self.lost
-        return iter(
-            self._encoded if not lost else [key for key in self._encoded if key not in lost]
-        )
+        with self._lock:  # a copy, as a thread may set and delete keys meanwhile
+            lost = self.lost
+            return iter([key for key in self._encoded if key not in lost])
 
     def __len__(self) -> int:
         return len(self._encoded) - len(self.lost)
@@ -177,6 +177,10 @@ class UserSession(MutableMapping[str, Any]):
     def keys(self) -> KeysView[str]:
         """Return the application's own keys, without the reserved ones."""
         return _Keys(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values of the application's own keys."""
+        return _Values(self)
 
     def items(self) -> ItemsView[str, Any]:
         """Return the application's own keys and values, without the reserved ones."""
@@ -387,7 +391,32 @@ class _Keys(KeysView[str]):
         return key not in RESERVED and super().__contains__(key)
 
 
+def _items(target: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values of ``target``, without keys that are deleted meanwhile."""
+    for key in target:
+        try:
+            value = target[key]
+        except KeyError:
+            continue
+        yield key, value
+
+
+class _Values(ValuesView[Any]):
+    _mapping: UserSession
+
+    def __iter__(self) -> Iterator[Any]:
+        return (value for _, value in _items(self._mapping))
+
+    def __contains__(self, value: object) -> bool:
+        return any(found is value or found == value for found in self)
+
+
 class _Items(ItemsView[str, Any]):
+    _mapping: UserSession
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return _items(self._mapping)
+
     def __contains__(self, item: object) -> bool:
         return (
             isinstance(item, tuple)
