@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
-from chatsessions import Chat, Message, user_session
+from chatsessions import Chat, Message, Step, user_session
 from chatsessions.exceptions import StorageError
 from chatsessions.models import ChatSession
 from chatsessions.protocol import frames
@@ -103,3 +105,34 @@ async def test_a_stream_whose_removal_was_refused_ends_with_its_turn(
     [_, (name, update), (error, _)] = client.events
     assert (name, error) == ("message_update", "error")
     assert (update["content"], update["streaming"]) == ("abc", False)
+
+
+@pytest.mark.parametrize("kind", [Message, partial(Step, "search")])
+async def test_a_stream_that_is_spoiled_while_it_is_open_is_stored_without_what_spoils_it(
+    chat: Chat, worker: Worker, kind: Callable[[], Message | Step]
+) -> None:
+    """Its text is stored each second, with all that belongs to it; the session goes on."""
+    settled = asyncio.Event()
+
+    @chat.on_message
+    async def handle() -> None:
+        stream = kind()
+        await stream.stream_token("abc")
+        stream.metadata = {"bad": object()}
+        await stream.stream_token("d")
+        await settled.wait()
+        stream.metadata = None
+        await stream.update()
+
+    client = await Client.open(worker, chat)
+    n = client.send("message", {"content": "begin"})
+
+    async def texts() -> list[str]:
+        row = await ChatSession.objects.aget(pk=client.live.id)
+        return [one.get("content") or one.get("output") for one in row.streams]
+
+    async with asyncio.timeout(20):
+        while await texts() != ["abcd"]:
+            await client.live.log.flushed()
+    settled.set()
+    assert await client.outcome(n) == "done"

@@ -11,7 +11,15 @@ from __future__ import annotations
 import asyncio
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, ItemsView, Iterator, KeysView, MutableMapping
+from collections.abc import (
+    Callable,
+    Coroutine,
+    ItemsView,
+    Iterator,
+    KeysView,
+    MutableMapping,
+    ValuesView,
+)
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -143,6 +151,10 @@ class UserSessionProxy(MutableMapping[str, Any]):
     def keys(self) -> KeysView[str]:
         """Return the application's own keys, without the reserved ones."""
         return current("user_session").user_session.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values of the application's own keys."""
+        return current("user_session").user_session.values()
 
     def items(self) -> ItemsView[str, Any]:
         """Return the application's own keys and values, without the reserved ones."""

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from django.utils.translation import gettext_lazy
 
 from chatsessions.conf import settings
@@ -170,7 +171,7 @@ class SessionSink(Sink):
             self._timer = self.loop.call_later(CHECKPOINT, self._checkpoint_late)
 
     def close_stream(self, stream_id: str) -> None:
-        """Close a stream; its last event comes after this."""
+        """Accept no more tokens of a stream."""
         found = self._open.pop(stream_id, None)
         if found is None:
             return
@@ -304,8 +305,7 @@ class SessionSink(Sink):
     def _checkpoint(self) -> None:
         """Store the text of open streams with the next commit, for the next owner."""
         self._checkpointed = self.loop.time()
-        streams: list[dict[str, Any]] = [found.stream.as_event() for found in self._open.values()]
-        self._log.set(streams=streams)
+        self._log.set(streams=[_storable(found.stream) for found in self._open.values()])
         self._log.note()
 
 
@@ -322,6 +322,15 @@ _TEXT_SHARES = {
     "name": 100,
     "type": 100,
 }
+
+
+def _storable(stream: Streaming) -> msgspec.Raw:
+    """Return the event of an open stream as JSON, or the parts of it that can be stored."""
+    event = stream.as_event()
+    try:
+        return msgspec.Raw(encode_data(stream.update_name, event))
+    except StorageError:
+        return msgspec.Raw(encode_data(stream.update_name, salvaged(event)))
 
 
 def salvaged(event: dict[str, Any]) -> dict[str, Any]:
