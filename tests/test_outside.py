@@ -33,6 +33,7 @@ from chatsessions import (
     aemit_to_user,
     aend_session,
     assign_user,
+    chat_context,
     context,
     emit_to,
     end_session,
@@ -447,6 +448,48 @@ async def test_from_the_handler_of_another_session(worker: RunningWorker, chat: 
     sender, receiver = await Client.open(worker, chat), await Client.open(worker, chat)
     assert await sender.run("tell", str(receiver.live.id)) == "done"
     assert (sender.texts, receiver.texts) == (["greeted"], ["a greeting"])
+
+
+@pytest.mark.parametrize("kept", ["variable", "chat_context"])
+@pytest.mark.parametrize("way", ["send", "update", "stream"])
+async def test_a_message_that_is_sent_in_another_session_too_is_a_new_one_there(
+    worker: RunningWorker, chat: Chat, way: str, kept: str
+) -> None:
+    """It was the change of a message that is not there: only a page that was open showed it."""
+    chat.feedback = True
+    notes: list[Message] = []
+
+    @chat.on_message
+    async def answer() -> None:
+        note = await Message("note").send()
+        notes.append(note if kept == "variable" else chat_context.get()[-1])
+
+    @chat.on_event("look")
+    async def look() -> None:
+        await context.emitter.emit("seen", [one.content for one in chat_context.get()])
+
+    consumer = ChatConsumer.as_asgi(chat=chat)
+    async with ChatCommunicator(consumer, "/") as here, ChatCommunicator(consumer, "/") as there:
+        assert await here.wait_for_turn(await here.send("hello")) == "done"
+        [note] = notes
+        async with session_context(there.session_id):
+            if way == "stream":
+                await note.stream_token("!")
+            else:
+                await getattr(note, way)()
+        shown = await there.receive_message()
+        assert (shown.id, shown.content) == (note.id, note.content)
+        assert await there.wait_for_turn(await there.send_event("look")) == "done"
+        assert (await there.receive_event("seen")).data == [note.content]
+        assert await there.wait_for_turn(await there.give_feedback(shown, "up")) == "done"
+        note.content = "changed"
+        async with session_context(there.session_id):
+            await note.update()
+        await there.receive_event("message_update")
+        assert [one.content for one in there.messages] == ["changed"]
+        async with session_context(here.session_id):
+            await note.remove()  # it is one of the other session now
+        assert [one.content for one in here.messages] == ["hello", "note"]
 
 
 @ways

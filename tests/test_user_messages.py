@@ -13,8 +13,17 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 from django.urls import include, path, reverse
 
-from chatsessions import Action, AskUserMessage, Chat, Message, context, user_session
+from chatsessions import (
+    Action,
+    AskUserMessage,
+    Chat,
+    Message,
+    context,
+    session_context,
+    user_session,
+)
 from chatsessions.consumers import ChatConsumer
+from chatsessions.exceptions import NotStorable
 from chatsessions.handlers import chat_context as conversation
 from chatsessions.handlers.chat_context import chat_context
 from chatsessions.http.view import ChatView
@@ -408,6 +417,58 @@ async def test_one_that_was_refused_in_another_session_can_be_sent_there_all_the
         assert await later.wait_for_turn(0) == "done", later.errors
         assert [event.name for event in later.events] == ["message"]
         assert [one.content for one in later.messages] == ["one"]
+
+
+@pytest.mark.parametrize("refused", ["file", "metadata", "token"])
+async def test_one_that_was_refused_in_another_session_is_still_that_of_its_own(
+    views: Views, bot: Chat, refused: str
+) -> None:
+    """Its next change was sent as a second message."""
+    files = [await views.client.upload("a.txt", "text", mime="text/plain")]
+    await views.say("one", files=files if refused == "file" else [])
+
+    @bot.on_event("send elsewhere")
+    async def send_elsewhere(session_id: str) -> None:
+        message = user_session["last"]
+        message.metadata = {"source": object()} if refused == "metadata" else None
+        async with session_context(session_id):
+            sending = message.stream_token("\ud800") if refused == "token" else message.send()
+            with pytest.raises(ValueError if refused == "file" else NotStorable):
+                await sending
+        message.metadata = None
+        message.content = "edited"
+        await message.update()
+
+    async with ChatCommunicator(ChatConsumer.as_asgi(chat=bot), URL) as other:
+        await views.run("send elsewhere", str(other.session_id))
+        assert other.events == []
+    await views.are("edited", "re one")
+
+
+async def test_an_answer_that_the_next_session_of_its_thread_updates_is_a_new_message_there(
+    views: Views, bot: Chat
+) -> None:
+    """Its log had the change of a message that it did not have."""
+
+    @bot.on_event("keep")
+    async def keep() -> None:
+        user_session["last"] = await Message("kept").send()
+
+    @bot.on_chat_resume
+    async def resume(thread: Any) -> None:
+        await user_session["last"].remove()  # not one of this session
+
+    await views.run("keep")
+    row = await ChatSession.objects.aget(pk=views.client.session_id)
+    asked = {"user": views.user, "thread": str(row.thread_id)}
+    async with ChatCommunicator(ChatConsumer.as_asgi(chat=bot), URL, **asked) as later:
+        assert await later.wait_for_turn(0) == "done"
+        for text in ("edited", "edited again"):
+            n = await later.send_event("edit", text)
+            assert await later.wait_for_turn(n) == "done"
+            assert [one.content for one in later.messages] == [text]
+        names = [event.name for event in later.events if event.n is None]
+        assert names == ["message", "message_update"]
 
 
 @pytest.mark.parametrize("name", ["button", "stream"])

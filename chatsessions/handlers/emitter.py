@@ -211,7 +211,7 @@ class Emitter:
         closes: Streaming | None = None,
     ) -> int:
         """
-        Append an event as :meth:`emit` does. ``appended`` is called once the entry is appended.
+        Append an event as :meth:`emit` does. ``appended`` is called when the entry is appended.
 
         ``offers`` is a message's id, and the actions that it offers from now on. The entry opens
         the stream of ``opens``, and closes that of ``closes``.
@@ -241,6 +241,8 @@ class Emitter:
         """Append an event as :meth:`append` does, in the owner's event loop, without waiting."""
         sink = self._sink
         seq = sink.append(name, encode_data(name, data), self._turn)
+        if appended is not None:
+            appended()
         if offers is not None:
             sink.offer(*offers)
         if closes is not None:
@@ -249,8 +251,6 @@ class Emitter:
         if opens is not None:
             opens.begin_stream()
             sink.open_stream(opens, self._turn)
-        if appended is not None:
-            appended()
         return seq
 
     @also_sync(_owner_loop)
@@ -303,12 +303,17 @@ class Emitter:
         await self._sink.room()
 
     async def stream(
-        self, message: Streaming, text: str, *, opening: str | None, replaces: bool = False
+        self,
+        message: Streaming,
+        text: str,
+        *,
+        opening: Callable[[], object] | None,
+        replaces: bool = False,
     ) -> None:
         """
         Add a token to ``message``; with ``replaces`` it replaces the whole text.
 
-        ``opening`` is the name of the event that opens the stream, None if the stream is open.
+        ``opening`` appends the event that opens the stream; it is None if the stream is open.
         """
         if not self.is_at_home:
             again = self.stream(message, text, opening=opening, replaces=replaces)
@@ -318,14 +323,9 @@ class Emitter:
         limit = settings.MAX_EVENT_BYTES
         if size > limit - MESSAGE_OVERHEAD - message.overhead:
             raise TooLarge("The streamed message", size, limit, "MAX_EVENT_BYTES")
-        sink = self._sink
         if opening is not None:
-            event = message.as_event() | {"streaming": True}
-            sink.append(opening, encode_data(opening, event), self._turn)
-            message.begin_stream()
-            if "actions" in event:
-                sink.offer(message.id, event["actions"])
-            sink.open_stream(message, self._turn)
+            opening()
+        sink = self._sink
         sink.write(message, text, self._turn, replaces=replaces)
         message.size = size
         if sink.is_crowded:

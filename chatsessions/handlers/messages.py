@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 from uuid import UUID, uuid4
 
 from chatsessions.conf import settings, with_offset
@@ -24,8 +24,10 @@ from chatsessions.storage.conversation import (
 from chatsessions.storage.storable import serializable
 
 from .bridge import also_sync, has_to_be_awaited
-from .context import current, find_context, owner_loop
-from .emitter import Emitter, Streaming, as_text
+from .context import Context, current, find_context, owner_loop
+from .emitter import Streaming, as_text
+
+R = TypeVar("R")
 
 DEFAULT_AUTHOR = "Assistant"
 USER_AUTHOR = "User"
@@ -205,7 +207,8 @@ class Message(Streaming):
         self.files_in_log: list[dict[str, Any]] = []
         #: With an offset, also where the project's own times have none.
         self.created_at = datetime.now(UTC) if created_at is None else with_offset(created_at)
-        self._sent = False
+        #: The session whose log it is in.
+        self._sent_in: UUID | None = None
         #: The session and the number of the event, for a message of the client.
         self.event: tuple[UUID, int] | None = None
         #: For a message that the user has sent again: the number of the one that it replaces.
@@ -244,31 +247,37 @@ class Message(Streaming):
         which the client could not fetch.
         """
         here = current("Message.send")
-        if self._sent and self._is_sent_in(here.session.id):
+        if self._sent_in == here.session.id:
             return await self.update()
-        # A message that was sent in another session is a new one of the application here.
-        self.event, self._sent = None, False
-        if self.files:
-            self._check_files(here.session.id)
-        await self._emit(here.emitter, "message")
+        self._check_files(here.session.id)
+        await self._emit(here, "message", here.emitter.append)
         return self
 
-    def _is_sent_in(self, session_id: UUID) -> bool:
-        return self._sent and (self.event is None or self.event[0] == session_id)
+    def _emit(
+        self, here: Context, name: str, append: Callable[..., R], *, opens: bool = False
+    ) -> R:
+        """
+        Append the message as it is now, by ``append``. That closes its stream, or ``opens`` it.
 
-    async def _emit(self, emitter: Emitter, name: str) -> None:
+        As a ``message`` it is one of the application, whatever it was in another session.
+        """
         self._format = self.format  # fixed now: the stream may be closed where no chat is current
+        is_new = name == "message"
+        event = self.as_event() | {"streaming": opens}
+        if is_new:
+            event.pop("n", None)
         offers = None
         # Not for a message of the user: its id may be that of a message with buttons.
-        if self.event is None and (self.actions or self._offers):
+        if (is_new or self.event is None) and (self.actions or self._offers):
             self._offer()
             offers = (self.id, [action.as_event() for action in self.actions])
-        await emitter.append(
+        return append(
             name,
-            self.as_event() | {"streaming": False},
-            appended=partial(self.mark_sent, True),
+            event,
+            appended=partial(self._appended, here.session.id, is_new=is_new),
             offers=offers,
-            closes=self._open_stream,
+            opens=self if opens else None,
+            closes=None if opens else self._open_stream,
         )
 
     @property
@@ -281,14 +290,20 @@ class Message(Streaming):
         for action in self.actions:
             action.message_id = self.id
 
+    def _appended(self, session_id: UUID, *, is_new: bool) -> None:
+        self._sent_in = session_id
+        if is_new:
+            self.event = None
+
     def mark_sent(self, sent: bool) -> None:  # noqa: FBT001, RUF100
-        """Record whether the message is in the log, so that ``update()`` replaces it there."""
-        self._sent = sent
+        """Record whether the message is in the log of the current session."""
+        here = find_context()
+        self._sent_in = here.session.id if sent and here is not None else None
 
     def came_as(self, session_id: UUID, n: int) -> None:
         """Record that the client sent the message as event ``n`` of a session."""
         self.event = (session_id, n)
-        self._sent = True
+        self._sent_in = session_id
 
     @also_sync(owner_loop)
     async def update(self) -> Self:
@@ -299,7 +314,7 @@ class Message(Streaming):
         ``actions``.
         """
         here = current("Message.update")
-        if not self._is_sent_in(here.session.id):
+        if self._sent_in != here.session.id:
             return await self.send()
         self._check_files(here.session.id)
         if self.event is not None and self.actions:
@@ -307,7 +322,7 @@ class Message(Streaming):
                 "Buttons cannot be put under what the user has sent: send them with a message of "
                 "the application's own."
             )
-        await self._emit(here.emitter, "message_update")
+        await self._emit(here, "message_update", here.emitter.append)
         return self
 
     @also_sync(owner_loop)
@@ -322,11 +337,12 @@ class Message(Streaming):
         """
         Take the message out of the conversation. Its entries stay in the log.
 
-        A message of the user can be removed too. Nothing happens if the message was not sent.
+        A message of the user can be removed too. Nothing happens if the message was not sent in
+        this session.
         """
         here = current("Message.remove")
         emitter = here.emitter
-        if not self._is_sent_in(here.session.id):
+        if self._sent_in != here.session.id:
             return self
         gone = partial(self.mark_sent, False)
         if self.event is not None:
@@ -353,21 +369,18 @@ class Message(Streaming):
         ``ValueError`` for a message of the user, and what ``context.emitter.emit`` raises.
         """
         here = current("Message.stream_token")
-        emitter = here.emitter
         opening = None
-        if not self._streaming:
-            self._format = self.format
-            if not self._is_sent_in(here.session.id):
-                opening = "message"
-                self.event, self._sent = None, False
-            elif self.event is None:
-                opening = "message_update"
-            else:
+        is_here = self._sent_in == here.session.id
+        if not self._streaming or not is_here:
+            if is_here and self.event is not None:
                 raise ValueError(
                     "Tokens cannot be added to what the user has sent: change its content "
                     "and call update(), or stream a message of the application's own."
                 )
-        await emitter.stream(self, token, opening=opening, replaces=is_sequence)
+            self._format = self.format
+            name = "message_update" if is_here else "message"
+            opening = partial(self._emit, here, name, here.emitter.append_now, opens=True)
+        await here.emitter.stream(self, token, opening=opening, replaces=is_sequence)
 
     def _check_files(self, session_id: UUID) -> None:
         for file in self.files:
@@ -403,18 +416,12 @@ class Message(Streaming):
             event["n"] = self.event[1]
         return event
 
-    def begin_stream(self) -> None:
-        """Mark the stream as open; its opening event is in the log."""
-        super().begin_stream()
-        self._sent = True
-        self._offer()
-
     def to_storable(self) -> dict[str, Any]:
         """Return what ``user_session`` stores of a message."""
         # Not a subclass's as_event(): the loaded message adds the subclass's keys again.
-        stored = Message.as_event(self) | {"streaming": False, "sent": self._sent}
-        if self.event is not None:
-            stored["session"] = self.event[0]
+        is_sent = self._sent_in is not None
+        stored = Message.as_event(self) | {"streaming": False, "sent": is_sent}
+        stored["session"] = self._sent_in if self.event is None else self.event[0]
         if self.files:
             stored["files"] = self.files
         elif self.files_in_log:
@@ -435,7 +442,10 @@ class Message(Streaming):
             created_at=data["created_at"],
             type=data.get("type", ASSISTANT),
         )
-        message._sent = data["sent"]
+        if "session" not in data:  # stored by version 0.1
+            message.mark_sent(data["sent"])
+        elif data["sent"]:
+            message._sent_in = data["session"]
         if "n" in data:
             message.event = (data["session"], data["n"])
         message._offers = bool(message.actions)
