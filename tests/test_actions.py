@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatsessions import Action, Chat, ChatError, Message, on_action, user_session
-from chatsessions.exceptions import FrameError
+from chatsessions import Action, Chat, ChatError, Message, chat_context, on_action, user_session
+from chatsessions.exceptions import FrameError, NotStorable
 from chatsessions.handlers.chat import Chat as ChatClass
 from chatsessions.models import ChatSession
 from chatsessions.workers.worker import Worker as RunningWorker
@@ -222,6 +222,75 @@ async def test_buttons_of_a_streamed_message(
     assert await client.run("message", {"content": ""}) == "done"
     assert await client.run("action", {"id": "a", "name": "go"}) == "done"
     assert chosen == [client.events[0][1]["id"]]
+
+
+@pytest.mark.parametrize("later", [True, False])
+async def test_buttons_that_an_update_hides_after_one_was_refused_are_not_on_offer(
+    worker: RunningWorker, chat: Chat, later: bool
+) -> None:
+    """They were gone from the page, and could be chosen nevertheless."""
+
+    @chat.on_event("offer")
+    async def offer() -> None:
+        user_session["history"] = []
+        user_session["kept"] = await Message("?", actions=[Action("one", id="a")]).send()
+
+    @chat.on_event("hide")
+    async def hide() -> None:
+        message = user_session["kept"]
+        message.actions = []
+        user_session["history"].append(object())
+        if later:
+            await message.update()
+        with pytest.raises(NotStorable):
+            await message.update()
+        user_session["history"].clear()
+        await message.update()
+
+    @chat.on_event("hide again")
+    async def hide_again() -> None:
+        await user_session["kept"].update()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("offer") == "done"
+    if later:
+        assert await client.run("hide") == "failed"
+        assert buttons(client) == [["a"]]
+        client.leave()
+        await until(lambda: not worker.live)
+        client = await Client.open(worker, chat, client.live.id, client.token)
+        assert await client.run("hide again") == "done"
+    else:
+        assert await client.run("hide") == "done"
+    assert buttons(client)[-1] == []
+    with pytest.raises(FrameError, match="not offered"):
+        client.send("action", {"id": "a", "name": "one"})
+
+
+@pytest.mark.parametrize("way", ["chat_context", "stream"])
+async def test_buttons_that_a_message_is_sent_again_without_are_not_on_offer(
+    worker: RunningWorker, chat: Chat, way: str
+) -> None:
+    """They were gone from the page, and could be chosen nevertheless."""
+
+    @chat.on_event("offer")
+    async def offer() -> None:
+        user_session["kept"] = await Message("?", actions=[Action("one", id="a")]).send()
+
+    @chat.on_event("hide")
+    async def hide() -> None:
+        message = chat_context.get()[0] if way == "chat_context" else user_session["kept"]
+        message.actions = []
+        if way == "stream":
+            await message.stream_token("!")
+        await message.update()
+
+    client = await Client.open(worker, chat)
+    assert await client.run("offer") == "done"
+    assert await client.run("hide") == "done"
+    assert buttons(client)[-1] == []
+    with pytest.raises(FrameError, match="not offered"):
+        client.send("action", {"id": "a", "name": "one"})
 
 
 async def test_a_conversation_offers_so_many(

@@ -269,7 +269,6 @@ class Message(Streaming):
         offers = None
         # Not for a message of the user: its id may be that of a message with buttons.
         if (is_new or self.event is None) and (self.actions or self._offers):
-            self._offer()
             offers = (self.id, [action.as_event() for action in self.actions])
         return append(
             name,
@@ -285,20 +284,23 @@ class Message(Streaming):
         """The message itself while it streams."""
         return self if self._streaming else None
 
-    def _offer(self) -> None:
-        self._offers = bool(self.actions)
-        for action in self.actions:
-            action.message_id = self.id
-
     def _appended(self, session_id: UUID, *, is_new: bool) -> None:
+        """Record that the message, as it is now, is in the log of a session."""
         self._sent_in = session_id
         if is_new:
             self.event = None
+        if self.event is None:
+            self._offers = bool(self.actions)
+            for action in self.actions:
+                action.message_id = self.id
 
     def mark_sent(self, sent: bool) -> None:  # noqa: FBT001, RUF100
-        """Record whether the message is in the log of the current session."""
+        """Record whether the message, as it is now, is in the log of the current session."""
         here = find_context()
-        self._sent_in = here.session.id if sent and here is not None else None
+        if sent and here is not None:
+            self._appended(here.session.id, is_new=False)
+        else:
+            self._sent_in = None
 
     def came_as(self, session_id: UUID, n: int) -> None:
         """Record that the client sent the message as event ``n`` of a session."""
@@ -422,6 +424,7 @@ class Message(Streaming):
         is_sent = self._sent_in is not None
         stored = Message.as_event(self) | {"streaming": False, "sent": is_sent}
         stored["session"] = self._sent_in if self.event is None else self.event[0]
+        stored["offers"] = self._offers
         if self.files:
             stored["files"] = self.files
         elif self.files_in_log:
@@ -448,7 +451,7 @@ class Message(Streaming):
             message._sent_in = data["session"]
         if "n" in data:
             message.event = (data["session"], data["n"])
-        message._offers = bool(message.actions)
+        message._offers = data.get("offers", bool(message.actions))
         message.files_in_log = data.get("files_in_log", [])
         return message
 
